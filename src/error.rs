@@ -1,0 +1,177 @@
+//! What went wrong: a stable code and a text that names the culprit.
+
+/// The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Status {
+    /// Success.
+    Ok = 0,
+    /// NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is too long.
+    InvalidArgument = 1,
+    /// The call does not fit the handle's state: before start, or started twice.
+    InvalidState = 2,
+    /// The handle was stopped.
+    Closed = 3,
+    /// A waiting call was made from inside a callback of the same handle.
+    WrongThread = 4,
+    /// The handle was made by another process: threads do not survive a fork.
+    Forked = 5,
+    /// An internal error was caught at the boundary; the handle is poisoned.
+    Panic = 6,
+    /// The given time passed.
+    Timeout = 7,
+    /// The operating system refused; the text has the errno and the address or path.
+    Io = 8,
+    /// An address that does not parse or does not resolve.
+    BadAddress = 9,
+    /// The address is taken by another socket.
+    AddressInUse = 10,
+    /// A descriptor that is closed or is no stream socket.
+    BadDescriptor = 11,
+    /// No such reader, row, key or stream.
+    NotFound = 12,
+    /// The value is of another type, or does not fit the type asked for.
+    WrongType = 13,
+    /// The caller's buffer is too small; the needed length was written.
+    BufferTooSmall = 14,
+    /// A frame that is not whole.
+    Truncated = 15,
+    /// A frame of length 0.
+    MessageTooSmall = 16,
+    /// A frame or payload over its limit.
+    MessageTooLarge = 17,
+    /// No memory.
+    OutOfMemory = 18,
+    /// A payload that is not an array of maps in msgpack.
+    DecodeFailed = 19,
+    /// Protocol: the reader is too far behind to resume.
+    SequenceGap = 100,
+    /// Protocol: the log was rotated; a full resync is needed.
+    WalRotated = 101,
+    /// Protocol: a message that breaks the protocol.
+    InvalidMsg = 102,
+    /// Protocol: this node is not the writer.
+    NotWriter = 103,
+    /// Protocol: the buffer is full.
+    BufferFull = 104,
+    /// Protocol: writing to the peer failed.
+    WriteFailed = 105,
+    /// Protocol: applying an entry failed.
+    ApplyFailed = 106,
+    /// The writer belongs to another lineage: a foreign stream id or an older epoch.
+    Diverged = 120,
+    /// The writer of the same stream is behind this reader.
+    Regressed = 121,
+    /// Another connection took this reader's id.
+    Replaced = 122,
+    /// The peer was silent, or took no bytes, for too long.
+    PeerTimeout = 123,
+    /// The host removed this reader.
+    Removed = 124,
+}
+
+impl Status {
+    /// Every status, for tables and tests.
+    pub const ALL: [Status; 32] = [
+        Status::Ok,
+        Status::InvalidArgument,
+        Status::InvalidState,
+        Status::Closed,
+        Status::WrongThread,
+        Status::Forked,
+        Status::Panic,
+        Status::Timeout,
+        Status::Io,
+        Status::BadAddress,
+        Status::AddressInUse,
+        Status::BadDescriptor,
+        Status::NotFound,
+        Status::WrongType,
+        Status::BufferTooSmall,
+        Status::Truncated,
+        Status::MessageTooSmall,
+        Status::MessageTooLarge,
+        Status::OutOfMemory,
+        Status::DecodeFailed,
+        Status::SequenceGap,
+        Status::WalRotated,
+        Status::InvalidMsg,
+        Status::NotWriter,
+        Status::BufferFull,
+        Status::WriteFailed,
+        Status::ApplyFailed,
+        Status::Diverged,
+        Status::Regressed,
+        Status::Replaced,
+        Status::PeerTimeout,
+        Status::Removed,
+    ];
+
+    /// The code as text, which is also the code that travels in Error frames, such as `SEQUENCE_GAP`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::InvalidArgument => "INVALID_ARGUMENT",
+            Status::InvalidState => "INVALID_STATE",
+            Status::Closed => "CLOSED",
+            Status::WrongThread => "WRONG_THREAD",
+            Status::Forked => "FORKED",
+            Status::Panic => "PANIC",
+            Status::Timeout => "TIMEOUT",
+            Status::Io => "IO",
+            Status::BadAddress => "BAD_ADDRESS",
+            Status::AddressInUse => "ADDRESS_IN_USE",
+            Status::BadDescriptor => "BAD_DESCRIPTOR",
+            Status::NotFound => "NOT_FOUND",
+            Status::WrongType => "WRONG_TYPE",
+            Status::BufferTooSmall => "BUFFER_TOO_SMALL",
+            Status::Truncated => "TRUNCATED",
+            Status::MessageTooSmall => "MESSAGE_TOO_SMALL",
+            Status::MessageTooLarge => "MESSAGE_TOO_LARGE",
+            Status::OutOfMemory => "OUT_OF_MEMORY",
+            Status::DecodeFailed => "DECODE_FAILED",
+            Status::SequenceGap => "SEQUENCE_GAP",
+            Status::WalRotated => "WAL_ROTATED",
+            Status::InvalidMsg => "INVALID_MSG",
+            Status::NotWriter => "NOT_WRITER",
+            Status::BufferFull => "BUFFER_FULL",
+            Status::WriteFailed => "WRITE_FAILED",
+            Status::ApplyFailed => "APPLY_FAILED",
+            Status::Diverged => "DIVERGED",
+            Status::Regressed => "REGRESSED",
+            Status::Replaced => "REPLACED",
+            Status::PeerTimeout => "PEER_TIMEOUT",
+            Status::Removed => "REMOVED",
+        }
+    }
+
+    /// The status that a number or a code's text stands for, if any.
+    pub fn from_name(name: &str) -> Option<Status> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// The status with this number, if any.
+    pub fn from_number(number: i32) -> Option<Status> {
+        Self::ALL.into_iter().find(|status| *status as i32 == number)
+    }
+}
+
+/// An error of this library: `status` for programs, `message` for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", status.name())]
+pub struct Error {
+    /// The stable code.
+    pub status: Status,
+    /// What happened, to which sequence, address, path or reader, and what to do.
+    pub message: String,
+}
+
+/// The result of a fallible operation of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `status` with its text.
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}

@@ -1,0 +1,186 @@
+//! One entry as it lies in the log and travels in v2 batches: a 32-byte header, then the payload.
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | CRC-32C over the payload, then over bytes 4..32 of this header |
+//! | 4 | 4 | payload length in bytes |
+//! | 8 | 8 | sequence |
+//! | 16 | 8 | sequence of the entry before it, 0 for the first of a lineage |
+//! | 24 | 8 | timestamp in microseconds since the Unix epoch, as the host gave it |
+//!
+//! All numbers are big-endian. The checksum runs over the payload first, so that a writer computes that part before it
+//! takes the log's lock.
+
+use super::MAX_MESSAGE_SIZE;
+
+/// Bytes of an entry before its payload.
+pub const ENTRY_HEADER_SIZE: usize = 32;
+
+/// The longest payload that fits the frames of both protocol versions: v1 carries it as base64 inside JSON.
+pub const MAX_PAYLOAD_BYTES: usize = (MAX_MESSAGE_SIZE - 128) / 4 * 3;
+
+/// One entry, borrowed from wherever it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// The sequence of the entry before it.
+    pub previous: u64,
+    /// Microseconds since the Unix epoch, as the host gave it.
+    pub timestamp_us: u64,
+    /// The host's bytes.
+    pub payload: &'a [u8],
+}
+
+/// Why bytes are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Fewer bytes than the header, or than the header says.
+    #[error("entry needs {needed} bytes, {available} are there")]
+    Short {
+        /// Bytes the entry takes.
+        needed: usize,
+        /// Bytes that are there.
+        available: usize,
+    },
+    /// A payload length over the limit.
+    #[error("entry {sequence} is too large: {length} bytes, at most {MAX_PAYLOAD_BYTES}")]
+    TooLarge {
+        /// The sequence the header names.
+        sequence: u64,
+        /// The length the header names.
+        length: usize,
+    },
+    /// The checksum does not match.
+    #[error("entry {sequence} is damaged: CRC-32C is {computed:08x}, its header says {stored:08x}")]
+    Damaged {
+        /// The sequence the header names.
+        sequence: u64,
+        /// What the bytes give.
+        computed: u32,
+        /// What the header says.
+        stored: u32,
+    },
+}
+
+/// The checksum of a payload, the part that does not depend on the entry's place.
+#[inline]
+pub fn payload_crc(payload: &[u8]) -> u32 {
+    crc32c::crc32c(payload)
+}
+
+/// The header of an entry whose payload has the checksum `payload_crc`.
+#[inline]
+pub fn encode_header(
+    payload_crc: u32,
+    payload_len: usize,
+    sequence: u64,
+    previous: u64,
+    timestamp_us: u64,
+) -> [u8; ENTRY_HEADER_SIZE] {
+    let mut header = [0; ENTRY_HEADER_SIZE];
+    header[4..8].copy_from_slice(&(payload_len as u32).to_be_bytes());
+    header[8..16].copy_from_slice(&sequence.to_be_bytes());
+    header[16..24].copy_from_slice(&previous.to_be_bytes());
+    header[24..32].copy_from_slice(&timestamp_us.to_be_bytes());
+    let crc = crc32c::crc32c_append(payload_crc, &header[4..]);
+    header[0..4].copy_from_slice(&crc.to_be_bytes());
+    header
+}
+
+#[inline]
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[inline]
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from(be32(bytes, at)) << 32 | u64::from(be32(bytes, at + 4))
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the entry at the start of `bytes` without looking at its checksum: for bytes that were checked before.
+    #[inline]
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        if bytes.len() < ENTRY_HEADER_SIZE {
+            return Err(EntryError::Short { needed: ENTRY_HEADER_SIZE, available: bytes.len() });
+        }
+        let (header, rest) = bytes.split_at(ENTRY_HEADER_SIZE);
+        let length = be32(header, 4) as usize;
+        let sequence = be64(header, 8);
+        if length > MAX_PAYLOAD_BYTES {
+            return Err(EntryError::TooLarge { sequence, length });
+        }
+        let Some(payload) = rest.get(..length) else {
+            return Err(EntryError::Short { needed: ENTRY_HEADER_SIZE + length, available: bytes.len() });
+        };
+        Ok(Self { sequence, previous: be64(header, 16), timestamp_us: be64(header, 24), payload })
+    }
+
+    /// Reads the entry at the start of `bytes` and checks it.
+    #[inline]
+    pub fn decode_checked(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        let entry = Self::decode(bytes)?;
+        let stored = be32(bytes, 0);
+        let computed = crc32c::crc32c_append(payload_crc(entry.payload), &bytes[4..ENTRY_HEADER_SIZE]);
+        if stored != computed {
+            return Err(EntryError::Damaged { sequence: entry.sequence, computed, stored });
+        }
+        Ok(entry)
+    }
+
+    /// Bytes it takes in the log and on the wire.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        ENTRY_HEADER_SIZE + self.payload.len()
+    }
+
+    /// Appends the encoded entry to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let crc = payload_crc(self.payload);
+        out.extend_from_slice(&encode_header(crc, self.payload.len(), self.sequence, self.previous, self.timestamp_us));
+        out.extend_from_slice(self.payload);
+    }
+}
+
+/// The entries of a run of bytes that was checked before, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Entries<'a> {
+    bytes: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// All entries of `bytes`.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, left: usize::MAX }
+    }
+
+    /// The same run, ended after `count` entries.
+    #[inline]
+    pub fn limit(self, count: usize) -> Self {
+        Self { left: count.min(self.left), ..self }
+    }
+
+    /// The bytes not yet walked over.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let entry = Entry::decode(self.bytes).ok()?;
+        self.left -= 1;
+        self.bytes = &self.bytes[entry.encoded_len()..];
+        Some(entry)
+    }
+}

@@ -1,0 +1,22 @@
+//! Who a log is: the identity that positions belong to.
+
+use crate::error::{Error, Result, Status};
+
+/// The identity of a log's lineage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// Random, one per history of entries.
+    pub stream_id: [u8; 16],
+    /// Rises with each promotion of a writer.
+    pub epoch: u64,
+}
+
+impl Lineage {
+    /// A lineage that nobody has seen before.
+    pub fn random() -> Result<Self> {
+        let mut stream_id = [0; 16];
+        getrandom::fill(&mut stream_id)
+            .map_err(|e| Error::new(Status::Io, format!("no random stream id from the operating system: {e}")))?;
+        Ok(Self { stream_id, epoch: 1 })
+    }
+}

@@ -1,0 +1,134 @@
+//! What a receiver is told when it is made, and the host's side of it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::host::Observer;
+use crate::protocol::entry::{Entries, Entry};
+use crate::protocol::lineage::Lineage;
+
+/// Which protocol versions a receiver speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// Offer v2, accept v1.
+    Auto,
+    /// Speak v1 only.
+    V1,
+    /// Refuse a writer that does not speak v2.
+    V2,
+}
+
+/// What happens when the writer's entries have a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// Report it and do not go on.
+    Refuse,
+    /// Report it, count it and go on after it.
+    Continue,
+}
+
+/// What happens to an entry that the handler does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyPolicy {
+    /// Try for ever.
+    Retry,
+    /// Try so many times more, then stop applying.
+    Stop(u32),
+    /// Try so many times more, then skip it, reported and counted.
+    Skip(u32),
+}
+
+/// The configuration of a receiver; the defaults are the documented ones.
+#[derive(Clone, Debug)]
+pub struct ReceiverConfig {
+    /// The name under which the writer knows this reader; 1 to 255 bytes.
+    pub reader_id: String,
+    /// `host:port` or `unix:/path`.
+    pub writer_addr: String,
+    /// The last sequence the host has applied.
+    pub last_sequence: u64,
+    /// The lineage `last_sequence` belongs to; `None` adopts the first writer's.
+    pub lineage: Option<Lineage>,
+    /// Which protocol versions to speak.
+    pub protocol: ProtocolChoice,
+    /// Use the coordinator's message types (0x10, 0x11) in the handshake.
+    pub coordinator_handshake: bool,
+    /// What to do about holes.
+    pub gap_policy: GapPolicy,
+    /// What to do about failing entries.
+    pub apply_policy: ApplyPolicy,
+    /// The handler makes an entry durable before it returns.
+    pub handler_durable: bool,
+    /// The longest pause between two attempts to connect.
+    pub reconnect_interval: Duration,
+    /// How often a moving position is acknowledged.
+    pub ack_interval: Duration,
+    /// How long connecting and the handshake may take together.
+    pub connect_timeout: Duration,
+    /// How often an idle v2 connection says that it lives.
+    pub heartbeat_interval: Duration,
+    /// How long a v2 writer may be silent.
+    pub peer_timeout: Duration,
+    /// Bytes received and not yet applied, at most (one larger entry is still taken).
+    pub buffer_bytes: u64,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            reader_id: String::new(),
+            writer_addr: String::new(),
+            last_sequence: 0,
+            lineage: None,
+            protocol: ProtocolChoice::Auto,
+            coordinator_handshake: false,
+            gap_policy: GapPolicy::Refuse,
+            apply_policy: ApplyPolicy::Retry,
+            handler_durable: false,
+            reconnect_interval: Duration::from_millis(5_000),
+            ack_interval: Duration::from_millis(100),
+            connect_timeout: Duration::from_millis(5_000),
+            heartbeat_interval: Duration::from_millis(1_000),
+            peer_timeout: Duration::from_millis(10_000),
+            buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+/// The handler did not take an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyFailure {
+    /// Entries at the start of the run that were applied nevertheless.
+    pub applied: usize,
+    /// The host's own code, never 0.
+    pub code: i32,
+    /// What is known about the reason; empty when only the code is.
+    pub message: String,
+}
+
+/// The host's handler. Called from the receiver's callback thread, serially, with entries in order.
+pub trait Handler: Send {
+    /// The longest run `apply` wants; 1 for a handler of single entries.
+    fn max_entries(&self) -> usize;
+    /// Applies the run: all of it, or says how many of its first entries.
+    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure>;
+}
+
+/// Writes an entry to the host's own log before the handler sees it; 0 on success.
+pub type LocalWal = Box<dyn FnMut(&Entry<'_>) -> i32 + Send>;
+
+/// Gives a connected stream socket to the address.
+pub type Connect = Box<dyn FnMut(&str) -> io::Result<OwnedFd> + Send>;
+
+/// Everything of the host that the receiver's callback thread calls.
+pub struct ReceiverHost {
+    /// Takes the entries.
+    pub handler: Box<dyn Handler>,
+    /// Takes each entry before the handler, if set.
+    pub local_wal: Option<LocalWal>,
+    /// Dials in the host's way, if set.
+    pub connect: Option<Connect>,
+    /// Hears of events and log records.
+    pub observer: Box<dyn Observer>,
+}

@@ -1,0 +1,64 @@
+//! What a sender is told when it is made.
+
+use std::time::Duration;
+
+use crate::protocol::lineage::Lineage;
+
+/// What `replicate` does when the window is full and a connected reader still needs its oldest entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullPolicy {
+    /// Cut off the slowest readers; they are told `SEQUENCE_GAP`.
+    CutOffSlowest,
+    /// Refuse the new entry with `BUFFER_FULL`.
+    Refuse,
+    /// Wait for the slowest reader up to this time, then refuse.
+    Wait(Duration),
+}
+
+/// The configuration of a sender; the defaults are the documented ones.
+#[derive(Clone, Debug)]
+pub struct SenderConfig {
+    /// Entries kept in memory, at most.
+    pub buffer_size: usize,
+    /// Bytes kept in memory, at most.
+    pub buffer_bytes: u64,
+    /// What happens when a bound is reached.
+    pub full_policy: FullPolicy,
+    /// How long a reader may take no byte.
+    pub write_timeout: Duration,
+    /// How long a handshake may take, in all.
+    pub handshake_timeout: Duration,
+    /// How often an idle v2 connection says that it lives.
+    pub heartbeat_interval: Duration,
+    /// How long a v2 reader may be silent.
+    pub peer_timeout: Duration,
+    /// How long `stop` waits for readers to catch up.
+    pub stop_timeout: Duration,
+    /// Connected readers, at most.
+    pub max_readers: usize,
+    /// Threads for the network; 0 = one for each two cores, at least one and at most four.
+    pub io_threads: usize,
+    /// The lineage to continue; `None` begins a new one.
+    pub lineage: Option<Lineage>,
+    /// The sequence of the last entry before this process; the first entry gets the next one.
+    pub last_sequence: u64,
+}
+
+impl Default for SenderConfig {
+    fn default() -> Self {
+        Self {
+            buffer_size: 10_000,
+            buffer_bytes: 64 << 20,
+            full_policy: FullPolicy::CutOffSlowest,
+            write_timeout: Duration::from_millis(5_000),
+            handshake_timeout: Duration::from_millis(5_000),
+            heartbeat_interval: Duration::from_millis(1_000),
+            peer_timeout: Duration::from_millis(10_000),
+            stop_timeout: Duration::from_millis(5_000),
+            max_readers: 1_024,
+            io_threads: 0,
+            lineage: None,
+            last_sequence: 0,
+        }
+    }
+}
