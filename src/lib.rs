@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod host;
+pub mod log;
 pub mod protocol;
 pub mod receiver;
 pub mod sender;
