@@ -7,3 +7,4 @@ pub mod log;
 pub mod protocol;
 pub mod receiver;
 pub mod sender;
+pub mod transport;

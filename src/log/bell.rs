@@ -1,10 +1,10 @@
 //! The end of the log, and how an appender learns that somebody sleeps there.
 //!
-//! An append costs no system call unless a cursor went to sleep since the last one. Both sides first write and then
-//! read in sequentially consistent order, so at least one of them sees the other: either the sleeper sees the new end
-//! and stays awake, or the appender sees the sleeper and wakes it.
+//! An append costs no system call unless a cursor went to sleep since the last one. Both sides first write, then fence,
+//! then read, so at least one of them sees the other: either the sleeper sees the new end and stays awake, or the
+//! appender sees the sleeper and wakes it.
 
-use super::sync::{AtomicBool, AtomicU64, Ordering};
+use super::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
 #[derive(Debug)]
 pub(super) struct Bell {
@@ -20,20 +20,22 @@ impl Bell {
     /// The position behind the last published entry.
     #[inline]
     pub(super) fn end(&self) -> u64 {
-        self.end.load(Ordering::SeqCst)
+        self.end.load(Ordering::Acquire)
     }
 
     /// Moves the end. `true`: somebody sleeps and must be woken by the caller.
     #[inline]
     pub(super) fn advance(&self, end: u64) -> bool {
-        self.end.store(end, Ordering::SeqCst);
-        self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst)
+        self.end.store(end, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 
     /// Announces a sleeper. `true`: the end is still at `position`, the caller may sleep and will be woken.
     pub(super) fn announce(&self, position: u64) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        self.end.load(Ordering::SeqCst) <= position
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.end.load(Ordering::Acquire) <= position
     }
 }
 

@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn bad_addresses_are_named() {
         let long = format!("unix:/{}", "x".repeat(107));
-        let bad = ["", ":", ":80", "host", "host:", "host:65536", "host:-1", "::1:80", "[::1:80", "a b:1", "unix:", &long];
+        let bad =
+            ["", ":", ":80", "host", "host:", "host:65536", "host:-1", "::1:80", "[::1:80", "a b:1", "unix:", &long];
         for text in bad {
             let error = Address::parse(text).unwrap_err();
             assert_eq!(error.status, Status::BadAddress);

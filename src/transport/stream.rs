@@ -83,7 +83,9 @@ impl Stream {
         socket.set_nonblocking(true).map_err(taking)?;
         match domain {
             Domain::IPV4 | Domain::IPV6 => Self::from_tcp(TcpStream::from_std(socket.into()).map_err(taking)?),
-            Domain::UNIX => Self::from_unix(UnixStream::from_std(OwnedFd::from(socket).into()).map_err(taking)?, "unix"),
+            Domain::UNIX => {
+                Self::from_unix(UnixStream::from_std(OwnedFd::from(socket).into()).map_err(taking)?, "unix")
+            }
             _ => Err(not_a_stream("is neither a TCP nor a Unix socket".into())),
         }
     }
