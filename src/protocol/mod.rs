@@ -1,8 +1,14 @@
 //! Bytes on the wire: frames, the v1 messages, the v2 frames and entries, the handshake. No I/O.
+pub use go_json::{FixedBuffer, Sink};
 
+mod base64;
 pub mod control;
 pub mod entry;
+pub mod frame;
+mod go_json;
+pub mod handshake;
 pub mod lineage;
+pub mod message;
 
 /// Bytes of a frame before its payload: a big-endian u32 length, which counts the type and the payload, and the type.
 pub const HEADER_SIZE: usize = 5;
@@ -15,3 +21,6 @@ pub const MAX_READER_ID_BYTES: usize = 255;
 
 /// The largest frame before a peer is known, whatever its length field says.
 pub const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
+
+/// The version of the v2 stream spoken here.
+pub const STREAM_VERSION: u32 = 1;
