@@ -43,6 +43,9 @@ pub enum AckLevel {
     Applied = 3,
 }
 
+/// Readers that a thread which waits for acknowledgements sends to itself, at most.
+const MAX_HELPED: usize = 8;
+
 /// A sender. All methods may be called from any thread.
 pub struct Sender {
     core: Arc<Core>,
@@ -78,6 +81,9 @@ impl Sender {
 
     /// Starts its threads.
     pub fn start(&self) -> Result<()> {
+        if self.on_callback_thread() {
+            return Err(Error::new(Status::InvalidState, "the sender was started already"));
+        }
         let mut life = self.life.lock();
         match &*life {
             Life::New(_) => {}
@@ -174,12 +180,11 @@ impl Sender {
 
     /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
-        let life = self.life.lock();
-        if matches!(*life, Life::Stopped) {
+        if self.core.gate() == Gate::Stopped {
             return Err(Error::new(Status::Closed, "the sender was stopped"));
         }
         if writable {
-            let open = if matches!(*life, Life::New(_)) { Gate::NotStarted } else { Gate::Open };
+            let open = if self.runtime.get().is_some() { Gate::Open } else { Gate::NotStarted };
             self.core.set_gate(Gate::NotWriter, open);
             return Ok(());
         }
@@ -208,7 +213,7 @@ impl Sender {
         }
         core.acks.ask(level, sequence);
         // This thread has nothing else to do: what it can send itself costs no wake-up of another one.
-        for reader in core.readers.connected() {
+        for reader in core.readers.connected().iter().take(MAX_HELPED) {
             reader.pump_from_outside(&core.acks);
         }
         match core.acks.wait(readers, timeout, count) {
