@@ -6,5 +6,6 @@ pub mod host;
 pub mod log;
 pub mod protocol;
 pub mod receiver;
+pub mod records;
 pub mod sender;
 pub mod transport;
