@@ -7,6 +7,7 @@ pub mod host;
 pub mod log;
 pub mod protocol;
 pub mod receiver;
+pub mod records;
 pub mod sender;
 mod threads;
 pub mod transport;
