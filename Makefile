@@ -90,7 +90,10 @@ test-model: ## the log's concurrent part under every interleaving of its threads
 	RUSTFLAGS='--cfg model' $(CARGO) test --lib --target-dir target/model model::
 
 .PHONY: test-header
-test-header: $(LIB) ## the committed header is the generated one, and compiles in every C and C++ standard
+test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
+
+.PHONY: check-header
+check-header: $(LIB)
 	scripts/header --check
 
 .PHONY: test-c
