@@ -2,7 +2,9 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod ffi;
 pub mod host;
 pub mod protocol;
 pub mod receiver;
+pub mod records;
 pub mod sender;

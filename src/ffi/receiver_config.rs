@@ -1,0 +1,598 @@
+//! What a receiver is told before it is made.
+
+use std::ffi::{c_char, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::args::{invalid, lineage, positive_ms, reader_id as checked_reader_id, text};
+use super::callbacks::{
+    Callback, ConnectFn, EventFn, FreeFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot,
+};
+use super::guard::{Gate, Guarded, guard, is_null, make, release};
+use super::sender_config::log_level;
+use crate::error::{Result, Status};
+use crate::host::LogLevel;
+use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice, ReceiverConfig};
+
+/// Which protocol versions a receiver speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProtocolNumber {
+    /// Offer v2, accept v1.
+    Auto = 0,
+    /// Speak v1 only.
+    V1 = 1,
+    /// Refuse a writer that does not speak v2.
+    V2 = 2,
+}
+
+/// What a receiver does when the writer's entries have a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum GapPolicyNumber {
+    /// Report it and do not go on.
+    Refuse = 0,
+    /// Report it, count it and go on after it: entries are lost to this reader.
+    Continue = 1,
+}
+
+/// What a receiver does with an entry that the handler does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ApplyPolicyNumber {
+    /// Try for ever, with growing pauses; the position stays.
+    Retry = 0,
+    /// Try again the given number of times, then stop applying.
+    Stop = 1,
+    /// Try again the given number of times, then skip the entry, reported and counted.
+    Skip = 2,
+}
+
+/// Entries a batch handler gets at most when it does not say.
+const DEFAULT_BATCH_ENTRIES: usize = 1_024;
+
+/// Which of the three kinds of handler is set.
+pub(crate) enum HandlerSlot {
+    None,
+    Ingest(Slot<IngestFn>),
+    Batch(Slot<IngestBatchFn>, usize),
+    Record(Slot<RecordFn>),
+}
+
+/// What the setters fill.
+pub(crate) struct ReceiverConfigState {
+    pub(crate) core: ReceiverConfig,
+    pub(crate) handler: HandlerSlot,
+    pub(crate) local_wal: Slot<IngestFn>,
+    pub(crate) connect: Slot<ConnectFn>,
+    pub(crate) event: Slot<EventFn>,
+    pub(crate) log: Slot<LogFn>,
+    pub(crate) max_level: LogLevel,
+}
+
+/// Options of a receiver, each at its default until it is set. Made by receiver_config_new().
+pub struct ReceiverConfigHandle {
+    gate: Gate,
+    state: Mutex<ReceiverConfigState>,
+}
+
+impl Guarded for ReceiverConfigHandle {
+    const NAME: &'static str = "config";
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl ReceiverConfigHandle {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            gate: Gate::new()?,
+            state: Mutex::new(ReceiverConfigState {
+                core: ReceiverConfig::default(),
+                handler: HandlerSlot::None,
+                local_wal: Slot::Empty,
+                connect: Slot::Empty,
+                event: Slot::Empty,
+                log: Slot::Empty,
+                max_level: LogLevel::Error,
+            }),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, ReceiverConfigState> {
+        // A panic while it was locked has poisoned the gate, which lets nobody in any more.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `new` in its place. What was there is dropped after the lock: its free function may use the configuration.
+    fn replace<T>(&self, place: impl FnOnce(&mut ReceiverConfigState) -> &mut T, new: T) {
+        let _old = std::mem::replace(place(&mut self.state()), new);
+    }
+}
+
+/// # Safety
+/// As for [`guard`].
+unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut ReceiverConfig) -> Result<()>) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(config, |config| change(&mut config.state().core)) }
+}
+
+/// Makes a configuration with every option at its default. A reader id, a writer address and one of the three handlers
+/// must be set before receiver_new().
+///
+/// Returns the configuration, to be freed with receiver_config_free(); NULL without memory, and then
+/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
+    make(ReceiverConfigHandle::new)
+}
+
+/// Frees a configuration, and the `user_data` of callbacks that no receiver was made with. NULL is ignored. Receivers
+/// made from it live on.
+///
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `config` is NULL or came from receiver_config_new(), and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle) {
+    // SAFETY: the caller's promise.
+    unsafe { release(config, drop) };
+}
+
+/// Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8. Required.
+/// A second connection with the same name replaces the first.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long or not UTF-8.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_reader_id(config: *mut ReceiverConfigHandle, reader_id: *const c_char) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.reader_id = checked_reader_id(reader_id)?.to_owned();
+            Ok(())
+        })
+    }
+}
+
+/// Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
+/// A host name is resolved at each attempt to connect.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_writer_addr(config: *mut ReceiverConfigHandle, writer_addr: *const c_char) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            let writer_addr = text(writer_addr, "writer_addr")?;
+            if writer_addr.is_empty() {
+                return Err(invalid("writer_addr is empty"));
+            }
+            core.writer_addr = writer_addr.to_owned();
+            Ok(())
+        })
+    }
+}
+
+/// Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A receiver has exactly one
+/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_ingest_handler(config: *mut ReceiverConfigHandle, handler: IngestFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<IngestFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            let callback = callback.ok_or_else(|| is_null("handler"))?;
+            config.replace(|state| &mut state.handler, HandlerSlot::Ingest(Slot::Set(callback)));
+            Ok(())
+        })
+    }
+}
+
+/// Sets the handler that gets entries many at a time, for languages where a call costs. A receiver has exactly one
+/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+///
+/// - `max_entries`: entries in one call, at most; 0 means 1024. A call never waits for more entries than are there.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(config: *mut ReceiverConfigHandle, max_entries: usize, handler: IngestBatchFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<IngestBatchFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            let callback = callback.ok_or_else(|| is_null("handler"))?;
+            let max_entries = if max_entries == 0 { DEFAULT_BATCH_ENTRIES } else { max_entries };
+            config.replace(|state| &mut state.handler, HandlerSlot::Batch(Slot::Set(callback), max_entries));
+            Ok(())
+        })
+    }
+}
+
+/// Sets the handler that gets entries one by one with their msgpack payload decoded. A receiver has exactly one
+/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_record_handler(config: *mut ReceiverConfigHandle, handler: RecordFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<RecordFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            let callback = callback.ok_or_else(|| is_null("handler"))?;
+            config.replace(|state| &mut state.handler, HandlerSlot::Record(Slot::Set(callback)));
+            Ok(())
+        })
+    }
+}
+
+/// Sets who writes each entry to the host's own log before the handler gets it. NULL: nobody, the default. An entry that it
+/// does not take (a return other than 0) is tried again under the apply policy and does not reach the handler.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_local_wal(config: *mut ReceiverConfigHandle, append: IngestFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<IngestFn>::new(append, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            config.replace(|state| &mut state.local_wal, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Sets who connects to the writer. NULL: the library itself, the default. The handler may take as long as
+/// receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_connect_handler(config: *mut ReceiverConfigHandle, handler: ConnectFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<ConnectFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            config.replace(|state| &mut state.connect, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Sets who hears of events. NULL: nobody, the default.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_event_handler(config: *mut ReceiverConfigHandle, handler: EventFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<EventFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            config.replace(|state| &mut state.event, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Sets who gets log records. NULL: nobody, the default.
+///
+/// - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
+///
+/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_log_handler(config: *mut ReceiverConfigHandle, max_level: i32, handler: LogFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+    let callback = Callback::<LogFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            let level = if callback.is_some() { log_level(max_level)? } else { LogLevel::Error };
+            config.state().max_level = level;
+            config.replace(|state| &mut state.log, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
+/// entry. For exactly-once, store the sequence in the same transaction as the entry and set it here after a restart.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut ReceiverConfigHandle, sequence: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.last_sequence = sequence;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the lineage that the last sequence belongs to, as receiver_get_stream() gave it. Default: the lineage of the first
+/// writer is adopted. A writer of another stream or of an older epoch is then refused and reported as diverged.
+///
+/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_stream(config: *mut ReceiverConfigHandle, stream_id: *const u8, epoch: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.lineage = Some(lineage(stream_id, epoch)?);
+            Ok(())
+        })
+    }
+}
+
+/// Sets which protocol versions to speak, a replication_protocol. Default `REPLICATION_PROTOCOL_AUTO`.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no protocol.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_protocol(config: *mut ReceiverConfigHandle, protocol: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.protocol = match protocol {
+                p if p == ProtocolNumber::Auto as u32 => ProtocolChoice::Auto,
+                p if p == ProtocolNumber::V1 as u32 => ProtocolChoice::V1,
+                p if p == ProtocolNumber::V2 as u32 => ProtocolChoice::V2,
+                _ => return Err(invalid(format!("protocol {protocol} is no replication_protocol"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets whether the handshake uses the message types of a cluster coordinator (0x10 and 0x11 instead of 0x12 and 0x13).
+/// Default false.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(config: *mut ReceiverConfigHandle, enabled: bool) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.coordinator_handshake = enabled;
+            Ok(())
+        })
+    }
+}
+
+/// Sets what happens when the writer's entries have a hole, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverConfigHandle, policy: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.gap_policy = match policy {
+                p if p == GapPolicyNumber::Refuse as u32 => GapPolicy::Refuse,
+                p if p == GapPolicyNumber::Continue as u32 => GapPolicy::Continue,
+                _ => return Err(invalid(format!("policy {policy} is no replication_gap_policy"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`.
+///
+/// - `policy`: a replication_apply_policy.
+/// - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try again before they stop or
+///   skip; ignored for the other.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_apply_policy(config: *mut ReceiverConfigHandle, policy: u32, retries: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.apply_policy = match policy {
+                p if p == ApplyPolicyNumber::Retry as u32 => ApplyPolicy::Retry,
+                p if p == ApplyPolicyNumber::Stop as u32 => ApplyPolicy::Stop(retries),
+                p if p == ApplyPolicyNumber::Skip as u32 => ApplyPolicy::Skip(retries),
+                _ => return Err(invalid(format!("policy {policy} is no replication_apply_policy"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets whether the handler makes an entry durable before it returns. Default false. If true, what is applied is also
+/// acknowledged to the writer as durable.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_handler_durable(config: *mut ReceiverConfigHandle, durable: bool) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.handler_durable = durable;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses begin much shorter and grow
+/// up to it, with jitter.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.reconnect_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often a moving position is acknowledged, in milliseconds. Default 100.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.ack_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long connecting and the handshake may take together, in milliseconds. Default 5000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(config: *mut ReceiverConfigHandle, timeout_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.connect_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.heartbeat_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long a v2 writer may be silent before the connection is given up, in milliseconds. Default 10000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(config: *mut ReceiverConfigHandle, timeout_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.peer_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB). One entry that is larger is still taken.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverConfigHandle, bytes: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if bytes == 0 {
+                return Err(invalid("bytes is 0, at least 1 is needed"));
+            }
+            core.buffer_bytes = bytes;
+            Ok(())
+        })
+    }
+}
