@@ -4,7 +4,9 @@
 pub mod error;
 pub mod ffi;
 pub mod host;
+pub mod log;
 pub mod protocol;
 pub mod receiver;
 pub mod records;
 pub mod sender;
+pub mod transport;

@@ -1,5 +1,6 @@
 //! Bytes on the wire: frames, the v1 messages, the v2 frames and entries, the handshake. No I/O.
 
+pub mod control;
 pub mod entry;
 pub mod lineage;
 

@@ -4,16 +4,7 @@ use std::time::Duration;
 
 use crate::protocol::lineage::Lineage;
 
-/// What `replicate` does when the window is full and a connected reader still needs its oldest entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FullPolicy {
-    /// Cut off the slowest readers; they are told `SEQUENCE_GAP`.
-    CutOffSlowest,
-    /// Refuse the new entry with `BUFFER_FULL`.
-    Refuse,
-    /// Wait for the slowest reader up to this time, then refuse.
-    Wait(Duration),
-}
+pub use crate::log::FullPolicy;
 
 /// The configuration of a sender; the defaults are the documented ones.
 #[derive(Clone, Debug)]

@@ -1,0 +1,105 @@
+//! One reader's place in the log.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Log;
+use super::chunk::Chunk;
+use super::sync::Arc as ChunkArc;
+use super::window::Place;
+
+/// A reader's place. While it lives, the log knows what the reader still needs; dropping it lets go.
+pub struct Cursor {
+    log: Arc<Log>,
+    place: Arc<Place>,
+    position: u64,
+}
+
+/// What lies behind a cursor.
+pub enum Next {
+    /// Bytes that can be sent.
+    Ready(Span),
+    /// Nothing yet.
+    AtEnd,
+    /// The bytes behind the cursor are gone from memory.
+    CutOff,
+}
+
+/// A stretch of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
+/// its chunk's memory from being used again.
+pub struct Span {
+    chunk: ChunkArc<Chunk>,
+    range: Range<usize>,
+}
+
+impl Span {
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.chunk.bytes()[self.range.clone()]
+    }
+}
+
+impl Cursor {
+    pub(super) fn new(log: Arc<Log>, place: Arc<Place>) -> Self {
+        let position = place.position.load(Ordering::SeqCst);
+        Self { log, place, position }
+    }
+
+    /// The position in bytes since the log began.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The longest stretch behind the cursor that lies in one piece. From an entry's boundary it holds whole entries.
+    pub fn next(&self) -> Next {
+        if self.is_cut_off() {
+            return Next::CutOff;
+        }
+        if self.log.end() <= self.position {
+            return Next::AtEnd;
+        }
+        let Some((chunk, start)) = self.log.window.lock().chunk_at(self.position) else {
+            return Next::CutOff;
+        };
+        let end = chunk.bytes().len();
+        if start < end { Next::Ready(Span { chunk, range: start..end }) } else { Next::AtEnd }
+    }
+
+    /// Moves on by `bytes` that were taken care of.
+    pub fn advance(&mut self, bytes: usize) {
+        self.position += bytes as u64;
+        self.place.position.store(self.position, Ordering::SeqCst);
+        self.log.passed(self.position);
+    }
+
+    /// Whether the log gave up what this cursor needed.
+    pub fn is_cut_off(&self) -> bool {
+        self.place.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// A handle to wait on for being cut off, apart from the cursor itself.
+    pub fn watch(&self) -> CutWatch {
+        CutWatch(Arc::clone(&self.place))
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.log.window.lock().unregister(&self.place);
+        self.log.passed(u64::MAX);
+    }
+}
+
+/// Tells when the log gave up what a cursor needed.
+pub struct CutWatch(Arc<Place>);
+
+impl CutWatch {
+    /// Resolves when the cursor is cut off.
+    pub async fn cut(&self) {
+        if !self.0.cut_off.load(Ordering::Relaxed) {
+            self.0.cut.notified().await;
+        }
+    }
+}

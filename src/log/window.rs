@@ -1,0 +1,226 @@
+//! What the log keeps in memory: chunks in order, and where each cursor stands among them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::chunk::{Chunk, ChunkWriter, Memory};
+use super::sync::Arc as ChunkArc;
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry};
+
+/// The usual size of a chunk: what one write to a socket carries at most.
+const CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Chunks a window is made of, at least; evicting one gives up this fraction of it.
+const MIN_CHUNKS: u64 = 16;
+
+/// A cursor's place, which the window reads to know what may go.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) position: AtomicU64,
+    pub(super) cut_off: AtomicBool,
+    pub(super) cut: Notify,
+}
+
+/// A chunk and the stretch of the log it holds.
+struct Slot {
+    chunk: ChunkArc<Chunk>,
+    /// The position of its first byte.
+    base: u64,
+    /// The sequence before its first entry.
+    previous: u64,
+}
+
+/// How full the window is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Entries in memory.
+    pub entries: u64,
+    /// Memory of the chunks in bytes.
+    pub bytes: u64,
+    /// The oldest sequence a reader can have been at, to get all after it.
+    pub oldest_known: u64,
+    /// The position of the oldest retained byte.
+    pub start: u64,
+}
+
+/// Why no cursor can begin there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachError {
+    /// The entries after it are gone; a reader at `oldest_known` or later could go on.
+    Gone {
+        /// The oldest sequence a reader can be at.
+        oldest_known: u64,
+    },
+    /// The log ends before it.
+    Ahead {
+        /// The sequence of the last entry.
+        last: u64,
+    },
+}
+
+/// Why there is no new chunk.
+pub(super) enum NoRoom {
+    /// A cursor before position `until` holds what would have to go.
+    Held { until: u64 },
+    /// The allocator has none.
+    NoMemory { bytes: usize },
+}
+
+pub(super) struct Window {
+    slots: VecDeque<Slot>,
+    places: Vec<Arc<Place>>,
+    spare: Vec<Memory>,
+    max_entries: usize,
+    max_bytes: u64,
+    chunk_bytes: u64,
+    chunk_entries: usize,
+    /// Capacity of all slots.
+    bytes: u64,
+    /// The sequence before the oldest retained entry.
+    oldest_known: u64,
+}
+
+impl Window {
+    pub(super) fn new(max_entries: usize, max_bytes: u64, last_sequence: u64) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            places: Vec::new(),
+            spare: Vec::new(),
+            max_entries,
+            max_bytes,
+            chunk_bytes: (max_bytes / MIN_CHUNKS).clamp(ENTRY_HEADER_SIZE as u64, CHUNK_BYTES),
+            chunk_entries: max_entries.div_ceil(MIN_CHUNKS as usize),
+            bytes: 0,
+            oldest_known: last_sequence,
+        }
+    }
+
+    /// Adds a chunk for at least `size` bytes and `count` entries behind position `end` and the entry `last_sequence`,
+    /// giving up the oldest chunks if it must. Returns its writer and how many entries it may take.
+    pub(super) fn open_chunk(
+        &mut self,
+        size: usize,
+        count: usize,
+        end: u64,
+        last_sequence: u64,
+        cut_off: bool,
+    ) -> Result<(ChunkWriter, usize), NoRoom> {
+        let capacity = self.chunk_bytes.max(size as u64);
+        let quota = self.chunk_entries.max(count);
+        while let Some(oldest) = self.slots.front() {
+            let entries = last_sequence - oldest.previous + quota as u64;
+            if self.bytes + capacity <= self.max_bytes && entries <= self.max_entries as u64 {
+                break;
+            }
+            let (until, known) = self.slots.get(1).map_or((end, last_sequence), |next| (next.base, next.previous));
+            if !cut_off && self.slowest() < until {
+                return Err(NoRoom::Held { until });
+            }
+            self.cut_off_before(until);
+            self.evict(known);
+        }
+        let fitting = self.spare.iter().position(|memory| memory.capacity() as u64 == capacity);
+        let memory = match fitting {
+            Some(index) => self.spare.swap_remove(index),
+            None => {
+                self.spare.clear();
+                Memory::new(capacity as usize).ok_or(NoRoom::NoMemory { bytes: capacity as usize })?
+            }
+        };
+        let (writer, chunk) = ChunkWriter::new(memory);
+        self.bytes += capacity;
+        self.slots.push_back(Slot { chunk, base: end, previous: last_sequence });
+        Ok((writer, quota))
+    }
+
+    fn evict(&mut self, oldest_known: u64) {
+        self.oldest_known = oldest_known;
+        let Some(slot) = self.slots.pop_front() else { return };
+        self.bytes -= slot.chunk.capacity() as u64;
+        // A cursor that is sending from it right now keeps it alive; its memory is then freed, not used again.
+        if let Ok(chunk) = ChunkArc::try_unwrap(slot.chunk) {
+            self.spare.push(chunk.into_memory());
+        }
+    }
+
+    /// The position of the slowest cursor that still counts.
+    pub(super) fn slowest(&self) -> u64 {
+        let places = self.places.iter().filter(|place| !place.cut_off.load(Ordering::Relaxed));
+        places.map(|place| place.position.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
+    }
+
+    fn cut_off_before(&self, position: u64) {
+        for place in &self.places {
+            if place.position.load(Ordering::SeqCst) < position && !place.cut_off.swap(true, Ordering::Relaxed) {
+                place.cut.notify_one();
+            }
+        }
+    }
+
+    /// The position behind the entry `last_known`.
+    pub(super) fn locate(&self, last_known: u64, last: u64) -> Result<u64, AttachError> {
+        if last_known < self.oldest_known {
+            return Err(AttachError::Gone { oldest_known: self.oldest_known });
+        }
+        let Some(slot) = self.slot_after(last_known) else {
+            return if last_known == last { Ok(0) } else { Err(AttachError::Ahead { last }) };
+        };
+        let mut entries = Entries::new(slot.chunk.bytes());
+        let total = entries.rest().len();
+        if slot.previous < last_known && entries.by_ref().all(|entry| entry.sequence < last_known) {
+            return Err(AttachError::Ahead { last });
+        }
+        Ok(slot.base + (total - entries.rest().len()) as u64)
+    }
+
+    /// The last slot that begins at or before the entry after `sequence`.
+    fn slot_after(&self, sequence: u64) -> Option<&Slot> {
+        let after = self.slots.partition_point(|slot| slot.previous <= sequence);
+        self.slots.get(after.checked_sub(1)?)
+    }
+
+    pub(super) fn register(&mut self, position: u64) -> Arc<Place> {
+        let place = Arc::new(Place { position: position.into(), cut_off: AtomicBool::new(false), cut: Notify::new() });
+        self.places.push(Arc::clone(&place));
+        place
+    }
+
+    pub(super) fn unregister(&mut self, place: &Arc<Place>) {
+        self.places.retain(|other| !Arc::ptr_eq(other, place));
+    }
+
+    /// The chunk that holds `position`, and the offset in it; `None` when it is gone or not there yet.
+    pub(super) fn chunk_at(&self, position: u64) -> Option<(ChunkArc<Chunk>, usize)> {
+        let after = self.slots.partition_point(|slot| slot.base <= position);
+        let slot = self.slots.get(after.checked_sub(1)?)?;
+        Some((ChunkArc::clone(&slot.chunk), (position - slot.base) as usize))
+    }
+
+    pub(super) fn occupancy(&self, last_sequence: u64) -> Occupancy {
+        Occupancy {
+            entries: last_sequence - self.oldest_known,
+            bytes: self.bytes,
+            oldest_known: self.oldest_known,
+            start: self.slots.front().map_or(0, |slot| slot.base),
+        }
+    }
+
+    pub(super) fn timestamp_after(&self, sequence: u64) -> Option<u64> {
+        let slot = self.slot_after(sequence.max(self.oldest_known))?;
+        Entries::new(slot.chunk.bytes()).find(|entry| entry.sequence > sequence).map(|entry| entry.timestamp_us)
+    }
+
+    pub(super) fn sequence_before(&self, position: u64, last: u64) -> u64 {
+        let Some((chunk, offset)) = self.chunk_at(position) else { return self.oldest_known };
+        match chunk.bytes().get(offset..).map(Entry::decode) {
+            Some(Ok(entry)) => entry.previous,
+            _ => {
+                let next = self.slots.partition_point(|slot| slot.base <= position);
+                self.slots.get(next).map_or(last, |slot| slot.previous)
+            }
+        }
+    }
+}

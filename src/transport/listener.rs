@@ -1,0 +1,117 @@
+//! Listening sockets.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::{Address, Stream};
+use crate::error::{Error, Result, Status};
+
+const BACKLOG: i32 = 1024;
+
+/// A listening socket. A Unix socket's file goes away with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Family,
+    address: String,
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Family {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// The file of a Unix socket, removed on drop.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds the address and listens; returns the port too (0 for a Unix socket). Must be called within a runtime.
+    /// Resolving a name blocks the caller.
+    pub fn bind(address: &Address) -> Result<(Self, u16)> {
+        match address {
+            Address::Unix(path) => {
+                let listener = bind_unix(path).map_err(|e| binding(address, &e))?;
+                let file = Some(SocketFile(path.clone()));
+                Ok((Self { socket: Family::Unix(listener), address: address.to_string(), _file: file }, 0))
+            }
+            Address::Tcp { host, port } => {
+                let unresolved = |why: &dyn std::fmt::Display| {
+                    Error::new(Status::BadAddress, format!("address \"{address}\" does not resolve: {why}"))
+                };
+                let resolved = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port));
+                let resolved = resolved.map_err(|e| unresolved(&e))?.next().ok_or_else(|| unresolved(&"no address"))?;
+                let listener = bind_tcp(resolved).map_err(|e| binding(address, &e))?;
+                let local = listener.local_addr().map_err(|e| binding(address, &e))?;
+                Ok((Self { socket: Family::Tcp(listener), address: local.to_string(), _file: None }, local.port()))
+            }
+        }
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The next connection. Cancel-safe.
+    pub async fn accept(&self) -> io::Result<Result<Stream>> {
+        match &self.socket {
+            Family::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::from_tcp(stream)),
+            Family::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Stream::from_unix(stream, &self.address))
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted writer gets its port back although old connections linger; two live ones still exclude each other.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// Whether a killed process left this socket behind: nobody accepts there any more.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let refused = || -> io::Result<()> {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        probe.set_nonblocking(true)?;
+        probe.connect(&SockAddr::unix(path)?)
+    };
+    is_socket && refused().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn binding(address: &Address, error: &io::Error) -> Error {
+    let status = match error.kind() {
+        io::ErrorKind::AddrInUse => Status::AddressInUse,
+        io::ErrorKind::AddrNotAvailable => Status::BadAddress,
+        _ => Status::Io,
+    };
+    Error::new(status, format!("cannot listen on {address}: {error}"))
+}
