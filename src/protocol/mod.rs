@@ -1,8 +1,15 @@
 //! Bytes on the wire: frames, the v1 messages, the v2 frames and entries, the handshake. No I/O.
 
+mod base64;
 pub mod control;
 pub mod entry;
+pub mod frame;
+mod go_json;
+pub mod handshake;
 pub mod lineage;
+pub mod message;
+
+pub use go_json::{FixedBuffer, Sink};
 
 /// Bytes of a frame before its payload: a big-endian u32 length, which counts the type and the payload, and the type.
 pub const HEADER_SIZE: usize = 5;

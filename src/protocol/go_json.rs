@@ -1,0 +1,333 @@
+//! JSON as Go's `encoding/json` writes and reads it.
+
+use std::borrow::Cow;
+
+/// Where encoded frames go.
+pub trait Sink {
+    /// Makes room for a frame of `length` bytes; `false` when there is none, and then nothing of it is put.
+    fn begin(&mut self, length: usize) -> bool;
+    /// Appends bytes.
+    fn put(&mut self, bytes: &[u8]);
+    /// Appends `bytes` as standard base64.
+    fn put_base64(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn begin(&mut self, length: usize) -> bool {
+        self.reserve(length);
+        true
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn put_base64(&mut self, bytes: &[u8]) {
+        base64_simd::STANDARD.encode_append(bytes, self);
+    }
+}
+
+/// A [`Sink`] over memory of a fixed size, such as a caller's buffer.
+#[derive(Debug)]
+pub struct FixedBuffer<'a> {
+    room: &'a mut [u8],
+    written: usize,
+    needed: usize,
+}
+
+impl<'a> FixedBuffer<'a> {
+    /// An empty buffer over `room`.
+    pub fn new(room: &'a mut [u8]) -> Self {
+        Self { room, written: 0, needed: 0 }
+    }
+
+    /// Bytes of all frames that were encoded, also of those that did not fit.
+    pub fn needed(&self) -> usize {
+        self.needed
+    }
+
+    /// The frames, or `None` when one did not fit.
+    pub fn frames(&self) -> Option<&[u8]> {
+        (self.written == self.needed).then(|| &self.room[..self.written])
+    }
+}
+
+impl Sink for FixedBuffer<'_> {
+    fn begin(&mut self, length: usize) -> bool {
+        let fits = self.written == self.needed && length <= self.room.len() - self.written;
+        self.needed = self.needed.saturating_add(length);
+        fits
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.written + bytes.len();
+        self.room[self.written..end].copy_from_slice(bytes);
+        self.written = end;
+    }
+
+    fn put_base64(&mut self, bytes: &[u8]) {
+        let end = self.written + base64_simd::STANDARD.encoded_length(bytes.len());
+        let _ = base64_simd::STANDARD.encode(bytes, base64_simd::Out::from_slice(&mut self.room[self.written..end]));
+        self.written = end;
+    }
+}
+
+/// A [`Sink`] that only counts.
+#[derive(Debug, Default)]
+pub(super) struct Counter(pub usize);
+
+impl Sink for Counter {
+    fn begin(&mut self, _length: usize) -> bool {
+        true
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(bytes.len());
+    }
+
+    fn put_base64(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(base64_simd::STANDARD.encoded_length(bytes.len()));
+    }
+}
+
+/// Writes the members of one JSON object, in the order they are given. Names are plain ASCII.
+pub(super) struct Object<'o> {
+    out: &'o mut dyn Sink,
+    empty: bool,
+}
+
+impl<'o> Object<'o> {
+    /// Writes one object with the members that `members` gives it.
+    pub fn write(out: &'o mut dyn Sink, members: impl FnOnce(&mut Self)) {
+        out.put(b"{");
+        let mut object = Self { out, empty: true };
+        members(&mut object);
+        object.out.put(b"}");
+    }
+
+    fn name(&mut self, name: &str) {
+        self.out.put(if self.empty { b"\"" } else { b",\"" });
+        self.empty = false;
+        self.out.put(name.as_bytes());
+        self.out.put(b"\":");
+    }
+
+    pub fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        self.out.put(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.out.put(if value { b"true" } else { b"false" });
+    }
+
+    pub fn string(&mut self, name: &str, value: &str) {
+        self.name(name);
+        write_string(self.out, value);
+    }
+
+    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        Object::write(self.out, members);
+    }
+}
+
+/// Writes `text` in quotes. Beside what JSON demands, Go escapes what a browser could take for markup or for a line's end.
+fn write_string(out: &mut dyn Sink, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    let mut at = 0;
+    out.put(b"\"");
+    while let Some(&byte) = bytes.get(at) {
+        let mut unicode = *b"\\u00..";
+        let (length, escape): (usize, &[u8]) = match byte {
+            b'"' => (1, b"\\\""),
+            b'\\' => (1, b"\\\\"),
+            b'\n' => (1, b"\\n"),
+            b'\r' => (1, b"\\r"),
+            b'\t' => (1, b"\\t"),
+            0x08 => (1, b"\\b"),
+            0x0C => (1, b"\\f"),
+            0..0x20 | b'<' | b'>' | b'&' => {
+                unicode[4] = HEX[usize::from(byte >> 4)];
+                unicode[5] = HEX[usize::from(byte & 15)];
+                (1, &unicode)
+            }
+            0xE2 if bytes[at..].starts_with("\u{2028}".as_bytes()) => (3, b"\\u2028"),
+            0xE2 if bytes[at..].starts_with("\u{2029}".as_bytes()) => (3, b"\\u2029"),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        out.put(&bytes[written..at]);
+        out.put(escape);
+        at += length;
+        written = at;
+    }
+    out.put(&bytes[written..]);
+    out.put(b"\"");
+}
+
+/// `json` with what Go reads as U+FFFD written as U+FFFD: each byte that is not UTF-8, and each half of a surrogate pair
+/// alone. Bytes and escapes outside of strings are errors before and after.
+pub(super) fn replace_invalid(json: &[u8]) -> Cow<'_, str> {
+    let text = match std::str::from_utf8(json) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => {
+            let mut text = String::with_capacity(json.len() + json.len() / 8);
+            for chunk in json.utf8_chunks() {
+                text.push_str(chunk.valid());
+                text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+            }
+            Cow::Owned(text)
+        }
+    };
+    replace_lone_surrogates(text)
+}
+
+/// The offset in `json` of what lies at `offset` of [`replace_invalid`]`(json)`.
+pub(super) fn original_offset(json: &[u8], offset: usize) -> usize {
+    let mut original = 0;
+    let mut replaced = 0;
+    for chunk in json.utf8_chunks() {
+        if replaced + chunk.valid().len() >= offset {
+            // An offset inside of a replacement character is that of the byte after it.
+            return original + offset.saturating_sub(replaced);
+        }
+        original += chunk.valid().len();
+        replaced += chunk.valid().len();
+        for _ in chunk.invalid() {
+            if replaced >= offset {
+                return original;
+            }
+            original += 1;
+            replaced += char::REPLACEMENT_CHARACTER.len_utf8();
+        }
+    }
+    original
+}
+
+fn replace_lone_surrogates(text: Cow<'_, str>) -> Cow<'_, str> {
+    const ESCAPE_LENGTH: usize = "\\uXXXX".len();
+    let mut lone = Vec::new();
+    let mut at = 0;
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        let (length, is_lone) = match (surrogate(&text, at), surrogate(&text, at + ESCAPE_LENGTH)) {
+            (Some(0xD800..0xDC00), Some(0xDC00..)) => (2 * ESCAPE_LENGTH, false),
+            (Some(_), _) => (ESCAPE_LENGTH, true),
+            // Whatever was escaped, a backslash included, is no start of an escape.
+            (None, _) => (1 + text[at + 1..].chars().next().map_or(0, char::len_utf8), false),
+        };
+        if is_lone {
+            lone.push(at);
+        }
+        at += length;
+    }
+    if lone.is_empty() {
+        return text;
+    }
+    let mut replaced = text.into_owned();
+    for at in lone {
+        replaced.replace_range(at..at + ESCAPE_LENGTH, "\\ufffd");
+    }
+    Cow::Owned(replaced)
+}
+
+/// The half of a surrogate pair that is escaped at `at`.
+fn surrogate(text: &str, at: usize) -> Option<u16> {
+    let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    u16::from_str_radix(digits, 16).ok().filter(|unit| (0xD800..0xE000).contains(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> String {
+        let mut out = Vec::new();
+        write_string(&mut out, text);
+        let mut counter = Counter::default();
+        write_string(&mut counter, text);
+        assert_eq!(counter.0, out.len());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_ascii_character_is_written_as_go_writes_it() {
+        for byte in 0..0x80_u8 {
+            let expected = match byte {
+                b'"' => "\"\\\"\"".to_string(),
+                b'\\' => "\"\\\\\"".to_string(),
+                0x08 => "\"\\b\"".to_string(),
+                0x09 => "\"\\t\"".to_string(),
+                0x0A => "\"\\n\"".to_string(),
+                0x0C => "\"\\f\"".to_string(),
+                0x0D => "\"\\r\"".to_string(),
+                0..0x20 | b'<' | b'>' | b'&' => format!("\"\\u{byte:04x}\""),
+                _ => format!("\"{}\"", char::from(byte)),
+            };
+            assert_eq!(written(&char::from(byte).to_string()), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_line_separators_are_escaped_above_ascii() {
+        assert_eq!(
+            written("\u{2027}\u{2028}\u{2029}\u{202a}é漢😀\u{fffd}\u{7f}\u{80}"),
+            "\"\u{2027}\\u2028\\u2029\u{202a}é漢😀\u{fffd}\u{7f}\u{80}\""
+        );
+        assert_eq!(written(""), "\"\"");
+    }
+
+    #[test]
+    fn each_invalid_byte_becomes_one_replacement_character() {
+        for (bytes, count) in [
+            (&b"\xff\xfe"[..], 2),
+            (b"\xe2\x82", 2),
+            (b"\xf0\x9f\x98", 3),
+            (b"\xed\xa0\x80", 3),
+            (b"\xc0\x80", 2),
+            (b"", 0),
+        ] {
+            let json = [b"{\"a", bytes, b"b\""].concat();
+            assert_eq!(replace_invalid(&json), format!("{{\"a{}b\"", "\u{fffd}".repeat(count)));
+            let replaced = replace_invalid(&json).len();
+            assert_eq!(original_offset(&json, 0), 0);
+            assert_eq!(original_offset(&json, 3), 3);
+            assert_eq!(original_offset(&json, replaced - 1), json.len() - 1);
+            assert_eq!(original_offset(&json, replaced), json.len());
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_a_replacement_character() {
+        for (text, expected) in [
+            (r"\ud800", r"\ufffd"),
+            (r"\udc00", r"\ufffd"),
+            (r"\uDBFF\uDFFF", r"\uDBFF\uDFFF"),
+            (r"\ud83d\ude00\ud83d", r"\ud83d\ude00\ufffd"),
+            (r"\ud83dx\ude00", r"\ufffdx\ufffd"),
+            (r"\ud83d\ud83d\ude00", r"\ufffd\ud83d\ude00"),
+            (r"\ud83d\u0041", r"\ufffd\u0041"),
+            (r"\\ud800", r"\\ud800"),
+            (r"\\\ud800", r"\\\ufffd"),
+            (r"\u+d80", r"\u+d80"),
+            (r"\ud80", r"\ud80"),
+            (r"\ud80é", r"\ud80é"),
+            ("\\", "\\"),
+            ("\\é", "\\é"),
+        ] {
+            assert_eq!(replace_invalid(text.as_bytes()), expected);
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! The v1 messages: JSON in frames, byte for byte as a Go peer writes them, and read as a Go peer reads them.
+//!
+//! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value, the
+//! last of several members of one name counts, names match whatever their case, and text that is not UTF-8 becomes U+FFFD.
+//! Numbers are whole and never go through a float.
+
+use super::base64;
+use super::frame::{self, FrameError};
+use super::go_json::{self, Counter, Object, Sink};
+use super::handshake::{Answer, Offer, Sync, SyncAck, V2, V2Object};
+use super::{HEADER_SIZE, MAX_MESSAGE_SIZE};
+use crate::error::{Error, Status};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+
+/// The longest reason: it may quote what the peer sent.
+const MAX_REASON_CHARS: usize = 200;
+
+/// Why JSON is not the message it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// No JSON, or a member of the wrong type.
+    #[error("{message} message: {}{reason} at byte {offset}", Member(*.field))]
+    Json {
+        /// The message that was to be read.
+        message: &'static str,
+        /// The member that was being read, if any.
+        field: Option<&'static str>,
+        /// What is wrong.
+        reason: String,
+        /// How many bytes of the JSON were read.
+        offset: usize,
+    },
+    /// A payload that is no base64.
+    #[error("Entry message: member \"payload\": illegal base64 at character {offset}")]
+    Base64 {
+        /// The first character of the text that does not belong.
+        offset: usize,
+    },
+}
+
+struct Member(Option<&'static str>);
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, "member \"{name}\": "))
+    }
+}
+
+impl MessageError {
+    /// The status that stands for it.
+    pub fn status(&self) -> Status {
+        Status::InvalidMsg
+    }
+}
+
+impl From<MessageError> for Error {
+    fn from(error: MessageError) -> Self {
+        Error::new(error.status(), error.to_string())
+    }
+}
+
+/// What an Entry tells beside its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryFields {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// Microseconds since the Unix epoch, as the writer's host gave it.
+    pub timestamp_us: u64,
+}
+
+/// A reader's acknowledgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// The last entry that was taken.
+    pub last_sequence: u64,
+    /// Who acknowledges.
+    pub reader_id: String,
+}
+
+/// An error that a peer reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorMessage {
+    /// A status name, such as `SEQUENCE_GAP`.
+    pub code: String,
+    /// The text for people.
+    pub message: String,
+}
+
+/// Appends a whole frame to `out`, or nothing when it is too large or does not fit.
+fn encode<S: Sink>(
+    out: &mut S,
+    kind: u8,
+    text_len: usize,
+    members: impl Fn(&mut Object<'_>),
+) -> Result<(), FrameError> {
+    // JSON is never shorter than its text: what is too large already need not be measured.
+    frame::encode_header(kind, text_len)?;
+    let mut length = Counter::default();
+    Object::write(&mut length, &members);
+    let header = frame::encode_header(kind, length.0)?;
+    if out.begin(HEADER_SIZE + length.0) {
+        out.put(&header);
+        Object::write(out, &members);
+    }
+    Ok(())
+}
+
+/// Appends an Entry frame. No payload is written as `null`, as Go writes a nil slice.
+#[inline]
+pub fn encode_entry<S: Sink>(
+    out: &mut S,
+    sequence: u64,
+    timestamp_us: u64,
+    payload: Option<&[u8]>,
+) -> Result<(), FrameError> {
+    const MEMBERS: [&[u8]; 3] = [b"{\"seq\":", b",\"ts\":", b",\"payload\":"];
+    const MEMBERS_LEN: usize = MEMBERS[0].len() + MEMBERS[1].len() + MEMBERS[2].len();
+
+    let payload_len = payload.map_or(0, <[u8]>::len);
+    if payload_len >= MAX_MESSAGE_SIZE {
+        frame::encode_header(frame::TYPE_ENTRY, payload_len)?;
+    }
+    let (mut sequence_digits, mut timestamp_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let sequence = sequence_digits.format(sequence).as_bytes();
+    let timestamp = timestamp_digits.format(timestamp_us).as_bytes();
+    let value_len = payload.map_or(4, |bytes| base64_simd::STANDARD.encoded_length(bytes.len()) + 2);
+    let json_len = MEMBERS_LEN + sequence.len() + timestamp.len() + value_len + 1;
+    let header = frame::encode_header(frame::TYPE_ENTRY, json_len)?;
+    if !out.begin(HEADER_SIZE + json_len) {
+        return Ok(());
+    }
+    out.put(&header);
+    out.put(MEMBERS[0]);
+    out.put(sequence);
+    out.put(MEMBERS[1]);
+    out.put(timestamp);
+    out.put(MEMBERS[2]);
+    match payload {
+        Some(bytes) => {
+            out.put(b"\"");
+            out.put_base64(bytes);
+            out.put(b"\"}");
+        }
+        None => out.put(b"null}"),
+    }
+    Ok(())
+}
+
+/// Appends an Ack frame.
+pub fn encode_ack<S: Sink>(out: &mut S, last_sequence: u64, reader_id: &str) -> Result<(), FrameError> {
+    encode(out, frame::TYPE_ACK, reader_id.len(), |object| {
+        object.number("last_seq", last_sequence);
+        object.string("reader_id", reader_id);
+    })
+}
+
+/// Appends a Sync frame, in the coordinator's form on request.
+pub fn encode_sync<S: Sink>(out: &mut S, sync: &Sync, coordinator: bool) -> Result<(), FrameError> {
+    let kind = if coordinator { frame::TYPE_ENTRY } else { frame::TYPE_SYNC };
+    encode(out, kind, sync.reader_id.len(), |object| {
+        object.string("reader_id", &sync.reader_id);
+        object.number("last_known_seq", sync.last_known_sequence);
+        if let Some(offer) = &sync.offer {
+            object.object(V2, |object| offer.write(object));
+        }
+    })
+}
+
+/// Appends a SyncAck frame, in the coordinator's form on request.
+pub fn encode_sync_ack<S: Sink>(out: &mut S, ack: &SyncAck, coordinator: bool) -> Result<(), FrameError> {
+    let kind = if coordinator { frame::TYPE_ACK } else { frame::TYPE_SYNC_ACK };
+    encode(out, kind, ack.error.len(), |object| {
+        object.number("current_seq", ack.current_sequence);
+        object.boolean("can_resume", ack.can_resume);
+        if !ack.error.is_empty() {
+            object.string("error", &ack.error);
+        }
+        if let Some(answer) = &ack.answer {
+            object.object(V2, |object| answer.write(object));
+        }
+    })
+}
+
+/// Appends an Error frame.
+pub fn encode_error<S: Sink>(out: &mut S, code: &str, message: &str) -> Result<(), FrameError> {
+    encode(out, frame::TYPE_ERROR, code.len().saturating_add(message.len()), |object| {
+        object.string("code", code);
+        object.string("message", message);
+    })
+}
+
+/// A message that is read member by member.
+trait Members<'de> {
+    /// The message's name, for errors.
+    const MESSAGE: &'static str;
+    /// The members it has.
+    const NAMES: &'static [&'static str];
+
+    /// Reads the value of the member `NAMES[index]`.
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Reads a value into `slot`; `null` leaves it as it is, as in Go.
+#[inline]
+fn read_value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A, slot: &mut T) -> Result<(), A::Error> {
+    if let Some(value) = map.next_value::<Option<T>>()? {
+        *slot = value;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct EntryMembers<'de> {
+    fields: EntryFields,
+    payload: Text<'de>,
+}
+
+impl<'de> Members<'de> for EntryMembers<'de> {
+    const MESSAGE: &'static str = "Entry";
+    const NAMES: &'static [&'static str] = &["seq", "ts", "payload"];
+
+    #[inline]
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error> {
+        match index {
+            0 => read_value(map, &mut self.fields.sequence),
+            1 => read_value(map, &mut self.fields.timestamp_us),
+            _ => {
+                // A slice, unlike a number, is reset by `null`.
+                self.payload = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'de> Members<'de> for Ack {
+    const MESSAGE: &'static str = "Ack";
+    const NAMES: &'static [&'static str] = &["last_seq", "reader_id"];
+
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error> {
+        match index {
+            0 => read_value(map, &mut self.last_sequence),
+            _ => read_value(map, &mut self.reader_id),
+        }
+    }
+}
+
+impl<'de> Members<'de> for Sync {
+    const MESSAGE: &'static str = "Sync";
+    const NAMES: &'static [&'static str] = &["reader_id", "last_known_seq", V2];
+
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error> {
+        match index {
+            0 => read_value(map, &mut self.reader_id),
+            1 => read_value(map, &mut self.last_known_sequence),
+            _ => {
+                self.offer = map.next_value::<Option<V2Object<Offer>>>()?.map(|object| object.0);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'de> Members<'de> for SyncAck {
+    const MESSAGE: &'static str = "SyncAck";
+    const NAMES: &'static [&'static str] = &["current_seq", "can_resume", "error", V2];
+
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error> {
+        match index {
+            0 => read_value(map, &mut self.current_sequence),
+            1 => read_value(map, &mut self.can_resume),
+            2 => read_value(map, &mut self.error),
+            _ => {
+                self.answer = map.next_value::<Option<V2Object<Answer>>>()?.map(|object| object.0);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'de> Members<'de> for ErrorMessage {
+    const MESSAGE: &'static str = "Error";
+    const NAMES: &'static [&'static str] = &["code", "message"];
+
+    fn read<A: MapAccess<'de>>(&mut self, index: usize, map: &mut A) -> Result<(), A::Error> {
+        match index {
+            0 => read_value(map, &mut self.code),
+            _ => read_value(map, &mut self.message),
+        }
+    }
+}
+
+/// Text that is borrowed from the JSON unless it has escapes.
+#[derive(Default)]
+struct Text<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            #[inline]
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+/// Finds a member's index; `None` for a name the message does not have.
+struct Name(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<usize>;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    #[inline]
+    fn visit_str<E>(self, text: &str) -> Result<Option<usize>, E> {
+        let exact = self.0.iter().position(|name| *name == text);
+        Ok(exact.or_else(|| self.0.iter().position(|name| name.eq_ignore_ascii_case(text))))
+    }
+}
+
+/// Reads an object into `members` and keeps track of the member it is at.
+struct Reader<'m, M> {
+    members: &'m mut M,
+    field: &'m mut Option<&'static str>,
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    #[inline]
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(known) = map.next_key_seed(Name(M::NAMES))? {
+            match known {
+                Some(index) => {
+                    *self.field = Some(M::NAMES[index]);
+                    self.members.read(index, &mut map)?;
+                    *self.field = None;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the message in `text`. The error's offset is one in `text`.
+#[inline]
+fn read_message<'de, M: Members<'de> + Default>(text: &'de str) -> Result<M, MessageError> {
+    let mut members = M::default();
+    let mut field = None;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer
+        .deserialize_map(Reader { members: &mut members, field: &mut field })
+        .and_then(|()| deserializer.end())
+        .map_err(|error| json_error(M::MESSAGE, field, text, &error))?;
+    Ok(members)
+}
+
+#[cold]
+fn json_error(
+    message: &'static str,
+    field: Option<&'static str>,
+    text: &str,
+    error: &serde_json::Error,
+) -> MessageError {
+    let lines_before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let offset = lines_before.map(str::len).sum::<usize>() + error.column();
+    let mut reason = error.to_string();
+    if let Some(at) = reason.rfind(" at line ") {
+        reason.truncate(at);
+    }
+    if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARS) {
+        reason.truncate(end);
+    }
+    MessageError::Json { message, field, reason, offset }
+}
+
+/// Runs `read` on the JSON, and on what Go takes it for when there is something in it that is no Unicode text.
+#[inline]
+fn decode<T>(json: &[u8], mut read: impl FnMut(&str) -> Result<T, MessageError>) -> Result<T, MessageError> {
+    let first = match std::str::from_utf8(json) {
+        Ok(text) => match read(text) {
+            Ok(value) => return Ok(value),
+            Err(error) => Some(error),
+        },
+        Err(_) => None,
+    };
+    decode_replaced(json, first, read)
+}
+
+#[cold]
+fn decode_replaced<T>(
+    json: &[u8],
+    first: Option<MessageError>,
+    mut read: impl FnMut(&str) -> Result<T, MessageError>,
+) -> Result<T, MessageError> {
+    let replaced = go_json::replace_invalid(json);
+    match first {
+        Some(error) if matches!(replaced, Cow::Borrowed(_)) => Err(error),
+        _ => read(&replaced).map_err(|error| match error {
+            MessageError::Json { message, field, reason, offset } => {
+                MessageError::Json { message, field, reason, offset: go_json::original_offset(json, offset) }
+            }
+            other => other,
+        }),
+    }
+}
+
+/// Reads an Entry and appends its payload to `payload_out`, which is left as it was on an error.
+pub fn decode_entry(json: &[u8], payload_out: &mut Vec<u8>) -> Result<EntryFields, MessageError> {
+    decode(json, |text| {
+        let entry: EntryMembers = read_message(text)?;
+        base64::decode_append(entry.payload.0.as_bytes(), payload_out)
+            .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?;
+        Ok(entry.fields)
+    })
+}
+
+/// Reads an Entry, writes its payload to the start of `payload` when there is room for all of it, and returns the payload's
+/// length in any case. After an error the content of `payload` is unspecified.
+pub fn decode_entry_to_slice(json: &[u8], payload: &mut [u8]) -> Result<(EntryFields, usize), MessageError> {
+    decode(json, |text| {
+        let entry: EntryMembers = read_message(text)?;
+        let length = base64::decode_to_slice(entry.payload.0.as_bytes(), payload)
+            .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?;
+        Ok((entry.fields, length))
+    })
+}
+
+/// Reads an Ack.
+pub fn decode_ack(json: &[u8]) -> Result<Ack, MessageError> {
+    decode(json, |text| read_message(text))
+}
+
+/// Reads a Sync.
+pub fn decode_sync(json: &[u8]) -> Result<Sync, MessageError> {
+    decode(json, |text| read_message(text))
+}
+
+/// Reads a SyncAck.
+pub fn decode_sync_ack(json: &[u8]) -> Result<SyncAck, MessageError> {
+    decode(json, |text| read_message(text))
+}
+
+/// Reads an Error.
+pub fn decode_error(json: &[u8]) -> Result<ErrorMessage, MessageError> {
+    decode(json, |text| read_message(text))
+}
+
+#[cfg(test)]
+mod tests;
