@@ -263,8 +263,8 @@ pub unsafe extern "C" fn sender_replicate_batch(
     unsafe {
         guard(sender, |sender| {
             let payloads = checked_payloads(payloads, count)?;
-            // SAFETY: every slice was checked just now, and the caller promises its bytes.
-            let payloads = payloads.iter().map(|payload| unsafe { unchecked_bytes(*payload) });
+            // Every slice was checked just now, and the caller promises its bytes.
+            let payloads = payloads.iter().map(|payload| unchecked_bytes(*payload));
             let first = sender.core.replicate_batch(timestamp_us, payloads)?;
             put_optional(out_first_sequence, first);
             Ok(())
