@@ -5,4 +5,5 @@ pub mod error;
 pub mod host;
 pub mod protocol;
 pub mod receiver;
+pub mod records;
 pub mod sender;
