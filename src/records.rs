@@ -1,0 +1,64 @@
+//! The payload of an entry as records: msgpack, an array of maps, as the convention of the documented system is.
+
+mod decode;
+mod json;
+mod value;
+
+pub use decode::{DecodeError, MAX_DEPTH};
+pub use value::{Value, ValueError, ValueType};
+
+/// Decoded records. They borrow from the payload until [`Records::into_owned`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Records<'a> {
+    /// The rows, each a [`Value::Map`].
+    rows: Vec<Value<'a>>,
+}
+
+impl<'a> Records<'a> {
+    /// Decodes a whole payload.
+    ///
+    /// Strings that are not UTF-8 become [`Value::Bytes`]: old msgpack libraries write bytes as strings. Arrays and maps as
+    /// keys of a map are refused, and so is nesting deeper than [`MAX_DEPTH`].
+    pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        decode::rows(payload).map(|rows| Self { rows })
+    }
+
+    /// The same records with nothing borrowed.
+    pub fn into_owned(self) -> Records<'static> {
+        Records { rows: self.rows.into_iter().map(Value::into_owned).collect() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// One record, a [`Value::Map`].
+    pub fn row(&self, row: usize) -> Result<&Value<'a>, ValueError> {
+        self.rows.get(row).ok_or(ValueError::NoRow { row, rows: self.rows.len() })
+    }
+
+    /// One value of one record.
+    pub fn get(&self, row: usize, key: &str) -> Result<&Value<'a>, ValueError> {
+        self.row(row)?.get(key).map_err(|error| match error {
+            ValueError::NoKey { key, .. } => ValueError::NoKey { row: Some(row), key },
+            other => other,
+        })
+    }
+
+    /// The records as a JSON array.
+    ///
+    /// Bytes are standard base64 strings, extensions `{"ext":type,"data":base64}`, floats that are not finite `null`.
+    /// Integers are exact. A key that is no string is written as its JSON text.
+    pub fn to_json(&self) -> String {
+        json::write(&self.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests;
