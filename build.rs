@@ -100,13 +100,24 @@ fn tidy(mut header: String) -> Result<String, Box<dyn Error>> {
     // In Rust, what a caller must keep has a heading of that name.
     header = header.replace(" * # Safety\n", " * Requires:\n");
     for (title, function) in SECTIONS {
-        let declared = header.find(&format!(" {function}(")).or_else(|| header.find(&format!("*{function}(")));
-        let declared = declared.ok_or_else(|| format!("{function} is not in the header"))?;
-        let comment = header[..declared].rfind("\n/**").ok_or_else(|| format!("{function} has no comment"))?;
+        let comment = comment_of(&header, function).ok_or_else(|| format!("{function} has no comment"))?;
         let line = "-".repeat(110_usize.saturating_sub(title.len()));
         header.insert_str(comment, &format!("\n/* {title} {line} */\n"));
     }
     Ok(one_line_comments(&header))
+}
+
+/// Where the comment of a function begins. Comments have a space or a slash at the start of their lines.
+fn comment_of(header: &str, function: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in header.split_inclusive('\n') {
+        let name = line.find(&format!("{function}(")).filter(|_| !line.starts_with([' ', '/', '#']));
+        if name.is_some_and(|name| line[..name].ends_with([' ', '*'])) {
+            return header[..at].rfind("\n/**");
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// Puts comments of one line on one line.
