@@ -412,3 +412,6 @@ fn take_socket(fd: c_int) -> io::Result<OwnedFd> {
     }
     socket
 }
+
+#[cfg(test)]
+mod tests;

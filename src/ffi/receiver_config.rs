@@ -596,3 +596,6 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

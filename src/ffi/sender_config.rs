@@ -391,3 +391,6 @@ pub unsafe extern "C" fn sender_config_set_log_handler(config: *mut SenderConfig
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
