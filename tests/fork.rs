@@ -59,7 +59,8 @@ fn main() {
             assert_eq!(set(sender_config), Status::Forked);
             assert_eq!(receiver_config_set_last_sequence(receiver_config, 1), Status::Forked);
             // A registration that fails frees what it was given; what the parent registered stays the parent's.
-            let refused = receiver_config_set_ingest_handler(receiver_config, Some(ingest), ptr::null_mut(), Some(count));
+            let refused =
+                receiver_config_set_ingest_handler(receiver_config, Some(ingest), ptr::null_mut(), Some(count));
             assert_eq!(refused, Status::Forked);
             assert_eq!(FREED.load(Ordering::Relaxed), 1);
             sender_config_free(sender_config);

@@ -248,8 +248,7 @@ fn numbers() -> Vec<(String, i128)> {
         ("SKIP", ApplyPolicyNumber::Skip as i128),
     ];
     add("APPLY_POLICY_", &apply_policies);
-    let gap_policies =
-        [("REFUSE", GapPolicyNumber::Refuse as i128), ("CONTINUE", GapPolicyNumber::Continue as i128)];
+    let gap_policies = [("REFUSE", GapPolicyNumber::Refuse as i128), ("CONTINUE", GapPolicyNumber::Continue as i128)];
     add("GAP_POLICY_", &gap_policies);
     let protocols = [
         ("AUTO", ProtocolNumber::Auto as i128),
@@ -312,7 +311,16 @@ fn layout() -> Vec<(String, i128)> {
         fields!(SliceView, "replication_slice", data, len),
         fields!(EntryView, "replication_entry", sequence, timestamp_us, payload, payload_len),
         fields!(
-            EventView, "replication_event", struct_size, kind, status, sequence, reader_id, address, message, detail_json
+            EventView,
+            "replication_event",
+            struct_size,
+            kind,
+            status,
+            sequence,
+            reader_id,
+            address,
+            message,
+            detail_json
         ),
         enums.map(|(name, size)| (format!("sizeof(replication_{name})"), size as i128)).into(),
     ]
@@ -325,14 +333,18 @@ fn sizes_places_and_numbers_are_the_same_in_c() {
     let prints: String =
         expected.iter().map(|(name, _)| format!("    printf(\"%lld\\n\", (long long)({name}));\n")).collect();
     let dir = scratch("layout");
-    let text = format!("#include <replication.h>\n#include <stdio.h>\n\nint main(void)\n{{\n{prints}    return 0;\n}}\n");
+    let text =
+        format!("#include <replication.h>\n#include <stdio.h>\n\nint main(void)\n{{\n{prints}    return 0;\n}}\n");
     let file = source(&dir, "layout.c", &text);
     for standard in ["c99", "c2x"] {
         let program = dir.join(standard);
         run(compile("cc", standard).arg(&file).arg("-o").arg(&program));
         let printed = run(&mut Command::new(&program));
-        let found: Vec<(String, i128)> =
-            expected.iter().zip(printed.lines()).map(|((name, _), line)| (name.clone(), line.parse().unwrap())).collect();
+        let found: Vec<(String, i128)> = expected
+            .iter()
+            .zip(printed.lines())
+            .map(|((name, _), line)| (name.clone(), line.parse().unwrap()))
+            .collect();
         assert_eq!(found, expected);
     }
 }

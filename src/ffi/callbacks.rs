@@ -404,7 +404,8 @@ pub(crate) fn connect(callback: Arc<Callback<ConnectFn>>, muted: Muted) -> Conne
 
 /// Takes a descriptor that the host gave away. One that is no stream socket is closed, as the host no longer will.
 fn take_socket(fd: c_int) -> io::Result<OwnedFd> {
-    let socket = duplicate_socket(fd, "the connect handler's descriptor").map_err(|error| io::Error::other(error.message));
+    let socket =
+        duplicate_socket(fd, "the connect handler's descriptor").map_err(|error| io::Error::other(error.message));
     // SAFETY: `fcntl` with F_GETFD only asks.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
         // SAFETY: it is open and the host gave it away.

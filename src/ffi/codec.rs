@@ -251,7 +251,9 @@ pub unsafe extern "C" fn replication_write_sync(
         let reader_id = unsafe { text(reader_id, "reader_id") }?.to_owned();
         let sync = Sync { reader_id, last_known_sequence, offer: None };
         // SAFETY: the caller's promise.
-        unsafe { write_frame(buffer, buffer_cap, out_len, |frame| Ok(message::encode_sync(frame, &sync, coordinator)?)) }
+        unsafe {
+            write_frame(buffer, buffer_cap, out_len, |frame| Ok(message::encode_sync(frame, &sync, coordinator)?))
+        }
     })
 }
 
@@ -513,3 +515,6 @@ pub unsafe extern "C" fn replication_parse_error(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,7 +175,8 @@ pub unsafe extern "C" fn receiver_get_stream(
     // SAFETY: the caller's promise.
     unsafe {
         guard(receiver, |receiver| {
-            let (out_stream_id, out_epoch) = (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
+            let (out_stream_id, out_epoch) =
+                (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
             let lineage = receiver.core.lineage().ok_or_else(|| {
                 Error::new(Status::NotFound, "the stream is not known: no v2 writer has been connected")
             })?;

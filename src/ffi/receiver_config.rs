@@ -4,9 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::args::{invalid, lineage, positive_ms, reader_id as checked_reader_id, text};
-use super::callbacks::{
-    Callback, ConnectFn, EventFn, FreeFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot,
-};
+use super::callbacks::{Callback, ConnectFn, EventFn, FreeFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot};
 use super::guard::{Gate, Guarded, guard, is_null, make, release};
 use super::sender_config::log_level;
 use crate::error::{Result, Status};
@@ -147,7 +145,10 @@ pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle)
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_reader_id(config: *mut ReceiverConfigHandle, reader_id: *const c_char) -> Status {
+pub unsafe extern "C" fn receiver_config_set_reader_id(
+    config: *mut ReceiverConfigHandle,
+    reader_id: *const c_char,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -165,7 +166,10 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(config: *mut ReceiverConf
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_writer_addr(config: *mut ReceiverConfigHandle, writer_addr: *const c_char) -> Status {
+pub unsafe extern "C" fn receiver_config_set_writer_addr(
+    config: *mut ReceiverConfigHandle,
+    writer_addr: *const c_char,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -191,7 +195,12 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(config: *mut ReceiverCo
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_ingest_handler(config: *mut ReceiverConfigHandle, handler: IngestFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_ingest_handler(
+    config: *mut ReceiverConfigHandle,
+    handler: IngestFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<IngestFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -217,7 +226,13 @@ pub unsafe extern "C" fn receiver_config_set_ingest_handler(config: *mut Receive
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(config: *mut ReceiverConfigHandle, max_entries: usize, handler: IngestBatchFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(
+    config: *mut ReceiverConfigHandle,
+    max_entries: usize,
+    handler: IngestBatchFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<IngestBatchFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -242,7 +257,12 @@ pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(config: *mut R
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_record_handler(config: *mut ReceiverConfigHandle, handler: RecordFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_record_handler(
+    config: *mut ReceiverConfigHandle,
+    handler: RecordFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<RecordFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -266,7 +286,12 @@ pub unsafe extern "C" fn receiver_config_set_record_handler(config: *mut Receive
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_local_wal(config: *mut ReceiverConfigHandle, append: IngestFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_local_wal(
+    config: *mut ReceiverConfigHandle,
+    append: IngestFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<IngestFn>::new(append, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -289,7 +314,12 @@ pub unsafe extern "C" fn receiver_config_set_local_wal(config: *mut ReceiverConf
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_connect_handler(config: *mut ReceiverConfigHandle, handler: ConnectFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_connect_handler(
+    config: *mut ReceiverConfigHandle,
+    handler: ConnectFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<ConnectFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -311,7 +341,12 @@ pub unsafe extern "C" fn receiver_config_set_connect_handler(config: *mut Receiv
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_event_handler(config: *mut ReceiverConfigHandle, handler: EventFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_event_handler(
+    config: *mut ReceiverConfigHandle,
+    handler: EventFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<EventFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -335,7 +370,13 @@ pub unsafe extern "C" fn receiver_config_set_event_handler(config: *mut Receiver
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_handler(config: *mut ReceiverConfigHandle, max_level: i32, handler: LogFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn receiver_config_set_log_handler(
+    config: *mut ReceiverConfigHandle,
+    max_level: i32,
+    handler: LogFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<LogFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -376,7 +417,11 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_stream(config: *mut ReceiverConfigHandle, stream_id: *const u8, epoch: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_stream(
+    config: *mut ReceiverConfigHandle,
+    stream_id: *const u8,
+    epoch: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -416,7 +461,10 @@ pub unsafe extern "C" fn receiver_config_set_protocol(config: *mut ReceiverConfi
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(config: *mut ReceiverConfigHandle, enabled: bool) -> Status {
+pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(
+    config: *mut ReceiverConfigHandle,
+    enabled: bool,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -458,7 +506,11 @@ pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverCon
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_apply_policy(config: *mut ReceiverConfigHandle, policy: u32, retries: u32) -> Status {
+pub unsafe extern "C" fn receiver_config_set_apply_policy(
+    config: *mut ReceiverConfigHandle,
+    policy: u32,
+    retries: u32,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -481,7 +533,10 @@ pub unsafe extern "C" fn receiver_config_set_apply_policy(config: *mut ReceiverC
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_handler_durable(config: *mut ReceiverConfigHandle, durable: bool) -> Status {
+pub unsafe extern "C" fn receiver_config_set_handler_durable(
+    config: *mut ReceiverConfigHandle,
+    durable: bool,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -499,7 +554,10 @@ pub unsafe extern "C" fn receiver_config_set_handler_durable(config: *mut Receiv
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -516,7 +574,10 @@ pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(config: *mut 
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -533,7 +594,10 @@ pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(config: *mut Receiv
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(config: *mut ReceiverConfigHandle, timeout_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
+    config: *mut ReceiverConfigHandle,
+    timeout_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -550,7 +614,10 @@ pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(config: *mut Rec
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(config: *mut ReceiverConfigHandle, interval_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -567,7 +634,10 @@ pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(config: *mut 
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(config: *mut ReceiverConfigHandle, timeout_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
+    config: *mut ReceiverConfigHandle,
+    timeout_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {

@@ -404,3 +404,6 @@ pub unsafe extern "C" fn replication_value_get(
     // SAFETY: the caller's promise.
     unsafe { answer(value, out, |value| Ok::<_, Error>(handle_of(value.get(key?)?))) }
 }
+
+#[cfg(test)]
+mod tests;

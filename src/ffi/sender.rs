@@ -70,7 +70,10 @@ impl SenderHandle {
 
 #[cold]
 pub(crate) fn wrong_thread(what: &str) -> Error {
-    Error::new(Status::WrongThread, format!("{what} waits for the thread it was called from: a callback of this handle"))
+    Error::new(
+        Status::WrongThread,
+        format!("{what} waits for the thread it was called from: a callback of this handle"),
+    )
 }
 
 /// Makes a sender that does not run yet.
@@ -361,7 +364,8 @@ pub unsafe extern "C" fn sender_get_stream(
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
-            let (out_stream_id, out_epoch) = (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
+            let (out_stream_id, out_epoch) =
+                (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
             put_lineage(sender.core.lineage(), out_stream_id, out_epoch);
             Ok(())
         })

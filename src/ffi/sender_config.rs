@@ -158,7 +158,11 @@ pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfi
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_full_policy(config: *mut SenderConfigHandle, policy: u32, wait_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_full_policy(
+    config: *mut SenderConfigHandle,
+    policy: u32,
+    wait_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -180,7 +184,10 @@ pub unsafe extern "C" fn sender_config_set_full_policy(config: *mut SenderConfig
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_write_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_write_timeout_ms(
+    config: *mut SenderConfigHandle,
+    timeout_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -197,7 +204,10 @@ pub unsafe extern "C" fn sender_config_set_write_timeout_ms(config: *mut SenderC
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
+    config: *mut SenderConfigHandle,
+    timeout_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -214,7 +224,10 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(config: *mut Sen
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(config: *mut SenderConfigHandle, interval_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
+    config: *mut SenderConfigHandle,
+    interval_ms: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -313,7 +326,11 @@ pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigH
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_stream(config: *mut SenderConfigHandle, stream_id: *const u8, epoch: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_stream(
+    config: *mut SenderConfigHandle,
+    stream_id: *const u8,
+    epoch: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
@@ -351,7 +368,12 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_event_handler(config: *mut SenderConfigHandle, handler: EventFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn sender_config_set_event_handler(
+    config: *mut SenderConfigHandle,
+    handler: EventFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<EventFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -376,7 +398,13 @@ pub unsafe extern "C" fn sender_config_set_event_handler(config: *mut SenderConf
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_handler(config: *mut SenderConfigHandle, max_level: i32, handler: LogFn, user_data: *mut c_void, user_data_free: FreeFn) -> Status {
+pub unsafe extern "C" fn sender_config_set_log_handler(
+    config: *mut SenderConfigHandle,
+    max_level: i32,
+    handler: LogFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
     let callback = Callback::<LogFn>::new(handler, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {

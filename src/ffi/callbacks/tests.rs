@@ -108,15 +108,18 @@ unsafe extern "C" fn on_batch(
         }
         *applied += 1;
         // SAFETY: the library gives the bytes.
-        let code = unsafe {
-            on_entry(user_data, entry.sequence, entry.timestamp_us, entry.payload, entry.payload_len)
-        };
+        let code = unsafe { on_entry(user_data, entry.sequence, entry.timestamp_us, entry.payload, entry.payload_len) };
         assert_eq!(code, 0);
     }
     0
 }
 
-unsafe extern "C" fn on_records(user_data: *mut c_void, sequence: u64, _: u64, records: *const RecordsHandle<'_>) -> i32 {
+unsafe extern "C" fn on_records(
+    user_data: *mut c_void,
+    sequence: u64,
+    _: u64,
+    records: *const RecordsHandle<'_>,
+) -> i32 {
     let (mut json, mut len) = (ptr::null(), 0);
     // SAFETY: the library gives living records.
     unsafe {
@@ -209,10 +212,7 @@ fn a_free_function_may_use_the_configuration() {
     // SAFETY: the configuration is alive until it is freed.
     unsafe {
         let config = sender_config_new();
-        assert_eq!(
-            sender_config_set_event_handler(config, Some(on_event), config.cast(), Some(set_again)),
-            Status::Ok
-        );
+        assert_eq!(sender_config_set_event_handler(config, Some(on_event), config.cast(), Some(set_again)), Status::Ok);
         assert_eq!(sender_config_set_event_handler(config, None, ptr::null_mut(), None), Status::Ok);
         assert_eq!((*config).state().core.buffer_size, 7);
         sender_config_free(config);

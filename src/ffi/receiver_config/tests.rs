@@ -30,14 +30,8 @@ impl Drop for Config {
 }
 
 fn times(core: &ReceiverConfig) -> [u128; 5] {
-    [
-        core.reconnect_interval,
-        core.ack_interval,
-        core.connect_timeout,
-        core.heartbeat_interval,
-        core.peer_timeout,
-    ]
-    .map(|time: Duration| time.as_millis())
+    [core.reconnect_interval, core.ack_interval, core.connect_timeout, core.heartbeat_interval, core.peer_timeout]
+        .map(|time: Duration| time.as_millis())
 }
 
 #[test]

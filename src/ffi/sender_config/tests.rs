@@ -33,13 +33,8 @@ fn a_new_configuration_has_the_documented_defaults() {
     assert_eq!(core.full_policy, FullPolicy::CutOffSlowest);
     assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (1_024, 0, 0));
     assert_eq!(core.lineage, None);
-    let times = [
-        core.write_timeout,
-        core.handshake_timeout,
-        core.heartbeat_interval,
-        core.peer_timeout,
-        core.stop_timeout,
-    ];
+    let times =
+        [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
     assert_eq!(times.map(|time| time.as_millis()), [5_000, 5_000, 1_000, 10_000, 5_000]);
 }
 
@@ -68,13 +63,8 @@ fn setters_set_what_they_are_named_after() {
     let core = config.core();
     assert_eq!((core.buffer_size, core.buffer_bytes), (1, 65_536));
     assert_eq!(core.full_policy, FullPolicy::Wait(Duration::from_millis(250)));
-    let times = [
-        core.write_timeout,
-        core.handshake_timeout,
-        core.heartbeat_interval,
-        core.peer_timeout,
-        core.stop_timeout,
-    ];
+    let times =
+        [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
     assert_eq!(times.map(|time| time.as_millis()), [11, 12, 13, 14, 0]);
     assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (15, 2, u64::MAX));
     let lineage = core.lineage.unwrap();
