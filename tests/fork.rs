@@ -6,9 +6,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use replication::error::Status;
-use replication::ffi::receiver_config::{
-    receiver_config_free, receiver_config_new, receiver_config_set_ingest_handler, receiver_config_set_last_sequence,
-};
+use replication::ffi::receiver_callbacks::receiver_config_set_ingest_handler;
+use replication::ffi::receiver_config::{receiver_config_free, receiver_config_new, receiver_config_set_last_sequence};
 use replication::ffi::sender_config::{
     SenderConfigHandle, sender_config_free, sender_config_new, sender_config_set_buffer_size,
 };

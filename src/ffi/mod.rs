@@ -8,10 +8,13 @@
 //! - `status`: status names, the error text of the thread.
 //! - `version`: what the library is, for hosts that load it at run time.
 //! - `callbacks`: the host's functions and what owns their `user_data`.
-//! - `sender_config`, `sender`, `receiver_config`, `receiver`: one C object each.
+//! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
+//!   a receiver in a file of their own.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
+
+// The order is that of the header's sections; blank lines keep it.
 
 mod args;
 mod guard;
@@ -27,6 +30,8 @@ pub mod sender_config;
 pub mod sender;
 
 pub mod receiver_config;
+
+pub mod receiver_callbacks;
 
 pub mod receiver;
 

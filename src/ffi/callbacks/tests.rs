@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use serde_json::json;
 
 use super::*;
+use crate::ffi::receiver_callbacks::*;
 use crate::ffi::receiver_config::*;
 use crate::ffi::sender_config::*;
 use crate::ffi::status::last_error;
