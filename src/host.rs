@@ -1,6 +1,11 @@
-//! What the library tells its host besides entries: events and log records.
+//! What the library tells its host besides entries: events and log records, and the mailbox they wait in for the one
+//! thread of the handle that calls the host.
 
-use serde_json::Value;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use serde_json::{Value, json};
 
 use crate::error::Status;
 
@@ -91,5 +96,185 @@ impl Observer for Silent {
     fn log(&mut self, _: LogLevel, _: &str, _: &Value) {}
     fn max_level(&self) -> Option<LogLevel> {
         None
+    }
+}
+
+impl Event {
+    /// An event of `kind` with nothing else known.
+    pub fn new(kind: EventKind, status: Status, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status,
+            sequence: 0,
+            reader_id: String::new(),
+            address: String::new(),
+            message: message.into(),
+            detail: json!({}),
+        }
+    }
+}
+
+impl EventKind {
+    /// The kind as text, such as `CUT_OFF`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "CONNECTED",
+            Self::Disconnected => "DISCONNECTED",
+            Self::Refused => "REFUSED",
+            Self::Gap => "GAP",
+            Self::Regressed => "REGRESSED",
+            Self::Diverged => "DIVERGED",
+            Self::Lagging => "LAGGING",
+            Self::CutOff => "CUT_OFF",
+            Self::ApplyFailed => "APPLY_FAILED",
+            Self::EntrySkipped => "ENTRY_SKIPPED",
+            Self::HolePassed => "HOLE_PASSED",
+            Self::Stopped => "STOPPED",
+            Self::ProtocolError => "PROTOCOL_ERROR",
+            Self::EntryRefused => "ENTRY_REFUSED",
+            Self::EventsLost => "EVENTS_LOST",
+        }
+    }
+
+    fn level(self) -> LogLevel {
+        match self {
+            Self::Connected | Self::Disconnected => LogLevel::Info,
+            Self::Refused | Self::Lagging | Self::ProtocolError | Self::ApplyFailed => LogLevel::Warn,
+            Self::Gap
+            | Self::Regressed
+            | Self::Diverged
+            | Self::CutOff
+            | Self::EntrySkipped
+            | Self::HolePassed
+            | Self::Stopped
+            | Self::EntryRefused
+            | Self::EventsLost => LogLevel::Error,
+        }
+    }
+}
+
+/// Events that wait for a slow host, at most; the ones that come then are counted and reported as lost.
+const MAX_WAITING: usize = 1024;
+
+/// Where a handle's threads leave word for its callback thread. `W` is what else that thread has to do.
+pub(crate) struct Mailbox<W> {
+    content: Mutex<Content<W>>,
+    changed: Condvar,
+}
+
+/// What lies in a mailbox.
+pub(crate) struct Content<W> {
+    events: VecDeque<Event>,
+    lost: u64,
+    /// The work besides events.
+    pub(crate) work: W,
+}
+
+impl<W> Content<W> {
+    /// The events that wait, oldest first.
+    pub(crate) fn take_events(&mut self) -> VecDeque<Event> {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            let mut event = Event::new(
+                EventKind::EventsLost,
+                Status::Ok,
+                format!("{lost} events were lost: the host's handlers are too slow"),
+            );
+            event.detail = json!({ "lost": lost });
+            self.events.push_back(event);
+        }
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether an event waits.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.lost > 0
+    }
+}
+
+impl<W> Mailbox<W> {
+    pub(crate) fn new(work: W) -> Self {
+        Self { content: Mutex::new(Content { events: VecDeque::new(), lost: 0, work }), changed: Condvar::new() }
+    }
+
+    /// Leaves an event.
+    pub(crate) fn event(&self, event: Event) {
+        let mut content = self.content.lock();
+        if content.events.len() < MAX_WAITING {
+            content.events.push_back(event);
+        } else {
+            content.lost += 1;
+        }
+        drop(content);
+        self.changed.notify_all();
+    }
+
+    /// Opens the mailbox.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Content<W>> {
+        self.content.lock()
+    }
+
+    /// Tells whoever waits that something changed.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for a change, or until the deadline if there is one.
+    pub(crate) fn wait(&self, content: &mut MutexGuard<'_, Content<W>>, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => {
+                self.changed.wait_until(content, deadline);
+            }
+            None => self.changed.wait(content),
+        }
+    }
+}
+
+/// Log lines of one kind per second, at most; the others are counted.
+const LINES_PER_SECOND: u32 = 10;
+
+/// Hands events to the observer, each also as a log line, of which a flood is thinned.
+pub(crate) struct Postman {
+    observer: Box<dyn Observer>,
+    lines: HashMap<EventKind, Lines>,
+}
+
+struct Lines {
+    since: Instant,
+    written: u32,
+    suppressed: u64,
+}
+
+impl Postman {
+    pub(crate) fn new(observer: Box<dyn Observer>) -> Self {
+        Self { observer, lines: HashMap::new() }
+    }
+
+    pub(crate) fn deliver(&mut self, event: &Event) {
+        self.observer.event(event);
+        let level = event.kind.level();
+        if self.observer.max_level().is_none_or(|max| level > max) {
+            return;
+        }
+        let now = Instant::now();
+        let lines = self.lines.entry(event.kind).or_insert(Lines { since: now, written: 0, suppressed: 0 });
+        if now.duration_since(lines.since) >= Duration::from_secs(1) {
+            (lines.since, lines.written) = (now, 0);
+        }
+        if lines.written == LINES_PER_SECOND {
+            lines.suppressed += 1;
+            return;
+        }
+        lines.written += 1;
+        let fields = json!({
+            "event": event.kind.name(),
+            "status": event.status.name(),
+            "sequence": event.sequence,
+            "reader_id": event.reader_id,
+            "address": event.address,
+            "detail": event.detail,
+            "suppressed": std::mem::take(&mut lines.suppressed),
+        });
+        self.observer.log(level, &event.message, &fields);
     }
 }

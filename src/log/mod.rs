@@ -189,6 +189,12 @@ impl Log {
         self.window.lock().occupancy(self.last_sequence())
     }
 
+    /// The oldest retained sequence; 0 when there is none.
+    pub fn first_sequence(&self) -> u64 {
+        let occupancy = self.occupancy();
+        if occupancy.entries > 0 { occupancy.oldest_known + 1 } else { 0 }
+    }
+
     /// The timestamp of the first retained entry after `sequence`, if there is one.
     pub fn timestamp_after(&self, sequence: u64) -> Option<u64> {
         self.window.lock().timestamp_after(sequence)

@@ -114,7 +114,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for V2Object<T> {
     }
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
+/// A stream id as 32 digits.
+pub fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 

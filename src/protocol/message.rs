@@ -4,11 +4,11 @@
 //! last of several members of one name counts, names match whatever their case, and text that is not UTF-8 becomes U+FFFD.
 //! Numbers are whole and never go through a float.
 
+use super::HEADER_SIZE;
 use super::base64;
 use super::frame::{self, FrameError};
 use super::go_json::{self, Counter, Object, Sink};
 use super::handshake::{Answer, Offer, Sync, SyncAck, V2, V2Object};
-use super::{HEADER_SIZE, MAX_MESSAGE_SIZE};
 use crate::error::{Error, Status};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
@@ -118,10 +118,8 @@ pub fn encode_entry<S: Sink>(
     const MEMBERS: [&[u8]; 3] = [b"{\"seq\":", b",\"ts\":", b",\"payload\":"];
     const MEMBERS_LEN: usize = MEMBERS[0].len() + MEMBERS[1].len() + MEMBERS[2].len();
 
-    let payload_len = payload.map_or(0, <[u8]>::len);
-    if payload_len >= MAX_MESSAGE_SIZE {
-        frame::encode_header(frame::TYPE_ENTRY, payload_len)?;
-    }
+    // What is too large already has no base64 length either.
+    frame::encode_header(frame::TYPE_ENTRY, payload.map_or(0, <[u8]>::len))?;
     let (mut sequence_digits, mut timestamp_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
     let sequence = sequence_digits.format(sequence).as_bytes();
     let timestamp = timestamp_digits.format(timestamp_us).as_bytes();

@@ -22,3 +22,6 @@ pub const MAX_READER_ID_BYTES: usize = 255;
 
 /// The largest frame before a peer is known, whatever its length field says.
 pub const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
+
+/// The version of the v2 stream spoken here.
+pub const STREAM_VERSION: u32 = 1;

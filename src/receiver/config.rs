@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::error::{Error, Result, Status};
 use crate::host::Observer;
+use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::lineage::Lineage;
 
@@ -96,6 +98,43 @@ impl Default for ReceiverConfig {
     }
 }
 
+impl ReceiverConfig {
+    /// The smallest `buffer_bytes`.
+    pub const MIN_BUFFER_BYTES: u64 = 64 << 10;
+
+    /// Whether the values fit together and within their ranges.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
+        if !(1..=MAX_READER_ID_BYTES).contains(&self.reader_id.len()) {
+            let length = self.reader_id.len();
+            return invalid(format!("reader_id has {length} bytes, it must have 1 to {MAX_READER_ID_BYTES}"));
+        }
+        if self.writer_addr.is_empty() {
+            return invalid("writer_addr is not set".into());
+        }
+        if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
+            return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));
+        }
+        let times = [
+            ("reconnect_interval_ms", self.reconnect_interval),
+            ("ack_interval_ms", self.ack_interval),
+            ("connect_timeout_ms", self.connect_timeout),
+            ("heartbeat_interval_ms", self.heartbeat_interval),
+            ("peer_timeout_ms", self.peer_timeout),
+        ];
+        if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+            return invalid(format!("{name} must be at least 1"));
+        }
+        if self.heartbeat_interval >= self.peer_timeout {
+            let (interval, timeout) = (self.heartbeat_interval.as_millis(), self.peer_timeout.as_millis());
+            return invalid(format!(
+                "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// The handler did not take an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyFailure {
@@ -112,7 +151,7 @@ pub trait Handler: Send {
     /// The longest run `apply` wants; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
     /// Applies the run: all of it, or says how many of its first entries.
-    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure>;
+    fn apply(&mut self, entries: Entries<'_>) -> std::result::Result<(), ApplyFailure>;
 }
 
 /// Writes an entry to the host's own log before the handler sees it; 0 on success.

@@ -1,60 +1,174 @@
 //! A reader's end: follows one writer and hands its entries to the host, in order.
+//!
+//! One thread keeps the connection: it receives, checks and acknowledges. Another one calls the host. What is received
+//! and not yet applied lies between them, within a bound.
 
+mod apply;
 pub mod config;
+mod core;
+mod inbound;
+mod progress;
+mod session;
+mod stats;
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
-use crate::error::Result;
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+
+use self::apply::Applier;
+use self::core::Core;
+use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
+use crate::threads;
+use crate::transport::Address;
 use config::{ReceiverConfig, ReceiverHost};
 
 /// A receiver. All methods may be called from any thread.
-pub struct Receiver {}
+pub struct Receiver {
+    core: Arc<Core>,
+    callback_thread: OnceLock<ThreadId>,
+    life: Mutex<Life>,
+}
 
-#[expect(unused_variables, reason = "skeleton")]
+enum Life {
+    New(ReceiverHost),
+    Running { runtime: Runtime, connection_ended: mpsc::Receiver<()>, callback: JoinHandle<()> },
+    Stopped,
+}
+
 impl Receiver {
     /// Checks the configuration and makes a receiver that does not run yet.
     pub fn new(config: ReceiverConfig, host: ReceiverHost) -> Result<Self> {
-        todo!()
+        config.check()?;
+        let address = Address::parse(&config.writer_addr)?;
+        Ok(Self {
+            core: Arc::new(Core::new(config, address)),
+            callback_thread: OnceLock::new(),
+            life: Mutex::new(Life::New(host)),
+        })
     }
+
     /// Starts its threads; connecting happens in the background.
     pub fn start(&self) -> Result<()> {
-        todo!()
+        if self.on_callback_thread() {
+            return Err(Error::new(Status::InvalidState, "the receiver was started already"));
+        }
+        let mut life = self.life.lock();
+        match &*life {
+            Life::New(_) => {}
+            Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the receiver was started already")),
+            Life::Stopped => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
+        }
+        let runtime = threads::runtime("repl-recv", 1)?;
+        let Life::New(host) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let has_connect_handler = host.connect.is_some();
+        let applier = Applier::new(Arc::clone(&self.core), host);
+        let callback = threads::spawn("repl-recv-cb", move || applier.run())?;
+        let _ = self.callback_thread.set(callback.thread().id());
+        let (ended, connection_ended) = mpsc::channel();
+        let following = session::follow(Arc::clone(&self.core), has_connect_handler);
+        runtime.spawn(async move {
+            following.await;
+            // `stop` may have given up waiting.
+            let _ = ended.send(());
+        });
+        *life = Life::Running { runtime, connection_ended, callback };
+        Ok(())
     }
+
     /// Whether a handshake has succeeded and the connection lives.
     pub fn is_connected(&self) -> bool {
-        todo!()
+        self.core.is_connected()
     }
+
     /// The last sequence that was applied.
     pub fn last_sequence(&self) -> u64 {
-        todo!()
+        self.core.progress.applied()
     }
+
     /// The lineage it follows; `None` while unknown.
     pub fn lineage(&self) -> Option<Lineage> {
-        todo!()
+        *self.core.lineage.lock()
     }
+
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
-        todo!()
+        self.core.progress.wait_applied(sequence, timeout)
     }
+
     /// Stops calling the handler; when it returns, no handler runs (unless called from it).
     pub fn pause(&self) -> Result<()> {
-        todo!()
+        self.check_running()?;
+        let mailbox = &self.core.mailbox;
+        let mut content = mailbox.lock();
+        content.work.paused = true;
+        self.core.attention.store(true, Ordering::SeqCst);
+        if !self.on_callback_thread() {
+            while content.work.applying && content.work.paused && !content.work.stop {
+                mailbox.wait(&mut content, None);
+            }
+        }
+        Ok(())
     }
+
     /// Goes on.
     pub fn resume(&self) -> Result<()> {
-        todo!()
+        self.check_running()?;
+        self.core.mailbox.lock().work.paused = false;
+        self.core.mailbox.notify();
+        Ok(())
     }
+
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        todo!()
+        Ok(self.core.stats(self.check_running().is_ok()).to_string())
     }
+
     /// Ends the connection and the threads. Idempotent.
     pub fn stop(&self) -> Result<()> {
-        todo!()
+        if self.on_callback_thread() {
+            return Err(Error::new(Status::WrongThread, "a handle cannot be stopped from inside its own callback"));
+        }
+        // The lock makes a second caller wait for the first one's end.
+        let mut life = self.life.lock();
+        let core = &self.core;
+        core.halt(Error::new(Status::Closed, "the receiver was stopped"));
+        match std::mem::replace(&mut *life, Life::Stopped) {
+            Life::New(host) => drop(host),
+            Life::Running { runtime, connection_ended, callback } => {
+                let _ = connection_ended.recv_timeout(threads::END);
+                runtime.shutdown_timeout(threads::END);
+                core.mailbox.lock().work.stop = true;
+                core.attention.store(true, Ordering::SeqCst);
+                core.mailbox.notify();
+                threads::join(callback);
+            }
+            Life::Stopped => {}
+        }
+        Ok(())
     }
+
     /// Whether the calling thread is the one that calls this handle's host.
     pub fn on_callback_thread(&self) -> bool {
-        todo!()
+        self.callback_thread.get() == Some(&std::thread::current().id())
+    }
+
+    fn check_running(&self) -> Result<()> {
+        match (self.callback_thread.get(), *self.core.stopping.borrow()) {
+            (None, false) => Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start")),
+            (_, true) => Err(Error::new(Status::Closed, "the receiver was stopped")),
+            (Some(_), false) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // From inside a callback it cannot be stopped; whoever drops it there hands it to another thread.
+        let _ = self.stop();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 
 pub use crate::log::FullPolicy;
@@ -50,6 +51,49 @@ impl Default for SenderConfig {
             io_threads: 0,
             lineage: None,
             last_sequence: 0,
+        }
+    }
+}
+
+impl SenderConfig {
+    /// The smallest `buffer_bytes`.
+    pub const MIN_BUFFER_BYTES: u64 = 64 << 10;
+
+    /// Whether the values fit together and within their ranges.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
+        if self.buffer_size == 0 {
+            return invalid("buffer_size must be at least 1 entry".into());
+        }
+        if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
+            return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));
+        }
+        if self.max_readers == 0 {
+            return invalid("max_readers must be at least 1".into());
+        }
+        let times = [
+            ("write_timeout_ms", self.write_timeout),
+            ("handshake_timeout_ms", self.handshake_timeout),
+            ("heartbeat_interval_ms", self.heartbeat_interval),
+            ("peer_timeout_ms", self.peer_timeout),
+        ];
+        if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+            return invalid(format!("{name} must be at least 1"));
+        }
+        if self.heartbeat_interval >= self.peer_timeout {
+            let (interval, timeout) = (self.heartbeat_interval.as_millis(), self.peer_timeout.as_millis());
+            return invalid(format!(
+                "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many threads serve connections.
+    pub fn threads(&self) -> usize {
+        match self.io_threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4)),
+            threads => threads,
         }
     }
 }

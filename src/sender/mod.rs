@@ -1,13 +1,34 @@
 //! The writer's end: takes entries into the log and serves them to readers.
+//!
+//! Host threads append to the log and wait for acknowledgements. Each connection is a task on the sender's own runtime.
+//! One more thread calls the host's observer.
 
+mod accept;
+mod acks;
 pub mod config;
+mod core;
+mod outgoing;
+mod reader;
+mod registry;
+mod session;
+mod stats;
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
 
-use crate::error::Result;
-use crate::host::Observer;
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime};
+
+use self::core::{Core, Gate, Phase};
+use crate::error::{Error, Result, Status};
+use crate::host::{Observer, Postman};
+use crate::log::{Log, LogConfig};
+use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::lineage::Lineage;
+use crate::threads;
+use crate::transport::{Address, Listener, Stream};
 use config::SenderConfig;
 
 /// How sure a reader is of an entry. Numbers are part of the ABI.
@@ -22,79 +43,268 @@ pub enum AckLevel {
     Applied = 3,
 }
 
-/// A sender. All methods may be called from any thread.
-pub struct Sender {}
+/// Readers that a thread which waits for acknowledgements sends to itself, at most.
+const MAX_HELPED: usize = 8;
 
-#[expect(unused_variables, reason = "skeleton")]
+/// A sender. All methods may be called from any thread.
+pub struct Sender {
+    core: Arc<Core>,
+    runtime: OnceLock<Handle>,
+    callback_thread: OnceLock<ThreadId>,
+    life: Mutex<Life>,
+}
+
+enum Life {
+    New(Box<dyn Observer>),
+    Running { runtime: Runtime, callback: JoinHandle<()> },
+    Stopped,
+}
+
 impl Sender {
     /// Checks the configuration and makes a sender that does not run yet.
     pub fn new(config: SenderConfig, observer: Box<dyn Observer>) -> Result<Self> {
-        todo!()
+        config.check()?;
+        let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
+        let log = Log::new(LogConfig {
+            max_entries: config.buffer_size,
+            max_bytes: config.buffer_bytes,
+            full_policy: config.full_policy,
+            last_sequence: config.last_sequence,
+        });
+        Ok(Self {
+            core: Arc::new(Core::new(config, lineage, Arc::new(log))),
+            runtime: OnceLock::new(),
+            callback_thread: OnceLock::new(),
+            life: Mutex::new(Life::New(observer)),
+        })
     }
+
     /// Starts its threads.
     pub fn start(&self) -> Result<()> {
-        todo!()
+        if self.on_callback_thread() {
+            return Err(Error::new(Status::InvalidState, "the sender was started already"));
+        }
+        let mut life = self.life.lock();
+        match &*life {
+            Life::New(_) => {}
+            Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the sender was started already")),
+            Life::Stopped => return Err(Error::new(Status::Closed, "the sender was stopped; make a new one")),
+        }
+        let runtime = threads::runtime("repl-send", self.core.config.threads())?;
+        let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let core = Arc::clone(&self.core);
+        let callback = threads::spawn("repl-send-cb", move || call_host(&core, Postman::new(observer)))?;
+        let _ = self.callback_thread.set(callback.thread().id());
+        runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
+        let _ = self.runtime.set(runtime.handle().clone());
+        *life = Life::Running { runtime, callback };
+        // A node that was said not to be the writer before the start stays so.
+        self.core.set_gate(Gate::NotStarted, Gate::Open);
+        Ok(())
     }
+
     /// Accepts readers at `address`; returns the port.
     pub fn listen(&self, address: &str) -> Result<u16> {
-        todo!()
+        let address = Address::parse(address)?;
+        let runtime = self.running()?.enter();
+        let (listener, port) = Listener::bind(&address)?;
+        accept::spawn(&self.core, accept::listen(Arc::clone(&self.core), listener));
+        drop(runtime);
+        Ok(port)
     }
+
     /// Takes a connection whose Sync the host has read.
     pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
-        todo!()
+        if reader_id.len() > MAX_READER_ID_BYTES {
+            let text = format!("reader id of {} bytes, at most {MAX_READER_ID_BYTES} are allowed", reader_id.len());
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let runtime = self.running()?.enter();
+        let core = Arc::clone(&self.core);
+        let serving = session::serve_known(core, Stream::from_fd(socket)?, reader_id.to_owned(), last_known_sequence);
+        accept::spawn(&self.core, serving);
+        drop(runtime);
+        Ok(())
     }
+
     /// Takes a connection and does the handshake.
     pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
-        todo!()
+        let runtime = self.running()?.enter();
+        accept::take(&self.core, Stream::from_fd(socket)?)?;
+        drop(runtime);
+        Ok(())
     }
+
     /// Puts an entry into the log; returns its sequence.
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
-        todo!()
+        self.core.check_writable()?;
+        self.core.log.append(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
+
     /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence.
     pub fn replicate_batch<'a>(
         &self,
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
-        todo!()
+        self.core.check_writable()?;
+        let count = payloads.len() as u64;
+        self.core.log.append_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
     }
+
     /// Disconnects the reader.
     pub fn remove_reader(&self, reader_id: &str) -> Result<()> {
-        todo!()
+        self.running()?;
+        let reader = self.core.readers.get(reader_id).ok_or_else(|| {
+            Error::new(Status::NotFound, format!("no reader \"{reader_id}\" is connected to this sender"))
+        })?;
+        reader.close(Status::Removed, "the writer's host removed this reader");
+        Ok(())
     }
+
     /// Connected readers.
     pub fn reader_count(&self) -> usize {
-        todo!()
+        self.core.readers.count()
     }
+
     /// The sequence of the last entry.
     pub fn current_sequence(&self) -> u64 {
-        todo!()
+        self.core.log.last_sequence()
     }
+
     /// The lineage of its log.
     pub fn lineage(&self) -> Lineage {
-        todo!()
+        self.core.lineage
     }
-    /// Says whether this node is the writer.
+
+    /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
-        todo!()
+        if self.core.gate() == Gate::Stopped {
+            return Err(Error::new(Status::Closed, "the sender was stopped"));
+        }
+        if writable {
+            let open = if self.runtime.get().is_some() { Gate::Open } else { Gate::NotStarted };
+            self.core.set_gate(Gate::NotWriter, open);
+            return Ok(());
+        }
+        self.core.set_gate(Gate::NotStarted, Gate::NotWriter);
+        self.core.set_gate(Gate::Open, Gate::NotWriter);
+        for reader in self.core.readers.connected() {
+            reader.close(Status::NotWriter, "this node is not the writer any more");
+        }
+        Ok(())
     }
+
     /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have; fewer than asked
     /// for means that the time passed.
     pub fn wait_acked(&self, sequence: u64, level: AckLevel, readers: usize, timeout: Duration) -> Result<usize> {
-        todo!()
+        self.running()?;
+        let core = &self.core;
+        let current = core.log.last_sequence();
+        if sequence > current {
+            let text = format!("sequence {sequence} was not replicated yet, the last one is {current}");
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let count = || core.readers.acknowledged(sequence, level);
+        let reached = count();
+        if reached >= readers {
+            return Ok(reached);
+        }
+        core.acks.ask(level, sequence);
+        // This thread has nothing else to do: what it can send itself costs no wake-up of another one.
+        for reader in core.readers.connected().iter().take(MAX_HELPED) {
+            reader.pump_from_outside(&core.acks);
+        }
+        match core.acks.wait(readers, timeout, count) {
+            (reached, true) if reached < readers => Err(Error::new(Status::Closed, "the sender was stopped")),
+            (reached, _) => Ok(reached),
+        }
     }
+
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        todo!()
+        Ok(self.core.stats().to_string())
     }
+
     /// Refuses new entries, lets readers catch up, closes everything. Idempotent.
     pub fn stop(&self) -> Result<()> {
-        todo!()
+        if self.on_callback_thread() {
+            return Err(Error::new(Status::WrongThread, "a handle cannot be stopped from inside its own callback"));
+        }
+        // The lock makes a second caller wait for the first one's end.
+        let mut life = self.life.lock();
+        let core = &self.core;
+        core.stop_gate();
+        core.log.close();
+        match std::mem::replace(&mut *life, Life::Stopped) {
+            Life::New(observer) => drop(observer),
+            Life::Running { runtime, callback } => {
+                let deadline = Instant::now() + core.config.stop_timeout;
+                core.acks.ask(AckLevel::Received, core.log.last_sequence());
+                core.phase.send_replace(Phase::Draining);
+                core.tasks.wait(deadline.saturating_duration_since(Instant::now()));
+                core.phase.send_replace(Phase::Closing);
+                core.acks.close();
+                core.tasks.wait(threads::END);
+                runtime.shutdown_timeout(threads::END);
+                core.mailbox.lock().work = true;
+                core.mailbox.notify();
+                threads::join(callback);
+            }
+            Life::Stopped => {}
+        }
+        Ok(())
     }
+
     /// Whether the calling thread is the one that calls this handle's observer.
     pub fn on_callback_thread(&self) -> bool {
-        todo!()
+        self.callback_thread.get() == Some(&std::thread::current().id())
+    }
+
+    fn running(&self) -> Result<&Handle> {
+        match (self.core.gate(), self.runtime.get()) {
+            (Gate::Stopped, _) => Err(Error::new(Status::Closed, "the sender was stopped")),
+            (_, Some(runtime)) => Ok(runtime),
+            (_, None) => Err(Error::new(Status::InvalidState, "the sender was not started: call sender_start")),
+        }
+    }
+
+    #[cold]
+    fn not_taken(&self, count: u64, error: &Error) {
+        if error.status == Status::BufferFull {
+            self.core.entries_refused(count, error);
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // From inside a callback it cannot be stopped; whoever drops it there hands it to another thread.
+        let _ = self.stop();
+    }
+}
+
+/// Wakes every task that sleeps at the log's end when an append rings: the append itself wakes this one task only.
+async fn wake_sleepers(core: Arc<Core>) {
+    loop {
+        core.log.rung().await;
+        core.end_moved.notify_waiters();
+    }
+}
+
+/// The callback thread: hands events to the host until the sender has ended.
+fn call_host(core: &Core, mut postman: Postman) {
+    loop {
+        let mut content = core.mailbox.lock();
+        while !content.has_events() && !content.work {
+            core.mailbox.wait(&mut content, None);
+        }
+        let events = content.take_events();
+        drop(content);
+        if events.is_empty() {
+            return;
+        }
+        events.iter().for_each(|event| postman.deliver(event));
     }
 }

@@ -1,0 +1,144 @@
+# Builds, shows and tests libreplication. `make` alone lists what there is to make.
+#
+# What the machine lacks is installed first, by scripts/setup; SETUP=no leaves that out.
+# The C programs describe themselves in the module.mk files at the end; each adds to the targets below.
+
+CARGO   ?= scripts/cargo
+CC      ?= cc
+CXX     ?= c++
+B       := build
+SONAME  := libreplication.so.0.1
+LIB     := $(B)/lib/libreplication.so
+HEADER  := include/replication.h
+
+GOALS  := $(or $(MAKECMDGOALS),help)
+
+# CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS of the caller are heard, and come last. Warnings stop a build that is tested, not
+# the build of somebody whose compiler is newer than those that this code has seen.
+CFLAGS  ?= -O2 -g
+WERROR  ?= $(if $(CI)$(filter test% lint,$(GOALS)),-Werror)
+override CFLAGS   := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes $(WERROR) $(CFLAGS)
+override CPPFLAGS := -Iinclude -D_GNU_SOURCE $(CPPFLAGS)
+override LDFLAGS  := -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
+override LDLIBS   := -lreplication $(LDLIBS)
+
+MODULES := $(wildcard examples-c/module.mk tests/c/module.mk benches/module.mk)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- the machine ------------------------------------------------------------------------------------------------------
+# Done while this file is read, before pkg-config is asked for anything and once for any number of goals and jobs.
+
+SETUP_FOR := $(if $(filter-out help clean setup,$(GOALS)),build) \
+             $(if $(filter test% ci,$(GOALS)),test) \
+             $(if $(filter bench%,$(GOALS)),bench) \
+             $(if $(filter fmt lint,$(GOALS)),lint)
+ifneq ($(SETUP),no)
+ifneq ($(strip $(SETUP_FOR)),)
+ifeq ($(MAKELEVEL)$(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),0)
+$(shell scripts/setup $(SETUP_FOR) >&2)
+ifneq ($(.SHELLSTATUS),0)
+$(error this machine lacks what is said above)
+endif
+endif
+endif
+endif
+
+# ---- targets ----------------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what building, testing, benchmarks and linting need
+	scripts/setup all
+
+.PHONY: build
+build: $(LIB) ## build the library: build/lib/libreplication.so, target/release/libreplication.a
+
+# cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
+.PHONY: FORCE
+FORCE:
+$(LIB): FORCE
+	@mkdir -p $(@D)
+	$(CARGO) build --release --lib
+	@cmp -s target/release/libreplication.so $(@D)/$(SONAME) || \
+	    { cp target/release/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
+	@ln -sfn $(SONAME) $@
+
+.PHONY: examples
+examples: $(LIB) ## build the programs of examples-c/ into build/bin
+
+.PHONY: demo
+demo: examples ## watch one writer replicate live data into two readers' SQLite databases
+
+.PHONY: test
+test: test-rust test-model test-header test-c test-examples test-readme test-symbols ## run every test, in every language
+	@echo 'test: everything passed'
+
+.PHONY: test-rust
+test-rust: ## the Rust core's tests
+	$(CARGO) test
+
+# Loom runs the log's code under every interleaving; it is another build of the crate, so it has its own directory.
+.PHONY: test-model
+test-model: ## the log's concurrent part under every interleaving of its threads
+	RUSTFLAGS='--cfg model' $(CARGO) test --lib --target-dir target/model model::
+
+.PHONY: test-header
+test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
+
+.PHONY: check-header
+check-header: $(LIB)
+	scripts/header --check
+
+.PHONY: test-c
+test-c: $(LIB) ## the C tests: plain, under valgrind, with AddressSanitizer
+
+.PHONY: test-examples
+test-examples: examples ## the C programs as a user runs them
+
+.PHONY: test-readme
+test-readme: $(LIB) ## the README's example, compiled and run as printed
+	CC='$(CC)' tests/readme.sh
+
+.PHONY: test-symbols
+test-symbols: $(LIB) ## the library exports what the header declares and nothing else
+	scripts/check-symbols
+
+.PHONY: bench-programs
+bench-programs: $(LIB)
+
+.PHONY: bench
+bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine
+
+C_SOURCES = $(shell find examples-c benches tests -name '*.[ch]')
+SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches)
+
+.PHONY: fmt
+fmt: ## format the Rust and C sources
+	$(CARGO) fmt
+	clang-format -i $(C_SOURCES)
+
+.PHONY: lint
+lint: ## check formatting, clippy, shell scripts, and the documents' links and commands
+	$(CARGO) fmt --check
+	clang-format --dry-run -Werror $(C_SOURCES)
+	$(CARGO) clippy --all-targets -- -D warnings
+	shellcheck $(SCRIPTS)
+	scripts/check-docs
+
+.PHONY: header
+header: $(LIB) ## write include/replication.h anew from src/ffi
+	scripts/header
+
+.PHONY: clean
+clean: ## remove everything that was built
+	$(CARGO) clean
+	rm -rf $(B)
+
+include $(MODULES)

@@ -1,0 +1,253 @@
+//! The callback thread: the only one that calls the host. It applies entries in order, and between them delivers events
+//! and dials.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, ReceiverHost};
+use super::core::Core;
+use super::inbound::Delivery;
+use crate::error::{Error, Status};
+use crate::host::{Event, EventKind, Postman};
+use crate::protocol::entry::Entries;
+
+/// Pauses between two tries of an entry that the handler does not take, doubling.
+const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
+
+/// What waits for the callback thread besides events.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) deliveries: VecDeque<Delivery>,
+    /// Bytes in `deliveries` and in the one being applied.
+    pub(super) bytes: usize,
+    pub(super) paused: bool,
+    /// The handler may be running.
+    pub(super) applying: bool,
+    pub(super) stop: bool,
+    /// A connection is wanted; the answer goes here.
+    pub(super) dial: Option<oneshot::Sender<io::Result<OwnedFd>>>,
+}
+
+/// The callback thread's own state.
+pub(super) struct Applier {
+    core: Arc<Core>,
+    handler: Box<dyn Handler>,
+    local_wal: Option<LocalWal>,
+    connect: Option<Connect>,
+    postman: Postman,
+    /// What is being applied.
+    current: Option<Delivery>,
+    /// Entries up to here are in the host's own log.
+    logged: u64,
+    failures: u32,
+    retry_at: Option<Instant>,
+    over: bool,
+}
+
+/// What the thread does next.
+enum Next {
+    Events(VecDeque<Event>),
+    Dial(oneshot::Sender<io::Result<OwnedFd>>),
+    Apply,
+    Stop,
+}
+
+impl Applier {
+    pub(super) fn new(core: Arc<Core>, host: ReceiverHost) -> Self {
+        let logged = core.progress.applied();
+        let ReceiverHost { handler, local_wal, connect, observer } = host;
+        let postman = Postman::new(observer);
+        let (current, retry_at) = (None, None);
+        Self { core, handler, local_wal, connect, postman, current, logged, failures: 0, retry_at, over: false }
+    }
+
+    /// Runs until the receiver stops.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.next() {
+                Next::Events(events) => events.iter().for_each(|event| self.postman.deliver(event)),
+                Next::Dial(answer) => {
+                    let dialled = match &mut self.connect {
+                        Some(connect) => connect(&self.core.config.writer_addr),
+                        None => Err(io::Error::other("no connect handler is set")),
+                    };
+                    // Nobody waits any more: the socket closes with the answer.
+                    let _ = answer.send(dialled);
+                }
+                Next::Apply => self.apply(),
+                Next::Stop => return,
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    fn next(&mut self) -> Next {
+        self.core.progress.settle();
+        let mailbox = &self.core.mailbox;
+        let mut content = mailbox.lock();
+        content.work.applying = false;
+        if content.work.paused {
+            mailbox.notify();
+        }
+        self.core.attention.store(false, Ordering::SeqCst);
+        loop {
+            if content.has_events() {
+                return Next::Events(content.take_events());
+            }
+            if content.work.stop {
+                return Next::Stop;
+            }
+            if let Some(answer) = content.work.dial.take() {
+                return Next::Dial(answer);
+            }
+            let due = self.retry_at.is_none_or(|at| at <= Instant::now());
+            if due && !content.work.paused && !self.over {
+                if self.current.is_none() {
+                    self.current = content.work.deliveries.pop_front();
+                }
+                if self.current.is_some() {
+                    content.work.applying = true;
+                    return Next::Apply;
+                }
+            }
+            let deadline = self.retry_at.filter(|_| !content.work.paused && !self.over);
+            mailbox.wait(&mut content, deadline);
+        }
+    }
+
+    /// Applies what is at hand until something else wants this thread.
+    fn apply(&mut self) {
+        let core = Arc::clone(&self.core);
+        self.retry_at = None;
+        let Some(mut delivery) = self.current.take() else { return };
+        let before = delivery.len();
+        let max_entries = self.handler.max_entries();
+        loop {
+            let entries = Entries::new(delivery.entries());
+            if entries.rest().is_empty() {
+                break;
+            }
+            let run = entries.limit(max_entries);
+            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(run));
+            let taken = match &outcome {
+                Ok(()) => self.took(run),
+                Err(failure) => self.took(run.limit(failure.applied)),
+            };
+            if let Err(failure) = outcome {
+                let mut rest = Entries::new(&run.rest()[taken..]);
+                let Some(failed) = rest.next() else { break };
+                let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
+                let skip = self.failed(sequence, taken > 0, &failure);
+                let skipped = if skip { size } else { 0 };
+                if skip {
+                    core.progress.set_applied(sequence, timestamp_us, 0);
+                    self.logged = self.logged.max(sequence);
+                }
+                delivery.advance(taken + skipped);
+                if self.retry_at.is_some() || self.over {
+                    self.current = Some(delivery);
+                    let left = self.current.as_ref().map_or(0, Delivery::len);
+                    return self.gave_back(before - left);
+                }
+            } else {
+                self.failures = 0;
+                delivery.advance(taken);
+            }
+            if core.attention.load(Ordering::Relaxed) {
+                let left = delivery.len();
+                self.current = Some(delivery);
+                return self.gave_back(before - left);
+            }
+        }
+        drop(delivery);
+        self.gave_back(before);
+    }
+
+    /// Tells the connection's task that `bytes` are free again.
+    fn gave_back(&self, bytes: usize) {
+        self.core.mailbox.lock().work.bytes -= bytes;
+        self.core.progress.made_room();
+    }
+
+    /// Writes the run to the host's own log, each entry once.
+    #[inline]
+    fn log_locally(&mut self, run: Entries<'_>) -> Result<(), ApplyFailure> {
+        let Some(local_wal) = &mut self.local_wal else { return Ok(()) };
+        let logged = self.logged;
+        for entry in run.filter(|entry| entry.sequence > logged) {
+            match local_wal(&entry) {
+                0 => self.logged = entry.sequence,
+                code => {
+                    let message = format!("local_wal returned {code}");
+                    return Err(ApplyFailure { applied: 0, code, message });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the applied position over the run. Returns the run's bytes.
+    #[inline]
+    fn took(&self, run: Entries<'_>) -> usize {
+        let before = run.rest().len();
+        let mut walk = run;
+        let (mut count, mut last) = (0, None);
+        for entry in walk.by_ref() {
+            count += 1;
+            last = Some((entry.sequence, entry.timestamp_us));
+        }
+        if let Some((sequence, timestamp_us)) = last {
+            self.core.progress.set_applied(sequence, timestamp_us, count);
+        }
+        before - walk.rest().len()
+    }
+
+    /// Decides about an entry that was not taken. `true`: skip it.
+    fn failed(&mut self, sequence: u64, moved: bool, failure: &ApplyFailure) -> bool {
+        if moved {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        let why = match failure.message.as_str() {
+            "" => format!("the handler returned {}", failure.code),
+            message => message.to_owned(),
+        };
+        self.core.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
+        let text = format!("applying entry {sequence} failed (try {}): {why}", self.failures);
+        self.report(EventKind::ApplyFailed, sequence, text.clone(), failure.code);
+        match self.core.config.apply_policy {
+            ApplyPolicy::Stop(retries) if self.failures > retries => {
+                self.over = true;
+                let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);
+                self.report(EventKind::Stopped, sequence, text.clone(), failure.code);
+                self.core.halt(Error::new(Status::ApplyFailed, text));
+                false
+            }
+            ApplyPolicy::Skip(retries) if self.failures > retries => {
+                self.failures = 0;
+                self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
+                self.report(EventKind::EntrySkipped, sequence, format!("{text}; skipped"), failure.code);
+                true
+            }
+            _ => {
+                let doubled = RETRY_PAUSES.start().saturating_mul(1 << (self.failures - 1).min(10));
+                self.retry_at = Some(Instant::now() + doubled.min(*RETRY_PAUSES.end()));
+                false
+            }
+        }
+    }
+
+    fn report(&mut self, kind: EventKind, sequence: u64, text: String, code: i32) {
+        let mut event = Event::new(kind, Status::ApplyFailed, text);
+        event.sequence = sequence;
+        event.detail = json!({ "code": code, "tries": self.failures });
+        self.core.event(event);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the parts of a receiver share, and what they report.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::apply::Work;
+use super::config::ReceiverConfig;
+use super::progress::Progress;
+use crate::error::Error;
+use crate::host::{Event, Mailbox};
+use crate::protocol::lineage::Lineage;
+use crate::transport::Address;
+
+/// Numbers that only rise.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) entries_received: AtomicU64,
+    pub(super) bytes_received: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) apply_failures: AtomicU64,
+    pub(super) entries_skipped: AtomicU64,
+    pub(super) holes_passed: AtomicU64,
+    pub(super) entries_missing: AtomicU64,
+    pub(super) connects: AtomicU64,
+    pub(super) last_receive_us: AtomicU64,
+}
+
+/// The shared part of a receiver.
+pub(super) struct Core {
+    pub(super) config: ReceiverConfig,
+    pub(super) address: Address,
+    pub(super) progress: Progress,
+    pub(super) counters: Counters,
+    pub(super) mailbox: Mailbox<Work>,
+    /// Something besides entries wants the callback thread.
+    pub(super) attention: AtomicBool,
+    pub(super) lineage: Mutex<Option<Lineage>>,
+    /// Microseconds since the Unix epoch of the live connection's begin; 0 without one.
+    pub(super) connected_since_us: AtomicU64,
+    /// The live connection's protocol version.
+    pub(super) version: AtomicU8,
+    pub(super) last_error: Mutex<Option<Error>>,
+    pub(super) stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    pub(super) fn new(config: ReceiverConfig, address: Address) -> Self {
+        Self {
+            progress: Progress::new(config.last_sequence, config.handler_durable),
+            address,
+            counters: Counters::default(),
+            mailbox: Mailbox::new(Work::default()),
+            attention: AtomicBool::new(false),
+            lineage: Mutex::new(config.lineage),
+            connected_since_us: AtomicU64::new(0),
+            version: AtomicU8::new(0),
+            last_error: Mutex::new(None),
+            stopping: watch::Sender::new(false),
+            config,
+        }
+    }
+
+    /// Leaves an event for the host.
+    pub(super) fn event(&self, mut event: Event) {
+        event.reader_id.clone_from(&self.config.reader_id);
+        event.address.clone_from(&self.config.writer_addr);
+        self.attention.store(true, Ordering::SeqCst);
+        self.mailbox.event(event);
+    }
+
+    /// Ends the connection for good and tells whoever waits.
+    pub(super) fn halt(&self, reason: Error) {
+        self.progress.end(reason);
+        self.stopping.send_replace(true);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected_since_us.load(Ordering::Acquire) != 0
+    }
+}

@@ -1,0 +1,360 @@
+//! From bytes off the socket to runs of checked entries.
+//!
+//! Bytes are read into blocks and stay there until the handler has seen them: a v2 entry is never copied on its way.
+//! v1 entries are decoded from their JSON into the same shape.
+
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::config::GapPolicy;
+use crate::error::{Error, Status};
+use crate::protocol::control::{AckRequest, Heartbeat, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, is_optional};
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, EntryError, encode_header, payload_crc};
+use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
+use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
+
+/// The usual size of a block.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Checked entries on their way to the handler: frames as they arrived.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    bytes: Bytes,
+    /// Bytes of a batch that was begun before.
+    batch_left: usize,
+}
+
+impl Delivery {
+    /// The next stretch of entries that lie in one piece; empty when there is none left.
+    pub(super) fn entries(&mut self) -> &[u8] {
+        while self.batch_left == 0 && self.bytes.len() >= HEADER_SIZE {
+            // These bytes were parsed once; what is no batch has been dealt with.
+            let Ok(frame) = frame::decode_header(&self.bytes, MAX_MESSAGE_SIZE) else { break };
+            let Some(header) = frame else { break };
+            self.bytes.advance(HEADER_SIZE);
+            match header.kind {
+                TYPE_BATCH => self.batch_left = header.payload_len,
+                _ => self.bytes.advance(header.payload_len.min(self.bytes.len())),
+            }
+        }
+        &self.bytes[..self.batch_left.min(self.bytes.len())]
+    }
+
+    /// Lets go of `bytes` of entries at the front.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+        self.batch_left -= bytes;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What a parse found, besides entries.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Heartbeat(Heartbeat),
+    AckRequest(AckRequest),
+    /// Entries are missing up to and including this sequence, and the policy is to go on.
+    HolePassed {
+        first: u64,
+        last: u64,
+    },
+}
+
+/// What a parse gave. Entries and controls before an error are good.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) delivery: Option<Delivery>,
+    pub(super) entries: u64,
+    pub(super) controls: Vec<Control>,
+    pub(super) error: Option<Error>,
+}
+
+/// Which stream arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// JSON frames; a coordinator may repeat its SyncAck.
+    V1 {
+        coordinator: bool,
+    },
+    V2,
+}
+
+/// The receiving side of a connection.
+pub(super) struct Inbound {
+    block: BytesMut,
+    /// Blocks whose entries may still be with the handler.
+    retired: Vec<BytesMut>,
+    block_size: usize,
+    block_bytes: usize,
+    max_blocks: usize,
+    /// Bytes the element at the front of the block takes, as far as known.
+    needed: usize,
+    batch_left: usize,
+    incoming: Incoming,
+    gap_policy: GapPolicy,
+    /// The last sequence that was received.
+    last: u64,
+}
+
+impl Inbound {
+    /// Blocks for about `buffer_bytes`, used by one connection after the other.
+    pub(super) fn new(buffer_bytes: u64, gap_policy: GapPolicy) -> Self {
+        let block_bytes = usize::try_from(buffer_bytes / 4).unwrap_or(usize::MAX).clamp(4096, BLOCK_BYTES);
+        Self {
+            block: BytesMut::with_capacity(block_bytes),
+            retired: Vec::new(),
+            block_size: block_bytes,
+            block_bytes,
+            max_blocks: usize::try_from(buffer_bytes).unwrap_or(usize::MAX) / block_bytes,
+            needed: 0,
+            batch_left: 0,
+            incoming: Incoming::V2,
+            gap_policy,
+            last: 0,
+        }
+    }
+
+    /// Begins a new connection's stream behind the entry `last`; `rest` came with the handshake.
+    pub(super) fn begin(&mut self, incoming: Incoming, last: u64, rest: &[u8]) {
+        (self.incoming, self.last, self.batch_left, self.needed) = (incoming, last, 0, 0);
+        self.block.clear();
+        if self.spare().is_none() {
+            (self.block, self.block_size) = (BytesMut::with_capacity(self.block_bytes), self.block_bytes);
+        }
+        self.block.extend_from_slice(rest);
+    }
+
+    /// Free space to receive into; `None` while the handler still has all blocks.
+    pub(super) fn spare(&mut self) -> Option<Limit<&mut BytesMut>> {
+        let free = self.block.capacity() - self.block.len();
+        let missing = self.needed.saturating_sub(self.block.len());
+        // A usual element moves to a block that holds all of it, before it grows; a larger one when it must.
+        let wanted = if self.needed <= self.block_bytes { missing.max(self.block_bytes / 16) } else { 1 };
+        if free < wanted && !self.next_block() {
+            return None;
+        }
+        let free = self.block.capacity() - self.block.len();
+        Some((&mut self.block).limit(free))
+    }
+
+    /// Goes on in another block, taking the unfinished element along. `false`: none is free.
+    fn next_block(&mut self) -> bool {
+        // A large element's block grows with what has really arrived, whatever its header says.
+        let size = self.needed.min(self.block.len() * 2).max(self.block_bytes);
+        let usual = size == self.block_bytes;
+        let reclaimed = self.retired.iter_mut().rposition(|block| usual && block.try_reclaim(size));
+        let mut next = match reclaimed {
+            Some(index) => self.retired.remove(index),
+            None if usual && self.retired.len() >= self.max_blocks => return false,
+            None => BytesMut::with_capacity(size),
+        };
+        next.extend_from_slice(&self.block);
+        let mut full = std::mem::replace(&mut self.block, next);
+        if self.block_size == self.block_bytes {
+            full.clear();
+            self.retired.push(full);
+        }
+        self.block_size = size;
+        true
+    }
+
+    /// Takes out all whole, good entries of what was received.
+    pub(super) fn parse(&mut self) -> Parsed {
+        match self.incoming {
+            Incoming::V2 => self.parse_v2(),
+            Incoming::V1 { coordinator } => self.parse_v1(coordinator),
+        }
+    }
+
+    fn parse_v2(&mut self) -> Parsed {
+        let mut parsed = Parsed::default();
+        let batch_left = self.batch_left;
+        let mut at = 0;
+        loop {
+            match self.step_v2(at, &mut parsed) {
+                Ok(0) => break,
+                Ok(taken) => at += taken,
+                Err(error) => {
+                    parsed.error = Some(error);
+                    break;
+                }
+            }
+        }
+        let bytes = self.block.split_to(at).freeze();
+        if parsed.entries > 0 {
+            parsed.delivery = Some(Delivery { bytes, batch_left });
+        }
+        parsed
+    }
+
+    /// Checks what lies at `at`: an entry, a batch's header or another frame. Returns its size, or 0 when it is not
+    /// whole yet.
+    #[inline]
+    fn step_v2(&mut self, at: usize, parsed: &mut Parsed) -> Result<usize, Error> {
+        let bytes = &self.block[at..];
+        if self.batch_left > 0 {
+            let within = &bytes[..bytes.len().min(self.batch_left)];
+            let entry = match Entry::decode_checked(within) {
+                Ok(entry) => entry,
+                Err(EntryError::Short { needed, .. }) if needed <= self.batch_left => {
+                    self.needed = needed;
+                    return Ok(0);
+                }
+                Err(error) => return Err(invalid(format!("after entry {}: {error}", self.last))),
+            };
+            let size = entry.encoded_len();
+            let (sequence, previous) = (entry.sequence, entry.previous);
+            if previous != self.last || sequence <= previous {
+                self.out_of_order(sequence, previous, parsed)?;
+            }
+            self.last = sequence;
+            self.batch_left -= size;
+            parsed.entries += 1;
+            return Ok(size);
+        }
+        let Some(header) = frame::decode_header(bytes, MAX_MESSAGE_SIZE).map_err(|e| invalid(e.to_string()))? else {
+            self.needed = HEADER_SIZE;
+            return Ok(0);
+        };
+        if header.kind == TYPE_BATCH {
+            self.batch_left = header.payload_len;
+            return Ok(HEADER_SIZE);
+        }
+        if header.payload_len > MAX_HANDSHAKE_BYTES {
+            return Err(invalid(format!("frame of type {:#04x} has {} bytes", header.kind, header.payload_len)));
+        }
+        let size = HEADER_SIZE + header.payload_len;
+        let Some(payload) = bytes.get(HEADER_SIZE..size) else {
+            self.needed = size;
+            return Ok(0);
+        };
+        let short = || invalid(format!("frame of type {:#04x} is too short", header.kind));
+        match header.kind {
+            TYPE_HEARTBEAT => {
+                parsed.controls.push(Control::Heartbeat(Heartbeat::decode(payload).ok_or_else(short)?));
+            }
+            TYPE_ACK_REQUEST => {
+                parsed.controls.push(Control::AckRequest(AckRequest::decode(payload).ok_or_else(short)?));
+            }
+            TYPE_ERROR => return Err(reported(payload)),
+            kind if is_optional(kind) => {}
+            kind => return Err(invalid(format!("unknown frame of type {kind:#04x}"))),
+        }
+        Ok(size)
+    }
+
+    fn parse_v1(&mut self, coordinator: bool) -> Parsed {
+        let mut parsed = Parsed::default();
+        let mut entries = Vec::new();
+        loop {
+            match self.step_v1(coordinator, &mut entries, &mut parsed) {
+                Ok(0) => break,
+                Ok(taken) => self.block.advance(taken),
+                Err(error) => {
+                    parsed.error = Some(error);
+                    break;
+                }
+            }
+        }
+        if parsed.entries > 0 {
+            let batch_left = entries.len();
+            parsed.delivery = Some(Delivery { bytes: entries.into(), batch_left });
+        }
+        parsed
+    }
+
+    /// Decodes the frame at the front. Returns its size, or 0 when it is not whole yet.
+    fn step_v1(&mut self, coordinator: bool, out: &mut Vec<u8>, parsed: &mut Parsed) -> Result<usize, Error> {
+        let header = frame::decode_header(&self.block, MAX_MESSAGE_SIZE).map_err(|e| invalid(e.to_string()))?;
+        let Some(header) = header else {
+            self.needed = HEADER_SIZE;
+            return Ok(0);
+        };
+        let size = HEADER_SIZE + header.payload_len;
+        let Some(payload) = self.block.get(HEADER_SIZE..size) else {
+            self.needed = size;
+            return Ok(0);
+        };
+        match header.kind {
+            TYPE_ENTRY => {
+                let start = out.len();
+                out.extend_from_slice(&[0; ENTRY_HEADER_SIZE]);
+                let decoded = message::decode_entry(payload, out);
+                let body = start + ENTRY_HEADER_SIZE;
+                let checked = decoded
+                    .map_err(|e| invalid(format!("bad Entry after {}: {e}", self.last)))
+                    .and_then(|fields| self.follow(fields.sequence, parsed).map(|previous| (fields, previous)));
+                let (fields, previous) = match checked {
+                    Ok(checked) => checked,
+                    Err(error) => {
+                        out.truncate(start);
+                        return Err(error);
+                    }
+                };
+                let crc = payload_crc(&out[body..]);
+                let length = out.len() - body;
+                let header = encode_header(crc, length, fields.sequence, previous, fields.timestamp_us);
+                out[start..body].copy_from_slice(&header);
+                self.last = fields.sequence;
+                parsed.entries += 1;
+            }
+            TYPE_ERROR => return Err(reported(payload)),
+            TYPE_SYNC_ACK if coordinator => {}
+            kind => return Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
+        }
+        Ok(size)
+    }
+
+    /// The predecessor of a v1 entry, whose sequences are contiguous.
+    fn follow(&self, sequence: u64, parsed: &mut Parsed) -> Result<u64, Error> {
+        if self.last.checked_add(1) != Some(sequence) {
+            self.out_of_order(sequence, sequence.saturating_sub(1), parsed)?;
+        }
+        Ok(sequence.saturating_sub(1))
+    }
+
+    #[cold]
+    fn out_of_order(&self, sequence: u64, previous: u64, parsed: &mut Parsed) -> Result<(), Error> {
+        let last = self.last;
+        if sequence <= last {
+            return Err(invalid(format!("entry {sequence} came after entry {last}: twice, or out of order")));
+        }
+        if previous >= sequence || previous < last {
+            return Err(invalid(format!("entry {sequence} names {previous} as its predecessor, it came after {last}")));
+        }
+        if self.gap_policy == GapPolicy::Refuse {
+            let text = format!("entries after {last} up to {previous} are missing");
+            return Err(Error::new(Status::SequenceGap, text));
+        }
+        parsed.controls.push(Control::HolePassed { first: last + 1, last: previous });
+        Ok(())
+    }
+
+    /// The last sequence that was received.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether something unfinished lies here.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.block.is_empty() || self.batch_left > 0
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(Status::InvalidMsg, text)
+}
+
+/// The error that the writer reports in an Error frame.
+fn reported(payload: &[u8]) -> Error {
+    match message::decode_error(payload) {
+        Ok(said) => {
+            let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+            Error::new(status, format!("the writer reports {}: {}", said.code, said.message))
+        }
+        Err(error) => invalid(format!("bad Error frame: {error}")),
+    }
+}

@@ -1,0 +1,180 @@
+//! How far a receiver is, and who waits for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result, Status};
+use crate::protocol::control::Positions;
+
+/// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
+pub(super) struct Progress {
+    received: AtomicU64,
+    applied: AtomicU64,
+    /// The timestamp of the last applied entry.
+    applied_timestamp_us: AtomicU64,
+    entries_applied: AtomicU64,
+    /// The last sequence the writer is known to have.
+    writer: AtomicU64,
+    durable_when_applied: bool,
+    /// The applied sequence at which the connection's task wants to be woken; `u64::MAX` for none.
+    report_at: AtomicU64,
+    /// Wakes the connection's task: a wanted sequence was applied, or buffers came free.
+    pub(super) moved: Notify,
+    room_wanted: AtomicBool,
+    waiting: AtomicUsize,
+    over: Mutex<Option<Error>>,
+    changed: Condvar,
+}
+
+impl Progress {
+    pub(super) fn new(last_sequence: u64, durable_when_applied: bool) -> Self {
+        Self {
+            received: last_sequence.into(),
+            applied: last_sequence.into(),
+            applied_timestamp_us: AtomicU64::new(0),
+            entries_applied: AtomicU64::new(0),
+            writer: AtomicU64::new(0),
+            durable_when_applied,
+            report_at: u64::MAX.into(),
+            moved: Notify::new(),
+            room_wanted: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            over: Mutex::new(None),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// What may be acknowledged: each position only after the fact.
+    pub(super) fn positions(&self) -> Positions {
+        // Applied first: it can only be at or behind what is received when that is read afterwards.
+        let applied = self.applied();
+        let durable = if self.durable_when_applied { applied } else { 0 };
+        Positions { received: self.received(), durable, applied }
+    }
+
+    pub(super) fn set_received(&self, sequence: u64) {
+        self.received.store(sequence, Ordering::Release);
+        self.writer.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// The writer's own word about its position.
+    pub(super) fn set_writer(&self, sequence: u64) {
+        self.writer.store(sequence, Ordering::Relaxed);
+    }
+
+    pub(super) fn writer(&self) -> u64 {
+        self.writer.load(Ordering::Relaxed)
+    }
+
+    /// Timestamp of the last applied entry, and how many were applied.
+    pub(super) fn applied_last(&self) -> (u64, u64) {
+        (self.applied_timestamp_us.load(Ordering::Relaxed), self.entries_applied.load(Ordering::Relaxed))
+    }
+
+    /// Moves the applied position. Only the callback thread calls this. A waiter that comes at this very moment may
+    /// be missed; `settle` finds it.
+    #[inline]
+    pub(super) fn set_applied(&self, sequence: u64, timestamp_us: u64, entries: u64) {
+        self.applied_timestamp_us.store(timestamp_us, Ordering::Relaxed);
+        self.entries_applied.store(self.entries_applied.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
+        self.applied.store(sequence, Ordering::Release);
+        self.tell(sequence);
+    }
+
+    /// Makes sure that nobody who waits for what is applied was missed. The callback thread calls this before it looks
+    /// for more work.
+    pub(super) fn settle(&self) {
+        fence(Ordering::SeqCst);
+        self.tell(self.applied.load(Ordering::Relaxed));
+    }
+
+    #[inline]
+    fn tell(&self, sequence: u64) {
+        if sequence >= self.report_at.load(Ordering::Relaxed) {
+            self.report_at.store(u64::MAX, Ordering::Relaxed);
+            self.moved.notify_one();
+        }
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            drop(self.over.lock());
+            self.changed.notify_all();
+        }
+    }
+
+    /// Asks for `moved` when `sequence` is applied. `false`: it is already.
+    pub(super) fn report_at(&self, sequence: u64) -> bool {
+        self.report_at.store(sequence, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.applied.load(Ordering::Relaxed) < sequence
+    }
+
+    /// Asks for `moved` when buffers came free.
+    pub(super) fn want_room(&self) {
+        self.room_wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells that buffers came free.
+    pub(super) fn made_room(&self) {
+        if self.room_wanted.swap(false, Ordering::SeqCst) {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Nothing will be applied any more, for this reason.
+    pub(super) fn end(&self, reason: Error) {
+        self.over.lock().get_or_insert(reason);
+        self.changed.notify_all();
+    }
+
+    /// Why nothing will be applied any more, if that is so.
+    pub(super) fn ended(&self) -> Option<Error> {
+        self.over.lock().clone()
+    }
+
+    /// Waits until `sequence` is applied.
+    pub(super) fn wait_applied(&self, sequence: u64, timeout: Duration) -> Result<()> {
+        if self.applied() >= sequence {
+            return Ok(());
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut over = self.over.lock();
+        let result = loop {
+            fence(Ordering::SeqCst);
+            let applied = self.applied();
+            if applied >= sequence {
+                break Ok(());
+            }
+            if let Some(reason) = &*over {
+                break Err(reason.clone());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let text = format!(
+                    "sequence {sequence} was not applied within {} ms, the last one is {applied}",
+                    timeout.as_millis()
+                );
+                break Err(Error::new(Status::Timeout, text));
+            }
+            match deadline {
+                Some(deadline) => {
+                    self.changed.wait_until(&mut over, deadline);
+                }
+                None => self.changed.wait(&mut over),
+            }
+        };
+        drop(over);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}

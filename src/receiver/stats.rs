@@ -1,0 +1,61 @@
+//! The statistics of a receiver: the documented keys, and ours behind them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use super::core::Core;
+use crate::clock::{rfc3339, unix_time_us};
+use crate::protocol::handshake::hex;
+
+impl Core {
+    pub(super) fn stats(&self, running: bool) -> Value {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let time = |at: u64| if at == 0 { Value::Null } else { Value::from(rfc3339(at)) };
+        let counters = &self.counters;
+        let progress = &self.progress;
+        let positions = progress.positions();
+        let since = self.connected_since_us.load(Ordering::Acquire);
+        let now = unix_time_us();
+        let lag = progress.writer().saturating_sub(positions.applied);
+        let (applied_timestamp_us, entries_applied) = progress.applied_last();
+        let behind_ms = now.saturating_sub(applied_timestamp_us) / 1000;
+        let lag_ms = if lag == 0 { 0 } else { behind_ms };
+        let (paused, waiting) = {
+            let content = self.mailbox.lock();
+            (content.work.paused, content.work.bytes)
+        };
+        let lineage = *self.lineage.lock();
+        json!({
+            "running": running,
+            "connected": since != 0,
+            "writer_addr": self.config.writer_addr,
+            "reader_id": self.config.reader_id,
+            "last_sequence": positions.applied,
+            "total_entries_received": load(&counters.entries_received),
+            "total_bytes_received": load(&counters.bytes_received),
+            "total_entries_applied": entries_applied,
+            "total_errors": load(&counters.errors) + load(&counters.apply_failures),
+            "last_receive_time": time(load(&counters.last_receive_us)),
+            "connected_since": time(since),
+            "connection_duration_sec": if since == 0 { 0.0 } else { now.saturating_sub(since) as f64 / 1e6 },
+            "received_sequence": positions.received,
+            "durable_sequence": positions.durable,
+            "writer_sequence": progress.writer(),
+            "lag": lag,
+            "lag_ms": lag_ms,
+            "protocol": self.version.load(Ordering::Relaxed),
+            "stream_id": lineage.map(|lineage| hex(&lineage.stream_id)),
+            "epoch": lineage.map(|lineage| lineage.epoch),
+            "paused": paused,
+            "buffer_bytes": self.config.buffer_bytes,
+            "buffer_bytes_used": waiting,
+            "total_connects": load(&counters.connects),
+            "total_apply_failures": load(&counters.apply_failures),
+            "total_entries_skipped": load(&counters.entries_skipped),
+            "total_holes_passed": load(&counters.holes_passed),
+            "total_entries_missing": load(&counters.entries_missing),
+            "last_error": self.last_error.lock().as_ref().map(|error| error.to_string()),
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! What the parts of a running sender share, and what they report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+use serde_json::json;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::acks::AckBoard;
+use super::config::SenderConfig;
+use super::reader::Reader;
+use super::registry::Registry;
+use crate::error::{Error, Result, Status};
+use crate::host::{Event, EventKind, Mailbox};
+use crate::log::Log;
+use crate::protocol::handshake::Sync;
+use crate::protocol::lineage::Lineage;
+use crate::transport::Stream;
+
+/// Handshakes under way at once, at most; connections beyond them are closed unheard.
+pub(super) const MAX_HANDSHAKES: usize = 256;
+
+/// Where a sender is in its life, as its tasks see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// Readers get what is left, then the connections end.
+    Draining,
+    /// Connections end now.
+    Closing,
+}
+
+/// Whether entries are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Gate {
+    Open = 0,
+    NotStarted = 1,
+    NotWriter = 2,
+    Stopped = 3,
+}
+
+/// Numbers that only rise.
+#[derive(Default)]
+pub(super) struct Counters {
+    refused_entries: AtomicU64,
+    refused_reported_us: AtomicU64,
+    cut_off_readers: AtomicU64,
+    cut_off_entries: AtomicU64,
+    refused_readers: AtomicU64,
+    protocol_errors: AtomicU64,
+    entries_sent_before: AtomicU64,
+    bytes_sent_before: AtomicU64,
+}
+
+/// The shared part of a sender.
+pub(super) struct Core {
+    pub(super) config: SenderConfig,
+    pub(super) lineage: Lineage,
+    pub(super) log: Arc<Log>,
+    pub(super) readers: Registry,
+    pub(super) acks: AckBoard,
+    /// The work is the order to end.
+    pub(super) mailbox: Mailbox<bool>,
+    pub(super) counters: Counters,
+    pub(super) phase: watch::Sender<Phase>,
+    /// Wakes every reader's task that sleeps at the log's end.
+    pub(super) end_moved: Notify,
+    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) tasks: Tasks,
+    gate: AtomicU8,
+}
+
+impl Core {
+    pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>) -> Self {
+        Self {
+            readers: Registry::new(config.max_readers),
+            config,
+            lineage,
+            log,
+            acks: AckBoard::default(),
+            mailbox: Mailbox::new(false),
+            counters: Counters::default(),
+            phase: watch::Sender::new(Phase::Running),
+            end_moved: Notify::new(),
+            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            tasks: Tasks::default(),
+            gate: AtomicU8::new(Gate::NotStarted as u8),
+        }
+    }
+
+    #[inline]
+    pub(super) fn gate(&self) -> Gate {
+        match self.gate.load(Ordering::Relaxed) {
+            0 => Gate::Open,
+            1 => Gate::NotStarted,
+            2 => Gate::NotWriter,
+            _ => Gate::Stopped,
+        }
+    }
+
+    /// Moves from one state to another; `false` when it was in neither.
+    pub(super) fn set_gate(&self, from: Gate, to: Gate) -> bool {
+        let moved = self.gate.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+        moved.is_ok() || moved == Err(to as u8)
+    }
+
+    pub(super) fn stop_gate(&self) {
+        self.gate.store(Gate::Stopped as u8, Ordering::Release);
+    }
+
+    /// An error unless this node is a running writer.
+    #[inline]
+    pub(super) fn check_writable(&self) -> Result<()> {
+        match self.gate() {
+            Gate::Open => Ok(()),
+            Gate::NotWriter => Err(Error::new(Status::NotWriter, "this node is not the writer")),
+            Gate::NotStarted => Err(Error::new(Status::InvalidState, "the sender was not started: call sender_start")),
+            Gate::Stopped => Err(Error::new(Status::Closed, "the sender was stopped")),
+        }
+    }
+
+    /// The last sequence that went out whole to this reader.
+    pub(super) fn sent_sequence(&self, reader: &Reader) -> u64 {
+        self.log.sequence_before(reader.progress().0)
+    }
+
+    /// Whether the reader still has to get more than three quarters of what the window can hold.
+    pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
+        let behind = self.log.end().saturating_sub(reader.position());
+        let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
+        behind / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+    }
+
+    pub(super) fn reader_event(&self, mut event: Event, reader: &Reader) {
+        event.reader_id.clone_from(&reader.id);
+        event.address = reader.stream.peer().to_owned();
+        self.mailbox.event(event);
+    }
+
+    pub(super) fn connected(&self, reader: &Reader) {
+        let version = if reader.v2 { 2 } else { 1 };
+        let text = format!("reader \"{}\" connected after sequence {}", reader.id, reader.started_after);
+        let mut event = Event::new(EventKind::Connected, Status::Ok, text);
+        event.sequence = reader.started_after;
+        event.detail = json!({ "protocol": version });
+        self.reader_event(event, reader);
+    }
+
+    pub(super) fn disconnected(&self, reader: &Reader, why: &Error) {
+        let (_, bytes) = reader.progress();
+        let sent = self.sent_sequence(reader);
+        let entries = sent.saturating_sub(reader.started_after);
+        self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
+        self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);
+        let text = format!("reader \"{}\" disconnected: {}", reader.id, why.message);
+        let mut event = Event::new(EventKind::Disconnected, why.status, text);
+        event.sequence = sent;
+        event.detail = json!({ "entries_sent": entries, "bytes_sent": bytes });
+        self.reader_event(event, reader);
+    }
+
+    pub(super) fn lagging(&self, reader: &Reader) {
+        let sent = self.sent_sequence(reader);
+        let behind = self.log.last_sequence().saturating_sub(sent);
+        let text = format!("reader \"{}\" is {behind} entries behind and about to fall out of memory", reader.id);
+        let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
+        event.sequence = sent;
+        event.detail = json!({ "entries_behind": behind });
+        self.reader_event(event, reader);
+    }
+
+    pub(super) fn refused(&self, stream: &Stream, sync: &Sync, why: &Error) {
+        self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        let text = format!("reader \"{}\" was refused: {}", sync.reader_id, why.message);
+        let mut event = Event::new(EventKind::Refused, why.status, text);
+        event.sequence = sync.last_known_sequence;
+        event.reader_id.clone_from(&sync.reader_id);
+        event.address = stream.peer().to_owned();
+        self.mailbox.event(event);
+    }
+
+    pub(super) fn protocol_error(&self, stream: &Stream, reader_id: &str, error: &Error) {
+        self.counters.protocol_errors.fetch_add(1, Ordering::Relaxed);
+        let mut event = Event::new(EventKind::ProtocolError, error.status, error.message.clone());
+        event.reader_id = reader_id.to_owned();
+        event.address = stream.peer().to_owned();
+        self.mailbox.event(event);
+    }
+
+    /// Counts entries that the full buffer refused; tells the host of it once a second.
+    #[cold]
+    pub(super) fn entries_refused(&self, count: u64, error: &Error) {
+        let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
+        let now = crate::clock::unix_time_us();
+        let reported = self.counters.refused_reported_us.load(Ordering::Relaxed);
+        let due = reported == 0 || now.saturating_sub(reported) >= 1_000_000;
+        let last = &self.counters.refused_reported_us;
+        if due && last.compare_exchange(reported, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let mut event = Event::new(EventKind::EntryRefused, error.status, error.message.clone());
+            event.sequence = self.log.last_sequence();
+            event.detail = json!({ "total_entries_refused": refused });
+            self.mailbox.event(event);
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn cut_off(&self, entries: u64) {
+        self.cut_off_readers.fetch_add(1, Ordering::Relaxed);
+        self.cut_off_entries.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused_entries(&self) -> u64 {
+        self.refused_entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cut_off_readers(&self) -> u64 {
+        self.cut_off_readers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cut_off_entries(&self) -> u64 {
+        self.cut_off_entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused_readers(&self) -> u64 {
+        self.refused_readers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn protocol_errors(&self) -> u64 {
+        self.protocol_errors.load(Ordering::Relaxed)
+    }
+
+    /// Entries and bytes sent on connections that ended.
+    pub(super) fn sent_before(&self) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.entries_sent_before), load(&self.bytes_sent_before))
+    }
+}
+
+/// How many tasks serve connections; `stop` waits for none to be left.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// Counts one task while it lives.
+pub(super) struct Task(Arc<Core>);
+
+impl Task {
+    pub(super) fn begin(core: &Arc<Core>) -> Self {
+        *core.tasks.running.lock() += 1;
+        Self(Arc::clone(core))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        *self.0.tasks.running.lock() -= 1;
+        self.0.tasks.ended.notify_all();
+    }
+}
+
+impl Tasks {
+    /// Waits until none is left; `false` when the time passed first.
+    pub(super) fn wait(&self, timeout: std::time::Duration) -> bool {
+        let mut running = self.running.lock();
+        !self.ended.wait_while_for(&mut running, |running| *running > 0, timeout).timed_out()
+    }
+}

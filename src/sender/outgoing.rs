@@ -1,0 +1,242 @@
+//! What goes out to one reader: a cursor, and its entries in the form that the reader understands.
+
+use std::io::{self, IoSlice};
+
+use crate::log::{Cursor, Next};
+use crate::protocol::control::{AckRequest, TYPE_BATCH};
+use crate::protocol::entry::Entries;
+use crate::protocol::{HEADER_SIZE, frame, message};
+use crate::transport::Stream;
+
+/// Bytes one call sends before it lets others go on.
+const TURN_BYTES: usize = 1 << 20;
+
+/// JSON bytes encoded ahead for a v1 reader.
+const JSON_BYTES: usize = 64 * 1024;
+
+/// How a call to `pump` ended.
+#[derive(Debug)]
+pub(super) enum Pumped {
+    /// All there is was sent.
+    AtEnd,
+    /// The socket takes no more now.
+    Blocked,
+    /// The turn is over; there is more to send.
+    More,
+    /// The entries behind the cursor are gone.
+    CutOff,
+    /// The connection failed.
+    Failed(io::Error),
+}
+
+/// The sending side of a connection. One thread at a time.
+pub(super) struct Outgoing {
+    cursor: Cursor,
+    wire: Wire,
+    /// Frames other than entries. They go out between entries' frames.
+    control: Pending,
+    /// The position behind the last entry that was sent whole.
+    boundary: u64,
+    /// Payload and frame bytes sent.
+    bytes_sent: u64,
+}
+
+/// Bytes of which some were sent.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+enum Wire {
+    /// JSON frames, encoded for this reader alone.
+    V1 { json: Pending },
+    /// Batches straight from the log; `requested` are the acknowledgements asked for, by level.
+    V2 { header: [u8; HEADER_SIZE], header_left: usize, body_left: usize, requested: [u64; 3] },
+}
+
+impl Pending {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Takes account of `sent` bytes and returns how many belong to what comes after.
+    fn consume(&mut self, sent: usize) -> usize {
+        let mine = sent.min(self.bytes.len() - self.sent);
+        self.sent += mine;
+        if self.is_empty() {
+            self.clear();
+        }
+        sent - mine
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        self.bytes.shrink_to(JSON_BYTES * 2);
+    }
+}
+
+impl Outgoing {
+    /// Begins with the frames in `greeting`.
+    pub(super) fn new(cursor: Cursor, v2: bool, greeting: Vec<u8>) -> Self {
+        let wire = if v2 {
+            Wire::V2 { header: [0; HEADER_SIZE], header_left: 0, body_left: 0, requested: [0; 3] }
+        } else {
+            Wire::V1 { json: Pending::default() }
+        };
+        let boundary = cursor.position();
+        Self { cursor, wire, control: Pending { bytes: greeting, sent: 0 }, boundary, bytes_sent: 0 }
+    }
+
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// The position behind the last entry sent whole, and the bytes sent.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.boundary, self.bytes_sent)
+    }
+
+    /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
+    pub(super) fn is_inside_frame(&self) -> bool {
+        match &self.wire {
+            Wire::V1 { json } => !json.is_empty() || !self.control.is_empty(),
+            Wire::V2 { header_left, body_left, .. } => {
+                self.control.sent > 0 || *body_left > 0 && *header_left < HEADER_SIZE
+            }
+        }
+    }
+
+    /// Adds a frame to go out at the next boundary.
+    pub(super) fn say(&mut self, frame: &[u8]) {
+        self.control.bytes.extend_from_slice(frame);
+    }
+
+    /// Sends what the socket takes, without waiting. `awaited` are the sequences somebody waits for, by level.
+    pub(super) fn pump(&mut self, stream: &Stream, awaited: [u64; 3]) -> Pumped {
+        let begun = self.bytes_sent;
+        loop {
+            let sent = match self.wire {
+                Wire::V1 { .. } => self.send_json(stream),
+                Wire::V2 { .. } => self.send_batch(stream, awaited),
+            };
+            match sent {
+                Ok(0) => return Pumped::AtEnd,
+                Ok(bytes) => self.bytes_sent += bytes as u64,
+                Err(Stopped::CutOff) => return Pumped::CutOff,
+                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => return Pumped::Blocked,
+                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(Stopped::Failed(error)) => return Pumped::Failed(error),
+            }
+            if self.bytes_sent - begun >= TURN_BYTES as u64 {
+                return Pumped::More;
+            }
+        }
+    }
+
+    /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
+    fn send_batch(&mut self, stream: &Stream, awaited: [u64; 3]) -> Result<usize, Stopped> {
+        let Wire::V2 { header, header_left, body_left, requested } = &mut self.wire else { return Ok(0) };
+        let fresh = *body_left == 0;
+        let span = match self.cursor.next() {
+            Next::Ready(span) => Some(span),
+            Next::AtEnd => None,
+            Next::CutOff => return Err(Stopped::CutOff),
+        };
+        if fresh {
+            for (level, awaited) in (1u8..).zip(awaited) {
+                let asked = &mut requested[usize::from(level) - 1];
+                if awaited > *asked {
+                    *asked = awaited;
+                    self.control.bytes.extend(AckRequest { level, sequence: awaited }.encode());
+                }
+            }
+            if let Some(span) = &span {
+                *body_left = span.bytes().len();
+                *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
+                *header_left = HEADER_SIZE;
+            }
+        }
+        let body = span.as_ref().map_or(&[][..], |span| &span.bytes()[..(*body_left).min(span.bytes().len())]);
+        // A frame that was begun is finished before anything else is said.
+        let control = if *header_left < HEADER_SIZE && *body_left > 0 { &[][..] } else { self.control.left() };
+        if control.is_empty() && body.is_empty() {
+            return Ok(0);
+        }
+        let rest = &header[HEADER_SIZE - *header_left..];
+        let sent = match (control.is_empty(), rest.is_empty()) {
+            (true, true) => stream.try_send(&[IoSlice::new(body)]),
+            (true, false) => stream.try_send(&[IoSlice::new(rest), IoSlice::new(body)]),
+            _ => stream.try_send(&[IoSlice::new(control), IoSlice::new(rest), IoSlice::new(body)]),
+        }
+        .map_err(Stopped::Failed)?;
+        let said = sent.min(control.len());
+        self.control.consume(said);
+        let of_header = (sent - said).min(*header_left);
+        *header_left -= of_header;
+        let of_body = sent - said - of_header;
+        *body_left -= of_body;
+        if of_body > 0 {
+            drop(span);
+            self.cursor.advance(of_body);
+            if *body_left == 0 {
+                self.boundary = self.cursor.position();
+            }
+        }
+        Ok(sent)
+    }
+
+    /// One write of JSON frames, encoding more entries when all were sent. `Ok(0)`: nothing to send.
+    fn send_json(&mut self, stream: &Stream) -> Result<usize, Stopped> {
+        let Wire::V1 { json } = &mut self.wire else { return Ok(0) };
+        if json.is_empty() {
+            self.boundary = self.cursor.position();
+            match self.cursor.next() {
+                Next::Ready(span) => {
+                    let mut entries = Entries::new(span.bytes());
+                    while json.bytes.len() < JSON_BYTES {
+                        let Some(entry) = entries.next() else { break };
+                        message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
+                            .map_err(|_| Stopped::too_large(entry.payload.len()))?;
+                    }
+                    let encoded = span.bytes().len() - entries.rest().len();
+                    drop(span);
+                    self.cursor.advance(encoded);
+                }
+                Next::AtEnd => {}
+                Next::CutOff => return Err(Stopped::CutOff),
+            }
+        }
+        let sent = if json.sent > 0 {
+            stream.try_send(&[IoSlice::new(json.left())])
+        } else if self.control.is_empty() && json.is_empty() {
+            return Ok(0);
+        } else {
+            stream.try_send(&[IoSlice::new(self.control.left()), IoSlice::new(json.left())])
+        };
+        let sent = sent.map_err(Stopped::Failed)?;
+        let of_json = if json.sent > 0 { sent } else { self.control.consume(sent) };
+        json.consume(of_json);
+        if json.is_empty() {
+            self.boundary = self.cursor.position();
+        }
+        Ok(sent)
+    }
+}
+
+/// Why a write did not happen.
+enum Stopped {
+    CutOff,
+    Failed(io::Error),
+}
+
+impl Stopped {
+    fn too_large(bytes: usize) -> Self {
+        Self::Failed(io::Error::other(format!("an entry of {bytes} bytes does not fit a frame")))
+    }
+}

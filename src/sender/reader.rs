@@ -1,0 +1,142 @@
+//! One connected reader, as its own task, waiting hosts and statistics see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::acks::AckBoard;
+use super::outgoing::{Outgoing, Pumped};
+use crate::error::{Error, Status};
+use crate::log::CutWatch;
+use crate::protocol::control::Positions;
+use crate::transport::Stream;
+
+/// A connected reader.
+pub(super) struct Reader {
+    pub(super) id: String,
+    pub(super) stream: Stream,
+    pub(super) v2: bool,
+    pub(super) connected_at: SystemTime,
+    /// The sequence after which this connection began.
+    pub(super) started_after: u64,
+    pub(super) cut: CutWatch,
+    outgoing: Mutex<Outgoing>,
+    positions: [AtomicU64; 3],
+    /// Microseconds since the Unix epoch of the last send; 0 before the first.
+    last_send_us: AtomicU64,
+    /// Connections of this id that ended with an error.
+    errors: AtomicU64,
+    /// Wakes the task when another thread sent and could not send all.
+    pub(super) poked: Notify,
+    closing: Mutex<Option<Error>>,
+    pub(super) closed: Notify,
+}
+
+impl Reader {
+    pub(super) fn new(id: String, stream: Stream, v2: bool, started_after: u64, outgoing: Outgoing) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            stream,
+            v2,
+            connected_at: SystemTime::now(),
+            started_after,
+            cut: outgoing.cursor().watch(),
+            outgoing: Mutex::new(outgoing),
+            positions: Default::default(),
+            last_send_us: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            poked: Notify::new(),
+            closing: Mutex::new(None),
+            closed: Notify::new(),
+        })
+    }
+
+    /// Sends what can be sent now. Called by the reader's task.
+    pub(super) fn pump(&self, acks: &AckBoard) -> Pumped {
+        self.pump_locked(&mut self.outgoing.lock(), acks)
+    }
+
+    /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
+    pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
+        let Some(mut outgoing) = self.outgoing.try_lock() else { return };
+        let pumped = self.pump_locked(&mut outgoing, acks);
+        drop(outgoing);
+        if !matches!(pumped, Pumped::AtEnd) {
+            self.poked.notify_one();
+        }
+    }
+
+    fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard) -> Pumped {
+        let (_, before) = outgoing.progress();
+        let pumped = outgoing.pump(&self.stream, acks.awaited());
+        if outgoing.progress().1 != before {
+            self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
+        }
+        pumped
+    }
+
+    /// Adds a control frame to what goes out.
+    pub(super) fn say(&self, frame: &[u8]) {
+        self.outgoing.lock().say(frame);
+    }
+
+    /// Whether a frame to this reader is half sent.
+    pub(super) fn is_inside_frame(&self) -> bool {
+        self.outgoing.lock().is_inside_frame()
+    }
+
+    /// The position of its cursor.
+    pub(super) fn position(&self) -> u64 {
+        self.outgoing.lock().cursor().position()
+    }
+
+    /// The position behind the last entry sent whole, and the bytes sent.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        self.outgoing.lock().progress()
+    }
+
+    /// Microseconds since the Unix epoch of the last send; 0 before the first.
+    pub(super) fn last_send_us(&self) -> u64 {
+        self.last_send_us.load(Ordering::Relaxed)
+    }
+
+    /// Connections of this id that ended with an error, before this one.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_errors(&self, errors: u64) {
+        self.errors.store(errors, Ordering::Relaxed);
+    }
+
+    /// What it acknowledged.
+    pub(super) fn positions(&self) -> Positions {
+        let [received, durable, applied] = &self.positions;
+        let load = |position: &AtomicU64| position.load(Ordering::Acquire);
+        // In this order, so that a concurrent update never shows an applied entry that was not received.
+        let (applied, durable) = (load(applied), load(durable));
+        Positions { received: load(received), durable, applied }
+    }
+
+    /// Takes in an acknowledgement; positions only rise.
+    pub(super) fn acknowledge(&self, positions: Positions) {
+        let news = [positions.received, positions.durable, positions.applied];
+        for (position, new) in self.positions.iter().zip(news) {
+            position.fetch_max(new, Ordering::AcqRel);
+        }
+    }
+
+    /// Ends the connection for this reason, unless it has one already.
+    pub(super) fn close(&self, status: Status, message: impl Into<String>) {
+        self.closing.lock().get_or_insert_with(|| Error::new(status, message));
+        self.closed.notify_one();
+    }
+
+    /// Why it is to end, if it is.
+    pub(super) fn closing(&self) -> Option<Error> {
+        self.closing.lock().clone()
+    }
+}

@@ -1,0 +1,107 @@
+//! The readers of a sender by id: who is connected, and how far the ones that left had come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::AckLevel;
+use super::reader::Reader;
+use crate::error::Status;
+use crate::protocol::control::Positions;
+
+/// What is known of one reader id.
+#[derive(Default)]
+struct Record {
+    /// What it had acknowledged when its last connection ended.
+    before: Positions,
+    connected: Option<Arc<Reader>>,
+    /// Connections that ended with an error.
+    errors: u64,
+}
+
+fn connected(records: &HashMap<String, Record>) -> impl Iterator<Item = &Arc<Reader>> {
+    records.values().filter_map(|record| record.connected.as_ref())
+}
+
+/// All reader ids of a sender. Ids that are not connected are remembered up to a bound.
+pub(super) struct Registry {
+    records: Mutex<HashMap<String, Record>>,
+    max_readers: usize,
+}
+
+fn at(positions: Positions, level: AckLevel) -> u64 {
+    match level {
+        AckLevel::Received => positions.received,
+        AckLevel::Durable => positions.durable,
+        AckLevel::Applied => positions.applied,
+    }
+}
+
+impl Registry {
+    pub(super) fn new(max_readers: usize) -> Self {
+        Self { records: Mutex::new(HashMap::new()), max_readers }
+    }
+
+    /// Enters a new connection. One with the same id is told to close: the new one stays. `false`: there is no room.
+    pub(super) fn enter(&self, reader: &Arc<Reader>) -> bool {
+        let mut records = self.records.lock();
+        if !records.contains_key(&reader.id) && !self.make_room(&mut records) {
+            return false;
+        }
+        let record = records.entry(reader.id.clone()).or_default();
+        let known = reader.started_after;
+        let Positions { durable, applied, .. } = record.before;
+        reader.acknowledge(Positions { received: known, durable: durable.min(known), applied: applied.min(known) });
+        reader.set_errors(record.errors);
+        if let Some(replaced) = record.connected.replace(Arc::clone(reader)) {
+            replaced.close(Status::Replaced, "another connection with the same reader id took its place");
+        }
+        true
+    }
+
+    /// Room for one more id: forgets one that is not connected if there are many.
+    fn make_room(&self, records: &mut HashMap<String, Record>) -> bool {
+        if records.len() >= self.max_readers * 2 {
+            let gone = records.iter().find(|(_, record)| record.connected.is_none());
+            if let Some(id) = gone.map(|(id, _)| id.clone()) {
+                records.remove(&id);
+            }
+        }
+        connected(records).count() < self.max_readers
+    }
+
+    /// Takes a connection out that ended, unless another one took its place already.
+    pub(super) fn leave(&self, reader: &Arc<Reader>, failed: bool) {
+        let mut records = self.records.lock();
+        let Some(record) = records.get_mut(&reader.id) else { return };
+        record.errors += u64::from(failed);
+        if record.connected.as_ref().is_some_and(|connected| Arc::ptr_eq(connected, reader)) {
+            record.connected = None;
+            record.before = reader.positions();
+        }
+    }
+
+    /// The connected reader with this id.
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Reader>> {
+        self.records.lock().get(id)?.connected.clone()
+    }
+
+    /// All connected readers.
+    pub(super) fn connected(&self) -> Vec<Arc<Reader>> {
+        connected(&self.records.lock()).cloned().collect()
+    }
+
+    /// How many readers are connected.
+    pub(super) fn count(&self) -> usize {
+        connected(&self.records.lock()).count()
+    }
+
+    /// How many readers, connected or not, have acknowledged `sequence` at `level`.
+    pub(super) fn acknowledged(&self, sequence: u64, level: AckLevel) -> usize {
+        let records = self.records.lock();
+        let positions =
+            records.values().map(|record| record.connected.as_ref().map_or(record.before, |r| r.positions()));
+        positions.filter(|positions| at(*positions, level) >= sequence).count()
+    }
+}

@@ -1,0 +1,423 @@
+//! One connection of a reader, from its first byte to its last: the handshake, then entries out and
+//! acknowledgements in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::core::{Core, Phase};
+use super::outgoing::{Outgoing, Pumped};
+use super::reader::Reader;
+use crate::error::{Error, Status};
+use crate::host::{Event, EventKind};
+use crate::log::{AttachError, Cursor};
+use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
+use crate::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC};
+use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck};
+use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
+use crate::transport::{FrameReader, ReadError, Stream};
+
+/// How long a peer that was refused or drained may take to close its end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection whose peer has said nothing yet.
+pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
+    let mut frames = FrameReader::default();
+    let limit = core.config.handshake_timeout;
+    let sync = unless_closed(&core, timeout(limit, read_sync(&mut frames, &stream))).await;
+    drop(handshake);
+    match sync {
+        Some(Ok(Ok((sync, coordinator)))) => attach(core, stream, frames, sync, coordinator).await,
+        Some(Ok(Err(error))) => {
+            core.protocol_error(&stream, "", &error);
+            unless_closed(&core, refuse(&stream, frames, &error_frame(&error))).await;
+        }
+        Some(Err(_)) => {
+            let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
+            core.protocol_error(&stream, "", &error);
+        }
+        None => {}
+    }
+}
+
+/// Serves a connection whose Sync the host has read.
+pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: String, last_known_sequence: u64) {
+    let sync = Sync { reader_id, last_known_sequence, offer: None };
+    attach(core, stream, FrameReader::default(), sync, false).await;
+}
+
+/// What `work` gives, unless the sender closes its connections first.
+async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
+    let mut phase = core.phase.subscribe();
+    tokio::select! {
+        done = work => Some(done),
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => None,
+    }
+}
+
+/// The first frame: a Sync, and whether it came in the coordinator's form.
+async fn read_sync(frames: &mut FrameReader, stream: &Stream) -> Result<(Sync, bool), Error> {
+    let (kind, payload) = frames.read(stream).await?;
+    // The coordinator's Sync has the type that is an Entry's later on.
+    let coordinator = match kind {
+        TYPE_SYNC => false,
+        TYPE_ENTRY => true,
+        _ => return Err(Error::new(Status::InvalidMsg, format!("the first frame has type {kind:#04x}, not Sync"))),
+    };
+    let sync = message::decode_sync(&payload).map_err(|e| Error::new(Status::InvalidMsg, format!("bad Sync: {e}")))?;
+    if sync.reader_id.len() > MAX_READER_ID_BYTES {
+        let length = sync.reader_id.len();
+        let text = format!("the reader id has {length} bytes, at most {MAX_READER_ID_BYTES} are allowed");
+        return Err(Error::new(Status::InvalidMsg, text));
+    }
+    Ok((sync, coordinator))
+}
+
+/// Admits the reader or refuses it, and streams to it until the connection ends.
+async fn attach(core: Arc<Core>, stream: Stream, frames: FrameReader, sync: Sync, coordinator: bool) {
+    let mut ack = SyncAck { current_sequence: core.log.last_sequence(), ..SyncAck::default() };
+    let admitted = admit(&core, &sync);
+    let v2 = sync.offer.is_some();
+    if v2 {
+        ack.answer = Some(Answer {
+            version: STREAM_VERSION,
+            stream_id: core.lineage.stream_id,
+            epoch: core.lineage.epoch,
+            first_sequence: core.log.first_sequence(),
+            heartbeat_ms: core.config.heartbeat_interval.as_millis() as u64,
+            code: admitted.as_ref().err().map_or_else(String::new, |error| error.status.name().to_owned()),
+        });
+    }
+    let mut greeting = Vec::new();
+    let cursor = match admitted {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            core.refused(&stream, &sync, &error);
+            ack.error = error.to_string();
+            // The texts are ours and short.
+            if message::encode_sync_ack(&mut greeting, &ack, coordinator).is_ok() {
+                unless_closed(&core, refuse(&stream, frames, &greeting)).await;
+            }
+            return;
+        }
+    };
+    ack.can_resume = true;
+    if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
+        return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
+    }
+    let outgoing = Outgoing::new(cursor, v2, greeting);
+    let reader = Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing);
+    if !core.readers.enter(&reader) {
+        let error =
+            Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
+        core.refused(&reader.stream, &sync, &error);
+        let refusal = SyncAck { can_resume: false, error: error.to_string(), ..ack };
+        let mut greeting = Vec::new();
+        if message::encode_sync_ack(&mut greeting, &refusal, coordinator).is_ok() {
+            unless_closed(&core, refuse(&reader.stream, frames, &greeting)).await;
+        }
+        return;
+    }
+    core.connected(&reader);
+    let mut session = Session { core: &core, reader: &reader, frames, last_heard: Instant::now(), lagging: false };
+    let ended = session.run().await;
+    core.readers.leave(&reader, ended.status != Status::Ok);
+    core.disconnected(&reader, &ended);
+    if ended.status != Status::Ok && !reader.is_inside_frame() {
+        unless_closed(&core, refuse(&reader.stream, session.frames, &error_frame(&ended))).await;
+    }
+}
+
+/// Whether the reader gets every entry after its position from this writer.
+fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Error> {
+    core.check_writable()?;
+    let known = sync.last_known_sequence;
+    if let Some(Offer { stream_id: Some(stream_id), epoch, .. }) = sync.offer
+        && known > 0
+    {
+        if stream_id != core.lineage.stream_id {
+            let text = format!("position {known} belongs to another stream than this writer's; re-seed the reader");
+            return Err(Error::new(Status::Diverged, text));
+        }
+        if epoch > core.lineage.epoch {
+            let text = format!("the reader has seen epoch {epoch}, this writer has epoch {}", core.lineage.epoch);
+            return Err(Error::new(Status::Diverged, text));
+        }
+    }
+    core.log.attach(known).map_err(|error| match error {
+        AttachError::Gone { oldest_known } => Error::new(
+            Status::SequenceGap,
+            format!(
+                "the reader is at {known}, entries up to {oldest_known} are no longer in memory; re-seed the reader"
+            ),
+        ),
+        AttachError::Ahead { last } => Error::new(
+            Status::Regressed,
+            format!(
+                "the reader is at {known}, this writer only at {last}: it was restarted or restored without its log"
+            ),
+        ),
+    })
+}
+
+fn error_frame(error: &Error) -> Vec<u8> {
+    let mut frame = Vec::new();
+    // A text that fits no frame is not sent; the connection ends all the same.
+    let _ = message::encode_error(&mut frame, error.status.name(), &error.message);
+    frame
+}
+
+/// Says a last word and lets the peer read it: closing at once while bytes of the peer's are unread would destroy it.
+async fn refuse(stream: &Stream, mut frames: FrameReader, last_word: &[u8]) {
+    let deadline = tokio::time::sleep(LINGER);
+    tokio::pin!(deadline);
+    let mut left = last_word;
+    while !left.is_empty() {
+        match stream.try_send(&[std::io::IoSlice::new(left)]) {
+            Ok(sent) => left = &left[sent..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::select! {
+                writable = stream.writable() => if writable.is_err() { return },
+                () = &mut deadline => return,
+            },
+            Err(_) => return,
+        }
+    }
+    stream.finish();
+    loop {
+        tokio::select! {
+            frame = frames.read(stream) => if frame.is_err() { return },
+            () = &mut deadline => return,
+        }
+    }
+}
+
+/// A reader's connection after the handshake.
+struct Session<'a> {
+    core: &'a Arc<Core>,
+    reader: &'a Arc<Reader>,
+    frames: FrameReader,
+    last_heard: Instant,
+    lagging: bool,
+}
+
+impl Session<'_> {
+    /// Streams until the connection ends, and says why it did.
+    async fn run(&mut self) -> Error {
+        let (core, reader) = (self.core, self.reader);
+        let mut phase = core.phase.subscribe();
+        let config = &core.config;
+        let shortest = config.heartbeat_interval.min(config.write_timeout / 4).min(config.peer_timeout / 4);
+        let mut tick = interval(shortest.max(Duration::from_millis(5)));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut blocked_since: Option<(Instant, u64)> = None;
+        loop {
+            if let Err(error) = self.take_acks() {
+                return error;
+            }
+            if let Some(error) = reader.closing() {
+                return error;
+            }
+            let end_moved = core.end_moved.notified();
+            tokio::pin!(end_moved);
+            end_moved.as_mut().enable();
+            match reader.pump(&core.acks) {
+                Pumped::More => {
+                    blocked_since = None;
+                    if *phase.borrow() == Phase::Closing {
+                        return stopped();
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Pumped::AtEnd => {
+                    blocked_since = None;
+                    self.lagging = false;
+                    if *phase.borrow() != Phase::Running && self.is_drained() {
+                        return self.drain(&mut phase).await;
+                    }
+                    if !core.log.sleep_at(reader.position()) {
+                        continue;
+                    }
+                    tokio::select! {
+                        () = &mut end_moved => {}
+                        readable = reader.stream.readable() => if let Err(error) = readable { return failed(&error) },
+                        _ = tick.tick() => if let Some(error) = self.look_after(None) { return error },
+                        () = reader.poked.notified() => {}
+                        () = reader.closed.notified() => {}
+                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                    }
+                }
+                Pumped::Blocked => {
+                    let sent = reader.progress().1;
+                    let since = match blocked_since {
+                        Some((since, before)) if before == sent => since,
+                        _ => Instant::now(),
+                    };
+                    blocked_since = Some((since, sent));
+                    tokio::select! {
+                        writable = reader.stream.writable() => if let Err(error) = writable { return failed(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable { return failed(&error) },
+                        _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
+                        () = reader.cut.cut() => {}
+                        () = reader.closed.notified() => {}
+                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                    }
+                }
+                Pumped::CutOff => return self.cut_off(),
+                Pumped::Failed(error) => return failed(&error),
+            }
+        }
+    }
+
+    /// Takes in what the reader says.
+    fn take_acks(&mut self) -> Result<(), Error> {
+        while self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
+            self.last_heard = Instant::now();
+            while let Some((kind, payload)) = self.frames.next_frame().map_err(|error| self.read_failed(error))? {
+                self.take_frame(kind, &payload)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_frame(&self, kind: u8, payload: &[u8]) -> Result<(), Error> {
+        let (core, reader) = (self.core, self.reader);
+        let invalid = |text: String| {
+            let error = Error::new(Status::InvalidMsg, text);
+            core.protocol_error(&reader.stream, &reader.id, &error);
+            error
+        };
+        match kind {
+            TYPE_ACK => {
+                let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
+                // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
+                self.acknowledge(Positions { received: ack.last_sequence, durable: 0, applied: 0 }).map_err(invalid)
+            }
+            TYPE_STREAM_ACK if reader.v2 => {
+                let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
+                self.acknowledge(ack.positions).map_err(invalid)?;
+                if ack.reply {
+                    self.heartbeat();
+                }
+                Ok(())
+            }
+            TYPE_ERROR => {
+                let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
+                let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+                Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
+            }
+            kind if reader.v2 && is_optional(kind) => Ok(()),
+            kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
+        }
+    }
+
+    fn acknowledge(&self, positions: Positions) -> Result<(), String> {
+        let Positions { received, durable, applied } = positions;
+        let last = self.core.log.last_sequence();
+        if received > last || durable > received || applied > received {
+            return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
+        }
+        self.reader.acknowledge(positions);
+        self.core.acks.announce();
+        Ok(())
+    }
+
+    fn heartbeat(&self) {
+        let time_us = crate::clock::unix_time_us();
+        self.reader.say(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
+    }
+
+    /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
+    fn look_after(&mut self, blocked_since: Option<Instant>) -> Option<Error> {
+        let (core, reader, config) = (self.core, self.reader, &self.core.config);
+        let silent = self.last_heard.elapsed();
+        let ms = |duration: Duration| duration.as_millis();
+        if reader.v2 && silent > config.peer_timeout {
+            let text = format!("nothing heard from the reader for {} ms", ms(silent));
+            return Some(Error::new(Status::PeerTimeout, text));
+        }
+        if let Some(since) = self.frames.unfinished_since()
+            && since.elapsed() > config.peer_timeout
+        {
+            let text = format!("a frame of the reader's is unfinished for {} ms", ms(since.elapsed()));
+            return Some(Error::new(Status::PeerTimeout, text));
+        }
+        match blocked_since {
+            // A v2 reader that talks but does not read is slow, not dead: it may use up the window.
+            Some(since) if since.elapsed() > config.write_timeout && (!reader.v2 || silent > config.write_timeout) => {
+                let text = format!("the reader took no byte for {} ms", ms(since.elapsed()));
+                return Some(Error::new(Status::PeerTimeout, text));
+            }
+            Some(_) => {}
+            None => {
+                let idle_us = crate::clock::unix_time_us().saturating_sub(reader.last_send_us());
+                if reader.v2 && u128::from(idle_us) >= config.heartbeat_interval.as_micros() {
+                    self.heartbeat();
+                }
+            }
+        }
+        if !self.lagging && core.is_lagging(reader) {
+            self.lagging = true;
+            core.lagging(reader);
+        }
+        None
+    }
+
+    fn cut_off(&self) -> Error {
+        let (core, reader) = (self.core, self.reader);
+        let at = core.sent_sequence(reader);
+        let oldest = core.log.occupancy().oldest_known;
+        let text = format!("the reader got entries up to {at}; those up to {oldest} are no longer in memory");
+        let error = Error::new(Status::SequenceGap, text);
+        let mut event = Event::new(EventKind::CutOff, error.status, error.message.clone());
+        event.sequence = at + 1;
+        event.detail = json!({ "sent": at, "oldest_known": oldest, "current": core.log.last_sequence() });
+        core.counters.cut_off(oldest.saturating_sub(at));
+        core.reader_event(event, reader);
+        error
+    }
+
+    /// Whether a stopping sender has nothing left to do for this reader but to end the stream.
+    fn is_drained(&self) -> bool {
+        !self.reader.v2 || self.reader.positions().received >= self.core.log.last_sequence()
+    }
+
+    /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.
+    async fn drain(&mut self, phase: &mut watch::Receiver<Phase>) -> Error {
+        self.reader.stream.finish();
+        loop {
+            tokio::select! {
+                frame = self.frames.read(&self.reader.stream) => match frame {
+                    Ok((kind, payload)) => if let Err(error) = self.take_frame(kind, &payload) { return error },
+                    Err(_) => return stopped(),
+                },
+                changed = phase.wait_for(|phase| *phase == Phase::Closing) => {
+                    drop(changed);
+                    return stopped();
+                }
+            }
+        }
+    }
+
+    fn read_failed(&self, error: ReadError) -> Error {
+        match error {
+            ReadError::Closed => Error::new(Status::Ok, "the reader closed the connection"),
+            ReadError::Io(error) => failed(&error),
+            ReadError::Frame(_) => {
+                let error = Error::from(error);
+                self.core.protocol_error(&self.reader.stream, &self.reader.id, &error);
+                error
+            }
+        }
+    }
+}
+
+fn failed(error: &std::io::Error) -> Error {
+    Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
+}
+
+fn stopped() -> Error {
+    Error::new(Status::Ok, "the sender was stopped")
+}

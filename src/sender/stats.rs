@@ -1,0 +1,83 @@
+//! The statistics of a sender: the documented keys, and ours behind them.
+
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use super::core::{Core, Gate};
+use super::reader::Reader;
+use crate::clock::{rfc3339, unix_time_us};
+use crate::protocol::handshake::hex;
+
+impl Core {
+    pub(super) fn stats(&self) -> Value {
+        let readers = self.readers.connected();
+        let current = self.log.last_sequence();
+        let occupancy = self.log.occupancy();
+        let (mut entries_sent, mut bytes_sent) = self.counters.sent_before();
+        let rows: Vec<Value> = readers
+            .iter()
+            .map(|reader| {
+                let row = self.reader_stats(reader, current);
+                entries_sent += row["entries_sent"].as_u64().unwrap_or(0);
+                bytes_sent += row["bytes_sent"].as_u64().unwrap_or(0);
+                row
+            })
+            .collect();
+        let counters = &self.counters;
+        json!({
+            "running": matches!(self.gate(), Gate::Open | Gate::NotWriter),
+            "current_sequence": current,
+            "buffer_size": self.config.buffer_size,
+            "buffer_used": occupancy.entries,
+            "reader_count": readers.len(),
+            "readers": rows,
+            "total_entries_received": current - self.config.last_sequence,
+            "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
+            "total_entries_sent": entries_sent,
+            "total_bytes_sent": bytes_sent,
+            "writable": self.gate() == Gate::Open,
+            "stream_id": hex(&self.lineage.stream_id),
+            "epoch": self.lineage.epoch,
+            "buffer_bytes": self.config.buffer_bytes,
+            "buffer_bytes_used": occupancy.bytes,
+            "oldest_sequence": self.log.first_sequence(),
+            "total_entries_refused": counters.refused_entries(),
+            "total_entries_cut_off": counters.cut_off_entries(),
+            "total_readers_cut_off": counters.cut_off_readers(),
+            "total_readers_refused": counters.refused_readers(),
+            "total_protocol_errors": counters.protocol_errors(),
+        })
+    }
+
+    fn reader_stats(&self, reader: &Reader, current: u64) -> Value {
+        let positions = reader.positions();
+        // What the reader is sure to have done: v1 tells of one position only.
+        let acked = if reader.v2 { positions.applied } else { positions.received };
+        let sent = self.sent_sequence(reader);
+        let (position, bytes_sent) = (reader.position(), reader.progress().1);
+        let lag_ms = match self.log.timestamp_after(acked) {
+            Some(timestamp_us) if acked < current => Some(unix_time_us().saturating_sub(timestamp_us) / 1000),
+            _ => Some(0),
+        };
+        let connected = reader.connected_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        json!({
+            "reader_id": reader.id,
+            "last_ack_seq": acked,
+            "entries_sent": sent.saturating_sub(reader.started_after),
+            "bytes_sent": bytes_sent,
+            "last_send_time": match reader.last_send_us() { 0 => Value::Null, at => Value::from(rfc3339(at)) },
+            "errors": reader.errors(),
+            "lag": current.saturating_sub(acked),
+            "lag_ms": lag_ms,
+            "lag_bytes": self.log.end().saturating_sub(position),
+            "protocol": if reader.v2 { 2 } else { 1 },
+            "address": reader.stream.peer(),
+            "connected_since": rfc3339(connected),
+            "sent_sequence": sent,
+            "received_sequence": positions.received,
+            "durable_sequence": positions.durable,
+            "applied_sequence": positions.applied,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! Small frames from a peer, put together from whatever pieces they arrive in.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::Stream;
+use crate::error::{Error, Status};
+use crate::protocol::frame::{self, FrameError};
+use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES};
+
+/// Reads frames of at most [`MAX_HANDSHAKE_BYTES`]: all that a reader ever sends, and every handshake. What arrived of a
+/// frame is kept over time-outs, so a slow peer never costs the framing.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    bytes: BytesMut,
+    /// Since when an unfinished frame lies here.
+    unfinished_since: Option<Instant>,
+}
+
+/// Why there is no next frame.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The peer closed the connection between two frames.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The connection failed, or ended inside a frame.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What arrived is no frame.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        let status = match &error {
+            ReadError::Closed | ReadError::Io(_) => Status::Io,
+            ReadError::Frame(error) => error.status(),
+        };
+        Error::new(status, error.to_string())
+    }
+}
+
+impl FrameReader {
+    /// Takes in what has arrived. `false`: nothing has.
+    pub fn receive(&mut self, stream: &Stream) -> Result<bool, ReadError> {
+        self.bytes.reserve(1024);
+        let spare = self.bytes.capacity() - self.bytes.len();
+        match stream.try_receive(&mut (&mut self.bytes).limit(spare)) {
+            Ok(0) => Err(self.end()),
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next whole frame: its type and payload.
+    pub fn next_frame(&mut self) -> Result<Option<(u8, Bytes)>, ReadError> {
+        let header = frame::decode_header(&self.bytes, MAX_HANDSHAKE_BYTES)?;
+        let Some(header) = header.filter(|header| self.bytes.len() - HEADER_SIZE >= header.payload_len) else {
+            self.unfinished_since = match self.bytes.is_empty() {
+                true => None,
+                false => self.unfinished_since.or_else(|| Some(Instant::now())),
+            };
+            return Ok(None);
+        };
+        self.unfinished_since = None;
+        self.bytes.advance(HEADER_SIZE);
+        Ok(Some((header.kind, self.bytes.split_to(header.payload_len).freeze())))
+    }
+
+    /// Waits for the next whole frame. Cancel-safe: what arrived stays here.
+    pub async fn read(&mut self, stream: &Stream) -> Result<(u8, Bytes), ReadError> {
+        loop {
+            if let Some(frame) = self.next_frame()? {
+                return Ok(frame);
+            }
+            stream.readable().await?;
+            self.receive(stream)?;
+        }
+    }
+
+    /// Since when an unfinished frame lies here.
+    pub fn unfinished_since(&self) -> Option<Instant> {
+        self.unfinished_since
+    }
+
+    /// What arrived behind the frames that were taken.
+    pub fn into_rest(self) -> BytesMut {
+        self.bytes
+    }
+
+    fn end(&self) -> ReadError {
+        match frame::decode(&self.bytes, MAX_HANDSHAKE_BYTES) {
+            Err(error) if !self.bytes.is_empty() => error.into(),
+            _ => ReadError::Closed,
+        }
+    }
+}
