@@ -3,6 +3,7 @@
 
 mod clock;
 pub mod error;
+pub mod ffi;
 pub mod host;
 pub mod log;
 pub mod protocol;

@@ -28,29 +28,29 @@ pub enum Value<'a> {
     Ext(i8, Cow<'a, [u8]>),
 }
 
-/// What a value is. The numbers are part of the ABI.
+/// What a value is. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ValueType {
-    /// [`Value::Nil`]
+    /// Nil.
     Nil = 0,
-    /// [`Value::Bool`]
+    /// A boolean.
     Bool = 1,
-    /// [`Value::I64`]
+    /// An integer that an int64_t holds, however it was encoded.
     I64 = 2,
-    /// [`Value::U64`]
+    /// An integer above INT64_MAX.
     U64 = 3,
-    /// [`Value::F64`]
+    /// A float of either size.
     F64 = 4,
-    /// [`Value::String`]
+    /// Text.
     String = 5,
-    /// [`Value::Bytes`]
+    /// Bytes, or a string that is not UTF-8.
     Bytes = 6,
-    /// [`Value::Array`]
+    /// An array.
     Array = 7,
-    /// [`Value::Map`]
+    /// A map.
     Map = 8,
-    /// [`Value::Ext`]
+    /// An application's own type, and its bytes.
     Ext = 9,
 }
 

@@ -1,0 +1,219 @@
+//! Pointers from C to checked references. Each error names the argument.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use super::guard::is_null;
+use crate::error::{Error, Result, Status};
+use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::lineage::Lineage;
+
+#[cold]
+pub(crate) fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Status::InvalidArgument, text)
+}
+
+/// `len` bytes at `data`; with `len` 0 the pointer is not looked at.
+///
+/// # Safety
+/// With `len` > 0, `data` is NULL or points to `len` readable bytes that stay unchanged for `'a`.
+#[inline]
+pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize, name: &str) -> Result<&'a [u8]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if data.is_null() {
+        return Err(is_null(name));
+    }
+    if len > isize::MAX as usize {
+        return Err(too_long(name, len));
+    }
+    // SAFETY: not NULL, short enough for a slice, and the caller promises the bytes.
+    Ok(unsafe { std::slice::from_raw_parts(data, len) })
+}
+
+#[cold]
+fn too_long(name: &str, len: usize) -> Error {
+    Error::new(Status::MessageTooLarge, format!("{name} is too large: {len} bytes"))
+}
+
+/// Like [`bytes`] for room to write into.
+///
+/// # Safety
+/// With `len` > 0, `data` is NULL or points to `len` bytes that nobody else touches for `'a`.
+pub(crate) unsafe fn room<'a>(data: *mut u8, len: usize, name: &str) -> Result<&'a mut [u8]> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if data.is_null() {
+        return Err(is_null(name));
+    }
+    // More than that cannot exist, so a caller that means "no limit" loses nothing.
+    let len = len.min(isize::MAX as usize);
+    // SAFETY: not NULL, short enough for a slice, and the caller promises the room.
+    Ok(unsafe { std::slice::from_raw_parts_mut(data, len) })
+}
+
+/// The text at `text`.
+///
+/// # Safety
+/// `text` is NULL or points to bytes that end with a NUL and stay unchanged for `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
+    if text.is_null() {
+        return Err(is_null(name));
+    }
+    // SAFETY: not NULL, and the caller promises the NUL.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|error| invalid(format!("{name} is not UTF-8: wrong at byte {}", error.valid_up_to())))
+}
+
+/// The reader id at `id`.
+///
+/// # Safety
+/// As for [`text`].
+pub(crate) unsafe fn reader_id<'a>(id: *const c_char) -> Result<&'a str> {
+    // SAFETY: the caller's promise.
+    let id = unsafe { text(id, "reader_id") }?;
+    match id.len() {
+        0 => Err(invalid("reader_id is empty")),
+        1..=MAX_READER_ID_BYTES => Ok(id),
+        len => Err(invalid(format!("reader_id is {len} bytes, at most {MAX_READER_ID_BYTES} are allowed"))),
+    }
+}
+
+/// The lineage of the 16 bytes at `stream_id`.
+///
+/// # Safety
+/// `stream_id` is NULL or points to 16 readable bytes.
+pub(crate) unsafe fn lineage(stream_id: *const u8, epoch: u64) -> Result<Lineage> {
+    // SAFETY: an array of bytes has no alignment, and the caller promises its bytes.
+    match unsafe { stream_id.cast::<[u8; 16]>().as_ref() } {
+        None => Err(is_null("stream_id")),
+        Some(stream_id) => Ok(Lineage { stream_id: *stream_id, epoch }),
+    }
+}
+
+/// Writes a lineage out.
+///
+/// # Safety
+/// `out_stream_id` points to 16 bytes of room, or is NULL; `out_epoch` to a `u64`, or is NULL.
+pub(crate) unsafe fn put_lineage(lineage: Lineage, out_stream_id: *mut u8, out_epoch: *mut u64) {
+    // SAFETY: an array of bytes has no alignment, and the caller promises the room.
+    unsafe { put_optional(out_stream_id.cast::<[u8; 16]>(), lineage.stream_id) };
+    // SAFETY: the caller's promise.
+    unsafe { put_optional(out_epoch, lineage.epoch) };
+}
+
+/// Where a result goes that the caller must take; checked before the work is done.
+pub(crate) fn required<T>(out: *mut T, name: &str) -> Result<*mut T> {
+    if out.is_null() { Err(is_null(name)) } else { Ok(out) }
+}
+
+/// Writes a result unless the caller does not want it.
+///
+/// # Safety
+/// `out` is NULL or points to room for a `T`.
+#[inline]
+pub(crate) unsafe fn put_optional<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(value) };
+    }
+}
+
+/// A time that must not be 0.
+pub(crate) fn positive_ms(ms: u64, name: &str) -> Result<Duration> {
+    if ms == 0 { Err(invalid(format!("{name} is 0, at least 1 is needed"))) } else { Ok(Duration::from_millis(ms)) }
+}
+
+/// A second descriptor for the stream socket `fd`, so that `fd` stays the caller's until the core has taken it.
+pub(crate) fn duplicate_socket(fd: c_int, name: &str) -> Result<OwnedFd> {
+    let bad = |why: String| Error::new(Status::BadDescriptor, format!("{name} {fd} {why}"));
+    if fd < 0 {
+        return Err(bad("is no descriptor".into()));
+    }
+    // SAFETY: `fd` is not -1. Whether it is open is what the call finds out; nothing is closed through it.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let socket = borrowed.try_clone_to_owned().map_err(|error| bad(format!("cannot be taken: {error}")))?;
+    match socket2::SockRef::from(&socket).r#type() {
+        Ok(socket2::Type::STREAM) => Ok(socket),
+        Ok(_) => Err(bad("is not a stream socket".into())),
+        Err(error) => Err(bad(format!("is not a socket: {error}"))),
+    }
+}
+
+/// Closes the caller's descriptor, after the core has taken its duplicate.
+///
+/// # Safety
+/// `fd` is open and the caller gives it away.
+pub(crate) unsafe fn close(fd: c_int) {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the caller's promise.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    debug_assert_eq!(owned.as_raw_fd(), fd);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixStream;
+    use std::ptr;
+
+    use super::*;
+
+    fn refusal<T>(result: Result<T>) -> (Status, String) {
+        match result {
+            Ok(_) => panic!("accepted"),
+            Err(error) => (error.status, error.message),
+        }
+    }
+
+    #[test]
+    fn bytes_of_length_0_may_be_anywhere() {
+        // SAFETY: with length 0 the pointer is not looked at; NULL is allowed.
+        unsafe {
+            assert_eq!(bytes(ptr::null(), 0, "payload"), Ok(&[][..]));
+            assert_eq!(bytes(ptr::dangling(), 0, "payload"), Ok(&[][..]));
+            assert_eq!(refusal(bytes(ptr::null(), 1, "payload")).1, "payload is NULL");
+            let refused = refusal(bytes(ptr::dangling(), usize::MAX, "payload"));
+            assert_eq!(refused, (Status::MessageTooLarge, format!("payload is too large: {} bytes", usize::MAX)));
+        }
+    }
+
+    #[test]
+    fn texts_are_checked() {
+        // SAFETY: literals end with a NUL.
+        unsafe {
+            assert_eq!(text(c"unix:/ü".as_ptr(), "address"), Ok("unix:/ü"));
+            assert_eq!(refusal(text(ptr::null(), "address")).1, "address is NULL");
+            assert_eq!(refusal(text(c"a\xff".as_ptr(), "address")).1, "address is not UTF-8: wrong at byte 1");
+        }
+    }
+
+    #[test]
+    fn reader_ids_have_1_to_255_bytes() {
+        for (len, allowed) in [(0, false), (1, true), (255, true), (256, false)] {
+            let id = std::ffi::CString::new(vec![b'r'; len]).unwrap();
+            // SAFETY: the id ends with a NUL.
+            let checked = unsafe { reader_id(id.as_ptr()) };
+            assert_eq!(checked.is_ok(), allowed, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn only_stream_sockets_are_taken() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let taken = duplicate_socket(socket.as_raw_fd(), "fd").unwrap();
+        assert_ne!(taken.as_raw_fd(), socket.as_raw_fd());
+
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = File::open("/dev/null").unwrap();
+        for fd in [-1, i32::MAX, datagrams.as_raw_fd(), file.as_raw_fd()] {
+            let (status, text) = refusal(duplicate_socket(fd, "fd"));
+            assert_eq!(status, Status::BadDescriptor);
+            assert!(text.starts_with(&format!("fd {fd} ")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The host's functions and what owns their `user_data`.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use super::args::{close, duplicate_socket};
+use super::records::RecordsHandle;
+use super::status::c_string;
+use crate::error::{Error, Status};
+use crate::host::{Event, LogLevel, Observer};
+use crate::protocol::entry::{Entries, Entry};
+use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal};
+
+/// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct SliceView {
+    /// The first byte.
+    pub data: *const u8,
+    /// How many.
+    pub len: usize,
+}
+
+/// One entry, as a batch handler gets it. This layout is frozen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct EntryView {
+    /// Its place in the stream; rises from entry to entry.
+    pub sequence: u64,
+    /// Microseconds since the Unix epoch, as the writer's host gave it.
+    pub timestamp_us: u64,
+    /// The payload; never NULL; valid during the call.
+    pub payload: *const u8,
+    /// Bytes of the payload; may be 0.
+    pub payload_len: usize,
+}
+
+/// Something that happened. Made by the library, valid during the call; fields are only ever added at the end.
+#[repr(C)]
+pub struct EventView {
+    /// sizeof(replication_event) of the library; a field is there if it lies within.
+    pub struct_size: usize,
+    /// A replication_event_kind. Ignore kinds that you do not know.
+    pub kind: i32,
+    /// A replication_status: why; `REPLICATION_STATUS_OK` when nothing failed.
+    pub status: i32,
+    /// The entry concerned; 0 when there is none.
+    pub sequence: u64,
+    /// The reader concerned; "" when unknown, never NULL.
+    pub reader_id: *const c_char,
+    /// The peer's address; "" when unknown, never NULL.
+    pub address: *const c_char,
+    /// A sentence for people; never NULL.
+    pub message: *const c_char,
+    /// More for programs, a JSON object; never NULL.
+    pub detail_json: *const c_char,
+}
+
+/// Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides.
+/// `payload` is never NULL and is valid during the call.
+pub type IngestFn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        sequence: u64,
+        timestamp_us: u64,
+        payload: *const u8,
+        payload_len: usize,
+    ) -> i32,
+>;
+
+/// Takes `count` entries in order, at least one. Return 0 when all are applied, any other number when one is not;
+/// `*applied`, which is 0 before the call, then says how many of the first entries are applied nevertheless.
+pub type IngestBatchFn = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, entries: *const EntryView, count: usize, applied: *mut usize) -> i32,
+>;
+
+/// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number
+/// when it is not. `records` and everything reached through it is valid during the call. An entry whose payload is
+/// something else does not come here: it fails as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
+pub type RecordFn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        sequence: u64,
+        timestamp_us: u64,
+        records: *const RecordsHandle<'_>,
+    ) -> i32,
+>;
+
+/// Connects to the writer in the host's way. Return a connected stream socket, which the library takes and closes, or -1.
+pub type ConnectFn = Option<unsafe extern "C" fn(user_data: *mut c_void, writer_addr: *const c_char) -> c_int>;
+
+/// Hears of an event. `event` and its texts are valid during the call.
+pub type EventFn = Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const EventView)>;
+
+/// Takes a log record: `level` is a replication_log_level, `fields_json` a JSON object. The texts are never NULL and
+/// valid during the call.
+pub type LogFn = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
+>;
+
+/// Frees `user_data`, once, after the last call of the callback it was registered with.
+pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// A nullable function of the host; `Call` is the same without NULL. The header generator understands `Option` around a
+/// function type only where it is written out, so the aliases above include it and this takes it off again.
+pub(crate) trait Function {
+    type Call: Copy;
+}
+
+impl<C: Copy> Function for Option<C> {
+    type Call = C;
+}
+
+/// The host's data of one registration, and the duty to free it.
+struct Foreign {
+    user_data: *mut c_void,
+    free: FreeFn,
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if let Some(free) = self.free {
+            // SAFETY: the host registered both together, and this is the only place that frees.
+            unsafe { free(self.user_data) };
+        }
+    }
+}
+
+/// A function of the host with its data.
+pub(crate) struct Callback<F: Function> {
+    call: F::Call,
+    foreign: Foreign,
+}
+
+// SAFETY: the header tells the host that callbacks run on another thread than the one that registered them, and that
+// `user_data` and `user_data_free` must bear that.
+unsafe impl<F: Function> Send for Callback<F> {}
+// SAFETY: shared owners only keep the callback alive; the one adapter made from it calls, from one thread at a time.
+unsafe impl<F: Function> Sync for Callback<F> {}
+
+impl<F: Function> Callback<F> {
+    /// Takes charge of `user_data`, first thing in every function that registers: whatever happens afterwards,
+    /// `user_data_free` runs. `None` when the host gave no function; then it has run already.
+    pub(crate) fn new(call: Option<F::Call>, user_data: *mut c_void, free: FreeFn) -> Option<Arc<Self>> {
+        let foreign = Foreign { user_data, free };
+        call.map(|call| Arc::new(Self { call, foreign }))
+    }
+
+    fn user_data(&self) -> *mut c_void {
+        self.foreign.user_data
+    }
+}
+
+/// The place of a callback in a configuration.
+pub(crate) enum Slot<F: Function> {
+    Empty,
+    Set(Arc<Callback<F>>),
+    /// It belongs to the object that was made from the configuration.
+    Moved,
+}
+
+impl<F: Function> From<Option<Arc<Callback<F>>>> for Slot<F> {
+    fn from(callback: Option<Arc<Callback<F>>>) -> Self {
+        callback.map_or(Slot::Empty, Slot::Set)
+    }
+}
+
+impl<F: Function> Slot<F> {
+    /// The callback for a new object; an error when another object has it. `name` is the setter's subject.
+    pub(crate) fn share(&self, name: &str) -> crate::error::Result<Option<Arc<Callback<F>>>> {
+        match self {
+            Slot::Empty => Ok(None),
+            Slot::Set(callback) => Ok(Some(Arc::clone(callback))),
+            Slot::Moved => Err(Error::new(
+                Status::InvalidState,
+                format!("the {name} of this configuration belongs to the object made from it before: set another"),
+            )),
+        }
+    }
+
+    /// Gives the callback up to the object that was made.
+    pub(crate) fn hand_over(&mut self) {
+        if matches!(self, Slot::Set(_)) {
+            *self = Slot::Moved;
+        }
+    }
+}
+
+/// Whether the host has let go of the handle from inside a callback: no callback begins after that.
+#[derive(Clone, Default)]
+pub(crate) struct Muted(Arc<AtomicBool>);
+
+impl Muted {
+    pub(crate) fn mute(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_muted(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A JSON object as text; anything else as an empty one.
+fn json_object(value: &Value) -> String {
+    if value.is_object() { value.to_string() } else { "{}".into() }
+}
+
+/// Events and log records to the host.
+pub(crate) struct HostObserver {
+    pub(crate) event: Option<Arc<Callback<EventFn>>>,
+    pub(crate) log: Option<Arc<Callback<LogFn>>>,
+    pub(crate) max_level: LogLevel,
+    pub(crate) muted: Muted,
+}
+
+impl Observer for HostObserver {
+    fn event(&mut self, event: &Event) {
+        let Some(callback) = self.event.as_ref().filter(|_| !self.muted.is_muted()) else { return };
+        let reader_id = c_string(event.reader_id.as_str());
+        let address = c_string(event.address.as_str());
+        let message = c_string(event.message.as_str());
+        let detail_json = c_string(json_object(&event.detail));
+        let view = EventView {
+            struct_size: size_of::<EventView>(),
+            kind: event.kind as i32,
+            status: event.status as i32,
+            sequence: event.sequence,
+            reader_id: reader_id.as_ptr(),
+            address: address.as_ptr(),
+            message: message.as_ptr(),
+            detail_json: detail_json.as_ptr(),
+        };
+        // SAFETY: the function and its data were registered together; the view and its texts outlive the call.
+        unsafe { (callback.call)(callback.user_data(), &view) };
+    }
+
+    fn log(&mut self, level: LogLevel, message: &str, fields: &Value) {
+        let Some(callback) = self.log.as_ref().filter(|_| level <= self.max_level && !self.muted.is_muted()) else {
+            return;
+        };
+        let message = c_string(message);
+        let fields = c_string(json_object(fields));
+        // SAFETY: the function and its data were registered together; the texts outlive the call.
+        unsafe { (callback.call)(callback.user_data(), level as i32, message.as_ptr(), fields.as_ptr()) };
+    }
+
+    fn max_level(&self) -> Option<LogLevel> {
+        self.log.as_ref().map(|_| self.max_level)
+    }
+}
+
+fn failure(applied: usize, code: i32, message: impl Into<String>) -> ApplyFailure {
+    ApplyFailure { applied, code, message: message.into() }
+}
+
+fn freed(applied: usize) -> ApplyFailure {
+    failure(applied, Status::Closed as i32, "the receiver was freed")
+}
+
+/// Entries to the host, one a call.
+pub(crate) struct Ingest {
+    pub(crate) callback: Arc<Callback<IngestFn>>,
+    pub(crate) muted: Muted,
+}
+
+impl Ingest {
+    fn call(&self, entry: &Entry<'_>) -> i32 {
+        // SAFETY: the function and its data were registered together; the payload outlives the call.
+        unsafe {
+            (self.callback.call)(
+                self.callback.user_data(),
+                entry.sequence,
+                entry.timestamp_us,
+                entry.payload.as_ptr(),
+                entry.payload.len(),
+            )
+        }
+    }
+
+    /// The same function as the host's own log.
+    pub(crate) fn into_local_wal(self) -> LocalWal {
+        Box::new(move |entry| if self.muted.is_muted() { Status::Closed as i32 } else { self.call(entry) })
+    }
+}
+
+impl Handler for Ingest {
+    fn max_entries(&self) -> usize {
+        1
+    }
+
+    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+        for (applied, entry) in entries.enumerate() {
+            if self.muted.is_muted() {
+                return Err(freed(applied));
+            }
+            match self.call(&entry) {
+                0 => {}
+                code => return Err(failure(applied, code, "")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Entries to the host, many a call.
+pub(crate) struct IngestBatch {
+    callback: Arc<Callback<IngestBatchFn>>,
+    muted: Muted,
+    max_entries: usize,
+    /// Kept between calls for its room; filled anew by each.
+    views: Vec<EntryView>,
+}
+
+// SAFETY: the views point into the entries of the running call only, and are dead between calls.
+unsafe impl Send for IngestBatch {}
+
+impl IngestBatch {
+    pub(crate) fn new(callback: Arc<Callback<IngestBatchFn>>, max_entries: usize, muted: Muted) -> Self {
+        Self { callback, muted, max_entries, views: Vec::new() }
+    }
+}
+
+impl Handler for IngestBatch {
+    fn max_entries(&self) -> usize {
+        self.max_entries
+    }
+
+    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+        if self.muted.is_muted() {
+            return Err(freed(0));
+        }
+        self.views.clear();
+        self.views.extend(entries.map(|entry| EntryView {
+            sequence: entry.sequence,
+            timestamp_us: entry.timestamp_us,
+            payload: entry.payload.as_ptr(),
+            payload_len: entry.payload.len(),
+        }));
+        let count = self.views.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let mut applied = 0;
+        // SAFETY: the function and its data were registered together; the views and payloads outlive the call.
+        let code =
+            unsafe { (self.callback.call)(self.callback.user_data(), self.views.as_ptr(), count, &raw mut applied) };
+        match code {
+            0 => Ok(()),
+            code => Err(failure(applied.min(count), code, "")),
+        }
+    }
+}
+
+/// Entries to the host, decoded.
+pub(crate) struct RecordIngest {
+    pub(crate) callback: Arc<Callback<RecordFn>>,
+    pub(crate) muted: Muted,
+}
+
+impl Handler for RecordIngest {
+    fn max_entries(&self) -> usize {
+        1
+    }
+
+    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+        for (applied, entry) in entries.enumerate() {
+            if self.muted.is_muted() {
+                return Err(freed(applied));
+            }
+            let records = RecordsHandle::parse(entry.payload)
+                .map_err(|error| failure(applied, error.status as i32, error.message))?;
+            // SAFETY: the function and its data were registered together; the records outlive the call.
+            let code = unsafe {
+                (self.callback.call)(self.callback.user_data(), entry.sequence, entry.timestamp_us, &raw const records)
+            };
+            if code != 0 {
+                return Err(failure(applied, code, ""));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The host's way to connect.
+pub(crate) fn connect(callback: Arc<Callback<ConnectFn>>, muted: Muted) -> Connect {
+    Box::new(move |writer_addr| {
+        if muted.is_muted() {
+            return Err(io::Error::other("the receiver was freed"));
+        }
+        let writer_addr = c_string(writer_addr);
+        // SAFETY: the function and its data were registered together; the address outlives the call.
+        let fd = unsafe { (callback.call)(callback.user_data(), writer_addr.as_ptr()) };
+        if fd < 0 {
+            return Err(io::Error::other(format!("the connect handler gave no socket: it returned {fd}")));
+        }
+        take_socket(fd)
+    })
+}
+
+/// Takes a descriptor that the host gave away. One that is no stream socket is closed, as the host no longer will.
+fn take_socket(fd: c_int) -> io::Result<OwnedFd> {
+    let socket =
+        duplicate_socket(fd, "the connect handler's descriptor").map_err(|error| io::Error::other(error.message));
+    // SAFETY: `fcntl` with F_GETFD only asks.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+        // SAFETY: it is open and the host gave it away.
+        unsafe { close(fd) };
+    }
+    socket
+}
+
+#[cfg(test)]
+mod tests;

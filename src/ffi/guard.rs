@@ -1,0 +1,287 @@
+//! What stands between C and the core: NULL, fork and panic.
+//!
+//! Every object that C holds has a [`Gate`]. A call passes it with two relaxed loads, so the guard costs no system call,
+//! no lock and no allocation as long as nothing is wrong.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use once_cell::sync::OnceCell;
+
+use super::status::fail;
+use crate::error::{Error, Result, Status};
+
+/// How many forks lie between the process that loaded the library and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+static FORK_WATCH: OnceCell<()> = OnceCell::new();
+
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has the C library count forks, once in the life of the process.
+fn watch_forks() -> Result<()> {
+    FORK_WATCH
+        .get_or_try_init(|| {
+            // SAFETY: `in_child` touches an atomic only, which is allowed after a fork, and stays loaded as long as the
+            // process lives (the library is linked with `-z nodelete`).
+            match unsafe { libc::pthread_atfork(None, None, Some(in_child)) } {
+                0 => Ok(()),
+                _ => Err(Error::new(Status::OutOfMemory, "no memory to watch for forks")),
+            }
+        })
+        .copied()
+}
+
+/// What every object that C holds carries: the process that made it, and the panic that broke it.
+pub(crate) struct Gate {
+    generation: u32,
+    poisoned: AtomicBool,
+    panic: OnceLock<String>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Result<Self> {
+        watch_forks()?;
+        Ok(Self {
+            generation: GENERATION.load(Ordering::Relaxed),
+            poisoned: AtomicBool::new(false),
+            panic: OnceLock::new(),
+        })
+    }
+
+    #[inline]
+    fn is_foreign(&self) -> bool {
+        self.generation != GENERATION.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn is_open(&self) -> bool {
+        !self.is_foreign() && !self.poisoned.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn refusal(&self) -> Error {
+        if self.is_foreign() {
+            return Error::new(
+                Status::Forked,
+                "the object was made before a fork, by another process: threads do not survive a fork",
+            );
+        }
+        Error::new(Status::Panic, self.panic.get().map_or("an earlier call failed inside the library", String::as_str))
+    }
+
+    #[cold]
+    fn poison(&self, payload: &(dyn Any + Send)) -> Error {
+        let text = self.panic.get_or_init(|| panic_text(payload));
+        self.poisoned.store(true, Ordering::Relaxed);
+        Error::new(Status::Panic, text.as_str())
+    }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text");
+    format!("internal error: {text}")
+}
+
+/// An object that C holds a pointer to.
+pub(crate) trait Guarded {
+    /// The name of that pointer in the header, for error texts.
+    const NAME: &'static str;
+    fn gate(&self) -> &Gate;
+}
+
+/// Runs `call` on the object behind `handle`, or says why not. A panic becomes a status and poisons the object.
+///
+/// # Safety
+/// `handle` is NULL or points to an `H` that stays alive during the call.
+#[inline]
+pub(crate) unsafe fn guard<H: Guarded>(handle: *const H, call: impl FnOnce(&H) -> Result<()>) -> Status {
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { handle.as_ref() }) else {
+        return fail(is_null(H::NAME));
+    };
+    let gate = handle.gate();
+    if !gate.is_open() {
+        return fail(gate.refusal());
+    }
+    match catch_unwind(AssertUnwindSafe(|| call(handle))) {
+        Ok(Ok(())) => Status::Ok,
+        Ok(Err(error)) => fail(error),
+        Err(payload) => fail(gate.poison(&*payload)),
+    }
+}
+
+/// Like [`guard`] for functions that cannot fail: gives `otherwise` where `guard` would give an error.
+///
+/// # Safety
+/// As for [`guard`].
+#[inline]
+pub(crate) unsafe fn query<H: Guarded, T>(handle: *const H, otherwise: T, call: impl FnOnce(&H) -> T) -> T {
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { handle.as_ref() }) else {
+        return otherwise;
+    };
+    let gate = handle.gate();
+    if !gate.is_open() {
+        return otherwise;
+    }
+    match catch_unwind(AssertUnwindSafe(|| call(handle))) {
+        Ok(value) => value,
+        Err(payload) => {
+            fail(gate.poison(&*payload));
+            otherwise
+        }
+    }
+}
+
+/// Runs a call that belongs to no object.
+#[inline]
+pub(crate) fn guard_free(call: impl FnOnce() -> Result<()>) -> Status {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => Status::Ok,
+        Ok(Err(error)) => fail(error),
+        Err(payload) => fail(Error::new(Status::Panic, panic_text(&*payload))),
+    }
+}
+
+/// Makes an object for C to hold; NULL, and a text for the thread, if that fails.
+pub(crate) fn make<H>(call: impl FnOnce() -> Result<H>) -> *mut H {
+    let mut made = std::ptr::null_mut();
+    guard_free(|| {
+        made = Box::into_raw(Box::new(call()?));
+        Ok(())
+    });
+    made
+}
+
+/// Takes the object back from C and hands it to `end`. In a forked child it is left alone: its threads and locks
+/// stayed in the parent, so that taking it apart could hang.
+///
+/// # Safety
+/// `handle` is NULL or came from [`make`] or `Box::into_raw`, and C does not use it again.
+pub(crate) unsafe fn release<H: Guarded>(handle: *mut H, end: impl FnOnce(Box<H>)) {
+    // SAFETY: the caller's promise.
+    match unsafe { handle.as_ref() } {
+        None => return,
+        Some(alive) if alive.gate().is_foreign() => return,
+        Some(_) => {}
+    }
+    guard_free(|| {
+        // SAFETY: `handle` came from a box and nobody uses it any more.
+        end(unsafe { Box::from_raw(handle) });
+        Ok(())
+    });
+}
+
+#[cold]
+pub(crate) fn is_null(name: &str) -> Error {
+    Error::new(Status::InvalidArgument, format!("{name} is NULL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::status::last_error;
+
+    struct Object {
+        gate: Gate,
+        calls: AtomicU32,
+    }
+
+    impl Guarded for Object {
+        const NAME: &'static str = "object";
+        fn gate(&self) -> &Gate {
+            &self.gate
+        }
+    }
+
+    fn object() -> Object {
+        Object { gate: Gate::new().unwrap(), calls: AtomicU32::new(0) }
+    }
+
+    fn count(object: &Object) -> Result<()> {
+        object.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[test]
+    fn null_is_refused_by_name() {
+        // SAFETY: NULL is allowed.
+        let status = unsafe { guard(std::ptr::null::<Object>(), count) };
+        assert_eq!(status, Status::InvalidArgument);
+        assert_eq!(last_error(), "object is NULL");
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { query(std::ptr::null::<Object>(), 7, |_| 8) }, 7);
+        // SAFETY: NULL is allowed.
+        unsafe { release(std::ptr::null_mut::<Object>(), |_| panic!("nothing to end")) };
+    }
+
+    #[test]
+    fn p9_a_panic_becomes_a_status_and_poisons_the_object() {
+        let object = object();
+        // SAFETY: a reference is a valid pointer.
+        let status = unsafe { guard(&object, |_| panic!("entry {} is missing", 7)) };
+        assert_eq!(status, Status::Panic);
+        assert_eq!(last_error(), "internal error: entry 7 is missing");
+        fail(Error::new(Status::Io, "another error of this thread"));
+        // SAFETY: a reference is a valid pointer.
+        assert_eq!(unsafe { guard(&object, count) }, Status::Panic);
+        assert_eq!(last_error(), "internal error: entry 7 is missing");
+        // SAFETY: a reference is a valid pointer.
+        assert_eq!(unsafe { query(&object, 1, |_| 2) }, 1);
+        assert_eq!(object.calls.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_first_panic_is_the_one_that_is_told() {
+        let object = object();
+        // SAFETY: a reference is a valid pointer.
+        assert_eq!(unsafe { query(&object, 1, |_| panic!("first")) }, 1);
+        assert_eq!(object.gate.poison(&"second").message, "internal error: first");
+        assert_eq!(object.gate.refusal().message, "internal error: first");
+    }
+
+    #[test]
+    fn the_error_of_the_core_is_handed_on() {
+        let object = object();
+        // SAFETY: a reference is a valid pointer.
+        let status = unsafe { guard(&object, |_| Err(Error::new(Status::AddressInUse, "port 7 is taken"))) };
+        assert_eq!(status, Status::AddressInUse);
+        assert_eq!(last_error(), "port 7 is taken");
+        // SAFETY: a reference is a valid pointer.
+        assert_eq!(unsafe { guard(&object, count) }, Status::Ok);
+        assert_eq!(object.calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_panic_without_an_object_is_a_status_too() {
+        assert_eq!(guard_free(|| std::panic::panic_any(7_u8)), Status::Panic);
+        assert_eq!(last_error(), "internal error: a panic without a text");
+        assert!(make::<Object>(|| panic!("no object")).is_null());
+        assert_eq!(last_error(), "internal error: no object");
+    }
+
+    #[test]
+    fn an_object_of_another_process_is_refused_and_left_alone() {
+        let foreign = Object {
+            gate: Gate { generation: u32::MAX, poisoned: AtomicBool::new(false), panic: OnceLock::new() },
+            calls: AtomicU32::new(0),
+        };
+        let foreign = Box::into_raw(Box::new(foreign));
+        // SAFETY: `foreign` is alive; `release` leaves it alone, so it can be taken back after it.
+        let back = unsafe {
+            assert_eq!(guard(foreign, count), Status::Forked);
+            assert_eq!(query(foreign, 1, |_| 2), 1);
+            release(foreign, |_| panic!("must not be ended here"));
+            Box::from_raw(foreign)
+        };
+        assert_eq!(back.calls.load(Ordering::Relaxed), 0);
+    }
+}

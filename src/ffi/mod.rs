@@ -1,0 +1,40 @@
+//! The C ABI, the only place with `extern "C"`. Each export checks its arguments, calls the core and converts.
+//!
+//! `include/replication.h` is generated from this module in this order, its comments included; they are written for
+//! readers of C. `docs/abi.md` holds the rules for changing it.
+//!
+//! - `guard`: what stands around every call: NULL, fork and panic.
+//! - `args`: pointers from C to checked references.
+//! - `status`: status names, the error text of the thread.
+//! - `version`: what the library is, for hosts that load it at run time.
+//! - `callbacks`: the host's functions and what owns their `user_data`.
+//! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
+//!   a receiver in a file of their own.
+//! - `reaper`: how an object ends that is freed on its own callback thread.
+//! - `codec`: the messages of the v1 protocol over the caller's buffers.
+//! - `records`: the msgpack payload, decoded.
+
+// The order is that of the header's sections; blank lines keep it.
+
+mod args;
+mod guard;
+mod reaper;
+
+pub mod status;
+pub mod version;
+
+pub mod callbacks;
+
+pub mod sender_config;
+
+pub mod sender;
+
+pub mod receiver_config;
+
+pub mod receiver_callbacks;
+
+pub mod receiver;
+
+pub mod codec;
+
+pub mod records;

@@ -1,0 +1,461 @@
+//! What a receiver is told before it is made.
+
+use std::ffi::c_char;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::args::{invalid, lineage, positive_ms, reader_id as checked_reader_id, text};
+use super::callbacks::{ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot};
+use super::guard::{Gate, Guarded, guard, make, release};
+use crate::error::{Result, Status};
+use crate::host::LogLevel;
+use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice, ReceiverConfig};
+
+/// Which protocol versions a receiver speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProtocolNumber {
+    /// Offer v2, accept v1.
+    Auto = 0,
+    /// Speak v1 only.
+    V1 = 1,
+    /// Refuse a writer that does not speak v2.
+    V2 = 2,
+}
+
+/// What a receiver does when the writer's entries have a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum GapPolicyNumber {
+    /// Report it and do not go on.
+    Refuse = 0,
+    /// Report it, count it and go on after it: entries are lost to this reader.
+    Continue = 1,
+}
+
+/// What a receiver does with an entry that the handler does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ApplyPolicyNumber {
+    /// Try for ever, with growing pauses; the position stays.
+    Retry = 0,
+    /// Try again the given number of times, then stop applying.
+    Stop = 1,
+    /// Try again the given number of times, then skip the entry, reported and counted.
+    Skip = 2,
+}
+
+/// Which of the three kinds of handler is set.
+pub(crate) enum HandlerSlot {
+    None,
+    Ingest(Slot<IngestFn>),
+    Batch(Slot<IngestBatchFn>, usize),
+    Record(Slot<RecordFn>),
+}
+
+/// What the setters fill.
+pub(crate) struct ReceiverConfigState {
+    pub(crate) core: ReceiverConfig,
+    pub(crate) handler: HandlerSlot,
+    pub(crate) local_wal: Slot<IngestFn>,
+    pub(crate) connect: Slot<ConnectFn>,
+    pub(crate) event: Slot<EventFn>,
+    pub(crate) log: Slot<LogFn>,
+    pub(crate) max_level: LogLevel,
+}
+
+/// Options of a receiver, each at its default until it is set. Made by receiver_config_new().
+pub struct ReceiverConfigHandle {
+    gate: Gate,
+    state: Mutex<ReceiverConfigState>,
+}
+
+impl Guarded for ReceiverConfigHandle {
+    const NAME: &'static str = "config";
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl ReceiverConfigHandle {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            gate: Gate::new()?,
+            state: Mutex::new(ReceiverConfigState {
+                core: ReceiverConfig::default(),
+                handler: HandlerSlot::None,
+                local_wal: Slot::Empty,
+                connect: Slot::Empty,
+                event: Slot::Empty,
+                log: Slot::Empty,
+                max_level: LogLevel::Error,
+            }),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, ReceiverConfigState> {
+        // A panic while it was locked has poisoned the gate, which lets nobody in any more.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `new` in its place. What was there is dropped after the lock: its free function may use the configuration.
+    pub(crate) fn replace<T>(&self, place: impl FnOnce(&mut ReceiverConfigState) -> &mut T, new: T) {
+        let _old = std::mem::replace(place(&mut self.state()), new);
+    }
+}
+
+/// # Safety
+/// As for [`guard`].
+unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut ReceiverConfig) -> Result<()>) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(config, |config| change(&mut config.state().core)) }
+}
+
+/// Makes a configuration with every option at its default. A reader id, a writer address and one of the three handlers
+/// must be set before receiver_new().
+///
+/// Returns the configuration, to be freed with receiver_config_free(); NULL without memory, and then
+/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
+    make(ReceiverConfigHandle::new)
+}
+
+/// Frees a configuration, and the `user_data` of callbacks that no receiver was made with. NULL is ignored. Receivers
+/// made from it live on.
+///
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `config` is NULL or came from receiver_config_new(), and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle) {
+    // SAFETY: the caller's promise.
+    unsafe { release(config, drop) };
+}
+
+/// Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8. Required.
+/// A second connection with the same name replaces the first.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long or not UTF-8.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_reader_id(
+    config: *mut ReceiverConfigHandle,
+    reader_id: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.reader_id = checked_reader_id(reader_id)?.to_owned();
+            Ok(())
+        })
+    }
+}
+
+/// Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
+/// A host name is resolved at each attempt to connect.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_writer_addr(
+    config: *mut ReceiverConfigHandle,
+    writer_addr: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            let writer_addr = text(writer_addr, "writer_addr")?;
+            if writer_addr.is_empty() {
+                return Err(invalid("writer_addr is empty"));
+            }
+            core.writer_addr = writer_addr.to_owned();
+            Ok(())
+        })
+    }
+}
+
+/// Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
+/// entry. For exactly-once, store the sequence in the same transaction as the entry and set it here after a restart.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut ReceiverConfigHandle, sequence: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.last_sequence = sequence;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the lineage that the last sequence belongs to, as receiver_get_stream() gave it. Default: the lineage of the first
+/// writer is adopted. A writer of another stream or of an older epoch is then refused and reported as diverged.
+///
+/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_stream(
+    config: *mut ReceiverConfigHandle,
+    stream_id: *const u8,
+    epoch: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.lineage = Some(lineage(stream_id, epoch)?);
+            Ok(())
+        })
+    }
+}
+
+/// Sets which protocol versions to speak, a replication_protocol. Default `REPLICATION_PROTOCOL_AUTO`.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no protocol.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_protocol(config: *mut ReceiverConfigHandle, protocol: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.protocol = match protocol {
+                p if p == ProtocolNumber::Auto as u32 => ProtocolChoice::Auto,
+                p if p == ProtocolNumber::V1 as u32 => ProtocolChoice::V1,
+                p if p == ProtocolNumber::V2 as u32 => ProtocolChoice::V2,
+                _ => return Err(invalid(format!("protocol {protocol} is no replication_protocol"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets whether the handshake uses the message types of a cluster coordinator (0x10 and 0x11 instead of 0x12 and 0x13).
+/// Default false.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(
+    config: *mut ReceiverConfigHandle,
+    enabled: bool,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.coordinator_handshake = enabled;
+            Ok(())
+        })
+    }
+}
+
+/// Sets what happens when the writer's entries have a hole, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverConfigHandle, policy: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.gap_policy = match policy {
+                p if p == GapPolicyNumber::Refuse as u32 => GapPolicy::Refuse,
+                p if p == GapPolicyNumber::Continue as u32 => GapPolicy::Continue,
+                _ => return Err(invalid(format!("policy {policy} is no replication_gap_policy"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`.
+///
+/// - `policy`: a replication_apply_policy.
+/// - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try again before they stop or
+///   skip; ignored for the other.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_apply_policy(
+    config: *mut ReceiverConfigHandle,
+    policy: u32,
+    retries: u32,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.apply_policy = match policy {
+                p if p == ApplyPolicyNumber::Retry as u32 => ApplyPolicy::Retry,
+                p if p == ApplyPolicyNumber::Stop as u32 => ApplyPolicy::Stop(retries),
+                p if p == ApplyPolicyNumber::Skip as u32 => ApplyPolicy::Skip(retries),
+                _ => return Err(invalid(format!("policy {policy} is no replication_apply_policy"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets whether the handler makes an entry durable before it returns. Default false. If true, what is applied is also
+/// acknowledged to the writer as durable.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_handler_durable(
+    config: *mut ReceiverConfigHandle,
+    durable: bool,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.handler_durable = durable;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses begin much shorter and grow
+/// up to it, with jitter.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.reconnect_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often a moving position is acknowledged, in milliseconds. Default 100.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.ack_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long connecting and the handshake may take together, in milliseconds. Default 5000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
+    config: *mut ReceiverConfigHandle,
+    timeout_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.connect_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(
+    config: *mut ReceiverConfigHandle,
+    interval_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.heartbeat_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long a v2 writer may be silent before the connection is given up, in milliseconds. Default 10000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
+    config: *mut ReceiverConfigHandle,
+    timeout_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.peer_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB). One entry that is larger is still taken.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverConfigHandle, bytes: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if bytes == 0 {
+                return Err(invalid("bytes is 0, at least 1 is needed"));
+            }
+            core.buffer_bytes = bytes;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

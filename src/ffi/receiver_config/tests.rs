@@ -1,0 +1,128 @@
+use std::ffi::CString;
+use std::time::Duration;
+
+use super::*;
+use crate::ffi::status::last_error;
+
+const OK: Status = Status::Ok;
+const INVALID: Status = Status::InvalidArgument;
+
+struct Config(*mut ReceiverConfigHandle);
+
+impl Config {
+    fn new() -> Self {
+        let config = receiver_config_new();
+        assert!(!config.is_null());
+        Self(config)
+    }
+
+    fn core(&self) -> ReceiverConfig {
+        // SAFETY: it is alive until the drop.
+        unsafe { &*self.0 }.state().core.clone()
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: it came from `receiver_config_new`.
+        unsafe { receiver_config_free(self.0) };
+    }
+}
+
+fn times(core: &ReceiverConfig) -> [u128; 5] {
+    [core.reconnect_interval, core.ack_interval, core.connect_timeout, core.heartbeat_interval, core.peer_timeout]
+        .map(|time: Duration| time.as_millis())
+}
+
+#[test]
+fn a_new_configuration_has_the_documented_defaults() {
+    let core = Config::new().core();
+    assert_eq!((core.reader_id.as_str(), core.writer_addr.as_str(), core.last_sequence), ("", "", 0));
+    assert_eq!((core.protocol, core.coordinator_handshake), (ProtocolChoice::Auto, false));
+    assert_eq!((core.gap_policy, core.apply_policy), (GapPolicy::Refuse, ApplyPolicy::Retry));
+    assert_eq!((core.handler_durable, core.buffer_bytes, core.lineage), (false, 4 << 20, None));
+    assert_eq!(times(&core), [5_000, 100, 5_000, 1_000, 10_000]);
+}
+
+#[test]
+fn setters_set_what_they_are_named_after() {
+    let config = Config::new();
+    let c = config.0;
+    // SAFETY: the configuration is alive, the texts end with a NUL, the stream id has 16 bytes.
+    unsafe {
+        let results = [
+            receiver_config_set_reader_id(c, c"r1".as_ptr()),
+            receiver_config_set_writer_addr(c, c"unix:/run/db".as_ptr()),
+            receiver_config_set_last_sequence(c, u64::MAX),
+            receiver_config_set_stream(c, [9; 16].as_ptr(), 3),
+            receiver_config_set_protocol(c, 2),
+            receiver_config_set_coordinator_handshake(c, true),
+            receiver_config_set_gap_policy(c, 1),
+            receiver_config_set_apply_policy(c, 2, 8),
+            receiver_config_set_handler_durable(c, true),
+            receiver_config_set_reconnect_interval_ms(c, 11),
+            receiver_config_set_ack_interval_ms(c, 12),
+            receiver_config_set_connect_timeout_ms(c, 13),
+            receiver_config_set_heartbeat_interval_ms(c, 14),
+            receiver_config_set_peer_timeout_ms(c, 15),
+            receiver_config_set_buffer_bytes(c, 1),
+        ];
+        assert_eq!(results, [OK; 15]);
+    }
+    let core = config.core();
+    assert_eq!((core.reader_id.as_str(), core.writer_addr.as_str()), ("r1", "unix:/run/db"));
+    assert_eq!(core.last_sequence, u64::MAX);
+    let lineage = core.lineage.unwrap();
+    assert_eq!((lineage.stream_id, lineage.epoch), ([9; 16], 3));
+    assert_eq!((core.protocol, core.coordinator_handshake), (ProtocolChoice::V2, true));
+    assert_eq!((core.gap_policy, core.apply_policy), (GapPolicy::Continue, ApplyPolicy::Skip(8)));
+    assert_eq!((core.handler_durable, core.buffer_bytes), (true, 1));
+    assert_eq!(times(&core), [11, 12, 13, 14, 15]);
+    // SAFETY: the configuration is alive.
+    unsafe {
+        assert_eq!(receiver_config_set_apply_policy(c, 1, 0), OK);
+        assert_eq!(config.core().apply_policy, ApplyPolicy::Stop(0));
+        assert_eq!(receiver_config_set_apply_policy(c, 0, 5), OK);
+        assert_eq!(config.core().apply_policy, ApplyPolicy::Retry);
+        assert_eq!(receiver_config_set_gap_policy(c, 0), OK);
+        assert_eq!(config.core().gap_policy, GapPolicy::Refuse);
+        assert_eq!(receiver_config_set_protocol(c, 1), OK);
+        assert_eq!(config.core().protocol, ProtocolChoice::V1);
+        assert_eq!(receiver_config_set_protocol(c, 0), OK);
+        assert_eq!(config.core().protocol, ProtocolChoice::Auto);
+    }
+}
+
+#[test]
+fn bad_arguments_are_refused_by_name_and_change_nothing() {
+    let config = Config::new();
+    let c = config.0;
+    let before = format!("{:?}", config.core());
+    let refused = |status: Status, text: &str| {
+        assert_eq!(status, INVALID, "{text}");
+        assert!(last_error().starts_with(text), "{}", last_error());
+    };
+    let long = CString::new("r".repeat(256)).unwrap();
+    // SAFETY: the configuration is alive, the texts end with a NUL; NULL is allowed.
+    unsafe {
+        refused(receiver_config_set_reader_id(c, std::ptr::null()), "reader_id is NULL");
+        refused(receiver_config_set_reader_id(c, c"".as_ptr()), "reader_id is empty");
+        refused(receiver_config_set_reader_id(c, long.as_ptr()), "reader_id is 256 bytes");
+        refused(receiver_config_set_reader_id(c, c"a\xc3(".as_ptr()), "reader_id is not UTF-8: wrong at byte 1");
+        refused(receiver_config_set_writer_addr(c, std::ptr::null()), "writer_addr is NULL");
+        refused(receiver_config_set_writer_addr(c, c"".as_ptr()), "writer_addr is empty");
+        refused(receiver_config_set_writer_addr(c, c"\xff".as_ptr()), "writer_addr is not UTF-8");
+        refused(receiver_config_set_stream(c, std::ptr::null(), 1), "stream_id is NULL");
+        refused(receiver_config_set_protocol(c, 3), "protocol 3 is no replication_protocol");
+        refused(receiver_config_set_gap_policy(c, 2), "policy 2 is no replication_gap_policy");
+        refused(receiver_config_set_apply_policy(c, 3, 0), "policy 3 is no replication_apply_policy");
+        refused(receiver_config_set_reconnect_interval_ms(c, 0), "interval_ms is 0");
+        refused(receiver_config_set_ack_interval_ms(c, 0), "interval_ms is 0");
+        refused(receiver_config_set_connect_timeout_ms(c, 0), "timeout_ms is 0");
+        refused(receiver_config_set_heartbeat_interval_ms(c, 0), "interval_ms is 0");
+        refused(receiver_config_set_peer_timeout_ms(c, 0), "timeout_ms is 0");
+        refused(receiver_config_set_buffer_bytes(c, 0), "bytes is 0");
+        refused(receiver_config_set_handler_durable(std::ptr::null_mut(), true), "config is NULL");
+    }
+    assert_eq!(format!("{:?}", config.core()), before);
+}

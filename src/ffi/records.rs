@@ -1,0 +1,409 @@
+//! The msgpack payload, decoded.
+
+use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
+
+use super::args::{bytes, required, text};
+use super::guard::{guard_free, is_null};
+use super::status::c_string;
+use crate::error::{Error, Result, Status};
+use crate::records::{Records, Value, ValueError};
+
+/// The records of a payload: an array of maps. Given to a record handler for the call, or made by
+/// replication_records_parse(). It does not change, so any number of threads may read it at once.
+pub struct RecordsHandle<'a> {
+    records: Records<'a>,
+    json: OnceLock<CString>,
+}
+
+/// A value within records, valid as long as they are.
+pub struct ValueHandle {
+    _opaque: [u8; 0],
+}
+
+impl<'a> RecordsHandle<'a> {
+    /// Decodes a payload; the records borrow from it.
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
+        Ok(Self { records: Records::parse(payload)?, json: OnceLock::new() })
+    }
+
+    fn into_owned(self) -> RecordsHandle<'static> {
+        RecordsHandle { records: self.records.into_owned(), json: OnceLock::new() }
+    }
+}
+
+/// The address of a value for C.
+fn handle_of(value: &Value<'_>) -> *const ValueHandle {
+    std::ptr::from_ref(value).cast()
+}
+
+/// # Safety
+/// `value` is NULL or came from [`handle_of`], and its records are alive for `'a`.
+unsafe fn value_of<'a>(value: *const ValueHandle) -> Result<&'a Value<'a>> {
+    // SAFETY: the caller's promise. C cannot tell a value's lifetime from that of its records.
+    unsafe { value.cast::<Value<'a>>().as_ref() }.ok_or_else(|| is_null("value"))
+}
+
+/// # Safety
+/// `records` is NULL or points to records that are alive for `'a`.
+unsafe fn records_of<'a>(records: *const RecordsHandle<'a>) -> Result<&'a RecordsHandle<'a>> {
+    // SAFETY: the caller's promise.
+    unsafe { records.as_ref() }.ok_or_else(|| is_null("records"))
+}
+
+/// Asks a value something and writes the answer out.
+///
+/// # Safety
+/// As for [`value_of`]; `out` is NULL or has room.
+unsafe fn answer<'a, T, E: Into<Error>>(
+    value: *const ValueHandle,
+    out: *mut T,
+    ask: impl FnOnce(&'a Value<'a>) -> std::result::Result<T, E>,
+) -> Status {
+    guard_free(|| {
+        // SAFETY: the caller's promise.
+        let value = unsafe { value_of(value) }?;
+        let out = required(out, "out")?;
+        let found = ask(value).map_err(Into::into)?;
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(found) };
+        Ok(())
+    })
+}
+
+/// Like [`answer`] for bytes.
+///
+/// # Safety
+/// As for [`answer`].
+unsafe fn answer_bytes<'a, T>(
+    value: *const ValueHandle,
+    out: *mut *const T,
+    out_len: *mut usize,
+    ask: impl FnOnce(&'a Value<'a>) -> std::result::Result<&'a [u8], ValueError>,
+) -> Status {
+    guard_free(|| {
+        // SAFETY: the caller's promise.
+        let value = unsafe { value_of(value) }?;
+        let (out, out_len) = (required(out, "out")?, required(out_len, "out_len")?);
+        let found = ask(value)?;
+        // SAFETY: neither is NULL, and the caller promises the room.
+        unsafe {
+            out.write(found.as_ptr().cast());
+            out_len.write(found.len());
+        }
+        Ok(())
+    })
+}
+
+/// Decodes a payload: msgpack, an array of maps.
+///
+/// - `payload`, `payload_len`: not needed any more after the call.
+/// - `out`: the records, to be freed with replication_records_free().
+///
+/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, with the byte offset; `INVALID_ARGUMENT` for NULL.
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_parse(
+    payload: *const u8,
+    payload_len: usize,
+    out: *mut *mut RecordsHandle<'static>,
+) -> Status {
+    guard_free(|| {
+        let out = required(out, "out")?;
+        // SAFETY: the caller's promise.
+        let payload = unsafe { bytes(payload, payload_len, "payload") }?;
+        let records = RecordsHandle::parse(payload)?.into_owned();
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(Box::into_raw(Box::new(records))) };
+        Ok(())
+    })
+}
+
+/// Frees records that replication_records_parse() made, never those of a record handler. NULL is ignored. Any thread;
+/// allowed in callbacks.
+///
+/// # Safety
+/// `records` is NULL or came from replication_records_parse(), and neither it nor anything reached through it is used
+/// again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_free(records: *mut RecordsHandle<'static>) {
+    if !records.is_null() {
+        // SAFETY: it came from a box, and the caller promises not to use it again.
+        drop(unsafe { Box::from_raw(records) });
+    }
+}
+
+/// Returns how many records there are; 0 for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `records` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_count(records: *const RecordsHandle<'_>) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { records.as_ref() }.map_or(0, |records| records.records.len())
+}
+
+/// Finds a value by its row and key.
+///
+/// - `row`: from 0.
+/// - `key`: a string key of the row's map; of several equal ones the last counts.
+/// - `out`: the value, valid as long as the records.
+///
+/// Returns `OK`; `NOT_FOUND` with the row and the key; `INVALID_ARGUMENT` for NULL or a key that is not UTF-8. Any thread;
+/// allowed in callbacks.
+///
+/// # Safety
+/// `records` is NULL or alive; `key` is NULL or ends with a NUL; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_get(
+    records: *const RecordsHandle<'_>,
+    row: usize,
+    key: *const c_char,
+    out: *mut *const ValueHandle,
+) -> Status {
+    guard_free(|| {
+        // SAFETY: the caller's promise.
+        let (records, key) = unsafe { (records_of(records)?, text(key, "key")?) };
+        let out = required(out, "out")?;
+        let value = records.records.get(row, key)?;
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(handle_of(value)) };
+        Ok(())
+    })
+}
+
+/// Finds a whole record.
+///
+/// - `row`: from 0.
+/// - `out`: a map, valid as long as the records.
+///
+/// Returns `OK`; `NOT_FOUND` with the row; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `records` is NULL or alive; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_row(
+    records: *const RecordsHandle<'_>,
+    row: usize,
+    out: *mut *const ValueHandle,
+) -> Status {
+    guard_free(|| {
+        // SAFETY: the caller's promise.
+        let records = unsafe { records_of(records) }?;
+        let out = required(out, "out")?;
+        let value = records.records.row(row)?;
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(handle_of(value)) };
+        Ok(())
+    })
+}
+
+/// Gives the records as a JSON array: integers exact, bytes as base64 strings, extensions as {"ext":type,"data":base64},
+/// floats that are not finite as null.
+///
+/// - `out_json`: the text, ended by a NUL, valid as long as the records.
+/// - `out_len`: its bytes without the NUL.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `records` is NULL or alive; the out pointers are NULL or have room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_json(
+    records: *const RecordsHandle<'_>,
+    out_json: *mut *const c_char,
+    out_len: *mut usize,
+) -> Status {
+    guard_free(|| {
+        // SAFETY: the caller's promise.
+        let records = unsafe { records_of(records) }?;
+        let (out_json, out_len) = (required(out_json, "out_json")?, required(out_len, "out_len")?);
+        let json = records.json.get_or_init(|| c_string(records.records.to_json()));
+        // SAFETY: neither is NULL, and the caller promises the room.
+        unsafe {
+            out_json.write(json.as_ptr());
+            out_len.write(json.as_bytes().len());
+        }
+        Ok(())
+    })
+}
+
+/// Returns what a value is, a replication_value_type; -1 for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_type_of(value: *const ValueHandle) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { value.cast::<Value<'_>>().as_ref() }.map_or(-1, |value| value.value_type() as i32)
+}
+
+/// Reads a boolean.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_bool(value: *const ValueHandle, out: *mut bool) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, Value::as_bool) }
+}
+
+/// Reads an integer that fits.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer above INT64_MAX; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_i64(value: *const ValueHandle, out: *mut i64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, Value::as_i64) }
+}
+
+/// Reads an integer that fits.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer below 0; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_u64(value: *const ValueHandle, out: *mut u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, Value::as_u64) }
+}
+
+/// Reads a float, or the float nearest to an integer.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_f64(value: *const ValueHandle, out: *mut f64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, Value::as_f64) }
+}
+
+/// Reads a string: UTF-8, NOT ended by a NUL, valid as long as the records.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; the out pointers are NULL or have room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_string(
+    value: *const ValueHandle,
+    out: *mut *const c_char,
+    out_len: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer_bytes(value, out, out_len, |value| value.as_str().map(str::as_bytes)) }
+}
+
+/// Reads bytes, those of a string or those of an extension, valid as long as the records.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; the out pointers are NULL or have room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_bytes(
+    value: *const ValueHandle,
+    out: *mut *const u8,
+    out_len: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer_bytes(value, out, out_len, Value::as_bytes) }
+}
+
+/// Reads the type of an extension; replication_value_bytes() has its data.
+///
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_ext_type(value: *const ValueHandle, out: *mut i8) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, Value::ext_type) }
+}
+
+/// Returns how many elements an array or entries a map has; 0 for anything else and for NULL. Any thread; allowed in
+/// callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_count(value: *const ValueHandle) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { value.cast::<Value<'_>>().as_ref() }.map_or(0, Value::count)
+}
+
+/// Finds the element of an array, or the value of a map entry.
+///
+/// - `index`: from 0, in the order of the payload.
+/// - `out`: valid as long as the records.
+///
+/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no array or map; `INVALID_ARGUMENT` for NULL. Any
+/// thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_at(
+    value: *const ValueHandle,
+    index: usize,
+    out: *mut *const ValueHandle,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, |value| value.at(index).map(handle_of)) }
+}
+
+/// Finds the key of a map entry.
+///
+/// - `index`: from 0, in the order of the payload.
+/// - `out`: valid as long as the records.
+///
+/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL. Any
+/// thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_key_at(
+    value: *const ValueHandle,
+    index: usize,
+    out: *mut *const ValueHandle,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, |value| value.key_at(index).map(handle_of)) }
+}
+
+/// Finds the value of a map under a string key; of several equal keys the last counts.
+///
+/// - `out`: valid as long as the records.
+///
+/// Returns `OK`; `NOT_FOUND` with the key; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL or a key
+/// that is not UTF-8. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `value` is NULL or its records are alive; `key` is NULL or ends with a NUL; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_value_get(
+    value: *const ValueHandle,
+    key: *const c_char,
+    out: *mut *const ValueHandle,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let key = unsafe { text(key, "key") };
+    // SAFETY: the caller's promise.
+    unsafe { answer(value, out, |value| Ok::<_, Error>(handle_of(value.get(key?)?))) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,495 @@
+//! The writer's end.
+
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
+
+use super::args::{
+    bytes, close, duplicate_socket, invalid, put_lineage, put_optional, reader_id as checked_reader_id, required, text,
+};
+use super::callbacks::{HostObserver, Muted, SliceView};
+use super::guard::{Gate, Guarded, guard, guard_free, is_null, query, release};
+use super::reaper;
+use super::sender_config::{SenderConfigHandle, SenderConfigState};
+use super::status::c_string;
+use crate::error::{Error, Result, Status};
+use crate::host::Silent;
+use crate::sender::config::SenderConfig;
+use crate::sender::{AckLevel, Sender};
+
+/// The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may call any function on
+/// it at any time, until sender_free().
+pub struct SenderHandle {
+    gate: Gate,
+    core: Sender,
+    muted: Muted,
+}
+
+const _: () = {
+    const fn shared_between_threads<T: Send + Sync>() {}
+    shared_between_threads::<SenderHandle>();
+};
+
+impl Guarded for SenderHandle {
+    const NAME: &'static str = "sender";
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl SenderHandle {
+    fn with_defaults() -> Result<Self> {
+        let gate = Gate::new()?;
+        let core = Sender::new(SenderConfig::default(), Box::new(Silent))?;
+        Ok(Self { gate, core, muted: Muted::default() })
+    }
+
+    fn configured(config: &mut SenderConfigState) -> Result<Self> {
+        let gate = Gate::new()?;
+        let muted = Muted::default();
+        let observer = HostObserver {
+            event: config.event.share("event handler")?,
+            log: config.log.share("log handler")?,
+            max_level: config.max_level,
+            muted: muted.clone(),
+        };
+        let core = Sender::new(config.core.clone(), Box::new(observer))?;
+        config.event.hand_over();
+        config.log.hand_over();
+        Ok(Self { gate, core, muted })
+    }
+
+    fn may_wait(&self, what: &str) -> Result<()> {
+        if self.core.on_callback_thread() { Err(wrong_thread(what)) } else { Ok(()) }
+    }
+
+    fn stop(&self) {
+        // There is nobody left to tell; what was not delivered was reported as an event.
+        let _ = self.core.stop();
+    }
+}
+
+#[cold]
+pub(crate) fn wrong_thread(what: &str) -> Error {
+    Error::new(
+        Status::WrongThread,
+        format!("{what} waits for the thread it was called from: a callback of this handle"),
+    )
+}
+
+/// Makes a sender that does not run yet.
+///
+/// - `config`: copied; NULL means all defaults. Its callbacks move to the sender, so a second sender needs a
+///   configuration with callbacks of its own, or none.
+/// - `out`: the sender, to be freed with sender_free().
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
+/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes.
+/// After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut *mut SenderHandle) -> Status {
+    let give = |sender: SenderHandle| {
+        // SAFETY: checked to be not NULL before the sender is made, and the caller promises the room.
+        unsafe { out.write(Box::into_raw(Box::new(sender))) };
+    };
+    if config.is_null() {
+        return guard_free(|| {
+            required(out, "out")?;
+            give(SenderHandle::with_defaults()?);
+            Ok(())
+        });
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            required(out, "out")?;
+            give(SenderHandle::configured(&mut config.state())?);
+            Ok(())
+        })
+    }
+}
+
+/// Starts the threads of a sender. Entries and readers can be given to it from now on.
+///
+/// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives no
+/// threads. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(sender, |sender| sender.core.start()) }
+}
+
+/// Accepts readers at an address. May be called for many addresses.
+///
+/// - `address`: "host:port" or "[v6]:port", where port 0 takes any free one; or "unix:/path".
+/// - `out_port`: the port, 0 for a Unix socket; may be NULL.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
+/// `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name may take time.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `address` is NULL or ends with a NUL; `out_port` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_listen(
+    sender: *mut SenderHandle,
+    address: *const c_char,
+    out_port: *mut u16,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let port = sender.core.listen(text(address, "address")?)?;
+            put_optional(out_port, port);
+            Ok(())
+        })
+    }
+}
+
+/// Serves a reader whose Sync message the host has read: the library answers it and streams. An earlier connection of
+/// the same reader is closed, with status `REPLACED`.
+///
+/// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
+///   non-blocking mode may have changed.
+/// - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes.
+/// - `last_known_sequence`: from the Sync message.
+///
+/// Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
+/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `NOT_WRITER`; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
+/// during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_accept_reader(
+    sender: *mut SenderHandle,
+    fd: c_int,
+    reader_id: *const c_char,
+    last_known_sequence: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let reader_id = checked_reader_id(reader_id)?;
+            let socket = duplicate_socket(fd, "fd")?;
+            sender.core.accept_reader(socket, reader_id, last_known_sequence)?;
+            close(fd);
+            Ok(())
+        })
+    }
+}
+
+/// Serves a new connection: the library does the handshake.
+///
+/// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
+///   non-blocking mode may have changed.
+///
+/// Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is closed
+/// or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in
+/// callbacks; does not wait for the peer.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd: c_int) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            sender.core.accept_connection(duplicate_socket(fd, "fd")?)?;
+            close(fd);
+            Ok(())
+        })
+    }
+}
+
+/// Puts an entry into the log and gives it the next sequence. Entries of concurrent calls get different sequences and
+/// reach every reader in their order. Does not wait for the network or a reader, except under
+/// `REPLICATION_FULL_POLICY_WAIT`.
+///
+/// - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
+/// - `payload`, `payload_len`: any bytes, also none; copied.
+/// - `out_sequence`: the sequence; may be NULL.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
+/// can carry; `BUFFER_FULL` under the policies that refuse, and then no sequence is used up; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
+/// has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_replicate(
+    sender: *mut SenderHandle,
+    timestamp_us: u64,
+    payload: *const u8,
+    payload_len: usize,
+    out_sequence: *mut u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let sequence = sender.core.replicate(timestamp_us, bytes(payload, payload_len, "payload")?)?;
+            put_optional(out_sequence, sequence);
+            Ok(())
+        })
+    }
+}
+
+/// Puts many entries into the log with consecutive sequences: all of them or, unless it returns `OK`, none. Otherwise
+/// like sender_replicate().
+///
+/// - `timestamp_us`: of all of them.
+/// - `payloads`, `count`: at least one.
+/// - `out_first_sequence`: the sequence of the first; may be NULL.
+///
+/// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `BUFFER_FULL` also for a batch
+/// that is larger than the window. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `payloads` points to `count` slices, each of which points to its
+/// bytes; `out_first_sequence` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_replicate_batch(
+    sender: *mut SenderHandle,
+    timestamp_us: u64,
+    payloads: *const SliceView,
+    count: usize,
+    out_first_sequence: *mut u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let payloads = checked_payloads(payloads, count)?;
+            // Every slice was checked just now, and the caller promises its bytes.
+            let payloads = payloads.iter().map(|payload| unchecked_bytes(*payload));
+            let first = sender.core.replicate_batch(timestamp_us, payloads)?;
+            put_optional(out_first_sequence, first);
+            Ok(())
+        })
+    }
+}
+
+/// The slices of a batch, each fit for [`unchecked_bytes`].
+///
+/// # Safety
+/// `payloads` is NULL or points to `count` slices, each of which is empty, NULL or points to its bytes.
+unsafe fn checked_payloads<'a>(payloads: *const SliceView, count: usize) -> Result<&'a [SliceView]> {
+    if count == 0 {
+        return Err(invalid("count is 0, at least 1 is needed"));
+    }
+    if payloads.is_null() {
+        return Err(is_null("payloads"));
+    }
+    if count > isize::MAX as usize / size_of::<SliceView>() {
+        return Err(invalid(format!("count is {count}, more than memory can hold")));
+    }
+    // SAFETY: not NULL, short enough for a slice, and the caller promises the slices.
+    let payloads = unsafe { std::slice::from_raw_parts(payloads, count) };
+    for (at, payload) in payloads.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        if let Err(error) = unsafe { bytes(payload.data, payload.len, "payload") } {
+            return Err(Error::new(error.status, format!("payloads[{at}]: {}", error.message)));
+        }
+    }
+    Ok(payloads)
+}
+
+/// # Safety
+/// `slice` is empty or points to its bytes, which are fewer than `isize::MAX` and stay unchanged for `'a`.
+unsafe fn unchecked_bytes<'a>(slice: SliceView) -> &'a [u8] {
+    if slice.len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(slice.data, slice.len) }
+}
+
+/// Closes the connection of a reader, with status `REMOVED`. It may connect again.
+///
+/// Returns `OK`; `NOT_FOUND` when no such reader is connected; `INVALID_ARGUMENT` for a wrong id; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_remove_reader(sender: *mut SenderHandle, reader_id: *const c_char) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(sender, |sender| sender.core.remove_reader(checked_reader_id(reader_id)?)) }
+}
+
+/// Returns how many readers are connected; 0 for NULL and where another function would fail. Any thread; allowed in
+/// callbacks.
+///
+/// # Safety
+/// `sender` is NULL or came from sender_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_reader_count(sender: *const SenderHandle) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { query(sender, 0, |sender| sender.core.reader_count()) }
+}
+
+/// Returns the sequence of the last entry, 0 when there was none; 0 for NULL and where another function would fail. Any
+/// thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` is NULL or came from sender_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_current_sequence(sender: *const SenderHandle) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { query(sender, 0, |sender| sender.core.current_sequence()) }
+}
+
+/// Tells the lineage of the log, for a host to store and to set after a restart.
+///
+/// - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
+/// - `out_epoch`: the epoch.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is NULL
+/// or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_get_stream(
+    sender: *const SenderHandle,
+    out_stream_id: *mut u8,
+    out_epoch: *mut u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let (out_stream_id, out_epoch) =
+                (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
+            put_lineage(sender.core.lineage(), out_stream_id, out_epoch);
+            Ok(())
+        })
+    }
+}
+
+/// Says whether this node is the writer; a new sender's is. While it is not, readers are refused with `NOT_WRITER`.
+///
+/// Returns `OK`; `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable: bool) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(sender, |sender| sender.core.set_writable(writable)) }
+}
+
+/// Waits until readers have acknowledged an entry.
+///
+/// - `sequence`: the entry, and with it all before.
+/// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
+///   and as applied, never as durable.
+/// - `readers`: how many of the connected ones.
+/// - `timeout_ms`: how long, in milliseconds; 0 only looks.
+/// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
+///
+/// Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level; `WRONG_THREAD` in a callback of this
+/// sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender stops meanwhile. Any other thread.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_wait_acked(
+    sender: *mut SenderHandle,
+    sequence: u64,
+    level: u32,
+    readers: usize,
+    timeout_ms: u64,
+    out_readers: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let level = ack_level(level)?;
+            sender.may_wait("sender_wait_acked")?;
+            let acked = sender.core.wait_acked(sequence, level, readers, Duration::from_millis(timeout_ms))?;
+            put_optional(out_readers, acked);
+            if acked < readers {
+                return Err(Error::new(
+                    Status::Timeout,
+                    format!("{acked} of {readers} readers have acknowledged entry {sequence} within {timeout_ms} ms"),
+                ));
+            }
+            Ok(())
+        })
+    }
+}
+
+fn ack_level(number: u32) -> Result<AckLevel> {
+    [AckLevel::Received, AckLevel::Durable, AckLevel::Applied]
+        .into_iter()
+        .find(|level| *level as u32 == number)
+        .ok_or_else(|| invalid(format!("level {number} is no replication_ack_level")))
+}
+
+/// Gives the statistics as a JSON object, to which keys are only ever added.
+///
+/// - `out_json`: the text, to be freed with replication_string_free().
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json: *mut *mut c_char) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let out_json = required(out_json, "out_json")?;
+            out_json.write(c_string(sender.core.stats_json()?).into_raw());
+            Ok(())
+        })
+    }
+}
+
+/// Stops a sender: refuses new entries, lets the readers catch up for the stop timeout, closes everything and waits for
+/// its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
+/// Stopping twice is allowed.
+///
+/// Returns `OK`; `TIMEOUT` when it stopped but readers had not caught up; `WRONG_THREAD` in a callback of this sender,
+/// and then it goes on running. Any other thread.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_stop(sender: *mut SenderHandle) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            sender.may_wait("sender_stop")?;
+            sender.core.stop()
+        })
+    }
+}
+
+/// Frees a sender; one that runs is stopped first, as by sender_stop(). NULL is ignored. When it returns no callback runs
+/// and the `user_data` of its callbacks is freed.
+///
+/// In a callback of this sender, another thread ends it soon after: no other callback begins, and `user_data` is freed on
+/// that thread. In a process forked from the one that made the sender this does nothing, and its memory is not given back.
+///
+/// Any thread; allowed in callbacks. No other call on the sender may run or follow.
+///
+/// # Safety
+/// `sender` is NULL or came from sender_new(), and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_free(sender: *mut SenderHandle) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        release(sender, |sender| {
+            let on_callback_thread = sender.core.on_callback_thread();
+            let muted = sender.muted.clone();
+            reaper::end(sender, on_callback_thread, &muted, SenderHandle::stop);
+        });
+    }
+}

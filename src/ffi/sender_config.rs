@@ -1,0 +1,424 @@
+//! What a sender is told before it is made.
+
+use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::args::{invalid, lineage, positive_ms};
+use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
+use super::guard::{Gate, Guarded, guard, make, release};
+use crate::error::{Result, Status};
+use crate::host::LogLevel;
+use crate::sender::config::{FullPolicy, SenderConfig};
+
+/// What sender_replicate() does when a bound of the window is reached and a connected reader still needs its oldest
+/// entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FullPolicyNumber {
+    /// Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits, never refuses.
+    CutOffSlowest = 0,
+    /// Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`.
+    Refuse = 1,
+    /// Wait for the slowest reader up to a given time, then refuse.
+    Wait = 2,
+}
+
+/// The smallest memory window.
+const MIN_BUFFER_BYTES: u64 = 64 << 10;
+
+/// The most threads for the network that are taken for a real wish.
+const MAX_IO_THREADS: u32 = 256;
+
+/// What the setters fill.
+pub(crate) struct SenderConfigState {
+    pub(crate) core: SenderConfig,
+    pub(crate) event: Slot<EventFn>,
+    pub(crate) log: Slot<LogFn>,
+    pub(crate) max_level: LogLevel,
+}
+
+/// Options of a sender, each at its default until it is set. Made by sender_config_new().
+pub struct SenderConfigHandle {
+    gate: Gate,
+    state: Mutex<SenderConfigState>,
+}
+
+impl Guarded for SenderConfigHandle {
+    const NAME: &'static str = "config";
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl SenderConfigHandle {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            gate: Gate::new()?,
+            state: Mutex::new(SenderConfigState {
+                core: SenderConfig::default(),
+                event: Slot::Empty,
+                log: Slot::Empty,
+                max_level: LogLevel::Error,
+            }),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SenderConfigState> {
+        // A panic while it was locked has poisoned the gate, which lets nobody in any more.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// # Safety
+/// As for [`guard`].
+unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut SenderConfig) -> Result<()>) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(config, |config| change(&mut config.state().core)) }
+}
+
+/// The log level with this number.
+pub(crate) fn log_level(number: i32) -> Result<LogLevel> {
+    [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug]
+        .into_iter()
+        .find(|level| *level as i32 == number)
+        .ok_or_else(|| invalid(format!("max_level {number} is no replication_log_level")))
+}
+
+/// Makes a configuration with every option at its default.
+///
+/// Returns the configuration, to be freed with sender_config_free(); NULL without memory, and then
+/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn sender_config_new() -> *mut SenderConfigHandle {
+    make(SenderConfigHandle::new)
+}
+
+/// Frees a configuration, and the `user_data` of callbacks that no sender was made with. NULL is ignored. Senders made
+/// from it live on.
+///
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `config` is NULL or came from sender_config_new(), and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_free(config: *mut SenderConfigHandle) {
+    // SAFETY: the caller's promise.
+    unsafe { release(config, drop) };
+}
+
+/// Sets how many entries the memory window holds at most. Default 10000. Whichever bound comes first counts, this one or
+/// sender_config_set_buffer_bytes().
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_buffer_size(config: *mut SenderConfigHandle, entries: usize) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if entries == 0 {
+                return Err(invalid("entries is 0, at least 1 is needed"));
+            }
+            core.buffer_size = entries;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many bytes the memory window holds at most. Default 67108864 (64 MiB), at least 65536.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfigHandle, bytes: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if bytes < MIN_BUFFER_BYTES {
+                return Err(invalid(format!("bytes is {bytes}, at least {MIN_BUFFER_BYTES} are needed")));
+            }
+            core.buffer_bytes = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// Sets what sender_replicate() does when a bound of the window is reached. Default `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
+///
+/// - `policy`: a replication_full_policy.
+/// - `wait_ms`: how long `REPLICATION_FULL_POLICY_WAIT` waits, in milliseconds; ignored for the others.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_full_policy(
+    config: *mut SenderConfigHandle,
+    policy: u32,
+    wait_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.full_policy = match policy {
+                p if p == FullPolicyNumber::CutOffSlowest as u32 => FullPolicy::CutOffSlowest,
+                p if p == FullPolicyNumber::Refuse as u32 => FullPolicy::Refuse,
+                p if p == FullPolicyNumber::Wait as u32 => FullPolicy::Wait(Duration::from_millis(wait_ms)),
+                _ => return Err(invalid(format!("policy {policy} is no replication_full_policy"))),
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long a reader may take no byte before its connection is closed, in milliseconds. Default 5000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_write_timeout_ms(
+    config: *mut SenderConfigHandle,
+    timeout_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.write_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long the handshake of a new connection may take in all, in milliseconds. Default 5000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
+    config: *mut SenderConfigHandle,
+    timeout_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.handshake_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
+    config: *mut SenderConfigHandle,
+    interval_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.heartbeat_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long a v2 reader may be silent before its connection is closed, in milliseconds. Default 10000. v1 readers,
+/// which have no heartbeat, may be silent for ever.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_peer_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.peer_timeout = positive_ms(timeout_ms, "timeout_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how long sender_stop() lets readers catch up, in milliseconds; 0 closes at once. Default 5000.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_stop_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.stop_timeout = Duration::from_millis(timeout_ms);
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many readers may be connected at once. Default 1024. Further ones are refused and reported.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_max_readers(config: *mut SenderConfigHandle, readers: usize) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if readers == 0 {
+                return Err(invalid("readers is 0, at least 1 is needed"));
+            }
+            core.max_readers = readers;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many threads serve the network. Default 0: one for each two processors, at least one and at most four.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for more than 256.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigHandle, threads: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if threads > MAX_IO_THREADS {
+                return Err(invalid(format!("threads is {threads}, at most {MAX_IO_THREADS} are allowed")));
+            }
+            core.io_threads = threads as usize;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the lineage that this writer continues. Default: a random stream id and epoch 1, which begins a new lineage, so
+/// that readers with a position in another one are refused.
+///
+/// A host whose log outlives the process stores what sender_get_stream() gives and sets it again after a restart, together
+/// with sender_config_set_last_sequence(). When another node is promoted it takes the stream id over with a higher epoch.
+///
+/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
+/// - `epoch`: rises with each promotion.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_stream(
+    config: *mut SenderConfigHandle,
+    stream_id: *const u8,
+    epoch: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.lineage = Some(lineage(stream_id, epoch)?);
+            Ok(())
+        })
+    }
+}
+
+/// Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConfigHandle, sequence: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.last_sequence = sequence;
+            Ok(())
+        })
+    }
+}
+
+/// Sets who hears of events. NULL: nobody, the default.
+///
+/// The handler is called from one thread of the sender, one call at a time, together with the log handler. `user_data` and
+/// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_event_handler(
+    config: *mut SenderConfigHandle,
+    handler: EventFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
+    let callback = Callback::<EventFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            // The old callback is dropped after the lock: its free function may use the configuration.
+            let _old = std::mem::replace(&mut config.state().event, callback.into());
+            Ok(())
+        })
+    }
+}
+
+/// Sets who gets log records. NULL: nobody, the default.
+///
+/// - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
+///
+/// The handler is called from one thread of the sender, one call at a time, together with the event handler. `user_data` and
+/// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
+/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_log_handler(
+    config: *mut SenderConfigHandle,
+    max_level: i32,
+    handler: LogFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+) -> Status {
+    let callback = Callback::<LogFn>::new(handler, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(config, |config| {
+            let level = if callback.is_some() { log_level(max_level)? } else { LogLevel::Error };
+            let _old = {
+                let mut state = config.state();
+                state.max_level = level;
+                std::mem::replace(&mut state.log, callback.into())
+            };
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use crate::ffi::status::last_error;
+
+const OK: Status = Status::Ok;
+const INVALID: Status = Status::InvalidArgument;
+
+struct Config(*mut SenderConfigHandle);
+
+impl Config {
+    fn new() -> Self {
+        let config = sender_config_new();
+        assert!(!config.is_null());
+        Self(config)
+    }
+
+    fn core(&self) -> SenderConfig {
+        // SAFETY: it is alive until the drop.
+        unsafe { &*self.0 }.state().core.clone()
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: it came from `sender_config_new`.
+        unsafe { sender_config_free(self.0) };
+    }
+}
+
+#[test]
+fn a_new_configuration_has_the_documented_defaults() {
+    let core = Config::new().core();
+    assert_eq!((core.buffer_size, core.buffer_bytes), (10_000, 64 << 20));
+    assert_eq!(core.full_policy, FullPolicy::CutOffSlowest);
+    assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (1_024, 0, 0));
+    assert_eq!(core.lineage, None);
+    let times =
+        [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
+    assert_eq!(times.map(|time| time.as_millis()), [5_000, 5_000, 1_000, 10_000, 5_000]);
+}
+
+#[test]
+fn setters_set_what_they_are_named_after() {
+    let config = Config::new();
+    let c = config.0;
+    // SAFETY: the configuration is alive, the stream id has 16 bytes.
+    unsafe {
+        let results = [
+            sender_config_set_buffer_size(c, 1),
+            sender_config_set_buffer_bytes(c, 65_536),
+            sender_config_set_full_policy(c, 2, 250),
+            sender_config_set_write_timeout_ms(c, 11),
+            sender_config_set_handshake_timeout_ms(c, 12),
+            sender_config_set_heartbeat_interval_ms(c, 13),
+            sender_config_set_peer_timeout_ms(c, 14),
+            sender_config_set_stop_timeout_ms(c, 0),
+            sender_config_set_max_readers(c, 15),
+            sender_config_set_io_threads(c, 2),
+            sender_config_set_stream(c, [7; 16].as_ptr(), u64::MAX),
+            sender_config_set_last_sequence(c, u64::MAX),
+        ];
+        assert_eq!(results, [OK; 12]);
+    }
+    let core = config.core();
+    assert_eq!((core.buffer_size, core.buffer_bytes), (1, 65_536));
+    assert_eq!(core.full_policy, FullPolicy::Wait(Duration::from_millis(250)));
+    let times =
+        [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
+    assert_eq!(times.map(|time| time.as_millis()), [11, 12, 13, 14, 0]);
+    assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (15, 2, u64::MAX));
+    let lineage = core.lineage.unwrap();
+    assert_eq!((lineage.stream_id, lineage.epoch), ([7; 16], u64::MAX));
+    // SAFETY: the configuration is alive.
+    unsafe {
+        assert_eq!(sender_config_set_full_policy(c, 1, 9), OK);
+        assert_eq!(config.core().full_policy, FullPolicy::Refuse);
+        assert_eq!(sender_config_set_full_policy(c, 0, 9), OK);
+        assert_eq!(config.core().full_policy, FullPolicy::CutOffSlowest);
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_by_name_and_change_nothing() {
+    let config = Config::new();
+    let c = config.0;
+    let before = format!("{:?}", config.core());
+    let refused = |status: Status, text: &str| {
+        assert_eq!(status, INVALID, "{text}");
+        assert!(last_error().starts_with(text), "{}", last_error());
+    };
+    // SAFETY: the configuration is alive; NULL is allowed.
+    unsafe {
+        refused(sender_config_set_buffer_size(c, 0), "entries is 0");
+        refused(sender_config_set_buffer_bytes(c, 65_535), "bytes is 65535");
+        refused(sender_config_set_full_policy(c, 3, 0), "policy 3 is no replication_full_policy");
+        refused(sender_config_set_full_policy(c, u32::MAX, 0), "policy 4294967295");
+        refused(sender_config_set_write_timeout_ms(c, 0), "timeout_ms is 0");
+        refused(sender_config_set_handshake_timeout_ms(c, 0), "timeout_ms is 0");
+        refused(sender_config_set_heartbeat_interval_ms(c, 0), "interval_ms is 0");
+        refused(sender_config_set_peer_timeout_ms(c, 0), "timeout_ms is 0");
+        refused(sender_config_set_max_readers(c, 0), "readers is 0");
+        refused(sender_config_set_io_threads(c, 257), "threads is 257");
+        refused(sender_config_set_stream(c, std::ptr::null(), 1), "stream_id is NULL");
+        refused(sender_config_set_buffer_size(std::ptr::null_mut(), 1), "config is NULL");
+    }
+    assert_eq!(format!("{:?}", config.core()), before);
+}
+
+#[test]
+fn p9_a_configuration_that_broke_stays_broken_and_can_be_freed() {
+    let config = Config::new();
+    // SAFETY: the configuration is alive.
+    unsafe {
+        // Inside the lock, as a setter would be.
+        assert_eq!(set(config.0, |_| panic!("entry {} is missing", 7)), Status::Panic);
+        fail_otherwise();
+        assert_eq!(sender_config_set_buffer_size(config.0, 1), Status::Panic);
+        assert_eq!(last_error(), "internal error: entry 7 is missing");
+    }
+}
+
+/// Another error of this thread, so that the text seen afterwards is a new one.
+fn fail_otherwise() {
+    // SAFETY: NULL is allowed.
+    unsafe { sender_config_set_buffer_size(std::ptr::null_mut(), 1) };
+    assert_eq!(last_error(), "config is NULL");
+}

@@ -1,0 +1,172 @@
+//! Status names and the error text of the thread.
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_char};
+
+use crate::error::{Error, Status};
+
+thread_local! {
+    static LAST_ERROR: RefCell<Option<CString>> = const { RefCell::new(None) };
+}
+
+/// `text` for C, up to where it ends for C: a NUL inside it becomes U+FFFD.
+pub(crate) fn c_string(text: impl Into<String>) -> CString {
+    CString::new(text.into()).unwrap_or_else(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\u{fffd}");
+        // The NULs are gone, so this cannot be the empty fallback.
+        CString::new(text).unwrap_or_default()
+    })
+}
+
+/// Keeps the text for the thread and gives the code.
+#[cold]
+pub(crate) fn fail(error: Error) -> Status {
+    let text = c_string(error.message);
+    // A thread that is being torn down has no place for the text any more; the status still tells.
+    let _ = LAST_ERROR.try_with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            *last = Some(text);
+        }
+    });
+    error.status
+}
+
+/// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that is no status.
+///
+/// The text is static. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
+    let name = match Status::from_number(status) {
+        None => c"UNKNOWN",
+        Some(status) => c_name(status),
+    };
+    name.as_ptr()
+}
+
+/// Returns the text of this thread's last failing call: what happened, to which sequence, address, path, row or
+/// argument. "" when no call has failed yet; never NULL. A call that succeeds leaves the text alone.
+///
+/// The text is the library's and is valid until this thread's next failing call or its end. It belongs to this thread
+/// only: failures that happen elsewhere arrive with their text in the event handler. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn replication_last_error_message() -> *const c_char {
+    LAST_ERROR
+        .try_with(|last| last.try_borrow().ok().and_then(|last| last.as_ref().map(|text| text.as_ptr())))
+        .ok()
+        .flatten()
+        .unwrap_or(c"".as_ptr())
+}
+
+/// Frees a text that the library gave away (`char *`, such as from sender_stats_json()). NULL is ignored.
+///
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `string` is NULL or came from this library as a `char *` to free, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_string_free(string: *mut c_char) {
+    if !string.is_null() {
+        // SAFETY: every such text is given away with `CString::into_raw`, and the caller gives it back once.
+        drop(unsafe { CString::from_raw(string) });
+    }
+}
+
+/// [`Status::name`] with a NUL at its end.
+fn c_name(status: Status) -> &'static std::ffi::CStr {
+    match status {
+        Status::Ok => c"OK",
+        Status::InvalidArgument => c"INVALID_ARGUMENT",
+        Status::InvalidState => c"INVALID_STATE",
+        Status::Closed => c"CLOSED",
+        Status::WrongThread => c"WRONG_THREAD",
+        Status::Forked => c"FORKED",
+        Status::Panic => c"PANIC",
+        Status::Timeout => c"TIMEOUT",
+        Status::Io => c"IO",
+        Status::BadAddress => c"BAD_ADDRESS",
+        Status::AddressInUse => c"ADDRESS_IN_USE",
+        Status::BadDescriptor => c"BAD_DESCRIPTOR",
+        Status::NotFound => c"NOT_FOUND",
+        Status::WrongType => c"WRONG_TYPE",
+        Status::BufferTooSmall => c"BUFFER_TOO_SMALL",
+        Status::Truncated => c"TRUNCATED",
+        Status::MessageTooSmall => c"MESSAGE_TOO_SMALL",
+        Status::MessageTooLarge => c"MESSAGE_TOO_LARGE",
+        Status::OutOfMemory => c"OUT_OF_MEMORY",
+        Status::DecodeFailed => c"DECODE_FAILED",
+        Status::SequenceGap => c"SEQUENCE_GAP",
+        Status::WalRotated => c"WAL_ROTATED",
+        Status::InvalidMsg => c"INVALID_MSG",
+        Status::NotWriter => c"NOT_WRITER",
+        Status::BufferFull => c"BUFFER_FULL",
+        Status::WriteFailed => c"WRITE_FAILED",
+        Status::ApplyFailed => c"APPLY_FAILED",
+        Status::Diverged => c"DIVERGED",
+        Status::Regressed => c"REGRESSED",
+        Status::Replaced => c"REPLACED",
+        Status::PeerTimeout => c"PEER_TIMEOUT",
+        Status::Removed => c"REMOVED",
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn last_error() -> String {
+    // SAFETY: the text is valid until the next failing call of this thread.
+    unsafe { std::ffi::CStr::from_ptr(replication_last_error_message()) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::ffi::CStr;
+
+    use super::*;
+
+    fn name_of(number: i32) -> &'static str {
+        // SAFETY: the names are static.
+        unsafe { CStr::from_ptr(replication_status_name(number)) }.to_str().unwrap()
+    }
+
+    #[test]
+    fn every_status_has_one_number_and_one_name() {
+        let mut numbers = HashSet::new();
+        for status in Status::ALL {
+            assert!(numbers.insert(status as i32), "{status:?}: its number is used twice");
+            assert_eq!(name_of(status as i32), status.name());
+            assert_eq!(Status::from_name(status.name()), Some(status));
+            assert_eq!(Status::from_number(status as i32), Some(status));
+        }
+        for number in (-2000..2000).chain([i32::MIN, i32::MAX]) {
+            assert_eq!(numbers.contains(&number), name_of(number) != "UNKNOWN", "{number}");
+        }
+    }
+
+    #[test]
+    fn the_text_belongs_to_the_thread() {
+        std::thread::spawn(|| {
+            assert_eq!(last_error(), "");
+            assert_eq!(fail(Error::new(Status::NotFound, "no reader \"r1\"")), Status::NotFound);
+            assert_eq!(last_error(), "no reader \"r1\"");
+            std::thread::spawn(|| assert_eq!(last_error(), "")).join().unwrap();
+            fail(Error::new(Status::Io, ""));
+            assert_eq!(last_error(), "");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_nul_inside_a_text_does_not_cut_it() {
+        fail(Error::new(Status::BadAddress, "a\0b\0"));
+        assert_eq!(last_error(), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn strings_go_back_and_null_is_ignored() {
+        // SAFETY: NULL, and a text given away as the library does.
+        unsafe {
+            replication_string_free(std::ptr::null_mut());
+            replication_string_free(c_string("text").into_raw());
+        }
+    }
+}
