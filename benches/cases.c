@@ -12,7 +12,7 @@
 #define ZMQ_PUB_SUB                                                               \
     {&bench_system_zmq, "hwm-default", "ZeroMQ PUB/SUB, HWM 1000", false}, \
         {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUB/SUB, HWM 64 MiB", false}
-#define NNG {&bench_system_nng, "buffered", "nng push/pull", false}
+#define NNG {&bench_system_nng, "", "nng push/pull", false}
 
 const struct bench_case bench_cases[] = {
     {

@@ -234,7 +234,9 @@ int main(int argc, char **argv)
         if (!chosen(&options, &bench_cases[i])) {
             continue;
         }
-        run_case(&bench_cases[i], &options.run, samples);
+        if (!run_case(&bench_cases[i], &options.run, samples)) {
+            continue;
+        }
         missed += report_case(&bench_cases[i], samples, options.json);
         for (unsigned j = 0; j < CASE_MAX_CONTENDERS; j++) {
             broken += samples[j].failures;

@@ -97,9 +97,10 @@ static bool measure(const struct bench_case *which, const struct contender *cont
     return whole;
 }
 
-void run_case(const struct bench_case *which, const struct run_options *options, struct samples *samples)
+bool run_case(const struct bench_case *which, const struct run_options *options, struct samples *samples)
 {
     bool progress = isatty(STDERR_FILENO) == 1;
+    bool any = false;
     memset(samples, 0, CASE_MAX_CONTENDERS * sizeof *samples);
     for (unsigned round = 0; round < options->rounds; round++) {
         for (unsigned i = 0; i < CASE_MAX_CONTENDERS && which->contenders[i].system != NULL; i++) {
@@ -107,7 +108,7 @@ void run_case(const struct bench_case *which, const struct run_options *options,
             if (!takes_part(options, contender->system) || samples[i].failures > 0) {
                 continue;
             }
-            samples[i].took_part = true;
+            samples[i].took_part = any = true;
             if (progress) {
                 fprintf(stderr, "\r\033[K%s, round %u of %u: %s", which->name, round + 1, options->rounds,
                         contender->title);
@@ -127,6 +128,7 @@ void run_case(const struct bench_case *which, const struct run_options *options,
     if (progress) {
         fprintf(stderr, "\r\033[K");
     }
+    return any;
 }
 
 static int ascending(const void *left, const void *right)

@@ -29,8 +29,9 @@ struct summary {
     double max;
 };
 
-/* All rounds of a case, the contenders in turn in each round. A contender that breaks is left out from then on. */
-void run_case(const struct bench_case *which, const struct run_options *options, struct samples *samples);
+/* All rounds of a case, the contenders in turn in each round. A contender that breaks is left out from then on.
+ * False when none of the chosen systems takes part. */
+bool run_case(const struct bench_case *which, const struct run_options *options, struct samples *samples);
 struct summary samples_summary(const struct samples *samples, enum metric metric);
 
 #endif
