@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -50,6 +51,7 @@ void report_machine(const struct run_options *options, bool json)
     char zmq[32];
     struct utsname system;
     int major, minor, patch;
+    double load = 0;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     read_processor(processor, sizeof processor);
     zmq_version(&major, &minor, &patch);
@@ -57,8 +59,11 @@ void report_machine(const struct run_options *options, bool json)
     if (uname(&system) != 0) {
         memset(&system, 0, sizeof system);
     }
+    if (getloadavg(&load, 1) != 1) {
+        load = 0;
+    }
     if (json) {
-        printf("{\"type\":\"machine\",\"cores\":%ld,\"processor\":", cores);
+        printf("{\"type\":\"machine\",\"cores\":%ld,\"load\":%.2f,\"processor\":", cores, load);
         print_json_string(processor);
         printf(",\"kernel\":");
         print_json_string(system.release);
@@ -70,7 +75,8 @@ void report_machine(const struct run_options *options, bool json)
         fflush(stdout);
         return;
     }
-    printf("%ld cores, %s, Linux %s\n", cores, processor, system.release);
+    printf("%ld cores, %s, Linux %s, load %.2f%s\n", cores, processor, system.release, load,
+           load > 0.5 ? ": something else runs here" : "");
     printf("libreplication %s, CRC on, acks on; ZeroMQ %s, nng %s\n", replication_version(), zmq, nng_version());
     printf("loopback TCP, one process a side; %u alternating rounds of %.3g s: median (min .. max)\n", options->rounds,
            options->seconds);
