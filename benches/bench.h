@@ -33,7 +33,8 @@ struct bench_job {
 };
 
 /* A way to bring entries from one process to another. Both functions run in a process of their own, talk to the
- * driver over standard input and output (see control.h), and end the process through bench_fail when they cannot go on. */
+ * driver over standard input and output (see control.h), and end the process through bench_fail when they cannot go
+ * on. */
 struct bench_system {
     const char *name;
     const char *title;

@@ -3,16 +3,57 @@
 #define KIB (1u << 10)
 #define MIB (1u << 20)
 
-#define LIBREPLICATION {&bench_system_replication, "single", "libreplication", false}
-#define LIBREPLICATION_BATCH {&bench_system_replication, "batch", "libreplication, batch handler", false}
-#define RAW_TCP {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false}
-#define ZMQ_PUSH_PULL                                                              \
-    {&bench_system_zmq, "hwm-default", "ZeroMQ PUSH/PULL, HWM 1000", false}, \
-        {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUSH/PULL, HWM 64 MiB", false}
-#define ZMQ_PUB_SUB                                                               \
-    {&bench_system_zmq, "hwm-default", "ZeroMQ PUB/SUB, HWM 1000", false}, \
-        {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUB/SUB, HWM 64 MiB", false}
-#define NNG {&bench_system_nng, "", "nng push/pull", false}
+/* Each list ends with one that has no system. */
+static const struct contender one_reader[] = {
+    {&bench_system_replication, "single", "libreplication", false},
+    {&bench_system_replication, "batch", "libreplication, batch handler", false},
+    {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+    {&bench_system_zmq, "hwm-default", "ZeroMQ PUSH/PULL, HWM 1000", false},
+    {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUSH/PULL, HWM 64 MiB", false},
+    {&bench_system_nng, "", "nng push/pull", false},
+    {0},
+};
+
+static const struct contender many_readers[] = {
+    {&bench_system_replication, "single", "libreplication", false},
+    {&bench_system_replication, "batch", "libreplication, batch handler", false},
+    {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+    {&bench_system_zmq, "hwm-default", "ZeroMQ PUB/SUB, HWM 1000", false},
+    {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUB/SUB, HWM 64 MiB", false},
+    {&bench_system_nng, "", "nng push/pull", false},
+    {0},
+};
+
+static const struct contender json_reader[] = {
+    {&bench_system_replication, "v1", "libreplication, v1", false},
+    {&bench_system_replication, "v1-batch", "libreplication, v1, batch handler", false},
+    {&bench_system_zmq, "hwm-default", "ZeroMQ PUSH/PULL, HWM 1000", false},
+    {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUSH/PULL, HWM 64 MiB", false},
+    {0},
+};
+
+static const struct contender replicate_calls[] = {
+    {&bench_system_replication, "stalled", "beside a stalled reader", false},
+    {&bench_system_replication, "cut-off", "default window, reader cut off", false},
+    {&bench_system_replication, "no-reader", "default window, no reader", true},
+    {0},
+};
+
+static const struct contender round_trips[] = {
+    {&bench_system_replication, "single", "libreplication", false},
+    {&bench_system_tcp, "", "raw TCP ping-pong", false},
+    {&bench_system_zmq, "req-rep", "ZeroMQ REQ/REP", false},
+    {&bench_system_zmq, "push-pull", "ZeroMQ PUSH/PULL, both ways", false},
+    {&bench_system_nng, "", "nng req/rep", false},
+    {0},
+};
+
+static const struct contender very_many_readers[] = {
+    {&bench_system_replication, "", "libreplication", false},
+    {0},
+};
+
+#define MEMORY_LIMIT (64.0 * MIB + 1000.0 * 64.0 * KIB)
 
 const struct bench_case bench_cases[] = {
     {
@@ -21,7 +62,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_THROUGHPUT,
         .size = 256,
         .readers = 1,
-        .contenders = {LIBREPLICATION, LIBREPLICATION_BATCH, RAW_TCP, ZMQ_PUSH_PULL, NNG},
+        .contenders = one_reader,
         .targets = {{METRIC_ENTRIES, true, 3.0, &bench_system_zmq, "entries/s >= 3 x ZeroMQ"},
                     {METRIC_BYTES, true, 0.7, &bench_system_tcp, "bytes/s >= 0.7 x raw TCP"}},
     },
@@ -31,7 +72,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_THROUGHPUT,
         .size = KIB,
         .readers = 1,
-        .contenders = {LIBREPLICATION, LIBREPLICATION_BATCH, RAW_TCP, ZMQ_PUSH_PULL, NNG},
+        .contenders = one_reader,
         .targets = {{METRIC_BYTES, true, 0.85, &bench_system_tcp, "bytes/s >= 0.85 x raw TCP"}},
     },
     {
@@ -40,7 +81,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_THROUGHPUT,
         .size = 64 * KIB,
         .readers = 1,
-        .contenders = {LIBREPLICATION, LIBREPLICATION_BATCH, RAW_TCP, ZMQ_PUSH_PULL, NNG},
+        .contenders = one_reader,
         .targets = {{METRIC_BYTES, true, 0.9, &bench_system_tcp, "bytes/s >= 0.9 x raw TCP"}},
     },
     {
@@ -49,7 +90,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_THROUGHPUT,
         .size = 256,
         .readers = 8,
-        .contenders = {LIBREPLICATION, LIBREPLICATION_BATCH, RAW_TCP, ZMQ_PUB_SUB, NNG},
+        .contenders = many_readers,
         .targets = {{METRIC_ENTRIES, true, 5.0, &bench_system_zmq, "entries/s >= 5 x ZeroMQ PUB/SUB"}},
     },
     {
@@ -58,9 +99,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_THROUGHPUT,
         .size = 256,
         .readers = 1,
-        .contenders = {{&bench_system_replication, "v1", "libreplication, v1", false},
-                       {&bench_system_replication, "v1-batch", "libreplication, v1, batch handler", false},
-                       ZMQ_PUSH_PULL},
+        .contenders = json_reader,
         .targets = {{METRIC_ENTRIES, true, 0.5, &bench_system_zmq, "entries/s >= 0.5 x ZeroMQ"}},
     },
     {
@@ -69,10 +108,9 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_REPLICATE,
         .size = 256,
         .readers = 1,
-        .contenders = {{&bench_system_replication, "stalled", "beside a stalled reader", false},
-                       {&bench_system_replication, "cut-off", "default window, reader cut off", false},
-                       {&bench_system_replication, "no-reader", "default window, no reader", true}},
-        .targets = {{METRIC_P50, false, 150.0, NULL, "p50 <= 150 ns"}, {METRIC_P999, false, 10000.0, NULL, "p99.9 <= 10 us"}},
+        .contenders = replicate_calls,
+        .targets = {{METRIC_P50, false, 150.0, NULL, "p50 <= 150 ns"},
+                    {METRIC_P999, false, 10000.0, NULL, "p99.9 <= 10 us"}},
     },
     {
         .name = "round-trip",
@@ -80,11 +118,7 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_ROUND_TRIP,
         .size = 256,
         .readers = 1,
-        .contenders = {{&bench_system_replication, "single", "libreplication", false},
-                       {&bench_system_tcp, "", "raw TCP ping-pong", false},
-                       {&bench_system_zmq, "req-rep", "ZeroMQ REQ/REP", false},
-                       {&bench_system_zmq, "push-pull", "ZeroMQ PUSH/PULL, both ways", false},
-                       {&bench_system_nng, "", "nng req/rep", false}},
+        .contenders = round_trips,
         .targets = {{METRIC_P50, false, 1.6, &bench_system_tcp, "p50 <= 1.6 x raw TCP"},
                     {METRIC_P99, false, 1.0, &bench_system_zmq, "p99 <= ZeroMQ"}},
     },
@@ -94,9 +128,9 @@ const struct bench_case bench_cases[] = {
         .kind = BENCH_KIND_MEMORY,
         .size = KIB,
         .readers = 1000,
-        .contenders = {{&bench_system_replication, "", "libreplication", false}},
-        .targets = {{METRIC_RSS_IDLE, false, 64.0 * MIB + 1000.0 * 64.0 * KIB, NULL, "idle <= 64 MiB + 64 KiB a reader"},
-                    {METRIC_RSS_PEAK, false, 64.0 * MIB + 1000.0 * 64.0 * KIB, NULL, "peak <= 64 MiB + 64 KiB a reader"}},
+        .contenders = very_many_readers,
+        .targets = {{METRIC_RSS_IDLE, false, MEMORY_LIMIT, NULL, "idle <= 64 MiB + 64 KiB a reader"},
+                    {METRIC_RSS_PEAK, false, MEMORY_LIMIT, NULL, "peak <= 64 MiB + 64 KiB a reader"}},
     },
 };
 

@@ -52,8 +52,8 @@ struct bench_case {
     enum bench_kind kind;
     size_t size;
     unsigned readers;
-    struct contender contenders[CASE_MAX_CONTENDERS]; /* up to the first without a system */
-    struct target targets[CASE_MAX_TARGETS];          /* up to the first without a title */
+    const struct contender *contenders;      /* up to the first without a system; CASE_MAX_CONTENDERS at most */
+    struct target targets[CASE_MAX_TARGETS]; /* up to the first without a title */
 };
 
 extern const struct bench_case bench_cases[];

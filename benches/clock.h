@@ -12,7 +12,7 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* clock_ticks_begin and clock_ticks_end bracket the measured code: nothing of it moves out, nothing before or after moves in. */
+/* clock_ticks_begin and clock_ticks_end bracket the measured code: nothing of it moves out, nothing else moves in. */
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #define CLOCK_TICKS_NAME "rdtscp"

@@ -1,4 +1,4 @@
-/* Counts of values in buckets whose width is at most 1/64 of the value: constant memory, a few instructions an entry. */
+/* Counts of values in buckets whose width is at most 1/64 of the value: constant memory, a few instructions a value. */
 #ifndef BENCH_HISTOGRAM_H
 #define BENCH_HISTOGRAM_H
 

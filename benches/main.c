@@ -25,22 +25,21 @@ struct options {
 
 static void print_usage(FILE *out)
 {
-    fprintf(out,
-            "usage: bench [options]\n"
-            "Measures libreplication beside raw TCP, ZeroMQ and nng, over loopback TCP, one process a side.\n"
-            "\n"
-            "  --case NAME          only this case; may be given more than once (see --list)\n"
-            "  --system NAME        only this system: replication, tcp, zmq, nng; may be given more than once\n"
-            "  --rounds N           rounds, in which the systems take turns (default 5)\n"
-            "  --seconds S          seconds a measurement (default 2)\n"
-            "  --buffer-entries N   libreplication's window in entries (default: the library's)\n"
-            "  --buffer-bytes N     libreplication's window in bytes (default: the library's)\n"
-            "  --json               one JSON object a line instead of the table\n"
-            "  --check              exit with 1 when a target is missed\n"
-            "  --list               names the cases\n"
-            "  -h, --help           this text\n"
-            "\n"
-            "Exit status: 0 measured, 1 a target was missed (with --check), 2 something broke, 64 wrong usage.\n");
+    fprintf(out, "usage: bench [options]\n"
+                 "Measures libreplication beside raw TCP, ZeroMQ and nng, over loopback TCP, one process a side.\n"
+                 "\n"
+                 "  --case NAME          only this case; may be given more than once (see --list)\n"
+                 "  --system NAME        only this system: replication, tcp, zmq, nng; may be given more than once\n"
+                 "  --rounds N           rounds, in which the systems take turns (default 5)\n"
+                 "  --seconds S          seconds a measurement (default 2)\n"
+                 "  --buffer-entries N   libreplication's window in entries (default: the library's)\n"
+                 "  --buffer-bytes N     libreplication's window in bytes (default: the library's)\n"
+                 "  --json               one JSON object a line instead of the table\n"
+                 "  --check              exit with 1 when a target is missed\n"
+                 "  --list               names the cases\n"
+                 "  -h, --help           this text\n"
+                 "\n"
+                 "Exit status: 0 measured, 1 a target was missed (with --check), 2 something broke, 64 wrong usage.\n");
 }
 
 static noreturn void fail_usage(const char *what, const char *value)
@@ -91,7 +90,23 @@ static void check_case(const char *text)
 
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    enum { CASE = 256, SYSTEM, ROUNDS, SECONDS, ENTRIES, BYTES, JSON, CHECK, LIST, ROLE, KIND, VARIANT, SIZE, READERS, PORT };
+    enum {
+        CASE = 256,
+        SYSTEM,
+        ROUNDS,
+        SECONDS,
+        ENTRIES,
+        BYTES,
+        JSON,
+        CHECK,
+        LIST,
+        ROLE,
+        KIND,
+        VARIANT,
+        SIZE,
+        READERS,
+        PORT
+    };
     static const struct option known[] = {
         {"case", required_argument, NULL, CASE},
         {"system", required_argument, NULL, SYSTEM},

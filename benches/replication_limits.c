@@ -68,7 +68,8 @@ void replication_write_stalled(const struct bench_job *job)
     bool attached = strcmp(job->variant, "stalled") == 0;
     replication_sender_config *config = replication_config_new(job);
     if (attached) {
-        replication_check(sender_config_set_buffer_size(config, STALL_CALLS + STALL_WARM_UP_BYTES / job->size), "buffer_size");
+        replication_check(sender_config_set_buffer_size(config, STALL_CALLS + STALL_WARM_UP_BYTES / job->size),
+                          "buffer_size");
         replication_check(
             sender_config_set_buffer_bytes(config, (STALL_CALLS * (job->size + 64) + 2 * STALL_WARM_UP_BYTES)),
             "buffer_bytes");
@@ -154,7 +155,8 @@ void replication_write_memory(const struct bench_job *job)
         replication_check(sender_config_set_buffer_size(config, 1 << 20), "buffer_size");
     }
     replication_check(sender_config_set_buffer_bytes(config, window), "buffer_bytes");
-    replication_check(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, MEMORY_TIMEOUT_MS), "full_policy");
+    replication_check(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, MEMORY_TIMEOUT_MS),
+                      "full_policy");
     replication_check(sender_config_set_max_readers(config, job->readers), "max_readers");
     /* The readers never speak. */
     replication_check(sender_config_set_peer_timeout_ms(config, 3600000), "peer_timeout");

@@ -67,16 +67,18 @@ void report_machine(const struct run_options *options, bool json)
         print_json_string(processor);
         printf(",\"kernel\":");
         print_json_string(system.release);
-        printf(",\"transport\":\"loopback TCP, two processes\",\"crc\":true,\"acks\":true,\"rounds\":%u,\"seconds\":%.3f,"
-               "\"buffer_entries\":%llu,\"buffer_bytes\":%llu,\"clock\":\"" CLOCK_TICKS_NAME "\",\"libreplication\":\"%s\","
-               "\"zmq\":\"%s\",\"nng\":\"%s\"}\n",
-               options->rounds, options->seconds, (unsigned long long)options->buffer_entries,
-               (unsigned long long)options->buffer_bytes, replication_version(), zmq, nng_version());
+        printf(
+            ",\"transport\":\"loopback TCP, two processes\",\"crc\":true,\"acks\":true,\"rounds\":%u,\"seconds\":%.3f,"
+            "\"buffer_entries\":%llu,\"buffer_bytes\":%llu,\"clock\":\"" CLOCK_TICKS_NAME
+            "\",\"libreplication\":\"%s\","
+            "\"zmq\":\"%s\",\"nng\":\"%s\"}\n",
+            options->rounds, options->seconds, (unsigned long long)options->buffer_entries,
+            (unsigned long long)options->buffer_bytes, replication_version(), zmq, nng_version());
         fflush(stdout);
         return;
     }
     printf("%ld cores, %s, Linux %s, load %.2f%s\n", cores, processor, system.release, load,
-           load > 0.5 ? ": something else runs here" : "");
+           load > 0.5 ? ": not idle, so expect noise" : "");
     printf("libreplication %s, CRC on, acks on; ZeroMQ %s, nng %s\n", replication_version(), zmq, nng_version());
     printf("loopback TCP, one process a side; %u alternating rounds of %.3g s: median (min .. max)\n", options->rounds,
            options->seconds);
@@ -128,7 +130,7 @@ static void print_table(const struct bench_case *which, const struct samples *sa
         printf("  %-31s", bench_metrics[*metric].title);
     }
     putchar('\n');
-    for (unsigned i = 0; i < CASE_MAX_CONTENDERS && which->contenders[i].system != NULL; i++) {
+    for (unsigned i = 0; which->contenders[i].system != NULL; i++) {
         if (!samples[i].took_part) {
             continue;
         }
@@ -146,7 +148,7 @@ static void print_table(const struct bench_case *which, const struct samples *sa
 
 static void print_measurements(const struct bench_case *which, const struct samples *samples)
 {
-    for (unsigned i = 0; i < CASE_MAX_CONTENDERS && which->contenders[i].system != NULL; i++) {
+    for (unsigned i = 0; which->contenders[i].system != NULL; i++) {
         const struct contender *contender = &which->contenders[i];
         if (!samples[i].took_part) {
             continue;
@@ -175,7 +177,7 @@ static bool find_reference(const struct bench_case *which, const struct samples 
                            double *out)
 {
     bool found = false;
-    for (unsigned i = 0; i < CASE_MAX_CONTENDERS && which->contenders[i].system != NULL; i++) {
+    for (unsigned i = 0; which->contenders[i].system != NULL; i++) {
         if (which->contenders[i].system != target->reference || samples[i].failures > 0 || samples[i].count == 0) {
             continue;
         }

@@ -72,8 +72,7 @@ static bool converse(struct bench_job *job, struct child *writer, struct child *
            child_expect(writer, reader, "ready", ATTACH_TIMEOUT_S, line, sizeof line) && child_say(writer, "go") &&
            child_expect_result(writer, reader, job->seconds + DRAIN_TIMEOUT_S, &written) &&
            child_expect_result(reader, writer, DRAIN_TIMEOUT_S, &counted) &&
-           evaluate(job->kind, &written, &counted, values) && child_say(reader, "quit") &&
-           child_finish(reader) &&
+           evaluate(job->kind, &written, &counted, values) && child_say(reader, "quit") && child_finish(reader) &&
            child_say(writer, "quit") && child_finish(writer);
 }
 
@@ -103,7 +102,7 @@ bool run_case(const struct bench_case *which, const struct run_options *options,
     bool any = false;
     memset(samples, 0, CASE_MAX_CONTENDERS * sizeof *samples);
     for (unsigned round = 0; round < options->rounds; round++) {
-        for (unsigned i = 0; i < CASE_MAX_CONTENDERS && which->contenders[i].system != NULL; i++) {
+        for (unsigned i = 0; which->contenders[i].system != NULL; i++) {
             const struct contender *contender = &which->contenders[i];
             if (!takes_part(options, contender->system) || samples[i].failures > 0) {
                 continue;

@@ -163,7 +163,8 @@ static void read_throughput(const struct bench_job *job)
         connect_to(pulls[i].socket, port);
     }
     nng_msg_free(ports);
-    struct finish finish = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .missing = job->readers};
+    struct finish finish = {
+        .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .missing = job->readers};
     for (unsigned i = 0; i < job->readers; i++) {
         receive_hello(&pulls[i]);
         pulls[i].finish = &finish;

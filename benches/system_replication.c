@@ -2,7 +2,8 @@
  * one thread. CRC and acks are always on. The writer waits when the window is full (REPLICATION_FULL_POLICY_WAIT), as
  * the other systems block, so that no reader is cut off.
  *
- * Variants: "single" (one handler call an entry), "batch" (the batch handler), "v1" and "v1-batch" (the JSON protocol). */
+ * Variants: "single" (one handler call an entry), "batch" (the batch handler), "v1" and "v1-batch" (the same over the
+ * JSON protocol). */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,8 +76,9 @@ static void greet(replication_sender *sender, unsigned readers)
     uint64_t sequence;
     uint8_t hello = 0;
     replication_send(sender, &hello, BENCH_HELLO_SIZE, &sequence);
-    replication_check(sender_wait_acked(sender, sequence, REPLICATION_ACK_LEVEL_RECEIVED, readers, ATTACH_TIMEOUT_MS, NULL),
-                      "waiting for the readers");
+    replication_check(
+        sender_wait_acked(sender, sequence, REPLICATION_ACK_LEVEL_RECEIVED, readers, ATTACH_TIMEOUT_MS, NULL),
+        "waiting for the readers");
     control_say("ready");
 }
 
