@@ -82,6 +82,9 @@ bool stop_init(void)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup has it ignored */
+        sigaddset(&signals, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &signals, NULL) == 0) {
         signal_descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
         request_descriptor = eventfd(0, EFD_CLOEXEC);

@@ -23,7 +23,7 @@ uint64_t parse_number(const char *option, const char *text, uint64_t min, uint64
 uint64_t wall_clock_us(void);
 uint64_t steady_clock_us(void);
 
-/* SIGINT and SIGTERM ask the program to end. They are blocked and read from a descriptor, so that no handler ever
+/* SIGINT, SIGTERM and SIGHUP ask the program to end. They are blocked and read from a descriptor, so that no handler ever
  * interrupts the library's threads: call stop_init before the first thread is made, for threads inherit the mask. */
 bool stop_init(void);
 
