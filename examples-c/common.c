@@ -43,6 +43,11 @@ _Noreturn void usage_error(const char *format, ...)
     va_start(arguments, format);
     say_list(format, arguments);
     va_end(arguments);
+    usage_hint();
+}
+
+_Noreturn void usage_hint(void)
+{
     fprintf(stderr, "Try '%s --help'.\n", program);
     exit(EXIT_USAGE);
 }

@@ -16,6 +16,9 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One line to stderr and the pointer to --help; exits with EXIT_USAGE. */
 _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The pointer to --help alone, when getopt has said what is wrong; exits with EXIT_USAGE. */
+_Noreturn void usage_hint(void);
+
 /* The number in `text`, which was given for `option`; a usage error unless it is min ..= max. */
 uint64_t parse_number(const char *option, const char *text, uint64_t min, uint64_t max);
 

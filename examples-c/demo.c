@@ -43,6 +43,20 @@ struct demo {
 
 /* ---- what the processes say ---- */
 
+/* Entries per second over the last half second or a little more. */
+static void measure_rate(struct member *member)
+{
+    const uint64_t now = steady_clock_us();
+    if (member->measured_us == 0 || member->entries < member->measured_entries) {
+        member->measured_us = now;
+        member->measured_entries = member->entries;
+    } else if (now - member->measured_us >= 500000) {
+        member->rate = (double)(member->entries - member->measured_entries) * 1e6 / (double)(now - member->measured_us);
+        member->measured_us = now;
+        member->measured_entries = member->entries;
+    }
+}
+
 static void take_line(void *user_data, struct process *process, const char *line)
 {
     struct demo *demo = user_data;
@@ -57,17 +71,11 @@ static void take_line(void *user_data, struct process *process, const char *line
         if (address != NULL) {
             snprintf(demo->address, sizeof demo->address, "%s", address);
         } else {
-            uint64_t now = steady_clock_us();
-            uint64_t entries = (uint64_t)sqlite3_column_int64(parse, 3);
-            if (member->spoke_us != 0 && now > member->spoke_us && entries >= member->entries) {
-                double rate = (double)(entries - member->entries) * 1e6 / (double)(now - member->spoke_us);
-                member->rate += 0.1 * (rate - member->rate);
-            }
-            member->spoke_us = now;
-            member->entries = entries;
+            member->entries = (uint64_t)sqlite3_column_int64(parse, 3);
             member->sequence = (uint64_t)sqlite3_column_int64(parse, 1);
             member->timestamp_us = (uint64_t)sqlite3_column_int64(parse, 2);
             member->latency_ms = sqlite3_column_double(parse, 4);
+            measure_rate(member);
         }
     }
     sqlite3_reset(parse);
@@ -153,8 +161,8 @@ static bool start_reader(struct demo *demo, struct member *reader)
     snprintf(path, sizeof path, "%s/reader", demo->programs);
     char *const arguments[] = {"reader", "--writer", demo->address, "--database", reader->database, "--reader-id",
                                (char *)reader->process.name, "--status-interval-ms", "20", NULL};
-    reader->spoke_us = 0;
     reader->entries = 0;
+    reader->measured_us = 0;
     reader->rate = 0;
     reader->may_end = false;
     return process_start(&reader->process, path, arguments);
@@ -355,7 +363,7 @@ int main(int argc, char **argv)
         switch (option) {
         case 'k': keep = true; break;
         case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
-        default: usage_error("bad arguments");
+        default: usage_hint();
         }
     }
     if (optind < argc)

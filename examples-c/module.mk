@@ -33,7 +33,12 @@ examples: $(EXAMPLE_PROGRAMS) $(B)/bin/demo
 demo: examples
 	@$(B)/bin/demo
 
-test-examples: examples
+# A writer for the tests alone.
+$(B)/bin/payloads: tests/examples/payloads.c examples-c/common.c examples-c/report.c $(EXAMPLE_HEADERS) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS) $(LDLIBS)
+
+test-examples: examples $(B)/bin/payloads
 	tests/examples.sh $(B)/bin
 
 .PHONY: examples demo test-examples

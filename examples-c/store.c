@@ -83,10 +83,12 @@ static bool prepare(struct store *store, sqlite3_stmt **statement, const char *s
     return fail_sql(store, sql);
 }
 
+static const char position_sql[] = "SELECT sequence, timestamp_us, stream_id, epoch FROM position";
+
 static bool read_position(struct store *store)
 {
     sqlite3_stmt *statement = NULL;
-    if (!prepare(store, &statement, "SELECT sequence, timestamp_us, stream_id, epoch FROM position"))
+    if (!prepare(store, &statement, position_sql))
         return false;
     bool read = sqlite3_step(statement) == SQLITE_ROW;
     if (read) {
@@ -157,15 +159,17 @@ bool store_open(struct store *store, const char *path, bool sync_commits)
            prepare(store, &store->find_series, "SELECT id FROM series WHERE source = ?1 AND name = ?2 AND metric = ?3") &&
            prepare(store, &store->add_series, "INSERT INTO series (source, name, metric) VALUES (?1, ?2, ?3)") &&
            prepare(store, &store->add_sample, "INSERT INTO sample VALUES (?1, ?2, ?3, ?4)") &&
+           prepare(store, &store->read_position, position_sql) &&
            prepare(store, &store->move_position,
-                   "UPDATE position SET sequence = ?2, timestamp_us = ?3, stream_id = ?4, epoch = ?5 WHERE sequence = ?1");
+                   "UPDATE position SET sequence = ?1, timestamp_us = ?2, stream_id = ?3, epoch = ?4");
 }
 
 void store_close(struct store *store)
 {
     sqlite3_stmt *const statements[] = {store->begin, store->savepoint, store->release, store->undo_entry,
                                         store->commit, store->rollback, store->add_entry, store->find_series,
-                                        store->add_series, store->add_sample, store->move_position};
+                                        store->add_series, store->add_sample, store->read_position,
+                                        store->move_position};
     for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
         sqlite3_finalize(statements[i]);
     sqlite3_close(store->database);
@@ -269,25 +273,32 @@ static bool add_entry(struct store *store, const replication_entry *entry, uint6
     return fail(store, "entry %" PRIu64 ": %.460s", entry->sequence, why);
 }
 
-/* Puts the position behind the last entry, if it still is where this process left it: two processes on one database
- * would otherwise store everything twice. */
+/* Begins a transaction, if the position still is where this process left it: two processes on one database would
+ * otherwise take turns in it. */
+static bool begin(struct store *store)
+{
+    if (!run(store, store->begin))
+        return false;
+    bool read = sqlite3_step(store->read_position) == SQLITE_ROW;
+    bool unmoved = read && column_u64(store->read_position, 0) == store->position.sequence;
+    if (sqlite3_reset(store->read_position) != SQLITE_OK)
+        return fail_sql(store, "read the position");
+    return unmoved || fail(store, "another process has moved the position of this database");
+}
+
+/* Puts the position behind the last entry. */
 static bool move_position(struct store *store, const struct position *to)
 {
-    bind_u64(store->move_position, 1, store->position.sequence);
-    bind_u64(store->move_position, 2, to->sequence);
-    bind_u64(store->move_position, 3, to->timestamp_us);
+    bind_u64(store->move_position, 1, to->sequence);
+    bind_u64(store->move_position, 2, to->timestamp_us);
     if (to->has_stream) {
-        sqlite3_bind_blob(store->move_position, 4, to->stream_id, sizeof to->stream_id, SQLITE_STATIC);
-        bind_u64(store->move_position, 5, to->epoch);
+        sqlite3_bind_blob(store->move_position, 3, to->stream_id, sizeof to->stream_id, SQLITE_STATIC);
+        bind_u64(store->move_position, 4, to->epoch);
     } else {
+        sqlite3_bind_null(store->move_position, 3);
         sqlite3_bind_null(store->move_position, 4);
-        sqlite3_bind_null(store->move_position, 5);
     }
-    if (!run(store, store->move_position))
-        return false;
-    if (sqlite3_changes(store->database) != 1)
-        return fail(store, "another process has moved the position of this database");
-    return true;
+    return run(store, store->move_position);
 }
 
 bool store_append(struct store *store, const struct position *stream, const replication_entry *entries, size_t count,
@@ -295,12 +306,11 @@ bool store_append(struct store *store, const struct position *stream, const repl
 {
     *applied = 0;
     *records = 0;
-    if (!run(store, store->begin))
-        return false;
     struct position position = *stream;
     size_t added = 0;
     uint64_t added_records = 0;
-    for (uint64_t entry_records = 0; added < count && add_entry(store, &entries[added], &entry_records); added++) {
+    bool begun = begin(store);
+    for (uint64_t entry_records = 0; begun && added < count && add_entry(store, &entries[added], &entry_records); added++) {
         position.sequence = entries[added].sequence;
         position.timestamp_us = entries[added].timestamp_us;
         added_records += entry_records;

@@ -20,7 +20,7 @@ struct position {
 struct store {
     sqlite3 *database;
     sqlite3_stmt *begin, *savepoint, *release, *undo_entry, *commit, *rollback;
-    sqlite3_stmt *add_entry, *find_series, *add_series, *add_sample, *move_position;
+    sqlite3_stmt *add_entry, *find_series, *add_series, *add_sample, *read_position, *move_position;
     struct position position; /* as committed */
     char error[512];          /* why the last call failed */
 };

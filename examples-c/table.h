@@ -18,8 +18,9 @@ struct member {
     uint64_t timestamp_us; /* when the writer made that entry */
     uint64_t entries;      /* by this process, since it was started */
     double latency_ms;     /* from the writer's clock to the reader's commit, of that entry */
-    uint64_t spoke_us;     /* when it said so */
-    double rate;           /* entries a second, smoothed */
+    double rate;           /* entries per second, between the last two measurements */
+    uint64_t measured_us;
+    uint64_t measured_entries;
 };
 
 struct table {

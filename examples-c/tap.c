@@ -199,7 +199,7 @@ static struct options parse_options(int argc, char **argv)
             break;
         case VERBOSE: options.verbose = true; break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: usage_error("bad arguments");
+        default: usage_hint();
         }
     }
     if (optind < argc)

@@ -264,8 +264,9 @@ static int run(const struct options *options)
 {
     struct writer writer = {.options = options};
     msgpack_sbuffer_init(&writer.payload);
-    bool done = counters_open(&writer.counters) && start(&writer) && sample_until_stopped(&writer);
-    if (writer.sender != NULL) {
+    bool started = counters_open(&writer.counters) && start(&writer);
+    bool done = started && sample_until_stopped(&writer);
+    if (started) {
         /* Takes nothing more, sends readers what they have not got yet, then closes. */
         done = succeeded(sender_stop(writer.sender), "stop the sender") && done;
         print_stats(&writer, "stopped");
@@ -332,7 +333,7 @@ static struct options parse_options(int argc, char **argv)
         case LEDGER: options.ledger = optarg; break;
         case VERBOSE: options.verbose = true; break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: usage_error("bad arguments");
+        default: usage_hint();
         }
     }
     if (optind < argc)
