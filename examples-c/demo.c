@@ -75,6 +75,7 @@ static void take_line(void *user_data, struct process *process, const char *line
             member->sequence = (uint64_t)sqlite3_column_int64(parse, 1);
             member->timestamp_us = (uint64_t)sqlite3_column_int64(parse, 2);
             member->latency_ms = sqlite3_column_double(parse, 4);
+            member->lag = sqlite3_column_int64(parse, 5);
             measure_rate(member);
         }
     }
@@ -279,7 +280,8 @@ static bool set_up(struct demo *demo)
                            "SELECT json_extract(line, '$.address'),"
                            "       coalesce(json_extract(line, '$.sequence'), json_extract(line, '$.last_sequence')),"
                            "       coalesce(json_extract(line, '$.timestamp_us'), json_extract(line, '$.last_timestamp_us')),"
-                           "       json_extract(line, '$.entries'), json_extract(line, '$.latency_ms')"
+                           "       json_extract(line, '$.entries'), json_extract(line, '$.latency_ms'),"
+                           "       coalesce(json_extract(line, '$.receiver.lag'), -1)"
                            " FROM (SELECT ?1 AS line)",
                            -1, &demo->parse, NULL) == SQLITE_OK)
         return true;

@@ -22,14 +22,19 @@ static const char *state_of(const struct process *process)
     }
 }
 
-/* How far a reader is behind the writer, by what both have said last. */
+/* How far a reader is behind the writer. One that runs says so itself; for one that cannot speak it is the difference of
+ * what both said last. */
 static void lag_of(const struct table *table, const struct member *reader, uint64_t *entries, double *ms)
 {
     const struct member *writer = &table->members[0];
     *entries = writer->sequence > reader->sequence ? writer->sequence - reader->sequence : 0;
     *ms = reader->latency_ms;
-    if (reader->process.state != PROCESS_RUNNING && *entries > 0 && writer->timestamp_us > reader->timestamp_us)
+    if (reader->process.state == PROCESS_RUNNING) {
+        if (reader->lag >= 0)
+            *entries = (uint64_t)reader->lag;
+    } else if (*entries > 0 && writer->timestamp_us > reader->timestamp_us) {
         *ms = (double)(writer->timestamp_us - reader->timestamp_us) / 1000;
+    }
 }
 
 static void draw(struct table *table)
@@ -95,6 +100,7 @@ void table_begin_phase(struct table *table, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(table->phase, sizeof table->phase, format, arguments);
     va_end(arguments);
+    table->drawn_us = steady_clock_us();
     if (table->terminal) {
         table->stands = false; /* the old one stays, for reading */
         draw(table);

@@ -18,6 +18,7 @@ struct member {
     uint64_t timestamp_us; /* when the writer made that entry */
     uint64_t entries;      /* by this process, since it was started */
     double latency_ms;     /* from the writer's clock to the reader's commit, of that entry */
+    int64_t lag;           /* entries that the writer has told of and the reader has not stored; -1 unknown */
     double rate;           /* entries per second, between the last two measurements */
     uint64_t measured_us;
     uint64_t measured_entries;
