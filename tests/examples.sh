@@ -210,6 +210,7 @@ test_shared_database() {
     local one=$pid
     launch reader-2 reader --writer "$address" --database "$db" --reader-id two
     local two=$pid
+    # shellcheck disable=SC2317 # called by wait_for
     either_ended() { ended "$one" || ended "$two"; }
     if ! wait_for 20 either_ended; then
         fail "$name: both go on" "$dir/reader-1.err" "$dir/reader-2.err"
@@ -228,6 +229,29 @@ test_shared_database() {
     else
         fail "$name: it ended with $loser_status" "$loser_err"
     fi
+}
+
+# Two readers of one name: the newer takes the older's place, and the older says why it ends.
+test_same_name() {
+    local name='reader: ends with a clear text when another takes its name'
+    launch writer writer --listen 127.0.0.1:0 --interval-us 2000
+    local writer=$pid
+    listening writer
+    launch reader-1 reader --writer "$address" --database "$dir/same-1.db" --reader-id same
+    local one=$pid
+    wait_for 15 at_least "$dir/same-1.db" 10
+    launch reader-2 reader --writer "$address" --database "$dir/same-2.db" --reader-id same
+    local two=$pid
+    finish 15 "$one"
+    local one_status=$status
+    if wait_for 15 at_least "$dir/same-2.db" 10 && ((one_status == 1)) &&
+        has_text "$dir/reader-1.err" "another process follows the writer as 'same'"; then
+        pass "$name"
+    else
+        fail "$name: the older ended with $one_status" "$dir/reader-1.err" "$dir/reader-2.err"
+    fi
+    stop "$two"
+    stop "$writer"
 }
 
 # The same entries, told in either protocol, are the same lines.
@@ -355,7 +379,7 @@ test_demo() {
     fi
 }
 
-for each in arguments bad_surroundings restarts checksum foreign_writer shared_database tap opaque_payloads unix_socket demo; do
+for each in arguments bad_surroundings restarts checksum foreign_writer shared_database same_name tap opaque_payloads unix_socket demo; do
     "test_$each"
     end_all
 done
