@@ -44,6 +44,8 @@ wait_for() {
 launch() {
     local name=$1 program=$2
     shift 2
+    : >"$dir/$name.out" # here, not in the background: nobody shall read what an earlier process left in it
+    : >"$dir/$name.err"
     "$bin/$program" "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
     pid=$!
     started+=("$pid")
