@@ -112,7 +112,8 @@ void stop_request(void)
 bool stop_wait(uint64_t microseconds)
 {
     /* Neither descriptor is ever read, so a request stays visible. */
-    struct pollfd watched[] = {{.fd = signal_descriptor, .events = POLLIN}, {.fd = request_descriptor, .events = POLLIN}};
+    struct pollfd watched[] = {{.fd = signal_descriptor, .events = POLLIN},
+                               {.fd = request_descriptor, .events = POLLIN}};
     struct timespec timeout = {.tv_sec = (time_t)(microseconds / 1000000),
                                .tv_nsec = (long)(microseconds % 1000000) * 1000};
     return ppoll(watched, 2, &timeout, NULL) > 0;

@@ -67,8 +67,8 @@ static bool add_columns(struct counters *counters, const char *source, const cha
 /* "cpu0 3704 0 2709 ..." in ticks, and "ctxt 12345" */
 static bool add_stat(struct counters *counters, char *line)
 {
-    static const char *const ticks[] = {"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest",
-                                        "guest_nice"};
+    static const char *const ticks[] = {"user", "nice",    "system", "idle",  "iowait",
+                                        "irq",  "softirq", "steal",  "guest", "guest_nice"};
     static const char *const totals[] = {"intr", "ctxt", "processes", "procs_running", "procs_blocked"};
     const char *name = next_word(&line);
     if (name == NULL)
@@ -98,7 +98,7 @@ static bool add_meminfo(struct counters *counters, char *line)
 static bool add_net(struct counters *counters, char *line)
 {
     static const char *const metrics[] = {
-        "receive_bytes", "receive_packets", "receive_errors", "receive_drops", NULL, NULL, NULL, NULL,
+        "receive_bytes",  "receive_packets",  "receive_errors",  "receive_drops", NULL, NULL, NULL, NULL,
         "transmit_bytes", "transmit_packets", "transmit_errors", "transmit_drops"};
     char *colon = strrchr(line, ':');
     if (colon == NULL)
@@ -112,8 +112,8 @@ static bool add_net(struct counters *counters, char *line)
 /* "254 0 vda 52676 8449 4601306 ..." */
 static bool add_diskstats(struct counters *counters, char *line)
 {
-    static const char *const metrics[] = {"reads", NULL, "read_sectors", "read_ms", "writes", NULL, "written_sectors",
-                                          "write_ms", "in_flight", "busy_ms"};
+    static const char *const metrics[] = {"reads",           NULL,       "read_sectors", "read_ms", "writes", NULL,
+                                          "written_sectors", "write_ms", "in_flight",    "busy_ms"};
     (void)next_word(&line);
     (void)next_word(&line);
     const char *name = next_word(&line);

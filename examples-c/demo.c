@@ -150,8 +150,9 @@ static bool start_writer(struct demo *demo)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/writer", demo->programs);
-    char *const arguments[] = {"writer", "--listen", "127.0.0.1:0", "--interval-us", "5000", "--stats-interval-ms", "20",
-                               "--ledger", demo->ledger, NULL};
+    char *const arguments[] = {
+        "writer",   "--listen",   "127.0.0.1:0", "--interval-us", "5000", "--stats-interval-ms", "20",
+        "--ledger", demo->ledger, NULL};
     return process_start(&demo->members[0].process, path, arguments) &&
            wait_for(demo, &demo->members[0], listens, 0, "listen");
 }
@@ -160,8 +161,16 @@ static bool start_reader(struct demo *demo, struct member *reader)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/reader", demo->programs);
-    char *const arguments[] = {"reader", "--writer", demo->address, "--database", reader->database, "--reader-id",
-                               (char *)reader->process.name, "--status-interval-ms", "20", NULL};
+    char *const arguments[] = {"reader",
+                               "--writer",
+                               demo->address,
+                               "--database",
+                               reader->database,
+                               "--reader-id",
+                               (char *)reader->process.name,
+                               "--status-interval-ms",
+                               "20",
+                               NULL};
     reader->entries = 0;
     reader->measured_us = 0;
     reader->rate = 0;
@@ -203,7 +212,7 @@ static bool tell(struct demo *demo, struct story *story)
         return false;
 
     table_begin_phase(&demo->table, "%s is killed (SIGKILL); the writer and %s do not care", first->process.name,
-                second->process.name);
+                      second->process.name);
     first->may_end = true;
     if (!process_signal(&first->process, SIGKILL) || !wait_for(demo, first, ended, 0, "die") ||
         !position_of(first->database, &story->killed_at))
@@ -212,15 +221,14 @@ static bool tell(struct demo *demo, struct story *story)
     if (!wait_for(demo, writer, reached, writer->sequence + 600, "write on"))
         return false;
 
-    table_begin_phase(&demo->table, "%s is started again and resumes after entry %" PRId64, first->process.name, story->killed_at);
-    if (!start_reader(demo, first) ||
-        !wait_for(demo, first, reached, writer->sequence + 400, "catch up"))
+    table_begin_phase(&demo->table, "%s is started again and resumes after entry %" PRId64, first->process.name,
+                      story->killed_at);
+    if (!start_reader(demo, first) || !wait_for(demo, first, reached, writer->sequence + 400, "catch up"))
         return false;
 
     table_begin_phase(&demo->table, "%s is paused (SIGSTOP)", second->process.name);
     uint64_t paused_at = writer->sequence;
-    if (!process_signal(&second->process, SIGSTOP) ||
-        !wait_for(demo, writer, reached, paused_at + 600, "write on"))
+    if (!process_signal(&second->process, SIGSTOP) || !wait_for(demo, writer, reached, paused_at + 600, "write on"))
         return false;
     story->paused_for = writer->sequence - paused_at;
 
@@ -252,7 +260,8 @@ static bool set_up(struct demo *demo)
     /* Room is left for the names of the files in it. */
     int length = snprintf(demo->directory, sizeof demo->directory, "%s/replication-demo-XXXXXX", parent);
     if (length >= (int)sizeof demo->directory || mkdtemp(demo->directory) == NULL) {
-        say("%s: %s", demo->directory, length >= (int)sizeof demo->directory ? "the name is too long" : strerror(errno));
+        say("%s: %s", demo->directory,
+            length >= (int)sizeof demo->directory ? "the name is too long" : strerror(errno));
         demo->directory[0] = '\0';
         return false;
     }
@@ -276,14 +285,15 @@ static bool set_up(struct demo *demo)
     *slash = '\0';
 
     if (sqlite3_open(":memory:", &demo->json) == SQLITE_OK &&
-        sqlite3_prepare_v2(demo->json,
-                           "SELECT json_extract(line, '$.address'),"
-                           "       coalesce(json_extract(line, '$.sequence'), json_extract(line, '$.last_sequence')),"
-                           "       coalesce(json_extract(line, '$.timestamp_us'), json_extract(line, '$.last_timestamp_us')),"
-                           "       json_extract(line, '$.entries'), json_extract(line, '$.latency_ms'),"
-                           "       coalesce(json_extract(line, '$.receiver.lag'), -1)"
-                           " FROM (SELECT ?1 AS line)",
-                           -1, &demo->parse, NULL) == SQLITE_OK)
+        sqlite3_prepare_v2(
+            demo->json,
+            "SELECT json_extract(line, '$.address'),"
+            "       coalesce(json_extract(line, '$.sequence'), json_extract(line, '$.last_sequence')),"
+            "       coalesce(json_extract(line, '$.timestamp_us'), json_extract(line, '$.last_timestamp_us')),"
+            "       json_extract(line, '$.entries'), json_extract(line, '$.latency_ms'),"
+            "       coalesce(json_extract(line, '$.receiver.lag'), -1)"
+            " FROM (SELECT ?1 AS line)",
+            -1, &demo->parse, NULL) == SQLITE_OK)
         return true;
     say("SQLite: %s", sqlite3_errmsg(demo->json));
     return false;
@@ -325,7 +335,8 @@ static bool run(struct demo *demo, bool keep)
     struct account account = {0};
     bool proved = tell(demo, &story);
     if (proved) {
-        table_begin_phase(&demo->table, "everything has stopped; SQL compares the databases with the writer's own count");
+        table_begin_phase(&demo->table,
+                          "everything has stopped; SQL compares the databases with the writer's own count");
         proved = prove(demo->ledger, demo->members[1].database, demo->members[2].database, &account);
     }
     if (proved && story.killed_at + story.resumed != account.entries) {
@@ -341,8 +352,8 @@ static bool run(struct demo *demo, bool keep)
         printf("kept: %s\n", demo->directory);
     if (proved)
         printf("demo passed in %.1f s: both databases hold the writer's %" PRId64 " entries = %" PRId64 " rows, 0 rows"
-               " differ, checksum %" PRId64 " in all three; %s was killed at entry %" PRId64 " and stored the other %"
-               PRId64 " once each, %s caught up after a pause of %" PRIu64 " entries\n",
+               " differ, checksum %" PRId64 " in all three; %s was killed at entry %" PRId64
+               " and stored the other %" PRId64 " once each, %s caught up after a pause of %" PRIu64 " entries\n",
                table_seconds(&demo->table), account.entries, account.records, account.checksum,
                demo->members[1].process.name, story.killed_at, story.resumed, demo->members[2].process.name,
                story.paused_for);
@@ -363,17 +374,22 @@ int main(int argc, char **argv)
     common_init("demo");
     for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (option) {
-        case 'k': keep = true; break;
-        case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
-        default: usage_hint();
+        case 'k':
+            keep = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        default:
+            usage_hint();
         }
     }
     if (optind < argc)
         usage_error("unexpected argument '%s'", argv[optind]);
     if (!stop_init())
         return EXIT_FAILURE;
-    demo.table = (struct table){
-        .members = demo.members, .begin_us = steady_clock_us(), .terminal = isatty(STDOUT_FILENO) == 1};
+    demo.table =
+        (struct table){.members = demo.members, .begin_us = steady_clock_us(), .terminal = isatty(STDOUT_FILENO) == 1};
     bool proved = set_up(&demo) && run(&demo, keep);
     sqlite3_finalize(demo.parse);
     sqlite3_close(demo.json);

@@ -20,8 +20,8 @@ static _Noreturn void become(const struct process *process, const char *path, ch
     int log = open(process->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     sigset_t none;
     sigemptyset(&none);
-    bool ready = log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 &&
-                 setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+    bool ready = log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && setpgid(0, 0) == 0 &&
+                 prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
                  sigprocmask(SIG_SETMASK, &none, NULL) == 0; /* what this process blocks, its children would inherit */
     signal(SIGPIPE, SIG_DFL);
     if (ready && getppid() == parent) /* the parent may have died before the prctl */
@@ -104,8 +104,8 @@ void process_poll(struct process *const processes[], size_t count, int timeout_m
         if (process->state == PROCESS_NONE)
             continue;
         /* First ask whether it has ended, then read: so its last line is read before the end is seen. */
-        bool ended = process->state != PROCESS_ENDED &&
-                     waitpid(process->pid, &process->wait_status, WNOHANG) == process->pid;
+        bool ended =
+            process->state != PROCESS_ENDED && waitpid(process->pid, &process->wait_status, WNOHANG) == process->pid;
         take_output(process, on_line, user_data);
         if (ended)
             process->state = PROCESS_ENDED;

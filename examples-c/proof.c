@@ -54,8 +54,8 @@ static bool same(const char *path, const struct account *is, const struct accoun
     if (is->entries == should->entries && is->records == should->records && is->checksum == should->checksum)
         return true;
     say("%s holds %" PRId64 " entries, %" PRId64 " rows, checksum %" PRId64 ", but the writer counted %" PRId64
-        " entries, %" PRId64 " rows, checksum %" PRId64, path, is->entries, is->records, is->checksum, should->entries,
-        should->records, should->checksum);
+        " entries, %" PRId64 " rows, checksum %" PRId64,
+        path, is->entries, is->records, is->checksum, should->entries, should->records, should->checksum);
     return false;
 }
 

@@ -94,11 +94,13 @@ static void on_event(void *user_data, const replication_event *event)
     switch (event->kind) {
     case REPLICATION_EVENT_KIND_DIVERGED:
         say("%s holds another stream than the one this writer has now; they are not mixed. "
-            "Follow this writer with a new database.", database);
+            "Follow this writer with a new database.",
+            database);
         break;
     case REPLICATION_EVENT_KIND_REGRESSED:
         say("%s is ahead of its writer, which has lost entries; nothing is overwritten. "
-            "Restore the writer, or begin a new database.", database);
+            "Restore the writer, or begin a new database.",
+            database);
         break;
     case REPLICATION_EVENT_KIND_GAP:
         say("the writer no longer has the entry that %s needs next. Begin a new database.", database);
@@ -126,9 +128,8 @@ static bool configure(replication_receiver_config *config, struct reader *reader
                      "--batch") &&
            /* Where to go on, and on whose stream. */
            succeeded(receiver_config_set_last_sequence(config, position->sequence), "the database's position") &&
-           (!position->has_stream ||
-            succeeded(receiver_config_set_stream(config, position->stream_id, position->epoch),
-                      "the database's stream")) &&
+           (!position->has_stream || succeeded(receiver_config_set_stream(config, position->stream_id, position->epoch),
+                                               "the database's stream")) &&
            /* Durable is what the library reports to the writer when the handler returns: it must be the truth. */
            succeeded(receiver_config_set_handler_durable(config, options->synchronous), "--synchronous") &&
            /* A busy database deserves another try, a record of another shape does not get better. */
@@ -147,8 +148,7 @@ static bool start(struct reader *reader)
         say("%s", replication_last_error_message());
         return false;
     }
-    bool made = configure(config, reader) &&
-                succeeded(receiver_new(config, &reader->receiver), "make the receiver") &&
+    bool made = configure(config, reader) && succeeded(receiver_new(config, &reader->receiver), "make the receiver") &&
                 succeeded(receiver_start(reader->receiver), "start the receiver");
     receiver_config_free(config); /* the receiver has its own copy */
     return made;
@@ -227,10 +227,18 @@ static struct options parse_options(int argc, char **argv)
     struct options options = {.batch = 256, .synchronous = true, .status_interval_ms = 1000};
     for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (option) {
-        case WRITER: options.writer = optarg; break;
-        case DATABASE: options.database = optarg; break;
-        case READER_ID: options.reader_id = optarg; break;
-        case BATCH: options.batch = (size_t)parse_number("--batch", optarg, 1, 65536); break;
+        case WRITER:
+            options.writer = optarg;
+            break;
+        case DATABASE:
+            options.database = optarg;
+            break;
+        case READER_ID:
+            options.reader_id = optarg;
+            break;
+        case BATCH:
+            options.batch = (size_t)parse_number("--batch", optarg, 1, 65536);
+            break;
         case SYNCHRONOUS:
             if (strcmp(optarg, "full") != 0 && strcmp(optarg, "normal") != 0)
                 usage_error("--synchronous takes full or normal, not '%s'", optarg);
@@ -239,9 +247,14 @@ static struct options parse_options(int argc, char **argv)
         case STATUS_INTERVAL:
             options.status_interval_ms = parse_number("--status-interval-ms", optarg, 0, 3600000);
             break;
-        case VERBOSE: options.verbose = true; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: usage_hint();
+        case VERBOSE:
+            options.verbose = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
+        default:
+            usage_hint();
         }
     }
     if (optind < argc)

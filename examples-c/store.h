@@ -17,10 +17,25 @@ struct position {
     uint64_t epoch;
 };
 
+enum store_statement {
+    STORE_BEGIN,
+    STORE_SAVEPOINT,
+    STORE_RELEASE,
+    STORE_UNDO_ENTRY,
+    STORE_COMMIT,
+    STORE_ROLLBACK,
+    STORE_ADD_ENTRY,
+    STORE_FIND_SERIES,
+    STORE_ADD_SERIES,
+    STORE_ADD_SAMPLE,
+    STORE_READ_POSITION,
+    STORE_MOVE_POSITION,
+    STORE_STATEMENTS /* how many there are */
+};
+
 struct store {
     sqlite3 *database;
-    sqlite3_stmt *begin, *savepoint, *release, *undo_entry, *commit, *rollback;
-    sqlite3_stmt *add_entry, *find_series, *add_series, *add_sample, *read_position, *move_position;
+    sqlite3_stmt *statements[STORE_STATEMENTS];
     struct position position; /* as committed */
     char error[512];          /* why the last call failed */
 };

@@ -15,10 +15,14 @@ double table_seconds(const struct table *table)
 static const char *state_of(const struct process *process)
 {
     switch (process->state) {
-    case PROCESS_RUNNING: return "running";
-    case PROCESS_PAUSED: return "PAUSED";
-    case PROCESS_ENDED: return WIFSIGNALED(process->wait_status) ? "KILLED" : "ended";
-    default: return "-";
+    case PROCESS_RUNNING:
+        return "running";
+    case PROCESS_PAUSED:
+        return "PAUSED";
+    case PROCESS_ENDED:
+        return WIFSIGNALED(process->wait_status) ? "KILLED" : "ended";
+    default:
+        return "-";
     }
 }
 
@@ -43,8 +47,8 @@ static void draw(struct table *table)
         printf("\033[%dA", MEMBERS + 2); /* up again, over the old one */
     table->stands = true;
     printf("\033[K%5.1f s  %s\n", table_seconds(table), table->phase);
-    printf("\033[K         %-10s %-8s %10s %11s %12s %10s\n", "process", "state", "sequence", "entries/s", "lag entries",
-           "lag ms");
+    printf("\033[K         %-10s %-8s %10s %11s %12s %10s\n", "process", "state", "sequence", "entries/s",
+           "lag entries", "lag ms");
     for (int i = 0; i < MEMBERS; i++) {
         const struct member *member = &table->members[i];
         printf("\033[K         %-10s %-8s %10" PRIu64, member->process.name, state_of(&member->process),
@@ -67,8 +71,7 @@ static void draw(struct table *table)
 static void print_line(const struct table *table)
 {
     const struct member *writer = &table->members[0];
-    printf("%5.1f s  writer at %" PRIu64 ", %.0f entries/s", table_seconds(table), writer->sequence,
-           writer->rate);
+    printf("%5.1f s  writer at %" PRIu64 ", %.0f entries/s", table_seconds(table), writer->sequence, writer->rate);
     for (int i = 1; i < MEMBERS; i++) {
         const struct member *reader = &table->members[i];
         uint64_t entries = 0;

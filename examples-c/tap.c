@@ -153,7 +153,7 @@ static int run(const struct options *options)
                 succeeded(receiver_start(receiver), "start the receiver");
     receiver_config_free(config);
     while (done && !stop_wait(60 * 1000000))
-        continue; /* the callback thread does the work */
+        continue;            /* the callback thread does the work */
     receiver_free(receiver); /* stops it first; afterwards no callback runs */
     return done && !atomic_load(&tap.failed) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -187,19 +187,34 @@ static struct options parse_options(int argc, char **argv)
     snprintf(options.reader_id, sizeof options.reader_id, "tap-%ld", (long)getpid());
     for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (option) {
-        case WRITER: options.writer = optarg; break;
-        case FROM: options.from = parse_number("--from", optarg, 1, UINT64_MAX); break;
-        case COUNT: options.count = parse_number("--count", optarg, 1, UINT64_MAX); break;
-        case PROTOCOL: options.protocol = parse_protocol(optarg); break;
-        case COORDINATOR: options.coordinator = true; break;
+        case WRITER:
+            options.writer = optarg;
+            break;
+        case FROM:
+            options.from = parse_number("--from", optarg, 1, UINT64_MAX);
+            break;
+        case COUNT:
+            options.count = parse_number("--count", optarg, 1, UINT64_MAX);
+            break;
+        case PROTOCOL:
+            options.protocol = parse_protocol(optarg);
+            break;
+        case COORDINATOR:
+            options.coordinator = true;
+            break;
         case READER_ID:
             if (strlen(optarg) == 0 || strlen(optarg) >= sizeof options.reader_id)
                 usage_error("--reader-id takes 1 to %d bytes", REPLICATION_MAX_READER_ID_BYTES);
             strcpy(options.reader_id, optarg);
             break;
-        case VERBOSE: options.verbose = true; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: usage_hint();
+        case VERBOSE:
+            options.verbose = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
+        default:
+            usage_hint();
         }
     }
     if (optind < argc)

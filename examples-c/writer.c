@@ -295,7 +295,18 @@ static void parse_policy(struct options *options, const char *text)
 
 static struct options parse_options(int argc, char **argv)
 {
-    enum { LISTEN = 256, INTERVAL, BURST, BUFFER_ENTRIES, BUFFER_BYTES, POLICY, DURATION, STATS_INTERVAL, LEDGER, VERBOSE };
+    enum {
+        LISTEN = 256,
+        INTERVAL,
+        BURST,
+        BUFFER_ENTRIES,
+        BUFFER_BYTES,
+        POLICY,
+        DURATION,
+        STATS_INTERVAL,
+        LEDGER,
+        VERBOSE
+    };
     static const struct option names[] = {
         {"listen", required_argument, NULL, LISTEN},
         {"interval-us", required_argument, NULL, INTERVAL},
@@ -310,8 +321,12 @@ static struct options parse_options(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct options options = {.interval_us = 50000, .burst = 1, .buffer_entries = 10000, .buffer_bytes = 64 << 20,
-                              .policy = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST, .stats_interval_ms = 1000};
+    struct options options = {.interval_us = 50000,
+                              .burst = 1,
+                              .buffer_entries = 10000,
+                              .buffer_bytes = 64 << 20,
+                              .policy = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST,
+                              .stats_interval_ms = 1000};
     for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         switch (option) {
         case LISTEN:
@@ -319,21 +334,38 @@ static struct options parse_options(int argc, char **argv)
                 usage_error("--listen may be given %d times at most", MAX_ADDRESSES);
             options.addresses[options.address_count++] = optarg;
             break;
-        case INTERVAL: options.interval_us = parse_number("--interval-us", optarg, 1, 3600000000); break;
-        case BURST: options.burst = parse_number("--burst", optarg, 1, 1000000); break;
+        case INTERVAL:
+            options.interval_us = parse_number("--interval-us", optarg, 1, 3600000000);
+            break;
+        case BURST:
+            options.burst = parse_number("--burst", optarg, 1, 1000000);
+            break;
         case BUFFER_ENTRIES:
             options.buffer_entries = (size_t)parse_number("--buffer-entries", optarg, 1, SIZE_MAX);
             break;
-        case BUFFER_BYTES: options.buffer_bytes = parse_number("--buffer-bytes", optarg, 65536, UINT64_MAX); break;
-        case POLICY: parse_policy(&options, optarg); break;
-        case DURATION: options.duration_s = parse_number("--duration", optarg, 1, 1000000000); break;
+        case BUFFER_BYTES:
+            options.buffer_bytes = parse_number("--buffer-bytes", optarg, 65536, UINT64_MAX);
+            break;
+        case POLICY:
+            parse_policy(&options, optarg);
+            break;
+        case DURATION:
+            options.duration_s = parse_number("--duration", optarg, 1, 1000000000);
+            break;
         case STATS_INTERVAL:
             options.stats_interval_ms = parse_number("--stats-interval-ms", optarg, 0, 3600000);
             break;
-        case LEDGER: options.ledger = optarg; break;
-        case VERBOSE: options.verbose = true; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: usage_hint();
+        case LEDGER:
+            options.ledger = optarg;
+            break;
+        case VERBOSE:
+            options.verbose = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
+        default:
+            usage_hint();
         }
     }
     if (optind < argc)
