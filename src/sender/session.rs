@@ -20,6 +20,9 @@ use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck};
 use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
 use crate::transport::{FrameReader, ReadError, Stream};
 
+/// Reads of a reader's words in a row before other readers get a turn.
+const READS_PER_TURN: usize = 16;
+
 /// How long a peer that was refused or drained may take to close its end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -188,7 +191,7 @@ async fn refuse(stream: &Stream, mut frames: FrameReader, last_word: &[u8]) {
     stream.finish();
     loop {
         tokio::select! {
-            frame = frames.read(stream) => if frame.is_err() { return },
+            discarded = frames.discard(stream) => if discarded.is_err() { return },
             () = &mut deadline => return,
         }
     }
@@ -214,8 +217,11 @@ impl Session<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, u64)> = None;
         loop {
-            if let Err(error) = self.take_acks() {
-                return error;
+            match self.take_acks() {
+                Ok(true) => {}
+                // A reader that never pauses must not keep this thread from the others.
+                Ok(false) => tokio::task::yield_now().await,
+                Err(error) => return error,
             }
             if let Some(error) = reader.closing() {
                 return error;
@@ -271,15 +277,18 @@ impl Session<'_> {
         }
     }
 
-    /// Takes in what the reader says.
-    fn take_acks(&mut self) -> Result<(), Error> {
-        while self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
+    /// Takes in what the reader says. `false`: the turn is over, and there may be more.
+    fn take_acks(&mut self) -> Result<bool, Error> {
+        for _ in 0..READS_PER_TURN {
+            if !self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
+                return Ok(true);
+            }
             self.last_heard = Instant::now();
             while let Some((kind, payload)) = self.frames.next_frame().map_err(|error| self.read_failed(error))? {
                 self.take_frame(kind, &payload)?;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn take_frame(&self, kind: u8, payload: &[u8]) -> Result<(), Error> {

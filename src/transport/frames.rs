@@ -74,12 +74,22 @@ impl FrameReader {
     /// Waits for the next whole frame. Cancel-safe: what arrived stays here.
     pub async fn read(&mut self, stream: &Stream) -> Result<(u8, Bytes), ReadError> {
         loop {
+            // A socket that always has more to read would never give other tasks, or timers, a turn.
+            tokio::task::consume_budget().await;
             if let Some(frame) = self.next_frame()? {
                 return Ok(frame);
             }
             stream.readable().await?;
             self.receive(stream)?;
         }
+    }
+
+    /// Waits for more of what the peer says and forgets it, whatever it is.
+    pub async fn discard(&mut self, stream: &Stream) -> Result<(), ReadError> {
+        self.bytes.clear();
+        tokio::task::consume_budget().await;
+        stream.readable().await?;
+        self.receive(stream).map(drop)
     }
 
     /// Since when an unfinished frame lies here.
