@@ -189,7 +189,7 @@ async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stream, FrameRe
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
         let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
-        let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+        let status = Status::reported(&said.code);
         return Err(Error::new(status, format!("the writer answers {}: {}", said.code, said.message)));
     }
     if kind != expected {
@@ -227,7 +227,7 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
             Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
-        let status = Status::from_name(code).unwrap_or(Status::InvalidMsg);
+        let status = Status::reported(code);
         return Err(Error::new(status, format!("the writer refuses this reader: {}", ack.error)));
     }
     if let Some(answer) = &ack.answer {

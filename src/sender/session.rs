@@ -314,7 +314,7 @@ impl Session<'_> {
             }
             TYPE_ERROR => {
                 let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-                let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+                let status = Status::reported(&said.code);
                 Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
             }
             kind if reader.v2 && is_optional(kind) => Ok(()),
