@@ -181,6 +181,12 @@ impl Core {
         self.mailbox.event(event);
     }
 
+    /// A connection that is closed before it said anything.
+    pub(super) fn refused_unheard(&self, why: Error) {
+        self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        self.mailbox.event(Event::new(EventKind::Refused, why.status, why.message));
+    }
+
     pub(super) fn protocol_error(&self, stream: &Stream, reader_id: &str, error: &Error) {
         self.counters.protocol_errors.fetch_add(1, Ordering::Relaxed);
         let mut event = Event::new(EventKind::ProtocolError, error.status, error.message.clone());
