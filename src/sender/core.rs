@@ -121,9 +121,10 @@ impl Core {
         }
     }
 
-    /// The last sequence that went out whole to this reader.
+    /// The last sequence that went out whole to this reader. When that place has left the window, what is certain: an
+    /// earlier one, never a later one.
     pub(super) fn sent_sequence(&self, reader: &Reader) -> u64 {
-        self.log.sequence_before(reader.progress().0)
+        self.log.sequence_before(reader.progress().0).unwrap_or_else(|| reader.sent_before())
     }
 
     /// Whether the reader still has to get more than three quarters of what the window can hold.

@@ -98,6 +98,11 @@ impl Reader {
         self.outgoing.lock().progress()
     }
 
+    /// An entry that was sent whole, also when the log has forgotten where the last such one lay.
+    pub(super) fn sent_before(&self) -> u64 {
+        self.outgoing.lock().sent_before()
+    }
+
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
     pub(super) fn last_send_us(&self) -> u64 {
         self.last_send_us.load(Ordering::Relaxed)

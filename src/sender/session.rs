@@ -111,7 +111,7 @@ async fn attach(core: Arc<Core>, stream: Stream, frames: FrameReader, sync: Sync
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
-    let outgoing = Outgoing::new(cursor, v2, greeting);
+    let outgoing = Outgoing::new(cursor, sync.last_known_sequence, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing);
     if !core.readers.enter(&reader) {
         let error =
