@@ -199,6 +199,12 @@ impl Window {
         Some((ChunkArc::clone(&slot.chunk), (position - slot.base) as usize))
     }
 
+    /// Memory of the chunks from the one that holds `position` to the newest.
+    pub(super) fn bytes_from(&self, position: u64) -> u64 {
+        let first = self.slots.partition_point(|slot| slot.base <= position).saturating_sub(1);
+        self.slots.range(first..).map(|slot| slot.chunk.capacity() as u64).sum()
+    }
+
     pub(super) fn occupancy(&self, last_sequence: u64) -> Occupancy {
         Occupancy {
             entries: last_sequence - self.oldest_known,

@@ -129,9 +129,14 @@ impl Core {
 
     /// Whether the reader still has to get more than three quarters of what the window can hold.
     pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
-        let behind = self.log.end().saturating_sub(reader.position());
+        let position = reader.position();
+        if position >= self.log.end() {
+            return false;
+        }
+        // Chunks count whole: what entries leave free at their ends is used up too.
+        let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
-        behind / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+        bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
     }
 
     pub(super) fn reader_event(&self, mut event: Event, reader: &Reader) {
