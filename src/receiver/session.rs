@@ -121,8 +121,12 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
         Err(error) if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue => {
-            let oldest = ack.answer.as_ref().map_or(ack.current_sequence, |answer| answer.first_sequence - 1);
-            if oldest <= last {
+            let oldest = match &ack.answer {
+                Some(answer) if answer.first_sequence > 0 => answer.first_sequence - 1,
+                // Its log is empty, or it cannot say where it begins.
+                _ => ack.current_sequence,
+            };
+            if oldest <= last || oldest > ack.current_sequence {
                 return Err(error);
             }
             pass_hole(core, last + 1, oldest);
