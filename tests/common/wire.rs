@@ -252,7 +252,7 @@ pub fn payload(sequence: u64) -> Vec<u8> {
 pub fn encoded(sequence: u64, previous: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let payload = payload(sequence);
-    Entry { sequence, previous, timestamp_us: sequence * 1000, payload: &payload }.encode_into(&mut bytes);
+    Entry { sequence, previous, timestamp_us: sequence.wrapping_mul(1000), payload: &payload }.encode_into(&mut bytes);
     bytes
 }
 
@@ -270,7 +270,7 @@ pub fn batch(last: u64, count: u64) -> Vec<u8> {
 /// A v1 Entry frame.
 pub fn entry_v1(sequence: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    message::encode_entry(&mut bytes, sequence, sequence * 1000, Some(&payload(sequence))).unwrap();
+    message::encode_entry(&mut bytes, sequence, sequence.wrapping_mul(1000), Some(&payload(sequence))).unwrap();
     bytes
 }
 
