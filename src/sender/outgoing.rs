@@ -35,6 +35,8 @@ pub(super) struct Outgoing {
     wire: Wire,
     /// Frames other than entries. They go out between entries' frames.
     control: Pending,
+    /// Where in `control` the newest heartbeat begins.
+    heartbeat_at: Option<usize>,
     /// The position behind the last entry that was sent whole.
     boundary: u64,
     /// An entry known to have been sent whole: the one before the frame of entries that was begun last.
@@ -93,7 +95,7 @@ impl Outgoing {
         };
         let boundary = cursor.position();
         let control = Pending { bytes: greeting, sent: 0 };
-        Self { cursor, wire, control, boundary, sent_before: known, bytes_sent: 0 }
+        Self { cursor, wire, control, heartbeat_at: None, boundary, sent_before: known, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -120,9 +122,17 @@ impl Outgoing {
         }
     }
 
-    /// Adds a frame to go out at the next boundary.
-    pub(super) fn say(&mut self, frame: &[u8]) {
-        self.control.bytes.extend_from_slice(frame);
+    /// Has a heartbeat go out at the next boundary. It takes the place of one that still waits: a reader that asks and
+    /// does not read must not fill the memory with answers.
+    pub(super) fn say_heartbeat(&mut self, frame: &[u8]) {
+        let waiting = self.heartbeat_at.filter(|at| *at >= self.control.sent);
+        match waiting.and_then(|at| self.control.bytes.get_mut(at..at + frame.len())) {
+            Some(old) => old.copy_from_slice(frame),
+            None => {
+                self.heartbeat_at = Some(self.control.bytes.len());
+                self.control.bytes.extend_from_slice(frame);
+            }
+        }
     }
 
     /// Sends what the socket takes, without waiting. `awaited` are the sequences somebody waits for, by level.
@@ -188,6 +198,9 @@ impl Outgoing {
         .map_err(Stopped::Failed)?;
         let said = sent.min(control.len());
         self.control.consume(said);
+        if self.control.is_empty() {
+            self.heartbeat_at = None;
+        }
         let of_header = (sent - said).min(*header_left);
         *header_left -= of_header;
         let of_body = sent - said - of_header;

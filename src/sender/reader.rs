@@ -78,9 +78,9 @@ impl Reader {
         pumped
     }
 
-    /// Adds a control frame to what goes out.
-    pub(super) fn say(&self, frame: &[u8]) {
-        self.outgoing.lock().say(frame);
+    /// Has a heartbeat go out.
+    pub(super) fn say_heartbeat(&self, frame: &[u8]) {
+        self.outgoing.lock().say_heartbeat(frame);
     }
 
     /// Whether a frame to this reader is half sent.

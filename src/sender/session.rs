@@ -335,7 +335,7 @@ impl Session<'_> {
 
     fn heartbeat(&self) {
         let time_us = crate::clock::unix_time_us();
-        self.reader.say(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
+        self.reader.say_heartbeat(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
     }
 
     /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
