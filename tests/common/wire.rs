@@ -116,8 +116,9 @@ impl Peer {
     /// Waits for the end. Gives the code of the Error frame before it; empty when there was none.
     pub fn end(&mut self) -> String {
         let mut code = String::new();
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.hear_within(PATIENCE) {
+            match self.hear_within(deadline.saturating_duration_since(Instant::now())) {
                 Heard::Frame(TYPE_ERROR, payload) => code = message::decode_error(&payload).unwrap().code,
                 Heard::Frame(..) => {}
                 Heard::End => return code,
