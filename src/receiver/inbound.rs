@@ -358,3 +358,6 @@ fn reported(payload: &[u8]) -> Error {
         Err(error) => invalid(format!("bad Error frame: {error}")),
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests;
