@@ -208,8 +208,9 @@ impl Log {
     /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary; `None` when
     /// that place is gone from memory.
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
-        let last = self.last_sequence();
-        self.window.lock().sequence_before(position, last)
+        // With the lock, no entry is between its sequence and its place.
+        let appender = self.appender.lock();
+        self.window.lock().sequence_before(position, appender.last_sequence)
     }
 
     /// Refuses every later append, and ends the ones that wait.
@@ -241,10 +242,12 @@ impl Log {
 
     #[inline]
     fn publish(&self, appender: &mut Appender) -> bool {
+        // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
+        // this thread runs on.
+        self.shared.last_sequence.store(appender.last_sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
-        self.shared.last_sequence.store(appender.last_sequence, Ordering::Release);
         self.shared.bell.advance(appender.end)
     }
 

@@ -33,6 +33,29 @@ fn drain(cursor: &mut Cursor) -> Option<Vec<(u64, Vec<u8>)>> {
     }
 }
 
+/// An acknowledgement of what a reader was sent must never look like one of what does not exist yet.
+#[test]
+fn p6_the_last_sequence_is_never_behind_what_a_cursor_sees() {
+    let log = log(10_000, 1 << 20, FullPolicy::CutOffSlowest);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let appender = scope.spawn(|| {
+            while begun.elapsed() < Duration::from_millis(500) {
+                log.append(0, b"entry").unwrap();
+            }
+        });
+        while !appender.is_finished() {
+            let Ok(mut cursor) = log.attach(log.last_sequence()) else { continue };
+            while let Next::Ready(span) = cursor.next() {
+                let last = log.last_sequence();
+                let seen = Entries::new(span.bytes()).last().unwrap().sequence;
+                assert!(seen <= last, "entry {seen} can be sent, the log says that {last} is its last");
+                cursor.advance(span.bytes().len());
+            }
+        }
+    });
+}
+
 #[test]
 fn entries_come_back_in_order() {
     let log = log(100, 1 << 20, FullPolicy::CutOffSlowest);
