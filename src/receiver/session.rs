@@ -319,10 +319,6 @@ impl Session<'_> {
             if *stopping.borrow() {
                 return self.say_good_bye();
             }
-            self.acknowledge_if_due();
-            if let Err(error) = self.flush() {
-                return lost(error);
-            }
             let room = self.has_room();
             if room {
                 match self.receive() {
@@ -343,6 +339,10 @@ impl Session<'_> {
             if self.v2 && self.heard_at.elapsed() > core.config.peer_timeout {
                 let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
                 return self.end(Error::new(Status::PeerTimeout, text));
+            }
+            self.acknowledge_if_due();
+            if let Err(error) = self.flush() {
+                return lost(error);
             }
             tokio::select! {
                 readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
@@ -410,6 +410,9 @@ impl Session<'_> {
                 Control::HolePassed { first, last } => pass_hole(core, first, last),
             }
         }
+        // Who waits for the acknowledgement waits longer than the handler does.
+        self.acknowledge_if_due();
+        self.flush().map_err(lost)?;
         if let Some(delivery) = parsed.delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();

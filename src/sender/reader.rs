@@ -61,10 +61,9 @@ impl Reader {
 
     /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
     pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
-        let Some(mut outgoing) = self.outgoing.try_lock() else { return };
-        let pumped = self.pump_locked(&mut outgoing, acks);
-        drop(outgoing);
-        if !matches!(pumped, Pumped::AtEnd) {
+        // If the task is sending now, it may have looked at what is awaited already: it has to look again.
+        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks));
+        if !matches!(pumped, Some(Pumped::AtEnd)) {
             self.poked.notify_one();
         }
     }

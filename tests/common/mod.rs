@@ -146,12 +146,8 @@ pub fn receiver(config: ReceiverConfig) -> (Receiver, Applied, Events) {
 
 /// Starts a receiver with this handler.
 pub fn start(config: ReceiverConfig, handler: impl Handler + 'static, events: &Events) -> Result<Receiver> {
-    let host = ReceiverHost {
-        handler: Box::new(handler),
-        local_wal: None,
-        connect: None,
-        observer: Box::new(events.clone()),
-    };
+    let host =
+        ReceiverHost { handler: Box::new(handler), local_wal: None, connect: None, observer: Box::new(events.clone()) };
     let receiver = Receiver::new(config, host)?;
     receiver.start()?;
     Ok(receiver)
