@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
 use super::args::{
-    bytes, close, duplicate_socket, invalid, put_lineage, put_optional, reader_id as checked_reader_id, required, text,
+    close, duplicate_socket, invalid, payload as checked_payload, put_lineage, put_optional,
+    reader_id as checked_reader_id, required, text,
 };
 use super::callbacks::{HostObserver, Muted, Owners, SliceView};
 use super::guard::{Gate, Guarded, guard, guard_free, is_null, query, release};
@@ -238,7 +239,7 @@ pub unsafe extern "C" fn sender_replicate(
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
-            let sequence = sender.core.replicate(timestamp_us, bytes(payload, payload_len, "payload")?)?;
+            let sequence = sender.core.replicate(timestamp_us, checked_payload(payload, payload_len)?)?;
             put_optional(out_sequence, sequence);
             Ok(())
         })
@@ -297,7 +298,7 @@ unsafe fn checked_payloads<'a>(payloads: *const SliceView, count: usize) -> Resu
     let payloads = unsafe { std::slice::from_raw_parts(payloads, count) };
     for (at, payload) in payloads.iter().enumerate() {
         // SAFETY: the caller's promise.
-        if let Err(error) = unsafe { bytes(payload.data, payload.len, "payload") } {
+        if let Err(error) = unsafe { checked_payload(payload.data, payload.len) } {
             return Err(Error::new(error.status, format!("payloads[{at}]: {}", error.message)));
         }
     }
