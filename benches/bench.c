@@ -1,0 +1,112 @@
+#include "bench.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "control.h"
+
+static const char *program = "bench";
+
+static const struct bench_system *const systems[] = {
+    &bench_system_replication,
+    &bench_system_tcp,
+    &bench_system_zmq,
+    &bench_system_nng,
+};
+
+static const char *const kind_names[BENCH_KIND_COUNT] = {
+    [BENCH_KIND_THROUGHPUT] = "throughput",
+    [BENCH_KIND_ROUND_TRIP] = "round-trip",
+    [BENCH_KIND_REPLICATE] = "replicate",
+    [BENCH_KIND_MEMORY] = "memory",
+};
+
+const struct bench_system *bench_system_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof systems / sizeof systems[0]; i++) {
+        if (strcmp(systems[i]->name, name) == 0) {
+            return systems[i];
+        }
+    }
+    return NULL;
+}
+
+const char *bench_kind_name(enum bench_kind kind)
+{
+    return kind_names[kind];
+}
+
+bool bench_kind_find(const char *name, enum bench_kind *out)
+{
+    for (int i = 0; i < BENCH_KIND_COUNT; i++) {
+        if (strcmp(kind_names[i], name) == 0) {
+            *out = (enum bench_kind)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void bench_set_program(const char *name)
+{
+    program = name;
+}
+
+noreturn void bench_fail(const char *format, ...)
+{
+    va_list arguments;
+    fprintf(stderr, "%s: ", program);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    /* Not exit: other threads may be inside the measured library. */
+    _Exit(1);
+}
+
+void *bench_alloc(size_t size)
+{
+    /* Aligned for struct bench_counter, and touched here and not in the measured time. */
+    void *memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (memory == NULL) {
+        bench_fail("out of memory for %zu bytes", size);
+    }
+    memset(memory, 0, size);
+    return memory;
+}
+
+bool bench_count(struct bench_counter *counter, const void *data, size_t len)
+{
+    if (len == BENCH_END_SIZE) {
+        uint64_t expected;
+        memcpy(&expected, data, sizeof expected);
+        counter->end_ns = clock_now_ns();
+        if (counter->entries != expected) {
+            bench_fail("counted %llu entries of %llu", (unsigned long long)counter->entries,
+                       (unsigned long long)expected);
+        }
+        return true;
+    }
+    if (len != BENCH_HELLO_SIZE) {
+        counter->entries++;
+        counter->bytes += len;
+    }
+    return false;
+}
+
+void bench_report_counters(const struct bench_counter *counters, unsigned count)
+{
+    struct bench_counter total = {0};
+    for (unsigned i = 0; i < count; i++) {
+        total.entries += counters[i].entries;
+        total.bytes += counters[i].bytes;
+        if (counters[i].end_ns > total.end_ns) {
+            total.end_ns = counters[i].end_ns;
+        }
+    }
+    control_say("result entries=%llu bytes=%llu end_ns=%llu", (unsigned long long)total.entries,
+                (unsigned long long)total.bytes, (unsigned long long)total.end_ns);
+}

@@ -1,0 +1,25 @@
+/* libreplication as a system of the benchmark: what its files share. */
+#ifndef BENCH_REPLICATION_SIDE_H
+#define BENCH_REPLICATION_SIDE_H
+
+#include <replication.h>
+
+#include "bench.h"
+
+void replication_check(replication_status status, const char *what);
+
+/* The configuration that the job asks for; everything that is not asked for stays at the library's default. */
+replication_sender_config *replication_config_new(const struct bench_job *job);
+/* Makes and starts a sender, tells the driver its port, frees the configuration. */
+replication_sender *replication_serve(replication_sender_config *config);
+void replication_send(replication_sender *sender, const void *payload, size_t len, uint64_t *out_sequence);
+/* Waits until this many readers are attached; they need not acknowledge anything. */
+void replication_wait_readers(const replication_sender *sender, size_t readers);
+
+/* replication_limits.c: readers that are raw sockets, and what they cost the writer. */
+void replication_write_stalled(const struct bench_job *job);
+void replication_read_stalled(const struct bench_job *job);
+void replication_write_memory(const struct bench_job *job);
+void replication_read_memory(const struct bench_job *job);
+
+#endif

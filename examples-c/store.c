@@ -1,0 +1,325 @@
+#include "store.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "checksum.h"
+
+static const char *const statements[STORE_STATEMENTS] = {
+    [STORE_BEGIN] = "BEGIN IMMEDIATE",
+    [STORE_SAVEPOINT] = "SAVEPOINT entry",
+    [STORE_RELEASE] = "RELEASE entry",
+    [STORE_UNDO_ENTRY] = "ROLLBACK TO entry",
+    [STORE_COMMIT] = "COMMIT",
+    [STORE_ROLLBACK] = "ROLLBACK",
+    /* No "OR IGNORE": an entry that came twice must be an error, not be hidden. */
+    [STORE_ADD_ENTRY] = "INSERT INTO entry VALUES (?1, ?2)",
+    [STORE_FIND_SERIES] = "SELECT id FROM series WHERE source = ?1 AND name = ?2 AND metric = ?3",
+    [STORE_ADD_SERIES] = "INSERT INTO series (source, name, metric) VALUES (?1, ?2, ?3)",
+    [STORE_ADD_SAMPLE] = "INSERT INTO sample VALUES (?1, ?2, ?3, ?4)",
+    [STORE_READ_POSITION] = "SELECT sequence, timestamp_us, stream_id, epoch FROM position",
+    [STORE_MOVE_POSITION] = "UPDATE position SET sequence = ?1, timestamp_us = ?2, stream_id = ?3, epoch = ?4",
+};
+
+/* A counter is named once, in series, and costs a few bytes a sample. The views say it in whole:
+ * samples with the names, and ledger, the count and the checksum that the writer keeps too. */
+static const char schema[] =
+    "CREATE TABLE position ("
+    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
+    "  sequence INTEGER NOT NULL, timestamp_us INTEGER NOT NULL, stream_id BLOB, epoch INTEGER);"
+    "INSERT INTO position VALUES (1, 0, 0, NULL, NULL);"
+    "CREATE TABLE entry (sequence INTEGER PRIMARY KEY, timestamp_us INTEGER NOT NULL);"
+    "CREATE TABLE series ("
+    "  id INTEGER PRIMARY KEY, source TEXT NOT NULL, name TEXT NOT NULL, metric TEXT NOT NULL,"
+    "  UNIQUE (source, name, metric));"
+    "CREATE TABLE sample ("
+    "  sequence INTEGER NOT NULL, record INTEGER NOT NULL, series INTEGER NOT NULL, value INTEGER NOT NULL,"
+    "  PRIMARY KEY (sequence, record)) WITHOUT ROWID;"
+    "CREATE VIEW samples AS"
+    "  SELECT sequence, record, timestamp_us, source, name, metric, value"
+    "  FROM sample JOIN entry USING (sequence) JOIN series ON series.id = sample.series;"
+    "CREATE VIEW ledger AS"
+    "  WITH RECURSIVE"
+    "    hashing (id, rest, hash) AS ("
+    "      SELECT id, source || '/' || name || '/' || metric, 0 FROM series"
+    "      UNION ALL"
+    "      SELECT id, substr(rest, 2), " CHECKSUM_CHARACTER_SQL " FROM hashing WHERE rest <> ''),"
+    "    hashed (id, series_hash) AS (SELECT id, hash FROM hashing WHERE rest = ''),"
+    "    mixing (mixed) AS ("
+    "      SELECT " CHECKSUM_MIXED_SQL
+    "      FROM sample JOIN entry USING (sequence) JOIN hashed ON hashed.id = sample.series)"
+    "  SELECT (SELECT count(*) FROM entry) AS entries, count(*) AS records, " CHECKSUM_SQL " AS checksum FROM mixing;"
+    "PRAGMA user_version = 1;";
+
+static bool fail(struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Keeps the text of a failure. Always false. */
+static bool fail(struct store *store, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(store->error, sizeof store->error, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static bool fail_sql(struct store *store, const char *what)
+{
+    return fail(store, "%s: %s", what, sqlite3_errmsg(store->database));
+}
+
+/* SQLite's integers are signed: the upper half of the unsigned range is kept as the negative numbers of the same bits. */
+static int bind_u64(sqlite3_stmt *statement, int index, uint64_t number)
+{
+    sqlite3_int64 bits;
+    memcpy(&bits, &number, sizeof bits);
+    return sqlite3_bind_int64(statement, index, bits);
+}
+
+static uint64_t column_u64(sqlite3_stmt *statement, int index)
+{
+    return (uint64_t)sqlite3_column_int64(statement, index);
+}
+
+/* Runs a statement that gives no rows. */
+static bool run(struct store *store, enum store_statement which)
+{
+    sqlite3_step(store->statements[which]);
+    if (sqlite3_reset(store->statements[which]) == SQLITE_OK)
+        return true;
+    return fail_sql(store, statements[which]);
+}
+
+static bool read_position(struct store *store, struct position *position)
+{
+    sqlite3_stmt *statement = store->statements[STORE_READ_POSITION];
+    bool read = sqlite3_step(statement) == SQLITE_ROW;
+    if (read) {
+        *position = (struct position){.sequence = column_u64(statement, 0), .timestamp_us = column_u64(statement, 1)};
+        const void *stream_id = sqlite3_column_blob(statement, 2);
+        position->has_stream = stream_id != NULL && sqlite3_column_bytes(statement, 2) == sizeof position->stream_id;
+        if (position->has_stream) {
+            memcpy(position->stream_id, stream_id, sizeof position->stream_id);
+            position->epoch = column_u64(statement, 3);
+        }
+    }
+    if (sqlite3_reset(statement) == SQLITE_OK && read)
+        return true;
+    return fail_sql(store, "read the position");
+}
+
+/* The schema's version: 0 in a new file, -1 when it cannot be read. */
+static int schema_version(struct store *store)
+{
+    sqlite3_stmt *statement = NULL;
+    bool prepared = sqlite3_prepare_v2(store->database, "PRAGMA user_version", -1, &statement, NULL) == SQLITE_OK;
+    int version = prepared && sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
+    if (version < 0)
+        fail_sql(store, "read the schema's version");
+    sqlite3_finalize(statement);
+    return version;
+}
+
+static bool make_schema(struct store *store)
+{
+    if (sqlite3_exec(store->database, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return fail_sql(store, "lock the database");
+    int version = schema_version(store); /* looked at under the lock: another process may be making it */
+    bool made = version == 1;
+    if (version == 0)
+        made =
+            sqlite3_exec(store->database, schema, NULL, NULL, NULL) == SQLITE_OK || fail_sql(store, "make the schema");
+    else if (version > 1)
+        fail(store, "its schema has version %d, this program knows version 1", version);
+    if (made && sqlite3_exec(store->database, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+        return true;
+    return made ? fail_sql(store, "make the schema") : false;
+}
+
+bool store_open(struct store *store, const char *path, bool sync_commits)
+{
+    *store = (struct store){0};
+    if (sqlite3_open(path, &store->database) != SQLITE_OK)
+        return fail(store, "open: %s", store->database ? sqlite3_errmsg(store->database) : "out of memory");
+    sqlite3_busy_timeout(store->database, 5000);
+    /* WAL: others may read while we write, and a commit costs one sequential write. */
+    if (sqlite3_exec(store->database, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) != SQLITE_OK)
+        return fail_sql(store, "use the WAL journal");
+    const char *synchronous = sync_commits ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL";
+    if (sqlite3_exec(store->database, synchronous, NULL, NULL, NULL) != SQLITE_OK)
+        return fail_sql(store, synchronous);
+    if (!make_schema(store))
+        return false;
+    for (int i = 0; i < STORE_STATEMENTS; i++)
+        if (sqlite3_prepare_v3(store->database, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
+                               NULL) != SQLITE_OK)
+            return fail_sql(store, statements[i]);
+    return read_position(store, &store->position);
+}
+
+void store_close(struct store *store)
+{
+    for (int i = 0; i < STORE_STATEMENTS; i++)
+        sqlite3_finalize(store->statements[i]);
+    sqlite3_close(store->database);
+}
+
+/* Binds the text of a record as a parameter of both statements that name a series. */
+static bool bind_text(struct store *store, const replication_records *records, size_t row, const char *key, int index)
+{
+    const replication_value *value = NULL;
+    const char *text = NULL;
+    size_t length = 0;
+    if (replication_records_get(records, row, key, &value) != REPLICATION_STATUS_OK ||
+        replication_value_string(value, &text, &length) != REPLICATION_STATUS_OK)
+        return fail(store, "record %zu, '%s': %s", row, key, replication_last_error_message());
+    sqlite3_stmt *find = store->statements[STORE_FIND_SERIES];
+    sqlite3_stmt *add = store->statements[STORE_ADD_SERIES];
+    if (sqlite3_bind_text64(find, index, text, length, SQLITE_STATIC, SQLITE_UTF8) != SQLITE_OK ||
+        sqlite3_bind_text64(add, index, text, length, SQLITE_STATIC, SQLITE_UTF8) != SQLITE_OK)
+        return fail_sql(store, "bind a text");
+    return true;
+}
+
+/* Finds the number of a record's series, or gives it one. */
+static bool series_of(struct store *store, const replication_records *records, size_t row, sqlite3_int64 *series)
+{
+    if (!bind_text(store, records, row, "source", 1) || !bind_text(store, records, row, "name", 2) ||
+        !bind_text(store, records, row, "metric", 3))
+        return false;
+    sqlite3_stmt *find = store->statements[STORE_FIND_SERIES];
+    bool found = sqlite3_step(find) == SQLITE_ROW;
+    if (found)
+        *series = sqlite3_column_int64(find, 0);
+    if (sqlite3_reset(find) != SQLITE_OK)
+        return fail_sql(store, "find a series");
+    if (found)
+        return true;
+    if (!run(store, STORE_ADD_SERIES))
+        return false;
+    *series = sqlite3_last_insert_rowid(store->database);
+    return true;
+}
+
+static bool add_record(struct store *store, uint64_t sequence, const replication_records *records, size_t row)
+{
+    sqlite3_int64 series = 0;
+    if (!series_of(store, records, row, &series))
+        return false;
+    const replication_value *value = NULL;
+    int64_t small = 0;
+    uint64_t number = 0;
+    replication_status status = replication_records_get(records, row, "value", &value);
+    if (status == REPLICATION_STATUS_OK) {
+        /* Any integer: _i64 takes all but those above INT64_MAX, which _u64 takes. */
+        if (replication_value_i64(value, &small) == REPLICATION_STATUS_OK)
+            number = (uint64_t)small;
+        else
+            status = replication_value_u64(value, &number);
+    }
+    if (status != REPLICATION_STATUS_OK)
+        return fail(store, "record %zu, 'value': %s", row, replication_last_error_message());
+    sqlite3_stmt *add = store->statements[STORE_ADD_SAMPLE];
+    bind_u64(add, 1, sequence);
+    sqlite3_bind_int64(add, 2, (sqlite3_int64)row);
+    sqlite3_bind_int64(add, 3, series);
+    bind_u64(add, 4, number);
+    return run(store, STORE_ADD_SAMPLE);
+}
+
+static bool add_records(struct store *store, const replication_entry *entry, const replication_records *records)
+{
+    bind_u64(store->statements[STORE_ADD_ENTRY], 1, entry->sequence);
+    bind_u64(store->statements[STORE_ADD_ENTRY], 2, entry->timestamp_us);
+    if (!run(store, STORE_ADD_ENTRY))
+        return false;
+    for (size_t row = 0; row < replication_records_count(records); row++)
+        if (!add_record(store, entry->sequence, records, row))
+            return false;
+    return true;
+}
+
+static void roll_back(struct store *store)
+{
+    /* After an error such as a full disk SQLite may have rolled back by itself. */
+    if (sqlite3_get_autocommit(store->database) == 0) {
+        sqlite3_step(store->statements[STORE_ROLLBACK]);
+        sqlite3_reset(store->statements[STORE_ROLLBACK]);
+    }
+}
+
+/* Adds one entry, whole or not at all. */
+static bool add_entry(struct store *store, const replication_entry *entry, uint64_t *record_count)
+{
+    replication_records *records = NULL;
+    if (replication_records_parse(entry->payload, entry->payload_len, &records) != REPLICATION_STATUS_OK)
+        return fail(store, "entry %" PRIu64 ": %s", entry->sequence, replication_last_error_message());
+    bool added = run(store, STORE_SAVEPOINT) && add_records(store, entry, records) && run(store, STORE_RELEASE);
+    *record_count = replication_records_count(records);
+    replication_records_free(records);
+    if (added)
+        return true;
+    char why[sizeof store->error];
+    memcpy(why, store->error, sizeof why);
+    if (!run(store, STORE_UNDO_ENTRY))
+        roll_back(store);
+    return fail(store, "entry %" PRIu64 ": %.460s", entry->sequence, why);
+}
+
+/* Begins a transaction, if the position still is where this process left it: two processes on one database would
+ * otherwise take turns in it. */
+static bool begin(struct store *store)
+{
+    if (!run(store, STORE_BEGIN))
+        return false;
+    struct position now;
+    if (!read_position(store, &now))
+        return false;
+    return now.sequence == store->position.sequence ||
+           fail(store, "another process has moved the position of this database");
+}
+
+/* Puts the position behind the last entry. */
+static bool move_position(struct store *store, const struct position *to)
+{
+    sqlite3_stmt *move = store->statements[STORE_MOVE_POSITION];
+    bind_u64(move, 1, to->sequence);
+    bind_u64(move, 2, to->timestamp_us);
+    if (to->has_stream) {
+        sqlite3_bind_blob(move, 3, to->stream_id, sizeof to->stream_id, SQLITE_STATIC);
+        bind_u64(move, 4, to->epoch);
+    } else {
+        sqlite3_bind_null(move, 3);
+        sqlite3_bind_null(move, 4);
+    }
+    return run(store, STORE_MOVE_POSITION);
+}
+
+bool store_append(struct store *store, const struct position *stream, const replication_entry *entries, size_t count,
+                  size_t *applied, uint64_t *records)
+{
+    *applied = 0;
+    *records = 0;
+    struct position position = *stream;
+    size_t added = 0;
+    uint64_t added_records = 0;
+    bool begun = begin(store);
+    for (uint64_t entry_records = 0; begun && added < count && add_entry(store, &entries[added], &entry_records);
+         added++) {
+        position.sequence = entries[added].sequence;
+        position.timestamp_us = entries[added].timestamp_us;
+        added_records += entry_records;
+    }
+    /* A transaction that a failure has ended took the first entries with it: then the position stays too. */
+    if (added > 0 && sqlite3_get_autocommit(store->database) == 0 && move_position(store, &position) &&
+        run(store, STORE_COMMIT)) {
+        store->position = position;
+        *applied = added;
+        *records = added_records;
+        return added == count;
+    }
+    roll_back(store);
+    return false;
+}

@@ -1,0 +1,385 @@
+/* A writer: samples this machine's counters and replicates each sample to every reader that follows.
+ *
+ * A sample is one entry: an array of maps in msgpack, one map a counter. Beside that the writer keeps its own count of
+ * what it handed to the library, and a checksum over it, so that anyone can check what arrived elsewhere. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <msgpack.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checksum.h"
+#include "common.h"
+#include "counters.h"
+#include "report.h"
+
+static const char usage[] =
+    "Usage: writer [OPTION]...\n"
+    "Samples this machine's counters (/proc) and replicates them to every reader that connects.\n"
+    "\n"
+    "  --listen ADDRESS            host:port, [v6]:port or unix:/path; may be given several times\n"
+    "                              (default 127.0.0.1:9471; port 0 takes a free one and prints it)\n"
+    "  --interval-us US            time between two samples (default 50000)\n"
+    "  --burst N                   samples taken at each interval (default 1)\n"
+    "  --buffer-entries N          entries kept in memory for slow readers (default 10000)\n"
+    "  --buffer-bytes N            bytes kept in memory for slow readers (default 67108864)\n"
+    "  --policy POLICY             what happens when a reader still needs the oldest entry of a full buffer:\n"
+    "                              cut-off (the reader is disconnected; default), refuse (the new sample is\n"
+    "                              lost, and counted), wait:MS (wait so long for the reader, then refuse)\n"
+    "  --duration SECONDS          stop by itself (default: never)\n"
+    "  --stats-interval-ms MS      prints a line of JSON this often (default 1000; 0: never)\n"
+    "  --ledger FILE               writes the writer's own count and checksum there when it stops\n"
+    "  --verbose                   the library's log too, on stderr\n"
+    "  -h, --help                  this text\n"
+    "\n"
+    "Stop it with SIGINT or SIGTERM: what readers still need is sent first.\n"
+    "Exit status: 0 stopped, 1 failed, 2 bad arguments.\n";
+
+enum { MAX_ADDRESSES = 16 };
+
+struct options {
+    const char *addresses[MAX_ADDRESSES];
+    size_t address_count;
+    uint64_t interval_us;
+    uint64_t burst;
+    size_t buffer_entries;
+    uint64_t buffer_bytes;
+    replication_full_policy policy;
+    uint64_t wait_ms;
+    uint64_t duration_s;
+    uint64_t stats_interval_ms;
+    const char *ledger;
+    bool verbose;
+};
+
+/* The writer's own books; nothing in them comes from the library but the sequence of an entry. */
+struct ledger {
+    uint64_t entries;
+    uint64_t records;
+    int64_t checksum;
+    uint64_t first_sequence;
+    uint64_t last_sequence;
+    uint64_t last_timestamp_us;
+    uint64_t refused; /* samples that the library did not take, and no reader will see */
+};
+
+struct writer {
+    const struct options *options;
+    replication_sender *sender;
+    struct counters counters;
+    msgpack_sbuffer payload;
+    struct ledger ledger;
+};
+
+/* msgpack's functions give 0, or -1 when the buffer cannot grow. */
+static int pack_text(msgpack_packer *packer, const char *text)
+{
+    size_t length = strlen(text);
+    int failed = msgpack_pack_str(packer, length);
+    return failed != 0 ? failed : msgpack_pack_str_body(packer, text, length);
+}
+
+/* [{"source": "cpu", "name": "cpu0", "metric": "user", "value": 3704}, ...] */
+static bool pack_sample(const struct counters *counters, msgpack_sbuffer *payload)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, payload, msgpack_sbuffer_write);
+    msgpack_sbuffer_clear(payload);
+    int failed = msgpack_pack_array(&packer, counters->count);
+    for (size_t i = 0; i < counters->count; i++) {
+        const struct counter *counter = &counters->items[i];
+        failed |= msgpack_pack_map(&packer, 4);
+        failed |= pack_text(&packer, "source");
+        failed |= pack_text(&packer, counter->source);
+        failed |= pack_text(&packer, "name");
+        failed |= pack_text(&packer, counter->name);
+        failed |= pack_text(&packer, "metric");
+        failed |= pack_text(&packer, counter->metric);
+        failed |= pack_text(&packer, "value");
+        failed |= msgpack_pack_uint64(&packer, counter->value);
+    }
+    return failed == 0;
+}
+
+static void enter(struct ledger *ledger, const struct counters *counters, uint64_t sequence, uint64_t timestamp_us)
+{
+    for (size_t i = 0; i < counters->count; i++) {
+        const struct counter *counter = &counters->items[i];
+        ledger->checksum += checksum_record(counter->source, counter->name, counter->metric, (int64_t)sequence,
+                                            (int64_t)i, (int64_t)timestamp_us, (int64_t)counter->value);
+    }
+    if (ledger->entries++ == 0)
+        ledger->first_sequence = sequence;
+    ledger->records += counters->count;
+    ledger->last_sequence = sequence;
+    ledger->last_timestamp_us = timestamp_us;
+}
+
+/* Takes one sample and replicates it. False when the writer cannot go on. */
+static bool replicate_sample(struct writer *writer)
+{
+    uint64_t timestamp_us = wall_clock_us();
+    if (!counters_sample(&writer->counters))
+        return false;
+    if (!pack_sample(&writer->counters, &writer->payload)) {
+        say("out of memory for a sample of %zu counters", writer->counters.count);
+        return false;
+    }
+    uint64_t sequence = 0;
+    replication_status status = sender_replicate(writer->sender, timestamp_us, (const uint8_t *)writer->payload.data,
+                                                 writer->payload.size, &sequence);
+    if (status == REPLICATION_STATUS_BUFFER_FULL) {
+        writer->ledger.refused++; /* the policy's choice; the library tells of it in an event */
+        return true;
+    }
+    if (!succeeded(status, "replicate a sample"))
+        return false;
+    enter(&writer->ledger, &writer->counters, sequence, timestamp_us);
+    return true;
+}
+
+static bool configure(replication_sender_config *config, const struct options *options)
+{
+    return succeeded(sender_config_set_buffer_size(config, options->buffer_entries), "--buffer-entries") &&
+           succeeded(sender_config_set_buffer_bytes(config, options->buffer_bytes), "--buffer-bytes") &&
+           succeeded(sender_config_set_full_policy(config, options->policy, options->wait_ms), "--policy") &&
+           succeeded(sender_config_set_event_handler(config, print_event, NULL, NULL), "event handler") &&
+           (!options->verbose ||
+            succeeded(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, print_log, NULL, NULL),
+                      "log handler"));
+}
+
+static bool listen_at(replication_sender *sender, const char *address)
+{
+    uint16_t port = 0;
+    if (!succeeded(sender_listen(sender, address, &port), address))
+        return false;
+    const char *colon = strrchr(address, ':');
+    if (strncmp(address, "unix:", 5) == 0 || colon == NULL)
+        printf("{\"event\":\"listening\",\"address\":\"%s\"}\n", address);
+    else
+        printf("{\"event\":\"listening\",\"address\":\"%.*s:%u\"}\n", (int)(colon - address), address, (unsigned)port);
+    fflush(stdout);
+    return true;
+}
+
+static bool start(struct writer *writer)
+{
+    replication_sender_config *config = sender_config_new();
+    if (config == NULL) {
+        say("%s", replication_last_error_message());
+        return false;
+    }
+    bool started = configure(config, writer->options) &&
+                   succeeded(sender_new(config, &writer->sender), "make the sender") &&
+                   succeeded(sender_start(writer->sender), "start the sender");
+    sender_config_free(config); /* the sender has its own copy */
+    for (size_t i = 0; started && i < writer->options->address_count; i++)
+        started = listen_at(writer->sender, writer->options->addresses[i]);
+    return started;
+}
+
+static void print_ledger(FILE *file, const struct ledger *ledger)
+{
+    fprintf(file,
+            "\"entries\":%" PRIu64 ",\"records\":%" PRIu64 ",\"checksum\":%" PRId64 ",\"first_sequence\":%" PRIu64
+            ",\"last_sequence\":%" PRIu64 ",\"last_timestamp_us\":%" PRIu64 ",\"refused\":%" PRIu64,
+            ledger->entries, ledger->records, ledger->checksum, ledger->first_sequence, ledger->last_sequence,
+            ledger->last_timestamp_us, ledger->refused);
+}
+
+/* One line of JSON: the writer's own books, and beside them the library's statistics. */
+static void print_stats(const struct writer *writer, const char *event)
+{
+    char *statistics = NULL;
+    if (sender_stats_json(writer->sender, &statistics) != REPLICATION_STATUS_OK)
+        statistics = NULL;
+    printf("{\"event\":\"%s\",", event);
+    print_ledger(stdout, &writer->ledger);
+    printf(",\"sender\":%s}\n", statistics != NULL ? statistics : "null");
+    replication_string_free(statistics);
+    if (fflush(stdout) != 0)
+        stop_request(); /* nobody listens any more */
+}
+
+static bool sample_until_stopped(struct writer *writer)
+{
+    const struct options *options = writer->options;
+    const uint64_t begin = steady_clock_us();
+    const uint64_t end = options->duration_s == 0 ? UINT64_MAX : begin + options->duration_s * 1000000;
+    const uint64_t stats_interval_us = options->stats_interval_ms * 1000;
+    uint64_t next_sample = begin;
+    uint64_t next_stats = stats_interval_us == 0 ? UINT64_MAX : begin + stats_interval_us;
+    for (uint64_t now = begin; now < end; now = steady_clock_us()) {
+        if (now >= next_sample) {
+            for (uint64_t i = 0; i < options->burst; i++)
+                if (!replicate_sample(writer))
+                    return false;
+            /* A late sample does not shift the next ones, but a pause of the process is not made up for. */
+            next_sample += options->interval_us;
+            if (next_sample + 1000000 < now)
+                next_sample = now;
+        }
+        if (now >= next_stats) {
+            print_stats(writer, "stats");
+            next_stats = now + stats_interval_us;
+        }
+        uint64_t next = next_sample < next_stats ? next_sample : next_stats;
+        if (next > end)
+            next = end;
+        now = steady_clock_us();
+        if (stop_wait(next > now ? next - now : 0))
+            break;
+    }
+    return true;
+}
+
+/* Whole or not at all: the file appears under its name when all of it is written. */
+static bool write_ledger(const char *path, const struct ledger *ledger)
+{
+    char temporary[4096];
+    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary) {
+        say("%s: the name is too long", path);
+        return false;
+    }
+    FILE *file = fopen(temporary, "w");
+    bool written = file != NULL;
+    if (written) {
+        fputc('{', file);
+        print_ledger(file, ledger);
+        fputs("}\n", file);
+        written = !ferror(file);
+        written = fclose(file) == 0 && written;
+    }
+    if (!written || rename(temporary, path) != 0) {
+        say("%s: %s", path, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static int run(const struct options *options)
+{
+    struct writer writer = {.options = options};
+    msgpack_sbuffer_init(&writer.payload);
+    bool started = counters_open(&writer.counters) && start(&writer);
+    bool done = started && sample_until_stopped(&writer);
+    if (started) {
+        /* Takes nothing more, sends readers what they have not got yet, then closes. */
+        done = succeeded(sender_stop(writer.sender), "stop the sender") && done;
+        print_stats(&writer, "stopped");
+        if (options->ledger != NULL)
+            done = write_ledger(options->ledger, &writer.ledger) && done;
+    }
+    sender_free(writer.sender);
+    counters_close(&writer.counters);
+    msgpack_sbuffer_destroy(&writer.payload);
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void parse_policy(struct options *options, const char *text)
+{
+    if (strcmp(text, "cut-off") == 0) {
+        options->policy = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST;
+    } else if (strcmp(text, "refuse") == 0) {
+        options->policy = REPLICATION_FULL_POLICY_REFUSE;
+    } else if (strncmp(text, "wait:", 5) == 0) {
+        options->policy = REPLICATION_FULL_POLICY_WAIT;
+        options->wait_ms = parse_number("--policy wait:MS", text + 5, 0, 3600000);
+    } else {
+        usage_error("--policy takes cut-off, refuse or wait:MS, not '%s'", text);
+    }
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+    enum {
+        LISTEN = 256,
+        INTERVAL,
+        BURST,
+        BUFFER_ENTRIES,
+        BUFFER_BYTES,
+        POLICY,
+        DURATION,
+        STATS_INTERVAL,
+        LEDGER,
+        VERBOSE
+    };
+    static const struct option names[] = {
+        {"listen", required_argument, NULL, LISTEN},
+        {"interval-us", required_argument, NULL, INTERVAL},
+        {"burst", required_argument, NULL, BURST},
+        {"buffer-entries", required_argument, NULL, BUFFER_ENTRIES},
+        {"buffer-bytes", required_argument, NULL, BUFFER_BYTES},
+        {"policy", required_argument, NULL, POLICY},
+        {"duration", required_argument, NULL, DURATION},
+        {"stats-interval-ms", required_argument, NULL, STATS_INTERVAL},
+        {"ledger", required_argument, NULL, LEDGER},
+        {"verbose", no_argument, NULL, VERBOSE},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct options options = {.interval_us = 50000,
+                              .burst = 1,
+                              .buffer_entries = 10000,
+                              .buffer_bytes = 64 << 20,
+                              .policy = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST,
+                              .stats_interval_ms = 1000};
+    for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
+        switch (option) {
+        case LISTEN:
+            if (options.address_count == MAX_ADDRESSES)
+                usage_error("--listen may be given %d times at most", MAX_ADDRESSES);
+            options.addresses[options.address_count++] = optarg;
+            break;
+        case INTERVAL:
+            options.interval_us = parse_number("--interval-us", optarg, 1, 3600000000);
+            break;
+        case BURST:
+            options.burst = parse_number("--burst", optarg, 1, 1000000);
+            break;
+        case BUFFER_ENTRIES:
+            options.buffer_entries = (size_t)parse_number("--buffer-entries", optarg, 1, SIZE_MAX);
+            break;
+        case BUFFER_BYTES:
+            options.buffer_bytes = parse_number("--buffer-bytes", optarg, 65536, UINT64_MAX);
+            break;
+        case POLICY:
+            parse_policy(&options, optarg);
+            break;
+        case DURATION:
+            options.duration_s = parse_number("--duration", optarg, 1, 1000000000);
+            break;
+        case STATS_INTERVAL:
+            options.stats_interval_ms = parse_number("--stats-interval-ms", optarg, 0, 3600000);
+            break;
+        case LEDGER:
+            options.ledger = optarg;
+            break;
+        case VERBOSE:
+            options.verbose = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
+        default:
+            usage_hint();
+        }
+    }
+    if (optind < argc)
+        usage_error("unexpected argument '%s'", argv[optind]);
+    if (options.address_count == 0)
+        options.addresses[options.address_count++] = "127.0.0.1:9471";
+    return options;
+}
+
+int main(int argc, char **argv)
+{
+    common_init("writer");
+    struct options options = parse_options(argc, argv);
+    if (!stop_init())
+        return EXIT_FAILURE;
+    return run(&options);
+}

@@ -1,0 +1,69 @@
+//! A sender and receivers over loopback sockets, in one process.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use replication::receiver::config::ProtocolChoice;
+use replication::sender::AckLevel;
+use replication::sender::config::{FullPolicy, SenderConfig};
+
+fn patient() -> SenderConfig {
+    SenderConfig { full_policy: FullPolicy::Wait(PATIENCE), ..SenderConfig::default() }
+}
+
+#[test]
+fn p1_readers_of_both_protocols_get_every_entry_in_order() {
+    let (sender, address, _) = sender(patient());
+    let choices = [ProtocolChoice::V2, ProtocolChoice::V1, ProtocolChoice::Auto];
+    let readers: Vec<_> = choices
+        .iter()
+        .enumerate()
+        .map(|(n, choice)| {
+            let mut config = receiver_config(&format!("reader-{n}"), &address);
+            config.protocol = *choice;
+            config.coordinator_handshake = n == 1;
+            receiver(config)
+        })
+        .collect();
+    until("three readers", || sender.reader_count() == 3);
+    let payloads: Vec<Vec<u8>> = (0..20_000usize).map(|n| vec![n as u8; (n * 37) % 2000]).collect();
+    for (n, payload) in payloads.iter().enumerate() {
+        assert_eq!(sender.replicate(n as u64, payload).unwrap(), n as u64 + 1);
+    }
+    for (receiver, applied, _) in &readers {
+        receiver.wait_sequence(20_000, PATIENCE).unwrap();
+        let entries = applied.entries();
+        assert_eq!(entries.len(), payloads.len());
+        for (n, (sequence, payload)) in entries.iter().enumerate() {
+            assert_eq!(*sequence, n as u64 + 1);
+            assert!(*payload == payloads[n], "entry {sequence} differs");
+        }
+    }
+    assert_eq!(sender.wait_acked(20_000, AckLevel::Applied, 2, PATIENCE).unwrap(), 2);
+    assert_eq!(sender.wait_acked(20_000, AckLevel::Received, 3, PATIENCE).unwrap(), 3);
+    assert_eq!(sender.wait_acked(20_000, AckLevel::Durable, 1, Duration::from_millis(20)).unwrap(), 0);
+    sender.stop().unwrap();
+}
+
+#[test]
+fn large_entries_pass_between_small_ones() {
+    let (sender, address, _) = sender(patient());
+    let (v2, applied2, _) = receiver(receiver_config("two", &address));
+    let (v1, applied1, _) = {
+        let mut config = receiver_config("one", &address);
+        config.protocol = ProtocolChoice::V1;
+        receiver(config)
+    };
+    until("two readers", || sender.reader_count() == 2);
+    let sizes = [0, 5, 300_000, 1, 3_000_000, 0, 70_000, 262_144 - 32, 262_144, 9_000_000, 17];
+    for size in sizes {
+        sender.replicate(0, &vec![size as u8; size]).unwrap();
+    }
+    for (receiver, applied) in [(&v2, &applied2), (&v1, &applied1)] {
+        receiver.wait_sequence(sizes.len() as u64, PATIENCE).unwrap();
+        let got: Vec<usize> = applied.entries().iter().map(|(_, payload)| payload.len()).collect();
+        assert_eq!(got, sizes);
+    }
+}
