@@ -930,7 +930,7 @@ replication_status sender_set_writable(struct replication_sender *sender, bool w
  *
  * - `sequence`: an entry that was replicated, and with it all before.
  * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
- *   and as applied, never as durable.
+ *   only: it does not say what became of the entry.
  * - `readers`: how many of the connected ones.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
@@ -1386,8 +1386,9 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `sequence`: the entry, and with it all before.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
- * Returns `OK`; `TIMEOUT`; `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has
- * stopped it before that entry; `CLOSED` when the receiver is or gets stopped before it. Any other thread.
+ * Returns `OK`, also before receiver_start() and after receiver_stop() if it is applied; `TIMEOUT`; `WRONG_THREAD` in a
+ * callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+ * receiver is or gets stopped before it. Any other thread.
  *
  * Requires:
  * `receiver` came from receiver_new() and is not freed.

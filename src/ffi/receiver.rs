@@ -196,8 +196,9 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// - `sequence`: the entry, and with it all before.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
-/// Returns `OK`; `TIMEOUT`; `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has
-/// stopped it before that entry; `CLOSED` when the receiver is or gets stopped before it. Any other thread.
+/// Returns `OK`, also before receiver_start() and after receiver_stop() if it is applied; `TIMEOUT`; `WRONG_THREAD` in a
+/// callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+/// receiver is or gets stopped before it. Any other thread.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.

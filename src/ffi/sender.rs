@@ -394,7 +394,7 @@ pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable
 ///
 /// - `sequence`: an entry that was replicated, and with it all before.
 /// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
-///   and as applied, never as durable.
+///   only: it does not say what became of the entry.
 /// - `readers`: how many of the connected ones.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 /// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
