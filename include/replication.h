@@ -772,7 +772,7 @@ replication_status sender_start(struct replication_sender *sender);
 /**
  * Accepts readers at an address. May be called for many addresses.
  *
- * - `address`: "host:port" or "[v6]:port", where port 0 takes any free one; or "unix:/path".
+ * - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
@@ -1022,8 +1022,8 @@ replication_status receiver_config_set_reader_id(struct replication_receiver_con
                                                  const char *reader_id);
 
 /**
- * Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
- * A host name is resolved at each attempt to connect.
+ * Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
+ * connect handler, which gets it. A host name is resolved at each attempt to connect.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
  *

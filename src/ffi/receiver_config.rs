@@ -154,8 +154,8 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
     }
 }
 
-/// Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
-/// A host name is resolved at each attempt to connect.
+/// Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
+/// connect handler, which gets it. A host name is resolved at each attempt to connect.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
 ///

@@ -130,7 +130,7 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 
 /// Accepts readers at an address. May be called for many addresses.
 ///
-/// - `address`: "host:port" or "[v6]:port", where port 0 takes any free one; or "unix:/path".
+/// - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
