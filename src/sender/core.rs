@@ -90,7 +90,6 @@ impl Core {
         }
     }
 
-    #[inline]
     pub(super) fn gate(&self) -> Gate {
         match self.gate.load(Ordering::Relaxed) {
             0 => Gate::Open,
@@ -113,6 +112,11 @@ impl Core {
     /// An error unless this node is a running writer.
     #[inline]
     pub(super) fn check_writable(&self) -> Result<()> {
+        if self.gate.load(Ordering::Relaxed) == Gate::Open as u8 { Ok(()) } else { self.not_writable() }
+    }
+
+    #[cold]
+    fn not_writable(&self) -> Result<()> {
         match self.gate() {
             Gate::Open => Ok(()),
             Gate::NotWriter => Err(Error::new(Status::NotWriter, "this node is not the writer")),
@@ -131,6 +135,17 @@ impl Core {
         let behind = self.log.end().saturating_sub(reader.position());
         let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
         behind / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+    }
+
+    /// The connected readers that did not get everything, as text.
+    pub(super) fn readers_behind(&self) -> Vec<String> {
+        let last = self.log.last_sequence();
+        let readers = self.readers.connected().into_iter();
+        let at = readers.map(|reader| {
+            let at = if reader.v2 { reader.positions().received } else { self.sent_sequence(&reader) };
+            (reader, at)
+        });
+        at.filter(|(_, at)| *at < last).map(|(reader, at)| format!("reader \"{}\" is at {at}", reader.id)).collect()
     }
 
     pub(super) fn reader_event(&self, mut event: Event, reader: &Reader) {
