@@ -49,6 +49,9 @@ pub struct LogConfig {
     pub last_sequence: u64,
 }
 
+/// How long an append that has to wait waits for more room than it needs.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// The append side. Whoever holds the lock is the writer.
 struct Appender {
     writer: Option<ChunkWriter>,
@@ -250,7 +253,6 @@ impl Log {
             _ => None,
         };
         let cut_off = self.full_policy == FullPolicy::CutOffSlowest;
-        let mut late = false;
         loop {
             if appender.closed {
                 return Err(Error::new(Status::Closed, "the sender was stopped"));
@@ -269,22 +271,36 @@ impl Log {
                 Err(NoRoom::NoMemory { bytes }) => {
                     return Err(Error::new(Status::OutOfMemory, format!("no memory for a chunk of {bytes} bytes")));
                 }
-                Err(NoRoom::Held { until }) => {
-                    if late || !matches!(self.full_policy, FullPolicy::Wait(_)) {
-                        return Err(self.full(appender.last_sequence, late));
+                Err(NoRoom::Held { until, plenty }) => {
+                    let FullPolicy::Wait(_) = self.full_policy else {
+                        return Err(self.full(appender.last_sequence, false));
+                    };
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Err(self.full(appender.last_sequence, true));
                     }
-                    // From here on the cursors look: the one that passes `until` takes the lock and signals.
-                    self.shared.wanted.store(until, Ordering::SeqCst);
-                    if self.window.lock().slowest() < until {
-                        late = match deadline {
-                            Some(deadline) => self.room.wait_until(appender, deadline).timed_out(),
-                            None => {
-                                self.room.wait(appender);
-                                false
-                            }
-                        };
+                    // For a moment it waits for room for several chunks: two threads that wake each other for every
+                    // single one do little else.
+                    let moment = Instant::now() + MOMENT;
+                    if self.wait_for(appender, plenty, Some(deadline.map_or(moment, |deadline| deadline.min(moment)))) {
+                        self.wait_for(appender, until, deadline);
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until no cursor is before `position`, the log closes or the time is over; `true`: it is over.
+    fn wait_for(&self, appender: &mut MutexGuard<'_, Appender>, position: u64, deadline: Option<Instant>) -> bool {
+        // From here on the cursors look: the one that passes `position` takes the lock and signals.
+        self.shared.wanted.store(position, Ordering::SeqCst);
+        if appender.closed || self.window.lock().slowest() >= position {
+            return false;
+        }
+        match deadline {
+            Some(deadline) => self.room.wait_until(appender, deadline).timed_out(),
+            None => {
+                self.room.wait(appender);
+                false
             }
         }
     }

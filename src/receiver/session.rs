@@ -154,6 +154,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         acked_at: Instant::now(),
         heard_at: Instant::now(),
         requests: [0; 3],
+        unannounced: false,
     };
     Err(session.run().await)
 }
@@ -302,16 +303,24 @@ struct Session<'a> {
     heard_at: Instant,
     /// The sequences at which the writer wants to hear, by level.
     requests: [u64; 3],
+    /// Deliveries were passed on that the callback thread was not woken for.
+    unannounced: bool,
 }
 
 impl Session<'_> {
     /// Receives until the connection ends, and says why it did.
     async fn run(&mut self) -> Error {
+        let ended = self.receive_all().await;
+        self.announce();
+        self.end(ended)
+    }
+
+    async fn receive_all(&mut self) -> Error {
         let (core, stream) = (self.core, self.stream);
         let mut stopping = core.stopping.subscribe();
         // What came with the handshake.
         if let Err(error) = self.take() {
-            return self.end(error);
+            return error;
         }
         self.acknowledge();
         let mut reads = 0;
@@ -330,15 +339,17 @@ impl Session<'_> {
                         continue;
                     }
                     Ok(false) => {}
-                    Err(error) => return self.end(error),
+                    Err(error) => return error,
                 }
-            } else {
+            }
+            self.announce();
+            if !room {
                 // Not reading is this side's own doing.
                 self.heard_at = Instant::now();
             }
             if self.v2 && self.heard_at.elapsed() > core.config.peer_timeout {
                 let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
-                return self.end(Error::new(Status::PeerTimeout, text));
+                return Error::new(Status::PeerTimeout, text);
             }
             self.acknowledge_if_due();
             if let Err(error) = self.flush() {
@@ -417,10 +428,21 @@ impl Session<'_> {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
+            let many = content.work.bytes as u64 >= core.config.buffer_bytes / 8;
             drop(content);
-            core.mailbox.notify();
+            self.unannounced = true;
+            if many {
+                self.announce();
+            }
         }
         parsed.error.map_or(Ok(()), Err)
+    }
+
+    /// Wakes the callback thread for what was passed on. While more arrives, once for many deliveries is enough.
+    fn announce(&mut self) {
+        if std::mem::take(&mut self.unannounced) {
+            self.core.mailbox.notify();
+        }
     }
 
     /// Acknowledges when the interval is over, when the writer's wish is reached, or to show that this side lives.
