@@ -214,8 +214,8 @@ fn the_batch_and_its_checksum_are_as_documented() {
     let second = Entry { sequence: 2, previous: 1, timestamp_us: TIME_US + 250, payload: b"commit" };
     assert_eq!(Entry::decode_checked(&batch), Ok(first));
     assert_eq!(batch[..4], checksum[..]);
-    let (head, payload) = (&batch[4..ENTRY_HEADER_SIZE], &batch[ENTRY_HEADER_SIZE..first.encoded_len()]);
-    assert_eq!([payload, head].concat(), input);
+    assert_eq!(batch[4..ENTRY_HEADER_SIZE], input[4..]);
+    assert_eq!(entry::payload_crc(b"insert").to_be_bytes()[..], input[..4]);
     let rest = &batch[first.encoded_len()..];
     assert_eq!(Entry::decode_checked(rest), Ok(second));
     assert_eq!(rest.len(), second.encoded_len());
