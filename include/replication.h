@@ -931,7 +931,7 @@ replication_status sender_set_writable(struct replication_sender *sender, bool w
  * - `sequence`: an entry that was replicated, and with it all before.
  * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
  *   only: it does not say what became of the entry.
- * - `readers`: how many of the connected ones.
+ * - `readers`: how many, counting those that acknowledged it and left.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
  *
@@ -966,7 +966,10 @@ replication_status sender_stats_json(const struct replication_sender *sender, ch
  * its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
  * Stopping twice is allowed.
  *
- * Returns `OK`; `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any other thread.
+ * A reader has caught up when it has received the last entry; whether it has applied it is asked with
+ * sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
+ * everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
+ * other thread.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed.
@@ -1386,8 +1389,8 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `sequence`: the entry, and with it all before.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
- * Returns `OK`, also before receiver_start() and after receiver_stop() if it is applied; `TIMEOUT`; `WRONG_THREAD` in a
- * callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+ * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
  * receiver is or gets stopped before it. Any other thread.
  *
  * Requires:
@@ -1432,8 +1435,8 @@ replication_status receiver_resume(struct replication_receiver *receiver);
 replication_status receiver_stats_json(const struct replication_receiver *receiver, char **out_json);
 
 /**
- * Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for, and what
- * it applied is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
+ * Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for. What
+ * was applied before is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
  * `CLOSED`, except those that only ask. Stopping twice is allowed.
  *
  * Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any other thread.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,12 +47,16 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     name: &str,
     core: &Arc<C>,
     work: impl FnOnce() + Send + 'static,
+    panicked: impl FnOnce(Error) + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let address = Arc::as_ptr(core).addr();
     without_signals(name, || {
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             CALLBACKS_OF.set(address);
-            work();
+            // The host learns of it by the status; the thread itself has nobody to pass it on to.
+            if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                panicked(Error::new(Status::Panic, "internal error on the callback thread; the handle is unusable"));
+            }
         })
     })
 }

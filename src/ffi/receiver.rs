@@ -196,8 +196,8 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// - `sequence`: the entry, and with it all before.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
-/// Returns `OK`, also before receiver_start() and after receiver_stop() if it is applied; `TIMEOUT`; `WRONG_THREAD` in a
-/// callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+/// Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
+/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
 /// receiver is or gets stopped before it. Any other thread.
 ///
 /// # Safety
@@ -263,8 +263,8 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
     }
 }
 
-/// Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for, and what
-/// it applied is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
+/// Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for. What
+/// was applied before is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
 /// `CLOSED`, except those that only ask. Stopping twice is allowed.
 ///
 /// Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any other thread.

@@ -395,7 +395,7 @@ pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable
 /// - `sequence`: an entry that was replicated, and with it all before.
 /// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
 ///   only: it does not say what became of the entry.
-/// - `readers`: how many of the connected ones.
+/// - `readers`: how many, counting those that acknowledged it and left.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 /// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
 ///
@@ -463,7 +463,10 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 /// its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
 /// Stopping twice is allowed.
 ///
-/// Returns `OK`; `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any other thread.
+/// A reader has caught up when it has received the last entry; whether it has applied it is asked with
+/// sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
+/// everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
+/// other thread.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.

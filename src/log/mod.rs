@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result, Status};
+use crate::protocol::MAX_MESSAGE_SIZE;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, encode_header, payload_crc};
 use bell::Bell;
 use chunk::ChunkWriter;
@@ -143,11 +144,11 @@ impl Log {
             self.check_payload(payload.len())?;
             size += (ENTRY_HEADER_SIZE + payload.len()) as u64;
         }
-        if size > self.max_bytes || count > self.max_entries {
+        if size > self.max_bytes.min(MAX_MESSAGE_SIZE as u64 - 1) || count > self.max_entries {
             return Err(Error::new(
                 Status::MessageTooLarge,
                 format!(
-                    "batch too large: {count} entries, {size} bytes with headers; the buffer holds {} entries, {} bytes",
+                    "batch too large: {count} entries, {size} bytes with headers; the buffer holds {} entries, {} bytes, a frame {MAX_MESSAGE_SIZE} bytes",
                     self.max_entries, self.max_bytes
                 ),
             ));

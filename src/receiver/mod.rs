@@ -62,7 +62,10 @@ impl Receiver {
         let Life::New(host) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let has_connect_handler = host.connect.is_some();
         let applier = Applier::new(Arc::clone(&self.core), host);
-        let callback = threads::spawn_callbacks("repl-recv-cb", &self.core, move || applier.run())?;
+        let callback = {
+            let core = Arc::clone(&self.core);
+            threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), move |error| core.halt(error))?
+        };
         self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
         let following = session::follow(Arc::clone(&self.core), has_connect_handler);

@@ -25,6 +25,15 @@ use crate::transport::{FrameReader, Stream};
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often a peer may want to hear something, at most.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// The pause of a connection without heartbeats on which nothing happens.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How long the writer may take to read why this side ends the connection.
+const LINGER: Duration = Duration::from_millis(250);
+
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
 
@@ -121,7 +130,8 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
         Err(error) if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue => {
-            let oldest = ack.answer.as_ref().map_or(ack.current_sequence, |answer| answer.first_sequence - 1);
+            let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
+            let oldest = oldest.unwrap_or(ack.current_sequence);
             if oldest <= last {
                 return Err(error);
             }
@@ -155,8 +165,17 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         heard_at: Instant::now(),
         requests: [0; 3],
         unannounced: false,
+        heartbeat: ack.answer.map_or(IDLE, |answer| {
+            // The side that wants to hear more often is heard: its time-out fits its own interval.
+            let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);
+            core.config.heartbeat_interval.min(wanted)
+        }),
     };
-    Err(session.run().await)
+    let ended = session.run().await;
+    if is_told(&ended) {
+        let _ = timeout(LINGER, stream.discard()).await;
+    }
+    Err(ended)
 }
 
 /// Dials and shakes hands.
@@ -286,6 +305,11 @@ fn pass_hole(core: &Core, first: u64, last: u64) {
     core.event(event);
 }
 
+/// Whether the writer is told of this error before the connection ends.
+fn is_told(error: &Error) -> bool {
+    matches!(error.status, Status::InvalidMsg | Status::SequenceGap | Status::MessageTooLarge | Status::MessageTooSmall)
+}
+
 fn lost(error: io::Error) -> Error {
     Error::new(Status::Io, format!("the connection failed: {error}"))
 }
@@ -303,6 +327,8 @@ struct Session<'a> {
     heard_at: Instant,
     /// The sequences at which the writer wants to hear, by level.
     requests: [u64; 3],
+    /// How often this side says something.
+    heartbeat: Duration,
     /// Deliveries were passed on that the callback thread was not woken for.
     unannounced: bool,
 }
@@ -453,7 +479,7 @@ impl Session<'_> {
         let asked = self.requests.iter().zip(reached).any(|(wanted, reached)| *wanted > 0 && reached >= *wanted);
         let passed = self.acked_at.elapsed();
         let moved = if self.v2 { now != self.acked } else { now.applied != self.acked.applied };
-        if asked || moved && passed >= config.ack_interval || self.v2 && passed >= config.heartbeat_interval {
+        if asked || moved && passed >= config.ack_interval || self.v2 && passed >= self.heartbeat {
             self.acknowledge();
         }
         // A durable position moves with the applied one, or not at all.
@@ -503,23 +529,23 @@ impl Session<'_> {
     /// How long nothing is due, if nothing happens.
     fn next_look(&self) -> Duration {
         let config = &self.core.config;
-        let passed = self.acked_at.elapsed();
-        let moved = self.core.progress.positions() != self.acked;
-        let ack = if moved { config.ack_interval } else { config.heartbeat_interval.min(config.ack_interval * 4) };
-        let silence = config.peer_timeout.saturating_sub(self.heard_at.elapsed());
-        ack.saturating_sub(passed).min(silence).max(Duration::from_millis(1))
+        let positions = self.core.progress.positions();
+        let ack = if positions != self.acked || positions.applied != positions.received {
+            config.ack_interval.min(self.heartbeat)
+        } else {
+            self.heartbeat
+        };
+        let silence = if self.v2 { config.peer_timeout.saturating_sub(self.heard_at.elapsed()) } else { Duration::MAX };
+        ack.saturating_sub(self.acked_at.elapsed()).min(silence).max(Duration::from_millis(1))
     }
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
-        let told = matches!(
-            error.status,
-            Status::InvalidMsg | Status::SequenceGap | Status::MessageTooLarge | Status::MessageTooSmall
-        );
-        if told && self.out.is_empty() {
+        if is_told(&error) && self.out.is_empty() {
             // The text is short; a socket that takes nothing now is about to be closed anyway.
             let _ = message::encode_error(&mut self.out, error.status.name(), &error.message);
             let _ = self.flush();
+            self.stream.finish();
         }
         error
     }

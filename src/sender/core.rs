@@ -1,7 +1,7 @@
 //! What the parts of a running sender share, and what they report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use serde_json::json;
@@ -69,6 +69,7 @@ pub(super) struct Core {
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) tasks: Tasks,
+    pub(super) started: AtomicBool,
     gate: AtomicU8,
 }
 
@@ -86,6 +87,7 @@ impl Core {
             end_moved: Notify::new(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             tasks: Tasks::default(),
+            started: AtomicBool::new(false),
             gate: AtomicU8::new(Gate::NotStarted as u8),
         }
     }

@@ -14,6 +14,7 @@ mod session;
 mod stats;
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -92,10 +93,12 @@ impl Sender {
         let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let core = Arc::clone(&self.core);
         let calling = move || call_host(&core, Postman::new(observer));
-        let callback = threads::spawn_callbacks("repl-send-cb", &self.core, calling)?;
+        // Without its callback thread a sender still serves its readers; only events are lost.
+        let callback = threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop)?;
         runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback };
+        self.core.started.store(true, Ordering::Relaxed);
         // A node that was said not to be the writer before the start stays so.
         self.core.set_gate(Gate::NotStarted, Gate::Open);
         Ok(())

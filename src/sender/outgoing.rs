@@ -112,9 +112,12 @@ impl Outgoing {
         }
     }
 
-    /// Adds a frame to go out at the next boundary.
+    /// Adds a frame to go out at the next boundary, unless another one still waits for the reader to take it: a peer
+    /// that does not read cannot make frames pile up.
     pub(super) fn say(&mut self, frame: &[u8]) {
-        self.control.bytes.extend_from_slice(frame);
+        if self.control.is_empty() {
+            self.control.bytes.extend_from_slice(frame);
+        }
     }
 
     /// Sends what the socket takes, without waiting. `awaited` are the sequences somebody waits for, by level.
@@ -148,7 +151,7 @@ impl Outgoing {
             Next::AtEnd => None,
             Next::CutOff => return Err(Stopped::CutOff),
         };
-        if fresh {
+        if fresh && self.control.is_empty() {
             for (level, awaited) in (1u8..).zip(awaited) {
                 let asked = &mut requested[usize::from(level) - 1];
                 if awaited > *asked {
@@ -156,11 +159,11 @@ impl Outgoing {
                     self.control.bytes.extend(AckRequest { level, sequence: awaited }.encode());
                 }
             }
-            if let Some(span) = &span {
-                *body_left = span.bytes().len();
-                *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
-                *header_left = HEADER_SIZE;
-            }
+        }
+        if fresh && let Some(span) = &span {
+            *body_left = span.bytes().len();
+            *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
+            *header_left = HEADER_SIZE;
         }
         let body = span.as_ref().map_or(&[][..], |span| &span.bytes()[..(*body_left).min(span.bytes().len())]);
         // A frame that was begun is finished before anything else is said.
