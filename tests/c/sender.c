@@ -1,0 +1,614 @@
+/* Header section "sender": what the writer's host calls, with readers that this test speaks for itself in v1. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "host.h"
+#include "json.h"
+#include "peer.h"
+
+/* A v1 reader on a socketpair whose handshake is done. */
+static struct sync_ack attach(replication_sender *sender, struct peer *peer, const char *reader_id, uint64_t known)
+{
+    int ends[2];
+    socket_pair(ends);
+    peer_open(peer, ends[0]);
+    CHECK_OK(sender_accept_connection(sender, ends[1]));
+    peer_send_sync(peer, reader_id, known, false);
+    return peer_expect_sync_ack(peer, SYNC_ACK);
+}
+
+static void expect_closed(struct peer *peer)
+{
+    peer_drain(peer);
+    peer_close(peer);
+}
+
+TEST(sequences_count_from_1)
+{
+    replication_sender *sender = start_sender(NULL);
+    uint64_t sequence = 0;
+    CHECK_U64(sender_current_sequence(sender), 0);
+    for (uint64_t expected = 1; expected <= 100; expected++) {
+        CHECK_OK(sender_replicate(sender, expected, (const uint8_t *)"x", 1, &sequence));
+        CHECK_U64(sequence, expected);
+        CHECK_U64(sender_current_sequence(sender), expected);
+    }
+    CHECK_OK(sender_replicate(sender, 0, (const uint8_t *)"x", 1, NULL));
+    CHECK_U64(sender_current_sequence(sender), 101);
+    sender_free(sender);
+}
+
+TEST(an_empty_payload_is_an_entry)
+{
+    replication_sender *sender = start_sender(NULL);
+    uint64_t sequence = 0;
+    CHECK_OK(sender_replicate(sender, 1, NULL, 0, &sequence));
+    CHECK_U64(sequence, 1);
+    CHECK_OK(sender_replicate(sender, 1, (const uint8_t *)"x", 0, &sequence));
+    CHECK_U64(sequence, 2);
+    struct peer peer;
+    CHECK(attach(sender, &peer, "reader", 0).can_resume);
+    peer_expect_entry(&peer, 1, "");
+    peer_expect_entry(&peer, 2, "");
+    peer_close(&peer);
+    sender_free(sender);
+}
+
+TEST(bad_payloads_use_no_sequence)
+{
+    replication_sender *sender = start_sender(NULL);
+    uint64_t sequence = 77;
+    const uint8_t *one = (const uint8_t *)"x";
+    CHECK_ERROR(sender_replicate(sender, 1, NULL, 5, &sequence), REPLICATION_STATUS_INVALID_ARGUMENT, "payload");
+    /* There is no such buffer: the length is checked before the pointer is read. */
+    CHECK_ERROR(sender_replicate(sender, 1, one, (size_t)REPLICATION_MAX_MESSAGE_SIZE + 1, &sequence),
+                REPLICATION_STATUS_MESSAGE_TOO_LARGE, "too large");
+    CHECK_STATUS(sender_replicate(sender, 1, one, SIZE_MAX, &sequence), REPLICATION_STATUS_MESSAGE_TOO_LARGE);
+    CHECK_STATUS(sender_replicate(sender, 1, one, SIZE_MAX / 2, &sequence), REPLICATION_STATUS_MESSAGE_TOO_LARGE);
+    CHECK_U64(sequence, 77);
+    CHECK_U64(sender_current_sequence(sender), 0);
+    CHECK_U64(replicate_text(sender, "good"), 1);
+    sender_free(sender);
+}
+
+TEST(a_batch_takes_consecutive_sequences)
+{
+    replication_sender *sender = start_sender(NULL);
+    const replication_slice payloads[] = {
+        {(const uint8_t *)"one", 3}, {NULL, 0}, {(const uint8_t *)"three", 5}, {(const uint8_t *)"4", 1}};
+    uint64_t first = 0;
+    replicate_text(sender, "before");
+    CHECK_OK(sender_replicate_batch(sender, 9, payloads, COUNT(payloads), &first));
+    CHECK_U64(first, 2);
+    CHECK_U64(sender_current_sequence(sender), 5);
+    CHECK_OK(sender_replicate_batch(sender, 9, payloads, 1, NULL));
+    struct peer peer;
+    attach(sender, &peer, "reader", 1);
+    peer_expect_entry(&peer, 2, "one");
+    peer_expect_entry(&peer, 3, "");
+    peer_expect_entry(&peer, 4, "three");
+    peer_expect_entry(&peer, 5, "4");
+    peer_expect_entry(&peer, 6, "one");
+    peer_close(&peer);
+    sender_free(sender);
+}
+
+TEST(a_bad_batch_takes_nothing)
+{
+    replication_sender *sender = start_sender(NULL);
+    const replication_slice hole[] = {{(const uint8_t *)"one", 3}, {NULL, 4}};
+    const replication_slice large[] = {{(const uint8_t *)"one", 3},
+                                       {(const uint8_t *)"x", (size_t)REPLICATION_MAX_MESSAGE_SIZE + 1}};
+    uint64_t first = 77;
+    CHECK_ERROR(sender_replicate_batch(sender, 9, hole, 2, &first), REPLICATION_STATUS_INVALID_ARGUMENT, "1");
+    CHECK_STATUS(sender_replicate_batch(sender, 9, large, 2, &first), REPLICATION_STATUS_MESSAGE_TOO_LARGE);
+    CHECK_ERROR(sender_replicate_batch(sender, 9, NULL, 2, &first), REPLICATION_STATUS_INVALID_ARGUMENT, "payloads");
+    CHECK_ERROR(sender_replicate_batch(sender, 9, hole, 0, &first), REPLICATION_STATUS_INVALID_ARGUMENT, "count");
+    CHECK_U64(first, 77);
+    CHECK_U64(sender_current_sequence(sender), 0);
+    sender_free(sender);
+}
+
+TEST(many_addresses_can_be_listened_on)
+{
+    replication_sender *sender = start_sender(NULL);
+    uint16_t first = 0, second = 0, none = 77;
+    char address[200], path[160];
+    CHECK_OK(sender_listen(sender, "127.0.0.1:0", &first));
+    CHECK_OK(sender_listen(sender, "localhost:0", &second));
+    CHECK(first != 0 && second != 0 && first != second);
+    snprintf(path, sizeof path, "%s", temp_path("writer.sock"));
+    snprintf(address, sizeof address, "unix:%s", path);
+    CHECK_OK(sender_listen(sender, address, &none));
+    CHECK_U64(none, 0);
+    CHECK_OK(sender_listen(sender, "127.0.0.1:0", NULL));
+    struct peer peers[2];
+    peer_open(&peers[0], dial_tcp(first));
+    peer_open(&peers[1], dial_unix(path));
+    for (size_t i = 0; i < COUNT(peers); i++) {
+        peer_send_sync(&peers[i], i == 0 ? "tcp" : "unix", 0, false);
+        CHECK_TEXT(peer_expect_sync_ack(&peers[i], SYNC_ACK).error, "");
+    }
+    CHECK_U64(sender_reader_count(sender), 2);
+    sender_free(sender);
+    CHECK(access(path, F_OK) != 0); /* the socket's file goes with the sender */
+    for (size_t i = 0; i < COUNT(peers); i++)
+        expect_closed(&peers[i]);
+}
+
+TEST(addresses_that_cannot_be_listened_on_are_named)
+{
+    static const char *const bad[] = {"nowhere", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", ":5000",
+                                      "[::1", "unix:", "host.invalid:5000"};
+    replication_sender *sender = start_sender(NULL);
+    uint16_t port = 77;
+    for (size_t i = 0; i < COUNT(bad); i++)
+        CHECK_ERROR(sender_listen(sender, bad[i], &port), REPLICATION_STATUS_BAD_ADDRESS, bad[i]);
+    CHECK_ERROR(sender_listen(sender, NULL, &port), REPLICATION_STATUS_INVALID_ARGUMENT, "address");
+    CHECK_ERROR(sender_listen(sender, "\xff\xfe:1", &port), REPLICATION_STATUS_INVALID_ARGUMENT, "address");
+    char long_path[300] = "unix:/tmp/";
+    memset(long_path + 10, 'x', 200);
+    CHECK_ERROR(sender_listen(sender, long_path, &port), REPLICATION_STATUS_BAD_ADDRESS, "xxxx");
+    CHECK_ERROR(sender_listen(sender, "unix:/no/such/directory/socket", &port), REPLICATION_STATUS_IO,
+                "/no/such/directory/socket");
+    CHECK_CONTAINS(replication_last_error_message(), "os error 2");
+    CHECK_ERROR(sender_listen(sender, "unix:/proc/replication.sock", &port), REPLICATION_STATUS_IO, "/proc");
+    CHECK_U64(port, 77);
+    sender_free(sender);
+}
+
+TEST(an_address_in_use_is_named)
+{
+    replication_sender *sender = start_sender(NULL);
+    uint16_t taken = 0, port = 77;
+    char address[200];
+    int listener = listen_local(&taken);
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)taken);
+    CHECK_ERROR(sender_listen(sender, address, &port), REPLICATION_STATUS_ADDRESS_IN_USE, address);
+    close(listener);
+    snprintf(address, sizeof address, "unix:%s", temp_path("taken.sock"));
+    CHECK_OK(sender_listen(sender, address, &port));
+    CHECK_U64(port, 0);
+    CHECK_ERROR(sender_listen(sender, address, &port), REPLICATION_STATUS_ADDRESS_IN_USE, address);
+    sender_free(sender);
+}
+
+TEST(descriptors_are_taken_with_ok_only)
+{
+    replication_sender *sender = start_sender(NULL);
+    int ends[2], pipe_ends[2], lonely = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int datagram = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    uint16_t port = 0;
+    int listener = listen_local(&port);
+    CHECK(pipe2(pipe_ends, O_CLOEXEC) == 0);
+    socket_pair(ends);
+    const int wrong[] = {pipe_ends[0], lonely, datagram, file, listener};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        CHECK(wrong[i] >= 0);
+        CHECK_STATUS(sender_accept_connection(sender, wrong[i]), REPLICATION_STATUS_BAD_DESCRIPTOR);
+        CHECK(descriptor_is_open(wrong[i]));
+        CHECK_STATUS(sender_accept_reader(sender, wrong[i], "reader", 0), REPLICATION_STATUS_BAD_DESCRIPTOR);
+        CHECK(descriptor_is_open(wrong[i]));
+        close(wrong[i]);
+    }
+    close(pipe_ends[1]);
+    CHECK_ERROR(sender_accept_connection(sender, -1), REPLICATION_STATUS_BAD_DESCRIPTOR, "-1");
+    CHECK_ERROR(sender_accept_connection(sender, file), REPLICATION_STATUS_BAD_DESCRIPTOR, "fd");
+    CHECK_ERROR(sender_accept_reader(sender, 100000, "reader", 0), REPLICATION_STATUS_BAD_DESCRIPTOR, "100000");
+    CHECK_INVALID(sender_accept_reader(sender, ends[1], NULL, 0));
+    CHECK_INVALID(sender_accept_reader(sender, ends[1], "", 0));
+    CHECK_INVALID(sender_accept_reader(sender, ends[1], "bad\xff", 0));
+    char id[300];
+    memset(id, 'x', sizeof id);
+    id[256] = '\0';
+    CHECK_INVALID(sender_accept_reader(sender, ends[1], id, 0));
+    CHECK(descriptor_is_open(ends[1]));
+    CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
+    CHECK(!descriptor_is_open(ends[1]));
+    sender_free(sender);
+    close(ends[0]);
+}
+
+/* The host has read the Sync; the sender answers it and streams. */
+TEST(accept_reader_answers_a_sync_that_the_host_read)
+{
+    replication_sender *sender = start_sender(NULL);
+    int ends[2];
+    replicate_text(sender, "one");
+    replicate_text(sender, "two");
+    socket_pair(ends);
+    struct peer peer;
+    peer_open(&peer, ends[0]);
+    CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 1));
+    struct sync_ack answer = peer_expect_sync_ack(&peer, SYNC_ACK);
+    CHECK_TEXT(answer.error, "");
+    CHECK(answer.can_resume);
+    CHECK_U64(answer.current_sequence, 2);
+    peer_expect_entry(&peer, 2, "two");
+    replicate_text(sender, "three");
+    peer_expect_entry(&peer, 3, "three");
+    peer_send_ack(&peer, 3, "reader");
+    CHECK_OK(sender_wait_acked(sender, 3, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+    CHECK_U64(sender_stat(sender, "readers.0.last_ack_seq"), 3);
+    peer_close(&peer);
+    WAIT_UNTIL(sender_reader_count(sender) == 0);
+    sender_free(sender);
+}
+
+TEST(both_v1_handshakes_are_answered_in_kind)
+{
+    replication_sender *sender = start_sender(NULL);
+    replicate_text(sender, "one");
+    for (int coordinator = 0; coordinator <= 1; coordinator++) {
+        int ends[2];
+        struct peer peer;
+        socket_pair(ends);
+        peer_open(&peer, ends[0]);
+        CHECK_OK(sender_accept_connection(sender, ends[1]));
+        CHECK(!descriptor_is_open(ends[1]));
+        peer_send_sync(&peer, "reader", 0, coordinator == 1);
+        struct sync_ack answer = peer_expect_sync_ack(&peer, coordinator == 1 ? 0x11 : SYNC_ACK);
+        CHECK(answer.can_resume && answer.current_sequence == 1);
+        peer_expect_entry(&peer, 1, "one");
+        peer_close(&peer);
+    }
+    sender_free(sender);
+}
+
+/* Go failure 2: can_resume is the truth, and then the entries come. */
+TEST(go2_can_resume_is_the_truth)
+{
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_buffer_size(config, 10));
+    replication_sender *sender = start_sender(config);
+    replicate_many(sender, 100);
+    struct peer peer;
+    struct sync_ack answer = attach(sender, &peer, "near", 95);
+    CHECK(answer.can_resume);
+    peer_expect_entry(&peer, 96, "entry 95");
+    peer_expect_entry(&peer, 97, "entry 96");
+    peer_close(&peer);
+    answer = attach(sender, &peer, "at the end", 100);
+    CHECK(answer.can_resume);
+    replicate_text(sender, "next");
+    peer_expect_entry(&peer, 101, "next");
+    peer_close(&peer);
+    answer = attach(sender, &peer, "far", 3);
+    CHECK(!answer.can_resume);
+    expect_closed(&peer);
+    answer = attach(sender, &peer, "new", 0);
+    CHECK(!answer.can_resume);
+    expect_closed(&peer);
+    answer = attach(sender, &peer, "from the future", 5000);
+    CHECK(!answer.can_resume);
+    expect_closed(&peer);
+    sender_free(sender);
+}
+
+/* Go failure 6: the old connection's end does not take the new one away. */
+TEST(go6_a_reader_that_reconnects_keeps_its_new_connection)
+{
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    struct peer peers[2];
+    attach(sender, &peers[0], "reader", 0);
+    replicate_text(sender, "one");
+    peer_expect_entry(&peers[0], 1, "one");
+    for (uint64_t round = 1; round <= 20; round++) {
+        struct peer *old = &peers[(round + 1) % 2], *new = &peers[round % 2];
+        CHECK(attach(sender, new, "reader", round).can_resume);
+        expect_closed(old);
+        WAIT_UNTIL(events_with(events, REPLICATION_EVENT_KIND_DISCONNECTED, REPLICATION_STATUS_REPLACED) == round);
+        CHECK_U64(sender_reader_count(sender), 1);
+        replicate_text(sender, "next");
+        peer_expect_entry(new, round + 1, "next");
+    }
+    peer_close(&peers[0]);
+    sender_free(sender);
+    events_free(events);
+}
+
+TEST(a_removed_reader_is_told_and_may_come_back)
+{
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    struct peer peer, other;
+    attach(sender, &peer, "reader", 0);
+    attach(sender, &other, "other", 0);
+    CHECK_U64(sender_reader_count(sender), 2);
+    CHECK_ERROR(sender_remove_reader(sender, "nobody"), REPLICATION_STATUS_NOT_FOUND, "nobody");
+    CHECK_INVALID(sender_remove_reader(sender, NULL));
+    CHECK_INVALID(sender_remove_reader(sender, ""));
+    CHECK_INVALID(sender_remove_reader(sender, "\xff"));
+    CHECK_OK(sender_remove_reader(sender, "reader"));
+    expect_closed(&peer);
+    WAIT_UNTIL(sender_reader_count(sender) == 1);
+    WAIT_UNTIL(events_with(events, REPLICATION_EVENT_KIND_DISCONNECTED, REPLICATION_STATUS_REMOVED) == 1);
+    CHECK_TEXT(events_wait(events, REPLICATION_EVENT_KIND_DISCONNECTED).reader_id, "reader");
+    CHECK_STATUS(sender_remove_reader(sender, "reader"), REPLICATION_STATUS_NOT_FOUND);
+    CHECK(attach(sender, &peer, "reader", 0).can_resume);
+    replicate_text(sender, "one");
+    peer_expect_entry(&peer, 1, "one");
+    peer_expect_entry(&other, 1, "one");
+    peer_close(&peer);
+    peer_close(&other);
+    sender_free(sender);
+    events_free(events);
+}
+
+/* Go failure 11: a reader that asks a node that is not the writer is told so. */
+TEST(go11_a_node_that_is_not_the_writer_says_so)
+{
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    struct peer peer;
+    int ends[2];
+    CHECK_OK(sender_set_writable(sender, false));
+    struct sync_ack answer = attach(sender, &peer, "reader", 0);
+    CHECK_CONTAINS(answer.error, "not the writer");
+    CHECK(!answer.can_resume);
+    expect_closed(&peer);
+    struct seen_event refused = events_wait(events, REPLICATION_EVENT_KIND_REFUSED);
+    CHECK_U64(refused.status, REPLICATION_STATUS_NOT_WRITER);
+    CHECK_TEXT(refused.reader_id, "reader");
+    socket_pair(ends);
+    CHECK_STATUS(sender_accept_reader(sender, ends[1], "reader", 0), REPLICATION_STATUS_NOT_WRITER);
+    CHECK(descriptor_is_open(ends[1]));
+    CHECK_OK(sender_set_writable(sender, true));
+    CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
+    peer_open(&peer, ends[0]);
+    CHECK_TEXT(peer_expect_sync_ack(&peer, SYNC_ACK).error, "");
+    peer_close(&peer);
+    sender_free(sender);
+    events_free(events);
+}
+
+TEST(p5_readers_over_the_limit_are_refused)
+{
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_max_readers(config, 2));
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    struct peer first, second, third;
+    CHECK_TEXT(attach(sender, &first, "first", 0).error, "");
+    CHECK_TEXT(attach(sender, &second, "second", 0).error, "");
+    CHECK(strlen(attach(sender, &third, "third", 0).error) > 0);
+    expect_closed(&third);
+    CHECK_TEXT(events_wait(events, REPLICATION_EVENT_KIND_REFUSED).reader_id, "third");
+    CHECK_U64(sender_reader_count(sender), 2);
+    /* The place of one that left, and of one that comes back, is free. */
+    CHECK_TEXT(attach(sender, &third, "second", 0).error, "");
+    expect_closed(&second);
+    peer_close(&first);
+    WAIT_UNTIL(sender_reader_count(sender) == 1);
+    CHECK_TEXT(attach(sender, &first, "fourth", 0).error, "");
+    peer_close(&first);
+    peer_close(&third);
+    sender_free(sender);
+    events_free(events);
+}
+
+TEST(p8_bytes_that_are_no_handshake_close_the_connection_only)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } bad[] = {
+        {"\0\0\0\0", 4},                                   /* length 0 */
+        {"\xff\xff\xff\xff\x12", 5},                       /* over the limit */
+        {"\0\0\x40\x02\x12", 5},                           /* over what a handshake may have */
+        {"\0\0\0\x03\x12{}", 7},                           /* no reader id */
+        {"\0\0\0\x05\x12nope", 9},                         /* no JSON */
+        {"\0\0\0\x03\x1f{}", 7},                           /* another message */
+        {"GET / HTTP/1.1\r\nHost: writer\r\n\r\n", 32},
+    };
+    struct events *events = events_new();
+    replication_sender_config *config = sender_config_new();
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    struct peer good;
+    attach(sender, &good, "good", 0);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        int ends[2];
+        struct peer peer;
+        socket_pair(ends);
+        CHECK_OK(sender_accept_connection(sender, ends[1]));
+        peer_open(&peer, ends[0]);
+        peer_send(&peer, bad[i].bytes, bad[i].len);
+        expect_closed(&peer);
+    }
+    WAIT_UNTIL(events_count(events, REPLICATION_EVENT_KIND_PROTOCOL_ERROR) +
+                   events_count(events, REPLICATION_EVENT_KIND_REFUSED) >=
+               COUNT(bad));
+    replicate_text(sender, "still here");
+    peer_expect_entry(&good, 1, "still here");
+    CHECK_U64(sender_reader_count(sender), 1);
+    peer_close(&good);
+    sender_free(sender);
+    events_free(events);
+}
+
+TEST(p5_a_handshake_has_its_time)
+{
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_handshake_timeout_ms(config, 200));
+    replication_sender *sender = start_sender(config);
+    int ends[2];
+    struct peer silent, slow;
+    socket_pair(ends);
+    CHECK_OK(sender_accept_connection(sender, ends[1]));
+    peer_open(&silent, ends[0]);
+    socket_pair(ends);
+    CHECK_OK(sender_accept_connection(sender, ends[1]));
+    peer_open(&slow, ends[0]);
+    peer_send(&slow, "\0\0\0\x40\x12{\"reader_id\":", 18); /* begun and never ended */
+    expect_closed(&silent);
+    expect_closed(&slow);
+    sender_free(sender);
+}
+
+TEST(wait_acked_counts_readers_at_each_level)
+{
+    replication_sender *sender = start_sender(NULL);
+    struct peer first, second;
+    size_t readers = 77;
+    attach(sender, &first, "first", 0);
+    attach(sender, &second, "second", 0);
+    replicate_text(sender, "one");
+    replicate_text(sender, "two");
+    CHECK_STATUS(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, 0, &readers),
+                 REPLICATION_STATUS_TIMEOUT);
+    CHECK_U64(readers, 0);
+    peer_send_ack(&first, 1, "first");
+    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, &readers));
+    CHECK_U64(readers, 1);
+    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, NULL));
+    CHECK_STATUS(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 1, 1, &readers),
+                 REPLICATION_STATUS_TIMEOUT);
+    CHECK_U64(readers, 0);
+    CHECK_ERROR(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 2, 1, &readers),
+                REPLICATION_STATUS_TIMEOUT, "1 of 2");
+    CHECK_U64(readers, 1);
+    peer_send_ack(&second, 2, "second");
+    peer_send_ack(&first, 2, "first");
+    CHECK_OK(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 2, PATIENCE_MS, &readers));
+    CHECK_U64(readers, 2);
+    CHECK_OK(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 0, 0, NULL));
+    CHECK_ERROR(sender_wait_acked(sender, 2, 0, 1, 0, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "0");
+    CHECK_ERROR(sender_wait_acked(sender, 2, 4, 1, 0, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "4");
+    peer_close(&first);
+    peer_close(&second);
+    sender_free(sender);
+}
+
+/* P6: an ack of what was never sent is a lie, and is not believed. */
+TEST(p6_an_ack_beyond_what_was_sent_is_not_believed)
+{
+    replication_sender *sender = start_sender(NULL);
+    struct peer peer;
+    attach(sender, &peer, "liar", 0);
+    replicate_text(sender, "one");
+    peer_expect_entry(&peer, 1, "one");
+    peer_send_ack(&peer, 1000000, "liar");
+    expect_closed(&peer);
+    WAIT_UNTIL(sender_reader_count(sender) == 0);
+    replicate_text(sender, "two");
+    CHECK_STATUS(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 1, 0, NULL), REPLICATION_STATUS_TIMEOUT);
+    sender_free(sender);
+}
+
+TEST(statistics_have_the_documented_keys)
+{
+    static const char *const keys[] = {
+        "running", "current_sequence", "buffer_size", "buffer_used", "reader_count", "readers",
+        "total_entries_received", "total_entries_dropped", "total_entries_sent", "total_bytes_sent",
+        "readers.0.reader_id", "readers.0.last_ack_seq", "readers.0.entries_sent", "readers.0.bytes_sent",
+        "readers.0.last_send_time", "readers.0.errors", "readers.0.lag",
+    };
+    replication_sender *sender = start_sender(NULL);
+    struct peer peer;
+    attach(sender, &peer, "reader \"<1>\"", 0);
+    replicate_text(sender, "one");
+    replicate_text(sender, "two");
+    peer_expect_entry(&peer, 1, "one");
+    peer_expect_entry(&peer, 2, "two");
+    peer_send_ack(&peer, 1, "reader \"<1>\"");
+    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+    char *json = NULL;
+    CHECK_OK(sender_stats_json(sender, &json));
+    CHECK(json_is_object(json));
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (json_at(json, keys[i]) == NULL)
+            FAIL("%s lacks %s", json, keys[i]);
+    CHECK(json_is_true(json, "running"));
+    CHECK_U64(json_u64(json, "current_sequence"), 2);
+    CHECK_U64(json_u64(json, "buffer_size"), 10000);
+    CHECK_U64(json_u64(json, "reader_count"), 1);
+    CHECK_U64(json_u64(json, "total_entries_received"), 2);
+    CHECK_U64(json_u64(json, "total_entries_dropped"), 0);
+    CHECK_U64(json_u64(json, "total_entries_sent"), 2);
+    CHECK(json_u64(json, "total_bytes_sent") > 0);
+    CHECK_U64(json_u64(json, "readers.0.last_ack_seq"), 1);
+    CHECK_U64(json_u64(json, "readers.0.entries_sent"), 2);
+    CHECK_U64(json_u64(json, "readers.0.lag"), 1);
+    /* RFC 3339: 2006-01-02T15:04:05 and a zone. */
+    const char *sent_at = json_at(json, "readers.0.last_send_time");
+    CHECK(sent_at[0] == '"' && sent_at[5] == '-' && sent_at[8] == '-' && sent_at[11] == 'T' && sent_at[14] == ':');
+    replication_string_free(json);
+    CHECK_INVALID(sender_stats_json(sender, NULL));
+    peer_close(&peer);
+    CHECK_OK(sender_stop(sender));
+    CHECK_OK(sender_stats_json(sender, &json));
+    CHECK(!json_is_true(json, "running"));
+    replication_string_free(json);
+    sender_free(sender);
+}
+
+static void *stop_sender(void *sender)
+{
+    CHECK_OK(sender_stop(sender));
+    return NULL;
+}
+
+TEST(stop_lets_readers_catch_up)
+{
+    enum { ENTRIES = 2000 };
+    replication_sender *sender = start_sender(NULL);
+    struct peer peer;
+    attach(sender, &peer, "reader", 0);
+    replicate_many(sender, ENTRIES);
+    unsigned long stopper = thread_start(stop_sender, sender);
+    for (uint64_t sequence = 1; sequence <= ENTRIES; sequence++) {
+        char text[32];
+        snprintf(text, sizeof text, "entry %llu", (unsigned long long)sequence - 1);
+        peer_expect_entry(&peer, sequence, text);
+        if (sequence % 100 == 0)
+            peer_send_ack(&peer, sequence, "reader");
+    }
+    peer_drain(&peer);
+    thread_join(stopper);
+    peer_close(&peer);
+    sender_free(sender);
+}
+
+TEST(p5_stop_does_not_wait_for_a_reader_that_takes_nothing)
+{
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
+    replication_sender *sender = start_sender(config);
+    uint8_t *payload = must_alloc(64 * 1024);
+    struct peer peer;
+    memset(payload, 'x', 64 * 1024);
+    attach(sender, &peer, "stuck", 0);
+    for (int i = 0; i < 200; i++)
+        CHECK_OK(sender_replicate(sender, 1, payload, 64 * 1024, NULL));
+    int64_t started = now_ms();
+    CHECK_STATUS(sender_stop(sender), REPLICATION_STATUS_TIMEOUT);
+    CHECK(now_ms() - started < PATIENCE_MS);
+    sender_free(sender);
+    peer_close(&peer);
+    free(payload);
+}
+
+TEST_MAIN(CASE(sequences_count_from_1), CASE(an_empty_payload_is_an_entry), CASE(bad_payloads_use_no_sequence),
+          CASE(a_batch_takes_consecutive_sequences), CASE(a_bad_batch_takes_nothing),
+          CASE(many_addresses_can_be_listened_on), CASE(addresses_that_cannot_be_listened_on_are_named),
+          CASE(an_address_in_use_is_named), CASE(descriptors_are_taken_with_ok_only),
+          CASE(accept_reader_answers_a_sync_that_the_host_read), CASE(both_v1_handshakes_are_answered_in_kind),
+          CASE(go2_can_resume_is_the_truth), CASE(go6_a_reader_that_reconnects_keeps_its_new_connection),
+          CASE(a_removed_reader_is_told_and_may_come_back), CASE(go11_a_node_that_is_not_the_writer_says_so),
+          CASE(p5_readers_over_the_limit_are_refused), CASE(p8_bytes_that_are_no_handshake_close_the_connection_only),
+          CASE(p5_a_handshake_has_its_time), CASE(wait_acked_counts_readers_at_each_level),
+          CASE(p6_an_ack_beyond_what_was_sent_is_not_believed), CASE(statistics_have_the_documented_keys),
+          CASE(stop_lets_readers_catch_up),
+          CASE(p5_stop_does_not_wait_for_a_reader_that_takes_nothing))
