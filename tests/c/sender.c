@@ -398,19 +398,21 @@ TEST(p5_readers_over_the_limit_are_refused)
     events_free(events);
 }
 
+#define RAW(bytes) {bytes, sizeof bytes - 1}
+
 TEST(p8_bytes_that_are_no_handshake_close_the_connection_only)
 {
     static const struct {
         const char *bytes;
         size_t len;
     } bad[] = {
-        {"\0\0\0\0", 4},                                   /* length 0 */
-        {"\xff\xff\xff\xff\x12", 5},                       /* over the limit */
-        {"\0\0\x40\x02\x12", 5},                           /* over what a handshake may have */
-        {"\0\0\0\x03\x12{}", 7},                           /* no reader id */
-        {"\0\0\0\x05\x12nope", 9},                         /* no JSON */
-        {"\0\0\0\x03\x1f{}", 7},                           /* another message */
-        {"GET / HTTP/1.1\r\nHost: writer\r\n\r\n", 32},
+        RAW("\0\0\0\0"),                /* length 0 */
+        RAW("\xff\xff\xff\xff\x12"),    /* over the limit */
+        RAW("\0\x10\0\x02\x12"),        /* over what a handshake may have */
+        RAW("\0\0\0\x03\x12{}"),        /* no reader id */
+        RAW("\0\0\0\x05\x12nope"),      /* no JSON */
+        RAW("\0\0\0\x03\x1f{}"),        /* another message */
+        RAW("GET / HTTP/1.1\r\nHost: writer\r\n\r\n"),
     };
     struct events *events = events_new();
     replication_sender_config *config = sender_config_new();
@@ -451,7 +453,7 @@ TEST(p5_a_handshake_has_its_time)
     socket_pair(ends);
     CHECK_OK(sender_accept_connection(sender, ends[1]));
     peer_open(&slow, ends[0]);
-    peer_send(&slow, "\0\0\0\x40\x12{\"reader_id\":", 18); /* begun and never ended */
+    peer_send(&slow, "\0\0\0\x40\x12{\"reader_id\":", 17); /* begun and never ended */
     expect_closed(&silent);
     expect_closed(&slow);
     sender_free(sender);
