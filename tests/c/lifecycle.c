@@ -227,6 +227,7 @@ struct life {
     uint64_t seed;
     char address[32];
     atomic_bool over;
+    atomic_uint threads;
 };
 
 /* What any status but these would be a bug in. */
@@ -239,6 +240,7 @@ static void check_legal(int32_t status, int32_t also)
 
 static void random_step(struct life *life, uint64_t *state)
 {
+    static const uint8_t payload[500];
     replication_sender *sender = life->both.sender;
     replication_receiver *receiver = life->both.receiver;
     char *json = NULL;
@@ -257,7 +259,7 @@ static void random_step(struct life *life, uint64_t *state)
     case 4:
     case 5:
         for (uint64_t count = random_below(state, 50); count > 0; count--)
-            check_legal(sender_replicate(sender, 1, (const uint8_t *)life, random_below(state, sizeof *life), NULL),
+            check_legal(sender_replicate(sender, 1, payload, random_below(state, sizeof payload), NULL),
                         REPLICATION_STATUS_OK);
         break;
     case 6:
@@ -297,7 +299,7 @@ static void random_step(struct life *life, uint64_t *state)
 static void *live(void *argument)
 {
     struct life *life = argument;
-    uint64_t state = life->seed ^ (uint64_t)(uintptr_t)&state;
+    uint64_t state = life->seed + 2 * (uint64_t)atomic_fetch_add(&life->threads, 1); /* odd, so never 0 */
     while (!atomic_load(&life->over))
         random_step(life, &state);
     return NULL;
