@@ -3,70 +3,88 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "host.h"
 #include "peer.h"
 
-/* A sender in a process of its own, which replicates without end or is idle. */
-struct writer_process {
-    pid_t pid;
-    uint16_t port;
-};
+/* Peers run this very program again, with a role as its first argument: a new process image, not a fork of one that
+ * has threads. They end with the process that started them. */
+static pid_t start_role(const char *role, const char *argument, const char *more)
+{
+    char program[512] = {0}, *arguments[] = {program, (char *)role, (char *)argument, (char *)more, NULL};
+    CHECK(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execv(program, arguments);
+    _exit(127);
+}
 
-static _Noreturn void write_for_ever(int report, bool idle)
+/* A sender that replicates without end, or one entry only. It writes its port to the descriptor. */
+static _Noreturn void be_writer(const char *report, const char *what)
 {
     static const uint8_t payload[4096];
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_heartbeat_interval_ms(config, 50));
     replication_sender *sender = start_sender(config);
     uint16_t port = listen_tcp(sender);
-    CHECK(write(report, &port, sizeof port) == sizeof port);
+    CHECK(write(atoi(report), &port, sizeof port) == sizeof port);
     replicate_text(sender, "one");
-    while (idle)
+    while (strcmp(what, "idle") == 0)
         pause();
     for (;;)
         CHECK_OK(sender_replicate(sender, 1, payload, sizeof payload, NULL));
 }
 
-/* Forked before this process makes any handle. */
-static struct writer_process start_writer(bool idle)
+/* A reader that applies until it is killed. */
+static _Noreturn void be_reader(const char *port, const char *id)
+{
+    struct inbox *inbox = inbox_new();
+    inbox->drop_payloads = true;
+    inbox->holes_allowed = true;
+    replication_receiver_config *config = receiver_config_for(id, tcp_address((uint16_t)atoi(port)), inbox);
+    if (strstr(id, "v1") != NULL)
+        CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V1));
+    CHECK_OK(receiver_config_set_ack_interval_ms(config, 1));
+    (void)start_receiver(config);
+    for (;;)
+        pause();
+}
+
+struct writer_process {
+    pid_t pid;
+    uint16_t port;
+};
+
+static struct writer_process start_writer(const char *what)
 {
     struct writer_process writer;
     int report[2];
+    char number[16];
     CHECK(pipe(report) == 0);
-    writer.pid = fork();
-    CHECK(writer.pid >= 0);
-    if (writer.pid == 0)
-        write_for_ever(report[1], idle);
+    snprintf(number, sizeof number, "%d", report[1]);
+    writer.pid = start_role("--writer", number, what);
     close(report[1]);
     CHECK(read(report[0], &writer.port, sizeof writer.port) == sizeof writer.port);
     close(report[0]);
     return writer;
 }
 
+static pid_t start_reader(uint16_t port, const char *id)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%u", (unsigned)port);
+    return start_role("--reader", number, id);
+}
+
 static void end_process(pid_t pid)
 {
     CHECK(kill(pid, SIGKILL) == 0);
     CHECK(harness_wait_child(pid) == -SIGKILL);
-}
-
-/* A reader in a process of its own: applies until it is killed. */
-static pid_t start_reader(uint16_t port, uint32_t protocol, const char *id)
-{
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid != 0)
-        return pid;
-    struct inbox *inbox = inbox_new();
-    inbox->drop_payloads = true;
-    inbox->holes_allowed = true;
-    replication_receiver_config *config = receiver_config_for(id, tcp_address(port), inbox);
-    CHECK_OK(receiver_config_set_protocol(config, protocol));
-    CHECK_OK(receiver_config_set_ack_interval_ms(config, 1));
-    (void)start_receiver(config);
-    for (;;)
-        pause();
 }
 
 static atomic_bool over;
@@ -95,8 +113,8 @@ TEST(p9_readers_killed_while_data_flows_do_not_signal_the_writer)
         pid_t readers[READERS];
         for (size_t i = 0; i < READERS; i++) {
             char id[32];
-            snprintf(id, sizeof id, "reader %zu", i);
-            readers[i] = start_reader(port, i % 2 == 0 ? REPLICATION_PROTOCOL_V1 : REPLICATION_PROTOCOL_V2, id);
+            snprintf(id, sizeof id, "%s reader %zu", i % 2 == 0 ? "v1" : "v2", i);
+            readers[i] = start_reader(port, id);
         }
         WAIT_UNTIL(sender_reader_count(sender) == READERS);
         for (size_t i = 0; i < READERS; i++)
@@ -123,7 +141,7 @@ TEST(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader)
 {
     struct inbox *inbox = inbox_new();
     struct events *events = events_new();
-    struct writer_process writer = start_writer(false);
+    struct writer_process writer = start_writer("busy");
     inbox->drop_payloads = true;
     inbox->holes_allowed = true;
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(writer.port), inbox);
@@ -144,7 +162,7 @@ TEST(go8_a_frozen_writer_is_noticed)
 {
     struct inbox *inbox = inbox_new();
     struct events *events = events_new();
-    struct writer_process writer = start_writer(true);
+    struct writer_process writer = start_writer("idle");
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(writer.port), inbox);
     CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V2));
     CHECK_OK(receiver_config_set_peer_timeout_ms(config, 500));
@@ -166,7 +184,7 @@ TEST(go8_a_frozen_reader_is_noticed)
     struct events *events = events_new();
     uint16_t port = 0;
     close(listen_local(&port));
-    pid_t reader = start_reader(port, REPLICATION_PROTOCOL_V2, "frozen"); /* before this process has threads */
+    pid_t reader = start_reader(port, "frozen");
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_peer_timeout_ms(config, 1500)); /* the reader's heartbeat is every second */
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
@@ -212,7 +230,7 @@ TEST(go8_an_idle_link_stays)
 /* The signals that a thread of this process blocks, as a bit mask; 0 when the thread is gone. */
 static uint64_t blocked_signals(const char *task)
 {
-    char path[64], line[256];
+    char path[320], line[256];
     unsigned long long mask = 0;
     snprintf(path, sizeof path, "/proc/self/task/%s/status", task);
     FILE *status = fopen(path, "r");
@@ -327,7 +345,20 @@ TEST(a_signal_does_not_end_a_wait)
     inbox_free(inbox);
 }
 
-TEST_MAIN(CASE(p9_readers_killed_while_data_flows_do_not_signal_the_writer),
-          CASE(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader), CASE(go8_a_frozen_writer_is_noticed),
-          CASE(go8_a_frozen_reader_is_noticed), CASE(go8_an_idle_link_stays),
-          CASE(p9_the_hosts_signals_are_handled_on_the_hosts_threads), CASE(a_signal_does_not_end_a_wait))
+int main(int argc, char **argv)
+{
+    static const struct test_case cases[] = {
+        CASE(p9_readers_killed_while_data_flows_do_not_signal_the_writer),
+        CASE(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader),
+        CASE(go8_a_frozen_writer_is_noticed),
+        CASE(go8_a_frozen_reader_is_noticed),
+        CASE(go8_an_idle_link_stays),
+        CASE(p9_the_hosts_signals_are_handled_on_the_hosts_threads),
+        CASE(a_signal_does_not_end_a_wait),
+    };
+    if (argc == 4 && strcmp(argv[1], "--writer") == 0)
+        be_writer(argv[2], argv[3]);
+    if (argc == 4 && strcmp(argv[1], "--reader") == 0)
+        be_reader(argv[2], argv[3]);
+    return harness_main(argc, argv, cases, COUNT(cases));
+}
