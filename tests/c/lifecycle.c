@@ -260,7 +260,7 @@ static void random_step(struct life *life, uint64_t *state)
     case 5:
         for (uint64_t count = random_below(state, 50); count > 0; count--)
             check_legal(sender_replicate(sender, 1, payload, random_below(state, sizeof payload), NULL),
-                        REPLICATION_STATUS_OK);
+                        REPLICATION_STATUS_NOT_WRITER);
         break;
     case 6:
         check_legal(sender_remove_reader(sender, "reader"), REPLICATION_STATUS_NOT_FOUND);

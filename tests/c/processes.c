@@ -97,44 +97,63 @@ static void *write_until_over(void *sender)
     return NULL;
 }
 
+/* Readers attach, entries flow to all of them, and they are killed in the middle of it. */
+static void kill_readers(void)
+{
+    enum { READERS = 4 };
+    replication_sender_config *config = sender_config_new();
+    /* Nobody is cut off: what ends the connections is the kill. */
+    CHECK_OK(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, 60000));
+    CHECK_OK(sender_config_set_stop_timeout_ms(config, 0));
+    replication_sender *sender = start_sender(config);
+    uint16_t port = listen_tcp(sender);
+    pid_t readers[READERS];
+    for (size_t i = 0; i < READERS; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "%s reader %zu", i % 2 == 0 ? "v1" : "v2", i);
+        readers[i] = start_reader(port, id);
+    }
+    WAIT_UNTIL(sender_reader_count(sender) == READERS);
+    atomic_store(&over, false);
+    unsigned long writer = thread_start(write_until_over, sender);
+    WAIT_UNTIL(sender_current_sequence(sender) >= 1000);
+    CHECK_OK(sender_wait_acked(sender, 1000, REPLICATION_ACK_LEVEL_RECEIVED, READERS, PATIENCE_MS, NULL));
+    for (size_t i = 0; i < READERS; i++)
+        end_process(readers[i]);
+    WAIT_UNTIL(sender_reader_count(sender) == 0);
+    atomic_store(&over, true);
+    thread_join(writer);
+    sender_free(sender);
+}
+
 /* SIGPIPE has its default disposition here: one raised in this process would end it. */
 TEST(p9_readers_killed_while_data_flows_do_not_signal_the_writer)
 {
-    enum { READERS = 4 };
     struct sigaction action;
     CHECK(sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
-    struct events *events = events_new();
-    replication_sender_config *config = sender_config_new();
-    sender_config_listen_to(config, events);
-    replication_sender *sender = start_sender(config);
+    for (size_t round = 0; round < scaled(15); round++)
+        kill_readers();
+    CHECK(sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
+}
+
+/* Peers that leave without reading, so that the next write is answered by a reset. */
+TEST(p9_readers_that_leave_at_once_do_not_signal_the_writer)
+{
+    replication_sender *sender = start_sender(NULL);
     uint16_t port = listen_tcp(sender);
     unsigned long writer = thread_start(write_until_over, sender);
-    for (size_t round = 0; round < scaled(15); round++) {
-        pid_t readers[READERS];
-        for (size_t i = 0; i < READERS; i++) {
-            char id[32];
-            snprintf(id, sizeof id, "%s reader %zu", i % 2 == 0 ? "v1" : "v2", i);
-            readers[i] = start_reader(port, id);
-        }
-        WAIT_UNTIL(sender_reader_count(sender) == READERS);
-        for (size_t i = 0; i < READERS; i++)
-            end_process(readers[i]);
-        WAIT_UNTIL(sender_reader_count(sender) == 0);
-    }
-    /* Peers that leave without reading, so that the answer to the next write is a reset. */
     for (size_t round = 0; round < scaled(200); round++) {
         struct peer peer;
         peer_open(&peer, dial_tcp(port));
-        peer_send_sync(&peer, "rude", 0, false);
+        peer_send_sync(&peer, "rude", 0, round % 3 == 0);
         if (round % 2 == 0)
-            peer_expect_sync_ack(&peer, SYNC_ACK);
+            peer_expect_sync_ack(&peer, round % 3 == 0 ? 0x11 : SYNC_ACK);
         peer_close(&peer);
     }
+    WAIT_UNTIL(sender_reader_count(sender) == 0);
     atomic_store(&over, true);
     thread_join(writer);
-    CHECK(sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
     sender_free(sender);
-    events_free(events);
 }
 
 TEST(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader)
@@ -165,6 +184,7 @@ TEST(go8_a_frozen_writer_is_noticed)
     struct writer_process writer = start_writer("idle");
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(writer.port), inbox);
     CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V2));
+    CHECK_OK(receiver_config_set_heartbeat_interval_ms(config, 50));
     CHECK_OK(receiver_config_set_peer_timeout_ms(config, 500));
     receiver_config_listen_to(config, events);
     replication_receiver *receiver = start_receiver(config);
@@ -186,6 +206,7 @@ TEST(go8_a_frozen_reader_is_noticed)
     close(listen_local(&port));
     pid_t reader = start_reader(port, "frozen");
     replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_heartbeat_interval_ms(config, 100));
     CHECK_OK(sender_config_set_peer_timeout_ms(config, 1500)); /* the reader's heartbeat is every second */
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
     sender_config_listen_to(config, events);
@@ -333,9 +354,11 @@ TEST(a_signal_does_not_end_a_wait)
             harness_poll(__FILE__, __LINE__, "signals", now_ms());
         _exit(0);
     }
+    uint64_t last = replicate_text(sender, "one");
+    wait_for(receiver, last);
     int64_t started = now_ms();
-    CHECK_STATUS(receiver_wait_sequence(receiver, 1, 300), REPLICATION_STATUS_TIMEOUT);
-    CHECK_STATUS(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, 300, NULL),
+    CHECK_STATUS(receiver_wait_sequence(receiver, last + 1, 300), REPLICATION_STATUS_TIMEOUT);
+    CHECK_STATUS(sender_wait_acked(sender, last, REPLICATION_ACK_LEVEL_APPLIED, 2, 300, NULL),
                  REPLICATION_STATUS_TIMEOUT);
     CHECK(now_ms() - started >= 598);
     CHECK(handled > 10);
@@ -349,6 +372,7 @@ int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         CASE(p9_readers_killed_while_data_flows_do_not_signal_the_writer),
+        CASE(p9_readers_that_leave_at_once_do_not_signal_the_writer),
         CASE(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader),
         CASE(go8_a_frozen_writer_is_noticed),
         CASE(go8_a_frozen_reader_is_noticed),

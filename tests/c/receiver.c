@@ -141,7 +141,7 @@ TEST(payloads_of_every_size_arrive_as_they_were)
     for (uint32_t i = 0; i < 2; i++) {
         replication_receiver_config *config = receiver_config_for(i == 0 ? "v1" : "v2", tcp_address(port), inboxes[i]);
         CHECK_OK(receiver_config_set_protocol(config, i == 0 ? REPLICATION_PROTOCOL_V1 : REPLICATION_PROTOCOL_V2));
-        CHECK_OK(receiver_config_set_buffer_bytes(config, 4096)); /* larger entries are taken one by one */
+        CHECK_OK(receiver_config_set_buffer_bytes(config, 65536)); /* larger entries are taken one by one */
         receivers[i] = start_receiver(config);
     }
     for (size_t i = 0; i < COUNT(sizes); i++)

@@ -50,7 +50,7 @@ TEST(every_option_can_be_set)
     CHECK_OK(receiver_config_set_reconnect_interval_ms(config, 100));
     CHECK_OK(receiver_config_set_ack_interval_ms(config, 10));
     CHECK_OK(receiver_config_set_connect_timeout_ms(config, 100));
-    CHECK_OK(receiver_config_set_heartbeat_interval_ms(config, 100));
+    CHECK_OK(receiver_config_set_heartbeat_interval_ms(config, 50));
     CHECK_OK(receiver_config_set_peer_timeout_ms(config, 100));
     CHECK_OK(receiver_config_set_buffer_bytes(config, 1 << 20));
     replication_receiver *receiver = start_receiver(config);
@@ -119,6 +119,20 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_INVALID(receiver_config_set_peer_timeout_ms(config, 0));
     CHECK_INVALID(receiver_config_set_buffer_bytes(config, 0));
     tear_down();
+}
+
+TEST(options_that_contradict_each_other_are_refused)
+{
+    struct token ingest = {0};
+    replication_receiver *receiver = NULL;
+    set_up_named();
+    CHECK_OK(receiver_config_set_ingest_handler(config, token_ingest, &ingest, token_release));
+    CHECK_OK(receiver_config_set_heartbeat_interval_ms(config, 500));
+    CHECK_OK(receiver_config_set_peer_timeout_ms(config, 500));
+    CHECK_ERROR(receiver_new(config, &receiver), REPLICATION_STATUS_INVALID_ARGUMENT, "peer_timeout_ms");
+    CHECK(receiver == NULL);
+    tear_down();
+    CHECK(atomic_load(&ingest.released) == 1);
 }
 
 TEST(reader_ids_have_1_to_255_bytes_of_utf8)
@@ -292,7 +306,8 @@ TEST(handlers_belong_to_the_first_receiver)
 }
 
 TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
-          CASE(every_setter_refuses_values_out_of_range), CASE(reader_ids_have_1_to_255_bytes_of_utf8),
+          CASE(every_setter_refuses_values_out_of_range),
+          CASE(options_that_contradict_each_other_are_refused), CASE(reader_ids_have_1_to_255_bytes_of_utf8),
           CASE(writer_addresses_are_checked), CASE(a_receiver_needs_an_id_an_address_and_a_handler),
           CASE(a_config_that_was_never_used_releases_its_handlers),
           CASE(a_later_handler_replaces_the_earlier_of_any_kind), CASE(the_entry_handlers_cannot_be_null),

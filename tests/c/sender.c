@@ -231,7 +231,7 @@ TEST(accept_reader_answers_a_sync_that_the_host_read)
     replicate_text(sender, "three");
     peer_expect_entry(&peer, 3, "three");
     peer_send_ack(&peer, 3, "reader");
-    CHECK_OK(sender_wait_acked(sender, 3, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+    CHECK_OK(sender_wait_acked(sender, 3, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, NULL));
     CHECK_U64(sender_stat(sender, "readers.0.last_ack_seq"), 3);
     peer_close(&peer);
     WAIT_UNTIL(sender_reader_count(sender) == 0);
@@ -361,9 +361,13 @@ TEST(go11_a_node_that_is_not_the_writer_says_so)
     CHECK_U64(refused.status, REPLICATION_STATUS_NOT_WRITER);
     CHECK_TEXT(refused.reader_id, "reader");
     socket_pair(ends);
-    CHECK_STATUS(sender_accept_reader(sender, ends[1], "reader", 0), REPLICATION_STATUS_NOT_WRITER);
-    CHECK(descriptor_is_open(ends[1]));
+    CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
+    peer_open(&peer, ends[0]);
+    CHECK_CONTAINS(peer_expect_sync_ack(&peer, SYNC_ACK).error, "not the writer");
+    expect_closed(&peer);
+    CHECK_STATUS(sender_replicate(sender, 1, (const uint8_t *)"x", 1, NULL), REPLICATION_STATUS_NOT_WRITER);
     CHECK_OK(sender_set_writable(sender, true));
+    socket_pair(ends);
     CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
     peer_open(&peer, ends[0]);
     CHECK_TEXT(peer_expect_sync_ack(&peer, SYNC_ACK).error, "");
@@ -410,6 +414,7 @@ TEST(p8_bytes_that_are_no_handshake_close_the_connection_only)
         RAW("\xff\xff\xff\xff\x12"),    /* over the limit */
         RAW("\0\x10\0\x02\x12"),        /* over what a handshake may have */
         RAW("\0\0\0\x03\x12{}"),        /* no reader id */
+        RAW("\0\0\0\x11\x12{\"reader_id\":\"\"}"), /* an empty one */
         RAW("\0\0\0\x05\x12nope"),      /* no JSON */
         RAW("\0\0\0\x03\x1f{}"),        /* another message */
         RAW("GET / HTTP/1.1\r\nHost: writer\r\n\r\n"),
@@ -459,8 +464,9 @@ TEST(p5_a_handshake_has_its_time)
     sender_free(sender);
 }
 
-TEST(wait_acked_counts_readers_at_each_level)
+TEST(wait_acked_counts_readers)
 {
+    enum { RECEIVED = REPLICATION_ACK_LEVEL_RECEIVED };
     replication_sender *sender = start_sender(NULL);
     struct peer first, second;
     size_t readers = 77;
@@ -468,28 +474,43 @@ TEST(wait_acked_counts_readers_at_each_level)
     attach(sender, &second, "second", 0);
     replicate_text(sender, "one");
     replicate_text(sender, "two");
-    CHECK_STATUS(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, 0, &readers),
-                 REPLICATION_STATUS_TIMEOUT);
+    CHECK_STATUS(sender_wait_acked(sender, 1, RECEIVED, 1, 0, &readers), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(readers, 0);
     peer_send_ack(&first, 1, "first");
-    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, &readers));
+    CHECK_OK(sender_wait_acked(sender, 1, RECEIVED, 1, PATIENCE_MS, &readers));
     CHECK_U64(readers, 1);
-    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, NULL));
-    CHECK_STATUS(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 1, 1, &readers),
-                 REPLICATION_STATUS_TIMEOUT);
+    CHECK_OK(sender_wait_acked(sender, 1, RECEIVED, 1, PATIENCE_MS, NULL));
+    CHECK_STATUS(sender_wait_acked(sender, 2, RECEIVED, 1, 1, &readers), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(readers, 0);
-    CHECK_ERROR(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 2, 1, &readers),
-                REPLICATION_STATUS_TIMEOUT, "1 of 2");
+    CHECK_ERROR(sender_wait_acked(sender, 1, RECEIVED, 2, 1, &readers), REPLICATION_STATUS_TIMEOUT, "1 of 2");
     CHECK_U64(readers, 1);
     peer_send_ack(&second, 2, "second");
     peer_send_ack(&first, 2, "first");
-    CHECK_OK(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 2, PATIENCE_MS, &readers));
+    CHECK_OK(sender_wait_acked(sender, 2, RECEIVED, 2, PATIENCE_MS, &readers));
     CHECK_U64(readers, 2);
-    CHECK_OK(sender_wait_acked(sender, 2, REPLICATION_ACK_LEVEL_APPLIED, 0, 0, NULL));
+    CHECK_OK(sender_wait_acked(sender, 2, RECEIVED, 0, 0, NULL));
     CHECK_ERROR(sender_wait_acked(sender, 2, 0, 1, 0, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "0");
     CHECK_ERROR(sender_wait_acked(sender, 2, 4, 1, 0, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "4");
     peer_close(&first);
     peer_close(&second);
+    sender_free(sender);
+}
+
+/* Go failure 9, at the writer: an old reader acknowledges also what it failed to apply. */
+TEST(p6_go9_an_ack_of_v1_tells_of_receipt_only)
+{
+    replication_sender *sender = start_sender(NULL);
+    struct peer peer;
+    size_t readers = 77;
+    attach(sender, &peer, "reader", 0);
+    replicate_text(sender, "one");
+    peer_send_ack(&peer, 1, "reader");
+    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, NULL));
+    for (uint32_t level = REPLICATION_ACK_LEVEL_DURABLE; level <= REPLICATION_ACK_LEVEL_APPLIED; level++) {
+        CHECK_STATUS(sender_wait_acked(sender, 1, level, 1, 0, &readers), REPLICATION_STATUS_TIMEOUT);
+        CHECK_U64(readers, 0);
+    }
+    peer_close(&peer);
     sender_free(sender);
 }
 
@@ -525,7 +546,7 @@ TEST(statistics_have_the_documented_keys)
     peer_expect_entry(&peer, 1, "one");
     peer_expect_entry(&peer, 2, "two");
     peer_send_ack(&peer, 1, "reader \"<1>\"");
-    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+    CHECK_OK(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, NULL));
     char *json = NULL;
     CHECK_OK(sender_stats_json(sender, &json));
     CHECK(json_is_object(json));
@@ -610,7 +631,8 @@ TEST_MAIN(CASE(sequences_count_from_1), CASE(an_empty_payload_is_an_entry), CASE
           CASE(go2_can_resume_is_the_truth), CASE(go6_a_reader_that_reconnects_keeps_its_new_connection),
           CASE(a_removed_reader_is_told_and_may_come_back), CASE(go11_a_node_that_is_not_the_writer_says_so),
           CASE(p5_readers_over_the_limit_are_refused), CASE(p8_bytes_that_are_no_handshake_close_the_connection_only),
-          CASE(p5_a_handshake_has_its_time), CASE(wait_acked_counts_readers_at_each_level),
+          CASE(p5_a_handshake_has_its_time), CASE(wait_acked_counts_readers),
+          CASE(p6_go9_an_ack_of_v1_tells_of_receipt_only),
           CASE(p6_an_ack_beyond_what_was_sent_is_not_believed), CASE(statistics_have_the_documented_keys),
           CASE(stop_lets_readers_catch_up),
           CASE(p5_stop_does_not_wait_for_a_reader_that_takes_nothing))
