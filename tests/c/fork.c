@@ -47,9 +47,9 @@ static void in_child(void (*body)(struct setting *), struct setting *s)
     if (pid == 0) {
         alarm(60);
         body(s);
-        raise(SIGKILL);
+        raise(SIGTERM);
     }
-    CHECK(harness_wait_child(pid) == -SIGKILL);
+    CHECK(harness_wait_child(pid) == -SIGTERM);
 }
 
 #define CHECK_FORKED(call) CHECK_STATUS(call, REPLICATION_STATUS_FORKED)

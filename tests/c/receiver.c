@@ -381,6 +381,30 @@ TEST(p7_a_writer_of_an_older_epoch_is_refused)
     restart_end(&restart);
 }
 
+/* The host's explicit choice: what the writer no longer has is passed, reported and counted. */
+TEST(p2_the_continue_policy_goes_on_behind_what_is_gone)
+{
+    struct inbox *inbox = inbox_new();
+    struct events *events = events_new();
+    replication_sender_config *sender_config = sender_config_new();
+    CHECK_OK(sender_config_set_buffer_size(sender_config, 100));
+    replication_sender *sender = start_sender(sender_config);
+    replicate_many(sender, 5000);
+    replication_receiver_config *config = receiver_config_for("late", tcp_address(listen_tcp(sender)), inbox);
+    CHECK_OK(receiver_config_set_gap_policy(config, REPLICATION_GAP_POLICY_CONTINUE));
+    receiver_config_listen_to(config, events);
+    inbox->holes_allowed = true;
+    replication_receiver *receiver = start_receiver(config);
+    wait_for(receiver, 5000);
+    CHECK_U64(events_wait(events, REPLICATION_EVENT_KIND_HOLE_PASSED).sequence, 1);
+    CHECK_U64(receiver_stat(receiver, "total_entries_missing"), 5000 - inbox_count(inbox));
+    CHECK_U64(inbox_at(inbox, 0).sequence, 5001 - inbox_count(inbox));
+    receiver_free(receiver);
+    sender_free(sender);
+    inbox_free(inbox);
+    events_free(events);
+}
+
 TEST(statistics_have_the_documented_keys)
 {
     static const char *const keys[] = {
@@ -440,5 +464,6 @@ TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket), CASE
           CASE(no_handler_runs_while_it_is_paused), CASE(p7_the_writers_lineage_is_adopted),
           CASE(p7_a_restarted_writer_is_followed), CASE(p7_a_promoted_writer_is_followed),
           CASE(p7_go3_a_writer_that_fell_back_is_refused), CASE(p7_go3_a_foreign_writer_is_refused),
-          CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(statistics_have_the_documented_keys),
+          CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(p2_the_continue_policy_goes_on_behind_what_is_gone),
+          CASE(statistics_have_the_documented_keys),
           CASE(a_writer_that_is_not_there_yet_is_waited_for))

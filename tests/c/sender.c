@@ -41,6 +41,23 @@ TEST(sequences_count_from_1)
     sender_free(sender);
 }
 
+TEST(p2_the_last_sequence_of_all_is_not_passed)
+{
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_last_sequence(config, UINT64_MAX - 2));
+    replication_sender *sender = start_sender(config);
+    uint64_t sequence = 0, last = UINT64_MAX - 2;
+    int32_t status = REPLICATION_STATUS_OK;
+    for (int i = 0; i < 4 && status == REPLICATION_STATUS_OK; i++) {
+        status = sender_replicate(sender, 1, NULL, 0, &sequence);
+        if (status == REPLICATION_STATUS_OK)
+            CHECK_U64(sequence, ++last); /* never 0 again */
+    }
+    CHECK(status != REPLICATION_STATUS_OK);
+    CHECK_U64(sender_current_sequence(sender), last);
+    sender_free(sender);
+}
+
 TEST(an_empty_payload_is_an_entry)
 {
     replication_sender *sender = start_sender(NULL);
@@ -623,7 +640,7 @@ TEST(p5_stop_does_not_wait_for_a_reader_that_takes_nothing)
     free(payload);
 }
 
-TEST_MAIN(CASE(sequences_count_from_1), CASE(an_empty_payload_is_an_entry), CASE(bad_payloads_use_no_sequence),
+TEST_MAIN(CASE(sequences_count_from_1), CASE(p2_the_last_sequence_of_all_is_not_passed), CASE(an_empty_payload_is_an_entry), CASE(bad_payloads_use_no_sequence),
           CASE(a_batch_takes_consecutive_sequences), CASE(a_bad_batch_takes_nothing),
           CASE(many_addresses_can_be_listened_on), CASE(addresses_that_cannot_be_listened_on_are_named),
           CASE(an_address_in_use_is_named), CASE(descriptors_are_taken_with_ok_only),
