@@ -427,6 +427,6 @@ TEST(p2_events_that_a_slow_host_misses_are_counted)
 TEST_MAIN(CASE(events_and_log_records_are_well_formed_and_serial), CASE(the_log_handler_gets_its_level_only),
           CASE(a_callback_may_ask_but_not_wait), CASE(p9_a_receiver_freed_in_its_handler_ends_soon_and_silently),
           CASE(p9_a_receiver_freed_in_its_event_handler_ends_soon_and_silently),
-          CASE(p9_a_sender_freed_in_its_event_handler_ends_soon_and_silently),
-          CASE(a_callback_may_stop_another_handle), CASE(a_handler_may_replicate),
-          CASE(p9_no_callback_runs_after_stop), CASE(p2_events_that_a_slow_host_misses_are_counted))
+          CASE(p9_a_sender_freed_in_its_event_handler_ends_soon_and_silently), CASE(a_callback_may_stop_another_handle),
+          CASE(a_handler_may_replicate), CASE(p9_no_callback_runs_after_stop),
+          CASE(p2_events_that_a_slow_host_misses_are_counted))

@@ -62,8 +62,8 @@ TEST(sync_acks_are_written_as_go_writes_them)
     check_frame(SYNC_ACK, "{\"current_seq\":200,\"can_resume\":true}");
     CHECK_OK(replication_write_sync_ack(200, false, "", true, frame, sizeof frame, &frame_len));
     check_frame(0x11, "{\"current_seq\":200,\"can_resume\":false}");
-    CHECK_OK(replication_write_sync_ack(0, false, "this node is not the writer", false, frame, sizeof frame,
-                                        &frame_len));
+    CHECK_OK(
+        replication_write_sync_ack(0, false, "this node is not the writer", false, frame, sizeof frame, &frame_len));
     check_frame(SYNC_ACK, refused);
 }
 
@@ -139,12 +139,12 @@ TEST(writers_refuse_null_and_bad_text)
     size_t len = 77;
     CHECK_ERROR(replication_write_message(1, NULL, 3, frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "payload");
-    CHECK_ERROR(replication_write_entry(1, 1, NULL, 3, frame, sizeof frame, &len),
-                REPLICATION_STATUS_INVALID_ARGUMENT, "payload");
+    CHECK_ERROR(replication_write_entry(1, 1, NULL, 3, frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "payload");
     CHECK_ERROR(replication_write_ack(1, NULL, frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "reader_id");
-    CHECK_ERROR(replication_write_sync(NULL, 1, false, frame, sizeof frame, &len),
-                REPLICATION_STATUS_INVALID_ARGUMENT, "reader_id");
+    CHECK_ERROR(replication_write_sync(NULL, 1, false, frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "reader_id");
     CHECK_ERROR(replication_write_error(NULL, "m", frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "code");
     CHECK_ERROR(replication_write_error("c", NULL, frame, sizeof frame, &len), REPLICATION_STATUS_INVALID_ARGUMENT,
@@ -215,7 +215,7 @@ TEST(p8_a_message_cut_at_any_byte_says_which_part_is_missing)
 TEST(p8_bad_lengths_are_refused_from_the_header_alone)
 {
     const uint8_t zero[] = {0, 0, 0, 0};
-    const uint8_t over[] = {0x06, 0x40, 0x00, 0x01};  /* one more than the maximum */
+    const uint8_t over[] = {0x06, 0x40, 0x00, 0x01}; /* one more than the maximum */
     const uint8_t most[] = {0x06, 0x40, 0x00, 0x00, 0x10};
     const uint8_t huge[] = {0xFF, 0xFF, 0xFF, 0xFF, 0x10};
     uint8_t type;
@@ -302,8 +302,8 @@ TEST(every_byte_survives_an_entry)
         uint8_t back[256];
         uint64_t sequence = 0, timestamp_us = 0;
         size_t back_len = 0;
-        CHECK_OK(replication_parse_entry(frame + 5, frame_len - 5, &sequence, &timestamp_us, back, sizeof back,
-                                         &back_len));
+        CHECK_OK(
+            replication_parse_entry(frame + 5, frame_len - 5, &sequence, &timestamp_us, back, sizeof back, &back_len));
         CHECK(sequence == len && timestamp_us == len + 1 && back_len == len && memcmp(back, payload, len) == 0);
     }
 }
@@ -345,7 +345,8 @@ TEST(other_messages_are_parsed)
     bool can_resume = false;
     char text[64], message[64];
     size_t len = 0, message_len = 0;
-    const char *json = "{\"last_seq\":0,\"reader_id\":\"a\\u003cc\\u003e\\u0026\\\"\\\\/\\u2028\\n\\u00e9\\ud83d\\ude00\"}";
+    const char *json =
+        "{\"last_seq\":0,\"reader_id\":\"a\\u003cc\\u003e\\u0026\\\"\\\\/\\u2028\\n\\u00e9\\ud83d\\ude00\"}";
     CHECK_OK(replication_parse_ack(text_of(json), strlen(json), &sequence, text, sizeof text, &len));
     CHECK_TEXT(text, "a<c>&\"\\/\xe2\x80\xa8\n\xc3\xa9\xf0\x9f\x98\x80");
     CHECK_U64(len, strlen(text));
@@ -402,9 +403,9 @@ TEST(a_parser_says_how_much_room_it_needs)
     CHECK_STATUS(replication_parse_sync(text_of(json), strlen(json), &sequence, small, sizeof small, &len),
                  REPLICATION_STATUS_BUFFER_TOO_SMALL);
     json = "{\"current_seq\":1,\"can_resume\":false,\"error\":\"abcd\"}";
-    CHECK_STATUS(replication_parse_sync_ack(text_of(json), strlen(json), &sequence, &can_resume, small, sizeof small,
-                                            &len),
-                 REPLICATION_STATUS_BUFFER_TOO_SMALL);
+    CHECK_STATUS(
+        replication_parse_sync_ack(text_of(json), strlen(json), &sequence, &can_resume, small, sizeof small, &len),
+        REPLICATION_STATUS_BUFFER_TOO_SMALL);
     json = "{\"code\":\"abcd\",\"message\":\"m\"}";
     CHECK_STATUS(replication_parse_error(text_of(json), strlen(json), small, sizeof small, &len, other, sizeof other,
                                          &other_len),

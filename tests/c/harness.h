@@ -19,12 +19,15 @@ struct test_case {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEST(name) static void name(void)
-#define CASE(name) {#name, name}
-#define TEST_MAIN(...)                                                       \
-    int main(int argc, char **argv)                                          \
-    {                                                                        \
-        static const struct test_case cases[] = {__VA_ARGS__};               \
-        return harness_main(argc, argv, cases, COUNT(cases));                \
+#define CASE(name)                                                                                                     \
+    {                                                                                                                  \
+#name, name                                                                                                    \
+    }
+#define TEST_MAIN(...)                                                                                                 \
+    int main(int argc, char **argv)                                                                                    \
+    {                                                                                                                  \
+        static const struct test_case cases[] = {__VA_ARGS__};                                                         \
+        return harness_main(argc, argv, cases, COUNT(cases));                                                          \
     }
 
 /* Runs the cases, or those whose name contains argv[1]; 0 when all passed. */
@@ -44,15 +47,15 @@ void harness_check_text(const char *file, int line, const char *call, const char
 void harness_check_contains(const char *file, int line, const char *call, const char *got, const char *part);
 
 #define FAIL(...) harness_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(condition)                                                     \
-    do {                                                                     \
-        if (!(condition))                                                    \
-            harness_fail(__FILE__, __LINE__, "not true: %s", #condition);    \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            harness_fail(__FILE__, __LINE__, "not true: %s", #condition);                                              \
     } while (0)
 #define CHECK_STATUS(call, expected) harness_check_status(__FILE__, __LINE__, #call, (call), (expected))
 #define CHECK_OK(call) CHECK_STATUS(call, REPLICATION_STATUS_OK)
 /* The call fails with this status, and the error text names the culprit. */
-#define CHECK_ERROR(call, expected, culprit)                                 \
+#define CHECK_ERROR(call, expected, culprit)                                                                           \
     harness_check_error(__FILE__, __LINE__, #call, (call), (expected), (culprit))
 #define CHECK_INVALID(call) CHECK_STATUS(call, REPLICATION_STATUS_INVALID_ARGUMENT)
 #define CHECK_U64(got, expected) harness_check_u64(__FILE__, __LINE__, #got, (uint64_t)(got), (uint64_t)(expected))
@@ -63,11 +66,11 @@ void harness_check_contains(const char *file, int line, const char *call, const 
 #define PATIENCE_MS 20000
 int64_t now_ms(void);
 void harness_poll(const char *file, int line, const char *condition, int64_t since_ms);
-#define WAIT_UNTIL(condition)                                                \
-    do {                                                                     \
-        const int64_t wait_since_ = now_ms();                                \
-        while (!(condition))                                                 \
-            harness_poll(__FILE__, __LINE__, #condition, wait_since_);       \
+#define WAIT_UNTIL(condition)                                                                                          \
+    do {                                                                                                               \
+        const int64_t wait_since_ = now_ms();                                                                          \
+        while (!(condition))                                                                                           \
+            harness_poll(__FILE__, __LINE__, #condition, wait_since_);                                                 \
     } while (0)
 
 /* Processes and threads. */

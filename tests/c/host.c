@@ -149,8 +149,7 @@ static void inbox_store(struct inbox *inbox, uint64_t sequence, uint64_t timesta
                         size_t payload_len)
 {
     if (inbox->holes_allowed ? sequence <= inbox->last_sequence : sequence != inbox->last_sequence + 1)
-        FAIL("P1: entry %llu came after %llu", (unsigned long long)sequence,
-             (unsigned long long)inbox->last_sequence);
+        FAIL("P1: entry %llu came after %llu", (unsigned long long)sequence, (unsigned long long)inbox->last_sequence);
     inbox->last_sequence = sequence;
     inbox->entries = grown(inbox->entries, inbox->count, &inbox->capacity, sizeof *inbox->entries);
     struct inbox_entry *entry = &inbox->entries[inbox->count++];

@@ -36,12 +36,12 @@ struct inbox {
     size_t count, capacity;
     uint64_t last_sequence; /* set it before the start to expect another first entry */
     bool holes_allowed;
-    bool held;             /* the handler waits while this is true */
-    bool drop_payloads;    /* for streams too large to keep */
-    atomic_int refusals;   /* the handler fails this many times more */
+    bool held;           /* the handler waits while this is true */
+    bool drop_payloads;  /* for streams too large to keep */
+    atomic_int refusals; /* the handler fails this many times more */
     atomic_int refused;
     atomic_int calls;
-    atomic_int waiting;    /* calls that wait in a held handler */
+    atomic_int waiting; /* calls that wait in a held handler */
     atomic_int inside;
     atomic_int released;
     unsigned long thread;

@@ -115,8 +115,8 @@ TEST(a_descriptor_whose_peer_is_gone)
         int ends[2];
         socket_pair(ends);
         close(ends[1]);
-        int32_t status = i % 2 == 0 ? sender_accept_connection(sender, ends[0])
-                                    : sender_accept_reader(sender, ends[0], "gone", 0);
+        int32_t status =
+            i % 2 == 0 ? sender_accept_connection(sender, ends[0]) : sender_accept_reader(sender, ends[0], "gone", 0);
         if (status != REPLICATION_STATUS_OK) {
             CHECK_STATUS(status, REPLICATION_STATUS_BAD_DESCRIPTOR);
             CHECK(descriptor_is_open(ends[0]));

@@ -174,7 +174,8 @@ void peer_send_entry(struct peer *peer, uint64_t sequence, const char *payload)
 {
     uint8_t frame[SMALL_MESSAGE];
     size_t len = 0;
-    CHECK_OK(replication_write_entry(sequence, 5, (const uint8_t *)payload, strlen(payload), frame, sizeof frame, &len));
+    CHECK_OK(
+        replication_write_entry(sequence, 5, (const uint8_t *)payload, strlen(payload), frame, sizeof frame, &len));
     peer_send(peer, frame, len);
 }
 
@@ -215,6 +216,22 @@ struct sync_ack peer_expect_sync_ack(struct peer *peer, uint8_t type)
                                         &answer.can_resume, answer.error, sizeof answer.error, &error_len));
     CHECK_U64(strlen(answer.error), error_len);
     return answer;
+}
+
+struct sync_ack peer_attach(replication_sender *sender, struct peer *peer, const char *reader_id, uint64_t known)
+{
+    int ends[2];
+    socket_pair(ends);
+    peer_open(peer, ends[0]);
+    CHECK_OK(sender_accept_connection(sender, ends[1]));
+    peer_send_sync(peer, reader_id, known, false);
+    return peer_expect_sync_ack(peer, SYNC_ACK);
+}
+
+void peer_expect_closed(struct peer *peer)
+{
+    peer_drain(peer);
+    peer_close(peer);
 }
 
 uint64_t peer_expect_sync(struct peer *peer, uint8_t type, char *reader_id)

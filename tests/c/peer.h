@@ -42,6 +42,10 @@ struct sync_ack {
     char error[256];
 };
 struct sync_ack peer_expect_sync_ack(struct peer *peer, uint8_t type);
+/* A v1 reader on a socketpair, up to the answer to its Sync. */
+struct sync_ack peer_attach(replication_sender *sender, struct peer *peer, const char *reader_id, uint64_t known);
+/* The other end closes: reads until it does, and closes this one. */
+void peer_expect_closed(struct peer *peer);
 /* The reader id is written to `reader_id` (at least 256 bytes); returns the last known sequence. */
 uint64_t peer_expect_sync(struct peer *peer, uint8_t type, char *reader_id);
 void peer_expect_entry(struct peer *peer, uint64_t sequence, const char *payload);

@@ -346,6 +346,6 @@ TEST(p5_a_reader_that_takes_no_byte_loses_its_connection)
 TEST_MAIN(CASE(p1_go4_concurrent_entries_reach_every_reader_in_one_order),
           CASE(p4_go5_a_stalled_reader_is_cut_off_and_the_others_go_on),
           CASE(p2_a_reader_that_was_cut_off_is_told_what_it_lacks), CASE(p2_go1_a_refused_entry_uses_no_sequence),
-          CASE(p3_the_wait_policy_waits_its_time_and_then_refuses),
-          CASE(p3_the_wait_policy_goes_on_when_there_is_room), CASE(p9_stop_ends_a_replicate_that_waits),
-          CASE(p5_the_window_is_bounded_in_bytes), CASE(p5_a_reader_that_takes_no_byte_loses_its_connection))
+          CASE(p3_the_wait_policy_waits_its_time_and_then_refuses), CASE(p3_the_wait_policy_goes_on_when_there_is_room),
+          CASE(p9_stop_ends_a_replicate_that_waits), CASE(p5_the_window_is_bounded_in_bytes),
+          CASE(p5_a_reader_that_takes_no_byte_loses_its_connection))

@@ -78,8 +78,7 @@ TEST(p1_a_stream_in_each_protocol)
         for (int coordinator = 0; coordinator <= 1; coordinator++) {
             struct inbox *inbox = inbox_new();
             replication_sender *sender = start_sender(NULL);
-            replication_receiver_config *config =
-                receiver_config_for("reader", tcp_address(listen_tcp(sender)), inbox);
+            replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(sender)), inbox);
             CHECK_OK(receiver_config_set_protocol(config, protocol));
             CHECK_OK(receiver_config_set_coordinator_handshake(config, coordinator == 1));
             stream_to(sender, config, inbox);
@@ -408,8 +407,17 @@ TEST(p2_the_continue_policy_goes_on_behind_what_is_gone)
 TEST(statistics_have_the_documented_keys)
 {
     static const char *const keys[] = {
-        "running", "connected", "writer_addr", "reader_id", "last_sequence", "total_entries_received",
-        "total_bytes_received", "total_entries_applied", "total_errors", "last_receive_time", "connected_since",
+        "running",
+        "connected",
+        "writer_addr",
+        "reader_id",
+        "last_sequence",
+        "total_entries_received",
+        "total_bytes_received",
+        "total_entries_applied",
+        "total_errors",
+        "last_receive_time",
+        "connected_since",
         "connection_duration_sec",
     };
     struct inbox *inbox = inbox_new();
@@ -465,5 +473,4 @@ TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket), CASE
           CASE(p7_a_restarted_writer_is_followed), CASE(p7_a_promoted_writer_is_followed),
           CASE(p7_go3_a_writer_that_fell_back_is_refused), CASE(p7_go3_a_foreign_writer_is_refused),
           CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(p2_the_continue_policy_goes_on_behind_what_is_gone),
-          CASE(statistics_have_the_documented_keys),
-          CASE(a_writer_that_is_not_there_yet_is_waited_for))
+          CASE(statistics_have_the_documented_keys), CASE(a_writer_that_is_not_there_yet_is_waited_for))

@@ -172,8 +172,8 @@ static void check_bad_address(const char *address)
 
 TEST(writer_addresses_are_checked)
 {
-    static const char *const bad[] = {"nowhere", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:x", ":5000",
-                                      "[::1", "unix:"};
+    static const char *const bad[] = {"nowhere",     "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999",
+                                      "127.0.0.1:x", ":5000",     "[::1",       "unix:"};
     for (size_t i = 0; i < COUNT(bad); i++)
         check_bad_address(bad[i]);
     set_up();
@@ -306,9 +306,9 @@ TEST(handlers_belong_to_the_first_receiver)
 }
 
 TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
-          CASE(every_setter_refuses_values_out_of_range),
-          CASE(options_that_contradict_each_other_are_refused), CASE(reader_ids_have_1_to_255_bytes_of_utf8),
-          CASE(writer_addresses_are_checked), CASE(a_receiver_needs_an_id_an_address_and_a_handler),
+          CASE(every_setter_refuses_values_out_of_range), CASE(options_that_contradict_each_other_are_refused),
+          CASE(reader_ids_have_1_to_255_bytes_of_utf8), CASE(writer_addresses_are_checked),
+          CASE(a_receiver_needs_an_id_an_address_and_a_handler),
           CASE(a_config_that_was_never_used_releases_its_handlers),
           CASE(a_later_handler_replaces_the_earlier_of_any_kind), CASE(the_entry_handlers_cannot_be_null),
           CASE(the_other_handlers_can_be_taken_away), CASE(a_bad_log_level_ends_the_registration),

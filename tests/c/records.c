@@ -8,25 +8,24 @@
 
 /* [ {"id":7, "name":"disk <0>", "ok":true, "ratio":0.5, "none":nil, "raw":bin(3), "neg":-300, "big":u64max,
  *    "tags":["a",{"k":1}], "when":ext(5, 2 bytes), "small":f32 1.5, "max":i64max}, {"id":8} ] */
-static const uint8_t sample[] =
-    "\x92"
-    "\x8c"
-    "\xa2id\x07"
-    "\xa4name\xa8"
-    "disk <0>"
-    "\xa2ok\xc3"
-    "\xa5ratio\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00"
-    "\xa4none\xc0"
-    "\xa3raw\xc4\x03\x00\xff\x10"
-    "\xa3neg\xd1\xfe\xd4"
-    "\xa3"
-    "big\xcf\xff\xff\xff\xff\xff\xff\xff\xff"
-    "\xa4tags\x92\xa1"
-    "a\x81\xa1k\x01"
-    "\xa4when\xd5\x05\x12\x34"
-    "\xa5small\xca\x3f\xc0\x00\x00"
-    "\xa3max\xcf\x7f\xff\xff\xff\xff\xff\xff\xff"
-    "\x81\xa2id\x08";
+static const uint8_t sample[] = "\x92"
+                                "\x8c"
+                                "\xa2id\x07"
+                                "\xa4name\xa8"
+                                "disk <0>"
+                                "\xa2ok\xc3"
+                                "\xa5ratio\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00"
+                                "\xa4none\xc0"
+                                "\xa3raw\xc4\x03\x00\xff\x10"
+                                "\xa3neg\xd1\xfe\xd4"
+                                "\xa3"
+                                "big\xcf\xff\xff\xff\xff\xff\xff\xff\xff"
+                                "\xa4tags\x92\xa1"
+                                "a\x81\xa1k\x01"
+                                "\xa4when\xd5\x05\x12\x34"
+                                "\xa5small\xca\x3f\xc0\x00\x00"
+                                "\xa3max\xcf\x7f\xff\xff\xff\xff\xff\xff\xff"
+                                "\x81\xa2id\x08";
 enum { SAMPLE_LEN = sizeof sample - 1 };
 
 static replication_records *parsed(const uint8_t *payload, size_t len)
@@ -63,12 +62,12 @@ TEST(each_value_has_its_type)
         const char *key;
         int32_t type;
     } expected[] = {
-        {"id", REPLICATION_VALUE_TYPE_I64},   {"name", REPLICATION_VALUE_TYPE_STRING},
-        {"ok", REPLICATION_VALUE_TYPE_BOOL},  {"ratio", REPLICATION_VALUE_TYPE_F64},
-        {"none", REPLICATION_VALUE_TYPE_NIL}, {"raw", REPLICATION_VALUE_TYPE_BYTES},
-        {"neg", REPLICATION_VALUE_TYPE_I64},  {"big", REPLICATION_VALUE_TYPE_U64},
+        {"id", REPLICATION_VALUE_TYPE_I64},     {"name", REPLICATION_VALUE_TYPE_STRING},
+        {"ok", REPLICATION_VALUE_TYPE_BOOL},    {"ratio", REPLICATION_VALUE_TYPE_F64},
+        {"none", REPLICATION_VALUE_TYPE_NIL},   {"raw", REPLICATION_VALUE_TYPE_BYTES},
+        {"neg", REPLICATION_VALUE_TYPE_I64},    {"big", REPLICATION_VALUE_TYPE_U64},
         {"tags", REPLICATION_VALUE_TYPE_ARRAY}, {"when", REPLICATION_VALUE_TYPE_EXT},
-        {"small", REPLICATION_VALUE_TYPE_F64}, {"max", REPLICATION_VALUE_TYPE_I64},
+        {"small", REPLICATION_VALUE_TYPE_F64},  {"max", REPLICATION_VALUE_TYPE_I64},
     };
     replication_records *records = parsed(sample, SAMPLE_LEN);
     for (size_t i = 0; i < COUNT(expected); i++)
@@ -233,8 +232,9 @@ TEST(records_as_json)
 
 TEST(numbers_that_json_lacks_are_null)
 {
-    static const uint8_t payload[] = "\x91\x83\xa1n\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xa1p\xcb\x7f\xf0\x00\x00\x00\x00"
-                                     "\x00\x00\xa1m\xca\xff\x80\x00\x00";
+    static const uint8_t payload[] =
+        "\x91\x83\xa1n\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xa1p\xcb\x7f\xf0\x00\x00\x00\x00"
+        "\x00\x00\xa1m\xca\xff\x80\x00\x00";
     replication_records *records = parsed(payload, sizeof payload - 1);
     const char *json = NULL;
     size_t len = 0;
@@ -267,15 +267,15 @@ TEST(what_is_no_array_of_maps_is_refused_with_the_offset)
         const char *offset;
     } bad[] = {
         {"", 0, "0"},
-        {"\x07", 1, "0"},                  /* a number */
-        {"\x81\xa1k\x01", 4, "0"},         /* a map */
-        {"\x91\x07", 2, "1"},              /* an array of a number */
+        {"\x07", 1, "0"},                     /* a number */
+        {"\x81\xa1k\x01", 4, "0"},            /* a map */
+        {"\x91\x07", 2, "1"},                 /* an array of a number */
         {"\x92\x80\x93\x01\x02\x03", 6, "2"}, /* an array in the second place */
-        {"\x91\x81\xa1k", 4, "4"},         /* the value is missing */
-        {"\x91\x81\xa9k", 4, ""},          /* a string that is cut */
-        {"\x91\xc1", 2, "1"},              /* the byte that msgpack never uses */
-        {"\x90\x00", 2, "1"},              /* bytes after the end */
-        {"\xdd\xff\xff\xff\xff", 5, ""},   /* four thousand million rows announced */
+        {"\x91\x81\xa1k", 4, "4"},            /* the value is missing */
+        {"\x91\x81\xa9k", 4, ""},             /* a string that is cut */
+        {"\x91\xc1", 2, "1"},                 /* the byte that msgpack never uses */
+        {"\x90\x00", 2, "1"},                 /* bytes after the end */
+        {"\xdd\xff\xff\xff\xff", 5, ""},      /* four thousand million rows announced */
         {"\x91\xdf\xff\xff\xff\xff", 6, ""},
         {"\x91\x81\xa1k\xc6\xff\xff\xff\xff", 9, ""},
     };
@@ -460,11 +460,10 @@ TEST(a_record_handler_does_not_see_what_is_no_record)
     events_free(events);
 }
 
-TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type),
-          CASE(values_are_read_as_what_they_are), CASE(a_value_of_another_type_is_refused),
-          CASE(nested_values_are_reached), CASE(a_row_is_a_map), CASE(what_is_not_there_is_named),
-          CASE(records_as_json), CASE(numbers_that_json_lacks_are_null), CASE(an_empty_array_has_no_rows),
-          CASE(what_is_no_array_of_maps_is_refused_with_the_offset), CASE(p8_a_payload_cut_at_any_byte_is_refused),
-          CASE(p8_deep_nesting_does_not_eat_the_stack), CASE(p8_random_payloads_never_break_the_decoder),
-          CASE(records_refuse_null), CASE(a_record_handler_gets_the_decoded_payload),
-          CASE(a_record_handler_does_not_see_what_is_no_record))
+TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type), CASE(values_are_read_as_what_they_are),
+          CASE(a_value_of_another_type_is_refused), CASE(nested_values_are_reached), CASE(a_row_is_a_map),
+          CASE(what_is_not_there_is_named), CASE(records_as_json), CASE(numbers_that_json_lacks_are_null),
+          CASE(an_empty_array_has_no_rows), CASE(what_is_no_array_of_maps_is_refused_with_the_offset),
+          CASE(p8_a_payload_cut_at_any_byte_is_refused), CASE(p8_deep_nesting_does_not_eat_the_stack),
+          CASE(p8_random_payloads_never_break_the_decoder), CASE(records_refuse_null),
+          CASE(a_record_handler_gets_the_decoded_payload), CASE(a_record_handler_does_not_see_what_is_no_record))

@@ -238,7 +238,10 @@ TEST(each_error_code_of_the_writer_arrives_as_its_status)
     }
 }
 
-#define RAW(bytes) {bytes, sizeof bytes - 1}
+#define RAW(bytes)                                                                                                     \
+    {                                                                                                                  \
+        bytes, sizeof bytes - 1                                                                                        \
+    }
 
 TEST(p8_a_broken_writer_is_left_and_tried_again)
 {
@@ -246,12 +249,12 @@ TEST(p8_a_broken_writer_is_left_and_tried_again)
         const char *bytes;
         size_t len;
     } bad[] = {
-        RAW("\0\0\0\0"),                                           /* length 0 */
-        RAW("\xff\xff\xff\xff\x10"),                               /* over the limit */
-        RAW("\0\0\0\x05\x10nope"),                                 /* no JSON */
+        RAW("\0\0\0\0"),                                                /* length 0 */
+        RAW("\xff\xff\xff\xff\x10"),                                    /* over the limit */
+        RAW("\0\0\0\x05\x10nope"),                                      /* no JSON */
         RAW("\0\0\0\x22\x10{\"seq\":1,\"ts\":1,\"payload\":\"A*==\"}"), /* bad base64 */
-        RAW("\0\0\0\x1f\x10{\"seq\":-1,\"ts\":1,\"payload\":\"\"}"),   /* bad number */
-        RAW("\0\0\0\x40\x10{\"seq\":1"),                           /* cut by the end */
+        RAW("\0\0\0\x1f\x10{\"seq\":-1,\"ts\":1,\"payload\":\"\"}"),    /* bad number */
+        RAW("\0\0\0\x40\x10{\"seq\":1"),                                /* cut by the end */
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct setting s = set_up();
