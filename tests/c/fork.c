@@ -47,9 +47,9 @@ static void in_child(void (*body)(struct setting *), struct setting *s)
     if (pid == 0) {
         alarm(60);
         body(s);
-        raise(SIGTERM);
+        raise(SIGKILL);
     }
-    CHECK(harness_wait_child(pid) == -SIGTERM);
+    CHECK(harness_wait_child(pid) == -SIGKILL);
 }
 
 #define CHECK_FORKED(call) CHECK_STATUS(call, REPLICATION_STATUS_FORKED)
