@@ -2,6 +2,7 @@
  * hostile writer might send. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -187,6 +188,34 @@ TEST(p1_an_entry_that_comes_twice_is_applied_once)
     tear_down(&s);
 }
 
+/* The writer resets the connection right behind entries: what was received is applied, or asked for again. */
+TEST(p1_no_entry_is_lost_between_a_reset_and_the_next_connection)
+{
+    struct setting s = set_up();
+    uint64_t last = 0;
+    CHECK_OK(receiver_config_set_ack_interval_ms(s.config, 1));
+    s.receiver = start_receiver(s.config);
+    for (size_t round = 0; round < scaled(100); round++) {
+        const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        uint64_t known = accept_sync(&s);
+        peer_send_sync_ack(&s.peer, known + 10, true, NULL);
+        for (uint64_t next = known + 1; next <= known + 5; next++)
+            peer_send_entry(&s.peer, next, "before");
+        wait_for(s.receiver, known + 5);
+        for (uint64_t next = known + 6; next <= known + 10; next++)
+            peer_send_entry(&s.peer, next, "right before the reset");
+        CHECK(setsockopt(s.peer.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+        peer_close(&s.peer);
+        last = known;
+    }
+    /* The inbox has seen no hole on the way here, and what the reader says that it has, it has applied. */
+    uint64_t known = accept_sync(&s);
+    CHECK(known > last);
+    wait_for(s.receiver, known);
+    CHECK_U64(inbox_count(s.inbox), known);
+    tear_down(&s);
+}
+
 TEST(go3_a_v1_writer_that_fell_back_is_refused)
 {
     struct setting s = set_up();
@@ -301,6 +330,8 @@ TEST(p8_changed_bytes_from_a_writer_never_break_a_reader)
 TEST_MAIN(CASE(a_v1_writer_is_followed_and_acknowledged), CASE(a_v1_entry_as_go_writes_it),
           CASE(a_second_sync_ack_is_no_reason_to_leave), CASE(a_reader_reconnects_with_its_position),
           CASE(p2_a_gap_is_reported_and_not_passed), CASE(p2_the_continue_policy_passes_a_hole_and_says_so),
-          CASE(p1_an_entry_that_comes_twice_is_applied_once), CASE(go3_a_v1_writer_that_fell_back_is_refused),
-          CASE(go11_a_refusal_is_reported), CASE(each_error_code_of_the_writer_arrives_as_its_status),
-          CASE(p8_a_broken_writer_is_left_and_tried_again), CASE(p8_changed_bytes_from_a_writer_never_break_a_reader))
+          CASE(p1_an_entry_that_comes_twice_is_applied_once),
+          CASE(p1_no_entry_is_lost_between_a_reset_and_the_next_connection),
+          CASE(go3_a_v1_writer_that_fell_back_is_refused), CASE(go11_a_refusal_is_reported),
+          CASE(each_error_code_of_the_writer_arrives_as_its_status), CASE(p8_a_broken_writer_is_left_and_tried_again),
+          CASE(p8_changed_bytes_from_a_writer_never_break_a_reader))
