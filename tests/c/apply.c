@@ -142,7 +142,6 @@ TEST(p6_go9_what_is_not_applied_is_not_acknowledged_as_applied)
 {
     struct setting s = set_up();
     size_t readers = 77;
-    CHECK_OK(receiver_config_set_apply_policy(s.config, REPLICATION_APPLY_POLICY_STOP, 0));
     go(&s);
     replicate_many(s.sender, 10);
     wait_for(s.receiver, 10);
@@ -151,7 +150,7 @@ TEST(p6_go9_what_is_not_applied_is_not_acknowledged_as_applied)
     replicate_many(s.sender, 10);
     CHECK_OK(sender_wait_acked(s.sender, 20, REPLICATION_ACK_LEVEL_RECEIVED, 1, PATIENCE_MS, &readers));
     CHECK_U64(readers, 1);
-    events_wait(s.events, REPLICATION_EVENT_KIND_STOPPED);
+    events_wait(s.events, REPLICATION_EVENT_KIND_APPLY_FAILED);
     CHECK_STATUS(sender_wait_acked(s.sender, 11, REPLICATION_ACK_LEVEL_APPLIED, 1, 200, &readers),
                  REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(readers, 0);
