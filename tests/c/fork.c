@@ -49,7 +49,9 @@ static void in_child(void (*body)(struct setting *), struct setting *s)
         body(s);
         raise(SIGKILL);
     }
-    CHECK(harness_wait_child(pid) == -SIGKILL);
+    int code = harness_wait_child(pid);
+    if (code != -SIGKILL)
+        FAIL("the child ended with %d", code);
 }
 
 #define CHECK_FORKED(call) CHECK_STATUS(call, REPLICATION_STATUS_FORKED)
