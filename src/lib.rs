@@ -50,5 +50,6 @@ pub mod protocol;
 pub mod receiver;
 pub mod records;
 pub mod sender;
+mod sync;
 mod threads;
 pub mod transport;

@@ -118,7 +118,7 @@ impl Applier {
                 }
             }
             let deadline = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            mailbox.wait(&mut content, deadline);
+            content = mailbox.wait(content, deadline);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::apply::Work;
@@ -11,6 +10,7 @@ use super::progress::Progress;
 use crate::error::Error;
 use crate::host::{Event, Mailbox};
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::transport::Address;
 
 /// Numbers that only rise.

@@ -16,13 +16,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use self::apply::Applier;
 use self::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::Address;
 use config::{ReceiverConfig, ReceiverHost};
@@ -110,7 +110,7 @@ impl Receiver {
         self.core.attention.store(true, Ordering::SeqCst);
         if !self.on_callback_thread() {
             while content.work.applying && content.work.paused && !content.work.stop {
-                mailbox.wait(&mut content, None);
+                content = mailbox.wait(content, None);
             }
         }
         Ok(())

@@ -47,8 +47,8 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         let ended = connect(&core, &mut inbound, has_connect_handler).await;
         core.connected_since_us.store(0, Ordering::Release);
         if *stopping.borrow() {
-            if let (Err(error), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
-                failed(&core, error);
+            if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
+                failed(&core, end);
             }
             return;
         }
@@ -56,7 +56,7 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         match ended {
             // The hole was passed by decision: the next attempt begins behind it.
             Ok(()) => continue,
-            Err(error) => failed(&core, error),
+            Err(end) => failed(&core, end),
         }
         if progressed {
             pause = FIRST_PAUSE;
@@ -82,8 +82,21 @@ fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX))
 }
 
-/// Counts and reports why a connection, or the attempt at one, ended.
-fn failed(core: &Core, error: Error) {
+/// Why a connection, or the attempt at one, ended.
+struct End {
+    error: Error,
+    /// The writer's answer to the Sync was a no.
+    refused: bool,
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self { error, refused: false }
+    }
+}
+
+/// Counts and reports an end.
+fn failed(core: &Core, End { error, refused }: End) {
     let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
     if error.status != Status::Ok {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
@@ -93,10 +106,10 @@ fn failed(core: &Core, error: Error) {
         Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
         Status::Regressed => Some(EventKind::Regressed),
         Status::Diverged => Some(EventKind::Diverged),
+        _ if refused => Some(EventKind::Refused),
         Status::InvalidMsg | Status::MessageTooLarge | Status::MessageTooSmall | Status::Truncated => {
             Some(EventKind::ProtocolError)
         }
-        Status::NotWriter | Status::BufferFull | Status::Removed if !was_connected => Some(EventKind::Refused),
         _ => None,
     };
     let received = core.progress.received();
@@ -115,11 +128,11 @@ fn failed(core: &Core, error: Error) {
 }
 
 /// One connection, from dialling to its end. `Ok`: dial again at once.
-async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<()> {
+async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<(), End> {
     let mut stopping = core.stopping.subscribe();
     let opened = tokio::select! {
         opened = timeout(core.config.connect_timeout, open(core, has_connect_handler)) => opened,
-        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops")),
+        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops").into()),
     };
     let limit = core.config.connect_timeout.as_millis();
     let (stream, frames, ack) = opened.map_err(|_| {
@@ -129,17 +142,19 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let last = core.progress.received();
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
-        Err(error) if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue => {
+        Err(End { error, .. })
+            if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue =>
+        {
             let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
             let oldest = oldest.unwrap_or(ack.current_sequence);
             if oldest <= last {
-                return Err(error);
+                return Err(End { error, refused: true });
             }
             pass_hole(core, last + 1, oldest);
             core.progress.set_received(oldest);
             return Ok(());
         }
-        Err(error) => return Err(error),
+        Err(end) => return Err(end),
     };
     core.progress.set_writer(ack.current_sequence);
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +168,9 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         "peer": stream.peer(),
     });
     core.event(event);
-    inbound.begin(incoming, last, &frames.into_rest());
+    let rest = frames.into_rest();
+    core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    inbound.begin(incoming, last, &rest);
     let mut session = Session {
         core,
         stream: &stream,
@@ -175,7 +192,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     if is_told(&ended) {
         let _ = timeout(LINGER, stream.discard()).await;
     }
-    Err(ended)
+    Err(ended.into())
 }
 
 /// Dials and shakes hands.
@@ -239,7 +256,7 @@ async fn dial(core: &Core) -> Result<Stream> {
 }
 
 /// Whether this writer may be followed, and in which protocol.
-fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
+fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
     let config = &core.config;
     let received = core.progress.received();
     if !ack.error.is_empty() {
@@ -248,7 +265,8 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
         let status = Status::from_name(code).unwrap_or(Status::InvalidMsg);
-        return Err(Error::new(status, format!("the writer refuses this reader: {}", ack.error)));
+        let error = Error::new(status, format!("the writer refuses this reader: {}", ack.error));
+        return Err(End { error, refused: true });
     }
     if let Some(answer) = &ack.answer {
         adopt(core, answer, received)?;
@@ -258,12 +276,12 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
             "the writer is at {}, this reader already at {received}: it was restarted or restored without its log",
             ack.current_sequence
         );
-        return Err(Error::new(Status::Regressed, text));
+        return Err(Error::new(Status::Regressed, text).into());
     }
     match (&ack.answer, config.protocol) {
         (Some(_), ProtocolChoice::Auto | ProtocolChoice::V2) => Ok(Incoming::V2),
         (None, ProtocolChoice::V2) => {
-            Err(Error::new(Status::InvalidMsg, "the writer does not speak v2, and nothing else is allowed here"))
+            Err(Error::new(Status::InvalidMsg, "the writer does not speak v2, and nothing else is allowed here").into())
         }
         _ => Ok(Incoming::V1 { coordinator: config.coordinator_handshake }),
     }
@@ -449,7 +467,7 @@ impl Session<'_> {
         }
         // Who waits for the acknowledgement waits longer than the handler does.
         self.acknowledge_if_due();
-        self.flush().map_err(lost)?;
+        let flushed = self.flush().map_err(lost);
         if let Some(delivery) = parsed.delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
@@ -461,7 +479,7 @@ impl Session<'_> {
                 self.announce();
             }
         }
-        parsed.error.map_or(Ok(()), Err)
+        parsed.error.map_or(flushed, Err)
     }
 
     /// Wakes the callback thread for what was passed on. While more arrives, once for many deliveries is enough.

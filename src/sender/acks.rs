@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::AckLevel;
+use crate::sync::{Condvar, Mutex};
 
 /// The notice board between connections that take in acknowledgements and hosts that wait for them.
 #[derive(Default)]
@@ -58,12 +57,7 @@ impl AckBoard {
                 break;
             }
             // Whoever announces from now on needs the lock, and so finds this thread waiting.
-            match deadline {
-                Some(deadline) => {
-                    self.changed.wait_until(&mut closed, deadline);
-                }
-                None => self.changed.wait(&mut closed),
-            }
+            closed = self.changed.wait(closed, deadline);
         }
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         (reached, *closed)

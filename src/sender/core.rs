@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -16,6 +16,7 @@ use crate::host::{Event, EventKind, Mailbox};
 use crate::log::Log;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
+use crate::sync::{Condvar, Mutex};
 use crate::transport::Stream;
 
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
@@ -282,8 +283,12 @@ impl Drop for Task {
 
 impl Tasks {
     /// Waits until none is left; `false` when the time passed first.
-    pub(super) fn wait(&self, timeout: std::time::Duration) -> bool {
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut running = self.running.lock();
-        !self.ended.wait_while_for(&mut running, |running| *running > 0, timeout).timed_out()
+        while *running > 0 && Instant::now() < deadline {
+            running = self.ended.wait(running, Some(deadline));
+        }
+        *running == 0
     }
 }

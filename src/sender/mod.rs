@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 
 use self::core::{Core, Gate, Phase};
@@ -28,6 +27,7 @@ use crate::host::{Observer, Postman};
 use crate::log::{Log, LogConfig};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::{Address, Listener, Stream};
 use config::SenderConfig;
@@ -116,8 +116,8 @@ impl Sender {
 
     /// Takes a connection whose Sync the host has read.
     pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
-        if reader_id.len() > MAX_READER_ID_BYTES {
-            let text = format!("reader id of {} bytes, at most {MAX_READER_ID_BYTES} are allowed", reader_id.len());
+        if !(1..=MAX_READER_ID_BYTES).contains(&reader_id.len()) {
+            let text = format!("reader id of {} bytes, it must have 1 to {MAX_READER_ID_BYTES}", reader_id.len());
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let runtime = self.running()?.enter();
@@ -308,7 +308,7 @@ fn call_host(core: &Core, mut postman: Postman) {
     loop {
         let mut content = core.mailbox.lock();
         while !content.has_events() && !content.work {
-            core.mailbox.wait(&mut content, None);
+            content = core.mailbox.wait(content, None);
         }
         let events = content.take_events();
         drop(content);

@@ -132,7 +132,9 @@ impl Outgoing {
                 Ok(0) => return Pumped::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,
                 Err(Stopped::CutOff) => return Pumped::CutOff,
-                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => return Pumped::Blocked,
+                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if self.cursor.is_cut_off() { Pumped::CutOff } else { Pumped::Blocked };
+                }
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(Stopped::Failed(error)) => return Pumped::Failed(error),
             }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
@@ -12,6 +11,7 @@ use super::outgoing::{Outgoing, Pumped};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
+use crate::sync::Mutex;
 use crate::transport::Stream;
 
 /// A connected reader.

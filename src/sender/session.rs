@@ -70,9 +70,9 @@ async fn read_sync(frames: &mut FrameReader, stream: &Stream) -> Result<(Sync, b
         _ => return Err(Error::new(Status::InvalidMsg, format!("the first frame has type {kind:#04x}, not Sync"))),
     };
     let sync = message::decode_sync(&payload).map_err(|e| Error::new(Status::InvalidMsg, format!("bad Sync: {e}")))?;
-    if sync.reader_id.len() > MAX_READER_ID_BYTES {
-        let length = sync.reader_id.len();
-        let text = format!("the reader id has {length} bytes, at most {MAX_READER_ID_BYTES} are allowed");
+    let length = sync.reader_id.len();
+    if !(1..=MAX_READER_ID_BYTES).contains(&length) {
+        let text = format!("the reader id has {length} bytes, it must have 1 to {MAX_READER_ID_BYTES}");
         return Err(Error::new(Status::InvalidMsg, text));
     }
     Ok((sync, coordinator))
@@ -128,9 +128,10 @@ async fn attach(
     let ended = Session { core: &core, reader: &reader, frames, heartbeat, last_heard, lagging: false }.run().await;
     place.ended = Some(ended.clone());
     drop(place);
-    if ended.status != Status::Ok && !reader.is_inside_frame() {
-        unless_closed(&core, say_last(&reader.stream, &error_frame(&ended))).await;
-    }
+    // Even without a last word the reader gets what is under way to it, unless this side closes too early.
+    let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
+    let last_word = if says_why { error_frame(&ended) } else { Vec::new() };
+    unless_closed(&core, say_last(&reader.stream, &last_word)).await;
 }
 
 /// A reader's place among the connected ones, given up however its session ends.
