@@ -106,3 +106,37 @@ fn every_function_and_constant_that_a_document_names_is_in_the_header() {
         assert!(count > 0, "{document} names nothing");
     }
 }
+
+/// All sources below `directory`.
+fn sources(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_source = |path: &Path| path.extension().is_some_and(|suffix| ["rs", "c", "sh"].iter().any(|s| suffix == *s));
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => sources(&path),
+            false if is_source(&path) => vec![std::fs::read_to_string(&path).unwrap()],
+            false => Vec::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_promise_in_the_readme_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = [sources(&root.join("src")), sources(&root.join("tests"))].concat();
+    let readme = read("README.md");
+    let promises = section(&readme, "## Guarantees");
+    let rows: Vec<_> = promises.lines().filter(|line| line.starts_with("| P")).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let tests = row.split(" | ").last().unwrap_or(row).split('`').skip(1).step_by(2);
+        let tests: Vec<_> = tests.filter(|name| name.starts_with(['p', 't']) && name.contains('_')).collect();
+        assert!(!tests.is_empty(), "no test is named in: {row}");
+        for test in tests {
+            let defined = [format!("fn {test}("), format!("TEST({test})"), format!("{test}() {{")];
+            let found = sources.iter().any(|source| defined.iter().any(|definition| source.contains(definition)));
+            assert!(found, "README.md names the test {test}, which is not there");
+        }
+    }
+}
