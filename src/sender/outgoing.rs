@@ -245,3 +245,26 @@ impl Stopped {
         Self::Failed(io::Error::other(format!("an entry of {bytes} bytes does not fit a frame")))
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::protocol::control::Heartbeat;
+
+    /// A peer that asks for heartbeats and reads none gets one.
+    #[test]
+    fn p5_control_frames_do_not_pile_up() {
+        let config =
+            LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, last_sequence: 0 };
+        let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
+        let mut outgoing = Outgoing::new(cursor, true, Vec::new());
+        let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
+        for _ in 0..1000 {
+            outgoing.say(&heartbeat);
+        }
+        assert_eq!(outgoing.control.left(), heartbeat);
+    }
+}
