@@ -150,6 +150,12 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
+    /// What the code of a peer's error stands for. A peer that reports a success, or what nobody knows, breaks the
+    /// protocol.
+    pub fn reported(code: &str) -> Status {
+        Self::from_name(code).filter(|status| *status != Status::Ok).unwrap_or(Status::InvalidMsg)
+    }
+
     /// The status with this number, if any.
     pub fn from_number(number: i32) -> Option<Status> {
         Self::ALL.into_iter().find(|status| *status as i32 == number)

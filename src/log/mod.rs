@@ -204,8 +204,14 @@ impl Log {
         self.window.lock().timestamp_after(sequence)
     }
 
-    /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary.
-    pub fn sequence_before(&self, position: u64) -> u64 {
+    /// Memory that is held from `position` on, of the `max_bytes` there may be.
+    pub fn bytes_from(&self, position: u64) -> u64 {
+        self.window.lock().bytes_from(position)
+    }
+
+    /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary; `None` when
+    /// that place is gone from memory.
+    pub fn sequence_before(&self, position: u64) -> Option<u64> {
         let last = self.last_sequence();
         self.window.lock().sequence_before(position, last)
     }

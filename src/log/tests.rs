@@ -42,7 +42,7 @@ fn entries_come_back_in_order() {
     }
     let seen = drain(&mut cursor).unwrap();
     assert_eq!(seen, (1..=50u64).map(|n| (n, n.to_le_bytes().to_vec())).collect::<Vec<_>>());
-    assert_eq!(log.sequence_before(cursor.position()), 50);
+    assert_eq!(log.sequence_before(cursor.position()), Some(50));
     assert_eq!(log.timestamp_after(20), Some(21));
     assert_eq!(log.timestamp_after(50), None);
 }
@@ -285,7 +285,7 @@ proptest! {
                                     expected.map(|(n, payload)| ((*known + n + 1) as u64, payload)).collect();
                                 prop_assert_eq!(seen, expected);
                                 *known = model.len();
-                                prop_assert_eq!(log.sequence_before(cursor.position()), *known as u64);
+                                prop_assert_eq!(log.sequence_before(cursor.position()), Some(*known as u64));
                             }
                             None => prop_assert!(!refuse, "cut off although the policy is to refuse"),
                         }

@@ -204,6 +204,12 @@ impl Window {
         Some((ChunkArc::clone(&slot.chunk), (position - slot.base) as usize))
     }
 
+    /// Memory of the chunks from the one that holds `position` to the newest.
+    pub(super) fn bytes_from(&self, position: u64) -> u64 {
+        let first = self.slots.partition_point(|slot| slot.base <= position).saturating_sub(1);
+        self.slots.range(first..).map(|slot| slot.chunk.capacity() as u64).sum()
+    }
+
     pub(super) fn occupancy(&self, last_sequence: u64) -> Occupancy {
         Occupancy {
             entries: last_sequence - self.oldest_known,
@@ -218,14 +224,17 @@ impl Window {
         Entries::new(slot.chunk.bytes()).find(|entry| entry.sequence > sequence).map(|entry| entry.timestamp_us)
     }
 
-    pub(super) fn sequence_before(&self, position: u64, last: u64) -> u64 {
-        let Some((chunk, offset)) = self.chunk_at(position) else { return self.oldest_known };
-        match chunk.bytes().get(offset..).map(Entry::decode) {
+    pub(super) fn sequence_before(&self, position: u64, last: u64) -> Option<u64> {
+        if self.slots.is_empty() {
+            return Some(self.oldest_known);
+        }
+        let (chunk, offset) = self.chunk_at(position)?;
+        Some(match chunk.bytes().get(offset..).map(Entry::decode) {
             Some(Ok(entry)) => entry.previous,
             _ => {
                 let next = self.slots.partition_point(|slot| slot.base <= position);
                 self.slots.get(next).map_or(last, |slot| slot.previous)
             }
-        }
+        })
     }
 }

@@ -352,9 +352,12 @@ fn invalid(text: String) -> Error {
 fn reported(payload: &[u8]) -> Error {
     match message::decode_error(payload) {
         Ok(said) => {
-            let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+            let status = Status::reported(&said.code);
             Error::new(status, format!("the writer reports {}: {}", said.code, said.message))
         }
         Err(error) => invalid(format!("bad Error frame: {error}")),
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests;

@@ -145,9 +145,10 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         Err(End { error, .. })
             if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue =>
         {
+            // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
             let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
             let oldest = oldest.unwrap_or(ack.current_sequence);
-            if oldest <= last {
+            if oldest <= last || oldest > ack.current_sequence {
                 return Err(End { error, refused: true });
             }
             pass_hole(core, last + 1, oldest);
@@ -226,7 +227,7 @@ async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stream, FrameRe
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
         let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
-        let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+        let status = Status::reported(&said.code);
         return Err(Error::new(status, format!("the writer answers {}: {}", said.code, said.message)));
     }
     if kind != expected {
@@ -264,8 +265,7 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
             Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
-        let status = Status::from_name(code).unwrap_or(Status::InvalidMsg);
-        let error = Error::new(status, format!("the writer refuses this reader: {}", ack.error));
+        let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
         return Err(End { error, refused: true });
     }
     if let Some(answer) = &ack.answer {

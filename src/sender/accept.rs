@@ -26,7 +26,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
             Ok(Ok(stream)) => {
                 pause = *PAUSES.start();
                 if let Err(error) = take(&core, stream) {
-                    core.mailbox.event(Event::new(EventKind::Refused, error.status, error.message));
+                    core.refused_unheard(error);
                 }
             }
             // The peer was gone before its connection was taken.

@@ -128,16 +128,22 @@ impl Core {
         }
     }
 
-    /// The last sequence that went out whole to this reader.
+    /// The last sequence that went out whole to this reader. When that place has left the window, what is certain: an
+    /// earlier one, never a later one.
     pub(super) fn sent_sequence(&self, reader: &Reader) -> u64 {
-        self.log.sequence_before(reader.progress().0)
+        self.log.sequence_before(reader.progress().0).unwrap_or_else(|| reader.sent_before())
     }
 
     /// Whether the reader still has to get more than three quarters of what the window can hold.
     pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
-        let behind = self.log.end().saturating_sub(reader.position());
+        let position = reader.position();
+        if position >= self.log.end() {
+            return false;
+        }
+        // Chunks count whole: what entries leave free at their ends is used up too.
+        let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
-        behind / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+        bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
     }
 
     /// The connected readers that did not get everything, as text.
@@ -197,6 +203,12 @@ impl Core {
         event.reader_id.clone_from(&sync.reader_id);
         event.address = stream.peer().to_owned();
         self.mailbox.event(event);
+    }
+
+    /// A connection that is closed before it said anything.
+    pub(super) fn refused_unheard(&self, why: Error) {
+        self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        self.mailbox.event(Event::new(EventKind::Refused, why.status, why.message));
     }
 
     pub(super) fn protocol_error(&self, stream: &Stream, reader_id: &str, error: &Error) {

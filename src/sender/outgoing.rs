@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use crate::log::{Cursor, Next};
 use crate::protocol::control::{AckRequest, TYPE_BATCH};
-use crate::protocol::entry::Entries;
+use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
 
@@ -37,6 +37,8 @@ pub(super) struct Outgoing {
     control: Pending,
     /// The position behind the last entry that was sent whole.
     boundary: u64,
+    /// An entry known to have been sent whole: the one before the frame of entries that was begun last.
+    sent_before: u64,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
@@ -82,15 +84,16 @@ impl Pending {
 }
 
 impl Outgoing {
-    /// Begins with the frames in `greeting`.
-    pub(super) fn new(cursor: Cursor, v2: bool, greeting: Vec<u8>) -> Self {
+    /// Begins behind the entry `known` with the frames in `greeting`.
+    pub(super) fn new(cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let wire = if v2 {
             Wire::V2 { header: [0; HEADER_SIZE], header_left: 0, body_left: 0, requested: [0; 3] }
         } else {
             Wire::V1 { json: Pending::default() }
         };
         let boundary = cursor.position();
-        Self { cursor, wire, control: Pending { bytes: greeting, sent: 0 }, boundary, bytes_sent: 0 }
+        let control = Pending { bytes: greeting, sent: 0 };
+        Self { cursor, wire, control, boundary, sent_before: known, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -100,6 +103,11 @@ impl Outgoing {
     /// The position behind the last entry sent whole, and the bytes sent.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.boundary, self.bytes_sent)
+    }
+
+    /// An entry that was sent whole; the ones up to `progress` may have been too.
+    pub(super) fn sent_before(&self) -> u64 {
+        self.sent_before
     }
 
     /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
@@ -166,6 +174,9 @@ impl Outgoing {
             *body_left = span.bytes().len();
             *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
             *header_left = HEADER_SIZE;
+            if let Ok(first) = Entry::decode(span.bytes()) {
+                self.sent_before = first.previous;
+            }
         }
         let body = span.as_ref().map_or(&[][..], |span| &span.bytes()[..(*body_left).min(span.bytes().len())]);
         // A frame that was begun is finished before anything else is said.
@@ -204,6 +215,9 @@ impl Outgoing {
             match self.cursor.next() {
                 Next::Ready(span) => {
                     let mut entries = Entries::new(span.bytes());
+                    if let Ok(first) = Entry::decode(span.bytes()) {
+                        self.sent_before = first.previous;
+                    }
                     while json.bytes.len() < JSON_BYTES {
                         let Some(entry) = entries.next() else { break };
                         message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
@@ -260,7 +274,7 @@ mod tests {
         let config =
             LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, last_sequence: 0 };
         let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
-        let mut outgoing = Outgoing::new(cursor, true, Vec::new());
+        let mut outgoing = Outgoing::new(cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
         for _ in 0..1000 {
             outgoing.say(&heartbeat);

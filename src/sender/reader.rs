@@ -77,7 +77,7 @@ impl Reader {
         pumped
     }
 
-    /// Adds a control frame to what goes out.
+    /// Has a heartbeat go out.
     pub(super) fn say(&self, frame: &[u8]) {
         self.outgoing.lock().say(frame);
     }
@@ -95,6 +95,11 @@ impl Reader {
     /// The position behind the last entry sent whole, and the bytes sent.
     pub(super) fn progress(&self) -> (u64, u64) {
         self.outgoing.lock().progress()
+    }
+
+    /// An entry that was sent whole, also when the log has forgotten where the last such one lay.
+    pub(super) fn sent_before(&self) -> u64 {
+        self.outgoing.lock().sent_before()
     }
 
     /// Microseconds since the Unix epoch of the last send; 0 before the first.

@@ -20,6 +20,9 @@ use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck};
 use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
 use crate::transport::{FrameReader, ReadError, Stream};
 
+/// Reads of a reader's words in a row before other readers get a turn.
+const READS_PER_TURN: usize = 16;
+
 /// How long a peer may take to read a last word and close its end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -111,7 +114,7 @@ async fn attach(
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
-    let outgoing = Outgoing::new(cursor, v2, greeting);
+    let outgoing = Outgoing::new(cursor, sync.last_known_sequence, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing);
     if !core.readers.enter(&reader) {
         let error =
@@ -245,8 +248,11 @@ impl Session<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, u64)> = None;
         loop {
-            if let Err(error) = self.take_acks() {
-                return error;
+            match self.take_acks() {
+                Ok(true) => {}
+                // A reader that never pauses must not keep this thread from the others.
+                Ok(false) => tokio::task::yield_now().await,
+                Err(error) => return error,
             }
             if let Some(error) = reader.closing() {
                 return error;
@@ -302,15 +308,18 @@ impl Session<'_> {
         }
     }
 
-    /// Takes in what the reader says.
-    fn take_acks(&mut self) -> Result<(), Error> {
-        while self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
+    /// Takes in what the reader says. `false`: the turn is over, and there may be more.
+    fn take_acks(&mut self) -> Result<bool, Error> {
+        for _ in 0..READS_PER_TURN {
+            if !self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
+                return Ok(true);
+            }
             self.last_heard = Instant::now();
             while let Some((kind, payload)) = self.frames.next_frame().map_err(|error| self.read_failed(error))? {
                 self.take_frame(kind, &payload)?;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn take_frame(&self, kind: u8, payload: &[u8]) -> Result<(), Error> {
@@ -336,7 +345,7 @@ impl Session<'_> {
             }
             TYPE_ERROR => {
                 let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-                let status = Status::from_name(&said.code).unwrap_or(Status::InvalidMsg);
+                let status = Status::reported(&said.code);
                 Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
             }
             kind if reader.v2 && is_optional(kind) => Ok(()),

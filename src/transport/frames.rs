@@ -74,6 +74,8 @@ impl FrameReader {
     /// Waits for the next whole frame. Cancel-safe: what arrived stays here.
     pub async fn read(&mut self, stream: &Stream) -> Result<(u8, Bytes), ReadError> {
         loop {
+            // A socket that always has more to read would never give other tasks, or timers, a turn.
+            tokio::task::consume_budget().await;
             if let Some(frame) = self.next_frame()? {
                 return Ok(frame);
             }

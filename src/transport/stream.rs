@@ -151,6 +151,8 @@ impl Stream {
     pub async fn discard(&self) {
         let mut scratch = [0; 4096];
         while self.readable().await.is_ok() {
+            // A peer that floods must not keep this thread from the others.
+            tokio::task::consume_budget().await;
             match self.try_receive(&mut &mut scratch[..]) {
                 Ok(0) => return,
                 Ok(_) => {}

@@ -1,6 +1,9 @@
 //! What the stream tests share: a sender, receivers that collect, and waiting for conditions.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod stage;
+pub mod wire;
+
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -56,6 +59,16 @@ impl Events {
         self.wait_for(|event| event.kind == kind && event.status == status, &format!("{kind:?} {status:?}"))
     }
 
+    /// Waits for one of which this is true.
+    pub fn wait_where(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        self.wait_for(wanted, what)
+    }
+
+    /// How many of this kind came so far.
+    pub fn count(&self, kind: EventKind) -> usize {
+        self.0.0.lock().unwrap().iter().filter(|event| event.kind == kind).count()
+    }
+
     fn wait_for(&self, wanted: impl Fn(&Event) -> bool, what: &str) -> Event {
         let deadline = Instant::now() + PATIENCE;
         let mut events = self.0.0.lock().unwrap();
@@ -89,6 +102,11 @@ impl Applied {
     /// The sequences so far.
     pub fn sequences(&self) -> Vec<u64> {
         self.0.lock().unwrap().entries.iter().map(|(sequence, _)| *sequence).collect()
+    }
+
+    /// The last sequence; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.0.lock().unwrap().entries.last().map_or(0, |(sequence, _)| *sequence)
     }
 
     /// Makes the entry fail so many times.

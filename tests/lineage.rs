@@ -1,0 +1,213 @@
+//! The handshake as the receiver sees it: which writer it follows, which it refuses, and what it makes of odd answers.
+
+mod common;
+
+use common::wire::*;
+use common::{Applied, Events, PATIENCE, receiver, receiver_config, stat, until};
+use replication::error::Status;
+use replication::host::EventKind;
+use replication::protocol::handshake::{Answer, Sync, SyncAck};
+use replication::protocol::lineage::Lineage;
+use replication::protocol::message;
+use replication::receiver::Receiver;
+use replication::receiver::config::{GapPolicy, ProtocolChoice, ReceiverConfig};
+
+fn follow(change: impl FnOnce(&mut ReceiverConfig)) -> (Door, Receiver, Applied, Events) {
+    let door = Door::open();
+    let mut config = receiver_config("reader", &door.address);
+    change(&mut config);
+    let (receiver, applied, events) = receiver(config);
+    (door, receiver, applied, events)
+}
+
+/// Answers the next connection with this, and this behind it, and waits until the receiver ends it.
+fn answer_with(door: &Door, ack: &SyncAck, rest: &[u8]) -> Sync {
+    let (mut peer, sync) = door.accept_sync();
+    peer.send(&[&sync_ack_frame(ack)[..], rest].concat());
+    peer.finish();
+    peer.end();
+    sync
+}
+
+fn v2_ack(current_sequence: u64, lineage: Lineage) -> SyncAck {
+    let Lineage { stream_id, epoch } = lineage;
+    let answer = Some(Answer { stream_id, epoch, ..answer(1) });
+    SyncAck { current_sequence, can_resume: true, error: String::new(), answer }
+}
+
+const FOREIGN: Lineage = Lineage { stream_id: [0xF0; 16], epoch: 99 };
+
+#[test]
+fn p7_positions_stay_with_their_lineage() {
+    let (door, receiver, applied, events) = follow(|_| {});
+    let sync = answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+    assert_eq!(sync.offer.unwrap().stream_id, None);
+    receiver.wait_sequence(3, PATIENCE).unwrap();
+    assert_eq!(receiver.lineage(), Some(LINEAGE));
+
+    // Another stream, whatever its position and epoch, and the old writer after a promotion: not one entry is taken.
+    let older = Lineage { epoch: LINEAGE.epoch - 1, ..LINEAGE };
+    for (n, other) in [FOREIGN, older].into_iter().enumerate() {
+        let sync = answer_with(&door, &v2_ack(10, other), &batch(3, 3));
+        let offer = sync.offer.unwrap();
+        assert_eq!((offer.stream_id, offer.epoch), (Some(LINEAGE.stream_id), LINEAGE.epoch));
+        until("DIVERGED", || events.count(EventKind::Diverged) == n + 1);
+    }
+    events.wait_status(EventKind::Diverged, Status::Diverged);
+
+    // The same stream, restored from an old copy.
+    answer_with(&door, &v2_ack(2, LINEAGE), &[]);
+    assert_eq!(events.wait_status(EventKind::Regressed, Status::Regressed).sequence, 3);
+    assert_eq!((receiver.last_sequence(), receiver.lineage()), (3, Some(LINEAGE)));
+
+    // A promoted writer of the stream is followed, and from then on the one before is not.
+    let newer = Lineage { epoch: LINEAGE.epoch + 1, ..LINEAGE };
+    let sync = answer_with(&door, &v2_ack(4, newer), &batch(3, 1));
+    assert_eq!(sync.last_known_sequence, 3);
+    receiver.wait_sequence(4, PATIENCE).unwrap();
+    assert_eq!(receiver.lineage(), Some(newer));
+    answer_with(&door, &v2_ack(9, LINEAGE), &batch(4, 1));
+    until("DIVERGED", || events.count(EventKind::Diverged) == 3);
+    assert_eq!(applied.sequences(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn p7_a_configured_lineage_counts_from_the_first_connection() {
+    let (door, receiver, applied, events) = follow(|config| config.lineage = Some(LINEAGE));
+    answer_with(&door, &v2_ack(3, FOREIGN), &batch(0, 3));
+    events.wait_status(EventKind::Diverged, Status::Diverged);
+    answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+    receiver.wait_sequence(3, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [1, 2, 3]);
+}
+
+#[test]
+fn p7_a_v1_writer_behind_the_reader_is_refused() {
+    let (door, _receiver, applied, events) = follow(|config| {
+        config.protocol = ProtocolChoice::V1;
+        config.last_sequence = 100;
+    });
+    let ack = SyncAck { current_sequence: 99, can_resume: true, ..SyncAck::default() };
+    let sync = answer_with(&door, &ack, &entry_v1(101));
+    assert_eq!(sync.last_known_sequence, 100);
+    events.wait_status(EventKind::Regressed, Status::Regressed);
+    assert!(applied.sequences().is_empty());
+}
+
+#[test]
+fn p2_a_writers_false_can_resume_is_judged_by_what_it_sends() {
+    let (door, receiver, applied, events) = follow(|config| config.last_sequence = 10);
+    // Old writers say so out of a wrong sum, and then send the right entries or the wrong ones.
+    let ack = SyncAck { current_sequence: 15, ..SyncAck::default() };
+    answer_with(&door, &ack, &[entry_v1(11), entry_v1(12)].concat());
+    receiver.wait_sequence(12, PATIENCE).unwrap();
+    answer_with(&door, &ack, &[entry_v1(14), entry_v1(15)].concat());
+    let gap = events.wait_status(EventKind::Gap, Status::SequenceGap);
+    assert_eq!(gap.sequence, 13);
+    let sync = answer_with(&door, &ack, &entry_v1(13));
+    assert_eq!(sync.last_known_sequence, 12);
+    receiver.wait_sequence(13, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [11, 12, 13]);
+}
+
+#[test]
+fn p8_odd_answers_are_refused() {
+    let (door, receiver, _, events) = follow(|_| {});
+    let id = "0123456789abcdef0123456789abcdef";
+    let v2 = |object: &str| frame(0x13, format!(r#"{{"current_seq":1,"can_resume":true,"v2":{object}}}"#).as_bytes());
+    let odd = [
+        ("a coordinator's answer", frame(0x11, br#"{"current_seq":1,"can_resume":true}"#)),
+        ("an entry", entry_v1(1)),
+        ("a batch", batch(0, 1)),
+        ("no JSON", frame(0x13, b"ok")),
+        ("a list", frame(0x13, b"[1,true]")),
+        ("a negative position", frame(0x13, br#"{"current_seq":-1}"#)),
+        ("an empty v2", v2("{}")),
+        (
+            "another version",
+            v2(&format!(r#"{{"version":2,"stream_id":"{id}","epoch":1,"first_sequence":1,"heartbeat_ms":1}}"#)),
+        ),
+        ("a short id", v2(r#"{"version":1,"stream_id":"01","epoch":1,"first_sequence":1,"heartbeat_ms":1}"#)),
+    ];
+    for (n, (what, bytes)) in odd.iter().enumerate() {
+        let (mut peer, _) = door.accept_sync();
+        peer.send(bytes);
+        peer.end();
+        until(what, || events.count(EventKind::ProtocolError) == n + 1);
+    }
+    let (mut peer, _) = door.accept_sync();
+    peer.send(&header(16 * 1024 + 2, 0x13));
+    peer.end();
+    events.wait_status(EventKind::ProtocolError, Status::MessageTooLarge);
+    assert_eq!((events.count(EventKind::Connected), receiver.lineage()), (0, None));
+    // A writer that does not know v2 will do, unless it was ruled out.
+    let (mut peer, _) = door.accept_sync();
+    peer.send(&[&frame(0x13, br#"{"current_seq":1,"can_resume":true}"#)[..], &entry_v1(1)].concat());
+    receiver.wait_sequence(1, PATIENCE).unwrap();
+    let (door, _receiver, _, events) = follow(|config| config.protocol = ProtocolChoice::V2);
+    answer_with(&door, &SyncAck { can_resume: true, ..SyncAck::default() }, &[]);
+    events.wait_status(EventKind::ProtocolError, Status::InvalidMsg);
+}
+
+#[test]
+fn p2_the_coordinators_handshake_may_be_answered_twice() {
+    let (door, receiver, applied, events) = follow(|config| {
+        config.coordinator_handshake = true;
+        config.protocol = ProtocolChoice::V1;
+    });
+    let mut peer = door.accept();
+    let (kind, payload) = peer.frame();
+    assert_eq!((kind, message::decode_sync(&payload).unwrap()), (0x10, sync_v1("reader", 0)));
+    let json = br#"{"current_seq":2,"can_resume":true}"#;
+    peer.send(&[frame(0x11, json), frame(0x13, json), entry_v1(1), entry_v1(2)].concat());
+    receiver.wait_sequence(2, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [1, 2]);
+    assert_eq!(events.all().len(), 1, "{:?}", events.all());
+}
+
+/// A refusal that says where the writer's entries begin.
+fn gone(current_sequence: u64, first_sequence: u64) -> SyncAck {
+    let answer = Some(Answer { code: "SEQUENCE_GAP".into(), ..answer(first_sequence) });
+    SyncAck { current_sequence, can_resume: false, error: "SEQUENCE_GAP: re-seed".into(), answer }
+}
+
+#[test]
+fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
+    let (door, receiver, _, events) = follow(|_| {});
+    answer_with(&door, &gone(50, 41), &[]);
+    assert_eq!(events.wait_status(EventKind::Gap, Status::SequenceGap).sequence, 1);
+    let sync = answer_with(&door, &gone(50, 41), &[]);
+    assert_eq!((sync.last_known_sequence, receiver.last_sequence()), (0, 0));
+
+    let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
+    answer_with(&door, &gone(50, 41), &[]);
+    let passed = events.wait_status(EventKind::HolePassed, Status::SequenceGap);
+    assert_eq!((passed.sequence, passed.detail["last_missing"].as_u64()), (1, Some(40)));
+    let sync = answer_with(&door, &v2_ack(50, LINEAGE), &batch(40, 10));
+    assert_eq!(sync.last_known_sequence, 40);
+    receiver.wait_sequence(50, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), (41..=50).collect::<Vec<_>>());
+    // A restarted writer that continues the stream with an empty log has no first entry.
+    answer_with(&door, &gone(60, 0), &[]);
+    let sync = answer_with(&door, &v2_ack(60, LINEAGE), &batch(60, 1));
+    assert_eq!(sync.last_known_sequence, 60);
+    receiver.wait_sequence(61, PATIENCE).unwrap();
+    assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 50);
+}
+
+#[test]
+fn p8_a_refusal_that_names_an_impossible_beginning_moves_nothing() {
+    for (current, first) in [(0, 0), (5, 0), (50, 3), (50, 52), (50, u64::MAX)] {
+        let (door, receiver, applied, events) = follow(|config| {
+            config.gap_policy = GapPolicy::Continue;
+            config.last_sequence = 5;
+        });
+        answer_with(&door, &gone(current, first), &[]);
+        let sync = answer_with(&door, &v2_ack(50, LINEAGE), &batch(5, 1));
+        assert_eq!(sync.last_known_sequence, 5, "{current}, {first}");
+        receiver.wait_sequence(6, PATIENCE).unwrap();
+        assert_eq!(applied.sequences(), [6]);
+        assert_eq!(events.count(EventKind::HolePassed), 0);
+        until("both ends counted", || stat(receiver.stats_json(), "total_errors") == 2);
+    }
+}
