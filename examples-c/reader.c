@@ -73,6 +73,8 @@ static int32_t store_entries(void *user_data, const replication_entry *entries, 
     bool stored = store_append(&reader->store, &stream, entries, count, applied, &records);
     if (!stored)
         say("%s: %s", reader->options->database, reader->store.error);
+    if (!stored && reader->store.shared)
+        stop_failed(reader);
     if (*applied > 0) {
         uint64_t now = wall_clock_us();
         pthread_mutex_lock(&reader->lock);

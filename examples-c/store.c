@@ -138,15 +138,27 @@ static bool make_schema(struct store *store)
     return made ? fail_sql(store, "make the schema") : false;
 }
 
+/* WAL: others may read while we write, and a commit costs one sequential write. The busy timeout does not cover this one
+ * change, which another process may be making too. */
+static bool use_wal(struct store *store)
+{
+    int result = SQLITE_BUSY;
+    for (int attempts = 0; result == SQLITE_BUSY && attempts < 100; attempts++) {
+        if (attempts > 0)
+            sqlite3_sleep(50);
+        result = sqlite3_exec(store->database, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    }
+    return result == SQLITE_OK || fail_sql(store, "use the WAL journal");
+}
+
 bool store_open(struct store *store, const char *path, bool sync_commits)
 {
     *store = (struct store){0};
     if (sqlite3_open(path, &store->database) != SQLITE_OK)
         return fail(store, "open: %s", store->database ? sqlite3_errmsg(store->database) : "out of memory");
     sqlite3_busy_timeout(store->database, 5000);
-    /* WAL: others may read while we write, and a commit costs one sequential write. */
-    if (sqlite3_exec(store->database, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) != SQLITE_OK)
-        return fail_sql(store, "use the WAL journal");
+    if (!use_wal(store))
+        return false;
     const char *synchronous = sync_commits ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL";
     if (sqlite3_exec(store->database, synchronous, NULL, NULL, NULL) != SQLITE_OK)
         return fail_sql(store, synchronous);
@@ -268,17 +280,21 @@ static bool add_entry(struct store *store, const replication_entry *entry, uint6
     return fail(store, "entry %" PRIu64 ": %.460s", entry->sequence, why);
 }
 
-/* Begins a transaction, if the position still is where this process left it: two processes on one database would
- * otherwise take turns in it. */
-static bool begin(struct store *store)
+/* Whether the position still is where this process left it. */
+static bool unmoved(struct store *store)
 {
-    if (!run(store, STORE_BEGIN))
-        return false;
     struct position now;
     if (!read_position(store, &now))
         return false;
-    return now.sequence == store->position.sequence ||
-           fail(store, "another process has moved the position of this database");
+    store->shared = now.sequence != store->position.sequence;
+    return !store->shared || fail(store, "another process stores into this database too");
+}
+
+/* Begins a transaction, unless another process works on the same database: the two would take turns in it. A look before the
+ * lock spares waiting for it. */
+static bool begin(struct store *store)
+{
+    return unmoved(store) && run(store, STORE_BEGIN) && unmoved(store);
 }
 
 /* Puts the position behind the last entry. */

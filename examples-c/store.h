@@ -37,6 +37,7 @@ struct store {
     sqlite3 *database;
     sqlite3_stmt *statements[STORE_STATEMENTS];
     struct position position; /* as committed */
+    bool shared;              /* the last call failed because another process stores into it too */
     char error[512];          /* why the last call failed */
 };
 

@@ -42,7 +42,7 @@ struct options {
 
 struct tap {
     const struct options *options;
-    uint64_t printed;   /* used by the callback thread only */
+    uint64_t printed;   /* used by the callbacks only, which come from one thread */
     atomic_bool failed; /* the callback thread says so, the main thread looks at the end */
 };
 
@@ -111,10 +111,13 @@ static void on_event(void *user_data, const replication_event *event)
     switch (event->kind) {
     case REPLICATION_EVENT_KIND_APPLY_FAILED: /* our own "enough" */
         return;
-    case REPLICATION_EVENT_KIND_DIVERGED:
     case REPLICATION_EVENT_KIND_REGRESSED:
+    case REPLICATION_EVENT_KIND_DIVERGED:
         print_event(NULL, event);
-        say("the writer's log is not the one that was followed so far");
+        if (tap->printed == 0)
+            say("the writer has not come to entry %" PRIu64 " yet", tap->options->from);
+        else
+            say("the writer's log is not the one that was followed so far");
         atomic_store(&tap->failed, true);
         stop_request();
         return;

@@ -39,20 +39,21 @@
  * a length of 0 means that the pointer is not looked at. Times are in the unit of their name.
  *
  * THREADS. Functions of a sender or receiver may be called by any number of threads at once, but no call may run while, or
- * begin after, the handle is freed. Configurations may move between threads too. Functions without a handle are free of
- * shared state.
+ * begin after, the handle is freed. A configuration is used by one thread at a time, which may be any; its setters may be
+ * called in callbacks. Functions without a handle may be called by any number of threads.
  *
  * CALLBACKS. Each handle has one thread that calls the host, one call at a time, so callbacks of one handle never run at
  * once; those of two handles do. Pointers given to a callback are valid until it returns. A callback that takes long delays
  * the other callbacks of its handle, not the network. A callback may call the library, but of its own handle not a function
  * that waits: _stop and _wait_ functions return `WRONG_THREAD` there, and _free lets another thread end the handle. Outside
  * callbacks, when a _stop or _free function returns, no callback of that handle runs, and none will. A callback must
- * return: a C++ exception or longjmp() out of it is not caught and ends in undefined behaviour. It must not leave its
- * thread's signal mask or locale changed.
+ * return: a C++ exception or longjmp() out of it is not caught and ends in undefined behaviour. It runs with all signals
+ * blocked.
  *
  * USER DATA. `user_data` goes to the callback as it is. `user_data_free`, unless NULL, is called with it exactly once, after
  * the last call of that callback: when the handle it moved to is freed, when the configuration is freed before, when another
- * callback replaces it, or at once when registering it fails. It may be called on any thread.
+ * callback replaces it, or at once when registering it fails. It is called on the thread that does this, or, for a handle
+ * that is freed in its own callback, on another one.
  *
  * FORKS. Threads do not survive a fork. In the child, every handle and configuration made before returns `FORKED`, functions
  * that cannot fail return 0 or false, and _free does nothing, so that memory is not given back. New ones work. A child made
@@ -621,7 +622,8 @@ replication_status sender_config_set_handshake_timeout_ms(struct replication_sen
                                                           uint64_t timeout_ms);
 
 /**
- * Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000.
+ * Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000. Must be
+ * below the peer timeout.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
@@ -706,7 +708,7 @@ replication_status sender_config_set_last_sequence(struct replication_sender_con
  *
  * The handler is called from one thread of the sender, one call at a time, together with the log handler. `user_data` and
  * `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
+ * the last call, and also when this function fails or another handler replaces this one.
  *
  * Returns `OK`.
  *
@@ -725,7 +727,7 @@ replication_status sender_config_set_event_handler(struct replication_sender_con
  *
  * The handler is called from one thread of the sender, one call at a time, together with the event handler. `user_data` and
  * `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
+ * the last call, and also when this function fails or another handler replaces this one.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
  *
@@ -770,7 +772,7 @@ replication_status sender_start(struct replication_sender *sender);
 /**
  * Accepts readers at an address. May be called for many addresses.
  *
- * - `address`: "host:port" or "[v6]:port", where port 0 takes any free one; or "unix:/path".
+ * - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
@@ -794,8 +796,8 @@ replication_status sender_listen(struct replication_sender *sender,
  * - `last_known_sequence`: from the Sync message.
  *
  * Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
- * `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `NOT_WRITER`; `INVALID_STATE` before
- * sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
+ * `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED`
+ * after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -813,8 +815,8 @@ replication_status sender_accept_reader(struct replication_sender *sender,
  *   non-blocking mode may have changed.
  *
  * Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is closed
- * or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in
- * callbacks; does not wait for the peer.
+ * or no stream socket; `BUFFER_FULL` while too many handshakes are under way; `INVALID_STATE` before sender_start();
+ * `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
@@ -832,8 +834,9 @@ replication_status sender_accept_connection(struct replication_sender *sender,
  * - `out_sequence`: the sequence; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
- * can carry; `BUFFER_FULL` under the policies that refuse, and then no sequence is used up; `INVALID_STATE` before
- * sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+ * or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `NOT_WRITER` after sender_set_writable() with
+ * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
+ * sequence is used up. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -853,8 +856,8 @@ replication_status sender_replicate(struct replication_sender *sender,
  * - `payloads`, `count`: at least one.
  * - `out_first_sequence`: the sequence of the first; may be NULL.
  *
- * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `BUFFER_FULL` also for a batch
- * that is larger than the window. Any thread; allowed in callbacks.
+ * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `MESSAGE_TOO_LARGE` also for a
+ * batch that is larger than the window. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `payloads` points to `count` slices, each of which points to its
@@ -912,7 +915,8 @@ replication_status sender_get_stream(const struct replication_sender *sender,
                                      uint64_t *out_epoch);
 
 /**
- * Says whether this node is the writer; a new sender's is. While it is not, readers are refused with `NOT_WRITER`.
+ * Says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and refused, and
+ * entries refused, with `NOT_WRITER`. May be called before sender_start().
  *
  * Returns `OK`; `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
  *
@@ -924,15 +928,16 @@ replication_status sender_set_writable(struct replication_sender *sender, bool w
 /**
  * Waits until readers have acknowledged an entry.
  *
- * - `sequence`: the entry, and with it all before.
+ * - `sequence`: an entry that was replicated, and with it all before.
  * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
- *   and as applied, never as durable.
- * - `readers`: how many of the connected ones.
+ *   only: it does not say what became of the entry.
+ * - `readers`: how many, counting those that acknowledged it and left.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
  *
- * Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level; `WRONG_THREAD` in a callback of this
- * sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender stops meanwhile. Any other thread.
+ * Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level, and for a sequence that no entry has yet;
+ * `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
+ * stopped. Any other thread.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
@@ -961,8 +966,10 @@ replication_status sender_stats_json(const struct replication_sender *sender, ch
  * its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
  * Stopping twice is allowed.
  *
- * Returns `OK`; `TIMEOUT` when it stopped but readers had not caught up; `WRONG_THREAD` in a callback of this sender,
- * and then it goes on running. Any other thread.
+ * A reader has caught up when it has received the last entry; whether it has applied it is asked with
+ * sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
+ * everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
+ * other thread.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed.
@@ -1018,8 +1025,8 @@ replication_status receiver_config_set_reader_id(struct replication_receiver_con
                                                  const char *reader_id);
 
 /**
- * Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
- * A host name is resolved at each attempt to connect.
+ * Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
+ * connect handler, which gets it. A host name is resolved at each attempt to connect.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
  *
@@ -1028,136 +1035,6 @@ replication_status receiver_config_set_reader_id(struct replication_receiver_con
  */
 replication_status receiver_config_set_writer_addr(struct replication_receiver_config *config,
                                                    const char *writer_addr);
-
-/**
- * Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A receiver has exactly one
- * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_ingest_handler(struct replication_receiver_config *config,
-                                                      replication_ingest_fn handler,
-                                                      void *user_data,
-                                                      replication_free_fn user_data_free);
-
-/**
- * Sets the handler that gets entries many at a time, for languages where a call costs. A receiver has exactly one
- * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
- *
- * - `max_entries`: entries in one call, at most; 0 means 1024. A call never waits for more entries than are there.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_ingest_batch_handler(struct replication_receiver_config *config,
-                                                            size_t max_entries,
-                                                            replication_ingest_batch_fn handler,
-                                                            void *user_data,
-                                                            replication_free_fn user_data_free);
-
-/**
- * Sets the handler that gets entries one by one with their msgpack payload decoded. A receiver has exactly one
- * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_record_handler(struct replication_receiver_config *config,
-                                                      replication_record_fn handler,
-                                                      void *user_data,
-                                                      replication_free_fn user_data_free);
-
-/**
- * Sets who writes each entry to the host's own log before the handler gets it. NULL: nobody, the default. An entry that it
- * does not take (a return other than 0) is tried again under the apply policy and does not reach the handler.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_local_wal(struct replication_receiver_config *config,
-                                                 replication_ingest_fn append,
-                                                 void *user_data,
-                                                 replication_free_fn user_data_free);
-
-/**
- * Sets who connects to the writer. NULL: the library itself, the default. The handler may take as long as
- * receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_connect_handler(struct replication_receiver_config *config,
-                                                       replication_connect_fn handler,
-                                                       void *user_data,
-                                                       replication_free_fn user_data_free);
-
-/**
- * Sets who hears of events. NULL: nobody, the default.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_event_handler(struct replication_receiver_config *config,
-                                                     replication_event_fn handler,
-                                                     void *user_data,
-                                                     replication_free_fn user_data_free);
-
-/**
- * Sets who gets log records. NULL: nobody, the default.
- *
- * - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
- * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
- * the last call, on any thread, and also when this function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
- *
- * Requires:
- * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
- */
-replication_status receiver_config_set_log_handler(struct replication_receiver_config *config,
-                                                   int32_t max_level,
-                                                   replication_log_fn handler,
-                                                   void *user_data,
-                                                   replication_free_fn user_data_free);
 
 /**
  * Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
@@ -1279,7 +1156,8 @@ replication_status receiver_config_set_connect_timeout_ms(struct replication_rec
                                                           uint64_t timeout_ms);
 
 /**
- * Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000.
+ * Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000. Must be
+ * below the peer timeout.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
@@ -1300,15 +1178,145 @@ replication_status receiver_config_set_heartbeat_interval_ms(struct replication_
 replication_status receiver_config_set_peer_timeout_ms(struct replication_receiver_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB). One entry that is larger is still taken.
+ * Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB), at least 65536. One entry that is
+ * larger is still taken.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed.
  */
-replication_status receiver_config_set_buffer_bytes(struct replication_receiver_config *config,
-                                                    uint64_t bytes);
+replication_status receiver_config_set_buffer_bytes(struct replication_receiver_config *config, uint64_t bytes);
+
+/**
+ * Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A receiver has exactly one
+ * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_ingest_handler(struct replication_receiver_config *config,
+                                                      replication_ingest_fn handler,
+                                                      void *user_data,
+                                                      replication_free_fn user_data_free);
+
+/**
+ * Sets the handler that gets entries many at a time, for languages where a call costs. A receiver has exactly one
+ * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+ *
+ * - `max_entries`: entries in one call, at most; 0 means 1024. A call never waits for more entries than are there.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_ingest_batch_handler(struct replication_receiver_config *config,
+                                                            size_t max_entries,
+                                                            replication_ingest_batch_fn handler,
+                                                            void *user_data,
+                                                            replication_free_fn user_data_free);
+
+/**
+ * Sets the handler that gets entries one by one with their msgpack payload decoded. A receiver has exactly one
+ * of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_record_handler(struct replication_receiver_config *config,
+                                                      replication_record_fn handler,
+                                                      void *user_data,
+                                                      replication_free_fn user_data_free);
+
+/**
+ * Sets who writes each entry to the host's own log before the handler gets it. NULL: nobody, the default. An entry that it
+ * does not take (a return other than 0) is tried again under the apply policy and does not reach the handler.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_local_wal(struct replication_receiver_config *config,
+                                                 replication_ingest_fn append,
+                                                 void *user_data,
+                                                 replication_free_fn user_data_free);
+
+/**
+ * Sets who connects to the writer. NULL: the library itself, the default. The handler may take as long as
+ * receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_connect_handler(struct replication_receiver_config *config,
+                                                       replication_connect_fn handler,
+                                                       void *user_data,
+                                                       replication_free_fn user_data_free);
+
+/**
+ * Sets who hears of events. NULL: nobody, the default.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_event_handler(struct replication_receiver_config *config,
+                                                     replication_event_fn handler,
+                                                     void *user_data,
+                                                     replication_free_fn user_data_free);
+
+/**
+ * Sets who gets log records. NULL: nobody, the default.
+ *
+ * - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
+ *
+ * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
+ * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
+ * the last call, and also when this function fails or another handler replaces this one.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
+ */
+replication_status receiver_config_set_log_handler(struct replication_receiver_config *config,
+                                                   int32_t max_level,
+                                                   replication_log_fn handler,
+                                                   void *user_data,
+                                                   replication_free_fn user_data_free);
 
 /* Receiver ------------------------------------------------------------------------------------------------------ */
 
@@ -1381,9 +1389,9 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `sequence`: the entry, and with it all before.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
- * Returns `OK`; `TIMEOUT`; `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has
- * stopped it before that entry; `INVALID_STATE` before receiver_start(); `CLOSED` when the receiver stops meanwhile. Any
- * other thread.
+ * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+ * receiver is or gets stopped before it. Any other thread.
  *
  * Requires:
  * `receiver` came from receiver_new() and is not freed.
@@ -1427,8 +1435,8 @@ replication_status receiver_resume(struct replication_receiver *receiver);
 replication_status receiver_stats_json(const struct replication_receiver *receiver, char **out_json);
 
 /**
- * Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for, and what
- * it applied is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
+ * Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for. What
+ * was applied before is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
  * `CLOSED`, except those that only ask. Stopping twice is allowed.
  *
  * Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any other thread.

@@ -173,7 +173,7 @@ pub struct Error {
 }
 
 /// The result of a fallible operation of this library.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of `status` with its text.

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use crate::error::Status;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How much a log record matters. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,13 +220,12 @@ impl<W> Mailbox<W> {
     }
 
     /// Waits for a change, or until the deadline if there is one.
-    pub(crate) fn wait(&self, content: &mut MutexGuard<'_, Content<W>>, deadline: Option<Instant>) {
-        match deadline {
-            Some(deadline) => {
-                self.changed.wait_until(content, deadline);
-            }
-            None => self.changed.wait(content),
-        }
+    pub(crate) fn wait<'a>(
+        &self,
+        content: MutexGuard<'a, Content<W>>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, Content<W>> {
+        self.changed.wait(content, deadline)
     }
 }
 

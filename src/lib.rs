@@ -1,4 +1,44 @@
 //! libreplication: single-writer, many-readers replication of a write-ahead log.
+//!
+//! A writer's process appends entries to a [`sender`]'s [`log`]; each reader's process follows it with a [`receiver`] and
+//! gets every entry, in order, in a handler. Hosts use the C interface, `include/replication.h`; this page is the map for
+//! those who change the library. `ARCHITECTURE.md` tells how the parts work together, `docs/protocol.md` what travels.
+//!
+//! ```text
+//!                  ffi
+//!         ┌─────────┼──────────┐
+//!      sender    receiver   records
+//!        │  ╲    ╱  │
+//!        │ transport│
+//!       log    │    │
+//!         ╲    │   ╱
+//!          protocol
+//! ```
+//!
+//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; [`sender`],
+//! [`receiver`] and [`ffi`] use [`host`].
+//!
+//! - [`protocol`]: bytes on the wire. Frames, the v1 messages as Go's JSON encoder writes them, the handshake with its v2
+//!   object, the v2 frames, and entries as they lie in the log. Functions from bytes to values and back; no I/O, no
+//!   threads.
+//! - [`log`]: the ordered log, the only queue between the host's writers and the readers' connections. Appends take one
+//!   short lock and write the entry as it will travel; [`Cursor`](log::Cursor)s read published bytes without that lock.
+//!   Bounded by entries and bytes, with a [policy](log::FullPolicy) for the bound. Knows no networks.
+//! - [`transport`]: sockets. Addresses, listening, TCP and Unix streams and descriptors of the host's, and small frames
+//!   put together from the pieces they arrive in. Does not know what the bytes mean.
+//! - [`sender`]: the writer's end. Listening, handshakes, one task for each reader that sends from its cursor and takes in
+//!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
+//! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
+//!   applies: it alone calls the host. Between them lie the received bytes, bounded.
+//! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
+//! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
+//! - [`error`]: the stable status numbers, and the error that carries one with a text.
+//! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
+//!   arguments, calls the core and converts.
+//!
+//! Two private modules serve all: `threads` (threads and runtimes that take no signals) and `clock`.
+//!
+//! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
 
 mod clock;
@@ -10,5 +50,6 @@ pub mod protocol;
 pub mod receiver;
 pub mod records;
 pub mod sender;
+mod sync;
 mod threads;
 pub mod transport;

@@ -1,6 +1,9 @@
 //! The library's own threads. They block all signals, so that the host's handlers run on the host's threads only.
 
+use std::cell::Cell;
 use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,6 +14,11 @@ use crate::error::{Error, Result, Status};
 
 /// How long the end of tasks that were told to end may take, before they are left to themselves.
 pub(crate) const END: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// The handle whose host this thread calls, as its address; 0 on all other threads.
+    static CALLBACKS_OF: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Runs `spawn` with all signals blocked; threads inherit that.
 fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
@@ -34,9 +42,28 @@ pub(crate) fn runtime(name: &str, threads: usize) -> Result<Runtime> {
     })
 }
 
-/// A thread.
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    without_signals(name, || std::thread::Builder::new().name(name.to_owned()).spawn(work))
+/// A callback thread: the one that calls the host of the handle `core` belongs to.
+pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
+    name: &str,
+    core: &Arc<C>,
+    work: impl FnOnce() + Send + 'static,
+    panicked: impl FnOnce(Error) + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let address = Arc::as_ptr(core).addr();
+    without_signals(name, || {
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            CALLBACKS_OF.set(address);
+            // The host learns of it by the status; the thread itself has nobody to pass it on to.
+            if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                panicked(Error::new(Status::Panic, "internal error on the callback thread; the handle is unusable"));
+            }
+        })
+    })
+}
+
+/// Whether the calling thread is the callback thread of the handle that `core` belongs to.
+pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
+    CALLBACKS_OF.get() == Arc::as_ptr(core).addr()
 }
 
 /// Waits for a thread's end.

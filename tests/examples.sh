@@ -226,7 +226,7 @@ test_shared_database() {
     stop "$writer"
     wait_for 15 at_least "$db" "$(json "$ledger" last_sequence)"
     stop "$left"
-    if ((loser_status == 1)) && has_text "$loser_err" 'another process has moved the position' &&
+    if ((loser_status == 1)) && has_text "$loser_err" 'another process stores into this database too' &&
         [[ $(ledger_of "$db") == "$(ledger_says "$ledger")" ]]; then
         pass "$name"
     else
@@ -262,6 +262,9 @@ test_tap() {
     launch writer writer --listen 127.0.0.1:0 --interval-us 1000 --stats-interval-ms 0
     local writer=$pid protocol
     listening writer
+    expect 'tap: an entry that is not there yet' 1 'has not come to entry 1000000 yet' \
+        tap --writer "$address" --from 1000000
+    expect 'tap: from the oldest entry on' 0 '"sequence":60,' tap --writer "$address" --count 60
     for protocol in v2 v1; do
         launch "tap-$protocol" tap --writer "$address" --from 11 --count 40 --protocol "$protocol"
         finish 15 "$pid"

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::guard::is_null;
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::entry::MAX_PAYLOAD_BYTES;
 use crate::protocol::lineage::Lineage;
 
 #[cold]
@@ -31,6 +32,19 @@ pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize, name: &str) -> Resul
     }
     // SAFETY: not NULL, short enough for a slice, and the caller promises the bytes.
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
+}
+
+/// Like [`bytes`] for the payload of an entry: a length that no entry can have is refused before anything is read.
+///
+/// # Safety
+/// As for [`bytes`], unless `len` is over the limit.
+#[inline]
+pub(crate) unsafe fn payload<'a>(data: *const u8, len: usize) -> Result<&'a [u8]> {
+    if len > MAX_PAYLOAD_BYTES && !data.is_null() {
+        return Err(too_long("payload", len));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { bytes(data, len, "payload") }
 }
 
 #[cold]
@@ -179,6 +193,17 @@ mod tests {
             assert_eq!(refusal(bytes(ptr::null(), 1, "payload")).1, "payload is NULL");
             let refused = refusal(bytes(ptr::dangling(), usize::MAX, "payload"));
             assert_eq!(refused, (Status::MessageTooLarge, format!("payload is too large: {} bytes", usize::MAX)));
+        }
+    }
+
+    #[test]
+    fn p8_a_payload_that_no_entry_can_hold_is_not_looked_at() {
+        // SAFETY: what is too long is not read.
+        unsafe {
+            for len in [MAX_PAYLOAD_BYTES + 1, isize::MAX as usize, usize::MAX] {
+                assert_eq!(refusal(payload(ptr::dangling(), len)).0, Status::MessageTooLarge);
+                assert_eq!(refusal(payload(ptr::null(), len)).0, Status::InvalidArgument);
+            }
         }
     }
 

@@ -191,6 +191,24 @@ impl<F: Function> Slot<F> {
     }
 }
 
+/// Keeps the callbacks of a handle until the handle itself is freed, so that `user_data_free` runs where and when the host
+/// frees it, and not when some thread of the core happens to end.
+#[derive(Default)]
+pub(crate) struct Owners(Vec<Arc<dyn Send + Sync>>);
+
+impl Owners {
+    /// Keeps the callback, if there is one, and gives it on.
+    pub(crate) fn keep<F: Function + 'static>(
+        &mut self,
+        callback: Option<Arc<Callback<F>>>,
+    ) -> Option<Arc<Callback<F>>> {
+        if let Some(callback) = &callback {
+            self.0.push(Arc::clone(callback) as Arc<dyn Send + Sync>);
+        }
+        callback
+    }
+}
+
 /// Whether the host has let go of the handle from inside a callback: no callback begins after that.
 #[derive(Clone, Default)]
 pub(crate) struct Muted(Arc<AtomicBool>);

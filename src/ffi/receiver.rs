@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use super::args::{invalid, put_lineage, required};
-use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, RecordIngest, connect};
+use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, connect};
 use super::guard::{Gate, Guarded, guard, query, release};
 use super::reaper;
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle, ReceiverConfigState};
@@ -20,6 +20,8 @@ pub struct ReceiverHandle {
     gate: Gate,
     core: Receiver,
     muted: Muted,
+    /// Dropped after the core.
+    _owners: Owners,
 }
 
 const _: () = {
@@ -38,14 +40,17 @@ impl ReceiverHandle {
     fn configured(config: &mut ReceiverConfigState) -> Result<Self> {
         let gate = Gate::new()?;
         let muted = Muted::default();
-        let local_wal = config.local_wal.share("local WAL function")?;
+        let mut owners = Owners::default();
+        let local_wal = owners.keep(config.local_wal.share("local WAL function")?);
         let host = ReceiverHost {
-            handler: handler(&config.handler, &muted)?,
+            handler: handler(&config.handler, &muted, &mut owners)?,
             local_wal: local_wal.map(|callback| Ingest { callback, muted: muted.clone() }.into_local_wal()),
-            connect: config.connect.share("connect handler")?.map(|callback| connect(callback, muted.clone())),
+            connect: owners
+                .keep(config.connect.share("connect handler")?)
+                .map(|callback| connect(callback, muted.clone())),
             observer: Box::new(HostObserver {
-                event: config.event.share("event handler")?,
-                log: config.log.share("log handler")?,
+                event: owners.keep(config.event.share("event handler")?),
+                log: owners.keep(config.log.share("log handler")?),
                 max_level: config.max_level,
                 muted: muted.clone(),
             }),
@@ -61,7 +66,7 @@ impl ReceiverHandle {
         config.connect.hand_over();
         config.event.hand_over();
         config.log.hand_over();
-        Ok(Self { gate, core, muted })
+        Ok(Self { gate, core, muted, _owners: owners })
     }
 
     fn may_wait(&self, what: &str) -> Result<()> {
@@ -74,22 +79,22 @@ impl ReceiverHandle {
     }
 }
 
-fn handler(slot: &HandlerSlot, muted: &Muted) -> Result<Box<dyn Handler>> {
+fn handler(slot: &HandlerSlot, muted: &Muted, owners: &mut Owners) -> Result<Box<dyn Handler>> {
     const NAME: &str = "handler";
     let none = || invalid("no handler is set: one of ingest, ingest batch and record is needed");
     let muted = muted.clone();
     Ok(match slot {
         HandlerSlot::None => return Err(none()),
         HandlerSlot::Ingest(slot) => {
-            let callback = slot.share(NAME)?.ok_or_else(none)?;
+            let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
             Box::new(Ingest { callback, muted })
         }
         HandlerSlot::Batch(slot, max_entries) => {
-            let callback = slot.share(NAME)?.ok_or_else(none)?;
+            let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
             Box::new(IngestBatch::new(callback, *max_entries, muted))
         }
         HandlerSlot::Record(slot) => {
-            let callback = slot.share(NAME)?.ok_or_else(none)?;
+            let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
             Box::new(RecordIngest { callback, muted })
         }
     })
@@ -191,9 +196,9 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// - `sequence`: the entry, and with it all before.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
-/// Returns `OK`; `TIMEOUT`; `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has
-/// stopped it before that entry; `INVALID_STATE` before receiver_start(); `CLOSED` when the receiver stops meanwhile. Any
-/// other thread.
+/// Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
+/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+/// receiver is or gets stopped before it. Any other thread.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -258,8 +263,8 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
     }
 }
 
-/// Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for, and what
-/// it applied is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
+/// Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for. What
+/// was applied before is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
 /// `CLOSED`, except those that only ask. Stopping twice is allowed.
 ///
 /// Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any other thread.
@@ -299,3 +304,6 @@ pub unsafe extern "C" fn receiver_free(receiver: *mut ReceiverHandle) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ const DEFAULT_BATCH_ENTRIES: usize = 1_024;
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn receiver_config_set_ingest_handler(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn receiver_config_set_record_handler(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`.
 ///
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn receiver_config_set_local_wal(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`.
 ///
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn receiver_config_set_connect_handler(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`.
 ///
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn receiver_config_set_event_handler(
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
 ///

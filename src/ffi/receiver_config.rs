@@ -154,8 +154,8 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
     }
 }
 
-/// Sets where the writer is: "host:port", "[v6]:port" or "unix:/path". Required, also with a connect handler, which gets it.
-/// A host name is resolved at each attempt to connect.
+/// Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
+/// connect handler, which gets it. A host name is resolved at each attempt to connect.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
 ///
@@ -397,7 +397,8 @@ pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
     }
 }
 
-/// Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000.
+/// Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000. Must be
+/// below the peer timeout.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///
@@ -437,9 +438,10 @@ pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
     }
 }
 
-/// Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB). One entry that is larger is still taken.
+/// Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB), at least 65536. One entry that is
+/// larger is still taken.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -448,8 +450,11 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
-            if bytes == 0 {
-                return Err(invalid("bytes is 0, at least 1 is needed"));
+            if bytes < ReceiverConfig::MIN_BUFFER_BYTES {
+                return Err(invalid(format!(
+                    "bytes is {bytes}, at least {} are needed",
+                    ReceiverConfig::MIN_BUFFER_BYTES
+                )));
             }
             core.buffer_bytes = bytes;
             Ok(())

@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
 use super::args::{
-    bytes, close, duplicate_socket, invalid, put_lineage, put_optional, reader_id as checked_reader_id, required, text,
+    close, duplicate_socket, invalid, payload as checked_payload, put_lineage, put_optional,
+    reader_id as checked_reader_id, required, text,
 };
-use super::callbacks::{HostObserver, Muted, SliceView};
+use super::callbacks::{HostObserver, Muted, Owners, SliceView};
 use super::guard::{Gate, Guarded, guard, guard_free, is_null, query, release};
 use super::reaper;
 use super::sender_config::{SenderConfigHandle, SenderConfigState};
@@ -22,6 +23,8 @@ pub struct SenderHandle {
     gate: Gate,
     core: Sender,
     muted: Muted,
+    /// Dropped after the core.
+    _owners: Owners,
 }
 
 const _: () = {
@@ -40,22 +43,23 @@ impl SenderHandle {
     fn with_defaults() -> Result<Self> {
         let gate = Gate::new()?;
         let core = Sender::new(SenderConfig::default(), Box::new(Silent))?;
-        Ok(Self { gate, core, muted: Muted::default() })
+        Ok(Self { gate, core, muted: Muted::default(), _owners: Owners::default() })
     }
 
     fn configured(config: &mut SenderConfigState) -> Result<Self> {
         let gate = Gate::new()?;
         let muted = Muted::default();
+        let mut owners = Owners::default();
         let observer = HostObserver {
-            event: config.event.share("event handler")?,
-            log: config.log.share("log handler")?,
+            event: owners.keep(config.event.share("event handler")?),
+            log: owners.keep(config.log.share("log handler")?),
             max_level: config.max_level,
             muted: muted.clone(),
         };
         let core = Sender::new(config.core.clone(), Box::new(observer))?;
         config.event.hand_over();
         config.log.hand_over();
-        Ok(Self { gate, core, muted })
+        Ok(Self { gate, core, muted, _owners: owners })
     }
 
     fn may_wait(&self, what: &str) -> Result<()> {
@@ -126,7 +130,7 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 
 /// Accepts readers at an address. May be called for many addresses.
 ///
-/// - `address`: "host:port" or "[v6]:port", where port 0 takes any free one; or "unix:/path".
+/// - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
@@ -160,8 +164,8 @@ pub unsafe extern "C" fn sender_listen(
 /// - `last_known_sequence`: from the Sync message.
 ///
 /// Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
-/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `NOT_WRITER`; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
+/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED`
+/// after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -191,8 +195,8 @@ pub unsafe extern "C" fn sender_accept_reader(
 ///   non-blocking mode may have changed.
 ///
 /// Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is closed
-/// or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`. Any thread; allowed in
-/// callbacks; does not wait for the peer.
+/// or no stream socket; `BUFFER_FULL` while too many handshakes are under way; `INVALID_STATE` before sender_start();
+/// `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
@@ -217,8 +221,9 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// - `out_sequence`: the sequence; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
-/// can carry; `BUFFER_FULL` under the policies that refuse, and then no sequence is used up; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `NOT_WRITER` after sender_set_writable() with
+/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
+/// sequence is used up. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -234,7 +239,7 @@ pub unsafe extern "C" fn sender_replicate(
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
-            let sequence = sender.core.replicate(timestamp_us, bytes(payload, payload_len, "payload")?)?;
+            let sequence = sender.core.replicate(timestamp_us, checked_payload(payload, payload_len)?)?;
             put_optional(out_sequence, sequence);
             Ok(())
         })
@@ -248,8 +253,8 @@ pub unsafe extern "C" fn sender_replicate(
 /// - `payloads`, `count`: at least one.
 /// - `out_first_sequence`: the sequence of the first; may be NULL.
 ///
-/// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `BUFFER_FULL` also for a batch
-/// that is larger than the window. Any thread; allowed in callbacks.
+/// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `MESSAGE_TOO_LARGE` also for a
+/// batch that is larger than the window. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payloads` points to `count` slices, each of which points to its
@@ -293,7 +298,7 @@ unsafe fn checked_payloads<'a>(payloads: *const SliceView, count: usize) -> Resu
     let payloads = unsafe { std::slice::from_raw_parts(payloads, count) };
     for (at, payload) in payloads.iter().enumerate() {
         // SAFETY: the caller's promise.
-        if let Err(error) = unsafe { bytes(payload.data, payload.len, "payload") } {
+        if let Err(error) = unsafe { checked_payload(payload.data, payload.len) } {
             return Err(Error::new(error.status, format!("payloads[{at}]: {}", error.message)));
         }
     }
@@ -372,7 +377,8 @@ pub unsafe extern "C" fn sender_get_stream(
     }
 }
 
-/// Says whether this node is the writer; a new sender's is. While it is not, readers are refused with `NOT_WRITER`.
+/// Says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and refused, and
+/// entries refused, with `NOT_WRITER`. May be called before sender_start().
 ///
 /// Returns `OK`; `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
 ///
@@ -386,15 +392,16 @@ pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable
 
 /// Waits until readers have acknowledged an entry.
 ///
-/// - `sequence`: the entry, and with it all before.
+/// - `sequence`: an entry that was replicated, and with it all before.
 /// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
-///   and as applied, never as durable.
-/// - `readers`: how many of the connected ones.
+///   only: it does not say what became of the entry.
+/// - `readers`: how many, counting those that acknowledged it and left.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 /// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
 ///
-/// Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level; `WRONG_THREAD` in a callback of this
-/// sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender stops meanwhile. Any other thread.
+/// Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level, and for a sequence that no entry has yet;
+/// `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
+/// stopped. Any other thread.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
@@ -456,8 +463,10 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 /// its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
 /// Stopping twice is allowed.
 ///
-/// Returns `OK`; `TIMEOUT` when it stopped but readers had not caught up; `WRONG_THREAD` in a callback of this sender,
-/// and then it goes on running. Any other thread.
+/// A reader has caught up when it has received the last entry; whether it has applied it is asked with
+/// sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
+/// everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
+/// other thread.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -493,3 +502,6 @@ pub unsafe extern "C" fn sender_free(sender: *mut SenderHandle) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

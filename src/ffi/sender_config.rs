@@ -24,9 +24,6 @@ pub enum FullPolicyNumber {
     Wait = 2,
 }
 
-/// The smallest memory window.
-const MIN_BUFFER_BYTES: u64 = 64 << 10;
-
 /// The most threads for the network that are taken for a real wish.
 const MAX_IO_THREADS: u32 = 256;
 
@@ -139,8 +136,11 @@ pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfi
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
-            if bytes < MIN_BUFFER_BYTES {
-                return Err(invalid(format!("bytes is {bytes}, at least {MIN_BUFFER_BYTES} are needed")));
+            if bytes < SenderConfig::MIN_BUFFER_BYTES {
+                return Err(invalid(format!(
+                    "bytes is {bytes}, at least {} are needed",
+                    SenderConfig::MIN_BUFFER_BYTES
+                )));
             }
             core.buffer_bytes = bytes;
             Ok(())
@@ -217,7 +217,8 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
     }
 }
 
-/// Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000.
+/// Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000. Must be
+/// below the peer timeout.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///
@@ -361,7 +362,7 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
 ///
 /// The handler is called from one thread of the sender, one call at a time, together with the log handler. `user_data` and
 /// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`.
 ///
@@ -391,7 +392,7 @@ pub unsafe extern "C" fn sender_config_set_event_handler(
 ///
 /// The handler is called from one thread of the sender, one call at a time, together with the event handler. `user_data` and
 /// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, on any thread, and also when this function fails or another handler replaces this one.
+/// the last call, and also when this function fails or another handler replaces this one.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
 ///

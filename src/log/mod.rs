@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result, Status};
+use crate::protocol::MAX_MESSAGE_SIZE;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, encode_header, payload_crc};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use bell::Bell;
 use chunk::ChunkWriter;
 use window::{NoRoom, Window};
@@ -48,6 +49,9 @@ pub struct LogConfig {
     /// The sequence before the first entry.
     pub last_sequence: u64,
 }
+
+/// How long an append that has to wait waits for more room than it needs.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// The append side. Whoever holds the lock is the writer.
 struct Appender {
@@ -116,7 +120,7 @@ impl Log {
         let mut appender = self.appender.lock();
         if appender.quota == 0 || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
             self.check_payload(payload.len())?;
-            self.next_chunk(&mut appender, size, 1)?;
+            appender = self.next_chunk(appender, size, 1)?;
         }
         let sequence = appender.put(crc, timestamp_us, payload)?;
         let wake = self.publish(&mut appender);
@@ -140,11 +144,11 @@ impl Log {
             self.check_payload(payload.len())?;
             size += (ENTRY_HEADER_SIZE + payload.len()) as u64;
         }
-        if size > self.max_bytes || count > self.max_entries {
+        if size > self.max_bytes.min(MAX_MESSAGE_SIZE as u64 - 1) || count > self.max_entries {
             return Err(Error::new(
                 Status::MessageTooLarge,
                 format!(
-                    "batch too large: {count} entries, {size} bytes with headers; the buffer holds {} entries, {} bytes",
+                    "batch too large: {count} entries, {size} bytes with headers; the buffer holds {} entries, {} bytes, a frame {MAX_MESSAGE_SIZE} bytes",
                     self.max_entries, self.max_bytes
                 ),
             ));
@@ -152,7 +156,7 @@ impl Log {
         let size = size as usize;
         let mut appender = self.appender.lock();
         if appender.quota < count || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
-            self.next_chunk(&mut appender, size, count)?;
+            appender = self.next_chunk(appender, size, count)?;
         }
         let first = appender.last_sequence.wrapping_add(1);
         for payload in payloads {
@@ -253,49 +257,68 @@ impl Log {
 
     /// Gives the appender a chunk with room for `size` bytes and `count` entries, as the policy allows.
     #[cold]
-    fn next_chunk(&self, appender: &mut MutexGuard<'_, Appender>, size: usize, count: usize) -> Result<()> {
+    fn next_chunk<'a>(
+        &'a self,
+        mut appender: MutexGuard<'a, Appender>,
+        size: usize,
+        count: usize,
+    ) -> Result<MutexGuard<'a, Appender>> {
         let deadline = match self.full_policy {
             FullPolicy::Wait(limit) => Instant::now().checked_add(limit),
             _ => None,
         };
         let cut_off = self.full_policy == FullPolicy::CutOffSlowest;
-        let mut late = false;
         loop {
             if appender.closed {
                 return Err(Error::new(Status::Closed, "the sender was stopped"));
             }
             // Another thread may have opened a chunk while this one waited.
             if appender.quota >= count && appender.writer.as_ref().is_some_and(|w| w.room() >= size) {
-                return Ok(());
+                return Ok(appender);
             }
             let opened = self.window.lock().open_chunk(size, count, appender.end, appender.last_sequence, cut_off);
             match opened {
                 Ok((writer, quota)) => {
                     appender.writer = Some(writer);
                     appender.quota = quota;
-                    return Ok(());
+                    return Ok(appender);
                 }
                 Err(NoRoom::NoMemory { bytes }) => {
                     return Err(Error::new(Status::OutOfMemory, format!("no memory for a chunk of {bytes} bytes")));
                 }
-                Err(NoRoom::Held { until }) => {
-                    if late || !matches!(self.full_policy, FullPolicy::Wait(_)) {
-                        return Err(self.full(appender.last_sequence, late));
+                Err(NoRoom::Held { until, plenty }) => {
+                    let FullPolicy::Wait(_) = self.full_policy else {
+                        return Err(self.full(appender.last_sequence, false));
+                    };
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Err(self.full(appender.last_sequence, true));
                     }
-                    // From here on the cursors look: the one that passes `until` takes the lock and signals.
-                    self.shared.wanted.store(until, Ordering::SeqCst);
-                    if self.window.lock().slowest() < until {
-                        late = match deadline {
-                            Some(deadline) => self.room.wait_until(appender, deadline).timed_out(),
-                            None => {
-                                self.room.wait(appender);
-                                false
-                            }
-                        };
+                    // For a moment it waits for room for several chunks: two threads that wake each other for every
+                    // single one do little else.
+                    let moment = Instant::now() + MOMENT;
+                    let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
+                    appender = self.wait_for(appender, plenty, Some(moment));
+                    if Instant::now() >= moment {
+                        appender = self.wait_for(appender, until, deadline);
                     }
                 }
             }
         }
+    }
+
+    /// Waits until no cursor is before `position`, the log closes or the time is over.
+    fn wait_for<'a>(
+        &'a self,
+        appender: MutexGuard<'a, Appender>,
+        position: u64,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, Appender> {
+        // From here on the cursors look: the one that passes `position` takes the lock and signals.
+        self.shared.wanted.store(position, Ordering::SeqCst);
+        if appender.closed || self.window.lock().slowest() >= position {
+            return appender;
+        }
+        self.room.wait(appender, deadline)
     }
 
     fn full(&self, last_sequence: u64, waited: bool) -> Error {

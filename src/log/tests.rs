@@ -323,3 +323,15 @@ proptest! {
         }
     }
 }
+
+/// A batch lies in one piece and travels in one frame: what fits no frame is refused at once, not by each reader.
+#[test]
+fn p2_a_batch_that_fits_no_frame_is_refused() {
+    let log = log(100, 256 << 20, FullPolicy::CutOffSlowest);
+    let half = vec![0; 60 << 20];
+    let error = log.append_batch(0, [half.as_slice(); 2].into_iter()).unwrap_err();
+    assert_eq!(error.status, Status::MessageTooLarge);
+    assert!(error.message.contains("104857600"), "{error}");
+    assert_eq!(log.last_sequence(), 0);
+    assert_eq!(log.append_batch(0, [half.as_slice()].into_iter()).unwrap(), 1);
+}

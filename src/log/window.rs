@@ -16,6 +16,9 @@ const CHUNK_BYTES: u64 = 256 * 1024;
 /// Chunks a window is made of, at least; evicting one gives up this fraction of it.
 const MIN_CHUNKS: u64 = 16;
 
+/// Chunks for which a waiting append likes to have room, at most.
+const SEVERAL: usize = 8;
+
 /// A cursor's place, which the window reads to know what may go.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -63,8 +66,8 @@ pub enum AttachError {
 
 /// Why there is no new chunk.
 pub(super) enum NoRoom {
-    /// A cursor before position `until` holds what would have to go.
-    Held { until: u64 },
+    /// A cursor before position `until` holds what would have to go; at `plenty` there is room for some chunks more.
+    Held { until: u64, plenty: u64 },
     /// The allocator has none.
     NoMemory { bytes: usize },
 }
@@ -117,7 +120,9 @@ impl Window {
             }
             let (until, known) = self.slots.get(1).map_or((end, last_sequence), |next| (next.base, next.previous));
             if !cut_off && self.slowest() < until {
-                return Err(NoRoom::Held { until });
+                let several = self.slots.len().div_ceil(4).min(SEVERAL);
+                let plenty = self.slots.get(several).map_or(until, |slot| slot.base.max(until));
+                return Err(NoRoom::Held { until, plenty });
             }
             self.cut_off_before(until);
             self.evict(known);

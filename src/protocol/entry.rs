@@ -2,14 +2,14 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 4 | CRC-32C over the payload, then over bytes 4..32 of this header |
+//! | 0 | 4 | CRC-32C over these 32 bytes, with the payload's own CRC-32C in place of this field |
 //! | 4 | 4 | payload length in bytes |
 //! | 8 | 8 | sequence |
 //! | 16 | 8 | sequence of the entry before it, 0 for the first of a lineage |
 //! | 24 | 8 | timestamp in microseconds since the Unix epoch, as the host gave it |
 //!
-//! All numbers are big-endian. The checksum runs over the payload first, so that a writer computes that part before it
-//! takes the log's lock.
+//! All numbers are big-endian. The payload's checksum does not depend on the entry's place, so a writer computes it before
+//! it takes the log's lock.
 
 use super::MAX_MESSAGE_SIZE;
 
@@ -66,7 +66,14 @@ pub enum EntryError {
 /// The checksum of a payload, the part that does not depend on the entry's place.
 #[inline]
 pub fn payload_crc(payload: &[u8]) -> u32 {
-    crc32c::crc32c(payload)
+    crc_fast::crc32_iscsi(payload)
+}
+
+/// The checksum of an entry, from its header and its payload's checksum.
+#[inline]
+fn entry_crc(mut header: [u8; ENTRY_HEADER_SIZE], payload_crc: u32) -> u32 {
+    header[0..4].copy_from_slice(&payload_crc.to_be_bytes());
+    crc_fast::crc32_iscsi(&header)
 }
 
 /// The header of an entry whose payload has the checksum `payload_crc`.
@@ -83,7 +90,7 @@ pub fn encode_header(
     header[8..16].copy_from_slice(&sequence.to_be_bytes());
     header[16..24].copy_from_slice(&previous.to_be_bytes());
     header[24..32].copy_from_slice(&timestamp_us.to_be_bytes());
-    let crc = crc32c::crc32c_append(payload_crc, &header[4..]);
+    let crc = entry_crc(header, payload_crc);
     header[0..4].copy_from_slice(&crc.to_be_bytes());
     header
 }
@@ -122,7 +129,9 @@ impl<'a> Entry<'a> {
     pub fn decode_checked(bytes: &'a [u8]) -> Result<Self, EntryError> {
         let entry = Self::decode(bytes)?;
         let stored = be32(bytes, 0);
-        let computed = crc32c::crc32c_append(payload_crc(entry.payload), &bytes[4..ENTRY_HEADER_SIZE]);
+        let mut header = [0; ENTRY_HEADER_SIZE];
+        header.copy_from_slice(&bytes[..ENTRY_HEADER_SIZE]);
+        let computed = entry_crc(header, payload_crc(entry.payload));
         if stored != computed {
             return Err(EntryError::Damaged { sequence: entry.sequence, computed, stored });
         }
@@ -182,5 +191,36 @@ impl<'a> Iterator for Entries<'a> {
         self.left -= 1;
         self.bytes = &self.bytes[entry.encoded_len()..];
         Some(entry)
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_one_described() {
+        // The check value of CRC-32C (iSCSI) for "123456789".
+        assert_eq!(payload_crc(b"123456789"), 0xe306_9283);
+        let mut header = encode_header(0xe306_9283, 9, 2, 1, 3);
+        let stored = be32(&header, 0);
+        header[0..4].copy_from_slice(&0xe306_9283u32.to_be_bytes());
+        assert_eq!(stored, crc_fast::crc32_iscsi(&header));
+    }
+
+    /// P8: whatever bit flips, the entry is not taken.
+    #[test]
+    fn p8_every_flipped_bit_is_found() {
+        let mut bytes = Vec::new();
+        Entry { sequence: 7, previous: 6, timestamp_us: 9, payload: b"payload" }.encode_into(&mut bytes);
+        assert_eq!(Entry::decode_checked(&bytes).unwrap().payload, b"payload");
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Entry::decode_checked(&bytes).is_err(), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for end in 0..bytes.len() {
+            assert!(matches!(Entry::decode_checked(&bytes[..end]), Err(EntryError::Short { .. })));
+        }
     }
 }

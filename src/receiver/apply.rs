@@ -118,7 +118,7 @@ impl Applier {
                 }
             }
             let deadline = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            mailbox.wait(&mut content, deadline);
+            content = mailbox.wait(content, deadline);
         }
     }
 
@@ -231,9 +231,9 @@ impl Applier {
                 false
             }
             ApplyPolicy::Skip(retries) if self.failures > retries => {
-                self.failures = 0;
                 self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
                 self.report(EventKind::EntrySkipped, sequence, format!("{text}; skipped"), failure.code);
+                self.failures = 0;
                 true
             }
             _ => {

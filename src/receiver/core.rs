@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::apply::Work;
@@ -11,6 +10,7 @@ use super::progress::Progress;
 use crate::error::Error;
 use crate::host::{Event, Mailbox};
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::transport::Address;
 
 /// Numbers that only rise.
@@ -34,6 +34,7 @@ pub(super) struct Core {
     pub(super) progress: Progress,
     pub(super) counters: Counters,
     pub(super) mailbox: Mailbox<Work>,
+    pub(super) started: AtomicBool,
     /// Something besides entries wants the callback thread.
     pub(super) attention: AtomicBool,
     pub(super) lineage: Mutex<Option<Lineage>>,
@@ -52,6 +53,7 @@ impl Core {
             address,
             counters: Counters::default(),
             mailbox: Mailbox::new(Work::default()),
+            started: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             lineage: Mutex::new(config.lineage),
             connected_since_us: AtomicU64::new(0),

@@ -12,17 +12,17 @@ mod session;
 mod stats;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, mpsc};
-use std::thread::{JoinHandle, ThreadId};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use self::apply::Applier;
 use self::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::Address;
 use config::{ReceiverConfig, ReceiverHost};
@@ -30,7 +30,6 @@ use config::{ReceiverConfig, ReceiverHost};
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
     core: Arc<Core>,
-    callback_thread: OnceLock<ThreadId>,
     life: Mutex<Life>,
 }
 
@@ -45,11 +44,7 @@ impl Receiver {
     pub fn new(config: ReceiverConfig, host: ReceiverHost) -> Result<Self> {
         config.check()?;
         let address = Address::parse(&config.writer_addr)?;
-        Ok(Self {
-            core: Arc::new(Core::new(config, address)),
-            callback_thread: OnceLock::new(),
-            life: Mutex::new(Life::New(host)),
-        })
+        Ok(Self { core: Arc::new(Core::new(config, address)), life: Mutex::new(Life::New(host)) })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -67,8 +62,11 @@ impl Receiver {
         let Life::New(host) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let has_connect_handler = host.connect.is_some();
         let applier = Applier::new(Arc::clone(&self.core), host);
-        let callback = threads::spawn("repl-recv-cb", move || applier.run())?;
-        let _ = self.callback_thread.set(callback.thread().id());
+        let callback = {
+            let core = Arc::clone(&self.core);
+            threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), move |error| core.halt(error))?
+        };
+        self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
         let following = session::follow(Arc::clone(&self.core), has_connect_handler);
         runtime.spawn(async move {
@@ -97,6 +95,9 @@ impl Receiver {
 
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
+        if !self.core.started.load(Ordering::Acquire) {
+            self.check_running()?;
+        }
         self.core.progress.wait_applied(sequence, timeout)
     }
 
@@ -109,7 +110,7 @@ impl Receiver {
         self.core.attention.store(true, Ordering::SeqCst);
         if !self.on_callback_thread() {
             while content.work.applying && content.work.paused && !content.work.stop {
-                mailbox.wait(&mut content, None);
+                content = mailbox.wait(content, None);
             }
         }
         Ok(())
@@ -154,15 +155,17 @@ impl Receiver {
 
     /// Whether the calling thread is the one that calls this handle's host.
     pub fn on_callback_thread(&self) -> bool {
-        self.callback_thread.get() == Some(&std::thread::current().id())
+        threads::is_callback_thread_of(&self.core)
     }
 
     fn check_running(&self) -> Result<()> {
-        match (self.callback_thread.get(), *self.core.stopping.borrow()) {
-            (None, false) => Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start")),
-            (_, true) => Err(Error::new(Status::Closed, "the receiver was stopped")),
-            (Some(_), false) => Ok(()),
+        if *self.core.stopping.borrow() {
+            return Err(Error::new(Status::Closed, "the receiver was stopped"));
         }
+        if !self.core.started.load(Ordering::Acquire) {
+            return Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start"));
+        }
+        Ok(())
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
+use crate::sync::{Condvar, Mutex};
 
 /// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
 pub(super) struct Progress {
@@ -166,12 +166,7 @@ impl Progress {
                 );
                 break Err(Error::new(Status::Timeout, text));
             }
-            match deadline {
-                Some(deadline) => {
-                    self.changed.wait_until(&mut over, deadline);
-                }
-                None => self.changed.wait(&mut over),
-            }
+            over = self.changed.wait(over, deadline);
         };
         drop(over);
         self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -25,6 +25,15 @@ use crate::transport::{FrameReader, Stream};
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often a peer may want to hear something, at most.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// The pause of a connection without heartbeats on which nothing happens.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How long the writer may take to read why this side ends the connection.
+const LINGER: Duration = Duration::from_millis(250);
+
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
 
@@ -38,8 +47,8 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         let ended = connect(&core, &mut inbound, has_connect_handler).await;
         core.connected_since_us.store(0, Ordering::Release);
         if *stopping.borrow() {
-            if let (Err(error), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
-                failed(&core, error);
+            if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
+                failed(&core, end);
             }
             return;
         }
@@ -47,7 +56,7 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         match ended {
             // The hole was passed by decision: the next attempt begins behind it.
             Ok(()) => continue,
-            Err(error) => failed(&core, error),
+            Err(end) => failed(&core, end),
         }
         if progressed {
             pause = FIRST_PAUSE;
@@ -73,8 +82,21 @@ fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX))
 }
 
-/// Counts and reports why a connection, or the attempt at one, ended.
-fn failed(core: &Core, error: Error) {
+/// Why a connection, or the attempt at one, ended.
+struct End {
+    error: Error,
+    /// The writer's answer to the Sync was a no.
+    refused: bool,
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self { error, refused: false }
+    }
+}
+
+/// Counts and reports an end.
+fn failed(core: &Core, End { error, refused }: End) {
     let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
     if error.status != Status::Ok {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
@@ -84,10 +106,10 @@ fn failed(core: &Core, error: Error) {
         Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
         Status::Regressed => Some(EventKind::Regressed),
         Status::Diverged => Some(EventKind::Diverged),
+        _ if refused => Some(EventKind::Refused),
         Status::InvalidMsg | Status::MessageTooLarge | Status::MessageTooSmall | Status::Truncated => {
             Some(EventKind::ProtocolError)
         }
-        Status::NotWriter | Status::BufferFull | Status::Removed if !was_connected => Some(EventKind::Refused),
         _ => None,
     };
     let received = core.progress.received();
@@ -106,11 +128,11 @@ fn failed(core: &Core, error: Error) {
 }
 
 /// One connection, from dialling to its end. `Ok`: dial again at once.
-async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<()> {
+async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<(), End> {
     let mut stopping = core.stopping.subscribe();
     let opened = tokio::select! {
         opened = timeout(core.config.connect_timeout, open(core, has_connect_handler)) => opened,
-        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops")),
+        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops").into()),
     };
     let limit = core.config.connect_timeout.as_millis();
     let (stream, frames, ack) = opened.map_err(|_| {
@@ -120,20 +142,20 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let last = core.progress.received();
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
-        Err(error) if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue => {
-            let oldest = match &ack.answer {
-                Some(answer) if answer.first_sequence > 0 => answer.first_sequence - 1,
-                // Its log is empty, or it cannot say where it begins.
-                _ => ack.current_sequence,
-            };
+        Err(End { error, .. })
+            if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue =>
+        {
+            // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
+            let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
+            let oldest = oldest.unwrap_or(ack.current_sequence);
             if oldest <= last || oldest > ack.current_sequence {
-                return Err(error);
+                return Err(End { error, refused: true });
             }
             pass_hole(core, last + 1, oldest);
             core.progress.set_received(oldest);
             return Ok(());
         }
-        Err(error) => return Err(error),
+        Err(end) => return Err(end),
     };
     core.progress.set_writer(ack.current_sequence);
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +169,9 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         "peer": stream.peer(),
     });
     core.event(event);
-    inbound.begin(incoming, last, &frames.into_rest());
+    let rest = frames.into_rest();
+    core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    inbound.begin(incoming, last, &rest);
     let mut session = Session {
         core,
         stream: &stream,
@@ -158,8 +182,18 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         acked_at: Instant::now(),
         heard_at: Instant::now(),
         requests: [0; 3],
+        unannounced: false,
+        heartbeat: ack.answer.map_or(IDLE, |answer| {
+            // The side that wants to hear more often is heard: its time-out fits its own interval.
+            let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);
+            core.config.heartbeat_interval.min(wanted)
+        }),
     };
-    Err(session.run().await)
+    let ended = session.run().await;
+    if is_told(&ended) {
+        let _ = timeout(LINGER, stream.discard()).await;
+    }
+    Err(ended.into())
 }
 
 /// Dials and shakes hands.
@@ -223,7 +257,7 @@ async fn dial(core: &Core) -> Result<Stream> {
 }
 
 /// Whether this writer may be followed, and in which protocol.
-fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
+fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
     let config = &core.config;
     let received = core.progress.received();
     if !ack.error.is_empty() {
@@ -231,8 +265,8 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
             Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
-        let status = Status::reported(code);
-        return Err(Error::new(status, format!("the writer refuses this reader: {}", ack.error)));
+        let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
+        return Err(End { error, refused: true });
     }
     if let Some(answer) = &ack.answer {
         adopt(core, answer, received)?;
@@ -242,12 +276,12 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming> {
             "the writer is at {}, this reader already at {received}: it was restarted or restored without its log",
             ack.current_sequence
         );
-        return Err(Error::new(Status::Regressed, text));
+        return Err(Error::new(Status::Regressed, text).into());
     }
     match (&ack.answer, config.protocol) {
         (Some(_), ProtocolChoice::Auto | ProtocolChoice::V2) => Ok(Incoming::V2),
         (None, ProtocolChoice::V2) => {
-            Err(Error::new(Status::InvalidMsg, "the writer does not speak v2, and nothing else is allowed here"))
+            Err(Error::new(Status::InvalidMsg, "the writer does not speak v2, and nothing else is allowed here").into())
         }
         _ => Ok(Incoming::V1 { coordinator: config.coordinator_handshake }),
     }
@@ -289,6 +323,11 @@ fn pass_hole(core: &Core, first: u64, last: u64) {
     core.event(event);
 }
 
+/// Whether the writer is told of this error before the connection ends.
+fn is_told(error: &Error) -> bool {
+    matches!(error.status, Status::InvalidMsg | Status::SequenceGap | Status::MessageTooLarge | Status::MessageTooSmall)
+}
+
 fn lost(error: io::Error) -> Error {
     Error::new(Status::Io, format!("the connection failed: {error}"))
 }
@@ -306,26 +345,32 @@ struct Session<'a> {
     heard_at: Instant,
     /// The sequences at which the writer wants to hear, by level.
     requests: [u64; 3],
+    /// How often this side says something.
+    heartbeat: Duration,
+    /// Deliveries were passed on that the callback thread was not woken for.
+    unannounced: bool,
 }
 
 impl Session<'_> {
     /// Receives until the connection ends, and says why it did.
     async fn run(&mut self) -> Error {
+        let ended = self.receive_all().await;
+        self.announce();
+        self.end(ended)
+    }
+
+    async fn receive_all(&mut self) -> Error {
         let (core, stream) = (self.core, self.stream);
         let mut stopping = core.stopping.subscribe();
         // What came with the handshake.
         if let Err(error) = self.take() {
-            return self.end(error);
+            return error;
         }
         self.acknowledge();
         let mut reads = 0;
         loop {
             if *stopping.borrow() {
                 return self.say_good_bye();
-            }
-            self.acknowledge_if_due();
-            if let Err(error) = self.flush() {
-                return lost(error);
             }
             let room = self.has_room();
             if room {
@@ -338,15 +383,21 @@ impl Session<'_> {
                         continue;
                     }
                     Ok(false) => {}
-                    Err(error) => return self.end(error),
+                    Err(error) => return error,
                 }
-            } else {
+            }
+            self.announce();
+            if !room {
                 // Not reading is this side's own doing.
                 self.heard_at = Instant::now();
             }
             if self.v2 && self.heard_at.elapsed() > core.config.peer_timeout {
                 let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
-                return self.end(Error::new(Status::PeerTimeout, text));
+                return Error::new(Status::PeerTimeout, text);
+            }
+            self.acknowledge_if_due();
+            if let Err(error) = self.flush() {
+                return lost(error);
             }
             tokio::select! {
                 readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
@@ -414,14 +465,28 @@ impl Session<'_> {
                 Control::HolePassed { first, last } => pass_hole(core, first, last),
             }
         }
+        // Who waits for the acknowledgement waits longer than the handler does.
+        self.acknowledge_if_due();
+        let flushed = self.flush().map_err(lost);
         if let Some(delivery) = parsed.delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
+            let many = content.work.bytes as u64 >= core.config.buffer_bytes / 8;
             drop(content);
-            core.mailbox.notify();
+            self.unannounced = true;
+            if many {
+                self.announce();
+            }
         }
-        parsed.error.map_or(Ok(()), Err)
+        parsed.error.map_or(flushed, Err)
+    }
+
+    /// Wakes the callback thread for what was passed on. While more arrives, once for many deliveries is enough.
+    fn announce(&mut self) {
+        if std::mem::take(&mut self.unannounced) {
+            self.core.mailbox.notify();
+        }
     }
 
     /// Acknowledges when the interval is over, when the writer's wish is reached, or to show that this side lives.
@@ -432,7 +497,7 @@ impl Session<'_> {
         let asked = self.requests.iter().zip(reached).any(|(wanted, reached)| *wanted > 0 && reached >= *wanted);
         let passed = self.acked_at.elapsed();
         let moved = if self.v2 { now != self.acked } else { now.applied != self.acked.applied };
-        if asked || moved && passed >= config.ack_interval || self.v2 && passed >= config.heartbeat_interval {
+        if asked || moved && passed >= config.ack_interval || self.v2 && passed >= self.heartbeat {
             self.acknowledge();
         }
         // A durable position moves with the applied one, or not at all.
@@ -482,23 +547,23 @@ impl Session<'_> {
     /// How long nothing is due, if nothing happens.
     fn next_look(&self) -> Duration {
         let config = &self.core.config;
-        let passed = self.acked_at.elapsed();
-        let moved = self.core.progress.positions() != self.acked;
-        let ack = if moved { config.ack_interval } else { config.heartbeat_interval.min(config.ack_interval * 4) };
-        let silence = config.peer_timeout.saturating_sub(self.heard_at.elapsed());
-        ack.saturating_sub(passed).min(silence).max(Duration::from_millis(1))
+        let positions = self.core.progress.positions();
+        let ack = if positions != self.acked || positions.applied != positions.received {
+            config.ack_interval.min(self.heartbeat)
+        } else {
+            self.heartbeat
+        };
+        let silence = if self.v2 { config.peer_timeout.saturating_sub(self.heard_at.elapsed()) } else { Duration::MAX };
+        ack.saturating_sub(self.acked_at.elapsed()).min(silence).max(Duration::from_millis(1))
     }
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
-        let told = matches!(
-            error.status,
-            Status::InvalidMsg | Status::SequenceGap | Status::MessageTooLarge | Status::MessageTooSmall
-        );
-        if told && self.out.is_empty() {
+        if is_told(&error) && self.out.is_empty() {
             // The text is short; a socket that takes nothing now is about to be closed anyway.
             let _ = message::encode_error(&mut self.out, error.status.name(), &error.message);
             let _ = self.flush();
+            self.stream.finish();
         }
         error
     }

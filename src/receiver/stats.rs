@@ -20,7 +20,11 @@ impl Core {
         let lag = progress.writer().saturating_sub(positions.applied);
         let (applied_timestamp_us, entries_applied) = progress.applied_last();
         let behind_ms = now.saturating_sub(applied_timestamp_us) / 1000;
-        let lag_ms = if lag == 0 { 0 } else { behind_ms };
+        let lag_ms = match (lag, entries_applied) {
+            (0, _) => Some(0),
+            (_, 0) => None,
+            _ => Some(behind_ms),
+        };
         let (paused, waiting) = {
             let content = self.mailbox.lock();
             (content.work.paused, content.work.bytes)

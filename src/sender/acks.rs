@@ -1,23 +1,16 @@
 //! Hosts that wait for acknowledgements, and what they wait for.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::AckLevel;
-
-/// How long a wait looks for its answer before it sleeps. An answer that comes in this time costs no wake-up, which is
-/// most of what a round trip on one machine or in one rack takes.
-const LOOK: Duration = Duration::from_micros(50);
+use crate::sync::{Condvar, Mutex};
 
 /// The notice board between connections that take in acknowledgements and hosts that wait for them.
 #[derive(Default)]
 pub(super) struct AckBoard {
     /// The highest sequence somebody waits for, by level.
     awaited: [AtomicU64; 3],
-    /// Rises with every acknowledgement.
-    news: AtomicU64,
     waiting: AtomicUsize,
     lock: Mutex<bool>,
     changed: Condvar,
@@ -36,7 +29,7 @@ impl AckBoard {
 
     /// Tells that an acknowledgement came in.
     pub(super) fn announce(&self) {
-        self.news.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             drop(self.lock.lock());
             self.changed.notify_all();
@@ -46,31 +39,17 @@ impl AckBoard {
     /// Ends every wait, now and later.
     pub(super) fn close(&self) {
         *self.lock.lock() = true;
-        self.news.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
     /// Waits until `count` gives at least `wanted`, the time passes or the board is closed. Returns the last count and
     /// whether the board is closed.
     pub(super) fn wait(&self, wanted: usize, timeout: Duration, count: impl Fn() -> usize) -> (usize, bool) {
-        let begun = Instant::now();
-        let deadline = begun.checked_add(timeout);
-        let mut seen = self.news.load(Ordering::SeqCst);
-        let mut reached = count();
-        while reached < wanted && begun.elapsed() < LOOK.min(timeout) {
-            let news = self.news.load(Ordering::SeqCst);
-            if news == seen {
-                std::thread::yield_now();
-                continue;
-            }
-            seen = news;
-            reached = count();
-        }
-        if reached >= wanted {
-            return (reached, false);
-        }
+        let deadline = Instant::now().checked_add(timeout);
+        let mut reached;
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut closed = self.lock.lock();
+        fence(Ordering::SeqCst);
         loop {
             reached = count();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -78,12 +57,7 @@ impl AckBoard {
                 break;
             }
             // Whoever announces from now on needs the lock, and so finds this thread waiting.
-            match deadline {
-                Some(deadline) => {
-                    self.changed.wait_until(&mut closed, deadline);
-                }
-                None => self.changed.wait(&mut closed),
-            }
+            closed = self.changed.wait(closed, deadline);
         }
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         (reached, *closed)

@@ -1,9 +1,9 @@
 //! What the parts of a running sender share, and what they report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -16,6 +16,7 @@ use crate::host::{Event, EventKind, Mailbox};
 use crate::log::Log;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
+use crate::sync::{Condvar, Mutex};
 use crate::transport::Stream;
 
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
@@ -69,6 +70,7 @@ pub(super) struct Core {
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) tasks: Tasks,
+    pub(super) started: AtomicBool,
     gate: AtomicU8,
 }
 
@@ -86,11 +88,11 @@ impl Core {
             end_moved: Notify::new(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             tasks: Tasks::default(),
+            started: AtomicBool::new(false),
             gate: AtomicU8::new(Gate::NotStarted as u8),
         }
     }
 
-    #[inline]
     pub(super) fn gate(&self) -> Gate {
         match self.gate.load(Ordering::Relaxed) {
             0 => Gate::Open,
@@ -113,6 +115,11 @@ impl Core {
     /// An error unless this node is a running writer.
     #[inline]
     pub(super) fn check_writable(&self) -> Result<()> {
+        if self.gate.load(Ordering::Relaxed) == Gate::Open as u8 { Ok(()) } else { self.not_writable() }
+    }
+
+    #[cold]
+    fn not_writable(&self) -> Result<()> {
         match self.gate() {
             Gate::Open => Ok(()),
             Gate::NotWriter => Err(Error::new(Status::NotWriter, "this node is not the writer")),
@@ -137,6 +144,17 @@ impl Core {
         let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
         bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+    }
+
+    /// The connected readers that did not get everything, as text.
+    pub(super) fn readers_behind(&self) -> Vec<String> {
+        let last = self.log.last_sequence();
+        let readers = self.readers.connected().into_iter();
+        let at = readers.map(|reader| {
+            let at = if reader.v2 { reader.positions().received } else { self.sent_sequence(&reader) };
+            (reader, at)
+        });
+        at.filter(|(_, at)| *at < last).map(|(reader, at)| format!("reader \"{}\" is at {at}", reader.id)).collect()
     }
 
     pub(super) fn reader_event(&self, mut event: Event, reader: &Reader) {
@@ -277,8 +295,12 @@ impl Drop for Task {
 
 impl Tasks {
     /// Waits until none is left; `false` when the time passed first.
-    pub(super) fn wait(&self, timeout: std::time::Duration) -> bool {
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut running = self.running.lock();
-        !self.ended.wait_while_for(&mut running, |running| *running > 0, timeout).timed_out()
+        while *running > 0 && Instant::now() < deadline {
+            running = self.ended.wait(running, Some(deadline));
+        }
+        *running == 0
     }
 }

@@ -14,11 +14,11 @@ mod session;
 mod stats;
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 
 use self::core::{Core, Gate, Phase};
@@ -27,6 +27,7 @@ use crate::host::{Observer, Postman};
 use crate::log::{Log, LogConfig};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::lineage::Lineage;
+use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::{Address, Listener, Stream};
 use config::SenderConfig;
@@ -50,7 +51,6 @@ const MAX_HELPED: usize = 8;
 pub struct Sender {
     core: Arc<Core>,
     runtime: OnceLock<Handle>,
-    callback_thread: OnceLock<ThreadId>,
     life: Mutex<Life>,
 }
 
@@ -74,7 +74,6 @@ impl Sender {
         Ok(Self {
             core: Arc::new(Core::new(config, lineage, Arc::new(log))),
             runtime: OnceLock::new(),
-            callback_thread: OnceLock::new(),
             life: Mutex::new(Life::New(observer)),
         })
     }
@@ -93,11 +92,13 @@ impl Sender {
         let runtime = threads::runtime("repl-send", self.core.config.threads())?;
         let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let core = Arc::clone(&self.core);
-        let callback = threads::spawn("repl-send-cb", move || call_host(&core, Postman::new(observer)))?;
-        let _ = self.callback_thread.set(callback.thread().id());
+        let calling = move || call_host(&core, Postman::new(observer));
+        // Without its callback thread a sender still serves its readers; only events are lost.
+        let callback = threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop)?;
         runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback };
+        self.core.started.store(true, Ordering::Relaxed);
         // A node that was said not to be the writer before the start stays so.
         self.core.set_gate(Gate::NotStarted, Gate::Open);
         Ok(())
@@ -115,8 +116,8 @@ impl Sender {
 
     /// Takes a connection whose Sync the host has read.
     pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
-        if reader_id.len() > MAX_READER_ID_BYTES {
-            let text = format!("reader id of {} bytes, at most {MAX_READER_ID_BYTES} are allowed", reader_id.len());
+        if !(1..=MAX_READER_ID_BYTES).contains(&reader_id.len()) {
+            let text = format!("reader id of {} bytes, it must have 1 to {MAX_READER_ID_BYTES}", reader_id.len());
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let runtime = self.running()?.enter();
@@ -227,7 +228,8 @@ impl Sender {
         Ok(self.core.stats().to_string())
     }
 
-    /// Refuses new entries, lets readers catch up, closes everything. Idempotent.
+    /// Refuses new entries, lets readers catch up, closes everything. Idempotent. `Timeout`: it is stopped, but some
+    /// readers did not get everything in time.
     pub fn stop(&self) -> Result<()> {
         if self.on_callback_thread() {
             return Err(Error::new(Status::WrongThread, "a handle cannot be stopped from inside its own callback"));
@@ -235,6 +237,7 @@ impl Sender {
         // The lock makes a second caller wait for the first one's end.
         let mut life = self.life.lock();
         let core = &self.core;
+        let mut behind = Vec::new();
         core.stop_gate();
         core.log.close();
         match std::mem::replace(&mut *life, Life::Stopped) {
@@ -243,7 +246,9 @@ impl Sender {
                 let deadline = Instant::now() + core.config.stop_timeout;
                 core.acks.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
-                core.tasks.wait(deadline.saturating_duration_since(Instant::now()));
+                if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {
+                    behind = core.readers_behind();
+                }
                 core.phase.send_replace(Phase::Closing);
                 core.acks.close();
                 core.tasks.wait(threads::END);
@@ -254,12 +259,17 @@ impl Sender {
             }
             Life::Stopped => {}
         }
-        Ok(())
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let (limit, last) = (core.config.stop_timeout.as_millis(), core.log.last_sequence());
+        let text = format!("stopped, but after {limit} ms not all had entry {last}: {}", behind.join(", "));
+        Err(Error::new(Status::Timeout, text))
     }
 
     /// Whether the calling thread is the one that calls this handle's observer.
     pub fn on_callback_thread(&self) -> bool {
-        self.callback_thread.get() == Some(&std::thread::current().id())
+        threads::is_callback_thread_of(&self.core)
     }
 
     fn running(&self) -> Result<&Handle> {
@@ -298,7 +308,7 @@ fn call_host(core: &Core, mut postman: Postman) {
     loop {
         let mut content = core.mailbox.lock();
         while !content.has_events() && !content.work {
-            core.mailbox.wait(&mut content, None);
+            content = core.mailbox.wait(content, None);
         }
         let events = content.take_events();
         drop(content);

@@ -35,8 +35,6 @@ pub(super) struct Outgoing {
     wire: Wire,
     /// Frames other than entries. They go out between entries' frames.
     control: Pending,
-    /// Where in `control` the newest heartbeat begins.
-    heartbeat_at: Option<usize>,
     /// The position behind the last entry that was sent whole.
     boundary: u64,
     /// An entry known to have been sent whole: the one before the frame of entries that was begun last.
@@ -95,7 +93,7 @@ impl Outgoing {
         };
         let boundary = cursor.position();
         let control = Pending { bytes: greeting, sent: 0 };
-        Self { cursor, wire, control, heartbeat_at: None, boundary, sent_before: known, bytes_sent: 0 }
+        Self { cursor, wire, control, boundary, sent_before: known, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -122,16 +120,11 @@ impl Outgoing {
         }
     }
 
-    /// Has a heartbeat go out at the next boundary. It takes the place of one that still waits: a reader that asks and
-    /// does not read must not fill the memory with answers.
-    pub(super) fn say_heartbeat(&mut self, frame: &[u8]) {
-        let waiting = self.heartbeat_at.filter(|at| *at >= self.control.sent);
-        match waiting.and_then(|at| self.control.bytes.get_mut(at..at + frame.len())) {
-            Some(old) => old.copy_from_slice(frame),
-            None => {
-                self.heartbeat_at = Some(self.control.bytes.len());
-                self.control.bytes.extend_from_slice(frame);
-            }
+    /// Adds a frame to go out at the next boundary, unless another one still waits for the reader to take it: a peer
+    /// that does not read cannot make frames pile up.
+    pub(super) fn say(&mut self, frame: &[u8]) {
+        if self.control.is_empty() {
+            self.control.bytes.extend_from_slice(frame);
         }
     }
 
@@ -147,7 +140,9 @@ impl Outgoing {
                 Ok(0) => return Pumped::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,
                 Err(Stopped::CutOff) => return Pumped::CutOff,
-                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => return Pumped::Blocked,
+                Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if self.cursor.is_cut_off() { Pumped::CutOff } else { Pumped::Blocked };
+                }
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(Stopped::Failed(error)) => return Pumped::Failed(error),
             }
@@ -166,7 +161,7 @@ impl Outgoing {
             Next::AtEnd => None,
             Next::CutOff => return Err(Stopped::CutOff),
         };
-        if fresh {
+        if fresh && self.control.is_empty() {
             for (level, awaited) in (1u8..).zip(awaited) {
                 let asked = &mut requested[usize::from(level) - 1];
                 if awaited > *asked {
@@ -174,13 +169,13 @@ impl Outgoing {
                     self.control.bytes.extend(AckRequest { level, sequence: awaited }.encode());
                 }
             }
-            if let Some(span) = &span {
-                *body_left = span.bytes().len();
-                *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
-                *header_left = HEADER_SIZE;
-                if let Ok(first) = Entry::decode(span.bytes()) {
-                    self.sent_before = first.previous;
-                }
+        }
+        if fresh && let Some(span) = &span {
+            *body_left = span.bytes().len();
+            *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
+            *header_left = HEADER_SIZE;
+            if let Ok(first) = Entry::decode(span.bytes()) {
+                self.sent_before = first.previous;
             }
         }
         let body = span.as_ref().map_or(&[][..], |span| &span.bytes()[..(*body_left).min(span.bytes().len())]);
@@ -198,9 +193,6 @@ impl Outgoing {
         .map_err(Stopped::Failed)?;
         let said = sent.min(control.len());
         self.control.consume(said);
-        if self.control.is_empty() {
-            self.heartbeat_at = None;
-        }
         let of_header = (sent - said).min(*header_left);
         *header_left -= of_header;
         let of_body = sent - said - of_header;
@@ -265,5 +257,28 @@ enum Stopped {
 impl Stopped {
     fn too_large(bytes: usize) -> Self {
         Self::Failed(io::Error::other(format!("an entry of {bytes} bytes does not fit a frame")))
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::protocol::control::Heartbeat;
+
+    /// A peer that asks for heartbeats and reads none gets one.
+    #[test]
+    fn p5_control_frames_do_not_pile_up() {
+        let config =
+            LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, last_sequence: 0 };
+        let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
+        let mut outgoing = Outgoing::new(cursor, 0, true, Vec::new());
+        let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
+        for _ in 0..1000 {
+            outgoing.say(&heartbeat);
+        }
+        assert_eq!(outgoing.control.left(), heartbeat);
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
@@ -12,6 +11,7 @@ use super::outgoing::{Outgoing, Pumped};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
+use crate::sync::Mutex;
 use crate::transport::Stream;
 
 /// A connected reader.
@@ -61,10 +61,9 @@ impl Reader {
 
     /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
     pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
-        let Some(mut outgoing) = self.outgoing.try_lock() else { return };
-        let pumped = self.pump_locked(&mut outgoing, acks);
-        drop(outgoing);
-        if !matches!(pumped, Pumped::AtEnd) {
+        // If the task is sending now, it may have looked at what is awaited already: it has to look again.
+        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks));
+        if !matches!(pumped, Some(Pumped::AtEnd)) {
             self.poked.notify_one();
         }
     }
@@ -79,8 +78,8 @@ impl Reader {
     }
 
     /// Has a heartbeat go out.
-    pub(super) fn say_heartbeat(&self, frame: &[u8]) {
-        self.outgoing.lock().say_heartbeat(frame);
+    pub(super) fn say(&self, frame: &[u8]) {
+        self.outgoing.lock().say(frame);
     }
 
     /// Whether a frame to this reader is half sent.

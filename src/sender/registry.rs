@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::AckLevel;
 use super::reader::Reader;
 use crate::error::Status;
 use crate::protocol::control::Positions;
+use crate::sync::Mutex;
 
 /// What is known of one reader id.
 #[derive(Default)]

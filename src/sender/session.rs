@@ -23,20 +23,22 @@ use crate::transport::{FrameReader, ReadError, Stream};
 /// Reads of a reader's words in a row before other readers get a turn.
 const READS_PER_TURN: usize = 16;
 
-/// How long a peer that was refused or drained may take to close its end.
+/// How long a peer may take to read a last word and close its end.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How often a peer may want to hear something, at most.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Serves a connection whose peer has said nothing yet.
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = core.config.handshake_timeout;
     let sync = unless_closed(&core, timeout(limit, read_sync(&mut frames, &stream))).await;
-    drop(handshake);
     match sync {
-        Some(Ok(Ok((sync, coordinator)))) => attach(core, stream, frames, sync, coordinator).await,
+        Some(Ok(Ok((sync, coordinator)))) => attach(core, stream, frames, sync, coordinator, Some(handshake)).await,
         Some(Ok(Err(error))) => {
             core.protocol_error(&stream, "", &error);
-            unless_closed(&core, refuse(&stream, frames, &error_frame(&error))).await;
+            unless_closed(&core, say_last(&stream, &error_frame(&error))).await;
         }
         Some(Err(_)) => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
@@ -49,7 +51,7 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
 /// Serves a connection whose Sync the host has read.
 pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: String, last_known_sequence: u64) {
     let sync = Sync { reader_id, last_known_sequence, offer: None };
-    attach(core, stream, FrameReader::default(), sync, false).await;
+    attach(core, stream, FrameReader::default(), sync, false, None).await;
 }
 
 /// What `work` gives, unless the sender closes its connections first.
@@ -71,16 +73,25 @@ async fn read_sync(frames: &mut FrameReader, stream: &Stream) -> Result<(Sync, b
         _ => return Err(Error::new(Status::InvalidMsg, format!("the first frame has type {kind:#04x}, not Sync"))),
     };
     let sync = message::decode_sync(&payload).map_err(|e| Error::new(Status::InvalidMsg, format!("bad Sync: {e}")))?;
-    if sync.reader_id.len() > MAX_READER_ID_BYTES {
-        let length = sync.reader_id.len();
-        let text = format!("the reader id has {length} bytes, at most {MAX_READER_ID_BYTES} are allowed");
+    let length = sync.reader_id.len();
+    if !(1..=MAX_READER_ID_BYTES).contains(&length) {
+        let text = format!("the reader id has {length} bytes, it must have 1 to {MAX_READER_ID_BYTES}");
         return Err(Error::new(Status::InvalidMsg, text));
     }
     Ok((sync, coordinator))
 }
 
 /// Admits the reader or refuses it, and streams to it until the connection ends.
-async fn attach(core: Arc<Core>, stream: Stream, frames: FrameReader, sync: Sync, coordinator: bool) {
+async fn attach(
+    core: Arc<Core>,
+    stream: Stream,
+    frames: FrameReader,
+    mut sync: Sync,
+    coordinator: bool,
+    handshake: Option<OwnedSemaphorePermit>,
+) {
+    // Version 0 does not exist: whoever offers it is served as if it had offered nothing.
+    sync.offer = sync.offer.filter(|offer| offer.version >= STREAM_VERSION);
     let mut ack = SyncAck { current_sequence: core.log.last_sequence(), ..SyncAck::default() };
     let admitted = admit(&core, &sync);
     let v2 = sync.offer.is_some();
@@ -91,21 +102,13 @@ async fn attach(core: Arc<Core>, stream: Stream, frames: FrameReader, sync: Sync
             epoch: core.lineage.epoch,
             first_sequence: core.log.first_sequence(),
             heartbeat_ms: core.config.heartbeat_interval.as_millis() as u64,
-            code: admitted.as_ref().err().map_or_else(String::new, |error| error.status.name().to_owned()),
+            code: String::new(),
         });
     }
     let mut greeting = Vec::new();
     let cursor = match admitted {
         Ok(cursor) => cursor,
-        Err(error) => {
-            core.refused(&stream, &sync, &error);
-            ack.error = error.to_string();
-            // The texts are ours and short.
-            if message::encode_sync_ack(&mut greeting, &ack, coordinator).is_ok() {
-                unless_closed(&core, refuse(&stream, frames, &greeting)).await;
-            }
-            return;
-        }
+        Err(error) => return refuse(&core, &stream, &sync, ack, &error, coordinator).await,
     };
     ack.can_resume = true;
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
@@ -116,21 +119,52 @@ async fn attach(core: Arc<Core>, stream: Stream, frames: FrameReader, sync: Sync
     if !core.readers.enter(&reader) {
         let error =
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
-        core.refused(&reader.stream, &sync, &error);
-        let refusal = SyncAck { can_resume: false, error: error.to_string(), ..ack };
-        let mut greeting = Vec::new();
-        if message::encode_sync_ack(&mut greeting, &refusal, coordinator).is_ok() {
-            unless_closed(&core, refuse(&reader.stream, frames, &greeting)).await;
-        }
-        return;
+        return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     }
+    drop(handshake);
     core.connected(&reader);
-    let mut session = Session { core: &core, reader: &reader, frames, last_heard: Instant::now(), lagging: false };
-    let ended = session.run().await;
-    core.readers.leave(&reader, ended.status != Status::Ok);
-    core.disconnected(&reader, &ended);
-    if ended.status != Status::Ok && !reader.is_inside_frame() {
-        unless_closed(&core, refuse(&reader.stream, session.frames, &error_frame(&ended))).await;
+    let mut place = Place { core: &core, reader: &reader, ended: None };
+    // The side that wants to hear more often is heard: its time-out fits its own interval.
+    let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
+    let heartbeat = core.config.heartbeat_interval.min(wanted.max(SHORTEST_HEARTBEAT));
+    let last_heard = Instant::now();
+    let ended = Session { core: &core, reader: &reader, frames, heartbeat, last_heard, lagging: false }.run().await;
+    place.ended = Some(ended.clone());
+    drop(place);
+    // Even without a last word the reader gets what is under way to it, unless this side closes too early.
+    let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
+    let last_word = if says_why { error_frame(&ended) } else { Vec::new() };
+    unless_closed(&core, say_last(&reader.stream, &last_word)).await;
+}
+
+/// A reader's place among the connected ones, given up however its session ends.
+struct Place<'a> {
+    core: &'a Core,
+    reader: &'a Arc<Reader>,
+    ended: Option<Error>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let lost = || Error::new(Status::Panic, "internal error in the reader's session");
+        let ended = self.ended.take().unwrap_or_else(lost);
+        self.core.readers.leave(self.reader, ended.status != Status::Ok);
+        self.core.disconnected(self.reader, &ended);
+    }
+}
+
+/// Answers a Sync with the reason why there is no stream.
+async fn refuse(core: &Core, stream: &Stream, sync: &Sync, mut ack: SyncAck, error: &Error, coordinator: bool) {
+    core.refused(stream, sync, error);
+    ack.can_resume = false;
+    ack.error = error.to_string();
+    if let Some(answer) = &mut ack.answer {
+        error.status.name().clone_into(&mut answer.code);
+    }
+    let mut refusal = Vec::new();
+    // The texts are ours and short.
+    if message::encode_sync_ack(&mut refusal, &ack, coordinator).is_ok() {
+        unless_closed(core, say_last(stream, &refusal)).await;
     }
 }
 
@@ -173,28 +207,23 @@ fn error_frame(error: &Error) -> Vec<u8> {
     frame
 }
 
-/// Says a last word and lets the peer read it: closing at once while bytes of the peer's are unread would destroy it.
-async fn refuse(stream: &Stream, mut frames: FrameReader, last_word: &[u8]) {
-    let deadline = tokio::time::sleep(LINGER);
-    tokio::pin!(deadline);
-    let mut left = last_word;
-    while !left.is_empty() {
-        match stream.try_send(&[std::io::IoSlice::new(left)]) {
-            Ok(sent) => left = &left[sent..],
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::select! {
-                writable = stream.writable() => if writable.is_err() { return },
-                () = &mut deadline => return,
-            },
-            Err(_) => return,
+/// Says a last word and gives the peer a moment to read it.
+async fn say_last(stream: &Stream, last_word: &[u8]) {
+    let said = async {
+        let mut left = last_word;
+        while !left.is_empty() {
+            match stream.try_send(&[std::io::IoSlice::new(left)]) {
+                Ok(sent) => left = &left[sent..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
+                Err(error) => return Err(error),
+            }
         }
-    }
-    stream.finish();
-    loop {
-        tokio::select! {
-            discarded = frames.discard(stream) => if discarded.is_err() { return },
-            () = &mut deadline => return,
-        }
-    }
+        stream.finish();
+        stream.discard().await;
+        Ok(())
+    };
+    // A peer that is gone, or does not want to hear, has had its chance.
+    let _ = timeout(LINGER, said).await;
 }
 
 /// A reader's connection after the handshake.
@@ -202,6 +231,8 @@ struct Session<'a> {
     core: &'a Arc<Core>,
     reader: &'a Arc<Reader>,
     frames: FrameReader,
+    /// How often this side says something.
+    heartbeat: Duration,
     last_heard: Instant,
     lagging: bool,
 }
@@ -212,7 +243,7 @@ impl Session<'_> {
         let (core, reader) = (self.core, self.reader);
         let mut phase = core.phase.subscribe();
         let config = &core.config;
-        let shortest = config.heartbeat_interval.min(config.write_timeout / 4).min(config.peer_timeout / 4);
+        let shortest = (self.heartbeat / 2).min(config.write_timeout / 4).min(config.peer_timeout / 4);
         let mut tick = interval(shortest.max(Duration::from_millis(5)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, u64)> = None;
@@ -335,7 +366,7 @@ impl Session<'_> {
 
     fn heartbeat(&self) {
         let time_us = crate::clock::unix_time_us();
-        self.reader.say_heartbeat(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
+        self.reader.say(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
     }
 
     /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
@@ -362,7 +393,7 @@ impl Session<'_> {
             Some(_) => {}
             None => {
                 let idle_us = crate::clock::unix_time_us().saturating_sub(reader.last_send_us());
-                if reader.v2 && u128::from(idle_us) >= config.heartbeat_interval.as_micros() {
+                if reader.v2 && u128::from(idle_us) >= self.heartbeat.as_micros() / 2 {
                     self.heartbeat();
                 }
             }

@@ -1,5 +1,6 @@
 //! The statistics of a sender: the documented keys, and ours behind them.
 
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ impl Core {
             .collect();
         let counters = &self.counters;
         json!({
-            "running": matches!(self.gate(), Gate::Open | Gate::NotWriter),
+            "running": self.started.load(Ordering::Relaxed) && self.gate() != Gate::Stopped,
             "current_sequence": current,
             "buffer_size": self.config.buffer_size,
             "buffer_used": occupancy.entries,

@@ -84,14 +84,6 @@ impl FrameReader {
         }
     }
 
-    /// Waits for more of what the peer says and forgets it, whatever it is.
-    pub async fn discard(&mut self, stream: &Stream) -> Result<(), ReadError> {
-        self.bytes.clear();
-        tokio::task::consume_budget().await;
-        stream.readable().await?;
-        self.receive(stream).map(drop)
-    }
-
     /// Since when an unfinished frame lies here.
     pub fn unfinished_since(&self) -> Option<Instant> {
         self.unfinished_since

@@ -146,6 +146,22 @@ impl Stream {
         }
     }
 
+    /// Throws away what the peer still sends, until it closes. Closing while its bytes are unread would destroy a last
+    /// word that is on its way to it.
+    pub async fn discard(&self) {
+        let mut scratch = [0; 4096];
+        while self.readable().await.is_ok() {
+            // A peer that floods must not keep this thread from the others.
+            tokio::task::consume_budget().await;
+            match self.try_receive(&mut &mut scratch[..]) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
     pub fn finish(&self) {
         // A peer that is gone already needs no end.

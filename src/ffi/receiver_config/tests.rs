@@ -65,7 +65,7 @@ fn setters_set_what_they_are_named_after() {
             receiver_config_set_connect_timeout_ms(c, 13),
             receiver_config_set_heartbeat_interval_ms(c, 14),
             receiver_config_set_peer_timeout_ms(c, 15),
-            receiver_config_set_buffer_bytes(c, 1),
+            receiver_config_set_buffer_bytes(c, 65_536),
         ];
         assert_eq!(results, [OK; 15]);
     }
@@ -76,7 +76,7 @@ fn setters_set_what_they_are_named_after() {
     assert_eq!((lineage.stream_id, lineage.epoch), ([9; 16], 3));
     assert_eq!((core.protocol, core.coordinator_handshake), (ProtocolChoice::V2, true));
     assert_eq!((core.gap_policy, core.apply_policy), (GapPolicy::Continue, ApplyPolicy::Skip(8)));
-    assert_eq!((core.handler_durable, core.buffer_bytes), (true, 1));
+    assert_eq!((core.handler_durable, core.buffer_bytes), (true, 65_536));
     assert_eq!(times(&core), [11, 12, 13, 14, 15]);
     // SAFETY: the configuration is alive.
     unsafe {
@@ -121,7 +121,7 @@ fn bad_arguments_are_refused_by_name_and_change_nothing() {
         refused(receiver_config_set_connect_timeout_ms(c, 0), "timeout_ms is 0");
         refused(receiver_config_set_heartbeat_interval_ms(c, 0), "interval_ms is 0");
         refused(receiver_config_set_peer_timeout_ms(c, 0), "timeout_ms is 0");
-        refused(receiver_config_set_buffer_bytes(c, 0), "bytes is 0");
+        refused(receiver_config_set_buffer_bytes(c, 65_535), "bytes is 65535");
         refused(receiver_config_set_handler_durable(std::ptr::null_mut(), true), "config is NULL");
     }
     assert_eq!(format!("{:?}", config.core()), before);

@@ -1,0 +1,42 @@
+# The C tests: one program for each file that is no helper, run plain, under valgrind and with AddressSanitizer.
+
+C_TEST_HELPERS  := harness host json peer
+C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
+C_TEST_HEADERS  := $(wildcard tests/c/*.h) include/replication.h
+C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+
+C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
+C_TEST_ASAN  := $(addprefix $(B)/test-asan/,$(C_TEST_NAMES))
+
+$(B)/test/%.o: tests/c/%.c $(C_TEST_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+$(B)/test-asan/%.o: tests/c/%.c $(C_TEST_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(C_TEST_SANITIZE) -c $< -o $@
+
+$(C_TEST_PLAIN): $(B)/test/%: $(B)/test/%.o $(C_TEST_HELPERS:%=$(B)/test/%.o) $(LIB)
+	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
+
+# A compiler that ignores the option would test nothing, so the programs are asked.
+$(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/test-asan/%.o) $(LIB)
+	$(CC) $(C_TEST_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
+	@nm $@ | grep -q __asan_init || { echo '$@ has no AddressSanitizer'; rm $@; exit 1; }
+
+.SECONDARY: $(C_TEST_PLAIN:=.o) $(C_TEST_ASAN:=.o) $(C_TEST_HELPERS:%=$(B)/test/%.o) $(C_TEST_HELPERS:%=$(B)/test-asan/%.o)
+
+.PHONY: test-c-plain test-c-valgrind test-c-asan test-c-coverage
+test-c-plain: $(C_TEST_PLAIN) ## the C tests as they are
+	tests/c/run plain $(C_TEST_PLAIN)
+
+test-c-valgrind: $(C_TEST_PLAIN) ## the C tests under valgrind's memcheck
+	tests/c/run valgrind $(C_TEST_PLAIN)
+
+test-c-asan: $(C_TEST_ASAN) ## the C tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/c/run asan $(C_TEST_ASAN)
+
+test-c-coverage: $(C_TEST_PLAIN)
+	tests/c/check-coverage include/replication.h $(C_TEST_PLAIN)
+
+test-c: test-c-coverage test-c-plain test-c-asan test-c-valgrind

@@ -1,0 +1,222 @@
+/* Header section "sender configuration". */
+#include "host.h"
+
+static const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES] = "0123456789abcdef";
+
+static replication_sender_config *config;
+
+static void set_up(void)
+{
+    config = sender_config_new();
+    CHECK(config != NULL);
+}
+
+static void tear_down(void)
+{
+    sender_config_free(config);
+}
+
+TEST(every_option_can_be_set)
+{
+    struct token event = {0}, log = {0};
+    set_up();
+    CHECK_OK(sender_config_set_buffer_size(config, 1));
+    CHECK_OK(sender_config_set_buffer_size(config, 1000000));
+    CHECK_OK(sender_config_set_buffer_bytes(config, 65536));
+    CHECK_OK(sender_config_set_buffer_bytes(config, 1 << 30));
+    CHECK_OK(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST, 0));
+    CHECK_OK(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_REFUSE, 0));
+    CHECK_OK(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, 100));
+    CHECK_OK(sender_config_set_write_timeout_ms(config, 100));
+    CHECK_OK(sender_config_set_handshake_timeout_ms(config, 100));
+    CHECK_OK(sender_config_set_heartbeat_interval_ms(config, 100));
+    CHECK_OK(sender_config_set_peer_timeout_ms(config, 1000));
+    CHECK_OK(sender_config_set_stop_timeout_ms(config, 0));
+    CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
+    CHECK_OK(sender_config_set_max_readers(config, 1));
+    CHECK_OK(sender_config_set_io_threads(config, 0));
+    CHECK_OK(sender_config_set_io_threads(config, 2));
+    CHECK_OK(sender_config_set_stream(config, stream_id, 7));
+    CHECK_OK(sender_config_set_last_sequence(config, 41));
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
+    CHECK_OK(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, token_log, &log, token_release));
+    replication_sender *sender = start_sender(config);
+    CHECK_U64(sender_current_sequence(sender), 41);
+    CHECK_U64(replicate_text(sender, "the first"), 42);
+    uint8_t got_id[REPLICATION_STREAM_ID_BYTES];
+    uint64_t epoch = 0;
+    CHECK_OK(sender_get_stream(sender, got_id, &epoch));
+    CHECK(memcmp(got_id, stream_id, sizeof got_id) == 0);
+    CHECK_U64(epoch, 7);
+    sender_free(sender);
+    CHECK(atomic_load(&event.released) == 1 && atomic_load(&log.released) == 1);
+}
+
+TEST(every_setter_refuses_a_null_config)
+{
+    struct token event = {0}, log = {0};
+    const int32_t given[] = {
+        sender_config_set_buffer_size(NULL, 1),
+        sender_config_set_buffer_bytes(NULL, 65536),
+        sender_config_set_full_policy(NULL, 0, 0),
+        sender_config_set_write_timeout_ms(NULL, 1),
+        sender_config_set_handshake_timeout_ms(NULL, 1),
+        sender_config_set_heartbeat_interval_ms(NULL, 1),
+        sender_config_set_peer_timeout_ms(NULL, 1),
+        sender_config_set_stop_timeout_ms(NULL, 1),
+        sender_config_set_max_readers(NULL, 1),
+        sender_config_set_io_threads(NULL, 1),
+        sender_config_set_stream(NULL, stream_id, 1),
+        sender_config_set_last_sequence(NULL, 1),
+        sender_config_set_event_handler(NULL, token_event, &event, token_release),
+        sender_config_set_log_handler(NULL, REPLICATION_LOG_LEVEL_INFO, token_log, &log, token_release),
+    };
+    for (size_t i = 0; i < COUNT(given); i++)
+        if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
+            FAIL("setter %zu gave %s", i, replication_status_name(given[i]));
+    CHECK_CONTAINS(replication_last_error_message(), "config is NULL");
+    /* A registration that fails has ended. */
+    CHECK(atomic_load(&event.released) == 1 && atomic_load(&log.released) == 1);
+    sender_config_free(NULL);
+}
+
+TEST(every_setter_refuses_values_out_of_range)
+{
+    set_up();
+    CHECK_ERROR(sender_config_set_buffer_size(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "0");
+    CHECK_ERROR(sender_config_set_buffer_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
+    CHECK_ERROR(sender_config_set_full_policy(config, 3, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
+    CHECK_ERROR(sender_config_set_full_policy(config, UINT32_MAX, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "4294967295");
+    CHECK_ERROR(sender_config_set_write_timeout_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "timeout_ms");
+    CHECK_INVALID(sender_config_set_handshake_timeout_ms(config, 0));
+    CHECK_INVALID(sender_config_set_heartbeat_interval_ms(config, 0));
+    CHECK_INVALID(sender_config_set_peer_timeout_ms(config, 0));
+    CHECK_INVALID(sender_config_set_max_readers(config, 0));
+    CHECK_ERROR(sender_config_set_io_threads(config, 100000), REPLICATION_STATUS_INVALID_ARGUMENT, "100000");
+    CHECK_ERROR(sender_config_set_stream(config, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "stream_id");
+    tear_down();
+}
+
+TEST(options_that_contradict_each_other_are_refused)
+{
+    replication_sender *sender = NULL;
+    set_up();
+    CHECK_OK(sender_config_set_heartbeat_interval_ms(config, 500));
+    CHECK_OK(sender_config_set_peer_timeout_ms(config, 500));
+    CHECK_ERROR(sender_new(config, &sender), REPLICATION_STATUS_INVALID_ARGUMENT, "peer_timeout_ms");
+    CHECK(sender == NULL);
+    tear_down();
+}
+
+TEST(a_bad_log_level_ends_the_registration)
+{
+    struct token log = {0};
+    set_up();
+    CHECK_ERROR(sender_config_set_log_handler(config, 0, token_log, &log, token_release),
+                REPLICATION_STATUS_INVALID_ARGUMENT, "0");
+    CHECK(atomic_load(&log.released) == 1);
+    CHECK_INVALID(sender_config_set_log_handler(config, 5, token_log, &log, token_release));
+    CHECK_INVALID(sender_config_set_log_handler(config, -1, token_log, &log, token_release));
+    CHECK(atomic_load(&log.released) == 3);
+    tear_down();
+    CHECK(atomic_load(&log.released) == 3);
+}
+
+TEST(a_config_that_was_never_used_releases_its_handlers)
+{
+    struct token event = {0}, log = {0};
+    set_up();
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
+    CHECK_OK(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_ERROR, token_log, &log, token_release));
+    CHECK(atomic_load(&event.released) == 0 && atomic_load(&log.released) == 0);
+    tear_down();
+    CHECK(atomic_load(&event.released) == 1 && atomic_load(&log.released) == 1);
+    CHECK(atomic_load(&event.calls) == 0 && atomic_load(&log.calls) == 0);
+}
+
+TEST(a_replaced_handler_is_released_at_once)
+{
+    struct token first = {0}, second = {0};
+    set_up();
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &first, token_release));
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &second, token_release));
+    CHECK(atomic_load(&first.released) == 1 && atomic_load(&second.released) == 0);
+    CHECK_OK(sender_config_set_log_handler(config, 1, token_log, &first, token_release));
+    CHECK_OK(sender_config_set_log_handler(config, 4, token_log, &second, token_release));
+    CHECK(atomic_load(&first.released) == 2 && atomic_load(&second.released) == 0);
+    tear_down();
+    CHECK(atomic_load(&first.released) == 2 && atomic_load(&second.released) == 2);
+}
+
+TEST(no_handler_takes_the_handler_away)
+{
+    struct token event = {0}, log = {0}, unused = {0};
+    set_up();
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
+    CHECK_OK(sender_config_set_event_handler(config, NULL, &unused, token_release));
+    CHECK_OK(sender_config_set_log_handler(config, 1, token_log, &log, token_release));
+    CHECK_OK(sender_config_set_log_handler(config, 1, NULL, NULL, NULL));
+    CHECK(atomic_load(&event.released) == 1 && atomic_load(&log.released) == 1 && atomic_load(&unused.released) == 1);
+    replication_sender *sender = start_sender(config);
+    sender_free(sender);
+    CHECK(atomic_load(&event.calls) == 0 && atomic_load(&log.calls) == 0);
+}
+
+TEST(a_handler_needs_no_user_data)
+{
+    set_up();
+    CHECK_OK(sender_config_set_event_handler(config, token_event, NULL, NULL));
+    tear_down();
+}
+
+TEST(handlers_belong_to_the_first_sender)
+{
+    struct token event = {0};
+    replication_sender *first = NULL, *second = NULL;
+    set_up();
+    CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
+    CHECK_OK(sender_new(config, &first));
+    CHECK_ERROR(sender_new(config, &second), REPLICATION_STATUS_INVALID_STATE, "event handler");
+    CHECK(second == NULL);
+    sender_free(first);
+    CHECK(atomic_load(&event.released) == 1);
+    CHECK_STATUS(sender_new(config, &second), REPLICATION_STATUS_INVALID_STATE);
+    tear_down();
+    CHECK(atomic_load(&event.released) == 1);
+}
+
+TEST(a_config_without_handlers_makes_many_senders)
+{
+    replication_sender *senders[3] = {NULL};
+    set_up();
+    CHECK_OK(sender_config_set_last_sequence(config, 10));
+    for (size_t i = 0; i < COUNT(senders); i++)
+        CHECK_OK(sender_new(config, &senders[i]));
+    CHECK_OK(sender_config_set_last_sequence(config, 20)); /* a sender has a copy */
+    tear_down();
+    for (size_t i = 0; i < COUNT(senders); i++) {
+        CHECK_U64(sender_current_sequence(senders[i]), 10);
+        sender_free(senders[i]);
+    }
+}
+
+TEST(a_new_sender_begins_a_lineage_of_its_own)
+{
+    uint8_t first_id[REPLICATION_STREAM_ID_BYTES], second_id[REPLICATION_STREAM_ID_BYTES];
+    uint64_t epoch = 0;
+    replication_sender *first = make_sender(NULL), *second = make_sender(NULL);
+    CHECK_OK(sender_get_stream(first, first_id, &epoch));
+    CHECK_U64(epoch, 1);
+    CHECK_OK(sender_get_stream(second, second_id, &epoch));
+    CHECK(memcmp(first_id, second_id, sizeof first_id) != 0);
+    sender_free(first);
+    sender_free(second);
+}
+
+TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
+          CASE(every_setter_refuses_values_out_of_range), CASE(options_that_contradict_each_other_are_refused),
+          CASE(a_bad_log_level_ends_the_registration), CASE(a_config_that_was_never_used_releases_its_handlers),
+          CASE(a_replaced_handler_is_released_at_once), CASE(no_handler_takes_the_handler_away),
+          CASE(a_handler_needs_no_user_data), CASE(handlers_belong_to_the_first_sender),
+          CASE(a_config_without_handlers_makes_many_senders), CASE(a_new_sender_begins_a_lineage_of_its_own))
