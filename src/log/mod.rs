@@ -184,7 +184,7 @@ impl Log {
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
         let mut window = self.window.lock();
-        let place = window.locate(last_known, self.last_sequence())?;
+        let place = window.locate(last_known, self.last_sequence(), self.end())?;
         Ok(Cursor::new(Arc::clone(self), window.register(place)))
     }
 

@@ -165,13 +165,13 @@ impl Window {
         }
     }
 
-    /// The position behind the entry `last_known`.
-    pub(super) fn locate(&self, last_known: u64, last: u64) -> Result<u64, AttachError> {
+    /// The position behind the entry `last_known`, in a log that ends with the entry `last` at `end`.
+    pub(super) fn locate(&self, last_known: u64, last: u64, end: u64) -> Result<u64, AttachError> {
         if last_known < self.oldest_known {
             return Err(AttachError::Gone { oldest_known: self.oldest_known });
         }
         let Some(slot) = self.slot_after(last_known) else {
-            return if last_known == last { Ok(0) } else { Err(AttachError::Ahead { last }) };
+            return if last_known == last { Ok(end) } else { Err(AttachError::Ahead { last }) };
         };
         let mut entries = Entries::new(slot.chunk.bytes());
         let total = entries.rest().len();

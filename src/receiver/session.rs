@@ -43,6 +43,9 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
     let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.gap_policy);
     let mut pause = FIRST_PAUSE;
     loop {
+        if !wait_for_room(&core, &mut stopping).await {
+            return;
+        }
         let received = core.progress.received();
         let ended = connect(&core, &mut inbound, has_connect_handler).await;
         core.connected_since_us.store(0, Ordering::Release);
@@ -54,8 +57,8 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         }
         let progressed = core.progress.received() != received;
         match ended {
-            // The hole was passed by decision: the next attempt begins behind it.
-            Ok(()) => continue,
+            // A hole was passed by decision: the next attempt begins behind it.
+            Ok(()) => {}
             Err(end) => failed(&core, end),
         }
         if progressed {
@@ -67,6 +70,22 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         }
         pause = (pause * 2).min(core.config.reconnect_interval);
     }
+}
+
+/// Waits until the host has applied enough of what came before: each connection brings some bytes with its handshake.
+/// `false`: the receiver stops.
+async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> bool {
+    let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
+    while is_full() {
+        core.progress.want_room();
+        if is_full() {
+            tokio::select! {
+                () = core.progress.moved.notified() => {}
+                () = stopped(stopping) => return false,
+            }
+        }
+    }
+    true
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -127,7 +146,7 @@ fn failed(core: &Core, End { error, refused }: End) {
     }
 }
 
-/// One connection, from dialling to its end. `Ok`: dial again at once.
+/// One connection, from dialling to its end. `Ok`: a hole was passed, and it is worth dialling again.
 async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<(), End> {
     let mut stopping = core.stopping.subscribe();
     let opened = tokio::select! {
@@ -277,6 +296,11 @@ fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
             ack.current_sequence
         );
         return Err(Error::new(Status::Regressed, text).into());
+    }
+    if ack.answer.is_none() && config.protocol == ProtocolChoice::Auto && received > 0 && core.lineage.lock().is_some()
+    {
+        let text = "the writer no longer names its stream; set the protocol to v1 to follow it all the same";
+        return Err(Error::new(Status::Diverged, text).into());
     }
     match (&ack.answer, config.protocol) {
         (Some(_), ProtocolChoice::Auto | ProtocolChoice::V2) => Ok(Incoming::V2),

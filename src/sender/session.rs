@@ -127,8 +127,18 @@ async fn attach(
     // The side that wants to hear more often is heard: its time-out fits its own interval.
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
     let heartbeat = core.config.heartbeat_interval.min(wanted.max(SHORTEST_HEARTBEAT));
-    let last_heard = Instant::now();
-    let ended = Session { core: &core, reader: &reader, frames, heartbeat, last_heard, lagging: false }.run().await;
+    let now = Instant::now();
+    let mut session = Session {
+        core: &core,
+        reader: &reader,
+        frames,
+        heartbeat,
+        last_heard: now,
+        sent: 0,
+        idle_since: now,
+        lagging: false,
+    };
+    let ended = session.run().await;
     place.ended = Some(ended.clone());
     drop(place);
     // Even without a last word the reader gets what is under way to it, unless this side closes too early.
@@ -234,6 +244,9 @@ struct Session<'a> {
     /// How often this side says something.
     heartbeat: Duration,
     last_heard: Instant,
+    /// Bytes sent when this was last looked at, and since when there were no more.
+    sent: u64,
+    idle_since: Instant,
     lagging: bool,
 }
 
@@ -392,8 +405,10 @@ impl Session<'_> {
             }
             Some(_) => {}
             None => {
-                let idle_us = crate::clock::unix_time_us().saturating_sub(reader.last_send_us());
-                if reader.v2 && u128::from(idle_us) >= self.heartbeat.as_micros() / 2 {
+                let sent = reader.progress().1;
+                if sent != self.sent {
+                    (self.sent, self.idle_since) = (sent, Instant::now());
+                } else if reader.v2 && self.idle_since.elapsed() >= self.heartbeat / 2 {
                     self.heartbeat();
                 }
             }
