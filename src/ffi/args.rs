@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use super::guard::is_null;
@@ -94,6 +95,27 @@ pub(crate) unsafe fn reader_id<'a>(id: *const c_char) -> Result<&'a str> {
         1..=MAX_READER_ID_BYTES => Ok(id),
         len => Err(invalid(format!("reader_id is {len} bytes, at most {MAX_READER_ID_BYTES} are allowed"))),
     }
+}
+
+/// The path at `file`.
+///
+/// # Safety
+/// As for [`text`].
+pub(crate) unsafe fn path<'a>(file: *const c_char, name: &str) -> Result<&'a Path> {
+    // SAFETY: the caller's promise.
+    match unsafe { text(file, name)? } {
+        "" => Err(invalid(format!("{name} is empty"))),
+        file => Ok(Path::new(file)),
+    }
+}
+
+/// Like [`path`], where NULL means that there is none.
+///
+/// # Safety
+/// As for [`text`].
+pub(crate) unsafe fn optional_path<'a>(file: *const c_char, name: &str) -> Result<Option<&'a Path>> {
+    // SAFETY: the caller's promise.
+    if file.is_null() { Ok(None) } else { unsafe { path(file, name) }.map(Some) }
 }
 
 /// The lineage of the 16 bytes at `stream_id`.

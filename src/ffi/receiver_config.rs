@@ -3,12 +3,13 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::args::{invalid, lineage, positive_ms, reader_id as checked_reader_id, text};
+use super::args::{invalid, lineage, path, positive_ms, reader_id as checked_reader_id, text};
 use super::callbacks::{ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot};
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice, ReceiverConfig};
+use crate::transport::{IdentityFiles, TlsClient};
 
 /// Which protocol versions a receiver speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -457,6 +458,52 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
                 )));
             }
             core.buffer_bytes = bytes;
+            Ok(())
+        })
+    }
+}
+
+/// Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts for every connection, also
+/// those of a connect handler, which gives the plain socket. A writer without TLS, or with a certificate that does not fit,
+/// is not followed; nothing turns this check off. The TLS handshake is part of what
+/// receiver_config_set_connect_timeout_ms() bounds.
+///
+/// The files are read now, each in PEM; later changes of them are not seen.
+///
+/// - `ca_file`: the writer must have a certificate of one of these authorities.
+/// - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the host in the writer
+///   address. With a Unix socket it must be given.
+/// - `certificate_chain_file`: this reader's certificate, then those that lead to an authority of the writer. NULL: none is
+///   shown, which a writer may refuse.
+/// - `private_key_file`: the key of the first certificate, not encrypted; NULL together with `certificate_chain_file`.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL where it is not allowed, "", text that is not UTF-8, a name that is none, or a
+/// file that cannot be used; `IO` for one that cannot be read. The text names the file. After an error the configuration is
+/// as it was.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_tls(
+    config: *mut ReceiverConfigHandle,
+    ca_file: *const c_char,
+    server_name: *const c_char,
+    certificate_chain_file: *const c_char,
+    private_key_file: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            let ca_file = path(ca_file, "ca_file")?;
+            let server_name = if server_name.is_null() { None } else { Some(text(server_name, "server_name")?) };
+            let identity = match (certificate_chain_file.is_null(), private_key_file.is_null()) {
+                (true, true) => None,
+                _ => Some(IdentityFiles {
+                    certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
+                    private_key_file: path(private_key_file, "private_key_file")?,
+                }),
+            };
+            core.tls = Some(TlsClient::from_files(ca_file, server_name, identity)?);
             Ok(())
         })
     }

@@ -1,15 +1,16 @@
 //! What a sender is told before it is made.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::args::{invalid, lineage, positive_ms};
+use super::args::{invalid, lineage, optional_path, path, positive_ms};
 use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::sender::config::{FullPolicy, SenderConfig};
+use crate::transport::{IdentityFiles, TlsServer};
 
 /// What sender_replicate() does when a bound of the window is reached and a connected reader still needs its oldest
 /// entries.
@@ -353,6 +354,41 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
     unsafe {
         set(config, |core| {
             core.last_sequence = sequence;
+            Ok(())
+        })
+    }
+}
+
+/// Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
+/// handshake is the library's: listening sockets and sender_accept_connection(), not sender_accept_reader(). Readers without
+/// TLS are then refused. The TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
+///
+/// The files are read now, each in PEM; later changes of them are not seen.
+///
+/// - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of the readers.
+/// - `private_key_file`: the key of the first certificate, not encrypted.
+/// - `client_ca_file`: readers must have a certificate of one of these authorities; NULL: they need none.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8, or a file that cannot be used; `IO` for one that
+/// cannot be read. The text names the file. After an error the configuration is as it was.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. The texts are NULL or end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_tls(
+    config: *mut SenderConfigHandle,
+    certificate_chain_file: *const c_char,
+    private_key_file: *const c_char,
+    client_ca_file: *const c_char,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            let identity = IdentityFiles {
+                certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
+                private_key_file: path(private_key_file, "private_key_file")?,
+            };
+            core.tls = Some(TlsServer::from_files(identity, optional_path(client_ca_file, "client_ca_file")?)?);
             Ok(())
         })
     }

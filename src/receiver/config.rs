@@ -9,6 +9,7 @@ use crate::host::Observer;
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::lineage::Lineage;
+use crate::transport::TlsClient;
 
 /// Which protocol versions a receiver speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct ReceiverConfig {
     pub peer_timeout: Duration,
     /// Bytes received and not yet applied, at most (one larger entry is still taken).
     pub buffer_bytes: u64,
+    /// TLS on every connection; `None`: plain.
+    pub tls: Option<TlsClient>,
 }
 
 impl Default for ReceiverConfig {
@@ -94,6 +97,7 @@ impl Default for ReceiverConfig {
             heartbeat_interval: Duration::from_millis(1_000),
             peer_timeout: Duration::from_millis(10_000),
             buffer_bytes: 4 << 20,
+            tls: None,
         }
     }
 }

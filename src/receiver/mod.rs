@@ -44,6 +44,9 @@ impl Receiver {
     pub fn new(config: ReceiverConfig, host: ReceiverHost) -> Result<Self> {
         config.check()?;
         let address = Address::parse(&config.writer_addr)?;
+        if let Some(tls) = &config.tls {
+            tls.server_name(&address)?;
+        }
         Ok(Self { core: Arc::new(Core::new(config, address)), life: Mutex::new(Life::New(host)) })
     }
 

@@ -197,6 +197,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         inbound,
         v2: incoming == Incoming::V2,
         out: Vec::new(),
+        unflushed: false,
         acked: Positions::default(),
         acked_at: Instant::now(),
         heard_at: Instant::now(),
@@ -219,6 +220,11 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
 async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stream, FrameReader, SyncAck)> {
     let config = &core.config;
     let stream = if has_connect_handler { dial(core).await? } else { Stream::connect(&core.address).await? };
+    let stream = match &config.tls {
+        Some(tls) => tls.connect(stream, &core.address)?,
+        None => stream,
+    };
+    stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let lineage = *core.lineage.lock();
     let sync = Sync {
         reader_id: config.reader_id.clone(),
@@ -364,6 +370,8 @@ struct Session<'a> {
     v2: bool,
     /// Bytes of an acknowledgement that the socket did not take yet.
     out: Vec<u8>,
+    /// The stream still has to send some of what it took.
+    unflushed: bool,
     acked: Positions,
     acked_at: Instant,
     heard_at: Instant,
@@ -425,7 +433,7 @@ impl Session<'_> {
             }
             tokio::select! {
                 readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
-                writable = stream.writable(), if !self.out.is_empty() => {
+                writable = stream.writable(), if !self.out.is_empty() || self.unflushed => {
                     if let Err(error) = writable { return lost(error) }
                 }
                 () = core.progress.moved.notified() => {}
@@ -565,7 +573,13 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match self.stream.try_flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            flushed => {
+                self.unflushed = flushed.is_err();
+                Ok(())
+            }
+        }
     }
 
     /// How long nothing is due, if nothing happens.

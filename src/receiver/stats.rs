@@ -51,6 +51,7 @@ impl Core {
             "protocol": self.version.load(Ordering::Relaxed),
             "stream_id": lineage.map(|lineage| hex(&lineage.stream_id)),
             "epoch": lineage.map(|lineage| lineage.epoch),
+            "tls": self.config.tls.is_some(),
             "paused": paused,
             "buffer_bytes": self.config.buffer_bytes,
             "buffer_bytes_used": waiting,

@@ -52,6 +52,10 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
             format!("{} is refused: {MAX_HANDSHAKES} handshakes are under way", stream.peer()),
         )
     })?;
+    let stream = match &core.config.tls {
+        Some(tls) => tls.accept(stream)?,
+        None => stream,
+    };
     spawn(core, session::serve(Arc::clone(core), stream, permit));
     Ok(())
 }

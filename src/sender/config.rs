@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
+use crate::transport::TlsServer;
 
 pub use crate::log::FullPolicy;
 
@@ -34,6 +35,8 @@ pub struct SenderConfig {
     pub lineage: Option<Lineage>,
     /// The sequence of the last entry before this process; the first entry gets the next one.
     pub last_sequence: u64,
+    /// TLS for every connection whose handshake is this sender's; `None`: plain.
+    pub tls: Option<TlsServer>,
 }
 
 impl Default for SenderConfig {
@@ -51,6 +54,7 @@ impl Default for SenderConfig {
             io_threads: 0,
             lineage: None,
             last_sequence: 0,
+            tls: None,
         }
     }
 }

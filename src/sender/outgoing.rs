@@ -136,6 +136,10 @@ impl Outgoing {
                 Wire::V1 { .. } => self.send_json(stream),
                 Wire::V2 { .. } => self.send_batch(stream, awaited),
             };
+            let sent = match sent {
+                Ok(0) => stream.try_flush().map(|()| 0).map_err(Stopped::Failed),
+                sent => sent,
+            };
             match sent {
                 Ok(0) => return Pumped::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,

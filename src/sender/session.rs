@@ -63,8 +63,9 @@ async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<
     }
 }
 
-/// The first frame: a Sync, and whether it came in the coordinator's form.
+/// What the transport has to agree on, then the first frame: a Sync, and whether it came in the coordinator's form.
 async fn read_sync(frames: &mut FrameReader, stream: &Stream) -> Result<(Sync, bool), Error> {
+    stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let (kind, payload) = frames.read(stream).await?;
     // The coordinator's Sync has the type that is an Entry's later on.
     let coordinator = match kind {
@@ -225,7 +226,8 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
             match stream.try_send(&[std::io::IoSlice::new(left)]) {
                 Ok(sent) => left = &left[sent..],
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
-                Err(error) => return Err(error),
+                // TLS may have had a last word of its own.
+                Err(_) => break,
             }
         }
         stream.finish();
@@ -259,7 +261,7 @@ impl Session<'_> {
         let shortest = (self.heartbeat / 2).min(config.write_timeout / 4).min(config.peer_timeout / 4);
         let mut tick = interval(shortest.max(Duration::from_millis(5)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut blocked_since: Option<(Instant, u64)> = None;
+        let mut blocked_since: Option<(Instant, (u64, u64))> = None;
         loop {
             match self.take_acks() {
                 Ok(true) => {}
@@ -300,7 +302,7 @@ impl Session<'_> {
                     }
                 }
                 Pumped::Blocked => {
-                    let sent = reader.progress().1;
+                    let sent = (reader.progress().1, reader.stream.flushed());
                     let since = match blocked_since {
                         Some((since, before)) if before == sent => since,
                         _ => Instant::now(),

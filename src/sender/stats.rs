@@ -74,6 +74,7 @@ impl Core {
             "lag_bytes": self.log.end().saturating_sub(position),
             "protocol": if reader.v2 { 2 } else { 1 },
             "address": reader.stream.peer(),
+            "tls": reader.stream.is_tls(),
             "connected_since": rfc3339(connected),
             "sent_sequence": sent,
             "received_sequence": positions.received,

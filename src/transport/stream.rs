@@ -1,7 +1,4 @@
-//! A connected stream socket, of whichever family.
-//!
-//! Sends go through `sendmsg` with `MSG_NOSIGNAL`: the process belongs to the host, and a peer that went away must not
-//! raise SIGPIPE in it.
+//! A connection: a stream socket, or TLS over one, with the same calls.
 
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
@@ -9,30 +6,31 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Address;
+use super::socket::Socket as Plain;
+use super::tls::Tls;
 use crate::error::{Error, Result, Status};
 
-/// A connected, non-blocking stream socket. All methods may be called from any thread.
+/// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct Stream {
-    socket: Family,
+    kind: Kind,
     peer: String,
 }
 
 #[derive(Debug)]
-enum Family {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+enum Kind {
+    Plain(Plain),
+    Tls(Box<Tls>),
 }
 
 impl Stream {
     /// Connects to the address, trying each one a name resolves to.
     pub async fn connect(address: &Address) -> Result<Self> {
-        let family = match address {
-            Address::Unix(path) => Family::Unix(UnixStream::connect(path).await.map_err(|e| connecting(address, &e))?),
+        let socket = match address {
+            Address::Unix(path) => Plain::Unix(UnixStream::connect(path).await.map_err(|e| connecting(address, &e))?),
             Address::Tcp { host, port } => {
                 let resolved = tokio::net::lookup_host((host.as_str(), *port)).await;
                 let resolved = resolved.map_err(|e| {
@@ -49,22 +47,22 @@ impl Stream {
                         Err(error) => refused = Some(error),
                     }
                 }
-                Family::Tcp(connected.ok_or_else(|| match refused {
+                Plain::Tcp(connected.ok_or_else(|| match refused {
                     Some(error) => connecting(address, &error),
                     None => Error::new(Status::BadAddress, format!("address \"{address}\" resolves to nothing")),
                 })?)
             }
         };
-        Self::new(family, address.to_string())
+        Self::new(socket, address.to_string())
     }
 
     pub(super) fn from_tcp(stream: TcpStream) -> Result<Self> {
         let peer = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
-        Self::new(Family::Tcp(stream), peer)
+        Self::new(Plain::Tcp(stream), peer)
     }
 
     pub(super) fn from_unix(stream: UnixStream, listener: &str) -> Result<Self> {
-        Self::new(Family::Unix(stream), listener.to_owned())
+        Self::new(Plain::Unix(stream), listener.to_owned())
     }
 
     /// Takes a socket of the host's. It becomes non-blocking. Must be called within a runtime.
@@ -90,8 +88,8 @@ impl Stream {
         }
     }
 
-    fn new(socket: Family, peer: String) -> Result<Self> {
-        if let Family::Tcp(stream) = &socket {
+    fn new(socket: Plain, peer: String) -> Result<Self> {
+        if let Plain::Tcp(stream) = &socket {
             // Batches are made above; the kernel must not wait for more. Keepalive finds dead v1 peers, which have no
             // heartbeat of their own.
             let keepalive = TcpKeepalive::new()
@@ -101,7 +99,26 @@ impl Stream {
             let set = SockRef::from(stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
             set.map_err(|e| Error::new(Status::Io, format!("cannot set up the connection to {peer}: {e}")))?;
         }
-        Ok(Self { socket, peer })
+        Ok(Self { kind: Kind::Plain(socket), peer })
+    }
+
+    /// Puts TLS over the socket, before anything was said on it. [`Self::handshake`] comes next.
+    pub(super) fn over_tls(self, connection: rustls::Connection) -> Self {
+        match self.kind {
+            Kind::Plain(socket) => {
+                let tls = Tls::new(socket, connection, &self.peer);
+                Self { kind: Kind::Tls(Box::new(tls)), peer: self.peer }
+            }
+            Kind::Tls(_) => self,
+        }
+    }
+
+    /// Shakes hands as far as the transport has a handshake of its own. Cancelled, it may be called again.
+    pub async fn handshake(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Plain(_) => Ok(()),
+            Kind::Tls(tls) => tls.handshake().await,
+        }
     }
 
     /// Who is at the other end, as text.
@@ -109,66 +126,95 @@ impl Stream {
         &self.peer
     }
 
-    /// Sends what the socket takes now of these pieces, in order.
+    /// Whether it is encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.kind, Kind::Tls(_))
+    }
+
+    /// Takes what goes out now of these pieces, in order. The rest of what TLS took goes out on [`Self::try_flush`], and
+    /// while somebody waits for [`Self::readable`].
     #[inline]
     pub fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        fn send(socket: SockRef<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-            socket.send_vectored_with_flags(pieces, libc::MSG_NOSIGNAL)
+        match &self.kind {
+            Kind::Plain(socket) => socket.try_send(pieces),
+            Kind::Tls(tls) => tls.try_send(pieces),
         }
-        match &self.socket {
-            Family::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
-            Family::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+    }
+
+    /// Sends what `try_send` took and the socket did not; `WouldBlock` while it does not take all.
+    #[inline]
+    pub fn try_flush(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Plain(_) => Ok(()),
+            Kind::Tls(tls) => tls.try_flush(),
+        }
+    }
+
+    /// A number that moves when the socket takes bytes of what `try_send` took before.
+    pub fn flushed(&self) -> u64 {
+        match &self.kind {
+            Kind::Plain(_) => 0,
+            Kind::Tls(tls) => tls.flushed(),
         }
     }
 
     /// Receives what is there now into `buffer`'s free space; 0 is the end of the stream.
     #[inline]
     pub fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
-        match &self.socket {
-            Family::Tcp(stream) => stream.try_read_buf(buffer),
-            Family::Unix(stream) => stream.try_read_buf(buffer),
+        match &self.kind {
+            Kind::Plain(socket) => socket.try_receive(buffer),
+            Kind::Tls(tls) => tls.try_receive(buffer),
         }
     }
 
     /// Resolves when a receive is worth trying. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
-        match &self.socket {
-            Family::Tcp(stream) => stream.readable().await,
-            Family::Unix(stream) => stream.readable().await,
+        match &self.kind {
+            Kind::Plain(socket) => socket.readable().await,
+            Kind::Tls(tls) => tls.readable().await,
         }
     }
 
-    /// Resolves when a send is worth trying. Cancel-safe.
+    /// Resolves when a send or a flush is worth trying. Cancel-safe.
     pub async fn writable(&self) -> io::Result<()> {
-        match &self.socket {
-            Family::Tcp(stream) => stream.writable().await,
-            Family::Unix(stream) => stream.writable().await,
+        match &self.kind {
+            Kind::Plain(socket) => socket.writable().await,
+            Kind::Tls(tls) => tls.socket().writable().await,
+        }
+    }
+
+    /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
+    pub fn finish(&self) {
+        match &self.kind {
+            Kind::Plain(socket) => socket.finish(),
+            Kind::Tls(tls) => tls.finish(),
         }
     }
 
     /// Throws away what the peer still sends, until it closes. Closing while its bytes are unread would destroy a last
     /// word that is on its way to it.
     pub async fn discard(&self) {
-        let mut scratch = [0; 4096];
-        while self.readable().await.is_ok() {
+        let socket = match &self.kind {
+            Kind::Plain(socket) => socket,
+            Kind::Tls(tls) => tls.socket(),
+        };
+        let mut scratch = Vec::with_capacity(4096);
+        loop {
             // A peer that floods must not keep this thread from the others.
             tokio::task::consume_budget().await;
-            match self.try_receive(&mut &mut scratch[..]) {
+            // What TLS could not send yet goes out meanwhile.
+            let pending = self.try_flush().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            let ready = tokio::select! {
+                readable = socket.readable() => readable,
+                writable = socket.writable(), if pending => writable,
+            };
+            scratch.clear();
+            match ready.and_then(|()| socket.try_receive(&mut (&mut scratch).limit(4096))) {
                 Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(_) => return,
+                Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+                _ => {}
             }
         }
-    }
-
-    /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
-    pub fn finish(&self) {
-        // A peer that is gone already needs no end.
-        let _ = match &self.socket {
-            Family::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-            Family::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-        };
     }
 }
 

@@ -1,0 +1,182 @@
+//! Who this side is under TLS and whom it trusts, from PEM files.
+//!
+//! TLS 1.3 only. Sessions are not resumed: each connection checks the certificates anew.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+use super::{Address, Stream};
+use crate::error::{Error, Result, Status};
+
+/// The files of a certificate chain, this side's certificate first, and of its private key.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityFiles<'a> {
+    /// The chain.
+    pub certificate_chain_file: &'a Path,
+    /// The key.
+    pub private_key_file: &'a Path,
+}
+
+/// The accepting side of TLS.
+#[derive(Clone)]
+pub struct TlsServer(Arc<ServerConfig>);
+
+/// The connecting side of TLS.
+#[derive(Clone)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No keys in anybody's logs.
+        f.write_str("TlsServer")
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl TlsServer {
+    /// Reads the files now. With `client_ca_file`, peers must have a certificate of one of its authorities.
+    pub fn from_files(identity: IdentityFiles<'_>, client_ca_file: Option<&Path>) -> Result<Self> {
+        let (chain, key) = read_identity(identity)?;
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(unusable)?;
+        let builder = match client_ca_file {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let roots = Arc::new(read_authorities("client_ca_file", file)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                let verifier = verifier.map_err(|e| invalid("client_ca_file", file, &e))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// The stream under TLS; its handshake is still to come.
+    pub fn accept(&self, stream: Stream) -> Result<Stream> {
+        let connection = ServerConnection::new(Arc::clone(&self.0)).map_err(unusable)?;
+        Ok(stream.over_tls(connection.into()))
+    }
+}
+
+impl TlsClient {
+    /// Reads the files now. Servers must have a certificate of one of `ca_file`'s authorities for `server_name`.
+    pub fn from_files(
+        ca_file: &Path,
+        server_name: Option<&str>,
+        identity: Option<IdentityFiles<'_>>,
+    ) -> Result<Self> {
+        let server_name = server_name.map(parse_name).transpose()?;
+        let roots = read_authorities("ca_file", ca_file)?;
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(unusable)?
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let (chain, key) = read_identity(identity)?;
+                builder.with_client_auth_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?
+            }
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+
+    /// The name that the certificate of a server at `address` must have.
+    pub fn server_name(&self, address: &Address) -> Result<ServerName<'static>> {
+        match (&self.server_name, address) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Address::Tcp { host, .. }) => parse_name(host),
+            (None, Address::Unix(_)) => {
+                let text = format!("TLS with {address} needs a server_name: the address has none");
+                Err(Error::new(Status::InvalidArgument, text))
+            }
+        }
+    }
+
+    /// The stream to `address` under TLS; its handshake is still to come.
+    pub fn connect(&self, stream: Stream, address: &Address) -> Result<Stream> {
+        let name = self.server_name(address)?;
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(unusable)?;
+        Ok(stream.over_tls(connection.into()))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn parse_name(name: &str) -> Result<ServerName<'static>> {
+    ServerName::try_from(name.to_owned()).map_err(|_| {
+        let text = format!("server_name \"{name}\" is neither a DNS name nor an IP address");
+        Error::new(Status::InvalidArgument, text)
+    })
+}
+
+fn read(argument: &str, file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file)
+        .map_err(|e| Error::new(Status::Io, format!("{argument} \"{}\" cannot be read: {e}", file.display())))
+}
+
+fn read_certificates(argument: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let text = read(argument, file)?;
+    let certificates = CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, pem::Error>>();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(invalid(argument, file, &"no certificate in PEM is in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(invalid(argument, file, &error)),
+    }
+}
+
+fn read_authorities(argument: &str, file: &Path) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(read_certificates(argument, file)?) {
+        roots.add(certificate).map_err(|e| invalid(argument, file, &format!("certificate {number}: {e}")))?;
+    }
+    Ok(roots)
+}
+
+fn read_identity(files: IdentityFiles<'_>) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = read_certificates("certificate_chain_file", files.certificate_chain_file)?;
+    let (argument, file) = ("private_key_file", files.private_key_file);
+    let key = PrivateKeyDer::from_pem_slice(&read(argument, file)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => invalid(argument, file, &"no private key in PEM, not encrypted, is in it"),
+        error => invalid(argument, file, &error),
+    })?;
+    Ok((chain, key))
+}
+
+fn invalid(argument: &str, file: &Path, why: &dyn fmt::Display) -> Error {
+    Error::new(Status::InvalidArgument, format!("{argument} \"{}\" cannot be used: {why}", file.display()))
+}
+
+fn not_a_pair(files: IdentityFiles<'_>, why: &rustls::Error) -> Error {
+    let (chain, key) = (files.certificate_chain_file.display(), files.private_key_file.display());
+    let text =
+        format!("certificate_chain_file \"{chain}\" and private_key_file \"{key}\" cannot be used together: {why}");
+    Error::new(Status::InvalidArgument, text)
+}
+
+fn unusable(error: rustls::Error) -> Error {
+    Error::new(Status::Io, format!("TLS cannot be set up: {error}"))
+}

@@ -1,0 +1,66 @@
+//! A connected stream socket, of whichever family.
+//!
+//! Sends go through `sendmsg` with `MSG_NOSIGNAL`: the process belongs to the host, and a peer that went away must not
+//! raise SIGPIPE in it.
+
+use std::io::{self, IoSlice};
+
+use bytes::BufMut;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected, non-blocking stream socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Sends what the socket takes now of these pieces, in order.
+    #[inline]
+    pub(super) fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        fn send(socket: SockRef<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            socket.send_vectored_with_flags(pieces, libc::MSG_NOSIGNAL)
+        }
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+        }
+    }
+
+    /// Receives what is there now into `buffer`'s free space; 0 is the end of the stream.
+    #[inline]
+    pub(super) fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            Self::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Resolves when a receive is worth trying. Cancel-safe.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Resolves when a send is worth trying. Cancel-safe.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            Self::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
+    pub(super) fn finish(&self) {
+        // A peer that is gone already needs no end.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+        };
+    }
+}

@@ -1,0 +1,292 @@
+//! TLS over a socket, with the calls of a socket.
+//!
+//! rustls turns bytes into bytes; what it makes is sent and what arrives is fed to it here. Two things differ from a plain
+//! socket. Bytes that a send took may lie here encrypted while the socket is full: at most [`PENDING_BYTES`] of them, and
+//! whoever waits for the stream to become readable sends them on meanwhile. And bytes may lie here decrypted, which makes
+//! the stream readable although nothing arrives.
+
+use std::io::{self, BufRead, IoSlice, Write};
+
+use bytes::{Buf, BufMut, BytesMut};
+use rustls::Connection;
+
+use super::socket::Socket;
+use crate::sync::Mutex;
+
+/// Encrypted bytes that wait for the socket, at most (and one record's overhead).
+const PENDING_BYTES: usize = 64 * 1024;
+
+/// Bytes taken from the socket at once by the side that receives entries, and by the one that receives acknowledgements.
+const CLIENT_READ_BYTES: usize = 64 * 1024;
+const SERVER_READ_BYTES: usize = 4 * 1024;
+
+/// TLS over a socket.
+#[derive(Debug)]
+pub(super) struct Tls {
+    socket: Socket,
+    peer: String,
+    session: Mutex<Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    /// From the socket, not yet taken in.
+    inbound: BytesMut,
+    read_bytes: usize,
+    /// Whether a receive may find something without the socket.
+    readable: bool,
+    sending: Sending,
+    /// Encrypted bytes that the socket took.
+    flushed: u64,
+    /// Why TLS ended, if it failed.
+    failure: Option<String>,
+}
+
+/// Where the sending direction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// The last bytes wait for the socket.
+    Finishing,
+    Finished,
+}
+
+/// The socket as rustls writes to it.
+struct Outlet<'a>(&'a Socket);
+
+impl Write for Outlet<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_send(&[IoSlice::new(bytes)])
+    }
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_send(pieces)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tls {
+    pub(super) fn new(socket: Socket, mut connection: Connection, peer: &str) -> Self {
+        connection.set_buffer_limit(Some(PENDING_BYTES));
+        let read_bytes = match connection {
+            Connection::Client(_) => CLIENT_READ_BYTES,
+            Connection::Server(_) => SERVER_READ_BYTES,
+        };
+        let session = Session {
+            connection,
+            inbound: BytesMut::new(),
+            read_bytes,
+            readable: false,
+            sending: Sending::Open,
+            flushed: 0,
+            failure: None,
+        };
+        Self { socket, peer: peer.to_owned(), session: Mutex::new(session) }
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Shakes hands. Cancelled, it may be called again.
+    pub(super) async fn handshake(&self) -> io::Result<()> {
+        loop {
+            let mut pending = false;
+            {
+                let session = &mut *self.session.lock();
+                match session.flush(&self.socket) {
+                    Err(error) if is_blocked(&error) => pending = true,
+                    flushed => flushed?,
+                }
+                if !session.connection.is_handshaking() {
+                    // Something may have come right behind the handshake.
+                    session.readable = true;
+                    return Ok(());
+                }
+                match self.feed(session) {
+                    Ok(true) => continue,
+                    Ok(false) => {
+                        let text = format!("TLS with {} failed: the peer closed during the handshake", self.peer);
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                    }
+                    Err(error) if is_blocked(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            tokio::select! {
+                readable = self.socket.readable() => readable?,
+                writable = self.socket.writable(), if pending => writable?,
+            }
+        }
+    }
+
+    /// Encrypts and sends of these pieces, in order, what there is room for once all that was encrypted before is out.
+    pub(super) fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let session = &mut *self.session.lock();
+        if let Some(failure) = &session.failure {
+            return Err(io::Error::other(failure.clone()));
+        }
+        if session.sending != Sending::Open {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        session.flush(&self.socket)?;
+        let taken = session.connection.writer().write_vectored(pieces)?;
+        match session.flush(&self.socket) {
+            Err(error) if !is_blocked(&error) => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Sends what is encrypted; `WouldBlock` while the socket does not take all.
+    pub(super) fn try_flush(&self) -> io::Result<()> {
+        self.session.lock().flush(&self.socket)
+    }
+
+    /// Encrypted bytes that the socket took.
+    pub(super) fn flushed(&self) -> u64 {
+        self.session.lock().flushed
+    }
+
+    /// Decrypts what is there now into `buffer`'s free space; 0 is the end that the peer meant.
+    pub(super) fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        let session = &mut *self.session.lock();
+        let received = self.receive(session, buffer);
+        session.readable = !received.as_ref().is_err_and(is_blocked);
+        received
+    }
+
+    fn receive(&self, session: &mut Session, buffer: &mut impl BufMut) -> io::Result<usize> {
+        let mut received = 0;
+        loop {
+            let mut reader = session.connection.reader();
+            match reader.fill_buf() {
+                Ok([]) => return Ok(received),
+                Ok(bytes) => {
+                    let length = bytes.len().min(buffer.remaining_mut());
+                    buffer.put_slice(&bytes[..length]);
+                    reader.consume(length);
+                    received += length;
+                    if !buffer.has_remaining_mut() {
+                        return Ok(received);
+                    }
+                    continue;
+                }
+                Err(error) if is_blocked(&error) => {}
+                // What failed is told once all that came before it is out.
+                Err(_) if received > 0 => return Ok(received),
+                // Who has said its last word does not care how the peer's ended.
+                Err(_) if session.sending != Sending::Open => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    let text = format!("TLS with {} failed: truncated, the peer sent no close_notify", self.peer);
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
+                Err(error) => return Err(error),
+            }
+            if received > 0 && session.inbound.is_empty() {
+                return Ok(received);
+            }
+            match self.feed(session) {
+                Ok(_) => {}
+                Err(_) if received > 0 => return Ok(received),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes in what arrived, and sends what TLS answers to it. `false`: nothing comes any more.
+    fn feed(&self, session: &mut Session) -> io::Result<bool> {
+        if let Some(failure) = &session.failure {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, failure.clone()));
+        }
+        if session.inbound.is_empty() {
+            session.inbound.clear();
+            session.inbound.reserve(session.read_bytes);
+            if self.socket.try_receive(&mut (&mut session.inbound).limit(session.read_bytes))? == 0 {
+                session.connection.read_tls(&mut io::empty())?;
+                return Ok(false);
+            }
+        }
+        if session.connection.read_tls(&mut (&mut session.inbound).reader())? == 0 {
+            // The peer has ended its stream; what follows that is nothing.
+            session.inbound.clear();
+            return Ok(false);
+        }
+        let processed = session.connection.process_new_packets();
+        // The answer may be the alert that tells the peer what is wrong. A socket that fails is found by the next receive,
+        // after what the peer had to say.
+        let _ = session.flush(&self.socket);
+        if let Err(error) = processed {
+            let failure = format!("TLS with {} failed: {error}", self.peer);
+            session.failure = Some(failure.clone());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, failure));
+        }
+        Ok(true)
+    }
+
+    /// Resolves when a receive is worth trying. Meanwhile sends what is encrypted. Cancel-safe.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        loop {
+            let pending = {
+                let session = &mut *self.session.lock();
+                if session.readable {
+                    return Ok(());
+                }
+                session.flush(&self.socket).is_err_and(|error| is_blocked(&error))
+            };
+            tokio::select! {
+                readable = self.socket.readable() => return readable,
+                writable = self.socket.writable(), if pending => writable?,
+            }
+        }
+    }
+
+    /// Ends the sending direction with a close_notify, as soon as the socket has taken all before it.
+    pub(super) fn finish(&self) {
+        let session = &mut *self.session.lock();
+        if session.sending == Sending::Open {
+            // A failure has sent its alert, which is an end too.
+            if session.failure.is_none() {
+                session.connection.send_close_notify();
+            }
+            session.sending = Sending::Finishing;
+        }
+        // A peer that is gone already needs no end.
+        let _ = session.flush(&self.socket);
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        // A connection that this side gives up is closed, not cut.
+        let session = &mut *self.session.lock();
+        let is_open = session.sending == Sending::Open && session.failure.is_none();
+        if is_open && !session.connection.is_handshaking() {
+            session.connection.send_close_notify();
+            let _ = session.flush(&self.socket);
+        }
+    }
+}
+
+impl Session {
+    /// Sends what is encrypted; `WouldBlock` while the socket does not take all.
+    fn flush(&mut self, socket: &Socket) -> io::Result<()> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut Outlet(socket)) {
+                Ok(sent) => self.flushed += sent as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.sending == Sending::Finishing {
+            self.sending = Sending::Finished;
+            socket.finish();
+        }
+        Ok(())
+    }
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
