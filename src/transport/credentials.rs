@@ -80,11 +80,7 @@ impl TlsServer {
 
 impl TlsClient {
     /// Reads the files now. Servers must have a certificate of one of `ca_file`'s authorities for `server_name`.
-    pub fn from_files(
-        ca_file: &Path,
-        server_name: Option<&str>,
-        identity: Option<IdentityFiles<'_>>,
-    ) -> Result<Self> {
+    pub fn from_files(ca_file: &Path, server_name: Option<&str>, identity: Option<IdentityFiles<'_>>) -> Result<Self> {
         let server_name = server_name.map(parse_name).transpose()?;
         let roots = read_authorities("ca_file", ca_file)?;
         let builder = ClientConfig::builder_with_provider(provider())
