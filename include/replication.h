@@ -704,6 +704,28 @@ replication_status sender_config_set_stream(struct replication_sender_config *co
 replication_status sender_config_set_last_sequence(struct replication_sender_config *config, uint64_t sequence);
 
 /**
+ * Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
+ * handshake is the library's: listening sockets and sender_accept_connection(), not sender_accept_reader(). Readers without
+ * TLS are then refused. The TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
+ *
+ * The files are read now, each in PEM; later changes of them are not seen.
+ *
+ * - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of the readers.
+ * - `private_key_file`: the key of the first certificate, not encrypted.
+ * - `client_ca_file`: readers must have a certificate of one of these authorities; NULL: they need none.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8, or a file that cannot be used; `IO` for one that
+ * cannot be read. The text names the file. After an error the configuration is as it was.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed. The texts are NULL or end with a NUL.
+ */
+replication_status sender_config_set_tls(struct replication_sender_config *config,
+                                         const char *certificate_chain_file,
+                                         const char *private_key_file,
+                                         const char *client_ca_file);
+
+/**
  * Sets who hears of events. NULL: nobody, the default.
  *
  * The handler is called from one thread of the sender, one call at a time, together with the log handler. `user_data` and
@@ -1187,6 +1209,34 @@ replication_status receiver_config_set_peer_timeout_ms(struct replication_receiv
  * `config` came from receiver_config_new() and is not freed.
  */
 replication_status receiver_config_set_buffer_bytes(struct replication_receiver_config *config, uint64_t bytes);
+
+/**
+ * Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts for every connection, also
+ * those of a connect handler, which gives the plain socket. A writer without TLS, or with a certificate that does not fit,
+ * is not followed; nothing turns this check off. The TLS handshake is part of what
+ * receiver_config_set_connect_timeout_ms() bounds.
+ *
+ * The files are read now, each in PEM; later changes of them are not seen.
+ *
+ * - `ca_file`: the writer must have a certificate of one of these authorities.
+ * - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the host in the writer
+ *   address. With a Unix socket it must be given.
+ * - `certificate_chain_file`: this reader's certificate, then those that lead to an authority of the writer. NULL: none is
+ *   shown, which a writer may refuse.
+ * - `private_key_file`: the key of the first certificate, not encrypted; NULL together with `certificate_chain_file`.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL where it is not allowed, "", text that is not UTF-8, a name that is none, or a
+ * file that cannot be used; `IO` for one that cannot be read. The text names the file. After an error the configuration is
+ * as it was.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.
+ */
+replication_status receiver_config_set_tls(struct replication_receiver_config *config,
+                                           const char *ca_file,
+                                           const char *server_name,
+                                           const char *certificate_chain_file,
+                                           const char *private_key_file);
 
 /**
  * Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A receiver has exactly one

@@ -19,6 +19,8 @@
 mod args;
 mod guard;
 mod reaper;
+#[cfg(test)]
+mod tls_files;
 
 pub mod status;
 pub mod version;

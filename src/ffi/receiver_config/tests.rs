@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ffi::status::last_error;
+use crate::ffi::tls_files::TlsFiles;
 
 const OK: Status = Status::Ok;
 const INVALID: Status = Status::InvalidArgument;
@@ -125,4 +126,54 @@ fn bad_arguments_are_refused_by_name_and_change_nothing() {
         refused(receiver_config_set_handler_durable(std::ptr::null_mut(), true), "config is NULL");
     }
     assert_eq!(format!("{:?}", config.core()), before);
+}
+
+#[test]
+fn tls_takes_files_that_fit_together() {
+    let files = TlsFiles::new("receiver");
+    let config = Config::new();
+    let c = config.0;
+    let none = std::ptr::null();
+    let (ca, chain, key) = (files.authority.as_ptr(), files.chain.as_ptr(), files.key.as_ptr());
+    assert!(config.core().tls.is_none());
+    // SAFETY: the configuration is alive, the texts end with a NUL.
+    unsafe {
+        assert_eq!(receiver_config_set_tls(c, ca, none, none, none), OK);
+        assert_eq!(receiver_config_set_tls(c, ca, c"::1".as_ptr(), none, none), OK);
+        assert_eq!(receiver_config_set_tls(c, ca, c"writer.example".as_ptr(), chain, key), OK);
+    }
+    let text = format!("{:?}", config.core().tls.unwrap());
+    assert!(text.contains("writer.example"), "{text}");
+}
+
+#[test]
+fn tls_refuses_files_by_name_and_changes_nothing() {
+    let files = TlsFiles::new("receiver_refused");
+    let (ca, chain, key) = (files.authority.as_ptr(), files.chain.as_ptr(), files.key.as_ptr());
+    let (text, missing) = (files.not_pem.as_ptr(), files.missing.as_ptr());
+    let none = std::ptr::null();
+    let config = Config::new();
+    let cases = [
+        (none, none, none, none, INVALID, "ca_file is NULL"),
+        (missing, none, none, none, Status::Io, "missing.pem\" cannot be read: No such file or directory (os error 2)"),
+        (text, none, none, none, INVALID, "not.pem\" cannot be used: no certificate in PEM"),
+        (files.broken.as_ptr(), none, none, none, INVALID, "ca_file \""),
+        (ca, c"".as_ptr(), none, none, INVALID, "server_name \"\" is neither"),
+        (ca, c"a b".as_ptr(), none, none, INVALID, "server_name \"a b\" is neither"),
+        (ca, none, chain, none, INVALID, "private_key_file is NULL"),
+        (ca, none, none, key, INVALID, "certificate_chain_file is NULL"),
+        (ca, none, missing, key, Status::Io, "certificate_chain_file \""),
+        (ca, none, chain, missing, Status::Io, "private_key_file \""),
+        (ca, none, chain, text, INVALID, "not.pem\" cannot be used: no private key in PEM"),
+        (ca, none, chain, files.foreign_key.as_ptr(), INVALID, "cannot be used together"),
+    ];
+    for (ca, name, chain, key, status, text) in cases {
+        // SAFETY: the configuration is alive, the texts are NULL or end with a NUL.
+        assert_eq!(unsafe { receiver_config_set_tls(config.0, ca, name, chain, key) }, status, "{text}");
+        assert!(last_error().contains(text), "{text}: {}", last_error());
+    }
+    assert!(config.core().tls.is_none());
+    // SAFETY: NULL is allowed.
+    assert_eq!(unsafe { receiver_config_set_tls(std::ptr::null_mut(), ca, none, none, none) }, INVALID);
+    assert_eq!(last_error(), "config is NULL");
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::ffi::status::last_error;
+use crate::ffi::tls_files::TlsFiles;
 
 const OK: Status = Status::Ok;
 const INVALID: Status = Status::InvalidArgument;
@@ -122,5 +123,54 @@ fn p9_a_configuration_that_broke_stays_broken_and_can_be_freed() {
 fn fail_otherwise() {
     // SAFETY: NULL is allowed.
     unsafe { sender_config_set_buffer_size(std::ptr::null_mut(), 1) };
+    assert_eq!(last_error(), "config is NULL");
+}
+
+#[test]
+fn tls_takes_files_that_fit_together() {
+    let files = TlsFiles::new("sender");
+    let config = Config::new();
+    let c = config.0;
+    let none = std::ptr::null();
+    let (chain, key) = (files.chain.as_ptr(), files.key.as_ptr());
+    assert!(config.core().tls.is_none());
+    // SAFETY: the configuration is alive, the texts end with a NUL.
+    unsafe {
+        assert_eq!(sender_config_set_tls(c, chain, key, none), OK);
+        assert_eq!(sender_config_set_tls(c, chain, key, files.authority.as_ptr()), OK);
+    }
+    assert!(config.core().tls.is_some());
+}
+
+#[test]
+fn tls_refuses_files_by_name_and_changes_nothing() {
+    let files = TlsFiles::new("sender_refused");
+    let (chain, key, text) = (files.chain.as_ptr(), files.key.as_ptr(), files.not_pem.as_ptr());
+    let (missing, foreign) = (files.missing.as_ptr(), files.foreign_key.as_ptr());
+    let none = std::ptr::null();
+    let config = Config::new();
+    let cases = [
+        (none, key, none, INVALID, "certificate_chain_file is NULL"),
+        (chain, none, none, INVALID, "private_key_file is NULL"),
+        (c"".as_ptr(), key, none, INVALID, "certificate_chain_file is empty"),
+        (chain, c"\xff".as_ptr(), none, INVALID, "private_key_file is not UTF-8"),
+        (missing, key, none, Status::Io, "missing.pem\" cannot be read: No such file or directory (os error 2)"),
+        (chain, missing, none, Status::Io, "private_key_file \""),
+        (chain, key, missing, Status::Io, "client_ca_file \""),
+        (text, key, none, INVALID, "not.pem\" cannot be used: no certificate in PEM"),
+        (chain, text, none, INVALID, "not.pem\" cannot be used: no private key in PEM"),
+        (chain, key, text, INVALID, "client_ca_file \""),
+        (files.broken.as_ptr(), key, none, INVALID, "broken.pem\""),
+        (chain, key, files.broken.as_ptr(), INVALID, "broken.pem\" cannot be used: certificate 1"),
+        (chain, foreign, none, INVALID, "cannot be used together"),
+    ];
+    for (chain, key, ca, status, text) in cases {
+        // SAFETY: the configuration is alive, the texts are NULL or end with a NUL.
+        assert_eq!(unsafe { sender_config_set_tls(config.0, chain, key, ca) }, status, "{text}");
+        assert!(last_error().contains(text), "{text}: {}", last_error());
+    }
+    assert!(config.core().tls.is_none());
+    // SAFETY: NULL is allowed.
+    assert_eq!(unsafe { sender_config_set_tls(std::ptr::null_mut(), chain, key, none) }, INVALID);
     assert_eq!(last_error(), "config is NULL");
 }
