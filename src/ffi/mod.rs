@@ -19,8 +19,6 @@
 mod args;
 mod guard;
 mod reaper;
-#[cfg(test)]
-mod tls_files;
 
 pub mod status;
 pub mod version;

@@ -7,6 +7,8 @@ mod frames;
 mod listener;
 mod socket;
 mod stream;
+#[cfg(test)]
+pub(crate) mod test_files;
 mod tls;
 
 pub use address::Address;

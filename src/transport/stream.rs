@@ -16,12 +16,12 @@ use crate::error::{Error, Result, Status};
 /// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct Stream {
-    kind: Kind,
+    pub(super) kind: Kind,
     peer: String,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Plain(Plain),
     Tls(Box<Tls>),
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::ffi::status::last_error;
-use crate::ffi::tls_files::TlsFiles;
+use crate::transport::test_files::TlsFiles;
 
 const OK: Status = Status::Ok;
 const INVALID: Status = Status::InvalidArgument;

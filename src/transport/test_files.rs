@@ -1,4 +1,4 @@
-//! Files for the tests of the setters of TLS.
+//! Files for the tests of TLS.
 
 use std::ffi::CString;
 use std::path::PathBuf;
