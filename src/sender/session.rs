@@ -232,7 +232,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
         }
         stream.finish();
         stream.discard().await;
-        Ok(())
+        Ok::<(), std::io::Error>(())
     };
     // A peer that is gone, or does not want to hear, has had its chance.
     let _ = timeout(LINGER, said).await;
