@@ -93,6 +93,8 @@ impl Tls {
     /// Shakes hands. Cancelled, it may be called again.
     pub(super) async fn handshake(&self) -> io::Result<()> {
         loop {
+            // A peer that floods must not keep this thread from the others.
+            tokio::task::consume_budget().await;
             let mut pending = false;
             {
                 let session = &mut *self.session.lock();
