@@ -279,7 +279,8 @@ fn p2_a_connection_cut_without_close_notify_is_noticed() {
 #[test]
 fn p2_a_stopping_sender_delivers_everything_first() {
     let authority = Authority::new("drain");
-    let (sender, address, sender_events) = sender(sender_config(authority.server()));
+    let config = SenderConfig { stop_timeout: PATIENCE, ..sender_config(authority.server()) };
+    let (sender, address, sender_events) = sender(config);
     let readers = [ProtocolChoice::V2, ProtocolChoice::V1].map(|protocol| {
         let config = tls_reader(&format!("{protocol:?}"), &address, authority.client());
         receiver(ReceiverConfig { protocol, reconnect_interval: PATIENCE, ..config })

@@ -21,9 +21,9 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// `name` is this authority's alone among all tests.
+    /// `name` is this authority's alone among the tests of a process.
     pub fn new(name: &str) -> Self {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls").join(name);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls").join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -57,6 +57,13 @@ impl Authority {
     /// A client without a certificate, for the server at the address it connects to.
     pub fn client(&self) -> TlsClient {
         TlsClient::from_files(&self.file, None, None).unwrap()
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        // Everything was read when it was set.
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
