@@ -10,8 +10,8 @@ use super::chunk::{Chunk, ChunkWriter, Memory};
 use super::sync::Arc as ChunkArc;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry};
 
-/// The usual size of a chunk: what one write to a socket carries at most.
-const CHUNK_BYTES: u64 = 256 * 1024;
+/// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
+const CHUNK_BYTES: u64 = 264 * 1024;
 
 /// Chunks a window is made of, at least; evicting one gives up this fraction of it.
 const MIN_CHUNKS: u64 = 16;

@@ -13,8 +13,8 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, EntryError, encode_header
 use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
 
-/// The usual size of a block.
-const BLOCK_BYTES: usize = 256 * 1024;
+/// The usual size of a block: a little more than what a writer of this library sends at once.
+const BLOCK_BYTES: usize = 264 * 1024;
 
 /// Checked entries on their way to the handler: frames as they arrived.
 #[derive(Debug)]
