@@ -6,6 +6,8 @@
 mod apply;
 pub mod config;
 mod core;
+mod follow;
+mod handshake;
 mod inbound;
 mod progress;
 mod session;
@@ -71,7 +73,7 @@ impl Receiver {
         };
         self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
-        let following = session::follow(Arc::clone(&self.core), has_connect_handler);
+        let following = follow::follow(Arc::clone(&self.core), has_connect_handler);
         runtime.spawn(async move {
             following.await;
             // `stop` may have given up waiting.

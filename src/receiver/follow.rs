@@ -1,0 +1,191 @@
+//! Following a writer: one connection after the other, with pauses between them, and why each ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::config::GapPolicy;
+use super::core::Core;
+use super::handshake::{agree, open};
+use super::inbound::{Inbound, Incoming};
+use super::session::{Session, is_told, pass_hole, stopped};
+use crate::clock::unix_time_us;
+use crate::error::{Error, Result, Status};
+use crate::host::{Event, EventKind};
+
+/// The first pause between two attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a peer may want to hear something, at most.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// The pause of a connection without heartbeats on which nothing happens.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How long the writer may take to read why this side ends the connection.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// Follows the writer until the receiver stops.
+pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
+    let mut stopping = core.stopping.subscribe();
+    let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.gap_policy);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if !wait_for_room(&core, &mut stopping).await {
+            return;
+        }
+        let received = core.progress.received();
+        let ended = connect(&core, &mut inbound, has_connect_handler).await;
+        core.connected_since_us.store(0, Ordering::Release);
+        if *stopping.borrow() {
+            if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
+                failed(&core, end);
+            }
+            return;
+        }
+        let progressed = core.progress.received() != received;
+        match ended {
+            // A hole was passed by decision: the next attempt begins behind it.
+            Ok(()) => {}
+            Err(end) => failed(&core, end),
+        }
+        if progressed {
+            pause = FIRST_PAUSE;
+        }
+        tokio::select! {
+            () = sleep(jitter(pause)) => {}
+            () = stopped(&mut stopping) => return,
+        }
+        pause = (pause * 2).min(core.config.reconnect_interval);
+    }
+}
+
+/// Waits until the host has applied enough of what came before: each connection brings some bytes with its handshake.
+/// `false`: the receiver stops.
+async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> bool {
+    let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
+    while is_full() {
+        core.progress.want_room();
+        if is_full() {
+            tokio::select! {
+                () = core.progress.moved.notified() => {}
+                () = stopped(stopping) => return false,
+            }
+        }
+    }
+    true
+}
+
+/// A time between half of `pause` and all of it, so that many readers do not come back at once.
+fn jitter(pause: Duration) -> Duration {
+    let mut random = [0; 4];
+    // Without randomness the pause is whole, which is only less kind.
+    let part = if getrandom::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
+    pause.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX))
+}
+
+/// Why a connection, or the attempt at one, ended.
+pub(super) struct End {
+    pub(super) error: Error,
+    /// The writer's answer to the Sync was a no.
+    pub(super) refused: bool,
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self { error, refused: false }
+    }
+}
+
+/// Counts and reports an end.
+fn failed(core: &Core, End { error, refused }: End) {
+    let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
+    if error.status != Status::Ok {
+        core.counters.errors.fetch_add(1, Ordering::Relaxed);
+        *core.last_error.lock() = Some(error.clone());
+    }
+    let kind = match error.status {
+        Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
+        Status::Regressed => Some(EventKind::Regressed),
+        Status::Diverged => Some(EventKind::Diverged),
+        _ if refused => Some(EventKind::Refused),
+        Status::InvalidMsg | Status::MessageTooLarge | Status::MessageTooSmall | Status::Truncated => {
+            Some(EventKind::ProtocolError)
+        }
+        _ => None,
+    };
+    let received = core.progress.received();
+    if let Some(kind) = kind {
+        let mut event = Event::new(kind, error.status, error.message.clone());
+        event.sequence = if kind == EventKind::Gap { received.saturating_add(1) } else { received };
+        core.event(event);
+    }
+    if was_connected || kind.is_none() {
+        let verb = if was_connected { "disconnected from" } else { "not connected to" };
+        let text = format!("{verb} {}: {}", core.config.writer_addr, error.message);
+        let mut event = Event::new(EventKind::Disconnected, error.status, text);
+        event.sequence = received;
+        core.event(event);
+    }
+}
+
+/// One connection, from dialling to its end. `Ok`: a hole was passed, and it is worth dialling again.
+async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<(), End> {
+    let mut stopping = core.stopping.subscribe();
+    let opened = tokio::select! {
+        opened = timeout(core.config.connect_timeout, open(core, has_connect_handler)) => opened,
+        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops").into()),
+    };
+    let limit = core.config.connect_timeout.as_millis();
+    let (stream, frames, ack) = opened.map_err(|_| {
+        let text = format!("no connection and handshake with {} within {limit} ms", core.config.writer_addr);
+        Error::new(Status::PeerTimeout, text)
+    })??;
+    let last = core.progress.received();
+    let incoming = match agree(core, &ack) {
+        Ok(incoming) => incoming,
+        Err(End { error, .. })
+            if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue =>
+        {
+            // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
+            let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
+            let oldest = oldest.unwrap_or(ack.current_sequence);
+            if oldest <= last || oldest > ack.current_sequence {
+                return Err(End { error, refused: true });
+            }
+            pass_hole(core, last + 1, oldest);
+            core.progress.set_received(oldest);
+            return Ok(());
+        }
+        Err(end) => return Err(end),
+    };
+    core.progress.set_writer(ack.current_sequence);
+    core.counters.connects.fetch_add(1, Ordering::Relaxed);
+    core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
+    core.connected_since_us.store(unix_time_us(), Ordering::Release);
+    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.config.writer_addr));
+    event.sequence = last;
+    event.detail = json!({
+        "protocol": core.version.load(Ordering::Relaxed),
+        "writer_sequence": ack.current_sequence,
+        "peer": stream.peer(),
+    });
+    core.event(event);
+    let rest = frames.into_rest();
+    core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    inbound.begin(incoming, last, &rest);
+    let heartbeat = ack.answer.map_or(IDLE, |answer| {
+        // The side that wants to hear more often is heard: its time-out fits its own interval.
+        let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);
+        core.config.heartbeat_interval.min(wanted)
+    });
+    let ended = Session::new(core, &stream, inbound, incoming == Incoming::V2, heartbeat).run().await;
+    if is_told(&ended) {
+        let _ = timeout(LINGER, stream.discard()).await;
+    }
+    Err(ended.into())
+}

@@ -1,0 +1,146 @@
+//! The beginning of a connection: dialling, saying who this reader is and where it stands, and deciding whether this writer
+//! may be followed.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::config::ProtocolChoice;
+use super::core::Core;
+use super::follow::End;
+use super::inbound::Incoming;
+use super::session::lost;
+use crate::error::{Error, Result, Status};
+use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
+use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck, hex};
+use crate::protocol::lineage::Lineage;
+use crate::protocol::{STREAM_VERSION, message};
+use crate::transport::{FrameReader, Stream};
+
+/// Dials and shakes hands.
+pub(super) async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stream, FrameReader, SyncAck)> {
+    let config = &core.config;
+    let stream = if has_connect_handler { dial(core).await? } else { Stream::connect(&core.address).await? };
+    let stream = match &config.tls {
+        Some(tls) => tls.connect(stream, &core.address)?,
+        None => stream,
+    };
+    stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
+    let lineage = *core.lineage.lock();
+    let sync = Sync {
+        reader_id: config.reader_id.clone(),
+        last_known_sequence: core.progress.received(),
+        offer: (config.protocol != ProtocolChoice::V1).then(|| Offer {
+            version: STREAM_VERSION,
+            stream_id: lineage.map(|lineage| lineage.stream_id),
+            epoch: lineage.map_or(0, |lineage| lineage.epoch),
+            heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
+        }),
+    };
+    let mut hello = Vec::new();
+    message::encode_sync(&mut hello, &sync, config.coordinator_handshake)
+        .map_err(|e| Error::new(e.status(), e.to_string()))?;
+    let mut left = &hello[..];
+    while !left.is_empty() {
+        match stream.try_send(&[io::IoSlice::new(left)]) {
+            Ok(sent) => left = &left[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await.map_err(lost)?,
+            Err(error) => return Err(lost(error)),
+        }
+    }
+    let mut frames = FrameReader::default();
+    let (kind, payload) = frames.read(&stream).await?;
+    let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
+    if kind == TYPE_ERROR {
+        let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
+        let status = Status::reported(&said.code);
+        return Err(Error::new(status, format!("the writer answers {}: {}", said.code, said.message)));
+    }
+    if kind != expected {
+        let text = format!("the writer answered the Sync with a frame of type {kind:#04x}, not {expected:#04x}");
+        return Err(Error::new(Status::InvalidMsg, text));
+    }
+    let ack = message::decode_sync_ack(&payload);
+    let ack = ack.map_err(|e| Error::new(Status::InvalidMsg, format!("bad SyncAck: {e}")))?;
+    Ok((stream, frames, ack))
+}
+
+/// Has the host dial, on its callback thread.
+async fn dial(core: &Core) -> Result<Stream> {
+    let (answer, dialled) = oneshot::channel();
+    core.mailbox.lock().work.dial = Some(answer);
+    core.attention.store(true, Ordering::SeqCst);
+    core.mailbox.notify();
+    let address = &core.config.writer_addr;
+    let socket = match dialled.await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => {
+            return Err(Error::new(Status::Io, format!("the connect handler gave no socket to {address}: {error}")));
+        }
+        Err(_) => return Err(Error::new(Status::Closed, "the receiver is stopping")),
+    };
+    Stream::from_fd(socket)
+}
+
+/// Whether this writer may be followed, and in which protocol.
+pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
+    let config = &core.config;
+    let received = core.progress.received();
+    if !ack.error.is_empty() {
+        let code = match &ack.answer {
+            Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
+            _ => ack.error.split(':').next().unwrap_or_default(),
+        };
+        let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
+        return Err(End { error, refused: true });
+    }
+    if let Some(answer) = &ack.answer {
+        adopt(core, answer, received)?;
+    }
+    if ack.current_sequence < received {
+        let text = format!(
+            "the writer is at {}, this reader already at {received}: it was restarted or restored without its log",
+            ack.current_sequence
+        );
+        return Err(Error::new(Status::Regressed, text).into());
+    }
+    if ack.answer.is_none() && config.protocol == ProtocolChoice::Auto && received > 0 && core.lineage.lock().is_some()
+    {
+        let text = "the writer no longer names its stream; set the protocol to v1 to follow it all the same";
+        return Err(Error::new(Status::Diverged, text).into());
+    }
+    match (&ack.answer, config.protocol) {
+        (Some(_), ProtocolChoice::Auto | ProtocolChoice::V2) => Ok(Incoming::V2),
+        (None, ProtocolChoice::V2) => {
+            Err(Error::new(Status::InvalidMsg, "the writer does not speak v2, and nothing else is allowed here").into())
+        }
+        _ => Ok(Incoming::V1 { coordinator: config.coordinator_handshake }),
+    }
+}
+
+/// Takes on the writer's lineage, if it is the one that was followed so far or there was none.
+fn adopt(core: &Core, answer: &Answer, received: u64) -> Result<()> {
+    if answer.version != STREAM_VERSION {
+        let text = format!("the writer picked version {} of the stream, {STREAM_VERSION} was offered", answer.version);
+        return Err(Error::new(Status::InvalidMsg, text));
+    }
+    let new = Lineage { stream_id: answer.stream_id, epoch: answer.epoch };
+    let mut lineage = core.lineage.lock();
+    if let Some(old) = *lineage
+        && (received > 0 || core.config.lineage.is_some())
+    {
+        if old.stream_id != new.stream_id {
+            let (old, new) = (hex(&old.stream_id), hex(&new.stream_id));
+            let text = format!("the writer has stream {new}, position {received} belongs to stream {old}");
+            return Err(Error::new(Status::Diverged, text));
+        }
+        if new.epoch < old.epoch {
+            let text =
+                format!("the writer has epoch {}, epoch {} was seen: it is no longer the writer", new.epoch, old.epoch);
+            return Err(Error::new(Status::Diverged, text));
+        }
+    }
+    *lineage = Some(new);
+    Ok(())
+}
