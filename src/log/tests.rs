@@ -335,3 +335,15 @@ fn p2_a_batch_that_fits_no_frame_is_refused() {
     assert_eq!(log.last_sequence(), 0);
     assert_eq!(log.append_batch(0, [half.as_slice()].into_iter()).unwrap(), 1);
 }
+
+/// A chunk of large entries is full before it has its share of them; the window still keeps about as many as it may.
+#[test]
+fn the_window_keeps_nearly_all_it_may() {
+    let log = log(1600, 64 << 20, FullPolicy::CutOffSlowest);
+    let payload = vec![0; 30_000];
+    for _ in 0..2000 {
+        log.append(0, &payload).unwrap();
+    }
+    let occupancy = log.occupancy();
+    assert!((1584..=1600).contains(&occupancy.entries), "{occupancy:?}");
+}

@@ -112,10 +112,12 @@ impl Window {
         cut_off: bool,
     ) -> Result<(ChunkWriter, usize), NoRoom> {
         let capacity = self.chunk_bytes.max(size as u64);
-        let quota = self.chunk_entries.max(count);
+        // Room for as many entries as the last chunk took: with large entries a chunk is full long before its share.
+        let last_took = self.slots.back().map_or(self.chunk_entries, |slot| (last_sequence - slot.previous) as usize);
+        let reserve = count.max(last_took.clamp(1, self.chunk_entries)) as u64;
         while let Some(oldest) = self.slots.front() {
-            let entries = last_sequence - oldest.previous + quota as u64;
-            if self.bytes + capacity <= self.max_bytes && entries <= self.max_entries as u64 {
+            let retained = last_sequence - oldest.previous;
+            if self.bytes + capacity <= self.max_bytes && retained + reserve <= self.max_entries as u64 {
                 break;
             }
             let (until, known) = self.slots.get(1).map_or((end, last_sequence), |next| (next.base, next.previous));
@@ -136,6 +138,8 @@ impl Window {
             }
         };
         let (writer, chunk) = ChunkWriter::new(memory);
+        let retained = self.slots.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
+        let quota = self.chunk_entries.max(count).min(self.max_entries - retained);
         self.bytes += capacity;
         self.slots.push_back(Slot { chunk, base: end, previous: last_sequence });
         Ok((writer, quota))
