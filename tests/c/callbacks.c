@@ -153,7 +153,10 @@ static void ask_from_sender_event(void *user_data, const replication_event *even
     CHECK_OK(sender_stats_json(sender, &json));
     replication_string_free(json);
     CHECK_OK(sender_get_stream(sender, id, &epoch));
-    CHECK_OK(sender_replicate(sender, 1, (const uint8_t *)"from an event", 13, &sequence));
+    replication_status replicated = sender_replicate(sender, 1, (const uint8_t *)"from an event", 13, &sequence);
+    /* The reader's leave may be told of while the sender is being freed. */
+    if (event->kind != REPLICATION_EVENT_KIND_DISCONNECTED || replicated != REPLICATION_STATUS_CLOSED)
+        CHECK_OK(replicated);
     CHECK(sender_current_sequence(sender) >= sequence);
     (void)sender_reader_count(sender);
     if (event->kind == REPLICATION_EVENT_KIND_CONNECTED)
