@@ -108,7 +108,7 @@ impl Sender {
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
         let runtime = self.running()?.enter();
-        let (listener, port) = Listener::bind(&address)?;
+        let (listener, port) = self.unless_stopped(Listener::bind(&address))?;
         accept::spawn(&self.core, accept::listen(Arc::clone(&self.core), listener));
         drop(runtime);
         Ok(port)
@@ -121,8 +121,9 @@ impl Sender {
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let runtime = self.running()?.enter();
+        let stream = self.unless_stopped(Stream::from_fd(socket))?;
         let core = Arc::clone(&self.core);
-        let serving = session::serve_known(core, Stream::from_fd(socket)?, reader_id.to_owned(), last_known_sequence);
+        let serving = session::serve_known(core, stream, reader_id.to_owned(), last_known_sequence);
         accept::spawn(&self.core, serving);
         drop(runtime);
         Ok(())
@@ -131,7 +132,7 @@ impl Sender {
     /// Takes a connection and does the handshake.
     pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
         let runtime = self.running()?.enter();
-        accept::take(&self.core, Stream::from_fd(socket)?)?;
+        accept::take(&self.core, self.unless_stopped(Stream::from_fd(socket))?)?;
         drop(runtime);
         Ok(())
     }
@@ -270,6 +271,11 @@ impl Sender {
     /// Whether the calling thread is the one that calls this handle's observer.
     pub fn on_callback_thread(&self) -> bool {
         threads::is_callback_thread_of(&self.core)
+    }
+
+    /// What failed because another thread stopped the sender meanwhile says so, whatever failed.
+    fn unless_stopped<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| self.running().err().unwrap_or(error))
     }
 
     fn running(&self) -> Result<&Handle> {
