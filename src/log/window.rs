@@ -45,8 +45,6 @@ pub struct Occupancy {
     pub bytes: u64,
     /// The oldest sequence a reader can have been at, to get all after it.
     pub oldest_known: u64,
-    /// The position of the oldest retained byte.
-    pub start: u64,
 }
 
 /// Why no cursor can begin there.
@@ -215,12 +213,7 @@ impl Window {
     }
 
     pub(super) fn occupancy(&self, last_sequence: u64) -> Occupancy {
-        Occupancy {
-            entries: last_sequence - self.oldest_known,
-            bytes: self.bytes,
-            oldest_known: self.oldest_known,
-            start: self.slots.front().map_or(0, |slot| slot.base),
-        }
+        Occupancy { entries: last_sequence - self.oldest_known, bytes: self.bytes, oldest_known: self.oldest_known }
     }
 
     pub(super) fn timestamp_after(&self, sequence: u64) -> Option<u64> {
