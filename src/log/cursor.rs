@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Log;
+use super::{Log, Mark};
 use super::chunk::Chunk;
 use super::sync::Arc as ChunkArc;
 use super::window::Place;
@@ -13,6 +13,7 @@ use super::window::Place;
 pub struct Cursor {
     log: Arc<Log>,
     place: Arc<Place>,
+    start: Mark,
     position: u64,
 }
 
@@ -42,9 +43,13 @@ impl Span {
 }
 
 impl Cursor {
-    pub(super) fn new(log: Arc<Log>, place: Arc<Place>) -> Self {
-        let position = place.position.load(Ordering::SeqCst);
-        Self { log, place, position }
+    pub(super) fn new(log: Arc<Log>, place: Arc<Place>, start: Mark) -> Self {
+        Self { log, place, start, position: start.position }
+    }
+
+    /// Where it was placed.
+    pub fn start(&self) -> Mark {
+        self.start
     }
 
     /// The position in bytes since the log began.

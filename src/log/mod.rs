@@ -6,6 +6,7 @@
 mod bell;
 mod chunk;
 mod cursor;
+mod mark;
 mod sync;
 mod window;
 
@@ -17,13 +18,14 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_MESSAGE_SIZE;
-use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, encode_header, payload_crc};
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, chain_hash, encode_header, payload_crc};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use bell::Bell;
 use chunk::ChunkWriter;
 use window::{NoRoom, Window};
 
 pub use cursor::{Cursor, CutWatch, Next, Span};
+pub use mark::Mark;
 pub use window::{AttachError, Occupancy};
 
 /// What an append does when the window is full and a connected reader still needs its oldest entries.
@@ -46,8 +48,8 @@ pub struct LogConfig {
     pub max_bytes: u64,
     /// What happens at the bound.
     pub full_policy: FullPolicy,
-    /// The sequence before the first entry.
-    pub last_sequence: u64,
+    /// Where the first entry goes.
+    pub start: Mark,
 }
 
 /// How long an append that has to wait waits for more room than it needs.
@@ -58,9 +60,8 @@ struct Appender {
     writer: Option<ChunkWriter>,
     /// Entries the current chunk may still take.
     quota: usize,
-    last_sequence: u64,
-    /// The position behind the last entry.
-    end: u64,
+    /// The boundary behind the last entry.
+    end: Mark,
     closed: bool,
 }
 
@@ -93,15 +94,14 @@ impl Log {
             appender: Mutex::new(Appender {
                 writer: None,
                 quota: 0,
-                last_sequence: config.last_sequence,
-                end: 0,
+                end: config.start,
                 closed: false,
             }),
             room: Condvar::new(),
-            window: Mutex::new(Window::new(config.max_entries, config.max_bytes, config.last_sequence)),
+            window: Mutex::new(Window::new(config.max_entries, config.max_bytes, config.start.sequence)),
             shared: Shared {
-                bell: Bell::new(0),
-                last_sequence: config.last_sequence.into(),
+                bell: Bell::new(config.start.position),
+                last_sequence: config.start.sequence.into(),
                 wanted: u64::MAX.into(),
                 rung: Notify::new(),
             },
@@ -158,7 +158,7 @@ impl Log {
         if appender.quota < count || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
             appender = self.next_chunk(appender, size, count)?;
         }
-        let first = appender.last_sequence.wrapping_add(1);
+        let first = appender.end.sequence.wrapping_add(1);
         for payload in payloads {
             appender.put(payload_crc(payload), timestamp_us, payload)?;
         }
@@ -183,9 +183,11 @@ impl Log {
 
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
+        let end = self.appender.lock().end;
         let mut window = self.window.lock();
-        let place = window.locate(last_known, self.last_sequence(), self.end())?;
-        Ok(Cursor::new(Arc::clone(self), window.register(place)))
+        let start = window.locate(last_known, end)?;
+        let place = window.register(start.position);
+        Ok(Cursor::new(Arc::clone(self), place, start))
     }
 
     /// How full the window is.
@@ -214,7 +216,7 @@ impl Log {
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
         // With the lock, no entry is between its sequence and its place.
         let appender = self.appender.lock();
-        self.window.lock().sequence_before(position, appender.last_sequence)
+        self.window.lock().sequence_before(position, appender.end.sequence)
     }
 
     /// Refuses every later append, and ends the ones that wait.
@@ -248,11 +250,11 @@ impl Log {
     fn publish(&self, appender: &mut Appender) -> bool {
         // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
         // this thread runs on.
-        self.shared.last_sequence.store(appender.last_sequence, Ordering::Release);
+        self.shared.last_sequence.store(appender.end.sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
-        self.shared.bell.advance(appender.end)
+        self.shared.bell.advance(appender.end.position)
     }
 
     /// Gives the appender a chunk with room for `size` bytes and `count` entries, as the policy allows.
@@ -276,7 +278,7 @@ impl Log {
             if appender.quota >= count && appender.writer.as_ref().is_some_and(|w| w.room() >= size) {
                 return Ok(appender);
             }
-            let opened = self.window.lock().open_chunk(size, count, appender.end, appender.last_sequence, cut_off);
+            let opened = self.window.lock().open_chunk(size, count, &appender.end, cut_off);
             match opened {
                 Ok((writer, quota)) => {
                     appender.writer = Some(writer);
@@ -288,10 +290,10 @@ impl Log {
                 }
                 Err(NoRoom::Held { until, plenty }) => {
                     let FullPolicy::Wait(_) = self.full_policy else {
-                        return Err(self.full(appender.last_sequence, false));
+                        return Err(self.full(appender.end.sequence, false));
                     };
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        return Err(self.full(appender.last_sequence, true));
+                        return Err(self.full(appender.end.sequence, true));
                     }
                     // For a moment it waits for room for several chunks: two threads that wake each other for every
                     // single one do little else.
@@ -349,15 +351,16 @@ impl Appender {
     /// Writes one entry behind the last one. The chunk was made to have room.
     #[inline]
     fn put(&mut self, crc: u32, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
-        let previous = self.last_sequence;
+        let previous = self.end.sequence;
         let (Some(writer), Some(sequence)) = (&mut self.writer, previous.checked_add(1)) else {
             return Err(Error::new(Status::InvalidState, format!("no sequence is left after {previous}")));
         };
-        writer.write(&encode_header(crc, payload.len(), sequence, previous, timestamp_us));
+        let header = encode_header(crc, payload.len(), sequence, previous, timestamp_us);
+        writer.write(&header);
         writer.write(payload);
-        self.end += (ENTRY_HEADER_SIZE + payload.len()) as u64;
+        let position = self.end.position + (ENTRY_HEADER_SIZE + payload.len()) as u64;
+        self.end = Mark { position, sequence, hash: chain_hash(self.end.hash, &header), timestamp_us };
         self.quota -= 1;
-        self.last_sequence = sequence;
         Ok(sequence)
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::protocol::entry::Entries;
 
 fn log(max_entries: usize, max_bytes: u64, full_policy: FullPolicy) -> Arc<Log> {
-    Arc::new(Log::new(LogConfig { max_entries, max_bytes, full_policy, last_sequence: 0 }))
+    Arc::new(Log::new(LogConfig { max_entries, max_bytes, full_policy, start: Mark::default() }))
 }
 
 /// Reads all that lies behind the cursor; `None` when it was cut off.
@@ -186,8 +186,8 @@ fn batch_is_all_or_none() {
 
 #[test]
 fn the_last_sequence_of_all_is_used_and_none_after_it() {
-    let config =
-        LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, last_sequence: u64::MAX - 1 };
+    let start = Mark { sequence: u64::MAX - 1, ..Mark::default() };
+    let config = LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, start };
     let log = Arc::new(Log::new(config));
     assert_eq!(log.append(0, b"x").unwrap(), u64::MAX);
     assert_eq!(log.append(0, b"x").unwrap_err().status, Status::InvalidState);

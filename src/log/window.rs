@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::Mark;
 use super::chunk::{Chunk, ChunkWriter, Memory};
 use super::sync::Arc as ChunkArc;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry};
@@ -34,6 +35,8 @@ struct Slot {
     base: u64,
     /// The sequence before its first entry.
     previous: u64,
+    /// The chain hash of what lies before it.
+    hash: u64,
 }
 
 /// How full the window is.
@@ -99,16 +102,16 @@ impl Window {
         }
     }
 
-    /// Adds a chunk for at least `size` bytes and `count` entries behind position `end` and the entry `last_sequence`,
-    /// giving up the oldest chunks if it must. Returns its writer and how many entries it may take.
+    /// Adds a chunk for at least `size` bytes and `count` entries at `end`, giving up the oldest chunks if it must. Returns
+    /// its writer and how many entries it may take.
     pub(super) fn open_chunk(
         &mut self,
         size: usize,
         count: usize,
-        end: u64,
-        last_sequence: u64,
+        end: &Mark,
         cut_off: bool,
     ) -> Result<(ChunkWriter, usize), NoRoom> {
+        let last_sequence = end.sequence;
         let capacity = self.chunk_bytes.max(size as u64);
         // Room for as many entries as the last chunk took: with large entries a chunk is full long before its share.
         let last_took = self.slots.back().map_or(self.chunk_entries, |slot| (last_sequence - slot.previous) as usize);
@@ -118,7 +121,7 @@ impl Window {
             if self.bytes + capacity <= self.max_bytes && retained + reserve <= self.max_entries as u64 {
                 break;
             }
-            let (until, known) = self.slots.get(1).map_or((end, last_sequence), |next| (next.base, next.previous));
+            let (until, known) = self.slots.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
             if !cut_off && self.slowest() < until {
                 let several = self.slots.len().div_ceil(4).min(SEVERAL);
                 let plenty = self.slots.get(several).map_or(until, |slot| slot.base.max(until));
@@ -139,7 +142,7 @@ impl Window {
         let retained = self.slots.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
         let quota = self.chunk_entries.max(count).min(self.max_entries - retained);
         self.bytes += capacity;
-        self.slots.push_back(Slot { chunk, base: end, previous: last_sequence });
+        self.slots.push_back(Slot { chunk, base: end.position, previous: last_sequence, hash: end.hash });
         Ok((writer, quota))
     }
 
@@ -167,20 +170,22 @@ impl Window {
         }
     }
 
-    /// The position behind the entry `last_known`, in a log that ends with the entry `last` at `end`.
-    pub(super) fn locate(&self, last_known: u64, last: u64, end: u64) -> Result<u64, AttachError> {
+    /// The boundary behind the entry `last_known`, in a log that ends at `end`.
+    pub(super) fn locate(&self, last_known: u64, end: Mark) -> Result<Mark, AttachError> {
         if last_known < self.oldest_known {
             return Err(AttachError::Gone { oldest_known: self.oldest_known });
         }
         let Some(slot) = self.slot_after(last_known) else {
-            return if last_known == last { Ok(end) } else { Err(AttachError::Ahead { last }) };
+            return if last_known == end.sequence { Ok(end) } else { Err(AttachError::Ahead { last: end.sequence }) };
         };
+        let mut at = Mark { position: slot.base, sequence: slot.previous, hash: slot.hash, timestamp_us: 0 };
         let mut entries = Entries::new(slot.chunk.bytes());
-        let total = entries.rest().len();
-        if slot.previous < last_known && entries.by_ref().all(|entry| entry.sequence < last_known) {
-            return Err(AttachError::Ahead { last });
+        while at.sequence < last_known {
+            let bytes = entries.rest();
+            let Some(entry) = entries.next() else { return Err(AttachError::Ahead { last: end.sequence }) };
+            at = at.behind(&entry, bytes);
         }
-        Ok(slot.base + (total - entries.rest().len()) as u64)
+        Ok(at)
     }
 
     /// The last slot that begins at or before the entry after `sequence`.

@@ -24,8 +24,9 @@ use tokio::runtime::{Handle, Runtime};
 use self::core::{Core, Gate, Phase};
 use crate::error::{Error, Result, Status};
 use crate::host::{Observer, Postman};
-use crate::log::{Log, LogConfig};
+use crate::log::{Log, LogConfig, Mark};
 use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 use crate::threads;
@@ -65,11 +66,12 @@ impl Sender {
     pub fn new(config: SenderConfig, observer: Box<dyn Observer>) -> Result<Self> {
         config.check()?;
         let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
+        let start = Mark { sequence: config.last_sequence, hash: history_before(&config, &lineage), ..Mark::default() };
         let log = Log::new(LogConfig {
             max_entries: config.buffer_size,
             max_bytes: config.buffer_bytes,
             full_policy: config.full_policy,
-            last_sequence: config.last_sequence,
+            start,
         });
         Ok(Self {
             core: Arc::new(Core::new(config, lineage, Arc::new(log))),
@@ -299,6 +301,11 @@ impl Drop for Sender {
         // From inside a callback it cannot be stopped; whoever drops it there hands it to another thread.
         let _ = self.stop();
     }
+}
+
+/// The chain hash of what lies before a sender's first entry.
+fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
+    if config.last_sequence == 0 { chain_start(&lineage.stream_id) } else { UNKNOWN_HISTORY }
 }
 
 /// Wakes every task that sleeps at the log's end when an append rings: the append itself wakes this one task only.

@@ -269,14 +269,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::log::{FullPolicy, Log, LogConfig, Mark};
     use crate::protocol::control::Heartbeat;
 
     /// A peer that asks for heartbeats and reads none gets one.
     #[test]
     fn p5_control_frames_do_not_pile_up() {
         let config =
-            LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, last_sequence: 0 };
+            LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, start: Mark::default() };
         let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
         let mut outgoing = Outgoing::new(cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
