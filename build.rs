@@ -10,11 +10,12 @@ const SOURCES: [&str; 5] =
     ["src/error.rs", "src/host.rs", "src/sender/mod.rs", "src/records/value.rs", "src/ffi/mod.rs"];
 
 /// The sections of the header, each with its first function.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("Errors and texts", "replication_status_name"),
     ("Version", "replication_version"),
     ("Sender configuration", "sender_config_new"),
     ("Sender", "sender_new"),
+    ("Sender: the log on disk", "sender_config_set_log_dir"),
     ("Receiver configuration", "receiver_config_new"),
     ("Receiver", "receiver_new"),
     ("Messages of protocol v1, over the caller's buffers", "replication_read_message"),
@@ -91,6 +92,8 @@ fn macros() -> Result<String, Box<dyn Error>> {
 #define REPLICATION_MAX_READER_ID_BYTES 255
 /** The size of a stream id. */
 #define REPLICATION_STREAM_ID_BYTES 16
+/** The size of a token: a position with its stream, epoch and the hash of what lies before it. */
+#define REPLICATION_TOKEN_BYTES 48
 "
     ))
 }

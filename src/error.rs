@@ -44,6 +44,12 @@ pub enum Status {
     OutOfMemory = 18,
     /// A payload that is not an array of maps in msgpack.
     DecodeFailed = 19,
+    /// Files on disk that are not what this library wrote there, or that a newer one wrote; nothing was changed.
+    Damaged = 20,
+    /// The log's directory is in use by another process, or opened twice in this one.
+    Locked = 21,
+    /// No room on the disk, or the quota is used up. It goes on when there is room.
+    DiskFull = 22,
     /// Protocol: the reader is too far behind to resume.
     SequenceGap = 100,
     /// Protocol: the log was rotated; a full resync is needed.
@@ -68,11 +74,13 @@ pub enum Status {
     PeerTimeout = 123,
     /// The host removed this reader.
     Removed = 124,
+    /// The writer changed while something of the one before was waited for.
+    LineageChanged = 125,
 }
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 32] = [
+    pub const ALL: [Status; 36] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidState,
@@ -93,6 +101,9 @@ impl Status {
         Status::MessageTooLarge,
         Status::OutOfMemory,
         Status::DecodeFailed,
+        Status::Damaged,
+        Status::Locked,
+        Status::DiskFull,
         Status::SequenceGap,
         Status::WalRotated,
         Status::InvalidMsg,
@@ -105,6 +116,7 @@ impl Status {
         Status::Replaced,
         Status::PeerTimeout,
         Status::Removed,
+        Status::LineageChanged,
     ];
 
     /// The code as text, which is also the code that travels in Error frames, such as `SEQUENCE_GAP`.
@@ -130,6 +142,9 @@ impl Status {
             Status::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Status::OutOfMemory => "OUT_OF_MEMORY",
             Status::DecodeFailed => "DECODE_FAILED",
+            Status::Damaged => "DAMAGED",
+            Status::Locked => "LOCKED",
+            Status::DiskFull => "DISK_FULL",
             Status::SequenceGap => "SEQUENCE_GAP",
             Status::WalRotated => "WAL_ROTATED",
             Status::InvalidMsg => "INVALID_MSG",
@@ -142,6 +157,7 @@ impl Status {
             Status::Replaced => "REPLACED",
             Status::PeerTimeout => "PEER_TIMEOUT",
             Status::Removed => "REMOVED",
+            Status::LineageChanged => "LINEAGE_CHANGED",
         }
     }
 

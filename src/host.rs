@@ -57,6 +57,20 @@ pub enum EventKind {
     EntryRefused = 14,
     /// The host was too slow for its own events (the count is in the detail).
     EventsLost = 15,
+    /// Sender: a reader's slot held back more of the log than it may and was given up.
+    SlotLost = 18,
+    /// Sender: the slot of a reader that did not come back was given up.
+    SlotExpired = 19,
+    /// The log's disk takes nothing for now; new entries are refused.
+    LogStalled = 20,
+    /// The log's disk takes entries again.
+    LogResumed = 21,
+    /// The log's disk failed; it has to be opened anew.
+    LogFailed = 22,
+    /// The log on disk ended torn when it was opened; what was not whole is gone (how much is in the detail).
+    LogRecovered = 23,
+    /// The oldest entries left the log on disk; `sequence` is the newest of the log.
+    LogTrimmed = 24,
 }
 
 /// One thing that happened.
@@ -133,13 +147,25 @@ impl EventKind {
             Self::ProtocolError => "PROTOCOL_ERROR",
             Self::EntryRefused => "ENTRY_REFUSED",
             Self::EventsLost => "EVENTS_LOST",
+            Self::SlotLost => "SLOT_LOST",
+            Self::SlotExpired => "SLOT_EXPIRED",
+            Self::LogStalled => "LOG_STALLED",
+            Self::LogResumed => "LOG_RESUMED",
+            Self::LogFailed => "LOG_FAILED",
+            Self::LogRecovered => "LOG_RECOVERED",
+            Self::LogTrimmed => "LOG_TRIMMED",
         }
     }
 
     fn level(self) -> LogLevel {
         match self {
-            Self::Connected | Self::Disconnected => LogLevel::Info,
-            Self::Refused | Self::Lagging | Self::ProtocolError | Self::ApplyFailed => LogLevel::Warn,
+            Self::Connected | Self::Disconnected | Self::LogResumed | Self::LogTrimmed => LogLevel::Info,
+            Self::Refused
+            | Self::Lagging
+            | Self::ProtocolError
+            | Self::ApplyFailed
+            | Self::SlotExpired
+            | Self::LogRecovered => LogLevel::Warn,
             Self::Gap
             | Self::Regressed
             | Self::Diverged
@@ -148,6 +174,9 @@ impl EventKind {
             | Self::HolePassed
             | Self::Stopped
             | Self::EntryRefused
+            | Self::SlotLost
+            | Self::LogStalled
+            | Self::LogFailed
             | Self::EventsLost => LogLevel::Error,
         }
     }

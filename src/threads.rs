@@ -61,6 +61,11 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     })
 }
 
+/// A thread that never calls the host.
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    without_signals(name, || std::thread::Builder::new().name(name.to_owned()).spawn(work))
+}
+
 /// Whether the calling thread is the callback thread of the handle that `core` belongs to.
 pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
     CALLBACKS_OF.get() == Arc::as_ptr(core).addr()

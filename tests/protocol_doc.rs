@@ -69,7 +69,7 @@ fn sync(last_known_sequence: u64, offer: Option<Offer>) -> Sync {
 }
 
 fn offer(stream_id: Option<[u8; 16]>, epoch: u64) -> Option<Offer> {
-    Some(Offer { version: STREAM_VERSION, stream_id, epoch, heartbeat_ms: 1000 })
+    Some(Offer { version: STREAM_VERSION, stream_id, epoch, heartbeat_ms: 1000, ..Offer::default() })
 }
 
 fn sync_ack(error: &str, code: Option<&str>) -> SyncAck {
@@ -84,6 +84,7 @@ fn sync_ack(error: &str, code: Option<&str>) -> SyncAck {
             first_sequence: 41,
             heartbeat_ms: 1000,
             code: code.into(),
+            ..Answer::default()
         }),
     }
 }

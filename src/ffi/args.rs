@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::MAX_PAYLOAD_BYTES;
 use crate::protocol::lineage::Lineage;
+use crate::protocol::token::{TOKEN_BYTES, Token};
 
 #[cold]
 pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -139,6 +140,29 @@ pub(crate) unsafe fn put_lineage(lineage: Lineage, out_stream_id: *mut u8, out_e
     unsafe { put_optional(out_stream_id.cast::<[u8; 16]>(), lineage.stream_id) };
     // SAFETY: the caller's promise.
     unsafe { put_optional(out_epoch, lineage.epoch) };
+}
+
+/// The token at `token`.
+///
+/// # Safety
+/// `token` is NULL or points to `TOKEN_BYTES` readable bytes.
+pub(crate) unsafe fn token(token: *const u8) -> Result<Token> {
+    // SAFETY: an array of bytes has no alignment, and the caller promises its bytes.
+    match unsafe { token.cast::<[u8; TOKEN_BYTES]>().as_ref() } {
+        None => Err(is_null("token")),
+        Some(bytes) => Token::decode(bytes).map_err(|error| invalid(error.message)),
+    }
+}
+
+/// Writes a token out.
+///
+/// # Safety
+/// `out_token` is NULL or points to `TOKEN_BYTES` of room.
+pub(crate) unsafe fn put_token(token: &Token, out_token: *mut u8) -> Result<()> {
+    let out = required(out_token, "out_token")?;
+    // SAFETY: an array of bytes has no alignment; not NULL, and the caller promises the room.
+    unsafe { out.cast::<[u8; TOKEN_BYTES]>().write(token.encode()) };
+    Ok(())
 }
 
 /// Where a result goes that the caller must take; checked before the work is done.

@@ -56,13 +56,18 @@ impl SenderHandle {
             max_level: config.max_level,
             muted: muted.clone(),
         };
-        let core = Sender::new(config.core.clone(), Box::new(observer))?;
+        let storage = (!config.storage.dir.as_os_str().is_empty()).then(|| config.storage.clone());
+        let core = Sender::new(SenderConfig { storage, ..config.core.clone() }, Box::new(observer))?;
         config.event.hand_over();
         config.log.hand_over();
         Ok(Self { gate, core, muted, _owners: owners })
     }
 
-    fn may_wait(&self, what: &str) -> Result<()> {
+    pub(crate) fn core(&self) -> &Sender {
+        &self.core
+    }
+
+    pub(crate) fn may_wait(&self, what: &str) -> Result<()> {
         if self.core.on_callback_thread() { Err(wrong_thread(what)) } else { Ok(()) }
     }
 

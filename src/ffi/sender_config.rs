@@ -9,7 +9,7 @@ use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
-use crate::sender::config::{FullPolicy, SenderConfig};
+use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
 
 /// What sender_replicate() does when a bound of the window is reached and a connected reader still needs its oldest
@@ -31,6 +31,8 @@ const MAX_IO_THREADS: u32 = 256;
 /// What the setters fill.
 pub(crate) struct SenderConfigState {
     pub(crate) core: SenderConfig,
+    /// Used when it has a directory.
+    pub(crate) storage: StorageConfig,
     pub(crate) event: Slot<EventFn>,
     pub(crate) log: Slot<LogFn>,
     pub(crate) max_level: LogLevel,
@@ -55,6 +57,7 @@ impl SenderConfigHandle {
             gate: Gate::new()?,
             state: Mutex::new(SenderConfigState {
                 core: SenderConfig::default(),
+                storage: StorageConfig::new(""),
                 event: Slot::Empty,
                 log: Slot::Empty,
                 max_level: LogLevel::Error,

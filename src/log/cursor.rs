@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::disk::Stretch;
 use super::{Log, Mark};
+use crate::error::Error;
 use super::chunk::Chunk;
 use super::sync::Arc as ChunkArc;
 use super::window::Place;
@@ -19,12 +21,16 @@ pub struct Cursor {
 
 /// What lies behind a cursor.
 pub enum Next {
-    /// Bytes that can be sent.
+    /// Bytes in memory that can be sent.
     Ready(Span),
+    /// Bytes on disk that can be sent.
+    Stored(Stretch),
     /// Nothing yet.
     AtEnd,
-    /// The bytes behind the cursor are gone from memory.
+    /// The bytes behind the cursor are gone.
     CutOff,
+    /// The disk failed.
+    Failed(Error),
 }
 
 /// A stretch of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
@@ -62,14 +68,25 @@ impl Cursor {
         if self.is_cut_off() {
             return Next::CutOff;
         }
-        if self.log.end() <= self.position {
+        let shown = self.log.end();
+        if shown <= self.position {
             return Next::AtEnd;
         }
         let Some((chunk, start)) = self.log.window.lock().chunk_at(self.position) else {
-            return Next::CutOff;
+            return self.stored(shown);
         };
-        let end = chunk.bytes().len();
+        let end = chunk.bytes().len().min(start.saturating_add((shown - self.position) as usize));
         if start < end { Next::Ready(Span { chunk, range: start..end }) } else { Next::AtEnd }
+    }
+
+    /// The same from the disk, where it goes on when memory has forgotten.
+    #[cold]
+    fn stored(&self, shown: u64) -> Next {
+        match self.log.storage.as_ref().map(|storage| storage.stretch(self.position, shown)) {
+            Some(Ok(Some(stretch))) => Next::Stored(stretch),
+            Some(Err(error)) => Next::Failed(error),
+            Some(Ok(None)) | None => Next::CutOff,
+        }
     }
 
     /// Moves on by `bytes` that were taken care of.

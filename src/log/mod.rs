@@ -6,7 +6,8 @@
 mod bell;
 mod chunk;
 mod cursor;
-mod mark;
+pub mod disk;
+mod storage;
 mod sync;
 mod window;
 
@@ -22,10 +23,13 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, chain_hash, e
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use bell::Bell;
 use chunk::ChunkWriter;
-use window::{NoRoom, Window};
+use disk::DiskLog;
+use storage::Storage;
+use window::{Hold, NoRoom, Window};
 
 pub use cursor::{Cursor, CutWatch, Next, Span};
-pub use mark::Mark;
+pub use disk::Mark;
+pub use storage::{StorageNews, SyncPolicy};
 pub use window::{AttachError, Occupancy};
 
 /// What an append does when the window is full and a connected reader still needs its oldest entries.
@@ -48,8 +52,17 @@ pub struct LogConfig {
     pub max_bytes: u64,
     /// What happens at the bound.
     pub full_policy: FullPolicy,
-    /// Where the first entry goes.
+    /// Where the first entry goes; for a stored log, the disk knows.
     pub start: Mark,
+    /// How long an append waits for the disk.
+    pub disk_timeout: Duration,
+}
+
+impl LogConfig {
+    /// A log that begins at the beginning, within these bounds.
+    pub fn new(max_entries: usize, max_bytes: u64, full_policy: FullPolicy) -> Self {
+        Self { max_entries, max_bytes, full_policy, start: Mark::default(), disk_timeout: Duration::from_secs(5) }
+    }
 }
 
 /// How long an append that has to wait waits for more room than it needs.
@@ -63,6 +76,8 @@ struct Appender {
     /// The boundary behind the last entry.
     end: Mark,
     closed: bool,
+    /// Why no entry is taken now: the disk.
+    refused: Option<Error>,
 }
 
 /// The log. Appends may come from any thread.
@@ -72,30 +87,45 @@ pub struct Log {
     room: Condvar,
     window: Mutex<Window>,
     shared: Shared,
+    storage: Option<Storage>,
     full_policy: FullPolicy,
     max_bytes: u64,
     max_entries: usize,
+    disk_timeout: Duration,
 }
 
 /// What appends and cursors share without a lock.
 struct Shared {
+    /// The end of what cursors may see.
     bell: Bell,
     last_sequence: AtomicU64,
-    /// The position an append waits for the slowest cursor to pass; `u64::MAX` when none waits.
+    /// The position an append waits for; `u64::MAX` when none waits.
     wanted: AtomicU64,
     /// Rung when the end moved while a cursor slept.
     rung: Notify,
 }
 
 impl Log {
-    /// An empty log within these bounds.
+    /// An empty log within these bounds, in memory only.
     pub fn new(config: LogConfig) -> Self {
+        Self::with(config, None)
+    }
+
+    /// A log within these bounds that goes on where the one on disk ended. A thread has to call [`Self::store`].
+    pub fn stored(mut config: LogConfig, disk: DiskLog, policy: SyncPolicy) -> Self {
+        config.start = disk.written();
+        Self::with(config, Some(Storage::new(disk, policy)))
+    }
+
+    fn with(config: LogConfig, storage: Option<Storage>) -> Self {
         Self {
+            storage,
             appender: Mutex::new(Appender {
                 writer: None,
                 quota: 0,
                 end: config.start,
                 closed: false,
+                refused: None,
             }),
             room: Condvar::new(),
             window: Mutex::new(Window::new(config.max_entries, config.max_bytes, config.start.sequence)),
@@ -108,6 +138,7 @@ impl Log {
             full_policy: config.full_policy,
             max_bytes: config.max_bytes,
             max_entries: config.max_entries,
+            disk_timeout: config.disk_timeout,
         }
     }
 
@@ -123,11 +154,7 @@ impl Log {
             appender = self.next_chunk(appender, size, 1)?;
         }
         let sequence = appender.put(crc, timestamp_us, payload)?;
-        let wake = self.publish(&mut appender);
-        drop(appender);
-        if wake {
-            self.shared.rung.notify_one();
-        }
+        self.publish(appender)?;
         Ok(sequence)
     }
 
@@ -162,11 +189,7 @@ impl Log {
         for payload in payloads {
             appender.put(payload_crc(payload), timestamp_us, payload)?;
         }
-        let wake = self.publish(&mut appender);
-        drop(appender);
-        if wake {
-            self.shared.rung.notify_one();
-        }
+        self.publish(appender)?;
         Ok(first)
     }
 
@@ -176,7 +199,12 @@ impl Log {
         self.shared.last_sequence.load(Ordering::Acquire)
     }
 
-    /// The position behind the last entry, in bytes since the log began.
+    /// The boundary behind the last entry.
+    pub fn last_mark(&self) -> Mark {
+        self.appender.lock().end
+    }
+
+    /// The position behind the last entry that cursors may see, in bytes since the log began.
     pub fn end(&self) -> u64 {
         self.shared.bell.end()
     }
@@ -184,9 +212,11 @@ impl Log {
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
         let end = self.appender.lock().end;
-        let mut window = self.window.lock();
-        let start = window.locate(last_known, end)?;
-        let place = window.register(start.position);
+        let start = match (self.window.lock().locate(last_known, end), &self.storage) {
+            (Err(AttachError::Gone { .. }), Some(storage)) => storage.locate(last_known)?,
+            (located, _) => located?,
+        };
+        let place = self.window.lock().register(start.position);
         Ok(Cursor::new(Arc::clone(self), place, start))
     }
 
@@ -195,10 +225,15 @@ impl Log {
         self.window.lock().occupancy(self.last_sequence())
     }
 
+    /// The sequence before the oldest retained entry: a reader has to be there or later to get all.
+    pub fn oldest_known(&self) -> u64 {
+        self.disk().map_or_else(|| self.occupancy().oldest_known, |disk| disk.oldest().sequence)
+    }
+
     /// The oldest retained sequence; 0 when there is none.
     pub fn first_sequence(&self) -> u64 {
-        let occupancy = self.occupancy();
-        if occupancy.entries > 0 { occupancy.oldest_known + 1 } else { 0 }
+        let oldest_known = self.oldest_known();
+        if oldest_known < self.last_sequence() { oldest_known + 1 } else { 0 }
     }
 
     /// The timestamp of the first retained entry after `sequence`, if there is one.
@@ -223,6 +258,9 @@ impl Log {
     pub fn close(&self) {
         self.appender.lock().closed = true;
         self.room.notify_all();
+        if let Some(storage) = &self.storage {
+            storage.close();
+        }
     }
 
     /// Resolves when the end moved while somebody slept at it. One task waits here and wakes the cursors' owners.
@@ -246,15 +284,52 @@ impl Log {
         ))
     }
 
+    /// Shows what was put, and has it stored if it must be before anybody goes on.
     #[inline]
-    fn publish(&self, appender: &mut Appender) -> bool {
+    fn publish(&self, mut appender: MutexGuard<'_, Appender>) -> Result<()> {
+        let end = appender.end;
         // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
         // this thread runs on.
-        self.shared.last_sequence.store(appender.end.sequence, Ordering::Release);
+        self.shared.last_sequence.store(end.sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
-        self.shared.bell.advance(appender.end.position)
+        let Some(storage) = &self.storage else {
+            let wake = self.shared.bell.advance(end.position);
+            drop(appender);
+            if wake {
+                self.shared.rung.notify_one();
+            }
+            return Ok(());
+        };
+        drop(appender);
+        storage.appended(end.position);
+        if storage.waits_for_sync() { self.wait_stored(storage, &end) } else { Ok(()) }
+    }
+
+    fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
+        let deadline = Instant::now().checked_add(self.disk_timeout);
+        storage.wait_synced(end.position, deadline).map_err(|error| {
+            let text = format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
+            Error::new(error.status, text)
+        })
+    }
+
+    /// Lets cursors see what lies before `end`.
+    fn show(&self, end: u64) {
+        if self.shared.bell.advance(end) {
+            self.shared.rung.notify_one();
+        }
+    }
+
+    /// Refuses every append for this reason, or takes them again.
+    fn refuse_with(&self, reason: Option<Error>) {
+        let mut appender = self.appender.lock();
+        // Without a quota the next append comes by where the reason is looked at.
+        appender.quota = 0;
+        appender.refused = reason;
+        drop(appender);
+        self.room.notify_all();
     }
 
     /// Gives the appender a chunk with room for `size` bytes and `count` entries, as the policy allows.
@@ -265,20 +340,31 @@ impl Log {
         size: usize,
         count: usize,
     ) -> Result<MutexGuard<'a, Appender>> {
-        let deadline = match self.full_policy {
-            FullPolicy::Wait(limit) => Instant::now().checked_add(limit),
+        // Readers of a stored log go on from the disk: only what is not written there holds the window.
+        let patience = match (self.full_policy, &self.storage) {
+            (FullPolicy::Wait(limit), _) => Some(limit),
+            (FullPolicy::CutOffSlowest, Some(_)) => Some(self.disk_timeout),
             _ => None,
         };
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         let cut_off = self.full_policy == FullPolicy::CutOffSlowest;
         loop {
             if appender.closed {
                 return Err(Error::new(Status::Closed, "the sender was stopped"));
             }
+            if let Some(reason) = &appender.refused {
+                return Err(reason.clone());
+            }
             // Another thread may have opened a chunk while this one waited.
             if appender.quota >= count && appender.writer.as_ref().is_some_and(|w| w.room() >= size) {
                 return Ok(appender);
             }
-            let opened = self.window.lock().open_chunk(size, count, &appender.end, cut_off);
+            let hold = match &self.storage {
+                Some(storage) => Hold::Until(storage.written()),
+                None if cut_off => Hold::Nothing,
+                None => Hold::Cursors,
+            };
+            let opened = self.window.lock().open_chunk(size, count, &appender.end, hold);
             match opened {
                 Ok((writer, quota)) => {
                     appender.writer = Some(writer);
@@ -289,9 +375,9 @@ impl Log {
                     return Err(Error::new(Status::OutOfMemory, format!("no memory for a chunk of {bytes} bytes")));
                 }
                 Err(NoRoom::Held { until, plenty }) => {
-                    let FullPolicy::Wait(_) = self.full_policy else {
+                    if patience.is_none() {
                         return Err(self.full(appender.end.sequence, false));
-                    };
+                    }
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return Err(self.full(appender.end.sequence, true));
                     }
@@ -308,16 +394,17 @@ impl Log {
         }
     }
 
-    /// Waits until no cursor is before `position`, the log closes or the time is over.
+    /// Waits until nothing before `position` is needed in memory, the log closes or the time is over.
     fn wait_for<'a>(
         &'a self,
         appender: MutexGuard<'a, Appender>,
         position: u64,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Appender> {
-        // From here on the cursors look: the one that passes `position` takes the lock and signals.
+        // From here on those who pass look: the one that passes `position` takes the lock and signals.
         self.shared.wanted.store(position, Ordering::SeqCst);
-        if appender.closed || self.window.lock().slowest() >= position {
+        let needed = self.storage.as_ref().map_or_else(|| self.window.lock().slowest(), Storage::written);
+        if appender.closed || appender.refused.is_some() || needed >= position {
             return appender;
         }
         self.room.wait(appender, deadline)
@@ -327,15 +414,16 @@ impl Log {
         Error::new(
             Status::BufferFull,
             format!(
-                "buffer full ({} entries, {} bytes) after sequence {last_sequence}: the slowest reader still needs its oldest entries{}",
+                "buffer full ({} entries, {} bytes) after sequence {last_sequence}: the {} its oldest entries{}",
                 self.max_entries,
                 self.max_bytes,
+                if self.storage.is_some() { "disk has not taken" } else { "slowest reader still needs" },
                 if waited { ", and the time to wait is over" } else { "" }
             ),
         )
     }
 
-    /// Called by a cursor that moved to `position`.
+    /// Called when a cursor moved to `position`, or the disk did.
     fn passed(&self, position: u64) {
         if position >= self.shared.wanted.load(Ordering::SeqCst) {
             // With the lock, the append is either before its look at the cursors or already waiting.

@@ -9,7 +9,7 @@ use super::*;
 use crate::protocol::entry::Entries;
 
 fn log(max_entries: usize, max_bytes: u64, full_policy: FullPolicy) -> Arc<Log> {
-    Arc::new(Log::new(LogConfig { max_entries, max_bytes, full_policy, start: Mark::default() }))
+    Arc::new(Log::new(LogConfig::new(max_entries, max_bytes, full_policy)))
 }
 
 /// Reads all that lies behind the cursor; `None` when it was cut off.
@@ -29,6 +29,7 @@ fn drain(cursor: &mut Cursor) -> Option<Vec<(u64, Vec<u8>)>> {
             }
             Next::AtEnd => return Some(seen),
             Next::CutOff => return None,
+            Next::Stored(_) | Next::Failed(_) => unreachable!("this log has no disk"),
         }
     }
 }
@@ -187,7 +188,7 @@ fn batch_is_all_or_none() {
 #[test]
 fn the_last_sequence_of_all_is_used_and_none_after_it() {
     let start = Mark { sequence: u64::MAX - 1, ..Mark::default() };
-    let config = LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, start };
+    let config = LogConfig { start, ..LogConfig::new(8, 1 << 16, FullPolicy::Refuse) };
     let log = Arc::new(Log::new(config));
     assert_eq!(log.append(0, b"x").unwrap(), u64::MAX);
     assert_eq!(log.append(0, b"x").unwrap_err().status, Status::InvalidState);
@@ -293,6 +294,7 @@ proptest! {
                         Err(AttachError::Gone { oldest_known }) => {
                             prop_assert!(known < oldest_known);
                         }
+                        Err(AttachError::Failed(error)) => prop_assert!(false, "{error}"),
                         Err(AttachError::Ahead { last }) => {
                             prop_assert_eq!(last, model.len() as u64);
                             prop_assert!(known > last);

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use super::Mark;
 use super::chunk::{Chunk, ChunkWriter, Memory};
 use super::sync::Arc as ChunkArc;
-use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry};
+use crate::error::Error;
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 
 /// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
 const CHUNK_BYTES: u64 = 264 * 1024;
@@ -51,7 +52,7 @@ pub struct Occupancy {
 }
 
 /// Why no cursor can begin there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachError {
     /// The entries after it are gone; a reader at `oldest_known` or later could go on.
     Gone {
@@ -63,6 +64,19 @@ pub enum AttachError {
         /// The sequence of the last entry.
         last: u64,
     },
+    /// The log on disk could not be read.
+    Failed(Error),
+}
+
+/// What may not go to make room.
+#[derive(Clone, Copy)]
+pub(super) enum Hold {
+    /// Everything may; cursors that need it are cut off.
+    Nothing,
+    /// What a cursor still needs.
+    Cursors,
+    /// What lies behind this position.
+    Until(u64),
 }
 
 /// Why there is no new chunk.
@@ -109,7 +123,7 @@ impl Window {
         size: usize,
         count: usize,
         end: &Mark,
-        cut_off: bool,
+        hold: Hold,
     ) -> Result<(ChunkWriter, usize), NoRoom> {
         let last_sequence = end.sequence;
         let capacity = self.chunk_bytes.max(size as u64);
@@ -122,12 +136,19 @@ impl Window {
                 break;
             }
             let (until, known) = self.slots.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
-            if !cut_off && self.slowest() < until {
+            let held_from = match hold {
+                Hold::Nothing => u64::MAX,
+                Hold::Cursors => self.slowest(),
+                Hold::Until(position) => position,
+            };
+            if held_from < until {
                 let several = self.slots.len().div_ceil(4).min(SEVERAL);
                 let plenty = self.slots.get(several).map_or(until, |slot| slot.base.max(until));
                 return Err(NoRoom::Held { until, plenty });
             }
-            self.cut_off_before(until);
+            if matches!(hold, Hold::Nothing) {
+                self.cut_off_before(until);
+            }
             self.evict(known);
         }
         let fitting = self.spare.iter().position(|memory| memory.capacity() as u64 == capacity);
@@ -183,7 +204,8 @@ impl Window {
         while at.sequence < last_known {
             let bytes = entries.rest();
             let Some(entry) = entries.next() else { return Err(AttachError::Ahead { last: end.sequence }) };
-            at = at.behind(&entry, bytes);
+            let position = at.position + entry.encoded_len() as u64;
+            at = Mark { position, sequence: entry.sequence, hash: chain_hash(at.hash, bytes), timestamp_us: entry.timestamp_us };
         }
         Ok(at)
     }

@@ -1,9 +1,11 @@
 //! The handshake: what a reader asks for, what a writer answers, and the optional object by which both sides agree on the
 //! v2 stream. Peers that know only v1 ignore the object, and never send it.
 
+use super::entry::UNKNOWN_HISTORY;
 use super::go_json::Object;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -22,7 +24,7 @@ pub struct Sync {
 }
 
 /// A reader's offer to speak v2.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Offer {
     /// The highest version of the v2 stream that the reader speaks.
     pub version: u32,
@@ -33,7 +35,25 @@ pub struct Offer {
     pub epoch: u64,
     /// How often the reader sends at least something.
     pub heartbeat_ms: u64,
+    /// The chain hash of the reader's history at its position; 0 when unknown.
+    #[serde(default, deserialize_with = "chain_hash")]
+    pub hash: u64,
+    /// Earlier points of that history, oldest first, for a writer whose own is another.
+    #[serde(default, deserialize_with = "history")]
+    pub history: Vec<Point>,
 }
+
+/// A place in a history: the chain hash behind the entry `sequence`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// The entry.
+    pub sequence: u64,
+    /// The chain hash with it as the last entry.
+    pub hash: u64,
+}
+
+/// Points of a history in one offer, at most.
+pub const MAX_HISTORY: usize = 32;
 
 /// A writer's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +69,7 @@ pub struct SyncAck {
 }
 
 /// A writer's answer to an [`Offer`].
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Answer {
     /// The version of the v2 stream that the writer picked.
     pub version: u32,
@@ -65,6 +85,16 @@ pub struct Answer {
     /// The status name of a refusal; empty when there is none.
     #[serde(default)]
     pub code: String,
+    /// The chain hash of the writer's history at the reader's position; 0 when unknown.
+    #[serde(default, deserialize_with = "chain_hash")]
+    pub hash: u64,
+    /// Of a refusal because the histories differ: the last entry up to which they are known to be the same.
+    #[serde(default)]
+    pub common_sequence: Option<u64>,
+    /// Of such a refusal: the first entry that is known to differ. It is the first one that does when it follows
+    /// `common_sequence`.
+    #[serde(default)]
+    pub differing_sequence: Option<u64>,
 }
 
 impl Offer {
@@ -75,6 +105,17 @@ impl Offer {
         }
         object.number("epoch", self.epoch);
         object.number("heartbeat_ms", self.heartbeat_ms);
+        write_hash(self.hash, object);
+        if !self.history.is_empty() {
+            let digits = self.history.iter().map(|point| format!("{:016x}{:016x}", point.sequence, point.hash));
+            object.string("history", &digits.collect::<String>());
+        }
+    }
+}
+
+fn write_hash(hash: u64, object: &mut Object<'_>) {
+    if hash != UNKNOWN_HISTORY {
+        object.string("hash", &format!("{hash:016x}"));
     }
 }
 
@@ -87,6 +128,13 @@ impl Answer {
         object.number("heartbeat_ms", self.heartbeat_ms);
         if !self.code.is_empty() {
             object.string("code", &self.code);
+        }
+        write_hash(self.hash, object);
+        if let Some(sequence) = self.common_sequence {
+            object.number("common_sequence", sequence);
+        }
+        if let Some(sequence) = self.differing_sequence {
+            object.number("differing_sequence", sequence);
         }
     }
 }
@@ -119,36 +167,40 @@ pub fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
-struct StreamId([u8; 16]);
-
-impl<'de> Deserialize<'de> for StreamId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Digits;
-
-        impl Visitor<'_> for Digits {
-            type Value = StreamId;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("32 hexadecimal digits in lower case")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<StreamId, E> {
-                let legal = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                match u128::from_str_radix(text, 16) {
-                    Ok(number) if legal => Ok(StreamId(number.to_be_bytes())),
-                    _ => Err(E::custom("a stream id is 32 hexadecimal digits in lower case")),
-                }
-            }
-        }
-
-        deserializer.deserialize_str(Digits)
-    }
+/// Digits of a fixed length as a number, if that is what the text is.
+fn digits(text: &str, length: usize) -> Option<u128> {
+    let legal = text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u128::from_str_radix(text, 16).ok().filter(|_| legal)
 }
 
 fn stream_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
-    StreamId::deserialize(deserializer).map(|id| id.0)
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    let number = digits(&text, 32).ok_or_else(|| D::Error::custom("a stream id is 32 hexadecimal digits in lower case"))?;
+    Ok(number.to_be_bytes())
 }
 
 fn optional_stream_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 16]>, D::Error> {
-    Option::<StreamId>::deserialize(deserializer).map(|id| id.map(|id| id.0))
+    #[derive(serde::Deserialize)]
+    struct StreamId(#[serde(deserialize_with = "stream_id")] [u8; 16]);
+
+    Ok(Option::<StreamId>::deserialize(deserializer)?.map(|id| id.0))
+}
+
+fn chain_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    let number = digits(&text, 16).and_then(|number| u64::try_from(number).ok());
+    number.ok_or_else(|| D::Error::custom("a chain hash is 16 hexadecimal digits in lower case"))
+}
+
+fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::Error> {
+    let illegal = || D::Error::custom("a history is up to 32 points of 32 hexadecimal digits in lower case");
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    if text.len() > MAX_HISTORY * 32 || !text.is_ascii() || text.len() % 32 != 0 {
+        return Err(illegal());
+    }
+    let points = (0..text.len()).step_by(32).map(|at| {
+        let number = digits(&text[at..at + 32], 32)?;
+        Some(Point { sequence: (number >> 64) as u64, hash: number as u64 })
+    });
+    points.collect::<Option<_>>().ok_or_else(illegal)
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use crate::error::{Error, Result, Status};
 use crate::host::Observer;
 use crate::protocol::MAX_READER_ID_BYTES;
-use crate::protocol::entry::{Entries, Entry};
+use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY};
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsClient;
+
+pub use super::local_log::LocalLogConfig;
+pub use crate::log::SyncPolicy;
 
 /// Which protocol versions a receiver speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,12 @@ pub struct ReceiverConfig {
     pub writer_addr: String,
     /// The last sequence the host has applied.
     pub last_sequence: u64,
+    /// Whether the host named `last_sequence`; if not, a local log may know it.
+    pub has_position: bool,
+    /// The chain hash of the entries up to `last_sequence`; 0 when unknown.
+    pub last_hash: u64,
+    /// A log on disk of what was received; `None`: none.
+    pub local_log: Option<LocalLogConfig>,
     /// The lineage `last_sequence` belongs to; `None` adopts the first writer's.
     pub lineage: Option<Lineage>,
     /// Which protocol versions to speak.
@@ -85,6 +94,9 @@ impl Default for ReceiverConfig {
             reader_id: String::new(),
             writer_addr: String::new(),
             last_sequence: 0,
+            has_position: false,
+            last_hash: UNKNOWN_HISTORY,
+            local_log: None,
             lineage: None,
             protocol: ProtocolChoice::Auto,
             coordinator_handshake: false,
@@ -115,6 +127,12 @@ impl ReceiverConfig {
         }
         if self.writer_addr.is_empty() {
             return invalid("writer_addr is not set".into());
+        }
+        if self.local_log.is_some() && self.protocol == ProtocolChoice::V1 {
+            return invalid("a local log needs the stream's id, which protocol v1 does not have: leave out log_dir or v1".into());
+        }
+        if self.local_log.is_some() && self.gap_policy == GapPolicy::Continue {
+            return invalid("a local log has no holes: leave out log_dir or the gap policy that continues".into());
         }
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
             return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));

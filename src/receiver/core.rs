@@ -6,9 +6,12 @@ use tokio::sync::watch;
 
 use super::apply::Work;
 use super::config::ReceiverConfig;
+use super::history::History;
+use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
 use crate::error::Error;
 use crate::host::{Event, Mailbox};
+use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 use crate::transport::Address;
@@ -38,6 +41,13 @@ pub(super) struct Core {
     /// Something besides entries wants the callback thread.
     pub(super) attention: AtomicBool,
     pub(super) lineage: Mutex<Option<Lineage>>,
+    /// What was received, on disk.
+    pub(super) local: Option<LocalLog>,
+    /// The writer waits until the local log is durable.
+    pub(super) sync_wanted: AtomicBool,
+    pub(super) history: Mutex<History>,
+    /// Between which sequences this history parts from the writer's, as far as is known.
+    pub(super) parting: Mutex<Option<(u64, u64)>>,
     /// Microseconds since the Unix epoch of the live connection's begin; 0 without one.
     pub(super) connected_since_us: AtomicU64,
     /// The live connection's protocol version.
@@ -47,15 +57,21 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: ReceiverConfig, address: Address) -> Self {
+    pub(super) fn new(config: ReceiverConfig, address: Address, local: Option<LocalLog>, resumed: Option<&Resumed>) -> Self {
+        let host = Point { sequence: config.last_sequence, hash: config.last_hash };
+        let (applied, received) = resumed.map_or((host, host), |resumed| (resumed.applied, resumed.received));
         Self {
-            progress: Progress::new(config.last_sequence, config.handler_durable),
+            progress: Progress::new(applied, received, config.handler_durable),
+            local,
+            sync_wanted: AtomicBool::new(false),
+            history: Mutex::new(History::new()),
+            parting: Mutex::new(None),
             address,
             counters: Counters::default(),
             mailbox: Mailbox::new(Work::default()),
             started: AtomicBool::new(false),
             attention: AtomicBool::new(false),
-            lineage: Mutex::new(config.lineage),
+            lineage: Mutex::new(resumed.map_or(config.lineage, |resumed| resumed.lineage)),
             connected_since_us: AtomicU64::new(0),
             version: AtomicU8::new(0),
             last_error: Mutex::new(None),

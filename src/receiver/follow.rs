@@ -11,11 +11,13 @@ use tokio::time::{sleep, timeout};
 use super::config::GapPolicy;
 use super::core::Core;
 use super::handshake::{agree, open};
-use super::inbound::{Inbound, Incoming};
+use super::inbound::{Before, Inbound, Incoming};
 use super::session::{Session, is_told, pass_hole, stopped};
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
+use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
+use crate::protocol::handshake::{Point, SyncAck};
 
 /// The first pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -158,11 +160,12 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
                 return Err(End { error, refused: true });
             }
             pass_hole(core, last + 1, oldest);
-            core.progress.set_received(oldest);
+            core.progress.set_received(Point { sequence: oldest, hash: UNKNOWN_HISTORY });
             return Ok(());
         }
         Err(end) => return Err(end),
     };
+    let before = begin_at(core, &ack);
     core.progress.set_writer(ack.current_sequence);
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
     core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
@@ -177,7 +180,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     core.event(event);
     let rest = frames.into_rest();
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
-    inbound.begin(incoming, last, &rest);
+    inbound.begin(incoming, before, &rest);
     let heartbeat = ack.answer.map_or(IDLE, |answer| {
         // The side that wants to hear more often is heard: its time-out fits its own interval.
         let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);
@@ -188,4 +191,15 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
         let _ = timeout(LINGER, stream.discard()).await;
     }
     Err(ended.into())
+}
+
+/// Where the stream goes on: here, with what the writer knows of the history before it when this side does not.
+fn begin_at(core: &Core, ack: &SyncAck) -> Before {
+    let mut at = core.progress.received_point();
+    let epoch = ack.answer.as_ref().map_or(0, |answer| answer.epoch);
+    if let Some(answer) = ack.answer.as_ref().filter(|_| at.hash == UNKNOWN_HISTORY) {
+        at.hash = if at.sequence == 0 { chain_start(&answer.stream_id) } else { answer.hash };
+        core.progress.set_received(at);
+    }
+    Before { epoch, sequence: at.sequence, hash: at.hash }
 }

@@ -36,6 +36,7 @@ pub(super) async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stre
             stream_id: lineage.map(|lineage| lineage.stream_id),
             epoch: lineage.map_or(0, |lineage| lineage.epoch),
             heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
+            ..Offer::default()
         }),
     };
     let mut hello = Vec::new();

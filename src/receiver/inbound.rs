@@ -9,7 +9,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::config::GapPolicy;
 use crate::error::{Error, Status};
 use crate::protocol::control::{AckRequest, Heartbeat, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, is_optional};
-use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, EntryError, encode_header, payload_crc};
+use crate::protocol::entry::{
+    ENTRY_HEADER_SIZE, Entry, EntryError, UNKNOWN_HISTORY, chain_hash, encode_header, payload_crc,
+};
 use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
 
@@ -17,14 +19,36 @@ use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, messag
 const BLOCK_BYTES: usize = 264 * 1024;
 
 /// Checked entries on their way to the handler: frames as they arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Delivery {
     bytes: Bytes,
     /// Bytes of a batch that was begun before.
     batch_left: usize,
+    /// What lies before its first entry.
+    before: Before,
+}
+
+/// The place before an entry: the lineage and the history it goes on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// The epoch of the writer that sent what follows.
+    pub(super) epoch: u64,
+    /// The last entry before.
+    pub(super) sequence: u64,
+    /// The chain hash of all entries before; 0 when unknown.
+    pub(super) hash: u64,
 }
 
 impl Delivery {
+    /// Entries that lie behind one another, read from disk.
+    pub(super) fn of_entries(bytes: Bytes, before: Before) -> Self {
+        Self { batch_left: bytes.len(), bytes, before }
+    }
+
+    pub(super) fn before(&self) -> Before {
+        self.before
+    }
+
     /// The next stretch of entries that lie in one piece; empty when there is none left.
     pub(super) fn entries(&mut self) -> &[u8] {
         while self.batch_left == 0 && self.bytes.len() >= HEADER_SIZE {
@@ -97,6 +121,10 @@ pub(super) struct Inbound {
     gap_policy: GapPolicy,
     /// The last sequence that was received.
     last: u64,
+    /// The chain hash of what was received.
+    hash: u64,
+    /// The writer's epoch.
+    epoch: u64,
 }
 
 impl Inbound {
@@ -114,12 +142,15 @@ impl Inbound {
             incoming: Incoming::V2,
             gap_policy,
             last: 0,
+            hash: UNKNOWN_HISTORY,
+            epoch: 0,
         }
     }
 
-    /// Begins a new connection's stream behind the entry `last`; `rest` came with the handshake.
-    pub(super) fn begin(&mut self, incoming: Incoming, last: u64, rest: &[u8]) {
-        (self.incoming, self.last, self.batch_left, self.needed) = (incoming, last, 0, 0);
+    /// Begins a new connection's stream at `before`; `rest` came with the handshake.
+    pub(super) fn begin(&mut self, incoming: Incoming, before: Before, rest: &[u8]) {
+        (self.incoming, self.batch_left, self.needed) = (incoming, 0, 0);
+        (self.epoch, self.last, self.hash) = (before.epoch, before.sequence, before.hash);
         self.block.clear();
         if self.spare().is_none() {
             (self.block, self.block_size) = (BytesMut::with_capacity(self.block_bytes), self.block_bytes);
@@ -171,7 +202,7 @@ impl Inbound {
 
     fn parse_v2(&mut self) -> Parsed {
         let mut parsed = Parsed::default();
-        let batch_left = self.batch_left;
+        let (batch_left, before) = (self.batch_left, self.before());
         let mut at = 0;
         loop {
             match self.step_v2(at, &mut parsed) {
@@ -185,7 +216,7 @@ impl Inbound {
         }
         let bytes = self.block.split_to(at).freeze();
         if parsed.entries > 0 {
-            parsed.delivery = Some(Delivery { bytes, batch_left });
+            parsed.delivery = Some(Delivery { bytes, batch_left, before });
         }
         parsed
     }
@@ -210,6 +241,7 @@ impl Inbound {
             if previous != self.last || sequence <= previous {
                 self.out_of_order(sequence, previous, parsed)?;
             }
+            self.hash = chain_hash(self.hash, within);
             self.last = sequence;
             self.batch_left -= size;
             parsed.entries += 1;
@@ -248,6 +280,7 @@ impl Inbound {
 
     fn parse_v1(&mut self, coordinator: bool) -> Parsed {
         let mut parsed = Parsed::default();
+        let before = self.before();
         let mut entries = Vec::new();
         loop {
             match self.step_v1(coordinator, &mut entries, &mut parsed) {
@@ -260,8 +293,7 @@ impl Inbound {
             }
         }
         if parsed.entries > 0 {
-            let batch_left = entries.len();
-            parsed.delivery = Some(Delivery { bytes: entries.into(), batch_left });
+            parsed.delivery = Some(Delivery::of_entries(entries.into(), before));
         }
         parsed
     }
@@ -298,6 +330,7 @@ impl Inbound {
                 let length = out.len() - body;
                 let header = encode_header(crc, length, fields.sequence, previous, fields.timestamp_us);
                 out[start..body].copy_from_slice(&header);
+                self.hash = chain_hash(self.hash, &header);
                 self.last = fields.sequence;
                 parsed.entries += 1;
             }
@@ -333,9 +366,9 @@ impl Inbound {
         Ok(())
     }
 
-    /// The last sequence that was received.
-    pub(super) fn last(&self) -> u64 {
-        self.last
+    /// Where it is: the last sequence that was received, and the history up to it.
+    pub(super) fn before(&self) -> Before {
+        Before { epoch: self.epoch, sequence: self.last, hash: self.hash }
     }
 
     /// Whether something unfinished lies here.

@@ -8,7 +8,9 @@ pub mod config;
 mod core;
 mod follow;
 mod handshake;
+mod history;
 mod inbound;
+mod local_log;
 mod progress;
 mod session;
 mod stats;
@@ -22,8 +24,12 @@ use tokio::runtime::Runtime;
 
 use self::apply::Applier;
 use self::core::Core;
+use self::local_log::LocalLog;
 use crate::error::{Error, Result, Status};
+use crate::log::disk::position::PositionFile;
+use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
+use crate::protocol::token::Token;
 use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::Address;
@@ -36,7 +42,7 @@ pub struct Receiver {
 }
 
 enum Life {
-    New(ReceiverHost),
+    New(ReceiverHost, Option<PositionFile>),
     Running { runtime: Runtime, connection_ended: mpsc::Receiver<()>, callback: JoinHandle<()> },
     Stopped,
 }
@@ -49,7 +55,14 @@ impl Receiver {
         if let Some(tls) = &config.tls {
             tls.server_name(&address)?;
         }
-        Ok(Self { core: Arc::new(Core::new(config, address)), life: Mutex::new(Life::New(host)) })
+        let position = config.has_position.then_some({
+            let at = Point { sequence: config.last_sequence, hash: config.last_hash };
+            (at, config.lineage)
+        });
+        let opened = config.local_log.as_ref().map(|local| LocalLog::open(local, position)).transpose()?;
+        let (local, resumed) = opened.map_or((None, None), |(local, resumed)| (Some(local), Some(resumed)));
+        let core = Arc::new(Core::new(config, address, local, resumed.as_ref()));
+        Ok(Self { core, life: Mutex::new(Life::New(host, resumed.map(|resumed| resumed.position))) })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -59,14 +72,14 @@ impl Receiver {
         }
         let mut life = self.life.lock();
         match &*life {
-            Life::New(_) => {}
+            Life::New(..) => {}
             Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the receiver was started already")),
             Life::Stopped => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
         }
         let runtime = threads::runtime("repl-recv", 1)?;
-        let Life::New(host) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let Life::New(host, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let has_connect_handler = host.connect.is_some();
-        let applier = Applier::new(Arc::clone(&self.core), host);
+        let applier = Applier::new(Arc::clone(&self.core), host, position);
         let callback = {
             let core = Arc::clone(&self.core);
             threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), move |error| core.halt(error))?
@@ -96,6 +109,15 @@ impl Receiver {
     /// The lineage it follows; `None` while unknown.
     pub fn lineage(&self) -> Option<Lineage> {
         *self.core.lineage.lock()
+    }
+
+    /// The place behind the entry that is being applied, for a handler; elsewhere behind the last one that was. `NotFound`
+    /// while the stream is unknown.
+    pub fn token(&self) -> Result<Token> {
+        let lineage = self.lineage().ok_or_else(|| {
+            Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")
+        })?;
+        Ok(local_log::token(lineage, self.core.progress.place()))
     }
 
     /// Waits until `sequence` is applied.
@@ -144,7 +166,7 @@ impl Receiver {
         let core = &self.core;
         core.halt(Error::new(Status::Closed, "the receiver was stopped"));
         match std::mem::replace(&mut *life, Life::Stopped) {
-            Life::New(host) => drop(host),
+            Life::New(host, _) => drop(host),
             Life::Running { runtime, connection_ended, callback } => {
                 let _ = connection_ended.recv_timeout(threads::END);
                 runtime.shutdown_timeout(threads::END);

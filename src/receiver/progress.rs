@@ -7,12 +7,21 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
+use crate::protocol::handshake::Point;
 use crate::sync::{Condvar, Mutex};
 
 /// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
 pub(super) struct Progress {
     received: AtomicU64,
+    /// The chain hash of what is received. For the connection's task.
+    received_hash: AtomicU64,
     applied: AtomicU64,
+    /// The place behind what is being applied, or was applied last.
+    place: Place,
+    /// What the local log has made durable.
+    durable: AtomicU64,
+    /// How often the stream's lineage changed.
+    lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
     applied_timestamp_us: AtomicU64,
     entries_applied: AtomicU64,
@@ -30,10 +39,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(last_sequence: u64, durable_when_applied: bool) -> Self {
+    pub(super) fn new(applied: Point, received: Point, durable_when_applied: bool) -> Self {
         Self {
-            received: last_sequence.into(),
-            applied: last_sequence.into(),
+            received: received.sequence.into(),
+            received_hash: received.hash.into(),
+            applied: applied.sequence.into(),
+            place: Place::new(applied),
+            durable: AtomicU64::new(0),
+            lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
             entries_applied: AtomicU64::new(0),
             writer: AtomicU64::new(0),
@@ -58,15 +71,47 @@ impl Progress {
 
     /// What may be acknowledged: each position only after the fact.
     pub(super) fn positions(&self) -> Positions {
-        // Applied first: it can only be at or behind what is received when that is read afterwards.
-        let applied = self.applied();
-        let durable = if self.durable_when_applied { applied } else { 0 };
-        Positions { received: self.received(), durable, applied }
+        // Received last: the others can only be at or behind it then.
+        let (applied, stored) = (self.applied(), self.durable.load(Ordering::Acquire));
+        let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
+        let received = self.received();
+        // A host may stand ahead of what this receiver was sent.
+        Positions { received, durable: durable.min(received), applied: applied.min(received) }
     }
 
-    pub(super) fn set_received(&self, sequence: u64) {
-        self.received.store(sequence, Ordering::Release);
-        self.writer.fetch_max(sequence, Ordering::Relaxed);
+    pub(super) fn set_received(&self, at: Point) {
+        self.received_hash.store(at.hash, Ordering::Relaxed);
+        self.received.store(at.sequence, Ordering::Release);
+        self.writer.fetch_max(at.sequence, Ordering::Relaxed);
+    }
+
+    /// What is received, with the chain hash. For the connection's task, which sets it.
+    pub(super) fn received_point(&self) -> Point {
+        Point { sequence: self.received(), hash: self.received_hash.load(Ordering::Relaxed) }
+    }
+
+    /// The local log has made everything up to `sequence` durable.
+    pub(super) fn set_durable(&self, sequence: u64) {
+        self.durable.fetch_max(sequence, Ordering::AcqRel);
+        self.moved.notify_one();
+    }
+
+    /// The place behind what is being applied, or was applied last.
+    pub(super) fn place(&self) -> Point {
+        self.place.get()
+    }
+
+    /// Says what is about to be applied. Only the callback thread calls this.
+    #[inline]
+    pub(super) fn set_place(&self, at: Point) {
+        self.place.set(at);
+    }
+
+    /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
+    pub(super) fn lineage_changed(&self) {
+        self.lineage_changes.fetch_add(1, Ordering::SeqCst);
+        drop(self.over.lock());
+        self.changed.notify_all();
     }
 
     /// The writer's own word about its position.
@@ -148,6 +193,7 @@ impl Progress {
             return Ok(());
         }
         let deadline = Instant::now().checked_add(timeout);
+        let changes = self.lineage_changes.load(Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut over = self.over.lock();
         let result = loop {
@@ -158,6 +204,10 @@ impl Progress {
             }
             if let Some(reason) = &*over {
                 break Err(reason.clone());
+            }
+            if self.lineage_changes.load(Ordering::SeqCst) != changes {
+                let text = format!("the writer changed while sequence {sequence} was waited for; the last applied one is {applied}");
+                break Err(Error::new(Status::LineageChanged, text));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let text = format!(
@@ -171,5 +221,42 @@ impl Progress {
         drop(over);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         result
+    }
+}
+
+/// A point that one thread sets and any reads, both halves together.
+struct Place {
+    /// Odd while it is being set.
+    version: AtomicU64,
+    sequence: AtomicU64,
+    hash: AtomicU64,
+}
+
+impl Place {
+    fn new(at: Point) -> Self {
+        Self { version: AtomicU64::new(0), sequence: at.sequence.into(), hash: at.hash.into() }
+    }
+
+    #[inline]
+    fn set(&self, at: Point) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.sequence.store(at.sequence, Ordering::Relaxed);
+        self.hash.store(at.hash, Ordering::Relaxed);
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    fn get(&self) -> Point {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let sequence = self.sequence.load(Ordering::Relaxed);
+            let hash = self.hash.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if version % 2 == 0 && self.version.load(Ordering::Relaxed) == version {
+                return Point { sequence, hash };
+            }
+            std::hint::spin_loop();
+        }
     }
 }

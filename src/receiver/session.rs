@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::core::Core;
-use super::inbound::{Control, Inbound};
+use super::inbound::{Before, Control, Inbound};
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::control::{Positions, StreamAck};
+use crate::protocol::handshake::Point;
 use crate::protocol::message;
 use crate::transport::Stream;
 
@@ -195,7 +196,12 @@ impl<'a> Session<'a> {
         let parsed = self.inbound.parse();
         if parsed.entries > 0 {
             core.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
-            core.progress.set_received(self.inbound.last());
+            let Before { sequence, hash, .. } = self.inbound.before();
+            let at = Point { sequence, hash };
+            core.progress.set_received(at);
+            if self.v2 {
+                core.history.lock().note(at);
+            }
         }
         for control in parsed.controls {
             match control {
@@ -203,6 +209,9 @@ impl<'a> Session<'a> {
                 Control::AckRequest(request) => {
                     let wanted = &mut self.requests[usize::from(request.level) - 1];
                     *wanted = request.sequence.max(*wanted);
+                    if request.level == AckLevel::Durable as u8 && core.local.is_some() {
+                        core.want_sync();
+                    }
                 }
                 Control::HolePassed { first, last } => pass_hole(core, first, last),
             }
@@ -242,7 +251,7 @@ impl<'a> Session<'a> {
         if asked || moved && passed >= config.ack_interval || self.v2 && passed >= self.heartbeat {
             self.acknowledge();
         }
-        // A durable position moves with the applied one, or not at all.
+        // A durable position moves with the local log, which tells, or with the applied one, or not at all.
         let durable = if config.handler_durable { self.requests[1] } else { 0 };
         let wanted = [durable, self.requests[2]].into_iter().filter(|wanted| *wanted > 0).min();
         if wanted.is_some_and(|wanted| !self.core.progress.report_at(wanted)) {

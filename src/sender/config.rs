@@ -1,12 +1,14 @@
 //! What a sender is told when it is made.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
-pub use crate::log::FullPolicy;
+pub use crate::log::{FullPolicy, SyncPolicy};
 
 /// The configuration of a sender; the defaults are the documented ones.
 #[derive(Clone, Debug)]
@@ -35,8 +37,72 @@ pub struct SenderConfig {
     pub lineage: Option<Lineage>,
     /// The sequence of the last entry before this process; the first entry gets the next one.
     pub last_sequence: u64,
+    /// The chain hash of the entries up to `last_sequence`; 0 when unknown.
+    pub last_hash: u64,
+    /// The log on disk; `None`: the log lives in memory only.
+    pub storage: Option<StorageConfig>,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
+}
+
+/// A log on disk, what it keeps, and for whom.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    /// Its directory. One process at a time.
+    pub dir: PathBuf,
+    /// When what is written is made durable.
+    pub sync: SyncPolicy,
+    /// The usual size of a segment, the unit in which old entries go.
+    pub segment_bytes: u64,
+    /// Bytes on disk beyond which the oldest segments go, unless a slot holds them.
+    pub retain_bytes: u64,
+    /// The age after which segments go, unless a slot holds them.
+    pub retain_age: Duration,
+    /// Bytes that a reader's slot may hold back, at most; then the slot is lost.
+    pub slot_max_bytes: u64,
+    /// How long the slot of a reader that does not come back is kept.
+    pub slot_expiry: Duration,
+    /// How long an append waits for the disk.
+    pub timeout: Duration,
+}
+
+impl StorageConfig {
+    /// The smallest `segment_bytes`.
+    pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            sync: SyncPolicy::Group { interval: Duration::from_millis(5), bytes: 1 << 20 },
+            segment_bytes: 64 << 20,
+            retain_bytes: 1 << 30,
+            retain_age: Duration::from_secs(24 * 3600),
+            slot_max_bytes: 8 << 30,
+            slot_expiry: Duration::from_secs(7 * 24 * 3600),
+            timeout: Duration::from_millis(5_000),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
+        if self.dir.as_os_str().is_empty() {
+            return invalid("log_dir is empty".into());
+        }
+        if self.segment_bytes < Self::MIN_SEGMENT_BYTES {
+            return invalid(format!("log_segment_bytes is {}, at least {}", self.segment_bytes, Self::MIN_SEGMENT_BYTES));
+        }
+        let times = [("log_timeout_ms", self.timeout), ("log_retain_ms", self.retain_age), ("slot_expiry_ms", self.slot_expiry)];
+        if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+            return invalid(format!("{name} must be at least 1"));
+        }
+        match self.sync {
+            SyncPolicy::Group { interval, bytes } if interval.is_zero() || bytes == 0 => {
+                invalid("group sync needs an interval and a number of bytes of at least 1".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for SenderConfig {
@@ -54,6 +120,8 @@ impl Default for SenderConfig {
             io_threads: 0,
             lineage: None,
             last_sequence: 0,
+            last_hash: UNKNOWN_HISTORY,
+            storage: None,
             tls: None,
         }
     }
@@ -90,7 +158,7 @@ impl SenderConfig {
                 "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
             ));
         }
-        Ok(())
+        self.storage.as_ref().map_or(Ok(()), StorageConfig::check)
     }
 
     /// How many threads serve connections.

@@ -11,6 +11,7 @@ use super::acks::AckBoard;
 use super::config::SenderConfig;
 use super::reader::Reader;
 use super::registry::Registry;
+use super::slots::Slots;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::log::Log;
@@ -60,6 +61,8 @@ pub(super) struct Core {
     pub(super) config: SenderConfig,
     pub(super) lineage: Lineage,
     pub(super) log: Arc<Log>,
+    /// What readers still need of the log, when it is on disk.
+    pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
     pub(super) acks: AckBoard,
     /// The work is the order to end.
@@ -75,12 +78,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>) -> Self {
+    pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>, slots: Option<Slots>) -> Self {
         Self {
             readers: Registry::new(config.max_readers),
             config,
             lineage,
             log,
+            slots,
             acks: AckBoard::default(),
             mailbox: Mailbox::new(false),
             counters: Counters::default(),
@@ -134,16 +138,29 @@ impl Core {
         self.log.sequence_before(reader.progress().0).unwrap_or_else(|| reader.sent_before())
     }
 
-    /// Whether the reader still has to get more than three quarters of what the window can hold.
+    /// Whether the reader still has to get more than three quarters of what the window, or its slot, can hold.
     pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
         let position = reader.position();
         if position >= self.log.end() {
             return false;
         }
+        if let Some(storage) = &self.config.storage {
+            return (self.log.end() - position) / 3 > storage.slot_max_bytes / 4;
+        }
         // Chunks count whole: what entries leave free at their ends is used up too.
         let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
         bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+    }
+
+    /// What readers are told whose entries are gone.
+    pub(super) fn gone(&self) -> Status {
+        if self.config.storage.is_some() { Status::WalRotated } else { Status::SequenceGap }
+    }
+
+    /// Where those entries are gone from.
+    pub(super) fn gone_from(&self) -> &'static str {
+        if self.config.storage.is_some() { "in the log" } else { "in memory" }
     }
 
     /// The connected readers that did not get everything, as text.
@@ -188,7 +205,7 @@ impl Core {
     pub(super) fn lagging(&self, reader: &Reader) {
         let sent = self.sent_sequence(reader);
         let behind = self.log.last_sequence().saturating_sub(sent);
-        let text = format!("reader \"{}\" is {behind} entries behind and about to fall out of memory", reader.id);
+        let text = format!("reader \"{}\" is {behind} entries behind and about to lose its place", reader.id);
         let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
         event.sequence = sent;
         event.detail = json!({ "entries_behind": behind });

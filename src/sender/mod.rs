@@ -5,13 +5,17 @@
 
 mod accept;
 mod acks;
+mod admission;
 pub mod config;
 mod core;
 mod outgoing;
+mod piece;
 mod reader;
 mod registry;
 mod session;
+mod slots;
 mod stats;
+mod storage;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -26,12 +30,14 @@ use crate::error::{Error, Result, Status};
 use crate::host::{Observer, Postman};
 use crate::log::{Log, LogConfig, Mark};
 use crate::protocol::MAX_READER_ID_BYTES;
-use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
+use crate::protocol::entry::chain_start;
 use crate::protocol::lineage::Lineage;
+use crate::protocol::token::Token;
 use crate::sync::Mutex;
 use crate::threads;
 use crate::transport::{Address, Listener, Stream};
 use config::SenderConfig;
+use slots::Slots;
 
 /// How sure a reader is of an entry. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +63,7 @@ pub struct Sender {
 
 enum Life {
     New(Box<dyn Observer>),
-    Running { runtime: Runtime, callback: JoinHandle<()> },
+    Running { runtime: Runtime, callback: JoinHandle<()>, storing: Option<JoinHandle<()>> },
     Stopped,
 }
 
@@ -65,19 +71,32 @@ impl Sender {
     /// Checks the configuration and makes a sender that does not run yet.
     pub fn new(config: SenderConfig, observer: Box<dyn Observer>) -> Result<Self> {
         config.check()?;
-        let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
-        let start = Mark { sequence: config.last_sequence, hash: history_before(&config, &lineage), ..Mark::default() };
-        let log = Log::new(LogConfig {
+        let memory = LogConfig {
             max_entries: config.buffer_size,
             max_bytes: config.buffer_bytes,
             full_policy: config.full_policy,
-            start,
-        });
-        Ok(Self {
-            core: Arc::new(Core::new(config, lineage, Arc::new(log))),
-            runtime: OnceLock::new(),
-            life: Mutex::new(Life::New(observer)),
-        })
+            start: Mark { sequence: config.last_sequence, ..Mark::default() },
+            disk_timeout: config.storage.as_ref().map_or(Duration::MAX, |storage| storage.timeout),
+        };
+        let (log, lineage, slots, cut) = match &config.storage {
+            None => {
+                let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
+                let start = Mark { hash: history_before(&config, &lineage), ..memory.start };
+                (Log::new(LogConfig { start, ..memory }), lineage, None, None)
+            }
+            Some(on_disk) => {
+                let storage::Opened { log, lineage, cut } = storage::open(&config, on_disk, memory)?;
+                (log, lineage, Some(Slots::load(on_disk, config.max_readers * 2)?), cut)
+            }
+        };
+        let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));
+        if let Some(slots) = &core.slots {
+            slots.hold(&core);
+        }
+        if let Some(cut) = cut {
+            storage::tell_cut(&core, &cut);
+        }
+        Ok(Self { core, runtime: OnceLock::new(), life: Mutex::new(Life::New(observer)) })
     }
 
     /// Starts its threads.
@@ -98,8 +117,15 @@ impl Sender {
         // Without its callback thread a sender still serves its readers; only events are lost.
         let callback = threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop)?;
         runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
+        let storing = match self.core.log.disk() {
+            Some(_) => {
+                runtime.spawn(slots::keep(Arc::clone(&self.core)));
+                Some(storage::spawn(&self.core)?)
+            }
+            None => None,
+        };
         let _ = self.runtime.set(runtime.handle().clone());
-        *life = Life::Running { runtime, callback };
+        *life = Life::Running { runtime, callback, storing };
         self.core.started.store(true, Ordering::Relaxed);
         // A node that was said not to be the writer before the start stays so.
         self.core.set_gate(Gate::NotStarted, Gate::Open);
@@ -226,6 +252,37 @@ impl Sender {
         }
     }
 
+    /// Waits until the entry `sequence` is on this node's disk.
+    pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
+        self.running()?;
+        self.core.log.wait_durable(sequence, timeout)
+    }
+
+    /// The position behind its last entry, as a token.
+    pub fn token(&self) -> Token {
+        let Lineage { stream_id, epoch } = self.core.lineage;
+        let end = self.core.log.last_mark();
+        Token { stream_id, epoch, sequence: end.sequence, hash: end.hash }
+    }
+
+    /// The slots of its readers as JSON.
+    pub fn slots_json(&self) -> Result<String> {
+        Ok(self.slots()?.json(&self.core).to_string())
+    }
+
+    /// Gives up the slot of a reader that will not come back.
+    pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
+        if self.slots()?.drop_slot(&self.core, reader_id) {
+            return Ok(());
+        }
+        Err(Error::new(Status::NotFound, format!("reader \"{reader_id}\" has no slot")))
+    }
+
+    fn slots(&self) -> Result<&Slots> {
+        let none = || Error::new(Status::InvalidState, "the log is in memory only, and without log_dir there are no slots");
+        self.core.slots.as_ref().ok_or_else(none)
+    }
+
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
         Ok(self.core.stats().to_string())
@@ -240,12 +297,12 @@ impl Sender {
         // The lock makes a second caller wait for the first one's end.
         let mut life = self.life.lock();
         let core = &self.core;
-        let mut behind = Vec::new();
+        let (mut behind, mut unsaved) = (Vec::new(), None);
         core.stop_gate();
         core.log.close();
         match std::mem::replace(&mut *life, Life::Stopped) {
             Life::New(observer) => drop(observer),
-            Life::Running { runtime, callback } => {
+            Life::Running { runtime, callback, storing } => {
                 let deadline = Instant::now() + core.config.stop_timeout;
                 core.acks.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
@@ -256,11 +313,21 @@ impl Sender {
                 core.acks.close();
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
+                if let Some(storing) = storing {
+                    threads::join(storing);
+                }
+                if let Some(slots) = &core.slots {
+                    slots.look_after(core);
+                    unsaved = slots.save().err();
+                }
                 core.mailbox.lock().work = true;
                 core.mailbox.notify();
                 threads::join(callback);
             }
             Life::Stopped => {}
+        }
+        if let Some(error) = core.log.storage_error().or(unsaved) {
+            return Err(error);
         }
         if behind.is_empty() {
             return Ok(());
@@ -305,7 +372,10 @@ impl Drop for Sender {
 
 /// The chain hash of what lies before a sender's first entry.
 fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
-    if config.last_sequence == 0 { chain_start(&lineage.stream_id) } else { UNKNOWN_HISTORY }
+    match config.last_sequence {
+        0 => chain_start(&lineage.stream_id),
+        _ => config.last_hash,
+    }
 }
 
 /// Wakes every task that sleeps at the log's end when an append rings: the append itself wakes this one task only.

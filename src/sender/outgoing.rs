@@ -2,7 +2,9 @@
 
 use std::io::{self, IoSlice};
 
-use crate::log::{Cursor, Next};
+use super::piece::{Load, Loaded, NoPiece, Piece};
+use crate::error::Error;
+use crate::log::Cursor;
 use crate::protocol::control::{AckRequest, TYPE_BATCH};
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
@@ -15,7 +17,6 @@ const TURN_BYTES: usize = 1 << 20;
 const JSON_BYTES: usize = 64 * 1024;
 
 /// How a call to `pump` ended.
-#[derive(Debug)]
 pub(super) enum Pumped {
     /// All there is was sent.
     AtEnd,
@@ -25,8 +26,12 @@ pub(super) enum Pumped {
     More,
     /// The entries behind the cursor are gone.
     CutOff,
+    /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
+    Far(Load),
     /// The connection failed.
     Failed(io::Error),
+    /// The log on disk failed.
+    LogFailed(Error),
 }
 
 /// The sending side of a connection. One thread at a time.
@@ -39,6 +44,8 @@ pub(super) struct Outgoing {
     boundary: u64,
     /// An entry known to have been sent whole: the one before the frame of entries that was begun last.
     sent_before: u64,
+    /// What was loaded from disk.
+    loaded: Option<Loaded>,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
@@ -93,7 +100,7 @@ impl Outgoing {
         };
         let boundary = cursor.position();
         let control = Pending { bytes: greeting, sent: 0 };
-        Self { cursor, wire, control, boundary, sent_before: known, bytes_sent: 0 }
+        Self { cursor, wire, control, boundary, sent_before: known, loaded: None, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -120,6 +127,11 @@ impl Outgoing {
         }
     }
 
+    /// Takes what [`Pumped::Far`] wanted loaded.
+    pub(super) fn supply(&mut self, loaded: Loaded) {
+        self.loaded = Some(loaded);
+    }
+
     /// Adds a frame to go out at the next boundary, unless another one still waits for the reader to take it: a peer
     /// that does not read cannot make frames pile up.
     pub(super) fn say(&mut self, frame: &[u8]) {
@@ -129,12 +141,13 @@ impl Outgoing {
     }
 
     /// Sends what the socket takes, without waiting. `awaited` are the sequences somebody waits for, by level.
-    pub(super) fn pump(&mut self, stream: &Stream, awaited: [u64; 3]) -> Pumped {
+    /// `own_thread`: this thread is the library's, and may send from files.
+    pub(super) fn pump(&mut self, stream: &Stream, awaited: [u64; 3], own_thread: bool) -> Pumped {
         let begun = self.bytes_sent;
         loop {
             let sent = match self.wire {
                 Wire::V1 { .. } => self.send_json(stream),
-                Wire::V2 { .. } => self.send_batch(stream, awaited),
+                Wire::V2 { .. } => self.send_batch(stream, awaited, own_thread),
             };
             let sent = match sent {
                 Ok(0) => stream.try_flush().map(|()| 0).map_err(Stopped::Failed),
@@ -144,6 +157,8 @@ impl Outgoing {
                 Ok(0) => return Pumped::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,
                 Err(Stopped::CutOff) => return Pumped::CutOff,
+                Err(Stopped::Far(load)) => return Pumped::Far(load),
+                Err(Stopped::LogFailed(error)) => return Pumped::LogFailed(error),
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return if self.cursor.is_cut_off() { Pumped::CutOff } else { Pumped::Blocked };
                 }
@@ -157,14 +172,9 @@ impl Outgoing {
     }
 
     /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
-    fn send_batch(&mut self, stream: &Stream, awaited: [u64; 3]) -> Result<usize, Stopped> {
+    fn send_batch(&mut self, stream: &Stream, awaited: [u64; 3], own_thread: bool) -> Result<usize, Stopped> {
         let Wire::V2 { header, header_left, body_left, requested } = &mut self.wire else { return Ok(0) };
         let fresh = *body_left == 0;
-        let span = match self.cursor.next() {
-            Next::Ready(span) => Some(span),
-            Next::AtEnd => None,
-            Next::CutOff => return Err(Stopped::CutOff),
-        };
         if fresh && self.control.is_empty() {
             for (level, awaited) in (1u8..).zip(awaited) {
                 let asked = &mut requested[usize::from(level) - 1];
@@ -174,25 +184,39 @@ impl Outgoing {
                 }
             }
         }
-        if fresh && let Some(span) = &span {
-            *body_left = span.bytes().len();
+        let piece = match Piece::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
+            Ok(Piece::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
+            Ok(piece) => Some(piece),
+            Err(NoPiece::AtEnd) => None,
+            // What is to be said meanwhile does not wait for the disk.
+            Err(NoPiece::Far(_)) if fresh && !self.control.is_empty() => None,
+            Err(why) => return Err(why.into()),
+        };
+        if fresh && let Some(piece) = &piece {
+            *body_left = piece.len();
             *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
             *header_left = HEADER_SIZE;
-            if let Ok(first) = Entry::decode(span.bytes()) {
+            if let Ok(first) = Entry::decode(piece.bytes()) {
                 self.sent_before = first.previous;
             }
         }
-        let body = span.as_ref().map_or(&[][..], |span| &span.bytes()[..(*body_left).min(span.bytes().len())]);
+        let body = piece.as_ref().map_or(&[][..], |piece| &piece.bytes()[..(*body_left).min(piece.bytes().len())]);
         // A frame that was begun is finished before anything else is said.
         let control = if *header_left < HEADER_SIZE && *body_left > 0 { &[][..] } else { self.control.left() };
-        if control.is_empty() && body.is_empty() {
-            return Ok(0);
-        }
         let rest = &header[HEADER_SIZE - *header_left..];
-        let sent = match (control.is_empty(), rest.is_empty()) {
-            (true, true) => stream.try_send(&[IoSlice::new(body)]),
-            (true, false) => stream.try_send(&[IoSlice::new(rest), IoSlice::new(body)]),
-            _ => stream.try_send(&[IoSlice::new(control), IoSlice::new(rest), IoSlice::new(body)]),
+        let sent = match &piece {
+            Some(Piece::File(_)) if !(control.is_empty() && rest.is_empty()) => {
+                stream.try_send_more(&[IoSlice::new(control), IoSlice::new(rest)])
+            }
+            Some(Piece::File(stretch)) => {
+                stream.try_send_file(&stretch.file, stretch.offset, (*body_left).min(piece.as_ref().map_or(0, Piece::len)))
+            }
+            _ if control.is_empty() && body.is_empty() => return Ok(0),
+            _ => match (control.is_empty(), rest.is_empty()) {
+                (true, true) => stream.try_send(&[IoSlice::new(body)]),
+                (true, false) => stream.try_send(&[IoSlice::new(rest), IoSlice::new(body)]),
+                _ => stream.try_send(&[IoSlice::new(control), IoSlice::new(rest), IoSlice::new(body)]),
+            },
         }
         .map_err(Stopped::Failed)?;
         let said = sent.min(control.len());
@@ -202,7 +226,7 @@ impl Outgoing {
         let of_body = sent - said - of_header;
         *body_left -= of_body;
         if of_body > 0 {
-            drop(span);
+            drop(piece);
             self.cursor.advance(of_body);
             if *body_left == 0 {
                 self.boundary = self.cursor.position();
@@ -216,10 +240,10 @@ impl Outgoing {
         let Wire::V1 { json } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
             self.boundary = self.cursor.position();
-            match self.cursor.next() {
-                Next::Ready(span) => {
-                    let mut entries = Entries::new(span.bytes());
-                    if let Ok(first) = Entry::decode(span.bytes()) {
+            match Piece::at(&self.cursor, &mut self.loaded, false) {
+                Ok(piece) => {
+                    let mut entries = Entries::new(piece.bytes());
+                    if let Ok(first) = Entry::decode(piece.bytes()) {
                         self.sent_before = first.previous;
                     }
                     while json.bytes.len() < JSON_BYTES {
@@ -227,12 +251,13 @@ impl Outgoing {
                         message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
                             .map_err(|_| Stopped::too_large(entry.payload.len()))?;
                     }
-                    let encoded = span.bytes().len() - entries.rest().len();
-                    drop(span);
+                    let encoded = piece.bytes().len() - entries.rest().len();
+                    drop(piece);
                     self.cursor.advance(encoded);
                 }
-                Next::AtEnd => {}
-                Next::CutOff => return Err(Stopped::CutOff),
+                Err(NoPiece::AtEnd) => {}
+                Err(NoPiece::Far(_)) if !self.control.is_empty() => {}
+                Err(why) => return Err(why.into()),
             }
         }
         let sent = if json.sent > 0 {
@@ -255,7 +280,20 @@ impl Outgoing {
 /// Why a write did not happen.
 enum Stopped {
     CutOff,
+    Far(Load),
+    LogFailed(Error),
     Failed(io::Error),
+}
+
+impl From<NoPiece> for Stopped {
+    fn from(why: NoPiece) -> Self {
+        match why {
+            NoPiece::AtEnd => Self::Failed(io::ErrorKind::WouldBlock.into()),
+            NoPiece::CutOff => Self::CutOff,
+            NoPiece::Far(load) => Self::Far(load),
+            NoPiece::Failed(error) => Self::LogFailed(error),
+        }
+    }
 }
 
 impl Stopped {
@@ -269,14 +307,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::log::{FullPolicy, Log, LogConfig, Mark};
+    use crate::log::{FullPolicy, Log, LogConfig};
     use crate::protocol::control::Heartbeat;
 
     /// A peer that asks for heartbeats and reads none gets one.
     #[test]
     fn p5_control_frames_do_not_pile_up() {
-        let config =
-            LogConfig { max_entries: 8, max_bytes: 1 << 16, full_policy: FullPolicy::Refuse, start: Mark::default() };
+        let config = LogConfig::new(8, 1 << 16, FullPolicy::Refuse);
         let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
         let mut outgoing = Outgoing::new(cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();

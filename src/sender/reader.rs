@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::outgoing::{Outgoing, Pumped};
+use super::piece::Loaded;
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -56,25 +57,30 @@ impl Reader {
 
     /// Sends what can be sent now. Called by the reader's task.
     pub(super) fn pump(&self, acks: &AckBoard) -> Pumped {
-        self.pump_locked(&mut self.outgoing.lock(), acks)
+        self.pump_locked(&mut self.outgoing.lock(), acks, true)
     }
 
     /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
     pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
         // If the task is sending now, it may have looked at what is awaited already: it has to look again.
-        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks));
+        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks, false));
         if !matches!(pumped, Some(Pumped::AtEnd)) {
             self.poked.notify_one();
         }
     }
 
-    fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard) -> Pumped {
+    fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
         let (_, before) = outgoing.progress();
-        let pumped = outgoing.pump(&self.stream, acks.awaited());
+        let pumped = outgoing.pump(&self.stream, acks.awaited(), own_thread);
         if outgoing.progress().1 != before {
             self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
         }
         pumped
+    }
+
+    /// Takes what a pump wanted loaded from disk.
+    pub(super) fn supply(&self, loaded: Loaded) {
+        self.outgoing.lock().supply(loaded);
     }
 
     /// Has a heartbeat go out.

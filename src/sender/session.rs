@@ -8,15 +8,15 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::admission::{self, Refusal};
 use super::core::{Core, Phase};
 use super::outgoing::{Outgoing, Pumped};
 use super::reader::Reader;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
-use crate::log::{AttachError, Cursor};
 use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC};
-use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck};
+use crate::protocol::handshake::{Answer, Sync, SyncAck};
 use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
 use crate::transport::{FrameReader, ReadError, Stream};
 
@@ -94,7 +94,7 @@ async fn attach(
     // Version 0 does not exist: whoever offers it is served as if it had offered nothing.
     sync.offer = sync.offer.filter(|offer| offer.version >= STREAM_VERSION);
     let mut ack = SyncAck { current_sequence: core.log.last_sequence(), ..SyncAck::default() };
-    let admitted = admit(&core, &sync);
+    let admitted = admission::admit(&core, &sync).await;
     let v2 = sync.offer.is_some();
     if v2 {
         ack.answer = Some(Answer {
@@ -103,15 +103,24 @@ async fn attach(
             epoch: core.lineage.epoch,
             first_sequence: core.log.first_sequence(),
             heartbeat_ms: core.config.heartbeat_interval.as_millis() as u64,
-            code: String::new(),
+            ..Answer::default()
         });
     }
     let mut greeting = Vec::new();
     let cursor = match admitted {
         Ok(cursor) => cursor,
-        Err(error) => return refuse(&core, &stream, &sync, ack, &error, coordinator).await,
+        Err(Refusal { error, common_sequence, differing_sequence }) => {
+            if let Some(answer) = &mut ack.answer {
+                (answer.common_sequence, answer.differing_sequence) = (common_sequence, differing_sequence);
+            }
+            return refuse(&core, &stream, &sync, ack, &error, coordinator).await;
+        }
     };
+    let start = cursor.start();
     ack.can_resume = true;
+    if let Some(answer) = &mut ack.answer {
+        answer.hash = start.hash;
+    }
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
@@ -123,6 +132,9 @@ async fn attach(
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     }
     drop(handshake);
+    if let Some(slots) = &core.slots {
+        slots.enter(&core, &reader.id, &start);
+    }
     core.connected(&reader);
     let mut place = Place { core: &core, reader: &reader, ended: None };
     // The side that wants to hear more often is heard: its time-out fits its own interval.
@@ -177,38 +189,6 @@ async fn refuse(core: &Core, stream: &Stream, sync: &Sync, mut ack: SyncAck, err
     if message::encode_sync_ack(&mut refusal, &ack, coordinator).is_ok() {
         unless_closed(core, say_last(stream, &refusal)).await;
     }
-}
-
-/// Whether the reader gets every entry after its position from this writer.
-fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Error> {
-    core.check_writable()?;
-    let known = sync.last_known_sequence;
-    if let Some(Offer { stream_id: Some(stream_id), epoch, .. }) = sync.offer
-        && known > 0
-    {
-        if stream_id != core.lineage.stream_id {
-            let text = format!("position {known} belongs to another stream than this writer's; re-seed the reader");
-            return Err(Error::new(Status::Diverged, text));
-        }
-        if epoch > core.lineage.epoch {
-            let text = format!("the reader has seen epoch {epoch}, this writer has epoch {}", core.lineage.epoch);
-            return Err(Error::new(Status::Diverged, text));
-        }
-    }
-    core.log.attach(known).map_err(|error| match error {
-        AttachError::Gone { oldest_known } => Error::new(
-            Status::SequenceGap,
-            format!(
-                "the reader is at {known}, entries up to {oldest_known} are no longer in memory; re-seed the reader"
-            ),
-        ),
-        AttachError::Ahead { last } => Error::new(
-            Status::Regressed,
-            format!(
-                "the reader is at {known}, this writer only at {last}: it was restarted or restored without its log"
-            ),
-        ),
-    })
 }
 
 fn error_frame(error: &Error) -> Vec<u8> {
@@ -317,8 +297,23 @@ impl Session<'_> {
                         _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
                     }
                 }
+                Pumped::Far(load) => {
+                    blocked_since = None;
+                    tokio::select! {
+                        loaded = tokio::task::spawn_blocking(move || load.run()) => match loaded {
+                            Ok(Ok(loaded)) => reader.supply(loaded),
+                            Ok(Err(error)) => return unreadable(&error),
+                            Err(error) => return unreadable(&std::io::Error::other(error)),
+                        },
+                        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return stopped(),
+                    }
+                    if let Some(error) = self.look_after(None) {
+                        return error;
+                    }
+                }
                 Pumped::CutOff => return self.cut_off(),
                 Pumped::Failed(error) => return failed(&error),
+                Pumped::LogFailed(error) => return error,
             }
         }
     }
@@ -425,9 +420,9 @@ impl Session<'_> {
     fn cut_off(&self) -> Error {
         let (core, reader) = (self.core, self.reader);
         let at = core.sent_sequence(reader);
-        let oldest = core.log.occupancy().oldest_known;
-        let text = format!("the reader got entries up to {at}; those up to {oldest} are no longer in memory");
-        let error = Error::new(Status::SequenceGap, text);
+        let oldest = core.log.oldest_known();
+        let text = format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());
+        let error = Error::new(core.gone(), text);
         let mut event = Event::new(EventKind::CutOff, error.status, error.message.clone());
         event.sequence = at + 1;
         event.detail = json!({ "sent": at, "oldest_known": oldest, "current": core.log.last_sequence() });
@@ -473,6 +468,10 @@ impl Session<'_> {
 
 fn failed(error: &std::io::Error) -> Error {
     Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
+}
+
+fn unreadable(error: &std::io::Error) -> Error {
+    Error::new(Status::Io, format!("the log on disk cannot be read: {error}"))
 }
 
 fn stopped() -> Error {

@@ -3,9 +3,12 @@
 //! Sends go through `sendmsg` with `MSG_NOSIGNAL`: the process belongs to the host, and a peer that went away must not
 //! raise SIGPIPE in it.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::BufMut;
+use nix::sys::sendfile::sendfile64;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -27,6 +30,34 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
             Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+        }
+    }
+
+    /// The same, for bytes that more will follow at once.
+    pub(super) fn try_send_more(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        fn send(socket: SockRef<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            socket.send_vectored_with_flags(pieces, libc::MSG_NOSIGNAL | libc::MSG_MORE)
+        }
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream), pieces)),
+        }
+    }
+
+    /// Sends what the socket takes now of `len` bytes of the file, which do not pass through this process. Only for a
+    /// thread that blocks SIGPIPE, which this call has no flag against.
+    pub(super) fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+        let send = |socket: BorrowedFd<'_>| {
+            let mut offset = i64::try_from(offset).map_err(io::Error::other)?;
+            match sendfile64(socket, file, Some(&mut offset), len)? {
+                // The file is shorter than it was.
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                sent => Ok(sent),
+            }
+        };
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || send(stream.as_fd())),
         }
     }
 

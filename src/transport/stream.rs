@@ -1,5 +1,6 @@
 //! A connection: a stream socket, or TLS over one, with the same calls.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -138,6 +139,28 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.try_send(pieces),
             Kind::Tls(tls) => tls.try_send(pieces),
+        }
+    }
+
+    /// As [`Self::try_send`], for bytes that more will follow at once.
+    pub fn try_send_more(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Plain(socket) => socket.try_send_more(pieces),
+            Kind::Tls(tls) => tls.try_send(pieces),
+        }
+    }
+
+    /// Whether [`Self::try_send_file`] works: TLS has to see what it encrypts.
+    pub fn takes_files(&self) -> bool {
+        matches!(self.kind, Kind::Plain(_))
+    }
+
+    /// Takes what goes out now of `len` bytes of a file, from `offset` on. Blocks while the file's bytes are not in memory.
+    /// Only for a thread that blocks SIGPIPE.
+    pub fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Plain(socket) => socket.try_send_file(file, offset, len),
+            Kind::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

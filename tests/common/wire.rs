@@ -207,13 +207,13 @@ pub fn sync_v1(id: &str, last_known_sequence: u64) -> Sync {
 
 /// A reader's Sync that offers v2.
 pub fn sync_v2(id: &str, last_known_sequence: u64) -> Sync {
-    let offer = Offer { version: 1, stream_id: None, epoch: 0, heartbeat_ms: 1000 };
+    let offer = Offer { version: 1, heartbeat_ms: 1000, ..Offer::default() };
     Sync { offer: Some(offer), ..sync_v1(id, last_known_sequence) }
 }
 
 pub fn answer(first_sequence: u64) -> Answer {
     let Lineage { stream_id, epoch } = LINEAGE;
-    Answer { version: 1, stream_id, epoch, first_sequence, heartbeat_ms: 1000, code: String::new() }
+    Answer { version: 1, stream_id, epoch, first_sequence, heartbeat_ms: 1000, ..Answer::default() }
 }
 
 /// A SyncAck that agrees to stream, in the version asked for.

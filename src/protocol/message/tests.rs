@@ -2,16 +2,17 @@ use super::*;
 use crate::protocol::MAX_MESSAGE_SIZE;
 use crate::protocol::frame::{Frame, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
 use crate::protocol::go_json::FixedBuffer;
+use crate::protocol::handshake::{MAX_HISTORY, Point};
 use proptest::prelude::*;
 
 const STREAM: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0xab, 0xcd, 0xef, 0xfe, 0xff];
 
 fn offer() -> Offer {
-    Offer { version: 1, stream_id: Some(STREAM), epoch: u64::MAX, heartbeat_ms: 1000 }
+    Offer { version: 1, stream_id: Some(STREAM), epoch: u64::MAX, heartbeat_ms: 1000, ..Offer::default() }
 }
 
 fn answer() -> Answer {
-    Answer { version: 1, stream_id: STREAM, epoch: 3, first_sequence: 17, heartbeat_ms: 250, code: String::new() }
+    Answer { version: 1, stream_id: STREAM, epoch: 3, first_sequence: 17, heartbeat_ms: 250, ..Answer::default() }
 }
 
 /// The whole frame in `bytes`.
@@ -366,19 +367,34 @@ fn json_cut_at_any_byte_is_refused() {
 }
 
 fn any_offer() -> impl Strategy<Value = Offer> {
-    (any::<u32>(), any::<Option<[u8; 16]>>(), any::<u64>(), any::<u64>())
-        .prop_map(|(version, stream_id, epoch, heartbeat_ms)| Offer { version, stream_id, epoch, heartbeat_ms })
+    let point = (any::<u64>(), any::<u64>()).prop_map(|(sequence, hash)| Point { sequence, hash });
+    let history = prop::collection::vec(point, 0..=MAX_HISTORY);
+    (any::<u32>(), any::<Option<[u8; 16]>>(), any::<u64>(), any::<u64>(), any::<u64>(), history).prop_map(
+        |(version, stream_id, epoch, heartbeat_ms, hash, history)| Offer {
+            version,
+            stream_id,
+            epoch,
+            heartbeat_ms,
+            hash,
+            history,
+        },
+    )
 }
 
 fn any_answer() -> impl Strategy<Value = Answer> {
-    (any::<u32>(), any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<String>()).prop_map(
-        |(version, stream_id, epoch, first_sequence, heartbeat_ms, code)| Answer {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let differing = any::<(Option<u64>, Option<u64>)>();
+    (any::<u32>(), any::<[u8; 16]>(), numbers, any::<String>(), differing).prop_map(
+        |(version, stream_id, (epoch, first_sequence, heartbeat_ms, hash), code, differing)| Answer {
             version,
             stream_id,
             epoch,
             first_sequence,
             heartbeat_ms,
             code,
+            hash,
+            common_sequence: differing.0,
+            differing_sequence: differing.1,
         },
     )
 }

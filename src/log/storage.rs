@@ -1,0 +1,364 @@
+//! The log on disk: one more cursor over the memory, which writes what it passes.
+//!
+//! One thread writes. Appends go on in memory meanwhile; what they may not do is to use memory again that is not written
+//! yet. Readers are shown what the policy calls safe: what is written, or what is synced. So a writer that comes back
+//! after a crash is never behind a reader.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::bell::Bell;
+use super::disk::{DiskLog, Stretch, Trimmed};
+use super::{AttachError, Log, Mark};
+use crate::error::{Error, Result, Status};
+use crate::sync::{Condvar, Mutex};
+
+/// When what is written is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before an append returns. Callers at the same time share one sync.
+    Always,
+    /// After so much time, or so many bytes, whichever comes first; at once when somebody waits for it.
+    Group {
+        /// The longest time between an append and its sync.
+        interval: Duration,
+        /// The most bytes between two syncs.
+        bytes: u64,
+    },
+    /// When the operating system likes, or somebody waits for it.
+    Os,
+}
+
+/// What the thread that stores has to tell.
+#[derive(Debug)]
+pub enum StorageNews {
+    /// The disk took nothing, for this reason; appends are refused. It is tried again.
+    Stalled(Error),
+    /// The disk takes entries again.
+    Resumed,
+    /// The disk failed for good; the log must be opened anew.
+    Failed(Error),
+    /// Segments went, as retention wants it.
+    Trimmed(Vec<Trimmed>),
+}
+
+/// How often a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How often retention looks at the segments' age.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// The log's disk side.
+pub(super) struct Storage {
+    disk: DiskLog,
+    policy: SyncPolicy,
+    /// The end of what was appended. The storing thread sleeps there.
+    appended: Bell,
+    written: AtomicU64,
+    synced: AtomicU64,
+    /// The position from which on somebody still needs the log.
+    held_from: AtomicU64,
+    state: Mutex<State>,
+    /// For the storing thread.
+    work: Condvar,
+    /// For those who wait until something is durable.
+    durable: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    /// Somebody waits until this position is synced.
+    wanted: u64,
+    failed: Option<Error>,
+    closed: bool,
+    /// The storing thread is gone.
+    over: bool,
+}
+
+impl Storage {
+    pub(super) fn new(disk: DiskLog, policy: SyncPolicy) -> Self {
+        let end = disk.written().position;
+        Self {
+            disk,
+            policy,
+            appended: Bell::new(end),
+            written: end.into(),
+            synced: end.into(),
+            held_from: u64::MAX.into(),
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            durable: Condvar::new(),
+        }
+    }
+
+    pub(super) fn disk(&self) -> &DiskLog {
+        &self.disk
+    }
+
+    pub(super) fn waits_for_sync(&self) -> bool {
+        self.policy == SyncPolicy::Always
+    }
+
+    /// The position up to which memory may be used again.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn hold_from(&self, position: u64) {
+        self.held_from.store(position, Ordering::Relaxed);
+    }
+
+    /// Called by an append: the log reaches `end` now.
+    #[inline]
+    pub(super) fn appended(&self, end: u64) {
+        if self.appended.advance(end) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        self.state.lock().rung = true;
+        self.work.notify_all();
+    }
+
+    /// Has the storing thread write and sync what there is, and end.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.work.notify_all();
+    }
+
+    /// Waits until everything before `position` is durable.
+    pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.wanted < position {
+            state.wanted = position;
+            state.rung = true;
+            self.work.notify_all();
+        }
+        loop {
+            if self.synced.load(Ordering::Acquire) >= position {
+                return Ok(());
+            }
+            if let Some(error) = &state.failed {
+                return Err(error.clone());
+            }
+            if state.over {
+                return Err(Error::new(Status::Closed, "the log was closed before the entry was durable"));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Error::new(Status::Timeout, "the entry is in the log, but not durable yet"));
+            }
+            state = self.durable.wait(state, deadline);
+        }
+    }
+
+    /// Stores until the log is closed or the disk fails. Returns what became of it.
+    pub(super) fn run(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        let ended = self.store_all(log, report);
+        if let Err(error) = &ended {
+            self.fail(log, error);
+            report(StorageNews::Failed(error.clone()));
+        }
+        self.state.lock().over = true;
+        self.durable.notify_all();
+        ended
+    }
+
+    fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        let mut trimmed_at = Instant::now();
+        let mut segments = self.disk.segments();
+        let mut unsynced_since = None;
+        let mut stalled = false;
+        loop {
+            let closing = self.state.lock().closed;
+            match self.write_some(log) {
+                Ok(wrote) => {
+                    if stalled {
+                        stalled = false;
+                        log.refuse_with(None);
+                        self.state.lock().failed = None;
+                        report(StorageNews::Resumed);
+                    }
+                    if wrote {
+                        unsynced_since.get_or_insert_with(Instant::now);
+                    }
+                    if self.is_sync_due(unsynced_since, !wrote && closing) {
+                        self.sync(log)?;
+                        unsynced_since = None;
+                    }
+                    if self.disk.segments() != segments || trimmed_at.elapsed() >= TRIM_EVERY {
+                        self.trim(report)?;
+                        (trimmed_at, segments) = (Instant::now(), self.disk.segments());
+                    }
+                    if wrote {
+                        continue;
+                    }
+                    if closing {
+                        return Ok(());
+                    }
+                    self.sleep(self.deadline(unsynced_since, trimmed_at));
+                }
+                Err(error) if error.status == Status::DiskFull && !closing => {
+                    if !stalled {
+                        stalled = true;
+                        self.fail(log, &error);
+                        report(StorageNews::Stalled(error));
+                    }
+                    // Room may come from retention too.
+                    self.trim(report)?;
+                    let state = self.state.lock();
+                    if !state.closed {
+                        drop(self.work.wait(state, Some(Instant::now() + RETRY)));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes the next stretch of memory. `false`: there is none.
+    fn write_some(&self, log: &Log) -> Result<bool> {
+        let position = self.written();
+        if self.appended.end() <= position {
+            return Ok(false);
+        }
+        // What is not written is never given up, so it is there.
+        let Some((chunk, start)) = log.window.lock().chunk_at(position) else { return Ok(false) };
+        let Some(bytes) = chunk.bytes().get(start..).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
+        let end = self.disk.write(bytes)?.position;
+        self.written.store(end, Ordering::SeqCst);
+        if self.policy == SyncPolicy::Os {
+            log.show(end);
+        }
+        log.passed(end);
+        Ok(true)
+    }
+
+    fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
+        let synced = self.synced.load(Ordering::Relaxed);
+        let unsynced = self.written() - synced;
+        if unsynced == 0 {
+            return false;
+        }
+        let wanted = last_chance || self.state.lock().wanted > synced;
+        let nothing_left = self.appended.end() <= self.written();
+        match self.policy {
+            // Whoever appended until now shares this sync.
+            SyncPolicy::Always => nothing_left || unsynced >= 1 << 20,
+            SyncPolicy::Group { interval, bytes } => {
+                unsynced >= bytes
+                    || wanted && nothing_left
+                    || unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+            }
+            SyncPolicy::Os => wanted && nothing_left,
+        }
+    }
+
+    fn sync(&self, log: &Log) -> Result<()> {
+        let end = self.disk.sync()?.position;
+        self.synced.store(end, Ordering::Release);
+        if self.policy != SyncPolicy::Os {
+            log.show(end);
+        }
+        drop(self.state.lock());
+        self.durable.notify_all();
+        Ok(())
+    }
+
+    fn trim(&self, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        let trimmed = self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::unix_time_us())?;
+        if !trimmed.is_empty() {
+            report(StorageNews::Trimmed(trimmed));
+        }
+        Ok(())
+    }
+
+    /// Refuses appends and ends waits for durability.
+    fn fail(&self, log: &Log, error: &Error) {
+        log.refuse_with(Some(error.clone()));
+        self.state.lock().failed = Some(error.clone());
+        self.durable.notify_all();
+    }
+
+    /// When something is due although nothing is appended.
+    fn deadline(&self, unsynced_since: Option<Instant>, trimmed_at: Instant) -> Instant {
+        let trim = trimmed_at + TRIM_EVERY;
+        match (self.policy, unsynced_since) {
+            (SyncPolicy::Group { interval, .. }, Some(since)) => trim.min(since + interval),
+            _ => trim,
+        }
+    }
+
+    fn sleep(&self, deadline: Instant) {
+        if !self.appended.announce(self.written()) {
+            return;
+        }
+        let mut state = self.state.lock();
+        while !state.rung && !state.closed && Instant::now() < deadline {
+            state = self.work.wait(state, Some(deadline));
+        }
+        state.rung = false;
+    }
+
+    /// The boundary behind the entry `sequence`, if it is still there.
+    pub(super) fn locate(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
+        match self.disk.locate(sequence).map_err(AttachError::Failed)? {
+            Some(mark) => Ok(mark),
+            None => match self.disk.written().sequence {
+                last if sequence > last => Err(AttachError::Ahead { last }),
+                _ => Err(AttachError::Gone { oldest_known: self.disk.oldest().sequence }),
+            },
+        }
+    }
+
+    /// The stored bytes from `position` on that may be shown; `None` when they are gone.
+    pub(super) fn stretch(&self, position: u64, shown: u64) -> Result<Option<Stretch>> {
+        self.disk.stretch(position, shown)
+    }
+}
+
+impl Log {
+    /// Stores what is appended, until the log is closed or the disk fails. For a thread of its own; returns at once when
+    /// the log lives in memory only.
+    pub fn store(self: &Arc<Self>, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.run(self, report))
+    }
+
+    /// Waits until the entry `sequence` is on this node's disk. `InvalidState` for a log that has none.
+    pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
+        let Some(storage) = &self.storage else {
+            return Err(Error::new(Status::InvalidState, "the log is in memory only: log_dir is not set"));
+        };
+        let end = self.appender.lock().end;
+        if sequence > end.sequence {
+            let text = format!("sequence {sequence} was not replicated yet, the last one is {}", end.sequence);
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        // The end of the log is a little more than what was asked for, and costs no look-up.
+        let position = if storage.disk.synced().sequence >= sequence { 0 } else { end.position };
+        storage.wait_synced(position, Instant::now().checked_add(timeout))
+    }
+
+    /// Keeps what lies behind `position` on disk, whatever retention says. `u64::MAX`: nobody needs anything.
+    pub fn hold_from(&self, position: u64) {
+        if let Some(storage) = &self.storage {
+            storage.hold_from(position);
+        }
+    }
+
+    /// Why the disk side ended badly, if it did.
+    pub fn storage_error(&self) -> Option<Error> {
+        self.storage.as_ref().and_then(|storage| storage.state.lock().failed.clone())
+    }
+
+    /// The disk side, if there is one.
+    pub fn disk(&self) -> Option<&DiskLog> {
+        self.storage.as_ref().map(Storage::disk)
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests;

@@ -1,0 +1,227 @@
+//! The receiver's own log on disk: what was received, before the handler sees it, and how far the handler came.
+//!
+//! Only the callback thread writes. The connection's task looks up points of the history.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::inbound::{Before, Delivery};
+use crate::error::{Error, Result, Status};
+use crate::log::disk::position::PositionFile;
+use crate::log::disk::{DiskConfig, DiskLog, Start};
+use crate::log::{Mark, SyncPolicy};
+use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY};
+use crate::protocol::handshake::{Point, hex};
+use crate::protocol::lineage::Lineage;
+use crate::protocol::token::Token;
+
+/// The file in the log's directory that says how far the handler came.
+const POSITION: &str = "applied";
+
+/// A local log on disk, and what it keeps.
+#[derive(Clone, Debug)]
+pub struct LocalLogConfig {
+    /// Its directory. One process at a time.
+    pub dir: PathBuf,
+    /// When what is written is made durable, and acknowledged as that.
+    pub sync: SyncPolicy,
+    /// The usual size of a segment, the unit in which old entries go.
+    pub segment_bytes: u64,
+    /// Bytes on disk beyond which the oldest segments go once they are applied.
+    pub retain_bytes: u64,
+    /// The age after which segments go once they are applied.
+    pub retain_age: Duration,
+}
+
+impl LocalLogConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            sync: SyncPolicy::Always,
+            segment_bytes: 64 << 20,
+            retain_bytes: 1 << 30,
+            retain_age: Duration::from_secs(24 * 3600),
+        }
+    }
+
+    fn disk(&self) -> DiskConfig {
+        DiskConfig {
+            dir: self.dir.clone(),
+            segment_bytes: self.segment_bytes,
+            retain_bytes: self.retain_bytes,
+            retain_age: self.retain_age,
+        }
+    }
+}
+
+/// The log. Its files are there as soon as the stream is known.
+pub(super) struct LocalLog {
+    config: LocalLogConfig,
+    disk: OnceLock<DiskLog>,
+}
+
+/// Where a receiver with a local log begins.
+pub(super) struct Resumed {
+    /// What the handler has applied.
+    pub(super) applied: Point,
+    /// What is here, applied or not.
+    pub(super) received: Point,
+    pub(super) lineage: Option<Lineage>,
+    pub(super) position: PositionFile,
+}
+
+impl LocalLog {
+    /// Opens what is there. `host` is where the host says that it stands, if it does.
+    pub(super) fn open(config: &LocalLogConfig, host: Option<(Point, Option<Lineage>)>) -> Result<(Self, Resumed)> {
+        let nothing = || Error::new(Status::NotFound, "no log is there");
+        let disk = match DiskLog::open(config.disk(), || Err(nothing())) {
+            Ok((disk, _)) => Some(disk),
+            Err(error) if error == nothing() => None,
+            Err(error) => return Err(error),
+        };
+        let (position, stored) = PositionFile::open(&config.dir, POSITION)?;
+        let applied = match (&host, stored, &disk) {
+            (Some((point, _)), ..) => *point,
+            (None, Some(token), _) => Point { sequence: token.sequence, hash: token.hash },
+            (None, None, Some(disk)) => point(disk.oldest()),
+            (None, None, None) => Point::default(),
+        };
+        let mut resumed = Resumed { applied, received: applied, lineage: host.and_then(|(_, lineage)| lineage), position };
+        let log = Self { config: config.clone(), disk: OnceLock::new() };
+        if let Some(disk) = disk {
+            log.resume(&disk, &mut resumed)?;
+            let _ = log.disk.set(disk);
+        }
+        Ok((log, resumed))
+    }
+
+    /// Finds out how the host's position and the log's lie to each other.
+    fn resume(&self, disk: &DiskLog, resumed: &mut Resumed) -> Result<()> {
+        let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
+        if let Some(wanted) = resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0) {
+            let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
+            let text = format!("{dir} holds stream {found}, the host's position belongs to stream {wanted}: re-seed with an empty directory");
+            return Err(Error::new(Status::Diverged, text));
+        }
+        let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
+        resumed.lineage = Some(Lineage { epoch: found.epoch.max(wanted_epoch), ..found });
+        let (oldest, end) = (disk.oldest(), disk.written());
+        if applied.sequence < oldest.sequence {
+            // The network brings what lies between; the log ignores what it has.
+            return Ok(());
+        }
+        resumed.received = point(end);
+        let ours = match applied.sequence.cmp(&end.sequence) {
+            std::cmp::Ordering::Greater => return Ok(()),
+            std::cmp::Ordering::Equal => Some(end),
+            std::cmp::Ordering::Less => disk.locate(applied.sequence)?,
+        };
+        let ours = ours.map_or(UNKNOWN_HISTORY, |mark| mark.hash);
+        if ours != UNKNOWN_HISTORY && applied.hash != UNKNOWN_HISTORY && ours != applied.hash {
+            let text = format!(
+                "{dir} has another history up to entry {} than the host's position: re-seed with an empty directory",
+                applied.sequence
+            );
+            return Err(Error::new(Status::Diverged, text));
+        }
+        resumed.applied.hash = ours;
+        Ok(())
+    }
+
+    pub(super) fn disk(&self) -> Option<&DiskLog> {
+        self.disk.get()
+    }
+
+    pub(super) fn sync_policy(&self) -> SyncPolicy {
+        self.config.sync
+    }
+
+    /// Writes the entries of a delivery that are not here yet.
+    pub(super) fn write(&self, delivery: &Delivery, stream_id: [u8; 16]) -> Result<()> {
+        let before = delivery.before();
+        let disk = self.disk_for(before, stream_id)?;
+        if before.epoch > disk.lineage().epoch {
+            disk.begin_epoch(before.epoch)?;
+        }
+        let mut delivery = delivery.clone();
+        loop {
+            let run = delivery.entries();
+            if run.is_empty() {
+                return Ok(());
+            }
+            let length = run.len();
+            let new = behind(run, disk.written().sequence);
+            if !new.is_empty() {
+                disk.write(new)?;
+            }
+            delivery.advance(length);
+        }
+    }
+
+    /// The files, made if this is the first that is known of the stream.
+    fn disk_for(&self, before: Before, stream_id: [u8; 16]) -> Result<&DiskLog> {
+        if let Some(disk) = self.disk.get() {
+            return Ok(disk);
+        }
+        let Before { epoch, sequence, hash } = before;
+        let start = Start { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
+        let (disk, _) = DiskLog::open(self.config.disk(), || Ok(start))?;
+        Ok(self.disk.get_or_init(|| disk))
+    }
+
+    /// Entries behind `sequence` that were received in an earlier life, checked.
+    pub(super) fn read_behind(&self, sequence: u64) -> Result<Option<Delivery>> {
+        let Some(disk) = self.disk.get() else { return Ok(None) };
+        let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
+        let Some(stretch) = disk.stretch(mark.position, u64::MAX)?.filter(|stretch| stretch.len > 0) else {
+            return Ok(None);
+        };
+        let length = usize::try_from(stretch.len).map_err(|_| Error::new(Status::OutOfMemory, "an entry of the local log does not fit memory"))?;
+        let mut bytes = vec![0; length];
+        stretch.read_at(0, &mut bytes)?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let entry = Entry::decode_checked(&bytes[at..]).map_err(|error| {
+                let text = format!("{} at offset {}: {error}", stretch.path.display(), stretch.offset + at as u64);
+                Error::new(Status::Damaged, text)
+            })?;
+            at += entry.encoded_len();
+        }
+        let before = Before { epoch: disk.lineage().epoch, sequence: mark.sequence, hash: mark.hash };
+        Ok(Some(Delivery::of_entries(bytes.into(), before)))
+    }
+
+    /// Points of the history between two sequences, evenly, the ends not included; at most `max`.
+    pub(super) fn points_between(&self, after: u64, before: u64, max: usize) -> Vec<Point> {
+        let Some(disk) = self.disk.get() else { return Vec::new() };
+        let after = after.max(disk.oldest().sequence.saturating_sub(1));
+        let between = before.saturating_sub(after).saturating_sub(1);
+        let steps = between.min(max as u64);
+        let at = |n: u64| after + (u128::from(between + 1) * u128::from(n) / u128::from(steps + 1)) as u64;
+        let marks = (1..=steps).filter_map(|n| disk.locate(at(n)).ok().flatten());
+        marks.map(point).collect()
+    }
+}
+
+fn point(mark: Mark) -> Point {
+    Point { sequence: mark.sequence, hash: mark.hash }
+}
+
+/// The part of a run of entries that lies behind `sequence`.
+pub(super) fn behind(run: &[u8], sequence: u64) -> &[u8] {
+    let mut entries = Entries::new(run);
+    loop {
+        let rest = entries.rest();
+        match entries.next() {
+            Some(entry) if entry.sequence <= sequence => {}
+            _ => return rest,
+        }
+    }
+}
+
+/// The token of a place in a stream.
+pub(super) fn token(lineage: Lineage, at: Point) -> Token {
+    Token { stream_id: lineage.stream_id, epoch: lineage.epoch, sequence: at.sequence, hash: at.hash }
+}

@@ -1,0 +1,127 @@
+//! Whether a reader may follow: whether this writer has every entry after its position, and whether what the reader has is
+//! what this writer has.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use crate::error::{Error, Status};
+use crate::log::{AttachError, Cursor, Log};
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Offer, Point, Sync};
+
+/// Why a reader may not follow.
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    /// Up to where the histories are known to be the same.
+    pub(super) common_sequence: Option<u64>,
+    /// The first entry that is known to differ.
+    pub(super) differing_sequence: Option<u64>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, common_sequence: None, differing_sequence: None }
+    }
+}
+
+/// A cursor behind the reader's position, or why there is none.
+pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Refusal> {
+    core.check_writable()?;
+    if core.log.disk().is_none() {
+        return decide(core, sync);
+    }
+    // The log's files may have to be read, which must not keep this thread from the other readers.
+    let (core, sync) = (Arc::clone(core), sync.clone());
+    let decided = tokio::task::spawn_blocking(move || decide(&core, &sync)).await;
+    decided.unwrap_or_else(|_| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
+}
+
+fn decide(core: &Core, sync: &Sync) -> Result<Cursor, Refusal> {
+    let known = sync.last_known_sequence;
+    let offer = sync.offer.as_ref().filter(|_| known > 0);
+    if let Some(offer) = offer {
+        same_lineage(core, offer, known)?;
+    }
+    let cursor = core.log.attach(known).map_err(|error| not_here(core, known, error))?;
+    if let Some(offer) = offer {
+        let (theirs, ours) = (offer.hash, cursor.start().hash);
+        if theirs != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY && theirs != ours {
+            return Err(fork(&core.log, offer, known));
+        }
+    }
+    Ok(cursor)
+}
+
+fn diverged(text: String) -> Refusal {
+    Error::new(Status::Diverged, text).into()
+}
+
+/// Whether stream and epoch are this writer's, or earlier ones of its own.
+fn same_lineage(core: &Core, offer: &Offer, known: u64) -> Result<(), Refusal> {
+    let Some(stream_id) = offer.stream_id else { return Ok(()) };
+    if stream_id != core.lineage.stream_id {
+        let text = format!("position {known} belongs to another stream than this writer's; re-seed the reader");
+        return Err(diverged(text));
+    }
+    if offer.epoch > core.lineage.epoch {
+        let (theirs, ours) = (offer.epoch, core.lineage.epoch);
+        return Err(diverged(format!("the reader has seen epoch {theirs}, this writer has epoch {ours}")));
+    }
+    // What the reader has of its epoch must lie before the next epoch began.
+    let epochs = core.log.disk().map(|disk| disk.epochs()).unwrap_or_default();
+    let ended = epochs.iter().find(|(epoch, _)| *epoch > offer.epoch);
+    if let Some((epoch, after)) = ended.filter(|(_, after)| known > *after) {
+        let differing = after + 1;
+        let text = format!(
+            "the reader is at {known} in epoch {}, but epoch {epoch} began behind entry {after}: the first entry that differs is {differing}; re-seed the reader",
+            offer.epoch
+        );
+        let refusal = diverged(text);
+        return Err(Refusal { common_sequence: Some(*after), differing_sequence: Some(differing), ..refusal });
+    }
+    Ok(())
+}
+
+fn not_here(core: &Core, known: u64, error: AttachError) -> Refusal {
+    match error {
+        AttachError::Gone { oldest_known } => Error::new(
+            core.gone(),
+            format!(
+                "the reader is at {known}, entries up to {oldest_known} are no longer {}; re-seed the reader",
+                core.gone_from()
+            ),
+        ),
+        AttachError::Ahead { last } => Error::new(
+            Status::Regressed,
+            format!("the reader is at {known}, this writer only at {last}: it was restarted or restored without its log"),
+        ),
+        AttachError::Failed(error) => error,
+    }
+    .into()
+}
+
+/// The histories differ at or before `known`. Finds out where, as far as the points that the reader named tell.
+fn fork(log: &Arc<Log>, offer: &Offer, known: u64) -> Refusal {
+    let same = |point: &Point| {
+        let ours = log.attach(point.sequence).map(|cursor| cursor.start().hash);
+        point.hash != UNKNOWN_HISTORY && ours == Ok(point.hash)
+    };
+    let ours = log.oldest_known()..known;
+    let rising = offer.history.iter().filter(|point| ours.contains(&point.sequence)).collect::<Vec<_>>();
+    // Once different, histories stay different.
+    let split = rising.partition_point(|point| same(point));
+    let common_sequence = split.checked_sub(1).map(|last| rising[last].sequence);
+    let differing_sequence = rising.get(split).map_or(known, |point| point.sequence);
+    let text = match common_sequence {
+        Some(common) if common + 1 == differing_sequence => {
+            format!("the reader has another history than this writer: the first entry that differs is {differing_sequence}; re-seed the reader")
+        }
+        Some(common) => format!(
+            "the reader has another history than this writer: the first entry that differs lies behind {common}, at {differing_sequence} or before; re-seed the reader"
+        ),
+        None => format!(
+            "the reader has another history than this writer: the first entry that differs is {differing_sequence} or an earlier one; re-seed the reader"
+        ),
+    };
+    Refusal { common_sequence, differing_sequence: Some(differing_sequence), ..diverged(text) }
+}

@@ -1,0 +1,121 @@
+//! What a reader is sent next: a piece of the log in memory, or one on disk that is brought near first.
+//!
+//! Reading a disk takes time that other readers' tasks must not wait for. So a piece on disk is loaded by a thread that
+//! may block; then it goes from the file to the socket, or through this process where that cannot be.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
+
+use crate::log::disk::Stretch;
+use crate::log::{Cursor, Next, Span};
+
+/// Bytes of a file that are brought near at once.
+const NEAR_BYTES: u64 = 4 << 20;
+
+/// One byte in so many is read to bring all of them near: the system reads ahead.
+const STRIDE: u64 = 64 << 10;
+
+/// A piece of the log at a cursor.
+pub(super) enum Piece {
+    /// It lies in memory.
+    Memory(Span),
+    /// It was read into memory for this reader.
+    Loaded(Bytes),
+    /// It is sent from the file.
+    File(Stretch),
+}
+
+/// What was loaded from disk for a reader.
+pub(super) enum Loaded {
+    /// The file's bytes before this position are in the page cache, or were a moment ago.
+    Near(u64),
+    /// The bytes from this position on.
+    Bytes(u64, Bytes),
+}
+
+/// Work for a thread that may wait for a disk.
+pub(super) struct Load {
+    stretch: Stretch,
+    position: u64,
+    into_memory: bool,
+}
+
+/// Why there is no piece.
+pub(super) enum NoPiece {
+    /// The reader has all.
+    AtEnd,
+    /// The entries are gone.
+    CutOff,
+    /// This has to be loaded first.
+    Far(Load),
+    /// The log on disk cannot be read.
+    Failed(crate::error::Error),
+}
+
+impl Piece {
+    /// The piece at the cursor. `from_file`: the connection takes files.
+    pub(super) fn at(cursor: &Cursor, loaded: &mut Option<Loaded>, from_file: bool) -> Result<Self, NoPiece> {
+        match cursor.next() {
+            Next::Ready(span) => {
+                *loaded = None;
+                Ok(Self::Memory(span))
+            }
+            Next::AtEnd => Err(NoPiece::AtEnd),
+            Next::CutOff => Err(NoPiece::CutOff),
+            Next::Failed(error) => Err(NoPiece::Failed(error)),
+            Next::Stored(stretch) => {
+                let position = cursor.position();
+                match loaded {
+                    Some(Loaded::Near(until)) if from_file && position < *until => return Ok(Self::File(stretch)),
+                    Some(Loaded::Bytes(at, bytes)) if !from_file => {
+                        let skip = position.checked_sub(*at).filter(|skip| *skip < bytes.len() as u64);
+                        if let Some(skip) = skip {
+                            return Ok(Self::Loaded(bytes.slice(skip as usize..)));
+                        }
+                    }
+                    _ => {}
+                }
+                Err(NoPiece::Far(Load { stretch, position, into_memory: !from_file }))
+            }
+        }
+    }
+
+    /// Its length.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Memory(span) => span.bytes().len(),
+            Self::Loaded(bytes) => bytes.len(),
+            Self::File(stretch) => usize::try_from(stretch.len).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Its bytes, as far as they are in memory.
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Memory(span) => span.bytes(),
+            Self::Loaded(bytes) => bytes,
+            Self::File(_) => &[],
+        }
+    }
+}
+
+impl Load {
+    /// Does the work. Blocks.
+    pub(super) fn run(self) -> io::Result<Loaded> {
+        let Stretch { file, offset, len, .. } = self.stretch;
+        if self.into_memory {
+            let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+            file.read_exact_at(&mut bytes, offset)?;
+            return Ok(Loaded::Bytes(self.position, bytes.into()));
+        }
+        let end = file.metadata()?.len().min(offset + NEAR_BYTES).max(offset + len);
+        let mut byte = [0];
+        for at in (offset..end).step_by(STRIDE as usize).chain([end - 1]) {
+            file.read_exact_at(&mut byte, at)?;
+        }
+        Ok(Loaded::Near(self.position + (end - offset)))
+    }
+}

@@ -1,0 +1,116 @@
+//! A sender's log on disk: how it is opened, the thread that stores it, and what the host hears of that.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde_json::json;
+
+use super::config::{SenderConfig, StorageConfig};
+use super::core::Core;
+use crate::error::{Error, Result, Status};
+use crate::host::{Event, EventKind};
+use crate::log::disk::{Cut, DiskConfig, DiskLog, Start};
+use crate::log::{Log, LogConfig, Mark, StorageNews};
+use crate::protocol::handshake::hex;
+use crate::protocol::lineage::Lineage;
+use crate::threads;
+
+/// A log that was opened, and whose it is.
+pub(super) struct Opened {
+    pub(super) log: Log,
+    pub(super) lineage: Lineage,
+    /// A torn tail that was cut off.
+    pub(super) cut: Option<Cut>,
+}
+
+/// Opens the directory's log, or begins one in it.
+pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogConfig) -> Result<Opened> {
+    let disk_config = DiskConfig {
+        dir: storage.dir.clone(),
+        segment_bytes: storage.segment_bytes,
+        retain_bytes: storage.retain_bytes,
+        retain_age: storage.retain_age,
+    };
+    let begin = || {
+        let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
+        let mark = Mark { hash: super::history_before(config, &lineage), ..memory.start };
+        Ok(Start { lineage, mark })
+    };
+    let (disk, recovery) = DiskLog::open(disk_config, begin)?;
+    let lineage = continued(config, storage, &disk, recovery.lineage)?;
+    Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, cut: recovery.cut })
+}
+
+/// The lineage with which the log on disk goes on, given what the host says it is.
+fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, found: Lineage) -> Result<Lineage> {
+    let (dir, end) = (storage.dir.display(), disk.written().sequence);
+    let Some(wanted) = config.lineage else {
+        if config.last_sequence != 0 && config.last_sequence != end {
+            let text = format!("{dir} ends at sequence {end}, last_sequence says {}: leave it out", config.last_sequence);
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        return Ok(found);
+    };
+    if wanted.stream_id != found.stream_id {
+        let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
+        let text = format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory");
+        return Err(Error::new(Status::Diverged, text));
+    }
+    if config.last_sequence > end {
+        let text = format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence);
+        return Err(Error::new(Status::Regressed, text));
+    }
+    if wanted.epoch < found.epoch {
+        let text = format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch);
+        return Err(Error::new(Status::Diverged, text));
+    }
+    if wanted.epoch > found.epoch {
+        disk.begin_epoch(wanted.epoch)?;
+    }
+    Ok(wanted)
+}
+
+/// Starts the thread that stores the log.
+pub(super) fn spawn(core: &Arc<Core>) -> Result<JoinHandle<()>> {
+    let storing = Arc::clone(core);
+    threads::spawn("repl-log", move || {
+        // What went wrong was reported, and every later append says it too.
+        let _ = storing.log.store(&mut |news| tell(&storing, news));
+    })
+}
+
+/// Tells the host that a torn tail was cut off.
+pub(super) fn tell_cut(core: &Core, cut: &Cut) {
+    let text = format!(
+        "the log ended torn after a crash: {} bytes behind entry {} were cut off {} at offset {}: {}",
+        cut.bytes,
+        cut.after_sequence,
+        cut.path.display(),
+        cut.offset,
+        cut.reason
+    );
+    let detail = json!({ "path": cut.path, "offset": cut.offset, "bytes": cut.bytes });
+    event(core, EventKind::LogRecovered, Status::Ok, text, detail);
+}
+
+fn tell(core: &Core, news: StorageNews) {
+    match news {
+        StorageNews::Stalled(error) => event(core, EventKind::LogStalled, error.status, error.message, json!({})),
+        StorageNews::Resumed => {
+            event(core, EventKind::LogResumed, Status::Ok, "the disk takes entries again".into(), json!({}));
+        }
+        StorageNews::Failed(error) => event(core, EventKind::LogFailed, error.status, error.message, json!({})),
+        StorageNews::Trimmed(segments) => {
+            let Some(last) = segments.last() else { return };
+            let text = format!("entries up to {} left the log on disk, as retention wants it", last.last_sequence);
+            event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments.len() }));
+        }
+    }
+}
+
+fn event(core: &Core, kind: EventKind, status: Status, text: String, detail: serde_json::Value) {
+    let mut event = Event::new(kind, status, text);
+    event.sequence = core.log.last_sequence();
+    event.detail = detail;
+    core.mailbox.event(event);
+}
