@@ -44,6 +44,12 @@ pub enum Status {
     OutOfMemory = 18,
     /// A payload that is not an array of maps in msgpack.
     DecodeFailed = 19,
+    /// Files on disk that are not what this library wrote there, or that a newer one wrote; nothing was changed.
+    Damaged = 20,
+    /// The log's directory is in use by another process, or opened twice in this one.
+    Locked = 21,
+    /// No room on the disk, or the quota is used up. It goes on when there is room.
+    DiskFull = 22,
     /// Protocol: the reader is too far behind to resume.
     SequenceGap = 100,
     /// Protocol: the log was rotated; a full resync is needed.
@@ -72,7 +78,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 32] = [
+    pub const ALL: [Status; 35] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidState,
@@ -93,6 +99,9 @@ impl Status {
         Status::MessageTooLarge,
         Status::OutOfMemory,
         Status::DecodeFailed,
+        Status::Damaged,
+        Status::Locked,
+        Status::DiskFull,
         Status::SequenceGap,
         Status::WalRotated,
         Status::InvalidMsg,
@@ -130,6 +139,9 @@ impl Status {
             Status::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Status::OutOfMemory => "OUT_OF_MEMORY",
             Status::DecodeFailed => "DECODE_FAILED",
+            Status::Damaged => "DAMAGED",
+            Status::Locked => "LOCKED",
+            Status::DiskFull => "DISK_FULL",
             Status::SequenceGap => "SEQUENCE_GAP",
             Status::WalRotated => "WAL_ROTATED",
             Status::InvalidMsg => "INVALID_MSG",

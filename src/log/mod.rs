@@ -6,6 +6,7 @@
 mod bell;
 mod chunk;
 mod cursor;
+pub mod disk;
 mod sync;
 mod window;
 
