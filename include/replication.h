@@ -139,6 +139,14 @@ enum replication_status
     REPLICATION_STATUS_OUT_OF_MEMORY = 18,
     /** A payload that is not an array of maps in msgpack. */
     REPLICATION_STATUS_DECODE_FAILED = 19,
+    /**
+     * Files on disk that are not what this library wrote there, or that a newer one wrote; nothing was changed.
+     */
+    REPLICATION_STATUS_DAMAGED = 20,
+    /** The log's directory is in use by another process, or opened twice in this one. */
+    REPLICATION_STATUS_LOCKED = 21,
+    /** No room on the disk, or the quota is used up. It goes on when there is room. */
+    REPLICATION_STATUS_DISK_FULL = 22,
     /** Protocol: the reader is too far behind to resume. */
     REPLICATION_STATUS_SEQUENCE_GAP = 100,
     /** Protocol: the log was rotated; a full resync is needed. */

@@ -1,0 +1,312 @@
+//! Every change of the disk goes through here: each has a name at which tests let it fail or end the process, and an
+//! error that says what was tried with which file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, Status};
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $doing:literal;)*) => {
+        /// What is done to the disk.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Op { $($(#[$doc])* $id),* }
+
+        /// The names of the places just before and just after each change of the disk. With the feature `failpoints`,
+        /// the crate `fail` can end the process there, or make the change fail: `return(28)` before a change with
+        /// errno 28 instead of it, after a change in spite of it.
+        pub const CRASH_POINTS: &[&str] = &[$(concat!("disk-", $name, "-before"), concat!("disk-", $name, "-after")),*];
+
+        impl Op {
+            fn doing(self) -> &'static str {
+                match self { $(Op::$id => $doing),* }
+            }
+
+            #[cfg(feature = "failpoints")]
+            fn before(self) -> &'static str {
+                match self { $(Op::$id => concat!("disk-", $name, "-before")),* }
+            }
+
+            #[cfg(feature = "failpoints")]
+            fn after(self) -> &'static str {
+                match self { $(Op::$id => concat!("disk-", $name, "-after")),* }
+            }
+        }
+    };
+}
+
+ops! {
+    /// Entries behind the end.
+    WriteEntries = "entries-write", "cannot write entries to";
+    /// Entries become durable.
+    SyncEntries = "entries-sync", "cannot sync";
+    /// A commit slot.
+    WriteCommit = "commit-write", "cannot write the commit slot of";
+    /// The index of a segment that is full.
+    WriteIndex = "index-write", "cannot write the index of";
+    /// The index and the seal become durable.
+    SyncSeal = "seal-sync", "cannot sync";
+    /// The bytes of a file that is not yet there under its name.
+    WriteNew = "new-write", "cannot write";
+    /// The same become durable.
+    SyncNew = "new-sync", "cannot sync";
+    /// A new file gets its name.
+    Rename = "rename", "cannot rename a new file to";
+    /// Names in a directory become durable.
+    SyncDir = "dir-sync", "cannot sync the directory";
+    /// A file goes.
+    Unlink = "unlink", "cannot remove";
+    /// A torn end goes.
+    Truncate = "truncate", "cannot cut off the end of";
+    /// What was cut stays cut.
+    SyncTruncate = "truncate-sync", "cannot sync";
+    /// Entries that recovery found behind the synced mark are written once more.
+    Rewrite = "rewrite-write", "cannot write to";
+    /// A slot of a position file.
+    WritePosition = "position-write", "cannot write a position to";
+    /// A position becomes durable.
+    SyncPosition = "position-sync", "cannot sync";
+}
+
+/// A change of the disk that failed.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) error: Error,
+    /// A sync failed: what is on disk is not known any more. The kernel may have dropped the bytes and will not say so
+    /// again.
+    pub(super) fatal: bool,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        fault.error
+    }
+}
+
+impl Fault {
+    fn new(op: Op, path: &Path, error: &io::Error, fatal: bool) -> Self {
+        Self { error: failed(op.doing(), path, error), fatal }
+    }
+}
+
+/// The error of a system call: what could not be done with which file, the errno, and what to do about it.
+pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
+    let Some(errno) = error.raw_os_error() else {
+        return Error::new(Status::Io, format!("{doing} {}: {error}", path.display()));
+    };
+    let (status, advice) = match errno {
+        libc::ENOSPC => (Status::DiskFull, "; free some room on this file system"),
+        libc::EDQUOT => (Status::DiskFull, "; free some room, or raise the quota"),
+        libc::EACCES | libc::EPERM => (Status::Io, "; let this user read and write it"),
+        libc::EROFS => (Status::Io, "; the log needs a directory that can be written"),
+        libc::EMFILE | libc::ENFILE => (Status::Io, "; raise the limit of open files"),
+        _ => (Status::Io, ""),
+    };
+    let text = nix::errno::Errno::from_raw(errno).desc();
+    Error::new(status, format!("{doing} {}: {text} (errno {errno}){advice}", path.display()))
+}
+
+/// Bytes that are not what belongs there.
+pub(super) fn damaged(path: &Path, offset: u64, what: impl std::fmt::Display) -> Error {
+    Error::new(
+        Status::Damaged,
+        format!(
+            "{}: at byte {offset}: {what}. Nothing was changed on disk; restore the directory from a copy, or move it \
+             away and take over the stream from another node",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(feature = "failpoints")]
+fn pass(point: &'static str) -> io::Result<()> {
+    fail::fail_point!(point, |errno| {
+        let errno = errno.and_then(|text| text.parse().ok()).unwrap_or(libc::EIO);
+        Err(io::Error::from_raw_os_error(errno))
+    });
+    Ok(())
+}
+
+/// Does `change`, between its two named points.
+fn at_points<T>(op: Op, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(feature = "failpoints")]
+    pass(op.before())?;
+    #[cfg(not(feature = "failpoints"))]
+    let _ = op;
+    let value = change()?;
+    #[cfg(feature = "failpoints")]
+    pass(op.after())?;
+    Ok(value)
+}
+
+/// What was changed on disk, for tests that build every disk that a loss of power may leave.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Create(PathBuf),
+    Write(PathBuf, u64, Vec<u8>),
+    Truncate(PathBuf, u64),
+    Sync(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Unlink(PathBuf),
+    SyncDir,
+    /// A test's note that everything up to this sequence was reported durable.
+    Durable(u64),
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(super) static CHANGES: std::cell::RefCell<Option<Vec<Change>>> = const { std::cell::RefCell::new(None) };
+}
+
+#[cfg(test)]
+pub(super) fn note(change: impl FnOnce() -> Change) {
+    CHANGES.with_borrow_mut(|changes| {
+        if let Some(changes) = changes {
+            changes.push(change());
+        }
+    });
+}
+
+macro_rules! note {
+    ($change:expr) => {
+        #[cfg(test)]
+        note(|| {
+            use Change::*;
+            $change
+        });
+    };
+}
+
+/// Opens a regular file that is there. A symbolic link is not followed, and a FIFO does not make it wait.
+pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).write(writable).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    Ok(file)
+}
+
+/// The same, with the errors that belong to a file of the log: what is no regular file is damage.
+pub(super) fn open_part(path: &Path, writable: bool) -> Result<File> {
+    open(path, writable).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => damaged(path, 0, "a symbolic link stands in the place of a file of the log"),
+        Some(libc::EISDIR) | None => damaged(path, 0, "what stands there is no regular file"),
+        _ => failed("cannot open", path, &error),
+    })
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(super) fn write_at(op: Op, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
+    note!(Write(path.into(), offset, bytes.to_vec()));
+    at_points(op, || file.write_all_at(bytes, offset)).map_err(|error| {
+        let mut fault = Fault::new(op, path, &error, false);
+        fault.error.message = format!("{} bytes at byte {offset}: {}", bytes.len(), fault.error.message);
+        fault
+    })
+}
+
+/// Makes the bytes of a file, and its length, durable.
+pub(super) fn sync(op: Op, file: &File, path: &Path) -> Result<(), Fault> {
+    at_points(op, || file.sync_data()).map_err(|error| Fault::new(op, path, &error, true))?;
+    note!(Sync(path.into()));
+    Ok(())
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Fault> {
+    at_points(Op::SyncDir, || File::open(dir)?.sync_all())
+        .map_err(|error| Fault::new(Op::SyncDir, dir, &error, true))?;
+    note!(SyncDir);
+    Ok(())
+}
+
+/// Cuts a file to `length` bytes.
+pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), Fault> {
+    note!(Truncate(path.into(), length));
+    at_points(Op::Truncate, || file.set_len(length)).map_err(|error| Fault::new(Op::Truncate, path, &error, false))
+}
+
+/// Removes a file. It is gone for good after the next [`sync_dir`].
+pub(super) fn unlink(path: &Path) -> Result<(), Fault> {
+    note!(Unlink(path.into()));
+    at_points(Op::Unlink, || std::fs::remove_file(path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
+}
+
+/// Where a file lies before it gets its name.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+/// Puts a file with these bytes in the place of `path`: after a crash there is either the old file, or none, or the new
+/// one as a whole. When it returns, the new one is durable.
+pub(super) fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<File, Fault> {
+    let new = temporary(path);
+    match replace_with(dir, path, &new, bytes) {
+        Ok(file) => Ok(file),
+        Err(fault) => {
+            // What is left of it would be removed at the next opening anyway.
+            let _ = std::fs::remove_file(&new);
+            Err(fault)
+        }
+    }
+}
+
+fn replace_with(dir: &Path, path: &Path, new: &Path, bytes: &[u8]) -> Result<File, Fault> {
+    let created = at_points(Op::WriteNew, || {
+        // A leftover is removed, not opened: it may be a link to elsewhere.
+        match std::fs::remove_file(new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)
+    });
+    let file = created.map_err(|error| Fault::new(Op::WriteNew, new, &error, false))?;
+    note!(Create(new.into()));
+    write_at(Op::WriteNew, &file, new, 0, bytes)?;
+    sync(Op::SyncNew, &file, new)?;
+    note!(Rename(new.into(), path.into()));
+    at_points(Op::Rename, || std::fs::rename(new, path))
+        .map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+/// Reads exactly `length` bytes at `offset`, or as many as there are.
+pub(super) fn read_at(file: &File, path: &Path, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let doing = format!("cannot read {} bytes at byte {offset} of", buffer.len());
+                return Err(failed(&doing, path, &error));
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Reads a small file as a whole: `None` when there is none, an error when it has more than `limit` bytes.
+pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        _ => {}
+    }
+    let file = open_part(path, false)?;
+    let size = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?.len();
+    if size > limit {
+        return Err(damaged(path, limit, format_args!("the file has {size} bytes, at most {limit} are possible")));
+    }
+    let mut bytes = vec![0; size as usize];
+    let read = read_at(&file, path, 0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}

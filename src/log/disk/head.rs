@@ -1,0 +1,247 @@
+//! The head of a segment file, 16 KiB before its entries: what the segment is, how far it is known to be durable, and
+//! where in it one can begin to read. `docs/log-format.md` is the normative description.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::file::{Fault, Op, damaged, read_at, write_at};
+use super::mark::{MARK_BYTES, Mark, be32, be64};
+use crate::error::Result;
+
+/// Bytes of a segment file before its entries.
+pub const HEAD_BYTES: u64 = 16 * 1024;
+
+/// The version of the format that is written.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The most points that a segment's index has room for.
+pub(super) const MAX_POINTS: usize = 384;
+
+const MAGIC: &[u8; 8] = b"RPLSEG\r\n";
+const FIXED_BYTES: usize = 92;
+const SLOT_BYTES: usize = 56;
+const SLOTS: [usize; 2] = [512, 1024];
+const INDEX_AT: u64 = 4096;
+/// What is read of a head when a log is opened.
+const FRONT_BYTES: usize = 2048;
+const SEALED: u32 = 1;
+
+/// What is written once, when the segment is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fixed {
+    pub(super) stream_id: [u8; 16],
+    pub(super) epoch: u64,
+    /// The boundary before the segment's first entry.
+    pub(super) base: Mark,
+    /// The last sequence before the epoch began.
+    pub(super) epoch_start: u64,
+    pub(super) created_us: u64,
+}
+
+/// How far the segment is known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Commit {
+    /// Counts the commits of this segment.
+    pub(super) generation: u64,
+    /// Everything before this was durable when the slot was written.
+    pub(super) synced: Mark,
+    /// Nothing follows behind `synced`, and the index is there.
+    pub(super) sealed: bool,
+    pub(super) points: u32,
+    pub(super) points_crc: u32,
+}
+
+impl Commit {
+    /// The first commit of a segment: it is there, and empty.
+    pub(super) fn first(base: Mark) -> Self {
+        Self { generation: 1, synced: base, sealed: false, points: 0, points_crc: 0 }
+    }
+
+    /// The next one.
+    pub(super) fn next(&self, synced: Mark) -> Self {
+        Self { generation: self.generation + 1, ..Self::first(synced) }
+    }
+}
+
+/// A checked head, without its index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) fixed: Fixed,
+    pub(super) commit: Commit,
+}
+
+impl Fixed {
+    /// The offset in the file of a boundary of this segment.
+    pub(super) fn offset(&self, position: u64) -> u64 {
+        HEAD_BYTES.saturating_add(position - self.base.position)
+    }
+
+    fn encode(&self) -> [u8; FIXED_BYTES] {
+        let mut bytes = [0; FIXED_BYTES];
+        bytes[0..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_be_bytes());
+        bytes[16..32].copy_from_slice(&self.stream_id);
+        bytes[32..40].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[40..72].copy_from_slice(&self.base.encode());
+        bytes[72..80].copy_from_slice(&self.epoch_start.to_be_bytes());
+        bytes[80..88].copy_from_slice(&self.created_us.to_be_bytes());
+        let crc = crc_fast::crc32_iscsi(&bytes[..88]);
+        bytes[88..92].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let bad = |at, what: String| Err(damaged(path, at, what));
+        if &bytes[0..8] != MAGIC {
+            return bad(0, "this is no segment of a log: it does not begin with the magic bytes".into());
+        }
+        let (stored, computed) = (be32(bytes, 88), crc_fast::crc32_iscsi(&bytes[..88]));
+        if stored != computed {
+            return bad(0, format!("the head's CRC-32C is {computed:08x}, but {stored:08x} is stored"));
+        }
+        let (version, flags) = (be32(bytes, 8), be32(bytes, 12));
+        if version != FORMAT_VERSION {
+            let text =
+                format!("format version {version}; this library reads version {FORMAT_VERSION}, use a newer one");
+            return bad(8, text);
+        }
+        if flags != 0 {
+            return bad(12, format!("the flags {flags:#x} are unknown to this library, use a newer one"));
+        }
+        let mut stream_id = [0; 16];
+        stream_id.copy_from_slice(&bytes[16..32]);
+        let base = Mark::decode(&bytes[40..72]);
+        let fixed =
+            Self { stream_id, epoch: be64(bytes, 32), base, epoch_start: be64(bytes, 72), created_us: be64(bytes, 80) };
+        if fixed.epoch_start > base.sequence || base.sequence == u64::MAX {
+            let (start, base) = (fixed.epoch_start, base.sequence);
+            return bad(72, format!("an epoch that began behind entry {start} in a segment that begins behind {base}"));
+        }
+        Ok(fixed)
+    }
+
+    fn crc(&self) -> [u8; 4] {
+        let mut crc = [0; 4];
+        crc.copy_from_slice(&self.encode()[88..92]);
+        crc
+    }
+}
+
+/// The checksum of a slot covers the fixed part's, so that a slot of another segment is none of this one.
+fn slot_crc(fixed: &Fixed, slot: &[u8]) -> u32 {
+    let mut covered = [0; 4 + SLOT_BYTES - 4];
+    covered[..4].copy_from_slice(&fixed.crc());
+    covered[4..].copy_from_slice(&slot[..SLOT_BYTES - 4]);
+    crc_fast::crc32_iscsi(&covered)
+}
+
+fn encode_slot(fixed: &Fixed, commit: &Commit) -> [u8; SLOT_BYTES] {
+    let mut bytes = [0; SLOT_BYTES];
+    bytes[0..8].copy_from_slice(&commit.generation.to_be_bytes());
+    bytes[8..40].copy_from_slice(&commit.synced.encode());
+    bytes[40..44].copy_from_slice(&if commit.sealed { SEALED } else { 0 }.to_be_bytes());
+    bytes[44..48].copy_from_slice(&commit.points.to_be_bytes());
+    bytes[48..52].copy_from_slice(&commit.points_crc.to_be_bytes());
+    let crc = slot_crc(fixed, &bytes);
+    bytes[52..56].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+fn decode_slot(fixed: &Fixed, slot: &[u8]) -> Option<Commit> {
+    let commit = Commit {
+        generation: be64(slot, 0),
+        synced: Mark::decode(&slot[8..40]),
+        sealed: be32(slot, 40) == SEALED,
+        points: be32(slot, 44),
+        points_crc: be32(slot, 48),
+    };
+    let sound = be32(slot, 52) == slot_crc(fixed, slot)
+        && be32(slot, 40) <= SEALED
+        && (1..u64::MAX).contains(&commit.generation)
+        && commit.points as usize <= MAX_POINTS
+        && commit.synced.position >= fixed.base.position
+        && (commit.synced.position > fixed.base.position || commit.synced == fixed.base);
+    sound.then_some(commit)
+}
+
+/// The bytes of a new, empty segment's head.
+pub(super) fn encode_new(fixed: &Fixed) -> Vec<u8> {
+    let mut bytes = vec![0; HEAD_BYTES as usize];
+    bytes[..FIXED_BYTES].copy_from_slice(&fixed.encode());
+    let commit = Commit::first(fixed.base);
+    let at = slot_of(&commit);
+    bytes[at..at + SLOT_BYTES].copy_from_slice(&encode_slot(fixed, &commit));
+    bytes
+}
+
+fn slot_of(commit: &Commit) -> usize {
+    SLOTS[usize::from(commit.generation % 2 == 0)]
+}
+
+/// Writes a commit slot: the one that does not hold the last commit, so that a torn write leaves that.
+pub(super) fn write_commit(file: &File, path: &Path, fixed: &Fixed, commit: &Commit) -> Result<(), Fault> {
+    write_at(Op::WriteCommit, file, path, slot_of(commit) as u64, &encode_slot(fixed, commit))
+}
+
+/// Reads and checks a head.
+pub(super) fn read(file: &File, path: &Path) -> Result<Head> {
+    let mut bytes = [0; FRONT_BYTES];
+    let read = read_at(file, path, 0, &mut bytes)?;
+    if read < FRONT_BYTES {
+        return Err(damaged(path, read as u64, "the file ends inside its head"));
+    }
+    let fixed = Fixed::decode(path, &bytes)?;
+    let slots = SLOTS.map(|at| decode_slot(&fixed, &bytes[at..at + SLOT_BYTES]).filter(|slot| slot_of(slot) == at));
+    match slots.into_iter().flatten().max_by_key(|commit| commit.generation) {
+        Some(commit) => Ok(Head { fixed, commit }),
+        None => Err(damaged(path, SLOTS[0] as u64, "neither of the two commit slots is whole")),
+    }
+}
+
+/// Picks those of a segment's points that its index has room for.
+pub(super) fn thin(points: &[Mark]) -> Vec<Mark> {
+    let step = points.len().div_ceil(MAX_POINTS).max(1);
+    points.iter().copied().skip(step - 1).step_by(step).collect()
+}
+
+/// Writes the index of a segment that is full, and gives the commit that seals it.
+pub(super) fn write_index(
+    file: &File,
+    path: &Path,
+    last: &Commit,
+    points: &[Mark],
+    end: Mark,
+) -> Result<Commit, Fault> {
+    let bytes: Vec<u8> = points.iter().flat_map(Mark::encode).collect();
+    if !bytes.is_empty() {
+        write_at(Op::WriteIndex, file, path, INDEX_AT, &bytes)?;
+    }
+    let (points, points_crc) = (points.len() as u32, crc_fast::crc32_iscsi(&bytes));
+    Ok(Commit { sealed: true, points, points_crc, ..last.next(end) })
+}
+
+/// Reads and checks the index of a sealed segment.
+pub(super) fn read_index(file: &File, path: &Path, head: &Head) -> Result<Vec<Mark>> {
+    let Head { fixed, commit } = head;
+    let mut bytes = vec![0; commit.points as usize * MARK_BYTES];
+    if read_at(file, path, INDEX_AT, &mut bytes)? < bytes.len() {
+        return Err(damaged(path, INDEX_AT, "the file ends inside its index"));
+    }
+    let computed = crc_fast::crc32_iscsi(&bytes);
+    if computed != commit.points_crc {
+        let stored = commit.points_crc;
+        let text = format!("the index's CRC-32C is {computed:08x}, but {stored:08x} is stored");
+        return Err(damaged(path, INDEX_AT, text));
+    }
+    let points: Vec<Mark> = bytes.chunks_exact(MARK_BYTES).map(Mark::decode).collect();
+    let mut before = fixed.base;
+    for (n, point) in points.iter().enumerate() {
+        let rises = point.position > before.position && point.sequence > before.sequence;
+        if !rises || point.position > commit.synced.position || point.sequence > commit.synced.sequence {
+            let at = INDEX_AT + (n * MARK_BYTES) as u64;
+            return Err(damaged(path, at, format_args!("point {n} of the index does not lie where it must")));
+        }
+        before = *point;
+    }
+    Ok(points)
+}

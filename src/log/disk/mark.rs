@@ -1,0 +1,66 @@
+//! A boundary between two entries, and the rule by which entries follow one another.
+
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_hash};
+
+/// A boundary between two entries of a lineage, or its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes of entries since the lineage's log began.
+    pub position: u64,
+    /// The last entry before it, 0 at the beginning.
+    pub sequence: u64,
+    /// The chain hash of the history through that entry.
+    pub hash: u64,
+    /// The timestamp of that entry, 0 if there is none.
+    pub timestamp_us: u64,
+}
+
+/// Bytes of a mark on disk.
+pub(super) const MARK_BYTES: usize = 32;
+
+impl Mark {
+    /// The mark behind the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
+    pub(super) fn after(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<Mark, String> {
+        let Entry { sequence, previous, timestamp_us, .. } = *entry;
+        if previous != self.sequence {
+            return Err(format!(
+                "entry {sequence} says that it follows entry {previous}, but stands behind entry {}",
+                self.sequence
+            ));
+        }
+        if sequence <= previous {
+            return Err(format!("entry {sequence} stands behind entry {previous}; sequences rise"));
+        }
+        let Some(position) = self.position.checked_add(entry.encoded_len() as u64) else {
+            return Err(format!("entry {sequence} ends past the last possible position"));
+        };
+        Ok(Mark { position, sequence, hash: chain_hash(self.hash, &bytes[..ENTRY_HEADER_SIZE]), timestamp_us })
+    }
+
+    /// The mark's 32 bytes.
+    pub(super) fn encode(&self) -> [u8; MARK_BYTES] {
+        let mut bytes = [0; MARK_BYTES];
+        for (field, value) in
+            bytes.chunks_exact_mut(8).zip([self.position, self.sequence, self.hash, self.timestamp_us])
+        {
+            field.copy_from_slice(&value.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The mark in 32 bytes whose checksum was checked.
+    pub(super) fn decode(bytes: &[u8]) -> Mark {
+        let field = |n: usize| be64(bytes, n * 8);
+        Mark { position: field(0), sequence: field(1), hash: field(2), timestamp_us: field(3) }
+    }
+}
+
+/// The big-endian number at `at`. Whoever calls it has made sure that it is there.
+pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// The big-endian number at `at`. Whoever calls it has made sure that it is there.
+pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+}

@@ -1,0 +1,289 @@
+//! The durable log: entries in segment files, as they travel.
+//!
+//! One thread writes and syncs, any number reads. A boundary between entries has the same coordinate here as in memory:
+//! the bytes of entries before it. What the files hold byte by byte is in `docs/log-format.md`.
+//!
+//! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
+//! - [`DiskLog::write`] and [`DiskLog::sync`] are two steps: only what was synced survives a loss of power.
+//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes behind one, for `sendfile` or `pread`.
+//! - [`DiskLog::trim`] removes old segments.
+//!
+//! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
+//! finds no room does not.
+//!
+//! Not allocated ahead: segments grow as they are written. `fallocate` with `FALLOC_FL_KEEP_SIZE` would not spare
+//! `fdatasync` the inode, whose length changes with each write; the size of the file would say less about torn ends
+//! without it; a full disk has to be dealt with in `write` anyway; and a small log would take a segment's room.
+
+mod file;
+mod head;
+mod lock;
+mod lookup;
+mod mark;
+pub mod position;
+mod read;
+mod recover;
+mod scan;
+mod segment;
+pub mod slots;
+mod trim;
+pub mod verify;
+mod write;
+
+use std::collections::VecDeque;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::unix_time_us;
+use crate::error::{Error, Result, Status};
+use crate::protocol::lineage::Lineage;
+use crate::sync::{Mutex, MutexGuard};
+use file::{Fault, failed};
+use head::Fixed;
+use lock::DirLock;
+use recover::Found;
+use segment::{Active, Opened, Sealed};
+
+pub use file::CRASH_POINTS;
+pub use head::{FORMAT_VERSION, HEAD_BYTES};
+pub use mark::Mark;
+pub use read::Stretch;
+pub use recover::Cut;
+pub use trim::Trimmed;
+
+/// Where a log lies on disk, and how much of it is kept.
+#[derive(Clone, Debug)]
+pub struct DiskConfig {
+    /// The directory; it is made if only its last component is missing. It belongs to one log.
+    pub dir: PathBuf,
+    /// Bytes of entries in a segment file. One entry that is larger has a segment to itself.
+    pub segment_bytes: u64,
+    /// Bytes on disk over which the oldest segments are given up.
+    pub retain_bytes: u64,
+    /// The age over which entries are given up, [`Duration::MAX`] for none.
+    pub retain_age: Duration,
+}
+
+impl DiskConfig {
+    /// Segments of 64 MiB, of which 10 GiB are kept, however old.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), segment_bytes: 64 << 20, retain_bytes: 10 << 30, retain_age: Duration::MAX }
+    }
+
+    /// Bytes between two points of an index.
+    fn spacing(&self) -> u64 {
+        self.segment_bytes.div_ceil(head::MAX_POINTS as u64).max(256 << 10)
+    }
+}
+
+/// Where a new log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Whose log it is.
+    pub lineage: Lineage,
+    /// The boundary before its first entry.
+    pub mark: Mark,
+}
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whose log it is.
+    pub lineage: Lineage,
+    /// Its end. Everything before it is durable.
+    pub mark: Mark,
+    /// Its beginning.
+    pub oldest: Mark,
+    /// The torn end that was cut off, if there was one.
+    pub cut: Option<Cut>,
+}
+
+/// What every thread may look at.
+#[derive(Debug)]
+struct State {
+    sealed: VecDeque<Arc<Sealed>>,
+    active: Active,
+    written: Mark,
+    synced: Mark,
+    /// Why nothing may be written any more.
+    broken: Option<String>,
+}
+
+/// A log on disk, opened.
+///
+/// Locks are taken in the order `writing` or `trimming`, `syncing`, `state`; `recent` is never held with another.
+#[derive(Debug)]
+pub struct DiskLog {
+    config: DiskConfig,
+    stream_id: [u8; 16],
+    /// Held while entries are written or a segment is added.
+    writing: Mutex<()>,
+    /// Held while segments are removed.
+    trimming: Mutex<()>,
+    /// Held while something is made durable.
+    syncing: Mutex<()>,
+    state: Mutex<State>,
+    /// The segments read last, so that their files stay open.
+    recent: Mutex<VecDeque<Arc<Opened>>>,
+    _lock: DirLock,
+}
+
+impl DiskLog {
+    /// Opens the log in a directory, or begins one where `start` says if there is none.
+    ///
+    /// All segments' heads are read, and the entries of the last segment. Fails with `LOCKED`, with `DAMAGED` (then
+    /// nothing was changed on disk), with `DISK_FULL`, with `IO`, or as `start` does.
+    pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
+        if config.segment_bytes == 0 {
+            return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
+        }
+        make_dir(&config.dir)?;
+        let lock = DirLock::take(&config.dir)?;
+        let listing = recover::list(&config.dir)?;
+        let found = recover::find_all(&listing, true)?;
+        let (opened, cut) = match found.split_last() {
+            Some((last, sealed)) => continue_log(&config, sealed, last)?,
+            None => (begin_log(&config, start()?)?, None),
+        };
+        for path in &listing.leftovers {
+            file::unlink(path)?;
+        }
+        // A crash may have come between a segment's name and this.
+        file::sync_dir(&config.dir)?;
+        let fixed = opened.active.fixed;
+        let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
+        let oldest = opened.sealed.front().map_or(fixed.base, |segment| segment.head.fixed.base);
+        let recovery = Recovery { lineage, mark: opened.written, oldest, cut };
+        let log = DiskLog {
+            config,
+            stream_id: fixed.stream_id,
+            writing: Mutex::new(()),
+            trimming: Mutex::new(()),
+            syncing: Mutex::new(()),
+            state: Mutex::new(opened),
+            recent: Mutex::default(),
+            _lock: lock,
+        };
+        Ok((log, recovery))
+    }
+
+    /// The end of what was written.
+    pub fn written(&self) -> Mark {
+        self.state.lock().written
+    }
+
+    /// The end of what is durable.
+    pub fn synced(&self) -> Mark {
+        self.state.lock().synced
+    }
+
+    /// The beginning of what is there.
+    pub fn oldest(&self) -> Mark {
+        self.state.lock().oldest()
+    }
+
+    /// Whose log it is, in its present epoch.
+    pub fn lineage(&self) -> Lineage {
+        Lineage { stream_id: self.stream_id, epoch: self.state.lock().active.fixed.epoch }
+    }
+
+    /// The epochs that have entries here, and the present one, oldest first: each with the last sequence before it.
+    pub fn epochs(&self) -> Vec<(u64, u64)> {
+        let state = self.state.lock();
+        let sealed = state.sealed.iter().map(|segment| &segment.head.fixed);
+        let mut epochs: Vec<_> =
+            sealed.chain([&state.active.fixed]).map(|fixed| (fixed.epoch, fixed.epoch_start)).collect();
+        epochs.dedup();
+        epochs
+    }
+
+    /// Bytes that the segments take on disk.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().bytes()
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.config.dir
+    }
+
+    /// Refuses what must not go on after a failed sync.
+    fn usable<'a>(&self, state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
+        match &state.broken {
+            None => Ok(state),
+            Some(cause) => Err(Error::new(
+                Status::Io,
+                format!("an earlier failure left unknown what is on disk ({cause}); {UNUSABLE}"),
+            )),
+        }
+    }
+
+    /// The error of a change that failed. After a fatal one nothing may be written any more.
+    fn fault(&self, fault: Fault) -> Error {
+        let Fault { error, fatal } = fault;
+        if fatal { self.break_off(&error) } else { error }
+    }
+
+    /// Makes the log unusable.
+    fn break_off(&self, error: &Error) -> Error {
+        self.state.lock().broken.get_or_insert_with(|| error.message.clone());
+        Error::new(Status::Io, format!("{}; what is on disk is not known, {UNUSABLE}", error.message))
+    }
+}
+
+const UNUSABLE: &str = "the log is unusable until it is reopened";
+
+impl State {
+    fn oldest(&self) -> Mark {
+        self.sealed.front().map_or(self.active.fixed.base, |segment| segment.head.fixed.base)
+    }
+
+    fn bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|segment| segment.size()).sum();
+        sealed + self.active.fixed.offset(self.written.position)
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(file::sync_dir(parent)?)
+        }
+        Err(_) if dir.is_dir() => Ok(()),
+        Err(error) => Err(failed("cannot make the directory", dir, &error)),
+    }
+}
+
+/// The state of a log that has segments.
+fn continue_log(config: &DiskConfig, sealed: &[Found], last: &Found) -> Result<(State, Option<Cut>)> {
+    let tail = recover::scan_tail(last, config.spacing())?;
+    let commit = recover::settle(last, &tail)?;
+    let active = Active {
+        path: last.path.clone(),
+        file: last.file.clone(),
+        identity: last.identity,
+        fixed: last.head.fixed,
+        commit,
+        points: tail.points,
+    };
+    let sealed = sealed.iter().map(|found| Arc::new(Sealed::new(found))).collect();
+    Ok((State { sealed, active, written: tail.end, synced: tail.end, broken: None }, tail.torn))
+}
+
+/// The state of a log that begins.
+fn begin_log(config: &DiskConfig, start: Start) -> Result<State> {
+    let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
+    if mark.sequence == u64::MAX {
+        let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
+    let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: unix_time_us() };
+    let active = Active::create(&config.dir, fixed, config.spacing())?;
+    Ok(State { sealed: VecDeque::new(), active, written: mark, synced: mark, broken: None })
+}
+
+#[cfg(all(test, not(model)))]
+mod tests;

@@ -1,0 +1,236 @@
+//! Reading: where an entry is, and which bytes come next.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::DiskLog;
+use super::head::Fixed;
+use super::mark::Mark;
+use super::scan::{Scanner, Step};
+use super::segment::{OpenError, Opened, Sealed};
+use super::{file::damaged, file::read_at};
+use crate::error::{Error, Result, Status};
+
+/// Segments whose files are kept open for reading.
+const KEPT_OPEN: usize = 64;
+
+/// Whole entries that lie behind one another in one file. They stay readable when their segment is trimmed.
+///
+/// The bytes were checked when they were written or recovered, but not now: whoever takes them checks each entry.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where in the file the first entry begins.
+    pub offset: u64,
+    /// Bytes of entries; 0 at the end of the log.
+    pub len: u64,
+    /// The position of the first entry.
+    pub position: u64,
+    /// The file's path, for messages.
+    pub path: PathBuf,
+}
+
+impl Stretch {
+    /// Reads bytes of the stretch from `from` on, as many as `buffer` has.
+    pub fn read_at(&self, from: u64, buffer: &mut [u8]) -> Result<()> {
+        let fits = from.checked_add(buffer.len() as u64).is_some_and(|end| end <= self.len);
+        if !fits {
+            let text = format!("{} bytes from {from} on, of a stretch of {}", buffer.len(), self.len);
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let offset = self.offset + from;
+        match read_at(&self.file, &self.path, offset, buffer)? {
+            read if read == buffer.len() => Ok(()),
+            read => Err(damaged(&self.path, offset + read as u64, "the file became shorter")),
+        }
+    }
+}
+
+/// One segment, ready to be read: what does not change of it, and its points.
+struct View {
+    file: Arc<File>,
+    path: PathBuf,
+    fixed: Fixed,
+    /// Its base, then its points in the part that was asked for.
+    from: Mark,
+    /// The first boundary that is known behind `from`.
+    until: Mark,
+}
+
+/// What is looked for in a segment.
+#[derive(Clone, Copy)]
+enum Key {
+    Position(u64),
+    Sequence(u64),
+    /// The first boundary whose timestamp is at least this.
+    Time(u64),
+}
+
+impl Key {
+    /// True for a boundary that does not lie behind what is looked for.
+    fn allows(self, mark: &Mark) -> bool {
+        match self {
+            Key::Position(position) => mark.position <= position,
+            Key::Sequence(sequence) => mark.sequence <= sequence,
+            Key::Time(time) => mark.timestamp_us < time,
+        }
+    }
+
+    /// The number of marks, from the first on, that it allows.
+    fn split(self, marks: &[Mark]) -> usize {
+        match self {
+            // Timestamps need not rise, so there is nothing to halve.
+            Key::Time(_) => marks.iter().position(|mark| !self.allows(mark)).unwrap_or(marks.len()),
+            _ => marks.partition_point(|mark| self.allows(mark)),
+        }
+    }
+
+    /// The part of a segment from its base to its end in which it lies.
+    fn part(self, base: Mark, points: &[Mark], end: Mark) -> (Mark, Mark) {
+        let n = self.split(points);
+        let from = n.checked_sub(1).and_then(|before| points.get(before)).unwrap_or(&base);
+        (*from, points.get(n).copied().unwrap_or(end))
+    }
+}
+
+impl DiskLog {
+    /// The boundary right behind entry `sequence`. `None` if that lies before [`DiskLog::oldest`] or behind
+    /// [`DiskLog::written`], or if no entry has this number.
+    pub fn locate(&self, sequence: u64) -> Result<Option<Mark>> {
+        if sequence > self.written().sequence {
+            return Ok(None);
+        }
+        let Some(view) = self.view(Key::Sequence(sequence))? else { return Ok(None) };
+        let mut mark = view.from;
+        if mark.sequence > sequence {
+            return Ok(None);
+        }
+        let mut scanner = view.scan();
+        while mark.sequence < sequence {
+            if !advance(&mut scanner)? {
+                return Ok(None);
+            }
+            mark = scanner.mark();
+        }
+        Ok((mark.sequence == sequence).then_some(mark))
+    }
+
+    /// The boundary before the first entry whose timestamp is `timestamp_us` or later; the end if there is none.
+    ///
+    /// Timestamps are the host's. Where they fall, the answer lies before an entry that is late enough, but entries
+    /// before it may be late enough as well: of the entries before a point of the index, only the last is looked at.
+    pub fn locate_time(&self, timestamp_us: u64) -> Result<Mark> {
+        loop {
+            let Some(view) = self.view(Key::Time(timestamp_us))? else { continue };
+            let mut scanner = view.scan();
+            loop {
+                let mark = scanner.mark();
+                if !advance(&mut scanner)? || scanner.mark().timestamp_us >= timestamp_us {
+                    return Ok(mark);
+                }
+            }
+        }
+    }
+
+    /// Whole entries from the boundary at `position` on, as many as lie together: to the next point of the index, the
+    /// end of the segment, or `limit`, which is a boundary too. `None` if they were trimmed. Empty at the end, and at
+    /// the limit.
+    ///
+    /// Fails with `INVALID_ARGUMENT` for a position behind the end.
+    pub fn stretch(&self, position: u64, limit: u64) -> Result<Option<Stretch>> {
+        let written = self.written().position;
+        if position > written {
+            let text = format!("position {position} lies behind the end of the log, {written}");
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let Some(view) = self.view(Key::Position(position))? else { return Ok(None) };
+        if view.from.position > position {
+            return Ok(None);
+        }
+        let end = view.until.position.min(limit).max(position);
+        let View { file, path, fixed, .. } = view;
+        Ok(Some(Stretch { offset: fixed.offset(position), len: end - position, file, path, position }))
+    }
+
+    /// The part of a segment in which `key` lies. `None` if it was trimmed meanwhile.
+    fn view(&self, key: Key) -> Result<Option<View>> {
+        let segment = {
+            let state = self.state.lock();
+            let active = &state.active;
+            let bases = state.sealed.len();
+            let chosen = match key {
+                Key::Time(_) => state.sealed.iter().position(|segment| !key.allows(&segment.end())).unwrap_or(bases),
+                _ if key.allows(&active.fixed.base) => bases,
+                _ => state.sealed.partition_point(|segment| key.allows(&segment.base())).saturating_sub(1),
+            };
+            match state.sealed.get(chosen) {
+                Some(segment) => segment.clone(),
+                None => {
+                    let (from, until) = key.part(active.fixed.base, &active.points.taken, state.written);
+                    let (file, path, fixed) = (active.file.clone(), active.path.clone(), active.fixed);
+                    return Ok(Some(View { file, path, fixed, from, until }));
+                }
+            }
+        };
+        let Some(opened) = self.open_sealed(&segment)? else { return Ok(None) };
+        let (from, until) = key.part(segment.base(), &opened.points, segment.end());
+        let (file, path, fixed) = (opened.file.clone(), segment.path.clone(), segment.head.fixed);
+        Ok(Some(View { file, path, fixed, from, until }))
+    }
+
+    /// The file and index of a sealed segment; `None` if it was trimmed.
+    fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<Opened>>> {
+        match segment.open() {
+            Ok(opened) => {
+                self.keep_open(&opened);
+                Ok(Some(opened))
+            }
+            Err(OpenError::Missing(error)) => {
+                let there = self.state.lock().sealed.iter().any(|other| Arc::ptr_eq(other, segment));
+                if there { Err(missing(&segment.path, &error)) } else { Ok(None) }
+            }
+            Err(OpenError::Other(error)) => Err(error),
+        }
+    }
+
+    fn keep_open(&self, opened: &Arc<Opened>) {
+        let mut recent = self.recent.lock();
+        if !recent.iter().any(|other| Arc::ptr_eq(other, opened)) {
+            if recent.len() == KEPT_OPEN {
+                recent.pop_front();
+            }
+            recent.push_back(opened.clone());
+        }
+    }
+
+    /// Closes what was kept open of a segment that is gone.
+    pub(super) fn forget(&self, segment: &Sealed) {
+        if let Some(opened) = segment.in_use() {
+            self.recent.lock().retain(|other| !Arc::ptr_eq(other, &opened));
+        }
+    }
+}
+
+impl View {
+    fn scan(&self) -> Scanner {
+        Scanner::new(self.file.clone(), &self.path, self.fixed, self.from, self.until.position)
+    }
+}
+
+/// Moves behind the next entry; false at the end. These bytes were written and checked before, so bad ones are damage.
+fn advance(scanner: &mut Scanner) -> Result<bool> {
+    let offset = scanner.offset();
+    let after = scanner.mark().sequence;
+    let reason = match scanner.next()? {
+        Step::Entry(..) => return Ok(true),
+        Step::End => return Ok(false),
+        Step::Bad(reason) => reason,
+    };
+    Err(damaged(scanner.path(), offset, format_args!("{reason}; entries from {} on", after.saturating_add(1))))
+}
+
+fn missing(path: &Path, error: &Error) -> Error {
+    damaged(path, 0, format_args!("somebody removed this segment: {}", error.message))
+}

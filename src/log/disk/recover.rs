@@ -1,0 +1,301 @@
+//! Opening: which segments there are, whether they fit together, and where the log ends.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::{self, Op, damaged, failed, open_part, read_at};
+use super::head::{self, Commit, FORMAT_VERSION, HEAD_BYTES, Head};
+use super::mark::Mark;
+use super::scan::{Scanner, Step};
+use crate::error::{Error, Result, Status};
+
+/// The torn end of the last segment, which a crash may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where in the file it was cut.
+    pub offset: u64,
+    /// Bytes behind that.
+    pub bytes: u64,
+    /// The last whole entry before it.
+    pub after_sequence: u64,
+    /// Why the bytes there are no entry.
+    pub reason: String,
+}
+
+/// What a file is, whatever its name: another file under the same name is noticed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// A segment file whose head was checked.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
+    pub(super) identity: Identity,
+    pub(super) head: Head,
+    pub(super) size: u64,
+}
+
+/// The files of a log in its directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub(super) segments: Vec<PathBuf>,
+    pub(super) leftovers: Vec<PathBuf>,
+}
+
+/// The name of the segment that begins behind `base`.
+pub(super) fn segment_path(dir: &Path, base: Mark) -> PathBuf {
+    dir.join(format!("{:020}.seg", base.sequence.saturating_add(1)))
+}
+
+pub(super) fn identity(path: &Path, file: &File) -> Result<(Identity, u64)> {
+    let metadata = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?;
+    Ok((Identity { device: metadata.dev(), inode: metadata.ino() }, metadata.len()))
+}
+
+/// What there is in a directory: segments in their order, and what a crash left half made.
+pub(super) fn list(dir: &Path) -> Result<Listing> {
+    let unreadable = |error: io::Error| failed("cannot read the directory", dir, &error);
+    let mut listing = Listing::default();
+    for item in std::fs::read_dir(dir).map_err(unreadable)? {
+        let name = item.map_err(unreadable)?.file_name();
+        let path = dir.join(&name);
+        let Some(name) = name.to_str() else { continue };
+        if let Some(stem) = name.strip_suffix(".seg") {
+            if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(damaged(&path, 0, "a segment's name is a number of 20 digits; this one was renamed"));
+            }
+            listing.segments.push(path);
+        } else if name.ends_with(".seg.tmp") || name == "slots.tmp" {
+            listing.leftovers.push(path);
+        }
+    }
+    listing.segments.sort();
+    Ok(listing)
+}
+
+/// Opens a segment and checks its head, and that its name is its own.
+pub(super) fn find(path: &Path, writable: bool) -> Result<Found> {
+    let file = open_part(path, writable)?;
+    // The commit slot first: what it claims was in the file before.
+    let head = head::read(&file, path)?;
+    let (identity, size) = identity(path, &file)?;
+    let base = head.fixed.base;
+    if path.file_name() != segment_path(Path::new(""), base).file_name() {
+        let text = format!("the head belongs to a segment that begins behind entry {}", base.sequence);
+        return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
+    }
+    let found = Found { path: path.into(), file: Arc::new(file), identity, head, size };
+    found.check_size()?;
+    Ok(found)
+}
+
+impl Found {
+    pub(super) fn base(&self) -> Mark {
+        self.head.fixed.base
+    }
+
+    /// The position behind the last byte that is there.
+    pub(super) fn end(&self) -> u64 {
+        self.base().position.saturating_add(self.size.saturating_sub(HEAD_BYTES))
+    }
+
+    fn check_size(&self) -> Result<()> {
+        let (base, synced) = (self.base(), self.head.commit.synced);
+        if self.size < HEAD_BYTES || base.position.checked_add(self.size - HEAD_BYTES).is_none() {
+            let text = format!("a segment of {} bytes; its head alone has {HEAD_BYTES}", self.size);
+            return Err(damaged(&self.path, self.size, text));
+        }
+        if synced.position > self.end() {
+            let (first, last) = (base.sequence + 1, synced.sequence);
+            let expected = self.head.fixed.offset(synced.position);
+            let text = format!(
+                "the file ends here, but entries through {last} were durable, to byte {expected}: entries are missing \
+                 between {first} and {last}"
+            );
+            return Err(damaged(&self.path, self.size, text));
+        }
+        Ok(())
+    }
+
+    /// Checks that `next` begins exactly where this segment ends.
+    pub(super) fn check_next(&self, next: &Found) -> Result<()> {
+        let (mine, fixed) = (&self.head.fixed, &next.head.fixed);
+        let bad = |at, text: String| Err(damaged(&next.path, at, text));
+        if fixed.stream_id != mine.stream_id {
+            return bad(16, format!("it belongs to another stream than {}", self.path.display()));
+        }
+        let (end, base) = (self.head.commit.synced, fixed.base);
+        if !self.head.commit.sealed {
+            let text = format!("segment {} follows, but this one was never completed", next.path.display());
+            return Err(damaged(&self.path, 512, text));
+        }
+        if end.sequence < base.sequence && end.position < base.position {
+            let (first, last) = (end.sequence + 1, base.sequence);
+            return bad(40, format!("entries {first} to {last} are missing before this segment"));
+        }
+        if end != base {
+            let path = self.path.display();
+            return bad(40, format!("it begins at {base:?}, but the segment before it, {path}, ends at {end:?}"));
+        }
+        if self.end() != base.position {
+            let (size, expected) = (self.size, mine.offset(base.position));
+            let text = format!("the file has {size} bytes; with entries through {} it has {expected}", base.sequence);
+            return Err(damaged(&self.path, size.min(expected), text));
+        }
+        let same = fixed.epoch == mine.epoch && fixed.epoch_start == mine.epoch_start;
+        let later = fixed.epoch > mine.epoch && fixed.epoch_start == base.sequence;
+        if !same && !later {
+            let text = format!("epoch {} from entry {}", fixed.epoch, fixed.epoch_start);
+            let before = format!("epoch {} from entry {}", mine.epoch, mine.epoch_start);
+            return bad(32, format!("{text} on, behind a segment of {before} on"));
+        }
+        Ok(())
+    }
+}
+
+/// Opens and checks all segments of a listing, the last one for writing if it is to be continued.
+pub(super) fn find_all(listing: &Listing, continued: bool) -> Result<Vec<Found>> {
+    let mut all: Vec<Found> = Vec::with_capacity(listing.segments.len());
+    for (n, path) in listing.segments.iter().enumerate() {
+        let last = n + 1 == listing.segments.len();
+        let found = find(path, continued && last)?;
+        if let Some(before) = all.last() {
+            before.check_next(&found)?;
+        }
+        all.push(found);
+    }
+    Ok(all)
+}
+
+/// The end of the last segment, as it lies on disk.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) end: Mark,
+    pub(super) points: Points,
+    /// What lies behind the end.
+    pub(super) torn: Option<Cut>,
+}
+
+/// Walks over a segment that was not completed. What does not belong there is damage before the synced mark, and a torn
+/// end behind it.
+pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
+    let synced = found.head.commit.synced;
+    let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
+    let mut points = Points::new(found.base(), spacing);
+    let mut met = found.base() == synced;
+    let reason = loop {
+        let before = scanner.mark();
+        match scanner.next()? {
+            Step::Entry(..) => {}
+            Step::End => break None,
+            Step::Bad(reason) => break Some(reason),
+        }
+        let mark = scanner.mark();
+        met |= mark == synced;
+        if mark.position >= synced.position && !met {
+            let offset = found.head.fixed.offset(before.position);
+            return Err(lost(found, offset, before, &format!("the entries end at {mark:?}, not at {synced:?}")));
+        }
+        points.pass(mark);
+    };
+    let (end, offset) = (scanner.mark(), scanner.offset());
+    let torn = match reason {
+        Some(reason) if !met => return Err(lost(found, offset, end, &reason)),
+        None => None,
+        Some(reason) => Some(Cut {
+            path: found.path.clone(),
+            offset,
+            bytes: found.size - offset,
+            after_sequence: end.sequence,
+            reason,
+        }),
+    };
+    Ok(Tail { end, points, torn })
+}
+
+fn lost(found: &Found, offset: u64, last_good: Mark, reason: &str) -> Error {
+    let (first, last) = (last_good.sequence.saturating_add(1), found.head.commit.synced.sequence);
+    damaged(&found.path, offset, format_args!("{reason}; entries {first} to {last} were durable and are lost"))
+}
+
+/// Chooses the boundaries that an index has.
+#[derive(Clone, Debug)]
+pub(super) struct Points {
+    pub(super) taken: Vec<Mark>,
+    last: u64,
+    spacing: u64,
+}
+
+impl Points {
+    pub(super) fn new(base: Mark, spacing: u64) -> Self {
+        Self { taken: Vec::new(), last: base.position, spacing }
+    }
+
+    /// The choice for entries that are not written yet.
+    pub(super) fn ahead(&self) -> Self {
+        Self { taken: Vec::new(), ..*self }
+    }
+
+    /// Takes over what was chosen ahead.
+    pub(super) fn join(&mut self, ahead: Points) {
+        self.taken.extend(ahead.taken);
+        self.last = ahead.last;
+    }
+
+    pub(super) fn pass(&mut self, mark: Mark) {
+        if mark.position - self.last >= self.spacing {
+            self.last = mark.position;
+            self.taken.push(mark);
+        }
+    }
+}
+
+/// Makes the last segment one that ends exactly at `tail.end`, all of it durable, and gives its commit.
+pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
+    let Found { file, path, head, .. } = found;
+    if let Some(cut) = &tail.torn {
+        file::truncate(file, path, cut.offset)?;
+        file::sync(Op::SyncTruncate, file, path)?;
+    }
+    if tail.end == head.commit.synced {
+        return Ok(head.commit);
+    }
+    rewrite(found, head.commit.synced.position, tail.end.position)?;
+    file::sync(Op::SyncEntries, file, path)?;
+    let commit = head.commit.next(tail.end);
+    head::write_commit(file, path, &head.fixed, &commit)?;
+    Ok(commit)
+}
+
+/// Writes the entries behind the synced mark once more. They may lie in the page cache only, and marked as written: after
+/// a sync that failed the kernel does not try again, and the next sync would succeed without them.
+fn rewrite(found: &Found, from: u64, to: u64) -> Result<()> {
+    let mut block = vec![0; (to - from).min(1 << 20) as usize];
+    let (mut at, end) = (found.head.fixed.offset(from), found.head.fixed.offset(to));
+    while at < end {
+        let piece = &mut block[..(end - at).min(1 << 20) as usize];
+        if read_at(&found.file, &found.path, at, piece)? < piece.len() {
+            let text =
+                format!("{} became shorter while it was opened; somebody else writes to it", found.path.display());
+            return Err(Error::new(Status::Io, text));
+        }
+        file::write_at(Op::Rewrite, &found.file, &found.path, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
+/// The error of a directory that has no log.
+pub(super) fn empty(dir: &Path) -> Error {
+    let text = format!("{} holds no segment of a log (format version {FORMAT_VERSION})", dir.display());
+    Error::new(Status::NotFound, text)
+}

@@ -1,0 +1,120 @@
+//! A segment as an opened log keeps it: the last one, which grows, and those before it, which do not change.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use super::file::{self, Fault, damaged, failed};
+use super::head::{self, Commit, Fixed, Head};
+use super::mark::Mark;
+use super::recover::{Found, Identity, Points, identity, segment_path};
+use crate::error::{Error, Result};
+use crate::sync::Mutex;
+
+/// The segment that entries are written to.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
+    pub(super) identity: Identity,
+    pub(super) fixed: Fixed,
+    /// The last commit that was written.
+    pub(super) commit: Commit,
+    pub(super) points: Points,
+}
+
+impl Active {
+    /// A new segment, durable and empty. It takes the place of an empty one with the same name.
+    pub(super) fn create(dir: &Path, fixed: Fixed, spacing: u64) -> Result<Self, Fault> {
+        let path = segment_path(dir, fixed.base);
+        let file = Arc::new(file::replace(dir, &path, &head::encode_new(&fixed))?);
+        let (identity, _) = identity(&path, &file).map_err(|error| Fault { error, fatal: false })?;
+        let commit = Commit::first(fixed.base);
+        Ok(Self { path, file, identity, fixed, commit, points: Points::new(fixed.base, spacing) })
+    }
+}
+
+/// A segment that is complete.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) path: PathBuf,
+    pub(super) head: Head,
+    identity: Identity,
+    /// Its file and index while somebody uses them.
+    opened: Mutex<Weak<Opened>>,
+}
+
+/// The file and the index of a sealed segment.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Arc<File>,
+    pub(super) points: Vec<Mark>,
+}
+
+impl Sealed {
+    pub(super) fn new(found: &Found) -> Self {
+        Self { path: found.path.clone(), head: found.head, identity: found.identity, opened: Mutex::default() }
+    }
+
+    /// What the active segment becomes when its commit is a seal.
+    pub(super) fn from_active(active: &Active) -> Self {
+        let head = Head { fixed: active.fixed, commit: active.commit };
+        Self { path: active.path.clone(), head, identity: active.identity, opened: Mutex::default() }
+    }
+
+    pub(super) fn base(&self) -> Mark {
+        self.head.fixed.base
+    }
+
+    pub(super) fn end(&self) -> Mark {
+        self.head.commit.synced
+    }
+
+    /// Bytes of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.head.fixed.offset(self.end().position)
+    }
+
+    /// Its file and index, if somebody uses them.
+    pub(super) fn in_use(&self) -> Option<Arc<Opened>> {
+        self.opened.lock().upgrade()
+    }
+
+    /// Its file and index, which are opened and read if nobody uses them.
+    pub(super) fn open(&self) -> Result<Arc<Opened>, OpenError> {
+        let mut slot = self.opened.lock();
+        if let Some(opened) = slot.upgrade() {
+            return Ok(opened);
+        }
+        let file = match file::open(&self.path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(OpenError::Missing(failed("cannot open", &self.path, &error)));
+            }
+            Err(_) => file::open_part(&self.path, false)?,
+        };
+        let (identity, size) = identity(&self.path, &file)?;
+        if identity != self.identity || size != self.size() {
+            let text = format!("another file stands here than when the log was opened, or its size is not {}", size);
+            return Err(damaged(&self.path, 0, text).into());
+        }
+        let points = head::read_index(&file, &self.path, &self.head)?;
+        let opened = Arc::new(Opened { file: Arc::new(file), points });
+        *slot = Arc::downgrade(&opened);
+        Ok(opened)
+    }
+}
+
+/// Why a sealed segment cannot be read.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// It is not there: it was trimmed, or somebody removed it.
+    Missing(Error),
+    Other(Error),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        OpenError::Other(error)
+    }
+}

@@ -1,0 +1,316 @@
+//! Files that are not as they were left.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Opens a log and reads all of it with every check; `None` if that was refused with an error that names a file.
+fn content(dir: &Path) -> Option<(Mark, Vec<u8>)> {
+    let refused = |error: Error| {
+        assert!(matches!(error.status, Status::Damaged | Status::Io), "{error}");
+        assert!(error.message.contains(dir.to_str().unwrap()), "{error}");
+    };
+    let (log, recovery) = DiskLog::open(config(dir, 300), never).map_err(refused).ok()?;
+    verify::verify(dir, &mut |_, _| {}).map_err(refused).ok()?;
+    for sequence in log.oldest().sequence..=log.written().sequence {
+        log.locate(sequence).map_err(refused).ok()?.expect("every entry is found");
+    }
+    let bytes = read_all(&log, log.oldest().position).map_err(refused).ok()??;
+    Some((recovery.mark, bytes))
+}
+
+fn last_segment(files: &BTreeMap<String, Vec<u8>>) -> String {
+    files.keys().filter(|name| name.ends_with(".seg")).next_back().unwrap().clone()
+}
+
+/// P10: wherever a crash tore the end, everything before it is there.
+#[test]
+fn p10_a_torn_end_is_cut_after_the_last_whole_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = [10, 20, 30, 40, 5, 60, 0];
+    let (log, _) = DiskLog::open(config(dir.path(), 1 << 20), start).unwrap();
+    log.write(&encode(0, &sizes[..4])).unwrap();
+    log.sync().unwrap();
+    log.write(&encode(4, &sizes[4..])).unwrap();
+    drop(log);
+    let whole = files(dir.path());
+    let name = last_segment(&whole);
+    for torn in 0..=encode(4, &sizes[4..]).len() {
+        for filled in [0, 7, 40] {
+            let mut files = whole.clone();
+            let file = files.get_mut(&name).unwrap();
+            file.truncate(file.len() - torn);
+            let length = file.len() - HEAD_BYTES as usize;
+            file.resize(file.len() + filled, 0);
+            put_files(dir.path(), &files);
+            let entries = (4..=7).rev().find(|n| encode(0, &sizes[..*n]).len() <= length).unwrap();
+            let expected = encode(0, &sizes[..entries]);
+            let (log, recovery) = DiskLog::open(config(dir.path(), 1 << 20), never).unwrap();
+            assert_eq!(recovery.mark.sequence, entries as u64);
+            let bytes = (length + filled - expected.len()) as u64;
+            assert_eq!(recovery.cut.as_ref().map_or(0, |cut| cut.bytes), bytes);
+            if let Some(cut) = recovery.cut {
+                assert_eq!(cut.after_sequence, entries as u64);
+                assert_eq!(cut.offset, HEAD_BYTES + expected.len() as u64);
+                assert_eq!(cut.path, dir.path().join(&name));
+            }
+            assert_eq!(read_all(&log, 0).unwrap().unwrap(), expected);
+            log.write(&encode(entries as u64, &[1, 2])).unwrap();
+            log.sync().unwrap();
+            drop(log);
+            assert_eq!(content(dir.path()).unwrap().0.sequence, entries as u64 + 2);
+        }
+    }
+}
+
+/// P8: below the synced mark nothing is cut away.
+#[test]
+fn p8_a_synced_entry_that_is_gone_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = small_log(dir.path(), 1 << 20, &[10, 20, 30]);
+    let whole = files(dir.path());
+    let name = last_segment(&whole);
+    for torn in 1..=bytes.len() {
+        let mut files = whole.clone();
+        let file = files.get_mut(&name).unwrap();
+        file.truncate(file.len() - torn);
+        put_files(dir.path(), &files);
+        let error = DiskLog::open(config(dir.path(), 300), never).unwrap_err();
+        assert_eq!(error.status, Status::Damaged);
+        assert!(error.message.contains(&name) && error.message.contains("between 1 and 3"), "{error}");
+        assert!(self::files(dir.path())[&name] == files[&name], "a damaged file was changed");
+    }
+    let mut files = whole.clone();
+    files.get_mut(&name).unwrap()[HEAD_BYTES as usize + 50] ^= 4;
+    put_files(dir.path(), &files);
+    let error = DiskLog::open(config(dir.path(), 300), never).unwrap_err();
+    assert!(error.message.contains("entries 2 to 3") && error.message.contains("at byte 16426"), "{error}");
+    assert!(self::files(dir.path())[&name] == files[&name], "a damaged file was changed");
+}
+
+/// P8: whatever bit flips, nothing else is taken for what was written.
+#[test]
+fn p8_every_flipped_bit_is_found_or_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = small_log(dir.path(), 300, &[10, 20, 200, 0, 100, 100, 7, 8]);
+    let whole = files(dir.path());
+    let expected = content(dir.path()).unwrap();
+    assert_eq!(expected.1, bytes);
+    let meaningful = |at: usize| at < 100 || (512..580).contains(&at) || (1024..1090).contains(&at) || at >= 16384;
+    let (mut found, mut harmless) = (0, 0);
+    for name in whole.keys().filter(|name| name.ends_with(".seg")) {
+        for at in 0..whole[name].len() {
+            if !meaningful(at) && at % 97 != 0 {
+                continue;
+            }
+            for bit in 0..8 {
+                put_files(dir.path(), &whole);
+                let mut flipped = whole[name].clone();
+                flipped[at] ^= 1 << bit;
+                fs::write(dir.path().join(name), flipped).unwrap();
+                match content(dir.path()) {
+                    None => found += 1,
+                    Some(content) => {
+                        assert!(content == expected, "{name}: bit {bit} of byte {at} changed the content");
+                        harmless += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(found > 3000 && harmless > 1000, "{found} {harmless}");
+}
+
+/// An index is as hostile as the rest.
+#[test]
+fn p8_a_flipped_bit_in_an_index_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = small_log(dir.path(), 1 << 20, &[100_000; 15]);
+    let whole = files(dir.path());
+    let name = whole.keys().find(|name| name.ends_with(".seg")).unwrap();
+    for at in (4096..4096 + 3 * 32).chain([5000]) {
+        put_files(dir.path(), &whole);
+        let mut flipped = whole[name].clone();
+        flipped[at] ^= 0x10;
+        fs::write(dir.path().join(name), flipped).unwrap();
+        let (log, _) = DiskLog::open(config(dir.path(), 300), never).unwrap();
+        let read = read_all(&log, 0);
+        let verified = verify::verify(dir.path(), &mut |_, _| {});
+        if at < 5000 {
+            assert_eq!(read.unwrap_err().status, Status::Damaged, "{at}");
+            assert_eq!(verified.unwrap_err().status, Status::Damaged, "{at}");
+        } else {
+            assert!(read.unwrap().unwrap() == bytes && verified.is_ok());
+        }
+    }
+}
+
+#[test]
+fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(dir.path(), 200, &[50; 12]);
+    let whole = files(dir.path());
+    let names: Vec<_> = whole.keys().filter(|name| name.ends_with(".seg")).cloned().collect();
+    assert!(names.len() >= 4);
+    let other = tempfile::tempdir().unwrap();
+    let foreign = || {
+        let begin = start()?;
+        Ok(Start { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
+    };
+    let (log, _) = DiskLog::open(config(other.path(), 200), foreign).unwrap();
+    log.write(&encode(0, &[50; 12])).unwrap();
+    drop(log);
+    let foreign = files(other.path());
+
+    type Change = Box<dyn Fn(&mut BTreeMap<String, Vec<u8>>)>;
+    let name = |n: usize| names[n].clone();
+    let (a, b, c) = (name(0), name(1), name(2));
+    let (a2, b2, c2, b3, b4, b5) = (a.clone(), b.clone(), c.clone(), b.clone(), b.clone(), b.clone());
+    let changes: Vec<(&str, Change)> = vec![
+        ("missing", Box::new(move |files| drop(files.remove(&b)))),
+        (
+            "swapped",
+            Box::new(move |files| {
+                let (first, second) = (files[&a2].clone(), files[&b2].clone());
+                files.insert(a2.clone(), second);
+                files.insert(b2.clone(), first);
+            }),
+        ),
+        (
+            "duplicate",
+            Box::new(move |files| {
+                let first = files[&a].clone();
+                files.insert(format!("{:020}.seg", 2), first);
+            }),
+        ),
+        (
+            "renamed",
+            Box::new(move |files| {
+                let third = files.remove(&c).unwrap();
+                files.insert("old.seg".into(), third);
+            }),
+        ),
+        (
+            "renumbered",
+            Box::new(move |files| {
+                let third = files.remove(&c2).unwrap();
+                files.insert(format!("{:020}.seg", 999), third);
+            }),
+        ),
+        ("foreign", Box::new(move |files| drop(files.insert(b3.clone(), foreign[&b3].clone())))),
+        ("longer", Box::new(move |files| files.get_mut(&b4).unwrap().push(0))),
+        ("empty", Box::new(move |files| files.get_mut(&b5).unwrap().clear())),
+    ];
+    for (what, change) in changes {
+        let mut files = whole.clone();
+        change(&mut files);
+        put_files(dir.path(), &files);
+        let error = DiskLog::open(config(dir.path(), 200), never).unwrap_err();
+        assert_eq!(error.status, Status::Damaged, "{what}");
+        assert!(error.message.contains(".seg: at byte"), "{what}: {error}");
+        assert_eq!(verify::inspect(dir.path()).unwrap_err().status, Status::Damaged, "{what}");
+        files.insert("lock".into(), self::files(dir.path())["lock"].clone());
+        assert!(self::files(dir.path()) == files, "{what}: something was changed on disk");
+    }
+}
+
+#[test]
+fn p8_a_newer_format_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(dir.path(), 200, &[50; 2]);
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[11] = 2;
+    let crc = crc_fast::crc32_iscsi(&bytes[..88]);
+    bytes[88..92].copy_from_slice(&crc.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let error = DiskLog::open(config(dir.path(), 200), never).unwrap_err();
+    assert!(error.message.contains("format version 2") && error.message.contains("newer"), "{error}");
+}
+
+#[test]
+fn p8_no_link_and_no_other_kind_of_file_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(dir.path(), 200, &[50; 6]);
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    let elsewhere = dir.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    let error = DiskLog::open(config(dir.path(), 200), never).unwrap_err();
+    assert_eq!(error.status, Status::Damaged);
+    assert!(error.message.contains("symbolic link"), "{error}");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(DiskLog::open(config(dir.path(), 200), never).unwrap_err().status, Status::Damaged);
+    fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(DiskLog::open(config(dir.path(), 200), never).unwrap_err().status, Status::Damaged);
+    fs::remove_file(&path).unwrap();
+    fs::rename(&elsewhere, &path).unwrap();
+    DiskLog::open(config(dir.path(), 200), never).unwrap();
+}
+
+#[test]
+fn what_may_not_be_read_or_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(dir.path(), 200, &[50; 6]);
+    let missing = dir.path().join("a/b");
+    let error = DiskLog::open(config(&missing, 200), never).unwrap_err();
+    assert!(error.status == Status::Io && error.message.contains("errno 2"), "{error}");
+    let file = dir.path().join("lock");
+    let error = DiskLog::open(config(&file, 200), never).unwrap_err();
+    assert!(error.status == Status::Io && error.message.contains(file.to_str().unwrap()), "{error}");
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read(&path).is_ok() {
+        return; // Root may read everything.
+    }
+    let error = DiskLog::open(config(dir.path(), 200), never).unwrap_err();
+    assert!(error.status == Status::Io && error.message.contains("errno 13"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// P8: any damage is refused, or what is left is a beginning of what was written.
+    #[test]
+    fn p8_random_damage_never_changes_entries(
+        synced in 0usize..9,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..5u8), 1..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = [10, 20, 200, 0, 100, 100, 7, 8];
+        let (log, _) = DiskLog::open(config(dir.path(), 300), start).unwrap();
+        log.write(&encode(0, &sizes[..synced.min(8)])).unwrap();
+        log.sync().unwrap();
+        log.write(&encode(synced.min(8) as u64, &sizes[synced.min(8)..])).unwrap();
+        drop(log);
+        let whole = encode(0, &sizes);
+        let mut files = files(dir.path());
+        let names: Vec<_> = files.keys().filter(|name| name.ends_with(".seg")).cloned().collect();
+        for (name, place, value, kind) in changes {
+            let file = files.get_mut(name.get(&names)).unwrap();
+            if file.is_empty() {
+                continue;
+            }
+            // Half of the places in the head, where most of the bytes mean nothing.
+            let at = place.index(file.len());
+            let at = if value % 2 == 0 { at } else { [0, 512, 1024, 16384][at % 4] + at % 100 };
+            let at = at.min(file.len() - 1);
+            match kind {
+                0 => file[at] = value,
+                1 => file.truncate(at),
+                2 => file.insert(at, value),
+                3 => drop(file.drain(at..(at + value as usize).min(file.len()))),
+                _ => file.extend_from_within(at..),
+            }
+        }
+        put_files(dir.path(), &files);
+        if let Some((mark, bytes)) = content(dir.path()) {
+            prop_assert!(bytes.len() as u64 == mark.position);
+            prop_assert!(whole.starts_with(&bytes));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The disk log against a plain model, against hostile files, and against losses of power.
+
+mod hostile;
+mod model;
+mod power;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_start};
+
+pub(super) const STREAM: [u8; 16] = *b"a stream of test";
+
+pub(super) fn start() -> Result<Start> {
+    let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
+    Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+}
+
+pub(super) fn never() -> Result<Start> {
+    panic!("a log that is there does not begin again")
+}
+
+pub(super) fn config(dir: &Path, segment_bytes: u64) -> DiskConfig {
+    DiskConfig { segment_bytes, ..DiskConfig::new(dir) }
+}
+
+pub(super) fn payload(sequence: u64, size: usize) -> Vec<u8> {
+    (0..size).map(|n| (sequence as usize * 31 + n) as u8).collect()
+}
+
+/// Entries of these sizes behind entry `previous`; the timestamp of each is its sequence times ten.
+pub(super) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (sequence, size) in (previous + 1..).zip(sizes) {
+        let payload = payload(sequence, *size);
+        let entry = crate::protocol::entry::Entry {
+            sequence,
+            previous: sequence - 1,
+            timestamp_us: sequence * 10,
+            payload: &payload,
+        };
+        entry.encode_into(&mut bytes);
+    }
+    bytes
+}
+
+/// All bytes from a position on, put together from stretches.
+pub(super) fn read_all(log: &DiskLog, mut position: u64) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    loop {
+        let Some(stretch) = log.stretch(position, u64::MAX)? else { return Ok(None) };
+        if stretch.len == 0 {
+            return Ok(Some(bytes));
+        }
+        let mut piece = vec![0; stretch.len as usize];
+        stretch.read_at(0, &mut piece)?;
+        bytes.extend(piece);
+        position += stretch.len;
+    }
+}
+
+/// The files of a directory.
+pub(super) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let items = fs::read_dir(dir).unwrap().map(|item| item.unwrap());
+    items.map(|item| (item.file_name().into_string().unwrap(), fs::read(item.path()).unwrap())).collect()
+}
+
+pub(super) fn put_files(dir: &Path, files: &BTreeMap<String, Vec<u8>>) {
+    for item in fs::read_dir(dir).unwrap() {
+        fs::remove_file(item.unwrap().path()).unwrap();
+    }
+    for (name, bytes) in files {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
+/// A log with some small segments, all of it synced; gives the bytes of its entries.
+pub(super) fn small_log(dir: &Path, segment_bytes: u64, sizes: &[usize]) -> Vec<u8> {
+    let (log, _) = DiskLog::open(config(dir, segment_bytes), start).unwrap();
+    let bytes = encode(0, sizes);
+    log.write(&bytes).unwrap();
+    log.sync().unwrap();
+    bytes
+}
+
+#[test]
+fn p10_what_was_synced_is_there_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, recovery) = DiskLog::open(config(dir.path(), 300), start).unwrap();
+    assert_eq!((recovery.mark, recovery.oldest, recovery.cut), (start().unwrap().mark, start().unwrap().mark, None));
+    assert_eq!(log.synced(), recovery.mark);
+    let bytes = encode(0, &[10, 0, 250, 1000, 3, 5, 7]);
+    let end = log.write(&bytes).unwrap();
+    assert_eq!((end.sequence, end.position, end.timestamp_us), (7, bytes.len() as u64, 70));
+    assert_eq!(log.sync().unwrap(), end);
+    assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes);
+    assert_eq!(log.bytes(), files(dir.path()).iter().filter(|f| f.0 != "lock").map(|f| f.1.len() as u64).sum::<u64>());
+    drop(log);
+    for _ in 0..3 {
+        let (log, recovery) = DiskLog::open(config(dir.path(), 300), never).unwrap();
+        assert_eq!((recovery.mark, recovery.cut), (end, None));
+        assert_eq!(recovery.lineage, start().unwrap().lineage);
+        assert_eq!((log.written(), log.synced()), (end, end));
+        assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes);
+    }
+    let report = verify::verify(dir.path(), &mut |_, _| {}).unwrap();
+    assert_eq!((report.entries, report.end, report.torn), (7, end, None));
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_log, _) = DiskLog::open(config(dir.path(), 300), start).unwrap();
+    let error = DiskLog::open(config(dir.path(), 300), never).unwrap_err();
+    assert_eq!(error.status, Status::Locked);
+    let holder = format!("process {} on host", std::process::id());
+    assert!(error.message.contains(&holder) && error.message.contains("lock"), "{error}");
+    drop(_log);
+    DiskLog::open(config(dir.path(), 300), never).unwrap();
+}
+
+#[test]
+fn p8_what_does_not_follow_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = DiskLog::open(config(dir.path(), 300), start).unwrap();
+    let good = encode(0, &[1, 2, 3]);
+    let mut flipped = good.clone();
+    flipped[ENTRY_HEADER_SIZE * 2 + 1] ^= 1;
+    for bad in [&encode(1, &[4])[..], &good[..good.len() - 1], &flipped, &good[1..]] {
+        assert_eq!(log.write(bad).unwrap_err().status, Status::InvalidArgument);
+        assert_eq!(log.written(), start().unwrap().mark);
+    }
+    log.write(&good).unwrap();
+    assert_eq!(log.write(&good).unwrap_err().status, Status::InvalidArgument);
+    assert_eq!(log.written().sequence, 3);
+}
+
+#[test]
+fn p7_an_epoch_begins_behind_the_last_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = DiskLog::open(config(dir.path(), 1 << 20), start).unwrap();
+    log.begin_epoch(3).unwrap();
+    log.begin_epoch(4).unwrap();
+    assert_eq!((log.epochs(), log.lineage().epoch), (vec![(4, 0)], 4));
+    log.write(&encode(0, &[5, 6])).unwrap();
+    log.begin_epoch(7).unwrap();
+    assert_eq!(log.synced().sequence, 2);
+    assert_eq!(log.begin_epoch(7).unwrap_err().status, Status::InvalidArgument);
+    log.write(&encode(2, &[5, 6])).unwrap();
+    log.begin_epoch(9).unwrap();
+    log.begin_epoch(10).unwrap();
+    assert_eq!(log.epochs(), vec![(4, 0), (7, 2), (10, 4)]);
+    drop(log);
+    let (log, recovery) = DiskLog::open(config(dir.path(), 1 << 20), never).unwrap();
+    assert_eq!((log.epochs(), recovery.lineage.epoch), (vec![(4, 0), (7, 2), (10, 4)], 10));
+    assert_eq!(read_all(&log, 0).unwrap().unwrap(), encode(0, &[5, 6, 5, 6]));
+}
+
+#[test]
+fn a_time_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = small_log(dir.path(), 200, &[20; 30]);
+    let (log, _) = DiskLog::open(config(dir.path(), 200), never).unwrap();
+    for time in 0..320 {
+        let expected = (time as u64).div_ceil(10).saturating_sub(1).min(30);
+        assert_eq!(log.locate_time(time).unwrap().sequence, expected, "{time}");
+    }
+    assert_eq!(log.locate_time(u64::MAX).unwrap().position, bytes.len() as u64);
+}
+
+#[test]
+fn a_trimmed_segment_stays_readable_for_who_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = small_log(dir.path(), 200, &[20; 30]);
+    let config = DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) };
+    let (log, _) = DiskLog::open(config, never).unwrap();
+    let first = log.stretch(0, u64::MAX).unwrap().unwrap();
+    assert!(log.trim(first.len - 1, 0).unwrap().is_empty(), "somebody needs the first segment");
+    let trimmed = log.trim(first.len, 0).unwrap();
+    assert_eq!(trimmed.len(), 1);
+    assert!(!trimmed[0].path.exists());
+    assert_eq!((trimmed[0].after_sequence, log.oldest().sequence), (0, trimmed[0].last_sequence));
+    let mut read = vec![0; first.len as usize];
+    first.read_at(0, &mut read).unwrap();
+    assert_eq!(read, bytes[..read.len()]);
+    assert!(log.stretch(0, u64::MAX).unwrap().is_none());
+    assert_eq!(log.locate(0).unwrap(), None);
+    assert_eq!(log.locate(log.oldest().sequence).unwrap(), Some(log.oldest()));
+    log.trim(u64::MAX, 0).unwrap();
+    assert_eq!(verify::inspect(dir.path()).unwrap().segments.len(), 1);
+    assert_eq!(log.written().sequence, 30);
+}
+
+#[test]
+fn age_gives_segments_up() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(dir.path(), 200, &[20; 30]);
+    let config = DiskConfig { retain_age: Duration::from_micros(100), ..config(dir.path(), 200) };
+    let (log, _) = DiskLog::open(config, never).unwrap();
+    assert!(log.trim(u64::MAX, 100).unwrap().is_empty());
+    let trimmed = log.trim(u64::MAX, 250).unwrap();
+    assert!(trimmed.iter().all(|segment| segment.last_sequence < 15));
+    assert!(log.oldest().sequence >= 11, "{:?}", log.oldest());
+}
+
+/// A segment's index has room for a fixed number of points, whatever the size of its segment.
+#[test]
+fn large_entries_and_many_points() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes: Vec<usize> = (0..40).map(|n| [100, 70_000, 300_000, 3_000_000][n % 4]).collect();
+    let bytes = small_log(dir.path(), 8 << 20, &sizes);
+    for segment_bytes in [8 << 20, 1 << 20] {
+        let (log, _) = DiskLog::open(config(dir.path(), segment_bytes), never).unwrap();
+        assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes[..]);
+        let first = log.stretch(0, u64::MAX).unwrap().unwrap();
+        assert!(first.len < 500_000, "{}", first.len);
+        for sequence in 0..=40 {
+            let mark = log.locate(sequence).unwrap().unwrap();
+            assert_eq!(mark.position as usize, encode(0, &sizes[..sequence as usize]).len());
+        }
+    }
+    let read: Vec<_> = verify::entries(dir.path(), 17).unwrap().map(|entry| entry.unwrap().sequence).collect();
+    assert_eq!(read, (18..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_tool_reads_beside_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = DiskLog::open(config(dir.path(), 2000), start).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 0..600 {
+                log.write(&encode(n, &[50 + n as usize % 50])).unwrap();
+                if n % 7 == 0 {
+                    log.sync().unwrap();
+                }
+                if n == 300 {
+                    log.begin_epoch(2).unwrap();
+                    log.begin_epoch(3).unwrap();
+                }
+            }
+        });
+        let mut tail = verify::entries(dir.path(), 0).unwrap();
+        let mut next = 1;
+        while next <= 600 {
+            while let Some(entry) = tail.next() {
+                let entry = entry.unwrap();
+                assert_eq!((entry.sequence, entry.payload), (next, payload(next, 50 + (next as usize - 1) % 50)));
+                assert_eq!(entry.epoch, if next <= 301 { 1 } else { 3 });
+                next += 1;
+            }
+            let report = verify::verify(dir.path(), &mut |_, _| {}).unwrap();
+            assert!(report.end.sequence + 1 >= next);
+        }
+        writer.join().unwrap();
+    });
+}

@@ -1,0 +1,61 @@
+//! Retention: whole segments go from the front.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::segment::Sealed;
+use super::{DiskLog, State, file};
+use crate::error::Result;
+
+/// A segment that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Where it was.
+    pub path: PathBuf,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The last sequence before its first entry.
+    pub after_sequence: u64,
+    /// Its last entry.
+    pub last_sequence: u64,
+    /// Bytes on disk that are free now.
+    pub bytes: u64,
+}
+
+impl DiskLog {
+    /// Removes segments from the front while the log is larger than `retain_bytes`, or while the first segment's last
+    /// entry is older than `retain_age` at `now_us`; but none that has something at or behind the position `keep_from`
+    /// (`u64::MAX`: nobody needs anything), and never the last one.
+    ///
+    /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it.
+    pub fn trim(&self, keep_from: u64, now_us: u64) -> Result<Vec<Trimmed>> {
+        let _trimming = self.trimming.lock();
+        let mut trimmed = Vec::new();
+        loop {
+            let state = self.usable(self.state.lock())?;
+            let Some(segment) = self.to_remove(&state, keep_from, now_us) else { return Ok(trimmed) };
+            drop(state);
+            file::unlink(&segment.path).map_err(|fault| self.fault(fault))?;
+            self.state.lock().sealed.pop_front();
+            self.forget(&segment);
+            // Each by itself: were two names removed and only the second one's removal survived a loss of power, a hole
+            // would be left.
+            file::sync_dir(&self.config.dir).map_err(|fault| self.fault(fault))?;
+            trimmed.push(Trimmed {
+                epoch: segment.head.fixed.epoch,
+                after_sequence: segment.base().sequence,
+                last_sequence: segment.end().sequence,
+                bytes: segment.size(),
+                path: segment.path.clone(),
+            });
+        }
+    }
+
+    fn to_remove(&self, state: &State, keep_from: u64, now_us: u64) -> Option<Arc<Sealed>> {
+        let first = state.sealed.front()?;
+        let age = u64::try_from(self.config.retain_age.as_micros()).unwrap_or(u64::MAX);
+        let old = now_us.saturating_sub(first.end().timestamp_us) > age;
+        let given_up = old || state.bytes() > self.config.retain_bytes;
+        (given_up && first.end().position <= keep_from).then(|| first.clone())
+    }
+}

@@ -1,0 +1,207 @@
+//! Writing: entries behind the end, syncs, and the change to another segment.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::DiskLog;
+use super::file::{self, Op};
+use super::head::{self, Fixed};
+use super::mark::Mark;
+use super::recover::Points;
+use super::segment::{Active, Sealed};
+use crate::clock::unix_time_us;
+use crate::error::{Error, Result, Status};
+use crate::protocol::entry::Entry;
+
+/// A part of what is to be written that goes to one segment.
+struct Run {
+    bytes: Range<usize>,
+    points: Points,
+    end: Mark,
+}
+
+impl DiskLog {
+    /// Writes whole entries behind the end, and gives the new end. They are durable after the next [`DiskLog::sync`].
+    ///
+    /// Each entry is checked as it would be when it is read, and nothing is written if one is wrong
+    /// (`INVALID_ARGUMENT`). On `DISK_FULL` and `IO` nothing of the part that failed stays in the log; entries before
+    /// it that went to a segment of their own do, so go on at [`DiskLog::written`]. After `DISK_FULL` the log goes on
+    /// when there is room; after `IO` whose text says so it must be opened again.
+    pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
+        let _writing = self.writing.lock();
+        let (runs, mut rolls) = self.plan(bytes)?;
+        for run in runs {
+            if std::mem::replace(&mut rolls, true) {
+                self.roll(None)?;
+            }
+            self.put(&bytes[run.bytes.clone()], run)?;
+        }
+        Ok(self.written())
+    }
+
+    /// Divides what is to be written among segments. True if a new one is needed before the first part.
+    fn plan(&self, bytes: &[u8]) -> Result<(Vec<Run>, bool)> {
+        let state = self.usable(self.state.lock())?;
+        let (mut base, mut end, sealed) = (state.active.fixed.base, state.written, state.active.commit.sealed);
+        let mut points = state.active.points.ahead();
+        drop(state);
+        let (mut runs, mut begun, mut at) = (Vec::new(), 0, 0);
+        let mut rolls = sealed && !bytes.is_empty();
+        if rolls {
+            (base, points) = (end, Points::new(end, self.config.spacing()));
+        }
+        while at < bytes.len() {
+            let (mark, length) = next_entry(end, &bytes[at..], at)?;
+            let used = end.position - base.position;
+            if used > 0 && used.saturating_add(length as u64) > self.config.segment_bytes {
+                let next = Points::new(end, self.config.spacing());
+                let points = std::mem::replace(&mut points, next);
+                if at > begun {
+                    runs.push(Run { bytes: begun..at, points, end });
+                } else {
+                    rolls = true;
+                }
+                (base, begun) = (end, at);
+            }
+            points.pass(mark);
+            (end, at) = (mark, at + length);
+        }
+        if at > begun {
+            runs.push(Run { bytes: begun..at, points, end });
+        }
+        Ok((runs, rolls))
+    }
+
+    /// Writes one part to the active segment.
+    fn put(&self, bytes: &[u8], run: Run) -> Result<()> {
+        let (file, path, offset) = {
+            let state = self.state.lock();
+            let active = &state.active;
+            (active.file.clone(), active.path.clone(), active.fixed.offset(state.written.position))
+        };
+        if let Err(fault) = file::write_at(Op::WriteEntries, &file, &path, offset, bytes) {
+            let last = self.written().sequence;
+            let mut error = self.fault(fault);
+            error.message = format!("entries {} to {}: {}", last.saturating_add(1), run.end.sequence, error.message);
+            return match file::truncate(&file, &path, offset) {
+                Ok(()) => Err(error),
+                Err(fault) => {
+                    error.message = format!("{}; then: {}", error.message, fault.error.message);
+                    Err(self.break_off(&error))
+                }
+            };
+        }
+        let mut state = self.state.lock();
+        state.active.points.join(run.points);
+        state.written = run.end;
+        Ok(())
+    }
+
+    /// Makes everything durable that was written before the call, and gives its end.
+    ///
+    /// Others may write and read meanwhile. Fails with `IO`; the log must be opened again then.
+    pub fn sync(&self) -> Result<Mark> {
+        let _syncing = self.syncing.lock();
+        let state = self.usable(self.state.lock())?;
+        let (written, active) = (state.written, &state.active);
+        if written == state.synced {
+            return Ok(written);
+        }
+        let (file, path, fixed, commit) = (active.file.clone(), active.path.clone(), active.fixed, active.commit);
+        drop(state);
+
+        file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
+        let commit = commit.next(written);
+        let noted = head::write_commit(&file, &path, &fixed, &commit);
+        let mut state = self.state.lock();
+        state.synced = written;
+        match noted {
+            Ok(()) => state.active.commit = commit,
+            // The entries are durable; only the note of it is missing, and the next sync writes another. A file system
+            // that never writes in place may have no room for it.
+            Err(fault) if fault.error.status == Status::DiskFull => {}
+            Err(fault) => {
+                drop(state);
+                return Err(self.break_off(&fault.error));
+            }
+        }
+        Ok(written)
+    }
+
+    /// Lets a higher epoch of the same stream begin behind the last entry. It is durable when this returns.
+    pub fn begin_epoch(&self, epoch: u64) -> Result<()> {
+        let _writing = self.writing.lock();
+        let present = self.usable(self.state.lock())?.active.fixed.epoch;
+        if epoch <= present {
+            let text = format!("epoch {epoch} cannot begin in epoch {present}; epochs rise");
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        self.roll(Some(epoch))
+    }
+
+    /// Completes the active segment and opens another, in a new epoch if there is one. An empty segment is replaced.
+    fn roll(&self, epoch: Option<u64>) -> Result<()> {
+        let _syncing = self.syncing.lock();
+        let state = self.usable(self.state.lock())?;
+        let (end, old) = (state.written, state.active.fixed);
+        drop(state);
+        if end.sequence == u64::MAX {
+            let text = format!("no sequence is left after {}", end.sequence);
+            return Err(Error::new(Status::InvalidState, text));
+        }
+        let empty = end == old.base;
+        if !empty {
+            self.seal()?;
+        }
+        let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
+        let fixed = Fixed { epoch, epoch_start, base: end, created_us: unix_time_us(), ..old };
+        let active = Active::create(&self.config.dir, fixed, self.config.spacing()).map_err(|fault| {
+            let mut error = self.fault(fault);
+            error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
+            error
+        })?;
+        let mut state = self.state.lock();
+        let old = std::mem::replace(&mut state.active, active);
+        if !empty {
+            state.sealed.push_back(Arc::new(Sealed::from_active(&old)));
+        }
+        Ok(())
+    }
+
+    /// Makes the active segment complete: its entries, then its index and the note that it is complete.
+    fn seal(&self) -> Result<()> {
+        let state = self.usable(self.state.lock())?;
+        let (active, end, synced) = (&state.active, state.written, state.synced);
+        if active.commit.sealed {
+            return Ok(());
+        }
+        let (file, path, fixed, commit) = (active.file.clone(), active.path.clone(), active.fixed, active.commit);
+        let points = head::thin(&active.points.taken);
+        drop(state);
+
+        if synced != end {
+            file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
+            self.state.lock().synced = end;
+        }
+        let write = || {
+            let commit = head::write_index(&file, &path, &commit, &points, end)?;
+            head::write_commit(&file, &path, &fixed, &commit)?;
+            file::sync(Op::SyncSeal, &file, &path)?;
+            Ok(commit)
+        };
+        let commit = write().map_err(|fault| self.fault(fault))?;
+        self.state.lock().active.commit = commit;
+        Ok(())
+    }
+}
+
+/// The first entry of `bytes`: the mark behind it, and its length.
+fn next_entry(end: Mark, bytes: &[u8], at: usize) -> Result<(Mark, usize)> {
+    let wrong = |text: String| {
+        let text = format!("byte {at} of what is to be written behind entry {}: {text}", end.sequence);
+        Error::new(Status::InvalidArgument, text)
+    };
+    let entry = Entry::decode_checked(bytes).map_err(|error| wrong(error.to_string()))?;
+    let mark = end.after(&entry, bytes).map_err(wrong)?;
+    Ok((mark, entry.encoded_len()))
+}
