@@ -32,7 +32,7 @@ impl Handler for Stuck {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, _: Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, _: &mut Entries<'_>) -> Result<(), ApplyFailure> {
         Err(ApplyFailure { applied: 0, code: 1, message: String::new() })
     }
 }

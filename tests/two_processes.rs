@@ -114,7 +114,7 @@ impl Handler for Disk {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
         for entry in entries {
             let record = [&entry.sequence.to_be_bytes()[..], &entry.payload[..8]].concat();
             self.file.write_all_at(&record, self.records * RECORD as u64).unwrap();

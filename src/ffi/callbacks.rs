@@ -311,7 +311,7 @@ impl Handler for Ingest {
         1
     }
 
-    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
         for (applied, entry) in entries.enumerate() {
             if self.muted.is_muted() {
                 return Err(freed(applied));
@@ -348,12 +348,12 @@ impl Handler for IngestBatch {
         self.max_entries
     }
 
-    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
         if self.muted.is_muted() {
             return Err(freed(0));
         }
         self.views.clear();
-        self.views.extend(entries.map(|entry| EntryView {
+        self.views.extend(entries.by_ref().map(|entry| EntryView {
             sequence: entry.sequence,
             timestamp_us: entry.timestamp_us,
             payload: entry.payload.as_ptr(),
@@ -385,7 +385,7 @@ impl Handler for RecordIngest {
         1
     }
 
-    fn apply(&mut self, entries: Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
         for (applied, entry) in entries.enumerate() {
             if self.muted.is_muted() {
                 return Err(freed(applied));

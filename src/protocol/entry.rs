@@ -177,13 +177,27 @@ impl<'a> Entry<'a> {
 pub struct Entries<'a> {
     bytes: &'a [u8],
     left: usize,
+    walked: Walked,
+}
+
+/// What a walk along entries went over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// How many entries.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The last one's sequence.
+    pub sequence: u64,
+    /// The last one's timestamp.
+    pub timestamp_us: u64,
 }
 
 impl<'a> Entries<'a> {
     /// All entries of `bytes`.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, left: usize::MAX }
+        Self { bytes, left: usize::MAX, walked: Walked::default() }
     }
 
     /// The same run, ended after `count` entries.
@@ -197,6 +211,12 @@ impl<'a> Entries<'a> {
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// What was walked over so far.
+    #[inline]
+    pub fn walked(&self) -> Walked {
+        self.walked
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -208,8 +228,15 @@ impl<'a> Iterator for Entries<'a> {
             return None;
         }
         let entry = Entry::decode(self.bytes).ok()?;
+        let size = entry.encoded_len();
         self.left -= 1;
-        self.bytes = &self.bytes[entry.encoded_len()..];
+        self.bytes = &self.bytes[size..];
+        self.walked = Walked {
+            count: self.walked.count + 1,
+            bytes: self.walked.bytes + size,
+            sequence: entry.sequence,
+            timestamp_us: entry.timestamp_us,
+        };
         Some(entry)
     }
 }

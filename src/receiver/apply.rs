@@ -16,7 +16,7 @@ use super::core::Core;
 use super::inbound::Delivery;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Postman};
-use crate::protocol::entry::Entries;
+use crate::protocol::entry::{Entries, Walked};
 
 /// Pauses between two tries of an entry that the handler does not take, doubling.
 const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
@@ -135,13 +135,18 @@ impl Applier {
                 break;
             }
             let run = entries.limit(max_entries);
-            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(run));
-            let taken = match &outcome {
-                Ok(()) => self.took(run),
-                Err(failure) => self.took(run.limit(failure.applied)),
-            };
+            let mut walk = run;
+            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(&mut walk));
+            if let Err(failure) = &outcome {
+                walk = run.limit(failure.applied);
+                walk.by_ref().for_each(drop);
+            }
+            let Walked { count, bytes: taken, sequence, timestamp_us } = walk.walked();
+            if count > 0 {
+                core.progress.set_applied(sequence, timestamp_us, count);
+            }
             if let Err(failure) = outcome {
-                let mut rest = Entries::new(&run.rest()[taken..]);
+                let mut rest = Entries::new(walk.rest());
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
                 let skip = self.failed(sequence, taken > 0, &failure);
@@ -191,22 +196,6 @@ impl Applier {
             }
         }
         Ok(())
-    }
-
-    /// Moves the applied position over the run. Returns the run's bytes.
-    #[inline]
-    fn took(&self, run: Entries<'_>) -> usize {
-        let before = run.rest().len();
-        let mut walk = run;
-        let (mut count, mut last) = (0, None);
-        for entry in walk.by_ref() {
-            count += 1;
-            last = Some((entry.sequence, entry.timestamp_us));
-        }
-        if let Some((sequence, timestamp_us)) = last {
-            self.core.progress.set_applied(sequence, timestamp_us, count);
-        }
-        before - walk.rest().len()
     }
 
     /// Decides about an entry that was not taken. `true`: skip it.

@@ -172,8 +172,8 @@ pub struct ApplyFailure {
 pub trait Handler: Send {
     /// The longest run `apply` wants; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
-    /// Applies the run: all of it, or says how many of its first entries.
-    fn apply(&mut self, entries: Entries<'_>) -> std::result::Result<(), ApplyFailure>;
+    /// Applies the run: all of it, or says how many of its first entries. Walks to the end of what it applied.
+    fn apply(&mut self, entries: &mut Entries<'_>) -> std::result::Result<(), ApplyFailure>;
 }
 
 /// Writes an entry to the host's own log before the handler sees it; 0 on success.

@@ -119,7 +119,7 @@ impl Handler for Applied {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, entries: Entries<'_>) -> std::result::Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>) -> std::result::Result<(), ApplyFailure> {
         let mut state = self.0.lock().unwrap();
         for entry in entries {
             if let Some((sequence, times)) = &mut state.fail
