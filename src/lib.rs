@@ -41,6 +41,14 @@
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
 
+/// A place where tests end the process or fail an operation; nothing without the feature `failpoints`.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
+
 mod clock;
 pub mod error;
 pub mod ffi;

@@ -10,7 +10,7 @@ use common::wire::*;
 use common::{Events, receiver_config, start, stat, until};
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::entry::Entries;
-use replication::receiver::config::{ApplyFailure, Handler, ProtocolChoice};
+use replication::receiver::config::{ApplyFailure, Handler, Place, ProtocolChoice};
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -32,7 +32,7 @@ impl Handler for Stuck {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, _: &mut Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, _: &mut Entries<'_>, _: &Place<'_>) -> Result<(), ApplyFailure> {
         Err(ApplyFailure { applied: 0, code: 1, message: String::new() })
     }
 }

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use replication::error::Status;
 use replication::host::EventKind;
 use replication::protocol::entry::Entries;
-use replication::receiver::config::{ApplyFailure, Handler, ProtocolChoice};
+use replication::receiver::config::{ApplyFailure, Handler, Place, ProtocolChoice};
 use replication::sender::Sender;
 use replication::sender::config::{FullPolicy, SenderConfig};
 
@@ -114,7 +114,7 @@ impl Handler for Disk {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>, _: &Place<'_>) -> Result<(), ApplyFailure> {
         for entry in entries {
             let record = [&entry.sequence.to_be_bytes()[..], &entry.payload[..8]].concat();
             self.file.write_all_at(&record, self.records * RECORD as u64).unwrap();

@@ -14,7 +14,7 @@ use super::status::c_string;
 use crate::error::{Error, Status};
 use crate::host::{Event, LogLevel, Observer};
 use crate::protocol::entry::{Entries, Entry};
-use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal};
+use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
 
 /// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
 #[derive(Clone, Copy)]
@@ -311,13 +311,15 @@ impl Handler for Ingest {
         1
     }
 
-    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
-        for (applied, entry) in entries.enumerate() {
+    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> Result<(), ApplyFailure> {
+        let mut applied = 0;
+        while let Some(entry) = entries.next() {
             if self.muted.is_muted() {
                 return Err(freed(applied));
             }
+            place.reaches(&entries.walked());
             match self.call(&entry) {
-                0 => {}
+                0 => applied += 1,
                 code => return Err(failure(applied, code, "")),
             }
         }
@@ -348,7 +350,7 @@ impl Handler for IngestBatch {
         self.max_entries
     }
 
-    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> Result<(), ApplyFailure> {
         if self.muted.is_muted() {
             return Err(freed(0));
         }
@@ -363,6 +365,7 @@ impl Handler for IngestBatch {
         if count == 0 {
             return Ok(());
         }
+        place.reaches(&entries.walked());
         let mut applied = 0;
         // SAFETY: the function and its data were registered together; the views and payloads outlive the call.
         let code =
@@ -385,11 +388,13 @@ impl Handler for RecordIngest {
         1
     }
 
-    fn apply(&mut self, entries: &mut Entries<'_>) -> Result<(), ApplyFailure> {
-        for (applied, entry) in entries.enumerate() {
+    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> Result<(), ApplyFailure> {
+        let mut applied = 0;
+        while let Some(entry) = entries.next() {
             if self.muted.is_muted() {
                 return Err(freed(applied));
             }
+            place.reaches(&entries.walked());
             let records = RecordsHandle::parse(entry.payload)
                 .map_err(|error| failure(applied, error.status as i32, error.message))?;
             // SAFETY: the function and its data were registered together; the records outlive the call.
@@ -399,6 +404,7 @@ impl Handler for RecordIngest {
             if code != 0 {
                 return Err(failure(applied, code, ""));
             }
+            applied += 1;
         }
         Ok(())
     }

@@ -109,6 +109,7 @@ fn c_name(status: Status) -> &'static std::ffi::CStr {
         Status::Replaced => c"REPLACED",
         Status::PeerTimeout => c"PEER_TIMEOUT",
         Status::Removed => c"REMOVED",
+        Status::LineageChanged => c"LINEAGE_CHANGED",
     }
 }
 

@@ -21,6 +21,9 @@ pub const TYPE_STREAM_ACK: u8 = 0x22;
 /// The writer wants to hear as soon as a position is reached.
 pub const TYPE_ACK_REQUEST: u8 = 0x23;
 
+/// The level of an [`AckRequest`] that is reached when an entry is on the reader's disk.
+pub const LEVEL_DURABLE: u8 = 2;
+
 /// Whether a frame of an unknown type may be skipped.
 pub fn is_optional(kind: u8) -> bool {
     (0x40..=0x7F).contains(&kind)

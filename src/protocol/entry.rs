@@ -191,6 +191,8 @@ pub struct Walked {
     pub sequence: u64,
     /// The last one's timestamp.
     pub timestamp_us: u64,
+    /// The chain hash behind it, if the one before the walk is known.
+    pub hash: u64,
 }
 
 impl<'a> Entries<'a> {
@@ -198,6 +200,13 @@ impl<'a> Entries<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, left: usize::MAX, walked: Walked::default() }
+    }
+
+    /// The same run, in a history that has the chain hash `before` it.
+    #[inline]
+    pub fn behind(mut self, before: u64) -> Self {
+        self.walked.hash = before;
+        self
     }
 
     /// The same run, ended after `count` entries.
@@ -230,13 +239,14 @@ impl<'a> Iterator for Entries<'a> {
         let entry = Entry::decode(self.bytes).ok()?;
         let size = entry.encoded_len();
         self.left -= 1;
-        self.bytes = &self.bytes[size..];
         self.walked = Walked {
             count: self.walked.count + 1,
             bytes: self.walked.bytes + size,
             sequence: entry.sequence,
             timestamp_us: entry.timestamp_us,
+            hash: chain_hash(self.walked.hash, self.bytes),
         };
+        self.bytes = &self.bytes[size..];
         Some(entry)
     }
 }

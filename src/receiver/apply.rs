@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, ReceiverHost};
+use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::core::Core;
 use super::inbound::Delivery;
+use super::keeper::{Keeper, RETRY};
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Postman};
-use crate::protocol::entry::{Entries, Walked};
+use crate::log::disk::position::PositionFile;
+use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
+use crate::protocol::handshake::Point;
 
 /// Pauses between two tries of an entry that the handler does not take, doubling.
 const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
@@ -42,8 +45,14 @@ pub(super) struct Applier {
     local_wal: Option<LocalWal>,
     connect: Option<Connect>,
     postman: Postman,
+    /// The local log on disk, if there is one.
+    keeper: Option<Keeper>,
     /// What is being applied.
     current: Option<Delivery>,
+    /// It is in the local log already.
+    kept: bool,
+    /// The chain hash behind what was applied of it.
+    hash: u64,
     /// Entries up to here are in the host's own log.
     logged: u64,
     failures: u32,
@@ -56,16 +65,29 @@ enum Next {
     Events(VecDeque<Event>),
     Dial(oneshot::Sender<io::Result<OwnedFd>>),
     Apply,
+    Sync,
     Stop,
 }
 
 impl Applier {
-    pub(super) fn new(core: Arc<Core>, host: ReceiverHost) -> Self {
+    pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
         let ReceiverHost { handler, local_wal, connect, observer } = host;
-        let postman = Postman::new(observer);
-        let (current, retry_at) = (None, None);
-        Self { core, handler, local_wal, connect, postman, current, logged, failures: 0, retry_at, over: false }
+        Self {
+            keeper: position.map(|position| Keeper::new(&core, position)),
+            core,
+            handler,
+            local_wal,
+            connect,
+            postman: Postman::new(observer),
+            current: None,
+            kept: false,
+            hash: UNKNOWN_HISTORY,
+            logged,
+            failures: 0,
+            retry_at: None,
+            over: false,
+        }
     }
 
     /// Runs until the receiver stops.
@@ -81,8 +103,21 @@ impl Applier {
                     // Nobody waits any more: the socket closes with the answer.
                     let _ = answer.send(dialled);
                 }
-                Next::Apply => self.apply(),
-                Next::Stop => return,
+                Next::Apply => {
+                    if self.keep() {
+                        self.apply();
+                    }
+                }
+                Next::Sync => {
+                    let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
+                    synced.unwrap_or_else(|error| self.log_failed(&error));
+                }
+                Next::Stop => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.finish();
+                    }
+                    return;
+                }
             }
         }
     }
@@ -90,7 +125,9 @@ impl Applier {
     /// Waits for something to do.
     fn next(&mut self) -> Next {
         self.core.progress.settle();
-        let mailbox = &self.core.mailbox;
+        self.replay();
+        let core = Arc::clone(&self.core);
+        let mailbox = &core.mailbox;
         let mut content = mailbox.lock();
         content.work.applying = false;
         if content.work.paused {
@@ -107,17 +144,25 @@ impl Applier {
             if let Some(answer) = content.work.dial.take() {
                 return Next::Dial(answer);
             }
+            let sync_at = self.keeper.as_ref().filter(|_| !self.over).and_then(Keeper::sync_at);
+            let wanted = self.keeper.is_some() && !self.over && self.core.sync_wanted.load(Ordering::SeqCst);
+            // What waits is stored first, so that one sync is for all of it.
+            if sync_at.is_some_and(|at| at <= Instant::now()) || wanted && content.work.deliveries.is_empty() {
+                return Next::Sync;
+            }
             let due = self.retry_at.is_none_or(|at| at <= Instant::now());
             if due && !content.work.paused && !self.over {
                 if self.current.is_none() {
                     self.current = content.work.deliveries.pop_front();
+                    self.begin();
                 }
                 if self.current.is_some() {
                     content.work.applying = true;
                     return Next::Apply;
                 }
             }
-            let deadline = self.retry_at.filter(|_| !content.work.paused && !self.over);
+            let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
+            let deadline = [retry_at, sync_at].into_iter().flatten().min();
             content = mailbox.wait(content, deadline);
         }
     }
@@ -125,33 +170,38 @@ impl Applier {
     /// Applies what is at hand until something else wants this thread.
     fn apply(&mut self) {
         let core = Arc::clone(&self.core);
-        self.retry_at = None;
         let Some(mut delivery) = self.current.take() else { return };
         let before = delivery.len();
         let max_entries = self.handler.max_entries();
         loop {
-            let entries = Entries::new(delivery.entries());
+            let entries = Entries::new(delivery.entries()).behind(self.hash);
             if entries.rest().is_empty() {
                 break;
             }
             let run = entries.limit(max_entries);
             let mut walk = run;
-            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(&mut walk));
+            crash_point!("receiver-apply-before");
+            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(&mut walk, &Place(Some(&core.progress))));
+            crash_point!("receiver-apply-after");
             if let Err(failure) = &outcome {
                 walk = run.limit(failure.applied);
                 walk.by_ref().for_each(drop);
             }
-            let Walked { count, bytes: taken, sequence, timestamp_us } = walk.walked();
+            let Walked { count, bytes: taken, sequence, timestamp_us, hash } = walk.walked();
+            self.hash = hash;
             if count > 0 {
                 core.progress.set_applied(sequence, timestamp_us, count);
             }
             if let Err(failure) = outcome {
-                let mut rest = Entries::new(walk.rest());
+                core.progress.set_place(Point { sequence: core.progress.applied(), hash });
+                let mut rest = Entries::new(walk.rest()).behind(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
                 let skip = self.failed(sequence, taken > 0, &failure);
                 let skipped = if skip { size } else { 0 };
                 if skip {
+                    self.hash = rest.walked().hash;
+                    core.progress.set_place(Point { sequence, hash: self.hash });
                     core.progress.set_applied(sequence, timestamp_us, 0);
                     self.logged = self.logged.max(sequence);
                 }
@@ -175,8 +225,85 @@ impl Applier {
         self.gave_back(before);
     }
 
+    /// Takes up what was received in an earlier life, before anything else.
+    fn replay(&mut self) {
+        let Some(keeper) = self.keeper.as_mut().filter(|_| self.current.is_none() && !self.over) else { return };
+        match keeper.replay(self.core.progress.applied()) {
+            Ok(None) => {}
+            Ok(Some(delivery)) => {
+                self.core.mailbox.lock().work.bytes += delivery.len();
+                self.current = Some(delivery);
+                self.begin();
+                self.kept = true;
+            }
+            Err(error) => self.log_failed(&error),
+        }
+    }
+
+    /// A new delivery is current.
+    fn begin(&mut self) {
+        self.kept = false;
+        if let Some(delivery) = &self.current {
+            self.hash = delivery.before().hash;
+        }
+    }
+
+    /// Leaves out what the host has: it may stand ahead of what its local log goes on from.
+    fn skip_applied(&mut self) {
+        let applied = self.core.progress.applied();
+        let Some(delivery) = self.current.as_mut().filter(|delivery| delivery.before().sequence < applied) else { return };
+        let length = delivery.len();
+        loop {
+            let mut entries = Entries::new(delivery.entries()).behind(self.hash);
+            let mut walked = entries.walked();
+            while entries.next().is_some_and(|entry| entry.sequence <= applied) {
+                walked = entries.walked();
+            }
+            self.hash = walked.hash;
+            delivery.advance(walked.bytes);
+            if walked.bytes == 0 {
+                break;
+            }
+        }
+        let skipped = length - delivery.len();
+        self.core.mailbox.lock().work.bytes -= skipped;
+    }
+
+    /// Puts what is about to be applied into the local log. `false`: not yet.
+    fn keep(&mut self) -> bool {
+        self.retry_at = None;
+        let (Some(keeper), Some(delivery), false) = (&mut self.keeper, &self.current, self.kept) else { return true };
+        match keeper.store(delivery) {
+            Ok(()) => {
+                self.kept = true;
+                self.skip_applied();
+                true
+            }
+            Err(error) if error.status == Status::DiskFull => {
+                self.retry_at = Some(Instant::now() + RETRY);
+                false
+            }
+            Err(error) => {
+                self.log_failed(&error);
+                false
+            }
+        }
+    }
+
+    /// The local log is unusable: nothing can be applied that was not stored.
+    fn log_failed(&mut self, error: &Error) {
+        self.over = true;
+        let mut event = Event::new(EventKind::LogFailed, error.status, error.message.clone());
+        event.sequence = self.core.progress.applied();
+        self.core.event(event);
+        self.core.halt(error.clone());
+    }
+
     /// Tells the connection's task that `bytes` are free again.
-    fn gave_back(&self, bytes: usize) {
+    fn gave_back(&mut self, bytes: usize) {
+        let at = self.core.progress.place();
+        let noted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.applied(at, false));
+        noted.unwrap_or_else(|error| self.log_failed(&error));
         self.core.mailbox.lock().work.bytes -= bytes;
         self.core.progress.made_room();
     }

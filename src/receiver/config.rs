@@ -4,10 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::progress::Progress;
 use crate::error::{Error, Result, Status};
 use crate::host::Observer;
 use crate::protocol::MAX_READER_ID_BYTES;
-use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY};
+use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY, Walked};
+use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsClient;
 
@@ -172,8 +174,27 @@ pub struct ApplyFailure {
 pub trait Handler: Send {
     /// The longest run `apply` wants; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
-    /// Applies the run: all of it, or says how many of its first entries. Walks to the end of what it applied.
-    fn apply(&mut self, entries: &mut Entries<'_>) -> std::result::Result<(), ApplyFailure>;
+    /// Applies the run: all of it, or says how many of its first entries. Walks to the end of what it applied, and tells
+    /// `place` how far it walked before it calls the host.
+    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure>;
+}
+
+/// Where a receiver says what its handler is applying, for [`Receiver::token`](super::Receiver::token).
+pub struct Place<'a>(pub(super) Option<&'a Progress>);
+
+impl Place<'_> {
+    /// A place that nobody asks for.
+    pub fn nowhere() -> Self {
+        Self(None)
+    }
+
+    /// The host is about to apply what was walked over.
+    #[inline]
+    pub fn reaches(&self, walked: &Walked) {
+        if let Some(progress) = self.0 {
+            progress.set_place(Point { sequence: walked.sequence, hash: walked.hash });
+        }
+    }
 }
 
 /// Writes an entry to the host's own log before the handler sees it; 0 on success.

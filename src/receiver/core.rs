@@ -88,6 +88,13 @@ impl Core {
         self.mailbox.event(event);
     }
 
+    /// Has the callback thread sync the local log.
+    pub(super) fn want_sync(&self) {
+        self.sync_wanted.store(true, Ordering::SeqCst);
+        self.attention.store(true, Ordering::SeqCst);
+        self.mailbox.notify();
+    }
+
     /// Ends the connection for good and tells whoever waits.
     pub(super) fn halt(&self, reason: Error) {
         self.progress.end(reason);

@@ -13,7 +13,8 @@ use super::inbound::Incoming;
 use super::session::lost;
 use crate::error::{Error, Result, Status};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
-use crate::protocol::handshake::{Answer, Offer, Sync, SyncAck, hex};
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Answer, MAX_HISTORY, Offer, Point, Sync, SyncAck, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::{STREAM_VERSION, message};
 use crate::transport::{FrameReader, Stream};
@@ -28,15 +29,17 @@ pub(super) async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stre
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let lineage = *core.lineage.lock();
+    let received = core.progress.received_point();
     let sync = Sync {
         reader_id: config.reader_id.clone(),
-        last_known_sequence: core.progress.received(),
+        last_known_sequence: received.sequence,
         offer: (config.protocol != ProtocolChoice::V1).then(|| Offer {
             version: STREAM_VERSION,
             stream_id: lineage.map(|lineage| lineage.stream_id),
             epoch: lineage.map_or(0, |lineage| lineage.epoch),
             heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
-            ..Offer::default()
+            hash: received.hash,
+            history: history(core, received.sequence),
         }),
     };
     let mut hello = Vec::new();
@@ -94,9 +97,13 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
         let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
+        if let Some(answer) = &ack.answer {
+            part(core, answer, received);
+        }
         return Err(End { error, refused: true });
     }
     if let Some(answer) = &ack.answer {
+        same_history(core, answer, received)?;
         adopt(core, answer, received)?;
     }
     if ack.current_sequence < received {
@@ -105,6 +112,10 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
             ack.current_sequence
         );
         return Err(Error::new(Status::Regressed, text).into());
+    }
+    if ack.answer.is_none() && config.local_log.is_some() {
+        let text = "the writer speaks v1, which names no stream: a local log cannot follow it";
+        return Err(Error::new(Status::InvalidMsg, text).into());
     }
     if ack.answer.is_none() && config.protocol == ProtocolChoice::Auto && received > 0 && core.lineage.lock().is_some()
     {
@@ -118,6 +129,41 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
         }
         _ => Ok(Incoming::V1 { coordinator: config.coordinator_handshake }),
     }
+}
+
+/// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
+/// refusal to the next, as far as the local log goes.
+fn history(core: &Core, received: u64) -> Vec<Point> {
+    let mut points = match (&core.local, *core.parting.lock()) {
+        (Some(local), Some((common, differing))) => local.points_between(common, differing, MAX_HISTORY - 2),
+        (Some(local), None) => local.points_between(0, received, MAX_HISTORY),
+        (None, _) => Vec::new(),
+    };
+    if points.is_empty() {
+        points = core.history.lock().points().to_vec();
+    }
+    points.retain(|point| point.sequence < received);
+    points
+}
+
+/// Notes where a writer that refuses this reader says that their histories part.
+fn part(core: &Core, answer: &Answer, received: u64) {
+    let Some(differing) = answer.differing_sequence.filter(|differing| *differing <= received) else { return };
+    let mut parting = core.parting.lock();
+    let (common_before, differing_before) = parting.unwrap_or((0, u64::MAX));
+    let common = answer.common_sequence.unwrap_or(0).max(common_before);
+    *parting = Some((common, differing.min(differing_before))).filter(|(common, differing)| common < differing);
+}
+
+/// Whether the writer has the history that was received, as far as both know it.
+fn same_history(core: &Core, answer: &Answer, received: u64) -> Result<()> {
+    let ours = core.progress.received_point().hash;
+    if received > 0 && ours != UNKNOWN_HISTORY && answer.hash != UNKNOWN_HISTORY && ours != answer.hash {
+        let text = format!("the writer has another history up to entry {received} than this reader: re-seed the reader");
+        return Err(Error::new(Status::Diverged, text));
+    }
+    *core.parting.lock() = None;
+    Ok(())
 }
 
 /// Takes on the writer's lineage, if it is the one that was followed so far or there was none.
@@ -142,6 +188,11 @@ fn adopt(core: &Core, answer: &Answer, received: u64) -> Result<()> {
             return Err(Error::new(Status::Diverged, text));
         }
     }
+    let changed = lineage.is_some_and(|old| old != new);
     *lineage = Some(new);
+    drop(lineage);
+    if changed {
+        core.progress.lineage_changed();
+    }
     Ok(())
 }

@@ -21,7 +21,10 @@ impl History {
         }
         if self.points.len() == MAX_HISTORY {
             let mut keep = false;
-            self.points.retain(|_| std::mem::replace(&mut keep, !keep));
+            self.points.retain(|_| {
+                keep = !keep;
+                keep
+            });
             self.stride *= 2;
             return self.note(point);
         }

@@ -10,6 +10,7 @@ mod follow;
 mod handshake;
 mod history;
 mod inbound;
+mod keeper;
 mod local_log;
 mod progress;
 mod session;

@@ -14,7 +14,7 @@ use super::inbound::{Before, Control, Inbound};
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::control::{Positions, StreamAck};
+use crate::protocol::control::{LEVEL_DURABLE, Positions, StreamAck};
 use crate::protocol::handshake::Point;
 use crate::protocol::message;
 use crate::transport::Stream;
@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
                 Control::AckRequest(request) => {
                     let wanted = &mut self.requests[usize::from(request.level) - 1];
                     *wanted = request.sequence.max(*wanted);
-                    if request.level == AckLevel::Durable as u8 && core.local.is_some() {
+                    if request.level == LEVEL_DURABLE && core.local.is_some() {
                         core.want_sync();
                     }
                 }

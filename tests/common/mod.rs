@@ -11,7 +11,7 @@ use replication::error::{Result, Status};
 use replication::host::{Event, EventKind, LogLevel, Observer};
 use replication::protocol::entry::Entries;
 use replication::receiver::Receiver;
-use replication::receiver::config::{ApplyFailure, Handler, ReceiverConfig, ReceiverHost};
+use replication::receiver::config::{ApplyFailure, Handler, Place, ReceiverConfig, ReceiverHost};
 use replication::sender::Sender;
 use replication::sender::config::SenderConfig;
 use serde_json::Value;
@@ -119,7 +119,7 @@ impl Handler for Applied {
     fn max_entries(&self) -> usize {
         1
     }
-    fn apply(&mut self, entries: &mut Entries<'_>) -> std::result::Result<(), ApplyFailure> {
+    fn apply(&mut self, entries: &mut Entries<'_>, _: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
         let mut state = self.0.lock().unwrap();
         for entry in entries {
             if let Some((sequence, times)) = &mut state.fail

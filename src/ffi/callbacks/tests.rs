@@ -284,8 +284,8 @@ fn single_entries_stop_at_the_one_that_fails() {
     let mut handler = Ingest { callback: callback::<IngestFn>(on_entry, &host), muted: Muted::default() };
     let bytes = encoded(&[b"a", b"", b"c", b"d"]);
     assert_eq!(handler.max_entries(), 1);
-    assert_eq!(handler.apply(Entries::new(&bytes).limit(2)), Ok(()));
-    let failed = handler.apply(Entries::new(&bytes)).unwrap_err();
+    assert_eq!(handler.apply(&mut Entries::new(&bytes).limit(2), &Place::nowhere()), Ok(()));
+    let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
     assert_eq!(failed, ApplyFailure { applied: 2, code: -7, message: String::new() });
     assert_eq!(host.seen(), ["1 10 a", "2 20 ", "1 10 a", "2 20 ", "3 30 c"]);
 }
@@ -297,9 +297,9 @@ fn batches_say_how_many_were_applied() {
         let host = Host { code, fails_at: 2, ..Host::default() };
         let mut handler = IngestBatch::new(callback::<IngestBatchFn>(on_batch, &host), 100, Muted::default());
         assert_eq!(handler.max_entries(), 100);
-        assert_eq!(handler.apply(Entries::new(&[])), Ok(()));
-        assert_eq!(handler.apply(Entries::new(&bytes).limit(1)), Ok(()));
-        let failed = handler.apply(Entries::new(&bytes)).unwrap_err();
+        assert_eq!(handler.apply(&mut Entries::new(&[]), &Place::nowhere()), Ok(()));
+        assert_eq!(handler.apply(&mut Entries::new(&bytes).limit(1), &Place::nowhere()), Ok(()));
+        let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
         // More than there were entries is not believed.
         assert_eq!(failed, ApplyFailure { applied, code, message: String::new() });
         assert_eq!(host.seen(), ["1 10 a", "1 10 a"]);
@@ -311,12 +311,12 @@ fn records_arrive_decoded_and_what_is_no_record_fails_with_its_offset() {
     let host = Host { code: 4, fails_at: 3, ..Host::default() };
     let mut handler = RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: Muted::default() };
     let bytes = encoded(&[b"\x91\x81\xa1k\x01", b"\x91\x07"]);
-    let failed = handler.apply(Entries::new(&bytes)).unwrap_err();
+    let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
     assert_eq!((failed.applied, failed.code), (1, Status::DecodeFailed as i32));
     assert!(failed.message.contains("at byte 1"), "{}", failed.message);
     assert_eq!(host.seen(), ["1 [{\"k\":1}]"]);
     let bytes = encoded(&[b"\x90", b"\x90", b"\x90"]);
-    let failed = handler.apply(Entries::new(&bytes)).unwrap_err();
+    let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
     assert_eq!(failed, ApplyFailure { applied: 2, code: 4, message: String::new() });
 }
 
@@ -331,7 +331,7 @@ fn p9_no_callback_begins_after_the_host_let_go() {
     let records = RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: muted.clone() };
     let handlers: [Box<dyn Handler>; 3] = [Box::new(ingest()), Box::new(batch), Box::new(records)];
     for mut handler in handlers {
-        assert_eq!(handler.apply(Entries::new(&bytes)), Err(freed(0)));
+        assert_eq!(handler.apply(&mut Entries::new(&bytes), &Place::nowhere()), Err(freed(0)));
     }
     let entry = Entry::decode(&bytes).unwrap();
     assert_eq!(ingest().into_local_wal()(&entry), Status::Closed as i32);

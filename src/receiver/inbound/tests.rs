@@ -43,7 +43,7 @@ fn v1_stream(count: u64) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
 
 fn inbound(incoming: Incoming, buffer_bytes: u64) -> Inbound {
     let mut inbound = Inbound::new(buffer_bytes, GapPolicy::Refuse);
-    inbound.begin(incoming, 0, &[]);
+    inbound.begin(incoming, Before::default(), &[]);
     inbound
 }
 

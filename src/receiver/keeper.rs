@@ -1,0 +1,130 @@
+//! The callback thread's side of the local log: entries are stored before they are applied, and synced as the policy says;
+//! how far the handler came is stored after it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::core::Core;
+use super::inbound::Delivery;
+use super::local_log::{LocalLog, token};
+use crate::error::{Error, Result, Status};
+use crate::host::{Event, EventKind};
+use crate::log::SyncPolicy;
+use crate::log::disk::position::PositionFile;
+use crate::protocol::handshake::Point;
+
+/// How often a full disk is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+
+/// How often retention looks at the segments.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// Stores what a receiver gets, for its callback thread.
+pub(super) struct Keeper {
+    core: Arc<Core>,
+    position: PositionFile,
+    /// Since when something written is not synced.
+    unsynced_since: Option<Instant>,
+    stalled: bool,
+    /// Everything that was here at the start has been applied.
+    replayed: bool,
+    trimmed_at: Instant,
+}
+
+impl Keeper {
+    pub(super) fn new(core: &Arc<Core>, position: PositionFile) -> Self {
+        let trimmed_at = Instant::now();
+        Self { core: Arc::clone(core), position, unsynced_since: None, stalled: false, replayed: false, trimmed_at }
+    }
+
+    fn log(&self) -> Result<&LocalLog> {
+        self.core.local.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "there is no local log"))
+    }
+
+    /// What was received in an earlier life and is not applied yet.
+    pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
+        if self.replayed {
+            return Ok(None);
+        }
+        let next = self.log()?.read_behind(applied)?;
+        self.replayed = next.is_none();
+        Ok(next)
+    }
+
+    /// Stores the entries of a delivery. `DiskFull`: not yet; it may be tried again.
+    pub(super) fn store(&mut self, delivery: &Delivery) -> Result<()> {
+        let lineage = *self.core.lineage.lock();
+        let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
+        if let Err(error) = self.log()?.write(delivery, stream_id) {
+            if error.status == Status::DiskFull && !std::mem::replace(&mut self.stalled, true) {
+                self.report(EventKind::LogStalled, error.status, error.message.clone());
+            }
+            return Err(error);
+        }
+        if std::mem::take(&mut self.stalled) {
+            self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
+        }
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        let due = match self.log()?.sync_policy() {
+            SyncPolicy::Always => true,
+            SyncPolicy::Group { interval, bytes } => {
+                let unsynced = self.log()?.disk().map_or(0, |disk| disk.written().position - disk.synced().position);
+                unsynced >= bytes || self.unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+            }
+            SyncPolicy::Os => false,
+        };
+        if due { self.sync() } else { Ok(()) }
+    }
+
+    /// When something written is to be synced, if nothing happens before.
+    pub(super) fn sync_at(&self) -> Option<Instant> {
+        match self.log().map(LocalLog::sync_policy) {
+            Ok(SyncPolicy::Group { interval, .. }) => self.unsynced_since.map(|since| since + interval),
+            _ => None,
+        }
+    }
+
+    /// Makes everything that was written durable, and tells the writer if it waits.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.core.sync_wanted.store(false, Ordering::SeqCst);
+        let Some(disk) = self.log()?.disk() else { return Ok(()) };
+        let synced = disk.sync()?.sequence;
+        self.unsynced_since = None;
+        self.core.progress.set_durable(synced);
+        Ok(())
+    }
+
+    /// Notes how far the handler came. `durable`: for good.
+    pub(super) fn applied(&mut self, at: Point, durable: bool) -> Result<()> {
+        let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
+        self.position.store(&token(lineage, at), durable)?;
+        if self.trimmed_at.elapsed() >= TRIM_EVERY {
+            self.trimmed_at = Instant::now();
+            if let Some(disk) = self.log()?.disk() {
+                disk.trim(disk.floor(at.sequence).position, crate::clock::unix_time_us())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(&mut self) {
+        let ended = self.sync().and_then(|()| {
+            let at = self.core.progress.place();
+            self.applied(at, true)
+        });
+        if let Err(error) = ended {
+            self.report(EventKind::LogFailed, error.status, error.message);
+        }
+    }
+
+    fn report(&self, kind: EventKind, status: Status, text: String) {
+        let mut event = Event::new(kind, status, text);
+        event.sequence = self.core.progress.applied();
+        event.detail = json!({ "path": self.log().ok().and_then(LocalLog::disk).map(|disk| disk.dir().to_owned()) });
+        self.core.event(event);
+    }
+}
