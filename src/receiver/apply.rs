@@ -28,6 +28,8 @@ const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(1
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) deliveries: VecDeque<Delivery>,
+    /// How many of them, from the front, are in the local log.
+    pub(super) stored: usize,
     /// Bytes in `deliveries` and in the one being applied.
     pub(super) bytes: usize,
     pub(super) paused: bool,
@@ -49,14 +51,14 @@ pub(super) struct Applier {
     keeper: Option<Keeper>,
     /// What is being applied.
     current: Option<Delivery>,
-    /// It is in the local log already.
-    kept: bool,
     /// The chain hash behind what was applied of it.
     hash: u64,
     /// Entries up to here are in the host's own log.
     logged: u64,
     failures: u32,
     retry_at: Option<Instant>,
+    /// When a full disk is tried again.
+    store_at: Option<Instant>,
     over: bool,
 }
 
@@ -65,6 +67,7 @@ enum Next {
     Events(VecDeque<Event>),
     Dial(oneshot::Sender<io::Result<OwnedFd>>),
     Apply,
+    Store(Vec<Delivery>),
     Sync,
     Stop,
 }
@@ -81,11 +84,11 @@ impl Applier {
             connect,
             postman: Postman::new(observer),
             current: None,
-            kept: false,
             hash: UNKNOWN_HISTORY,
             logged,
             failures: 0,
             retry_at: None,
+            store_at: None,
             over: false,
         }
     }
@@ -103,11 +106,8 @@ impl Applier {
                     // Nobody waits any more: the socket closes with the answer.
                     let _ = answer.send(dialled);
                 }
-                Next::Apply => {
-                    if self.keep() {
-                        self.apply();
-                    }
-                }
+                Next::Apply => self.apply(),
+                Next::Store(deliveries) => self.store(&deliveries),
                 Next::Sync => {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
@@ -144,17 +144,26 @@ impl Applier {
             if let Some(answer) = content.work.dial.take() {
                 return Next::Dial(answer);
             }
-            let sync_at = self.keeper.as_ref().filter(|_| !self.over).and_then(Keeper::sync_at);
-            let wanted = self.keeper.is_some() && !self.over && self.core.sync_wanted.load(Ordering::SeqCst);
-            // What waits is stored first, so that one sync is for all of it.
-            if sync_at.is_some_and(|at| at <= Instant::now()) || wanted && content.work.deliveries.is_empty() {
-                return Next::Sync;
+            let now = Instant::now();
+            let keeper = self.keeper.as_ref().filter(|_| !self.over);
+            let sync_at = keeper.and_then(Keeper::sync_at);
+            if keeper.is_some() {
+                // Before anything is applied, and whether or not it can be: what is stored does not wait for the handler.
+                let stored = content.work.stored;
+                if stored < content.work.deliveries.len() && self.store_at.is_none_or(|at| at <= now) {
+                    return Next::Store(content.work.deliveries.range(stored..).cloned().collect());
+                }
+                if sync_at.is_some_and(|at| at <= now) || core.sync_wanted.load(Ordering::SeqCst) {
+                    return Next::Sync;
+                }
             }
             let due = self.retry_at.is_none_or(|at| at <= Instant::now());
             if due && !content.work.paused && !self.over {
-                if self.current.is_none() {
+                if self.current.is_none() && (self.keeper.is_none() || content.work.stored > 0) {
                     self.current = content.work.deliveries.pop_front();
-                    self.begin();
+                    content.work.stored = content.work.stored.saturating_sub(1);
+                    let skipped = self.begin();
+                    content.work.bytes -= skipped;
                 }
                 if self.current.is_some() {
                     content.work.applying = true;
@@ -162,7 +171,7 @@ impl Applier {
                 }
             }
             let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            let deadline = [retry_at, sync_at].into_iter().flatten().min();
+            let deadline = [retry_at, sync_at, self.store_at].into_iter().flatten().min();
             content = mailbox.wait(content, deadline);
         }
     }
@@ -170,6 +179,7 @@ impl Applier {
     /// Applies what is at hand until something else wants this thread.
     fn apply(&mut self) {
         let core = Arc::clone(&self.core);
+        self.retry_at = None;
         let Some(mut delivery) = self.current.take() else { return };
         let before = delivery.len();
         let max_entries = self.handler.max_entries();
@@ -190,6 +200,7 @@ impl Applier {
             let Walked { count, bytes: taken, sequence, timestamp_us, hash } = walk.walked();
             self.hash = hash;
             if count > 0 {
+                core.progress.set_place(Point { sequence, hash });
                 core.progress.set_applied(sequence, timestamp_us, count);
             }
             if let Err(failure) = outcome {
@@ -234,26 +245,19 @@ impl Applier {
                 self.core.mailbox.lock().work.bytes += delivery.len();
                 self.current = Some(delivery);
                 self.begin();
-                self.kept = true;
             }
             Err(error) => self.log_failed(&error),
         }
     }
 
-    /// A new delivery is current.
-    fn begin(&mut self) {
-        self.kept = false;
-        if let Some(delivery) = &self.current {
-            self.hash = delivery.before().hash;
-        }
-    }
-
-    /// Leaves out what the host has: it may stand ahead of what its local log goes on from.
-    fn skip_applied(&mut self) {
+    /// A new delivery is current. Leaves out what the host has, which may stand ahead of what its local log goes on from,
+    /// and returns its bytes.
+    fn begin(&mut self) -> usize {
         let applied = self.core.progress.applied();
-        let Some(delivery) = self.current.as_mut().filter(|delivery| delivery.before().sequence < applied) else { return };
+        let Some(delivery) = &mut self.current else { return 0 };
+        self.hash = delivery.before().hash;
         let length = delivery.len();
-        loop {
+        while delivery.before().sequence < applied {
             let mut entries = Entries::new(delivery.entries()).behind(self.hash);
             let mut walked = entries.walked();
             while entries.next().is_some_and(|entry| entry.sequence <= applied) {
@@ -265,28 +269,17 @@ impl Applier {
                 break;
             }
         }
-        let skipped = length - delivery.len();
-        self.core.mailbox.lock().work.bytes -= skipped;
+        length - delivery.len()
     }
 
-    /// Puts what is about to be applied into the local log. `false`: not yet.
-    fn keep(&mut self) -> bool {
-        self.retry_at = None;
-        let (Some(keeper), Some(delivery), false) = (&mut self.keeper, &self.current, self.kept) else { return true };
-        match keeper.store(delivery) {
-            Ok(()) => {
-                self.kept = true;
-                self.skip_applied();
-                true
-            }
-            Err(error) if error.status == Status::DiskFull => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                false
-            }
-            Err(error) => {
-                self.log_failed(&error);
-                false
-            }
+    /// Puts deliveries into the local log.
+    fn store(&mut self, deliveries: &[Delivery]) {
+        self.store_at = None;
+        let Some(keeper) = &mut self.keeper else { return };
+        match keeper.store(deliveries) {
+            Ok(()) => self.core.mailbox.lock().work.stored += deliveries.len(),
+            Err(error) if error.status == Status::DiskFull => self.store_at = Some(Instant::now() + RETRY),
+            Err(error) => self.log_failed(&error),
         }
     }
 

@@ -188,7 +188,8 @@ fn adopt(core: &Core, answer: &Answer, received: u64) -> Result<()> {
             return Err(Error::new(Status::Diverged, text));
         }
     }
-    let changed = lineage.is_some_and(|old| old != new);
+    // What the host configured may be long past; a change is one that this receiver sees.
+    let changed = lineage.is_some_and(|old| old != new) && core.counters.connects.load(Ordering::Relaxed) > 0;
     *lineage = Some(new);
     drop(lineage);
     if changed {

@@ -12,7 +12,7 @@ use super::inbound::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::SyncPolicy;
+use crate::log::{Mark, SyncPolicy};
 use crate::log::disk::position::PositionFile;
 use crate::protocol::handshake::Point;
 
@@ -29,15 +29,22 @@ pub(super) struct Keeper {
     /// Since when something written is not synced.
     unsynced_since: Option<Instant>,
     stalled: bool,
-    /// Everything that was here at the start has been applied.
-    replayed: bool,
+    /// What was here at the start; `None` when all of it has been applied.
+    replay_to: Option<Mark>,
     trimmed_at: Instant,
 }
 
 impl Keeper {
     pub(super) fn new(core: &Arc<Core>, position: PositionFile) -> Self {
-        let trimmed_at = Instant::now();
-        Self { core: Arc::clone(core), position, unsynced_since: None, stalled: false, replayed: false, trimmed_at }
+        let replay_to = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.written());
+        Self {
+            core: Arc::clone(core),
+            position,
+            unsynced_since: None,
+            stalled: false,
+            replay_to,
+            trimmed_at: Instant::now(),
+        }
     }
 
     fn log(&self) -> Result<&LocalLog> {
@@ -46,19 +53,25 @@ impl Keeper {
 
     /// What was received in an earlier life and is not applied yet.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
-        if self.replayed {
+        let Some(end) = self.replay_to.filter(|end| end.sequence > applied) else {
+            self.replay_to = None;
             return Ok(None);
+        };
+        let next = self.log()?.read_behind(applied, end.position)?;
+        if next.is_none() {
+            // The host stands before what the log still has: the writer sends what lies between, and the rest with it.
+            self.replay_to = None;
         }
-        let next = self.log()?.read_behind(applied)?;
-        self.replayed = next.is_none();
         Ok(next)
     }
 
-    /// Stores the entries of a delivery. `DiskFull`: not yet; it may be tried again.
-    pub(super) fn store(&mut self, delivery: &Delivery) -> Result<()> {
+    /// Stores the entries of these deliveries, with one sync for all if one is due. `DiskFull`: not all of them yet; it may
+    /// be tried again.
+    pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<()> {
         let lineage = *self.core.lineage.lock();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
-        if let Err(error) = self.log()?.write(delivery, stream_id) {
+        let log = self.log()?;
+        if let Err(error) = deliveries.iter().try_for_each(|delivery| log.write(delivery, stream_id)) {
             if error.status == Status::DiskFull && !std::mem::replace(&mut self.stalled, true) {
                 self.report(EventKind::LogStalled, error.status, error.message.clone());
             }

@@ -171,11 +171,11 @@ impl LocalLog {
         Ok(self.disk.get_or_init(|| disk))
     }
 
-    /// Entries behind `sequence` that were received in an earlier life, checked.
-    pub(super) fn read_behind(&self, sequence: u64) -> Result<Option<Delivery>> {
+    /// Entries behind `sequence` and before the position `end`, checked; `None` when they are not here.
+    pub(super) fn read_behind(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
         let Some(disk) = self.disk.get() else { return Ok(None) };
         let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
-        let Some(stretch) = disk.stretch(mark.position, u64::MAX)?.filter(|stretch| stretch.len > 0) else {
+        let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
             return Ok(None);
         };
         let length = usize::try_from(stretch.len).map_err(|_| Error::new(Status::OutOfMemory, "an entry of the local log does not fit memory"))?;

@@ -23,8 +23,8 @@ pub struct Trimmed {
 }
 
 impl DiskLog {
-    /// Removes segments from the front while the log is larger than `retain_bytes`, or while the first segment's last
-    /// entry is older than `retain_age` at `now_us`; but none that has something at or behind the position `keep_from`
+    /// Removes segments from the front while the log is larger than `retain_bytes`, or while the first segment
+    /// ended more than `retain_age` before `now_us`; but none that has something at or behind the position `keep_from`
     /// (`u64::MAX`: nobody needs anything), and never the last one.
     ///
     /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it.
@@ -54,7 +54,9 @@ impl DiskLog {
     fn to_remove(&self, state: &State, keep_from: u64, now_us: u64) -> Option<Arc<Sealed>> {
         let first = state.sealed.front()?;
         let age = u64::try_from(self.config.retain_age.as_micros()).unwrap_or(u64::MAX);
-        let old = now_us.saturating_sub(first.end().timestamp_us) > age;
+        // The host's timestamps may be anything: the age is that of the segment behind it, which began when this one ended.
+        let next = state.sealed.get(1).map_or(&state.active.fixed, |next| &next.head.fixed);
+        let old = now_us.saturating_sub(next.created_us) > age;
         let given_up = old || state.bytes() > self.config.retain_bytes;
         (given_up && first.end().position <= keep_from).then(|| first.clone())
     }

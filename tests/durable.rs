@@ -1,0 +1,341 @@
+//! Logs on disk at both ends, over sockets: restarts, readers that were away or slow, forks, retention and slots.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use replication::error::Status;
+use replication::host::EventKind;
+use replication::protocol::lineage::Lineage;
+use replication::receiver::Receiver;
+use replication::receiver::config::{LocalLogConfig, ProtocolChoice, ReceiverConfig};
+use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
+use replication::sender::{AckLevel, Sender};
+use tempfile::TempDir;
+
+const SMALL_SEGMENT: u64 = 64 << 10;
+
+fn stored(dir: &Path) -> SenderConfig {
+    let storage = StorageConfig { segment_bytes: SMALL_SEGMENT, ..StorageConfig::new(dir) };
+    SenderConfig { buffer_size: 100, storage: Some(storage), ..SenderConfig::default() }
+}
+
+fn with_storage(dir: &Path, change: impl FnOnce(&mut StorageConfig)) -> SenderConfig {
+    let mut config = stored(dir);
+    config.storage.as_mut().map(change);
+    config
+}
+
+fn payload(sequence: u64) -> Vec<u8> {
+    vec![sequence as u8; 100 + (sequence as usize * 7) % 300]
+}
+
+fn write(sender: &Sender, count: u64) {
+    for _ in 0..count {
+        let sequence = sender.current_sequence() + 1;
+        assert_eq!(sender.replicate(sequence, &payload(sequence)).unwrap(), sequence);
+    }
+}
+
+fn check(applied: &Applied, first: u64, last: u64) {
+    let entries = applied.entries();
+    assert!(entries.iter().map(|(sequence, _)| *sequence).eq(first..=last), "{:?}", applied.sequences());
+    for (sequence, bytes) in entries {
+        assert!(bytes == payload(sequence), "entry {sequence} differs");
+    }
+}
+
+/// The files of a log, as a backup would have them.
+fn copy(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Go failures 2 and 3: a writer that restarts goes on in its stream, and readers of any age get all they lack.
+#[test]
+fn p7_p10_go2_go3_a_restarted_writer_goes_on_and_readers_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address, _) = sender(stored(dir.path()));
+    let lineage = first.lineage();
+    let (reader, applied, _) = receiver(receiver_config("old", &address));
+    write(&first, 3_000);
+    reader.wait_sequence(1_000, PATIENCE).unwrap();
+    let token = reader.token();
+    drop(reader);
+    let at = applied.last();
+    assert!(token.unwrap().sequence >= 1_000);
+    first.stop().unwrap();
+    drop(first);
+
+    let (second, address, _) = sender(stored(dir.path()));
+    assert_eq!((second.lineage(), second.current_sequence()), (lineage, 3_000));
+    write(&second, 1_000);
+    let (resumed, applied, events) = receiver(ReceiverConfig {
+        last_sequence: at,
+        has_position: true,
+        lineage: Some(lineage),
+        ..receiver_config("old", &address)
+    });
+    let (new, everything, _) = receiver(receiver_config("new", &address));
+    let v1 = ReceiverConfig { protocol: ProtocolChoice::V1, ..receiver_config("v1", &address) };
+    let (old_protocol, in_json, _) = receiver(v1);
+    for reader in [&resumed, &new, &old_protocol] {
+        reader.wait_sequence(4_000, PATIENCE).unwrap();
+    }
+    check(&applied, at + 1, 4_000);
+    check(&everything, 1, 4_000);
+    check(&in_json, 1, 4_000);
+    assert_eq!(events.count(EventKind::Gap), 0);
+}
+
+/// A writer that comes back without its log is another one, and is refused until the host decides.
+#[test]
+fn p7_go3_a_writer_without_its_log_is_refused() {
+    let (first, address, _) = sender(SenderConfig::default());
+    let (reader, applied, events) = receiver(receiver_config("reader", &address));
+    write(&first, 10);
+    reader.wait_sequence(10, PATIENCE).unwrap();
+    first.stop().unwrap();
+    let second = Sender::new(SenderConfig::default(), Box::new(Events::default())).unwrap();
+    second.start().unwrap();
+    second.listen(&address).unwrap();
+    write(&second, 20);
+    events.wait_status(EventKind::Diverged, Status::Diverged);
+    assert_eq!(applied.last(), 10);
+}
+
+/// P2, P4: a reader that does not keep up with memory is served from disk, and misses nothing.
+#[test]
+fn p2_p4_a_slow_reader_goes_on_from_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, events) = sender(stored(dir.path()));
+    let (slow, applied, _) = receiver(ReceiverConfig { buffer_bytes: 64 << 10, ..receiver_config("slow", &address) });
+    let (quick, all, _) = receiver(receiver_config("quick", &address));
+    until("both readers", || sender.reader_count() == 2);
+    slow.pause().unwrap();
+    write(&sender, 30_000);
+    quick.wait_sequence(30_000, PATIENCE).unwrap();
+    assert!(applied.last() < 30_000);
+    slow.resume().unwrap();
+    slow.wait_sequence(30_000, PATIENCE).unwrap();
+    check(&applied, 1, 30_000);
+    check(&all, 1, 30_000);
+    assert_eq!(events.count(EventKind::CutOff), 0);
+    assert_eq!(sender.wait_acked(30_000, AckLevel::Applied, 2, PATIENCE).unwrap(), 2);
+}
+
+#[test]
+fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, trimmed) = sender(with_storage(dir.path(), |storage| storage.retain_bytes = SMALL_SEGMENT));
+    write(&sender, 5_000);
+    trimmed.wait(EventKind::LogTrimmed);
+    let (_reader, applied, events) = receiver(receiver_config("late", &address));
+    let gap = events.wait_status(EventKind::Gap, Status::WalRotated);
+    assert!(gap.message.contains("no longer in the log"), "{}", gap.message);
+    assert!(applied.sequences().is_empty());
+}
+
+#[test]
+fn p5_a_slot_holds_the_log_up_to_its_cap_and_no_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = with_storage(dir.path(), |storage| {
+        (storage.retain_bytes, storage.slot_max_bytes) = (SMALL_SEGMENT, 1 << 20);
+    });
+    let (first, address, _) = sender(config.clone());
+    write(&first, 10);
+    let (reader, applied, _) = receiver(receiver_config("away", &address));
+    reader.wait_sequence(10, PATIENCE).unwrap();
+    assert_eq!(first.wait_acked(10, AckLevel::Applied, 1, PATIENCE).unwrap(), 1);
+    drop(reader);
+    // Half a MiB: more than retention keeps, less than the slot may hold.
+    write(&first, 2_000);
+    first.stop().unwrap();
+    drop(first);
+
+    // The slot outlives the writer.
+    let (second, address, events) = sender(config);
+    let slots = second.slots_json().unwrap();
+    assert!(slots.contains("\"reader_id\":\"away\"") && slots.contains("\"state\":\"held\""), "{slots}");
+    let resumed = ReceiverConfig { last_sequence: 10, has_position: true, ..receiver_config("away", &address) };
+    let (reader, rest, _) = receiver(resumed.clone());
+    reader.wait_sequence(2_010, PATIENCE).unwrap();
+    check(&rest, 11, 2_010);
+    drop(reader);
+
+    // Beyond the cap the slot is lost, and the log goes on without it.
+    write(&second, 8_000);
+    let lost = events.wait_status(EventKind::SlotLost, Status::WalRotated);
+    assert_eq!(lost.reader_id, "away");
+    let oldest = || stat(second.stats_json(), "oldest_sequence").as_u64().unwrap();
+    until("the log to go on", || oldest() > 2_011);
+    let (_reader, _, refused) = receiver(ReceiverConfig { writer_addr: address, ..resumed });
+    refused.wait_status(EventKind::Gap, Status::WalRotated);
+    assert_eq!(applied.last(), 10);
+    second.drop_slot("away").unwrap();
+    assert_eq!(second.drop_slot("away").unwrap_err().status, Status::NotFound);
+}
+
+fn local(dir: &TempDir, id: &str, address: &str) -> ReceiverConfig {
+    let local = LocalLogConfig { segment_bytes: SMALL_SEGMENT, ..LocalLogConfig::new(dir.path()) };
+    ReceiverConfig { local_log: Some(local), ..receiver_config(id, address) }
+}
+
+/// P6: durable is acknowledged when the reader's own disk has it, whatever its handler does.
+#[test]
+fn p6_a_local_log_makes_durable_what_the_handler_has_not_applied() {
+    let (sender, address, _) = sender(SenderConfig::default());
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, applied, _) = receiver(local(&dir, "reader", &address));
+    applied.fail(5, u32::MAX);
+    write(&sender, 10);
+    assert_eq!(sender.wait_acked(10, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+    assert_eq!(sender.wait_acked(10, AckLevel::Applied, 1, Duration::from_millis(20)).unwrap(), 0);
+    assert_eq!(reader.last_sequence(), 4);
+    drop(reader);
+
+    // The next life applies what is in the log, without a writer.
+    sender.stop().unwrap();
+    let (again, rest, _) = receiver(local(&dir, "reader", &address));
+    again.wait_sequence(10, PATIENCE).unwrap();
+    check(&rest, 5, 10);
+}
+
+/// A writer that was restored from a copy and went on is another one from there. The reader's log tells where.
+#[test]
+fn p7_a_forked_writer_is_recognised_and_the_first_differing_entry_named() {
+    let (original, backup, readers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(original.path()));
+    write(&first, 1_234);
+    first.stop().unwrap();
+    drop(first);
+    copy(original.path(), backup.path());
+    let (second, address_2, _) = sender(stored(original.path()));
+    write(&second, 1_000);
+    let (reader, _, _) = receiver(local(&readers, "reader", &address_2));
+    reader.wait_sequence(2_234, PATIENCE).unwrap();
+    second.wait_acked(2_234, AckLevel::Durable, 1, PATIENCE).unwrap();
+    drop(reader);
+    second.stop().unwrap();
+    drop(second);
+    drop(address);
+
+    let (forked, address, refusals) = sender(stored(backup.path()));
+    for _ in 0..2_000 {
+        forked.replicate(7, b"another entry").unwrap();
+    }
+    let (reader, applied, events) = receiver(local(&readers, "reader", &address));
+    let named = |event: &replication::host::Event| {
+        event.kind == EventKind::Diverged && event.message.contains("the first entry that differs is 1235;")
+    };
+    events.wait_where("the first differing entry", named);
+    refusals.wait_status(EventKind::Refused, Status::Diverged);
+    assert!(applied.sequences().is_empty());
+    assert_eq!(reader.last_sequence(), 2_234);
+}
+
+/// An epoch that began before the reader's position: the reader has entries that the new writer never had.
+#[test]
+fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
+    let (old, promoted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(old.path()));
+    let lineage = first.lineage();
+    // The node that is promoted has 500 entries, in a log of its own.
+    let (follower, _, _) = receiver(local(&promoted, "follower", &address));
+    write(&first, 500);
+    follower.wait_sequence(500, PATIENCE).unwrap();
+    drop(follower);
+    let (reader, _, _) = receiver(receiver_config("reader", &address));
+    write(&first, 100);
+    reader.wait_sequence(600, PATIENCE).unwrap();
+    let token = reader.token().unwrap();
+    drop(reader);
+    drop(first);
+
+    let epoch = Lineage { epoch: lineage.epoch + 1, ..lineage };
+    let (second, address, _) = sender(SenderConfig { lineage: Some(epoch), ..stored(promoted.path()) });
+    assert_eq!(second.current_sequence(), 500);
+    write(&second, 300);
+    let behind = ReceiverConfig {
+        last_sequence: token.sequence,
+        last_hash: token.hash,
+        has_position: true,
+        lineage: Some(lineage),
+        ..receiver_config("reader", &address)
+    };
+    let (_reader, applied, events) = receiver(behind);
+    let diverged = events.wait_status(EventKind::Diverged, Status::Diverged);
+    assert!(diverged.message.contains("the first entry that differs is 501"), "{}", diverged.message);
+    assert!(applied.sequences().is_empty());
+    // A reader that has only what both have follows the new writer.
+    let (good, rest, _) = receiver(ReceiverConfig {
+        last_sequence: 400,
+        has_position: true,
+        lineage: Some(lineage),
+        ..receiver_config("good", &address)
+    });
+    good.wait_sequence(800, PATIENCE).unwrap();
+    check(&rest, 401, 800);
+}
+
+#[test]
+fn a_wait_for_a_sequence_ends_when_the_writer_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address, _) = sender(stored(dir.path()));
+    let lineage = first.lineage();
+    write(&first, 10);
+    let (reader, _, _) = receiver(receiver_config("reader", &address));
+    reader.wait_sequence(10, PATIENCE).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| reader.wait_sequence(1_000, PATIENCE));
+        drop(first);
+        let epoch = Lineage { epoch: lineage.epoch + 1, ..lineage };
+        let config = SenderConfig { lineage: Some(epoch), ..stored(dir.path()) };
+        let second = Sender::new(config, Box::new(Events::default())).unwrap();
+        second.start().unwrap();
+        second.listen(&address).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap_err().status, Status::LineageChanged);
+    });
+    assert!(matches!(reader.lineage(), Some(found) if found.epoch == lineage.epoch + 1));
+}
+
+#[test]
+fn one_process_at_a_time_has_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_sender, _, _) = sender(stored(dir.path()));
+    let error = Sender::new(stored(dir.path()), Box::new(Events::default())).err().unwrap();
+    assert_eq!(error.status, Status::Locked);
+    assert!(error.message.contains(&std::process::id().to_string()), "{error}");
+    let host = |config| Receiver::new(config, replication::receiver::config::ReceiverHost {
+        handler: Box::new(Applied::default()),
+        local_wal: None,
+        connect: None,
+        observer: Box::new(Events::default()),
+    });
+    let error = host(local(&dir, "reader", "127.0.0.1:1")).err().unwrap();
+    assert_eq!(error.status, Status::Locked);
+}
+
+/// Everything under `Always` is on disk when `replicate` returns; a policy that syncs less does so when asked.
+#[test]
+fn p10_every_policy_keeps_what_it_says() {
+    let policies = [
+        SyncPolicy::Always,
+        SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX },
+        SyncPolicy::Os,
+    ];
+    for sync in policies {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, address, _) = sender(with_storage(dir.path(), |storage| storage.sync = sync));
+        let (reader, applied, _) = receiver(receiver_config("reader", &address));
+        write(&sender, 200);
+        sender.wait_durable(200, PATIENCE).unwrap();
+        reader.wait_sequence(200, PATIENCE).unwrap();
+        check(&applied, 1, 200);
+        assert_eq!(sender.wait_durable(201, PATIENCE).unwrap_err().status, Status::InvalidArgument);
+    }
+}
