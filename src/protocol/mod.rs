@@ -8,6 +8,7 @@ mod go_json;
 pub mod handshake;
 pub mod lineage;
 pub mod message;
+pub mod token;
 
 pub use go_json::{FixedBuffer, Sink};
 

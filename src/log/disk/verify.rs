@@ -182,7 +182,7 @@ fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn 
             return Err(damaged(&found.path, offset, "the index has a point that is no boundary between entries"));
         }
         report.entries += 1;
-        if report.entries % 1024 == 0 {
+        if report.entries.is_multiple_of(1024) {
             told(offset);
         }
     }

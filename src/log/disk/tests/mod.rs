@@ -164,7 +164,7 @@ fn a_time_is_found() {
     let bytes = small_log(dir.path(), 200, &[20; 30]);
     let (log, _) = DiskLog::open(config(dir.path(), 200), never).unwrap();
     for time in 0..320 {
-        let expected = (time as u64).div_ceil(10).saturating_sub(1).min(30);
+        let expected = u64::div_ceil(time, 10).saturating_sub(1).min(30);
         assert_eq!(log.locate_time(time).unwrap().sequence, expected, "{time}");
     }
     assert_eq!(log.locate_time(u64::MAX).unwrap().position, bytes.len() as u64);
@@ -245,7 +245,7 @@ fn a_tool_reads_beside_a_writer() {
         let mut tail = verify::entries(dir.path(), 0).unwrap();
         let mut next = 1;
         while next <= 600 {
-            while let Some(entry) = tail.next() {
+            for entry in tail.by_ref() {
                 let entry = entry.unwrap();
                 assert_eq!((entry.sequence, entry.payload), (next, payload(next, 50 + (next as usize - 1) % 50)));
                 assert_eq!(entry.epoch, if next <= 301 { 1 } else { 3 });
