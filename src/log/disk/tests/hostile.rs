@@ -28,7 +28,7 @@ fn last_segment(files: &BTreeMap<String, Vec<u8>>) -> String {
 /// P10: wherever a crash tore the end, everything before it is there.
 #[test]
 fn p10_a_torn_end_is_cut_after_the_last_whole_entry() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let sizes = [10, 20, 30, 40, 5, 60, 0];
     let (log, _) = DiskLog::open(config(dir.path(), 1 << 20), start).unwrap();
     log.write(&encode(0, &sizes[..4])).unwrap();
@@ -68,7 +68,7 @@ fn p10_a_torn_end_is_cut_after_the_last_whole_entry() {
 /// P8: below the synced mark nothing is cut away.
 #[test]
 fn p8_a_synced_entry_that_is_gone_is_damage() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let bytes = small_log(dir.path(), 1 << 20, &[10, 20, 30]);
     let whole = files(dir.path());
     let name = last_segment(&whole);
@@ -93,7 +93,7 @@ fn p8_a_synced_entry_that_is_gone_is_damage() {
 /// P8: whatever bit flips, nothing else is taken for what was written.
 #[test]
 fn p8_every_flipped_bit_is_found_or_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let bytes = small_log(dir.path(), 300, &[10, 20, 200, 0, 100, 100, 7, 8]);
     let whole = files(dir.path());
     let expected = content(dir.path()).unwrap();
@@ -126,7 +126,7 @@ fn p8_every_flipped_bit_is_found_or_changes_nothing() {
 /// An index is as hostile as the rest.
 #[test]
 fn p8_a_flipped_bit_in_an_index_is_found() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let bytes = small_log(dir.path(), 1 << 20, &[100_000; 15]);
     let whole = files(dir.path());
     let name = whole.keys().find(|name| name.ends_with(".seg")).unwrap();
@@ -149,12 +149,12 @@ fn p8_a_flipped_bit_in_an_index_is_found() {
 
 #[test]
 fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     small_log(dir.path(), 200, &[50; 12]);
     let whole = files(dir.path());
     let names: Vec<_> = whole.keys().filter(|name| name.ends_with(".seg")).cloned().collect();
     assert!(names.len() >= 4);
-    let other = tempfile::tempdir().unwrap();
+    let other = scratch();
     let foreign = || {
         let begin = start()?;
         Ok(Start { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
@@ -218,7 +218,7 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
 
 #[test]
 fn p8_a_newer_format_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     small_log(dir.path(), 200, &[50; 2]);
     let path = dir.path().join(format!("{:020}.seg", 1));
     let mut bytes = fs::read(&path).unwrap();
@@ -232,7 +232,7 @@ fn p8_a_newer_format_is_named() {
 
 #[test]
 fn p8_no_link_and_no_other_kind_of_file_is_followed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     small_log(dir.path(), 200, &[50; 6]);
     let path = dir.path().join(format!("{:020}.seg", 1));
     let elsewhere = dir.path().join("elsewhere");
@@ -254,7 +254,7 @@ fn p8_no_link_and_no_other_kind_of_file_is_followed() {
 
 #[test]
 fn what_may_not_be_read_or_written_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     small_log(dir.path(), 200, &[50; 6]);
     let missing = dir.path().join("a/b");
     let error = DiskLog::open(config(&missing, 200), never).unwrap_err();
@@ -280,7 +280,7 @@ proptest! {
         synced in 0usize..9,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..5u8), 1..4),
     ) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let sizes = [10, 20, 200, 0, 100, 100, 7, 8];
         let (log, _) = DiskLog::open(config(dir.path(), 300), start).unwrap();
         log.write(&encode(0, &sizes[..synced.min(8)])).unwrap();
@@ -330,7 +330,7 @@ fn p8_the_corpus_is_read_or_refused() {
     for item in fs::read_dir(corpus()).unwrap() {
         let path = item.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         fs::copy(&path, dir.path().join(format!("{:020}.seg", 1))).unwrap();
         let verified = verify::verify(dir.path(), &mut |_, _| {});
         let opened = DiskLog::open(config(dir.path(), 1 << 20), never);
@@ -354,7 +354,7 @@ fn p8_the_corpus_is_read_or_refused() {
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_corpus() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let name = format!("{:020}.seg", 1);
     let segment = || fs::read(dir.path().join(&name)).unwrap();
     let put = |name: &str, bytes: &[u8]| {
@@ -400,7 +400,7 @@ fn write_the_corpus() {
 /// P8: the largest entry of all, whose length is believed only when the file has as many bytes.
 #[test]
 fn p8_the_largest_entry_and_one_that_claims_to_be() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let payload = vec![7; crate::protocol::entry::MAX_PAYLOAD_BYTES];
     let mut bytes = Vec::new();
     let entry = crate::protocol::entry::Entry { sequence: 1, previous: 0, timestamp_us: 1, payload: &payload };

@@ -172,10 +172,10 @@ fn check_disk(dir: &Path, disk: &Disk, files: &BTreeMap<String, Vec<u8>>, bytes:
 
 #[test]
 fn p10_everything_durable_survives_a_loss_of_power_at_any_change() {
-    let after = tempfile::tempdir().unwrap();
+    let after = scratch();
     let mut disks = 0;
     for seed in 1..9 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let (changes, bytes) = record(dir.path(), seed);
         let (mut disk, mut random) = (Disk::default(), Random(seed));
         for (n, change) in changes.iter().enumerate() {
