@@ -142,7 +142,7 @@ fn at_points<T>(op: Op, change: impl FnOnce() -> io::Result<T>) -> io::Result<T>
 }
 
 /// What was changed on disk, for tests that build every disk that a loss of power may leave.
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Create(PathBuf),
@@ -156,12 +156,12 @@ pub(super) enum Change {
     Durable(u64),
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 thread_local! {
     pub(super) static CHANGES: std::cell::RefCell<Option<Vec<Change>>> = const { std::cell::RefCell::new(None) };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 pub(super) fn note(change: impl FnOnce() -> Change) {
     CHANGES.with_borrow_mut(|changes| {
         if let Some(changes) = changes {
@@ -172,7 +172,7 @@ pub(super) fn note(change: impl FnOnce() -> Change) {
 
 macro_rules! note {
     ($change:expr) => {
-        #[cfg(test)]
+        #[cfg(all(test, not(model)))]
         note(|| {
             use Change::*;
             $change

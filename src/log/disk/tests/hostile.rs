@@ -57,6 +57,7 @@ fn p10_a_torn_end_is_cut_after_the_last_whole_entry() {
                 assert_eq!(cut.path, dir.path().join(&name));
             }
             assert_eq!(read_all(&log, 0).unwrap().unwrap(), expected);
+            assert_eq!(self::files(dir.path())[&name].len(), HEAD_BYTES as usize + expected.len());
             log.write(&encode(entries as u64, &[1, 2])).unwrap();
             log.sync().unwrap();
             drop(log);
@@ -422,4 +423,27 @@ fn p8_the_largest_entry_and_one_that_claims_to_be() {
     std::io::Write::write_all(&mut &file, &bytes[..1000]).unwrap();
     let (_log, recovery) = DiskLog::open(config(dir.path(), 1 << 20), never).unwrap();
     assert!(recovery.cut.unwrap().reason.contains("of which 1000 are there"));
+}
+
+/// P8: a commit slot with a right checksum that tells of another history than the entries do.
+#[test]
+fn p8_a_commit_of_another_history_is_damage() {
+    let dir = scratch();
+    small_log(dir.path(), 1 << 20, &[10, 20, 30]);
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let head = head::read(&file, &path).unwrap();
+    let synced = head.commit.synced;
+    let others = [
+        Mark { hash: synced.hash + 1, ..synced },
+        Mark { sequence: 4, ..synced },
+        Mark { timestamp_us: 31, ..synced },
+        Mark { position: synced.position - 1, ..synced },
+    ];
+    for other in others {
+        head::write_commit(&file, &path, &head.fixed, &head.commit.next(other)).unwrap();
+        let error = DiskLog::open(config(dir.path(), 300), never).unwrap_err();
+        assert_eq!(error.status, Status::Damaged, "{other:?}");
+        assert_eq!(verify::verify(dir.path(), &mut |_, _| {}).unwrap_err().status, Status::Damaged);
+    }
 }
