@@ -1,1 +1,340 @@
+//! The log on disk while the disk fails, and when the process ends in the middle of a change.
+//!
+//! `scripts/cargo test --features failpoints --test disk_faults`
 
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fail::FailScenario;
+use replication::error::{Result, Status};
+use replication::log::disk::position::PositionFile;
+use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use replication::log::disk::verify::{entries, verify};
+use replication::log::disk::{CRASH_POINTS, DiskConfig, DiskLog, Mark, Start};
+use replication::protocol::entry::{Entry, chain_start};
+use replication::protocol::lineage::Lineage;
+use replication::protocol::token::Token;
+
+const STREAM: [u8; 16] = *b"a stream of test";
+const ENOSPC: &str = "1*return(28)";
+const EDQUOT: &str = "1*return(122)";
+const EIO: &str = "1*return(5)";
+
+fn start() -> Result<Start> {
+    let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
+    Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+}
+
+fn config(dir: &Path) -> DiskConfig {
+    DiskConfig { segment_bytes: 300, retain_bytes: 0, ..DiskConfig::new(dir) }
+}
+
+fn open(dir: &Path) -> DiskLog {
+    DiskLog::open(config(dir), start).unwrap().0
+}
+
+/// `count` entries behind entry `previous`.
+fn encode(previous: u64, count: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for sequence in previous + 1..=previous + count {
+        let payload = vec![sequence as u8; (sequence as usize * 37) % 90];
+        Entry { sequence, previous: sequence - 1, timestamp_us: sequence, payload: &payload }.encode_into(&mut bytes);
+    }
+    bytes
+}
+
+/// Opens the directory again and checks every entry; the last one's sequence.
+fn reopen_and_check(dir: &Path, at_least: u64, at_most: u64) -> u64 {
+    let (log, recovery) = DiskLog::open(config(dir), start).unwrap();
+    let last = recovery.mark.sequence;
+    assert!((at_least..=at_most).contains(&last), "{recovery:?}; {at_least} was durable and {at_most} written");
+    assert_eq!(verify(dir, &mut |_, _| {}).unwrap().end, recovery.mark);
+    let mut next = recovery.oldest.sequence + 1;
+    for entry in entries(dir, 0).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!((entry.sequence, entry.payload.len()), (next, (next as usize * 37) % 90));
+        next += 1;
+    }
+    assert_eq!(next, last + 1);
+    log.write(&encode(last, 3)).unwrap();
+    assert_eq!(log.sync().unwrap().sequence, last + 3);
+    last
+}
+
+#[test]
+fn p2_a_full_disk_refuses_entries_and_goes_on_when_there_is_room() {
+    let scenario = FailScenario::setup();
+    // Just before the write, and after a part of it.
+    for point in ["disk-entries-write-before", "disk-entries-write-after"] {
+        for errno in [ENOSPC, EDQUOT] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = open(dir.path());
+            let end = log.write(&encode(0, 2)).unwrap();
+            fail::cfg(point, errno).unwrap();
+            let error = log.write(&encode(2, 1)).unwrap_err();
+            assert_eq!(error.status, Status::DiskFull);
+            for part in ["entries 3 to 3", ".seg", "errno", "byte"] {
+                assert!(error.message.contains(part), "{error}");
+            }
+            assert_eq!(log.written(), end);
+            assert_eq!(log.sync().unwrap(), end);
+            assert_eq!(log.write(&encode(2, 2)).unwrap().sequence, 4);
+            log.sync().unwrap();
+            drop(log);
+            assert_eq!(reopen_and_check(dir.path(), 4, 4), 4);
+        }
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn p2_a_full_disk_at_the_change_of_segments_loses_nothing() {
+    let scenario = FailScenario::setup();
+    for point in
+        ["disk-new-write-before", "disk-new-write-after", "disk-index-write-before", "disk-commit-write-before"]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.write(&encode(0, 2)).unwrap();
+        fail::cfg(point, ENOSPC).unwrap();
+        let result = log.write(&encode(2, 30));
+        if point == "disk-index-write-before" {
+            result.unwrap(); // Small segments have no index.
+        } else {
+            assert_eq!(result.unwrap_err().status, Status::DiskFull, "{point}");
+            let written = log.written().sequence;
+            assert!(written >= 2);
+            log.write(&encode(written, 32 - written)).unwrap();
+        }
+        assert_eq!(log.sync().unwrap().sequence, 32);
+        fail::remove(point);
+        drop(log);
+        assert_eq!(reopen_and_check(dir.path(), 32, 32), 32);
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn p6_a_note_of_a_sync_that_finds_no_room_does_not_undo_the_sync() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.write(&encode(0, 2)).unwrap();
+    fail::cfg("disk-commit-write-before", ENOSPC).unwrap();
+    assert_eq!(log.sync().unwrap().sequence, 2);
+    log.write(&encode(2, 1)).unwrap();
+    assert_eq!(log.sync().unwrap().sequence, 3);
+    drop(log);
+    assert_eq!(reopen_and_check(dir.path(), 3, 3), 3);
+    scenario.teardown();
+}
+
+/// P6, P10: after a failed sync nobody knows what is on disk, so nothing is acknowledged any more.
+#[test]
+fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
+    let scenario = FailScenario::setup();
+    for errno in [EIO, ENOSPC] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.write(&encode(0, 2)).unwrap();
+        let synced = log.sync().unwrap();
+        log.write(&encode(2, 1)).unwrap();
+        fail::cfg("disk-entries-sync-before", errno).unwrap();
+        for _ in 0..3 {
+            let error = log.sync().unwrap_err();
+            assert_eq!(error.status, Status::Io);
+            assert!(error.message.contains("the log is unusable until it is reopened"), "{error}");
+            assert_eq!(log.write(&encode(3, 1)).unwrap_err().status, Status::Io);
+            assert_eq!(log.begin_epoch(2).unwrap_err().status, Status::Io);
+            assert_eq!(log.trim(u64::MAX, 0).unwrap_err().status, Status::Io);
+            assert_eq!(log.synced(), synced);
+            assert_eq!(log.locate(3).unwrap().unwrap(), log.written());
+            assert!(log.stretch(0, u64::MAX).unwrap().is_some(), "reading goes on");
+        }
+        drop(log);
+        reopen_and_check(dir.path(), synced.sequence, 3);
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn p10_a_failed_sync_at_the_change_of_segments_is_no_less_fatal() {
+    let scenario = FailScenario::setup();
+    for point in ["disk-entries-sync-before", "disk-seal-sync-before", "disk-new-sync-before", "disk-dir-sync-before"] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.write(&encode(0, 2)).unwrap();
+        let synced = log.sync().unwrap().sequence;
+        log.write(&encode(2, 1)).unwrap();
+        fail::cfg(point, EIO).unwrap();
+        let error = log.write(&encode(3, 40)).unwrap_err();
+        assert_eq!(error.status, Status::Io, "{point}");
+        assert!(error.message.contains("until it is reopened"), "{point}: {error}");
+        assert_eq!(log.sync().unwrap_err().status, Status::Io, "{point}");
+        drop(log);
+        reopen_and_check(dir.path(), synced, 43);
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn p10_an_end_that_cannot_be_restored_is_fatal() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.write(&encode(0, 2)).unwrap();
+    fail::cfg("disk-entries-write-after", EIO).unwrap();
+    let error = log.write(&encode(2, 1)).unwrap_err();
+    assert_eq!(error.status, Status::Io);
+    log.write(&encode(2, 1)).unwrap();
+    fail::cfg("disk-entries-write-after", EIO).unwrap();
+    fail::cfg("disk-truncate-before", EIO).unwrap();
+    assert!(log.write(&encode(3, 1)).unwrap_err().message.contains("until it is reopened"));
+    assert_eq!(log.write(&encode(3, 1)).unwrap_err().status, Status::Io);
+    assert_eq!(log.written().sequence, 3);
+    drop(log);
+    reopen_and_check(dir.path(), 3, 4);
+    scenario.teardown();
+}
+
+#[test]
+fn p10_opening_that_fails_half_way_can_be_tried_again() {
+    let scenario = FailScenario::setup();
+    for point in CRASH_POINTS {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.write(&encode(0, 12)).unwrap();
+        let synced = log.sync().unwrap().sequence;
+        log.write(&encode(12, 1)).unwrap();
+        drop(log);
+        let last = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|item| item.unwrap().path())
+            .max_by_key(|path| path.extension().is_some_and(|extension| extension == "seg").then(|| path.clone()));
+        let file = std::fs::OpenOptions::new().append(true).open(last.unwrap()).unwrap();
+        (&file).write_all(&encode(13, 1)[..20]).unwrap();
+        std::fs::write(dir.path().join("00000000000000000099.seg.tmp"), b"half").unwrap();
+        fail::cfg(*point, EIO).unwrap();
+        if let Err(error) = DiskLog::open(config(dir.path()), start) {
+            assert_eq!(error.status, Status::Io, "{point}: {error}");
+        }
+        fail::remove(*point);
+        assert_eq!(reopen_and_check(dir.path(), synced, 13), 13);
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn p10_slots_and_positions_that_could_not_be_stored_are_the_ones_before() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let record = |position| SlotRecord { position, sequence: 1, hash: 2, updated_us: 3, state: SlotState::Held };
+    let slots = |position| Slots::from([("reader".to_owned(), record(position))]);
+    let (file, _) = SlotFile::load(dir.path()).unwrap();
+    file.store(&slots(1)).unwrap();
+    for point in ["disk-new-write-before", "disk-new-write-after", "disk-new-sync-before", "disk-rename-before"] {
+        fail::cfg(point, ENOSPC).unwrap();
+        assert_eq!(file.store(&slots(2)).unwrap_err().status, Status::DiskFull, "{point}");
+        assert_eq!(SlotFile::load(dir.path()).unwrap().1, slots(1), "{point}");
+    }
+    file.store(&slots(2)).unwrap();
+    assert_eq!(SlotFile::load(dir.path()).unwrap().1, slots(2));
+
+    let token = |sequence| Token { stream_id: STREAM, epoch: 1, sequence, hash: 5 };
+    let (mut file, _) = PositionFile::open(dir.path(), "position").unwrap();
+    file.store(&token(1), true).unwrap();
+    fail::cfg("disk-position-write-before", ENOSPC).unwrap();
+    assert_eq!(file.store(&token(2), true).unwrap_err().status, Status::DiskFull);
+    assert_eq!(PositionFile::read(dir.path(), "position").unwrap(), Some(token(1)));
+    file.store(&token(3), true).unwrap();
+    fail::cfg("disk-position-sync-before", EIO).unwrap();
+    assert_eq!(file.store(&token(4), true).unwrap_err().status, Status::Io);
+    assert!(file.store(&token(5), true).unwrap_err().message.contains("open the file again"));
+    PositionFile::open(dir.path(), "position").unwrap().0.store(&token(5), true).unwrap();
+    assert_eq!(PositionFile::read(dir.path(), "position").unwrap(), Some(token(5)));
+    scenario.teardown();
+}
+
+const CHILD_DIR: &str = "DISK_FAULTS_DIR";
+const CHILD_POINT: &str = "DISK_FAULTS_POINT";
+const CHILD_PASSES: &str = "DISK_FAULTS_PASSES";
+
+/// What the process does that ends at a crash point. It reports each thing that it was told is done.
+fn work(dir: &Path) {
+    let say = |text: String| {
+        println!("{text}");
+        std::io::stdout().flush().unwrap();
+    };
+    for round in 0..3 {
+        let log = open(dir);
+        for n in 0..8 {
+            let last = log.written().sequence;
+            say(format!("writing {}", last + 3));
+            log.write(&encode(last, 3)).unwrap();
+            if n % 2 == 1 {
+                say(format!("durable {}", log.sync().unwrap().sequence));
+            }
+        }
+        log.begin_epoch(round + 2).unwrap();
+        say(format!("durable {}", log.synced().sequence));
+        log.trim(log.written().position / 2, 0).unwrap();
+        drop(log);
+        // What the next opening has to cut off.
+        let last = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().path()).max();
+        let file = std::fs::OpenOptions::new().append(true).open(last.unwrap()).unwrap();
+        (&file).write_all(b"torn").unwrap();
+    }
+}
+
+/// The child's side of the test below. By itself it does nothing.
+#[test]
+fn crash_child() {
+    let (Ok(dir), Ok(point), Ok(passes)) =
+        (std::env::var(CHILD_DIR), std::env::var(CHILD_POINT), std::env::var(CHILD_PASSES))
+    else {
+        return;
+    };
+    let passes: usize = passes.parse().unwrap();
+    let passed = AtomicUsize::new(0);
+    fail::cfg_callback(point, move || {
+        if passed.fetch_add(1, Ordering::SeqCst) == passes {
+            std::process::exit(66);
+        }
+    })
+    .unwrap();
+    work(Path::new(&dir));
+}
+
+/// P10: the process ends at every place before and after a change of the disk, several times each.
+#[test]
+fn p10_a_process_that_ends_at_any_crash_point_loses_nothing_durable() {
+    let scenario = FailScenario::setup();
+    let mut ended = 0;
+    for point in CRASH_POINTS {
+        for passes in [0, 1, 2, 5, 9] {
+            let dir = tempfile::tempdir().unwrap();
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["crash_child", "--exact", "--nocapture", "--test-threads=1"])
+                .env(CHILD_DIR, dir.path())
+                .env(CHILD_POINT, point)
+                .env(CHILD_PASSES, passes.to_string())
+                .stderr(Stdio::piped())
+                .output()
+                .unwrap();
+            let crashed = output.status.code() == Some(66);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(crashed || output.status.success(), "{point}: {}: {errors}", output.status);
+            ended += usize::from(crashed);
+            let said = String::from_utf8(output.stdout).unwrap();
+            let last = |what: &str| {
+                let numbers = said.lines().filter_map(|line| line.split_once(what)?.1.trim().parse::<u64>().ok());
+                numbers.max().unwrap_or(0)
+            };
+            reopen_and_check(dir.path(), last("durable "), last("writing "));
+        }
+    }
+    assert!(ended > 60, "only {ended} of the runs ended at their crash point");
+    scenario.teardown();
+}

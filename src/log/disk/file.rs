@@ -142,7 +142,7 @@ fn at_points<T>(op: Op, change: impl FnOnce() -> io::Result<T>) -> io::Result<T>
 }
 
 /// What was changed on disk, for tests that build every disk that a loss of power may leave.
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Create(PathBuf),
@@ -156,12 +156,12 @@ pub(super) enum Change {
     Durable(u64),
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 thread_local! {
     pub(super) static CHANGES: std::cell::RefCell<Option<Vec<Change>>> = const { std::cell::RefCell::new(None) };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 pub(super) fn note(change: impl FnOnce() -> Change) {
     CHANGES.with_borrow_mut(|changes| {
         if let Some(changes) = changes {
@@ -172,7 +172,7 @@ pub(super) fn note(change: impl FnOnce() -> Change) {
 
 macro_rules! note {
     ($change:expr) => {
-        #[cfg(test)]
+        #[cfg(all(test, not(model)))]
         note(|| {
             use Change::*;
             $change
@@ -230,10 +230,17 @@ pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), Faul
     at_points(Op::Truncate, || file.set_len(length)).map_err(|error| Fault::new(Op::Truncate, path, &error, false))
 }
 
-/// Removes a file. It is gone for good after the next [`sync_dir`].
+/// Removes a file, if it is there. It is gone for good after the next [`sync_dir`].
 pub(super) fn unlink(path: &Path) -> Result<(), Fault> {
     note!(Unlink(path.into()));
-    at_points(Op::Unlink, || std::fs::remove_file(path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
+    at_points(Op::Unlink, || remove(path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Where a file lies before it gets its name.
@@ -260,10 +267,7 @@ pub(super) fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<File, Fau
 fn replace_with(dir: &Path, path: &Path, new: &Path, bytes: &[u8]) -> Result<File, Fault> {
     let created = at_points(Op::WriteNew, || {
         // A leftover is removed, not opened: it may be a link to elsewhere.
-        match std::fs::remove_file(new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(new)?;
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)
     });
     let file = created.map_err(|error| Fault::new(Op::WriteNew, new, &error, false))?;

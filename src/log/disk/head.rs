@@ -175,7 +175,7 @@ pub(super) fn encode_new(fixed: &Fixed) -> Vec<u8> {
 }
 
 fn slot_of(commit: &Commit) -> usize {
-    SLOTS[usize::from(commit.generation % 2 == 0)]
+    SLOTS[usize::from(commit.generation.is_multiple_of(2))]
 }
 
 /// Writes a commit slot: the one that does not hold the last commit, so that a torn write leaves that.

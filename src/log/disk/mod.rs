@@ -43,7 +43,7 @@ use crate::sync::{Mutex, MutexGuard};
 use file::{Fault, failed};
 use head::Fixed;
 use lock::DirLock;
-use recover::Found;
+use recover::{Found, Seen};
 use segment::{Active, Opened, Sealed};
 
 pub use file::CRASH_POINTS;
@@ -143,8 +143,8 @@ impl DiskLog {
         let lock = DirLock::take(&config.dir)?;
         let listing = recover::list(&config.dir)?;
         let found = recover::find_all(&listing, true)?;
-        let (opened, cut) = match found.split_last() {
-            Some((last, sealed)) => continue_log(&config, sealed, last)?,
+        let (opened, cut) = match found {
+            Some((sealed, last)) => continue_log(&config, &sealed, &last)?,
             None => (begin_log(&config, start()?)?, None),
         };
         for path in &listing.leftovers {
@@ -258,7 +258,7 @@ fn make_dir(dir: &Path) -> Result<()> {
 }
 
 /// The state of a log that has segments.
-fn continue_log(config: &DiskConfig, sealed: &[Found], last: &Found) -> Result<(State, Option<Cut>)> {
+fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
     let tail = recover::scan_tail(last, config.spacing())?;
     let commit = recover::settle(last, &tail)?;
     let active = Active {
@@ -269,7 +269,7 @@ fn continue_log(config: &DiskConfig, sealed: &[Found], last: &Found) -> Result<(
         commit,
         points: tail.points,
     };
-    let sealed = sealed.iter().map(|found| Arc::new(Sealed::new(found))).collect();
+    let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen))).collect();
     Ok((State { sealed, active, written: tail.end, synced: tail.end, broken: None }, tail.torn))
 }
 

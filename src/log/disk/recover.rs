@@ -34,14 +34,29 @@ pub(super) struct Identity {
     inode: u64,
 }
 
-/// A segment file whose head was checked.
+/// What is known of a segment file whose head was checked. It is not kept open: there may be more segments than a process
+/// may have files.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct Seen {
     pub(super) path: PathBuf,
-    pub(super) file: Arc<File>,
     pub(super) identity: Identity,
     pub(super) head: Head,
     pub(super) size: u64,
+}
+
+/// The same, with its file.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) seen: Seen,
+    pub(super) file: Arc<File>,
+}
+
+impl std::ops::Deref for Found {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 /// The files of a log in its directory.
@@ -93,12 +108,21 @@ pub(super) fn find(path: &Path, writable: bool) -> Result<Found> {
         let text = format!("the head belongs to a segment that begins behind entry {}", base.sequence);
         return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
     }
-    let found = Found { path: path.into(), file: Arc::new(file), identity, head, size };
-    found.check_size()?;
-    Ok(found)
+    let seen = Seen { path: path.into(), identity, head, size };
+    seen.check_size()?;
+    Ok(Found { seen, file: Arc::new(file) })
 }
 
-impl Found {
+impl Seen {
+    /// Its file, once more; damage if another one has taken its place.
+    pub(super) fn reopen(&self) -> Result<Found> {
+        let file = open_part(&self.path, false)?;
+        if identity(&self.path, &file)?.0 != self.identity {
+            return Err(damaged(&self.path, 0, "another file stands here than a moment before"));
+        }
+        Ok(Found { seen: self.clone(), file: Arc::new(file) })
+    }
+
     pub(super) fn base(&self) -> Mark {
         self.head.fixed.base
     }
@@ -127,7 +151,7 @@ impl Found {
     }
 
     /// Checks that `next` begins exactly where this segment ends.
-    pub(super) fn check_next(&self, next: &Found) -> Result<()> {
+    pub(super) fn check_next(&self, next: &Seen) -> Result<()> {
         let (mine, fixed) = (&self.head.fixed, &next.head.fixed);
         let bad = |at, text: String| Err(damaged(&next.path, at, text));
         if fixed.stream_id != mine.stream_id {
@@ -162,18 +186,25 @@ impl Found {
     }
 }
 
-/// Opens and checks all segments of a listing, the last one for writing if it is to be continued.
-pub(super) fn find_all(listing: &Listing, continued: bool) -> Result<Vec<Found>> {
-    let mut all: Vec<Found> = Vec::with_capacity(listing.segments.len());
-    for (n, path) in listing.segments.iter().enumerate() {
-        let last = n + 1 == listing.segments.len();
-        let found = find(path, continued && last)?;
+/// The segments of a log: those before the last one, and the last one.
+pub(super) type All = (Vec<Seen>, Found);
+
+/// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are none.
+pub(super) fn find_all(listing: &Listing, continued: bool) -> Result<Option<All>> {
+    let Some((last, others)) = listing.segments.split_last() else { return Ok(None) };
+    let mut all: Vec<Seen> = Vec::with_capacity(others.len());
+    for path in others {
+        let found = find(path, false)?;
         if let Some(before) = all.last() {
             before.check_next(&found)?;
         }
-        all.push(found);
+        all.push(found.seen);
     }
-    Ok(all)
+    let last = find(last, continued)?;
+    if let Some(before) = all.last() {
+        before.check_next(&last)?;
+    }
+    Ok(Some((all, last)))
 }
 
 /// The end of the last segment, as it lies on disk.
@@ -261,7 +292,7 @@ impl Points {
 
 /// Makes the last segment one that ends exactly at `tail.end`, all of it durable, and gives its commit.
 pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
-    let Found { file, path, head, .. } = found;
+    let Found { seen: Seen { path, head, .. }, file } = found;
     if let Some(cut) = &tail.torn {
         file::truncate(file, path, cut.offset)?;
         file::sync(Op::SyncTruncate, file, path)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use super::file::{self, Fault, damaged, failed};
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
-use super::recover::{Found, Identity, Points, identity, segment_path};
+use super::recover::{Identity, Points, Seen, identity, segment_path};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -52,8 +52,8 @@ pub(super) struct Opened {
 }
 
 impl Sealed {
-    pub(super) fn new(found: &Found) -> Self {
-        Self { path: found.path.clone(), head: found.head, identity: found.identity, opened: Mutex::default() }
+    pub(super) fn new(seen: &Seen) -> Self {
+        Self { path: seen.path.clone(), head: seen.head, identity: seen.identity, opened: Mutex::default() }
     }
 
     /// What the active segment becomes when its commit is a seal.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::file::damaged;
 use super::head;
 use super::mark::Mark;
-use super::recover::{self, Cut, Found, Listing};
+use super::recover::{self, All, Cut, Found, Listing, Seen};
 use super::scan::{Scanner, Step};
 use crate::error::{Error, Result};
 use crate::protocol::lineage::Lineage;
@@ -82,62 +82,63 @@ pub struct OwnedEntry {
 
 /// Lists the segments of a log. Only their heads are read.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
-    let found = find_all(dir)?;
-    let last = found.last().ok_or_else(|| recover::empty(dir))?.head.fixed;
-    let lineage = Lineage { stream_id: last.stream_id, epoch: last.epoch };
-    Ok(Inspection { lineage, segments: found.iter().map(SegmentInfo::new).collect() })
+    let (sealed, last) = find_all(dir)?;
+    let fixed = &last.head.fixed;
+    let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
+    Ok(Inspection { lineage, segments: sealed.iter().chain([&last.seen]).map(SegmentInfo::new).collect() })
 }
 
 /// Reads a whole log and checks every entry, every index and that all fits together. `progress` is told how many of how
 /// many bytes are done. Fails with `DAMAGED` at the first thing that is wrong.
 pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
-    let found = find_all(dir)?;
-    let (Some(first), Some(last)) = (found.first(), found.last()) else { return Err(recover::empty(dir)) };
+    let (sealed, last) = find_all(dir)?;
+    let first = sealed.first().unwrap_or(&last);
     let fixed = last.head.fixed;
     let mut report = Report {
         lineage: Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch },
-        segments: found.len() as u64,
+        segments: sealed.len() as u64 + 1,
         entries: 0,
         oldest: first.base(),
         end: first.base(),
         torn: None,
     };
-    let total = found.iter().map(|segment| segment.size).sum();
+    let total = sealed.iter().map(|segment| segment.size).sum::<u64>() + last.size;
     let mut done = 0;
-    for (n, segment) in found.iter().enumerate() {
+    for segment in &sealed {
         let mut told = |within: u64| progress(done + within, total);
-        check_segment(segment, n + 1 == found.len(), &mut report, &mut told)?;
+        check_segment(&segment.reopen()?, false, &mut report, &mut told)?;
         done += segment.size;
-        progress(done, total);
     }
+    check_segment(&last, true, &mut report, &mut |within| progress(done + within, total))?;
+    progress(total, total);
     Ok(report)
 }
 
 /// All segments of a directory that others may write to. A listing is not one moment: when something does not fit and
 /// the directory has changed meanwhile, it is read again.
-fn find_all(dir: &Path) -> Result<Vec<Found>> {
+fn find_all(dir: &Path) -> Result<All> {
     let mut listing = recover::list(dir)?;
     for _ in 0..TRIES {
         let error = match recover::find_all(&listing, false) {
-            Ok(found) => return Ok(found),
+            Ok(found) => return found.ok_or_else(|| recover::empty(dir)),
             Err(error) => error,
         };
         let again = recover::list(dir)?;
         if again.segments == listing.segments {
-            return retry_last(&again, error);
+            return retry_last(dir, &again, error);
         }
         listing = again;
     }
-    recover::find_all(&listing, false)
+    recover::find_all(&listing, false)?.ok_or_else(|| recover::empty(dir))
 }
 
 /// The last segment may have been completed between the look at its head and the look at the next file's.
-fn retry_last(listing: &Listing, error: Error) -> Result<Vec<Found>> {
-    recover::find_all(listing, false).map_err(|_| error)
+fn retry_last(dir: &Path, listing: &Listing, error: Error) -> Result<All> {
+    recover::find_all(listing, false).map_err(|_| error)?.ok_or_else(|| recover::empty(dir))
 }
 
 impl SegmentInfo {
-    fn new(found: &Found) -> Self {
+    fn new(found: &Seen) -> Self {
         let (fixed, commit) = (&found.head.fixed, &found.head.commit);
         Self {
             path: found.path.clone(),
@@ -182,7 +183,7 @@ fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn 
             return Err(damaged(&found.path, offset, "the index has a point that is no boundary between entries"));
         }
         report.entries += 1;
-        if report.entries % 1024 == 0 {
+        if report.entries.is_multiple_of(1024) {
             told(offset);
         }
     }
@@ -206,15 +207,21 @@ pub struct Entries {
 
 /// The entries behind entry `after` of the log in a directory, or from its oldest on if that is gone.
 pub fn entries(dir: &Path, after: u64) -> Result<Entries> {
-    let found = find_all(dir)?;
-    let n = found.partition_point(|segment| segment.base().sequence <= after).saturating_sub(1);
-    let current = found.get(n).ok_or_else(|| recover::empty(dir))?.clone();
-    let mut from = current.base();
-    if n + 1 < found.len() {
-        let points = head::read_index(&current.file, &current.path, &current.head)?;
-        let n = points.partition_point(|point| point.sequence <= after);
-        from = n.checked_sub(1).and_then(|n| points.get(n)).copied().unwrap_or(from);
-    }
+    let (sealed, last) = find_all(dir)?;
+    let n = sealed.partition_point(|segment| segment.base().sequence <= after).saturating_sub(1);
+    let (current, from) = match sealed.get(n) {
+        Some(segment) if last.base().sequence > after => {
+            let found = segment.reopen()?;
+            let points = head::read_index(&found.file, &found.path, &found.head)?;
+            let n = points.partition_point(|point| point.sequence <= after);
+            let from = n.checked_sub(1).and_then(|n| points.get(n)).copied();
+            (found, from.unwrap_or(segment.base()))
+        }
+        _ => {
+            let base = last.base();
+            (last, base)
+        }
+    };
     Ok(Entries { dir: dir.into(), scanner: scan(&current, from), current, after, failed: false })
 }
 
@@ -244,7 +251,7 @@ impl Entries {
             // In this order: when the next segment is there, nothing is added to this one any more.
             let next = self.next_segment()?;
             let (_, size) = recover::identity(&self.current.path, &self.current.file)?;
-            self.current.size = size;
+            self.current.seen.size = size;
             self.scanner.extend(self.current.end());
             if let Some(entry) = self.next_here()? {
                 return Ok(Some(entry));

@@ -3,7 +3,6 @@
 //! A run is recorded as the changes it made. For each moment of it, disks are built that a loss of power may leave: of
 //! what was not synced each page and each name is there or not. Whatever the disk, all that was reported durable is there.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::file::{CHANGES, Change, note};
@@ -70,10 +69,6 @@ impl Disk {
     /// A disk after a loss of power now.
     fn after_loss(&self, random: &mut Random) -> BTreeMap<String, Vec<u8>> {
         let mut names = self.durable_names.clone();
-        let mut older = HashMap::new();
-        for (path, n) in &self.names {
-            older.insert(path.clone(), *n);
-        }
         for change in &self.pending {
             match change {
                 _ if random.below(2) == 0 => {}
@@ -172,10 +167,10 @@ fn check_disk(dir: &Path, disk: &Disk, files: &BTreeMap<String, Vec<u8>>, bytes:
 
 #[test]
 fn p10_everything_durable_survives_a_loss_of_power_at_any_change() {
-    let after = tempfile::tempdir().unwrap();
+    let after = scratch();
     let mut disks = 0;
     for seed in 1..9 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let (changes, bytes) = record(dir.path(), seed);
         let (mut disk, mut random) = (Disk::default(), Random(seed));
         for (n, change) in changes.iter().enumerate() {
