@@ -208,7 +208,8 @@ fn p6_a_local_log_makes_durable_what_the_handler_has_not_applied() {
 /// A writer that was restored from a copy and went on is another one from there. The reader's log tells where.
 #[test]
 fn p7_a_forked_writer_is_recognised_and_the_first_differing_entry_named() {
-    let (original, backup, readers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (original, backup, readers) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (first, address, _) = sender(stored(original.path()));
     write(&first, 1_234);
     first.stop().unwrap();
@@ -310,12 +311,17 @@ fn one_process_at_a_time_has_a_log() {
     let error = Sender::new(stored(dir.path()), Box::new(Events::default())).err().unwrap();
     assert_eq!(error.status, Status::Locked);
     assert!(error.message.contains(&std::process::id().to_string()), "{error}");
-    let host = |config| Receiver::new(config, replication::receiver::config::ReceiverHost {
-        handler: Box::new(Applied::default()),
-        local_wal: None,
-        connect: None,
-        observer: Box::new(Events::default()),
-    });
+    let host = |config| {
+        Receiver::new(
+            config,
+            replication::receiver::config::ReceiverHost {
+                handler: Box::new(Applied::default()),
+                local_wal: None,
+                connect: None,
+                observer: Box::new(Events::default()),
+            },
+        )
+    };
     let error = host(local(&dir, "reader", "127.0.0.1:1")).err().unwrap();
     assert_eq!(error.status, Status::Locked);
 }

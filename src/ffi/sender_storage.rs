@@ -108,7 +108,10 @@ pub unsafe extern "C" fn sender_config_set_log_segment_bytes(config: *mut Sender
     unsafe {
         set(config, |storage| {
             if bytes < StorageConfig::MIN_SEGMENT_BYTES {
-                return Err(invalid(format!("bytes is {bytes}, at least {} are needed", StorageConfig::MIN_SEGMENT_BYTES)));
+                return Err(invalid(format!(
+                    "bytes is {bytes}, at least {} are needed",
+                    StorageConfig::MIN_SEGMENT_BYTES
+                )));
             }
             storage.segment_bytes = bytes;
             Ok(())

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::disk::Stretch;
-use super::{Log, Mark};
-use crate::error::Error;
 use super::chunk::Chunk;
+use super::disk::Stretch;
 use super::sync::Arc as ChunkArc;
 use super::window::Place;
+use super::{Log, Mark};
+use crate::error::Error;
 
 /// A reader's place. While it lives, the log knows what the reader still needs; dropping it lets go.
 pub struct Cursor {

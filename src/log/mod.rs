@@ -120,13 +120,7 @@ impl Log {
     fn with(config: LogConfig, storage: Option<Storage>) -> Self {
         Self {
             storage,
-            appender: Mutex::new(Appender {
-                writer: None,
-                quota: 0,
-                end: config.start,
-                closed: false,
-                refused: None,
-            }),
+            appender: Mutex::new(Appender { writer: None, quota: 0, end: config.start, closed: false, refused: None }),
             room: Condvar::new(),
             window: Mutex::new(Window::new(config.max_entries, config.max_bytes, config.start.sequence)),
             shared: Shared {
@@ -310,7 +304,8 @@ impl Log {
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
         let deadline = Instant::now().checked_add(self.disk_timeout);
         storage.wait_synced(end.position, deadline).map_err(|error| {
-            let text = format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
+            let text =
+                format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
             Error::new(error.status, text)
         })
     }

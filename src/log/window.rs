@@ -135,7 +135,8 @@ impl Window {
             if self.bytes + capacity <= self.max_bytes && retained + reserve <= self.max_entries as u64 {
                 break;
             }
-            let (until, known) = self.slots.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
+            let (until, known) =
+                self.slots.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
             let held_from = match hold {
                 Hold::Nothing => u64::MAX,
                 Hold::Cursors => self.slowest(),
@@ -205,7 +206,12 @@ impl Window {
             let bytes = entries.rest();
             let Some(entry) = entries.next() else { return Err(AttachError::Ahead { last: end.sequence }) };
             let position = at.position + entry.encoded_len() as u64;
-            at = Mark { position, sequence: entry.sequence, hash: chain_hash(at.hash, bytes), timestamp_us: entry.timestamp_us };
+            at = Mark {
+                position,
+                sequence: entry.sequence,
+                hash: chain_hash(at.hash, bytes),
+                timestamp_us: entry.timestamp_us,
+            };
         }
         Ok(at)
     }

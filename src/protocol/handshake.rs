@@ -175,7 +175,8 @@ fn digits(text: &str, length: usize) -> Option<u128> {
 
 fn stream_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
     let text = Cow::<'de, str>::deserialize(deserializer)?;
-    let number = digits(&text, 32).ok_or_else(|| D::Error::custom("a stream id is 32 hexadecimal digits in lower case"))?;
+    let number =
+        digits(&text, 32).ok_or_else(|| D::Error::custom("a stream id is 32 hexadecimal digits in lower case"))?;
     Ok(number.to_be_bytes())
 }
 

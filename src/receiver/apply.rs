@@ -191,7 +191,8 @@ impl Applier {
             let run = entries.limit(max_entries);
             let mut walk = run;
             crash_point!("receiver-apply-before");
-            let outcome = self.log_locally(run).and_then(|()| self.handler.apply(&mut walk, &Place(Some(&core.progress))));
+            let outcome =
+                self.log_locally(run).and_then(|()| self.handler.apply(&mut walk, &Place(Some(&core.progress))));
             crash_point!("receiver-apply-after");
             if let Err(failure) = &outcome {
                 walk = run.limit(failure.applied);

@@ -131,7 +131,9 @@ impl ReceiverConfig {
             return invalid("writer_addr is not set".into());
         }
         if self.local_log.is_some() && self.protocol == ProtocolChoice::V1 {
-            return invalid("a local log needs the stream's id, which protocol v1 does not have: leave out log_dir or v1".into());
+            return invalid(
+                "a local log needs the stream's id, which protocol v1 does not have: leave out log_dir or v1".into(),
+            );
         }
         if self.local_log.is_some() && self.gap_policy == GapPolicy::Continue {
             return invalid("a local log has no holes: leave out log_dir or the gap policy that continues".into());

@@ -57,7 +57,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: ReceiverConfig, address: Address, local: Option<LocalLog>, resumed: Option<&Resumed>) -> Self {
+    pub(super) fn new(
+        config: ReceiverConfig,
+        address: Address,
+        local: Option<LocalLog>,
+        resumed: Option<&Resumed>,
+    ) -> Self {
         let host = Point { sequence: config.last_sequence, hash: config.last_hash };
         let (applied, received) = resumed.map_or((host, host), |resumed| (resumed.applied, resumed.received));
         Self {

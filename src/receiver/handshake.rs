@@ -12,8 +12,8 @@ use super::follow::End;
 use super::inbound::Incoming;
 use super::session::lost;
 use crate::error::{Error, Result, Status};
-use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{Answer, MAX_HISTORY, Offer, Point, Sync, SyncAck, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::{STREAM_VERSION, message};
@@ -135,8 +135,8 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
 /// refusal to the next, as far as the local log goes.
 fn history(core: &Core, received: u64) -> Vec<Point> {
     let mut points = match (&core.local, *core.parting.lock()) {
-        (Some(local), Some((common, differing))) => local.points_between(common, differing, MAX_HISTORY - 2),
-        (Some(local), None) => local.points_between(0, received, MAX_HISTORY),
+        (Some(local), Some((common, differing))) => local.points(common, differing, MAX_HISTORY),
+        (Some(local), None) => local.points(0, received, MAX_HISTORY),
         (None, _) => Vec::new(),
     };
     if points.is_empty() {
@@ -159,7 +159,8 @@ fn part(core: &Core, answer: &Answer, received: u64) {
 fn same_history(core: &Core, answer: &Answer, received: u64) -> Result<()> {
     let ours = core.progress.received_point().hash;
     if received > 0 && ours != UNKNOWN_HISTORY && answer.hash != UNKNOWN_HISTORY && ours != answer.hash {
-        let text = format!("the writer has another history up to entry {received} than this reader: re-seed the reader");
+        let text =
+            format!("the writer has another history up to entry {received} than this reader: re-seed the reader");
         return Err(Error::new(Status::Diverged, text));
     }
     *core.parting.lock() = None;

@@ -12,8 +12,8 @@ use super::inbound::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::{Mark, SyncPolicy};
 use crate::log::disk::position::PositionFile;
+use crate::log::{Mark, SyncPolicy};
 use crate::protocol::handshake::Point;
 
 /// How often a full disk is tried again.

@@ -88,7 +88,8 @@ impl LocalLog {
             (None, None, Some(disk)) => point(disk.oldest()),
             (None, None, None) => Point::default(),
         };
-        let mut resumed = Resumed { applied, received: applied, lineage: host.and_then(|(_, lineage)| lineage), position };
+        let mut resumed =
+            Resumed { applied, received: applied, lineage: host.and_then(|(_, lineage)| lineage), position };
         let log = Self { config: config.clone(), disk: OnceLock::new() };
         if let Some(disk) = disk {
             log.resume(&disk, &mut resumed)?;
@@ -100,9 +101,13 @@ impl LocalLog {
     /// Finds out how the host's position and the log's lie to each other.
     fn resume(&self, disk: &DiskLog, resumed: &mut Resumed) -> Result<()> {
         let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
-        if let Some(wanted) = resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0) {
+        if let Some(wanted) =
+            resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0)
+        {
             let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-            let text = format!("{dir} holds stream {found}, the host's position belongs to stream {wanted}: re-seed with an empty directory");
+            let text = format!(
+                "{dir} holds stream {found}, the host's position belongs to stream {wanted}: re-seed with an empty directory"
+            );
             return Err(Error::new(Status::Diverged, text));
         }
         let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
@@ -178,7 +183,8 @@ impl LocalLog {
         let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
             return Ok(None);
         };
-        let length = usize::try_from(stretch.len).map_err(|_| Error::new(Status::OutOfMemory, "an entry of the local log does not fit memory"))?;
+        let length = usize::try_from(stretch.len)
+            .map_err(|_| Error::new(Status::OutOfMemory, "an entry of the local log does not fit memory"))?;
         let mut bytes = vec![0; length];
         stretch.read_at(0, &mut bytes)?;
         let mut at = 0;
@@ -193,15 +199,16 @@ impl LocalLog {
         Ok(Some(Delivery::of_entries(bytes.into(), before)))
     }
 
-    /// Points of the history between two sequences, evenly, the ends not included; at most `max`.
-    pub(super) fn points_between(&self, after: u64, before: u64, max: usize) -> Vec<Point> {
+    /// Points of the history from one sequence to another, both included, evenly and at most `max`.
+    pub(super) fn points(&self, first: u64, last: u64, max: usize) -> Vec<Point> {
         let Some(disk) = self.disk.get() else { return Vec::new() };
-        let after = after.max(disk.oldest().sequence.saturating_sub(1));
-        let between = before.saturating_sub(after).saturating_sub(1);
-        let steps = between.min(max as u64);
-        let at = |n: u64| after + (u128::from(between + 1) * u128::from(n) / u128::from(steps + 1)) as u64;
-        let marks = (1..=steps).filter_map(|n| disk.locate(at(n)).ok().flatten());
-        marks.map(point).collect()
+        let first = first.max(disk.oldest().sequence);
+        let Some(span) = last.min(disk.written().sequence).checked_sub(first) else { return Vec::new() };
+        let steps = span.min(max as u64 - 1).max(1);
+        let at = |n: u64| first + (u128::from(span) * u128::from(n) / u128::from(steps)) as u64;
+        let mut points: Vec<_> = (0..=steps).filter_map(|n| disk.locate(at(n)).ok().flatten()).map(point).collect();
+        points.dedup();
+        points
     }
 }
 

@@ -206,7 +206,9 @@ impl Progress {
                 break Err(reason.clone());
             }
             if self.lineage_changes.load(Ordering::SeqCst) != changes {
-                let text = format!("the writer changed while sequence {sequence} was waited for; the last applied one is {applied}");
+                let text = format!(
+                    "the writer changed while sequence {sequence} was waited for; the last applied one is {applied}"
+                );
                 break Err(Error::new(Status::LineageChanged, text));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

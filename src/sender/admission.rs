@@ -93,7 +93,9 @@ fn not_here(core: &Core, known: u64, error: AttachError) -> Refusal {
         ),
         AttachError::Ahead { last } => Error::new(
             Status::Regressed,
-            format!("the reader is at {known}, this writer only at {last}: it was restarted or restored without its log"),
+            format!(
+                "the reader is at {known}, this writer only at {last}: it was restarted or restored without its log"
+            ),
         ),
         AttachError::Failed(error) => error,
     }
@@ -114,7 +116,9 @@ fn fork(log: &Arc<Log>, offer: &Offer, known: u64) -> Refusal {
     let differing_sequence = rising.get(split).map_or(known, |point| point.sequence);
     let text = match common_sequence {
         Some(common) if common + 1 == differing_sequence => {
-            format!("the reader has another history than this writer: the first entry that differs is {differing_sequence}; re-seed the reader")
+            format!(
+                "the reader has another history than this writer: the first entry that differs is {differing_sequence}; re-seed the reader"
+            )
         }
         Some(common) => format!(
             "the reader has another history than this writer: the first entry that differs lies behind {common}, at {differing_sequence} or before; re-seed the reader"

@@ -90,9 +90,17 @@ impl StorageConfig {
             return invalid("log_dir is empty".into());
         }
         if self.segment_bytes < Self::MIN_SEGMENT_BYTES {
-            return invalid(format!("log_segment_bytes is {}, at least {}", self.segment_bytes, Self::MIN_SEGMENT_BYTES));
+            return invalid(format!(
+                "log_segment_bytes is {}, at least {}",
+                self.segment_bytes,
+                Self::MIN_SEGMENT_BYTES
+            ));
         }
-        let times = [("log_timeout_ms", self.timeout), ("log_retain_ms", self.retain_age), ("slot_expiry_ms", self.slot_expiry)];
+        let times = [
+            ("log_timeout_ms", self.timeout),
+            ("log_retain_ms", self.retain_age),
+            ("slot_expiry_ms", self.slot_expiry),
+        ];
         if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return invalid(format!("{name} must be at least 1"));
         }

@@ -279,7 +279,8 @@ impl Sender {
     }
 
     fn slots(&self) -> Result<&Slots> {
-        let none = || Error::new(Status::InvalidState, "the log is in memory only, and without log_dir there are no slots");
+        let none =
+            || Error::new(Status::InvalidState, "the log is in memory only, and without log_dir there are no slots");
         self.core.slots.as_ref().ok_or_else(none)
     }
 

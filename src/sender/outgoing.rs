@@ -208,9 +208,11 @@ impl Outgoing {
             Some(Piece::File(_)) if !(control.is_empty() && rest.is_empty()) => {
                 stream.try_send_more(&[IoSlice::new(control), IoSlice::new(rest)])
             }
-            Some(Piece::File(stretch)) => {
-                stream.try_send_file(&stretch.file, stretch.offset, (*body_left).min(piece.as_ref().map_or(0, Piece::len)))
-            }
+            Some(Piece::File(stretch)) => stream.try_send_file(
+                &stretch.file,
+                stretch.offset,
+                (*body_left).min(piece.as_ref().map_or(0, Piece::len)),
+            ),
             _ if control.is_empty() && body.is_empty() => return Ok(0),
             _ => match (control.is_empty(), rest.is_empty()) {
                 (true, true) => stream.try_send(&[IoSlice::new(body)]),

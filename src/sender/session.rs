@@ -421,7 +421,8 @@ impl Session<'_> {
         let (core, reader) = (self.core, self.reader);
         let at = core.sent_sequence(reader);
         let oldest = core.log.oldest_known();
-        let text = format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());
+        let text =
+            format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());
         let error = Error::new(core.gone(), text);
         let mut event = Event::new(EventKind::CutOff, error.status, error.message.clone());
         event.sequence = at + 1;

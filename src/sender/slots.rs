@@ -228,7 +228,8 @@ impl Slot {
     }
 
     fn expired(&self, id: &str) -> News {
-        let text = format!("the slot of reader \"{id}\" at {} was not used for too long and is gone", self.record.sequence);
+        let text =
+            format!("the slot of reader \"{id}\" at {} was not used for too long and is gone", self.record.sequence);
         self.news(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
     }
 

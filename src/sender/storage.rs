@@ -46,14 +46,16 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
     let (dir, end) = (storage.dir.display(), disk.written().sequence);
     let Some(wanted) = config.lineage else {
         if config.last_sequence != 0 && config.last_sequence != end {
-            let text = format!("{dir} ends at sequence {end}, last_sequence says {}: leave it out", config.last_sequence);
+            let text =
+                format!("{dir} ends at sequence {end}, last_sequence says {}: leave it out", config.last_sequence);
             return Err(Error::new(Status::InvalidArgument, text));
         }
         return Ok(found);
     };
     if wanted.stream_id != found.stream_id {
         let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-        let text = format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory");
+        let text =
+            format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory");
         return Err(Error::new(Status::Diverged, text));
     }
     if config.last_sequence > end {
@@ -61,7 +63,8 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
         return Err(Error::new(Status::Regressed, text));
     }
     if wanted.epoch < found.epoch {
-        let text = format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch);
+        let text =
+            format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch);
         return Err(Error::new(Status::Diverged, text));
     }
     if wanted.epoch > found.epoch {

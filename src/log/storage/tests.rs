@@ -12,7 +12,8 @@ const LINEAGE: Lineage = Lineage { stream_id: [7; 16], epoch: 1 };
 
 fn open(dir: &std::path::Path, max_entries: usize, policy: SyncPolicy) -> Arc<Log> {
     let config = DiskConfig { segment_bytes: 64 << 10, ..DiskConfig::new(dir) };
-    let start = || Ok(Start { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
+    let start =
+        || Ok(Start { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
     let (disk, _) = DiskLog::open(config, start).unwrap();
     Arc::new(Log::stored(LogConfig::new(max_entries, 1 << 16, FullPolicy::CutOffSlowest), disk, policy))
 }
