@@ -10,7 +10,7 @@ const SOURCES: [&str; 5] =
     ["src/error.rs", "src/host.rs", "src/sender/mod.rs", "src/records/value.rs", "src/ffi/mod.rs"];
 
 /// The sections of the header, each with its first function.
-const SECTIONS: [(&str, &str); 9] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("Errors and texts", "replication_status_name"),
     ("Version", "replication_version"),
     ("Sender configuration", "sender_config_new"),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str); 9] = [
     ("Sender: the log on disk", "sender_config_set_log_dir"),
     ("Receiver configuration", "receiver_config_new"),
     ("Receiver", "receiver_new"),
+    ("Receiver: the log on disk, and tokens", "receiver_config_set_log_dir"),
     ("Messages of protocol v1, over the caller's buffers", "replication_read_message"),
     ("Records: the msgpack payload, decoded", "replication_records_parse"),
 ];

@@ -10,7 +10,7 @@
 //! - `callbacks`: the host's functions and what owns their `user_data`.
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
 //!   a receiver in a file of their own.
-//! - `sender_storage`: a sender's log on disk.
+//! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -37,6 +37,8 @@ pub mod receiver_config;
 pub mod receiver_callbacks;
 
 pub mod receiver;
+
+pub mod receiver_storage;
 
 pub mod codec;
 

@@ -12,6 +12,7 @@ use super::sender::wrong_thread;
 use super::status::c_string;
 use crate::error::{Error, Result, Status};
 use crate::receiver::Receiver;
+use crate::receiver::config::ReceiverConfig;
 use crate::receiver::config::{Handler, ReceiverHost};
 
 /// A reader's end: follows one writer and hands its entries to a handler. Made by receiver_new(). Any thread may call any
@@ -37,6 +38,10 @@ impl Guarded for ReceiverHandle {
 }
 
 impl ReceiverHandle {
+    pub(crate) fn core(&self) -> &Receiver {
+        &self.core
+    }
+
     fn configured(config: &mut ReceiverConfigState) -> Result<Self> {
         let gate = Gate::new()?;
         let muted = Muted::default();
@@ -55,7 +60,8 @@ impl ReceiverHandle {
                 muted: muted.clone(),
             }),
         };
-        let core = Receiver::new(config.core.clone(), host)?;
+        let local_log = (!config.local_log.dir.as_os_str().is_empty()).then(|| config.local_log.clone());
+        let core = Receiver::new(ReceiverConfig { local_log, ..config.core.clone() }, host)?;
         match &mut config.handler {
             HandlerSlot::None => {}
             HandlerSlot::Ingest(slot) => slot.hand_over(),

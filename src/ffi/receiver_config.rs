@@ -8,7 +8,7 @@ use super::callbacks::{ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, Recor
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
-use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice, ReceiverConfig};
+use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 use crate::transport::{IdentityFiles, TlsClient};
 
 /// Which protocol versions a receiver speaks.
@@ -56,6 +56,8 @@ pub(crate) enum HandlerSlot {
 /// What the setters fill.
 pub(crate) struct ReceiverConfigState {
     pub(crate) core: ReceiverConfig,
+    /// Used when it has a directory.
+    pub(crate) local_log: LocalLogConfig,
     pub(crate) handler: HandlerSlot,
     pub(crate) local_wal: Slot<IngestFn>,
     pub(crate) connect: Slot<ConnectFn>,
@@ -83,6 +85,7 @@ impl ReceiverConfigHandle {
             gate: Gate::new()?,
             state: Mutex::new(ReceiverConfigState {
                 core: ReceiverConfig::default(),
+                local_log: LocalLogConfig::new(""),
                 handler: HandlerSlot::None,
                 local_wal: Slot::Empty,
                 connect: Slot::Empty,
@@ -192,7 +195,7 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
-            core.last_sequence = sequence;
+            (core.last_sequence, core.has_position) = (sequence, true);
             Ok(())
         })
     }

@@ -255,7 +255,7 @@ impl Place {
             let sequence = self.sequence.load(Ordering::Relaxed);
             let hash = self.hash.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
-            if version % 2 == 0 && self.version.load(Ordering::Relaxed) == version {
+            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return Point { sequence, hash };
             }
             std::hint::spin_loop();
