@@ -91,6 +91,8 @@
 #define REPLICATION_MAX_READER_ID_BYTES 255
 /** The size of a stream id. */
 #define REPLICATION_STREAM_ID_BYTES 16
+/** The size of a token: a position with its stream, epoch and the hash of what lies before it. */
+#define REPLICATION_TOKEN_BYTES 48
 
 
 /** The stable result code of every fallible operation. Numbers are part of the ABI and never reused. */
@@ -171,6 +173,8 @@ enum replication_status
     REPLICATION_STATUS_PEER_TIMEOUT = 123,
     /** The host removed this reader. */
     REPLICATION_STATUS_REMOVED = 124,
+    /** The writer changed while something of the one before was waited for. */
+    REPLICATION_STATUS_LINEAGE_CHANGED = 125,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -239,6 +243,20 @@ enum replication_event_kind
     REPLICATION_EVENT_KIND_ENTRY_REFUSED = 14,
     /** The host was too slow for its own events (the count is in the detail). */
     REPLICATION_EVENT_KIND_EVENTS_LOST = 15,
+    /** Sender: a reader's slot held back more of the log than it may and was given up. */
+    REPLICATION_EVENT_KIND_SLOT_LOST = 18,
+    /** Sender: the slot of a reader that did not come back was given up. */
+    REPLICATION_EVENT_KIND_SLOT_EXPIRED = 19,
+    /** The log's disk takes nothing for now; new entries are refused. */
+    REPLICATION_EVENT_KIND_LOG_STALLED = 20,
+    /** The log's disk takes entries again. */
+    REPLICATION_EVENT_KIND_LOG_RESUMED = 21,
+    /** The log's disk failed; it has to be opened anew. */
+    REPLICATION_EVENT_KIND_LOG_FAILED = 22,
+    /** The log on disk ended torn when it was opened; what was not whole is gone (how much is in the detail). */
+    REPLICATION_EVENT_KIND_LOG_RECOVERED = 23,
+    /** The oldest entries left the log on disk; `sequence` is the newest of the log. */
+    REPLICATION_EVENT_KIND_LOG_TRIMMED = 24,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -325,6 +343,29 @@ enum replication_full_policy
 typedef enum replication_full_policy replication_full_policy;
 #else
 typedef uint32_t replication_full_policy;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** When what is written to a log on disk is made durable. */
+enum replication_sync_policy
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** Before sender_replicate() returns. Callers at the same time share one sync. */
+    REPLICATION_SYNC_POLICY_ALWAYS = 0,
+    /** After a time or a number of bytes, whichever comes first, and at once when somebody waits for it. */
+    REPLICATION_SYNC_POLICY_GROUP = 1,
+    /**
+     * When the operating system likes, and when somebody waits for it. Survives the end of the process, not of the machine.
+     */
+    REPLICATION_SYNC_POLICY_OS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum replication_sync_policy replication_sync_policy;
+#else
+typedef uint32_t replication_sync_policy;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1020,6 +1061,184 @@ replication_status sender_stop(struct replication_sender *sender);
  */
 void sender_free(struct replication_sender *sender);
 
+/* Sender: the log on disk --------------------------------------------------------------------------------------- */
+
+/**
+ * Sets the directory of the log on disk. NULL: the log lives in memory only, the default. The directory is made if it is
+ * not there; its parent must be. sender_new() opens it, goes on with the stream, the epoch and the sequence it finds there,
+ * and keeps it locked until sender_free().
+ *
+ * With a log on disk readers are sent what is safe there: what was synced, under `OS` what was written. A reader that falls
+ * out of memory goes on from disk; one whose entries are gone from there too is told `WAL_ROTATED`. docs/durability.md tells
+ * the whole.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
+ */
+replication_status sender_config_set_log_dir(struct replication_sender_config *config,
+                                             const char *path);
+
+/**
+ * Sets when the log on disk is made durable. Default `GROUP` with 5 ms and 1048576 bytes.
+ *
+ * - `policy`: a replication_sync_policy.
+ * - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes between two syncs; otherwise
+ *   ignored.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_log_sync(struct replication_sender_config *config,
+                                              uint32_t policy,
+                                              uint64_t interval_ms,
+                                              uint64_t bytes);
+
+/**
+ * Sets the usual size in bytes of a file of the log, the unit in which old entries go. Default 67108864 (64 MiB), at least
+ * 65536.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_log_segment_bytes(struct replication_sender_config *config,
+                                                       uint64_t bytes);
+
+/**
+ * Sets how many bytes of the log stay on disk when no slot needs them. Default 1073741824 (1 GiB). The newest file always
+ * stays.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_log_retain_bytes(struct replication_sender_config *config,
+                                                      uint64_t bytes);
+
+/**
+ * Sets after how many milliseconds entries leave the disk when no slot needs them. Default 86400000 (a day).
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_log_retain_ms(struct replication_sender_config *config, uint64_t age_ms);
+
+/**
+ * Sets how many bytes of the log the slot of a reader may hold back beyond what retention keeps. Default 8589934592 (8 GiB).
+ * A slot that would hold back more is lost: an event, and `WAL_ROTATED` for its reader if it then asks for what is gone.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_slot_max_bytes(struct replication_sender_config *config,
+                                                    uint64_t bytes);
+
+/**
+ * Sets how long in milliseconds the slot of a reader is kept that does not come back. Default 604800000 (a week).
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_slot_expiry_ms(struct replication_sender_config *config, uint64_t expiry_ms);
+
+/**
+ * Sets how long in milliseconds sender_replicate() waits for the disk: for room in memory that is not written yet, and
+ * under `ALWAYS` for the sync. Default 5000.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_log_timeout_ms(struct replication_sender_config *config, uint64_t timeout_ms);
+
+/**
+ * Sets where a sender begins whose log is new: behind a position that a reader reached, to take over as the writer.
+ *
+ * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token() or sender_get_token(): stream, epoch, sequence, and the
+ *   hash of what lies before, by which readers recognise whether this writer has the history that they have.
+ * - `epoch`: the epoch in which this sender writes, above the token's when it takes over from another writer; 0: the token's.
+ *
+ * It replaces sender_config_set_stream() and sender_config_set_last_sequence(). Returns `OK`; `INVALID_ARGUMENT` for NULL,
+ * for a token that is damaged, and for an epoch below the token's.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
+ */
+replication_status sender_config_set_token(struct replication_sender_config *config,
+                                           const uint8_t *token,
+                                           uint64_t epoch);
+
+/**
+ * Gives the position behind the last entry of a sender, with stream, epoch and hash.
+ *
+ * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
+ */
+replication_status sender_get_token(const struct replication_sender *sender, uint8_t *out_token);
+
+/**
+ * Waits until an entry is on this node's disk, whatever the sync policy; it is synced at once.
+ *
+ * - `sequence`: an entry that was replicated.
+ * - `timeout_ms`: how long, in milliseconds; 0 only looks.
+ *
+ * Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_log_dir() or before sender_start();
+ * `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL`; `CLOSED`; `WRONG_THREAD` in
+ * a callback of this sender. Any other thread.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed.
+ */
+replication_status sender_wait_durable(struct replication_sender *sender,
+                                       uint64_t sequence,
+                                       uint64_t timeout_ms);
+
+/**
+ * Gives the slots of a sender's readers as a JSON array with an object for each: `reader_id`, `connected`, `state` ("held" or
+ * "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, and `lost_in_s`: in how many seconds it is lost at this rate, or
+ * null.
+ *
+ * - `out_json`: the text, to be freed with replication_string_free().
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_log_dir(). Any thread; allowed in
+ * callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
+ */
+replication_status sender_slots_json(const struct replication_sender *sender,
+                                     char **out_json);
+
+/**
+ * Gives up the slot of a reader that will not come back, so that it no longer holds the log. A connected reader is not
+ * disconnected; it gets a slot again when it connects again.
+ *
+ * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`.
+ * Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.
+ */
+replication_status sender_drop_slot(struct replication_sender *sender,
+                                    const char *reader_id);
+
 /* Receiver configuration ---------------------------------------------------------------------------------------- */
 
 /**
@@ -1518,6 +1737,107 @@ replication_status receiver_stop(struct replication_receiver *receiver);
  * `receiver` is NULL or came from receiver_new(), and is not used again.
  */
 void receiver_free(struct replication_receiver *receiver);
+
+/* Receiver: the log on disk, and tokens ------------------------------------------------------------------------- */
+
+/**
+ * Sets the directory of a log on disk in which the receiver keeps what it receives, before the handler gets it. NULL: none,
+ * the default. The directory is made if it is not there; its parent must be. receiver_new() opens it and keeps it locked until
+ * receiver_free().
+ *
+ * With it entries are acknowledged as durable when they are in this log, whatever the handler has done; after a restart what
+ * was not applied comes from here, before anything from the writer; and without receiver_config_set_token() or
+ * receiver_config_set_last_sequence() the receiver goes on behind the entry that was applied last, or a few before it. A node
+ * that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
+ */
+replication_status receiver_config_set_log_dir(struct replication_receiver_config *config,
+                                               const char *path);
+
+/**
+ * Sets when the receiver's log is made durable, and so acknowledged as that. Default `ALWAYS`: what has arrived together is
+ * synced together, before it is applied.
+ *
+ * - `policy`: a replication_sync_policy. Under `OS` entries are durable when the writer waits for it.
+ * - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes between two syncs; otherwise
+ *   ignored.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_log_sync(struct replication_receiver_config *config,
+                                                uint32_t policy,
+                                                uint64_t interval_ms,
+                                                uint64_t bytes);
+
+/**
+ * Sets the usual size in bytes of a file of the receiver's log, the unit in which old entries go. Default 67108864 (64 MiB), at
+ * least 65536.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_log_segment_bytes(struct replication_receiver_config *config,
+                                                         uint64_t bytes);
+
+/**
+ * Sets how many bytes of the receiver's log stay on disk once they are applied. Default 1073741824 (1 GiB).
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_log_retain_bytes(struct replication_receiver_config *config, uint64_t bytes);
+
+/**
+ * Sets after how many milliseconds applied entries leave the disk. Default 86400000 (a day).
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_log_retain_ms(struct replication_receiver_config *config, uint64_t age_ms);
+
+/**
+ * Sets where the host stands: the token that it stored with its data. The writer goes on behind it, if it has the very history
+ * that the host has; a writer that was restored or forked is refused and reported as diverged.
+ *
+ * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token().
+ *
+ * It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT` for NULL
+ * and for a token that is damaged.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
+ */
+replication_status receiver_config_set_token(struct replication_receiver_config *config,
+                                             const uint8_t *token);
+
+/**
+ * Gives the token of where a receiver stands. In a handler: the place behind the entry, or the entries, that it is called
+ * with, to be stored in the same transaction, so that each entry is applied exactly once whatever crashes. Elsewhere: the place
+ * behind what was applied last.
+ *
+ * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
+ *
+ * Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long as the writer speaks v1 only;
+ * `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
+ */
+replication_status receiver_get_token(const struct replication_receiver *receiver,
+                                      uint8_t *out_token);
 
 /* Messages of protocol v1, over the caller's buffers ------------------------------------------------------------ */
 
