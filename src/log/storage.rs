@@ -130,6 +130,24 @@ impl Storage {
         self.work.notify_all();
     }
 
+    /// Waits until the storing thread is gone. `false`: it is not, when the time is over.
+    fn wait_over(&self, deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        while !state.over && Instant::now() < deadline {
+            state = self.durable.wait(state, Some(deadline));
+        }
+        state.over
+    }
+
+    /// Has everything that was appended synced without waiting for the policy's time.
+    fn hurry(&self) {
+        let mut state = self.state.lock();
+        state.wanted = self.appended.end();
+        state.rung = true;
+        drop(state);
+        self.work.notify_all();
+    }
+
     /// Waits until everything before `position` is durable.
     pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>) -> Result<()> {
         let mut state = self.state.lock();
@@ -347,6 +365,18 @@ impl Log {
         if let Some(storage) = &self.storage {
             storage.hold_from(position);
         }
+    }
+
+    /// Has entries shown as soon as the disk can: somebody waits for readers.
+    pub fn hurry(&self) {
+        if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
+            storage.hurry();
+        }
+    }
+
+    /// Waits until everything is stored after [`Self::close`]. `false`: it is not, when the time is over.
+    pub fn wait_stored(&self, deadline: Instant) -> bool {
+        self.storage.as_ref().is_none_or(|storage| storage.wait_over(deadline))
     }
 
     /// Why the disk side ended badly, if it did.

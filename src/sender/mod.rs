@@ -242,6 +242,7 @@ impl Sender {
             return Ok(reached);
         }
         core.acks.ask(level, sequence);
+        core.log.hurry();
         // This thread has nothing else to do: what it can send itself costs no wake-up of another one.
         for reader in core.readers.connected().iter().take(MAX_HELPED) {
             reader.pump_from_outside(&core.acks);
@@ -298,7 +299,7 @@ impl Sender {
         // The lock makes a second caller wait for the first one's end.
         let mut life = self.life.lock();
         let core = &self.core;
-        let (mut behind, mut unsaved) = (Vec::new(), None);
+        let (mut behind, mut unsaved, mut unstored) = (Vec::new(), None, false);
         core.stop_gate();
         core.log.close();
         match std::mem::replace(&mut *life, Life::Stopped) {
@@ -314,8 +315,12 @@ impl Sender {
                 core.acks.close();
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                if let Some(storing) = storing {
-                    threads::join(storing);
+                match storing {
+                    Some(storing) if core.log.wait_stored(deadline.max(Instant::now() + threads::END)) => {
+                        threads::join(storing);
+                    }
+                    Some(_) => unstored = true,
+                    None => {}
                 }
                 if let Some(slots) = &core.slots {
                     slots.look_after(core);
@@ -326,6 +331,10 @@ impl Sender {
                 threads::join(callback);
             }
             Life::Stopped => {}
+        }
+        if unstored {
+            let text = "stopped, but the disk has not taken all entries yet: those that it does not take are lost";
+            return Err(Error::new(Status::Timeout, text));
         }
         if let Some(error) = core.log.storage_error().or(unsaved) {
             return Err(error);
