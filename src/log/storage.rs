@@ -375,7 +375,7 @@ impl Log {
     }
 
     /// Waits until everything is stored after [`Self::close`]. `false`: it is not, when the time is over.
-    pub fn wait_stored(&self, deadline: Instant) -> bool {
+    pub fn ends_by(&self, deadline: Instant) -> bool {
         self.storage.as_ref().is_none_or(|storage| storage.wait_over(deadline))
     }
 

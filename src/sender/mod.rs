@@ -316,7 +316,7 @@ impl Sender {
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 match storing {
-                    Some(storing) if core.log.wait_stored(deadline.max(Instant::now() + threads::END)) => {
+                    Some(storing) if core.log.ends_by(deadline.max(Instant::now() + threads::END)) => {
                         threads::join(storing);
                     }
                     Some(_) => unstored = true,
