@@ -311,6 +311,10 @@ impl Sender {
                 if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {
                     behind = core.readers_behind();
                 }
+                if let Some(slots) = &core.slots {
+                    // While the readers are still there to be asked.
+                    slots.look_after(core);
+                }
                 core.phase.send_replace(Phase::Closing);
                 core.acks.close();
                 core.tasks.wait(threads::END);
@@ -323,7 +327,6 @@ impl Sender {
                     None => {}
                 }
                 if let Some(slots) = &core.slots {
-                    slots.look_after(core);
                     unsaved = slots.save().err();
                 }
                 core.mailbox.lock().work = true;
