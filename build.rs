@@ -10,11 +10,12 @@ const SOURCES: [&str; 5] =
     ["src/error.rs", "src/host.rs", "src/sender/mod.rs", "src/records/value.rs", "src/ffi/mod.rs"];
 
 /// The sections of the header, each with its first function.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("Errors and texts", "replication_status_name"),
     ("Version", "replication_version"),
     ("Sender configuration", "sender_config_new"),
     ("Sender", "sender_new"),
+    ("Waiting for readers", "replication_quorum_new"),
     ("Receiver configuration", "receiver_config_new"),
     ("Receiver", "receiver_new"),
     ("Messages of protocol v1, over the caller's buffers", "replication_read_message"),

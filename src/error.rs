@@ -44,6 +44,8 @@ pub enum Status {
     OutOfMemory = 18,
     /// A payload that is not an array of maps in msgpack.
     DecodeFailed = 19,
+    /// Too few readers are near enough for another entry: the write gate is shut.
+    Gated = 23,
     /// Protocol: the reader is too far behind to resume.
     SequenceGap = 100,
     /// Protocol: the log was rotated; a full resync is needed.
@@ -72,7 +74,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 32] = [
+    pub const ALL: [Status; 33] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidState,
@@ -93,6 +95,7 @@ impl Status {
         Status::MessageTooLarge,
         Status::OutOfMemory,
         Status::DecodeFailed,
+        Status::Gated,
         Status::SequenceGap,
         Status::WalRotated,
         Status::InvalidMsg,
@@ -130,6 +133,7 @@ impl Status {
             Status::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Status::OutOfMemory => "OUT_OF_MEMORY",
             Status::DecodeFailed => "DECODE_FAILED",
+            Status::Gated => "GATED",
             Status::SequenceGap => "SEQUENCE_GAP",
             Status::WalRotated => "WAL_ROTATED",
             Status::InvalidMsg => "INVALID_MSG",

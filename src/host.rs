@@ -57,6 +57,10 @@ pub enum EventKind {
     EntryRefused = 14,
     /// The host was too slow for its own events (the count is in the detail).
     EventsLost = 15,
+    /// Sender: too few readers are near enough, entries are refused or wait.
+    GateClosed = 16,
+    /// Sender: enough readers are near enough again.
+    GateOpened = 17,
 }
 
 /// One thing that happened.
@@ -133,12 +137,14 @@ impl EventKind {
             Self::ProtocolError => "PROTOCOL_ERROR",
             Self::EntryRefused => "ENTRY_REFUSED",
             Self::EventsLost => "EVENTS_LOST",
+            Self::GateClosed => "GATE_CLOSED",
+            Self::GateOpened => "GATE_OPENED",
         }
     }
 
     fn level(self) -> LogLevel {
         match self {
-            Self::Connected | Self::Disconnected => LogLevel::Info,
+            Self::Connected | Self::Disconnected | Self::GateOpened => LogLevel::Info,
             Self::Refused | Self::Lagging | Self::ProtocolError | Self::ApplyFailed => LogLevel::Warn,
             Self::Gap
             | Self::Regressed
@@ -148,7 +154,8 @@ impl EventKind {
             | Self::HolePassed
             | Self::Stopped
             | Self::EntryRefused
-            | Self::EventsLost => LogLevel::Error,
+            | Self::EventsLost
+            | Self::GateClosed => LogLevel::Error,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - `callbacks`: the host's functions and what owns their `user_data`.
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
 //!   a receiver in a file of their own.
+//! - `sender_config_acks`, `acks`: who is waited for, and waiting.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -27,7 +28,11 @@ pub mod callbacks;
 
 pub mod sender_config;
 
+pub mod sender_config_acks;
+
 pub mod sender;
+
+pub mod acks;
 
 pub mod receiver_config;
 

@@ -94,6 +94,7 @@ fn c_name(status: Status) -> &'static std::ffi::CStr {
         Status::MessageTooLarge => c"MESSAGE_TOO_LARGE",
         Status::OutOfMemory => c"OUT_OF_MEMORY",
         Status::DecodeFailed => c"DECODE_FAILED",
+        Status::Gated => c"GATED",
         Status::SequenceGap => c"SEQUENCE_GAP",
         Status::WalRotated => c"WAL_ROTATED",
         Status::InvalidMsg => c"INVALID_MSG",

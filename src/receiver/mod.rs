@@ -10,6 +10,7 @@ mod follow;
 mod handshake;
 mod inbound;
 mod progress;
+mod requests;
 mod session;
 mod stats;
 

@@ -6,6 +6,10 @@ use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
+pub use super::gate::{GatePolicy, WriteGateConfig};
+pub use super::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
+pub use super::tickets::TICKETS_KEPT;
+
 pub use crate::log::FullPolicy;
 
 /// The configuration of a sender; the defaults are the documented ones.
@@ -37,6 +41,12 @@ pub struct SenderConfig {
     pub last_sequence: u64,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
+    /// Readers that are waited for together.
+    pub groups: Groups,
+    /// When entries are taken; `None`: always.
+    pub write_gate: Option<WriteGateConfig>,
+    /// Ordered calls for acknowledgements that may be outstanding.
+    pub max_pending_acks: usize,
 }
 
 impl Default for SenderConfig {
@@ -55,6 +65,9 @@ impl Default for SenderConfig {
             lineage: None,
             last_sequence: 0,
             tls: None,
+            groups: Groups::default(),
+            write_gate: None,
+            max_pending_acks: 65_536,
         }
     }
 }
@@ -88,6 +101,14 @@ impl SenderConfig {
             let (interval, timeout) = (self.heartbeat_interval.as_millis(), self.peer_timeout.as_millis());
             return invalid(format!(
                 "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
+            ));
+        }
+        if let Some(gate) = &self.write_gate
+            && gate.min_readers > self.max_readers
+        {
+            return invalid(format!(
+                "the write gate wants {} readers, max_readers is {}: it would never open",
+                gate.min_readers, self.max_readers
             ));
         }
         Ok(())
