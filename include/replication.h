@@ -810,7 +810,7 @@ replication_status sender_config_set_log_handler(struct replication_sender_confi
  *   what is before it.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a `count` of
- * 0, a name that is there already, and for a 65th group.
+ * 0, a name that is there already, and for a 65th group. Any thread; allowed in callbacks.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed. `name` is NULL or ends with a NUL; `reader_ids` is NULL or

@@ -174,7 +174,9 @@ impl Core {
         if sequence <= reader.sent() {
             return Some(true);
         }
-        // Its turn may be under way on another thread, and it may be inside a batch, of which it has the first entries.
+        // What can be sent is, so that only what cannot be there is doubted. How that ended shows at the next turn.
+        let _ = reader.pump(&self.acks);
+        // It may be inside a batch, of which it has the first entries.
         let position = reader.position();
         if sequence <= reader.sent() {
             return Some(true);
