@@ -31,6 +31,17 @@ pub(super) struct Wish {
     pub(super) quorum: Quorum,
 }
 
+/// Readers, as waits count them.
+pub(super) trait Readers {
+    /// How far they are at a level.
+    fn tally(&self, level: AckLevel) -> Tally;
+
+    /// How many have what is wished for.
+    fn look(&self, wish: &Wish) -> Reached {
+        self.tally(wish.level).look(wish.sequence, &wish.quorum)
+    }
+}
+
 /// How a wait ended, or stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acked {
@@ -207,19 +218,19 @@ impl AckBoard {
         })
     }
 
-    /// Tells that a reader's positions have moved from `before` to `now`, where `tally` sees them.
+    /// Tells that a reader's positions have moved from `before` to `now`, where `readers` sees them.
     #[inline]
-    pub(super) fn announce(&self, before: Positions, now: Positions, tally: impl Fn(AckLevel) -> Tally) {
+    pub(super) fn announce(&self, before: Positions, now: Positions, readers: &impl Readers) {
         for level in LEVELS {
             let (before, now) = (at(before, level), at(now, level));
             if now > before && self.lowest[level as usize - 1].is_at(now) {
-                self.resolve(level, before, now, &tally);
+                self.resolve(level, before, now, readers);
             }
         }
     }
 
     #[cold]
-    fn resolve(&self, level: AckLevel, before: u64, now: u64, tally: &impl Fn(AckLevel) -> Tally) {
+    fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let between = (before.saturating_add(1), 0)..=(now, u64::MAX);
@@ -228,18 +239,23 @@ impl AckBoard {
         if concerned.is_empty() {
             return;
         }
-        let tally = tally(level);
+        // Who waits alone needs no list of all readers.
+        let tally = (concerned.len() > 1).then(|| readers.tally(level));
         let mut due = Vec::new();
         for number in concerned {
             let Some(wait) = state.waits.get(&number) else { continue };
-            let reached = tally.look(wait.wish.sequence, &wait.wish.quorum);
+            let wish = &wait.wish;
+            let reached =
+                tally.as_ref().map_or_else(|| readers.look(wish), |tally| tally.look(wish.sequence, &wish.quorum));
             if reached.enough {
                 Self::end(state, number, verdict(reached, false), &mut due);
             }
         }
         self.settle(state, due);
-        // The next ones may have been left out of what the reader was asked for.
-        self.version.fetch_add(1, Ordering::SeqCst);
+        if !state.by_sequence[level as usize - 1].is_empty() {
+            // The next ones may have been left out of what the reader was asked for.
+            self.version.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Ends a wait: wakes its thread, or leaves its call among those that are `due`.
@@ -282,19 +298,12 @@ impl AckBoard {
     }
 
     /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of it.
-    pub(super) fn wait(
-        &self,
-        wish: Wish,
-        timeout: Duration,
-        tally: impl Fn(AckLevel) -> Tally,
-        before: impl FnOnce(),
-    ) -> Acked {
+    pub(super) fn wait(&self, wish: Wish, timeout: Duration, readers: &impl Readers, before: impl FnOnce()) -> Acked {
         let deadline = Instant::now().checked_add(timeout);
         let sleeper = Arc::new(Sleeper::default());
-        let look = |wish: &Wish| tally(wish.level).look(wish.sequence, &wish.quorum);
         let mut state = self.state.lock();
         let number = self.add(&mut state, &wish, Waiter::Sleeper(Arc::clone(&sleeper)));
-        let reached = look(&wish);
+        let reached = readers.look(&wish);
         let closed = state.closed;
         if reached.enough || closed || timeout.is_zero() {
             state.take(number);
@@ -310,20 +319,14 @@ impl AckBoard {
             // It may have been resolved in this very moment.
             let resolved = if late { None } else { *sleeper.acked.lock() };
             resolved.unwrap_or_else(|| {
-                let reached = look(&wish);
+                let reached = readers.look(&wish);
                 verdict(reached, false)
             })
         })
     }
 
     /// Orders a call for when the wish is fulfilled, the time has passed or the board is closed, and gives its ticket.
-    pub(super) fn order(
-        &self,
-        wish: Wish,
-        timeout: Duration,
-        call: AckedCall,
-        tally: impl Fn(AckLevel) -> Tally,
-    ) -> Result<u64> {
+    pub(super) fn order(&self, wish: Wish, timeout: Duration, call: AckedCall, readers: &impl Readers) -> Result<u64> {
         let room = |ordered: usize| (ordered < self.max_ordered).then_some(ordered + 1);
         if self.ordered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             let text = format!(
@@ -339,7 +342,7 @@ impl AckBoard {
             return Err(Error::new(Status::Closed, "the sender was stopped"));
         }
         let number = self.add(&mut state, &wish, Waiter::Call { call, deadline });
-        let reached = tally(wish.level).look(wish.sequence, &wish.quorum);
+        let reached = readers.look(&wish);
         if reached.enough || timeout.is_zero() {
             let mut due = Vec::new();
             Self::end(&mut state, number, verdict(reached, false), &mut due);
@@ -349,7 +352,7 @@ impl AckBoard {
     }
 
     /// Ends the ordered calls whose time is over.
-    pub(super) fn expire(&self, now: Instant, tally: impl Fn(AckLevel) -> Tally) {
+    pub(super) fn expire(&self, now: Instant, readers: &impl Readers) {
         let mut state = self.state.lock();
         let mut tallies: [Option<Tally>; 3] = Default::default();
         let mut due = Vec::new();
@@ -358,7 +361,7 @@ impl AckBoard {
                 break;
             }
             let Some(Wait { wish, .. }) = state.waits.get(&number) else { break };
-            let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| tally(wish.level));
+            let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| readers.tally(wish.level));
             let reached = tally.look(wish.sequence, &wish.quorum);
             Self::end(&mut state, number, verdict(reached, false), &mut due);
         }
@@ -372,10 +375,10 @@ impl AckBoard {
     }
 
     /// Ends every wait, now and later.
-    pub(super) fn close(&self, tally: impl Fn(AckLevel) -> Tally) {
+    pub(super) fn close(&self, readers: &impl Readers) {
         let mut state = self.state.lock();
         state.closed = true;
-        let tallies = LEVELS.map(tally);
+        let tallies = LEVELS.map(|level| readers.tally(level));
         let mut numbers: Vec<_> = state.waits.keys().copied().collect();
         numbers.sort_unstable();
         let mut due = Vec::new();
@@ -388,14 +391,14 @@ impl AckBoard {
     }
 
     /// What became of the call with this ticket; `None` when there is none, or it is too old.
-    pub(super) fn ticket(&self, ticket: u64, tally: impl Fn(AckLevel) -> Tally) -> Option<Acked> {
+    pub(super) fn ticket(&self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
         let mut state = self.state.lock();
         let closed = state.closed;
         if let Some(Wait { wish, waiter: Waiter::Call { .. } }) = state.waits.get(&ticket) {
-            let reached = tally(wish.level).look(wish.sequence, &wish.quorum);
+            let reached = readers.look(wish);
             return Some(verdict(reached, closed));
         }
-        let (readers, enough) = state.tickets.look(ticket, |wish| tally(wish.level))?;
+        let (readers, enough) = state.tickets.look(ticket, |wish| readers.look(wish))?;
         let reached = Reached { readers, enough };
         Some(verdict(reached, closed))
     }

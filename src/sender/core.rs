@@ -142,16 +142,17 @@ impl Core {
 
     /// Takes account of a reader whose positions moved from `before` to `now`.
     pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
-        self.acks.announce(before, now, |level| self.readers.tally(level));
+        // The gate first: who is woken by this finds it open.
         if let Some(gate) = &self.write_gate {
             gate.reader_moved(self, before, now);
         }
+        self.acks.announce(before, now, &self.readers);
     }
 
     /// Takes account of a new connection of a reader that was at `before`.
     pub(super) fn reader_came(&self, before: Positions, reader: &Reader) {
-        self.acks.announce(before, reader.positions(), |level| self.readers.tally(level));
         self.reader_left();
+        self.acks.announce(before, reader.positions(), &self.readers);
     }
 
     /// Takes account of a connection that is gone.

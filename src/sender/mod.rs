@@ -239,7 +239,7 @@ impl Sender {
                     behind = core.readers_behind();
                 }
                 core.phase.send_replace(Phase::Closing);
-                core.acks.close(|level| core.readers.tally(level));
+                core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 core.mailbox.lock().work.over = true;
@@ -314,7 +314,7 @@ fn call_host(core: &Core, mut postman: Postman) {
         let over = content.work.over;
         drop(content);
         if late {
-            core.acks.expire(Instant::now(), |level| core.readers.tally(level));
+            core.acks.expire(Instant::now(), &core.readers);
         }
         if over && events.is_empty() && calls.is_empty() {
             return;

@@ -101,6 +101,9 @@ impl Groups {
             let term = Term { group: Some(at as u8), readers: *readers };
             term.within(self.0[at].capacity(known), || format!("in group \"{name}\""))
         };
+        if terms.len() > MAX_TERMS {
+            return Err(invalid(format!("the quorum has {} conditions, at most {MAX_TERMS} are allowed", terms.len())));
+        }
         let [first, rest @ ..] = terms else {
             return Err(invalid("the quorum is empty: add a group and a number of readers".into()));
         };
@@ -110,7 +113,7 @@ impl Groups {
     /// What of the quorum is not there yet, for people.
     pub(super) fn lacking(&self, quorum: &Quorum, sequence: u64, tally: &Tally) -> String {
         let behind = |term: &Term| {
-            let reached = tally.count(sequence, term.group);
+            let reached = tally.count(sequence, term);
             (reached < term.readers).then(|| match term.group.and_then(|at| self.0.get(usize::from(at))) {
                 Some(group) => format!("{reached} of {} readers in group \"{}\"", term.readers, group.name),
                 None => format!("{reached} of {} readers", term.readers),
@@ -127,6 +130,11 @@ struct Term {
 }
 
 impl Term {
+    /// Whether a reader with these groups counts.
+    fn has(self, groups: u64) -> bool {
+        self.group.is_none_or(|at| groups >> at & 1 != 0)
+    }
+
     fn within(self, capacity: usize, whose: impl Fn() -> String) -> Result<Self> {
         if self.readers <= capacity {
             return Ok(self);
@@ -144,6 +152,20 @@ pub struct Quorum {
 }
 
 impl Quorum {
+    /// Counts readers that have an entry, each given by its groups.
+    pub(super) fn count(&self, readers: impl Iterator<Item = u64>) -> Reached {
+        let mut counts = [0; MAX_TERMS];
+        let mut all = 0;
+        for groups in readers {
+            all += 1;
+            for (count, term) in counts.iter_mut().zip(self.terms()) {
+                *count += usize::from(term.has(groups));
+            }
+        }
+        let enough = counts.iter().zip(self.terms()).all(|(count, term)| *count >= term.readers);
+        Reached { readers: all, enough }
+    }
+
     fn terms(&self) -> impl Iterator<Item = &Term> {
         std::iter::once(&self.first).chain(&self.rest)
     }
@@ -168,18 +190,18 @@ impl Tally {
         Self(positions)
     }
 
-    /// How many readers, in all or of a group, are at `sequence` or beyond.
-    fn count(&self, sequence: u64, group: Option<u8>) -> usize {
+    /// How many readers that count for the term are at `sequence` or beyond.
+    fn count(&self, sequence: u64, term: &Term) -> usize {
         let there = &self.0[..self.0.partition_point(|(position, _)| *position >= sequence)];
-        match group {
+        match term.group {
             None => there.len(),
-            Some(at) => there.iter().filter(|(_, groups)| groups >> at & 1 != 0).count(),
+            Some(_) => there.iter().filter(|(_, groups)| term.has(*groups)).count(),
         }
     }
 
     pub(super) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
-        let enough = quorum.terms().all(|term| self.count(sequence, term.group) >= term.readers);
-        Reached { readers: self.count(sequence, None), enough }
+        let enough = quorum.terms().all(|term| self.count(sequence, term) >= term.readers);
+        Reached { readers: self.0.partition_point(|(position, _)| *position >= sequence), enough }
     }
 }
 
@@ -216,10 +238,14 @@ mod tests {
         let ids = [("dc1-a", 9), ("dc1-b", 5), ("b1", 7), ("other", 8)];
         let tally = Tally::new(ids.iter().map(|(id, position)| (*position, groups.of(id))));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
+        let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();
         assert_eq!(tally.look(7, &both), Reached { readers: 3, enough: true });
+        for (sequence, quorum) in (0..10).flat_map(|sequence| [&both, &any].map(|quorum| (sequence, quorum))) {
+            let there = ids.iter().filter(|(_, position)| *position >= sequence).map(|(id, _)| groups.of(id));
+            assert_eq!(quorum.count(there), tally.look(sequence, quorum));
+        }
         assert_eq!(tally.look(8, &both), Reached { readers: 2, enough: false });
         assert_eq!(groups.lacking(&both, 8, &tally), "0 of 1 readers in group \"dc2\"");
-        let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();
         assert_eq!(tally.look(5, &any), Reached { readers: 4, enough: false });
         assert_eq!(groups.lacking(&any, 8, &tally), "2 of 3 readers, 0 of 2 readers in group \"dc2\"");
         let none = groups.quorum(&[(None, 0)], 100).unwrap();

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::AckLevel;
-use super::quorum::{Groups, Quorum, Tally};
+use super::acks::{Readers, Wish};
+use super::quorum::{Groups, Quorum, Reached, Tally};
 use super::reader::Reader;
 use crate::error::{Result, Status};
 use crate::protocol::control::Positions;
@@ -119,15 +120,23 @@ impl Registry {
         connected(&self.records.lock()).count()
     }
 
-    /// How far every known reader is at `level`, connected or not.
-    pub(super) fn tally(&self, level: AckLevel) -> Tally {
-        let records = self.records.lock();
-        Tally::new(records.values().map(|record| (at(record.positions(), level), record.groups)))
-    }
-
     /// Where the connected readers are at `level`, in no order.
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
         positions.extend(connected(&self.records.lock()).map(|reader| at(reader.positions(), level)));
+    }
+}
+
+impl Readers for Registry {
+    /// How far every known reader is at `level`, connected or not.
+    fn tally(&self, level: AckLevel) -> Tally {
+        let records = self.records.lock();
+        Tally::new(records.values().map(|record| (at(record.positions(), level), record.groups)))
+    }
+
+    fn look(&self, wish: &Wish) -> Reached {
+        let records = self.records.lock();
+        let there = records.values().filter(|record| at(record.positions(), wish.level) >= wish.sequence);
+        wish.quorum.count(there.map(|record| record.groups))
     }
 }

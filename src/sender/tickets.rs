@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::acks::Wish;
-use super::quorum::Tally;
+use super::quorum::Reached;
 
 /// Tickets of resolved calls that are remembered, at most; the oldest are forgotten first.
 pub const TICKETS_KEPT: usize = 65_536;
@@ -27,9 +27,9 @@ impl Tickets {
     }
 
     /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
-    pub(super) fn look(&mut self, number: u64, tally: impl FnOnce(&Wish) -> Tally) -> Option<(usize, bool)> {
+    pub(super) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
         let ticket = self.0.get_mut(&number)?;
-        let now = tally(&ticket.wish).look(ticket.wish.sequence, &ticket.wish.quorum);
+        let now = count(&ticket.wish);
         if now.enough || ticket.enough.is_some() {
             ticket.enough = ticket.enough.max(Some(now.readers));
         }
@@ -41,14 +41,15 @@ impl Tickets {
 mod tests {
     use super::*;
     use crate::sender::AckLevel;
-    use crate::sender::quorum::Groups;
+    use crate::sender::quorum::{Groups, Tally};
 
     fn wish(sequence: u64) -> Wish {
         Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
     }
 
-    fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Tally {
-        move |_| Tally::new(positions.iter().map(|position| (*position, 0)))
+    fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
+        let tally = Tally::new(positions.iter().map(|position| (*position, 0)));
+        move |wish| tally.look(wish.sequence, &wish.quorum)
     }
 
     #[test]

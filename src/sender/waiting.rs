@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::acks::{Acked, AckedCall, Wish};
+use super::acks::{Acked, AckedCall, Readers, Wish};
 use super::quorum::Quorum;
 use super::{AckLevel, Gate, Sender};
 use crate::error::{Error, Result, Status};
@@ -27,17 +27,18 @@ impl Sender {
     /// Waits until a quorum has acknowledged `sequence` at `level`, or the time has passed.
     pub fn wait_acked_by(&self, sequence: u64, level: AckLevel, quorum: &Quorum, timeout: Duration) -> Result<Acked> {
         self.running()?;
-        let now = self.acked(sequence, level, quorum)?;
-        if now.status == Status::Ok {
-            return Ok(now);
-        }
+        self.check_replicated(sequence)?;
         let core = &self.core;
+        let wish = Wish { sequence, level, quorum: quorum.clone() };
+        let reached = core.readers.look(&wish);
+        if reached.enough {
+            return Ok(Acked { status: Status::Ok, readers: reached.readers });
+        }
         if timeout.is_zero() {
             // Who looks again will know sooner.
             core.ask(level, sequence);
         }
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let acked = core.acks.wait(wish, timeout, |level| core.readers.tally(level), || self.help());
+        let acked = core.acks.wait(wish, timeout, &core.readers, || self.help());
         match acked.status {
             Status::Closed => Err(Error::new(Status::Closed, "the sender was stopped")),
             _ => Ok(acked),
@@ -56,14 +57,19 @@ impl Sender {
         }
     }
 
+    fn check_replicated(&self, sequence: u64) -> Result<()> {
+        let current = self.core.log.last_sequence();
+        if sequence <= current {
+            return Ok(());
+        }
+        let text = format!("sequence {sequence} was not replicated yet, the last one is {current}");
+        Err(Error::new(Status::InvalidArgument, text))
+    }
+
     /// Whether a quorum has acknowledged `sequence` at `level`, without waiting.
     pub fn acked(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> Result<Acked> {
-        let current = self.core.log.last_sequence();
-        if sequence > current {
-            let text = format!("sequence {sequence} was not replicated yet, the last one is {current}");
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        let reached = self.core.readers.tally(level).look(sequence, quorum);
+        self.check_replicated(sequence)?;
+        let reached = self.core.readers.look(&Wish { sequence, level, quorum: quorum.clone() });
         let status = match (reached.enough, self.core.gate()) {
             (true, _) => Status::Ok,
             (false, Gate::Stopped) => Status::Closed,
@@ -84,10 +90,10 @@ impl Sender {
         call: AckedCall,
     ) -> Result<u64> {
         self.running()?;
-        self.acked(sequence, level, quorum)?;
+        self.check_replicated(sequence)?;
         let core = &self.core;
         let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let ticket = core.acks.order(wish, timeout, call, |level| core.readers.tally(level))?;
+        let ticket = core.acks.order(wish, timeout, call, &core.readers)?;
         core.end_moved.notify_waiters();
         Ok(ticket)
     }
@@ -95,7 +101,7 @@ impl Sender {
     /// What became of an ordered call.
     pub fn ticket(&self, ticket: u64) -> Result<Acked> {
         let core = &self.core;
-        core.acks.ticket(ticket, |level| core.readers.tally(level)).ok_or_else(|| {
+        core.acks.ticket(ticket, &core.readers).ok_or_else(|| {
             Error::new(Status::NotFound, format!("ticket {ticket} was not given by this sender, or is too old"))
         })
     }

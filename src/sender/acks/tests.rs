@@ -44,38 +44,33 @@ impl Stage {
         Positions { received: load(received), durable: load(durable), applied: load(applied) }
     }
 
-    fn tally(&self, level: AckLevel) -> Tally {
-        let groups = groups();
-        Tally::new((0..4).map(|reader| (at(self.positions(reader), level), groups.of(&format!("r{reader}")))))
-    }
-
     /// The reader reaches a position.
     fn ack(&self, reader: usize, level: AckLevel, position: u64) {
         let before = self.positions(reader);
         self.readers[reader][level as usize - 1].fetch_max(position, Ordering::AcqRel);
-        self.board.announce(before, self.positions(reader), |level| self.tally(level));
+        self.board.announce(before, self.positions(reader), self);
     }
 
     fn order(&self, wish: Wish, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
         let told = told.clone();
         let call = Box::new(move |ticket, acked| told.send((ticket, acked)).unwrap());
-        self.board.order(wish, timeout, call, |level| self.tally(level))
+        self.board.order(wish, timeout, call, self)
     }
 
     fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
-        self.board.wait(wish, timeout, |level| self.tally(level), || {})
+        self.board.wait(wish, timeout, self, || {})
     }
 
     fn expire(&self, now: Instant) {
-        self.board.expire(now, |level| self.tally(level));
+        self.board.expire(now, self);
     }
 
     fn close(&self) {
-        self.board.close(|level| self.tally(level));
+        self.board.close(self);
     }
 
     fn ticket(&self, ticket: u64) -> Option<Acked> {
-        self.board.ticket(ticket, |level| self.tally(level))
+        self.board.ticket(ticket, self)
     }
 
     /// Makes the calls that are due.
@@ -83,6 +78,13 @@ impl Stage {
         let calls = std::mem::take(&mut self.mailbox.lock().work.calls);
         calls.into_iter().for_each(|call| self.board.make(call));
         heard.try_iter().map(|(ticket, acked)| (ticket, acked.status, acked.readers)).collect()
+    }
+}
+
+impl Readers for Stage {
+    fn tally(&self, level: AckLevel) -> Tally {
+        let groups = groups();
+        Tally::new((0..4).map(|reader| (at(self.positions(reader), level), groups.of(&format!("r{reader}")))))
     }
 }
 
