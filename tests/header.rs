@@ -11,6 +11,7 @@ use replication::error::Status;
 use replication::ffi::callbacks::{EntryView, EventView, SliceView};
 use replication::ffi::receiver_config::{ApplyPolicyNumber, GapPolicyNumber, ProtocolNumber};
 use replication::ffi::sender_config::FullPolicyNumber;
+use replication::ffi::sender_config_acks::GatePolicyNumber;
 use replication::ffi::version::{ABI_VERSION, replication_version_number};
 use replication::host::{EventKind, LogLevel};
 use replication::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_READER_ID_BYTES};
@@ -228,6 +229,8 @@ fn numbers() -> Vec<(String, i128)> {
         ("PROTOCOL_ERROR", EventKind::ProtocolError as i128),
         ("ENTRY_REFUSED", EventKind::EntryRefused as i128),
         ("EVENTS_LOST", EventKind::EventsLost as i128),
+        ("GATE_CLOSED", EventKind::GateClosed as i128),
+        ("GATE_OPENED", EventKind::GateOpened as i128),
     ];
     add("EVENT_KIND_", &kinds);
     let ack_levels = [
@@ -242,6 +245,8 @@ fn numbers() -> Vec<(String, i128)> {
         ("WAIT", FullPolicyNumber::Wait as i128),
     ];
     add("FULL_POLICY_", &full_policies);
+    let gate_policies = [("REFUSE", GatePolicyNumber::Refuse as i128), ("SLOW", GatePolicyNumber::Slow as i128)];
+    add("GATE_POLICY_", &gate_policies);
     let apply_policies = [
         ("RETRY", ApplyPolicyNumber::Retry as i128),
         ("STOP", ApplyPolicyNumber::Stop as i128),

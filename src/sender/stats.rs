@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::core::{Core, Gate};
+use super::gate::WriteGate;
 use super::reader::Reader;
 use crate::clock::{rfc3339, unix_time_us};
 use crate::protocol::handshake::hex;
@@ -48,6 +49,9 @@ impl Core {
             "total_readers_cut_off": counters.cut_off_readers(),
             "total_readers_refused": counters.refused_readers(),
             "total_protocol_errors": counters.protocol_errors(),
+            "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self)),
+            "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
+            "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
         })
     }
 
