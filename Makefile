@@ -84,9 +84,9 @@ test: test-rust test-model test-header test-c test-examples test-readme test-sym
 test-rust: ## the Rust core's tests
 	$(CARGO) test
 
-# Loom runs the log's code under every interleaving; it is another build of the crate, so it has its own directory.
+# Loom runs that code under every interleaving; it is another build of the crate, so it has its own directory.
 .PHONY: test-model
-test-model: ## the log's concurrent part under every interleaving of its threads
+test-model: ## the concurrent parts of log and sender under every interleaving of their threads
 	RUSTFLAGS='--cfg model' $(CARGO) test --lib --target-dir target/model model::
 
 .PHONY: test-header

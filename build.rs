@@ -10,11 +10,12 @@ const SOURCES: [&str; 5] =
     ["src/error.rs", "src/host.rs", "src/sender/mod.rs", "src/records/value.rs", "src/ffi/mod.rs"];
 
 /// The sections of the header, each with its first function.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("Errors and texts", "replication_status_name"),
     ("Version", "replication_version"),
     ("Sender configuration", "sender_config_new"),
     ("Sender", "sender_new"),
+    ("Waiting for readers", "replication_quorum_new"),
     ("Sender: the log on disk", "sender_config_set_log_dir"),
     ("Receiver configuration", "receiver_config_new"),
     ("Receiver", "receiver_new"),

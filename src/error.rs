@@ -50,6 +50,8 @@ pub enum Status {
     Locked = 21,
     /// No room on the disk, or the quota is used up. It goes on when there is room.
     DiskFull = 22,
+    /// Too few readers are near enough for another entry: the write gate is shut.
+    Gated = 23,
     /// Protocol: the reader is too far behind to resume.
     SequenceGap = 100,
     /// Protocol: the log was rotated; a full resync is needed.
@@ -80,7 +82,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 36] = [
+    pub const ALL: [Status; 37] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidState,
@@ -104,6 +106,7 @@ impl Status {
         Status::Damaged,
         Status::Locked,
         Status::DiskFull,
+        Status::Gated,
         Status::SequenceGap,
         Status::WalRotated,
         Status::InvalidMsg,
@@ -145,6 +148,7 @@ impl Status {
             Status::Damaged => "DAMAGED",
             Status::Locked => "LOCKED",
             Status::DiskFull => "DISK_FULL",
+            Status::Gated => "GATED",
             Status::SequenceGap => "SEQUENCE_GAP",
             Status::WalRotated => "WAL_ROTATED",
             Status::InvalidMsg => "INVALID_MSG",

@@ -71,6 +71,10 @@ pub enum EventKind {
     LogRecovered = 23,
     /// The oldest entries left the log on disk; `sequence` is the newest of the log.
     LogTrimmed = 24,
+    /// Sender: too few readers are near enough, entries are refused or wait.
+    GateClosed = 16,
+    /// Sender: enough readers are near enough again.
+    GateOpened = 17,
 }
 
 /// One thing that happened.
@@ -154,12 +158,16 @@ impl EventKind {
             Self::LogFailed => "LOG_FAILED",
             Self::LogRecovered => "LOG_RECOVERED",
             Self::LogTrimmed => "LOG_TRIMMED",
+            Self::GateClosed => "GATE_CLOSED",
+            Self::GateOpened => "GATE_OPENED",
         }
     }
 
     fn level(self) -> LogLevel {
         match self {
-            Self::Connected | Self::Disconnected | Self::LogResumed | Self::LogTrimmed => LogLevel::Info,
+            Self::Connected | Self::Disconnected | Self::GateOpened | Self::LogResumed | Self::LogTrimmed => {
+                LogLevel::Info
+            }
             Self::Refused
             | Self::Lagging
             | Self::ProtocolError
@@ -177,7 +185,8 @@ impl EventKind {
             | Self::SlotLost
             | Self::LogStalled
             | Self::LogFailed
-            | Self::EventsLost => LogLevel::Error,
+            | Self::EventsLost
+            | Self::GateClosed => LogLevel::Error,
         }
     }
 }

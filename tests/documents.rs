@@ -53,6 +53,7 @@ fn every_event_is_described_and_every_described_one_is_there() {
     let described_at = |kind: Kind| match kind {
         Kind::Connected | Kind::Disconnected | Kind::Refused | Kind::ProtocolError | Kind::EventsLost => "both",
         Kind::Lagging | Kind::CutOff | Kind::EntryRefused => "sender",
+        Kind::GateClosed | Kind::GateOpened => "sender",
         Kind::Gap | Kind::Regressed | Kind::Diverged | Kind::ApplyFailed => "receiver",
         Kind::EntrySkipped | Kind::HolePassed | Kind::Stopped => "receiver",
     };
@@ -72,6 +73,8 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::ProtocolError,
         Kind::EntryRefused,
         Kind::EventsLost,
+        Kind::GateClosed,
+        Kind::GateOpened,
     ];
     let guide = read("docs/embedding.md");
     for (heading, side) in [("### At a sender", "sender"), ("### At a receiver", "receiver")] {

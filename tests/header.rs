@@ -11,6 +11,7 @@ use replication::error::Status;
 use replication::ffi::callbacks::{EntryView, EventView, SliceView};
 use replication::ffi::receiver_config::{ApplyPolicyNumber, GapPolicyNumber, ProtocolNumber};
 use replication::ffi::sender_config::FullPolicyNumber;
+use replication::ffi::sender_config_acks::GatePolicyNumber;
 use replication::ffi::sender_storage::SyncPolicyNumber;
 use replication::ffi::version::{ABI_VERSION, replication_version_number};
 use replication::host::{EventKind, LogLevel};
@@ -237,6 +238,8 @@ fn numbers() -> Vec<(String, i128)> {
         ("LOG_FAILED", EventKind::LogFailed as i128),
         ("LOG_RECOVERED", EventKind::LogRecovered as i128),
         ("LOG_TRIMMED", EventKind::LogTrimmed as i128),
+        ("GATE_CLOSED", EventKind::GateClosed as i128),
+        ("GATE_OPENED", EventKind::GateOpened as i128),
     ];
     add("EVENT_KIND_", &kinds);
     let ack_levels = [
@@ -257,6 +260,8 @@ fn numbers() -> Vec<(String, i128)> {
         ("OS", SyncPolicyNumber::Os as i128),
     ];
     add("SYNC_POLICY_", &sync_policies);
+    let gate_policies = [("REFUSE", GatePolicyNumber::Refuse as i128), ("SLOW", GatePolicyNumber::Slow as i128)];
+    add("GATE_POLICY_", &gate_policies);
     let apply_policies = [
         ("RETRY", ApplyPolicyNumber::Retry as i128),
         ("STOP", ApplyPolicyNumber::Stop as i128),

@@ -11,6 +11,7 @@ use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::MAX_PAYLOAD_BYTES;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::{TOKEN_BYTES, Token};
+use crate::sender::AckLevel;
 
 #[cold]
 pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -82,6 +83,34 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str
     // SAFETY: not NULL, and the caller promises the NUL.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map_err(|error| invalid(format!("{name} is not UTF-8: wrong at byte {}", error.valid_up_to())))
+}
+
+/// The texts at `texts`, at least one.
+///
+/// # Safety
+/// `texts` is NULL or points to `count` pointers, each as for [`text`].
+pub(crate) unsafe fn texts<'a>(texts: *const *const c_char, count: usize, name: &str) -> Result<Vec<&'a str>> {
+    if count == 0 {
+        return Err(invalid("count is 0, at least 1 is needed"));
+    }
+    if texts.is_null() {
+        return Err(is_null(name));
+    }
+    if count > isize::MAX as usize / size_of::<*const c_char>() {
+        return Err(invalid(format!("count is {count}, more than memory can hold")));
+    }
+    // SAFETY: not NULL, short enough for a slice, and the caller promises the pointers.
+    let texts = unsafe { std::slice::from_raw_parts(texts, count) };
+    // SAFETY: the caller's promise.
+    texts.iter().enumerate().map(|(at, each)| unsafe { text(*each, &format!("{name}[{at}]")) }).collect()
+}
+
+/// The acknowledgement level with this number.
+pub(crate) fn ack_level(number: u32) -> Result<AckLevel> {
+    [AckLevel::Received, AckLevel::Durable, AckLevel::Applied]
+        .into_iter()
+        .find(|level| *level as u32 == number)
+        .ok_or_else(|| invalid(format!("level {number} is no replication_ack_level")))
 }
 
 /// The reader id at `id`.

@@ -15,6 +15,7 @@ use crate::error::{Error, Status};
 use crate::host::{Event, LogLevel, Observer};
 use crate::protocol::entry::{Entries, Entry};
 use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
+use crate::sender::AckedCall;
 
 /// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
 #[derive(Clone, Copy)]
@@ -102,6 +103,10 @@ pub type EventFn = Option<unsafe extern "C" fn(user_data: *mut c_void, event: *c
 pub type LogFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
 >;
+
+/// Hears how a wait for acknowledgements ended: `ticket` is the one that sender_on_acked() gave, `status` is
+/// `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is how many readers have acknowledged the entry.
+pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u64, status: i32, readers: usize)>;
 
 /// Frees `user_data`, once, after the last call of the callback it was registered with.
 pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
@@ -270,6 +275,16 @@ impl Observer for HostObserver {
     fn max_level(&self) -> Option<LogLevel> {
         self.log.as_ref().map(|_| self.max_level)
     }
+}
+
+/// The end of one wait to the host. The host's data is freed with the call, made or not.
+pub(crate) fn acked(callback: Arc<Callback<AckedFn>>, muted: Muted) -> AckedCall {
+    Box::new(move |ticket, acked| {
+        if !muted.is_muted() {
+            // SAFETY: the function and its data were registered together.
+            unsafe { (callback.call)(callback.user_data(), ticket, acked.status as i32, acked.readers) };
+        }
+    })
 }
 
 fn failure(applied: usize, code: i32, message: impl Into<String>) -> ApplyFailure {

@@ -62,6 +62,11 @@ impl Gate {
         !self.is_foreign() && !self.poisoned.load(Ordering::Relaxed)
     }
 
+    /// For an object that is an argument of a call on another one.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_open() { Ok(()) } else { Err(self.refusal()) }
+    }
+
     #[cold]
     fn refusal(&self) -> Error {
         if self.is_foreign() {

@@ -11,6 +11,7 @@
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
 //!   a receiver in a file of their own.
 //! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens.
+//! - `sender_config_acks`, `acks`: who is waited for, and waiting.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -28,7 +29,11 @@ pub mod callbacks;
 
 pub mod sender_config;
 
+pub mod sender_config_acks;
+
 pub mod sender;
+
+pub mod acks;
 
 pub mod sender_storage;
 

@@ -1,7 +1,6 @@
 //! The writer's end.
 
 use std::ffi::{c_char, c_int};
-use std::time::Duration;
 
 use super::args::{
     close, duplicate_socket, invalid, payload as checked_payload, put_lineage, put_optional,
@@ -14,15 +13,15 @@ use super::sender_config::{SenderConfigHandle, SenderConfigState};
 use super::status::c_string;
 use crate::error::{Error, Result, Status};
 use crate::host::Silent;
+use crate::sender::Sender;
 use crate::sender::config::SenderConfig;
-use crate::sender::{AckLevel, Sender};
 
 /// The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may call any function on
 /// it at any time, until sender_free().
 pub struct SenderHandle {
     gate: Gate,
-    core: Sender,
-    muted: Muted,
+    pub(super) core: Sender,
+    pub(super) muted: Muted,
     /// Dropped after the core.
     _owners: Owners,
 }
@@ -219,14 +218,15 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 
 /// Puts an entry into the log and gives it the next sequence. Entries of concurrent calls get different sequences and
 /// reach every reader in their order. Does not wait for the network or a reader, except under
-/// `REPLICATION_FULL_POLICY_WAIT`.
+/// `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`.
 ///
 /// - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
 /// - `payload`, `payload_len`: any bytes, also none; copied.
 /// - `out_sequence`: the sequence; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
-/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `NOT_WRITER` after sender_set_writable() with
+/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
+/// sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
 /// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
 /// sequence is used up. Any thread; allowed in callbacks.
 ///
@@ -393,55 +393,6 @@ pub unsafe extern "C" fn sender_get_stream(
 pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable: bool) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(sender, |sender| sender.core.set_writable(writable)) }
-}
-
-/// Waits until readers have acknowledged an entry.
-///
-/// - `sequence`: an entry that was replicated, and with it all before.
-/// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
-///   only: it does not say what became of the entry.
-/// - `readers`: how many, counting those that acknowledged it and left.
-/// - `timeout_ms`: how long, in milliseconds; 0 only looks.
-/// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
-///
-/// Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level, and for a sequence that no entry has yet;
-/// `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
-/// stopped. Any other thread.
-///
-/// # Safety
-/// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_wait_acked(
-    sender: *mut SenderHandle,
-    sequence: u64,
-    level: u32,
-    readers: usize,
-    timeout_ms: u64,
-    out_readers: *mut usize,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(sender, |sender| {
-            let level = ack_level(level)?;
-            sender.may_wait("sender_wait_acked")?;
-            let acked = sender.core.wait_acked(sequence, level, readers, Duration::from_millis(timeout_ms))?;
-            put_optional(out_readers, acked);
-            if acked < readers {
-                return Err(Error::new(
-                    Status::Timeout,
-                    format!("{acked} of {readers} readers have acknowledged entry {sequence} within {timeout_ms} ms"),
-                ));
-            }
-            Ok(())
-        })
-    }
-}
-
-fn ack_level(number: u32) -> Result<AckLevel> {
-    [AckLevel::Received, AckLevel::Durable, AckLevel::Applied]
-        .into_iter()
-        .find(|level| *level as u32 == number)
-        .ok_or_else(|| invalid(format!("level {number} is no replication_ack_level")))
 }
 
 /// Gives the statistics as a JSON object, to which keys are only ever added.

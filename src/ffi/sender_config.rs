@@ -73,7 +73,10 @@ impl SenderConfigHandle {
 
 /// # Safety
 /// As for [`guard`].
-unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut SenderConfig) -> Result<()>) -> Status {
+pub(super) unsafe fn set(
+    config: *mut SenderConfigHandle,
+    change: impl FnOnce(&mut SenderConfig) -> Result<()>,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(config, |config| change(&mut config.state().core)) }
 }

@@ -193,6 +193,12 @@ impl Log {
         self.shared.last_sequence.load(Ordering::Acquire)
     }
 
+    /// The sequence of the last entry that cursors may see.
+    #[inline]
+    pub fn shown_sequence(&self) -> u64 {
+        self.storage.as_ref().map_or_else(|| self.last_sequence(), Storage::shown_sequence)
+    }
+
     /// The boundary behind the last entry.
     pub fn last_mark(&self) -> Mark {
         self.appender.lock().end
@@ -205,13 +211,18 @@ impl Log {
 
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
-        let end = self.appender.lock().end;
-        let start = match (self.window.lock().locate(last_known, end), &self.storage) {
+        let start = match (self.find_in_memory(last_known), &self.storage) {
             (Err(AttachError::Gone { .. }), Some(storage)) => storage.locate(last_known)?,
             (located, _) => located?,
         };
         let place = self.window.lock().register(start.position);
         Ok(Cursor::new(Arc::clone(self), place, start))
+    }
+
+    /// The boundary behind the entry `sequence`, if it is in memory.
+    pub fn find_in_memory(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
+        let end = self.appender.lock().end;
+        self.window.lock().locate(sequence, end)
     }
 
     /// How full the window is.
@@ -310,7 +321,7 @@ impl Log {
         })
     }
 
-    /// Lets cursors see what lies before `end`.
+    /// Lets cursors see what lies before the position `end`.
     fn show(&self, end: u64) {
         if self.shared.bell.advance(end) {
             self.shared.rung.notify_one();

@@ -57,6 +57,8 @@ pub(super) struct Storage {
     appended: Bell,
     written: AtomicU64,
     synced: AtomicU64,
+    /// The last entry that cursors may see.
+    shown_sequence: AtomicU64,
     /// The position from which on somebody still needs the log.
     held_from: AtomicU64,
     state: Mutex<State>,
@@ -79,13 +81,14 @@ struct State {
 
 impl Storage {
     pub(super) fn new(disk: DiskLog, policy: SyncPolicy) -> Self {
-        let end = disk.written().position;
+        let Mark { position: end, sequence, .. } = disk.written();
         Self {
             disk,
             policy,
             appended: Bell::new(end),
             written: end.into(),
             synced: end.into(),
+            shown_sequence: sequence.into(),
             held_from: u64::MAX.into(),
             state: Mutex::new(State::default()),
             work: Condvar::new(),
@@ -104,6 +107,18 @@ impl Storage {
     /// The position up to which memory may be used again.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    pub(super) fn shown_sequence(&self) -> u64 {
+        self.shown_sequence.load(Ordering::Acquire)
+    }
+
+    /// Lets cursors see what lies before `end`.
+    fn show(&self, log: &Log, end: &Mark) {
+        // In this order: what a reader may acknowledge is known before it can be sent.
+        self.shown_sequence.store(end.sequence, Ordering::Release);
+        log.show(end.position);
     }
 
     pub(super) fn hold_from(&self, position: u64) {
@@ -127,6 +142,24 @@ impl Storage {
     /// Has the storing thread write and sync what there is, and end.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
+        self.work.notify_all();
+    }
+
+    /// Waits until the storing thread is gone. `false`: it is not, when the time is over.
+    fn wait_over(&self, deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        while !state.over && Instant::now() < deadline {
+            state = self.durable.wait(state, Some(deadline));
+        }
+        state.over
+    }
+
+    /// Has everything that was appended synced without waiting for the policy's time.
+    fn hurry(&self) {
+        let mut state = self.state.lock();
+        state.wanted = self.appended.end();
+        state.rung = true;
+        drop(state);
         self.work.notify_all();
     }
 
@@ -228,12 +261,12 @@ impl Storage {
         // What is not written is never given up, so it is there.
         let Some((chunk, start)) = log.window.lock().chunk_at(position) else { return Ok(false) };
         let Some(bytes) = chunk.bytes().get(start..).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
-        let end = self.disk.write(bytes)?.position;
-        self.written.store(end, Ordering::SeqCst);
+        let end = self.disk.write(bytes)?;
+        self.written.store(end.position, Ordering::SeqCst);
         if self.policy == SyncPolicy::Os {
-            log.show(end);
+            self.show(log, &end);
         }
-        log.passed(end);
+        log.passed(end.position);
         Ok(true)
     }
 
@@ -258,10 +291,10 @@ impl Storage {
     }
 
     fn sync(&self, log: &Log) -> Result<()> {
-        let end = self.disk.sync()?.position;
-        self.synced.store(end, Ordering::Release);
+        let end = self.disk.sync()?;
+        self.synced.store(end.position, Ordering::Release);
         if self.policy != SyncPolicy::Os {
-            log.show(end);
+            self.show(log, &end);
         }
         drop(self.state.lock());
         self.durable.notify_all();
@@ -347,6 +380,18 @@ impl Log {
         if let Some(storage) = &self.storage {
             storage.hold_from(position);
         }
+    }
+
+    /// Has entries shown as soon as the disk can: somebody waits for readers.
+    pub fn hurry(&self) {
+        if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
+            storage.hurry();
+        }
+    }
+
+    /// Waits until everything is stored after [`Self::close`]. `false`: it is not, when the time is over.
+    pub fn ends_by(&self, deadline: Instant) -> bool {
+        self.storage.as_ref().is_none_or(|storage| storage.wait_over(deadline))
     }
 
     /// Why the disk side ended badly, if it did.

@@ -13,6 +13,7 @@ mod inbound;
 mod keeper;
 mod local_log;
 mod progress;
+mod requests;
 mod session;
 mod stats;
 

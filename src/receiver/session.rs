@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::core::Core;
 use super::inbound::{Before, Control, Inbound};
+use super::requests::Requests;
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
@@ -63,7 +64,7 @@ pub(super) struct Session<'a> {
     acked_at: Instant,
     heard_at: Instant,
     /// The sequences at which the writer wants to hear, by level.
-    requests: [u64; 3],
+    requests: Requests,
     /// How often this side says something.
     heartbeat: Duration,
     /// Deliveries were passed on that the callback thread was not woken for.
@@ -89,7 +90,7 @@ impl<'a> Session<'a> {
             acked: Positions::default(),
             acked_at: now,
             heard_at: now,
-            requests: [0; 3],
+            requests: Requests::default(),
             unannounced: false,
             heartbeat,
         }
@@ -207,8 +208,7 @@ impl<'a> Session<'a> {
             match control {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    let wanted = &mut self.requests[usize::from(request.level) - 1];
-                    *wanted = request.sequence.max(*wanted);
+                    self.requests.add(request);
                     if request.level == LEVEL_DURABLE && core.local.is_some() {
                         core.want_sync();
                     }
@@ -244,16 +244,14 @@ impl<'a> Session<'a> {
     fn acknowledge_if_due(&mut self) {
         let config = &self.core.config;
         let now = self.core.progress.positions();
-        let reached = [now.received, now.durable, now.applied];
-        let asked = self.requests.iter().zip(reached).any(|(wanted, reached)| *wanted > 0 && reached >= *wanted);
+        let asked = self.requests.are_due(now);
         let passed = self.acked_at.elapsed();
         let moved = if self.v2 { now != self.acked } else { now.applied != self.acked.applied };
         if asked || moved && passed >= config.ack_interval || self.v2 && passed >= self.heartbeat {
             self.acknowledge();
         }
         // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let durable = if config.handler_durable { self.requests[1] } else { 0 };
-        let wanted = [durable, self.requests[2]].into_iter().filter(|wanted| *wanted > 0).min();
+        let wanted = self.requests.next_applied(config.handler_durable);
         if wanted.is_some_and(|wanted| !self.core.progress.report_at(wanted)) {
             // It was applied in this very moment.
             self.core.progress.moved.notify_one();
@@ -272,12 +270,7 @@ impl<'a> Session<'a> {
             // An id of at most 255 bytes always fits a frame.
             return;
         }
-        let reached = [positions.received, positions.durable, positions.applied];
-        for (wanted, reached) in self.requests.iter_mut().zip(reached) {
-            if reached >= *wanted {
-                *wanted = 0;
-            }
-        }
+        self.requests.told(positions);
         self.acked = positions;
         self.acked_at = Instant::now();
     }

@@ -1,90 +1,408 @@
-//! Hosts that wait for acknowledgements, and what they wait for.
+//! Hosts that wait for acknowledgements, by sleeping or by a call that they ordered, and what they wait for.
+//!
+//! An acknowledgement costs a fence and a load for each level as long as nobody waits for what it reaches. Otherwise it
+//! takes the lock, and looks at the waits between the reader's old and new position only.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::AckLevel;
+use super::quorum::{Quorum, Reached, Tally};
+use super::registry::at;
+use super::tickets::Tickets;
+use super::watermark::Watermark;
+use crate::error::{Error, Result, Status};
+use crate::host::Mailbox;
+use crate::protocol::control::Positions;
 use crate::sync::{Condvar, Mutex};
 
-/// The notice board between connections that take in acknowledgements and hosts that wait for them.
+/// The sequences that one reader is asked for at a time, by level, at most.
+const MAX_ASKED: usize = 32;
+
+pub(super) const LEVELS: [AckLevel; 3] = [AckLevel::Received, AckLevel::Durable, AckLevel::Applied];
+
+/// What somebody waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) sequence: u64,
+    pub(super) level: AckLevel,
+    pub(super) quorum: Quorum,
+}
+
+/// Readers, as waits count them.
+pub(super) trait Readers {
+    /// How far they are at a level.
+    fn tally(&self, level: AckLevel) -> Tally;
+
+    /// How many have what is wished for.
+    fn look(&self, wish: &Wish) -> Reached {
+        self.tally(wish.level).look(wish.sequence, &wish.quorum)
+    }
+}
+
+/// How a wait ended, or stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// `Ok`: enough readers have the entry. `Timeout`: not in time, or not yet. `Closed`: the sender was stopped before.
+    pub status: Status,
+    /// How many readers have it, of whatever group.
+    pub readers: usize,
+}
+
+/// A call of the host that was ordered: gets the ticket and the end.
+pub type AckedCall = Box<dyn FnOnce(u64, Acked) + Send>;
+
+/// What the callback thread has to do besides events.
 #[derive(Default)]
-pub(super) struct AckBoard {
-    /// The highest sequence somebody waits for, by level.
-    awaited: [AtomicU64; 3],
-    waiting: AtomicUsize,
-    lock: Mutex<bool>,
+pub(super) struct Work {
+    /// It is to end.
+    pub(super) over: bool,
+    /// Calls that are due, the oldest first.
+    pub(super) calls: VecDeque<Call>,
+    /// When the next ordered call is late.
+    pub(super) look_at: Option<Instant>,
+}
+
+/// A call that is due.
+pub(super) struct Call {
+    ticket: u64,
+    acked: Acked,
+    call: AckedCall,
+}
+
+/// A thread that sleeps, and what wakes it.
+#[derive(Default)]
+struct Sleeper {
+    acked: Mutex<Option<Acked>>,
     changed: Condvar,
 }
 
-impl AckBoard {
-    /// The highest sequence somebody waits for, by level; readers are asked to tell as soon as they reach it.
-    pub(super) fn awaited(&self) -> [u64; 3] {
-        [0, 1, 2].map(|level: usize| self.awaited[level].load(Ordering::Relaxed))
-    }
-
-    /// Has readers asked to tell as soon as they reach `sequence`.
-    pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
-        self.awaited[level as usize - 1].fetch_max(sequence, Ordering::SeqCst);
-    }
-
-    /// Tells that an acknowledgement came in.
-    pub(super) fn announce(&self) {
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock());
-            self.changed.notify_all();
-        }
-    }
-
-    /// Ends every wait, now and later.
-    pub(super) fn close(&self) {
-        *self.lock.lock() = true;
+impl Sleeper {
+    fn wake(&self, acked: Acked) {
+        *self.acked.lock() = Some(acked);
         self.changed.notify_all();
     }
 
-    /// Waits until `count` gives at least `wanted`, the time passes or the board is closed. Returns the last count and
-    /// whether the board is closed.
-    pub(super) fn wait(&self, wanted: usize, timeout: Duration, count: impl Fn() -> usize) -> (usize, bool) {
+    fn sleep(&self, deadline: Option<Instant>) -> Option<Acked> {
+        let mut acked = self.acked.lock();
+        while acked.is_none() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            acked = self.changed.wait(acked, deadline);
+        }
+        *acked
+    }
+}
+
+enum Waiter {
+    Sleeper(Arc<Sleeper>),
+    Call { call: AckedCall, deadline: Option<Instant> },
+}
+
+struct Wait {
+    wish: Wish,
+    waiter: Waiter,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    /// The number given last.
+    last: u64,
+    waits: HashMap<u64, Wait>,
+    /// Sequence and number of each wait, by level.
+    by_sequence: [BTreeSet<(u64, u64)>; 3],
+    /// Deadline and number of each ordered call that has one.
+    by_deadline: BTreeSet<(Instant, u64)>,
+    /// What the callback thread knows of them.
+    look_at: Option<Instant>,
+    tickets: Tickets,
+}
+
+impl State {
+    fn add(&mut self, wish: Wish, waiter: Waiter) -> u64 {
+        self.last += 1;
+        self.by_sequence[wish.level as usize - 1].insert((wish.sequence, self.last));
+        if let Waiter::Call { deadline: Some(deadline), .. } = &waiter {
+            self.by_deadline.insert((*deadline, self.last));
+        }
+        self.waits.insert(self.last, Wait { wish, waiter });
+        self.last
+    }
+
+    fn take(&mut self, number: u64) -> Option<Wait> {
+        let wait = self.waits.remove(&number)?;
+        self.by_sequence[wait.wish.level as usize - 1].remove(&(wait.wish.sequence, number));
+        if let Waiter::Call { deadline: Some(deadline), .. } = &wait.waiter {
+            self.by_deadline.remove(&(*deadline, number));
+        }
+        Some(wait)
+    }
+}
+
+/// The notice board between connections that take in acknowledgements and hosts that wait for them.
+pub(super) struct AckBoard {
+    lowest: [Watermark; 3],
+    /// The highest sequence that the sender itself wants to hear of, by level.
+    asked: [AtomicU64; 3],
+    /// Rises with every change of what readers are to be asked for.
+    version: AtomicU64,
+    /// Calls that were ordered and not made yet.
+    ordered: AtomicUsize,
+    max_ordered: usize,
+    state: Mutex<State>,
+    mailbox: Arc<Mailbox<Work>>,
+}
+
+fn verdict(reached: Reached, closed: bool) -> Acked {
+    let status = match (reached.enough, closed) {
+        (true, _) => Status::Ok,
+        (false, true) => Status::Closed,
+        (false, false) => Status::Timeout,
+    };
+    Acked { status, readers: reached.readers }
+}
+
+impl AckBoard {
+    /// A board with at most `max_ordered` outstanding calls, which go to the callback thread through its mailbox.
+    pub(super) fn new(mailbox: Arc<Mailbox<Work>>, max_ordered: usize) -> Self {
+        Self {
+            lowest: Default::default(),
+            asked: Default::default(),
+            version: AtomicU64::new(0),
+            ordered: AtomicUsize::new(0),
+            max_ordered,
+            state: Mutex::new(State::default()),
+            mailbox,
+        }
+    }
+
+    /// Has readers asked to tell as soon as they reach `sequence`, which need not exist yet. `true`: that is new.
+    pub(super) fn ask(&self, level: AckLevel, sequence: u64) -> bool {
+        let higher = self.asked[level as usize - 1].fetch_max(sequence, Ordering::Relaxed) < sequence;
+        if higher {
+            self.version.fetch_add(1, Ordering::SeqCst);
+        }
+        higher
+    }
+
+    /// Rises whenever a reader may have to be asked for something else.
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// What a reader that is at `positions` is to tell of at once, by level, ascending: the lowest sequences that
+    /// somebody waits for, and the highest one.
+    pub(super) fn wanted(&self, positions: Positions) -> [Vec<u64>; 3] {
+        let state = self.state.lock();
+        LEVELS.map(|level| {
+            let (index, position) = (level as usize - 1, at(positions, level));
+            let mut wanted = Vec::new();
+            let mut from = position.saturating_add(1);
+            while let Some((sequence, _)) = state.by_sequence[index].range((from, 0)..).next() {
+                wanted.push(*sequence);
+                if wanted.len() == MAX_ASKED || *sequence == u64::MAX {
+                    break;
+                }
+                from = sequence + 1;
+            }
+            let highest = state.by_sequence[index].last().map_or(0, |(sequence, _)| *sequence);
+            for highest in [highest, self.asked[index].load(Ordering::Relaxed)] {
+                if highest > position && !wanted.contains(&highest) {
+                    wanted.push(highest);
+                }
+            }
+            wanted.sort_unstable();
+            wanted
+        })
+    }
+
+    /// Tells that a reader's positions have moved from `before` to `now`, where `readers` sees them.
+    #[inline]
+    pub(super) fn announce(&self, before: Positions, now: Positions, readers: &impl Readers) {
+        for level in LEVELS {
+            let (before, now) = (at(before, level), at(now, level));
+            if now > before && self.lowest[level as usize - 1].is_at(now) {
+                self.resolve(level, before, now, readers);
+            }
+        }
+    }
+
+    #[cold]
+    fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let between = (before.saturating_add(1), 0)..=(now, u64::MAX);
+        let concerned: Vec<_> =
+            state.by_sequence[level as usize - 1].range(between).map(|(_, number)| *number).collect();
+        if concerned.is_empty() {
+            return;
+        }
+        // Who waits alone needs no list of all readers.
+        let tally = (concerned.len() > 1).then(|| readers.tally(level));
+        let mut due = Vec::new();
+        for number in concerned {
+            let Some(wait) = state.waits.get(&number) else { continue };
+            let wish = &wait.wish;
+            let reached =
+                tally.as_ref().map_or_else(|| readers.look(wish), |tally| tally.look(wish.sequence, &wish.quorum));
+            if reached.enough {
+                Self::end(state, number, verdict(reached, false), &mut due);
+            }
+        }
+        self.settle(state, due);
+        if !state.by_sequence[level as usize - 1].is_empty() {
+            // The next ones may have been left out of what the reader was asked for.
+            self.version.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Ends a wait: wakes its thread, or leaves its call among those that are `due`.
+    fn end(state: &mut State, number: u64, acked: Acked, due: &mut Vec<Call>) {
+        let Some(Wait { wish, waiter }) = state.take(number) else { return };
+        match waiter {
+            Waiter::Sleeper(sleeper) => sleeper.wake(acked),
+            Waiter::Call { call, .. } => {
+                let enough = (acked.status == Status::Ok).then_some(acked.readers);
+                state.tickets.keep(number, wish, enough);
+                due.push(Call { ticket: number, acked, call });
+            }
+        }
+    }
+
+    /// Brings what others see in line with the state, and hands over what is due. With the state's lock, so that no call
+    /// comes to the mailbox after the board was closed.
+    fn settle(&self, state: &mut State, due: Vec<Call>) {
+        for (lowest, waits) in self.lowest.iter().zip(&state.by_sequence) {
+            lowest.set(waits.first().map(|(sequence, _)| *sequence));
+        }
+        let look_at = state.by_deadline.first().map(|(deadline, _)| *deadline);
+        if due.is_empty() && look_at == state.look_at {
+            return;
+        }
+        state.look_at = look_at;
+        let mut content = self.mailbox.lock();
+        content.work.look_at = look_at;
+        content.work.calls.extend(due);
+        drop(content);
+        self.mailbox.notify();
+    }
+
+    /// Takes a wait on. Positions are to be counted after this: whose acknowledgement is not counted then will see it.
+    fn add(&self, state: &mut State, wish: &Wish, waiter: Waiter) -> u64 {
+        let number = state.add(wish.clone(), waiter);
+        self.settle(state, Vec::new());
+        self.version.fetch_add(1, Ordering::SeqCst);
+        number
+    }
+
+    /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of it.
+    pub(super) fn wait(&self, wish: Wish, timeout: Duration, readers: &impl Readers, before: impl FnOnce()) -> Acked {
         let deadline = Instant::now().checked_add(timeout);
-        let mut reached;
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut closed = self.lock.lock();
-        fence(Ordering::SeqCst);
-        loop {
-            reached = count();
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if reached >= wanted || *closed || late {
+        let sleeper = Arc::new(Sleeper::default());
+        let mut state = self.state.lock();
+        let number = self.add(&mut state, &wish, Waiter::Sleeper(Arc::clone(&sleeper)));
+        let reached = readers.look(&wish);
+        let closed = state.closed;
+        if reached.enough || closed || timeout.is_zero() {
+            state.take(number);
+            self.settle(&mut state, Vec::new());
+            return verdict(reached, closed);
+        }
+        drop(state);
+        before();
+        sleeper.sleep(deadline).unwrap_or_else(|| {
+            let mut state = self.state.lock();
+            let late = state.take(number).is_some();
+            self.settle(&mut state, Vec::new());
+            // It may have been resolved in this very moment.
+            let resolved = if late { None } else { *sleeper.acked.lock() };
+            resolved.unwrap_or_else(|| {
+                let reached = readers.look(&wish);
+                verdict(reached, false)
+            })
+        })
+    }
+
+    /// Orders a call for when the wish is fulfilled, the time has passed or the board is closed, and gives its ticket.
+    pub(super) fn order(&self, wish: Wish, timeout: Duration, call: AckedCall, readers: &impl Readers) -> Result<u64> {
+        let room = |ordered: usize| (ordered < self.max_ordered).then_some(ordered + 1);
+        if self.ordered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            let text = format!(
+                "{} calls wait for acknowledgements already, which is the bound: let some end, or raise it with sender_config_set_max_pending_acks",
+                self.max_ordered
+            );
+            return Err(Error::new(Status::BufferFull, text));
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state.lock();
+        if state.closed {
+            self.ordered.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(Status::Closed, "the sender was stopped"));
+        }
+        let number = self.add(&mut state, &wish, Waiter::Call { call, deadline });
+        let reached = readers.look(&wish);
+        if reached.enough || timeout.is_zero() {
+            let mut due = Vec::new();
+            Self::end(&mut state, number, verdict(reached, false), &mut due);
+            self.settle(&mut state, due);
+        }
+        Ok(number)
+    }
+
+    /// Ends the ordered calls whose time is over.
+    pub(super) fn expire(&self, now: Instant, readers: &impl Readers) {
+        let mut state = self.state.lock();
+        let mut tallies: [Option<Tally>; 3] = Default::default();
+        let mut due = Vec::new();
+        while let Some((deadline, number)) = state.by_deadline.first().copied() {
+            if deadline > now {
                 break;
             }
-            // Whoever announces from now on needs the lock, and so finds this thread waiting.
-            closed = self.changed.wait(closed, deadline);
+            let Some(Wait { wish, .. }) = state.waits.get(&number) else { break };
+            let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| readers.tally(wish.level));
+            let reached = tally.look(wish.sequence, &wish.quorum);
+            Self::end(&mut state, number, verdict(reached, false), &mut due);
         }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        (reached, *closed)
+        self.settle(&mut state, due);
+    }
+
+    /// Makes a call that is due; it no longer counts as outstanding.
+    pub(super) fn make(&self, call: Call) {
+        self.ordered.fetch_sub(1, Ordering::Relaxed);
+        (call.call)(call.ticket, call.acked);
+    }
+
+    /// Ends every wait, now and later.
+    pub(super) fn close(&self, readers: &impl Readers) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let tallies = LEVELS.map(|level| readers.tally(level));
+        let mut numbers: Vec<_> = state.waits.keys().copied().collect();
+        numbers.sort_unstable();
+        let mut due = Vec::new();
+        for number in numbers {
+            let Some(Wait { wish, .. }) = state.waits.get(&number) else { continue };
+            let reached = tallies[wish.level as usize - 1].look(wish.sequence, &wish.quorum);
+            Self::end(&mut state, number, verdict(reached, true), &mut due);
+        }
+        self.settle(&mut state, due);
+    }
+
+    /// What became of the call with this ticket; `None` when there is none, or it is too old.
+    pub(super) fn ticket(&self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
+        let mut state = self.state.lock();
+        let closed = state.closed;
+        if let Some(Wait { wish, waiter: Waiter::Call { .. } }) = state.waits.get(&ticket) {
+            let reached = readers.look(wish);
+            return Some(verdict(reached, closed));
+        }
+        let (readers, enough) = state.tickets.look(ticket, |wish| readers.look(wish))?;
+        let reached = Reached { readers, enough };
+        Some(verdict(reached, closed))
     }
 }
 
 #[cfg(all(test, not(model)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_end_by_news_by_time_and_by_closing() {
-        let board = AckBoard::default();
-        let acked = AtomicUsize::new(0);
-        let count = || acked.load(Ordering::SeqCst);
-        assert_eq!(board.wait(1, Duration::from_millis(5), count), (0, false));
-        assert_eq!(board.wait(0, Duration::ZERO, count), (0, false));
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| board.wait(3, Duration::from_secs(60), count));
-            for _ in 0..3 {
-                acked.fetch_add(1, Ordering::SeqCst);
-                board.announce();
-            }
-            assert_eq!(waiting.join().unwrap(), (3, false));
-            let waiting = scope.spawn(|| board.wait(4, Duration::MAX, count));
-            board.close();
-            assert_eq!(waiting.join().unwrap(), (3, true));
-        });
-    }
-}
+mod tests;

@@ -8,6 +8,10 @@ use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
+pub use super::gate::{GatePolicy, WriteGateConfig};
+pub use super::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
+pub use super::tickets::TICKETS_KEPT;
+
 pub use crate::log::{FullPolicy, SyncPolicy};
 
 /// The configuration of a sender; the defaults are the documented ones.
@@ -43,6 +47,12 @@ pub struct SenderConfig {
     pub storage: Option<StorageConfig>,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
+    /// Readers that are waited for together.
+    pub groups: Groups,
+    /// When entries are taken; `None`: always.
+    pub write_gate: Option<WriteGateConfig>,
+    /// Ordered calls for acknowledgements that may be outstanding.
+    pub max_pending_acks: usize,
 }
 
 /// A log on disk, what it keeps, and for whom.
@@ -131,6 +141,9 @@ impl Default for SenderConfig {
             last_hash: UNKNOWN_HISTORY,
             storage: None,
             tls: None,
+            groups: Groups::default(),
+            write_gate: None,
+            max_pending_acks: 65_536,
         }
     }
 }
@@ -164,6 +177,14 @@ impl SenderConfig {
             let (interval, timeout) = (self.heartbeat_interval.as_millis(), self.peer_timeout.as_millis());
             return invalid(format!(
                 "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
+            ));
+        }
+        if let Some(gate) = &self.write_gate
+            && gate.min_readers > self.max_readers
+        {
+            return invalid(format!(
+                "the write gate wants {} readers, max_readers is {}: it would never open",
+                gate.min_readers, self.max_readers
             ));
         }
         self.storage.as_ref().map_or(Ok(()), StorageConfig::check)

@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::acks::AckBoard;
+use super::AckLevel;
+use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
+use super::gate::WriteGate;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::slots::Slots;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
-use crate::log::Log;
+use crate::log::{AttachError, Log};
+use crate::protocol::control::Positions;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Condvar, Mutex};
@@ -67,8 +70,8 @@ pub(super) struct Core {
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
     pub(super) acks: AckBoard,
-    /// The work is the order to end.
-    pub(super) mailbox: Mailbox<bool>,
+    pub(super) write_gate: Option<WriteGate>,
+    pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) counters: Counters,
     pub(super) phase: watch::Sender<Phase>,
     /// Wakes every reader's task that sleeps at the log's end.
@@ -81,15 +84,17 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>, slots: Option<Slots>) -> Self {
+        let mailbox = Arc::new(Mailbox::new(Work::default()));
         Self {
-            readers: Registry::new(config.max_readers),
+            readers: Registry::new(config.max_readers, config.groups.clone()),
+            acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks),
+            write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,
             began_at: log.last_sequence(),
             log,
             slots,
-            acks: AckBoard::default(),
-            mailbox: Mailbox::new(false),
+            mailbox,
             counters: Counters::default(),
             phase: watch::Sender::new(Phase::Running),
             end_moved: Notify::new(),
@@ -132,6 +137,64 @@ impl Core {
             Gate::NotWriter => Err(Error::new(Status::NotWriter, "this node is not the writer")),
             Gate::NotStarted => Err(Error::new(Status::InvalidState, "the sender was not started: call sender_start")),
             Gate::Stopped => Err(Error::new(Status::Closed, "the sender was stopped")),
+        }
+    }
+
+    /// Has readers asked to tell as soon as they reach `sequence` at `level`.
+    pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
+        if self.acks.ask(level, sequence) {
+            self.end_moved.notify_waiters();
+        }
+    }
+
+    /// Takes account of a reader whose positions moved from `before` to `now`.
+    pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
+        // The gate first: who is woken by this finds it open.
+        if let Some(gate) = &self.write_gate {
+            gate.reader_moved(self, before, now);
+        }
+        self.acks.announce(before, now, &self.readers);
+    }
+
+    /// Takes account of a new connection of a reader that was at `before`.
+    pub(super) fn reader_came(&self, before: Positions, reader: &Reader) {
+        self.reader_left();
+        self.acks.announce(before, reader.positions(), &self.readers);
+    }
+
+    /// Takes account of a connection that is gone.
+    pub(super) fn reader_left(&self) {
+        if let Some(gate) = &self.write_gate {
+            gate.adjust(self);
+        }
+    }
+
+    /// Has entries that wait for the write gate look for another reason not to be taken.
+    pub(super) fn wake_gated(&self) {
+        if let Some(gate) = &self.write_gate {
+            gate.wake();
+        }
+    }
+
+    /// Whether the reader can have the entry: it was given to its connection, or it began behind it. `None`: nobody knows
+    /// any more, because the reader is being cut off.
+    pub(super) fn was_sent(&self, reader: &Reader, sequence: u64) -> Option<bool> {
+        if sequence <= reader.sent() {
+            return Some(true);
+        }
+        // What can be sent is, so that only what cannot be there is doubted. How that ended shows at the next turn.
+        let _ = reader.pump(&self.acks);
+        // It may be inside a batch, of which it has the first entries.
+        let position = reader.position();
+        if sequence <= reader.sent() {
+            return Some(true);
+        }
+        match self.log.find_in_memory(sequence) {
+            Ok(behind) => Some(behind.position <= position),
+            // On disk a boundary near it is known.
+            Err(AttachError::Gone { .. }) => self.log.disk().map(|disk| disk.floor(sequence).position <= position),
+            Err(AttachError::Ahead { .. }) => Some(false),
+            Err(AttachError::Failed(_)) => None,
         }
     }
 

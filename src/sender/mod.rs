@@ -8,14 +8,19 @@ mod acks;
 mod admission;
 pub mod config;
 mod core;
+mod gate;
 mod outgoing;
 mod piece;
+mod quorum;
 mod reader;
 mod registry;
 mod session;
 mod slots;
 mod stats;
 mod storage;
+mod tickets;
+mod waiting;
+mod watermark;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -39,6 +44,9 @@ use crate::transport::{Address, Listener, Stream};
 use config::SenderConfig;
 use slots::Slots;
 
+pub use acks::{Acked, AckedCall};
+pub use quorum::Quorum;
+
 /// How sure a reader is of an entry. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
@@ -50,9 +58,6 @@ pub enum AckLevel {
     /// Its handler has applied it.
     Applied = 3,
 }
-
-/// Readers that a thread which waits for acknowledgements sends to itself, at most.
-const MAX_HELPED: usize = 8;
 
 /// A sender. All methods may be called from any thread.
 pub struct Sender {
@@ -124,6 +129,7 @@ impl Sender {
             }
             None => None,
         };
+        runtime.spawn(gate::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback, storing };
         self.core.started.store(true, Ordering::Relaxed);
@@ -169,6 +175,9 @@ impl Sender {
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         self.core.check_writable()?;
+        if let Some(gate) = &self.core.write_gate {
+            gate.pass(&self.core, 1)?;
+        }
         self.core.log.append(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
 
@@ -180,6 +189,9 @@ impl Sender {
     ) -> Result<u64> {
         self.core.check_writable()?;
         let count = payloads.len() as u64;
+        if let Some(gate) = &self.core.write_gate {
+            gate.pass(&self.core, count)?;
+        }
         self.core.log.append_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
     }
 
@@ -220,36 +232,11 @@ impl Sender {
         }
         self.core.set_gate(Gate::NotStarted, Gate::NotWriter);
         self.core.set_gate(Gate::Open, Gate::NotWriter);
+        self.core.wake_gated();
         for reader in self.core.readers.connected() {
             reader.close(Status::NotWriter, "this node is not the writer any more");
         }
         Ok(())
-    }
-
-    /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have; fewer than asked
-    /// for means that the time passed.
-    pub fn wait_acked(&self, sequence: u64, level: AckLevel, readers: usize, timeout: Duration) -> Result<usize> {
-        self.running()?;
-        let core = &self.core;
-        let current = core.log.last_sequence();
-        if sequence > current {
-            let text = format!("sequence {sequence} was not replicated yet, the last one is {current}");
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        let count = || core.readers.acknowledged(sequence, level);
-        let reached = count();
-        if reached >= readers {
-            return Ok(reached);
-        }
-        core.acks.ask(level, sequence);
-        // This thread has nothing else to do: what it can send itself costs no wake-up of another one.
-        for reader in core.readers.connected().iter().take(MAX_HELPED) {
-            reader.pump_from_outside(&core.acks);
-        }
-        match core.acks.wait(readers, timeout, count) {
-            (reached, true) if reached < readers => Err(Error::new(Status::Closed, "the sender was stopped")),
-            (reached, _) => Ok(reached),
-        }
     }
 
     /// Waits until the entry `sequence` is on this node's disk.
@@ -298,34 +285,46 @@ impl Sender {
         // The lock makes a second caller wait for the first one's end.
         let mut life = self.life.lock();
         let core = &self.core;
-        let (mut behind, mut unsaved) = (Vec::new(), None);
+        let (mut behind, mut unsaved, mut unstored) = (Vec::new(), None, false);
         core.stop_gate();
+        core.wake_gated();
         core.log.close();
         match std::mem::replace(&mut *life, Life::Stopped) {
             Life::New(observer) => drop(observer),
             Life::Running { runtime, callback, storing } => {
                 let deadline = Instant::now() + core.config.stop_timeout;
-                core.acks.ask(AckLevel::Received, core.log.last_sequence());
+                core.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
                 if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {
                     behind = core.readers_behind();
                 }
+                if let Some(slots) = &core.slots {
+                    // While the readers are still there to be asked.
+                    slots.look_after(core);
+                }
                 core.phase.send_replace(Phase::Closing);
-                core.acks.close();
+                core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                if let Some(storing) = storing {
-                    threads::join(storing);
+                match storing {
+                    Some(storing) if core.log.ends_by(deadline.max(Instant::now() + threads::END)) => {
+                        threads::join(storing);
+                    }
+                    Some(_) => unstored = true,
+                    None => {}
                 }
                 if let Some(slots) = &core.slots {
-                    slots.look_after(core);
                     unsaved = slots.save().err();
                 }
-                core.mailbox.lock().work = true;
+                core.mailbox.lock().work.over = true;
                 core.mailbox.notify();
                 threads::join(callback);
             }
             Life::Stopped => {}
+        }
+        if unstored {
+            let text = "stopped, but the disk has not taken all entries yet: those that it does not take are lost";
+            return Err(Error::new(Status::Timeout, text));
         }
         if let Some(error) = core.log.storage_error().or(unsaved) {
             return Err(error);
@@ -387,18 +386,29 @@ async fn wake_sleepers(core: Arc<Core>) {
     }
 }
 
-/// The callback thread: hands events to the host until the sender has ended.
+/// The callback thread: hands events to the host and makes the calls it ordered, until the sender has ended.
 fn call_host(core: &Core, mut postman: Postman) {
     loop {
         let mut content = core.mailbox.lock();
-        while !content.has_events() && !content.work {
-            content = core.mailbox.wait(content, None);
-        }
+        let late = loop {
+            let late = content.work.look_at.is_some_and(|at| Instant::now() >= at);
+            if late || content.has_events() || content.work.over || !content.work.calls.is_empty() {
+                break late;
+            }
+            let deadline = content.work.look_at;
+            content = core.mailbox.wait(content, deadline);
+        };
         let events = content.take_events();
+        let calls = std::mem::take(&mut content.work.calls);
+        let over = content.work.over;
         drop(content);
-        if events.is_empty() {
+        if late {
+            core.acks.expire(Instant::now(), &core.readers);
+        }
+        if over && events.is_empty() && calls.is_empty() {
             return;
         }
         events.iter().for_each(|event| postman.deliver(event));
+        calls.into_iter().for_each(|call| core.acks.make(call));
     }
 }

@@ -1,10 +1,11 @@
 //! What goes out to one reader: a cursor, and its entries in the form that the reader understands.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use super::piece::{Load, Loaded, NoPiece, Piece};
 use crate::error::Error;
-use crate::log::Cursor;
+use crate::log::{Cursor, Log};
 use crate::protocol::control::{AckRequest, TYPE_BATCH};
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
@@ -36,6 +37,7 @@ pub(super) enum Pumped {
 
 /// The sending side of a connection. One thread at a time.
 pub(super) struct Outgoing {
+    log: Arc<Log>,
     cursor: Cursor,
     wire: Wire,
     /// Frames other than entries. They go out between entries' frames.
@@ -46,6 +48,10 @@ pub(super) struct Outgoing {
     sent_before: u64,
     /// What was loaded from disk.
     loaded: Option<Loaded>,
+    /// An entry up to which all were sent, or are being appended this very moment.
+    sent_all: u64,
+    /// The version of what is asked for.
+    asked: u64,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
@@ -60,8 +66,14 @@ struct Pending {
 enum Wire {
     /// JSON frames, encoded for this reader alone.
     V1 { json: Pending },
-    /// Batches straight from the log; `requested` are the acknowledgements asked for, by level.
-    V2 { header: [u8; HEADER_SIZE], header_left: usize, body_left: usize, requested: [u64; 3] },
+    /// Batches straight from the log. By level, the acknowledgements to ask for, and those that were asked for.
+    V2 {
+        header: [u8; HEADER_SIZE],
+        header_left: usize,
+        body_left: usize,
+        wanted: [Vec<u64>; 3],
+        requested: [Vec<u64>; 3],
+    },
 }
 
 impl Pending {
@@ -92,15 +104,32 @@ impl Pending {
 
 impl Outgoing {
     /// Begins behind the entry `known` with the frames in `greeting`.
-    pub(super) fn new(cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
+    pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let wire = if v2 {
-            Wire::V2 { header: [0; HEADER_SIZE], header_left: 0, body_left: 0, requested: [0; 3] }
+            Wire::V2 {
+                header: [0; HEADER_SIZE],
+                header_left: 0,
+                body_left: 0,
+                wanted: Default::default(),
+                requested: Default::default(),
+            }
         } else {
             Wire::V1 { json: Pending::default() }
         };
         let boundary = cursor.position();
         let control = Pending { bytes: greeting, sent: 0 };
-        Self { cursor, wire, control, boundary, sent_before: known, loaded: None, bytes_sent: 0 }
+        Self {
+            log,
+            cursor,
+            wire,
+            control,
+            boundary,
+            sent_before: known,
+            sent_all: known,
+            asked: 0,
+            loaded: None,
+            bytes_sent: 0,
+        }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -115,6 +144,24 @@ impl Outgoing {
     /// An entry that was sent whole; the ones up to `progress` may have been too.
     pub(super) fn sent_before(&self) -> u64 {
         self.sent_before
+    }
+
+    /// An entry up to which all were sent; at most entries that are being appended this very moment are behind it.
+    pub(super) fn sent_all(&self) -> u64 {
+        self.sent_all
+    }
+
+    /// The version given to `ask` last.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Has the reader asked to tell as soon as it reaches these sequences, by level, in place of those given before.
+    pub(super) fn ask(&mut self, version: u64, sequences: [Vec<u64>; 3]) {
+        self.asked = version;
+        if let Wire::V2 { wanted, .. } = &mut self.wire {
+            *wanted = sequences;
+        }
     }
 
     /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
@@ -140,14 +187,13 @@ impl Outgoing {
         }
     }
 
-    /// Sends what the socket takes, without waiting. `awaited` are the sequences somebody waits for, by level.
-    /// `own_thread`: this thread is the library's, and may send from files.
-    pub(super) fn pump(&mut self, stream: &Stream, awaited: [u64; 3], own_thread: bool) -> Pumped {
+    /// Sends what the socket takes, without waiting. `own_thread`: this thread is the library's, and may send from files.
+    pub(super) fn pump(&mut self, stream: &Stream, own_thread: bool) -> Pumped {
         let begun = self.bytes_sent;
         loop {
             let sent = match self.wire {
                 Wire::V1 { .. } => self.send_json(stream),
-                Wire::V2 { .. } => self.send_batch(stream, awaited, own_thread),
+                Wire::V2 { .. } => self.send_batch(stream, own_thread),
             };
             let sent = match sent {
                 Ok(0) => stream.try_flush().map(|()| 0).map_err(Stopped::Failed),
@@ -172,22 +218,30 @@ impl Outgoing {
     }
 
     /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
-    fn send_batch(&mut self, stream: &Stream, awaited: [u64; 3], own_thread: bool) -> Result<usize, Stopped> {
-        let Wire::V2 { header, header_left, body_left, requested } = &mut self.wire else { return Ok(0) };
+    fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
+        let Wire::V2 { header, header_left, body_left, wanted, requested } = &mut self.wire else { return Ok(0) };
         let fresh = *body_left == 0;
         if fresh && self.control.is_empty() {
-            for (level, awaited) in (1u8..).zip(awaited) {
-                let asked = &mut requested[usize::from(level) - 1];
-                if awaited > *asked {
-                    *asked = awaited;
-                    self.control.bytes.extend(AckRequest { level, sequence: awaited }.encode());
+            for ((level, wanted), requested) in (1u8..).zip(wanted).zip(requested) {
+                if wanted.is_empty() {
+                    continue;
                 }
+                for sequence in wanted.iter().copied().filter(|sequence| !requested.contains(sequence)) {
+                    self.control.bytes.extend(AckRequest { level, sequence }.encode());
+                }
+                *requested = std::mem::take(wanted);
             }
         }
+        let last = self.log.shown_sequence();
         let piece = match Piece::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
             Ok(Piece::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
             Ok(piece) => Some(piece),
-            Err(NoPiece::AtEnd) => None,
+            Err(NoPiece::AtEnd) => {
+                if fresh {
+                    self.sent_all = last;
+                }
+                None
+            }
             // What is to be said meanwhile does not wait for the disk.
             Err(NoPiece::Far(_)) if fresh && !self.control.is_empty() => None,
             Err(why) => return Err(why.into()),
@@ -198,6 +252,7 @@ impl Outgoing {
             *header_left = HEADER_SIZE;
             if let Ok(first) = Entry::decode(piece.bytes()) {
                 self.sent_before = first.previous;
+                self.sent_all = first.previous;
             }
         }
         let body = piece.as_ref().map_or(&[][..], |piece| &piece.bytes()[..(*body_left).min(piece.bytes().len())]);
@@ -242,11 +297,13 @@ impl Outgoing {
         let Wire::V1 { json } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
             self.boundary = self.cursor.position();
+            let last = self.log.shown_sequence();
             match Piece::at(&self.cursor, &mut self.loaded, false) {
                 Ok(piece) => {
                     let mut entries = Entries::new(piece.bytes());
                     if let Ok(first) = Entry::decode(piece.bytes()) {
                         self.sent_before = first.previous;
+                        self.sent_all = first.previous;
                     }
                     while json.bytes.len() < JSON_BYTES {
                         let Some(entry) = entries.next() else { break };
@@ -257,7 +314,7 @@ impl Outgoing {
                     drop(piece);
                     self.cursor.advance(encoded);
                 }
-                Err(NoPiece::AtEnd) => {}
+                Err(NoPiece::AtEnd) => self.sent_all = last,
                 Err(NoPiece::Far(_)) if !self.control.is_empty() => {}
                 Err(why) => return Err(why.into()),
             }
@@ -306,18 +363,16 @@ impl Stopped {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::log::{FullPolicy, LogConfig};
     use crate::protocol::control::Heartbeat;
 
     /// A peer that asks for heartbeats and reads none gets one.
     #[test]
     fn p5_control_frames_do_not_pile_up() {
-        let config = LogConfig::new(8, 1 << 16, FullPolicy::Refuse);
-        let cursor = Arc::new(Log::new(config)).attach(0).ok().unwrap();
-        let mut outgoing = Outgoing::new(cursor, 0, true, Vec::new());
+        let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
+        let cursor = log.attach(0).ok().unwrap();
+        let mut outgoing = Outgoing::new(log, cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
         for _ in 0..1000 {
             outgoing.say(&heartbeat);

@@ -26,6 +26,8 @@ pub(super) struct Reader {
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
     positions: [AtomicU64; 3],
+    /// An entry up to which all were given to the connection.
+    sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
     last_send_us: AtomicU64,
     /// Connections of this id that ended with an error.
@@ -47,6 +49,7 @@ impl Reader {
             cut: outgoing.cursor().watch(),
             outgoing: Mutex::new(outgoing),
             positions: Default::default(),
+            sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             poked: Notify::new(),
@@ -71,7 +74,12 @@ impl Reader {
 
     fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
         let (_, before) = outgoing.progress();
-        let pumped = outgoing.pump(&self.stream, acks.awaited(), own_thread);
+        let version = acks.version();
+        if outgoing.asked() != version {
+            outgoing.ask(version, acks.wanted(self.positions()));
+        }
+        let pumped = outgoing.pump(&self.stream, own_thread);
+        self.sent.store(outgoing.sent_all(), Ordering::Release);
         if outgoing.progress().1 != before {
             self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
         }
@@ -108,6 +116,11 @@ impl Reader {
         self.outgoing.lock().sent_before()
     }
 
+    /// An entry up to which all were given to the connection, or are being given.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
+    }
+
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
     pub(super) fn last_send_us(&self) -> u64 {
         self.last_send_us.load(Ordering::Relaxed)
@@ -131,7 +144,7 @@ impl Reader {
         Positions { received: load(received), durable, applied }
     }
 
-    /// Takes in an acknowledgement; positions only rise.
+    /// Takes in an acknowledgement; positions only rise. One thread at a time.
     pub(super) fn acknowledge(&self, positions: Positions) {
         let news = [positions.received, positions.durable, positions.applied];
         for (position, new) in self.positions.iter().zip(news) {

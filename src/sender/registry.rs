@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::AckLevel;
+use super::acks::{Readers, Wish};
+use super::quorum::{Groups, Quorum, Reached, Tally};
 use super::reader::Reader;
-use crate::error::Status;
+use crate::error::{Result, Status};
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
 
@@ -15,8 +17,16 @@ struct Record {
     /// What it had acknowledged when its last connection ended.
     before: Positions,
     connected: Option<Arc<Reader>>,
+    /// The groups it belongs to, as bits.
+    groups: u64,
     /// Connections that ended with an error.
     errors: u64,
+}
+
+impl Record {
+    fn positions(&self) -> Positions {
+        self.connected.as_ref().map_or(self.before, |reader| reader.positions())
+    }
 }
 
 fn connected(records: &HashMap<String, Record>) -> impl Iterator<Item = &Arc<Reader>> {
@@ -27,9 +37,11 @@ fn connected(records: &HashMap<String, Record>) -> impl Iterator<Item = &Arc<Rea
 pub(super) struct Registry {
     records: Mutex<HashMap<String, Record>>,
     max_readers: usize,
+    groups: Groups,
 }
 
-fn at(positions: Positions, level: AckLevel) -> u64 {
+/// The position at one level.
+pub(super) fn at(positions: Positions, level: AckLevel) -> u64 {
     match level {
         AckLevel::Received => positions.received,
         AckLevel::Durable => positions.durable,
@@ -38,17 +50,29 @@ fn at(positions: Positions, level: AckLevel) -> u64 {
 }
 
 impl Registry {
-    pub(super) fn new(max_readers: usize) -> Self {
-        Self { records: Mutex::new(HashMap::new()), max_readers }
+    pub(super) fn new(max_readers: usize, groups: Groups) -> Self {
+        Self { records: Mutex::new(HashMap::new()), max_readers, groups }
     }
 
-    /// Enters a new connection. One with the same id is told to close: the new one stays. `false`: there is no room.
-    pub(super) fn enter(&self, reader: &Arc<Reader>) -> bool {
+    /// The quorum of these terms in terms of the groups.
+    pub(super) fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
+        self.groups.quorum(terms, self.max_readers * 2)
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Enters a new connection and gives the positions that were known of its id. One with the same id is told to close:
+    /// the new one stays. `None`: there is no room.
+    pub(super) fn enter(&self, reader: &Arc<Reader>) -> Option<Positions> {
         let mut records = self.records.lock();
         if !records.contains_key(&reader.id) && !self.make_room(&mut records) {
-            return false;
+            return None;
         }
-        let record = records.entry(reader.id.clone()).or_default();
+        let groups = || Record { groups: self.groups.of(&reader.id), ..Record::default() };
+        let record = records.entry(reader.id.clone()).or_insert_with(groups);
+        let before = record.positions();
         let known = reader.started_after;
         let Positions { durable, applied, .. } = record.before;
         reader.acknowledge(Positions { received: known, durable: durable.min(known), applied: applied.min(known) });
@@ -56,7 +80,7 @@ impl Registry {
         if let Some(replaced) = record.connected.replace(Arc::clone(reader)) {
             replaced.close(Status::Replaced, "another connection with the same reader id took its place");
         }
-        true
+        Some(before)
     }
 
     /// Room for one more id: forgets one that is not connected if there are many.
@@ -96,11 +120,23 @@ impl Registry {
         connected(&self.records.lock()).count()
     }
 
-    /// How many readers, connected or not, have acknowledged `sequence` at `level`.
-    pub(super) fn acknowledged(&self, sequence: u64, level: AckLevel) -> usize {
+    /// Where the connected readers are at `level`, in no order.
+    pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
+        positions.clear();
+        positions.extend(connected(&self.records.lock()).map(|reader| at(reader.positions(), level)));
+    }
+}
+
+impl Readers for Registry {
+    /// How far every known reader is at `level`, connected or not.
+    fn tally(&self, level: AckLevel) -> Tally {
         let records = self.records.lock();
-        let positions =
-            records.values().map(|record| record.connected.as_ref().map_or(record.before, |r| r.positions()));
-        positions.filter(|positions| at(*positions, level) >= sequence).count()
+        Tally::new(records.values().map(|record| (at(record.positions(), level), record.groups)))
+    }
+
+    fn look(&self, wish: &Wish) -> Reached {
+        let records = self.records.lock();
+        let there = records.values().filter(|record| at(record.positions(), wish.level) >= wish.sequence);
+        wish.quorum.count(there.map(|record| record.groups))
     }
 }

@@ -124,18 +124,19 @@ async fn attach(
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
-    let outgoing = Outgoing::new(cursor, sync.last_known_sequence, v2, greeting);
+    let outgoing = Outgoing::new(Arc::clone(&core.log), cursor, sync.last_known_sequence, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing);
-    if !core.readers.enter(&reader) {
+    let Some(before) = core.readers.enter(&reader) else {
         let error =
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
-    }
+    };
     drop(handshake);
     if let Some(slots) = &core.slots {
         slots.enter(&core, &reader.id, &start);
     }
     core.connected(&reader);
+    core.reader_came(before, &reader);
     let mut place = Place { core: &core, reader: &reader, ended: None };
     // The side that wants to hear more often is heard: its time-out fits its own interval.
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
@@ -172,6 +173,7 @@ impl Drop for Place<'_> {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
         self.core.readers.leave(self.reader, ended.status != Status::Ok);
+        self.core.reader_left();
         self.core.disconnected(self.reader, &ended);
     }
 }
@@ -369,8 +371,18 @@ impl Session<'_> {
         if received > last || durable > received || applied > received {
             return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
         }
+        match self.core.was_sent(self.reader, received) {
+            Some(true) => {}
+            // It is about to be told that it was cut off.
+            None => return Ok(()),
+            Some(false) => {
+                let sent = self.core.sent_sequence(self.reader);
+                return Err(format!("impossible Ack: received {received}, but whole entries were sent up to {sent}"));
+            }
+        }
+        let before = self.reader.positions();
         self.reader.acknowledge(positions);
-        self.core.acks.announce();
+        self.core.reader_moved(before, self.reader.positions());
         Ok(())
     }
 

@@ -96,9 +96,11 @@ impl Slots {
         dropped
     }
 
-    /// Has the log keep what the slots need.
+    /// Has the log keep what the slots need. Before the sender runs.
     pub(super) fn hold(&self, core: &Core) {
-        core.log.hold_from(self.state.lock().held_from());
+        let mut state = self.state.lock();
+        state.end = core.log.end();
+        core.log.hold_from(state.held_from());
     }
 
     /// Moves slots with their readers, gives up those over the cap or out of use, and reports what is to come.
@@ -107,7 +109,7 @@ impl Slots {
         let mut state = self.state.lock();
         let passed = state.looked_at.elapsed().as_secs_f64().max(0.001);
         let end = core.log.end();
-        state.growth = smooth(state.growth, end.saturating_sub(state.end.max(1)) as f64 / passed);
+        state.growth = smooth(state.growth, end.saturating_sub(state.end) as f64 / passed);
         (state.end, state.looked_at) = (end, Instant::now());
         let (growth, now_us) = (state.growth, unix_time_us());
         let mut changed = false;

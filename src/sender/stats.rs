@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::core::{Core, Gate};
+use super::gate::WriteGate;
 use super::reader::Reader;
 use crate::clock::{rfc3339, unix_time_us};
 use crate::protocol::handshake::hex;
@@ -55,6 +56,9 @@ impl Core {
             "log_written_sequence": disk.map(|disk| disk.written().sequence),
             "log_durable_sequence": disk.map(|disk| disk.synced().sequence),
             "log_error": self.log.storage_error().map(|error| error.to_string()),
+            "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self)),
+            "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
+            "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
         })
     }
 

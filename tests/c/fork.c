@@ -14,6 +14,7 @@ struct setting {
     replication_receiver *receiver;
     replication_sender_config *sender_config;
     replication_receiver_config *receiver_config;
+    replication_quorum *quorum;
 };
 
 static struct setting set_up(void)
@@ -25,6 +26,8 @@ static struct setting set_up(void)
     wait_for(s.receiver, 1);
     s.sender_config = sender_config_new();
     s.receiver_config = receiver_config_new();
+    s.quorum = replication_quorum_new();
+    CHECK_OK(replication_quorum_add(s.quorum, NULL, 1));
     return s;
 }
 
@@ -32,6 +35,7 @@ static void tear_down(struct setting *s)
 {
     sender_config_free(s->sender_config);
     receiver_config_free(s->receiver_config);
+    replication_quorum_free(s->quorum);
     receiver_free(s->receiver);
     sender_free(s->sender);
     CHECK(atomic_load(&s->inbox->released) == 1);
@@ -54,6 +58,12 @@ static void in_child(void (*body)(struct setting *), struct setting *s)
         FAIL("the child ended with %d", code);
 }
 
+static void acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+{
+    (void)user_data, (void)ticket, (void)status, (void)readers;
+    FAIL("called in the child");
+}
+
 #define CHECK_FORKED(call) CHECK_STATUS(call, REPLICATION_STATUS_FORKED)
 
 static void use_the_parents_handles(struct setting *s)
@@ -74,6 +84,13 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(sender_get_stream(s->sender, id, &number));
     CHECK_FORKED(sender_set_writable(s->sender, false));
     CHECK_FORKED(sender_wait_acked(s->sender, 1, 1, 1, 1000, NULL));
+    CHECK_FORKED(sender_wait_acked_quorum(s->sender, 1, 1, s->quorum, 1000, NULL));
+    CHECK_FORKED(sender_acked(s->sender, 1, 1, 1, NULL));
+    CHECK_FORKED(sender_acked_quorum(s->sender, 1, 1, s->quorum, NULL));
+    CHECK_FORKED(sender_on_acked(s->sender, 1, 1, 1, 1000, acked, NULL, NULL, &number));
+    CHECK_FORKED(sender_on_acked_quorum(s->sender, 1, 1, s->quorum, 1000, acked, NULL, NULL, &number));
+    CHECK_FORKED(sender_ticket_status(s->sender, 1, NULL));
+    CHECK_FORKED(replication_quorum_add(s->quorum, NULL, 1));
     CHECK_FORKED(sender_stats_json(s->sender, &json));
     CHECK_FORKED(sender_get_token(s->sender, token));
     CHECK_FORKED(sender_wait_durable(s->sender, 1, 1000));
@@ -121,6 +138,7 @@ static void free_the_parents_handles(struct setting *s)
     sender_free(s->sender);
     sender_config_free(s->sender_config);
     receiver_config_free(s->receiver_config);
+    replication_quorum_free(s->quorum);
     CHECK(atomic_load(&s->inbox->released) == 0); /* that is the parent's to do */
 }
 

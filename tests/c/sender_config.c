@@ -38,6 +38,12 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_io_threads(config, 2));
     CHECK_OK(sender_config_set_stream(config, stream_id, 7));
     CHECK_OK(sender_config_set_last_sequence(config, 41));
+    CHECK_OK(sender_config_set_max_pending_acks(config, 1));
+    CHECK_OK(sender_config_add_group(config, "group", (const char *const[]){"a", "b-*"}, 2));
+    CHECK_OK(sender_config_set_write_gate(config, 1, 10, 100, REPLICATION_ACK_LEVEL_DURABLE,
+                                          REPLICATION_GATE_POLICY_SLOW, 100));
+    CHECK_OK(sender_config_set_write_gate(config, 0, 0, 0, REPLICATION_ACK_LEVEL_DURABLE,
+                                          REPLICATION_GATE_POLICY_REFUSE, 0));
     CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
     CHECK_OK(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, token_log, &log, token_release));
     replication_sender *sender = start_sender(config);
@@ -68,6 +74,9 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_io_threads(NULL, 1),
         sender_config_set_stream(NULL, stream_id, 1),
         sender_config_set_last_sequence(NULL, 1),
+        sender_config_set_max_pending_acks(NULL, 1),
+        sender_config_add_group(NULL, "group", (const char *const[]){"a"}, 1),
+        sender_config_set_write_gate(NULL, 1, 1, 1, 1, 0, 0),
         sender_config_set_event_handler(NULL, token_event, &event, token_release),
         sender_config_set_log_handler(NULL, REPLICATION_LOG_LEVEL_INFO, token_log, &log, token_release),
     };

@@ -9,6 +9,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::*;
+use crate::ffi::acks::sender_wait_acked;
 use crate::ffi::callbacks::EventView;
 use crate::ffi::sender_config::*;
 use crate::ffi::status::{last_error, replication_string_free};

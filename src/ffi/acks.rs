@@ -1,0 +1,439 @@
+//! Waiting for readers: by sleeping, by a callback, and by asking later.
+
+use std::ffi::{c_char, c_void};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::args::{ack_level, invalid, put_optional, text};
+use super::callbacks::{AckedFn, Callback, FreeFn, acked};
+use super::guard::{Gate, Guarded, guard, is_null, make, release};
+use super::sender::SenderHandle;
+use crate::error::{Error, Result, Status};
+use crate::sender::config::MAX_TERMS;
+use crate::sender::{Acked, Quorum};
+
+/// Who must have acknowledged an entry: so many readers of one group, and so many of another. Made by
+/// replication_quorum_new(). Belongs to no sender, may be used again and again, and by many threads at once once it is
+/// complete.
+pub struct QuorumHandle {
+    gate: Gate,
+    terms: Mutex<Vec<(Option<String>, usize)>>,
+}
+
+impl Guarded for QuorumHandle {
+    const NAME: &'static str = "quorum";
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl QuorumHandle {
+    fn new() -> Result<Self> {
+        Ok(Self { gate: Gate::new()?, terms: Mutex::new(Vec::new()) })
+    }
+
+    fn add(&self, group: Option<&str>, readers: usize) -> Result<()> {
+        if readers == 0 {
+            return Err(invalid("readers is 0, at least 1 is needed"));
+        }
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        if terms.len() == MAX_TERMS {
+            return Err(invalid(format!("the quorum has {MAX_TERMS} conditions already, which is the bound")));
+        }
+        terms.push((group.map(str::to_owned), readers));
+        Ok(())
+    }
+
+    /// In terms of the groups of this sender.
+    fn of(&self, sender: &SenderHandle) -> Result<Quorum> {
+        let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let terms: Vec<_> = terms.iter().map(|(group, readers)| (group.as_deref(), *readers)).collect();
+        sender.core.quorum(&terms)
+    }
+}
+
+/// The quorum behind `quorum` in terms of the groups of this sender.
+///
+/// # Safety
+/// `quorum` is NULL or came from replication_quorum_new() and is not freed.
+unsafe fn quorum_of(quorum: *const QuorumHandle, sender: &SenderHandle) -> Result<Quorum> {
+    // SAFETY: the caller's promise.
+    let quorum = unsafe { quorum.as_ref() }.ok_or_else(|| is_null(QuorumHandle::NAME))?;
+    quorum.gate.check()?;
+    quorum.of(sender)
+}
+
+fn any(readers: usize, sender: &SenderHandle) -> Result<Quorum> {
+    sender.core.quorum(&[(None, readers)])
+}
+
+/// Makes a quorum without a condition, to be filled by replication_quorum_add().
+///
+/// Returns the quorum, to be freed with replication_quorum_free(); NULL without memory, and then
+/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn replication_quorum_new() -> *mut QuorumHandle {
+    make(QuorumHandle::new)
+}
+
+/// Adds a condition: so many readers of a group. All conditions of a quorum must be met; one reader may count for several.
+///
+/// - `group`: a name from sender_config_add_group(); NULL: any readers.
+/// - `readers`: how many, at least 1.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition. Whether there is such
+/// a group is checked when a sender gets the quorum. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `quorum` came from replication_quorum_new() and is not freed; `group` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_quorum_add(
+    quorum: *mut QuorumHandle,
+    group: *const c_char,
+    readers: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(quorum, |quorum| {
+            let group = if group.is_null() { None } else { Some(text(group, "group")?) };
+            quorum.add(group, readers)
+        })
+    }
+}
+
+/// Frees a quorum. NULL is ignored. Waits that began with it go on.
+///
+/// Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `quorum` is NULL or came from replication_quorum_new(), and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_quorum_free(quorum: *mut QuorumHandle) {
+    // SAFETY: the caller's promise.
+    unsafe { release(quorum, drop) };
+}
+
+/// An entry that is asked about.
+struct Question {
+    sequence: u64,
+    level: u32,
+    /// How long the answer may take, for the text.
+    timeout_ms: Option<u64>,
+}
+
+/// Gives the count out, and says what is missing.
+///
+/// # Safety
+/// `out_readers` is NULL or has room.
+unsafe fn answer(
+    sender: &SenderHandle,
+    question: &Question,
+    quorum: &Quorum,
+    acked: Acked,
+    out_readers: *mut usize,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { put_optional(out_readers, acked.readers) };
+    let Question { sequence, level, timeout_ms } = question;
+    if acked.status == Status::Ok {
+        return Ok(());
+    }
+    let mut who = sender.core.lacking(*sequence, ack_level(*level)?, quorum);
+    if who.is_empty() {
+        // The last one came when the time was over.
+        who = format!("only {}", acked.readers);
+    }
+    let when = timeout_ms.map_or("so far".into(), |ms| format!("within {ms} ms"));
+    let closed = if acked.status == Status::Closed { "; the sender was stopped" } else { "" };
+    Err(Error::new(acked.status, format!("{who} have acknowledged entry {sequence} {when}{closed}")))
+}
+
+/// # Safety
+/// `sender` is NULL or came from sender_new() and is not freed; `out_readers` is NULL or has room.
+unsafe fn wait(
+    sender: *mut SenderHandle,
+    question: &Question,
+    name: &str,
+    quorum: impl FnOnce(&SenderHandle) -> Result<Quorum>,
+    out_readers: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let level = ack_level(question.level)?;
+            sender.may_wait(name)?;
+            let quorum = quorum(sender)?;
+            let timeout = Duration::from_millis(question.timeout_ms.unwrap_or(0));
+            let acked = sender.core.wait_acked_by(question.sequence, level, &quorum, timeout)?;
+            answer(sender, question, &quorum, acked, out_readers)
+        })
+    }
+}
+
+/// Waits until readers have acknowledged an entry.
+///
+/// - `sequence`: an entry that was replicated, and with it all before.
+/// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
+///   only: it does not say what became of the entry.
+/// - `readers`: how many, counting those that acknowledged it and left.
+/// - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
+/// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
+///
+/// Returns `OK`; `TIMEOUT`: readers may have it nevertheless, now or later, which sender_acked() tells; `INVALID_ARGUMENT`
+/// for a number that is no level, for a sequence that no entry has yet, and for more readers than there can be;
+/// `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
+/// stopped. Any other thread.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_wait_acked(
+    sender: *mut SenderHandle,
+    sequence: u64,
+    level: u32,
+    readers: usize,
+    timeout_ms: u64,
+    out_readers: *mut usize,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
+    // SAFETY: the caller's promise.
+    unsafe { wait(sender, &question, "sender_wait_acked", |sender| any(readers, sender), out_readers) }
+}
+
+/// Waits until a quorum of readers has acknowledged an entry. Otherwise like sender_wait_acked().
+///
+/// - `quorum`: who, with at least one condition; only looked at during the call.
+/// - `out_readers`: how many readers have, of whatever group.
+///
+/// Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for NULL, for a quorum without a condition, for a group
+/// that this sender does not have, and for more readers of a group than it can have. With `TIMEOUT` the text names the
+/// groups that lack readers. Any other thread.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+/// `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_wait_acked_quorum(
+    sender: *mut SenderHandle,
+    sequence: u64,
+    level: u32,
+    quorum: *const QuorumHandle,
+    timeout_ms: u64,
+    out_readers: *mut usize,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
+    // SAFETY: the caller's promise.
+    unsafe { wait(sender, &question, "sender_wait_acked_quorum", |sender| quorum_of(quorum, sender), out_readers) }
+}
+
+/// # Safety
+/// As for [`wait`].
+unsafe fn look(
+    sender: *const SenderHandle,
+    question: &Question,
+    quorum: impl FnOnce(&SenderHandle) -> Result<Quorum>,
+    out_readers: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let level = ack_level(question.level)?;
+            let quorum = quorum(sender)?;
+            let acked = sender.core.acked(question.sequence, level, &quorum)?;
+            answer(sender, question, &quorum, acked, out_readers)
+        })
+    }
+}
+
+/// Tells whether readers have acknowledged an entry, without waiting. This is what became of an entry whose wait ended
+/// with `TIMEOUT`: its sequence is the ticket. It can be asked as often as one likes, about any entry, and in a later
+/// process that goes on with the same log, where readers say what they have when they connect again.
+///
+/// - `sequence`, `level`, `readers`: as for sender_wait_acked().
+/// - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+///
+/// Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender was
+/// stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the readers that are known: connected, or among the
+/// last ones that left, of which twice the number of sender_config_set_max_readers() is remembered. Any thread; allowed in
+/// callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_acked(
+    sender: *const SenderHandle,
+    sequence: u64,
+    level: u32,
+    readers: usize,
+    out_readers: *mut usize,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: None };
+    // SAFETY: the caller's promise.
+    unsafe { look(sender, &question, |sender| any(readers, sender), out_readers) }
+}
+
+/// Tells whether a quorum of readers has acknowledged an entry, without waiting. Otherwise like sender_acked().
+///
+/// - `quorum`: as for sender_wait_acked_quorum().
+/// - `out_readers`: how many readers have, of whatever group; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+///
+/// Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
+/// callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+/// `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_acked_quorum(
+    sender: *const SenderHandle,
+    sequence: u64,
+    level: u32,
+    quorum: *const QuorumHandle,
+    out_readers: *mut usize,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: None };
+    // SAFETY: the caller's promise.
+    unsafe { look(sender, &question, |sender| quorum_of(quorum, sender), out_readers) }
+}
+
+/// The host's function and its data.
+struct Listener {
+    callback: AckedFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+}
+
+/// # Safety
+/// `sender` is NULL or came from sender_new() and is not freed; `out_ticket` is NULL or has room.
+unsafe fn order(
+    sender: *mut SenderHandle,
+    question: &Question,
+    quorum: impl FnOnce(&SenderHandle) -> Result<Quorum>,
+    listener: Listener,
+    out_ticket: *mut u64,
+) -> Status {
+    let Listener { callback, user_data, user_data_free } = listener;
+    let callback = Callback::<AckedFn>::new(callback, user_data, user_data_free);
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let callback = callback.ok_or_else(|| is_null("callback"))?;
+            let level = ack_level(question.level)?;
+            let quorum = quorum(sender)?;
+            let timeout = Duration::from_millis(question.timeout_ms.unwrap_or(0));
+            let call = acked(callback, sender.muted.clone());
+            let ticket = sender.core.on_acked(question.sequence, level, &quorum, timeout, call)?;
+            put_optional(out_ticket, ticket);
+            Ok(())
+        })
+    }
+}
+
+/// Has a callback called when readers have acknowledged an entry, and does not wait.
+///
+/// With `OK`, `callback` is called exactly once, on the sender's callback thread, perhaps before this function returns: with
+/// `REPLICATION_STATUS_OK` when enough readers have the entry, which they may already; with `_TIMEOUT` when the time has
+/// passed; with `_CLOSED` when the sender is stopped before, also by sender_free(). The one exception: when the sender is
+/// freed in a callback of its own, no callback follows and only `user_data_free` runs. Otherwise than with `OK`, it is not
+/// called. `user_data_free` (may be NULL) runs once in any case: after the call, or when this function fails.
+///
+/// - `sequence`, `level`, `readers`: as for sender_wait_acked().
+/// - `timeout_ms`: in milliseconds; 0 only looks, `UINT64_MAX` waits until the sender is stopped.
+/// - `callback`: not NULL.
+/// - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
+/// outstanding as sender_config_set_max_pending_acks() allows; `INVALID_STATE` before sender_start(); `CLOSED` after
+/// sender_stop(). Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_ticket` is NULL or has room. The functions may be called from other
+/// threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_on_acked(
+    sender: *mut SenderHandle,
+    sequence: u64,
+    level: u32,
+    readers: usize,
+    timeout_ms: u64,
+    callback: AckedFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+    out_ticket: *mut u64,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
+    let listener = Listener { callback, user_data, user_data_free };
+    // SAFETY: the caller's promise.
+    unsafe { order(sender, &question, |sender| any(readers, sender), listener, out_ticket) }
+}
+
+/// Has a callback called when a quorum of readers has acknowledged an entry, and does not wait. Otherwise like
+/// sender_on_acked().
+///
+/// - `quorum`: as for sender_wait_acked_quorum(); only looked at during the call.
+///
+/// Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
+/// callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+/// `out_ticket` is NULL or has room. The functions may be called from other threads with `user_data`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_on_acked_quorum(
+    sender: *mut SenderHandle,
+    sequence: u64,
+    level: u32,
+    quorum: *const QuorumHandle,
+    timeout_ms: u64,
+    callback: AckedFn,
+    user_data: *mut c_void,
+    user_data_free: FreeFn,
+    out_ticket: *mut u64,
+) -> Status {
+    let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
+    let listener = Listener { callback, user_data, user_data_free };
+    // SAFETY: the caller's promise.
+    unsafe { order(sender, &question, |sender| quorum_of(quorum, sender), listener, out_ticket) }
+}
+
+/// Tells how a call of sender_on_acked() ended or stands, also long after it ended with `TIMEOUT`. Once enough readers were
+/// seen to have the entry, the answer stays `OK`. Tickets are this process's: the last 65536 whose callback was due are
+/// kept, besides those outstanding. sender_acked() has no such bound.
+///
+/// - `ticket`: from sender_on_acked().
+/// - `out_readers`: how many readers have the entry; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+///
+/// Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT` when not enough have so
+/// far; `CLOSED` when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of this sender,
+/// or too old. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_ticket_status(
+    sender: *const SenderHandle,
+    ticket: u64,
+    out_readers: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let acked = sender.core.ticket(ticket)?;
+            put_optional(out_readers, acked.readers);
+            let readers = acked.readers;
+            match acked.status {
+                Status::Ok => Ok(()),
+                Status::Closed => Err(Error::new(
+                    Status::Closed,
+                    format!(
+                        "the sender was stopped when {readers} readers had acknowledged the entry of ticket {ticket}"
+                    ),
+                )),
+                status => Err(Error::new(
+                    status,
+                    format!("not enough readers have acknowledged the entry of ticket {ticket} so far, only {readers}"),
+                )),
+            }
+        })
+    }
+}

@@ -1,0 +1,283 @@
+//! The board against readers that are numbers, and against a model that looks at every wait after every step.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sender::quorum::{Group, Groups};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Readers 0 and 1 are the group `a`, the others the group `b`.
+fn groups() -> Groups {
+    let mut groups = Groups::default();
+    groups.add(Group::new("a", ["r0", "r1"]).unwrap()).unwrap();
+    groups.add(Group::new("b", ["r2", "r3"]).unwrap()).unwrap();
+    groups
+}
+
+fn quorum(terms: &[(Option<&str>, usize)]) -> Quorum {
+    groups().quorum(terms, 4).unwrap()
+}
+
+fn wish(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Wish {
+    Wish { sequence, level, quorum: quorum(terms) }
+}
+
+struct Stage {
+    board: AckBoard,
+    mailbox: Arc<Mailbox<Work>>,
+    readers: [[AtomicU64; 3]; 4],
+}
+
+impl Stage {
+    fn new(max_ordered: usize) -> Self {
+        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered), mailbox, readers: Default::default() }
+    }
+
+    fn positions(&self, reader: usize) -> Positions {
+        let [received, durable, applied] = &self.readers[reader];
+        let load = |position: &AtomicU64| position.load(Ordering::Acquire);
+        Positions { received: load(received), durable: load(durable), applied: load(applied) }
+    }
+
+    /// The reader reaches a position.
+    fn ack(&self, reader: usize, level: AckLevel, position: u64) {
+        let before = self.positions(reader);
+        self.readers[reader][level as usize - 1].fetch_max(position, Ordering::AcqRel);
+        self.board.announce(before, self.positions(reader), self);
+    }
+
+    fn order(&self, wish: Wish, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
+        let told = told.clone();
+        let call = Box::new(move |ticket, acked| told.send((ticket, acked)).unwrap());
+        self.board.order(wish, timeout, call, self)
+    }
+
+    fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
+        self.board.wait(wish, timeout, self, || {})
+    }
+
+    fn expire(&self, now: Instant) {
+        self.board.expire(now, self);
+    }
+
+    fn close(&self) {
+        self.board.close(self);
+    }
+
+    fn ticket(&self, ticket: u64) -> Option<Acked> {
+        self.board.ticket(ticket, self)
+    }
+
+    /// Makes the calls that are due.
+    fn deliver(&self, heard: &Receiver<(u64, Acked)>) -> Vec<(u64, Status, usize)> {
+        let calls = std::mem::take(&mut self.mailbox.lock().work.calls);
+        calls.into_iter().for_each(|call| self.board.make(call));
+        heard.try_iter().map(|(ticket, acked)| (ticket, acked.status, acked.readers)).collect()
+    }
+}
+
+impl Readers for Stage {
+    fn tally(&self, level: AckLevel) -> Tally {
+        let groups = groups();
+        Tally::new((0..4).map(|reader| (at(self.positions(reader), level), groups.of(&format!("r{reader}")))))
+    }
+}
+
+#[test]
+fn waits_end_by_news_by_time_and_by_closing() {
+    use AckLevel::Applied;
+    let stage = Stage::new(1);
+    let any = |readers| wish(5, Applied, &[(None, readers)]);
+    let is = |status, readers| Acked { status, readers };
+    assert_eq!(stage.wait(any(1), Duration::from_millis(5)), is(Status::Timeout, 0));
+    assert_eq!(stage.wait(any(0), Duration::ZERO), is(Status::Ok, 0));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| stage.wait(any(3), PATIENCE));
+        (0..3).for_each(|reader| stage.ack(reader, Applied, 5));
+        assert_eq!(waiting.join().unwrap(), is(Status::Ok, 3));
+        let waiting = scope.spawn(|| stage.wait(any(4), Duration::MAX));
+        stage.close();
+        assert_eq!(waiting.join().unwrap(), is(Status::Closed, 3));
+    });
+    assert_eq!(stage.wait(any(4), PATIENCE), is(Status::Closed, 3));
+    assert_eq!(stage.wait(any(3), PATIENCE), is(Status::Ok, 3));
+    assert!(stage.board.state.lock().waits.is_empty());
+}
+
+#[test]
+fn p5_as_many_calls_may_be_outstanding_as_was_said() {
+    let stage = Stage::new(2);
+    let (told, heard) = channel();
+    let far = || wish(9, AckLevel::Received, &[(None, 1)]);
+    let first = stage.order(far(), PATIENCE, &told).unwrap();
+    stage.order(far(), PATIENCE, &told).unwrap();
+    let refused = stage.order(far(), PATIENCE, &told).unwrap_err();
+    assert_eq!(refused.status, Status::BufferFull);
+    stage.ack(0, AckLevel::Received, 9);
+    // What is due and was not called still counts.
+    assert_eq!(stage.order(far(), PATIENCE, &told).unwrap_err().status, Status::BufferFull);
+    assert_eq!(stage.deliver(&heard).len(), 2);
+    stage.order(far(), PATIENCE, &told).unwrap();
+    assert_eq!(stage.deliver(&heard).len(), 1);
+    assert_eq!(stage.ticket(first), Some(Acked { status: Status::Ok, readers: 1 }));
+    assert_eq!(stage.ticket(99), None);
+    assert_eq!(stage.ticket(0), None);
+}
+
+#[test]
+fn a_reader_is_asked_for_what_somebody_waits_for() {
+    let stage = Stage::new(100);
+    let (told, _heard) = channel();
+    let version = stage.board.version();
+    for sequence in [7, 3, 3, 100] {
+        stage.order(wish(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
+    }
+    assert!(stage.board.version() > version);
+    let at = |durable| Positions { received: 1000, durable, applied: 0 };
+    assert_eq!(stage.board.wanted(at(0)), [vec![], vec![3, 7, 100], vec![]]);
+    assert_eq!(stage.board.wanted(at(7)), [vec![], vec![100], vec![]]);
+    assert!(stage.board.ask(AckLevel::Durable, 200) && !stage.board.ask(AckLevel::Durable, 150));
+    assert_eq!(stage.board.wanted(at(100)), [vec![], vec![200], vec![]]);
+    for sequence in 10..90 {
+        stage.order(wish(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
+    }
+    let wanted = &stage.board.wanted(at(0))[2];
+    assert_eq!((wanted.len(), wanted[0], wanted[MAX_ASKED - 1], wanted[MAX_ASKED]), (MAX_ASKED + 1, 10, 41, 89));
+}
+
+/// Threads that wait, readers that acknowledge, and no wait is missed: each is for what a reader will reach.
+#[test]
+fn no_wait_misses_its_acknowledgement() {
+    const LAST: u64 = 500;
+    let stage = Stage::new(10_000);
+    let (told, heard) = channel();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let stage = &stage;
+            scope.spawn(move || (1..=LAST).for_each(|position| stage.ack(reader, AckLevel::Applied, position)));
+        }
+        let waiting: Vec<_> = (0..3)
+            .map(|seed: u64| {
+                let (stage, told) = (&stage, &told);
+                scope.spawn(move || {
+                    for round in 0..LAST {
+                        let sequence = 1 + (round * 7 + seed * 13) % LAST;
+                        let wish = wish(sequence, AckLevel::Applied, &[(Some("a"), 2)]);
+                        if round % 2 == 0 {
+                            let acked = stage.wait(wish, PATIENCE);
+                            assert_eq!((acked.status, acked.readers), (Status::Ok, 2));
+                        } else {
+                            stage.order(wish, PATIENCE, told).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in waiting {
+            thread.join().unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let calls = stage.deliver(&heard);
+    assert_eq!(calls.len() as u64, 3 * LAST / 2);
+    assert!(calls.iter().all(|(_, status, readers)| (*status, *readers) == (Status::Ok, 2)));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ack { reader: usize, level: usize, position: u64 },
+    Order { sequence: u64, level: usize, terms: Vec<(Option<&'static str>, usize)>, hours: u64 },
+    Hours(u64),
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let term = prop_oneof![
+        (0..=4_usize).prop_map(|readers| (None, readers)),
+        (0..=2_usize).prop_map(|readers| (Some("a"), readers)),
+        (0..=2_usize).prop_map(|readers| (Some("b"), readers)),
+    ];
+    let terms = prop::collection::vec(term, 1..3);
+    prop_oneof![
+        8 => (0..4_usize, 0..3_usize, 0..12_u64)
+            .prop_map(|(reader, level, position)| Step::Ack { reader, level, position }),
+        6 => (0..12_u64, 0..3_usize, terms, 0..4_u64)
+            .prop_map(|(sequence, level, terms, hours)| Step::Order { sequence, level, terms, hours }),
+        1 => (1..3_u64).prop_map(Step::Hours),
+        1 => Just(Step::Close),
+    ]
+}
+
+/// A call that the model waits for: its end in hours, `None` for never.
+struct Open {
+    ticket: u64,
+    wish: Wish,
+    until: Option<u64>,
+}
+
+proptest! {
+    #[test]
+    fn the_board_does_what_a_simple_model_does(steps in prop::collection::vec(step(), 1..60)) {
+        let stage = Stage::new(1000);
+        let (told, heard) = channel();
+        let begun = Instant::now();
+        let (mut open, mut hours, mut closed) = (Vec::<Open>::new(), 0, false);
+        for step in steps {
+            match step {
+                Step::Ack { reader, level, position } => stage.ack(reader, LEVELS[level], position),
+                Step::Order { sequence, level, terms, hours: limit } => {
+                    let wish = wish(sequence, LEVELS[level], &terms);
+                    // Deadlines between the hours at which the model looks; 3: none.
+                    let timeout = match limit {
+                        0 => Duration::ZERO,
+                        3 => Duration::MAX,
+                        limit => Duration::from_secs((hours + limit) * 3600 - 1800),
+                    };
+                    let until = (limit < 3).then_some(hours + limit);
+                    match stage.order(wish.clone(), timeout, &told) {
+                        Ok(ticket) => open.push(Open { ticket, wish, until }),
+                        Err(error) => prop_assert!(closed && error.status == Status::Closed),
+                    }
+                }
+                Step::Hours(passed) => {
+                    hours += passed;
+                    stage.expire(begun + Duration::from_secs(hours * 3600));
+                }
+                Step::Close => {
+                    closed = true;
+                    stage.close();
+                }
+            }
+            let mut expected = Vec::new();
+            open.retain(|wait| {
+                let reached = stage.tally(wait.wish.level).look(wait.wish.sequence, &wait.wish.quorum);
+                let late = wait.until.is_some_and(|until| until <= hours);
+                let status = match (reached.enough, closed, late) {
+                    (true, ..) => Status::Ok,
+                    (_, true, _) => Status::Closed,
+                    (_, _, true) => Status::Timeout,
+                    _ => return true,
+                };
+                expected.push((wait.ticket, status, reached.readers));
+                false
+            });
+            let mut calls = stage.deliver(&heard);
+            calls.sort_unstable_by_key(|(ticket, ..)| *ticket);
+            prop_assert_eq!(&calls, &expected);
+            for (ticket, status, _) in calls {
+                prop_assert_eq!(stage.ticket(ticket).map(|acked| acked.status), Some(status));
+            }
+            let state = stage.board.state.lock();
+            prop_assert_eq!(state.waits.len(), open.len());
+            let timed = open.iter().filter(|wait| wait.until.is_some()).count();
+            prop_assert_eq!(state.by_deadline.len(), timed);
+            prop_assert_eq!(stage.board.ordered.load(Ordering::Relaxed), open.len());
+        }
+    }
+}

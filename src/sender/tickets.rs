@@ -1,0 +1,77 @@
+//! What became of calls that were ordered: kept for a host that asks later, up to a bound.
+
+use std::collections::BTreeMap;
+
+use super::acks::Wish;
+use super::quorum::Reached;
+
+/// Tickets of resolved calls that are remembered, at most; the oldest are forgotten first.
+pub const TICKETS_KEPT: usize = 65_536;
+
+struct Ticket {
+    wish: Wish,
+    /// Readers that had the entry when there were enough; `None`: never seen to be enough.
+    enough: Option<usize>,
+}
+
+/// Tickets of calls that were resolved.
+#[derive(Default)]
+pub(super) struct Tickets(BTreeMap<u64, Ticket>);
+
+impl Tickets {
+    pub(super) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
+        self.0.insert(number, Ticket { wish, enough });
+        if self.0.len() > TICKETS_KEPT {
+            self.0.pop_first();
+        }
+    }
+
+    /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
+    pub(super) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
+        let ticket = self.0.get_mut(&number)?;
+        let now = count(&ticket.wish);
+        if now.enough || ticket.enough.is_some() {
+            ticket.enough = ticket.enough.max(Some(now.readers));
+        }
+        Some((ticket.enough.unwrap_or(now.readers), ticket.enough.is_some()))
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::sender::AckLevel;
+    use crate::sender::quorum::{Groups, Tally};
+
+    fn wish(sequence: u64) -> Wish {
+        Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
+    }
+
+    fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
+        let tally = Tally::new(positions.iter().map(|position| (*position, 0)));
+        move |wish| tally.look(wish.sequence, &wish.quorum)
+    }
+
+    #[test]
+    fn a_ticket_tells_what_is_and_keeps_what_was_enough() {
+        let mut tickets = Tickets::default();
+        tickets.keep(1, wish(5), None);
+        tickets.keep(2, wish(5), Some(1));
+        assert_eq!(tickets.look(1, at(&[4])), Some((0, false)));
+        assert_eq!(tickets.look(1, at(&[5, 9])), Some((2, true)));
+        // The readers are forgotten, or begin anew: what was seen stays true.
+        assert_eq!(tickets.look(1, at(&[])), Some((2, true)));
+        assert_eq!(tickets.look(2, at(&[])), Some((1, true)));
+        assert_eq!(tickets.look(3, at(&[9])), None);
+    }
+
+    #[test]
+    fn p5_the_oldest_tickets_are_forgotten() {
+        let mut tickets = Tickets::default();
+        for number in 1..=TICKETS_KEPT as u64 + 10 {
+            tickets.keep(number, wish(number), None);
+        }
+        assert_eq!(tickets.look(10, at(&[])), None);
+        assert_eq!(tickets.look(11, at(&[])), Some((0, false)));
+    }
+}

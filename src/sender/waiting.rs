@@ -1,0 +1,115 @@
+//! How a host waits for acknowledgements, orders a call for them, and asks for them later.
+
+use std::time::Duration;
+
+use super::acks::{Acked, AckedCall, Readers, Wish};
+use super::quorum::Quorum;
+use super::{AckLevel, Gate, Sender};
+use crate::error::{Error, Result, Status};
+
+/// Readers that a thread which waits for acknowledgements sends to itself, at most.
+const MAX_HELPED: usize = 8;
+
+impl Sender {
+    /// The quorum of these terms: so many readers of a group or, for `None`, of all; every term must be met. A group that
+    /// this sender does not have, or more readers than there can be, is an error.
+    pub fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
+        self.core.readers.quorum(terms)
+    }
+
+    /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have; fewer than asked
+    /// for means that the time passed.
+    pub fn wait_acked(&self, sequence: u64, level: AckLevel, readers: usize, timeout: Duration) -> Result<usize> {
+        let quorum = self.quorum(&[(None, readers)])?;
+        self.wait_acked_by(sequence, level, &quorum, timeout).map(|acked| acked.readers)
+    }
+
+    /// Waits until a quorum has acknowledged `sequence` at `level`, or the time has passed.
+    pub fn wait_acked_by(&self, sequence: u64, level: AckLevel, quorum: &Quorum, timeout: Duration) -> Result<Acked> {
+        self.running()?;
+        self.check_replicated(sequence)?;
+        let core = &self.core;
+        let wish = Wish { sequence, level, quorum: quorum.clone() };
+        let reached = core.readers.look(&wish);
+        if reached.enough {
+            return Ok(Acked { status: Status::Ok, readers: reached.readers });
+        }
+        core.log.hurry();
+        if timeout.is_zero() {
+            // Who looks again will know sooner.
+            core.ask(level, sequence);
+        }
+        let acked = core.acks.wait(wish, timeout, &core.readers, || self.help());
+        match acked.status {
+            Status::Closed => Err(Error::new(Status::Closed, "the sender was stopped")),
+            _ => Ok(acked),
+        }
+    }
+
+    /// Asks readers, and sends them what there is to send. This thread has nothing else to do: what it can send itself
+    /// costs no wake-up of another one.
+    fn help(&self) {
+        let readers = self.core.readers.connected();
+        for reader in readers.iter().take(MAX_HELPED) {
+            reader.pump_from_outside(&self.core.acks);
+        }
+        if readers.len() > MAX_HELPED {
+            self.core.end_moved.notify_waiters();
+        }
+    }
+
+    fn check_replicated(&self, sequence: u64) -> Result<()> {
+        let current = self.core.log.last_sequence();
+        if sequence <= current {
+            return Ok(());
+        }
+        let text = format!("sequence {sequence} was not replicated yet, the last one is {current}");
+        Err(Error::new(Status::InvalidArgument, text))
+    }
+
+    /// Whether a quorum has acknowledged `sequence` at `level`, without waiting.
+    pub fn acked(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> Result<Acked> {
+        self.check_replicated(sequence)?;
+        let reached = self.core.readers.look(&Wish { sequence, level, quorum: quorum.clone() });
+        let status = match (reached.enough, self.core.gate()) {
+            (true, _) => Status::Ok,
+            (false, Gate::Stopped) => Status::Closed,
+            (false, _) => Status::Timeout,
+        };
+        Ok(Acked { status, readers: reached.readers })
+    }
+
+    /// Orders a call for when a quorum has acknowledged `sequence` at `level`, the time has passed or the sender is
+    /// stopped, and returns its ticket. The call comes once, on the callback thread, perhaps before this returns; after
+    /// an error it does not come.
+    pub fn on_acked(
+        &self,
+        sequence: u64,
+        level: AckLevel,
+        quorum: &Quorum,
+        timeout: Duration,
+        call: AckedCall,
+    ) -> Result<u64> {
+        self.running()?;
+        self.check_replicated(sequence)?;
+        let core = &self.core;
+        let wish = Wish { sequence, level, quorum: quorum.clone() };
+        let ticket = core.acks.order(wish, timeout, call, &core.readers)?;
+        core.log.hurry();
+        core.end_moved.notify_waiters();
+        Ok(ticket)
+    }
+
+    /// What became of an ordered call.
+    pub fn ticket(&self, ticket: u64) -> Result<Acked> {
+        let core = &self.core;
+        core.acks.ticket(ticket, &core.readers).ok_or_else(|| {
+            Error::new(Status::NotFound, format!("ticket {ticket} was not given by this sender, or is too old"))
+        })
+    }
+
+    /// What of the quorum lacks `sequence`, for people.
+    pub fn lacking(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> String {
+        self.core.readers.groups().lacking(quorum, sequence, &self.core.readers.tally(level))
+    }
+}
