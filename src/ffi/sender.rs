@@ -91,7 +91,10 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 /// - `out`: the sender, to be freed with sender_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes.
+/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
+/// sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+/// library wrote them (nothing is changed then); `DIVERGED` and `REGRESSED` when they belong to another stream, or end before,
+/// what the configuration says; `IO` and `DISK_FULL`.
 /// After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
 ///
 /// # Safety
@@ -227,7 +230,8 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
 /// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
 /// sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
-/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
+/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
+/// `DISK_FULL`. Unless it returns `OK`, no
 /// sequence is used up. Any thread; allowed in callbacks.
 ///
 /// # Safety
