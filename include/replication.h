@@ -53,7 +53,8 @@
  * USER DATA. `user_data` goes to the callback as it is. `user_data_free`, unless NULL, is called with it exactly once, after
  * the last call of that callback: when the handle it moved to is freed, when the configuration is freed before, when another
  * callback replaces it, or at once when registering it fails. It is called on the thread that does this, or, for a handle
- * that is freed in its own callback, on another one.
+ * that is freed in its own callback, on another one. That of sender_on_acked() is freed after its only call, on the thread
+ * that calls.
  *
  * FORKS. Threads do not survive a fork. In the child, every handle and configuration made before returns `FORKED`, functions
  * that cannot fail return 0 or false, and _free does nothing, so that memory is not given back. New ones work. A child made
@@ -149,6 +150,8 @@ enum replication_status
     REPLICATION_STATUS_LOCKED = 21,
     /** No room on the disk, or the quota is used up. It goes on when there is room. */
     REPLICATION_STATUS_DISK_FULL = 22,
+    /** Too few readers are near enough for another entry: the write gate is shut. */
+    REPLICATION_STATUS_GATED = 23,
     /** Protocol: the reader is too far behind to resume. */
     REPLICATION_STATUS_SEQUENCE_GAP = 100,
     /** Protocol: the log was rotated; a full resync is needed. */
@@ -257,6 +260,10 @@ enum replication_event_kind
     REPLICATION_EVENT_KIND_LOG_RECOVERED = 23,
     /** The oldest entries left the log on disk; `sequence` is the newest of the log. */
     REPLICATION_EVENT_KIND_LOG_TRIMMED = 24,
+    /** Sender: too few readers are near enough, entries are refused or wait. */
+    REPLICATION_EVENT_KIND_GATE_CLOSED = 16,
+    /** Sender: enough readers are near enough again. */
+    REPLICATION_EVENT_KIND_GATE_OPENED = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -369,6 +376,25 @@ typedef uint32_t replication_sync_policy;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** What sender_replicate() does while the write gate is shut. */
+enum replication_gate_policy
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** Refuse the entry with `REPLICATION_STATUS_GATED`. */
+    REPLICATION_GATE_POLICY_REFUSE = 0,
+    /** Wait for the gate to open up to a given time, then refuse. */
+    REPLICATION_GATE_POLICY_SLOW = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum replication_gate_policy replication_gate_policy;
+#else
+typedef uint32_t replication_gate_policy;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /** Which protocol versions a receiver speaks. */
 enum replication_protocol
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -429,6 +455,13 @@ typedef enum replication_apply_policy replication_apply_policy;
 typedef uint32_t replication_apply_policy;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/**
+ * Who must have acknowledged an entry: so many readers of one group, and so many of another. Made by
+ * replication_quorum_new(). Belongs to no sender, may be used again and again, and by many threads at once once it is
+ * complete.
+ */
+typedef struct replication_quorum replication_quorum;
 
 /** Options of a receiver, each at its default until it is set. Made by receiver_config_new(). */
 typedef struct replication_receiver_config replication_receiver_config;
@@ -496,6 +529,12 @@ typedef struct replication_slice {
     /** How many. */
     size_t len;
 } replication_slice;
+
+/**
+ * Hears how a wait for acknowledgements ended: `ticket` is the one that sender_on_acked() gave, `status` is
+ * `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is how many readers have acknowledged the entry.
+ */
+typedef void (*replication_acked_fn)(void *user_data, uint64_t ticket, int32_t status, size_t readers);
 
 /**
  * Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides.
@@ -743,14 +782,16 @@ replication_status sender_config_set_stream(struct replication_sender_config *co
                                             uint64_t epoch);
 
 /**
- * Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0.
+ * Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
+ * it: there it is only checked.
  *
  * Returns `OK`.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed.
  */
-replication_status sender_config_set_last_sequence(struct replication_sender_config *config, uint64_t sequence);
+replication_status sender_config_set_last_sequence(struct replication_sender_config *config,
+                                                   uint64_t sequence);
 
 /**
  * Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
@@ -811,6 +852,65 @@ replication_status sender_config_set_log_handler(struct replication_sender_confi
                                                  void *user_data,
                                                  replication_free_fn user_data_free);
 
+/**
+ * Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may be in many groups, and
+ * need not be connected.
+ *
+ * - `name`: 1 to 255 bytes; new in this configuration.
+ * - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every reader id that begins with
+ *   what is before it.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a `count` of
+ * 0, a name that is there already, and for a 65th group. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed. `name` is NULL or ends with a NUL; `reader_ids` is NULL or
+ * points to `count` texts, each of which is NULL or ends with a NUL.
+ */
+replication_status sender_config_add_group(struct replication_sender_config *config,
+                                           const char *name,
+                                           const char *const *reader_ids,
+                                           size_t count);
+
+/**
+ * Sets when entries are taken: while at least `min_readers` connected readers are within a lag. Otherwise
+ * sender_replicate() refuses them with `GATED` or waits. Default: always.
+ *
+ * The lag is measured by acknowledgements, which readers are asked for in time, and checked before each entry, so that
+ * entries of concurrent calls may pass together. It is not a promise about any one entry: for that, wait for it.
+ *
+ * - `min_readers`: how many; 0 takes the gate away.
+ * - `max_lag_entries`: how many of the last entries a reader may not have acknowledged; 0: any number.
+ * - `max_lag_ms`: how long an entry may be unacknowledged, in milliseconds and to about an eighth; 0: any time.
+ * - `level`: a replication_ack_level: what counts as acknowledged. v1 readers acknowledge at level received only.
+ * - `policy`: a replication_gate_policy.
+ * - `max_wait_ms`: how long `REPLICATION_GATE_POLICY_SLOW` waits, in milliseconds; ignored for the other.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level or policy. sender_new() returns `INVALID_ARGUMENT` for a
+ * gate that wants more readers than sender_config_set_max_readers() allows.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_write_gate(struct replication_sender_config *config,
+                                                size_t min_readers,
+                                                uint64_t max_lag_entries,
+                                                uint64_t max_lag_ms,
+                                                uint32_t level,
+                                                uint32_t policy,
+                                                uint64_t max_wait_ms);
+
+/**
+ * Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with `BUFFER_FULL`. Default 65536.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_max_pending_acks(struct replication_sender_config *config,
+                                                      size_t calls);
+
 /* Sender -------------------------------------------------------------------------------------------------------- */
 
 /**
@@ -821,13 +921,17 @@ replication_status sender_config_set_log_handler(struct replication_sender_confi
  * - `out`: the sender, to be freed with sender_free().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes.
+ * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
+ * sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+ * library wrote them (nothing is changed then); `DIVERGED` and `REGRESSED` when they belong to another stream, or end before,
+ * what the configuration says; `IO` and `DISK_FULL`.
  * After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
  *
  * Requires:
  * `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
  */
-replication_status sender_new(const struct replication_sender_config *config, struct replication_sender **out);
+replication_status sender_new(const struct replication_sender_config *config,
+                              struct replication_sender **out);
 
 /**
  * Starts the threads of a sender. Entries and readers can be given to it from now on.
@@ -898,16 +1002,19 @@ replication_status sender_accept_connection(struct replication_sender *sender,
 /**
  * Puts an entry into the log and gives it the next sequence. Entries of concurrent calls get different sequences and
  * reach every reader in their order. Does not wait for the network or a reader, except under
- * `REPLICATION_FULL_POLICY_WAIT`.
+ * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`.
  *
  * - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
  * - `payload`, `payload_len`: any bytes, also none; copied.
- * - `out_sequence`: the sequence; may be NULL.
+ * - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
- * or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `NOT_WRITER` after sender_set_writable() with
- * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
- * sequence is used up. Any thread; allowed in callbacks.
+ * or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
+ * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
+ * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
+ * `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+ * was taken and its sync failed (`IO`, `DISK_FULL`) or took too long (`TIMEOUT`). Then `*out_sequence` is the entry's, and
+ * sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -997,30 +1104,6 @@ replication_status sender_get_stream(const struct replication_sender *sender,
 replication_status sender_set_writable(struct replication_sender *sender, bool writable);
 
 /**
- * Waits until readers have acknowledged an entry.
- *
- * - `sequence`: an entry that was replicated, and with it all before.
- * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
- *   only: it does not say what became of the entry.
- * - `readers`: how many, counting those that acknowledged it and left.
- * - `timeout_ms`: how long, in milliseconds; 0 only looks.
- * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
- *
- * Returns `OK`; `TIMEOUT`; `INVALID_ARGUMENT` for a number that is no level, and for a sequence that no entry has yet;
- * `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
- * stopped. Any other thread.
- *
- * Requires:
- * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
- */
-replication_status sender_wait_acked(struct replication_sender *sender,
-                                     uint64_t sequence,
-                                     uint32_t level,
-                                     size_t readers,
-                                     uint64_t timeout_ms,
-                                     size_t *out_readers);
-
-/**
  * Gives the statistics as a JSON object, to which keys are only ever added.
  *
  * - `out_json`: the text, to be freed with replication_string_free().
@@ -1060,6 +1143,203 @@ replication_status sender_stop(struct replication_sender *sender);
  * `sender` is NULL or came from sender_new(), and is not used again.
  */
 void sender_free(struct replication_sender *sender);
+
+/* Waiting for readers ------------------------------------------------------------------------------------------- */
+
+/**
+ * Makes a quorum without a condition, to be filled by replication_quorum_add().
+ *
+ * Returns the quorum, to be freed with replication_quorum_free(); NULL without memory, and then
+ * replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+ */
+struct replication_quorum *replication_quorum_new(void);
+
+/**
+ * Adds a condition: so many readers of a group. All conditions of a quorum must be met; one reader may count for several.
+ *
+ * - `group`: a name from sender_config_add_group(); NULL: any readers.
+ * - `readers`: how many, at least 1.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition. Whether there is such
+ * a group is checked when a sender gets the quorum. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `quorum` came from replication_quorum_new() and is not freed; `group` is NULL or ends with a NUL.
+ */
+replication_status replication_quorum_add(struct replication_quorum *quorum,
+                                          const char *group,
+                                          size_t readers);
+
+/**
+ * Frees a quorum. NULL is ignored. Waits that began with it go on.
+ *
+ * Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `quorum` is NULL or came from replication_quorum_new(), and is not used again.
+ */
+void replication_quorum_free(struct replication_quorum *quorum);
+
+/**
+ * Waits until readers have acknowledged an entry.
+ *
+ * - `sequence`: an entry that was replicated, and with it all before.
+ * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
+ *   only: it does not say what became of the entry.
+ * - `readers`: how many, counting those that acknowledged it and left.
+ * - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
+ * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
+ *
+ * Returns `OK`; `TIMEOUT`: readers may have it nevertheless, now or later, which sender_acked() tells; `INVALID_ARGUMENT`
+ * for a number that is no level, for a sequence that no entry has yet, and for more readers than there can be;
+ * `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
+ * stopped. Any other thread.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+ */
+replication_status sender_wait_acked(struct replication_sender *sender,
+                                     uint64_t sequence,
+                                     uint32_t level,
+                                     size_t readers,
+                                     uint64_t timeout_ms,
+                                     size_t *out_readers);
+
+/**
+ * Waits until a quorum of readers has acknowledged an entry. Otherwise like sender_wait_acked().
+ *
+ * - `quorum`: who, with at least one condition; only looked at during the call.
+ * - `out_readers`: how many readers have, of whatever group.
+ *
+ * Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for NULL, for a quorum without a condition, for a group
+ * that this sender does not have, and for more readers of a group than it can have. With `TIMEOUT` the text names the
+ * groups that lack readers. Any other thread.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+ * `out_readers` is NULL or has room.
+ */
+replication_status sender_wait_acked_quorum(struct replication_sender *sender,
+                                            uint64_t sequence,
+                                            uint32_t level,
+                                            const struct replication_quorum *quorum,
+                                            uint64_t timeout_ms,
+                                            size_t *out_readers);
+
+/**
+ * Tells whether readers have acknowledged an entry, without waiting. This is what became of an entry whose wait ended
+ * with `TIMEOUT`: its sequence is the ticket. It can be asked as often as one likes, about any entry, and in a later
+ * process that goes on with the same log, where readers say what they have when they connect again.
+ *
+ * - `sequence`, `level`, `readers`: as for sender_wait_acked().
+ * - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+ *
+ * Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender was
+ * stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the readers that are known: connected, or among the
+ * last ones that left, of which twice the number of sender_config_set_max_readers() is remembered. Any thread; allowed in
+ * callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+ */
+replication_status sender_acked(const struct replication_sender *sender,
+                                uint64_t sequence,
+                                uint32_t level,
+                                size_t readers,
+                                size_t *out_readers);
+
+/**
+ * Tells whether a quorum of readers has acknowledged an entry, without waiting. Otherwise like sender_acked().
+ *
+ * - `quorum`: as for sender_wait_acked_quorum().
+ * - `out_readers`: how many readers have, of whatever group; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+ *
+ * Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
+ * callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+ * `out_readers` is NULL or has room.
+ */
+replication_status sender_acked_quorum(const struct replication_sender *sender,
+                                       uint64_t sequence,
+                                       uint32_t level,
+                                       const struct replication_quorum *quorum,
+                                       size_t *out_readers);
+
+/**
+ * Has a callback called when readers have acknowledged an entry, and does not wait.
+ *
+ * With `OK`, `callback` is called exactly once, on the sender's callback thread, perhaps before this function returns: with
+ * `REPLICATION_STATUS_OK` when enough readers have the entry, which they may already; with `_TIMEOUT` when the time has
+ * passed; with `_CLOSED` when the sender is stopped before, also by sender_free(). The one exception: when the sender is
+ * freed in a callback of its own, no callback follows and only `user_data_free` runs. Otherwise than with `OK`, it is not
+ * called. `user_data_free` (may be NULL) runs once in any case: after the call, or when this function fails.
+ *
+ * - `sequence`, `level`, `readers`: as for sender_wait_acked().
+ * - `timeout_ms`: in milliseconds; 0 only looks, `UINT64_MAX` waits until the sender is stopped.
+ * - `callback`: not NULL.
+ * - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
+ * outstanding as sender_config_set_max_pending_acks() allows; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop(). Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_ticket` is NULL or has room. The functions may be called from other
+ * threads with `user_data`.
+ */
+replication_status sender_on_acked(struct replication_sender *sender,
+                                   uint64_t sequence,
+                                   uint32_t level,
+                                   size_t readers,
+                                   uint64_t timeout_ms,
+                                   replication_acked_fn callback,
+                                   void *user_data,
+                                   replication_free_fn user_data_free,
+                                   uint64_t *out_ticket);
+
+/**
+ * Has a callback called when a quorum of readers has acknowledged an entry, and does not wait. Otherwise like
+ * sender_on_acked().
+ *
+ * - `quorum`: as for sender_wait_acked_quorum(); only looked at during the call.
+ *
+ * Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
+ * callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
+ * `out_ticket` is NULL or has room. The functions may be called from other threads with `user_data`.
+ */
+replication_status sender_on_acked_quorum(struct replication_sender *sender,
+                                          uint64_t sequence,
+                                          uint32_t level,
+                                          const struct replication_quorum *quorum,
+                                          uint64_t timeout_ms,
+                                          replication_acked_fn callback,
+                                          void *user_data,
+                                          replication_free_fn user_data_free,
+                                          uint64_t *out_ticket);
+
+/**
+ * Tells how a call of sender_on_acked() ended or stands, also long after it ended with `TIMEOUT`. Once enough readers were
+ * seen to have the entry, the answer stays `OK`. Tickets are this process's: the last 65536 whose callback was due are
+ * kept, besides those outstanding. sender_acked() has no such bound.
+ *
+ * - `ticket`: from sender_on_acked().
+ * - `out_readers`: how many readers have the entry; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+ *
+ * Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT` when not enough have so
+ * far; `CLOSED` when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of this sender,
+ * or too old. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
+ */
+replication_status sender_ticket_status(const struct replication_sender *sender,
+                                        uint64_t ticket,
+                                        size_t *out_readers);
 
 /* Sender: the log on disk --------------------------------------------------------------------------------------- */
 
@@ -1606,13 +1886,16 @@ replication_status receiver_config_set_log_handler(struct replication_receiver_c
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
  * options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. After a failure the callbacks still belong to
+ * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. With receiver_config_set_log_dir() also: `LOCKED` when
+ * another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
+ * `DIVERGED` when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
  * `config`. Any thread; allowed in callbacks.
  *
  * Requires:
  * `config` is NULL or came from receiver_config_new() and is not freed; `out` is NULL or has room for a pointer.
  */
-replication_status receiver_new(const struct replication_receiver_config *config, struct replication_receiver **out);
+replication_status receiver_new(const struct replication_receiver_config *config,
+                                struct replication_receiver **out);
 
 /**
  * Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
@@ -1667,7 +1950,8 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
  * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
- * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
+ * meanwhile, in whose history the sequence may be another entry; `CLOSED` when the
  * receiver is or gets stopped before it. Any other thread.
  *
  * Requires:
