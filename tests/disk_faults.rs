@@ -199,6 +199,28 @@ fn p10_an_end_that_cannot_be_restored_is_fatal() {
     scenario.teardown();
 }
 
+/// A reader that comes while a trim is half done is told that what it asks for is gone, not that the log is damaged.
+#[test]
+fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.write(&encode(0, 10)).unwrap();
+    log.sync().unwrap();
+    let first = dir.path().join("00000000000000000001.seg");
+    fail::cfg("disk-unlink-after", "1*sleep(300)").unwrap();
+    std::thread::scope(|scope| {
+        let trimming = scope.spawn(|| log.trim(u64::MAX, 0));
+        while first.exists() {
+            std::thread::yield_now();
+        }
+        assert_eq!(log.locate(1).unwrap(), None);
+        assert!(log.stretch(0, u64::MAX).unwrap().is_none());
+        assert!(!trimming.join().unwrap().unwrap().is_empty());
+    });
+    scenario.teardown();
+}
+
 #[test]
 fn p10_opening_that_fails_half_way_can_be_tried_again() {
     let scenario = FailScenario::setup();

@@ -12,8 +12,10 @@ use replication::ffi::callbacks::{EntryView, EventView, SliceView};
 use replication::ffi::receiver_config::{ApplyPolicyNumber, GapPolicyNumber, ProtocolNumber};
 use replication::ffi::sender_config::FullPolicyNumber;
 use replication::ffi::sender_config_acks::GatePolicyNumber;
+use replication::ffi::sender_storage::SyncPolicyNumber;
 use replication::ffi::version::{ABI_VERSION, replication_version_number};
 use replication::host::{EventKind, LogLevel};
+use replication::protocol::token::TOKEN_BYTES;
 use replication::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_READER_ID_BYTES};
 use replication::records::ValueType;
 use replication::sender::AckLevel;
@@ -229,6 +231,13 @@ fn numbers() -> Vec<(String, i128)> {
         ("PROTOCOL_ERROR", EventKind::ProtocolError as i128),
         ("ENTRY_REFUSED", EventKind::EntryRefused as i128),
         ("EVENTS_LOST", EventKind::EventsLost as i128),
+        ("SLOT_LOST", EventKind::SlotLost as i128),
+        ("SLOT_EXPIRED", EventKind::SlotExpired as i128),
+        ("LOG_STALLED", EventKind::LogStalled as i128),
+        ("LOG_RESUMED", EventKind::LogResumed as i128),
+        ("LOG_FAILED", EventKind::LogFailed as i128),
+        ("LOG_RECOVERED", EventKind::LogRecovered as i128),
+        ("LOG_TRIMMED", EventKind::LogTrimmed as i128),
         ("GATE_CLOSED", EventKind::GateClosed as i128),
         ("GATE_OPENED", EventKind::GateOpened as i128),
     ];
@@ -245,6 +254,12 @@ fn numbers() -> Vec<(String, i128)> {
         ("WAIT", FullPolicyNumber::Wait as i128),
     ];
     add("FULL_POLICY_", &full_policies);
+    let sync_policies = [
+        ("ALWAYS", SyncPolicyNumber::Always as i128),
+        ("GROUP", SyncPolicyNumber::Group as i128),
+        ("OS", SyncPolicyNumber::Os as i128),
+    ];
+    add("SYNC_POLICY_", &sync_policies);
     let gate_policies = [("REFUSE", GatePolicyNumber::Refuse as i128), ("SLOW", GatePolicyNumber::Slow as i128)];
     add("GATE_POLICY_", &gate_policies);
     let apply_policies = [
@@ -290,6 +305,7 @@ fn macros() -> Vec<(String, i128)> {
         ("MAX_MESSAGE_SIZE", MAX_MESSAGE_SIZE as i128),
         ("MAX_READER_ID_BYTES", MAX_READER_ID_BYTES as i128),
         ("STREAM_ID_BYTES", 16),
+        ("TOKEN_BYTES", TOKEN_BYTES as i128),
     ]
     .map(|(name, value)| (format!("REPLICATION_{name}"), value))
     .into()

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::PathBuf;
 
-use super::args::{invalid, optional_path, positive_ms, put_token, token as checked_token};
+use super::args::{invalid, optional_path, positive_ms, put_token, required, token as checked_token};
 use super::guard::guard;
 use super::receiver::ReceiverHandle;
 use super::receiver_config::ReceiverConfigHandle;
@@ -171,5 +171,10 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn receiver_get_token(receiver: *const ReceiverHandle, out_token: *mut u8) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { guard(receiver, |receiver| put_token(&receiver.core().token()?, out_token)) }
+    unsafe {
+        guard(receiver, |receiver| {
+            let out_token = required(out_token, "out_token")?;
+            put_token(&receiver.core().token()?, out_token)
+        })
+    }
 }

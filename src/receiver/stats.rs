@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use super::core::Core;
+use super::local_log::LocalLog;
 use crate::clock::{rfc3339, unix_time_us};
+use crate::log::disk::DiskLog;
 use crate::protocol::handshake::hex;
 
 impl Core {
@@ -30,6 +32,7 @@ impl Core {
             (content.work.paused, content.work.bytes)
         };
         let lineage = *self.lineage.lock();
+        let disk = self.local.as_ref().and_then(LocalLog::disk);
         json!({
             "running": running,
             "connected": since != 0,
@@ -60,7 +63,19 @@ impl Core {
             "total_entries_skipped": load(&counters.entries_skipped),
             "total_holes_passed": load(&counters.holes_passed),
             "total_entries_missing": load(&counters.entries_missing),
+            "log_dir": self.config.local_log.as_ref().map(|log| log.dir.to_string_lossy()),
+            "log_bytes": disk.map(|disk| disk.bytes()),
+            "log_segments": disk.map(|disk| disk.segments()),
+            "log_written_sequence": disk.map(|disk| disk.written().sequence),
+            "log_durable_sequence": disk.map(|disk| disk.synced().sequence),
+            "log_oldest_sequence": disk.map(first_sequence),
             "last_error": self.last_error.lock().as_ref().map(|error| error.to_string()),
         })
     }
+}
+
+/// The oldest entry of a log; 0 when it is empty.
+fn first_sequence(disk: &DiskLog) -> u64 {
+    let oldest = disk.oldest().sequence;
+    if oldest < disk.written().sequence { oldest + 1 } else { 0 }
 }

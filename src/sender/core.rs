@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub(super) config: SenderConfig,
     pub(super) lineage: Lineage,
     pub(super) log: Arc<Log>,
+    /// The last entry that was there when the sender was made.
+    pub(super) began_at: u64,
     /// What readers still need of the log, when it is on disk.
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
@@ -89,6 +91,7 @@ impl Core {
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,
+            began_at: log.last_sequence(),
             log,
             slots,
             mailbox,

@@ -155,6 +155,18 @@ impl Slots {
         self.file.store(&records).inspect_err(|_| self.state.lock().changed = true)
     }
 
+    /// Where a reader's slot stands, for the statistics: its state, its sequence, and the bytes that it holds. All null when it
+    /// has none.
+    pub(super) fn of_reader(&self, core: &Core, id: &str) -> [Value; 3] {
+        let end = core.log.end();
+        match self.state.lock().slots.get(id) {
+            Some(Slot { record, .. }) => {
+                [record.state.into(), record.sequence.into(), end.saturating_sub(record.position).into()]
+            }
+            None => [Value::Null, Value::Null, Value::Null],
+        }
+    }
+
     /// The slots as JSON, by reader id.
     pub(super) fn json(&self, core: &Core) -> Value {
         let state = self.state.lock();
@@ -167,7 +179,7 @@ impl Slots {
             json!({
                 "reader_id": id,
                 "connected": core.readers.get(id).is_some(),
-                "state": if slot.record.state == SlotState::Held { "held" } else { "lost" },
+                "state": Value::from(slot.record.state),
                 "sequence": slot.record.sequence,
                 "held_bytes": behind,
                 "max_bytes": self.config.slot_max_bytes,
@@ -176,6 +188,12 @@ impl Slots {
             })
         });
         Value::Array(rows.collect())
+    }
+}
+
+impl From<SlotState> for Value {
+    fn from(state: SlotState) -> Self {
+        Value::from(if state == SlotState::Held { "held" } else { "lost" })
     }
 }
 

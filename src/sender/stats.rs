@@ -27,6 +27,7 @@ impl Core {
             })
             .collect();
         let counters = &self.counters;
+        let disk = self.log.disk();
         json!({
             "running": self.started.load(Ordering::Relaxed) && self.gate() != Gate::Stopped,
             "current_sequence": current,
@@ -34,7 +35,7 @@ impl Core {
             "buffer_used": occupancy.entries,
             "reader_count": readers.len(),
             "readers": rows,
-            "total_entries_received": current - self.config.last_sequence,
+            "total_entries_received": current - self.began_at,
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
@@ -49,6 +50,12 @@ impl Core {
             "total_readers_cut_off": counters.cut_off_readers(),
             "total_readers_refused": counters.refused_readers(),
             "total_protocol_errors": counters.protocol_errors(),
+            "log_dir": disk.map(|disk| disk.dir().to_string_lossy()),
+            "log_bytes": disk.map(|disk| disk.bytes()),
+            "log_segments": disk.map(|disk| disk.segments()),
+            "log_written_sequence": disk.map(|disk| disk.written().sequence),
+            "log_durable_sequence": disk.map(|disk| disk.synced().sequence),
+            "log_error": self.log.storage_error().map(|error| error.to_string()),
             "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self)),
             "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
             "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
@@ -65,6 +72,9 @@ impl Core {
             Some(timestamp_us) if acked < current => Some(unix_time_us().saturating_sub(timestamp_us) / 1000),
             _ => Some(0),
         };
+        let none = || [Value::Null, Value::Null, Value::Null];
+        let [slot_state, slot_sequence, slot_held_bytes] =
+            self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self, &reader.id));
         let connected = reader.connected_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         json!({
             "reader_id": reader.id,
@@ -84,6 +94,9 @@ impl Core {
             "received_sequence": positions.received,
             "durable_sequence": positions.durable,
             "applied_sequence": positions.applied,
+            "slot_state": slot_state,
+            "slot_sequence": slot_sequence,
+            "slot_held_bytes": slot_held_bytes,
         })
     }
 }

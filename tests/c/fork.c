@@ -69,7 +69,7 @@ static void acked(void *user_data, uint64_t ticket, int32_t status, size_t reade
 static void use_the_parents_handles(struct setting *s)
 {
     const replication_slice slice = {(const uint8_t *)"x", 1};
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
+    uint8_t id[REPLICATION_STREAM_ID_BYTES], token[REPLICATION_TOKEN_BYTES] = {0};
     uint64_t number = 77;
     char *json = NULL;
     replication_sender *sender = NULL;
@@ -92,6 +92,10 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(sender_ticket_status(s->sender, 1, NULL));
     CHECK_FORKED(replication_quorum_add(s->quorum, NULL, 1));
     CHECK_FORKED(sender_stats_json(s->sender, &json));
+    CHECK_FORKED(sender_get_token(s->sender, token));
+    CHECK_FORKED(sender_wait_durable(s->sender, 1, 1000));
+    CHECK_FORKED(sender_slots_json(s->sender, &json));
+    CHECK_FORKED(sender_drop_slot(s->sender, "reader"));
     CHECK_FORKED(sender_stop(s->sender));
     CHECK_U64(sender_reader_count(s->sender), 0);
     CHECK_U64(sender_current_sequence(s->sender), 0);
@@ -101,12 +105,17 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(receiver_pause(s->receiver));
     CHECK_FORKED(receiver_resume(s->receiver));
     CHECK_FORKED(receiver_stats_json(s->receiver, &json));
+    CHECK_FORKED(receiver_get_token(s->receiver, token));
     CHECK_FORKED(receiver_stop(s->receiver));
     CHECK(!receiver_is_connected(s->receiver));
     CHECK_U64(receiver_last_sequence(s->receiver), 0);
     CHECK_FORKED(sender_config_set_buffer_size(s->sender_config, 1));
+    CHECK_FORKED(sender_config_set_log_dir(s->sender_config, "/tmp"));
+    CHECK_FORKED(sender_config_set_token(s->sender_config, token, 0));
     CHECK_FORKED(sender_new(s->sender_config, &sender));
     CHECK_FORKED(receiver_config_set_reader_id(s->receiver_config, "reader"));
+    CHECK_FORKED(receiver_config_set_log_dir(s->receiver_config, "/tmp"));
+    CHECK_FORKED(receiver_config_set_token(s->receiver_config, token));
     CHECK_FORKED(receiver_new(s->receiver_config, &receiver));
     CHECK_CONTAINS(replication_last_error_message(), "fork");
     CHECK(number == 77 && json == NULL && sender == NULL && receiver == NULL);

@@ -155,18 +155,25 @@ bool descriptor_is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0;
 }
 
-static void remove_temp_directory(void)
+static void remove_tree(int parent, const char *name)
 {
-    if (temp_owner != getpid() || temp_directory[0] == '\0')
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
         return;
-    DIR *directory = opendir(temp_directory);
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     if (directory == NULL)
         return;
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
-        if (entry->d_name[0] != '.')
-            unlinkat(dirfd(directory), entry->d_name, 0);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            remove_tree(dirfd(directory), entry->d_name);
     closedir(directory);
-    rmdir(temp_directory);
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+static void remove_temp_directory(void)
+{
+    if (temp_owner == getpid() && temp_directory[0] != '\0')
+        remove_tree(AT_FDCWD, temp_directory);
 }
 
 const char *temp_path(const char *name)

@@ -188,6 +188,8 @@ impl DiskLog {
                 Ok(Some(opened))
             }
             Err(OpenError::Missing(error)) => {
+                // A trim that is under way takes the name away before the segment: it is waited for.
+                drop(self.trimming.lock());
                 let there = self.state.lock().sealed.iter().any(|other| Arc::ptr_eq(other, segment));
                 if there { Err(missing(&segment.path, &error)) } else { Ok(None) }
             }
