@@ -65,13 +65,13 @@ out.
 Usage: replctl verify [--json] [--progress] DIR
 
       --json             the result as one JSON object
-      --progress         progress on standard error also when that is no terminal
+      --progress         progress on standard error, be it a terminal or not
   -h, --help             this text
 
 Exit status: 0 the log is whole; 3 it is whole, but behind its last entry lie
-bytes that are no entry, as a crash leaves them (the next opening cuts them off);
-4 it is damaged, and the output says in which file, at which byte and which
-entries are concerned; 1 it cannot be read.
+bytes that are no entry, as a crash leaves them (the next opening cuts them
+off); 4 it is damaged, and the output says in which file, at which byte and
+which entries are concerned; 1 it cannot be read.
 
 Examples:
   replctl verify /var/lib/db/replication
@@ -84,9 +84,9 @@ Prints entries of a log, in order, to its end.
 
 Usage: replctl dump [OPTION]... DIR
 
-      --from SEQ         the first sequence wanted (default: the oldest there is)
+      --from SEQ         the first sequence wanted (default: the oldest)
       --to SEQ           the last sequence wanted
-      --since TIME       begin at the first entry whose timestamp is TIME or later
+      --since TIME       begin at the first entry from TIME or later
       --limit N          at most N entries
       --payload FORM     how payloads are printed:
                            none      not at all
@@ -114,7 +114,7 @@ is 5.
 Examples:
   replctl dump --limit 10 /var/lib/db/replication
   replctl dump --since 15m --payload records --json /var/lib/db/replication
-  replctl dump --json --from 4711 --to 4711 DIR | jq -r .payload_base64 | base64 -d
+  replctl dump --json --from 4711 --limit 1 DIR | jq -r .payload_base64
 ";
 
 /// Of `tail`.
@@ -125,8 +125,8 @@ come.
 Usage: replctl tail [OPTION]... DIR
        replctl tail [OPTION]... host:port|unix:/path
 
-      --from SEQ|end     the first sequence wanted, or only what comes from now on
-                         (default: the oldest there is)
+      --from SEQ|end     the first sequence wanted, or only what comes from now
+                         on (default: the oldest)
   -f, --follow           at the end wait for more, until a signal comes
       --limit N          at most N entries
       --payload FORM     as in `replctl dump`
@@ -188,7 +188,7 @@ before the position, and the chain hash of the history up to it.
 Usage: replctl token [--json] HEX
        replctl token [--json] --dir DIR
 
-      --dir DIR          the position in a reader's log directory (file `applied`)
+      --dir DIR          the position in a reader's log (its file `applied`)
       --json             one JSON object
   -h, --help             this text
 

@@ -178,8 +178,8 @@ impl Progress {
 
     fn tell(&mut self, done: u64, total: u64) {
         let every = if self.terminal { TOLD_EVERY.0 } else { TOLD_EVERY.1 };
-        let due = self.told.map_or(!self.terminal, |told| told.elapsed() >= every) || done == total;
-        if !self.shown || (!due && self.told.is_some()) {
+        let due = self.told.is_none_or(|told| told.elapsed() >= every) || done == total;
+        if !self.shown || !due {
             return;
         }
         self.told = Some(Instant::now());

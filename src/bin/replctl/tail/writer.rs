@@ -4,7 +4,7 @@
 //! the reader of the output to go.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ const RUN: usize = 1024;
 struct Shared {
     /// How it ended, once it has.
     ended: Mutex<Option<Result<(), Failure>>>,
+    /// Nothing more is printed or said.
+    over: AtomicBool,
     /// Whether entries are missing.
     gaps: Mutex<bool>,
     /// The writer's last sequence when it was first connected to, if printing ends there; else 0.
@@ -48,7 +50,7 @@ impl Shared {
     }
 
     fn has_ended(&self) -> bool {
-        locked(&self.ended).is_some()
+        self.over.load(Ordering::Acquire) || locked(&self.ended).is_some()
     }
 }
 
@@ -82,6 +84,7 @@ pub fn run(address: &str, options: &Tail, stop: &Stop) -> Result<Exit, Failure> 
     };
     let receiver = start(config, handler, watcher)?;
     let ended = wait(&shared, stop);
+    shared.over.store(true, Ordering::Release);
     receiver.stop()?;
     ended?;
     let gaps = *locked(&shared.gaps);
@@ -192,6 +195,7 @@ fn failure(event: &Event) -> Failure {
     };
     let hint = match event.status {
         Status::Replaced => "; another reader has this id, choose one with --reader-id",
+        Status::MessageTooLarge => "; this is no writer, or one that wants TLS (--tls-ca)",
         _ => "",
     };
     let text = format!("{}: {}{hint}", event.status.name(), printable(&event.message));
@@ -269,6 +273,10 @@ struct Watcher {
 
 impl Observer for Watcher {
     fn event(&mut self, event: &Event) {
+        // What its own end brings about is no news.
+        if self.shared.has_ended() {
+            return;
+        }
         match event.kind {
             EventKind::Connected => self.connected(event),
             EventKind::HolePassed => self.hole(event),
