@@ -205,6 +205,24 @@ fn p6_a_local_log_makes_durable_what_the_handler_has_not_applied() {
     check(&rest, 5, 10);
 }
 
+/// P6: who asks for durable gets it under every policy, also for entries that arrive after the question.
+#[test]
+fn p6_a_local_log_is_synced_when_the_writer_asks() {
+    for sync in [SyncPolicy::Os, SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX }] {
+        let (sender, address, _) = sender(SenderConfig::default());
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = local(&dir, "reader", &address);
+        config.local_log.as_mut().unwrap().sync = sync;
+        let (_reader, applied, _) = receiver(config);
+        until("the reader", || sender.reader_count() == 1);
+        for round in 1..=500 {
+            write(&sender, 1);
+            assert_eq!(sender.wait_acked(round, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{round}");
+        }
+        until("all of it", || applied.last() == 500);
+    }
+}
+
 /// A writer that was restored from a copy and went on is another one from there. The reader's log tells where.
 #[test]
 fn p7_a_forked_writer_is_recognised_and_the_first_differing_entry_named() {

@@ -114,7 +114,9 @@ fn handler(slot: &HandlerSlot, muted: &Muted, owners: &mut Owners) -> Result<Box
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
 /// options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. After a failure the callbacks still belong to
+/// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. With receiver_config_set_log_dir() also: `LOCKED` when
+/// another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
+/// `DIVERGED` when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
 /// `config`. Any thread; allowed in callbacks.
 ///
 /// # Safety
@@ -203,7 +205,8 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
 /// Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
-/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
+/// meanwhile, in whose history the sequence may be another entry; `CLOSED` when the
 /// receiver is or gets stopped before it. Any other thread.
 ///
 /// # Safety

@@ -91,7 +91,10 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 /// - `out`: the sender, to be freed with sender_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes.
+/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
+/// sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+/// library wrote them (nothing is changed then); `DIVERGED` and `REGRESSED` when they belong to another stream, or end before,
+/// what the configuration says; `IO` and `DISK_FULL`.
 /// After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
 ///
 /// # Safety
@@ -222,13 +225,15 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 ///
 /// - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
 /// - `payload`, `payload_len`: any bytes, also none; copied.
-/// - `out_sequence`: the sequence; may be NULL.
+/// - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
 /// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
 /// sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
-/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
-/// sequence is used up. Any thread; allowed in callbacks.
+/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
+/// `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+/// was taken and its sync failed (`IO`, `DISK_FULL`) or took too long (`TIMEOUT`). Then `*out_sequence` is the entry's, and
+/// sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -244,9 +249,9 @@ pub unsafe extern "C" fn sender_replicate(
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
-            let sequence = sender.core.replicate(timestamp_us, checked_payload(payload, payload_len)?)?;
-            put_optional(out_sequence, sequence);
-            Ok(())
+            let end = sender.core.put(timestamp_us, checked_payload(payload, payload_len)?)?;
+            put_optional(out_sequence, end.sequence);
+            sender.core.settle(&end)
         })
     }
 }
@@ -278,9 +283,9 @@ pub unsafe extern "C" fn sender_replicate_batch(
             let payloads = checked_payloads(payloads, count)?;
             // Every slice was checked just now, and the caller promises its bytes.
             let payloads = payloads.iter().map(|payload| unchecked_bytes(*payload));
-            let first = sender.core.replicate_batch(timestamp_us, payloads)?;
+            let (first, end) = sender.core.put_batch(timestamp_us, payloads)?;
             put_optional(out_first_sequence, first);
-            Ok(())
+            sender.core.settle(&end)
         })
     }
 }

@@ -348,7 +348,8 @@ pub unsafe extern "C" fn sender_config_set_stream(
     }
 }
 
-/// Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0.
+/// Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
+/// it: there it is only checked.
 ///
 /// Returns `OK`.
 ///

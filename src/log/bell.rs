@@ -26,6 +26,7 @@ impl Bell {
     /// Moves the end. `true`: somebody sleeps and must be woken by the caller.
     #[inline]
     pub(super) fn advance(&self, end: u64) -> bool {
+        debug_assert!(self.end.load(Ordering::Relaxed) <= end, "the end went back: two advance it at once");
         self.end.store(end, Ordering::Release);
         fence(Ordering::SeqCst);
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)

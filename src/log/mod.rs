@@ -136,10 +136,18 @@ impl Log {
         }
     }
 
-    /// Appends one entry and returns its sequence. Copies the payload; never waits for a reader unless the policy says
-    /// so.
+    /// Appends one entry and settles it; returns its sequence.
     #[inline]
     pub fn append(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
+        let end = self.put(timestamp_us, payload)?;
+        self.settle(&end)?;
+        Ok(end.sequence)
+    }
+
+    /// Appends one entry and returns the boundary behind it; [`Self::settle`] comes next. Copies the payload; never waits
+    /// for a reader unless the policy says so.
+    #[inline]
+    pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);
         let size = ENTRY_HEADER_SIZE + payload.len();
         let mut appender = self.appender.lock();
@@ -147,18 +155,29 @@ impl Log {
             self.check_payload(payload.len())?;
             appender = self.next_chunk(appender, size, 1)?;
         }
-        let sequence = appender.put(crc, timestamp_us, payload)?;
-        self.publish(appender)?;
-        Ok(sequence)
+        appender.put(crc, timestamp_us, payload)?;
+        Ok(self.publish(appender))
     }
 
-    /// Appends entries with consecutive sequences, all or none, and returns the first sequence (of the next entry when
-    /// there are none).
+    /// Appends entries with consecutive sequences, all or none, and settles them; returns the first sequence (of the next
+    /// entry when there are none).
     pub fn append_batch<'a>(
         &self,
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
+        let (first, end) = self.put_batch(timestamp_us, payloads)?;
+        self.settle(&end)?;
+        Ok(first)
+    }
+
+    /// Appends entries with consecutive sequences, all or none. Returns the first sequence (of the next entry when there
+    /// are none), and the boundary behind them; [`Self::settle`] comes next.
+    pub fn put_batch<'a>(
+        &self,
+        timestamp_us: u64,
+        payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> Result<(u64, Mark)> {
         let count = payloads.len();
         let mut size = 0u64;
         for payload in payloads.clone() {
@@ -183,8 +202,7 @@ impl Log {
         for payload in payloads {
             appender.put(payload_crc(payload), timestamp_us, payload)?;
         }
-        self.publish(appender)?;
-        Ok(first)
+        Ok((first, self.publish(appender)))
     }
 
     /// The sequence of the last entry.
@@ -289,9 +307,9 @@ impl Log {
         ))
     }
 
-    /// Shows what was put, and has it stored if it must be before anybody goes on.
+    /// Shows what was put to cursors, or to the thread that stores it.
     #[inline]
-    fn publish(&self, mut appender: MutexGuard<'_, Appender>) -> Result<()> {
+    fn publish(&self, mut appender: MutexGuard<'_, Appender>) -> Mark {
         let end = appender.end;
         // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
         // this thread runs on.
@@ -299,19 +317,30 @@ impl Log {
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
-        let Some(storage) = &self.storage else {
-            let wake = self.shared.bell.advance(end.position);
-            drop(appender);
-            if wake {
-                self.shared.rung.notify_one();
-            }
-            return Ok(());
-        };
+        // With the lock: ends are told in their order.
+        let bell = self.storage.as_ref().map_or(&self.shared.bell, Storage::appended);
+        let wake = bell.advance(end.position);
         drop(appender);
-        storage.appended(end.position);
-        if storage.waits_for_sync() { self.wait_stored(storage, &end) } else { Ok(()) }
+        if wake {
+            match &self.storage {
+                Some(storage) => storage.wake(),
+                None => self.shared.rung.notify_one(),
+            }
+        }
+        end
     }
 
+    /// Waits until what lies before `end` is as safe as the policy wants before its append is done. After an error nobody
+    /// knows whether it is.
+    #[inline]
+    pub fn settle(&self, end: &Mark) -> Result<()> {
+        match &self.storage {
+            Some(storage) if storage.waits_for_sync() => self.wait_stored(storage, end),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
         let deadline = Instant::now().checked_add(self.disk_timeout);
         storage.wait_synced(end.position, deadline).map_err(|error| {

@@ -125,16 +125,15 @@ impl Storage {
         self.held_from.store(position, Ordering::Relaxed);
     }
 
-    /// Called by an append: the log reaches `end` now.
+    /// The end of what was appended, for those who append.
     #[inline]
-    pub(super) fn appended(&self, end: u64) {
-        if self.appended.advance(end) {
-            self.wake();
-        }
+    pub(super) fn appended(&self) -> &Bell {
+        &self.appended
     }
 
+    /// Wakes the storing thread, which sleeps at the end.
     #[cold]
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.state.lock().rung = true;
         self.work.notify_all();
     }

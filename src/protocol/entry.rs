@@ -12,6 +12,7 @@
 //! it takes the log's lock.
 
 use super::MAX_MESSAGE_SIZE;
+use super::crc::{crc32c, crc32c_short};
 
 /// Bytes of an entry before its payload.
 pub const ENTRY_HEADER_SIZE: usize = 32;
@@ -66,14 +67,14 @@ pub enum EntryError {
 /// The checksum of a payload, the part that does not depend on the entry's place.
 #[inline]
 pub fn payload_crc(payload: &[u8]) -> u32 {
-    crc_fast::crc32_iscsi(payload)
+    crc32c(payload)
 }
 
 /// The checksum of an entry, from its header and its payload's checksum.
 #[inline]
 fn entry_crc(mut header: [u8; ENTRY_HEADER_SIZE], payload_crc: u32) -> u32 {
     header[0..4].copy_from_slice(&payload_crc.to_be_bytes());
-    crc_fast::crc32_iscsi(&header)
+    crc32c_short(&header)
 }
 
 /// The header of an entry whose payload has the checksum `payload_crc`.

@@ -2,6 +2,7 @@
 
 mod base64;
 pub mod control;
+mod crc;
 pub mod entry;
 pub mod frame;
 mod go_json;

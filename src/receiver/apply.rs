@@ -153,7 +153,7 @@ impl Applier {
                 if stored < content.work.deliveries.len() && self.store_at.is_none_or(|at| at <= now) {
                     return Next::Store(content.work.deliveries.range(stored..).cloned().collect());
                 }
-                if sync_at.is_some_and(|at| at <= now) || core.sync_wanted.load(Ordering::SeqCst) {
+                if sync_at.is_some_and(|at| at <= now) || keeper.is_some_and(Keeper::is_sync_wanted) {
                     return Next::Sync;
                 }
             }

@@ -43,8 +43,8 @@ pub(super) struct Core {
     pub(super) lineage: Mutex<Option<Lineage>>,
     /// What was received, on disk.
     pub(super) local: Option<LocalLog>,
-    /// The writer waits until the local log is durable.
-    pub(super) sync_wanted: AtomicBool,
+    /// The writer waits until the local log is durable up to here; 0: it does not.
+    pub(super) sync_wanted: AtomicU64,
     pub(super) history: Mutex<History>,
     /// Between which sequences this history parts from the writer's, as far as is known.
     pub(super) parting: Mutex<Option<(u64, u64)>>,
@@ -68,7 +68,7 @@ impl Core {
         Self {
             progress: Progress::new(applied, received, config.handler_durable),
             local,
-            sync_wanted: AtomicBool::new(false),
+            sync_wanted: AtomicU64::new(0),
             history: Mutex::new(History::new()),
             parting: Mutex::new(None),
             address,
@@ -93,9 +93,9 @@ impl Core {
         self.mailbox.event(event);
     }
 
-    /// Has the callback thread sync the local log.
-    pub(super) fn want_sync(&self) {
-        self.sync_wanted.store(true, Ordering::SeqCst);
+    /// Has the callback thread sync the local log until `sequence` is durable, which may still have to arrive.
+    pub(super) fn want_sync(&self, sequence: u64) {
+        self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
         self.attention.store(true, Ordering::SeqCst);
         self.mailbox.notify();
     }

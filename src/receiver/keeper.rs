@@ -100,9 +100,15 @@ impl Keeper {
         }
     }
 
+    /// Whether the writer waits for something to be durable, and a sync would bring it nearer.
+    pub(super) fn is_sync_wanted(&self) -> bool {
+        let durable = self.core.progress.durable();
+        self.core.sync_wanted.load(Ordering::SeqCst) > durable
+            && self.log().is_ok_and(|log| log.disk().is_some_and(|disk| disk.written().sequence > durable))
+    }
+
     /// Makes everything that was written durable, and tells the writer if it waits.
     pub(super) fn sync(&mut self) -> Result<()> {
-        self.core.sync_wanted.store(false, Ordering::SeqCst);
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
         let synced = disk.sync()?.sequence;
         self.unsynced_since = None;

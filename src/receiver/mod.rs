@@ -37,6 +37,10 @@ use crate::threads;
 use crate::transport::Address;
 use config::{ReceiverConfig, ReceiverHost};
 
+/// The names of the places just before and just after the handler is called; see
+/// [`disk::CRASH_POINTS`](crate::log::disk::CRASH_POINTS), where the places around the position's file are.
+pub const CRASH_POINTS: &[&str] = &["receiver-apply-before", "receiver-apply-after"];
+
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
     core: Arc<Core>,

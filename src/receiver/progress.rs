@@ -90,6 +90,11 @@ impl Progress {
         Point { sequence: self.received(), hash: self.received_hash.load(Ordering::Relaxed) }
     }
 
+    /// What the local log has made durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
     /// The local log has made everything up to `sequence` durable.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);

@@ -80,6 +80,8 @@ impl<'a> Session<'a> {
         heartbeat: Duration,
     ) -> Self {
         let now = Instant::now();
+        // What the last writer, or the last connection's, waited for.
+        core.sync_wanted.store(0, Ordering::SeqCst);
         Self {
             core,
             stream,
@@ -210,7 +212,7 @@ impl<'a> Session<'a> {
                 Control::AckRequest(request) => {
                     self.requests.add(request);
                     if request.level == LEVEL_DURABLE && core.local.is_some() {
-                        core.want_sync();
+                        core.want_sync(request.sequence);
                     }
                 }
                 Control::HolePassed { first, last } => pass_hole(core, first, last),

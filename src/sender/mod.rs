@@ -171,28 +171,55 @@ impl Sender {
         Ok(())
     }
 
-    /// Puts an entry into the log; returns its sequence.
+    /// Puts an entry into the log and settles it; returns its sequence.
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
+        let end = self.put(timestamp_us, payload)?;
+        self.settle(&end)?;
+        Ok(end.sequence)
+    }
+
+    /// Puts an entry into the log; returns the boundary behind it, which is to be settled next.
+    #[inline]
+    pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         self.core.check_writable()?;
         if let Some(gate) = &self.core.write_gate {
             gate.pass(&self.core, 1)?;
         }
-        self.core.log.append(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
+        self.core.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
 
-    /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence.
+    /// Puts entries with consecutive sequences into the log, all or none, and settles them; returns the first sequence.
     pub fn replicate_batch<'a>(
         &self,
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
+        let (first, end) = self.put_batch(timestamp_us, payloads)?;
+        self.settle(&end)?;
+        Ok(first)
+    }
+
+    /// Waits until what was put is as safe as the policy wants. After an error it is in the log, and nobody knows whether it
+    /// is durable.
+    #[inline]
+    pub fn settle(&self, end: &Mark) -> Result<()> {
+        self.core.log.settle(end)
+    }
+
+    /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence and the boundary behind
+    /// them, which is to be settled next.
+    pub fn put_batch<'a>(
+        &self,
+        timestamp_us: u64,
+        payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> Result<(u64, Mark)> {
         self.core.check_writable()?;
         let count = payloads.len() as u64;
         if let Some(gate) = &self.core.write_gate {
             gate.pass(&self.core, count)?;
         }
-        self.core.log.append_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
+        self.core.log.put_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
     }
 
     /// Disconnects the reader.

@@ -1,6 +1,8 @@
 //! What the stream tests share: a sender, receivers that collect, and waiting for conditions.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod hosts;
+pub mod process;
 pub mod stage;
 pub mod wire;
 

@@ -15,8 +15,10 @@
 //! `fdatasync` the inode, whose length changes with each write; the size of the file would say less about torn ends
 //! without it; a full disk has to be dealt with in `write` anyway; and a small log would take a segment's room.
 
+mod entries;
 mod file;
 mod head;
+pub mod holder;
 mod lock;
 mod lookup;
 mod mark;

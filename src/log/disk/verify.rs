@@ -3,17 +3,30 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::file::damaged;
+use super::file::{damaged, read_at};
 use super::head;
-use super::mark::Mark;
+use super::holder::{Held, holder};
+use super::mark::{Mark, be64};
 use super::recover::{self, All, Cut, Found, Listing, Seen};
 use super::scan::{Scanner, Step};
 use crate::error::{Error, Result};
+use crate::protocol::entry::ENTRY_HEADER_SIZE;
 use crate::protocol::lineage::Lineage;
 
+pub use super::entries::{Entries, OwnedEntry, entries, entries_since};
+
 /// How often a directory that changes while it is read is read again.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
+
+/// Bytes and entries after which progress is told.
+const TOLD_EVERY: (u64, u64) = (4 << 20, 4096);
+
+/// How often, and with what pauses, bytes at the end are looked at again before they count as torn: a writer may be in
+/// the middle of them.
+const LOOKS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A segment as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +47,17 @@ pub struct SegmentInfo {
     pub sealed: bool,
     /// When it was made, in microseconds since the Unix epoch.
     pub created_us: u64,
+    /// Its first entry, as that names itself; `None` if it has none, or was removed meanwhile.
+    pub first: Option<FirstEntry>,
+}
+
+/// What the header of a segment's first entry says. It was not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstEntry {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its timestamp.
+    pub timestamp_us: u64,
 }
 
 /// What a directory holds.
@@ -43,6 +67,12 @@ pub struct Inspection {
     pub lineage: Lineage,
     /// The segments, oldest first.
     pub segments: Vec<SegmentInfo>,
+    /// The boundary through which the last segment is noted as durable. It may be one sync behind.
+    pub durable: Mark,
+    /// The end of the whole entries.
+    pub end: Mark,
+    /// Bytes behind the end that are no whole entry: an entry that is being written now, or what a crash left.
+    pub torn: Option<Cut>,
 }
 
 /// What was found when every byte was read.
@@ -58,34 +88,48 @@ pub struct Report {
     pub oldest: Mark,
     /// The end of the whole entries.
     pub end: Mark,
-    /// Bytes behind the end that are no whole entry: an entry that is being written now, or what a crash left. The next
-    /// opening cuts it off.
+    /// Bytes behind the end that are no whole entry, and that nobody is writing: what a crash left. The next opening cuts
+    /// it off.
     pub torn: Option<Cut>,
+    /// Segments that retention removed before they were read. What is said of the rest begins behind them.
+    pub trimmed: u64,
 }
 
-/// An entry with its own payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedEntry {
-    /// Its place in the stream.
-    pub sequence: u64,
-    /// The sequence of the entry before it.
-    pub previous: u64,
-    /// Microseconds since the Unix epoch, as the host gave it.
-    pub timestamp_us: u64,
-    /// The host's bytes.
-    pub payload: Vec<u8>,
-    /// The boundary right behind it.
-    pub mark: Mark,
-    /// The epoch of its segment.
-    pub epoch: u64,
-}
-
-/// Lists the segments of a log. Only their heads are read.
+/// Lists the segments of a log. Only their heads are read, and of the last one what is behind its durable mark.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
     let (sealed, last) = find_all(dir)?;
     let fixed = &last.head.fixed;
     let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
-    Ok(Inspection { lineage, segments: sealed.iter().chain([&last.seen]).map(SegmentInfo::new).collect() })
+    let durable = last.head.commit.synced;
+    let mut segments = Vec::with_capacity(sealed.len() + 1);
+    for segment in &sealed {
+        let first = match segment.reopen() {
+            Err(_) if is_gone(dir, &segment.path)? => None,
+            found => first_entry(&found?)?,
+        };
+        segments.push(SegmentInfo::new(segment, first));
+    }
+    segments.push(SegmentInfo::new(&last, first_entry(&last)?));
+    // The durable mark is a boundary, and what lies before it is for `verify`.
+    let mut scanner = Scanner::new(last.file.clone(), &last.path, last.head.fixed, durable, last.end());
+    let reason = loop {
+        match scanner.next()? {
+            Step::Entry(_) => {}
+            Step::End => break None,
+            Step::Bad(reason) => break Some(reason),
+        }
+    };
+    let torn = reason.map(|reason| cut(&last, &scanner, reason));
+    Ok(Inspection { lineage, segments, durable, end: scanner.mark(), torn })
+}
+
+fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
+    let mut header = [0; ENTRY_HEADER_SIZE];
+    let read = read_at(&found.file, &found.path, head::HEAD_BYTES, &mut header)?;
+    let (sequence, previous, timestamp_us) = (be64(&header, 8), be64(&header, 16), be64(&header, 24));
+    let base = found.base().sequence;
+    let is_one = read == ENTRY_HEADER_SIZE && previous == base && sequence > base;
+    Ok(is_one.then_some(FirstEntry { sequence, timestamp_us }))
 }
 
 /// Reads a whole log and checks every entry, every index and that all fits together. `progress` is told how many of how
@@ -96,27 +140,46 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
     let fixed = last.head.fixed;
     let mut report = Report {
         lineage: Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch },
-        segments: sealed.len() as u64 + 1,
+        segments: 0,
         entries: 0,
         oldest: first.base(),
         end: first.base(),
         torn: None,
+        trimmed: 0,
     };
     let total = sealed.iter().map(|segment| segment.size).sum::<u64>() + last.size;
     let mut done = 0;
-    for segment in &sealed {
+    for (n, segment) in sealed.iter().enumerate() {
+        let next = sealed.get(n + 1).unwrap_or(&last);
         let mut told = |within: u64| progress(done + within, total);
-        check_segment(&segment.reopen()?, false, &mut report, &mut told)?;
+        match segment.reopen() {
+            // Those before it are gone as well: what is told is about what is there.
+            Err(_) if is_gone(dir, &segment.path)? => {
+                report.trimmed += report.segments + 1;
+                (report.segments, report.entries, report.oldest) = (0, 0, next.base());
+            }
+            found => {
+                check_segment(&found?, false, &mut report, &mut told)?;
+                report.segments += 1;
+            }
+        }
         done += segment.size;
     }
     check_segment(&last, true, &mut report, &mut |within| progress(done + within, total))?;
+    report.segments += 1;
     progress(total, total);
     Ok(report)
 }
 
+/// Whether retention removed this segment: neither it nor any before it is there.
+pub(super) fn is_gone(dir: &Path, segment: &Path) -> Result<bool> {
+    let listing = recover::list(dir)?;
+    Ok(!listing.segments.is_empty() && listing.segments.iter().all(|path| path.file_name() > segment.file_name()))
+}
+
 /// All segments of a directory that others may write to. A listing is not one moment: when something does not fit and
 /// the directory has changed meanwhile, it is read again.
-fn find_all(dir: &Path) -> Result<All> {
+pub(super) fn find_all(dir: &Path) -> Result<All> {
     let mut listing = recover::list(dir)?;
     for _ in 0..TRIES {
         let error = match recover::find_all(&listing, false) {
@@ -138,7 +201,7 @@ fn retry_last(dir: &Path, listing: &Listing, error: Error) -> Result<All> {
 }
 
 impl SegmentInfo {
-    fn new(found: &Seen) -> Self {
+    fn new(found: &Seen, first: Option<FirstEntry>) -> Self {
         let (fixed, commit) = (&found.head.fixed, &found.head.commit);
         Self {
             path: found.path.clone(),
@@ -149,164 +212,87 @@ impl SegmentInfo {
             bytes: found.size,
             sealed: commit.sealed,
             created_us: fixed.created_us,
+            first,
         }
     }
 }
 
+/// Reads a segment as a whole. The last one need not be complete.
 fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn FnMut(u64)) -> Result<()> {
-    let commit = found.head.commit;
-    let complete = !last;
-    let mut points = match complete {
-        true => VecDeque::from(head::read_index(&found.file, &found.path, &found.head)?),
-        false => VecDeque::new(),
+    let synced = found.head.commit.synced;
+    let mut points = match last {
+        false => VecDeque::from(head::read_index(&found.file, &found.path, &found.head)?),
+        true => VecDeque::new(),
     };
-    if last {
-        let tail = recover::scan_tail(found, u64::MAX)?;
-        report.torn = tail.torn;
-    }
-    let end = if last { report.torn.as_ref().map_or(found.size, |cut| cut.offset) } else { found.size };
-    let end = found.base().position + (end - head::HEAD_BYTES);
-    let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), end);
+    let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
+    let mut met = found.base() == synced;
+    let mut said = (0, report.entries);
     loop {
-        let offset = scanner.offset();
-        let bad = match scanner.next()? {
-            Step::Entry(..) => None,
-            Step::End => break,
-            Step::Bad(reason) => Some(reason),
+        let (before, offset) = (scanner.mark(), scanner.offset());
+        let lost = |text: String| {
+            let (first, end) = (before.sequence.saturating_add(1), synced.sequence);
+            Err(damaged(&found.path, offset, format_args!("{text}; entries {first} to {end} are affected")))
         };
+        match scanner.next()? {
+            Step::Entry(..) => {}
+            Step::End => break,
+            Step::Bad(reason) if last && met => {
+                report.torn = torn(found, &mut scanner, reason, report)?;
+                break;
+            }
+            Step::Bad(reason) => return lost(reason),
+        }
         let mark = scanner.mark();
-        if let Some(reason) = bad {
-            let (first, last) = (mark.sequence.saturating_add(1), commit.synced.sequence);
-            return Err(damaged(&found.path, offset, format_args!("{reason}; entries {first} to {last} are affected")));
+        report.entries += 1;
+        met |= mark == synced;
+        if mark.position >= synced.position && !met {
+            return lost(format!("the entries end at {mark:?}, but the head says {synced:?}"));
         }
         if points.front().is_some_and(|point| point.position <= mark.position) && points.pop_front() != Some(mark) {
             return Err(damaged(&found.path, offset, "the index has a point that is no boundary between entries"));
         }
-        report.entries += 1;
-        if report.entries.is_multiple_of(1024) {
+        if offset - said.0 >= TOLD_EVERY.0 || report.entries - said.1 >= TOLD_EVERY.1 {
+            said = (offset, report.entries);
             told(offset);
         }
     }
     report.end = scanner.mark();
-    if complete && report.end != commit.synced {
-        let text = format!("the entries end at {:?}, but the head says {:?}", report.end, commit.synced);
+    if !met {
+        // The head of a segment that is too short was refused before: this one became shorter meanwhile.
+        let text = format!("the entries end at {:?}, but the head says {synced:?}", report.end);
         return Err(damaged(&found.path, scanner.offset(), text));
     }
     Ok(())
 }
 
-/// The entries of a log, in order. At the end it gives `None`, and later those that came since.
-pub struct Entries {
-    dir: PathBuf,
-    scanner: Scanner,
-    current: Found,
-    /// Entries up to this one are passed over.
-    after: u64,
-    failed: bool,
+/// Whether the bytes at the end of the last segment stay what they are, or were about to become an entry.
+fn torn(found: &Found, scanner: &mut Scanner, mut reason: String, report: &mut Report) -> Result<Option<Cut>> {
+    let mut size = found.size;
+    let dir = found.path.parent().unwrap_or(Path::new("."));
+    let nobody_writes = holder(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == Held::No));
+    let mut looks = if nobody_writes { LOOKS } else { 0 };
+    while looks < LOOKS {
+        std::thread::sleep(PAUSE);
+        looks += 1;
+        let now = recover::identity(&found.path, &found.file)?.1;
+        if now != size {
+            (size, looks) = (now, 0);
+        }
+        scanner.extend(found.base().position.saturating_add(size.saturating_sub(head::HEAD_BYTES)));
+        match scanner.next()? {
+            Step::Entry(..) => {
+                report.entries += 1;
+                return Ok(None);
+            }
+            Step::End => return Ok(None),
+            Step::Bad(again) => reason = again,
+        }
+    }
+    Ok(Some(Cut { bytes: size.saturating_sub(scanner.offset()), ..cut(found, scanner, reason) }))
 }
 
-/// The entries behind entry `after` of the log in a directory, or from its oldest on if that is gone.
-pub fn entries(dir: &Path, after: u64) -> Result<Entries> {
-    let (sealed, last) = find_all(dir)?;
-    let n = sealed.partition_point(|segment| segment.base().sequence <= after).saturating_sub(1);
-    let (current, from) = match sealed.get(n) {
-        Some(segment) if last.base().sequence > after => {
-            let found = segment.reopen()?;
-            let points = head::read_index(&found.file, &found.path, &found.head)?;
-            let n = points.partition_point(|point| point.sequence <= after);
-            let from = n.checked_sub(1).and_then(|n| points.get(n)).copied();
-            (found, from.unwrap_or(segment.base()))
-        }
-        _ => {
-            let base = last.base();
-            (last, base)
-        }
-    };
-    Ok(Entries { dir: dir.into(), scanner: scan(&current, from), current, after, failed: false })
-}
-
-fn scan(found: &Found, from: Mark) -> Scanner {
-    Scanner::new(found.file.clone(), &found.path, found.head.fixed, from, found.end())
-}
-
-impl Iterator for Entries {
-    type Item = Result<OwnedEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.step().transpose();
-        self.failed = matches!(next, Some(Err(_)));
-        next
-    }
-}
-
-impl Entries {
-    fn step(&mut self) -> Result<Option<OwnedEntry>> {
-        loop {
-            if let Some(entry) = self.next_here()? {
-                return Ok(Some(entry));
-            }
-            // In this order: when the next segment is there, nothing is added to this one any more.
-            let next = self.next_segment()?;
-            let (_, size) = recover::identity(&self.current.path, &self.current.file)?;
-            self.current.seen.size = size;
-            self.scanner.extend(self.current.end());
-            if let Some(entry) = self.next_here()? {
-                return Ok(Some(entry));
-            }
-            let Some(next) = next else { return Ok(None) };
-            let mark = self.scanner.mark();
-            if next.base() != mark || next.head.fixed.stream_id != self.current.head.fixed.stream_id {
-                let text = format!("it begins at {:?}, but the segment before it ends at {mark:?}", next.base());
-                return Err(damaged(&next.path, 40, text));
-            }
-            self.scanner = scan(&next, mark);
-            self.current = next;
-        }
-    }
-
-    /// The segment behind this one, if there is one.
-    fn next_segment(&self) -> Result<Option<Found>> {
-        let listing = recover::list(&self.dir)?;
-        let here = self.current.path.file_name();
-        let next = listing.segments.iter().find(|path| path.file_name() > here);
-        match next {
-            // The same name with another head: an epoch began before there was an entry.
-            None if self.scanner.mark() == self.current.base() => self.replaced(),
-            None => Ok(None),
-            Some(path) => recover::find(path, false).map(Some),
-        }
-    }
-
-    fn replaced(&self) -> Result<Option<Found>> {
-        let found = recover::find(&self.current.path, false)?;
-        Ok((found.identity != self.current.identity).then_some(found))
-    }
-
-    /// The next entry of this segment that is wanted. What is not whole is the end, behind the synced mark.
-    fn next_here(&mut self) -> Result<Option<OwnedEntry>> {
-        loop {
-            let offset = self.scanner.offset();
-            let reason = match self.scanner.next()? {
-                Step::Entry(entry) if entry.sequence <= self.after => continue,
-                Step::Entry(entry) => {
-                    let (sequence, previous, timestamp_us) = (entry.sequence, entry.previous, entry.timestamp_us);
-                    let payload = entry.payload.to_vec();
-                    let (mark, epoch) = (self.scanner.mark(), self.current.head.fixed.epoch);
-                    return Ok(Some(OwnedEntry { sequence, previous, timestamp_us, payload, mark, epoch }));
-                }
-                Step::End => return Ok(None),
-                Step::Bad(reason) => reason,
-            };
-            let synced = self.current.head.commit.synced;
-            if self.scanner.mark().position < synced.position {
-                let (first, last) = (self.scanner.mark().sequence.saturating_add(1), synced.sequence);
-                let text = format!("{reason}; entries {first} to {last} are affected");
-                return Err(damaged(&self.current.path, offset, text));
-            }
-            return Ok(None);
-        }
-    }
+/// What lies behind the place of the scanner.
+fn cut(found: &Found, scanner: &Scanner, reason: String) -> Cut {
+    let (offset, after_sequence) = (scanner.offset(), scanner.mark().sequence);
+    Cut { path: found.path.clone(), offset, bytes: found.size.saturating_sub(offset), after_sequence, reason }
 }

@@ -189,3 +189,23 @@ proptest! {
         });
     }
 }
+
+/// P1, P10: the end of what was appended never goes back, however many append: whoever is last is stored too.
+#[test]
+fn p10_no_append_is_forgotten_among_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), 10_000, SyncPolicy::Os);
+    stored(&log, || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        log.append(0, b"entry").unwrap();
+                    }
+                });
+            }
+        });
+        log.wait_durable(80_000, Duration::from_secs(20)).unwrap();
+    });
+    assert_eq!(log.disk().unwrap().written().sequence, 80_000);
+}

@@ -1,0 +1,63 @@
+//! A log on disk, followed beside its writer.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use replication::error::Status;
+use replication::log::disk::verify::{entries, inspect};
+
+use super::Stop;
+use crate::args::{Begin, Tail};
+use crate::dump::{gap, gone, view};
+use crate::entry;
+use crate::failure::{Exit, Failure};
+use crate::output::{Out, note, pause};
+
+/// How often the end is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Prints entries until the end, or until it is stopped.
+pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exit, Failure> {
+    let (after, mut expected) = match options.begin {
+        Begin::Oldest => (0, None),
+        Begin::At(from) => (from - 1, Some(from)),
+        Begin::End => (inspect(dir)?.end.sequence, None),
+    };
+    let mut all = entries(dir, after)?;
+    let mut exit = Exit::Ok;
+    let mut left = options.limit;
+    while !stop.is_asked() {
+        let item = match all.next() {
+            Some(Ok(item)) => item,
+            Some(Err(error)) if error.status == Status::SequenceGap => {
+                out.flush()?;
+                exit = gap(&error.message);
+                expected = None;
+                continue;
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => {
+                out.flush()?;
+                if options.follow {
+                    pause(LOOK_EVERY)?;
+                    continue;
+                }
+                if let Some(torn) = all.torn() {
+                    let (bytes, last) = (torn.bytes, torn.after_sequence);
+                    note(&format!("{bytes} bytes behind entry {last} are no whole entry, or not yet"));
+                }
+                break;
+            }
+        };
+        if let Some(from) = expected.take().filter(|from| item.previous >= *from) {
+            exit = gap(&gone(from, item.previous));
+        }
+        entry::write(out, &view(&item), options.form)?;
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(exit)
+}

@@ -1,0 +1,121 @@
+//! Who holds the lock of a log's directory, found out without touching it: an attempt to lock would make a writer fail
+//! that opens the log at that moment.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sys::stat::{major, minor};
+
+use super::file::{failed, read_small};
+use crate::error::Result;
+
+/// The most bytes that the text of a lock file has.
+const MAX_TEXT_BYTES: u64 = 4096;
+
+/// Whether the lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A process of this machine holds it.
+    Yes,
+    /// No process that this one can see holds it.
+    No,
+    /// The kernel does not say.
+    Unknown,
+}
+
+/// What a lock file says, and the kernel of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Whether the lock is held now.
+    pub held: Held,
+    /// The process that holds it, or else the last one that did.
+    pub pid: Option<u32>,
+    /// That process's host; empty when unknown.
+    pub host: String,
+}
+
+/// Who holds a directory's lock, or held it last. `None` when there is no lock file: no writer was ever here.
+///
+/// Looks into `/proc/locks`, which names only processes that this one can see: of a writer in another container or on
+/// another host, the lock seems free.
+pub fn holder(dir: &Path) -> Result<Option<Holder>> {
+    let path = dir.join("lock");
+    let Some(bytes) = read_small(&path, MAX_TEXT_BYTES)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut words = text.split_ascii_whitespace();
+    let named = words.next().and_then(|word| word.parse().ok());
+    let host = words.next().unwrap_or_default().to_owned();
+    let metadata =
+        std::fs::symlink_metadata(&path).map_err(|error| failed("cannot ask for the state of", &path, &error))?;
+    let Ok(locks) = std::fs::read_to_string("/proc/locks") else {
+        return Ok(Some(Holder { held: Held::Unknown, pid: named, host }));
+    };
+    let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let inode = format!(":{}", metadata.ino());
+    // Some file systems give programs another device number than the kernel uses: then the process must be the one named.
+    let of_this_file = |lock: &Lock<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
+    let holding = locks.lines().filter_map(Lock::parse).find(of_this_file);
+    let held = if holding.is_some() { Held::Yes } else { Held::No };
+    let pid = holding.and_then(|lock| lock.pid).or(named);
+    Ok(Some(Holder { held, pid, host }))
+}
+
+/// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+struct Lock<'a> {
+    /// The process, where its number can be seen from here.
+    pid: Option<u32>,
+    file: &'a str,
+}
+
+impl<'a> Lock<'a> {
+    /// The lock of a line; `None` for one that is waited for, of another kind, or for reading.
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_ours = words.next()? == "FLOCK" && words.next().is_some() && words.next()? == "WRITE";
+        let pid = words.next()?.parse().ok().filter(|pid| *pid > 0);
+        is_ours.then_some(Lock { pid, file: words.next()? })
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::super::lock::DirLock;
+    use super::*;
+
+    #[test]
+    fn the_holder_is_named_while_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(holder(dir.path()).unwrap(), None);
+        let lock = DirLock::take(dir.path()).unwrap();
+        let held = holder(dir.path()).unwrap().unwrap();
+        assert_eq!(held.pid, Some(std::process::id()));
+        assert_ne!(held.held, Held::No);
+        // It did not get into the way of anybody.
+        assert_eq!(DirLock::take(dir.path()).unwrap_err().status, crate::error::Status::Locked);
+        drop(lock);
+        let free = holder(dir.path()).unwrap().unwrap();
+        assert_eq!(free.pid, Some(std::process::id()));
+        assert_ne!(free.held, Held::Yes);
+        DirLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn other_locks_and_odd_texts_are_nobody() {
+        for line in [
+            "",
+            "1:",
+            "1: POSIX  ADVISORY  WRITE 12 fe:00:7 0 EOF",
+            "1: FLOCK  ADVISORY  READ 12 fe:00:7 0 EOF",
+            "1: -> FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF",
+            "1: FLOCK  ADVISORY  WRITE",
+        ] {
+            assert!(Lock::parse(line).is_none(), "{line}");
+        }
+        let lock = Lock::parse("33: FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF").unwrap();
+        assert_eq!((lock.pid, lock.file), (Some(12), "fe:00:7"));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lock"), [0xff, b' ', 0, b'\n']).unwrap();
+        assert_eq!(holder(dir.path()).unwrap().unwrap().pid, None);
+    }
+}
