@@ -3,6 +3,7 @@
  * It looks at the programs from outside: what they print, how they end, what their databases hold. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -19,8 +20,8 @@
 
 static const char usage[] =
     "Usage: demo [--keep]\n"
-    "Runs a writer and two readers, kills one reader and pauses the other, and proves with SQL that both have stored\n"
-    "what the writer wrote. Takes about 15 seconds, 30 at most.\n"
+    "Runs a writer and two readers, kills one reader, pauses the other, kills the writer, and proves with SQL that both\n"
+    "have stored what the writer wrote. Takes about 20 seconds, 30 at most.\n"
     "\n"
     "  --keep                      leave the databases and logs where they are, and say where\n"
     "  -h, --help                  this text\n"
@@ -146,15 +147,28 @@ static bool wait_for(struct demo *demo, struct member *member, condition_fn hold
 
 /* ---- the story ---- */
 
+static void begin_life(struct member *member)
+{
+    member->entries = 0;
+    member->measured_us = 0;
+    member->rate = 0;
+    member->may_end = false;
+}
+
 static bool start_writer(struct demo *demo)
 {
     char path[512];
+    struct member *writer = &demo->members[0];
+    char address[sizeof demo->address];
     snprintf(path, sizeof path, "%s/writer", demo->programs);
-    char *const arguments[] = {
-        "writer",   "--listen",   "127.0.0.1:0", "--interval-us", "5000", "--stats-interval-ms", "20",
-        "--ledger", demo->ledger, NULL};
-    return process_start(&demo->members[0].process, path, arguments) &&
-           wait_for(demo, &demo->members[0], listens, 0, "listen");
+    /* One that is started again listens where its readers look for it. */
+    snprintf(address, sizeof address, "%s", demo->address[0] != '\0' ? demo->address : "127.0.0.1:0");
+    demo->address[0] = '\0';
+    char *const arguments[] = {"writer",   "--listen",   address,         "--log-dir", writer->log_dir,
+                               "--ledger", demo->ledger, "--interval-us", "5000",      "--stats-interval-ms",
+                               "20",       NULL};
+    begin_life(writer);
+    return process_start(&writer->process, path, arguments) && wait_for(demo, writer, listens, 0, "listen");
 }
 
 static bool start_reader(struct demo *demo, struct member *reader)
@@ -168,13 +182,12 @@ static bool start_reader(struct demo *demo, struct member *reader)
                                reader->database,
                                "--reader-id",
                                (char *)reader->process.name,
+                               "--log-dir",
+                               reader->log_dir,
                                "--status-interval-ms",
                                "20",
                                NULL};
-    reader->entries = 0;
-    reader->measured_us = 0;
-    reader->rate = 0;
-    reader->may_end = false;
+    begin_life(reader);
     return process_start(&reader->process, path, arguments);
 }
 
@@ -197,6 +210,7 @@ struct story {
     int64_t killed_at;   /* the last entry in the killed reader's database */
     int64_t resumed;     /* entries that its second process stored */
     uint64_t paused_for; /* entries that the writer wrote while the other reader was paused */
+    uint64_t writer_at;  /* the last entry that the killed writer had told of */
 };
 
 static bool tell(struct demo *demo, struct story *story)
@@ -207,8 +221,8 @@ static bool tell(struct demo *demo, struct story *story)
 
     table_begin_phase(&demo->table, "a writer and two readers start");
     if (!start_writer(demo) || !start_reader(demo, first) || !start_reader(demo, second) ||
-        !wait_for(demo, first, reached, 500, "reach entry 500") ||
-        !wait_for(demo, second, reached, 500, "reach entry 500"))
+        !wait_for(demo, first, reached, 400, "reach entry 400") ||
+        !wait_for(demo, second, reached, 400, "reach entry 400"))
         return false;
 
     table_begin_phase(&demo->table, "%s is killed (SIGKILL); the writer and %s do not care", first->process.name,
@@ -218,23 +232,36 @@ static bool tell(struct demo *demo, struct story *story)
         !position_of(first->database, &story->killed_at))
         return false;
     first->sequence = (uint64_t)story->killed_at; /* it had no time to say so */
-    if (!wait_for(demo, writer, reached, writer->sequence + 600, "write on"))
+    if (!wait_for(demo, writer, reached, writer->sequence + 400, "write on"))
         return false;
 
     table_begin_phase(&demo->table, "%s is started again and resumes after entry %" PRId64, first->process.name,
                       story->killed_at);
-    if (!start_reader(demo, first) || !wait_for(demo, first, reached, writer->sequence + 400, "catch up"))
+    if (!start_reader(demo, first) || !wait_for(demo, first, reached, writer->sequence + 300, "catch up"))
         return false;
 
     table_begin_phase(&demo->table, "%s is paused (SIGSTOP)", second->process.name);
     uint64_t paused_at = writer->sequence;
-    if (!process_signal(&second->process, SIGSTOP) || !wait_for(demo, writer, reached, paused_at + 600, "write on"))
+    if (!process_signal(&second->process, SIGSTOP) || !wait_for(demo, writer, reached, paused_at + 400, "write on"))
         return false;
-    story->paused_for = writer->sequence - paused_at;
 
-    table_begin_phase(&demo->table, "%s goes on (SIGCONT)", second->process.name);
+    table_begin_phase(&demo->table, "the writer is killed (SIGKILL), %s still paused", second->process.name);
+    writer->may_end = true;
+    if (!process_signal(&writer->process, SIGKILL) || !wait_for(demo, writer, ended, 0, "die"))
+        return false;
+    story->writer_at = writer->sequence;
+
+    table_begin_phase(&demo->table, "the writer is started again and goes on behind its log, %s follows it",
+                      first->process.name);
+    if (!start_writer(demo) || !wait_for(demo, writer, reached, story->writer_at + 300, "go on") ||
+        !wait_for(demo, first, reached, writer->sequence + 100, "follow the writer again"))
+        return false;
+
+    table_begin_phase(&demo->table, "%s goes on (SIGCONT): what it missed comes from the first writer's disk",
+                      second->process.name);
+    story->paused_for = writer->sequence - paused_at;
     if (!process_signal(&second->process, SIGCONT) ||
-        !wait_for(demo, second, reached, writer->sequence + 400, "catch up"))
+        !wait_for(demo, second, reached, writer->sequence + 300, "catch up"))
         return false;
 
     table_begin_phase(&demo->table, "the writer stops and sends what is left");
@@ -270,6 +297,7 @@ static bool set_up(struct demo *demo)
         struct member *member = &demo->members[i];
         member->process.name = names[i];
         demo->processes[i] = &member->process;
+        snprintf(member->log_dir, sizeof member->log_dir, "%s/%s.log-dir", demo->directory, names[i]);
         snprintf(member->database, sizeof member->database, "%s/%s.db", demo->directory, names[i]);
         snprintf(member->process.log_path, sizeof member->process.log_path, "%s/%s.log", demo->directory, names[i]);
     }
@@ -316,16 +344,19 @@ static void show_logs(const struct demo *demo)
     }
 }
 
-static void remove_directory(const char *path)
+/* The demo's directory, and those of the logs in it. */
+static void remove_directory(int parent, const char *path)
 {
-    DIR *directory = opendir(path);
+    int descriptor = openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *directory = descriptor < 0 ? NULL : fdopendir(descriptor);
     if (directory == NULL)
         return;
     for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            unlinkat(dirfd(directory), entry->d_name, 0);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(descriptor, entry->d_name, 0) != 0)
+            remove_directory(descriptor, entry->d_name);
     closedir(directory);
-    if (rmdir(path) != 0)
+    if (unlinkat(parent, path, AT_REMOVEDIR) != 0)
         say("%s: %s", path, strerror(errno));
 }
 
@@ -352,9 +383,11 @@ static bool run(struct demo *demo, bool keep)
         printf("kept: %s\n", demo->directory);
     if (proved)
         printf("demo passed in %.1f s: both databases hold the writer's %" PRId64 " entries = %" PRId64 " rows, 0 rows"
-               " differ, checksum %" PRId64 " in all three; %s was killed at entry %" PRId64
-               " and stored the other %" PRId64 " once each, %s caught up after a pause of %" PRIu64 " entries\n",
-               table_seconds(&demo->table), account.entries, account.records, account.checksum,
+               " differ, each is there once, checksum %" PRId64
+               " in all three, although the writer was killed at entry %" PRIu64 " and %s at entry %" PRId64
+               "; that one stored the other %" PRId64 " after its restart, %s caught up after a pause of %" PRIu64
+               " entries\n",
+               table_seconds(&demo->table), account.entries, account.records, account.checksum, story.writer_at,
                demo->members[1].process.name, story.killed_at, story.resumed, demo->members[2].process.name,
                story.paused_for);
     else
@@ -394,6 +427,6 @@ int main(int argc, char **argv)
     sqlite3_finalize(demo.parse);
     sqlite3_close(demo.json);
     if (demo.directory[0] != '\0' && !keep)
-        remove_directory(demo.directory);
+        remove_directory(AT_FDCWD, demo.directory);
     return proved ? EXIT_SUCCESS : EXIT_FAILURE;
 }

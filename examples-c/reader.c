@@ -1,8 +1,8 @@
 /* A reader: follows a writer and keeps its records in a SQLite database.
  *
- * The records of a batch and the sequence of its last entry go into the database in one transaction. Whatever kills this
- * process, the database holds a whole number of entries and knows which one is next; a new process tells the library so and
- * goes on there: every entry is stored exactly once. */
+ * The records of a batch and the token of the place behind it go into the database in one transaction. Whatever kills this
+ * process, the database holds a whole number of entries and knows which one is next, and in whose history; a new process
+ * gives the token to the library and goes on there: every entry is stored exactly once. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -22,6 +22,8 @@ static const char usage[] =
     "  --database FILE             made if missing; a restart goes on where the file ends\n"
     "  --reader-id NAME            the name the writer knows this reader by (default: the file's name)\n"
     "  --batch ENTRIES             entries per transaction, at most (default 256)\n"
+    "  --log-dir DIR               keep what arrives in a log there before it is stored: it is acknowledged as durable\n"
+    "                              from there, and a restart stores what is left in it without asking the writer\n"
     "  --synchronous full|normal   full: a commit is on the disk, and entries are acknowledged as durable\n"
     "                              normal: faster; a power failure can take back the last commits (default full)\n"
     "  --status-interval-ms MS     prints a line of JSON this often (default 1000; 0: never)\n"
@@ -36,6 +38,7 @@ struct options {
     const char *writer;
     const char *database;
     const char *reader_id;
+    const char *log_dir; /* NULL: none */
     size_t batch;
     bool synchronous;
     bool verbose;
@@ -66,11 +69,12 @@ static void stop_failed(struct reader *reader)
 static int32_t store_entries(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
 {
     struct reader *reader = user_data;
-    struct position stream = reader->store.position;
-    if (receiver_get_stream(reader->receiver, stream.stream_id, &stream.epoch) == REPLICATION_STATUS_OK)
-        stream.has_stream = true;
+    struct position behind = reader->store.position;
+    behind.has_token = receiver_get_token(reader->receiver, behind.token) == REPLICATION_STATUS_OK;
+    if (receiver_get_stream(reader->receiver, behind.stream_id, &behind.epoch) == REPLICATION_STATUS_OK)
+        behind.has_stream = true;
     uint64_t records = 0;
-    bool stored = store_append(&reader->store, &stream, entries, count, applied, &records);
+    bool stored = store_append(&reader->store, &behind, entries, count, applied, &records);
     if (!stored)
         say("%s: %s", reader->options->database, reader->store.error);
     if (!stored && reader->store.shared)
@@ -95,7 +99,7 @@ static void on_event(void *user_data, const replication_event *event)
     print_event(NULL, event);
     switch (event->kind) {
     case REPLICATION_EVENT_KIND_DIVERGED:
-        say("%s holds another stream than the one this writer has now; they are not mixed. "
+        say("%s holds another stream than the one this writer has now, or other entries; they are not mixed. "
             "Follow this writer with a new database.",
             database);
         break;
@@ -106,6 +110,9 @@ static void on_event(void *user_data, const replication_event *event)
         break;
     case REPLICATION_EVENT_KIND_GAP:
         say("the writer no longer has the entry that %s needs next. Begin a new database.", database);
+        break;
+    case REPLICATION_EVENT_KIND_LOG_FAILED:
+        say("the log in %s cannot be used any more.", reader->options->log_dir);
         break;
     case REPLICATION_EVENT_KIND_STOPPED:
         say("%s did not take entry %" PRIu64 ", in several attempts.", database, event->sequence);
@@ -119,19 +126,27 @@ static void on_event(void *user_data, const replication_event *event)
     stop_failed(reader);
 }
 
+/* Where to go on: behind the token that was stored with the entries. Only a v1 writer, and a batch of which a part could not be
+ * stored, leave none; then the sequence counts, and the stream if it is known. */
+static bool resume(replication_receiver_config *config, const struct position *position)
+{
+    if (position->has_token)
+        return succeeded(receiver_config_set_token(config, position->token), "the database's token");
+    return succeeded(receiver_config_set_last_sequence(config, position->sequence), "the database's position") &&
+           (!position->has_stream || succeeded(receiver_config_set_stream(config, position->stream_id, position->epoch),
+                                               "the database's stream"));
+}
+
 /* The settings of this reader. Each setter checks its value and says what is wrong with it. */
 static bool configure(replication_receiver_config *config, struct reader *reader)
 {
     const struct options *options = reader->options;
-    const struct position *position = &reader->store.position;
     return succeeded(receiver_config_set_reader_id(config, options->reader_id), "--reader-id") &&
            succeeded(receiver_config_set_writer_addr(config, options->writer), "--writer") &&
            succeeded(receiver_config_set_ingest_batch_handler(config, options->batch, store_entries, reader, NULL),
                      "--batch") &&
-           /* Where to go on, and on whose stream. */
-           succeeded(receiver_config_set_last_sequence(config, position->sequence), "the database's position") &&
-           (!position->has_stream || succeeded(receiver_config_set_stream(config, position->stream_id, position->epoch),
-                                               "the database's stream")) &&
+           resume(config, &reader->store.position) &&
+           succeeded(receiver_config_set_log_dir(config, options->log_dir), "--log-dir") &&
            /* Durable is what the library reports to the writer when the handler returns: it must be the truth. */
            succeeded(receiver_config_set_handler_durable(config, options->synchronous), "--synchronous") &&
            /* A busy database deserves another try, a record of another shape does not get better. */
@@ -214,11 +229,12 @@ static int run(const struct options *options)
 
 static struct options parse_options(int argc, char **argv)
 {
-    enum { WRITER = 256, DATABASE, READER_ID, BATCH, SYNCHRONOUS, STATUS_INTERVAL, VERBOSE };
+    enum { WRITER = 256, DATABASE, READER_ID, LOG_DIR, BATCH, SYNCHRONOUS, STATUS_INTERVAL, VERBOSE };
     static const struct option names[] = {
         {"writer", required_argument, NULL, WRITER},
         {"database", required_argument, NULL, DATABASE},
         {"reader-id", required_argument, NULL, READER_ID},
+        {"log-dir", required_argument, NULL, LOG_DIR},
         {"batch", required_argument, NULL, BATCH},
         {"synchronous", required_argument, NULL, SYNCHRONOUS},
         {"status-interval-ms", required_argument, NULL, STATUS_INTERVAL},
@@ -237,6 +253,9 @@ static struct options parse_options(int argc, char **argv)
             break;
         case READER_ID:
             options.reader_id = optarg;
+            break;
+        case LOG_DIR:
+            options.log_dir = optarg;
             break;
         case BATCH:
             options.batch = (size_t)parse_number("--batch", optarg, 1, 65536);

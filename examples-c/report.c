@@ -31,6 +31,13 @@ static const char *event_name(int32_t kind)
         [REPLICATION_EVENT_KIND_PROTOCOL_ERROR] = "protocol error",
         [REPLICATION_EVENT_KIND_ENTRY_REFUSED] = "entry refused",
         [REPLICATION_EVENT_KIND_EVENTS_LOST] = "events lost",
+        [REPLICATION_EVENT_KIND_SLOT_LOST] = "slot lost",
+        [REPLICATION_EVENT_KIND_SLOT_EXPIRED] = "slot expired",
+        [REPLICATION_EVENT_KIND_LOG_STALLED] = "log stalled",
+        [REPLICATION_EVENT_KIND_LOG_RESUMED] = "log resumed",
+        [REPLICATION_EVENT_KIND_LOG_FAILED] = "log failed",
+        [REPLICATION_EVENT_KIND_LOG_RECOVERED] = "log recovered",
+        [REPLICATION_EVENT_KIND_LOG_TRIMMED] = "log trimmed",
     };
     /* A newer library may tell of kinds that this program does not know. */
     bool known = kind > 0 && (size_t)kind < sizeof names / sizeof names[0] && names[kind] != NULL;

@@ -19,8 +19,9 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_FIND_SERIES] = "SELECT id FROM series WHERE source = ?1 AND name = ?2 AND metric = ?3",
     [STORE_ADD_SERIES] = "INSERT INTO series (source, name, metric) VALUES (?1, ?2, ?3)",
     [STORE_ADD_SAMPLE] = "INSERT INTO sample VALUES (?1, ?2, ?3, ?4)",
-    [STORE_READ_POSITION] = "SELECT sequence, timestamp_us, stream_id, epoch FROM position",
-    [STORE_MOVE_POSITION] = "UPDATE position SET sequence = ?1, timestamp_us = ?2, stream_id = ?3, epoch = ?4",
+    [STORE_READ_POSITION] = "SELECT sequence, timestamp_us, stream_id, epoch, token FROM position",
+    [STORE_MOVE_POSITION] = "UPDATE position SET sequence = ?1, timestamp_us = ?2, stream_id = ?3, epoch = ?4,"
+                            " token = ?5",
 };
 
 /* A counter is named once, in series, and costs a few bytes a sample. The views say it in whole:
@@ -28,8 +29,8 @@ static const char *const statements[STORE_STATEMENTS] = {
 static const char schema[] =
     "CREATE TABLE position ("
     "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
-    "  sequence INTEGER NOT NULL, timestamp_us INTEGER NOT NULL, stream_id BLOB, epoch INTEGER);"
-    "INSERT INTO position VALUES (1, 0, 0, NULL, NULL);"
+    "  sequence INTEGER NOT NULL, timestamp_us INTEGER NOT NULL, stream_id BLOB, epoch INTEGER, token BLOB);"
+    "INSERT INTO position VALUES (1, 0, 0, NULL, NULL, NULL);"
     "CREATE TABLE entry (sequence INTEGER PRIMARY KEY, timestamp_us INTEGER NOT NULL);"
     "CREATE TABLE series ("
     "  id INTEGER PRIMARY KEY, source TEXT NOT NULL, name TEXT NOT NULL, metric TEXT NOT NULL,"
@@ -51,7 +52,9 @@ static const char schema[] =
     "      SELECT " CHECKSUM_MIXED_SQL
     "      FROM sample JOIN entry USING (sequence) JOIN hashed ON hashed.id = sample.series)"
     "  SELECT (SELECT count(*) FROM entry) AS entries, count(*) AS records, " CHECKSUM_SQL " AS checksum FROM mixing;"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
+
+enum { SCHEMA_VERSION = 2 };
 
 static bool fail(struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -104,6 +107,10 @@ static bool read_position(struct store *store, struct position *position)
             memcpy(position->stream_id, stream_id, sizeof position->stream_id);
             position->epoch = column_u64(statement, 3);
         }
+        const void *token = sqlite3_column_blob(statement, 4);
+        position->has_token = token != NULL && sqlite3_column_bytes(statement, 4) == sizeof position->token;
+        if (position->has_token)
+            memcpy(position->token, token, sizeof position->token);
     }
     if (sqlite3_reset(statement) == SQLITE_OK && read)
         return true;
@@ -127,12 +134,12 @@ static bool make_schema(struct store *store)
     if (sqlite3_exec(store->database, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         return fail_sql(store, "lock the database");
     int version = schema_version(store); /* looked at under the lock: another process may be making it */
-    bool made = version == 1;
+    bool made = version == SCHEMA_VERSION;
     if (version == 0)
         made =
             sqlite3_exec(store->database, schema, NULL, NULL, NULL) == SQLITE_OK || fail_sql(store, "make the schema");
-    else if (version > 1)
-        fail(store, "its schema has version %d, this program knows version 1", version);
+    else if (version > 0 && !made)
+        fail(store, "its schema has version %d, this program knows version %d", version, SCHEMA_VERSION);
     if (made && sqlite3_exec(store->database, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
         return true;
     return made ? fail_sql(store, "make the schema") : false;
@@ -310,15 +317,19 @@ static bool move_position(struct store *store, const struct position *to)
         sqlite3_bind_null(move, 3);
         sqlite3_bind_null(move, 4);
     }
+    if (to->has_token)
+        sqlite3_bind_blob(move, 5, to->token, sizeof to->token, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(move, 5);
     return run(store, STORE_MOVE_POSITION);
 }
 
-bool store_append(struct store *store, const struct position *stream, const replication_entry *entries, size_t count,
+bool store_append(struct store *store, const struct position *behind, const replication_entry *entries, size_t count,
                   size_t *applied, uint64_t *records)
 {
     *applied = 0;
     *records = 0;
-    struct position position = *stream;
+    struct position position = *behind;
     size_t added = 0;
     uint64_t added_records = 0;
     bool begun = begin(store);
@@ -328,6 +339,7 @@ bool store_append(struct store *store, const struct position *stream, const repl
         position.timestamp_us = entries[added].timestamp_us;
         added_records += entry_records;
     }
+    position.has_token = behind->has_token && added == count;
     /* A transaction that a failure has ended took the first entries with it: then the position stays too. */
     if (added > 0 && sqlite3_get_autocommit(store->database) == 0 && move_position(store, &position) &&
         run(store, STORE_COMMIT)) {

@@ -1,14 +1,18 @@
 /* A writer: samples this machine's counters and replicates each sample to every reader that follows.
  *
  * A sample is one entry: an array of maps in msgpack, one map a counter. Beside that the writer keeps its own count of
- * what it handed to the library, and a checksum over it, so that anyone can check what arrived elsewhere. */
+ * what it handed to the library, and a checksum over it, so that anyone can check what arrived elsewhere.
+ *
+ * With a log on disk it may be killed at any moment and started again: stream and sequence go on, and so does the count. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <msgpack.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "checksum.h"
 #include "common.h"
@@ -28,9 +32,12 @@ static const char usage[] =
     "  --policy POLICY             what happens when a reader still needs the oldest entry of a full buffer:\n"
     "                              cut-off (the reader is disconnected; default), refuse (the new sample is\n"
     "                              lost, and counted), wait:MS (wait so long for the reader, then refuse)\n"
+    "  --log-dir DIR               keep the log on disk there: a writer that is started again goes on where this one was,\n"
+    "                              whatever ended it, and readers lose nothing (default: in memory only)\n"
     "  --duration SECONDS          stop by itself (default: never)\n"
     "  --stats-interval-ms MS      prints a line of JSON this often (default 1000; 0: never)\n"
-    "  --ledger FILE               writes the writer's own count and checksum there when it stops\n"
+    "  --ledger FILE               writes the writer's own count and checksum there when it stops; with --log-dir,\n"
+    "                              FILE.journal keeps them for a writer that goes on\n"
     "  --verbose                   the library's log too, on stderr\n"
     "  -h, --help                  this text\n"
     "\n"
@@ -48,6 +55,7 @@ struct options {
     uint64_t buffer_bytes;
     replication_full_policy policy;
     uint64_t wait_ms;
+    const char *log_dir; /* NULL: in memory */
     uint64_t duration_s;
     uint64_t stats_interval_ms;
     const char *ledger;
@@ -71,6 +79,7 @@ struct writer {
     struct counters counters;
     msgpack_sbuffer payload;
     struct ledger ledger;
+    int journal; /* the ledger on disk, or -1 */
 };
 
 /* msgpack's functions give 0, or -1 when the buffer cannot grow. */
@@ -117,6 +126,55 @@ static void enter(struct ledger *ledger, const struct counters *counters, uint64
     ledger->last_timestamp_us = timestamp_us;
 }
 
+/* The journal has two slots, for the ledger after an even and after an odd sequence. The one after an entry is written before
+ * the entry is replicated. So whenever the process ends, the log ends with the entry of one of the two, and nothing that
+ * the library counts is believed. (A loss of power is not looked at here: for that the journal would be synced too.) */
+static bool write_journal(const struct writer *writer, const struct ledger *ledger)
+{
+    off_t slot = (off_t)(ledger->last_sequence % 2 * sizeof *ledger);
+    if (writer->journal < 0 || pwrite(writer->journal, ledger, sizeof *ledger, slot) == (ssize_t)sizeof *ledger)
+        return true;
+    say("%s.journal: %s", writer->options->ledger, strerror(errno));
+    return false;
+}
+
+/* Opens the journal, and takes from it the ledger after the last entry of the log. */
+static bool open_journal(struct writer *writer)
+{
+    const char *ledger = writer->options->ledger;
+    if (writer->options->log_dir == NULL || ledger == NULL)
+        return true;
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s.journal", ledger) >= (int)sizeof path) {
+        say("%s: the name is too long", ledger);
+        return false;
+    }
+    writer->journal = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (writer->journal < 0) {
+        say("%s: %s", path, strerror(errno));
+        return false;
+    }
+    uint64_t last = sender_current_sequence(writer->sender);
+    if (last == 0)
+        return true;
+    struct ledger found = {0};
+    ssize_t got = pread(writer->journal, &found, sizeof found, (off_t)(last % 2 * sizeof found));
+    if (got == (ssize_t)sizeof found && found.last_sequence == last) {
+        writer->ledger = found;
+        return true;
+    }
+    say("%s knows nothing of entry %" PRIu64 ", with which %s ends", path, last, writer->options->log_dir);
+    return false;
+}
+
+/* Whether an entry that was taken while the disk gave no answer is in the log after all. */
+static bool is_stored(struct writer *writer, replication_status status, uint64_t sequence)
+{
+    say("entry %" PRIu64 " is taken, but not yet on disk (%s); waiting for it", sequence,
+        replication_status_name(status));
+    return succeeded(sender_wait_durable(writer->sender, sequence, 60000), "wait for the disk");
+}
+
 /* Takes one sample and replicates it. False when the writer cannot go on. */
 static bool replicate_sample(struct writer *writer)
 {
@@ -127,16 +185,27 @@ static bool replicate_sample(struct writer *writer)
         say("out of memory for a sample of %zu counters", writer->counters.count);
         return false;
     }
+    /* Nobody else replicates here, so the next sequence is known. */
+    struct ledger ledger = writer->ledger;
+    enter(&ledger, &writer->counters, sender_current_sequence(writer->sender) + 1, timestamp_us);
+    if (!write_journal(writer, &ledger))
+        return false;
     uint64_t sequence = 0;
     replication_status status = sender_replicate(writer->sender, timestamp_us, (const uint8_t *)writer->payload.data,
                                                  writer->payload.size, &sequence);
-    if (status == REPLICATION_STATUS_BUFFER_FULL) {
-        writer->ledger.refused++; /* the policy's choice; the library tells of it in an event */
+    if (sequence == 0 && (status == REPLICATION_STATUS_BUFFER_FULL || status == REPLICATION_STATUS_DISK_FULL)) {
+        writer->ledger.refused++; /* not taken; the library tells of it in an event */
         return true;
     }
-    if (!succeeded(status, "replicate a sample"))
+    bool taken = status != REPLICATION_STATUS_OK && sequence != 0 ? is_stored(writer, status, sequence)
+                                                                  : succeeded(status, "replicate a sample");
+    if (!taken)
         return false;
-    enter(&writer->ledger, &writer->counters, sequence, timestamp_us);
+    if (sequence != ledger.last_sequence) {
+        say("entry %" PRIu64 " has the sequence %" PRIu64, ledger.last_sequence, sequence);
+        return false;
+    }
+    writer->ledger = ledger;
     return true;
 }
 
@@ -145,6 +214,9 @@ static bool configure(replication_sender_config *config, const struct options *o
     return succeeded(sender_config_set_buffer_size(config, options->buffer_entries), "--buffer-entries") &&
            succeeded(sender_config_set_buffer_bytes(config, options->buffer_bytes), "--buffer-bytes") &&
            succeeded(sender_config_set_full_policy(config, options->policy, options->wait_ms), "--policy") &&
+           succeeded(sender_config_set_log_dir(config, options->log_dir), "--log-dir") &&
+           /* An entry is on the disk when it counts as replicated. */
+           succeeded(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
            succeeded(sender_config_set_event_handler(config, print_event, NULL, NULL), "event handler") &&
            (!options->verbose ||
             succeeded(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, print_log, NULL, NULL),
@@ -173,7 +245,7 @@ static bool start(struct writer *writer)
         return false;
     }
     bool started = configure(config, writer->options) &&
-                   succeeded(sender_new(config, &writer->sender), "make the sender") &&
+                   succeeded(sender_new(config, &writer->sender), "make the sender") && open_journal(writer) &&
                    succeeded(sender_start(writer->sender), "start the sender");
     sender_config_free(config); /* the sender has its own copy */
     for (size_t i = 0; started && i < writer->options->address_count; i++)
@@ -262,9 +334,11 @@ static bool write_ledger(const char *path, const struct ledger *ledger)
 
 static int run(const struct options *options)
 {
-    struct writer writer = {.options = options};
+    struct writer writer = {.options = options, .journal = -1};
     msgpack_sbuffer_init(&writer.payload);
     bool started = counters_open(&writer.counters) && start(&writer);
+    if (started && sender_current_sequence(writer.sender) > 0)
+        print_stats(&writer, "continued");
     bool done = started && sample_until_stopped(&writer);
     if (started) {
         /* Takes nothing more, sends readers what they have not got yet, then closes. */
@@ -274,6 +348,8 @@ static int run(const struct options *options)
             done = write_ledger(options->ledger, &writer.ledger) && done;
     }
     sender_free(writer.sender);
+    if (writer.journal >= 0)
+        close(writer.journal);
     counters_close(&writer.counters);
     msgpack_sbuffer_destroy(&writer.payload);
     return done ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -302,6 +378,7 @@ static struct options parse_options(int argc, char **argv)
         BUFFER_ENTRIES,
         BUFFER_BYTES,
         POLICY,
+        LOG_DIR,
         DURATION,
         STATS_INTERVAL,
         LEDGER,
@@ -314,6 +391,7 @@ static struct options parse_options(int argc, char **argv)
         {"buffer-entries", required_argument, NULL, BUFFER_ENTRIES},
         {"buffer-bytes", required_argument, NULL, BUFFER_BYTES},
         {"policy", required_argument, NULL, POLICY},
+        {"log-dir", required_argument, NULL, LOG_DIR},
         {"duration", required_argument, NULL, DURATION},
         {"stats-interval-ms", required_argument, NULL, STATS_INTERVAL},
         {"ledger", required_argument, NULL, LEDGER},
@@ -348,6 +426,9 @@ static struct options parse_options(int argc, char **argv)
             break;
         case POLICY:
             parse_policy(&options, optarg);
+            break;
+        case LOG_DIR:
+            options.log_dir = optarg;
             break;
         case DURATION:
             options.duration_s = parse_number("--duration", optarg, 1, 1000000000);
