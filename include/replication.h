@@ -782,14 +782,16 @@ replication_status sender_config_set_stream(struct replication_sender_config *co
                                             uint64_t epoch);
 
 /**
- * Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0.
+ * Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
+ * it: there it is only checked.
  *
  * Returns `OK`.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed.
  */
-replication_status sender_config_set_last_sequence(struct replication_sender_config *config, uint64_t sequence);
+replication_status sender_config_set_last_sequence(struct replication_sender_config *config,
+                                                   uint64_t sequence);
 
 /**
  * Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
@@ -919,13 +921,17 @@ replication_status sender_config_set_max_pending_acks(struct replication_sender_
  * - `out`: the sender, to be freed with sender_free().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes.
+ * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
+ * sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+ * library wrote them (nothing is changed then); `DIVERGED` and `REGRESSED` when they belong to another stream, or end before,
+ * what the configuration says; `IO` and `DISK_FULL`.
  * After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
  *
  * Requires:
  * `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
  */
-replication_status sender_new(const struct replication_sender_config *config, struct replication_sender **out);
+replication_status sender_new(const struct replication_sender_config *config,
+                              struct replication_sender **out);
 
 /**
  * Starts the threads of a sender. Entries and readers can be given to it from now on.
@@ -1000,13 +1006,15 @@ replication_status sender_accept_connection(struct replication_sender *sender,
  *
  * - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
  * - `payload`, `payload_len`: any bytes, also none; copied.
- * - `out_sequence`: the sequence; may be NULL.
+ * - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
  * or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
  * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
- * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`. Unless it returns `OK`, no
- * sequence is used up. Any thread; allowed in callbacks.
+ * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
+ * `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+ * was taken and its sync failed (`IO`, `DISK_FULL`) or took too long (`TIMEOUT`). Then `*out_sequence` is the entry's, and
+ * sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -1878,13 +1886,16 @@ replication_status receiver_config_set_log_handler(struct replication_receiver_c
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
  * options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. After a failure the callbacks still belong to
+ * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. With receiver_config_set_log_dir() also: `LOCKED` when
+ * another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
+ * `DIVERGED` when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
  * `config`. Any thread; allowed in callbacks.
  *
  * Requires:
  * `config` is NULL or came from receiver_config_new() and is not freed; `out` is NULL or has room for a pointer.
  */
-replication_status receiver_new(const struct replication_receiver_config *config, struct replication_receiver **out);
+replication_status receiver_new(const struct replication_receiver_config *config,
+                                struct replication_receiver **out);
 
 /**
  * Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
@@ -1939,7 +1950,8 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
  * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
- * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `CLOSED` when the
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
+ * meanwhile, in whose history the sequence may be another entry; `CLOSED` when the
  * receiver is or gets stopped before it. Any other thread.
  *
  * Requires:
