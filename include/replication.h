@@ -1122,8 +1122,9 @@ replication_status sender_stats_json(const struct replication_sender *sender, ch
  *
  * A reader has caught up when it has received the last entry; whether it has applied it is asked with
  * sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
- * everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
- * other thread.
+ * everything in time (the text names them), or the disk has not taken all entries; `IO` or `DISK_FULL` when it is stopped but
+ * the log on disk has failed and lacks the last entries, or its slots could not be stored; `WRONG_THREAD` in a callback of
+ * this sender, and then it goes on running. Any other thread.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed.
@@ -1950,9 +1951,10 @@ replication_status receiver_get_stream(const struct replication_receiver *receiv
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
  * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
- * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
- * meanwhile, in whose history the sequence may be another entry; `CLOSED` when the
- * receiver is or gets stopped before it. Any other thread.
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry;
+ * `LINEAGE_CHANGED` when another writer took over meanwhile, in whose history the sequence may be another entry; `IO` or
+ * `DAMAGED` when the receiver's log on disk has failed; `CLOSED` when the receiver is or gets stopped before it. Any other
+ * thread.
  *
  * Requires:
  * `receiver` came from receiver_new() and is not freed.

@@ -54,6 +54,8 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::Connected | Kind::Disconnected | Kind::Refused | Kind::ProtocolError | Kind::EventsLost => "both",
         Kind::Lagging | Kind::CutOff | Kind::EntryRefused => "sender",
         Kind::GateClosed | Kind::GateOpened => "sender",
+        Kind::SlotLost | Kind::SlotExpired | Kind::LogRecovered | Kind::LogTrimmed => "sender",
+        Kind::LogStalled | Kind::LogResumed | Kind::LogFailed => "both",
         Kind::Gap | Kind::Regressed | Kind::Diverged | Kind::ApplyFailed => "receiver",
         Kind::EntrySkipped | Kind::HolePassed | Kind::Stopped => "receiver",
     };
@@ -75,6 +77,13 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::EventsLost,
         Kind::GateClosed,
         Kind::GateOpened,
+        Kind::SlotLost,
+        Kind::SlotExpired,
+        Kind::LogStalled,
+        Kind::LogResumed,
+        Kind::LogFailed,
+        Kind::LogRecovered,
+        Kind::LogTrimmed,
     ];
     let guide = read("docs/embedding.md");
     for (heading, side) in [("### At a sender", "sender"), ("### At a receiver", "receiver")] {
@@ -89,7 +98,8 @@ fn every_function_and_constant_that_a_document_names_is_in_the_header() {
     let header = read("include/replication.h");
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let declared: BTreeSet<_> = header.split(|c| !word(c)).collect();
-    let documents = ["README.md", "CHANGELOG.md", "docs/abi.md", "docs/embedding.md", "bindings/README.md"];
+    let documents =
+        ["README.md", "CHANGELOG.md", "docs/abi.md", "docs/embedding.md", "docs/durability.md", "bindings/README.md"];
     for document in documents {
         let text = read(document);
         let named = text.split(|c: char| !word(c) && c != '*').filter(|name| {

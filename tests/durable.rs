@@ -10,7 +10,7 @@ use replication::error::Status;
 use replication::host::EventKind;
 use replication::protocol::lineage::Lineage;
 use replication::receiver::Receiver;
-use replication::receiver::config::{LocalLogConfig, ProtocolChoice, ReceiverConfig};
+use replication::receiver::config::{GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
 use replication::sender::{AckLevel, Sender};
 use tempfile::TempDir;
@@ -138,6 +138,23 @@ fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
     let gap = events.wait_status(EventKind::Gap, Status::WalRotated);
     assert!(gap.message.contains("no longer in the log"), "{}", gap.message);
     assert!(applied.sequences().is_empty());
+}
+
+/// P2: a host that chose to go on behind holes does so whatever the writer calls them.
+#[test]
+fn p2_the_continue_policy_goes_on_behind_what_left_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, trimmed) = sender(with_storage(dir.path(), |storage| storage.retain_bytes = SMALL_SEGMENT));
+    write(&sender, 5_000);
+    trimmed.wait(EventKind::LogTrimmed);
+    let config = ReceiverConfig { gap_policy: GapPolicy::Continue, ..receiver_config("late", &address) };
+    let (reader, applied, events) = receiver(config);
+    let passed = events.wait_status(EventKind::HolePassed, Status::SequenceGap);
+    assert_eq!(passed.sequence, 1);
+    reader.wait_sequence(5_000, PATIENCE).unwrap();
+    let first = applied.entries()[0].0;
+    assert!(first > 1);
+    check(&applied, first, 5_000);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use replication::protocol::control::{
 };
 use replication::protocol::entry::{self, ENTRY_HEADER_SIZE, Entry, MAX_PAYLOAD_BYTES};
 use replication::protocol::frame::{self, FrameError, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
-use replication::protocol::handshake::{Answer, Offer, Sync, SyncAck};
+use replication::protocol::handshake::{Answer, MAX_HISTORY, Offer, Point, Sync, SyncAck};
 use replication::protocol::message::{self, Ack, ErrorMessage};
+use replication::protocol::token::{TOKEN_BYTES, Token};
 use replication::protocol::{MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, MAX_READER_ID_BYTES, STREAM_VERSION};
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
@@ -72,6 +73,11 @@ fn offer(stream_id: Option<[u8; 16]>, epoch: u64) -> Option<Offer> {
     Some(Offer { version: STREAM_VERSION, stream_id, epoch, heartbeat_ms: 1000, ..Offer::default() })
 }
 
+/// The chain hash that the document gives for the stream of its examples behind the entry.
+fn documented_hash(sequence: u64) -> u64 {
+    u64::from_be_bytes(example(&format!("chain-hash-{sequence}")).try_into().unwrap())
+}
+
 fn sync_ack(error: &str, code: Option<&str>) -> SyncAck {
     SyncAck {
         current_sequence: 200,
@@ -99,6 +105,8 @@ fn every_example_is_tested() {
             "ack-escapes",
             "ack-request",
             "batch",
+            "chain-hash-1",
+            "chain-hash-2",
             "checksum",
             "checksum-input",
             "entry",
@@ -110,11 +118,15 @@ fn every_example_is_tested() {
             "sync-ack-coordinator",
             "sync-ack-refused",
             "sync-ack-v2",
+            "sync-ack-v2-diverged",
+            "sync-ack-v2-history",
             "sync-ack-v2-refused",
             "sync-coordinator",
             "sync-in-full",
             "sync-v2",
+            "sync-v2-history",
             "sync-v2-new",
+            "token",
         ]
     );
 }
@@ -150,6 +162,44 @@ fn the_handshakes_are_as_documented() {
             assert!(Status::from_name(code).is_some(), "{name}: {code} is no code");
         }
     }
+}
+
+#[test]
+fn p7_the_history_is_as_documented() {
+    assert_eq!(entry::chain_start(&STREAM_ID), 1);
+    assert!(DOCUMENT.contains("the hash before the first entry is 1."));
+    let batch = payload("batch", TYPE_BATCH);
+    let first = entry::chain_hash(1, &batch);
+    let second = entry::chain_hash(first, &batch[ENTRY_HEADER_SIZE + b"insert".len()..]);
+    assert_eq!([first, second], [documented_hash(1), documented_hash(2)]);
+    assert_eq!(entry::chain_hash(entry::UNKNOWN_HISTORY, &batch), entry::UNKNOWN_HISTORY);
+
+    let history = vec![Point { sequence: 1, hash: first }];
+    let expected = sync(2, offer(Some(STREAM_ID), 3).map(|offer| Offer { hash: second, history, ..offer }));
+    assert_eq!(message::decode_sync(&payload("sync-v2-history", TYPE_SYNC)).unwrap(), expected);
+    assert_written("sync-v2-history", |out| message::encode_sync(out, &expected, false));
+    assert!(DOCUMENT.contains(&format!("at most {MAX_HISTORY}, in rising order")));
+
+    let text = "DIVERGED: the reader has another history than this writer: the first entry that differs is 2; re-seed the reader";
+    let admitted = |answer: Answer| Answer { first_sequence: 1, hash: second, ..answer };
+    let refused =
+        |answer: Answer| Answer { first_sequence: 1, common_sequence: Some(1), differing_sequence: Some(2), ..answer };
+    let acks =
+        [("sync-ack-v2-history", sync_ack("", Some(""))), ("sync-ack-v2-diverged", sync_ack(text, Some("DIVERGED")))];
+    for (name, SyncAck { answer, error, .. }) in acks {
+        let answer = if error.is_empty() { answer.map(admitted) } else { answer.map(refused) };
+        let expected = SyncAck { answer, ..sync_ack(&error, None) };
+        assert_eq!(message::decode_sync_ack(&payload(name, TYPE_SYNC_ACK)).unwrap(), expected, "{name}");
+        assert_written(name, |out| message::encode_sync_ack(out, &expected, false));
+    }
+}
+
+#[test]
+fn p7_the_token_is_as_documented() {
+    let token = Token { stream_id: STREAM_ID, epoch: 3, sequence: 2, hash: documented_hash(2) };
+    assert_eq!(Token::decode(&example("token")), Ok(token));
+    assert_eq!(token.encode()[..], example("token")[..]);
+    assert_eq!(example("token").len(), TOKEN_BYTES);
 }
 
 #[test]

@@ -205,9 +205,10 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
 /// Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
-/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
-/// meanwhile, in whose history the sequence may be another entry; `CLOSED` when the
-/// receiver is or gets stopped before it. Any other thread.
+/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry;
+/// `LINEAGE_CHANGED` when another writer took over meanwhile, in whose history the sequence may be another entry; `IO` or
+/// `DAMAGED` when the receiver's log on disk has failed; `CLOSED` when the receiver is or gets stopped before it. Any other
+/// thread.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.

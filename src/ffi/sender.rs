@@ -426,8 +426,9 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 ///
 /// A reader has caught up when it has received the last entry; whether it has applied it is asked with
 /// sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
-/// everything in time (the text names them); `WRONG_THREAD` in a callback of this sender, and then it goes on running. Any
-/// other thread.
+/// everything in time (the text names them), or the disk has not taken all entries; `IO` or `DISK_FULL` when it is stopped but
+/// the log on disk has failed and lacks the last entries, or its slots could not be stored; `WRONG_THREAD` in a callback of
+/// this sender, and then it goes on running. Any other thread.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.

@@ -151,7 +151,8 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
         Err(End { error, .. })
-            if error.status == Status::SequenceGap && core.config.gap_policy == GapPolicy::Continue =>
+            if matches!(error.status, Status::SequenceGap | Status::WalRotated)
+                && core.config.gap_policy == GapPolicy::Continue =>
         {
             // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
             let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));

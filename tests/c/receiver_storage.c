@@ -33,7 +33,7 @@ static uint64_t number_at(const uint8_t *bytes)
     return number;
 }
 
-/* docs/log-format.md: "RPT", version, stream id, epoch, sequence, hash, checksum. */
+/* docs/protocol.md: "RPT", version, stream id, epoch, sequence, hash, checksum. */
 static uint64_t token_epoch(const uint8_t *token)
 {
     return number_at(token + 20);
