@@ -58,7 +58,7 @@ setup: ## install what building, testing, benchmarks and linting need
 	scripts/setup all
 
 .PHONY: build
-build: $(LIB) ## build the library: build/lib/libreplication.so, target/release/libreplication.a
+build: $(LIB) $(B)/bin/replctl ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
@@ -69,6 +69,12 @@ $(LIB): FORCE
 	@cmp -s target/release/libreplication.so $(@D)/$(SONAME) || \
 	    { cp target/release/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
+
+# With the feature `cli` the crate is another build, which would overwrite the library: it has its own directory.
+$(B)/bin/replctl: FORCE
+	@mkdir -p $(@D)
+	$(CARGO) build --release --bin replctl --features cli --target-dir target/replctl
+	@cmp -s target/replctl/release/replctl $@ || { cp target/replctl/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
 examples: $(LIB) ## build the programs of examples-c/ into build/bin
@@ -81,8 +87,8 @@ test: test-rust test-model test-header test-c test-examples test-readme test-sym
 	@echo 'test: everything passed'
 
 .PHONY: test-rust
-test-rust: ## the Rust core's tests
-	$(CARGO) test
+test-rust: ## the tests of the Rust core and of replctl
+	$(CARGO) test --features cli
 
 # Loom runs that code under every interleaving; it is another build of the crate, so it has its own directory.
 .PHONY: test-model
@@ -128,7 +134,7 @@ fmt: ## format the Rust and C sources
 lint: ## check formatting, clippy, shell scripts, and the documents' links and commands
 	$(CARGO) fmt --check
 	clang-format --dry-run -Werror $(C_SOURCES)
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --features cli,failpoints -- -D warnings
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
 

@@ -67,7 +67,7 @@ fn write_text(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
     write!(out, "{sequence}  {}  {length} B", time(*timestamp_us))?;
     let text = match payload {
         Payload::None => String::new(),
-        Payload::Preview if length > PREVIEW_BYTES => format!("{}…", printable_bytes(&bytes[..PREVIEW_BYTES])),
+        Payload::Preview if length > PREVIEW_BYTES => format!("{}…", printable_bytes(beginning(bytes))),
         Payload::Preview | Payload::Text => printable_bytes(bytes),
         Payload::Hex => hex(bytes),
         Payload::Base64 => STANDARD.encode_to_string(bytes),
@@ -81,6 +81,13 @@ fn write_text(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         write!(out, "  {text}")?;
     }
     out.text("\n")
+}
+
+/// The part of a longer payload that a preview shows; not cut inside a character, if it is text.
+fn beginning(bytes: &[u8]) -> &[u8] {
+    let begins = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 != 0x80);
+    let end = (PREVIEW_BYTES - 3..=PREVIEW_BYTES).rev().find(|at| begins(*at)).unwrap_or(PREVIEW_BYTES);
+    &bytes[..end.min(bytes.len())]
 }
 
 /// JSON without characters that a terminal acts upon. Those below a space are escaped in it already, the others stand

@@ -295,14 +295,9 @@ mod tests {
     /// Between two looks at the directory segments go: nothing fails, and what is told begins behind them.
     #[test]
     fn a_check_beside_retention_begins_behind_what_it_removed() {
-        let dir = scratch();
-        let log = log(dir.path(), 100, 1);
-        append(&log, 1);
-        let mut trimmed = false;
-        let report = verify(dir.path(), &mut |_, _| {}).unwrap();
-        assert_eq!((report.entries, report.trimmed, report.oldest.sequence), (101, 0, 0));
         // Large segments, so that progress is told in the first one.
         let large = scratch();
+        let mut trimmed = false;
         let (log, _) = DiskLog::open(DiskConfig { retain_bytes: 1, ..config(large.path(), 5 << 20) }, start).unwrap();
         for _ in 0..200 {
             log.write(&encode(log.written().sequence, &[100_000])).unwrap();
