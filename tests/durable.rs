@@ -140,6 +140,37 @@ fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
     assert!(applied.sequences().is_empty());
 }
 
+/// P8: entries that the disk has changed are not sent as JSON, which has no checksum, and not applied where there is one.
+#[test]
+fn p8_what_the_disk_has_changed_reaches_no_handler() {
+    use std::os::unix::fs::FileExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, ended) = sender(stored(dir.path()));
+    write(&sender, 3_000);
+    sender.wait_durable(3_000, PATIENCE).unwrap();
+    let path = dir.path().join("00000000000000000001.seg");
+    let segment = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let at = segment.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    segment.read_exact_at(&mut byte, at).unwrap();
+    segment.write_all_at(&[byte[0] ^ 1], at).unwrap();
+
+    for protocol in [ProtocolChoice::V1, ProtocolChoice::V2] {
+        let (_reader, applied, events) = receiver(ReceiverConfig { protocol, ..receiver_config("reader", &address) });
+        match protocol {
+            ProtocolChoice::V1 => {
+                let end = ended.wait_status(EventKind::Disconnected, Status::Damaged);
+                assert!(end.message.contains("00000000000000000001.seg"), "{}", end.message);
+            }
+            _ => {
+                events.wait_status(EventKind::ProtocolError, Status::InvalidMsg);
+            }
+        }
+        check(&applied, 1, applied.last());
+    }
+}
+
 /// P2: a host that chose to go on behind holes does so whatever the writer calls them.
 #[test]
 fn p2_the_continue_policy_goes_on_behind_what_left_the_disk() {

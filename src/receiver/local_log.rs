@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Status};
 use crate::log::disk::position::PositionFile;
 use crate::log::disk::{DiskConfig, DiskLog, Start};
 use crate::log::{Mark, SyncPolicy};
-use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY};
+use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
@@ -183,18 +183,7 @@ impl LocalLog {
         let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
             return Ok(None);
         };
-        let length = usize::try_from(stretch.len)
-            .map_err(|_| Error::new(Status::OutOfMemory, "an entry of the local log does not fit memory"))?;
-        let mut bytes = vec![0; length];
-        stretch.read_at(0, &mut bytes)?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let entry = Entry::decode_checked(&bytes[at..]).map_err(|error| {
-                let text = format!("{} at offset {}: {error}", stretch.path.display(), stretch.offset + at as u64);
-                Error::new(Status::Damaged, text)
-            })?;
-            at += entry.encoded_len();
-        }
+        let bytes = stretch.load()?;
         let before = Before { epoch: disk.lineage().epoch, sequence: mark.sequence, hash: mark.hash };
         Ok(Some(Delivery::of_entries(bytes.into(), before)))
     }

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
+use crate::error::{Error, Result, Status};
 use crate::log::disk::Stretch;
 use crate::log::{Cursor, Next, Span};
 
@@ -51,7 +52,7 @@ pub(super) enum NoPiece {
     /// This has to be loaded first.
     Far(Load),
     /// The log on disk cannot be read.
-    Failed(crate::error::Error),
+    Failed(Error),
 }
 
 impl Piece {
@@ -104,13 +105,20 @@ impl Piece {
 
 impl Load {
     /// Does the work. Blocks.
-    pub(super) fn run(self) -> io::Result<Loaded> {
-        let Stretch { file, offset, len, .. } = self.stretch;
+    pub(super) fn run(self) -> Result<Loaded> {
         if self.into_memory {
-            let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            file.read_exact_at(&mut bytes, offset)?;
-            return Ok(Loaded::Bytes(self.position, bytes.into()));
+            // What goes out as JSON has no checksum by which its reader could find damage.
+            return Ok(Loaded::Bytes(self.position, self.stretch.load()?.into()));
         }
+        self.bring_near().map_err(|error| {
+            let text = format!("the log on disk cannot be read: {}: {error}", self.stretch.path.display());
+            Error::new(Status::Io, text)
+        })
+    }
+
+    fn bring_near(&self) -> io::Result<Loaded> {
+        let Stretch { file, offset, len, .. } = &self.stretch;
+        let (offset, len) = (*offset, *len);
         let end = file.metadata()?.len().min(offset + NEAR_BYTES).max(offset + len);
         let mut byte = [0];
         for at in (offset..end).step_by(STRIDE as usize).chain([end - 1]) {

@@ -304,8 +304,8 @@ impl Session<'_> {
                     tokio::select! {
                         loaded = tokio::task::spawn_blocking(move || load.run()) => match loaded {
                             Ok(Ok(loaded)) => reader.supply(loaded),
-                            Ok(Err(error)) => return unreadable(&error),
-                            Err(error) => return unreadable(&std::io::Error::other(error)),
+                            Ok(Err(error)) => return error,
+                            Err(_) => return Error::new(Status::Panic, "internal error while the log was read"),
                         },
                         _ = phase.wait_for(|phase| *phase == Phase::Closing) => return stopped(),
                     }
@@ -481,10 +481,6 @@ impl Session<'_> {
 
 fn failed(error: &std::io::Error) -> Error {
     Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
-}
-
-fn unreadable(error: &std::io::Error) -> Error {
-    Error::new(Status::Io, format!("the log on disk cannot be read: {error}"))
 }
 
 fn stopped() -> Error {

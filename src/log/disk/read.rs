@@ -11,6 +11,7 @@ use super::scan::{Scanner, Step};
 use super::segment::{OpenError, Opened, Sealed};
 use super::{file::damaged, file::read_at};
 use crate::error::{Error, Result, Status};
+use crate::protocol::entry::Entry;
 
 /// Segments whose files are kept open for reading.
 const KEPT_OPEN: usize = 64;
@@ -45,6 +46,22 @@ impl Stretch {
             read if read == buffer.len() => Ok(()),
             read => Err(damaged(&self.path, offset + read as u64, "the file became shorter")),
         }
+    }
+
+    /// The stretch, each of its entries checked.
+    pub fn load(&self) -> Result<Vec<u8>> {
+        let length = usize::try_from(self.len)
+            .map_err(|_| Error::new(Status::OutOfMemory, format!("{} bytes do not fit memory", self.len)))?;
+        let mut bytes = vec![0; length];
+        self.read_at(0, &mut bytes)?;
+        let mut at = 0;
+        while at < length {
+            match Entry::decode_checked(&bytes[at..]) {
+                Ok(entry) => at += entry.encoded_len(),
+                Err(error) => return Err(damaged(&self.path, self.offset + at as u64, error)),
+            }
+        }
+        Ok(bytes)
     }
 }
 
