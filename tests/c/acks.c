@@ -134,9 +134,8 @@ TEST(what_can_never_be_reached_is_refused_and_not_waited_for)
                 REPLICATION_STATUS_INVALID_ARGUMENT, "no group \"north\"");
     CHECK_ERROR(sender_acked_quorum(sender, 1, RECEIVED, quorum, &readers), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "north");
-    CHECK_ERROR(
-        sender_on_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release, NULL),
-        REPLICATION_STATUS_INVALID_ARGUMENT, "north");
+    CHECK_ERROR(sender_on_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release, NULL),
+                REPLICATION_STATUS_INVALID_ARGUMENT, "north");
     CHECK_U64(atomic_load(&heard.released), 1);
     replication_quorum_free(quorum);
     quorum = quorum_of("west", 3);

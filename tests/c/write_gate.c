@@ -48,10 +48,8 @@ TEST(bad_gates_are_refused)
     replication_sender_config *config = sender_config_new();
     CHECK_ERROR(sender_config_set_write_gate(NULL, 1, 1, 1, RECEIVED, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "config");
-    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 0, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
-                "level 0");
-    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 4, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
-                "level 4");
+    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 0, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 0");
+    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 4, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 4");
     CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, RECEIVED, 2, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "policy 2");
     CHECK_OK(sender_config_set_max_readers(config, 4));

@@ -121,13 +121,16 @@ pub fn play_writer(arguments: &Arguments) {
     say(&format!("done {last}"));
 }
 
-/// What a handler saw: sequences, and which life of the writer made them.
+/// Sequences, each with the life of the writer that made it.
+type Lives = Vec<(u64, u64)>;
+
+/// What a handler saw, and what was wrong with it.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<Mutex<(Vec<(u64, u64)>, Option<String>)>>);
+pub struct Seen(Arc<Mutex<(Lives, Option<String>)>>);
 
 impl Seen {
     /// What was seen so far. Fails if something was not as it was written, or not in its place.
-    pub fn entries(&self) -> Vec<(u64, u64)> {
+    pub fn entries(&self) -> Lives {
         let seen = self.0.lock().unwrap();
         assert_eq!(seen.1, None);
         seen.0.clone()
