@@ -83,6 +83,7 @@ test: test-rust test-model test-header test-c test-examples test-readme test-sym
 .PHONY: test-rust
 test-rust: ## the Rust core's tests
 	$(CARGO) test
+	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test crash_points
 
 # Loom runs the log's code under every interleaving; it is another build of the crate, so it has its own directory.
 .PHONY: test-model
