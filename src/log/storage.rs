@@ -74,6 +74,8 @@ struct State {
     /// Somebody waits until this position is synced.
     wanted: u64,
     failed: Option<Error>,
+    /// That is a full disk, which is tried again.
+    stalled: bool,
     closed: bool,
     /// The storing thread is gone.
     over: bool,
@@ -162,8 +164,8 @@ impl Storage {
         self.work.notify_all();
     }
 
-    /// Waits until everything before `position` is durable.
-    pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>) -> Result<()> {
+    /// Waits until everything before `position` is durable. Ends with a disk that is full unless `patient`.
+    pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>, patient: bool) -> Result<()> {
         let mut state = self.state.lock();
         if state.wanted < position {
             state.wanted = position;
@@ -174,14 +176,16 @@ impl Storage {
             if self.synced.load(Ordering::Acquire) >= position {
                 return Ok(());
             }
-            if let Some(error) = &state.failed {
+            let failed = state.failed.as_ref();
+            if let Some(error) = failed.filter(|_| !(patient && state.stalled)) {
                 return Err(error.clone());
             }
             if state.over {
                 return Err(Error::new(Status::Closed, "the log was closed before the entry was durable"));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::new(Status::Timeout, "the entry is in the log, but not durable yet"));
+                let why = failed.map(|error| format!(": {}", error.message)).unwrap_or_default();
+                return Err(Error::new(Status::Timeout, format!("the entry is in the log, but not durable yet{why}")));
             }
             state = self.durable.wait(state, deadline);
         }
@@ -191,7 +195,7 @@ impl Storage {
     pub(super) fn run(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
         let ended = self.store_all(log, report);
         if let Err(error) = &ended {
-            self.fail(log, error);
+            self.fail(log, error, false);
             report(StorageNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
@@ -211,7 +215,9 @@ impl Storage {
                     if stalled {
                         stalled = false;
                         log.refuse_with(None);
-                        self.state.lock().failed = None;
+                        let mut state = self.state.lock();
+                        (state.failed, state.stalled) = (None, false);
+                        drop(state);
                         report(StorageNews::Resumed);
                     }
                     if wrote {
@@ -236,7 +242,7 @@ impl Storage {
                 Err(error) if error.status == Status::DiskFull && !closing => {
                     if !stalled {
                         stalled = true;
-                        self.fail(log, &error);
+                        self.fail(log, &error, true);
                         report(StorageNews::Stalled(error));
                     }
                     // Room may come from retention too.
@@ -260,13 +266,17 @@ impl Storage {
         // What is not written is never given up, so it is there.
         let Some((chunk, start)) = log.window.lock().chunk_at(position) else { return Ok(false) };
         let Some(bytes) = chunk.bytes().get(start..).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
-        let end = self.disk.write(bytes)?;
-        self.written.store(end.position, Ordering::SeqCst);
-        if self.policy == SyncPolicy::Os {
-            self.show(log, &end);
+        let wrote = self.disk.write(bytes);
+        // Of what found no room as a whole, the part that went to segments before is there all the same.
+        let end = self.disk.written();
+        if end.position > position {
+            self.written.store(end.position, Ordering::SeqCst);
+            if self.policy == SyncPolicy::Os {
+                self.show(log, &end);
+            }
+            log.passed(end.position);
         }
-        log.passed(end.position);
-        Ok(true)
+        wrote.map(|_| true)
     }
 
     fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
@@ -309,9 +319,11 @@ impl Storage {
     }
 
     /// Refuses appends and ends waits for durability.
-    fn fail(&self, log: &Log, error: &Error) {
+    fn fail(&self, log: &Log, error: &Error, stalled: bool) {
         log.refuse_with(Some(error.clone()));
-        self.state.lock().failed = Some(error.clone());
+        let mut state = self.state.lock();
+        (state.failed, state.stalled) = (Some(error.clone()), stalled);
+        drop(state);
         self.durable.notify_all();
     }
 
@@ -371,7 +383,7 @@ impl Log {
         }
         // The end of the log is a little more than what was asked for, and costs no look-up.
         let position = if storage.disk.synced().sequence >= sequence { 0 } else { end.position };
-        storage.wait_synced(position, Instant::now().checked_add(timeout))
+        storage.wait_synced(position, Instant::now().checked_add(timeout), false)
     }
 
     /// Keeps what lies behind `position` on disk, whatever retention says. `u64::MAX`: nobody needs anything.

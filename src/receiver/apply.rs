@@ -57,8 +57,10 @@ pub(super) struct Applier {
     logged: u64,
     failures: u32,
     retry_at: Option<Instant>,
-    /// When a full disk is tried again.
+    /// When a full disk is tried again, for entries.
     store_at: Option<Instant>,
+    /// The same for the handler's position.
+    note_at: Option<Instant>,
     over: bool,
 }
 
@@ -69,6 +71,7 @@ enum Next {
     Apply,
     Store(Vec<Delivery>),
     Sync,
+    Note,
     Stop,
 }
 
@@ -89,6 +92,7 @@ impl Applier {
             failures: 0,
             retry_at: None,
             store_at: None,
+            note_at: None,
             over: false,
         }
     }
@@ -112,6 +116,7 @@ impl Applier {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
+                Next::Note => self.note(),
                 Next::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
@@ -156,6 +161,9 @@ impl Applier {
                 if sync_at.is_some_and(|at| at <= now) || keeper.is_some_and(Keeper::is_sync_wanted) {
                     return Next::Sync;
                 }
+                if self.note_at.is_some_and(|at| at <= now) {
+                    return Next::Note;
+                }
             }
             let due = self.retry_at.is_none_or(|at| at <= Instant::now());
             if due && !content.work.paused && !self.over {
@@ -171,7 +179,7 @@ impl Applier {
                 }
             }
             let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            let deadline = [retry_at, sync_at, self.store_at].into_iter().flatten().min();
+            let deadline = [retry_at, sync_at, self.store_at, self.note_at].into_iter().flatten().min();
             content = mailbox.wait(content, deadline);
         }
     }
@@ -278,8 +286,12 @@ impl Applier {
         self.store_at = None;
         let Some(keeper) = &mut self.keeper else { return };
         match keeper.store(deliveries) {
-            Ok(()) => self.core.mailbox.lock().work.stored += deliveries.len(),
-            Err(error) if error.status == Status::DiskFull => self.store_at = Some(Instant::now() + RETRY),
+            Ok(stored) => {
+                self.core.mailbox.lock().work.stored += stored;
+                if stored < deliveries.len() {
+                    self.store_at = Some(Instant::now() + RETRY);
+                }
+            }
             Err(error) => self.log_failed(&error),
         }
     }
@@ -293,11 +305,19 @@ impl Applier {
         self.core.halt(error.clone());
     }
 
+    /// Notes how far the handler came. A disk without room for that is tried again; what is applied stays so.
+    fn note(&mut self) {
+        self.note_at = None;
+        match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
+            Ok(()) => {}
+            Err(error) if error.status == Status::DiskFull => self.note_at = Some(Instant::now() + RETRY),
+            Err(error) => self.log_failed(&error),
+        }
+    }
+
     /// Tells the connection's task that `bytes` are free again.
     fn gave_back(&mut self, bytes: usize) {
-        let at = self.core.progress.place();
-        let noted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.applied(at, false));
-        noted.unwrap_or_else(|error| self.log_failed(&error));
+        self.note();
         self.core.mailbox.lock().work.bytes -= bytes;
         self.core.progress.made_room();
     }

@@ -12,14 +12,14 @@ use super::inbound::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
+use crate::log::disk::DiskLog;
 use crate::log::disk::position::PositionFile;
 use crate::log::{Mark, SyncPolicy};
-use crate::protocol::handshake::Point;
 
 /// How often a full disk is tried again.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 
-/// How often retention looks at the segments.
+/// How often retention looks at the segments' age.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// Stores what a receiver gets, for its callback thread.
@@ -29,9 +29,13 @@ pub(super) struct Keeper {
     /// Since when something written is not synced.
     unsynced_since: Option<Instant>,
     stalled: bool,
+    /// The position found no room.
+    unnoted: bool,
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
     trimmed_at: Instant,
+    /// How many segments there were then.
+    segments: usize,
 }
 
 impl Keeper {
@@ -42,8 +46,10 @@ impl Keeper {
             position,
             unsynced_since: None,
             stalled: false,
+            unnoted: false,
             replay_to,
             trimmed_at: Instant::now(),
+            segments: 0,
         }
     }
 
@@ -65,20 +71,27 @@ impl Keeper {
         Ok(next)
     }
 
-    /// Stores the entries of these deliveries, with one sync for all if one is due. `DiskFull`: not all of them yet; it may
-    /// be tried again.
-    pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<()> {
+    /// Stores the entries of these deliveries, with one sync for all if one is due. Gives how many deliveries are stored: not
+    /// all when the disk is full, which may be tried again.
+    pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<usize> {
         let lineage = *self.core.lineage.lock();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
         let log = self.log()?;
-        if let Err(error) = deliveries.iter().try_for_each(|delivery| log.write(delivery, stream_id)) {
-            if error.status == Status::DiskFull && !std::mem::replace(&mut self.stalled, true) {
-                self.report(EventKind::LogStalled, error.status, error.message.clone());
+        let written = deliveries.iter().map(|delivery| log.write(delivery, stream_id));
+        let (stored, full) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
+            None => (deliveries.len(), None),
+            Some((n, error)) if error.status == Status::DiskFull => (n, Some(error)),
+            Some((_, error)) => return Err(error),
+        };
+        match full {
+            Some(error) if !self.stalled => {
+                self.stalled = true;
+                self.report(EventKind::LogStalled, error.status, error.message);
             }
-            return Err(error);
-        }
-        if std::mem::take(&mut self.stalled) {
-            self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
+            None if std::mem::take(&mut self.stalled) => {
+                self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
+            }
+            _ => {}
         }
         self.unsynced_since.get_or_insert_with(Instant::now);
         let due = match self.log()?.sync_policy() {
@@ -89,7 +102,17 @@ impl Keeper {
             }
             SyncPolicy::Os => false,
         };
-        if due { self.sync() } else { Ok(()) }
+        if due {
+            self.sync()?;
+        }
+        if self.stalled {
+            // Room may come from retention, of what is applied by now.
+            match self.trim() {
+                Err(error) if error.status == Status::DiskFull => {}
+                trimmed => trimmed?,
+            }
+        }
+        Ok(stored)
     }
 
     /// When something written is to be synced, if nothing happens before.
@@ -116,25 +139,43 @@ impl Keeper {
         Ok(())
     }
 
-    /// Notes how far the handler came. `durable`: for good.
-    pub(super) fn applied(&mut self, at: Point, durable: bool) -> Result<()> {
-        let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
-        self.position.store(&token(lineage, at), durable)?;
-        if self.trimmed_at.elapsed() >= TRIM_EVERY {
-            self.trimmed_at = Instant::now();
-            if let Some(disk) = self.log()?.disk() {
-                disk.trim(disk.floor(at.sequence).position, crate::clock::unix_time_us())?;
+    /// Notes how far the handler came. `DiskFull`: not yet, it may be tried again.
+    pub(super) fn applied(&mut self) -> Result<()> {
+        if let Err(error) = self.note(false) {
+            if error.status == Status::DiskFull && !std::mem::replace(&mut self.unnoted, true) {
+                self.report(EventKind::LogStalled, error.status, error.message.clone());
             }
+            return Err(error);
         }
+        if std::mem::take(&mut self.unnoted) {
+            self.report(EventKind::LogResumed, Status::Ok, "the disk takes positions again".into());
+        }
+        let segments = self.log()?.disk().map_or(0, DiskLog::segments);
+        if segments != self.segments || self.trimmed_at.elapsed() >= TRIM_EVERY {
+            self.trim()?;
+        }
+        Ok(())
+    }
+
+    /// Stores how far the handler came. `durable`: for good.
+    fn note(&mut self, durable: bool) -> Result<()> {
+        let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
+        self.position.store(&token(lineage, self.core.progress.place()), durable)
+    }
+
+    /// Lets go what the handler has and retention does not keep.
+    fn trim(&mut self) -> Result<()> {
+        // A loss of power must not bring back a position before what is gone.
+        self.note(true)?;
+        let Some(disk) = self.log()?.disk() else { return Ok(()) };
+        disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::unix_time_us())?;
+        (self.trimmed_at, self.segments) = (Instant::now(), disk.segments());
         Ok(())
     }
 
     /// Nothing more comes.
     pub(super) fn finish(&mut self) {
-        let ended = self.sync().and_then(|()| {
-            let at = self.core.progress.place();
-            self.applied(at, true)
-        });
+        let ended = self.sync().and_then(|()| self.note(true));
         if let Err(error) = ended {
             self.report(EventKind::LogFailed, error.status, error.message);
         }

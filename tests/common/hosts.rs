@@ -69,7 +69,14 @@ pub fn arm(point: &str, hit: u64) {
 /// A configuration for a log in small segments.
 pub fn stored(dir: &Path, sync: SyncPolicy, segment_bytes: u64, retain_bytes: u64) -> SenderConfig {
     let storage = StorageConfig { sync, segment_bytes, retain_bytes, ..StorageConfig::new(dir) };
-    SenderConfig { buffer_size: 1000, buffer_bytes: 2 << 20, storage: Some(storage), ..SenderConfig::default() }
+    SenderConfig {
+        buffer_size: 1000,
+        buffer_bytes: 2 << 20,
+        // After a failure not all can have all.
+        stop_timeout: Duration::from_millis(500),
+        storage: Some(storage),
+        ..SenderConfig::default()
+    }
 }
 
 /// A writer that writes without end, or until it is told to finish, and says each promise that it was given:

@@ -1,0 +1,443 @@
+//! P2, P6, P10: senders and receivers whose disk fails once, or is full for a while, over sockets.
+//!
+//! `scripts/cargo test --features failpoints --test disk_failures`
+//!
+//! Failures are injected, one test at a time; a disk that is really full is a small file system of its own, in a process of
+//! its own, where this user may mount one.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::hosts::{Seen, payload, policy, stored, verified_end};
+use common::process::{Arguments, Role, role as told_role, say};
+use common::*;
+use fail::FailScenario;
+use replication::error::{Error, Status};
+use replication::host::EventKind;
+use replication::receiver::Receiver;
+use replication::receiver::config::{LocalLogConfig, ReceiverConfig};
+use replication::sender::config::SenderConfig;
+use replication::sender::{AckLevel, Sender};
+
+const SEGMENT: u64 = 64 << 10;
+const ENTRY: usize = 4000;
+const POLICIES: [&str; 3] = ["always", "group", "os"];
+const EIO: &str = "1*return(5)";
+const ENOSPC: &str = "return(28)";
+
+fn write(sender: &Sender, count: u64) -> Result<u64, Error> {
+    let mut last = sender.current_sequence();
+    for _ in 0..count {
+        let given = sender.replicate(0, &payload(last + 1, 0, ENTRY))?;
+        assert_eq!(given, last + 1);
+        last = given;
+    }
+    Ok(last)
+}
+
+/// A writer at this address, which a later one takes over.
+fn open(config: &SenderConfig, address: &str) -> (Sender, Events) {
+    let events = Events::default();
+    let sender = Sender::new(config.clone(), Box::new(events.clone())).unwrap();
+    sender.start().unwrap();
+    sender.listen(address).unwrap();
+    (sender, events)
+}
+
+fn follow(config: ReceiverConfig) -> (Receiver, Seen, Events) {
+    let (seen, events) = (Seen::default(), Events::default());
+    let config = ReceiverConfig { reconnect_interval: Duration::from_millis(20), ..config };
+    (start(config, seen.clone(), &events).unwrap(), seen, events)
+}
+
+fn check(seen: &Seen, first: u64, last: u64) {
+    let entries = seen.entries();
+    assert!(entries.iter().map(|(sequence, _)| *sequence).eq(first..=last), "not {first} to {last}: {entries:?}");
+}
+
+fn no_trouble(events: &Events) {
+    let bad = |kind| matches!(kind, EventKind::Gap | EventKind::Regressed | EventKind::Diverged);
+    assert!(events.all().iter().all(|event| !bad(event.kind)), "{:?}", events.all());
+}
+
+// ---- a sync that fails -----------------------------------------------------------------------------------------------
+
+/// P6, P10: after a sync of the writer that failed nothing is promised any more, and nothing that was promised is gone.
+#[test]
+fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() {
+    let scenario = FailScenario::setup();
+    let points =
+        ["entries-sync-before", "entries-sync-after", "seal-sync-before", "new-sync-before", "dir-sync-before"];
+    for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
+        let what = format!("{sync}, {point}");
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, address) = (scratch.path().join("log"), format!("unix:{}", scratch.path().join("socket").display()));
+        let config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+        let (first, events) = open(&config, &address);
+        let (reader, seen, heard) = follow(receiver_config("reader", &address));
+        write(&first, 20).unwrap();
+        first.wait_durable(20, PATIENCE).unwrap();
+        reader.wait_sequence(20, PATIENCE).unwrap();
+        let (mut durable, mut error) = (20, None);
+        fail::cfg(point.as_str(), EIO).unwrap();
+        // More than a segment, so that each of the points is passed.
+        for _ in 0..60 {
+            match write(&first, 1).and_then(|last| first.wait_durable(last, PATIENCE).map(|()| last)) {
+                Ok(last) => durable = last,
+                Err(failed) => error = error.or(Some(failed)),
+            }
+        }
+        let error = error.expect("an entry or a wait fails");
+        assert_eq!(error.status, Status::Io, "{what}: {error}");
+        let last = first.current_sequence();
+        for _ in 0..3 {
+            assert_eq!(write(&first, 1).unwrap_err().status, Status::Io, "{what}");
+            assert_eq!(first.replicate_batch(0, [&b"two"[..], b"more"].into_iter()).unwrap_err().status, Status::Io);
+        }
+        assert_eq!(first.current_sequence(), last, "{what}: a refused entry took a sequence");
+        if last > durable {
+            assert_eq!(first.wait_durable(last, PATIENCE).unwrap_err().status, Status::Io, "{what}");
+        }
+        first.wait_durable(durable, PATIENCE).unwrap();
+        events.wait_status(EventKind::LogFailed, Status::Io);
+        let had = seen.last();
+        if sync != "os" {
+            // A reader was shown what was synced, and a sync that failed may have done so all the same.
+            assert!(had <= last);
+        }
+        assert_eq!(first.stop().unwrap_err().status, Status::Io, "{what}");
+        assert_eq!(events.count(EventKind::LogFailed), 1, "{what}");
+        drop(first);
+        fail::remove(point.as_str());
+
+        let (second, events) = open(&config, &address);
+        let opened = second.current_sequence();
+        assert!((durable.max(had)..=last).contains(&opened), "{what}: {opened} of {durable}, {had}, {last}");
+        let end = write(&second, 40).unwrap();
+        assert_eq!(end, opened + 40, "{what}");
+        second.wait_durable(end, PATIENCE).unwrap();
+        reader.wait_sequence(end, PATIENCE).unwrap();
+        check(&seen, 1, end);
+        no_trouble(&heard);
+        assert_eq!(events.count(EventKind::LogFailed), 0);
+        second.stop().unwrap();
+        drop(second);
+        assert_eq!(verified_end(&dir), end, "{what}");
+    }
+    scenario.teardown();
+}
+
+fn local(dir: &Path, sync: &str, address: &str) -> ReceiverConfig {
+    let log = LocalLogConfig { sync: policy(sync), segment_bytes: SEGMENT, ..LocalLogConfig::new(dir) };
+    ReceiverConfig { local_log: Some(log), ..receiver_config("reader", address) }
+}
+
+/// P6: the same for a reader's own log.
+#[test]
+fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_again() {
+    let scenario = FailScenario::setup();
+    let points =
+        ["entries-sync-before", "entries-sync-after", "seal-sync-before", "new-sync-before", "dir-sync-before"];
+    for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
+        let what = format!("{sync}, {point}");
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, address, _) = sender(SenderConfig::default());
+        let (reader, seen, events) = follow(local(dir.path(), sync, &address));
+        write(&sender, 20).unwrap();
+        assert_eq!(sender.wait_acked(20, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+        reader.wait_sequence(20, PATIENCE).unwrap();
+        fail::cfg(point.as_str(), EIO).unwrap();
+        let mut durable = 20;
+        let failed = || events.count(EventKind::LogFailed) > 0;
+        while !failed() {
+            let last = write(&sender, 1).unwrap();
+            let acked = || sender.wait_acked(last, AckLevel::Durable, 1, Duration::from_millis(5)).unwrap() > 0;
+            let begun = Instant::now();
+            let reached = loop {
+                if acked() {
+                    break true;
+                }
+                if failed() {
+                    break acked();
+                }
+                assert!(begun.elapsed() < PATIENCE, "{what}: neither durable nor failed");
+            };
+            if reached {
+                durable = last;
+            }
+        }
+        assert_eq!(events.wait(EventKind::LogFailed).status, Status::Io, "{what}");
+        let last = write(&sender, 5).unwrap();
+        // Whatever comes from it in its last moments.
+        until("the connection's end", || sender.reader_count() == 0);
+        assert_eq!(sender.wait_acked(durable + 1, AckLevel::Durable, 1, Duration::ZERO).unwrap(), 0, "{what}");
+        assert!(reader.wait_sequence(last, PATIENCE).unwrap_err().status == Status::Io, "{what}");
+        drop(reader);
+        fail::remove(point.as_str());
+        let end = verified_end(dir.path());
+        assert!((durable..=last).contains(&end), "{what}: {durable} was durable, {end} is there");
+
+        let had = seen.last();
+        let (reader, rest, events) = follow(local(dir.path(), sync, &address));
+        reader.wait_sequence(last, PATIENCE).unwrap();
+        assert_eq!(sender.wait_acked(last, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{what}");
+        // The handler has no transactions: what it saw last may come again, nothing is left out.
+        let first = rest.entries()[0].0;
+        assert!(first <= had + 1, "{what}: {had}, then {first}");
+        check(&rest, first, last);
+        no_trouble(&events);
+        drop(reader);
+        assert_eq!(verified_end(dir.path()), last, "{what}");
+    }
+    scenario.teardown();
+}
+
+// ---- a disk that is full ---------------------------------------------------------------------------------------------
+
+/// P2: entries are refused and use no sequence up while the writer's disk is full, wherever it says so; then it goes on.
+#[test]
+fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let scenario = FailScenario::setup();
+    let points = ["entries-write-before", "entries-write-after", "new-write-before", "new-write-after"];
+    for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
+        let what = format!("{sync}, {point}");
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+        config.storage.as_mut().unwrap().timeout = Duration::from_millis(300);
+        let (sender, address, events) = sender(config);
+        let (reader, seen, heard) = follow(receiver_config("reader", &address));
+        write(&sender, 5).unwrap();
+        fail::cfg(point.as_str(), ENOSPC).unwrap();
+        let begun = Instant::now();
+        let error = loop {
+            let before = sender.current_sequence();
+            match write(&sender, 1) {
+                Ok(_) => {}
+                // Under `always`: it is in the log, and not durable in time.
+                Err(error) if error.status == Status::Timeout => {
+                    assert!(sync == "always" && sender.current_sequence() == before + 1, "{what}: {error}");
+                }
+                Err(error) => break error,
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: nothing is refused");
+        };
+        assert_eq!(error.status, Status::DiskFull, "{what}: {error}");
+        let last = sender.current_sequence();
+        for _ in 0..3 {
+            assert_eq!(write(&sender, 1).unwrap_err().status, Status::DiskFull, "{what}");
+            assert_eq!(sender.current_sequence(), last, "{what}: a refused entry took a sequence");
+        }
+        assert_eq!(sender.wait_durable(last, PATIENCE).unwrap_err().status, Status::DiskFull, "{what}");
+        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        fail::remove(point.as_str());
+        events.wait(EventKind::LogResumed);
+        sender.wait_durable(last, PATIENCE).unwrap();
+        let end = write(&sender, 40).unwrap();
+        assert_eq!(end, last + 40, "{what}");
+        reader.wait_sequence(end, PATIENCE).unwrap();
+        check(&seen, 1, end);
+        no_trouble(&heard);
+        assert_eq!(events.count(EventKind::LogFailed), 0, "{what}");
+        sender.stop().unwrap();
+        drop(sender);
+        assert_eq!(verified_end(&dir), end, "{what}");
+    }
+    scenario.teardown();
+}
+
+/// P2: a disk that fills up in the middle of one write, behind whole segments of it, is full for a while like any other.
+#[test]
+fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
+    let scenario = FailScenario::setup();
+    for sync in POLICIES {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+        config.buffer_bytes = 16 << 20;
+        let (sender, address, events) = sender(config);
+        let (reader, seen, _) = follow(receiver_config("reader", &address));
+        // The second new segment finds no room, once; creating one passes this point twice.
+        fail::cfg("disk-new-write-before", "2*off->1*return(28)->off").unwrap();
+        let batch: Vec<_> = (1..=100).map(|sequence| payload(sequence, 0, ENTRY)).collect();
+        assert_eq!(sender.replicate_batch(0, batch.iter().map(Vec::as_slice)).unwrap(), 1, "{sync}");
+        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        events.wait(EventKind::LogResumed);
+        sender.wait_durable(100, PATIENCE).unwrap();
+        reader.wait_sequence(100, PATIENCE).unwrap();
+        check(&seen, 1, 100);
+        assert_eq!(events.count(EventKind::LogFailed), 0, "{sync}");
+        sender.stop().unwrap();
+        drop(sender);
+        fail::remove("disk-new-write-before");
+        assert_eq!(verified_end(&dir), 100, "{sync}");
+    }
+    scenario.teardown();
+}
+
+/// P2, P6: a reader whose disk is full takes in nothing more, loses nothing, and goes on when there is room.
+#[test]
+fn p2_p6_a_reader_with_a_full_disk_waits_and_goes_on_when_there_is_room() {
+    let scenario = FailScenario::setup();
+    let points = ["entries-write-before", "entries-write-after", "new-write-before", "position-write-before"];
+    for (sync, point) in POLICIES.iter().flat_map(|sync| points.map(|point| (*sync, format!("disk-{point}")))) {
+        let what = format!("{sync}, {point}");
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, address, _) = sender(SenderConfig::default());
+        let (reader, seen, events) = follow(local(dir.path(), sync, &address));
+        let last = write(&sender, 5).unwrap();
+        reader.wait_sequence(last, PATIENCE).unwrap();
+        fail::cfg(point.as_str(), ENOSPC).unwrap();
+        write(&sender, 60).unwrap();
+        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        let stuck = !point.contains("position");
+        let patience = if stuck { Duration::from_millis(50) } else { PATIENCE };
+        assert_eq!(sender.wait_acked(65, AckLevel::Durable, 1, patience).unwrap() == 0, stuck, "{what}");
+        fail::remove(point.as_str());
+        events.wait(EventKind::LogResumed);
+        assert_eq!(sender.wait_acked(65, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{what}");
+        reader.wait_sequence(65, PATIENCE).unwrap();
+        check(&seen, 1, 65);
+        no_trouble(&events);
+        assert_eq!(events.count(EventKind::LogFailed), 0, "{what}");
+        assert_eq!(events.count(EventKind::Disconnected), 0, "{what}");
+        drop(reader);
+        assert_eq!(verified_end(dir.path()), 65, "{what}");
+    }
+    scenario.teardown();
+}
+
+// ---- a disk that is really full --------------------------------------------------------------------------------------
+
+/// Not a test: what a process does that this file starts, on a disk of its own.
+#[test]
+fn role() {
+    let Some((role, arguments)) = told_role() else { return };
+    match role.as_str() {
+        "writer" => writer_on_a_small_disk(&arguments),
+        "reader" => reader_on_a_small_disk(&arguments),
+        other => panic!("{other}"),
+    }
+    say("done");
+}
+
+/// Runs a role with a file system of a megabyte at `dir`, which only that process sees. `false`: this user may not mount.
+fn on_a_small_disk(role: &str, sync: &str, retain: u64) -> bool {
+    let scratch = tempfile::tempdir().unwrap();
+    let mount = |command: &mut Command| {
+        command.args(["--mount", "--map-root-user", "sh", "-c"]);
+        command.arg(format!("mount -t tmpfs -o size=1m none '{}' && exec \"$@\"", scratch.path().display())).arg("sh");
+    };
+    let mut probe = Command::new("unshare");
+    mount(&mut probe);
+    if !probe.arg("true").status().is_ok_and(|status| status.success()) {
+        return false;
+    }
+    let mut command = Command::new("unshare");
+    mount(&mut command);
+    command.arg(std::env::current_exe().unwrap());
+    let arguments: [(&str, &dyn ToString); 3] =
+        [("dir", &scratch.path().display()), ("sync", &sync), ("retain", &retain)];
+    let mut child = Role::play_within(command, role, &arguments);
+    child.hear("done", 1);
+    child.end();
+    true
+}
+
+#[test]
+fn p2_logs_on_a_file_system_that_is_full_lose_nothing() {
+    for sync in POLICIES {
+        for (role, retain) in [("writer", 1 << 30), ("reader", 1 << 30), ("reader", 2 * SEGMENT)] {
+            if !on_a_small_disk(role, sync, retain) {
+                eprintln!("left out: this user may not mount a file system");
+                return;
+            }
+        }
+    }
+}
+
+/// Takes up room that can be given back.
+fn ballast(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files: Vec<_> = (0..2).map(|n| dir.join(format!("ballast-{n}"))).collect();
+    files.iter().for_each(|file| std::fs::write(file, vec![1; 256 << 10]).unwrap());
+    files
+}
+
+fn writer_on_a_small_disk(arguments: &Arguments) {
+    let dir = Path::new(arguments.text("dir"));
+    let ballast = ballast(dir);
+    let mut config = stored(&dir.join("log"), policy(arguments.text("sync")), SEGMENT, arguments.number("retain"));
+    config.storage.as_mut().unwrap().timeout = Duration::from_millis(300);
+    // What waits in memory has to fit when there is room again.
+    config.buffer_bytes = 128 << 10;
+    let (first, address, events) = sender(config.clone());
+    let (reader, seen, heard) = follow(receiver_config("reader", &address));
+    let fill = || {
+        let begun = Instant::now();
+        loop {
+            match write(&first, 1) {
+                Err(error) if error.status == Status::DiskFull => break,
+                Err(error) => assert_eq!(error.status, Status::Timeout, "{error}"),
+                Ok(_) => {}
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing is refused");
+        }
+        let last = first.current_sequence();
+        for _ in 0..3 {
+            assert_eq!(write(&first, 1).unwrap_err().status, Status::DiskFull);
+        }
+        assert_eq!(first.current_sequence(), last, "a refused entry took a sequence");
+        last
+    };
+    let mut last = 0;
+    for (n, file) in ballast.iter().enumerate() {
+        last = fill();
+        until("the news", || events.count(EventKind::LogStalled) > n);
+        std::fs::remove_file(file).unwrap();
+        until("room", || events.count(EventKind::LogResumed) > n);
+    }
+    first.wait_durable(last, PATIENCE).unwrap();
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    check(&seen, 1, last);
+    no_trouble(&heard);
+    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    first.stop().unwrap();
+    drop(first);
+    assert_eq!(verified_end(&dir.join("log")), last);
+}
+
+fn reader_on_a_small_disk(arguments: &Arguments) {
+    let dir = Path::new(arguments.text("dir"));
+    let ballast = ballast(dir);
+    let (sender, address, _) = sender(SenderConfig::default());
+    let mut config = local(&dir.join("log"), arguments.text("sync"), &address);
+    config.local_log.as_mut().unwrap().retain_bytes = arguments.number("retain");
+    let (reader, seen, events) = follow(config);
+    let bounded = arguments.number("retain") < 1 << 20;
+    let mut last = 0;
+    if bounded {
+        // Ten times what fits, of which retention keeps little: it needs no hand.
+        last = write(&sender, 10 * (1 << 20) / ENTRY as u64).unwrap();
+    } else {
+        for (n, file) in ballast.iter().enumerate() {
+            let begun = Instant::now();
+            while events.count(EventKind::LogStalled) <= n {
+                last = write(&sender, 1).unwrap();
+                sender.wait_acked(last, AckLevel::Received, 1, Duration::from_millis(20)).unwrap();
+                assert!(begun.elapsed() < PATIENCE, "it never stalls");
+            }
+            std::fs::remove_file(file).unwrap();
+            until("room", || events.count(EventKind::LogResumed) > n);
+        }
+    }
+    assert_eq!(sender.wait_acked(last, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    check(&seen, 1, last);
+    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    no_trouble(&events);
+    drop(reader);
+    assert_eq!(verified_end(&dir.join("log")), last);
+}
