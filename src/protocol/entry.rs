@@ -12,7 +12,7 @@
 //! it takes the log's lock.
 
 use super::MAX_MESSAGE_SIZE;
-use super::crc::{crc32c, crc32c_short};
+use super::crc::{crc32c, crc32c_of};
 
 /// Bytes of an entry before its payload.
 pub const ENTRY_HEADER_SIZE: usize = 32;
@@ -70,11 +70,10 @@ pub fn payload_crc(payload: &[u8]) -> u32 {
     crc32c(payload)
 }
 
-/// The checksum of an entry, from its header and its payload's checksum.
+/// The checksum of an entry, from its payload's checksum and the other fields of its header.
 #[inline]
-fn entry_crc(mut header: [u8; ENTRY_HEADER_SIZE], payload_crc: u32) -> u32 {
-    header[0..4].copy_from_slice(&payload_crc.to_be_bytes());
-    crc32c_short(&header)
+fn entry_crc(payload_crc: u32, payload_len: usize, sequence: u64, previous: u64, timestamp_us: u64) -> u32 {
+    crc32c_of([u64::from(payload_crc) << 32 | payload_len as u64, sequence, previous, timestamp_us])
 }
 
 /// The header of an entry whose payload has the checksum `payload_crc`.
@@ -86,13 +85,13 @@ pub fn encode_header(
     previous: u64,
     timestamp_us: u64,
 ) -> [u8; ENTRY_HEADER_SIZE] {
+    let crc = entry_crc(payload_crc, payload_len, sequence, previous, timestamp_us);
     let mut header = [0; ENTRY_HEADER_SIZE];
+    header[0..4].copy_from_slice(&crc.to_be_bytes());
     header[4..8].copy_from_slice(&(payload_len as u32).to_be_bytes());
     header[8..16].copy_from_slice(&sequence.to_be_bytes());
     header[16..24].copy_from_slice(&previous.to_be_bytes());
     header[24..32].copy_from_slice(&timestamp_us.to_be_bytes());
-    let crc = entry_crc(header, payload_crc);
-    header[0..4].copy_from_slice(&crc.to_be_bytes());
     header
 }
 
@@ -150,9 +149,8 @@ impl<'a> Entry<'a> {
     pub fn decode_checked(bytes: &'a [u8]) -> Result<Self, EntryError> {
         let entry = Self::decode(bytes)?;
         let stored = be32(bytes, 0);
-        let mut header = [0; ENTRY_HEADER_SIZE];
-        header.copy_from_slice(&bytes[..ENTRY_HEADER_SIZE]);
-        let computed = entry_crc(header, payload_crc(entry.payload));
+        let Entry { sequence, previous, timestamp_us, payload } = entry;
+        let computed = entry_crc(payload_crc(payload), payload.len(), sequence, previous, timestamp_us);
         if stored != computed {
             return Err(EntryError::Damaged { sequence: entry.sequence, computed, stored });
         }
