@@ -136,7 +136,7 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
 fn history(core: &Core, received: u64) -> Vec<Point> {
     let mut points = match (&core.local, *core.parting.lock()) {
         (Some(local), Some((common, differing))) => local.points(common, differing, MAX_HISTORY),
-        (Some(local), None) => local.points(0, received, MAX_HISTORY),
+        (Some(local), None) => local.known_points(received, MAX_HISTORY),
         (None, _) => Vec::new(),
     };
     if points.is_empty() {

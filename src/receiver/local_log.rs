@@ -188,7 +188,19 @@ impl LocalLog {
         Ok(Some(Delivery::of_entries(bytes.into(), before)))
     }
 
-    /// Points of the history from one sequence to another, both included, evenly and at most `max`.
+    /// Points of the history that are known without reading, at or before evenly spread places up to a sequence, at most
+    /// `max`: enough for a writer that has the same history, and for the first step with one that has not.
+    pub(super) fn known_points(&self, last: u64, max: usize) -> Vec<Point> {
+        let Some(disk) = self.disk.get() else { return Vec::new() };
+        let first = disk.oldest().sequence;
+        let span = u128::from(last.saturating_sub(first));
+        let at = |n: usize| first + (span * n as u128 / max as u128) as u64;
+        let mut points: Vec<_> = (0..max).map(|n| point(disk.floor(at(n)))).collect();
+        points.dedup();
+        points
+    }
+
+    /// Points of the history from one sequence to another, both included, evenly and at most `max`. Reads the log.
     pub(super) fn points(&self, first: u64, last: u64, max: usize) -> Vec<Point> {
         let Some(disk) = self.disk.get() else { return Vec::new() };
         let first = first.max(disk.oldest().sequence);
