@@ -49,13 +49,11 @@ struct Life {
     hit: u64,
     /// Its log ends in bytes that are no entry.
     torn: bool,
-    /// It is asked to stop, and dies of that.
-    finishes: bool,
 }
 
 impl Life {
     fn new(point: &'static str, hit: u64) -> Self {
-        Self { point, hit, torn: false, finishes: false }
+        Self { point, hit, torn: false }
     }
 }
 
@@ -66,9 +64,6 @@ fn lives(point: &'static str, hit: u64) -> Vec<Life> {
         // Passed once each time a log is opened whose end was not durable.
         let dying = Life::new("disk-entries-sync-before", 9);
         return [dying].into_iter().chain((0..hit).map(|_| Life { torn: true, ..Life::new(point, 1) })).collect();
-    }
-    if op.starts_with("position-sync") {
-        return (0..hit).map(|_| Life { finishes: true, ..Life::new(point, 1) }).collect();
     }
     vec![Life::new(point, hit)]
 }
@@ -306,10 +301,8 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
                         ("hit", &life.hit),
                     ],
                 );
-                if life.finishes || life.point.is_empty() {
-                    until("progress", || acked[1].load(Ordering::SeqCst) > begun + 20);
-                }
                 if life.point.is_empty() {
+                    until("progress", || acked[1].load(Ordering::SeqCst) > begun + 20);
                     feed.stop.store(true, Ordering::SeqCst);
                     until("the last entry", || feeding.is_finished());
                     let last = sender.current_sequence();
@@ -317,9 +310,6 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
                     reader.tell("finish");
                     reader.hear("done", 1);
                 } else {
-                    if life.finishes {
-                        reader.tell("finish");
-                    }
                     reader.died();
                 }
                 for event in reader.said("event") {
