@@ -1,4 +1,5 @@
 //! Certificates made for one test, as files.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

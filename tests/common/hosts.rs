@@ -128,23 +128,27 @@ pub fn play_writer(arguments: &Arguments) {
     say(&format!("done {last}"));
 }
 
-/// Sequences, each with the life of the writer that made it.
-type Lives = Vec<(u64, u64)>;
-
-/// What a handler saw, and what was wrong with it.
+/// What a handler saw: sequences, and which life of the writer made them.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<Mutex<(Lives, Option<String>)>>);
+pub struct Seen(Arc<Mutex<Sight>>);
+
+#[derive(Default)]
+struct Sight {
+    entries: Vec<(u64, u64)>,
+    /// The first thing that was wrong.
+    wrong: Option<String>,
+}
 
 impl Seen {
     /// What was seen so far. Fails if something was not as it was written, or not in its place.
-    pub fn entries(&self) -> Lives {
+    pub fn entries(&self) -> Vec<(u64, u64)> {
         let seen = self.0.lock().unwrap();
-        assert_eq!(seen.1, None);
-        seen.0.clone()
+        assert_eq!(seen.wrong, None);
+        seen.entries.clone()
     }
 
     pub fn last(&self) -> u64 {
-        self.0.lock().unwrap().0.last().map_or(0, |(sequence, _)| *sequence)
+        self.0.lock().unwrap().entries.last().map_or(0, |(sequence, _)| *sequence)
     }
 }
 
@@ -155,14 +159,13 @@ impl Handler for Seen {
     fn apply(&mut self, entries: &mut Entries<'_>, _: &Place<'_>) -> Result<(), ApplyFailure> {
         let mut seen = self.0.lock().unwrap();
         for entry in entries {
-            let last = seen.0.last().map(|(sequence, _)| *sequence);
+            let last = seen.entries.last().map(|(sequence, _)| *sequence);
             match life_of(entry.sequence, entry.payload) {
-                Ok(life) => seen.0.push((entry.sequence, life)),
-                Err(text) => drop(seen.1.get_or_insert(text)),
+                Ok(life) => seen.entries.push((entry.sequence, life)),
+                Err(text) => drop(seen.wrong.get_or_insert(text)),
             }
             if last.is_some_and(|last| entry.sequence != last + 1) {
-                // The first wrong one is what matters.
-                seen.1.get_or_insert(format!("entry {} came behind {last:?}", entry.sequence));
+                seen.wrong.get_or_insert(format!("entry {} came behind {last:?}", entry.sequence));
             }
         }
         Ok(())
@@ -192,6 +195,11 @@ impl Store {
             Token::decode(&bytes).unwrap()
         });
         (Self { file, records, receiver: Arc::default(), max }, token)
+    }
+
+    /// Where the receiver has to be put that this is the handler of, before it starts.
+    pub fn receiver(&self) -> Arc<OnceLock<Receiver>> {
+        Arc::clone(&self.receiver)
     }
 
     /// Sequences and lives in the file.
@@ -245,7 +253,7 @@ pub fn play_reader(arguments: &Arguments) {
         (config.last_sequence, config.last_hash, config.has_position) = (sequence, hash, true);
         config.lineage = Some(Lineage { stream_id, epoch });
     }
-    let held = Arc::clone(&store.receiver);
+    let held = store.receiver();
     let events = Saying;
     let host = ReceiverHost { handler: Box::new(store), local_wal: None, connect: None, observer: Box::new(events) };
     let receiver = Receiver::new(config, host).unwrap();

@@ -1,4 +1,5 @@
 //! A connection's middle, which can be slow, stuck or cut.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
