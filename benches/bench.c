@@ -11,17 +11,15 @@
 static const char *program = "bench";
 
 static const struct bench_system *const systems[] = {
-    &bench_system_replication,
-    &bench_system_tcp,
-    &bench_system_zmq,
-    &bench_system_nng,
+    &bench_system_replication, &bench_system_tcp,    &bench_system_zmq,     &bench_system_nng,
+    &bench_system_disk,        &bench_system_sqlite, &bench_system_rocksdb,
 };
 
 static const char *const kind_names[BENCH_KIND_COUNT] = {
-    [BENCH_KIND_THROUGHPUT] = "throughput",
-    [BENCH_KIND_ROUND_TRIP] = "round-trip",
-    [BENCH_KIND_REPLICATE] = "replicate",
-    [BENCH_KIND_MEMORY] = "memory",
+    [BENCH_KIND_THROUGHPUT] = "throughput", [BENCH_KIND_ROUND_TRIP] = "round-trip",
+    [BENCH_KIND_REPLICATE] = "replicate",   [BENCH_KIND_MEMORY] = "memory",
+    [BENCH_KIND_APPEND] = "append",         [BENCH_KIND_CATCH_UP] = "catch-up",
+    [BENCH_KIND_REOPEN] = "reopen",
 };
 
 const struct bench_system *bench_system_find(const char *name)
@@ -76,6 +74,14 @@ void *bench_alloc(size_t size)
     }
     memset(memory, 0, size);
     return memory;
+}
+
+void bench_read_nothing(const struct bench_job *job)
+{
+    (void)job;
+    control_say("ready");
+    control_say("result");
+    control_expect("quit");
 }
 
 bool bench_count(struct bench_counter *counter, const void *data, size_t len)

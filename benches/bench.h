@@ -13,6 +13,9 @@ enum bench_kind {
     BENCH_KIND_ROUND_TRIP, /* one entry in flight */
     BENCH_KIND_REPLICATE,  /* the time of one sender_replicate call */
     BENCH_KIND_MEMORY,     /* resident memory of a writer with many readers */
+    BENCH_KIND_APPEND,     /* entries appended to a disk by several threads, nobody reads */
+    BENCH_KIND_CATCH_UP,   /* a log that is there already to a reader that has nothing */
+    BENCH_KIND_REOPEN,     /* opening a log */
     BENCH_KIND_COUNT
 };
 
@@ -30,6 +33,8 @@ struct bench_job {
     uint16_t port;           /* where the writer listens; readers only */
     uint64_t buffer_entries; /* libreplication's window; 0 = the library's default */
     uint64_t buffer_bytes;
+    const char *dir;    /* a directory of its own, for files; "" where the kind needs none */
+    uint64_t log_bytes; /* payload bytes in a log that is there already */
 };
 
 /* A way to bring entries from one process to another. Both functions run in a process of their own, talk to the
@@ -46,6 +51,9 @@ extern const struct bench_system bench_system_replication;
 extern const struct bench_system bench_system_tcp;
 extern const struct bench_system bench_system_zmq;
 extern const struct bench_system bench_system_nng;
+extern const struct bench_system bench_system_disk;
+extern const struct bench_system bench_system_sqlite;
+extern const struct bench_system bench_system_rocksdb;
 
 const struct bench_system *bench_system_find(const char *name);
 const char *bench_kind_name(enum bench_kind kind);
@@ -56,6 +64,9 @@ void bench_set_program(const char *name);
 noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 void *bench_alloc(size_t size);
+
+/* The reader where nobody reads. */
+void bench_read_nothing(const struct bench_job *job);
 
 /* An entry of this size ends a stream; it carries the number of entries before it, so that each reader can check
  * for itself that none is missing. No measured entry may have this size, nor that of the greeting. */

@@ -2,6 +2,7 @@
 
 #define KIB (1u << 10)
 #define MIB (1u << 20)
+#define GIB (UINT64_C(1) << 30)
 
 /* Each list ends with one that has no system. */
 static const struct contender one_reader[] = {
@@ -53,6 +54,53 @@ static const struct contender very_many_readers[] = {
     {0},
 };
 
+static const struct contender appends[] = {
+    {&bench_system_replication, "always", "libreplication, ALWAYS", true},
+    {&bench_system_replication, "group", "libreplication, GROUP 5 ms/1 MiB", true},
+    {&bench_system_replication, "os", "libreplication, OS (no fsync)", true},
+    {&bench_system_sqlite, "mutex", "SQLite WAL, FULL, 1 connection", true},
+    {&bench_system_sqlite, "connections", "SQLite WAL, FULL, 8 connections", true},
+    {&bench_system_rocksdb, "", "RocksDB WAL, sync=true", true},
+    {&bench_system_disk, "", "1 thread: write + fdatasync", true},
+    {0},
+};
+
+static const struct contender catch_ups[] = {
+    {&bench_system_replication, "single", "libreplication, log on disk", false},
+    {&bench_system_replication, "batch", "libreplication, batch handler", false},
+    {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+    {0},
+};
+
+static const struct contender live_logs[] = {
+    {&bench_system_replication, "log-os", "libreplication, log on disk, OS", false},
+    {&bench_system_replication, "single", "libreplication, in memory", false},
+    {0},
+};
+
+static const struct contender reopens[] = {
+    {&bench_system_replication, "cold", "libreplication, not in page cache", true},
+    {&bench_system_replication, "warm", "libreplication, in page cache", true},
+    {0},
+};
+
+static const struct contender durable_round_trips[] = {
+    {&bench_system_replication, "durable", "libreplication, reader ALWAYS", false},
+    {&bench_system_tcp, "", "raw TCP ping-pong", false},
+    {&bench_system_disk, "", "1 thread: write + fdatasync", true},
+    {&bench_system_tcp, "fdatasync", "raw TCP, echo after fdatasync", false},
+    {0},
+};
+
+#define AT_LEAST(metric_, value_, reference_, title_)                                                                  \
+    {                                                                                                                  \
+        .metric = metric_, .at_least = true, .value = value_, .reference = reference_, .title = title_                 \
+    }
+#define AT_MOST(metric_, value_, reference_, title_)                                                                   \
+    {                                                                                                                  \
+        .metric = metric_, .value = value_, .reference = reference_, .title = title_                                   \
+    }
+
 #define MEMORY_LIMIT (64.0 * MIB + 1000.0 * 64.0 * KIB)
 
 const struct bench_case bench_cases[] = {
@@ -63,8 +111,8 @@ const struct bench_case bench_cases[] = {
         .size = 256,
         .readers = 1,
         .contenders = one_reader,
-        .targets = {{METRIC_ENTRIES, true, 3.0, &bench_system_zmq, "entries/s >= 3 x ZeroMQ"},
-                    {METRIC_BYTES, true, 0.7, &bench_system_tcp, "bytes/s >= 0.7 x raw TCP"}},
+        .targets = {AT_LEAST(METRIC_ENTRIES, 3.0, &bench_system_zmq, "entries/s >= 3 x ZeroMQ"),
+                    AT_LEAST(METRIC_BYTES, 0.7, &bench_system_tcp, "bytes/s >= 0.7 x raw TCP")},
     },
     {
         .name = "1k-1",
@@ -73,7 +121,7 @@ const struct bench_case bench_cases[] = {
         .size = KIB,
         .readers = 1,
         .contenders = one_reader,
-        .targets = {{METRIC_BYTES, true, 0.85, &bench_system_tcp, "bytes/s >= 0.85 x raw TCP"}},
+        .targets = {AT_LEAST(METRIC_BYTES, 0.85, &bench_system_tcp, "bytes/s >= 0.85 x raw TCP")},
     },
     {
         .name = "64k-1",
@@ -82,7 +130,7 @@ const struct bench_case bench_cases[] = {
         .size = 64 * KIB,
         .readers = 1,
         .contenders = one_reader,
-        .targets = {{METRIC_BYTES, true, 0.9, &bench_system_tcp, "bytes/s >= 0.9 x raw TCP"}},
+        .targets = {AT_LEAST(METRIC_BYTES, 0.9, &bench_system_tcp, "bytes/s >= 0.9 x raw TCP")},
     },
     {
         .name = "256b-8",
@@ -91,7 +139,7 @@ const struct bench_case bench_cases[] = {
         .size = 256,
         .readers = 8,
         .contenders = many_readers,
-        .targets = {{METRIC_ENTRIES, true, 5.0, &bench_system_zmq, "entries/s >= 5 x ZeroMQ PUB/SUB"}},
+        .targets = {AT_LEAST(METRIC_ENTRIES, 5.0, &bench_system_zmq, "entries/s >= 5 x ZeroMQ PUB/SUB")},
     },
     {
         .name = "v1-256b-1",
@@ -100,7 +148,7 @@ const struct bench_case bench_cases[] = {
         .size = 256,
         .readers = 1,
         .contenders = json_reader,
-        .targets = {{METRIC_ENTRIES, true, 0.5, &bench_system_zmq, "entries/s >= 0.5 x ZeroMQ"}},
+        .targets = {AT_LEAST(METRIC_ENTRIES, 0.5, &bench_system_zmq, "entries/s >= 0.5 x ZeroMQ")},
     },
     {
         .name = "replicate",
@@ -109,8 +157,8 @@ const struct bench_case bench_cases[] = {
         .size = 256,
         .readers = 1,
         .contenders = replicate_calls,
-        .targets = {{METRIC_P50, false, 150.0, NULL, "p50 <= 150 ns"},
-                    {METRIC_P999, false, 10000.0, NULL, "p99.9 <= 10 us"}},
+        .targets = {AT_MOST(METRIC_P50, 150.0, NULL, "p50 <= 150 ns"),
+                    AT_MOST(METRIC_P999, 10000.0, NULL, "p99.9 <= 10 us")},
     },
     {
         .name = "round-trip",
@@ -119,8 +167,8 @@ const struct bench_case bench_cases[] = {
         .size = 256,
         .readers = 1,
         .contenders = round_trips,
-        .targets = {{METRIC_P50, false, 1.6, &bench_system_tcp, "p50 <= 1.6 x raw TCP"},
-                    {METRIC_P99, false, 1.0, &bench_system_zmq, "p99 <= ZeroMQ"}},
+        .targets = {AT_MOST(METRIC_P50, 1.6, &bench_system_tcp, "p50 <= 1.6 x raw TCP"),
+                    AT_MOST(METRIC_P99, 1.0, &bench_system_zmq, "p99 <= ZeroMQ")},
     },
     {
         .name = "readers-1000",
@@ -129,8 +177,74 @@ const struct bench_case bench_cases[] = {
         .size = KIB,
         .readers = 1000,
         .contenders = very_many_readers,
-        .targets = {{METRIC_RSS_IDLE, false, MEMORY_LIMIT, NULL, "idle <= 64 MiB + 64 KiB a reader"},
-                    {METRIC_RSS_PEAK, false, MEMORY_LIMIT, NULL, "peak <= 64 MiB + 64 KiB a reader"}},
+        .targets = {AT_MOST(METRIC_RSS_IDLE, MEMORY_LIMIT, NULL, "idle <= 64 MiB + 64 KiB a reader"),
+                    AT_MOST(METRIC_RSS_PEAK, MEMORY_LIMIT, NULL, "peak <= 64 MiB + 64 KiB a reader")},
+    },
+    {
+        .name = "append-8",
+        .title = "durable append, 256 B, 8 threads, no reader (sync policy beside each name)",
+        .kind = BENCH_KIND_APPEND,
+        .size = 256,
+        .contenders = appends,
+        .targets = {AT_LEAST(METRIC_ENTRIES, 5.0, &bench_system_sqlite, "entries/s >= 5 x SQLite"),
+                    AT_LEAST(METRIC_ENTRIES, 1.5, &bench_system_rocksdb, "entries/s >= 1.5 x RocksDB")},
+    },
+    {
+        .name = "catch-up-256b",
+        .title = "256 B, a reader that begins at 0 and a log on disk",
+        .kind = BENCH_KIND_CATCH_UP,
+        .size = 256,
+        .readers = 1,
+        .log_bytes = GIB,
+        .contenders = catch_ups,
+        .targets = {AT_LEAST(METRIC_BYTES, 0.9, &bench_system_tcp, "bytes/s >= 0.9 x raw TCP")},
+    },
+    {
+        .name = "catch-up-4k",
+        .title = "4 KiB, a reader that begins at 0 and a log on disk",
+        .kind = BENCH_KIND_CATCH_UP,
+        .size = 4 * KIB,
+        .readers = 1,
+        .log_bytes = GIB,
+        .contenders = catch_ups,
+        .targets = {AT_LEAST(METRIC_BYTES, 0.9, &bench_system_tcp, "bytes/s >= 0.9 x raw TCP")},
+    },
+    {
+        .name = "live-os",
+        .title = "256 B, 1 reader, with and without a log on disk",
+        .kind = BENCH_KIND_THROUGHPUT,
+        .size = 256,
+        .readers = 1,
+        .contenders = live_logs,
+        .targets = {{.metric = METRIC_ENTRIES,
+                     .at_least = true,
+                     .value = 0.8,
+                     .reference = &bench_system_replication,
+                     .variant = "single",
+                     .title = "entries/s >= 0.8 x in memory"}},
+    },
+    {
+        .name = "reopen",
+        .title = "opening a log on disk, 256 B: sender_new",
+        .kind = BENCH_KIND_REOPEN,
+        .size = 256,
+        .log_bytes = 2 * GIB,
+        .contenders = reopens,
+        .targets = {AT_MOST(METRIC_REST, 1e9, NULL, "all but the last segment <= 1 s")},
+    },
+    {
+        .name = "wait-durable",
+        .title = "one entry in flight, 256 B: replicate until it is durable at the reader",
+        .kind = BENCH_KIND_ROUND_TRIP,
+        .size = 256,
+        .readers = 1,
+        .contenders = durable_round_trips,
+        .targets = {{.metric = METRIC_P50,
+                     .value = 1.3,
+                     .reference = &bench_system_tcp,
+                     .variant = "",
+                     .plus = &bench_system_disk,
+                     .title = "p50 <= 1.3 x (TCP + fdatasync)"}},
     },
 };
 
@@ -148,6 +262,10 @@ const struct metric_info bench_metrics[METRIC_COUNT] = {
     [METRIC_RSS_IDLE] = {"idle_bytes", "idle", METRIC_UNIT_BYTES},
     [METRIC_RSS_STREAMING] = {"streaming_bytes", "streaming", METRIC_UNIT_BYTES},
     [METRIC_RSS_PEAK] = {"peak_bytes", "peak", METRIC_UNIT_BYTES},
+    [METRIC_OPEN] = {"open_ns", "sender_new", METRIC_UNIT_NS},
+    [METRIC_TAIL] = {"tail_ns", "last segment alone", METRIC_UNIT_NS},
+    [METRIC_REST] = {"rest_ns", "the rest", METRIC_UNIT_NS},
+    [METRIC_SEGMENTS] = {"segments", "segments", METRIC_UNIT_COUNT},
 };
 
 const enum metric *bench_kind_metrics(enum bench_kind kind)
@@ -157,8 +275,16 @@ const enum metric *bench_kind_metrics(enum bench_kind kind)
         [BENCH_KIND_ROUND_TRIP] = {METRIC_P50, METRIC_P99, METRIC_P999, METRIC_COUNT},
         [BENCH_KIND_REPLICATE] = {METRIC_P50, METRIC_P99, METRIC_P999, METRIC_MAX, METRIC_CLOCK, METRIC_COUNT},
         [BENCH_KIND_MEMORY] = {METRIC_RSS_BASE, METRIC_RSS_IDLE, METRIC_RSS_STREAMING, METRIC_RSS_PEAK, METRIC_COUNT},
+        [BENCH_KIND_APPEND] = {METRIC_ENTRIES, METRIC_P50, METRIC_P99, METRIC_MAX, METRIC_COUNT},
+        [BENCH_KIND_CATCH_UP] = {METRIC_ENTRIES, METRIC_BYTES, METRIC_COUNT},
+        [BENCH_KIND_REOPEN] = {METRIC_OPEN, METRIC_TAIL, METRIC_REST, METRIC_SEGMENTS, METRIC_COUNT},
     };
     return metrics[kind];
+}
+
+bool bench_kind_keeps_files(enum bench_kind kind)
+{
+    return kind == BENCH_KIND_CATCH_UP || kind == BENCH_KIND_REOPEN;
 }
 
 bool metric_more_is_better(enum metric metric)

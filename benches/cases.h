@@ -16,10 +16,14 @@ enum metric {
     METRIC_RSS_IDLE,
     METRIC_RSS_STREAMING,
     METRIC_RSS_PEAK,
+    METRIC_OPEN, /* the whole of sender_new */
+    METRIC_TAIL, /* the same for a log that is the last segment alone */
+    METRIC_REST, /* the difference */
+    METRIC_SEGMENTS,
     METRIC_COUNT
 };
 
-enum metric_unit { METRIC_UNIT_ENTRIES, METRIC_UNIT_RATE, METRIC_UNIT_NS, METRIC_UNIT_BYTES };
+enum metric_unit { METRIC_UNIT_ENTRIES, METRIC_UNIT_RATE, METRIC_UNIT_NS, METRIC_UNIT_BYTES, METRIC_UNIT_COUNT };
 
 struct metric_info {
     const char *name; /* in JSON */
@@ -27,7 +31,7 @@ struct metric_info {
     enum metric_unit unit;
 };
 
-#define CASE_MAX_CONTENDERS 6
+#define CASE_MAX_CONTENDERS 8
 #define CASE_MAX_TARGETS 2
 
 struct contender {
@@ -43,6 +47,8 @@ struct target {
     bool at_least;                        /* else at most */
     double value;                         /* a factor of the reference, or absolute without one */
     const struct bench_system *reference; /* its best variant counts */
+    const char *variant;                  /* only this variant of the reference counts */
+    const struct bench_system *plus;      /* this one's best is added to the reference's */
     const char *title;
 };
 
@@ -52,6 +58,7 @@ struct bench_case {
     enum bench_kind kind;
     size_t size;
     unsigned readers;
+    uint64_t log_bytes;                      /* of a log that is there already, unless the options say otherwise */
     const struct contender *contenders;      /* up to the first without a system; CASE_MAX_CONTENDERS at most */
     struct target targets[CASE_MAX_TARGETS]; /* up to the first without a title */
 };
@@ -62,6 +69,8 @@ extern const struct metric_info bench_metrics[METRIC_COUNT];
 
 /* Those that a kind of measurement yields, up to METRIC_COUNT. */
 const enum metric *bench_kind_metrics(enum bench_kind kind);
+/* Whether the next round finds the files of this one. */
+bool bench_kind_keeps_files(enum bench_kind kind);
 /* For choosing the better variant. */
 bool metric_more_is_better(enum metric metric);
 

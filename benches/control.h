@@ -3,6 +3,8 @@
  *   writer: "port N" · "ready" (all readers are attached)        · "result k=v ..."
  *   reader:            "ready" (its readers are attached)        · "result k=v ..."
  *   driver:                                    "go" (to writer)  ·                  · "quit" (to both)
+ *
+ * Where the reader is who begins, it says "ready" before it connects, and hears "go" as well.
  */
 #ifndef BENCH_CONTROL_H
 #define BENCH_CONTROL_H

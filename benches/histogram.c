@@ -15,6 +15,17 @@ void histogram_free(struct histogram *histogram)
     free(histogram);
 }
 
+void histogram_merge(struct histogram *into, const struct histogram *from)
+{
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        into->buckets[i] += from->buckets[i];
+    }
+    into->count += from->count;
+    if (from->max > into->max) {
+        into->max = from->max;
+    }
+}
+
 static uint64_t bucket_top(unsigned bucket)
 {
     if (bucket < HISTOGRAM_SUB) {

@@ -16,6 +16,8 @@ struct histogram {
 
 struct histogram *histogram_new(void);
 void histogram_free(struct histogram *histogram);
+/* Adds all values of another one. */
+void histogram_merge(struct histogram *into, const struct histogram *from);
 /* The highest value of the bucket in which the percentile falls, so that a limit is never met by rounding. */
 uint64_t histogram_percentile(const struct histogram *histogram, double percentile);
 /* Tells the driver count, p50, p99, p99.9 and the maximum, all in nanoseconds, as the fields of a result line. */

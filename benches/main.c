@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "files.h"
 #include "report.h"
 #include "run.h"
 
@@ -17,7 +18,8 @@ struct options {
     bool check;
     bool list;
     unsigned case_count; /* 0: all */
-    const char *cases[16];
+    const char *cases[32];
+    const char *dir;
     struct run_options run;
     bool child;
     struct bench_job job;
@@ -25,21 +27,25 @@ struct options {
 
 static void print_usage(FILE *out)
 {
-    fprintf(out, "usage: bench [options]\n"
-                 "Measures libreplication beside raw TCP, ZeroMQ and nng, over loopback TCP, one process a side.\n"
-                 "\n"
-                 "  --case NAME          only this case; may be given more than once (see --list)\n"
-                 "  --system NAME        only this system: replication, tcp, zmq, nng; may be given more than once\n"
-                 "  --rounds N           rounds, in which the systems take turns (default 5)\n"
-                 "  --seconds S          seconds a measurement (default 2)\n"
-                 "  --buffer-entries N   libreplication's window in entries (default: the library's)\n"
-                 "  --buffer-bytes N     libreplication's window in bytes (default: the library's)\n"
-                 "  --json               one JSON object a line instead of the table\n"
-                 "  --check              exit with 1 when a target is missed\n"
-                 "  --list               names the cases\n"
-                 "  -h, --help           this text\n"
-                 "\n"
-                 "Exit status: 0 measured, 1 a target was missed (with --check), 2 something broke, 64 wrong usage.\n");
+    fprintf(
+        out,
+        "usage: bench [options]\n"
+        "Measures libreplication beside raw TCP, ZeroMQ, nng, SQLite and RocksDB, one process a side.\n"
+        "\n"
+        "  --case NAME          only this case; may be given more than once (see --list)\n"
+        "  --system NAME        only this system: replication, tcp, zmq, nng, disk, sqlite, rocksdb; more than once\n"
+        "  --rounds N           rounds, in which the systems take turns (default 5)\n"
+        "  --seconds S          seconds a measurement (default 2)\n"
+        "  --buffer-entries N   libreplication's window in entries (default: the library's)\n"
+        "  --buffer-bytes N     libreplication's window in bytes (default: the library's)\n"
+        "  --dir DIR            where files are written, in a directory of the run (default: build)\n"
+        "  --log-bytes N        size of the logs of catch-up and reopen (default: the case's)\n"
+        "  --json               one JSON object a line instead of the table\n"
+        "  --check              exit with 1 when a target is missed\n"
+        "  --list               names the cases\n"
+        "  -h, --help           this text\n"
+        "\n"
+        "Exit status: 0 measured, 1 a target was missed (with --check), 2 something broke, 64 wrong usage.\n");
 }
 
 static noreturn void fail_usage(const char *what, const char *value)
@@ -97,6 +103,8 @@ static void parse_options(int argc, char **argv, struct options *options)
         SECONDS,
         ENTRIES,
         BYTES,
+        DIR,
+        LOG_BYTES,
         JSON,
         CHECK,
         LIST,
@@ -114,6 +122,8 @@ static void parse_options(int argc, char **argv, struct options *options)
         {"seconds", required_argument, NULL, SECONDS},
         {"buffer-entries", required_argument, NULL, ENTRIES},
         {"buffer-bytes", required_argument, NULL, BYTES},
+        {"dir", required_argument, NULL, DIR},
+        {"log-bytes", required_argument, NULL, LOG_BYTES},
         {"json", no_argument, NULL, JSON},
         {"check", no_argument, NULL, CHECK},
         {"list", no_argument, NULL, LIST},
@@ -129,7 +139,7 @@ static void parse_options(int argc, char **argv, struct options *options)
     };
     const unsigned max_cases = sizeof options->cases / sizeof options->cases[0];
     const unsigned max_systems = sizeof options->run.systems / sizeof options->run.systems[0];
-    *options = (struct options){.run = {.rounds = 5, .seconds = 2.0}, .job = {.variant = ""}};
+    *options = (struct options){.run = {.rounds = 5, .seconds = 2.0}, .job = {.variant = "", .dir = ""}};
     int option;
     while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
         switch (option) {
@@ -160,6 +170,12 @@ static void parse_options(int argc, char **argv, struct options *options)
         case BYTES:
             options->run.buffer_bytes = options->job.buffer_bytes =
                 parse_number("--buffer-bytes", optarg, 0, UINT64_MAX);
+            break;
+        case DIR:
+            options->dir = options->job.dir = optarg;
+            break;
+        case LOG_BYTES:
+            options->run.log_bytes = options->job.log_bytes = parse_number("--log-bytes", optarg, 0, UINT64_C(1) << 50);
             break;
         case JSON:
             options->json = true;
@@ -208,7 +224,7 @@ static int run_child(const struct bench_job *job)
 {
     static char name[64];
     bool writes = job->role == BENCH_ROLE_WRITER;
-    if (job->system == NULL || job->size == 0 || job->seconds <= 0 || (!writes && job->port == 0)) {
+    if (job->system == NULL || job->size == 0 || job->seconds <= 0 || (!writes && job->readers > 0 && job->port == 0)) {
         fail_usage("--role", "is for the driver's own children");
     }
     snprintf(name, sizeof name, "bench: %s %s", job->system->title, writes ? "writer" : "reader");
@@ -244,8 +260,9 @@ int main(int argc, char **argv)
     }
     /* A child that died shows in the write's error. */
     signal(SIGPIPE, SIG_IGN);
+    files_begin(options.dir);
     report_machine(&options.run, options.json);
-    for (unsigned i = 0; i < bench_case_count; i++) {
+    for (unsigned i = 0; i < bench_case_count && !files_interrupted(); i++) {
         if (!chosen(&options, &bench_cases[i])) {
             continue;
         }
@@ -257,7 +274,7 @@ int main(int argc, char **argv)
             broken += samples[j].failures;
         }
     }
-    if (broken > 0) {
+    if (broken > 0 || files_interrupted()) {
         return EXIT_BROKEN;
     }
     return options.check && missed > 0 ? EXIT_MISSED : EXIT_SUCCESS;

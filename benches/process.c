@@ -13,18 +13,20 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "files.h"
 
 enum { FINISH_TIMEOUT_MS = 30000 };
 
 static void become(const struct bench_job *job, int in, int out)
 {
-    char size[24], readers[16], seconds[32], port[16], entries[24], bytes[24];
+    char size[24], readers[16], seconds[32], port[16], entries[24], bytes[24], log_bytes[24];
     snprintf(size, sizeof size, "%zu", job->size);
     snprintf(readers, sizeof readers, "%u", job->readers);
     snprintf(seconds, sizeof seconds, "%.3f", job->seconds);
     snprintf(port, sizeof port, "%u", (unsigned)job->port);
     snprintf(entries, sizeof entries, "%" PRIu64, job->buffer_entries);
     snprintf(bytes, sizeof bytes, "%" PRIu64, job->buffer_bytes);
+    snprintf(log_bytes, sizeof log_bytes, "%" PRIu64, job->log_bytes);
     /* const away: execv does not write to them. */
     char *arguments[] = {
         (char *)"bench",
@@ -48,6 +50,10 @@ static void become(const struct bench_job *job, int in, int out)
         entries,
         (char *)"--buffer-bytes",
         bytes,
+        (char *)"--dir",
+        (char *)job->dir,
+        (char *)"--log-bytes",
+        log_bytes,
         NULL,
     };
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) {
@@ -132,7 +138,7 @@ bool child_expect(struct child *child, const struct child *partner, const char *
         };
         int timeout_ms = now_ns < deadline_ns ? (int)((deadline_ns - now_ns) / 1000000) + 1 : 0;
         int ready = poll(sources, 2, timeout_ms);
-        if (ready < 0 && errno == EINTR) {
+        if (ready < 0 && errno == EINTR && !files_interrupted()) {
             continue;
         }
         if (ready <= 0) {

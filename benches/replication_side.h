@@ -22,4 +22,10 @@ void replication_read_stalled(const struct bench_job *job);
 void replication_write_memory(const struct bench_job *job);
 void replication_read_memory(const struct bench_job *job);
 
+/* replication_durable.c: logs on disk. */
+void replication_config_log(replication_sender_config *config, const char *dir, uint32_t policy);
+void replication_write_append(const struct bench_job *job);
+void replication_write_catch_up(const struct bench_job *job);
+void replication_write_reopen(const struct bench_job *job);
+
 #endif

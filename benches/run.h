@@ -11,8 +11,9 @@ struct run_options {
     double seconds;
     uint64_t buffer_entries;
     uint64_t buffer_bytes;
+    uint64_t log_bytes;    /* 0: what the case says */
     unsigned system_count; /* 0: all */
-    const struct bench_system *systems[4];
+    const struct bench_system *systems[8];
 };
 
 /* What a contender has reached in the rounds that it finished. */

@@ -3,7 +3,8 @@
  * the other systems block, so that no reader is cut off.
  *
  * Variants: "single" (one handler call an entry), "batch" (the batch handler), "v1" and "v1-batch" (the same over the
- * JSON protocol). */
+ * JSON protocol), "log-os" (the writer has a log on disk, which nobody syncs), "durable" (the reader has one and syncs each
+ * time; the round trip ends when the entry is durable there). */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,20 +104,25 @@ static void write_throughput(const struct bench_job *job, replication_sender *se
     free(payload);
 }
 
+static bool is_durable(const struct bench_job *job)
+{
+    return strcmp(job->variant, "durable") == 0;
+}
+
 static void ping(const struct bench_job *job, replication_sender *sender)
 {
     uint8_t *payload = bench_alloc(job->size);
     struct histogram *histogram = histogram_new();
     double ns_per_tick = clock_calibrate();
     uint64_t overhead = clock_overhead_ticks();
+    uint32_t level = is_durable(job) ? REPLICATION_ACK_LEVEL_DURABLE : REPLICATION_ACK_LEVEL_RECEIVED;
     control_expect("go");
     uint64_t deadline_ns = clock_now_ns() + (uint64_t)(job->seconds * 1e9);
     while (clock_now_ns() < deadline_ns) {
         uint64_t sequence;
         uint64_t begin = clock_ticks_begin();
         replication_send(sender, payload, job->size, &sequence);
-        replication_status status =
-            sender_wait_acked(sender, sequence, REPLICATION_ACK_LEVEL_RECEIVED, 1, ACK_TIMEOUT_MS, NULL);
+        replication_status status = sender_wait_acked(sender, sequence, level, 1, ACK_TIMEOUT_MS, NULL);
         histogram_add(histogram, clock_ticks_end() - begin);
         replication_check(status, "sender_wait_acked");
     }
@@ -136,7 +142,22 @@ static void writer(const struct bench_job *job)
         replication_write_memory(job);
         return;
     }
+    if (job->kind == BENCH_KIND_APPEND) {
+        replication_write_append(job);
+        return;
+    }
+    if (job->kind == BENCH_KIND_CATCH_UP) {
+        replication_write_catch_up(job);
+        return;
+    }
+    if (job->kind == BENCH_KIND_REOPEN) {
+        replication_write_reopen(job);
+        return;
+    }
     replication_sender_config *config = replication_config_new(job);
+    if (strcmp(job->variant, "log-os") == 0) {
+        replication_config_log(config, job->dir, REPLICATION_SYNC_POLICY_OS);
+    }
     replication_check(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, FULL_WAIT_MS), "full_policy");
     replication_sender *sender = replication_serve(config);
     greet(sender, job->readers);
@@ -231,9 +252,38 @@ static void reader_start(const struct bench_job *job, struct reader *reader, uns
     } else {
         replication_check(receiver_config_set_ingest_handler(config, ingest, reader, NULL), "ingest_handler");
     }
+    if (is_durable(job)) {
+        replication_check(receiver_config_set_log_dir(config, job->dir), "log_dir");
+        replication_check(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log_sync");
+    }
     replication_check(receiver_new(config, &reader->receiver), "receiver_new");
     receiver_config_free(config);
     replication_check(receiver_start(reader->receiver), "receiver_start");
+}
+
+static void reader_end(struct reader *reader)
+{
+    replication_check(receiver_stop(reader->receiver), "receiver_stop");
+    receiver_free(reader->receiver);
+    pthread_mutex_destroy(&reader->mutex);
+    pthread_cond_destroy(&reader->changed);
+}
+
+/* One reader that has nothing, from its first step until it has the log's last entry. */
+static void catch_up(const struct bench_job *job)
+{
+    struct reader *reader = bench_alloc(sizeof *reader);
+    control_say("ready");
+    control_expect("go");
+    uint64_t begin_ns = clock_now_ns();
+    reader_start(job, reader, 0);
+    await(reader, &reader->ended);
+    control_say("result entries=%llu bytes=%llu begin_ns=%llu end_ns=%llu", (unsigned long long)reader->counter.entries,
+                (unsigned long long)reader->counter.bytes, (unsigned long long)begin_ns,
+                (unsigned long long)reader->counter.end_ns);
+    control_expect("quit");
+    reader_end(reader);
+    free(reader);
 }
 
 static void reader(const struct bench_job *job)
@@ -244,6 +294,14 @@ static void reader(const struct bench_job *job)
     }
     if (job->kind == BENCH_KIND_MEMORY) {
         replication_read_memory(job);
+        return;
+    }
+    if (job->kind == BENCH_KIND_APPEND || job->kind == BENCH_KIND_REOPEN) {
+        bench_read_nothing(job);
+        return;
+    }
+    if (job->kind == BENCH_KIND_CATCH_UP) {
+        catch_up(job);
         return;
     }
     struct reader *readers = bench_alloc(job->readers * sizeof *readers);
@@ -266,10 +324,7 @@ static void reader(const struct bench_job *job)
     }
     control_expect("quit");
     for (unsigned i = 0; i < job->readers; i++) {
-        replication_check(receiver_stop(readers[i].receiver), "receiver_stop");
-        receiver_free(readers[i].receiver);
-        pthread_mutex_destroy(&readers[i].mutex);
-        pthread_cond_destroy(&readers[i].changed);
+        reader_end(&readers[i]);
     }
     free(counters);
     free(readers);

@@ -1,5 +1,7 @@
 /* Raw TCP: what the machine can carry when nobody frames, checks or counts entries. One connection and one thread a
- * reader, blocking sockets, 256 KiB a write. */
+ * reader, blocking sockets, 256 KiB a write.
+ *
+ * Variant of the round trip: "fdatasync" (the reader has the entry on disk before it answers). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include "bench.h"
 #include "clock.h"
 #include "control.h"
+#include "disk.h"
 #include "histogram.h"
 #include "net.h"
 
@@ -133,6 +136,7 @@ static void ping(const struct bench_job *job, int fd)
 static void echo(const struct bench_job *job, int fd)
 {
     uint8_t *block = bench_alloc(job->size);
+    int file = strcmp(job->variant, "fdatasync") == 0 ? disk_create(job->dir) : -1;
     uint64_t entries = 0;
     for (;;) {
         ssize_t count = recv(fd, block, job->size, MSG_WAITALL);
@@ -145,10 +149,16 @@ static void echo(const struct bench_job *job, int fd)
         if (count != (ssize_t)job->size) {
             bench_fail("recv: %s", count < 0 ? strerror(errno) : "the stream ended inside an entry");
         }
+        if (file >= 0) {
+            disk_append(file, block, job->size);
+        }
         net_write_all(fd, block, job->size);
         entries++;
     }
     control_say("result count=%llu", (unsigned long long)entries);
+    if (file >= 0) {
+        close(file);
+    }
     free(block);
 }
 
@@ -183,6 +193,9 @@ static void reader(const struct bench_job *job)
         net_set_nodelay(streams[0].fd);
         echo(job, streams[0].fd);
     } else {
+        if (job->kind == BENCH_KIND_CATCH_UP) {
+            control_expect("go");
+        }
         read_throughput(job, streams);
     }
     control_expect("quit");
