@@ -318,8 +318,10 @@ impl Log {
             writer.publish();
         }
         // With the lock: ends are told in their order.
-        let bell = self.storage.as_ref().map_or(&self.shared.bell, Storage::appended);
-        let wake = bell.advance(end.position);
+        let wake = match &self.storage {
+            Some(storage) => storage.appended(end.position),
+            None => self.shared.bell.advance(end.position),
+        };
         drop(appender);
         if wake {
             match &self.storage {

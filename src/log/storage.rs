@@ -46,6 +46,9 @@ pub enum StorageNews {
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How long a sync waits for appends to share it, at most; also no longer than half of the sync before.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// How often retention looks at the segments' age.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,10 @@ pub(super) struct Storage {
     shown_sequence: AtomicU64,
     /// The position from which on somebody still needs the log.
     held_from: AtomicU64,
+    /// How many appends wait for their sync, or did.
+    calls: AtomicU64,
+    /// The number of appends at which the storing thread, which waits for them, is woken.
+    awaited: AtomicU64,
     state: Mutex<State>,
     /// For the storing thread.
     work: Condvar,
@@ -68,9 +75,24 @@ pub(super) struct Storage {
     durable: Condvar,
 }
 
+/// Appends that share a sync, before it begins.
+#[derive(Default)]
+struct Group {
+    /// The number of appends that were synced before.
+    calls: u64,
+    /// How many appends are likely to come.
+    expected: u64,
+    /// Until when they are waited for.
+    until: Option<Instant>,
+}
+
 #[derive(Default)]
 struct State {
     rung: bool,
+    /// The storing thread sleeps and has not been woken.
+    idle: bool,
+    /// The storing thread waits for appends to share a sync.
+    gathering: bool,
     /// Somebody waits until this position is synced.
     wanted: u64,
     failed: Option<Error>,
@@ -92,6 +114,8 @@ impl Storage {
             synced: end.into(),
             shown_sequence: sequence.into(),
             held_from: u64::MAX.into(),
+            calls: 0.into(),
+            awaited: 0.into(),
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             durable: Condvar::new(),
@@ -127,17 +151,32 @@ impl Storage {
         self.held_from.store(position, Ordering::Relaxed);
     }
 
-    /// The end of what was appended, for those who append.
+    /// Called by an append, with its lock: the log reaches `end` now. `true`: then [`Self::wake`] the storing thread.
     #[inline]
-    pub(super) fn appended(&self) -> &Bell {
-        &self.appended
+    pub(super) fn appended(&self, end: u64) -> bool {
+        // The count first: whoever is awaited has then arrived.
+        let complete = self.waits_for_sync()
+            && self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.awaited.load(Ordering::SeqCst);
+        self.appended.advance(end) || complete
     }
 
-    /// Wakes the storing thread, which sleeps at the end.
+    /// Wakes the storing thread, which sleeps at the end or waits for company.
     #[cold]
     pub(super) fn wake(&self) {
-        self.state.lock().rung = true;
-        self.work.notify_all();
+        let mut state = self.state.lock();
+        self.ring(&mut state);
+        if state.gathering && self.calls.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst) {
+            state.gathering = false;
+            self.work.notify_all();
+        }
+    }
+
+    /// Has the storing thread look again.
+    fn ring(&self, state: &mut State) {
+        state.rung = true;
+        if std::mem::take(&mut state.idle) {
+            self.work.notify_all();
+        }
     }
 
     /// Has the storing thread write and sync what there is, and end.
@@ -159,9 +198,7 @@ impl Storage {
     fn hurry(&self) {
         let mut state = self.state.lock();
         state.wanted = self.appended.end();
-        state.rung = true;
-        drop(state);
-        self.work.notify_all();
+        self.ring(&mut state);
     }
 
     /// Waits until everything before `position` is durable. Ends with a disk that is full unless `patient`.
@@ -169,8 +206,7 @@ impl Storage {
         let mut state = self.state.lock();
         if state.wanted < position {
             state.wanted = position;
-            state.rung = true;
-            self.work.notify_all();
+            self.ring(&mut state);
         }
         loop {
             if self.synced.load(Ordering::Acquire) >= position {
@@ -208,7 +244,10 @@ impl Storage {
         let mut segments = self.disk.segments();
         let mut unsynced_since = None;
         let mut stalled = false;
+        let mut group = Group::default();
         loop {
+            self.gather(&group);
+            let calls = self.calls.load(Ordering::Relaxed);
             let closing = self.state.lock().closed;
             match self.write_some(log) {
                 Ok(wrote) => {
@@ -224,8 +263,11 @@ impl Storage {
                         unsynced_since.get_or_insert_with(Instant::now);
                     }
                     if self.is_sync_due(unsynced_since, !wrote && closing) {
-                        self.sync(log)?;
+                        let begun = Instant::now();
+                        let arrived = self.sync(log)?;
                         unsynced_since = None;
+                        let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
+                        group = Group { calls, expected: arrived - group.calls, until };
                     }
                     if self.disk.segments() != segments || trimmed_at.elapsed() >= TRIM_EVERY {
                         self.trim(report)?;
@@ -266,7 +308,7 @@ impl Storage {
         // What is not written is never given up, so it is there.
         let Some((chunk, start)) = log.window.lock().chunk_at(position) else { return Ok(false) };
         let Some(bytes) = chunk.bytes().get(start..).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
-        let wrote = self.disk.write(bytes);
+        let wrote = self.disk.write_verified(bytes);
         // Of what found no room as a whole, the part that went to segments before is there all the same.
         let end = self.disk.written();
         if end.position > position {
@@ -299,15 +341,36 @@ impl Storage {
         }
     }
 
-    fn sync(&self, log: &Log) -> Result<()> {
-        let end = self.disk.sync()?;
-        self.synced.store(end.position, Ordering::Release);
-        if self.policy != SyncPolicy::Os {
-            self.show(log, &end);
+    /// Makes what is written durable. Returns how many appends had come when it was: those that it lets go, and those that
+    /// came meanwhile.
+    fn sync(&self, log: &Log) -> Result<u64> {
+        let mut arrived = 0;
+        self.disk.sync_then(|end| {
+            // Before anybody is let go.
+            arrived = self.calls.load(Ordering::Relaxed);
+            self.synced.store(end.position, Ordering::Release);
+            if self.policy != SyncPolicy::Os {
+                self.show(log, &end);
+            }
+            drop(self.state.lock());
+            self.durable.notify_all();
+        })?;
+        Ok(arrived)
+    }
+
+    /// Waits a moment for as many appends as came together last time: those whose callers the last sync let go are about to
+    /// come back, and a sync for the first of them alone would make the others wait for two.
+    fn gather(&self, group: &Group) {
+        let Some(until) = group.until.filter(|_| group.expected > 1) else { return };
+        let awaited = group.calls + group.expected;
+        self.awaited.store(awaited, Ordering::SeqCst);
+        let mut state = self.state.lock();
+        while self.calls.load(Ordering::SeqCst) < awaited && !state.closed && Instant::now() < until {
+            state.gathering = true;
+            state = self.work.wait(state, Some(until));
         }
-        drop(self.state.lock());
-        self.durable.notify_all();
-        Ok(())
+        state.gathering = false;
+        self.awaited.store(0, Ordering::Relaxed);
     }
 
     fn trim(&self, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
@@ -342,9 +405,10 @@ impl Storage {
         }
         let mut state = self.state.lock();
         while !state.rung && !state.closed && Instant::now() < deadline {
+            state.idle = true;
             state = self.work.wait(state, Some(deadline));
         }
-        state.rung = false;
+        (state.idle, state.rung) = (false, false);
     }
 
     /// The boundary behind the entry `sequence`, if it is still there.

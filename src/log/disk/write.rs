@@ -28,8 +28,17 @@ impl DiskLog {
     /// it that went to a segment of their own do, so go on at [`DiskLog::written`]. After `DISK_FULL` the log goes on
     /// when there is room; after `IO` whose text says so it must be opened again.
     pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
+        self.write_runs(bytes, false)
+    }
+
+    /// The same for entries whose checksums this process has made or checked already: only that they follow is looked at.
+    pub fn write_verified(&self, bytes: &[u8]) -> Result<Mark> {
+        self.write_runs(bytes, true)
+    }
+
+    fn write_runs(&self, bytes: &[u8], verified: bool) -> Result<Mark> {
         let _writing = self.writing.lock();
-        let (runs, mut rolls) = self.plan(bytes)?;
+        let (runs, mut rolls) = self.plan(bytes, verified)?;
         for run in runs {
             if std::mem::replace(&mut rolls, true) {
                 self.roll(None)?;
@@ -40,7 +49,7 @@ impl DiskLog {
     }
 
     /// Divides what is to be written among segments. True if a new one is needed before the first part.
-    fn plan(&self, bytes: &[u8]) -> Result<(Vec<Run>, bool)> {
+    fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<Run>, bool)> {
         let state = self.usable(self.state.lock())?;
         let (mut base, mut end, sealed) = (state.active.fixed.base, state.written, state.active.commit.sealed);
         let mut points = state.active.points.ahead();
@@ -51,7 +60,7 @@ impl DiskLog {
             (base, points) = (end, Points::new(end, self.config.spacing()));
         }
         while at < bytes.len() {
-            let (mark, length) = next_entry(end, &bytes[at..], at)?;
+            let (mark, length) = next_entry(end, &bytes[at..], at, verified)?;
             let used = end.position - base.position;
             if used > 0 && used.saturating_add(length as u64) > self.config.segment_bytes {
                 let next = Points::new(end, self.config.spacing());
@@ -101,29 +110,33 @@ impl DiskLog {
     ///
     /// Others may write and read meanwhile. Fails with `IO`; the log must be opened again then.
     pub fn sync(&self) -> Result<Mark> {
+        self.sync_then(|_| ())
+    }
+
+    /// The same, and calls `durable` with that end as soon as it is: before the note of it is written, which only helps to
+    /// tell a torn end from damage later. When this fails `durable` may have been called, and what it was told holds.
+    pub fn sync_then(&self, durable: impl FnOnce(Mark)) -> Result<Mark> {
         let _syncing = self.syncing.lock();
         let state = self.usable(self.state.lock())?;
         let (written, active) = (state.written, &state.active);
         if written == state.synced {
+            drop(state);
+            durable(written);
             return Ok(written);
         }
         let (file, path, fixed, commit) = (active.file.clone(), active.path.clone(), active.fixed, active.commit);
         drop(state);
 
         file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
+        self.state.lock().synced = written;
+        durable(written);
         let commit = commit.next(written);
-        let noted = head::write_commit(&file, &path, &fixed, &commit);
-        let mut state = self.state.lock();
-        state.synced = written;
-        match noted {
-            Ok(()) => state.active.commit = commit,
+        match head::write_commit(&file, &path, &fixed, &commit) {
+            Ok(()) => self.state.lock().active.commit = commit,
             // The entries are durable; only the note of it is missing, and the next sync writes another. A file system
             // that never writes in place may have no room for it.
             Err(fault) if fault.error.status == Status::DiskFull => {}
-            Err(fault) => {
-                drop(state);
-                return Err(self.break_off(&fault.error));
-            }
+            Err(fault) => return Err(self.break_off(&fault.error)),
         }
         Ok(written)
     }
@@ -196,12 +209,13 @@ impl DiskLog {
 }
 
 /// The first entry of `bytes`: the mark behind it, and its length.
-fn next_entry(end: Mark, bytes: &[u8], at: usize) -> Result<(Mark, usize)> {
+fn next_entry(end: Mark, bytes: &[u8], at: usize, verified: bool) -> Result<(Mark, usize)> {
     let wrong = |text: String| {
         let text = format!("byte {at} of what is to be written behind entry {}: {text}", end.sequence);
         Error::new(Status::InvalidArgument, text)
     };
-    let entry = Entry::decode_checked(bytes).map_err(|error| wrong(error.to_string()))?;
+    let entry = if verified { Entry::decode(bytes) } else { Entry::decode_checked(bytes) };
+    let entry = entry.map_err(|error| wrong(error.to_string()))?;
     let mark = end.after(&entry, bytes).map_err(wrong)?;
     Ok((mark, entry.encoded_len()))
 }
