@@ -319,7 +319,9 @@ impl Sender {
         match std::mem::replace(&mut *life, Life::Stopped) {
             Life::New(observer) => drop(observer),
             Life::Running { runtime, callback, storing } => {
-                let deadline = Instant::now() + core.config.stop_timeout;
+                // Readers never get what a failed disk did not take.
+                let patience = core.log.storage_error().map_or(core.config.stop_timeout, |_| Duration::ZERO);
+                let deadline = Instant::now() + patience;
                 core.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
                 if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {

@@ -12,7 +12,7 @@ use super::config::StorageConfig;
 use super::core::Core;
 use super::reader::Reader;
 use crate::clock::{rfc3339, unix_time_us};
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::Mark;
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState};
@@ -281,6 +281,7 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) {
     let mut tick = tokio::time::interval(ROUND);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut phase = core.phase.subscribe();
+    let mut failing = false;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -292,15 +293,16 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) {
             slots.look_after(&working);
             slots.save()
         });
-        if let Ok(Err(error)) = saved.await {
-            core.slots_unsaved(error);
+        match saved.await {
+            Ok(Err(error)) if !std::mem::replace(&mut failing, true) => {
+                let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
+                core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
+            }
+            Ok(Ok(())) if std::mem::take(&mut failing) => {
+                let text = "the slots are written again";
+                core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
+            }
+            _ => {}
         }
-    }
-}
-
-impl Core {
-    fn slots_unsaved(&self, error: Error) {
-        let text = format!("the slots could not be written, they stand as before after a restart: {}", error.message);
-        self.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
     }
 }
