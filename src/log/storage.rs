@@ -344,17 +344,15 @@ impl Storage {
     /// Makes what is written durable. Returns how many appends had come when it was: those that it lets go, and those that
     /// came meanwhile.
     fn sync(&self, log: &Log) -> Result<u64> {
-        let mut arrived = 0;
-        self.disk.sync_then(|end| {
-            // Before anybody is let go.
-            arrived = self.calls.load(Ordering::Relaxed);
-            self.synced.store(end.position, Ordering::Release);
-            if self.policy != SyncPolicy::Os {
-                self.show(log, &end);
-            }
-            drop(self.state.lock());
-            self.durable.notify_all();
-        })?;
+        let end = self.disk.sync()?;
+        // Before anybody is let go.
+        let arrived = self.calls.load(Ordering::Relaxed);
+        self.synced.store(end.position, Ordering::Release);
+        if self.policy != SyncPolicy::Os {
+            self.show(log, &end);
+        }
+        drop(self.state.lock());
+        self.durable.notify_all();
         Ok(arrived)
     }
 

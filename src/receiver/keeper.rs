@@ -133,8 +133,9 @@ impl Keeper {
     /// Makes everything that was written durable, and tells the writer if it waits.
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        disk.sync_then(|end| self.core.progress.set_durable(end.sequence))?;
+        let synced = disk.sync()?.sequence;
         self.unsynced_since = None;
+        self.core.progress.set_durable(synced);
         Ok(())
     }
 

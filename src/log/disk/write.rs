@@ -110,33 +110,29 @@ impl DiskLog {
     ///
     /// Others may write and read meanwhile. Fails with `IO`; the log must be opened again then.
     pub fn sync(&self) -> Result<Mark> {
-        self.sync_then(|_| ())
-    }
-
-    /// The same, and calls `durable` with that end as soon as it is: before the note of it is written, which only helps to
-    /// tell a torn end from damage later. When this fails `durable` may have been called, and what it was told holds.
-    pub fn sync_then(&self, durable: impl FnOnce(Mark)) -> Result<Mark> {
         let _syncing = self.syncing.lock();
         let state = self.usable(self.state.lock())?;
         let (written, active) = (state.written, &state.active);
         if written == state.synced {
-            drop(state);
-            durable(written);
             return Ok(written);
         }
         let (file, path, fixed, commit) = (active.file.clone(), active.path.clone(), active.fixed, active.commit);
         drop(state);
 
         file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
-        self.state.lock().synced = written;
-        durable(written);
         let commit = commit.next(written);
-        match head::write_commit(&file, &path, &fixed, &commit) {
-            Ok(()) => self.state.lock().active.commit = commit,
+        let noted = head::write_commit(&file, &path, &fixed, &commit);
+        let mut state = self.state.lock();
+        state.synced = written;
+        match noted {
+            Ok(()) => state.active.commit = commit,
             // The entries are durable; only the note of it is missing, and the next sync writes another. A file system
             // that never writes in place may have no room for it.
             Err(fault) if fault.error.status == Status::DiskFull => {}
-            Err(fault) => return Err(self.break_off(&fault.error)),
+            Err(fault) => {
+                drop(state);
+                return Err(self.break_off(&fault.error));
+            }
         }
         Ok(written)
     }
