@@ -205,7 +205,7 @@ fn p6_p10_a_reader_that_lost_its_power_has_what_it_acknowledged() {
         let (sender, durable, over) = (&sender, &AtomicU64::new(0), &AtomicBool::new(false));
         let mut dice = Dice(11);
         std::thread::scope(|scope| {
-            scope.spawn(move || feed(sender, durable, over));
+            let feeding = scope.spawn(move || feed(sender, durable, over));
             // Whatever fails here ends the feed as well.
             let over = Over(over);
             for life in 0..7 {
@@ -237,6 +237,7 @@ fn p6_p10_a_reader_that_lost_its_power_has_what_it_acknowledged() {
                     forget_position(&kept.join("applied"), life);
                 } else {
                     over.0.store(true, Ordering::SeqCst);
+                    until("the last entry", || feeding.is_finished());
                     until("all of it", || {
                         let last = sender.current_sequence();
                         sender.wait_acked(last, AckLevel::Applied, 1, PATIENCE).unwrap() == 1
