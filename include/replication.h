@@ -1013,7 +1013,7 @@ replication_status sender_accept_connection(struct replication_sender *sender,
  * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
  * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
  * `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
- * was taken and its sync failed (`IO`) or took too long (`TIMEOUT`). Then `*out_sequence` is the entry's, and
+ * was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and
  * sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
  *
  * Requires:
