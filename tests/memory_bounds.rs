@@ -11,6 +11,7 @@ use common::{Events, receiver_config, start, stat, until};
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::entry::Entries;
 use replication::receiver::config::{ApplyFailure, Handler, Place, ProtocolChoice};
+use replication::sender::config::SenderConfig;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -40,7 +41,8 @@ impl Handler for Stuck {
 #[test]
 fn p5_answers_nobody_reads_do_not_pile_up() {
     let _turn = turn();
-    let stage = Stage::new(quick());
+    // A window that a slow machine does not use up meanwhile: a peer that is cut off learns it late, from the kernel.
+    let stage = Stage::new(SenderConfig { buffer_size: 1 << 20, buffer_bytes: 16 << 20, ..quick() });
     let mut peer = Peer::connect_narrow(&stage.address);
     peer.send(&sync_frame(&sync_v2("asks", 0)));
     let ask = ack_v2(0, 0, 0, true).repeat(4096);
