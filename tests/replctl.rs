@@ -1,6 +1,5 @@
 //! The tool `replctl` as a user runs it: against directories made through the library, and against live writers.
 
-#[allow(dead_code, reason = "this file uses its part")]
 #[path = "common/certificates.rs"]
 mod certificates;
 mod common;
