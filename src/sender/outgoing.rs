@@ -242,8 +242,8 @@ impl Outgoing {
                 }
                 None
             }
-            // What is to be said meanwhile does not wait for the disk.
-            Err(NoPiece::Far(_)) if fresh && !self.control.is_empty() => None,
+            // What is to be said goes first: a greeting, or a heartbeat that does not wait for the disk.
+            Err(NoPiece::Far(_) | NoPiece::CutOff) if fresh && !self.control.is_empty() => None,
             Err(why) => return Err(why.into()),
         };
         if fresh && let Some(piece) = &piece {
@@ -315,7 +315,7 @@ impl Outgoing {
                     self.cursor.advance(encoded);
                 }
                 Err(NoPiece::AtEnd) => self.sent_all = last,
-                Err(NoPiece::Far(_)) if !self.control.is_empty() => {}
+                Err(NoPiece::Far(_) | NoPiece::CutOff) if !self.control.is_empty() => {}
                 Err(why) => return Err(why.into()),
             }
         }
