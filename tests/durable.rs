@@ -349,6 +349,49 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     check(&rest, 401, 800);
 }
 
+/// What the handler has applied belongs to a stream, also when the log itself was taken away.
+#[test]
+fn p7_a_position_without_its_log_is_still_one_of_its_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address, _) = sender(SenderConfig::default());
+    let (reader, _, _) = receiver(local(&dir, "reader", &address));
+    write(&first, 10);
+    reader.wait_sequence(10, PATIENCE).unwrap();
+    drop(reader);
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let (other, address, _) = sender(SenderConfig::default());
+    write(&other, 20);
+    let (_reader, applied, events) = receiver(local(&dir, "reader", &address));
+    events.wait_status(EventKind::Diverged, Status::Diverged);
+    assert!(applied.sequences().is_empty());
+}
+
+/// A slot is out of use when its reader stays away, not when nothing is written, and a writer that was down waits for it.
+#[test]
+fn p2_a_slot_of_an_idle_reader_outlives_its_expiry_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = with_storage(dir.path(), |storage| storage.slot_expiry = Duration::from_millis(1500));
+    let (first, address, _) = sender(config.clone());
+    let (reader, _, _) = receiver(receiver_config("idle", &address));
+    write(&first, 10);
+    reader.wait_sequence(10, PATIENCE).unwrap();
+    let begun = std::time::Instant::now();
+    until("the expiry to pass", || begun.elapsed() > Duration::from_millis(3500));
+    first.stop().unwrap();
+    drop((first, reader));
+    let (second, _, events) = sender(config);
+    assert!(second.slots_json().unwrap().contains("\"reader_id\":\"idle\""));
+    let expired = events.wait(EventKind::SlotExpired);
+    assert_eq!(expired.reader_id, "idle");
+    let up = begun.elapsed() - Duration::from_millis(3500);
+    assert!(up >= Duration::from_millis(1000), "gone {up:?} after the restart");
+}
+
 #[test]
 fn a_wait_for_a_sequence_ends_when_the_writer_changes() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,9 +9,9 @@ use super::receiver::ReceiverHandle;
 use super::receiver_config::ReceiverConfigHandle;
 use super::sender_storage::sync_policy;
 use crate::error::{Result, Status};
+use crate::log::disk::DiskConfig;
 use crate::protocol::lineage::Lineage;
 use crate::receiver::config::LocalLogConfig;
-use crate::sender::config::StorageConfig;
 
 /// # Safety
 /// As for [`guard`].
@@ -87,10 +87,10 @@ pub unsafe extern "C" fn receiver_config_set_log_segment_bytes(
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |log| {
-            if bytes < StorageConfig::MIN_SEGMENT_BYTES {
+            if bytes < DiskConfig::MIN_SEGMENT_BYTES {
                 return Err(invalid(format!(
                     "bytes is {bytes}, at least {} are needed",
-                    StorageConfig::MIN_SEGMENT_BYTES
+                    DiskConfig::MIN_SEGMENT_BYTES
                 )));
             }
             log.segment_bytes = bytes;

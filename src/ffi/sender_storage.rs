@@ -12,6 +12,7 @@ use super::sender::SenderHandle;
 use super::sender_config::SenderConfigHandle;
 use super::status::c_string;
 use crate::error::{Result, Status};
+use crate::log::disk::DiskConfig;
 use crate::protocol::lineage::Lineage;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
@@ -107,10 +108,10 @@ pub unsafe extern "C" fn sender_config_set_log_segment_bytes(config: *mut Sender
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
-            if bytes < StorageConfig::MIN_SEGMENT_BYTES {
+            if bytes < DiskConfig::MIN_SEGMENT_BYTES {
                 return Err(invalid(format!(
                     "bytes is {bytes}, at least {} are needed",
-                    StorageConfig::MIN_SEGMENT_BYTES
+                    DiskConfig::MIN_SEGMENT_BYTES
                 )));
             }
             storage.segment_bytes = bytes;

@@ -30,6 +30,19 @@ pub enum SyncPolicy {
     Os,
 }
 
+impl SyncPolicy {
+    /// Whether its values are within what a host may set.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Group { interval, bytes } if interval.is_zero() || *bytes == 0 => Err(Error::new(
+                Status::InvalidArgument,
+                "group sync needs an interval and a number of bytes of at least 1",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the thread that stores has to tell.
 #[derive(Debug)]
 pub enum StorageNews {

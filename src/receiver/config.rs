@@ -138,6 +138,7 @@ impl ReceiverConfig {
         if self.local_log.is_some() && self.gap_policy == GapPolicy::Continue {
             return invalid("a local log has no holes: leave out log_dir or the gap policy that continues".into());
         }
+        self.local_log.as_ref().map_or(Ok(()), LocalLogConfig::check)?;
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
             return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));
         }

@@ -46,6 +46,14 @@ impl LocalLogConfig {
         }
     }
 
+    pub(super) fn check(&self) -> Result<()> {
+        if self.dir.as_os_str().is_empty() {
+            return Err(Error::new(Status::InvalidArgument, "log_dir is empty"));
+        }
+        self.disk().check()?;
+        self.sync.check()
+    }
+
     fn disk(&self) -> DiskConfig {
         DiskConfig {
             dir: self.dir.clone(),
@@ -88,8 +96,11 @@ impl LocalLog {
             (None, None, Some(disk)) => point(disk.oldest()),
             (None, None, None) => Point::default(),
         };
-        let mut resumed =
-            Resumed { applied, received: applied, lineage: host.and_then(|(_, lineage)| lineage), position };
+        let lineage = match host {
+            Some((_, lineage)) => lineage,
+            None => stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch }),
+        };
+        let mut resumed = Resumed { applied, received: applied, lineage, position };
         let log = Self { config: config.clone(), disk: OnceLock::new() };
         if let Some(disk) = disk {
             log.resume(&disk, &mut resumed)?;

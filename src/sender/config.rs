@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
+use crate::log::disk::DiskConfig;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
@@ -77,9 +78,6 @@ pub struct StorageConfig {
 }
 
 impl StorageConfig {
-    /// The smallest `segment_bytes`.
-    pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
-
     /// The defaults, in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -99,26 +97,21 @@ impl StorageConfig {
         if self.dir.as_os_str().is_empty() {
             return invalid("log_dir is empty".into());
         }
-        if self.segment_bytes < Self::MIN_SEGMENT_BYTES {
-            return invalid(format!(
-                "log_segment_bytes is {}, at least {}",
-                self.segment_bytes,
-                Self::MIN_SEGMENT_BYTES
-            ));
-        }
-        let times = [
-            ("log_timeout_ms", self.timeout),
-            ("log_retain_ms", self.retain_age),
-            ("slot_expiry_ms", self.slot_expiry),
-        ];
+        let times = [("log_timeout_ms", self.timeout), ("slot_expiry_ms", self.slot_expiry)];
         if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return invalid(format!("{name} must be at least 1"));
         }
-        match self.sync {
-            SyncPolicy::Group { interval, bytes } if interval.is_zero() || bytes == 0 => {
-                invalid("group sync needs an interval and a number of bytes of at least 1".into())
-            }
-            _ => Ok(()),
+        self.disk().check()?;
+        self.sync.check()
+    }
+
+    /// What of it is the disk's.
+    pub(super) fn disk(&self) -> DiskConfig {
+        DiskConfig {
+            dir: self.dir.clone(),
+            segment_bytes: self.segment_bytes,
+            retain_bytes: self.retain_bytes,
+            retain_age: self.retain_age,
         }
     }
 }

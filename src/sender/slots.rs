@@ -24,6 +24,9 @@ pub(super) const ROUND: Duration = Duration::from_secs(1);
 /// A slot that is lost within this time is reported.
 const WARNING: Duration = Duration::from_secs(300);
 
+/// How long readers have to come back to a writer that was down itself, before a slot is out of use.
+const GRACE: Duration = Duration::from_secs(600);
+
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
     file: SlotFile,
@@ -35,6 +38,7 @@ pub(super) struct Slots {
 struct State {
     slots: HashMap<String, Slot>,
     changed: bool,
+    loaded_at: Instant,
     looked_at: Instant,
     /// The log's end at that time.
     end: u64,
@@ -44,6 +48,8 @@ struct State {
 
 struct Slot {
     record: SlotRecord,
+    /// When the file last learned that it is in use.
+    noted_us: u64,
     /// Bytes a second that its reader takes in, smoothed.
     pace: f64,
     warned: bool,
@@ -63,8 +69,12 @@ impl Slots {
     /// Takes the slots of before from the file.
     pub(super) fn load(config: &StorageConfig, max: usize) -> Result<Self> {
         let (file, slots) = SlotFile::load(&config.dir)?;
-        let slots = slots.into_iter().map(|(id, record)| (id, Slot { record, pace: 0.0, warned: false })).collect();
-        let state = State { slots, changed: false, looked_at: Instant::now(), end: 0, growth: 0.0 };
+        let slots = slots
+            .into_iter()
+            .map(|(id, record)| (id, Slot { noted_us: record.updated_us, record, pace: 0.0, warned: false }))
+            .collect();
+        let state =
+            State { slots, changed: false, loaded_at: Instant::now(), looked_at: Instant::now(), end: 0, growth: 0.0 };
         Ok(Self { file, config: config.clone(), max, state: Mutex::new(state) })
     }
 
@@ -82,7 +92,7 @@ impl Slots {
             updated_us: unix_time_us(),
             state: SlotState::Held,
         };
-        state.slots.insert(id.to_owned(), Slot { record, pace: 0.0, warned: false });
+        state.slots.insert(id.to_owned(), Slot { noted_us: record.updated_us, record, pace: 0.0, warned: false });
         state.changed = true;
         core.log.hold_from(state.held_from());
     }
@@ -112,12 +122,14 @@ impl Slots {
         state.growth = smooth(state.growth, end.saturating_sub(state.end) as f64 / passed);
         (state.end, state.looked_at) = (end, Instant::now());
         let (growth, now_us) = (state.growth, unix_time_us());
+        let expiry_us = u64::try_from(self.config.slot_expiry.as_micros()).unwrap_or(u64::MAX);
+        let may_expire = state.loaded_at.elapsed() >= GRACE.min(self.config.slot_expiry);
         let mut changed = false;
         state.slots.retain(|id, slot| {
             let reader = core.readers.get(id);
             if let Some(reader) = &reader {
-                changed |= slot.follow(core, reader, passed, now_us);
-            } else if now_us.saturating_sub(slot.record.updated_us) > self.config.slot_expiry.as_micros() as u64 {
+                changed |= slot.follow(core, reader, passed, now_us) | slot.note(now_us, expiry_us);
+            } else if may_expire && now_us.saturating_sub(slot.record.updated_us) > expiry_us {
                 news.push(slot.expired(id));
                 changed = true;
                 return false;
@@ -234,6 +246,15 @@ impl Slot {
             (self.record.position, self.record.sequence, self.record.hash) = (mark.position, mark.sequence, mark.hash);
         }
         moved
+    }
+
+    /// Whether the file should learn again that the slot is in use: far more often than it would expire.
+    fn note(&mut self, now_us: u64, expiry_us: u64) -> bool {
+        let due = now_us.saturating_sub(self.noted_us) > expiry_us / 8;
+        if due {
+            self.noted_us = now_us;
+        }
+        due
     }
 
     /// How long the slot lasts if log and reader go on as they do; `None`: for ever.

@@ -9,7 +9,7 @@ use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::disk::{Cut, DiskConfig, DiskLog, Start};
+use crate::log::disk::{Cut, DiskLog, Start};
 use crate::log::{Log, LogConfig, Mark, StorageNews};
 use crate::protocol::handshake::hex;
 use crate::protocol::lineage::Lineage;
@@ -25,18 +25,12 @@ pub(super) struct Opened {
 
 /// Opens the directory's log, or begins one in it.
 pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogConfig) -> Result<Opened> {
-    let disk_config = DiskConfig {
-        dir: storage.dir.clone(),
-        segment_bytes: storage.segment_bytes,
-        retain_bytes: storage.retain_bytes,
-        retain_age: storage.retain_age,
-    };
     let begin = || {
         let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
         let mark = Mark { hash: super::history_before(config, &lineage), ..memory.start };
         Ok(Start { lineage, mark })
     };
-    let (disk, recovery) = DiskLog::open(disk_config, begin)?;
+    let (disk, recovery) = DiskLog::open(storage.disk(), begin)?;
     let lineage = continued(config, storage, &disk, recovery.lineage)?;
     Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, cut: recovery.cut })
 }

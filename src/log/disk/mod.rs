@@ -74,6 +74,25 @@ impl DiskConfig {
         Self { dir: dir.into(), segment_bytes: 64 << 20, retain_bytes: 10 << 30, retain_age: Duration::MAX }
     }
 
+    /// The smallest `segment_bytes` that a host may set.
+    pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+
+    /// Whether the values are within what a host may set.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
+        if self.segment_bytes < Self::MIN_SEGMENT_BYTES {
+            return invalid(format!(
+                "log_segment_bytes is {}, at least {}",
+                self.segment_bytes,
+                Self::MIN_SEGMENT_BYTES
+            ));
+        }
+        if self.retain_age.is_zero() {
+            return invalid("log_retain_ms must be at least 1".into());
+        }
+        Ok(())
+    }
+
     /// Bytes between two points of an index.
     fn spacing(&self) -> u64 {
         self.segment_bytes.div_ceil(head::MAX_POINTS as u64).max(256 << 10)
