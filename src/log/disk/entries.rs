@@ -174,25 +174,28 @@ impl Entries {
 
     /// The segment behind this one, if there is one.
     fn next_segment(&self) -> Result<Option<Found>> {
-        let here = self.current.path.file_name();
         let mut tries = 0;
         loop {
-            let listing = recover::list(&self.dir)?;
-            let Some(path) = listing.segments.iter().find(|path| path.file_name() > here) else {
-                // The same name with another head: an epoch began before there was an entry.
-                return if self.scanner.mark() == self.current.base() { self.replaced() } else { Ok(None) };
-            };
             tries += 1;
-            match recover::find(path, false) {
-                Err(_) if tries < TRIES && is_gone(&self.dir, path)? => {}
-                found => return found.map(Some),
+            match self.look_for_next() {
+                // Between the look at the directory and that at a file.
+                Err(_) if tries < TRIES && is_gone(&self.dir, &self.current.path)? => {}
+                found => return found,
             }
         }
     }
 
-    fn replaced(&self) -> Result<Option<Found>> {
-        let found = recover::find(&self.current.path, false)?;
-        Ok((found.identity != self.current.identity).then_some(found))
+    fn look_for_next(&self) -> Result<Option<Found>> {
+        let (here, segments) = (&self.current.path, recover::list(&self.dir)?.segments);
+        // Before it had an entry, one of a later epoch may have taken its name.
+        if self.scanner.mark() == self.current.base() && segments.contains(here) {
+            let found = recover::find(here, false)?;
+            if found.identity != self.current.identity {
+                return Ok(Some(found));
+            }
+        }
+        let next = segments.iter().find(|path| path.file_name() > here.file_name());
+        next.map(|path| recover::find(path, false)).transpose()
     }
 
     /// The next entry of this segment that is wanted. What is not whole is the end, behind the synced mark.
@@ -290,6 +293,22 @@ mod tests {
         assert!(sequences(slow).into_iter().eq(oldest + 1..=100));
         // A hole in which nothing was wanted is none.
         assert_eq!(sequences(ahead), [100]);
+    }
+
+    /// An empty segment is replaced when an epoch begins; its file may have been opened before.
+    #[test]
+    fn p2_a_tail_in_a_replaced_segment_goes_on_in_the_one_that_took_its_place() {
+        let dir = scratch();
+        let log = log(dir.path(), 3, u64::MAX);
+        log.begin_epoch(2).unwrap();
+        let mut tail = entries(dir.path(), 0).unwrap();
+        assert_eq!(tail.by_ref().count(), 3);
+        assert_eq!(tail.current.head.fixed.epoch, 2);
+        log.begin_epoch(3).unwrap();
+        append(&log, 20);
+        let epochs: Vec<_> =
+            tail.by_ref().map(|entry| entry.unwrap()).map(|entry| (entry.sequence, entry.epoch)).collect();
+        assert!(epochs.into_iter().eq((4..=23).map(|sequence| (sequence, 3))));
     }
 
     /// Between two looks at the directory segments go: nothing fails, and what is told begins behind them.
