@@ -28,7 +28,7 @@ fn start() -> Result<Start> {
 }
 
 fn config(dir: &Path) -> DiskConfig {
-    DiskConfig { segment_bytes: 300, retain_bytes: 0, ..DiskConfig::new(dir) }
+    DiskConfig { segment_bytes: 300, retain_bytes: 0, reserve_bytes: 90, ..DiskConfig::new(dir) }
 }
 
 fn open(dir: &Path) -> DiskLog {

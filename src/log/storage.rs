@@ -31,6 +31,14 @@ pub enum SyncPolicy {
 }
 
 impl SyncPolicy {
+    /// Bytes that a log on disk reserves. Without frequent syncs they are of no use.
+    pub fn reserve_bytes(&self) -> u64 {
+        match self {
+            Self::Always | Self::Group { .. } => 1 << 20,
+            Self::Os => 0,
+        }
+    }
+
     /// Whether its values are within what a host may set.
     pub fn check(&self) -> Result<()> {
         match self {

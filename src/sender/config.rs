@@ -112,6 +112,7 @@ impl StorageConfig {
             segment_bytes: self.segment_bytes,
             retain_bytes: self.retain_bytes,
             retain_age: self.retain_age,
+            reserve_bytes: self.sync.reserve_bytes(),
         }
     }
 }

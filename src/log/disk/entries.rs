@@ -203,6 +203,8 @@ impl Entries {
         self.torn = None;
         loop {
             let offset = self.scanner.offset();
+            let synced = self.current.head.commit.synced;
+            let gone = self.scanner.mark().position < synced.position;
             let reason = match self.scanner.next()? {
                 Step::Entry(entry) if entry.sequence <= self.after => continue,
                 Step::Entry(entry) if self.since_us.is_some_and(|since| entry.timestamp_us < since) => continue,
@@ -213,11 +215,12 @@ impl Entries {
                     let (mark, epoch) = (self.scanner.mark(), self.current.head.fixed.epoch);
                     return Ok(Some(OwnedEntry { sequence, previous, timestamp_us, payload, mark, epoch }));
                 }
+                Step::End if gone => "zeroes stand where entries were".into(),
                 Step::End => return Ok(None),
                 Step::Bad(reason) => reason,
             };
-            let (mark, synced) = (self.scanner.mark(), self.current.head.commit.synced);
-            if mark.position < synced.position {
+            let mark = self.scanner.mark();
+            if gone {
                 let (first, last) = (mark.sequence.saturating_add(1), synced.sequence);
                 let text = format!("{reason}; entries {first} to {last} are affected");
                 return Err(damaged(&self.current.path, offset, text));

@@ -40,6 +40,8 @@ macro_rules! ops {
 ops! {
     /// Entries behind the end.
     WriteEntries = "entries-write", "cannot write entries to";
+    /// Room for entries to come.
+    Reserve = "reserve", "cannot reserve room in";
     /// Entries become durable.
     SyncEntries = "entries-sync", "cannot sync";
     /// A commit slot.
@@ -58,7 +60,7 @@ ops! {
     SyncDir = "dir-sync", "cannot sync the directory";
     /// A file goes.
     Unlink = "unlink", "cannot remove";
-    /// A torn end goes.
+    /// A torn end goes, or room that was reserved.
     Truncate = "truncate", "cannot cut off the end of";
     /// What was cut stays cut.
     SyncTruncate = "truncate-sync", "cannot sync";
@@ -207,6 +209,16 @@ pub(super) fn write_at(op: Op, file: &File, path: &Path, offset: u64, bytes: &[u
         fault.error.message = format!("{} bytes at byte {offset}: {}", bytes.len(), fault.error.message);
         fault
     })
+}
+
+/// Makes a file that has `length` bytes longer, by zeroes for which there is room on disk.
+pub(super) fn reserve(file: &File, path: &Path, length: u64, more: u64) -> Result<(), Fault> {
+    note!(Truncate(path.into(), length + more));
+    at_points(Op::Reserve, || {
+        let flags = nix::fcntl::FallocateFlags::empty();
+        Ok(nix::fcntl::fallocate(file, flags, length.cast_signed(), more.cast_signed())?)
+    })
+    .map_err(|error| Fault::new(Op::Reserve, path, &error, false))
 }
 
 /// Makes the bytes of a file, and its length, durable.

@@ -227,6 +227,7 @@ pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
         let before = scanner.mark();
         match scanner.next()? {
             Step::Entry(..) => {}
+            Step::End if !met => break Some("zeroes stand where entries were".into()),
             Step::End => break None,
             Step::Bad(reason) => break Some(reason),
         }

@@ -13,12 +13,15 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, MAX_PAYLOAD_BYTES};
 /// Bytes read at once, unless one entry is larger.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// The most zeroes at the end of a file that count as room reserved for entries. More are what a crash left.
+pub const MAX_RESERVED_BYTES: u64 = 4 << 20;
+
 /// What lies at a place of a segment.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
     /// A whole entry. The scanner stands behind it.
     Entry(Entry<'a>),
-    /// The end that was given.
+    /// The end that was given, or nothing but reserved room before it.
     End,
     /// Bytes that are no entry, or not the next one. The scanner stays before them.
     Bad(String),
@@ -37,6 +40,10 @@ pub(super) struct Scanner {
     /// The unread part of the buffer; it begins at `mark`.
     from: usize,
     filled: usize,
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 impl Scanner {
@@ -73,7 +80,12 @@ impl Scanner {
         if left == 0 {
             return Ok(Step::End);
         }
-        if left < ENTRY_HEADER_SIZE as u64 || !self.fill(ENTRY_HEADER_SIZE, left)? {
+        let header = left.min(ENTRY_HEADER_SIZE as u64) as usize;
+        let filled = self.fill(header, left)?;
+        if filled && is_zero(&self.buffer[self.from..self.from + header]) && self.is_reserved(left)? {
+            return Ok(Step::End);
+        }
+        if !filled || header < ENTRY_HEADER_SIZE {
             return Ok(Step::Bad(format!("{left} bytes are left, too few for the header of an entry")));
         }
         let length = be32(&self.buffer[self.from..], 4) as usize;
@@ -95,6 +107,27 @@ impl Scanner {
         }
         self.from += whole;
         Ok(Step::Entry(entry))
+    }
+
+    /// Whether the `left` bytes, of which the first are zeroes, all are, in the file as it is now.
+    fn is_reserved(&mut self, left: u64) -> Result<bool> {
+        if left > MAX_RESERVED_BYTES {
+            return Ok(false);
+        }
+        let (mut at, end) = (self.offset(), self.offset() + left);
+        let mut block = [0; 16 << 10];
+        while at < end {
+            let want = (end - at).min(block.len() as u64) as usize;
+            let read = read_at(&self.file, &self.path, at, &mut block[..want])?;
+            if !is_zero(&block[..read]) {
+                return Ok(false);
+            }
+            if read < want {
+                break;
+            }
+            at += read as u64;
+        }
+        Ok(true)
     }
 
     /// Makes sure that `needed` bytes of the `left` ones are in the buffer: false when the file has become shorter.

@@ -21,6 +21,8 @@ pub(super) struct Active {
     /// The last commit that was written.
     pub(super) commit: Commit,
     pub(super) points: Points,
+    /// Bytes of the file, with those reserved.
+    pub(super) length: u64,
 }
 
 impl Active {
@@ -30,7 +32,8 @@ impl Active {
         let file = Arc::new(file::replace(dir, &path, &head::encode_new(&fixed))?);
         let (identity, _) = identity(&path, &file).map_err(|error| Fault { error, fatal: false })?;
         let commit = Commit::first(fixed.base);
-        Ok(Self { path, file, identity, fixed, commit, points: Points::new(fixed.base, spacing) })
+        let points = Points::new(fixed.base, spacing);
+        Ok(Self { path, file, identity, fixed, commit, points, length: head::HEAD_BYTES })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Writing: entries behind the end, syncs, and the change to another segment.
 
+use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::DiskLog;
 use super::file::{self, Op};
 use super::head::{self, Fixed};
 use super::mark::Mark;
-use super::recover::Points;
+use super::recover::{self, Points};
 use super::segment::{Active, Sealed};
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
@@ -83,17 +85,22 @@ impl DiskLog {
 
     /// Writes one part to the active segment.
     fn put(&self, bytes: &[u8], run: Run) -> Result<()> {
-        let (file, path, offset) = {
+        let (file, path, offset, length) = {
             let state = self.state.lock();
             let active = &state.active;
-            (active.file.clone(), active.path.clone(), active.fixed.offset(state.written.position))
+            (active.file.clone(), active.path.clone(), active.fixed.offset(state.written.position), active.length)
         };
+        let end = offset + bytes.len() as u64;
+        let length = if end <= length { length } else { self.reserve(&file, &path, length, end) };
         if let Err(fault) = file::write_at(Op::WriteEntries, &file, &path, offset, bytes) {
             let last = self.written().sequence;
             let mut error = self.fault(fault);
             error.message = format!("entries {} to {}: {}", last.saturating_add(1), run.end.sequence, error.message);
             return match file::truncate(&file, &path, offset) {
-                Ok(()) => Err(error),
+                Ok(()) => {
+                    self.state.lock().active.length = offset;
+                    Err(error)
+                }
                 Err(fault) => {
                     error.message = format!("{}; then: {}", error.message, fault.error.message);
                     Err(self.break_off(&error))
@@ -102,8 +109,17 @@ impl DiskLog {
         }
         let mut state = self.state.lock();
         state.active.points.join(run.points);
+        state.active.length = length;
         state.written = run.end;
         Ok(())
+    }
+
+    /// Reserves room for entries that will end at `end`, and more. Gives the file's length, once they are written.
+    fn reserve(&self, file: &File, path: &Path, length: u64, end: u64) -> u64 {
+        let full = head::HEAD_BYTES + self.config.segment_bytes;
+        let wanted = end.saturating_add(self.config.reserve_bytes).min(full);
+        // Without it, the write finds out what there is to be said.
+        if wanted > end && file::reserve(file, path, length, wanted - length).is_ok() { wanted } else { end }
     }
 
     /// Makes everything durable that was written before the call, and gives its end.
@@ -188,7 +204,13 @@ impl DiskLog {
         let points = head::thin(&active.points.taken);
         drop(state);
 
-        if synced != end {
+        // What a reservation that failed half way left is given back as well.
+        let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file)?.1);
+        if length > offset {
+            file::truncate(&file, &path, offset).map_err(|fault| self.fault(fault))?;
+            self.state.lock().active.length = offset;
+        }
+        if synced != end || length > offset {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
             self.state.lock().synced = end;
         }

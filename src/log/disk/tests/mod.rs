@@ -272,6 +272,83 @@ fn a_tool_reads_beside_a_writer() {
     });
 }
 
+/// What is reserved is no torn end, is used, and goes with the seal.
+#[test]
+fn p10_reserved_room_is_no_entry_and_no_damage() {
+    let dir = scratch();
+    let reserving = |segment_bytes| DiskConfig { reserve_bytes: 4096, ..config(dir.path(), segment_bytes) };
+    let (log, _) = DiskLog::open(reserving(1 << 20), start).unwrap();
+    let mut bytes = encode(0, &[100; 30]);
+    log.write(&bytes).unwrap();
+    log.sync().unwrap();
+    let length = || fs::metadata(dir.path().join("00000000000000000001.seg")).unwrap().len();
+    let reserved = HEAD_BYTES + bytes.len() as u64 + 4096;
+    assert_eq!(length(), reserved);
+    let more = encode(30, &[1000; 3]);
+    log.write(&more).unwrap();
+    bytes.extend(&more);
+    assert_eq!((length(), log.bytes()), (reserved, HEAD_BYTES + bytes.len() as u64));
+    let mut tail = verify::entries(dir.path(), 30).unwrap();
+    assert_eq!(tail.by_ref().map(|entry| entry.unwrap().sequence).collect::<Vec<_>>(), [31, 32, 33]);
+    assert_eq!(tail.torn(), None);
+    drop(log);
+    assert_eq!(verify::inspect(dir.path()).unwrap().torn, None);
+    assert_eq!(verify::verify(dir.path(), &mut |_, _| {}).unwrap().torn, None);
+    let (log, recovery) = DiskLog::open(reserving(4000), never).unwrap();
+    assert_eq!((recovery.mark.sequence, recovery.cut, length()), (33, None, reserved));
+    // The segment is full by now: it is completed.
+    let full = HEAD_BYTES + bytes.len() as u64;
+    let more = encode(33, &[1000; 3]);
+    log.write(&more).unwrap();
+    bytes.extend(&more);
+    assert_eq!(length(), full);
+    let next = fs::metadata(dir.path().join("00000000000000000034.seg")).unwrap().len();
+    assert_eq!(next, HEAD_BYTES + 4000);
+    assert_eq!(tail.map(|entry| entry.unwrap().sequence).collect::<Vec<_>>(), [34, 35, 36]);
+    assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes);
+}
+
+/// Zeroes may be reserved room at the end only.
+#[test]
+fn p8_zeroes_before_the_synced_mark_or_before_other_bytes_or_too_many_are_no_reserved_room() {
+    let dir = scratch();
+    let bytes = small_log(dir.path(), 1 << 20, &[100; 10]);
+    let whole = files(dir.path());
+    let segment = "00000000000000000001.seg";
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut files = whole.clone();
+        change(files.get_mut(segment).unwrap());
+        put_files(dir.path(), &files);
+        let tail = verify::entries(dir.path(), 0).unwrap().last().unwrap();
+        let verified = verify::verify(dir.path(), &mut |_, _| {});
+        let opened = DiskLog::open(config(dir.path(), 1 << 20), never).map(|(_, recovery)| recovery.cut);
+        (tail.map(|entry| entry.sequence).map_err(|error| error.status), verified.map(|report| report.torn), opened)
+    };
+    // The synced mark is that of the end.
+    let half = HEAD_BYTES as usize + bytes.len() / 2;
+    let (tail, verified, opened) = changed(&|file| file[half..].fill(0));
+    assert_eq!(tail, Err(Status::Damaged));
+    assert_eq!(verified.unwrap_err().status, Status::Damaged);
+    let error = opened.unwrap_err();
+    assert_eq!(error.status, Status::Damaged);
+    assert!(error.message.contains("entries 6 to 10 were durable and are lost"), "{error}");
+    let end = HEAD_BYTES + bytes.len() as u64;
+    for (zeroes, more, cut) in [
+        (MAX_RESERVED_BYTES, &b""[..], None),
+        (1, b"", None),
+        (MAX_RESERVED_BYTES + 1, b"", Some(MAX_RESERVED_BYTES + 1)),
+        (5000, b"x", Some(5001)),
+    ] {
+        let (tail, verified, opened) = changed(&|file| {
+            file.resize((end + zeroes) as usize, 0);
+            file.extend(more);
+        });
+        assert_eq!(tail, Ok(10));
+        assert_eq!(verified.unwrap().map(|cut| cut.bytes), cut, "{zeroes}");
+        assert_eq!(opened.unwrap().map(|cut| (cut.offset, cut.bytes)), cut.map(|cut| (end, cut)), "{zeroes}");
+    }
+}
+
 /// Opening reads heads, and keeps no more files open than a process may have.
 #[test]
 fn p5_many_segments_are_opened_at_once() {

@@ -58,9 +58,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn p1_p10_log_equals_model(steps in prop::collection::vec(step(), 1..25), segment_bytes in 1u64..1500) {
+    fn p1_p10_log_equals_model(steps in prop::collection::vec(step(), 1..25), segment_bytes in 1u64..1500, reserve_bytes in 0u64..2000) {
         let dir = scratch();
-        let config = DiskConfig { retain_bytes: 0, ..config(dir.path(), segment_bytes) };
+        let config = DiskConfig { retain_bytes: 0, reserve_bytes, ..config(dir.path(), segment_bytes) };
         let mut log = Some(DiskLog::open(config.clone(), start).unwrap().0);
         let mut model = Model { bytes: Vec::new(), ends: vec![0], epochs: vec![(1, 0)] };
         for step in steps {

@@ -120,7 +120,8 @@ impl Random {
 fn record(dir: &Path, seed: u64) -> (Vec<Change>, Vec<u8>) {
     let mut random = Random(seed);
     CHANGES.set(Some(Vec::new()));
-    let config = DiskConfig { retain_bytes: 3 * (HEAD_BYTES + 400), ..config(dir, 700) };
+    let reserve_bytes = [0, 300, 5000][seed as usize % 3];
+    let config = DiskConfig { retain_bytes: 3 * (HEAD_BYTES + 400), reserve_bytes, ..config(dir, 700) };
     let mut log = Some(DiskLog::open(config.clone(), start).unwrap().0);
     let mut bytes = Vec::new();
     for _ in 0..40 {
