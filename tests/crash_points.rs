@@ -90,11 +90,12 @@ fn run_all(scenarios: Vec<(String, Box<dyn FnOnce() + Send>)>) {
     assert!(failed.is_empty(), "{} of {all} failed: {failed:?}", failed.len());
 }
 
-/// The sync policy of a scenario: each point meets each.
-fn sync_of(hit: u64) -> &'static str {
+/// The sync policy of a scenario: each point meets each. Without syncs nothing is reserved.
+fn sync_of(point: &str, hit: u64) -> &'static str {
     match hit {
         1 => "always",
         2 => "group",
+        _ if point.contains("reserve") => "group",
         _ => "os",
     }
 }
@@ -144,7 +145,7 @@ fn kill_writer(point: &'static str, hit: u64) {
     let local = LocalLogConfig { segment_bytes: SEGMENT, ..LocalLogConfig::new(&kept) };
     let readers = [follow("plain", None), follow("keeper", Some(local))];
     let mut promised = Promised::default();
-    let mut write = |number: usize, life: &Life| {
+    let mut write = |number: u64, life: &Life| {
         // Retention is what removes segments, and it waits for the readers' slots: smaller entries, and more of them.
         let (segment, size) = if life.point.contains("unlink") { (64 << 10, 4000) } else { (SEGMENT, ENTRY) };
         if life.torn {
@@ -157,7 +158,7 @@ fn kill_writer(point: &'static str, hit: u64) {
                 ("address", &address),
                 ("life", &number),
                 ("epoch", &if hit == 2 { number + 1 } else { 0 }),
-                ("sync", &sync_of(hit)),
+                ("sync", &sync_of(point, hit)),
                 ("segment", &segment),
                 ("retain", &(segment * 2)),
                 ("size", &size),
@@ -166,8 +167,8 @@ fn kill_writer(point: &'static str, hit: u64) {
                 ("hit", &life.hit),
             ],
         );
-        let at = |seen: &Seen| seen.last();
-        let (had, seen) = (promised.last(), readers.iter().map(|(_, seen, _)| at(seen)).max().unwrap());
+        let before = readers.iter().flat_map(|(_, seen, _)| seen.entries()).filter(|entry| entry.1 < number);
+        let (had, seen) = (promised.last(), before.map(|(sequence, _)| sequence).max().unwrap_or(0));
         if life.point.is_empty() {
             writer.hear("durable", 12);
             writer.tell("finish");
@@ -294,7 +295,7 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
                         ("file", &file.display()),
                         ("dir", &kept.display()),
                         ("address", &address),
-                        ("sync", &sync_of(hit)),
+                        ("sync", &sync_of(point, hit)),
                         ("segment", &SEGMENT),
                         ("retain", &(SEGMENT * 2)),
                         ("point", &life.point),

@@ -183,7 +183,8 @@ fn p10_a_failed_sync_at_the_change_of_segments_is_no_less_fatal() {
 fn p10_an_end_that_cannot_be_restored_is_fatal() {
     let scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path());
+    // One segment: completing it would cut off what is reserved.
+    let (log, _) = DiskLog::open(DiskConfig { segment_bytes: 10_000, ..config(dir.path()) }, start).unwrap();
     log.write(&encode(0, 2)).unwrap();
     fail::cfg("disk-entries-write-after", EIO).unwrap();
     let error = log.write(&encode(2, 1)).unwrap_err();

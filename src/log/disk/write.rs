@@ -210,9 +210,11 @@ impl DiskLog {
             file::truncate(&file, &path, offset).map_err(|fault| self.fault(fault))?;
             self.state.lock().active.length = offset;
         }
-        if synced != end || length > offset {
+        if synced != end {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
             self.state.lock().synced = end;
+        } else if length > offset {
+            file::sync(Op::SyncTruncate, &file, &path).map_err(|fault| self.fault(fault))?;
         }
         let write = || {
             let commit = head::write_index(&file, &path, &commit, &points, end)?;
