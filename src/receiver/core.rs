@@ -93,11 +93,17 @@ impl Core {
         self.mailbox.event(event);
     }
 
-    /// Has the callback thread sync the local log until `sequence` is durable, which may still have to arrive.
-    pub(super) fn want_sync(&self, sequence: u64) {
+    /// Has the callback thread sync the local log until `sequence` is durable, which may still have to arrive. `true`: wake
+    /// it for what is here.
+    pub(super) fn want_sync(&self, sequence: u64) -> bool {
         self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
-        self.attention.store(true, Ordering::SeqCst);
-        self.mailbox.notify();
+        let some = self.progress.received() > self.progress.durable();
+        if some {
+            self.attention.store(true, Ordering::SeqCst);
+            // So that it does not fall asleep with the old number.
+            drop(self.mailbox.lock());
+        }
+        some
     }
 
     /// Ends the connection for good and tells whoever waits.

@@ -114,6 +114,8 @@ impl<'a> Session<'a> {
         }
         self.acknowledge();
         let mut reads = 0;
+        // Moved only when it is too late: to arm it costs a system call.
+        let mut look = std::pin::pin!(sleep(self.next_look()));
         loop {
             if *stopping.borrow() {
                 return self.say_good_bye();
@@ -145,13 +147,17 @@ impl<'a> Session<'a> {
             if let Err(error) = self.flush() {
                 return lost(error);
             }
+            let look_at = tokio::time::Instant::now() + self.next_look();
+            if look_at < look.deadline() || look.is_elapsed() {
+                look.as_mut().reset(look_at);
+            }
             tokio::select! {
                 readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
                 writable = stream.writable(), if !self.out.is_empty() || self.unflushed => {
                     if let Err(error) = writable { return lost(error) }
                 }
                 () = core.progress.moved.notified() => {}
-                () = sleep(self.next_look()) => {}
+                () = &mut look => {}
                 () = stopped(&mut stopping) => {}
             }
         }
@@ -206,13 +212,14 @@ impl<'a> Session<'a> {
                 core.history.lock().note(at);
             }
         }
+        let mut wanted = 0;
         for control in parsed.controls {
             match control {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
                     self.requests.add(request);
                     if request.level == LEVEL_DURABLE && core.local.is_some() {
-                        core.want_sync(request.sequence);
+                        wanted = wanted.max(request.sequence);
                     }
                 }
                 Control::HolePassed { first, last } => pass_hole(core, first, last),
@@ -231,6 +238,10 @@ impl<'a> Session<'a> {
             if many {
                 self.announce();
             }
+        }
+        if wanted > 0 && core.want_sync(wanted) {
+            self.unannounced = true;
+            self.announce();
         }
         parsed.error.map_or(flushed, Err)
     }

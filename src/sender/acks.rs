@@ -16,7 +16,7 @@ use super::watermark::Watermark;
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
 use crate::protocol::control::Positions;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The sequences that one reader is asked for at a time, by level, at most.
 const MAX_ASKED: usize = 32;
@@ -80,8 +80,12 @@ struct Sleeper {
 }
 
 impl Sleeper {
-    fn wake(&self, acked: Acked) {
+    fn end(&self, acked: Acked) {
         *self.acked.lock() = Some(acked);
+    }
+
+    /// After its end.
+    fn wake(&self) {
         self.changed.notify_all();
     }
 
@@ -92,6 +96,13 @@ impl Sleeper {
         }
         *acked
     }
+}
+
+/// Waits that have ended, and whose hosts do not know yet.
+#[derive(Default)]
+struct Due {
+    calls: Vec<Call>,
+    sleepers: Vec<Arc<Sleeper>>,
 }
 
 enum Waiter {
@@ -232,7 +243,6 @@ impl AckBoard {
     #[cold]
     fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
         let mut state = self.state.lock();
-        let state = &mut *state;
         let between = (before.saturating_add(1), 0)..=(now, u64::MAX);
         let concerned: Vec<_> =
             state.by_sequence[level as usize - 1].range(between).map(|(_, number)| *number).collect();
@@ -241,34 +251,45 @@ impl AckBoard {
         }
         // Who waits alone needs no list of all readers.
         let tally = (concerned.len() > 1).then(|| readers.tally(level));
-        let mut due = Vec::new();
+        let mut due = Due::default();
         for number in concerned {
             let Some(wait) = state.waits.get(&number) else { continue };
             let wish = &wait.wish;
             let reached =
                 tally.as_ref().map_or_else(|| readers.look(wish), |tally| tally.look(wish.sequence, &wish.quorum));
             if reached.enough {
-                Self::end(state, number, verdict(reached, false), &mut due);
+                Self::end(&mut state, number, verdict(reached, false), &mut due);
             }
         }
-        self.settle(state, due);
         if !state.by_sequence[level as usize - 1].is_empty() {
             // The next ones may have been left out of what the reader was asked for.
             self.version.fetch_add(1, Ordering::SeqCst);
         }
+        self.release(state, due);
     }
 
-    /// Ends a wait: wakes its thread, or leaves its call among those that are `due`.
-    fn end(state: &mut State, number: u64, acked: Acked, due: &mut Vec<Call>) {
+    /// Ends a wait and leaves it among those that are `due`.
+    fn end(state: &mut State, number: u64, acked: Acked, due: &mut Due) {
         let Some(Wait { wish, waiter }) = state.take(number) else { return };
         match waiter {
-            Waiter::Sleeper(sleeper) => sleeper.wake(acked),
+            Waiter::Sleeper(sleeper) => {
+                sleeper.end(acked);
+                due.sleepers.push(sleeper);
+            }
             Waiter::Call { call, .. } => {
                 let enough = (acked.status == Status::Ok).then_some(acked.readers);
                 state.tickets.keep(number, wish, enough);
-                due.push(Call { ticket: number, acked, call });
+                due.calls.push(Call { ticket: number, acked, call });
             }
         }
+    }
+
+    /// Gives the lock back and lets go whoever is due.
+    fn release(&self, mut state: MutexGuard<'_, State>, due: Due) {
+        self.settle(&mut state, due.calls);
+        drop(state);
+        // Not before: what they do next may need the lock.
+        due.sleepers.iter().for_each(|sleeper| sleeper.wake());
     }
 
     /// Brings what others see in line with the state, and hands over what is due. With the state's lock, so that no call
@@ -344,9 +365,9 @@ impl AckBoard {
         let number = self.add(&mut state, &wish, Waiter::Call { call, deadline });
         let reached = readers.look(&wish);
         if reached.enough || timeout.is_zero() {
-            let mut due = Vec::new();
+            let mut due = Due::default();
             Self::end(&mut state, number, verdict(reached, false), &mut due);
-            self.settle(&mut state, due);
+            self.release(state, due);
         }
         Ok(number)
     }
@@ -355,7 +376,7 @@ impl AckBoard {
     pub(super) fn expire(&self, now: Instant, readers: &impl Readers) {
         let mut state = self.state.lock();
         let mut tallies: [Option<Tally>; 3] = Default::default();
-        let mut due = Vec::new();
+        let mut due = Due::default();
         while let Some((deadline, number)) = state.by_deadline.first().copied() {
             if deadline > now {
                 break;
@@ -365,7 +386,7 @@ impl AckBoard {
             let reached = tally.look(wish.sequence, &wish.quorum);
             Self::end(&mut state, number, verdict(reached, false), &mut due);
         }
-        self.settle(&mut state, due);
+        self.release(state, due);
     }
 
     /// Makes a call that is due; it no longer counts as outstanding.
@@ -381,13 +402,13 @@ impl AckBoard {
         let tallies = LEVELS.map(|level| readers.tally(level));
         let mut numbers: Vec<_> = state.waits.keys().copied().collect();
         numbers.sort_unstable();
-        let mut due = Vec::new();
+        let mut due = Due::default();
         for number in numbers {
             let Some(Wait { wish, .. }) = state.waits.get(&number) else { continue };
             let reached = tallies[wish.level as usize - 1].look(wish.sequence, &wish.quorum);
             Self::end(&mut state, number, verdict(reached, true), &mut due);
         }
-        self.settle(&mut state, due);
+        self.release(state, due);
     }
 
     /// What became of the call with this ticket; `None` when there is none, or it is too old.
