@@ -220,10 +220,18 @@ uint64_t random_seed(void)
     return (uint64_t)environment_number("TEST_SEED", (size_t)now.tv_nsec | 1);
 }
 
+static const struct test_case *running;
+
+const struct test_case *harness_test(void)
+{
+    return running;
+}
+
 /* The test's own process: killed by its alarm when it hangs. */
 static _Noreturn void run_case(const struct test_case *test)
 {
     alarm((unsigned)environment_number("TEST_SECONDS", TEST_SECONDS));
+    running = test;
     test->run();
     exit(0);
 }

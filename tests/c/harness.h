@@ -33,6 +33,9 @@ struct test_case {
 /* Runs the cases, or those whose name contains argv[1]; 0 when all passed. */
 int harness_main(int argc, char **argv, const struct test_case *cases, size_t count);
 
+/* The case that this process runs. */
+const struct test_case *harness_test(void);
+
 /* How many rounds to do of `full`: less under tools that slow the program down (environment TEST_SCALE). */
 size_t scaled(size_t full);
 

@@ -1,6 +1,6 @@
 # The C tests: one program for each file that is no helper, run plain, under valgrind and with AddressSanitizer.
 
-C_TEST_HELPERS  := harness host json peer
+C_TEST_HELPERS  := harness host json options peer tree
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
 C_TEST_HEADERS  := $(wildcard tests/c/*.h) include/replication.h
 C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined

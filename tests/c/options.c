@@ -1,0 +1,200 @@
+#include "options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "harness.h"
+
+#define CONSTANT(enumeration, name)                                                                                    \
+    {                                                                                                                  \
+#enumeration, #name, REPLICATION_##enumeration##_##name                                                        \
+    }
+
+int64_t constant(const char *enumeration, const char *name)
+{
+    static const struct {
+        const char *enumeration, *name;
+        int64_t number;
+    } constants[] = {
+        CONSTANT(ACK_LEVEL, RECEIVED), CONSTANT(ACK_LEVEL, DURABLE),
+        CONSTANT(ACK_LEVEL, APPLIED),  CONSTANT(FULL_POLICY, CUT_OFF_SLOWEST),
+        CONSTANT(FULL_POLICY, REFUSE), CONSTANT(FULL_POLICY, WAIT),
+        CONSTANT(SYNC_POLICY, ALWAYS), CONSTANT(SYNC_POLICY, GROUP),
+        CONSTANT(SYNC_POLICY, OS),     CONSTANT(GATE_POLICY, REFUSE),
+        CONSTANT(GATE_POLICY, SLOW),   CONSTANT(PROTOCOL, AUTO),
+        CONSTANT(PROTOCOL, V1),        CONSTANT(PROTOCOL, V2),
+        CONSTANT(GAP_POLICY, REFUSE),  CONSTANT(GAP_POLICY, CONTINUE),
+        CONSTANT(APPLY_POLICY, RETRY), CONSTANT(APPLY_POLICY, STOP),
+        CONSTANT(APPLY_POLICY, SKIP),
+    };
+    for (size_t i = 0; i < COUNT(constants); i++)
+        if (strcmp(constants[i].enumeration, enumeration) == 0 && strcmp(constants[i].name, name) == 0)
+            return constants[i].number;
+    return -1;
+}
+
+/* Arguments. An option with one argument has it as its value, one with more a list of them. */
+
+static const struct tree *argument(const struct tree *option, size_t index)
+{
+    const struct tree *value = option->kind == TREE_ARRAY ? tree_at(option, index) : index == 0 ? option : NULL;
+    if (value == NULL)
+        FAIL("option \"%s\" lacks argument %zu", option->key, index);
+    return value;
+}
+
+static uint64_t number(const struct tree *option, size_t index)
+{
+    uint64_t value = 0;
+    if (!tree_is_u64(argument(option, index), &value))
+        FAIL("option \"%s\": argument %zu is no number", option->key, index);
+    return value;
+}
+
+static const char *text(const struct tree *option, size_t index)
+{
+    return argument(option, index)->text; /* NULL for null */
+}
+
+static bool truth(const struct tree *option, size_t index)
+{
+    return argument(option, index)->kind == TREE_TRUE;
+}
+
+static uint32_t named(const struct tree *option, size_t index, const char *enumeration)
+{
+    int64_t value = constant(enumeration, text(option, index));
+    if (value < 0)
+        FAIL("option \"%s\": there is no %s %s", option->key, enumeration, text(option, index));
+    return (uint32_t)value;
+}
+
+/* A copy of the path that lasts as long as the test. */
+static const char *path(const struct tree *option, size_t index)
+{
+    static char paths[4][200];
+    CHECK(index < COUNT(paths));
+    if (text(option, index) == NULL)
+        return NULL;
+    snprintf(paths[index], sizeof paths[index], "%s", temp_path(text(option, index)));
+    return paths[index];
+}
+
+static void stream_id(const struct tree *option, uint8_t id[REPLICATION_STREAM_ID_BYTES])
+{
+    const char *digits = text(option, 0);
+    CHECK(strlen(digits) == 2 * REPLICATION_STREAM_ID_BYTES);
+    for (size_t i = 0; i < REPLICATION_STREAM_ID_BYTES; i++) {
+        char byte[3] = {digits[2 * i], digits[2 * i + 1], '\0'};
+        id[i] = (uint8_t)strtoul(byte, NULL, 16);
+    }
+}
+
+static int32_t add_groups(replication_sender_config *config, const struct tree *groups)
+{
+    const char *ids[16];
+    int32_t status = REPLICATION_STATUS_OK;
+    for (const struct tree *group = groups->first; group != NULL && status == REPLICATION_STATUS_OK;
+         group = group->next) {
+        CHECK(group->count <= COUNT(ids));
+        for (size_t i = 0; i < group->count; i++)
+            ids[i] = text(group, i);
+        status = sender_config_add_group(config, group->key, ids, group->count);
+    }
+    return status;
+}
+
+#define IS(name) (strcmp(option->key, name) == 0)
+#define NUMBER(handle, name)                                                                                           \
+    do {                                                                                                               \
+        if (IS(#name))                                                                                                 \
+            return handle##_config_set_##name(config, number(option, 0));                                              \
+    } while (0)
+
+int32_t sender_option(replication_sender_config *config, const struct tree *option, token_lookup token_named)
+{
+    uint8_t id[REPLICATION_STREAM_ID_BYTES];
+    NUMBER(sender, buffer_size);
+    NUMBER(sender, buffer_bytes);
+    NUMBER(sender, write_timeout_ms);
+    NUMBER(sender, handshake_timeout_ms);
+    NUMBER(sender, heartbeat_interval_ms);
+    NUMBER(sender, peer_timeout_ms);
+    NUMBER(sender, stop_timeout_ms);
+    NUMBER(sender, max_readers);
+    NUMBER(sender, last_sequence);
+    NUMBER(sender, max_pending_acks);
+    NUMBER(sender, log_segment_bytes);
+    NUMBER(sender, log_retain_bytes);
+    NUMBER(sender, log_retain_ms);
+    NUMBER(sender, slot_max_bytes);
+    NUMBER(sender, slot_expiry_ms);
+    NUMBER(sender, log_timeout_ms);
+    if (IS("io_threads"))
+        return sender_config_set_io_threads(config, (uint32_t)number(option, 0));
+    if (IS("full_policy"))
+        return sender_config_set_full_policy(config, named(option, 0, "FULL_POLICY"), number(option, 1));
+    if (IS("stream")) {
+        stream_id(option, id);
+        return sender_config_set_stream(config, id, number(option, 1));
+    }
+    if (IS("token"))
+        return sender_config_set_token(config, token_named(text(option, 0)), number(option, 1));
+    if (IS("tls"))
+        return sender_config_set_tls(config, path(option, 0), path(option, 1), path(option, 2));
+    if (IS("groups"))
+        return add_groups(config, option);
+    if (IS("write_gate"))
+        return sender_config_set_write_gate(config, number(option, 0), number(option, 1), number(option, 2),
+                                            named(option, 3, "ACK_LEVEL"), named(option, 4, "GATE_POLICY"),
+                                            number(option, 5));
+    if (IS("log_dir"))
+        return sender_config_set_log_dir(config, path(option, 0));
+    if (IS("log_sync"))
+        return sender_config_set_log_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
+                                          number(option, 2));
+    FAIL("a sender has no option \"%s\"", option->key);
+}
+
+int32_t receiver_option(replication_receiver_config *config, const struct tree *option, token_lookup token_named)
+{
+    uint8_t id[REPLICATION_STREAM_ID_BYTES];
+    NUMBER(receiver, last_sequence);
+    NUMBER(receiver, reconnect_interval_ms);
+    NUMBER(receiver, ack_interval_ms);
+    NUMBER(receiver, connect_timeout_ms);
+    NUMBER(receiver, heartbeat_interval_ms);
+    NUMBER(receiver, peer_timeout_ms);
+    NUMBER(receiver, buffer_bytes);
+    NUMBER(receiver, log_segment_bytes);
+    NUMBER(receiver, log_retain_bytes);
+    NUMBER(receiver, log_retain_ms);
+    if (IS("reader_id"))
+        return receiver_config_set_reader_id(config, text(option, 0));
+    if (IS("writer_addr"))
+        return receiver_config_set_writer_addr(config, text(option, 0));
+    if (IS("stream")) {
+        stream_id(option, id);
+        return receiver_config_set_stream(config, id, number(option, 1));
+    }
+    if (IS("protocol"))
+        return receiver_config_set_protocol(config, named(option, 0, "PROTOCOL"));
+    if (IS("coordinator_handshake"))
+        return receiver_config_set_coordinator_handshake(config, truth(option, 0));
+    if (IS("gap_policy"))
+        return receiver_config_set_gap_policy(config, named(option, 0, "GAP_POLICY"));
+    if (IS("apply_policy"))
+        return receiver_config_set_apply_policy(config, named(option, 0, "APPLY_POLICY"), (uint32_t)number(option, 1));
+    if (IS("handler_durable"))
+        return receiver_config_set_handler_durable(config, truth(option, 0));
+    if (IS("tls"))
+        return receiver_config_set_tls(config, path(option, 0), text(option, 1), path(option, 2), path(option, 3));
+    if (IS("log_dir"))
+        return receiver_config_set_log_dir(config, path(option, 0));
+    if (IS("log_sync"))
+        return receiver_config_set_log_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
+                                            number(option, 2));
+    if (IS("token"))
+        return receiver_config_set_token(config, token_named(text(option, 0)));
+    FAIL("a receiver has no option \"%s\"", option->key);
+}
