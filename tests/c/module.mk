@@ -1,8 +1,8 @@
 # The C tests: one program for each file that is no helper, run plain, under valgrind and with AddressSanitizer.
 
-C_TEST_HELPERS  := harness host json options peer tree
+C_TEST_HELPERS  := harness host json peer
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
-C_TEST_HEADERS  := $(wildcard tests/c/*.h) include/replication.h
+C_TEST_HEADERS  := $(wildcard tests/c/*.h tests/c/scenario/*.h) include/replication.h
 C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
@@ -18,6 +18,11 @@ $(B)/test-asan/%.o: tests/c/%.c $(C_TEST_HEADERS)
 
 $(C_TEST_PLAIN): $(B)/test/%: $(B)/test/%.o $(C_TEST_HELPERS:%=$(B)/test/%.o) $(LIB)
 	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
+
+# The runner of the scenarios has parts of its own.
+SCENARIO_PARTS := $(patsubst tests/c/%.c,%.o,$(wildcard tests/c/scenario/*.c))
+$(B)/test/scenarios: $(addprefix $(B)/test/,$(SCENARIO_PARTS))
+$(B)/test-asan/scenarios: $(addprefix $(B)/test-asan/,$(SCENARIO_PARTS))
 
 # A compiler that ignores the option would test nothing, so the programs are asked.
 $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/test-asan/%.o) $(LIB)

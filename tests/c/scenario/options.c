@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "harness.h"
+#include "../harness.h"
 
 #define CONSTANT(enumeration, name)                                                                                    \
     {                                                                                                                  \

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "harness.h"
-#include "json.h"
+#include "../harness.h"
+#include "../json.h"
 
 /* The text was found valid before, so that the reader below need not doubt it. */
 struct reader {

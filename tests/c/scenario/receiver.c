@@ -1,0 +1,98 @@
+/* The verbs of receivers. */
+#include "hearing.h"
+#include "options.h"
+
+static void set_handler(const struct step *step, replication_receiver_config *config, struct object *object)
+{
+    const char *handler = given(step, "handler") == NULL ? "entry" : text(step, "handler");
+    if (strcmp(handler, "entry") == 0)
+        CHECK_OK(receiver_config_set_ingest_handler(config, take_entry, object, NULL));
+    else if (strcmp(handler, "batch") == 0)
+        CHECK_OK(receiver_config_set_ingest_batch_handler(config, BATCH_ENTRIES, take_batch, object, NULL));
+    else if (strcmp(handler, "record") == 0)
+        CHECK_OK(receiver_config_set_record_handler(config, take_records, object, NULL));
+    else
+        STEP_FAIL(step, "there is no handler \"%s\"", handler);
+    CHECK_OK(receiver_config_set_event_handler(config, hear_event, object, NULL));
+    CHECK_OK(receiver_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, hear_log, object, NULL));
+}
+
+static int32_t receiver_is_new(struct step *step)
+{
+    struct object *object = object_new(step, text(step, "on"), RECEIVER);
+    replication_receiver_config *config = receiver_config_new();
+    CHECK(config != NULL);
+    uint64_t times = 0;
+    const struct tree *fail = given(step, "fail"), *options = given(step, "config");
+    if (fail != NULL && (!tree_is_u64(tree_get(fail, "sequence"), &object->fail_sequence) ||
+                         !tree_is_u64(tree_get(fail, "times"), &times)))
+        STEP_FAIL(step, "\"fail\" has a sequence and times");
+    atomic_store(&object->fail_times, (int)times);
+    atomic_store(&object->stop_inside, truth(step, "stop_inside"));
+    inbox_hold(object->inbox, truth(step, "held"));
+    set_handler(step, config, object);
+    CHECK_OK(receiver_config_set_reader_id(config, object->name));
+    CHECK_OK(receiver_config_set_reconnect_interval_ms(config, 100));
+    CHECK_OK(receiver_config_set_ack_interval_ms(config, 10));
+    if (given(step, "of") != NULL)
+        CHECK_OK(receiver_config_set_writer_addr(config, find_kind(step, text(step, "of"), SENDER)->address));
+    int32_t status = REPLICATION_STATUS_OK;
+    for (const struct tree *option = options == NULL ? NULL : options->first;
+         option != NULL && status == REPLICATION_STATUS_OK; option = option->next)
+        status = receiver_option(config, option, token_named);
+    if (status == REPLICATION_STATUS_OK)
+        status = receiver_new(config, &object->receiver);
+    receiver_config_free(config);
+    object->freed = status != REPLICATION_STATUS_OK;
+    return status;
+}
+
+static int32_t receiver_starts(struct step *step)
+{
+    return receiver_start(step->on->receiver);
+}
+
+static int32_t receiver_pauses(struct step *step)
+{
+    return receiver_pause(step->on->receiver);
+}
+
+static int32_t receiver_resumes(struct step *step)
+{
+    return receiver_resume(step->on->receiver);
+}
+
+static int32_t receiver_is_released(struct step *step)
+{
+    inbox_hold(step->on->inbox, false);
+    return REPLICATION_STATUS_OK;
+}
+
+static int32_t receiver_waits(struct step *step)
+{
+    return receiver_wait_sequence(step->on->receiver, number(step, "sequence"),
+                                  number_or(step, "timeout_ms", PATIENCE_MS));
+}
+
+static int32_t receiver_gives_a_token(struct step *step)
+{
+    return receiver_get_token(step->on->receiver, object_new(step, text(step, "token"), TOKEN)->token);
+}
+
+static int32_t receiver_stops(struct step *step)
+{
+    return receiver_stop(step->on->receiver);
+}
+
+const struct verb receiver_verbs[] = {
+    {"receiver.new", true, " of config handler fail held stop_inside ", receiver_is_new},
+    {"receiver.start", true, "", receiver_starts},
+    {"receiver.pause", true, "", receiver_pauses},
+    {"receiver.resume", true, "", receiver_resumes},
+    {"receiver.release", false, "", receiver_is_released},
+    {"receiver.wait_sequence", true, " sequence timeout_ms ", receiver_waits},
+    {"receiver.get_token", true, " token ", receiver_gives_a_token},
+    {"receiver.stop", true, "", receiver_stops},
+    {"receiver.free", false, "", object_is_freed},
+    {NULL, false, NULL, NULL},
+};
