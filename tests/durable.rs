@@ -433,6 +433,12 @@ fn one_process_at_a_time_has_a_log() {
     };
     let error = host(local(&dir, "reader", "127.0.0.1:1")).err().unwrap();
     assert_eq!(error.status, Status::Locked);
+    // Also while there is nothing in it yet.
+    let empty = tempfile::tempdir().unwrap();
+    let first = host(local(&empty, "reader", "127.0.0.1:1")).unwrap();
+    assert_eq!(host(local(&empty, "reader", "127.0.0.1:1")).err().unwrap().status, Status::Locked);
+    drop(first);
+    host(local(&empty, "reader", "127.0.0.1:1")).unwrap();
 }
 
 /// Everything under `Always` is on disk when `replicate` returns; a policy that syncs less does so when asked.

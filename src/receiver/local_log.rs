@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::inbound::{Before, Delivery};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::PositionFile;
-use crate::log::disk::{DiskConfig, DiskLog, Start};
+use crate::log::disk::{DiskConfig, DiskLog, Place, Start, Vacant};
 use crate::log::{Mark, SyncPolicy};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
@@ -69,6 +69,8 @@ impl LocalLogConfig {
 pub(super) struct LocalLog {
     config: LocalLogConfig,
     disk: OnceLock<DiskLog>,
+    /// The directory, as long as there is no log in it.
+    vacant: Option<Vacant>,
 }
 
 /// Where a receiver with a local log begins.
@@ -84,11 +86,9 @@ pub(super) struct Resumed {
 impl LocalLog {
     /// Opens what is there. `host` is where the host says that it stands, if it does.
     pub(super) fn open(config: &LocalLogConfig, host: Option<(Point, Option<Lineage>)>) -> Result<(Self, Resumed)> {
-        let nothing = || Error::new(Status::NotFound, "no log is there");
-        let disk = match DiskLog::open(config.disk(), || Err(nothing())) {
-            Ok((disk, _)) => Some(disk),
-            Err(error) if error == nothing() => None,
-            Err(error) => return Err(error),
+        let (disk, vacant) = match DiskLog::find(config.disk())? {
+            Place::Log(disk, _) => (Some(disk), None),
+            Place::Vacant(vacant) => (None, Some(vacant)),
         };
         let (position, stored) = PositionFile::open(&config.dir, POSITION)?;
         let applied = match (&host, stored, &disk) {
@@ -102,7 +102,7 @@ impl LocalLog {
             None => stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch }),
         };
         let mut resumed = Resumed { applied, received: applied, lineage, position };
-        let log = Self { config: config.clone(), disk: OnceLock::new() };
+        let log = Self { config: config.clone(), disk: OnceLock::new(), vacant };
         if let Some(disk) = disk {
             log.resume(&disk, &mut resumed)?;
             let _ = log.disk.set(disk);
@@ -185,7 +185,9 @@ impl LocalLog {
         }
         let Before { epoch, sequence, hash } = before;
         let start = Start { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
-        let (disk, _) = DiskLog::open(self.config.disk(), || Ok(start))?;
+        let vacant =
+            self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
+        let (disk, _) = vacant.begin(start)?;
         Ok(self.disk.get_or_init(|| disk))
     }
 

@@ -157,7 +157,30 @@ pub struct DiskLog {
     state: Mutex<State>,
     /// The segments read last, so that their files stay open.
     recent: Mutex<VecDeque<Arc<Opened>>>,
-    _lock: DirLock,
+    _lock: Arc<DirLock>,
+}
+
+/// A directory that is held for a log and has none yet.
+#[derive(Debug)]
+pub struct Vacant {
+    config: DiskConfig,
+    lock: Arc<DirLock>,
+}
+
+/// What there is in a log's directory.
+#[derive(Debug)]
+pub enum Place {
+    /// A log, opened.
+    Log(DiskLog, Recovery),
+    /// None.
+    Vacant(Vacant),
+}
+
+impl Vacant {
+    /// Begins a log here. Fails with `DISK_FULL` or `IO`; it may be tried again then.
+    pub fn begin(&self, start: Start) -> Result<(DiskLog, Recovery)> {
+        DiskLog::opened(self.config.clone(), self.lock.clone(), begin_log(&self.config, start)?, None)
+    }
 }
 
 impl DiskLog {
@@ -166,20 +189,33 @@ impl DiskLog {
     /// All segments' heads are read, and the entries of the last segment. Fails with `LOCKED`, with `DAMAGED` (then
     /// nothing was changed on disk), with `DISK_FULL`, with `IO`, or as `start` does.
     pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
+        match Self::find(config)? {
+            Place::Log(log, recovery) => Ok((log, recovery)),
+            Place::Vacant(vacant) => vacant.begin(start()?),
+        }
+    }
+
+    /// The same, but begins none.
+    pub fn find(config: DiskConfig) -> Result<Place> {
         if config.segment_bytes == 0 {
             return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
         }
         make_dir(&config.dir)?;
-        let lock = DirLock::take(&config.dir)?;
+        let lock = Arc::new(DirLock::take(&config.dir)?);
         let listing = recover::list(&config.dir)?;
-        let found = recover::find_all(&listing, true)?;
-        let (opened, cut) = match found {
-            Some((sealed, last)) => continue_log(&config, &sealed, &last)?,
-            None => (begin_log(&config, start()?)?, None),
+        let continued = match recover::find_all(&listing, true)? {
+            Some((sealed, last)) => Some(continue_log(&config, &sealed, &last)?),
+            None => None,
         };
         for path in &listing.leftovers {
             file::unlink(path)?;
         }
+        let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, lock })) };
+        let (log, recovery) = Self::opened(config, lock, opened, cut)?;
+        Ok(Place::Log(log, recovery))
+    }
+
+    fn opened(config: DiskConfig, lock: Arc<DirLock>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
         // A crash may have come between a segment's name and this.
         file::sync_dir(&config.dir)?;
         let fixed = opened.active.fixed;
