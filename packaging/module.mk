@@ -1,0 +1,57 @@
+# Installation and packages. Directories are overridden in the GNU way: PREFIX or prefix, LIBDIR or libdir, and so on.
+# DESTDIR stands before them while files are copied, and is written nowhere.
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+PREFIX       ?= $(or $(prefix),/usr/local)
+BINDIR       ?= $(or $(bindir),$(PREFIX)/bin)
+LIBDIR       ?= $(or $(libdir),$(PREFIX)/lib)
+INCLUDEDIR   ?= $(or $(includedir),$(PREFIX)/include)
+DATADIR      ?= $(or $(datadir),$(PREFIX)/share)
+MANDIR       ?= $(or $(mandir),$(DATADIR)/man)
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+CMAKEDIR     ?= $(LIBDIR)/cmake/replication
+
+INSTALL         ?= install
+INSTALL_PROGRAM ?= $(INSTALL)
+INSTALL_DATA    ?= $(INSTALL) -m 644
+
+# What Rust's standard library needs of the system's, for who links the static library.
+SYSTEM_LIBS := -lm -lpthread -ldl
+
+SO_FILE    := libreplication.so.$(VERSION)
+STATIC_LIB := target/release/libreplication.a
+CPP_HEADER := $(wildcard bindings/cpp/replication.hpp)
+
+INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 \
+             $(LIBDIR)/$(SO_FILE) $(LIBDIR)/$(SONAME) $(LIBDIR)/libreplication.so $(LIBDIR)/libreplication.a \
+             $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADER) $(CPP_HEADER))) \
+             $(PKGCONFIGDIR)/replication.pc \
+             $(CMAKEDIR)/replicationConfig.cmake $(CMAKEDIR)/replicationConfigVersion.cmake
+
+# What is built is taken as it is, so that `sudo make install` compiles nothing as root; what is missing is built.
+.PHONY: install
+install: ## install the library, its headers and replctl below PREFIX (/usr/local), with DESTDIR before it
+	@[ -e $(LIB) ] && [ -e $(STATIC_LIB) ] && [ -e $(B)/bin/replctl ] || MAKELEVEL=0 $(MAKE) build
+	$(INSTALL) -d $(addprefix '$(DESTDIR)',$(sort $(dir $(INSTALLED))))
+	$(INSTALL_PROGRAM) $(B)/bin/replctl '$(DESTDIR)$(BINDIR)/replctl'
+	$(INSTALL_DATA) docs/replctl.1 '$(DESTDIR)$(MANDIR)/man1/replctl.1'
+	$(INSTALL_DATA) $(B)/lib/$(SONAME) '$(DESTDIR)$(LIBDIR)/$(SO_FILE)'
+	ln -sf $(SO_FILE) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libreplication.so'
+	$(INSTALL_DATA) $(STATIC_LIB) '$(DESTDIR)$(LIBDIR)/libreplication.a'
+	$(INSTALL_DATA) $(HEADER) $(CPP_HEADER) '$(DESTDIR)$(INCLUDEDIR)/'
+	VERSION='$(VERSION)' SONAME='$(SONAME)' FILE='$(SO_FILE)' SYSTEM_LIBS='$(SYSTEM_LIBS)' PREFIX='$(PREFIX)' \
+	LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' PKGCONFIGDIR='$(PKGCONFIGDIR)' CMAKEDIR='$(CMAKEDIR)' \
+	    packaging/configure '$(DESTDIR)'
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` with the same directories put there
+	rm -f $(foreach file,$(INSTALLED),'$(DESTDIR)$(file)')
+	[ ! -d '$(DESTDIR)$(CMAKEDIR)' ] || rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(CMAKEDIR)'
+
+.PHONY: test-packages
+test-packages: $(LIB) $(B)/bin/replctl ## install, and build programs with what pkg-config and CMake tell
+	CC='$(CC)' CXX='$(CXX)' tests/packages/run
+
+test: test-packages
