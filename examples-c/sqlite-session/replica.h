@@ -1,0 +1,29 @@
+/* The reader's database: changesets applied, each in one transaction with the token of the place behind it. */
+#ifndef SQLITE_SESSION_REPLICA_H
+#define SQLITE_SESSION_REPLICA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <replication.h>
+
+#include "database.h"
+
+struct replica {
+    struct database database;
+    sqlite3_stmt *move;
+    bool has_token;
+    uint8_t token[REPLICATION_TOKEN_BYTES]; /* as it was stored when the database was opened */
+};
+
+/* Call it before anything else of SQLite. */
+bool replica_init(void);
+
+bool replica_open(struct replica *replica, const char *path, const char *schema_path);
+void replica_close(struct replica *replica);
+
+/* Whole or not at all. */
+bool replica_apply(struct replica *replica, uint64_t sequence, const uint8_t *changeset, size_t changeset_bytes,
+                   const uint8_t token[REPLICATION_TOKEN_BYTES]);
+
+#endif
