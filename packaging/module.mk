@@ -55,3 +55,17 @@ test-packages: $(LIB) $(B)/bin/replctl ## install, and build programs with what 
 	CC='$(CC)' CXX='$(CXX)' tests/packages/run
 
 test: test-packages
+
+# ---- the ABI ------------------------------------------------------------------------------------------------------------
+
+.PHONY: abi-dump
+abi-dump: $(LIB) ## describe the ABI of this version in packaging/abi, for a release
+	CC='$(CC)' packaging/abi/dump $(HEADER) $(SONAME) >$(B)/$(VERSION).abi
+	mv $(B)/$(VERSION).abi packaging/abi/libreplication-$(VERSION).abi
+
+.PHONY: test-abi
+test-abi: $(LIB) ## the ABI is the released one, or the changelog says what became of it
+	CC='$(CC)' packaging/abi/check
+	CC='$(CC)' tests/packages/abi
+
+test: test-abi
