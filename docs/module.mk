@@ -1,0 +1,17 @@
+# The reference as pages, from the headers' comments. Bindings add theirs to the target.
+
+DOXYGEN ?= doxygen
+
+.PHONY: docs docs-c docs-cpp
+docs: docs-c $(if $(CPP_HEADER),docs-cpp) ## make the reference as pages, in build/docs
+
+# Options for doxygen. A header in which it finds nothing to document would be no error to it, so the pages are looked at.
+docs-c: OPTIONS = 'INPUT = $(HEADER)' 'OPTIMIZE_OUTPUT_FOR_C = YES' 'FILTER_PATTERNS = "*.h=awk -f docs/doxygen.awk"'
+docs-c: PAGE = replication_8h.html
+docs-cpp: OPTIONS = 'INPUT = $(CPP_HEADER)'
+docs-cpp: PAGE = replication_8hpp.html
+
+docs-c docs-cpp: docs-%:
+	@rm -rf $(B)/docs/$* && mkdir -p $(B)/docs/$*
+	{ cat docs/Doxyfile; printf '%s\n' 'PROJECT_NUMBER = $(VERSION)' 'OUTPUT_DIRECTORY = $(B)/docs/$*' $(OPTIONS); } | $(DOXYGEN) -
+	@grep -q 'class="memname"\|class="memItemLeft"' $(B)/docs/$*/html/$(PAGE)
