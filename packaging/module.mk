@@ -15,6 +15,7 @@ CMAKEDIR     ?= $(LIBDIR)/cmake/replication
 INSTALL         ?= install
 INSTALL_PROGRAM ?= $(INSTALL)
 INSTALL_DATA    ?= $(INSTALL) -m 644
+STRIP           ?= strip
 
 # What Rust's standard library needs of the system's, for who links the static library.
 SYSTEM_LIBS := -lm -lpthread -ldl
@@ -45,6 +46,13 @@ install: ## install the library, its headers and replctl below PREFIX (/usr/loca
 	LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' PKGCONFIGDIR='$(PKGCONFIGDIR)' CMAKEDIR='$(CMAKEDIR)' \
 	    packaging/configure '$(DESTDIR)'
 
+# The static library carries its code a second time, for rustc, which C's linkers do not look at.
+.PHONY: install-strip
+install-strip: install ## the same without what only debuggers and rustc read
+	$(STRIP) --strip-unneeded --remove-section=.comment '$(DESTDIR)$(LIBDIR)/$(SO_FILE)' '$(DESTDIR)$(BINDIR)/replctl'
+	$(STRIP) --strip-debug --enable-deterministic-archives --remove-section=.comment --remove-section=.llvmbc \
+	    --remove-section=.llvmcmd '$(DESTDIR)$(LIBDIR)/libreplication.a'
+
 .PHONY: uninstall
 uninstall: ## remove what `make install` with the same directories put there
 	rm -f $(foreach file,$(INSTALLED),'$(DESTDIR)$(file)')
@@ -69,3 +77,15 @@ test-abi: $(LIB) ## the ABI is the released one, or the changelog says what beca
 	CC='$(CC)' tests/packages/abi
 
 test: test-abi
+
+# ---- Debian packages ----------------------------------------------------------------------------------------------------
+
+.PHONY: deb
+deb: $(LIB) $(B)/bin/replctl ## build the Debian packages, in build/deb
+	packaging/deb
+
+.PHONY: test-deb
+test-deb: deb ## lintian finds nothing in the packages, and they can be installed and used
+	CC='$(CC)' tests/packages/deb
+
+test: test-deb
