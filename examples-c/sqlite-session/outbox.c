@@ -142,8 +142,11 @@ static bool record(struct outbox *outbox, const char *sql, void **changeset, int
                    database_fail(database, "%s", sqlite3_errmsg(database->handle));
         sqlite3_set_authorizer(database->handle, NULL, NULL);
     }
-    recorded = recorded && (sqlite3session_changeset(session, bytes, changeset) == SQLITE_OK ||
-                            database_fail_sql(database, "make the changeset"));
+    if (recorded) {
+        /* Also what went wrong while it recorded. */
+        int result = sqlite3session_changeset(session, bytes, changeset);
+        recorded = result == SQLITE_OK || database_fail(database, "make the changeset: %s", sqlite3_errstr(result));
+    }
     sqlite3session_delete(session);
     return recorded;
 }
