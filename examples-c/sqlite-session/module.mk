@@ -15,8 +15,12 @@ $(B)/bin/session-reader: $(addprefix examples-c/sqlite-session/,reader.c replica
 
 examples: $(SESSION_PROGRAMS)
 
+$(B)/test/session-crash.so: examples-c/sqlite-session/crash.c $(SESSION_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(SQLITE_CFLAGS) -fPIC -shared -o $@ $< -ldl
+
 .PHONY: test-sqlite-session
-test-sqlite-session: $(SESSION_PROGRAMS) ## SQLite changesets between processes that are killed
-	examples-c/sqlite-session/test $(B)/bin
+test-sqlite-session: $(SESSION_PROGRAMS) $(B)/test/session-crash.so ## SQLite changesets between processes that are killed
+	examples-c/sqlite-session/test $(B)/bin $(B)/test/session-crash.so
 
 test-examples: test-sqlite-session
