@@ -32,8 +32,9 @@ MAKEFLAGS += --no-builtin-rules
 # ---- the machine ------------------------------------------------------------------------------------------------------
 # Done while this file is read, before pkg-config is asked for anything and once for any number of goals and jobs.
 
-SETUP_FOR := $(if $(filter-out help clean setup,$(GOALS)),build) \
-             $(if $(filter test% ci,$(GOALS)),test) \
+# Not for what is often done as root: that takes what was built.
+SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
+             $(if $(filter test% docs% deb abi-dump,$(GOALS)),test) \
              $(if $(filter bench%,$(GOALS)),bench) \
              $(if $(filter fmt lint,$(GOALS)),lint)
 ifneq ($(SETUP),no)
@@ -123,8 +124,8 @@ bench-programs: $(LIB)
 .PHONY: bench
 bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine
 
-C_SOURCES = $(shell find examples-c benches tests -name '*.[ch]')
-SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches)
+C_SOURCES = $(shell find examples-c benches tests packaging bindings -name '*.[ch]')
+SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt
 fmt: ## format the Rust and C sources
