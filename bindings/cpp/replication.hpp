@@ -2660,20 +2660,34 @@ struct error_message {
     std::string message; ///< For people.
 };
 
+/// A buffer of the caller for a message to be written into.
+struct buffer {
+    std::uint8_t *data = nullptr; ///< Its first byte.
+    std::size_t size = 0;         ///< How many bytes it has room for.
+};
+
 /// @cond internal
 namespace detail
 {
 
-/// Calls `write(buffer, room, &needed)` with a buffer that is as large as it must be.
+/// Calls `write(buffer)` with room for as much as it says it needs.
 template <class Write> std::vector<std::uint8_t> written(const Write &write)
 {
     std::size_t needed = 0;
-    const replication_status asked = write(nullptr, 0, &needed);
+    const replication_status asked = write(buffer{}, &needed);
     if (asked != REPLICATION_STATUS_BUFFER_TOO_SMALL)
         replication::detail::check(asked);
-    std::vector<std::uint8_t> buffer(needed);
-    replication::detail::check(write(buffer.data(), buffer.size(), &needed));
-    return buffer;
+    std::vector<std::uint8_t> message(needed);
+    replication::detail::check(write(buffer{message.data(), message.size()}, &needed));
+    return message;
+}
+
+/// Calls `write(buffer)` with the caller's buffer; returns how much of it was used.
+template <class Write> std::size_t written_into(buffer room, const Write &write)
+{
+    std::size_t used = 0;
+    replication::detail::check(write(room, &used));
+    return used;
 }
 
 /// Calls `parse(buffers..., lengths...)` until its texts have room; they rarely are longer than the JSON.
@@ -2736,8 +2750,16 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
 /// A message of any type.
 [[nodiscard]] inline std::vector<std::uint8_t> write_message(std::uint8_t type, bytes_view payload)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_message(type, payload.data(), payload.size(), buffer, room, needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_message(type, payload.data(), payload.size(), room.data, room.size, needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_message(buffer out, std::uint8_t type, bytes_view payload)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_message(type, payload.data(), payload.size(), room.data, room.size, needed);
     });
 }
 
@@ -2745,16 +2767,34 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
 [[nodiscard]] inline std::vector<std::uint8_t> write_entry(std::uint64_t sequence, std::uint64_t timestamp_us,
                                                            bytes_view payload)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_entry(sequence, timestamp_us, payload.data(), payload.size(), buffer, room, needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_entry(sequence, timestamp_us, payload.data(), payload.size(), room.data, room.size,
+                                       needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_entry(buffer out, std::uint64_t sequence, std::uint64_t timestamp_us, bytes_view payload)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_entry(sequence, timestamp_us, payload.data(), payload.size(), room.data, room.size,
+                                       needed);
     });
 }
 
 /// An Ack message.
 [[nodiscard]] inline std::vector<std::uint8_t> write_ack(std::uint64_t last_sequence, zstring_view reader_id)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_ack(last_sequence, reader_id.c_str(), buffer, room, needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_ack(last_sequence, reader_id.c_str(), room.data, room.size, needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_ack(buffer out, std::uint64_t last_sequence, zstring_view reader_id)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_ack(last_sequence, reader_id.c_str(), room.data, room.size, needed);
     });
 }
 
@@ -2762,8 +2802,19 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
 [[nodiscard]] inline std::vector<std::uint8_t> write_sync(zstring_view reader_id, std::uint64_t last_known_sequence,
                                                           bool coordinator = false)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_sync(reader_id.c_str(), last_known_sequence, coordinator, buffer, room, needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_sync(reader_id.c_str(), last_known_sequence, coordinator, room.data, room.size,
+                                      needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_sync(buffer out, zstring_view reader_id, std::uint64_t last_known_sequence,
+                              bool coordinator = false)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_sync(reader_id.c_str(), last_known_sequence, coordinator, room.data, room.size,
+                                      needed);
     });
 }
 
@@ -2771,17 +2822,35 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
 [[nodiscard]] inline std::vector<std::uint8_t> write_sync_ack(std::uint64_t current_sequence, bool can_resume,
                                                               zstring_view reason = nullptr, bool coordinator = false)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_sync_ack(current_sequence, can_resume, reason.c_str(), coordinator, buffer, room,
-                                          needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_sync_ack(current_sequence, can_resume, reason.c_str(), coordinator, room.data,
+                                          room.size, needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_sync_ack(buffer out, std::uint64_t current_sequence, bool can_resume,
+                                  zstring_view reason = nullptr, bool coordinator = false)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_sync_ack(current_sequence, can_resume, reason.c_str(), coordinator, room.data,
+                                          room.size, needed);
     });
 }
 
 /// An Error message.
 [[nodiscard]] inline std::vector<std::uint8_t> write_error(zstring_view code, zstring_view text)
 {
-    return detail::written([&](std::uint8_t *buffer, std::size_t room, std::size_t *needed) {
-        return replication_write_error(code.c_str(), text.c_str(), buffer, room, needed);
+    return detail::written([&](buffer room, std::size_t *needed) {
+        return replication_write_error(code.c_str(), text.c_str(), room.data, room.size, needed);
+    });
+}
+
+/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
+{
+    return detail::written_into(out, [&](buffer room, std::size_t *needed) {
+        return replication_write_error(code.c_str(), text.c_str(), room.data, room.size, needed);
     });
 }
 

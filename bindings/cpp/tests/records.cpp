@@ -1,0 +1,147 @@
+// Payloads decoded: every type of value, in records of one's own and in those of a record handler.
+#include "host.hpp"
+
+#include <cmath>
+#include <limits>
+
+using replication::records;
+using replication::status;
+using replication::value;
+using replication::value_type;
+
+namespace
+{
+
+using namespace std::string_literals;
+
+// [{"nil": nil, "bool": true, "i64": -7, "u64": 2^64 - 1, "f64": 0.5, "string": "text", "bytes": 00 ff,
+//   "array": [1, 2, 3], "map": {"a": 1, 2: "b"}, "ext": type 5, "xyz"}, {}]
+std::string payload()
+{
+    return "\x92\x8a"s + "\xa3nil"s + "\xc0"s + "\xa4"s + "bool" + "\xc3"s + "\xa3i64"s + "\xf9"s + "\xa3u64"s +
+           "\xcf\xff\xff\xff\xff\xff\xff\xff\xff"s + "\xa3"s + "f64" + "\xcb\x3f\xe0\0\0\0\0\0\0"s + "\xa6string"s +
+           "\xa4text"s + "\xa5"s + "bytes" + "\xc4\x02\x00\xff"s + "\xa5"s + "array" + "\x93\x01\x02\x03"s +
+           "\xa3map"s + "\x82\xa1"s + "a" + "\x01\x02\xa1"s + "b" + "\xa3"s + "ext" + "\xc7\x03\x05xyz"s + "\x80"s;
+}
+
+void check_values(const replication::records_view &found)
+{
+    CHECK_EQUAL(found.size(), std::size_t{2});
+    CHECK(!found.empty());
+    const value row = found.row(0);
+    CHECK(row.type() == value_type::map);
+    CHECK_EQUAL(row.size(), std::size_t{10});
+    CHECK_EQUAL(found.row(1).size(), std::size_t{0});
+
+    CHECK(row.get("nil").is_nil() && row.get("nil").type() == value_type::nil && !row.is_nil());
+    CHECK(row.get("bool").type() == value_type::boolean && row.get("bool").as_bool());
+    CHECK(row.get("i64").type() == value_type::i64 && row.get("i64").as_i64() == -7);
+    CHECK(row.get("u64").type() == value_type::u64 && row.get("u64").as_u64() == UINT64_MAX);
+    CHECK(row.get("f64").type() == value_type::f64 && row.get("f64").as_f64() == 0.5);
+    CHECK(row.get("i64").as_f64() == -7.0);
+    CHECK(row.get("string").type() == value_type::string);
+    CHECK_EQUAL(row.get("string").as_string(), "text");
+    CHECK_EQUAL(row.get("string").as_bytes().to_string(), "text");
+    CHECK(row.get("bytes").type() == value_type::bytes);
+    CHECK_EQUAL(row.get("bytes").as_bytes().to_string(), "\0\xff"s);
+    CHECK(row.get("ext").type() == value_type::ext);
+    CHECK_EQUAL(int{row.get("ext").ext_type()}, 5);
+    CHECK_EQUAL(row.get("ext").as_bytes().to_string(), "xyz");
+
+    const value array = row.get("array");
+    CHECK(array.type() == value_type::array);
+    std::uint64_t sum = 0;
+    for (const value element : array.elements())
+        sum = 10 * sum + element.as_u64();
+    CHECK_EQUAL(sum, std::uint64_t{123});
+    CHECK_EQUAL(array.at(2).as_u64(), std::uint64_t{3});
+
+    const value map = row.get("map");
+    CHECK_EQUAL(map.key_at(0).as_string(), "a");
+    CHECK_EQUAL(map.key_at(1).as_u64(), std::uint64_t{2});
+    CHECK_EQUAL(map.at(1).as_string(), "b");
+    std::size_t members = 0;
+    for (const auto &[key, content] : map.members())
+        members += key.type() == value_type::string && content.as_u64() == 1;
+    CHECK_EQUAL(members, std::size_t{1});
+    CHECK(map.find("a").has_value() && !map.find("b").has_value());
+    std::size_t none = 0;
+    for ([[maybe_unused]] const auto &each : array.members())
+        ++none;
+    for ([[maybe_unused]] const value each : row.get("nil").elements())
+        ++none;
+    CHECK_EQUAL(none, std::size_t{0});
+
+    std::size_t rows = 0;
+    for (const value each : found.rows())
+        rows += each.size();
+    CHECK_EQUAL(rows, std::size_t{10});
+    CHECK_EQUAL(found.get(0, "string").as_string(), "text");
+    CHECK_CONTAINS(found.json(), "\"u64\":18446744073709551615");
+}
+
+} // namespace
+
+TEST(records_of_ones_own)
+{
+    records found{replication::bytes_view(payload())}; // which is copied
+    check_values(found);
+    const records moved = std::move(found);
+    check_values(moved);
+    CHECK(records("\x90").empty());
+}
+
+TEST(records_of_a_handler)
+{
+    host::writer writer;
+    std::atomic<int> calls{0};
+    auto config = host::reader_config(writer.address);
+    config.record_handler([&](const replication::record_delivery &entry) {
+        CHECK_EQUAL(entry.sequence, std::uint64_t{1});
+        CHECK_EQUAL(entry.timestamp_us, std::uint64_t{5});
+        CHECK(entry.token().has_value());
+        check_values(entry.records);
+        ++calls;
+    });
+    replication::receiver receiver(config);
+    receiver.start();
+    writer.sender.replicate(payload(), replication::timestamp(std::chrono::microseconds(5)));
+    host::wait_for(receiver, 1);
+    CHECK_EQUAL(calls.load(), 1);
+}
+
+TEST(values_that_are_not_what_is_asked_for)
+{
+    const records found{replication::bytes_view(payload())};
+    const value row = found.row(0);
+    for (const char *const key : {"nil", "string", "array", "map", "ext", "bytes", "i64"})
+        CHECK_THROWS(status::wrong_type, "", row.get(key).as_bool());
+    CHECK_THROWS(status::wrong_type, "", row.get("u64").as_i64());
+    CHECK_THROWS(status::wrong_type, "", row.get("i64").as_u64());
+    CHECK_THROWS(status::wrong_type, "", row.get("string").as_f64());
+    CHECK_THROWS(status::wrong_type, "", row.get("bytes").as_string());
+    CHECK_THROWS(status::wrong_type, "", row.get("i64").as_bytes());
+    CHECK_THROWS(status::wrong_type, "", row.get("bytes").ext_type());
+    CHECK_THROWS(status::wrong_type, "", row.get("i64").at(0));
+    CHECK_THROWS(status::wrong_type, "", row.get("array").key_at(0));
+    CHECK_THROWS(status::wrong_type, "", row.get("array").get("a"));
+    CHECK_THROWS(status::wrong_type, "", row.get("array").find("a"));
+    CHECK_THROWS(status::not_found, "nowhere", row.get("nowhere"));
+    CHECK_THROWS(status::not_found, "3", row.get("array").at(3));
+    CHECK_THROWS(status::not_found, "2", row.get("map").key_at(2));
+    CHECK_THROWS(status::not_found, "2", found.row(2));
+    CHECK_THROWS(status::not_found, "key", found.get(1, "key"));
+    CHECK_THROWS(status::invalid_argument, "key", row.get(nullptr));
+    CHECK_THROWS(status::decode_failed, "", records("no msgpack"));
+    CHECK_EQUAL(row.get("nil").size(), std::size_t{0});
+}
+
+TEST(nothing_is_read_from_no_records)
+{
+    const replication::records_view nothing(nullptr);
+    CHECK(nothing.empty());
+    CHECK_THROWS(status::invalid_argument, "records", nothing.json());
+    CHECK(value(nullptr).type() == static_cast<value_type>(-1));
+    CHECK_THROWS(status::invalid_argument, "value", value(nullptr).as_i64());
+    CHECK(nothing.get() == nullptr && value(nullptr).get() == nullptr);
+}

@@ -1,0 +1,1446 @@
+// Runs tests/scenarios/scenarios.json, the list of tests that every language's binding passes. Its README has the format.
+#include "harness.hpp"
+#include "json.hpp"
+#include "net.hpp"
+
+#include <condition_variable>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include <unistd.h>
+
+namespace
+{
+
+using json::value;
+using replication::status;
+using std::chrono::milliseconds;
+
+constexpr std::uint64_t entry_time_us = 1700000000000000;
+constexpr std::uint64_t default_bytes = 64;
+constexpr std::uint64_t default_timeout_ms = 20000;
+constexpr std::size_t max_batch = 16;
+
+[[noreturn]] void stop(const std::string &why)
+{
+    throw std::runtime_error(why);
+}
+
+// ---- Names of the file in this binding's terms -------------------------------------------------------------------------
+
+template <class T> using names = std::map<std::string, T>;
+
+const names<status> statuses = {
+    {"OK", status::ok},
+    {"INVALID_ARGUMENT", status::invalid_argument},
+    {"INVALID_STATE", status::invalid_state},
+    {"CLOSED", status::closed},
+    {"WRONG_THREAD", status::wrong_thread},
+    {"FORKED", status::forked},
+    {"PANIC", status::panic},
+    {"TIMEOUT", status::timeout},
+    {"IO", status::io},
+    {"BAD_ADDRESS", status::bad_address},
+    {"ADDRESS_IN_USE", status::address_in_use},
+    {"BAD_DESCRIPTOR", status::bad_descriptor},
+    {"NOT_FOUND", status::not_found},
+    {"WRONG_TYPE", status::wrong_type},
+    {"BUFFER_TOO_SMALL", status::buffer_too_small},
+    {"TRUNCATED", status::truncated},
+    {"MESSAGE_TOO_SMALL", status::message_too_small},
+    {"MESSAGE_TOO_LARGE", status::message_too_large},
+    {"OUT_OF_MEMORY", status::out_of_memory},
+    {"DECODE_FAILED", status::decode_failed},
+    {"DAMAGED", status::damaged},
+    {"LOCKED", status::locked},
+    {"DISK_FULL", status::disk_full},
+    {"GATED", status::gated},
+    {"SEQUENCE_GAP", status::sequence_gap},
+    {"WAL_ROTATED", status::wal_rotated},
+    {"INVALID_MSG", status::invalid_msg},
+    {"NOT_WRITER", status::not_writer},
+    {"BUFFER_FULL", status::buffer_full},
+    {"WRITE_FAILED", status::write_failed},
+    {"APPLY_FAILED", status::apply_failed},
+    {"DIVERGED", status::diverged},
+    {"REGRESSED", status::regressed},
+    {"REPLACED", status::replaced},
+    {"PEER_TIMEOUT", status::peer_timeout},
+    {"REMOVED", status::removed},
+    {"LINEAGE_CHANGED", status::lineage_changed},
+};
+const names<replication::ack_level> ack_levels = {{"RECEIVED", replication::ack_level::received},
+                                                  {"DURABLE", replication::ack_level::durable},
+                                                  {"APPLIED", replication::ack_level::applied}};
+const names<replication::full_policy> full_policies = {{"CUT_OFF_SLOWEST", replication::full_policy::cut_off_slowest},
+                                                       {"REFUSE", replication::full_policy::refuse},
+                                                       {"WAIT", replication::full_policy::wait}};
+const names<replication::sync_policy> sync_policies = {{"ALWAYS", replication::sync_policy::always},
+                                                       {"GROUP", replication::sync_policy::group},
+                                                       {"OS", replication::sync_policy::os}};
+const names<replication::gate_policy> gate_policies = {{"REFUSE", replication::gate_policy::refuse},
+                                                       {"SLOW", replication::gate_policy::slow}};
+const names<replication::protocol> protocols = {
+    {"AUTO", replication::protocol::automatic}, {"V1", replication::protocol::v1}, {"V2", replication::protocol::v2}};
+const names<replication::gap_policy> gap_policies = {{"REFUSE", replication::gap_policy::refuse},
+                                                     {"CONTINUE", replication::gap_policy::continue_after}};
+const names<replication::apply_policy> apply_policies = {{"RETRY", replication::apply_policy::retry},
+                                                         {"STOP", replication::apply_policy::stop},
+                                                         {"SKIP", replication::apply_policy::skip}};
+
+template <class T> T named(const names<T> &all, const value &name)
+{
+    const auto found = all.find(name.text());
+    if (found == all.end())
+        stop("unknown name " + name.text());
+    return found->second;
+}
+
+// ---- Bytes -------------------------------------------------------------------------------------------------------------
+
+std::string unhex(const std::string &hex)
+{
+    std::string bytes;
+    for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+        bytes += static_cast<char>(std::stoul(hex.substr(i, 2), nullptr, 16));
+    return bytes;
+}
+
+std::string hex(replication::bytes_view bytes)
+{
+    constexpr char digits[] = "0123456789abcdef";
+    std::string text;
+    for (const std::uint8_t byte : bytes) {
+        text += digits[byte >> 4];
+        text += digits[byte & 15];
+    }
+    return text;
+}
+
+std::string pattern(std::uint64_t sequence, std::uint64_t bytes)
+{
+    std::string payload;
+    payload.reserve(bytes);
+    for (std::uint64_t i = 0; i < bytes; ++i)
+        payload += static_cast<char>(31 * sequence + i);
+    return payload;
+}
+
+std::uint64_t number_or(const value &step, const char *key, std::uint64_t otherwise)
+{
+    return step.has(key) ? step.at(key).number() : otherwise;
+}
+
+bool is_true(const value &step, const char *key)
+{
+    return step.has(key) && step.at(key).truth();
+}
+
+milliseconds timeout_of(const value &step)
+{
+    return milliseconds(number_or(step, "timeout_ms", default_timeout_ms));
+}
+
+// ---- What a call gave --------------------------------------------------------------------------------------------------
+
+struct outcome {
+    status code = status::ok;
+    std::string text;
+};
+
+// Makes the call: what it throws, what it returns as an ack_result or as "in time or not", or OK.
+template <class Call> outcome outcome_of(const Call &call)
+{
+    using result = std::invoke_result_t<const Call &>;
+    try {
+        if constexpr (std::is_same_v<result, replication::ack_result>) {
+            const replication::ack_result got = call();
+            return {got.status, got.message};
+        } else if constexpr (std::is_same_v<result, bool>) {
+            return {call() ? status::ok : status::timeout, {}};
+        } else {
+            call();
+            return {};
+        }
+    } catch (const replication::error &caught) {
+        return {caught.code(), caught.what()};
+    }
+}
+
+void must_be(const outcome &got, const value &step)
+{
+    const status expected = step.has("expect") ? named(statuses, step.at("expect")) : status::ok;
+    if (got.code != expected)
+        stop(std::string("gave ") + name(got.code) + " (" + got.text + "), expected " + name(expected));
+    if (step.has("message") && got.text.find(step.at("message").text()) == std::string::npos)
+        stop("the text \"" + got.text + "\" lacks \"" + step.at("message").text() + "\"");
+}
+
+template <class Condition> void expect(const std::string &what, const Condition &is_so)
+{
+    const auto deadline = std::chrono::steady_clock::now() + harness::patience;
+    while (!is_so()) {
+        if (std::chrono::steady_clock::now() > deadline)
+            stop("still not so: " + what);
+        std::this_thread::sleep_for(milliseconds(1));
+    }
+}
+
+// ---- The objects of a scenario -----------------------------------------------------------------------------------------
+
+// What an object's event and log handlers heard.
+class ears
+{
+  public:
+    void event(const replication::event &heard)
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        events_.push_back({heard.kind, heard.status, heard.sequence});
+    }
+
+    void log(const replication::log_record &heard)
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        records_.emplace_back(heard.level, json::parse(heard.fields_json).at("event").text());
+    }
+
+    std::size_t count(const value &wanted) const
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::size_t found = 0;
+        for (const heard_event &each : events_)
+            found += name(each.kind) == wanted.at("kind").text() &&
+                     (!wanted.has("status") || each.why == named(statuses, wanted.at("status"))) &&
+                     (!wanted.has("sequence") || each.sequence == wanted.at("sequence").number());
+        return found;
+    }
+
+    bool has_logged(const std::string &level, const std::string &event) const
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (const auto &[each_level, each_event] : records_)
+            if (name(each_level) == level && each_event == event)
+                return true;
+        return false;
+    }
+
+  private:
+    struct heard_event {
+        replication::event_kind kind;
+        status why;
+        std::uint64_t sequence;
+    };
+
+    mutable std::mutex mutex_;
+    std::vector<heard_event> events_;
+    std::vector<std::pair<replication::log_level, std::string>> records_;
+};
+
+// An object that stops itself in its handler, once.
+class self_stop
+{
+  public:
+    bool wanted = false;
+
+    template <class Handle> void act(Handle &handle)
+    {
+        if (!wanted || is_done_)
+            return;
+        is_done_ = true;
+        const status got = outcome_of([&] { handle.stop(); }).code;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        got_ = got;
+    }
+
+    std::optional<status> got() const
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return got_;
+    }
+
+  private:
+    bool is_done_ = false;
+    mutable std::mutex mutex_;
+    std::optional<status> got_;
+};
+
+struct writer {
+    ears heard;
+    self_stop stopping;
+    std::optional<replication::sender> handle;
+};
+
+struct taken_entry {
+    std::uint64_t sequence;
+    std::string payload;
+    value records;
+};
+
+struct reader {
+    ears heard;
+    self_stop stopping;
+
+    // The handler's, beside it.
+    std::uint64_t fail_sequence = 0, fail_times = 0;
+
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool is_held = false;
+    std::vector<taken_entry> taken;
+
+    std::optional<replication::receiver> handle;
+
+    void release()
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        is_held = false;
+        changed.notify_all();
+    }
+
+    // What every kind of handler does before it takes anything.
+    void before()
+    {
+        std::unique_lock<std::mutex> lock(mutex);
+        changed.wait(lock, [this] { return !is_held; });
+        lock.unlock();
+        stopping.act(*handle);
+    }
+
+    void may_fail(std::uint64_t sequence)
+    {
+        if (sequence == fail_sequence && fail_times > 0) {
+            --fail_times;
+            throw std::runtime_error("entry " + std::to_string(sequence) + " is not taken, as the scenario wants it");
+        }
+    }
+
+    void take(std::uint64_t sequence, std::uint64_t timestamp_us, std::string payload, value records = {})
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (timestamp_us != entry_time_us)
+            FAIL("entry " + std::to_string(sequence) + " has the time " + std::to_string(timestamp_us));
+        if (!taken.empty() && sequence <= taken.back().sequence)
+            FAIL("entry " + std::to_string(sequence) + " after " + std::to_string(taken.back().sequence));
+        taken.push_back({sequence, std::move(payload), std::move(records)});
+    }
+};
+
+struct order {
+    std::mutex mutex;
+    std::optional<status> ended;
+};
+
+struct background_call {
+    outcome got;
+    std::thread thread; // joined before `got` goes
+};
+
+class scenario
+{
+  public:
+    explicit scenario(const value &file) : file_(file)
+    {
+    }
+
+    // Waits of calls in the background end with their handles; peers go before receivers, receivers before senders.
+    ~scenario()
+    {
+        peers_.clear();
+        for (auto &[name, each] : readers_)
+            each->release();
+        for (auto &[name, each] : readers_)
+            if (each->handle)
+                replication_status_of_stop([&] { each->handle->stop(); });
+        for (auto &[name, each] : writers_)
+            if (each->handle)
+                replication_status_of_stop([&] { each->handle->stop(); });
+        for (auto &[name, each] : background_)
+            if (each->thread.joinable())
+                each->thread.join();
+        readers_.clear();
+        writers_.clear();
+    }
+
+    void run(const value &step)
+    {
+        for (const auto &[key, unused] : step.members())
+            if (known_keys().count(key) == 0)
+                stop("unknown key " + key);
+        const auto found = verbs().find(step.at("do").text());
+        if (found == verbs().end())
+            stop("unknown verb " + step.at("do").text());
+        (this->*found->second)(step);
+    }
+
+  private:
+    using verb = void (scenario::*)(const value &);
+
+    template <class Call> static void replication_status_of_stop(const Call &call)
+    {
+        static_cast<void>(outcome_of(call)); // what a scenario expects of a stop, it says itself
+    }
+
+    static const std::set<std::string> &known_keys();
+    static const std::map<std::string, verb> &verbs();
+
+    // ---- Objects by name
+
+    template <class T> static T &at(std::map<std::string, std::unique_ptr<T>> &all, const std::string &name)
+    {
+        const auto found = all.find(name);
+        if (found == all.end())
+            stop("no object " + name);
+        return *found->second;
+    }
+    writer &writer_of(const value &step)
+    {
+        return at(writers_, step.at("on").text());
+    }
+    reader &reader_of(const value &step)
+    {
+        return at(readers_, step.at("on").text());
+    }
+    replication::sender &sender_of(const value &step)
+    {
+        return *writer_of(step).handle;
+    }
+    replication::receiver &receiver_of(const value &step)
+    {
+        return *reader_of(step).handle;
+    }
+    net::socket &peer_of(const value &step)
+    {
+        return at(peers_, step.at("on").text());
+    }
+    bool is_sender(const value &step) const
+    {
+        return writers_.count(step.at("on").text()) != 0;
+    }
+    const ears &ears_of(const value &step)
+    {
+        return is_sender(step) ? writer_of(step).heard : reader_of(step).heard;
+    }
+    value stats_of(const value &step)
+    {
+        const value stats =
+            json::parse(is_sender(step) ? sender_of(step).stats_json() : receiver_of(step).stats_json());
+        return step.has("path") ? stats.path(step.at("path").text()) : stats;
+    }
+
+    // Makes a call whose status the step, or a later `join`, expects.
+    template <class Call> void make(const value &step, Call call)
+    {
+        if (!step.has("background"))
+            return must_be(outcome_of(call), step);
+        auto made = std::make_unique<background_call>();
+        background_call &running = *made;
+        background_.insert_or_assign(step.at("background").text(), std::move(made));
+        running.thread = std::thread([&running, call = std::move(call)] { running.got = outcome_of(call); });
+    }
+
+    // ---- Senders
+
+    replication::lineage lineage_of(const value &pair) const
+    {
+        replication::lineage found;
+        const std::string id = unhex(pair.elements().at(0).text());
+        std::memcpy(found.stream.data(), id.data(), found.stream.size());
+        found.epoch = pair.elements().at(1).number();
+        return found;
+    }
+
+    const replication::token &token_of(const value &name) const
+    {
+        const auto found = tokens_.find(name.text());
+        if (found == tokens_.end())
+            stop("no token " + name.text());
+        return found->second;
+    }
+
+    static std::optional<std::string> path_of(const value &path)
+    {
+        if (path.is_null())
+            return std::nullopt;
+        return harness::temp_path(path.text());
+    }
+
+    static const char *c_text(const std::optional<std::string> &text)
+    {
+        return text ? text->c_str() : nullptr;
+    }
+
+    void set(replication::sender_config &config, const std::string &key, const value &given) const
+    {
+        const auto ms = [&given] { return milliseconds(given.number()); };
+        const auto nth = [&given](std::size_t index) -> const value & { return given.elements().at(index); };
+        if (key == "buffer_size")
+            config.buffer_size(given.number());
+        else if (key == "buffer_bytes")
+            config.buffer_bytes(given.number());
+        else if (key == "full_policy")
+            config.full_policy(named(full_policies, nth(0)), milliseconds(nth(1).number()));
+        else if (key == "write_timeout_ms")
+            config.write_timeout(ms());
+        else if (key == "handshake_timeout_ms")
+            config.handshake_timeout(ms());
+        else if (key == "heartbeat_interval_ms")
+            config.heartbeat_interval(ms());
+        else if (key == "peer_timeout_ms")
+            config.peer_timeout(ms());
+        else if (key == "stop_timeout_ms")
+            config.stop_timeout(ms());
+        else if (key == "max_readers")
+            config.max_readers(given.number());
+        else if (key == "io_threads")
+            config.io_threads(static_cast<std::uint32_t>(given.number()));
+        else if (key == "stream")
+            config.stream(lineage_of(given));
+        else if (key == "last_sequence")
+            config.last_sequence(given.number());
+        else if (key == "token")
+            config.token(token_of(nth(0)), nth(1).number());
+        else if (key == "tls")
+            config.tls(c_text(path_of(nth(0))), c_text(path_of(nth(1))), c_text(path_of(nth(2))));
+        else if (key == "groups")
+            for (const auto &[group, members] : given.members()) {
+                std::vector<std::string> ids;
+                for (const value &id : members.elements())
+                    ids.push_back(id.text());
+                config.add_group(group, ids);
+            }
+        else if (key == "write_gate")
+            config.write_gate({nth(0).number(), nth(1).number(), milliseconds(nth(2).number()),
+                               named(ack_levels, nth(3)), named(gate_policies, nth(4)), milliseconds(nth(5).number())});
+        else if (key == "max_pending_acks")
+            config.max_pending_acks(given.number());
+        else if (key == "log_dir")
+            config.log_dir(c_text(path_of(given)));
+        else if (key == "log_sync")
+            config.log_sync(named(sync_policies, nth(0)), milliseconds(nth(1).number()), nth(2).number());
+        else if (key == "log_segment_bytes")
+            config.log_segment_bytes(given.number());
+        else if (key == "log_retain_bytes")
+            config.log_retain_bytes(given.number());
+        else if (key == "log_retain_ms")
+            config.log_retain(ms());
+        else if (key == "slot_max_bytes")
+            config.slot_max_bytes(given.number());
+        else if (key == "slot_expiry_ms")
+            config.slot_expiry(ms());
+        else if (key == "log_timeout_ms")
+            config.log_timeout(ms());
+        else
+            stop("unknown option " + key);
+    }
+
+    void sender_new(const value &step)
+    {
+        auto made = std::make_unique<writer>();
+        writer *const it = made.get();
+        it->stopping.wanted = is_true(step, "stop_inside");
+        const outcome got = outcome_of([&] {
+            replication::sender_config config;
+            config
+                .event_handler([it](const replication::event &event) {
+                    it->heard.event(event);
+                    it->stopping.act(*it->handle);
+                })
+                .log_handler(replication::log_level::debug,
+                             [it](const replication::log_record &record) { it->heard.log(record); });
+            if (step.has("config"))
+                for (const auto &[key, given] : step.at("config").members())
+                    set(config, key, given);
+            it->handle.emplace(config);
+        });
+        must_be(got, step);
+        if (got.code == status::ok)
+            writers_.insert_or_assign(step.at("on").text(), std::move(made));
+    }
+
+    void sender_start(const value &step)
+    {
+        make(step, [&handle = sender_of(step)] { handle.start(); });
+    }
+
+    void sender_listen(const value &step)
+    {
+        std::string address = "127.0.0.1:0";
+        if (step.has("address")) {
+            address = step.at("address").text();
+            if (const std::size_t tmp = address.find("{tmp}"); tmp != std::string::npos)
+                address.replace(tmp, 5, harness::temp_path(""));
+        } else if (step.has("same_as")) {
+            address = addresses_.at(step.at("same_as").text());
+        }
+        make(step, [this, address, on = step.at("on").text(), &handle = sender_of(step)] {
+            const std::uint16_t port = handle.listen(address);
+            addresses_[on] = port == 0 ? address : "127.0.0.1:" + std::to_string(port);
+        });
+    }
+
+    void sender_accept_connection(const value &step)
+    {
+        auto [ours, theirs] = net::pair();
+        const int descriptor = ours.release();
+        const bool is_closed = is_true(step, "closed");
+        if (is_closed)
+            close(descriptor);
+        else
+            peers_.insert_or_assign(step.at("peer").text(), std::make_unique<net::socket>(std::move(theirs)));
+        make(step, [descriptor, &handle = sender_of(step)] { handle.accept_connection(descriptor); });
+    }
+
+    static replication::timestamp entry_time()
+    {
+        return replication::timestamp(std::chrono::microseconds(entry_time_us));
+    }
+
+    // One entry; the next sequence is what it gets.
+    static void replicate(replication::sender &handle, const std::string &payload)
+    {
+        const std::uint64_t next = handle.current_sequence() + 1;
+        const std::uint64_t sequence = handle.replicate(payload, entry_time());
+        if (sequence != next)
+            stop("the entry got the sequence " + std::to_string(sequence) + ", not " + std::to_string(next));
+    }
+
+    void sender_replicate(const value &step)
+    {
+        const std::uint64_t count = number_or(step, "count", 1), bytes = number_or(step, "bytes", default_bytes);
+        make(step, [count, bytes, &handle = sender_of(step)] {
+            for (std::uint64_t i = 0; i < count; ++i)
+                replicate(handle, pattern(handle.current_sequence() + 1, bytes));
+        });
+    }
+
+    void sender_replicate_batch(const value &step)
+    {
+        const std::uint64_t count = number_or(step, "count", 1), bytes = number_or(step, "bytes", default_bytes);
+        make(step, [count, bytes, &handle = sender_of(step)] {
+            const std::uint64_t next = handle.current_sequence() + 1;
+            std::vector<std::string> payloads;
+            for (std::uint64_t i = 0; i < count; ++i)
+                payloads.push_back(pattern(next + i, bytes));
+            if (handle.replicate_batch(payloads, entry_time()) != next)
+                stop("the batch got another sequence");
+        });
+    }
+
+    void sender_replicate_hex(const value &step)
+    {
+        std::vector<std::string> payloads;
+        for (const value &each : step.at("payloads").elements())
+            payloads.push_back(unhex(each.text()));
+        make(step, [payloads, &handle = sender_of(step)] {
+            for (const std::string &payload : payloads)
+                replicate(handle, payload);
+        });
+    }
+
+    void sender_replicate_in_child(const value &step)
+    {
+        replication::sender &handle = sender_of(step);
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(static_cast<int>(outcome_of([&] { handle.replicate("in the child", entry_time()); }).code));
+        must_be({static_cast<status>(harness::wait_child(child)), {}}, step);
+    }
+
+    void sender_remove_reader(const value &step)
+    {
+        make(step, [id = step.at("reader_id").text(), &handle = sender_of(step)] { handle.remove_reader(id); });
+    }
+
+    void sender_set_writable(const value &step)
+    {
+        make(step,
+             [writable = step.at("writable").truth(), &handle = sender_of(step)] { handle.set_writable(writable); });
+    }
+
+    void sender_wait_acked(const value &step)
+    {
+        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
+                    readers = step.at("readers").number(), timeout = timeout_of(step),
+                    &handle = sender_of(step)] { return handle.wait_acked(sequence, level, readers, timeout); });
+    }
+
+    void sender_acked(const value &step)
+    {
+        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
+                    readers = step.at("readers").number(),
+                    &handle = sender_of(step)] { return handle.acked(sequence, level, readers); });
+    }
+
+    void sender_wait_quorum(const value &step)
+    {
+        auto quorum = std::make_shared<replication::quorum>();
+        for (const value &term : step.at("quorum").elements()) {
+            const value &group = term.elements().at(0);
+            const std::uint64_t readers = term.elements().at(1).number();
+            if (group.is_null())
+                quorum->add(readers);
+            else
+                quorum->add(group.text(), readers);
+        }
+        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")), quorum,
+                    timeout = timeout_of(step),
+                    &handle = sender_of(step)] { return handle.wait_acked(sequence, level, *quorum, timeout); });
+    }
+
+    void sender_on_acked(const value &step)
+    {
+        auto made = std::make_shared<order>();
+        orders_.insert_or_assign(step.at("order").text(), made);
+        make(step, [made, sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
+                    readers = step.at("readers").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
+            handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
+                const std::lock_guard<std::mutex> lock(made->mutex);
+                if (made->ended)
+                    FAIL("an order ended twice");
+                made->ended = notice.status;
+            });
+        });
+    }
+
+    void sender_wait_durable(const value &step)
+    {
+        make(step, [sequence = step.at("sequence").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
+            return handle.wait_durable(sequence, timeout);
+        });
+    }
+
+    void sender_drop_slot(const value &step)
+    {
+        make(step, [id = step.at("reader_id").text(), &handle = sender_of(step)] { handle.drop_slot(id); });
+    }
+
+    void sender_get_token(const value &step)
+    {
+        make(step, [this, name = step.at("token").text(), &handle = sender_of(step)] {
+            tokens_.insert_or_assign(name, handle.token());
+        });
+    }
+
+    void sender_stop(const value &step)
+    {
+        make(step, [&handle = sender_of(step)] { handle.stop(); });
+    }
+
+    void sender_free(const value &step)
+    {
+        writer_of(step).handle->reset();
+        writers_.erase(step.at("on").text());
+    }
+
+    // ---- Receivers
+
+    void set(replication::receiver_config &config, const std::string &key, const value &given) const
+    {
+        const auto ms = [&given] { return milliseconds(given.number()); };
+        const auto nth = [&given](std::size_t index) -> const value & { return given.elements().at(index); };
+        if (key == "reader_id")
+            config.reader_id(given.text());
+        else if (key == "writer_addr")
+            config.writer_addr(given.text());
+        else if (key == "last_sequence")
+            config.last_sequence(given.number());
+        else if (key == "stream")
+            config.stream(lineage_of(given));
+        else if (key == "token")
+            config.token(token_of(given));
+        else if (key == "protocol")
+            config.protocol(named(protocols, given));
+        else if (key == "coordinator_handshake")
+            config.coordinator_handshake(given.truth());
+        else if (key == "gap_policy")
+            config.gap_policy(named(gap_policies, given));
+        else if (key == "apply_policy")
+            config.apply_policy(named(apply_policies, nth(0)), static_cast<std::uint32_t>(nth(1).number()));
+        else if (key == "handler_durable")
+            config.handler_durable(given.truth());
+        else if (key == "reconnect_interval_ms")
+            config.reconnect_interval(ms());
+        else if (key == "ack_interval_ms")
+            config.ack_interval(ms());
+        else if (key == "connect_timeout_ms")
+            config.connect_timeout(ms());
+        else if (key == "heartbeat_interval_ms")
+            config.heartbeat_interval(ms());
+        else if (key == "peer_timeout_ms")
+            config.peer_timeout(ms());
+        else if (key == "buffer_bytes")
+            config.buffer_bytes(given.number());
+        else if (key == "tls") {
+            const std::optional<std::string> name =
+                nth(1).is_null() ? std::nullopt : std::optional<std::string>(nth(1).text());
+            config.tls(c_text(path_of(nth(0))), c_text(name), c_text(path_of(nth(2))), c_text(path_of(nth(3))));
+        } else if (key == "log_dir")
+            config.log_dir(c_text(path_of(given)));
+        else if (key == "log_sync")
+            config.log_sync(named(sync_policies, nth(0)), milliseconds(nth(1).number()), nth(2).number());
+        else if (key == "log_segment_bytes")
+            config.log_segment_bytes(given.number());
+        else if (key == "log_retain_bytes")
+            config.log_retain_bytes(given.number());
+        else if (key == "log_retain_ms")
+            config.log_retain(ms());
+        else
+            stop("unknown option " + key);
+    }
+
+    static void set_handler(replication::receiver_config &config, reader *it, const std::string &kind)
+    {
+        if (kind == "entry") {
+            config.ingest_handler([it](const replication::delivery &entry) {
+                it->before();
+                it->may_fail(entry.sequence);
+                it->take(entry.sequence, entry.timestamp_us, entry.payload.to_string());
+            });
+        } else if (kind == "batch") {
+            config.ingest_batch_handler(max_batch, [it](const replication::batch &batch) {
+                it->before();
+                if (batch.size() > max_batch)
+                    FAIL("a batch is too large");
+                for (const replication::entry entry : batch)
+                    it->may_fail(entry.sequence);
+                for (const replication::entry entry : batch)
+                    it->take(entry.sequence, entry.timestamp_us, entry.payload.to_string());
+            });
+        } else if (kind == "record") {
+            config.record_handler([it](const replication::record_delivery &entry) {
+                it->before();
+                it->may_fail(entry.sequence);
+                it->take(entry.sequence, entry.timestamp_us, {}, json::parse(entry.records.json()));
+            });
+        } else {
+            stop("unknown handler " + kind);
+        }
+    }
+
+    void receiver_new(const value &step)
+    {
+        auto made = std::make_unique<reader>();
+        reader *const it = made.get();
+        it->stopping.wanted = is_true(step, "stop_inside");
+        it->is_held = is_true(step, "held");
+        if (step.has("fail")) {
+            it->fail_sequence = step.at("fail").at("sequence").number();
+            it->fail_times = step.at("fail").at("times").number();
+        }
+        const outcome got = outcome_of([&] {
+            replication::receiver_config config;
+            config.reader_id(step.at("on").text())
+                .reconnect_interval(milliseconds(100))
+                .ack_interval(milliseconds(10))
+                .event_handler([it](const replication::event &event) { it->heard.event(event); })
+                .log_handler(replication::log_level::debug, [it](const replication::log_record &record) {
+                    if (json::parse(record.fields_json).at("event").text() != "HANDLER_THREW") // C++'s own
+                        it->heard.log(record);
+                });
+            set_handler(config, it, step.has("handler") ? step.at("handler").text() : "entry");
+            if (step.has("of"))
+                config.writer_addr(addresses_.at(step.at("of").text()));
+            if (step.has("config"))
+                for (const auto &[key, given] : step.at("config").members())
+                    set(config, key, given);
+            it->handle.emplace(config);
+        });
+        must_be(got, step);
+        if (got.code == status::ok)
+            readers_.insert_or_assign(step.at("on").text(), std::move(made));
+    }
+
+    void receiver_start(const value &step)
+    {
+        make(step, [&handle = receiver_of(step)] { handle.start(); });
+    }
+
+    void receiver_pause(const value &step)
+    {
+        make(step, [&handle = receiver_of(step)] { handle.pause(); });
+    }
+
+    void receiver_resume(const value &step)
+    {
+        make(step, [&handle = receiver_of(step)] { handle.resume(); });
+    }
+
+    void receiver_release(const value &step)
+    {
+        reader_of(step).release();
+    }
+
+    void receiver_wait_sequence(const value &step)
+    {
+        make(step, [sequence = step.at("sequence").number(), timeout = timeout_of(step), &handle = receiver_of(step)] {
+            return handle.wait_sequence(sequence, timeout);
+        });
+    }
+
+    // No token is an empty optional here, which stands for NOT_FOUND.
+    void receiver_get_token(const value &step)
+    {
+        const std::optional<replication::token> found = receiver_of(step).token();
+        must_be({found ? status::ok : status::not_found, {}}, step);
+        if (found)
+            tokens_.insert_or_assign(step.at("token").text(), *found);
+    }
+
+    void receiver_stop(const value &step)
+    {
+        make(step, [&handle = receiver_of(step)] { handle.stop(); });
+    }
+
+    void receiver_free(const value &step)
+    {
+        reader_of(step).handle->reset();
+        readers_.erase(step.at("on").text());
+    }
+
+    // ---- What is expected
+
+    void expect_entries(const value &step)
+    {
+        std::vector<std::pair<std::uint64_t, std::uint64_t>> wanted; // sequence and bytes
+        for (const value &range : step.at("entries").elements()) {
+            const json::array &part = range.elements();
+            for (std::uint64_t sequence = part.at(0).number(); sequence <= part.at(1).number(); ++sequence)
+                wanted.emplace_back(sequence, part.size() > 2 ? part[2].number() : default_bytes);
+        }
+        reader &from = reader_of(step);
+        expect(std::to_string(wanted.size()) + " entries", [&] {
+            const std::lock_guard<std::mutex> lock(from.mutex);
+            if (from.taken.size() > wanted.size())
+                stop("too many entries");
+            return from.taken.size() == wanted.size();
+        });
+        const std::lock_guard<std::mutex> lock(from.mutex);
+        for (std::size_t i = 0; i < wanted.size(); ++i)
+            if (from.taken[i].sequence != wanted[i].first ||
+                from.taken[i].payload != pattern(wanted[i].first, wanted[i].second))
+                stop("entry " + std::to_string(from.taken[i].sequence) + " is not what is expected at its place");
+    }
+
+    void expect_payloads(const value &step)
+    {
+        expect_each(step, "payloads",
+                    [](const taken_entry &entry, const value &wanted) { return hex(entry.payload) == wanted.text(); });
+    }
+
+    void expect_records(const value &step)
+    {
+        expect_each(step, "records",
+                    [](const taken_entry &entry, const value &wanted) { return entry.records == wanted; });
+    }
+
+    template <class Equal> void expect_each(const value &step, const char *key, const Equal &is_equal)
+    {
+        const json::array &wanted = step.at(key).elements();
+        reader &from = reader_of(step);
+        expect(step.at(key).dump(), [&] {
+            const std::lock_guard<std::mutex> lock(from.mutex);
+            if (from.taken.size() != wanted.size())
+                return false;
+            for (std::size_t i = 0; i < wanted.size(); ++i)
+                if (!is_equal(from.taken[i], wanted[i]))
+                    return false;
+            return true;
+        });
+    }
+
+    void expect_get(const value &step)
+    {
+        const std::string &what = step.at("what").text();
+        const auto get = [&] {
+            if (what == "current_sequence")
+                return value(sender_of(step).current_sequence());
+            if (what == "reader_count")
+                return value(std::uint64_t{sender_of(step).reader_count()});
+            if (what == "last_sequence")
+                return value(receiver_of(step).last_sequence());
+            if (what == "is_connected")
+                return value(receiver_of(step).is_connected());
+            stop("unknown question " + what);
+        };
+        expect(what + " is " + step.at("equals").dump(), [&] { return get() == step.at("equals"); });
+    }
+
+    void expect_stat(const value &step)
+    {
+        expect("the statistics' " + step.at("path").text(), [&] {
+            try {
+                const value found = stats_of(step);
+                return step.has("equals") ? found == step.at("equals") : found.number() >= step.at("at_least").number();
+            } catch (const std::runtime_error &) {
+                return false; // not there yet, or of another type
+            }
+        });
+    }
+
+    void expect_keys(const value &step)
+    {
+        expect("the keys " + step.at("keys").dump(), [&] {
+            try {
+                const value found = stats_of(step);
+                for (const value &key : step.at("keys").elements())
+                    if (!found.has(key.text()))
+                        return false;
+                return true;
+            } catch (const std::runtime_error &) {
+                return false; // the path is not there yet
+            }
+        });
+    }
+
+    void expect_event(const value &step)
+    {
+        const std::size_t wanted = number_or(step, "at_least", 1);
+        expect("an event " + step.dump(), [&] { return ears_of(step).count(step) >= wanted; });
+    }
+
+    void expect_log(const value &step)
+    {
+        expect("a log record " + step.dump(),
+               [&] { return ears_of(step).has_logged(step.at("level").text(), step.at("event").text()); });
+    }
+
+    void expect_acked(const value &step)
+    {
+        const auto found = orders_.find(step.at("on").text());
+        if (found == orders_.end())
+            stop("no order " + step.at("on").text());
+        order &from = *found->second;
+        std::optional<status> got;
+        expect("the order ends", [&] {
+            const std::lock_guard<std::mutex> lock(from.mutex);
+            got = from.ended;
+            return got.has_value();
+        });
+        if (*got != named(statuses, step.at("status")))
+            stop(std::string("the order ended with ") + name(*got));
+    }
+
+    void expect_stopped_inside(const value &step)
+    {
+        const self_stop &from = is_sender(step) ? writer_of(step).stopping : reader_of(step).stopping;
+        expect("the handler stopped its object", [&] { return from.got().has_value(); });
+        if (*from.got() != named(statuses, step.at("status")))
+            stop(std::string("the stop gave ") + name(*from.got()));
+    }
+
+    void join(const value &step)
+    {
+        background_call &from = at(background_, step.at("on").text());
+        from.thread.join();
+        must_be(from.got, step);
+    }
+
+    // ---- Peers
+
+    static std::string frame(const value &step)
+    {
+        if (step.has("hex"))
+            return unhex(step.at("hex").text());
+        const std::string &text = step.at("json").text();
+        const std::size_t length = text.size() + 1;
+        std::string bytes;
+        for (const int shift : {24, 16, 8, 0})
+            bytes += static_cast<char>(length >> shift);
+        return bytes + static_cast<char>(step.at("type").number()) + text;
+    }
+
+    void peer_connect(const value &step)
+    {
+        peers_.insert_or_assign(step.at("on").text(), std::make_unique<net::socket>(
+                                                          net::socket::connect(addresses_.at(step.at("of").text()))));
+    }
+
+    void peer_send(const value &step)
+    {
+        peer_of(step).send(frame(step));
+    }
+
+    void peer_receive(const value &step)
+    {
+        const std::string wanted = frame(step);
+        const std::string got = peer_of(step).receive(wanted.size());
+        if (got != wanted)
+            stop("received " + hex(got) + ", expected " + hex(wanted));
+    }
+
+    void peer_closed(const value &step)
+    {
+        peer_of(step).drain();
+    }
+
+    void peer_close(const value &step)
+    {
+        peers_.erase(step.at("on").text());
+    }
+
+    // ---- Messages
+
+    // The message has the step's bytes, and read again its type; returns its JSON.
+    static std::string written(const value &step, const std::vector<std::uint8_t> &message)
+    {
+        if (hex(message) != step.at("hex").text())
+            stop("wrote " + hex(message));
+        const replication::codec::message read = replication::codec::read_message(message);
+        if (read.consumed != message.size() || read.type != message.at(4))
+            stop("the message is not read as it was written");
+        if (const auto next = replication::codec::next_message(message); !next || next->payload != read.payload)
+            stop("the message is read in another way when it may be cut short");
+        return read.payload.to_string();
+    }
+
+    void codec_read(const value &step)
+    {
+        const std::string bytes = unhex(step.at("hex").text());
+        make(step, [&] {
+            const replication::codec::message found = replication::codec::read_message(bytes);
+            if (found.type != step.at("type").number() ||
+                found.payload != replication::bytes_view(step.at("json").text()))
+                stop("read another message");
+        });
+    }
+
+    void codec_write(const value &step)
+    {
+        make(step, [&] {
+            const auto type = static_cast<std::uint8_t>(step.at("type").number());
+            written(step, replication::codec::write_message(type, step.at("json").text()));
+        });
+    }
+
+    void codec_entry(const value &step)
+    {
+        const std::string payload = step.at("payload").is_null() ? std::string() : unhex(step.at("payload").text());
+        const replication::bytes_view bytes =
+            step.at("payload").is_null() ? replication::bytes_view() : replication::bytes_view(payload);
+        const auto found = replication::codec::parse_entry(
+            written(step, replication::codec::write_entry(step.at("sequence").number(),
+                                                          step.at("timestamp_us").number(), bytes)));
+        if (found.sequence != step.at("sequence").number() || found.timestamp_us != step.at("timestamp_us").number() ||
+            replication::bytes_view(found.payload) != replication::bytes_view(payload))
+            stop("the entry is another one");
+    }
+
+    void codec_ack(const value &step)
+    {
+        const auto found = replication::codec::parse_ack(written(
+            step, replication::codec::write_ack(step.at("last_sequence").number(), step.at("reader_id").text())));
+        if (found.last_sequence != step.at("last_sequence").number() || found.reader_id != step.at("reader_id").text())
+            stop("the ack is another one");
+    }
+
+    void codec_sync(const value &step)
+    {
+        const auto found = replication::codec::parse_sync(
+            written(step, replication::codec::write_sync(step.at("reader_id").text(),
+                                                         step.at("last_known_sequence").number())));
+        if (found.last_known_sequence != step.at("last_known_sequence").number() ||
+            found.reader_id != step.at("reader_id").text())
+            stop("the sync is another one");
+    }
+
+    void codec_sync_ack(const value &step)
+    {
+        const auto found = replication::codec::parse_sync_ack(
+            written(step, replication::codec::write_sync_ack(step.at("current_sequence").number(),
+                                                             step.at("can_resume").truth(), step.at("error").text())));
+        if (found.current_sequence != step.at("current_sequence").number() ||
+            found.can_resume != step.at("can_resume").truth() || found.error != step.at("error").text())
+            stop("the sync ack is another one");
+    }
+
+    void codec_error(const value &step)
+    {
+        const auto found = replication::codec::parse_error(
+            written(step, replication::codec::write_error(step.at("code").text(), step.at("text").text())));
+        if (found.code != step.at("code").text() || found.message != step.at("text").text())
+            stop("the error is another one");
+    }
+
+    void codec_parse(const value &step)
+    {
+        const std::string &kind = step.at("kind").text(), &text = step.at("json").text();
+        make(step, [&] {
+            if (kind == "entry")
+                static_cast<void>(replication::codec::parse_entry(text));
+            else if (kind == "ack")
+                static_cast<void>(replication::codec::parse_ack(text));
+            else if (kind == "sync")
+                static_cast<void>(replication::codec::parse_sync(text));
+            else if (kind == "sync_ack")
+                static_cast<void>(replication::codec::parse_sync_ack(text));
+            else if (kind == "error")
+                static_cast<void>(replication::codec::parse_error(text));
+            else
+                stop("unknown kind " + kind);
+        });
+    }
+
+    void codec_buffer(const value &step)
+    {
+        std::vector<std::uint8_t> room(step.at("capacity").number());
+        make(step, [&] {
+            replication::codec::write_message(replication::codec::buffer{room.data(), room.size()}, 0x10,
+                                              step.at("json").text());
+        });
+    }
+
+    // ---- Records
+
+    void records_parse(const value &step)
+    {
+        const std::string bytes = unhex(step.at("hex").text());
+        make(step, [&] {
+            const replication::records found{replication::bytes_view(bytes)};
+            const value records = json::parse(found.json());
+            if (!(records == step.at("records")) || found.size() != records.elements().size())
+                stop("the records are " + records.dump());
+        });
+    }
+
+    void records_value(const value &step)
+    {
+        const std::string bytes = unhex(step.at("hex").text());
+        const replication::records found{replication::bytes_view(bytes)};
+        const std::string &as = step.at("as").text();
+        make(step, [&] {
+            const replication::value it = found.get(step.at("row").number(), step.at("key").text());
+            value got;
+            if (as == "bool")
+                got = value(it.as_bool());
+            else if (as == "i64" && it.as_i64() < 0)
+                got = value(it.as_i64());
+            else if (as == "i64")
+                got = value(static_cast<std::uint64_t>(it.as_i64()));
+            else if (as == "u64")
+                got = value(it.as_u64());
+            else if (as == "f64")
+                got = value(it.as_f64());
+            else if (as == "string")
+                got = value(std::string(it.as_string()));
+            else
+                stop("unknown type " + as);
+            if (!(got == step.at("value")))
+                stop("the value is " + got.dump());
+        });
+    }
+
+    // ---- Others
+
+    void status_names(const value &)
+    {
+        const json::object &expected = file_.at("statuses").members();
+        if (expected.size() != statuses.size())
+            stop("another number of statuses");
+        for (const auto &[text, number] : expected) {
+            const status found = named(statuses, value(text));
+            if (static_cast<std::uint64_t>(found) != number.number() || name(found) != text)
+                stop("the status " + text);
+        }
+        for (const auto &[text, number] : file_.at("event_kinds").members())
+            if (name(static_cast<replication::event_kind>(number.number())) != text)
+                stop("the event kind " + text);
+        for (const auto &[text, number] : file_.at("log_levels").members())
+            if (name(static_cast<replication::log_level>(number.number())) != text)
+                stop("the log level " + text);
+    }
+
+    void file_damage(const value &step)
+    {
+        const std::string path = harness::temp_path(step.at("path").text());
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+        const auto at = static_cast<std::streamoff>(step.at("at").number());
+        file.seekg(at);
+        const int byte = file.get();
+        file.seekp(at);
+        file.put(static_cast<char>(byte ^ 0x40));
+        if (!file)
+            stop("cannot damage " + path);
+    }
+
+    const value &file_;
+    std::map<std::string, std::string> addresses_;
+    std::map<std::string, replication::token> tokens_;
+    std::map<std::string, std::shared_ptr<order>> orders_;
+    std::map<std::string, std::unique_ptr<background_call>> background_;
+    std::map<std::string, std::unique_ptr<writer>> writers_;
+    std::map<std::string, std::unique_ptr<reader>> readers_;
+    std::map<std::string, std::unique_ptr<net::socket>> peers_;
+};
+
+const std::set<std::string> &scenario::known_keys()
+{
+    static const std::set<std::string> all = {
+        "address",
+        "as",
+        "at",
+        "at_least",
+        "background",
+        "bytes",
+        "can_resume",
+        "capacity",
+        "closed",
+        "code",
+        "config",
+        "count",
+        "current_sequence",
+        "do",
+        "entries",
+        "equals",
+        "error",
+        "event",
+        "expect",
+        "fail",
+        "handler",
+        "held",
+        "hex",
+        "json",
+        "key",
+        "keys",
+        "kind",
+        "last_known_sequence",
+        "last_sequence",
+        "level",
+        "message",
+        "of",
+        "on",
+        "order",
+        "path",
+        "payload",
+        "payloads",
+        "peer",
+        "quorum",
+        "reader_id",
+        "readers",
+        "records",
+        "row",
+        "same_as",
+        "sequence",
+        "status",
+        "stop_inside",
+        "text",
+        "timeout_ms",
+        "timestamp_us",
+        "token",
+        "type",
+        "value",
+        "what",
+        "writable",
+    };
+    return all;
+}
+
+const std::map<std::string, scenario::verb> &scenario::verbs()
+{
+    static const std::map<std::string, verb> all = {
+        {"sender.new", &scenario::sender_new},
+        {"sender.start", &scenario::sender_start},
+        {"sender.listen", &scenario::sender_listen},
+        {"sender.accept_connection", &scenario::sender_accept_connection},
+        {"sender.replicate", &scenario::sender_replicate},
+        {"sender.replicate_batch", &scenario::sender_replicate_batch},
+        {"sender.replicate_hex", &scenario::sender_replicate_hex},
+        {"sender.replicate_in_child", &scenario::sender_replicate_in_child},
+        {"sender.remove_reader", &scenario::sender_remove_reader},
+        {"sender.set_writable", &scenario::sender_set_writable},
+        {"sender.wait_acked", &scenario::sender_wait_acked},
+        {"sender.acked", &scenario::sender_acked},
+        {"sender.wait_quorum", &scenario::sender_wait_quorum},
+        {"sender.on_acked", &scenario::sender_on_acked},
+        {"sender.wait_durable", &scenario::sender_wait_durable},
+        {"sender.drop_slot", &scenario::sender_drop_slot},
+        {"sender.get_token", &scenario::sender_get_token},
+        {"sender.stop", &scenario::sender_stop},
+        {"sender.free", &scenario::sender_free},
+        {"receiver.new", &scenario::receiver_new},
+        {"receiver.start", &scenario::receiver_start},
+        {"receiver.pause", &scenario::receiver_pause},
+        {"receiver.resume", &scenario::receiver_resume},
+        {"receiver.release", &scenario::receiver_release},
+        {"receiver.wait_sequence", &scenario::receiver_wait_sequence},
+        {"receiver.get_token", &scenario::receiver_get_token},
+        {"receiver.stop", &scenario::receiver_stop},
+        {"receiver.free", &scenario::receiver_free},
+        {"expect.entries", &scenario::expect_entries},
+        {"expect.payloads", &scenario::expect_payloads},
+        {"expect.records", &scenario::expect_records},
+        {"expect.get", &scenario::expect_get},
+        {"expect.stat", &scenario::expect_stat},
+        {"expect.keys", &scenario::expect_keys},
+        {"expect.event", &scenario::expect_event},
+        {"expect.log", &scenario::expect_log},
+        {"expect.acked", &scenario::expect_acked},
+        {"expect.stopped_inside", &scenario::expect_stopped_inside},
+        {"join", &scenario::join},
+        {"peer.connect", &scenario::peer_connect},
+        {"peer.send", &scenario::peer_send},
+        {"peer.receive", &scenario::peer_receive},
+        {"peer.closed", &scenario::peer_closed},
+        {"peer.close", &scenario::peer_close},
+        {"codec.read", &scenario::codec_read},
+        {"codec.write", &scenario::codec_write},
+        {"codec.entry", &scenario::codec_entry},
+        {"codec.ack", &scenario::codec_ack},
+        {"codec.sync", &scenario::codec_sync},
+        {"codec.sync_ack", &scenario::codec_sync_ack},
+        {"codec.error", &scenario::codec_error},
+        {"codec.parse", &scenario::codec_parse},
+        {"codec.buffer", &scenario::codec_buffer},
+        {"records.parse", &scenario::records_parse},
+        {"records.value", &scenario::records_value},
+        {"status.names", &scenario::status_names},
+        {"file.damage", &scenario::file_damage},
+    };
+    return all;
+}
+
+// ---- The list ----------------------------------------------------------------------------------------------------------
+
+void run(const value &file, const value &each)
+{
+    static const std::set<std::string> has = {"buffers", "descriptors", "fork", "values"};
+    if (each.has("needs"))
+        for (const value &need : each.at("needs").elements())
+            if (has.count(need.text()) == 0)
+                stop("unknown need " + need.text());
+    scenario it(file);
+    std::size_t number = 0;
+    for (const value &step : each.at("steps").elements()) {
+        ++number;
+        try {
+            it.run(step);
+        } catch (const std::exception &caught) {
+            stop("step " + std::to_string(number) + ", " + step.dump() + ": " + caught.what());
+        }
+    }
+}
+
+// Each scenario is a test. A list that cannot be read is one that fails.
+const bool is_listed = [] {
+    const char *const given = std::getenv("TEST_SCENARIOS");
+    const std::string path = given != nullptr ? given : "tests/scenarios/scenarios.json";
+    try {
+        std::ifstream in(path, std::ios::binary);
+        if (!in)
+            stop("cannot open " + path);
+        static const value file = json::parse(std::string(std::istreambuf_iterator<char>(in), {}));
+        for (const value &each : file.at("scenarios").elements())
+            harness::registration(each.at("name").text(), [&each] { run(file, each); });
+    } catch (const std::exception &caught) {
+        harness::registration("the_list_is_read", [why = std::string(caught.what())] { stop(why); });
+    }
+    return true;
+}();
+
+} // namespace

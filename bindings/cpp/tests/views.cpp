@@ -1,0 +1,163 @@
+// Bytes, texts, times, numbers and errors: what needs no handle. Compiled in every standard.
+#include "harness.hpp"
+
+#include <string_view>
+#include <vector>
+
+using replication::bytes_view;
+using replication::status;
+using replication::zstring_view;
+
+namespace
+{
+
+// Bytes of another library.
+struct slice {
+    const char *data() const
+    {
+        return "slice";
+    }
+    std::size_t size() const
+    {
+        return 5;
+    }
+};
+
+std::string text_of(bytes_view bytes)
+{
+    return bytes.to_string();
+}
+
+template <class T>
+constexpr bool is_movable_only = std::is_nothrow_move_constructible_v<T> &&std::is_nothrow_move_assignable_v<T> &&
+                                 !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
+
+static_assert(is_movable_only<replication::sender> && is_movable_only<replication::receiver>);
+static_assert(is_movable_only<replication::sender_config> && is_movable_only<replication::receiver_config>);
+static_assert(is_movable_only<replication::quorum> && is_movable_only<replication::records>);
+static_assert(!std::is_constructible_v<bytes_view, std::nullptr_t>);
+static_assert(!std::is_convertible_v<std::vector<int>, bytes_view> && !std::is_convertible_v<int, bytes_view>);
+static_assert(std::is_base_of_v<std::runtime_error, replication::error>);
+static_assert(std::is_trivially_copyable_v<bytes_view> && sizeof(bytes_view) == sizeof(replication_slice));
+
+} // namespace
+
+TEST(a_view_is_made_from_what_has_bytes)
+{
+    using namespace std::string_literals;
+    using namespace std::string_view_literals;
+    CHECK_EQUAL(text_of("text"), "text");
+    CHECK_EQUAL(text_of("with\0nul"s), "with\0nul"s);
+    CHECK_EQUAL(text_of("with\0nul"sv), "with\0nul"s);
+    CHECK_EQUAL(text_of(std::vector<std::uint8_t>{'a', 'b'}), "ab");
+    CHECK_EQUAL(text_of(std::vector<std::byte>{std::byte{'a'}, std::byte{'b'}}), "ab");
+    CHECK_EQUAL(text_of(std::vector<char>{'a', 'b'}), "ab");
+    CHECK_EQUAL(text_of(std::array<std::uint8_t, 2>{'a', 'b'}), "ab");
+    const std::uint8_t array[] = {'a', 0, 'b'};
+    CHECK_EQUAL(text_of(array), "a\0b"s);
+    char buffer[16] = "buffer";
+    CHECK_EQUAL(text_of(buffer), "buffer");
+    CHECK_EQUAL(text_of(slice{}), "slice");
+    CHECK_EQUAL(text_of({buffer, 3}), "buf");
+    CHECK_EQUAL(text_of({}), "");
+    CHECK(bytes_view().data() == nullptr);
+    CHECK(bytes_view("").data() != nullptr);
+}
+
+TEST(a_view_is_read)
+{
+    const bytes_view bytes("abcdef");
+    CHECK_EQUAL(bytes.size(), std::size_t{6});
+    CHECK(!bytes.empty() && bytes_view().empty());
+    CHECK_EQUAL(bytes[1], 'b');
+    CHECK_EQUAL(std::string(bytes.begin(), bytes.end()), "abcdef");
+    CHECK_EQUAL(bytes.subview(2).to_string(), "cdef");
+    CHECK_EQUAL(bytes.subview(2, 2).text(), "cd");
+    CHECK_EQUAL(bytes.subview(5, 9).text(), "f");
+    CHECK_EQUAL(bytes.subview(9, 9).text(), "");
+    CHECK(bytes.to_vector() == std::vector<std::uint8_t>({'a', 'b', 'c', 'd', 'e', 'f'}));
+    CHECK(bytes == bytes_view(std::string("abcdef")));
+    CHECK(bytes != bytes_view("abcdeg") && bytes != bytes_view("abc"));
+}
+
+#ifdef __cpp_lib_span
+TEST(a_view_and_a_span_are_one)
+{
+    const std::vector<std::uint8_t> content = {1, 2, 3};
+    const bytes_view bytes(std::span<const std::uint8_t>(content.data(), content.size()));
+    CHECK(bytes.data() == content.data());
+    const std::span<const std::uint8_t> back = bytes;
+    CHECK(back.data() == content.data() && back.size() == 3);
+    const std::span<const std::byte> raw = bytes;
+    CHECK(static_cast<const void *>(raw.data()) == content.data() && raw.size() == 3);
+    CHECK_EQUAL(text_of(std::as_bytes(std::span<const std::uint8_t>(content))).size(), std::size_t{3});
+    CHECK_EQUAL(text_of(std::u8string(u8"é")), "\xc3\xa9");
+}
+#endif
+
+TEST(a_text_for_c_has_no_nul_within)
+{
+    using namespace std::string_literals;
+    const std::string text = "text";
+    CHECK(zstring_view(text).c_str() == text.c_str());
+    CHECK(zstring_view(nullptr).c_str() == nullptr);
+    CHECK_THROWS(status::invalid_argument, "before", zstring_view("before\0behind"s));
+    replication::receiver_config config;
+    CHECK_THROWS(status::invalid_argument, "NUL", config.reader_id("reader\0-1"s));
+    CHECK_THROWS(status::invalid_argument, "reader_id", config.reader_id(nullptr));
+}
+
+TEST(every_time_survives)
+{
+    for (const std::uint64_t number : {UINT64_C(0), UINT64_C(1700000000000000), UINT64_MAX}) {
+        replication::entry entry;
+        entry.timestamp_us = number;
+        CHECK_EQUAL(static_cast<std::uint64_t>(entry.timestamp().time_since_epoch().count()), number);
+    }
+    const auto difference = std::chrono::system_clock::now() - replication::now();
+    CHECK(difference < std::chrono::seconds(10) && difference > std::chrono::seconds(-10));
+}
+
+TEST(tokens_and_lineages)
+{
+    CHECK_THROWS(status::invalid_argument, "48 bytes, not 5", replication::token("short"));
+    const replication::token token(std::string(48, 'x')), same(token), other(std::string(48, 'y'));
+    CHECK(token == same && token != other);
+    CHECK_EQUAL(text_of(token), std::string(48, 'x'));
+    CHECK_THROWS(status::invalid_argument, "token", replication::sender_config().token(token));
+    replication::lineage one{{0x00, 0x9a, 0xff}, 7}, another = one;
+    CHECK(one == another);
+    another.epoch = 8;
+    CHECK(one != another);
+    CHECK_EQUAL(replication::to_string(one.stream), "009aff00000000000000000000000000");
+}
+
+TEST(numbers_have_names)
+{
+    CHECK_EQUAL(std::string(name(status::sequence_gap)), "SEQUENCE_GAP");
+    CHECK_EQUAL(std::string(name(static_cast<status>(9999))), "UNKNOWN");
+    CHECK_EQUAL(std::string(name(replication::event_kind::gate_opened)), "GATE_OPENED");
+    CHECK_EQUAL(std::string(name(static_cast<replication::event_kind>(9999))), "UNKNOWN");
+    CHECK_EQUAL(std::string(name(replication::log_level::warn)), "WARN");
+    CHECK_EQUAL(std::string(name(static_cast<replication::log_level>(9999))), "UNKNOWN");
+}
+
+TEST(an_error_has_status_name_and_text)
+{
+    const replication::error error(status::not_found, "no reader");
+    CHECK(error.code() == status::not_found);
+    CHECK_EQUAL(std::string(error.what()), "NOT_FOUND: no reader");
+    CHECK_EQUAL(std::string(error.message()), "no reader");
+    const replication::error copy = error;
+    CHECK_EQUAL(std::string(copy.message()), "no reader");
+    CHECK_EQUAL(replication::indeterminate_error(status::timeout, "sync", 7).sequence(), std::uint64_t{7});
+}
+
+TEST(the_library_has_the_headers_version)
+{
+    CHECK_EQUAL(replication::abi_version(), std::uint32_t{REPLICATION_ABI_VERSION});
+    CHECK_EQUAL(replication::version_number(), std::uint32_t{REPLICATION_VERSION_NUMBER});
+    CHECK_EQUAL(std::string(replication::version()), std::to_string(REPLICATION_VERSION_MAJOR) + "." +
+                                                         std::to_string(REPLICATION_VERSION_MINOR) + "." +
+                                                         std::to_string(REPLICATION_VERSION_PATCH));
+}
