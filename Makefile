@@ -22,7 +22,8 @@ override CPPFLAGS := -Iinclude -D_GNU_SOURCE $(CPPFLAGS)
 override LDFLAGS  := -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
 override LDLIBS   := -lreplication $(LDLIBS)
 
-MODULES := $(wildcard packaging/module.mk docs/module.mk examples-c/module.mk examples-c/*/module.mk tests/c/module.mk tests/symbols/module.mk benches/module.mk)
+MODULES := $(wildcard packaging/module.mk docs/module.mk examples-c/module.mk examples-c/*/module.mk tests/c/module.mk \
+                      tests/symbols/module.mk benches/module.mk bindings/*/module.mk)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
