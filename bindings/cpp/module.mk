@@ -1,0 +1,73 @@
+# The C++ binding: a header, and its tests, examples, benchmark and reference.
+#
+# Tests are one program for each file that is no helper, as in tests/c, whose runner they share.
+
+CPP         := bindings/cpp
+CPP_WARN    := -Wall -Wextra -Wpedantic -Wshadow $(WERROR)
+CPP_FLAGS   := $(CPP_WARN) $(or $(CXXFLAGS),-O2 -g) -I$(CPP) -MMD -MP
+CPP_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+
+# abi is compiled for another ABI, so it shares nothing with the others.
+CPP_TEST_HELPERS := harness json net
+CPP_TEST_NAMES   := $(filter-out $(CPP_TEST_HELPERS) abi,$(basename $(notdir $(sort $(wildcard $(CPP)/tests/*.cpp)))))
+
+CPP_TEST_PLAIN := $(addprefix $(B)/test-cpp/,$(CPP_TEST_NAMES))
+CPP_TEST_ASAN  := $(addprefix $(B)/test-cpp-asan/,$(CPP_TEST_NAMES))
+CPP_TEST_ONCE  := $(B)/test-cpp/abi $(B)/test-cpp/views-20
+
+$(B)/test-cpp/%.o: $(CPP)/tests/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+
+$(B)/test-cpp-asan/%.o: $(CPP)/tests/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -O1 $(CPP_SANITIZE) -c $< -o $@
+
+# What only newer standards have, such as std::span.
+$(B)/test-cpp/views-20.o: $(CPP)/tests/views.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+
+$(CPP_TEST_PLAIN) $(B)/test-cpp/views-20: %: %.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp/%.o) $(LIB)
+	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
+
+# A compiler that ignores the option would test nothing, so the programs are asked.
+$(CPP_TEST_ASAN): %: %.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o) $(LIB)
+	$(CXX) $(CPP_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
+	@nm $@ | grep -q __asan_init || { echo '$@ has no AddressSanitizer'; rm $@; exit 1; }
+
+$(B)/test-cpp/abi: $(CPP)/tests/abi.cpp $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -fno-rtti $(CPPFLAGS) $(CPP_FLAGS) $< $(LDFLAGS) $(LDLIBS) -o $@
+
+.SECONDARY: $(CPP_TEST_PLAIN:=.o) $(CPP_TEST_ASAN:=.o) $(B)/test-cpp/views-20.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp/%.o) \
+            $(CPP_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o)
+
+# Every compiler that is here, every standard, and without run-time type information.
+CPP_COMPILERS := $(sort $(CXX) $(foreach compiler,g++ clang++,$(shell command -v $(compiler) >/dev/null && echo $(compiler))))
+
+.PHONY: test-cpp-header
+test-cpp-header: ## the C++ header compiles without a warning in every standard, with g++ and clang++ as far as they are here
+	@for compiler in $(CPP_COMPILERS); do \
+	    for flags in -std=c++17 -std=c++20 -std=c++2b '-std=c++17 -fno-rtti' '-std=c++2b -fno-rtti'; do \
+	        echo "$$compiler $$flags"; \
+	        $$compiler $$flags $(CPPFLAGS) -I$(CPP) $(CPP_WARN) -Werror -fsyntax-only $(CPP)/tests/views.cpp || exit 1; \
+	    done; \
+	done
+
+.PHONY: test-cpp-plain test-cpp-asan test-cpp-coverage
+test-cpp-plain: $(CPP_TEST_PLAIN) $(CPP_TEST_ONCE) ## the C++ tests as they are
+	tests/c/run plain $^
+
+test-cpp-asan: $(CPP_TEST_ASAN) ## the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/c/run asan $^
+
+test-cpp-coverage: $(CPP_TEST_PLAIN)
+	$(CPP)/tests/check-coverage include/replication.h $(CPP)/replication.hpp $^
+
+.PHONY: test-cpp
+test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain test-cpp-asan ## everything about the C++ binding
+
+test: test-cpp
+
+-include $(wildcard $(B)/test-cpp/*.d $(B)/test-cpp-asan/*.d)
