@@ -70,4 +70,69 @@ test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain test-cpp-asan ## ever
 
 test: test-cpp
 
--include $(wildcard $(B)/test-cpp/*.d $(B)/test-cpp-asan/*.d)
+
+# ---- Examples ---------------------------------------------------------------------------------------------------------
+
+CPP_ROCKSDB := $(B)/bin/rocksdb-writer $(B)/bin/rocksdb-reader $(B)/bin/rocksdb-dump
+
+$(B)/cpp/%.o: $(CPP)/examples/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+
+$(B)/bin/quickstart: $(B)/cpp/quickstart.o $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -o $@
+
+$(B)/bin/rocksdb-writer $(B)/bin/rocksdb-reader: $(B)/bin/rocksdb-%: $(B)/cpp/rocksdb/%.o $(B)/cpp/rocksdb/replicated.o
+$(B)/bin/rocksdb-dump: $(B)/cpp/rocksdb/dump.o
+$(CPP_ROCKSDB): $(B)/cpp/rocksdb/database.o $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lrocksdb -lpthread -o $@
+
+.PHONY: examples-cpp
+examples-cpp: $(B)/bin/quickstart $(CPP_ROCKSDB) ## build the C++ examples into build/bin
+
+.PHONY: test-cpp-examples test-cpp-page
+test-cpp-examples: examples-cpp ## a writer and two readers with RocksDB, killed in the middle
+	$(CPP)/examples/rocksdb/test.sh $(B)/bin
+
+test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
+	CXX='$(CXX)' $(CPP)/tests/page.sh
+
+test-cpp: test-cpp-examples test-cpp-page
+
+# ---- Benchmark: `make bench-cpp BENCH_CPP_ARGS='--rounds 5'` ------------------------------------------------------------
+
+$(B)/bench-cpp/side-c.o: $(CPP)/bench/side.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/bench-cpp/%.o: $(CPP)/bench/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+
+$(B)/bin/bench-cpp: $(B)/bench-cpp/main.o $(B)/bench-cpp/side.o $(B)/bench-cpp/side-c.o $(LIB)
+	@mkdir -p $(@D)
+	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
+
+.PHONY: bench-cpp bench-cpp-instructions
+bench-cpp: $(B)/bin/bench-cpp ## measure what an entry costs through the C++ header, beside C
+	$(B)/bin/bench-cpp $(BENCH_CPP_ARGS)
+
+bench-cpp-instructions: $(B)/bin/bench-cpp ## the same in instructions, counted by callgrind
+	$(CPP)/bench/instructions $(B)/bin/bench-cpp
+
+bench-programs: $(B)/bin/bench-cpp
+
+bench: bench-cpp
+
+# ---- Reference --------------------------------------------------------------------------------------------------------
+
+.PHONY: docs-cpp
+docs-cpp: ## the reference of the C++ header, into build/docs/cpp; a warning is an error
+	@mkdir -p $(B)/docs
+	doxygen $(CPP)/Doxyfile
+
+.SECONDARY: $(patsubst $(CPP)/examples/%.cpp,$(B)/cpp/%.o,$(wildcard $(CPP)/examples/*.cpp $(CPP)/examples/rocksdb/*.cpp))
+
+-include $(wildcard $(B)/test-cpp/*.d $(B)/test-cpp-asan/*.d $(B)/cpp/*.d $(B)/cpp/rocksdb/*.d $(B)/bench-cpp/*.d)

@@ -1881,6 +1881,7 @@ class sender
         detail::check_abi();
     }
 
+    /// Takes over what `other` has, which is empty afterwards.
     sender(sender &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)), host_(std::move(other.host_))
     {
     }
@@ -2467,6 +2468,7 @@ class receiver
         detail::check_abi();
     }
 
+    /// Takes over what `other` has, which is empty afterwards.
     receiver(receiver &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)), host_(std::move(other.host_))
     {
     }

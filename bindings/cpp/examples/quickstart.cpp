@@ -10,8 +10,8 @@ int main()
     replication::receiver_config config;
     config.reader_id("reader-1")
         .writer_addr("127.0.0.1:" + std::to_string(port))
-        .ingest_handler([](const replication::delivery &entry) { // to return is to have applied it; after a throw: again
-            std::cout << entry.sequence << ": " << entry.payload.text() << '\n';
+        .ingest_handler([](const replication::delivery &entry) {
+            std::cout << entry.sequence << ": " << entry.payload.text() << '\n'; // return: applied; throw: again
         });
     replication::receiver receiver(config);
     receiver.start();
