@@ -53,6 +53,7 @@ test-cpp-header: ## the C++ header compiles without a warning in every standard,
 	        echo "$$compiler $$flags"; \
 	        $$compiler $$flags $(CPPFLAGS) -I$(CPP) $(CPP_WARN) -Werror -fsyntax-only $(CPP)/tests/views.cpp || exit 1; \
 	    done; \
+	    $(CPP)/tests/check-refused $$compiler $(CPPFLAGS) -I$(CPP) || exit 1; \
 	done
 
 .PHONY: test-cpp-plain test-cpp-asan test-cpp-coverage

@@ -395,6 +395,15 @@ template <auto Free> struct deleter {
 
 template <class T, auto Free> using handle = std::unique_ptr<T, deleter<Free>>;
 
+/// In C a handler returns what became of the entry. Here that would be lost, so such a handler is not taken.
+template <class Handler, class Argument> constexpr void must_return_nothing() noexcept
+{
+    if constexpr (std::is_invocable_v<Handler &, Argument>)
+        static_assert(
+            std::is_void_v<std::invoke_result_t<Handler &, Argument>>,
+            "a handler that applies entries returns nothing: to return is to have applied, to throw is not to");
+}
+
 /// A text that the library gave away.
 inline std::string owned_text(char *text)
 {
@@ -2312,37 +2321,46 @@ class receiver_config
                                                certificate_chain_file.c_str(), private_key_file.c_str()));
     }
 
-    /// The handler that gets entries one by one. Replaces a handler of another kind, as the next two do.
-    receiver_config &ingest_handler(replication::ingest_handler handler)
+    /// The handler that gets entries one by one, a replication::ingest_handler. Replaces a handler of another kind, as the
+    /// next two do.
+    template <class Handler> receiver_config &ingest_handler(Handler handler)
     {
-        const replication_ingest_fn run = handler ? detail::run_ingest : nullptr;
-        return checked(receiver_config_set_ingest_handler(get(), run, made<detail::ingest_call>(std::move(handler)),
+        detail::must_return_nothing<Handler, const delivery &>();
+        replication::ingest_handler function(std::move(handler));
+        const replication_ingest_fn run = function ? detail::run_ingest : nullptr;
+        return checked(receiver_config_set_ingest_handler(get(), run, made<detail::ingest_call>(std::move(function)),
                                                           detail::ingest_call::free));
     }
 
-    /// The handler that gets many entries at a time: at most `max_entries`, 0 for 1024.
-    receiver_config &ingest_batch_handler(std::size_t max_entries, replication::batch_handler handler)
+    /// The handler that gets many entries at a time, a replication::batch_handler: at most `max_entries`, 0 for 1024.
+    template <class Handler> receiver_config &ingest_batch_handler(std::size_t max_entries, Handler handler)
     {
-        const replication_ingest_batch_fn run = handler ? detail::run_batch : nullptr;
+        detail::must_return_nothing<Handler, batch &>();
+        replication::batch_handler function(std::move(handler));
+        const replication_ingest_batch_fn run = function ? detail::run_batch : nullptr;
         return checked(receiver_config_set_ingest_batch_handler(
-            get(), max_entries, run, made<detail::batch_call>(std::move(handler)), detail::batch_call::free));
+            get(), max_entries, run, made<detail::batch_call>(std::move(function)), detail::batch_call::free));
     }
 
-    /// The handler that gets entries one by one, decoded.
-    receiver_config &record_handler(replication::record_handler handler)
+    /// The handler that gets entries one by one, decoded, a replication::record_handler.
+    template <class Handler> receiver_config &record_handler(Handler handler)
     {
-        const replication_record_fn run = handler ? detail::run_record : nullptr;
-        return checked(receiver_config_set_record_handler(get(), run, made<detail::record_call>(std::move(handler)),
+        detail::must_return_nothing<Handler, const record_delivery &>();
+        replication::record_handler function(std::move(handler));
+        const replication_record_fn run = function ? detail::run_record : nullptr;
+        return checked(receiver_config_set_record_handler(get(), run, made<detail::record_call>(std::move(function)),
                                                           detail::record_call::free));
     }
 
-    /// Who writes each entry to the host's own log before the handler gets it; an empty function: nobody.
-    receiver_config &local_wal(replication::local_wal append)
+    /// Who writes each entry to the host's own log before the handler gets it, a replication::local_wal; `nullptr`: nobody.
+    template <class Handler> receiver_config &local_wal(Handler append)
     {
-        if (!append)
+        detail::must_return_nothing<Handler, const entry &>();
+        replication::local_wal function(std::move(append));
+        if (!function)
             return checked(receiver_config_set_local_wal(get(), nullptr, nullptr, nullptr));
         return checked(receiver_config_set_local_wal(get(), detail::run_local_wal,
-                                                     made<detail::local_wal_call>(std::move(append)),
+                                                     made<detail::local_wal_call>(std::move(function)),
                                                      detail::local_wal_call::free));
     }
 
