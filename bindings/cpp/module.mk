@@ -2,69 +2,69 @@
 #
 # Tests are one program for each file that is no helper, as in tests/c, whose runner they share.
 
-CPP         := bindings/cpp
-CPP_WARN    := -Wall -Wextra -Wpedantic -Wshadow $(WERROR)
-CPP_FLAGS   := $(CPP_WARN) $(or $(CXXFLAGS),-O2 -g) -I$(CPP) -MMD -MP
-CPP_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+CXX_DIR      := bindings/cpp
+CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow $(WERROR)
+CXX_FLAGS    := $(CXX_WARNINGS) $(or $(CXXFLAGS),-O2 -g) -I$(CXX_DIR) -MMD -MP
+CXX_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 # abi is compiled for another ABI, so it shares nothing with the others.
-CPP_TEST_HELPERS := harness json net
-CPP_TEST_NAMES   := $(filter-out $(CPP_TEST_HELPERS) abi,$(basename $(notdir $(sort $(wildcard $(CPP)/tests/*.cpp)))))
+CXX_TEST_HELPERS := harness json net
+CXX_TEST_NAMES   := $(filter-out $(CXX_TEST_HELPERS) abi,$(basename $(notdir $(sort $(wildcard $(CXX_DIR)/tests/*.cpp)))))
 
-CPP_TEST_PLAIN := $(addprefix $(B)/test-cpp/,$(CPP_TEST_NAMES))
-CPP_TEST_ASAN  := $(addprefix $(B)/test-cpp-asan/,$(CPP_TEST_NAMES))
-CPP_TEST_ONCE  := $(B)/test-cpp/abi $(B)/test-cpp/views-20
+CXX_TEST_PLAIN := $(addprefix $(B)/test-cpp/,$(CXX_TEST_NAMES))
+CXX_TEST_ASAN  := $(addprefix $(B)/test-cpp-asan/,$(CXX_TEST_NAMES))
+CXX_TEST_ONCE  := $(B)/test-cpp/abi $(B)/test-cpp/views-20
 
-$(B)/test-cpp/%.o: $(CPP)/tests/%.cpp
+$(B)/test-cpp/%.o: $(CXX_DIR)/tests/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
 
-$(B)/test-cpp-asan/%.o: $(CPP)/tests/%.cpp
+$(B)/test-cpp-asan/%.o: $(CXX_DIR)/tests/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -O1 $(CPP_SANITIZE) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -O1 $(CXX_SANITIZE) -c $< -o $@
 
 # What only newer standards have, such as std::span.
-$(B)/test-cpp/views-20.o: $(CPP)/tests/views.cpp
+$(B)/test-cpp/views-20.o: $(CXX_DIR)/tests/views.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+	$(CXX) -std=c++20 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
 
-$(CPP_TEST_PLAIN) $(B)/test-cpp/views-20: %: %.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp/%.o) $(LIB)
+$(CXX_TEST_PLAIN) $(B)/test-cpp/views-20: %: %.o $(CXX_TEST_HELPERS:%=$(B)/test-cpp/%.o) $(LIB)
 	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
 
 # A compiler that ignores the option would test nothing, so the programs are asked.
-$(CPP_TEST_ASAN): %: %.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o) $(LIB)
-	$(CXX) $(CPP_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
+$(CXX_TEST_ASAN): %: %.o $(CXX_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o) $(LIB)
+	$(CXX) $(CXX_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
 	@nm $@ | grep -q __asan_init || { echo '$@ has no AddressSanitizer'; rm $@; exit 1; }
 
-$(B)/test-cpp/abi: $(CPP)/tests/abi.cpp $(LIB)
+$(B)/test-cpp/abi: $(CXX_DIR)/tests/abi.cpp $(LIB)
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 -fno-rtti $(CPPFLAGS) $(CPP_FLAGS) $< $(LDFLAGS) $(LDLIBS) -o $@
+	$(CXX) -std=c++17 -fno-rtti $(CPPFLAGS) $(CXX_FLAGS) $< $(LDFLAGS) $(LDLIBS) -o $@
 
-.SECONDARY: $(CPP_TEST_PLAIN:=.o) $(CPP_TEST_ASAN:=.o) $(B)/test-cpp/views-20.o $(CPP_TEST_HELPERS:%=$(B)/test-cpp/%.o) \
-            $(CPP_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o)
+.SECONDARY: $(CXX_TEST_PLAIN:=.o) $(CXX_TEST_ASAN:=.o) $(B)/test-cpp/views-20.o $(CXX_TEST_HELPERS:%=$(B)/test-cpp/%.o) \
+            $(CXX_TEST_HELPERS:%=$(B)/test-cpp-asan/%.o)
 
 # Every compiler that is here, every standard, and without run-time type information.
-CPP_COMPILERS := $(sort $(CXX) $(foreach compiler,g++ clang++,$(shell command -v $(compiler) >/dev/null && echo $(compiler))))
+CXX_COMPILERS := $(sort $(CXX) $(foreach compiler,g++ clang++,$(shell command -v $(compiler) >/dev/null && echo $(compiler))))
 
 .PHONY: test-cpp-header
 test-cpp-header: ## the C++ header compiles without a warning in every standard, with g++ and clang++ as far as they are here
-	@for compiler in $(CPP_COMPILERS); do \
+	@for compiler in $(CXX_COMPILERS); do \
 	    for flags in -std=c++17 -std=c++20 -std=c++2b '-std=c++17 -fno-rtti' '-std=c++2b -fno-rtti'; do \
 	        echo "$$compiler $$flags"; \
-	        $$compiler $$flags $(CPPFLAGS) -I$(CPP) $(CPP_WARN) -Werror -fsyntax-only $(CPP)/tests/views.cpp || exit 1; \
+	        $$compiler $$flags $(CPPFLAGS) -I$(CXX_DIR) $(CXX_WARNINGS) -Werror -fsyntax-only $(CXX_DIR)/tests/views.cpp || exit 1; \
 	    done; \
-	    $(CPP)/tests/check-refused $$compiler $(CPPFLAGS) -I$(CPP) || exit 1; \
+	    $(CXX_DIR)/tests/check-refused $$compiler $(CPPFLAGS) -I$(CXX_DIR) || exit 1; \
 	done
 
 .PHONY: test-cpp-plain test-cpp-asan test-cpp-coverage
-test-cpp-plain: $(CPP_TEST_PLAIN) $(CPP_TEST_ONCE) ## the C++ tests as they are
+test-cpp-plain: $(CXX_TEST_PLAIN) $(CXX_TEST_ONCE) ## the C++ tests as they are
 	tests/c/run plain $^
 
-test-cpp-asan: $(CPP_TEST_ASAN) ## the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer
+test-cpp-asan: $(CXX_TEST_ASAN) ## the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/c/run asan $^
 
-test-cpp-coverage: $(CPP_TEST_PLAIN)
-	$(CPP)/tests/check-coverage include/replication.h $(CPP)/replication.hpp $^
+test-cpp-coverage: $(CXX_TEST_PLAIN)
+	$(CXX_DIR)/tests/check-coverage include/replication.h $(CXX_DIR)/replication.hpp $^
 
 .PHONY: test-cpp
 test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain test-cpp-asan ## everything about the C++ binding
@@ -74,11 +74,11 @@ test: test-cpp
 
 # ---- Examples ---------------------------------------------------------------------------------------------------------
 
-CPP_ROCKSDB := $(B)/bin/rocksdb-writer $(B)/bin/rocksdb-reader $(B)/bin/rocksdb-dump
+CXX_ROCKSDB := $(B)/bin/rocksdb-writer $(B)/bin/rocksdb-reader $(B)/bin/rocksdb-dump
 
-$(B)/cpp/%.o: $(CPP)/examples/%.cpp
+$(B)/cpp/%.o: $(CXX_DIR)/examples/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
 
 $(B)/bin/quickstart: $(B)/cpp/quickstart.o $(LIB)
 	@mkdir -p $(@D)
@@ -86,31 +86,31 @@ $(B)/bin/quickstart: $(B)/cpp/quickstart.o $(LIB)
 
 $(B)/bin/rocksdb-writer $(B)/bin/rocksdb-reader: $(B)/bin/rocksdb-%: $(B)/cpp/rocksdb/%.o $(B)/cpp/rocksdb/replicated.o
 $(B)/bin/rocksdb-dump: $(B)/cpp/rocksdb/dump.o
-$(CPP_ROCKSDB): $(B)/cpp/rocksdb/database.o $(LIB)
+$(CXX_ROCKSDB): $(B)/cpp/rocksdb/database.o $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lrocksdb -lpthread -o $@
 
 .PHONY: examples-cpp
-examples-cpp: $(B)/bin/quickstart $(CPP_ROCKSDB) ## build the C++ examples into build/bin
+examples-cpp: $(B)/bin/quickstart $(CXX_ROCKSDB) ## build the C++ examples into build/bin
 
 .PHONY: test-cpp-examples test-cpp-page
 test-cpp-examples: examples-cpp ## a writer and two readers with RocksDB, killed in the middle
-	$(CPP)/examples/rocksdb/test.sh $(B)/bin
+	$(CXX_DIR)/examples/rocksdb/test.sh $(B)/bin
 
 test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
-	CXX='$(CXX)' $(CPP)/tests/page.sh
+	CXX='$(CXX)' $(CXX_DIR)/tests/page.sh
 
 test-cpp: test-cpp-examples test-cpp-page
 
 # ---- Benchmark: `make bench-cpp BENCH_CPP_ARGS='--rounds 5'` ------------------------------------------------------------
 
-$(B)/bench-cpp/side-c.o: $(CPP)/bench/side.c
+$(B)/bench-cpp/side-c.o: $(CXX_DIR)/bench/side.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/bench-cpp/%.o: $(CPP)/bench/%.cpp
+$(B)/bench-cpp/%.o: $(CXX_DIR)/bench/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CPP_FLAGS) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
 
 $(B)/bin/bench-cpp: $(B)/bench-cpp/main.o $(B)/bench-cpp/side.o $(B)/bench-cpp/side-c.o $(LIB)
 	@mkdir -p $(@D)
@@ -121,7 +121,7 @@ bench-cpp: $(B)/bin/bench-cpp ## measure what an entry costs through the C++ hea
 	$(B)/bin/bench-cpp $(BENCH_CPP_ARGS)
 
 bench-cpp-instructions: $(B)/bin/bench-cpp ## the same in instructions, counted by callgrind
-	$(CPP)/bench/instructions $(B)/bin/bench-cpp
+	$(CXX_DIR)/bench/instructions $(B)/bin/bench-cpp
 
 bench-programs: $(B)/bin/bench-cpp
 
@@ -132,8 +132,8 @@ bench: bench-cpp
 .PHONY: docs-cpp
 docs-cpp: ## the reference of the C++ header, into build/docs/cpp; a warning is an error
 	@mkdir -p $(B)/docs
-	doxygen $(CPP)/Doxyfile
+	doxygen $(CXX_DIR)/Doxyfile
 
-.SECONDARY: $(patsubst $(CPP)/examples/%.cpp,$(B)/cpp/%.o,$(wildcard $(CPP)/examples/*.cpp $(CPP)/examples/rocksdb/*.cpp))
+.SECONDARY: $(patsubst $(CXX_DIR)/examples/%.cpp,$(B)/cpp/%.o,$(wildcard $(CXX_DIR)/examples/*.cpp $(CXX_DIR)/examples/rocksdb/*.cpp))
 
 -include $(wildcard $(B)/test-cpp/*.d $(B)/test-cpp-asan/*.d $(B)/cpp/*.d $(B)/cpp/rocksdb/*.d $(B)/bench-cpp/*.d)
