@@ -1,6 +1,7 @@
 #include "harness.hpp"
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,6 +58,7 @@ std::size_t entries_of(const char *path)
 // The test's own process: killed by its alarm when it hangs.
 [[noreturn]] void run_case(const test_case &test)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(static_cast<unsigned>(environment_number("TEST_SECONDS", test_seconds)));
     try {
         test.run();
@@ -176,6 +179,23 @@ std::string write_file(const std::string &name, const std::string &content)
     const std::string path = temp_path(name);
     std::ofstream(path, std::ios::binary) << content;
     return path;
+}
+
+int in_child(const std::function<int()> &body)
+{
+#ifdef TEST_WITH_ASAN
+    static_cast<void>(body);
+    throw skipped{"AddressSanitizer's allocator does not survive a fork beside other threads"};
+#else
+    const pid_t pid = fork();
+    if (pid < 0)
+        FAIL("fork: " + std::string(std::strerror(errno)));
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(body());
+    }
+    return wait_child(pid);
+#endif
 }
 
 int wait_child(int pid)

@@ -14,6 +14,14 @@
 #include <string>
 #include <thread>
 
+#ifdef __SANITIZE_ADDRESS__
+#define TEST_WITH_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TEST_WITH_ASAN
+#endif
+#endif
+
 namespace harness
 {
 
@@ -45,7 +53,11 @@ std::size_t resident_bytes();
 std::string temp_path(const std::string &name);
 std::string write_file(const std::string &name, const std::string &content);
 
-// Ends the process of a child and returns its exit code, or minus the signal that ended it.
+// Runs `body` in a child, which ends by itself and at the latest with its parent; its result is the child's exit code.
+// AddressSanitizer's allocator does not survive a fork beside other threads, so with it the test is skipped.
+int in_child(const std::function<int()> &body);
+
+// The exit code of a child, or minus the signal that ended it.
 int wait_child(int pid);
 
 // Deterministic random numbers (xorshift); the seed is told by the test that uses them.

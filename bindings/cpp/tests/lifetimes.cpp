@@ -5,8 +5,6 @@
 #include <cstdlib>
 #include <future>
 
-#include <unistd.h>
-
 using namespace std::chrono_literals;
 using replication::receiver;
 using replication::sender;
@@ -351,8 +349,7 @@ TEST(after_a_fork)
 {
     host::writer writer;
     host::reader reader(writer.address);
-    const pid_t child = fork();
-    if (child == 0) {
+    const int code = harness::in_child([&] {
         // Threads did not come along: what the parent made says so, and ends without them.
         CHECK_THROWS(status::forked, "", writer.sender.replicate("entry"));
         CHECK_THROWS(status::forked, "", reader.receiver.pause());
@@ -367,9 +364,9 @@ TEST(after_a_fork)
         own.sender.replicate("entry");
         host::wait_for(follower.receiver, 1);
         own.sender.stop();
-        _exit(0);
-    }
-    CHECK_EQUAL(harness::wait_child(child), 0);
+        return 0;
+    });
+    CHECK_EQUAL(code, 0);
     writer.sender.replicate("entry");
     host::wait_for(reader.receiver, 1);
 }

@@ -647,10 +647,9 @@ class scenario
     void sender_replicate_in_child(const value &step)
     {
         replication::sender &handle = sender_of(step);
-        const pid_t child = fork();
-        if (child == 0)
-            _exit(static_cast<int>(outcome_of([&] { handle.replicate("in the child", entry_time()); }).code));
-        must_be({static_cast<status>(harness::wait_child(child)), {}}, step);
+        const int code = harness::in_child(
+            [&] { return static_cast<int>(outcome_of([&] { handle.replicate("in the child", entry_time()); }).code); });
+        must_be({static_cast<status>(code), {}}, step);
     }
 
     void sender_remove_reader(const value &step)
