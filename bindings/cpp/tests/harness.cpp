@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -151,6 +152,12 @@ std::size_t open_descriptors()
 std::size_t running_threads()
 {
     return entries_of("/proc/self/task");
+}
+
+std::size_t allocated_bytes()
+{
+    const auto heap = mallinfo2();
+    return heap.uordblks + heap.hblkhd;
 }
 
 std::size_t resident_bytes()

@@ -44,10 +44,11 @@ std::size_t scaled(std::size_t full);
 // A number from the environment, or the one given.
 std::uint64_t environment_number(const char *name, std::uint64_t otherwise);
 
-// This process's open descriptors, threads and resident memory.
+// This process's open descriptors and threads; its resident memory, and what of it the heap has given out.
 std::size_t open_descriptors();
 std::size_t running_threads();
 std::size_t resident_bytes();
+std::size_t allocated_bytes();
 
 // A path inside a directory that goes away with the test.
 std::string temp_path(const std::string &name);
