@@ -1,4 +1,4 @@
-# The C++ binding: a header, and its tests, examples, benchmark and reference.
+# The C++ binding: a header, and its tests, examples and benchmark. Its reference is made in docs/module.mk.
 #
 # Tests are one program for each file that is no helper, as in tests/c, whose runner they share.
 
@@ -90,6 +90,8 @@ $(CXX_ROCKSDB): $(B)/cpp/rocksdb/database.o $(LIB)
 	@mkdir -p $(@D)
 	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lrocksdb -lpthread -o $@
 
+.SECONDARY: $(patsubst $(CXX_DIR)/examples/%.cpp,$(B)/cpp/%.o,$(wildcard $(CXX_DIR)/examples/*.cpp $(CXX_DIR)/examples/rocksdb/*.cpp))
+
 .PHONY: examples-cpp
 examples-cpp: $(B)/bin/quickstart $(CXX_ROCKSDB) ## build the C++ examples into build/bin
 
@@ -126,14 +128,5 @@ bench-cpp-instructions: $(B)/bin/bench-cpp ## the same in instructions, counted 
 bench-programs: $(B)/bin/bench-cpp
 
 bench: bench-cpp
-
-# ---- Reference --------------------------------------------------------------------------------------------------------
-
-.PHONY: docs-cpp
-docs-cpp: ## the reference of the C++ header, into build/docs/cpp; a warning is an error
-	@mkdir -p $(B)/docs
-	doxygen $(CXX_DIR)/Doxyfile
-
-.SECONDARY: $(patsubst $(CXX_DIR)/examples/%.cpp,$(B)/cpp/%.o,$(wildcard $(CXX_DIR)/examples/*.cpp $(CXX_DIR)/examples/rocksdb/*.cpp))
 
 -include $(wildcard $(B)/test-cpp/*.d $(B)/test-cpp-asan/*.d $(B)/cpp/*.d $(B)/cpp/rocksdb/*.d $(B)/bench-cpp/*.d)
