@@ -1,0 +1,91 @@
+"""One writer streams its write-ahead log to many readers.
+
+The writer's process makes a `Sender` and gives it every entry. Each reader's process makes a `Receiver`, which
+connects, stays connected and hands every entry, in order, to a handler:
+
+    with Sender() as sender:
+        port = sender.listen("127.0.0.1:7000")
+        sequence = sender.replicate(b"insert")
+
+    def apply(entry: Entry) -> None:
+        print(entry.sequence, entry.data)
+
+    with Receiver("reader-1", "127.0.0.1:7000", apply) as receiver:
+        receiver.wait_sequence(sequence, timeout=5)
+
+The package is pure Python over the shared library, by ctypes. `AsyncReceiver` and `AsyncSender` are for asyncio,
+`libreplication.codec` reads and writes single messages of protocol v1. ``docs/python.md`` is the guide.
+"""
+
+from __future__ import annotations
+
+from . import codec, errors
+from ._native import VERSION, library
+from .aio import AsyncReceiver, AsyncSender
+from .constants import (
+    AckLevel,
+    ApplyPolicy,
+    EventKind,
+    FullPolicy,
+    GapPolicy,
+    GatePolicy,
+    LogLevel,
+    Protocol,
+    SyncPolicy,
+    ValueType,
+)
+from .entry import Batch, Entry
+from .errors import LibraryError, ReplicationError, Status
+from .event import Event
+from .quorum import Quorum
+from .receiver import Receiver, ReceiverTls
+from .records import ExtType, Record, Records, decode_records, record_value, records_json
+from .sender import Acked, LogSync, Sender, SenderTls, Stream, WriteGate
+
+__version__ = VERSION
+
+
+def library_version() -> str:
+    """The version of the shared library, which it loads if that was not done before."""
+    version: bytes = library().replication_version()
+    return version.decode()
+
+
+__all__ = [
+    "Acked",
+    "AckLevel",
+    "ApplyPolicy",
+    "AsyncReceiver",
+    "AsyncSender",
+    "Batch",
+    "Entry",
+    "Event",
+    "EventKind",
+    "ExtType",
+    "FullPolicy",
+    "GapPolicy",
+    "GatePolicy",
+    "LibraryError",
+    "LogLevel",
+    "LogSync",
+    "Protocol",
+    "Quorum",
+    "Receiver",
+    "ReceiverTls",
+    "Record",
+    "Records",
+    "ReplicationError",
+    "Sender",
+    "SenderTls",
+    "Status",
+    "Stream",
+    "SyncPolicy",
+    "ValueType",
+    "WriteGate",
+    "codec",
+    "decode_records",
+    "errors",
+    "library_version",
+    "record_value",
+    "records_json",
+]

@@ -1,0 +1,265 @@
+"""What the library calls. There is one C function of each kind, which finds its host by number: nothing that ctypes
+made is freed while it may still run, and the library never holds a pointer to a Python object.
+
+An exception must not leave any of them: ctypes would print it and return 0, which means *applied*.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+import traceback
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn
+from .constants import EventKind, LogLevel
+from .entry import MEMORY, Batch, Entry
+from .errors import ReplicationError, Status, status_of
+from .event import Event
+
+_LEVELS: Dict[int, int] = {
+    LogLevel.ERROR: logging.ERROR,
+    LogLevel.WARN: logging.WARNING,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.DEBUG: logging.DEBUG,
+}
+_FAILURES = (EventKind.APPLY_FAILED, EventKind.ENTRY_SKIPPED, EventKind.STOPPED)
+_FAILURE_NAMES = tuple(kind.name for kind in _FAILURES)
+
+_get_ident = threading.get_ident
+
+
+class Host:
+    """What the callbacks of one handle call. Only `thread` and `failure` change once the handle is made."""
+
+    def __init__(
+        self, kind: str, logger: Optional[logging.Logger], on_event: Optional[Callable[[Event], None]]
+    ) -> None:
+        self.key = next(_keys)
+        self.kind = kind
+        self.logger = logger if logger is not None else logging.getLogger(f"libreplication.{kind}")
+        self.on_event = on_event
+        self.handler: Any = None
+        self.local_wal: Any = None
+        self.connect: Any = None
+        self.thread = 0
+        """The thread that is in a callback."""
+        self.failure: Tuple[int, str] = (0, "")
+        """The entry that was last not applied, and the traceback of why. Its events come before the next try."""
+        _hosts[self.key] = self
+
+    def max_level(self) -> int:
+        """The least important log level that is worth a call."""
+        return LogLevel.DEBUG if self.logger.isEnabledFor(logging.DEBUG) else LogLevel.INFO
+
+
+_keys = itertools.count(1)
+_hosts: Dict[int, Host] = {}
+_waiting: Dict[int, Tuple[Host, Callable[[int, Any, int], None]]] = {}
+
+
+def forget(host: Host) -> None:
+    """No callback of it will come."""
+    _hosts.pop(host.key, None)
+
+
+def expect(host: Host, callback: Callable[[int, Any, int], None]) -> int:
+    """Registers what is called when readers have acknowledged an entry, and returns its number."""
+    key = next(_keys)
+    _waiting[key] = (host, callback)
+    return key
+
+
+def unexpect(key: int) -> None:
+    """The call that was to be answered failed."""
+    _waiting.pop(key, None)
+
+
+def _text(value: Optional[bytes]) -> str:
+    return value.decode("utf-8", "replace") if value else ""
+
+
+def _report(host: Optional[Host], what: str) -> None:
+    """Logs the exception that is being handled, whatever state the host's logging is in."""
+    try:
+        logger = host.logger if host is not None else logging.getLogger("libreplication")
+        logger.exception("%s raised an exception", what)
+    except BaseException:
+        pass
+
+
+def _failed(host: Optional[Host], sequence: int, error: BaseException) -> int:
+    """Keeps the traceback for the events of this failure, and gives the number that says so."""
+    try:
+        if host is not None:
+            host.failure = (sequence, traceback.format_exc())
+        if isinstance(error, ReplicationError) and error.status != Status.OK:
+            return int(error.status)
+    except BaseException:
+        pass
+    return int(Status.APPLY_FAILED)
+
+
+def _ingest(key: int, sequence: int, timestamp_us: int, payload: int, length: int) -> int:
+    host = _hosts.get(key)
+    try:
+        assert host is not None
+        host.thread = _get_ident()
+        host.handler(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
+        host.thread = 0
+        return 0
+    except BaseException as error:
+        return _refused(host, sequence, error)
+
+
+def _local_wal(key: int, sequence: int, timestamp_us: int, payload: int, length: int) -> int:
+    host = _hosts.get(key)
+    try:
+        assert host is not None
+        host.thread = _get_ident()
+        host.local_wal(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
+        host.thread = 0
+        return 0
+    except BaseException as error:
+        return _refused(host, sequence, error)
+
+
+def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
+    host = _hosts.get(key)
+    batch = None
+    try:
+        assert host is not None
+        host.thread = _get_ident()
+        batch = Batch(entries, count)
+        host.handler(batch)
+        batch._end()
+        host.thread = 0
+        return 0
+    except BaseException as error:
+        sequence = 0
+        try:
+            if batch is not None:
+                done = batch.applied if isinstance(batch.applied, int) else 0
+                applied[0] = done = min(max(done, 0), count)
+                sequence = batch._field(done, 0) if done < count else 0
+                batch._end()
+        except BaseException:
+            pass
+        return _refused(host, sequence, error)
+
+
+def _records(key: int, sequence: int, timestamp_us: int, native_records: int) -> int:
+    host = _hosts.get(key)
+    try:
+        assert host is not None
+        host.thread = _get_ident()
+        host.handler(sequence, timestamp_us, native_records)
+        host.thread = 0
+        return 0
+    except BaseException as error:
+        return _refused(host, sequence, error)
+
+
+def _refused(host: Optional[Host], sequence: int, error: BaseException) -> int:
+    code = _failed(host, sequence, error)
+    if host is not None:
+        host.thread = 0
+    return code
+
+
+def _connect(key: int, address: Optional[bytes]) -> int:
+    host = _hosts.get(key)
+    try:
+        assert host is not None
+        host.thread = _get_ident()
+        made = host.connect(_text(address))
+        fd = made if isinstance(made, int) else made.detach()
+        host.thread = 0
+        return int(fd)
+    except BaseException:
+        _report(host, "the connect handler")
+        if host is not None:
+            host.thread = 0
+        return -1
+
+
+def _event(key: int, pointer: Any) -> None:
+    host = _hosts.get(key)
+    try:
+        if host is None or host.on_event is None:
+            return
+        host.thread = _get_ident()
+        told = pointer.contents
+        try:
+            kind: Any = EventKind(told.kind)
+        except ValueError:
+            kind = told.kind
+        host.on_event(
+            Event(
+                kind,
+                status_of(told.status),
+                told.sequence,
+                _text(told.reader_id),
+                _text(told.address),
+                _text(told.message),
+                json.loads(told.detail_json),
+                _traceback(host, told.sequence) if kind in _FAILURES else None,
+            )
+        )
+    except BaseException:
+        _report(host, "the event handler")
+    finally:
+        if host is not None:
+            host.thread = 0
+
+
+def _log(key: int, level: int, message: Optional[bytes], fields_json: Optional[bytes]) -> None:
+    host = _hosts.get(key)
+    try:
+        if host is None:
+            return
+        host.thread = _get_ident()
+        severity = _LEVELS.get(level, logging.DEBUG)
+        if not host.logger.isEnabledFor(severity):
+            return
+        fields = json.loads(fields_json or b"{}")
+        text = _text(message)
+        if fields.get("event") in _FAILURE_NAMES:
+            trace = _traceback(host, fields.get("sequence", 0))
+            text = f"{text}\n{trace}" if trace else text
+        host.logger.log(severity, "%s", text, extra={"replication": fields})
+    except BaseException:
+        _report(None, "the log handler")
+    finally:
+        if host is not None:
+            host.thread = 0
+
+
+def _traceback(host: Host, sequence: int) -> Optional[str]:
+    failed, trace = host.failure
+    return trace if failed == sequence and trace else None
+
+
+def _acked(key: int, ticket: int, status: int, readers: int) -> None:
+    host: Optional[Host] = None
+    try:
+        host, callback = _waiting.pop(key)
+        host.thread = _get_ident()
+        callback(ticket, status_of(status), readers)
+    except BaseException:
+        _report(host, "the callback of on_acked")
+    finally:
+        if host is not None:
+            host.thread = 0
+
+
+ingest = IngestFn(_ingest)
+local_wal = IngestFn(_local_wal)
+ingest_batch = IngestBatchFn(_ingest_batch)
+records = RecordFn(_records)
+connect = ConnectFn(_connect)
+event = EventFn(_event)
+log = LogFn(_log)
+acked = AckedFn(_acked)

@@ -1,0 +1,200 @@
+"""The life of a native handle: calls in flight, closing from anywhere, forks, and the end of the interpreter."""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import ctypes
+import os
+import threading
+from typing import Any, List, Set
+
+from . import _callbacks
+from ._callbacks import Host
+from ._native import library
+from .errors import ClosedError, ForkedError, InvalidStateError, ReplicationError, Status, error_of
+
+_get_ident = threading.get_ident
+
+
+def last_error(status: int) -> ReplicationError:
+    """The exception for what this thread's last call of the library returned."""
+    message = library().replication_last_error_message().decode("utf-8", "replace")
+    return error_of(status, message)
+
+
+def check(status: int) -> None:
+    """Raises what a call returned, unless it is OK."""
+    if status:
+        raise last_error(status)
+
+
+class Handle:
+    """A sender's or receiver's native handle. ``with handle as pointer`` is a call in flight.
+
+    The library wants no call to run when a handle is freed, and no call to begin afterwards. So each call enters itself
+    in `_users`, and whoever closes stops the handle, which ends the calls that wait, and frees it behind the last one.
+    """
+
+    def __init__(self, kind: str, pointer: int, host: Host) -> None:
+        native = library()
+        self.kind = kind
+        self.pointer = pointer
+        self.host = host
+        self._stop = getattr(native, f"{kind}_stop")
+        self._free = getattr(native, f"{kind}_free")
+        self._users: List[int] = []
+        self._closing = False
+        self._forked = False
+        self._closer: List[bool] = [True]  # who takes it out closes the handle
+        self._idle = threading.Condition()
+        self._closed = threading.Event()
+
+    # ---- calls ----
+
+    def __enter__(self) -> int:
+        # Both steps are atomic, and in this order: a closer sees the user, or the user sees that it is closing.
+        self._users.append(_get_ident())
+        if self._closing or self._forked:
+            self.__exit__()
+            if self._forked:
+                raise ForkedError(
+                    f"this {self.kind} was made by another process; threads do not survive a fork: make a new one here"
+                )
+            raise ClosedError(f"this {self.kind} is closed")
+        return self.pointer
+
+    def __exit__(self, *_: object) -> None:
+        self._users.remove(_get_ident())
+        if self._closing:
+            with self._idle:
+                self._idle.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Nothing can be called any more."""
+        return self._closing
+
+    # ---- closing ----
+
+    def close(self) -> None:
+        """Stops and frees the handle. When it returns no callback runs, unless it was called from one."""
+        inside = self.host.thread == _get_ident() or _get_ident() in self._users
+        if self._claim():
+            if inside:
+                # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
+                self._finish_elsewhere()
+            else:
+                self._finish()
+        elif not inside:
+            self._closed.wait()
+
+    def abandon(self) -> None:
+        """Closes the handle from a finalizer, which runs on any thread with any lock held, so that it must not wait."""
+        if self._claim():
+            self._finish_elsewhere()
+
+    def _claim(self) -> bool:
+        try:
+            self._closer.pop()
+        except IndexError:
+            return False
+        self._closing = True
+        return True
+
+    def _finish_elsewhere(self) -> None:
+        try:
+            _thread.start_new_thread(self._finish, ())
+        except RuntimeError:
+            # No thread to be had, as at the end of the interpreter: its handler takes over.
+            self._closer.append(True)
+            _orphaned.set()
+
+    def _finish(self) -> None:
+        if not self._forked:
+            self._stop(self.pointer)
+            with self._idle:
+                self._idle.wait_for(lambda: not self._users)
+        self._free(self.pointer)
+        _callbacks.forget(self.host)
+        _live.discard(self)
+        self._closed.set()
+        _orphaned.set()
+
+    def _fork(self) -> None:
+        """In the child: whoever was in a call, or held a lock, stayed in the parent."""
+        self._forked = True
+        self._users.clear()
+        self._idle = threading.Condition()
+        self._closed = threading.Event()
+        if self._closing:
+            self._closed.set()
+
+
+# ---- making ---------------------------------------------------------------------------------------------------------
+
+
+def make(kind: str, config: "Config", host: Host) -> Handle:
+    """Makes a handle from a configuration. The registries refer to it until it is closed."""
+    if _ending:
+        raise InvalidStateError(f"no {kind} can be made while the interpreter ends")
+    out = ctypes.c_void_p()
+    check(getattr(library(), f"{kind}_new")(config.pointer, ctypes.byref(out)))
+    assert out.value is not None
+    handle = Handle(kind, out.value, host)
+    _live.add(handle)
+    if _ending:  # since it was looked at
+        handle.close()
+    return handle
+
+
+class Config:
+    """A native configuration, for the time of a ``with`` statement."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.pointer: int = 0
+
+    def __enter__(self) -> "Config":
+        self.pointer = getattr(library(), f"{self._kind}_config_new")()
+        if not self.pointer:
+            raise last_error(Status.OUT_OF_MEMORY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        getattr(library(), f"{self._kind}_config_free")(self.pointer)
+
+    def set(self, option: str, *values: Any) -> None:
+        """Calls a setter."""
+        check(getattr(library(), f"{self._kind}_config_{option}")(self.pointer, *values))
+
+
+# ---- the process ----------------------------------------------------------------------------------------------------
+
+_live: Set[Handle] = set()
+_ending = False
+_orphaned = threading.Event()
+
+
+def _close_all() -> None:
+    """At exit: no callback may come when the interpreter is gone, so every handle is closed, the newest first."""
+    global _ending
+    _ending = True
+    while _live:
+        for handle in sorted(_live, key=lambda handle: handle.host.key, reverse=True):
+            _orphaned.clear()
+            if handle._claim():
+                handle._finish()
+            elif not handle._closer and not handle._closed.is_set():
+                _orphaned.wait()  # another thread closes it, or finds that it cannot
+
+
+def _after_fork() -> None:
+    global _orphaned
+    _orphaned = threading.Event()
+    for handle in list(_live):
+        handle._fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,115 @@
+"""Arguments, checked before they cross: ctypes would cut a number that is too large, and take a str for a pointer."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import os
+import threading
+import time
+from typing import Any, Callable, Optional, Union
+
+from ._handle import check
+from ._native import SIZE_MAX, UINT64_MAX
+from .errors import InvalidArgumentError, Status
+
+Payload = Union[bytes, bytearray, memoryview]
+"""What can be sent: anything with a buffer."""
+
+_SLICE_MS = 100
+_LONG_MS = 3_600_000
+
+
+def whole(name: str, value: int, most: int = UINT64_MAX) -> int:
+    """A number from 0 to `most`."""
+    number = operator.index(value)
+    if not 0 <= number <= most:
+        raise InvalidArgumentError(f"{name} is {number}, it must be from 0 to {most}")
+    return number
+
+
+def count(name: str, value: int) -> int:
+    """A number that a size_t holds."""
+    return whole(name, value, SIZE_MAX)
+
+
+def text(name: str, value: str) -> bytes:
+    """A text, in UTF-8."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return _encoded(name, value)
+
+
+def path(name: str, value: Union[str, "os.PathLike[str]"]) -> bytes:
+    """The path of a file."""
+    given = os.fspath(value)
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a path of str, not {type(given).__name__}")
+    return _encoded(name, given)
+
+
+def _encoded(name: str, value: str) -> bytes:
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{name} is not Unicode text: {error}") from None
+    if b"\0" in encoded:
+        raise InvalidArgumentError(f"{name} has a NUL in it")
+    return encoded
+
+
+def fixed(name: str, value: Payload, size: int) -> bytes:
+    """Bytes of a fixed size."""
+    data = octets(name, value)
+    if len(data) != size:
+        raise InvalidArgumentError(f"{name} has {len(data)} bytes, it must have {size}")
+    return data
+
+
+def octets(name: str, value: Payload) -> bytes:
+    """Bytes, copied unless they are `bytes`."""
+    if type(value) is bytes:
+        return value
+    try:
+        return memoryview(value).tobytes()
+    except TypeError:
+        raise TypeError(f"{name} must be bytes or have a buffer, not {type(value).__name__}") from None
+
+
+def handler(name: str, value: Any) -> Any:
+    """A callable that does its work before it returns."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        raise TypeError(f"{name} must not be a coroutine function: what it returns would never be awaited")
+    return value
+
+
+def milliseconds(timeout: Optional[float]) -> Optional[int]:
+    """A time in seconds, rounded up; None stays None: for ever."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, str) or math.isnan(timeout) or timeout < 0:
+        raise InvalidArgumentError(f"timeout is {timeout!r}, it must be a number of seconds, not below 0, or None")
+    return None if timeout > 1e9 else math.ceil(timeout * 1000)
+
+
+def wait(call: Callable[[int], int], timeout: Optional[float], goes_on: Optional[Callable[[], bool]] = None) -> None:
+    """Waits by a function that takes milliseconds and returns a status; raises the status unless it is OK.
+
+    A thread that is inside the library hears no signal and no cancellation. So the main thread, and one that waits for
+    a coroutine, come up for air between short waits.
+    """
+    limit = milliseconds(timeout)
+    breathes = goes_on is not None or threading.get_ident() == threading.main_thread().ident
+    longest = _SLICE_MS if breathes else _LONG_MS
+    deadline = None if limit is None else time.monotonic() + limit / 1000
+    left = limit
+    while True:
+        status = call(longest if left is None else min(left, longest))
+        if status != Status.TIMEOUT:
+            return check(status)
+        left = None if deadline is None else math.ceil((deadline - time.monotonic()) * 1000)
+        if (left is not None and left <= 0) or (goes_on is not None and not goes_on()):
+            return check(status)

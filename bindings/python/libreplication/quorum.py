@@ -1,0 +1,40 @@
+"""Quorums: so many readers of one group, and so many of another."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from . import _values
+from ._handle import check, last_error
+from ._native import library
+from .errors import Status
+
+
+class Quorum:
+    """Who must have acknowledged an entry. All conditions must be met; one reader may count for several.
+
+    ``Quorum({"east": 1, "west": 1})`` wants one reader of each group; `None` as a group stands for any readers. Belongs
+    to no sender, and may be used again and again.
+    """
+
+    def __init__(self, conditions: Optional[Mapping[Optional[str], int]] = None) -> None:
+        self._pointer: Optional[int] = None
+        self._library = library()
+        self._pointer = self._library.replication_quorum_new()
+        if not self._pointer:
+            raise last_error(Status.OUT_OF_MEMORY)
+        for group, readers in (conditions or {}).items():
+            self.add(group, readers)
+
+    def add(self, group: Optional[str], readers: int) -> None:
+        """Adds a condition: so many readers of a group, or of any for None."""
+        name = None if group is None else _values.text("group", group)
+        check(self._library.replication_quorum_add(self._pointer, name, _values.count("readers", readers)))
+
+    def __del__(self) -> None:
+        pointer, self._pointer = getattr(self, "_pointer", None), None
+        if pointer:
+            self._library.replication_quorum_free(pointer)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Quorum cannot be pickled: make it in the process that uses it")

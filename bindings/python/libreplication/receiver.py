@@ -1,0 +1,278 @@
+"""A reader's end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import warnings
+from typing import Any, Callable, Dict, NamedTuple, Optional, Union
+
+from . import _callbacks, _handle, _values
+from . import records as _records
+from ._callbacks import Host
+from ._handle import Config, check
+from ._native import TOKEN_BYTES, library
+from .constants import ApplyPolicy, GapPolicy, Protocol
+from .entry import Batch, Entry
+from .errors import InvalidArgumentError, LineageChangedError, NotFoundError
+from .event import Event
+from .records import Records
+from .sender import (
+    NO_FREE,
+    LogSync,
+    Path,
+    Stream,
+    optional_path,
+    read_json,
+    read_stream,
+    read_token,
+    set_log,
+    set_numbers,
+    set_observers,
+    set_stream,
+    u32,
+)
+
+
+class ReceiverTls(NamedTuple):
+    """The files of TLS 1.3, in PEM, and whom to expect."""
+
+    ca_file: Path
+    """The writer must have a certificate of one of these authorities."""
+    server_name: Optional[str] = None
+    """What the writer's certificate must be for; None: the host in the writer's address."""
+    certificate_chain_file: Optional[Path] = None
+    private_key_file: Optional[Path] = None
+
+
+class Receiver:
+    """Follows one writer and hands its entries, in order, to a handler.
+
+    A context manager: entering starts it, leaving closes it. Any thread may call anything at any time. Options that are
+    left out have the library's defaults; each is the setter of that name in ``include/replication.h``, which tells the
+    details.
+
+    A handler has applied an entry when it returns, whatever it returns. When it raises, the entry comes again, as
+    `apply_policy` says, and the event `EventKind.APPLY_FAILED` has the traceback. Handlers, `on_event` and the logger
+    are called on one thread of the receiver, one call at a time.
+    """
+
+    def __init__(
+        self,
+        reader_id: str,
+        writer_addr: str,
+        handler: Optional[Callable[[Entry], None]] = None,
+        *,
+        batch_handler: Optional[Callable[[Batch], None]] = None,
+        records: Optional[Callable[[Records], None]] = None,
+        max_entries: int = 0,
+        last_sequence: Optional[int] = None,
+        stream: Optional[Stream] = None,
+        token: Optional[bytes] = None,
+        protocol: Optional[Protocol] = None,
+        coordinator_handshake: Optional[bool] = None,
+        gap_policy: Optional[GapPolicy] = None,
+        apply_policy: Optional[ApplyPolicy] = None,
+        apply_retries: int = 0,
+        handler_durable: Optional[bool] = None,
+        reconnect_interval_ms: Optional[int] = None,
+        ack_interval_ms: Optional[int] = None,
+        connect_timeout_ms: Optional[int] = None,
+        heartbeat_interval_ms: Optional[int] = None,
+        peer_timeout_ms: Optional[int] = None,
+        buffer_bytes: Optional[int] = None,
+        tls: Optional[ReceiverTls] = None,
+        local_wal: Optional[Callable[[Entry], None]] = None,
+        connect: Optional[Callable[[str], Union[socket.socket, int]]] = None,
+        log_dir: Optional[Path] = None,
+        log_sync: Optional[LogSync] = None,
+        log_segment_bytes: Optional[int] = None,
+        log_retain_bytes: Optional[int] = None,
+        log_retain_ms: Optional[int] = None,
+        on_event: Optional[Callable[[Event], None]] = None,
+        logger: Optional[logging.Logger] = None,
+    ) -> None:
+        """Makes a receiver that does not run yet, with one of three kinds of handler:
+
+        - `handler` gets each `Entry`;
+        - `batch_handler` gets many at a time, a `Batch` of at most `max_entries` (0: 1024), and never waits for more;
+        - `records` gets each entry whose payload is msgpack, an array of maps, as `Records`.
+
+        `local_wal` gets each entry before the handler does. `connect` is given the writer's address and returns a
+        connected socket. `on_event` is called with each `Event`. Log records go to `logger`, by default
+        ``logging.getLogger("libreplication.receiver")``.
+        """
+        kinds = {"handler": handler, "batch_handler": batch_handler, "records": records}
+        given = [(kind, _values.handler(kind, value)) for kind, value in kinds.items() if value is not None]
+        if len(given) != 1:
+            raise InvalidArgumentError("a receiver has exactly one of handler, batch_handler and records")
+        with Config("receiver") as config:
+            config.set("set_reader_id", _values.text("reader_id", reader_id))
+            config.set("set_writer_addr", _values.text("writer_addr", writer_addr))
+            numbers = {
+                "last_sequence": last_sequence,
+                "reconnect_interval_ms": reconnect_interval_ms,
+                "ack_interval_ms": ack_interval_ms,
+                "connect_timeout_ms": connect_timeout_ms,
+                "heartbeat_interval_ms": heartbeat_interval_ms,
+                "peer_timeout_ms": peer_timeout_ms,
+                "buffer_bytes": buffer_bytes,
+                "log_segment_bytes": log_segment_bytes,
+                "log_retain_bytes": log_retain_bytes,
+                "log_retain_ms": log_retain_ms,
+            }
+            set_numbers(config, numbers, _values.whole)
+            set_numbers(config, {"protocol": protocol, "gap_policy": gap_policy}, u32)
+            if stream is not None:
+                set_stream(config, stream)
+            if token is not None:
+                config.set("set_token", _values.fixed("token", token, TOKEN_BYTES))
+            if coordinator_handshake is not None:
+                config.set("set_coordinator_handshake", bool(coordinator_handshake))
+            if apply_policy is not None:
+                config.set("set_apply_policy", u32("apply_policy", apply_policy), u32("apply_retries", apply_retries))
+            if handler_durable is not None:
+                config.set("set_handler_durable", bool(handler_durable))
+            if tls is not None:
+                name = None if tls.server_name is None else _values.text("server_name", tls.server_name)
+                chain = optional_path("certificate_chain_file", tls.certificate_chain_file)
+                key = optional_path("private_key_file", tls.private_key_file)
+                config.set("set_tls", _values.path("ca_file", tls.ca_file), name, chain, key)
+            set_log(config, log_dir, log_sync)
+            host = Host("receiver", logger, None if on_event is None else _values.handler("on_event", on_event))
+            try:
+                set_observers(config, host)
+                _set_handler(config, host, *given[0], _values.count("max_entries", max_entries))
+                if local_wal is not None:
+                    host.local_wal = _values.handler("local_wal", local_wal)
+                    config.set("set_local_wal", _callbacks.local_wal, host.key, NO_FREE)
+                if connect is not None:
+                    host.connect = _values.handler("connect", connect)
+                    config.set("set_connect_handler", _callbacks.connect, host.key, NO_FREE)
+                self._handle = _handle.make("receiver", config, host)
+            except BaseException:
+                _callbacks.forget(host)
+                raise
+        self._library = library()
+        self._started = False
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Starts it. Connecting, and again after a failure, happens in the background and is told in events."""
+        with self._handle as pointer:
+            check(self._library.receiver_start(pointer))
+        self._started = True
+
+    def stop(self) -> None:
+        """Ends the connection and waits for a handler that runs. Statistics can still be read."""
+        with self._handle as pointer:
+            check(self._library.receiver_stop(pointer))
+
+    def close(self) -> None:
+        """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
+
+        When it returns no callback runs. In a callback of this receiver it returns at once; another thread closes it.
+        """
+        self._handle.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._handle.closed
+
+    def __enter__(self) -> Receiver:
+        if not self._started:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        handle = self.__dict__.get("_handle")
+        if handle is not None and not handle.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            handle.abandon()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Receiver cannot be pickled or sent to another process: make it in the process that uses it")
+
+    # ---- where it stands ----
+
+    @property
+    def connected(self) -> bool:
+        """Whether a handshake has succeeded and its connection lives."""
+        with self._handle as pointer:
+            return bool(self._library.receiver_is_connected(pointer))
+
+    @property
+    def last_sequence(self) -> int:
+        """The last sequence that was applied."""
+        with self._handle as pointer:
+            return int(self._library.receiver_last_sequence(pointer))
+
+    def stream(self) -> Stream:
+        """The lineage that is followed. `NotFoundError` while it is unknown."""
+        return read_stream(self._handle, self._library.receiver_get_stream)
+
+    def token(self) -> bytes:
+        """The token of where it stands; in a handler, of the place behind what the handler was called with.
+
+        Store it in the same transaction. `NotFoundError` while the stream is unknown.
+        """
+        return read_token(self._handle, self._library.receiver_get_token)
+
+    def stats(self) -> Dict[str, Any]:
+        """The statistics. ``docs/embedding.md`` has a table of the keys."""
+        with self._handle as pointer:
+            stats: Dict[str, Any] = read_json(self._library, self._library.receiver_stats_json, pointer)
+            return stats
+
+    # ---- control ----
+
+    def wait_sequence(self, sequence: int, timeout: Optional[float] = None) -> None:
+        """Waits until an entry is applied, to read what was written. `timeout` is in seconds; None: for ever."""
+        self._wait(sequence, timeout, None)
+
+    def pause(self) -> None:
+        """Hands no more entries to the handler. When it returns no handler runs, unless it was called from one."""
+        with self._handle as pointer:
+            check(self._library.receiver_pause(pointer))
+
+    def resume(self) -> None:
+        """Goes on after `pause`."""
+        with self._handle as pointer:
+            check(self._library.receiver_resume(pointer))
+
+    def _wait(self, sequence: int, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
+        number = _values.whole("sequence", sequence)
+        followed = self._lineage()
+        with self._handle as pointer:
+
+            def call(ms: int) -> int:
+                status = int(self._library.receiver_wait_sequence(pointer, number, ms))
+                # The library looks during each of the waits, this one between them.
+                if followed is not None and self._lineage() != followed:
+                    raise LineageChangedError("another writer took over during the wait")
+                return status
+
+            _values.wait(call, timeout, goes_on)
+
+    def _lineage(self) -> Optional[Stream]:
+        try:
+            return self.stream()
+        except NotFoundError:
+            return None
+
+
+def _set_handler(config: Config, host: Host, kind: str, handler: Any, max_entries: int) -> None:
+    if kind == "batch_handler":
+        host.handler = handler
+        config.set("set_ingest_batch_handler", max_entries, _callbacks.ingest_batch, host.key, NO_FREE)
+    elif kind == "records" and not _records.HAVE_MSGPACK:
+        host.handler = _records.native_handler_of(handler)
+        config.set("set_record_handler", _callbacks.records, host.key, NO_FREE)
+    else:
+        host.handler = handler if kind == "handler" else _records.handler_of(handler)
+        config.set("set_ingest_handler", _callbacks.ingest, host.key, NO_FREE)

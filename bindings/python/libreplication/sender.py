@@ -1,0 +1,533 @@
+"""The writer's end."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import logging
+import os
+import socket
+import time
+import warnings
+from array import array
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from . import _callbacks, _handle, _values
+from ._callbacks import Host
+from ._handle import Config, check
+from ._native import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct, library
+from ._values import Payload
+from .constants import AckLevel, FullPolicy, GatePolicy, SyncPolicy
+from .errors import Status
+from .event import Event
+from .quorum import Quorum
+
+Path = Union[str, "os.PathLike[str]"]
+NO_FREE = FreeFn()
+
+# An array of replication_slice, as numbers: an address, a length, an address, ...
+_WORD = "Q" if ctypes.sizeof(SliceStruct) == 16 else "I"
+
+
+class Stream(NamedTuple):
+    """The lineage of a log: a position means nothing without it."""
+
+    id: bytes
+    """16 random bytes that name the log."""
+    epoch: int
+    """Rises each time another node becomes the writer."""
+
+
+class LogSync(NamedTuple):
+    """When a log on disk is made durable."""
+
+    policy: SyncPolicy
+    interval_ms: int = 5
+    """For `SyncPolicy.GROUP`: the longest time between two syncs."""
+    bytes: int = 1 << 20
+    """For `SyncPolicy.GROUP`: the most bytes between two syncs."""
+
+
+class WriteGate(NamedTuple):
+    """When entries are taken: while so many connected readers are within a lag."""
+
+    min_readers: int
+    max_lag_entries: int = 0
+    """How many of the last entries a reader may not have acknowledged; 0: any number."""
+    max_lag_ms: int = 0
+    """How long an entry may be unacknowledged; 0: any time."""
+    level: AckLevel = AckLevel.APPLIED
+    """What counts as acknowledged."""
+    policy: GatePolicy = GatePolicy.REFUSE
+    max_wait_ms: int = 0
+    """How long `GatePolicy.SLOW` waits."""
+
+
+class SenderTls(NamedTuple):
+    """The files of TLS 1.3, in PEM."""
+
+    certificate_chain_file: Path
+    private_key_file: Path
+    client_ca_file: Optional[Path] = None
+    """Readers must have a certificate of one of these authorities; None: they need none."""
+
+
+class Acked(NamedTuple):
+    """How many readers have acknowledged an entry, and whether that is enough."""
+
+    enough: bool
+    readers: int
+
+
+class Sender:
+    """Takes entries and serves them to readers.
+
+    A context manager: entering starts it, leaving closes it. Any thread may call anything at any time. Options that are
+    left out have the library's defaults; each is the setter of that name in ``include/replication.h``, which tells the
+    details.
+    """
+
+    def __init__(
+        self,
+        *,
+        buffer_size: Optional[int] = None,
+        buffer_bytes: Optional[int] = None,
+        full_policy: Optional[FullPolicy] = None,
+        full_wait_ms: int = 0,
+        write_timeout_ms: Optional[int] = None,
+        handshake_timeout_ms: Optional[int] = None,
+        heartbeat_interval_ms: Optional[int] = None,
+        peer_timeout_ms: Optional[int] = None,
+        stop_timeout_ms: Optional[int] = None,
+        max_readers: Optional[int] = None,
+        io_threads: Optional[int] = None,
+        stream: Optional[Stream] = None,
+        last_sequence: Optional[int] = None,
+        token: Optional[bytes] = None,
+        epoch: int = 0,
+        tls: Optional[SenderTls] = None,
+        groups: Optional[Mapping[str, Sequence[str]]] = None,
+        write_gate: Optional[WriteGate] = None,
+        max_pending_acks: Optional[int] = None,
+        log_dir: Optional[Path] = None,
+        log_sync: Optional[LogSync] = None,
+        log_segment_bytes: Optional[int] = None,
+        log_retain_bytes: Optional[int] = None,
+        log_retain_ms: Optional[int] = None,
+        log_timeout_ms: Optional[int] = None,
+        slot_max_bytes: Optional[int] = None,
+        slot_expiry_ms: Optional[int] = None,
+        on_event: Optional[Callable[[Event], None]] = None,
+        logger: Optional[logging.Logger] = None,
+    ) -> None:
+        """Makes a sender that does not run yet.
+
+        `epoch` goes with `token`: the epoch in which this sender writes, 0 for the token's. `on_event` is called with
+        each `Event`. Log records go to `logger`, by default ``logging.getLogger("libreplication.sender")``.
+        """
+        with Config("sender") as config:
+            numbers = {
+                "buffer_bytes": buffer_bytes,
+                "write_timeout_ms": write_timeout_ms,
+                "handshake_timeout_ms": handshake_timeout_ms,
+                "heartbeat_interval_ms": heartbeat_interval_ms,
+                "peer_timeout_ms": peer_timeout_ms,
+                "stop_timeout_ms": stop_timeout_ms,
+                "last_sequence": last_sequence,
+                "log_segment_bytes": log_segment_bytes,
+                "log_retain_bytes": log_retain_bytes,
+                "log_retain_ms": log_retain_ms,
+                "log_timeout_ms": log_timeout_ms,
+                "slot_max_bytes": slot_max_bytes,
+                "slot_expiry_ms": slot_expiry_ms,
+            }
+            sizes = {"buffer_size": buffer_size, "max_readers": max_readers, "max_pending_acks": max_pending_acks}
+            set_numbers(config, numbers, _values.whole)
+            set_numbers(config, sizes, _values.count)
+            if full_policy is not None:
+                config.set(
+                    "set_full_policy", u32("full_policy", full_policy), _values.whole("full_wait_ms", full_wait_ms)
+                )
+            if io_threads is not None:
+                config.set("set_io_threads", u32("io_threads", io_threads))
+            if stream is not None:
+                set_stream(config, stream)
+            if token is not None:
+                known = _values.fixed("token", token, TOKEN_BYTES)
+                config.set("set_token", known, _values.whole("epoch", epoch))
+            if tls is not None:
+                chain = _values.path("certificate_chain_file", tls.certificate_chain_file)
+                key = _values.path("private_key_file", tls.private_key_file)
+                config.set("set_tls", chain, key, optional_path("client_ca_file", tls.client_ca_file))
+            for name, members in (groups or {}).items():
+                ids = [_values.text("reader_ids", member) for member in members]
+                config.set("add_group", _values.text("group", name), (ctypes.c_char_p * len(ids))(*ids), len(ids))
+            if write_gate is not None:
+                config.set(
+                    "set_write_gate",
+                    _values.count("min_readers", write_gate.min_readers),
+                    _values.whole("max_lag_entries", write_gate.max_lag_entries),
+                    _values.whole("max_lag_ms", write_gate.max_lag_ms),
+                    u32("level", write_gate.level),
+                    u32("policy", write_gate.policy),
+                    _values.whole("max_wait_ms", write_gate.max_wait_ms),
+                )
+            set_log(config, log_dir, log_sync)
+            host = Host("sender", logger, None if on_event is None else _values.handler("on_event", on_event))
+            try:
+                set_observers(config, host)
+                self._handle = _handle.make("sender", config, host)
+            except BaseException:
+                _callbacks.forget(host)
+                raise
+        self._library = library()
+        self._replicate = self._library.sender_replicate
+        self._started = False
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Starts the threads. Entries and readers can be given to it from now on."""
+        with self._handle as pointer:
+            check(self._library.sender_start(pointer))
+        self._started = True
+
+    def stop(self) -> None:
+        """Refuses new entries, lets the readers catch up for the stop timeout, and closes everything.
+
+        Raises `TimedOutError`, when it is stopped, if some readers did not get everything. `stats` still works.
+        """
+        with self._handle as pointer:
+            check(self._library.sender_stop(pointer))
+
+    def close(self) -> None:
+        """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
+
+        When it returns no callback runs. In a callback of this sender it returns at once; another thread closes it.
+        """
+        self._handle.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._handle.closed
+
+    def __enter__(self) -> Sender:
+        if not self._started:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        handle = self.__dict__.get("_handle")
+        if handle is not None and not handle.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            handle.abandon()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Sender cannot be pickled or sent to another process: make it in the process that uses it")
+
+    # ---- readers ----
+
+    def listen(self, address: str) -> int:
+        """Accepts readers at "host:port", where port 0 takes any free one, or "unix:/path". Returns the port, or 0."""
+        port = ctypes.c_uint16()
+        with self._handle as pointer:
+            check(self._library.sender_listen(pointer, _values.text("address", address), ctypes.byref(port)))
+        return port.value
+
+    def accept_reader(self, connection: Union[socket.socket, int], reader_id: str, last_known_sequence: int) -> None:
+        """Serves a reader whose Sync message the host has read. Takes the connection when it succeeds."""
+        name = _values.text("reader_id", reader_id)
+        known = _values.whole("last_known_sequence", last_known_sequence)
+        with self._handle as pointer:
+            check(self._library.sender_accept_reader(pointer, descriptor_of(connection), name, known))
+        given_away(connection)
+
+    def accept_connection(self, connection: Union[socket.socket, int]) -> None:
+        """Serves a new connection: the library does the handshake. Takes the connection when it succeeds."""
+        with self._handle as pointer:
+            check(self._library.sender_accept_connection(pointer, descriptor_of(connection)))
+        given_away(connection)
+
+    def remove_reader(self, reader_id: str) -> None:
+        """Closes the connection of a reader, which may connect again."""
+        with self._handle as pointer:
+            check(self._library.sender_remove_reader(pointer, _values.text("reader_id", reader_id)))
+
+    @property
+    def reader_count(self) -> int:
+        """How many readers are connected."""
+        with self._handle as pointer:
+            return int(self._library.sender_reader_count(pointer))
+
+    def slots(self) -> List[Dict[str, Any]]:
+        """The slots of the readers in the log on disk."""
+        with self._handle as pointer:
+            slots: List[Dict[str, Any]] = read_json(self._library, self._library.sender_slots_json, pointer)
+            return slots
+
+    def drop_slot(self, reader_id: str) -> None:
+        """Gives up the slot of a reader that will not come back."""
+        with self._handle as pointer:
+            check(self._library.sender_drop_slot(pointer, _values.text("reader_id", reader_id)))
+
+    # ---- entries ----
+
+    def replicate(self, payload: Payload, timestamp_us: Optional[int] = None) -> int:
+        """Puts an entry into the log and returns its sequence. Does not wait for any reader, unless a policy says so.
+
+        `timestamp_us` is microseconds since the Unix epoch, by default now. If the error's `sequence` is
+        not 0, the entry was taken under that number but not synced (`SyncPolicy.ALWAYS`): ask `wait_durable`.
+        """
+        data = payload if type(payload) is bytes else _values.octets("payload", payload)
+        at = time.time_ns() // 1000 if timestamp_us is None else _values.whole("timestamp_us", timestamp_us)
+        sequence = ctypes.c_uint64()
+        with self._handle as pointer:
+            status = self._replicate(pointer, at, data, len(data), ctypes.byref(sequence))
+            if status:
+                error = _handle.last_error(status)
+                error.sequence = sequence.value
+                raise error
+        return sequence.value
+
+    def replicate_batch(self, payloads: Iterable[Payload], timestamp_us: Optional[int] = None) -> int:
+        """Puts many entries into the log with consecutive sequences, all or none, and returns the first one's.
+
+        Much cheaper for each entry than `replicate`. All get the same timestamp, by default now.
+        """
+        pieces = [piece if type(piece) is bytes else _values.octets("payload", piece) for piece in payloads]
+        at = time.time_ns() // 1000 if timestamp_us is None else _values.whole("timestamp_us", timestamp_us)
+        # One copy of everything, and the table of where each piece is in it.
+        together = b"".join(pieces)
+        lengths = array(_WORD, map(len, pieces))
+        begin = ctypes.cast(ctypes.c_char_p(together), ctypes.c_void_p).value or 0
+        table = array(_WORD, bytes(2 * len(lengths) * lengths.itemsize))
+        table[0::2] = array(_WORD, itertools.accumulate(lengths[:-1], initial=begin)) if pieces else lengths
+        table[1::2] = lengths
+        first = ctypes.c_uint64()
+        with self._handle as pointer:
+            status = self._library.sender_replicate_batch(
+                pointer, at, table.buffer_info()[0], len(pieces), ctypes.byref(first)
+            )
+            if status:
+                error = _handle.last_error(status)
+                error.sequence = first.value
+                raise error
+        return first.value
+
+    @property
+    def current_sequence(self) -> int:
+        """The sequence of the last entry, 0 when there was none."""
+        with self._handle as pointer:
+            return int(self._library.sender_current_sequence(pointer))
+
+    def wait_durable(self, sequence: int, timeout: Optional[float] = None) -> None:
+        """Waits until an entry is on this node's disk. `timeout` is in seconds; None: for ever."""
+        self._wait_durable(sequence, timeout, None)
+
+    def _wait_durable(self, sequence: int, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
+        number = _values.whole("sequence", sequence)
+        with self._handle as pointer:
+            _values.wait(lambda ms: int(self._library.sender_wait_durable(pointer, number, ms)), timeout, goes_on)
+
+    # ---- lineage ----
+
+    def stream(self) -> Stream:
+        """The lineage of the log, to store and to set after a restart."""
+        return read_stream(self._handle, self._library.sender_get_stream)
+
+    def token(self) -> bytes:
+        """The position behind the last entry, with stream, epoch and hash."""
+        return read_token(self._handle, self._library.sender_get_token)
+
+    def set_writable(self, writable: bool) -> None:
+        """Says whether this node is the writer; a new sender's is."""
+        with self._handle as pointer:
+            check(self._library.sender_set_writable(pointer, bool(writable)))
+
+    def stats(self) -> Dict[str, Any]:
+        """The statistics. ``docs/embedding.md`` has a table of the keys."""
+        with self._handle as pointer:
+            stats: Dict[str, Any] = read_json(self._library, self._library.sender_stats_json, pointer)
+            return stats
+
+    # ---- acknowledgements ----
+
+    def wait_acked(
+        self,
+        sequence: int,
+        level: AckLevel = AckLevel.APPLIED,
+        readers: Union[int, Quorum] = 1,
+        timeout: Optional[float] = None,
+    ) -> int:
+        """Waits until readers, so many or a quorum, have acknowledged an entry, and returns how many have.
+
+        `timeout` is in seconds; None: for ever. `TimedOutError` does not mean that they will not have it: ask `acked`.
+        """
+        number, sure = _values.whole("sequence", sequence), u32("level", level)
+        out = ctypes.c_size_t()
+        native = self._library
+        with self._handle as pointer:
+            if isinstance(readers, Quorum):
+                quorum = readers._pointer
+                _values.wait(
+                    lambda ms: int(
+                        native.sender_wait_acked_quorum(pointer, number, sure, quorum, ms, ctypes.byref(out))
+                    ),
+                    timeout,
+                )
+            else:
+                wanted = _values.count("readers", readers)
+                _values.wait(
+                    lambda ms: int(native.sender_wait_acked(pointer, number, sure, wanted, ms, ctypes.byref(out))),
+                    timeout,
+                )
+        return out.value
+
+    def acked(self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: Union[int, Quorum] = 1) -> Acked:
+        """Tells whether readers, so many or a quorum, have acknowledged an entry, without waiting."""
+        number, sure = _values.whole("sequence", sequence), u32("level", level)
+        out = ctypes.c_size_t()
+        with self._handle as pointer:
+            if isinstance(readers, Quorum):
+                quorum = readers._pointer
+                status = self._library.sender_acked_quorum(pointer, number, sure, quorum, ctypes.byref(out))
+            else:
+                wanted = _values.count("readers", readers)
+                status = self._library.sender_acked(pointer, number, sure, wanted, ctypes.byref(out))
+            return acked_of(status, out.value)
+
+    def on_acked(
+        self,
+        sequence: int,
+        callback: Callable[[int, Union[Status, int], int], None],
+        level: AckLevel = AckLevel.APPLIED,
+        readers: Union[int, Quorum] = 1,
+        timeout: Optional[float] = None,
+    ) -> int:
+        """Has ``callback(ticket, status, readers)`` called once, when readers have acknowledged an entry.
+
+        Returns the ticket. The status is `OK`, `TIMEOUT` or `CLOSED`; the sender's callback thread calls it.
+        """
+        _values.handler("callback", callback)
+        number, sure = _values.whole("sequence", sequence), u32("level", level)
+        limit = _values.milliseconds(timeout)
+        within = (1 << 64) - 1 if limit is None else limit
+        ticket = ctypes.c_uint64()
+        native = self._library
+        with self._handle as pointer:
+            key = _callbacks.expect(self._handle.host, callback)
+            call = native.sender_on_acked_quorum if isinstance(readers, Quorum) else native.sender_on_acked
+            try:
+                who = readers._pointer if isinstance(readers, Quorum) else _values.count("readers", readers)
+                check(call(pointer, number, sure, who, within, _callbacks.acked, key, NO_FREE, ctypes.byref(ticket)))
+            except BaseException:
+                _callbacks.unexpect(key)
+                raise
+        return ticket.value
+
+    def ticket_status(self, ticket: int) -> Acked:
+        """Tells how a call of `on_acked` ended or stands."""
+        out = ctypes.c_size_t()
+        number = _values.whole("ticket", ticket)
+        with self._handle as pointer:
+            return acked_of(self._library.sender_ticket_status(pointer, number, ctypes.byref(out)), out.value)
+
+
+# ---- shared with the receiver ---------------------------------------------------------------------------------------
+
+
+def u32(name: str, value: int) -> int:
+    """A number that a uint32_t holds."""
+    return _values.whole(name, value, 2**32 - 1)
+
+
+def set_numbers(config: Config, options: Mapping[str, Optional[int]], valid: Callable[[str, int], int]) -> None:
+    """Sets the options that are given."""
+    for option, value in options.items():
+        if value is not None:
+            config.set(f"set_{option}", valid(option, value))
+
+
+def set_stream(config: Config, stream: Stream) -> None:
+    """Sets a lineage."""
+    stream_id, epoch = stream
+    config.set("set_stream", _values.fixed("stream id", stream_id, STREAM_ID_BYTES), _values.whole("epoch", epoch))
+
+
+def set_log(config: Config, log_dir: Optional[Path], log_sync: Optional[LogSync]) -> None:
+    """Sets the log on disk."""
+    if log_dir is not None:
+        config.set("set_log_dir", _values.path("log_dir", log_dir))
+    if log_sync is not None:
+        policy, interval_ms, size = log_sync
+        config.set(
+            "set_log_sync",
+            u32("policy", policy),
+            _values.whole("interval_ms", interval_ms),
+            _values.whole("bytes", size),
+        )
+
+
+def set_observers(config: Config, host: Host) -> None:
+    """Sets who hears of events and log records."""
+    if host.on_event is not None:
+        config.set("set_event_handler", _callbacks.event, host.key, NO_FREE)
+    config.set("set_log_handler", host.max_level(), _callbacks.log, host.key, NO_FREE)
+
+
+def optional_path(name: str, value: Optional[Path]) -> Optional[bytes]:
+    """A path, or NULL."""
+    return None if value is None else _values.path(name, value)
+
+
+def descriptor_of(connection: Union[socket.socket, int]) -> int:
+    """The descriptor of a connection, which stays the host's."""
+    if hasattr(connection, "unwrap"):
+        raise TypeError("a TLS socket cannot be given away, as its state stays in Python: use the option tls")
+    fd = connection if isinstance(connection, int) else connection.fileno()
+    return max(-1, min(fd, 2**31 - 1))
+
+
+def given_away(connection: Union[socket.socket, int]) -> None:
+    """The descriptor belongs to the library now."""
+    if not isinstance(connection, int):
+        connection.detach()
+
+
+def acked_of(status: int, readers: int) -> Acked:
+    """OK: enough; TIMEOUT and CLOSED: not enough, so far or for good."""
+    if status not in (Status.OK, Status.TIMEOUT, Status.CLOSED):
+        check(status)
+    return Acked(status == Status.OK, readers)
+
+
+def read_json(native: Any, call: Any, pointer: int) -> Any:
+    """What a function gives as a JSON text to be freed."""
+    out = ctypes.c_void_p()
+    check(call(pointer, ctypes.byref(out)))
+    try:
+        return json.loads(ctypes.string_at(out.value or 0))
+    finally:
+        native.replication_string_free(out)
+
+
+def read_stream(handle: _handle.Handle, call: Any) -> Stream:
+    """What a function gives as a stream id and an epoch."""
+    stream_id = ctypes.create_string_buffer(STREAM_ID_BYTES)
+    epoch = ctypes.c_uint64()
+    with handle as pointer:
+        check(call(pointer, stream_id, ctypes.byref(epoch)))
+    return Stream(stream_id.raw, epoch.value)
+
+
+def read_token(handle: _handle.Handle, call: Any) -> bytes:
+    """What a function gives as a token."""
+    token = ctypes.create_string_buffer(TOKEN_BYTES)
+    with handle as pointer:
+        check(call(pointer, token))
+    return token.raw

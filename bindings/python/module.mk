@@ -1,0 +1,44 @@
+# The Python package: its tests, wheels, benchmark and reference. Everything runs in a virtual environment of its own.
+
+PYTHON        ?= python3
+PYTHON_DIR    := bindings/python
+PYTHON_VENV   := $(B)/python-venv
+PYTHON_BIN    := $(abspath $(PYTHON_VENV))/bin
+PYTHON_ENV     = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$(abspath $(PYTHON_DIR)) LIBREPLICATION_LIB=$(abspath $(LIB))
+PYTHON_SOURCES = $(shell find $(PYTHON_DIR) -name '*.py')
+
+$(PYTHON_VENV)/ready: $(PYTHON_DIR)/requirements.txt
+	@mkdir -p $(@D)
+	$(PYTHON) -m venv $(PYTHON_VENV)
+	$(PYTHON_BIN)/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.PHONY: test-python
+test-python: $(LIB) $(PYTHON_VENV)/ready lint-python python-wheels ## the Python package: tests, types, wheels, examples
+	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -X dev -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+
+.PHONY: lint-python
+lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting
+	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache . && $(PYTHON_BIN)/ruff format --quiet --no-cache --check .
+
+# Both wheels: the one with the library inside is tagged by what the library needs of this platform.
+.PHONY: python-wheels
+python-wheels: $(LIB) $(PYTHON_VENV)/ready ## build the wheels into build/wheels: with the library inside, and without
+	@rm -rf $(B)/wheels
+	$(PYTHON_BIN)/python $(PYTHON_DIR)/wheels.py --library $(LIB) $(B)/wheels
+
+.PHONY: bench-python
+bench-python: $(LIB) $(PYTHON_VENV)/ready $(B)/bench-python/peer ## measure Python's overhead over C
+	$(PYTHON_ENV) $(PYTHON_BIN)/python $(PYTHON_DIR)/bench/bench.py $(B)/bench-python/peer $(BENCH_PYTHON_ARGS)
+
+$(B)/bench-python/peer: $(PYTHON_DIR)/bench/peer.c include/replication.h $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -pthread -o $@ $< $(LDFLAGS) $(LDLIBS)
+
+# pdoc reports what it cannot resolve as warnings; here they are errors.
+.PHONY: docs-python
+docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package, as HTML in build/docs/python
+	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -W error -m pdoc --output-directory $(abspath $(B))/docs/python libreplication
+
+test: test-python
