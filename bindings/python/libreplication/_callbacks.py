@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import traceback
+import weakref
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn
@@ -30,29 +31,50 @@ _FAILURE_NAMES = tuple(kind.name for kind in _FAILURES)
 
 _get_ident = threading.get_ident
 
+# Not applied, because nobody is there any more.
+_OVER = int(Status.CLOSED)
 
-class Host:
-    """What the callbacks of one handle call. Only `thread` and `failure` change once the handle is made."""
+
+class Handlers:
+    """What the callbacks of one handle call.
+
+    Belongs to the sender or receiver, so that a handler that refers to its own receiver does not keep it alive.
+    """
 
     def __init__(
         self, kind: str, logger: Optional[logging.Logger], on_event: Optional[Callable[[Event], None]]
     ) -> None:
-        self.key = next(_keys)
-        self.kind = kind
         self.logger = logger if logger is not None else logging.getLogger(f"libreplication.{kind}")
         self.on_event = on_event
         self.handler: Any = None
         self.local_wal: Any = None
         self.connect: Any = None
-        self.thread = 0
-        """The thread that is in a callback."""
-        self.failure: Tuple[int, str] = (0, "")
-        """The entry that was last not applied, and the traceback of why. Its events come before the next try."""
-        _hosts[self.key] = self
 
     def max_level(self) -> int:
         """The least important log level that is worth a call."""
         return LogLevel.DEBUG if self.logger.isEnabledFor(logging.DEBUG) else LogLevel.INFO
+
+
+class Host:
+    """What is known of the callbacks of one handle, under the number that the library hands back."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self.key = next(_keys)
+        self._handlers = weakref.ref(handlers)
+        self.thread = 0
+        """The thread that is in a callback."""
+        self.ended = False
+        """It was closed in one of its callbacks: no other begins."""
+        self.failure: Tuple[int, str] = (0, "")
+        """The entry that was last not applied, and the traceback of why. Its events come before the next try."""
+        _hosts[self.key] = self
+
+    def enter(self) -> Optional[Handlers]:
+        """A callback begins. None: nobody is there any more."""
+        if self.ended:
+            return None
+        self.thread = _get_ident()
+        return self._handlers()
 
 
 _keys = itertools.count(1)
@@ -84,7 +106,8 @@ def _text(value: Optional[bytes]) -> str:
 def _report(host: Optional[Host], what: str) -> None:
     """Logs the exception that is being handled, whatever state the host's logging is in."""
     try:
-        logger = host.logger if host is not None else logging.getLogger("libreplication")
+        handlers = host._handlers() if host is not None else None
+        logger = handlers.logger if handlers is not None else logging.getLogger("libreplication")
         logger.exception("%s raised an exception", what)
     except BaseException:
         pass
@@ -105,37 +128,43 @@ def _failed(host: Optional[Host], sequence: int, error: BaseException) -> int:
 def _ingest(key: int, sequence: int, timestamp_us: int, payload: int, length: int) -> int:
     host = _hosts.get(key)
     try:
-        assert host is not None
-        host.thread = _get_ident()
-        host.handler(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
-        host.thread = 0
+        handlers = host.enter() if host is not None else None
+        if handlers is None:
+            return _OVER
+        handlers.handler(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
         return 0
     except BaseException as error:
-        return _refused(host, sequence, error)
+        return _failed(host, sequence, error)
+    finally:
+        if host is not None:
+            host.thread = 0
 
 
 def _local_wal(key: int, sequence: int, timestamp_us: int, payload: int, length: int) -> int:
     host = _hosts.get(key)
     try:
-        assert host is not None
-        host.thread = _get_ident()
-        host.local_wal(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
-        host.thread = 0
+        handlers = host.enter() if host is not None else None
+        if handlers is None:
+            return _OVER
+        handlers.local_wal(Entry(sequence, timestamp_us, memoryview(MEMORY[payload : payload + length])))
         return 0
     except BaseException as error:
-        return _refused(host, sequence, error)
+        return _failed(host, sequence, error)
+    finally:
+        if host is not None:
+            host.thread = 0
 
 
 def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
     host = _hosts.get(key)
     batch = None
     try:
-        assert host is not None
-        host.thread = _get_ident()
+        handlers = host.enter() if host is not None else None
+        if handlers is None:
+            return _OVER
         batch = Batch(entries, count)
-        host.handler(batch)
+        handlers.handler(batch)
         batch._end()
-        host.thread = 0
         return 0
     except BaseException as error:
         sequence = 0
@@ -147,56 +176,55 @@ def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
                 batch._end()
         except BaseException:
             pass
-        return _refused(host, sequence, error)
+        return _failed(host, sequence, error)
+    finally:
+        if host is not None:
+            host.thread = 0
 
 
 def _records(key: int, sequence: int, timestamp_us: int, native_records: int) -> int:
     host = _hosts.get(key)
     try:
-        assert host is not None
-        host.thread = _get_ident()
-        host.handler(sequence, timestamp_us, native_records)
-        host.thread = 0
+        handlers = host.enter() if host is not None else None
+        if handlers is None:
+            return _OVER
+        handlers.handler(sequence, timestamp_us, native_records)
         return 0
     except BaseException as error:
-        return _refused(host, sequence, error)
-
-
-def _refused(host: Optional[Host], sequence: int, error: BaseException) -> int:
-    code = _failed(host, sequence, error)
-    if host is not None:
-        host.thread = 0
-    return code
+        return _failed(host, sequence, error)
+    finally:
+        if host is not None:
+            host.thread = 0
 
 
 def _connect(key: int, address: Optional[bytes]) -> int:
     host = _hosts.get(key)
     try:
-        assert host is not None
-        host.thread = _get_ident()
-        made = host.connect(_text(address))
-        fd = made if isinstance(made, int) else made.detach()
-        host.thread = 0
-        return int(fd)
+        handlers = host.enter() if host is not None else None
+        if handlers is None:
+            return -1
+        made = handlers.connect(_text(address))
+        return int(made if isinstance(made, int) else made.detach())
     except BaseException:
         _report(host, "the connect handler")
+        return -1
+    finally:
         if host is not None:
             host.thread = 0
-        return -1
 
 
 def _event(key: int, pointer: Any) -> None:
     host = _hosts.get(key)
     try:
-        if host is None or host.on_event is None:
+        handlers = host.enter() if host is not None else None
+        if host is None or handlers is None or handlers.on_event is None:
             return
-        host.thread = _get_ident()
         told = pointer.contents
         try:
             kind: Any = EventKind(told.kind)
         except ValueError:
             kind = told.kind
-        host.on_event(
+        handlers.on_event(
             Event(
                 kind,
                 status_of(told.status),
@@ -218,18 +246,16 @@ def _event(key: int, pointer: Any) -> None:
 def _log(key: int, level: int, message: Optional[bytes], fields_json: Optional[bytes]) -> None:
     host = _hosts.get(key)
     try:
-        if host is None:
-            return
-        host.thread = _get_ident()
+        handlers = host.enter() if host is not None else None
         severity = _LEVELS.get(level, logging.DEBUG)
-        if not host.logger.isEnabledFor(severity):
+        if host is None or handlers is None or not handlers.logger.isEnabledFor(severity):
             return
         fields = json.loads(fields_json or b"{}")
         text = _text(message)
         if fields.get("event") in _FAILURE_NAMES:
             trace = _traceback(host, fields.get("sequence", 0))
             text = f"{text}\n{trace}" if trace else text
-        host.logger.log(severity, "%s", text, extra={"replication": fields})
+        handlers.logger.log(severity, "%s", text, extra={"replication": fields})
     except BaseException:
         _report(None, "the log handler")
     finally:

@@ -83,6 +83,7 @@ class Handle:
         if self._claim():
             if inside:
                 # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
+                self.host.ended = self.host.thread == _get_ident()
                 self._finish_elsewhere()
             else:
                 self._finish()

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
 from . import _callbacks, _handle, _values
 from . import records as _records
-from ._callbacks import Host
+from ._callbacks import Handlers, Host
 from ._handle import Config, check
 from ._native import TOKEN_BYTES, library
 from .constants import ApplyPolicy, GapPolicy, Protocol
@@ -139,15 +139,17 @@ class Receiver:
                 key = optional_path("private_key_file", tls.private_key_file)
                 config.set("set_tls", _values.path("ca_file", tls.ca_file), name, chain, key)
             set_log(config, log_dir, log_sync)
-            host = Host("receiver", logger, None if on_event is None else _values.handler("on_event", on_event))
+            observer = None if on_event is None else _values.handler("on_event", on_event)
+            self._handlers = handlers = Handlers("receiver", logger, observer)
+            host = Host(handlers)
             try:
-                set_observers(config, host)
-                _set_handler(config, host, *given[0], _values.count("max_entries", max_entries))
+                set_observers(config, handlers, host)
+                _set_handler(config, handlers, host, *given[0], _values.count("max_entries", max_entries))
                 if local_wal is not None:
-                    host.local_wal = _values.handler("local_wal", local_wal)
+                    handlers.local_wal = _values.handler("local_wal", local_wal)
                     config.set("set_local_wal", _callbacks.local_wal, host.key, NO_FREE)
                 if connect is not None:
-                    host.connect = _values.handler("connect", connect)
+                    handlers.connect = _values.handler("connect", connect)
                     config.set("set_connect_handler", _callbacks.connect, host.key, NO_FREE)
                 self._handle = _handle.make("receiver", config, host)
             except BaseException:
@@ -266,13 +268,13 @@ class Receiver:
             return None
 
 
-def _set_handler(config: Config, host: Host, kind: str, handler: Any, max_entries: int) -> None:
+def _set_handler(config: Config, handlers: Handlers, host: Host, kind: str, handler: Any, max_entries: int) -> None:
     if kind == "batch_handler":
-        host.handler = handler
+        handlers.handler = handler
         config.set("set_ingest_batch_handler", max_entries, _callbacks.ingest_batch, host.key, NO_FREE)
     elif kind == "records" and not _records.HAVE_MSGPACK:
-        host.handler = _records.native_handler_of(handler)
+        handlers.handler = _records.native_handler_of(handler)
         config.set("set_record_handler", _callbacks.records, host.key, NO_FREE)
     else:
-        host.handler = handler if kind == "handler" else _records.handler_of(handler)
+        handlers.handler = handler if kind == "handler" else _records.handler_of(handler)
         config.set("set_ingest_handler", _callbacks.ingest, host.key, NO_FREE)

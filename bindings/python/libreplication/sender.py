@@ -14,7 +14,7 @@ from array import array
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from . import _callbacks, _handle, _values
-from ._callbacks import Host
+from ._callbacks import Handlers, Host
 from ._handle import Config, check
 from ._native import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct, library
 from ._values import Payload
@@ -174,9 +174,11 @@ class Sender:
                     _values.whole("max_wait_ms", write_gate.max_wait_ms),
                 )
             set_log(config, log_dir, log_sync)
-            host = Host("sender", logger, None if on_event is None else _values.handler("on_event", on_event))
+            observer = None if on_event is None else _values.handler("on_event", on_event)
+            self._handlers = handlers = Handlers("sender", logger, observer)
+            host = Host(handlers)
             try:
-                set_observers(config, host)
+                set_observers(config, handlers, host)
                 self._handle = _handle.make("sender", config, host)
             except BaseException:
                 _callbacks.forget(host)
@@ -473,11 +475,11 @@ def set_log(config: Config, log_dir: Optional[Path], log_sync: Optional[LogSync]
         )
 
 
-def set_observers(config: Config, host: Host) -> None:
+def set_observers(config: Config, handlers: Handlers, host: Host) -> None:
     """Sets who hears of events and log records."""
-    if host.on_event is not None:
+    if handlers.on_event is not None:
         config.set("set_event_handler", _callbacks.event, host.key, NO_FREE)
-    config.set("set_log_handler", host.max_level(), _callbacks.log, host.key, NO_FREE)
+    config.set("set_log_handler", handlers.max_level(), _callbacks.log, host.key, NO_FREE)
 
 
 def optional_path(name: str, value: Optional[Path]) -> Optional[bytes]:

@@ -39,9 +39,9 @@ def test_wrong_bytes_raise_their_own_errors():
         for json in (b"", b"{", b"[]", b"7", b"\xff"):
             with pytest.raises(errors.InvalidMessageError):
                 parse(json)
-    for write in (lambda: codec.write_message(256, b""), lambda: codec.write_ack(-1, "x"), lambda: codec.write_ack(1, "\0")):
+    for write, *arguments in ((codec.write_message, 256, b""), (codec.write_ack, -1, "x"), (codec.write_ack, 1, "\0")):
         with pytest.raises(errors.InvalidArgumentError):
-            write()
+            write(*arguments)
     with pytest.raises(TypeError):
         codec.read_message("text")
     with pytest.raises(errors.MessageTooLargeError):

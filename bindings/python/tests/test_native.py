@@ -90,7 +90,9 @@ def test_the_table_is_what_the_library_exports():
     ],
 )
 def test_the_numbers_are_the_headers(prefix, numbers):
-    declared = {name: int(value) for name, value in re.findall(rf"^ +REPLICATION_{prefix}_(\w+) = (\d+),", HEADER, re.M)}
+    declared = {
+        name: int(value) for name, value in re.findall(rf"^ +REPLICATION_{prefix}_(\w+) = (\d+),", HEADER, re.M)
+    }
     assert {member.name: member.value for member in numbers} == declared
 
 
@@ -139,7 +141,7 @@ def test_every_status_has_a_name_and_an_exception():
     assert library.replication_version_number() == 1000
 
 
-# ---- loading ----------------------------------------------------------------------------------------------------------
+# ---- loading --------------------------------------------------------------------------------------------------------
 
 
 def stub(directory: Path, functions: dict) -> Path:

@@ -248,7 +248,10 @@ def test_a_tls_socket_is_refused(sender):
     import ssl
 
     ours, theirs = socket.socketpair()
-    with ours, ssl.create_default_context().wrap_socket(theirs, do_handshake_on_connect=False, server_hostname="x") as tls:
+    with (
+        ours,
+        ssl.create_default_context().wrap_socket(theirs, do_handshake_on_connect=False, server_hostname="x") as tls,
+    ):
         with pytest.raises(TypeError, match="option tls"):
             sender.accept_connection(tls)
 
