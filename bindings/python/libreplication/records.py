@@ -11,7 +11,7 @@ from ._native import library
 from ._values import Payload
 from .constants import ValueType
 from .entry import Entry
-from .errors import DecodeFailedError
+from .errors import DecodeFailedError, WrongTypeError
 
 try:
     import msgpack  # type: ignore[import-untyped,unused-ignore]
@@ -58,13 +58,17 @@ def records_json(payload: Payload) -> str:
         return (out.value or b"").decode()
 
 
-def record_value(payload: Payload, row: int, key: str) -> Any:
-    """Finds one value by its row and key, and makes no object of the rest. `NotFoundError` when it is not there."""
+def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType] = None) -> Any:
+    """Finds one value by its row and key, and makes no object of the rest. `NotFoundError` when it is not there.
+
+    With a `kind` the value is read as that: an integer that fits, the float nearest to an integer. `WrongTypeError` for
+    anything else.
+    """
     number, name = _values.count("row", row), _values.text("key", key)
     with _Parsed(_values.octets("payload", payload)) as parsed:
         out = ctypes.c_void_p()
         check(library().replication_records_get(parsed, number, name, ctypes.byref(out)))
-        return _value(library(), out.value)
+        return _value(library(), out.value, kind)
 
 
 def handler_of(callback: Callable[[Records], None]) -> Callable[[Entry], None]:
@@ -162,9 +166,13 @@ def _records(native: Any, records: Optional[int]) -> List[Record]:
     return rows
 
 
-def _value(native: Any, value: Optional[int]) -> Any:
-    """A value of the library as an object."""
+def _value(native: Any, value: Optional[int], wanted: Optional[ValueType] = None) -> Any:
+    """A value of the library as an object, read as its own type or a wanted one."""
     kind = native.replication_value_type_of(value)
+    if wanted is not None and wanted != kind:
+        if wanted not in (ValueType.BOOL, ValueType.I64, ValueType.U64, ValueType.F64, ValueType.STRING):
+            raise WrongTypeError(f"the value is of type {kind}, not {wanted}")
+        kind = wanted
     if kind == ValueType.NIL:
         return None
     if kind == ValueType.BOOL:
