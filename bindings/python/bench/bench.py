@@ -4,9 +4,8 @@
 bench.py PEER [--rounds N] [--bytes N] [--scale N]
 
 PEER is the C end (peer.c). Each case runs once in each round, in turns, so that a slower minute of the machine slows
-all of them. What is printed is the median of the rounds, and the median of the ratios to C within a round. The last line
-says whether the promise holds, that a Python batch handler that counts gets at least 1/6 of what C gets; if not, the
-program fails.
+all of them. What is printed is the median of the rounds, and the median of the ratios to C within a round. It fails
+unless a Python batch handler that counts gets the promised sixth of what C gets.
 """
 
 import argparse

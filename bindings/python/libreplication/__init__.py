@@ -38,9 +38,10 @@ from .entry import Batch, Entry
 from .errors import LibraryError, ReplicationError, Status
 from .event import Event
 from .quorum import Quorum
-from .receiver import Receiver, ReceiverTls
-from .records import ExtType, Record, Records, decode_records, record_value, records_json
-from .sender import Acked, LogSync, Sender, SenderTls, Stream, WriteGate
+from .receiver import Receiver
+from .records import decode_records, record_value, records_json
+from .sender import Sender
+from .values import Acked, ExtType, LogSync, ReceiverTls, Record, Records, SenderTls, Stream, WriteGate
 
 __version__ = VERSION
 

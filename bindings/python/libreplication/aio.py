@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any, AsyncIterator, Callable, Dict, List, Optional, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, List, Optional, Sequence, TypeVar, Union
 
-from . import _values
+from . import _arguments
 from .constants import AckLevel
 from .entry import Batch, Entry
 from .errors import ClosedError, InvalidStateError, Status, error_of
 from .quorum import Quorum
 from .receiver import Receiver
-from .sender import Sender, Stream
+from .sender import Sender
+from .values import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import ReceiverOptions, SenderOptions
 
 _T = TypeVar("_T")
 
@@ -67,15 +73,17 @@ class AsyncReceiver:
     handler (see `Receiver`; it is called on the receiver's own thread) there is no iteration.
     """
 
-    def __init__(self, reader_id: str, writer_addr: str, *, max_entries: Optional[int] = None, **options: Any) -> None:
+    def __init__(
+        self, reader_id: str, writer_addr: str, *, max_entries: Optional[int] = None, **options: Unpack[ReceiverOptions]
+    ) -> None:
         """Takes what `Receiver` takes. When iterated, `max_entries` is how many entries are handed over at once, by
         default 1: then `token` in the loop's body is of the place behind its entry. More is faster, and `token` is of
         the place behind the last of them."""
         self._offer: Optional[_Offer] = None
-        self._iterates = not any(options.get(kind) for kind in ("handler", "batch_handler", "records"))
+        self._iterates = not (options.keys() & {"handler", "batch_handler", "records"})
         if self._iterates:
             self._offer = offer = _Offer()
-            options = {**options, "batch_handler": offer.hand_over}
+            options["batch_handler"] = offer.hand_over
             max_entries = 1 if max_entries is None else max_entries
         self.sync = Receiver(reader_id, writer_addr, max_entries=max_entries or 0, **options)
         """The receiver itself, for what does not wait."""
@@ -234,7 +242,7 @@ class _Offer:
 class AsyncSender:
     """A `Sender` for asyncio: an async context manager, where what waits is awaited."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[SenderOptions]) -> None:
         """Takes what `Sender` takes."""
         self.sync = Sender(**options)
         """The sender itself, for what does not wait."""
@@ -250,11 +258,11 @@ class AsyncSender:
         """Accepts readers at an address. Resolving a host name may take time."""
         return await _in_thread(lambda _: self.sync.listen(address))
 
-    def replicate(self, payload: _values.Payload, timestamp_us: Optional[int] = None) -> int:
+    def replicate(self, payload: _arguments.Payload, timestamp_us: Optional[int] = None) -> int:
         """Puts an entry into the log and returns its sequence. With a policy that waits, use a thread."""
         return self.sync.replicate(payload, timestamp_us)
 
-    def replicate_batch(self, payloads: List[_values.Payload], timestamp_us: Optional[int] = None) -> int:
+    def replicate_batch(self, payloads: List[_arguments.Payload], timestamp_us: Optional[int] = None) -> int:
         """Puts many entries into the log and returns the first one's sequence."""
         return self.sync.replicate_batch(payloads, timestamp_us)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import _values
+from . import _arguments
+from ._arguments import Payload
 from ._handle import check, last_error
 from ._native import library
-from ._values import Payload
 from .entry import Entry
 from .errors import Status
 
@@ -61,7 +61,7 @@ class Error(NamedTuple):
 
 def read_message(buffer: Payload) -> Message:
     """Reads the message at the start of a buffer. `TruncatedError` while it is not whole."""
-    data = _values.octets("buffer", buffer)
+    data = _arguments.octets("buffer", buffer)
     kind, json = ctypes.c_uint8(), ctypes.c_void_p()
     length, size = ctypes.c_size_t(), ctypes.c_size_t()
     outs = (ctypes.byref(kind), ctypes.byref(json), ctypes.byref(length), ctypes.byref(size))
@@ -71,43 +71,45 @@ def read_message(buffer: Payload) -> Message:
 
 def write_message(type: int, json: Payload) -> bytes:
     """Writes a message of any type."""
-    data = _values.octets("json", json)
-    return _written(library().replication_write_message, _values.whole("type", type, 255), data, len(data))
+    data = _arguments.octets("json", json)
+    return _written(library().replication_write_message, _arguments.whole("type", type, 255), data, len(data))
 
 
 def write_entry(sequence: int, timestamp_us: int, payload: Optional[Payload]) -> bytes:
     """Writes an Entry message. None is a payload that is null."""
-    data = None if payload is None else _values.octets("payload", payload)
-    number, at = _values.whole("sequence", sequence), _values.whole("timestamp_us", timestamp_us)
+    data = None if payload is None else _arguments.octets("payload", payload)
+    number, at = _arguments.whole("sequence", sequence), _arguments.whole("timestamp_us", timestamp_us)
     return _written(library().replication_write_entry, number, at, data, len(data or b""))
 
 
 def write_ack(last_sequence: int, reader_id: str) -> bytes:
     """Writes an Ack message."""
-    number, name = _values.whole("last_sequence", last_sequence), _values.text("reader_id", reader_id)
+    number, name = _arguments.whole("last_sequence", last_sequence), _arguments.text("reader_id", reader_id)
     return _written(library().replication_write_ack, number, name)
 
 
 def write_sync(reader_id: str, last_known_sequence: int, coordinator: bool = False) -> bytes:
     """Writes a Sync message, with the type of a cluster coordinator if so wanted."""
-    name, number = _values.text("reader_id", reader_id), _values.whole("last_known_sequence", last_known_sequence)
+    name, number = _arguments.text("reader_id", reader_id), _arguments.whole("last_known_sequence", last_known_sequence)
     return _written(library().replication_write_sync, name, number, coordinator)
 
 
 def write_sync_ack(current_sequence: int, can_resume: bool, error: str = "", coordinator: bool = False) -> bytes:
     """Writes a SyncAck message, with the type of a cluster coordinator if so wanted."""
-    number, why = _values.whole("current_sequence", current_sequence), _values.text("error", error)
+    number, why = _arguments.whole("current_sequence", current_sequence), _arguments.text("error", error)
     return _written(library().replication_write_sync_ack, number, can_resume, why, coordinator)
 
 
 def write_error(code: str, message: str) -> bytes:
     """Writes an Error message."""
-    return _written(library().replication_write_error, _values.text("code", code), _values.text("message", message))
+    return _written(
+        library().replication_write_error, _arguments.text("code", code), _arguments.text("message", message)
+    )
 
 
 def parse_entry(json: Payload) -> Entry:
     """Reads the JSON of an Entry message."""
-    data = _values.octets("json", json)
+    data = _arguments.octets("json", json)
     sequence, at, length = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_size_t()
     # Base64 is longer than what it stands for.
     room = ctypes.create_string_buffer(max(1, len(data)))
@@ -159,7 +161,7 @@ class _Text:
     """Room for a text of a message, which is never longer than its JSON by more than escapes make it."""
 
     def __init__(self, json: Payload) -> None:
-        data = _values.octets("json", json)
+        data = _arguments.octets("json", json)
         self.json = (data, len(data))
         self._room = ctypes.create_string_buffer(3 * len(data) + 1)
         self._length = ctypes.c_size_t()

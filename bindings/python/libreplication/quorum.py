@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
-from . import _values
+from . import _arguments
 from ._handle import check, last_error
 from ._native import library
 from .errors import Status
@@ -28,8 +28,8 @@ class Quorum:
 
     def add(self, group: Optional[str], readers: int) -> None:
         """Adds a condition: so many readers of a group, or of any for None."""
-        name = None if group is None else _values.text("group", group)
-        check(self._library.replication_quorum_add(self._pointer, name, _values.count("readers", readers)))
+        name = None if group is None else _arguments.text("group", group)
+        check(self._library.replication_quorum_add(self._pointer, name, _arguments.count("readers", readers)))
 
     def __del__(self) -> None:
         pointer, self._pointer = getattr(self, "_pointer", None), None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from typing import Any, Callable, Dict, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Optional, Union
 
-from . import _callbacks, _handle, _values
+from . import _arguments, _callbacks, _handle
 from . import records as _records
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
@@ -16,12 +16,8 @@ from .constants import ApplyPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .errors import InvalidArgumentError, LineageChangedError, NotFoundError
 from .event import Event
-from .records import Records
 from .sender import (
     NO_FREE,
-    LogSync,
-    Path,
-    Stream,
     optional_path,
     read_json,
     read_stream,
@@ -32,17 +28,7 @@ from .sender import (
     set_stream,
     u32,
 )
-
-
-class ReceiverTls(NamedTuple):
-    """The files of TLS 1.3, in PEM, and whom to expect."""
-
-    ca_file: Path
-    """The writer must have a certificate of one of these authorities."""
-    server_name: Optional[str] = None
-    """What the writer's certificate must be for; None: the host in the writer's address."""
-    certificate_chain_file: Optional[Path] = None
-    private_key_file: Optional[Path] = None
+from .values import LogSync, Path, ReceiverTls, Records, Stream
 
 
 class Receiver:
@@ -103,12 +89,12 @@ class Receiver:
         ``logging.getLogger("libreplication.receiver")``.
         """
         kinds = {"handler": handler, "batch_handler": batch_handler, "records": records}
-        given = [(kind, _values.handler(kind, value)) for kind, value in kinds.items() if value is not None]
+        given = [(kind, _arguments.handler(kind, value)) for kind, value in kinds.items() if value is not None]
         if len(given) != 1:
             raise InvalidArgumentError("a receiver has exactly one of handler, batch_handler and records")
         with Config("receiver") as config:
-            config.set("set_reader_id", _values.text("reader_id", reader_id))
-            config.set("set_writer_addr", _values.text("writer_addr", writer_addr))
+            config.set("set_reader_id", _arguments.text("reader_id", reader_id))
+            config.set("set_writer_addr", _arguments.text("writer_addr", writer_addr))
             numbers = {
                 "last_sequence": last_sequence,
                 "reconnect_interval_ms": reconnect_interval_ms,
@@ -121,12 +107,12 @@ class Receiver:
                 "log_retain_bytes": log_retain_bytes,
                 "log_retain_ms": log_retain_ms,
             }
-            set_numbers(config, numbers, _values.whole)
+            set_numbers(config, numbers, _arguments.whole)
             set_numbers(config, {"protocol": protocol, "gap_policy": gap_policy}, u32)
             if stream is not None:
                 set_stream(config, stream)
             if token is not None:
-                config.set("set_token", _values.fixed("token", token, TOKEN_BYTES))
+                config.set("set_token", _arguments.fixed("token", token, TOKEN_BYTES))
             if coordinator_handshake is not None:
                 config.set("set_coordinator_handshake", bool(coordinator_handshake))
             if apply_policy is not None:
@@ -134,22 +120,22 @@ class Receiver:
             if handler_durable is not None:
                 config.set("set_handler_durable", bool(handler_durable))
             if tls is not None:
-                name = None if tls.server_name is None else _values.text("server_name", tls.server_name)
+                name = None if tls.server_name is None else _arguments.text("server_name", tls.server_name)
                 chain = optional_path("certificate_chain_file", tls.certificate_chain_file)
                 key = optional_path("private_key_file", tls.private_key_file)
-                config.set("set_tls", _values.path("ca_file", tls.ca_file), name, chain, key)
+                config.set("set_tls", _arguments.path("ca_file", tls.ca_file), name, chain, key)
             set_log(config, log_dir, log_sync)
-            observer = None if on_event is None else _values.handler("on_event", on_event)
+            observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("receiver", logger, observer)
             host = Host(handlers)
             try:
                 set_observers(config, handlers, host)
-                _set_handler(config, handlers, host, *given[0], _values.count("max_entries", max_entries))
+                _set_handler(config, handlers, host, *given[0], _arguments.count("max_entries", max_entries))
                 if local_wal is not None:
-                    handlers.local_wal = _values.handler("local_wal", local_wal)
+                    handlers.local_wal = _arguments.handler("local_wal", local_wal)
                     config.set("set_local_wal", _callbacks.local_wal, host.key, NO_FREE)
                 if connect is not None:
-                    handlers.connect = _values.handler("connect", connect)
+                    handlers.connect = _arguments.handler("connect", connect)
                     config.set("set_connect_handler", _callbacks.connect, host.key, NO_FREE)
                 self._handle = _handle.make("receiver", config, host)
             except BaseException:
@@ -248,7 +234,7 @@ class Receiver:
             check(self._library.receiver_resume(pointer))
 
     def _wait(self, sequence: int, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
-        number = _values.whole("sequence", sequence)
+        number = _arguments.whole("sequence", sequence)
         followed = self._lineage()
         with self._handle as pointer:
 
@@ -259,7 +245,7 @@ class Receiver:
                     raise LineageChangedError("another writer took over during the wait")
                 return status
 
-            _values.wait(call, timeout, goes_on)
+            _arguments.wait(call, timeout, goes_on)
 
     def _lineage(self) -> Optional[Stream]:
         try:

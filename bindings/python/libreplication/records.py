@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, List, Optional
 
-from . import _values
+from . import _arguments
+from ._arguments import Payload
 from ._handle import check
 from ._native import library
-from ._values import Payload
 from .constants import ValueType
 from .entry import Entry
 from .errors import DecodeFailedError, WrongTypeError
+from .values import ExtType, Record, Records
 
 try:
     import msgpack  # type: ignore[import-untyped,unused-ignore]
@@ -20,24 +21,6 @@ try:
 except ImportError:
     HAVE_MSGPACK = False
 
-Record = Dict[Any, Any]
-"""A map of a payload."""
-
-
-class Records(NamedTuple):
-    """An entry whose payload is an array of maps, decoded."""
-
-    sequence: int
-    timestamp_us: int
-    records: List[Record]
-
-
-class ExtType(NamedTuple):
-    """A value of an application's own type. Equal to msgpack's class of that name."""
-
-    code: int
-    data: bytes
-
 
 def decode_records(payload: Payload) -> List[Record]:
     """Decodes a payload: msgpack, an array of maps. Raises `DecodeFailedError` for anything else.
@@ -45,14 +28,14 @@ def decode_records(payload: Payload) -> List[Record]:
     Uses the `msgpack` package when it is installed, which is several times faster, else the library. Both give the
     same: strings that are not UTF-8 as bytes, extension types as `(code, data)`; of several equal keys the last counts.
     """
-    data = _values.octets("payload", payload)
+    data = _arguments.octets("payload", payload)
     return _by_msgpack(data) if HAVE_MSGPACK else _by_library(data)
 
 
 def records_json(payload: Payload) -> str:
     """Gives the records of a payload as a JSON array: bytes as base64, extensions as {"ext":type,"data":base64}."""
     native = library()
-    with _Parsed(_values.octets("payload", payload)) as parsed:
+    with _Parsed(_arguments.octets("payload", payload)) as parsed:
         out, length = ctypes.c_char_p(), ctypes.c_size_t()
         check(native.replication_records_json(parsed, ctypes.byref(out), ctypes.byref(length)))
         return (out.value or b"").decode()
@@ -64,8 +47,8 @@ def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType]
     With a `kind` the value is read as that: an integer that fits, the float nearest to an integer. `WrongTypeError` for
     anything else.
     """
-    number, name = _values.count("row", row), _values.text("key", key)
-    with _Parsed(_values.octets("payload", payload)) as parsed:
+    number, name = _arguments.count("row", row), _arguments.text("key", key)
+    with _Parsed(_arguments.octets("payload", payload)) as parsed:
         out = ctypes.c_void_p()
         check(library().replication_records_get(parsed, number, name, ctypes.byref(out)))
         return _value(library(), out.value, kind)

@@ -6,78 +6,27 @@ import ctypes
 import itertools
 import json
 import logging
-import os
 import socket
 import time
 import warnings
 from array import array
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-from . import _callbacks, _handle, _values
+from . import _arguments, _callbacks, _handle
+from ._arguments import Payload
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
 from ._native import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct, library
-from ._values import Payload
-from .constants import AckLevel, FullPolicy, GatePolicy, SyncPolicy
+from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event
 from .quorum import Quorum
+from .values import Acked, LogSync, Path, SenderTls, Stream, WriteGate
 
-Path = Union[str, "os.PathLike[str]"]
 NO_FREE = FreeFn()
 
 # An array of replication_slice, as numbers: an address, a length, an address, ...
 _WORD = "Q" if ctypes.sizeof(SliceStruct) == 16 else "I"
-
-
-class Stream(NamedTuple):
-    """The lineage of a log: a position means nothing without it."""
-
-    id: bytes
-    """16 random bytes that name the log."""
-    epoch: int
-    """Rises each time another node becomes the writer."""
-
-
-class LogSync(NamedTuple):
-    """When a log on disk is made durable."""
-
-    policy: SyncPolicy
-    interval_ms: int = 5
-    """For `SyncPolicy.GROUP`: the longest time between two syncs."""
-    bytes: int = 1 << 20
-    """For `SyncPolicy.GROUP`: the most bytes between two syncs."""
-
-
-class WriteGate(NamedTuple):
-    """When entries are taken: while so many connected readers are within a lag."""
-
-    min_readers: int
-    max_lag_entries: int = 0
-    """How many of the last entries a reader may not have acknowledged; 0: any number."""
-    max_lag_ms: int = 0
-    """How long an entry may be unacknowledged; 0: any time."""
-    level: AckLevel = AckLevel.APPLIED
-    """What counts as acknowledged."""
-    policy: GatePolicy = GatePolicy.REFUSE
-    max_wait_ms: int = 0
-    """How long `GatePolicy.SLOW` waits."""
-
-
-class SenderTls(NamedTuple):
-    """The files of TLS 1.3, in PEM."""
-
-    certificate_chain_file: Path
-    private_key_file: Path
-    client_ca_file: Optional[Path] = None
-    """Readers must have a certificate of one of these authorities; None: they need none."""
-
-
-class Acked(NamedTuple):
-    """How many readers have acknowledged an entry, and whether that is enough."""
-
-    enough: bool
-    readers: int
 
 
 class Sender:
@@ -143,38 +92,38 @@ class Sender:
                 "slot_expiry_ms": slot_expiry_ms,
             }
             sizes = {"buffer_size": buffer_size, "max_readers": max_readers, "max_pending_acks": max_pending_acks}
-            set_numbers(config, numbers, _values.whole)
-            set_numbers(config, sizes, _values.count)
+            set_numbers(config, numbers, _arguments.whole)
+            set_numbers(config, sizes, _arguments.count)
             if full_policy is not None:
                 config.set(
-                    "set_full_policy", u32("full_policy", full_policy), _values.whole("full_wait_ms", full_wait_ms)
+                    "set_full_policy", u32("full_policy", full_policy), _arguments.whole("full_wait_ms", full_wait_ms)
                 )
             if io_threads is not None:
                 config.set("set_io_threads", u32("io_threads", io_threads))
             if stream is not None:
                 set_stream(config, stream)
             if token is not None:
-                known = _values.fixed("token", token, TOKEN_BYTES)
-                config.set("set_token", known, _values.whole("epoch", epoch))
+                known = _arguments.fixed("token", token, TOKEN_BYTES)
+                config.set("set_token", known, _arguments.whole("epoch", epoch))
             if tls is not None:
-                chain = _values.path("certificate_chain_file", tls.certificate_chain_file)
-                key = _values.path("private_key_file", tls.private_key_file)
+                chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
+                key = _arguments.path("private_key_file", tls.private_key_file)
                 config.set("set_tls", chain, key, optional_path("client_ca_file", tls.client_ca_file))
             for name, members in (groups or {}).items():
-                ids = [_values.text("reader_ids", member) for member in members]
-                config.set("add_group", _values.text("group", name), (ctypes.c_char_p * len(ids))(*ids), len(ids))
+                ids = [_arguments.text("reader_ids", member) for member in members]
+                config.set("add_group", _arguments.text("group", name), (ctypes.c_char_p * len(ids))(*ids), len(ids))
             if write_gate is not None:
                 config.set(
                     "set_write_gate",
-                    _values.count("min_readers", write_gate.min_readers),
-                    _values.whole("max_lag_entries", write_gate.max_lag_entries),
-                    _values.whole("max_lag_ms", write_gate.max_lag_ms),
+                    _arguments.count("min_readers", write_gate.min_readers),
+                    _arguments.whole("max_lag_entries", write_gate.max_lag_entries),
+                    _arguments.whole("max_lag_ms", write_gate.max_lag_ms),
                     u32("level", write_gate.level),
                     u32("policy", write_gate.policy),
-                    _values.whole("max_wait_ms", write_gate.max_wait_ms),
+                    _arguments.whole("max_wait_ms", write_gate.max_wait_ms),
                 )
             set_log(config, log_dir, log_sync)
-            observer = None if on_event is None else _values.handler("on_event", on_event)
+            observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("sender", logger, observer)
             host = Host(handlers)
             try:
@@ -238,13 +187,13 @@ class Sender:
         """Accepts readers at "host:port", where port 0 takes any free one, or "unix:/path". Returns the port, or 0."""
         port = ctypes.c_uint16()
         with self._handle as pointer:
-            check(self._library.sender_listen(pointer, _values.text("address", address), ctypes.byref(port)))
+            check(self._library.sender_listen(pointer, _arguments.text("address", address), ctypes.byref(port)))
         return port.value
 
     def accept_reader(self, connection: Union[socket.socket, int], reader_id: str, last_known_sequence: int) -> None:
         """Serves a reader whose Sync message the host has read. Takes the connection when it succeeds."""
-        name = _values.text("reader_id", reader_id)
-        known = _values.whole("last_known_sequence", last_known_sequence)
+        name = _arguments.text("reader_id", reader_id)
+        known = _arguments.whole("last_known_sequence", last_known_sequence)
         with self._handle as pointer:
             check(self._library.sender_accept_reader(pointer, descriptor_of(connection), name, known))
         given_away(connection)
@@ -258,7 +207,7 @@ class Sender:
     def remove_reader(self, reader_id: str) -> None:
         """Closes the connection of a reader, which may connect again."""
         with self._handle as pointer:
-            check(self._library.sender_remove_reader(pointer, _values.text("reader_id", reader_id)))
+            check(self._library.sender_remove_reader(pointer, _arguments.text("reader_id", reader_id)))
 
     @property
     def reader_count(self) -> int:
@@ -275,7 +224,7 @@ class Sender:
     def drop_slot(self, reader_id: str) -> None:
         """Gives up the slot of a reader that will not come back."""
         with self._handle as pointer:
-            check(self._library.sender_drop_slot(pointer, _values.text("reader_id", reader_id)))
+            check(self._library.sender_drop_slot(pointer, _arguments.text("reader_id", reader_id)))
 
     # ---- entries ----
 
@@ -285,8 +234,8 @@ class Sender:
         `timestamp_us` is microseconds since the Unix epoch, by default now. If the error's `sequence` is
         not 0, the entry was taken under that number but not synced (`SyncPolicy.ALWAYS`): ask `wait_durable`.
         """
-        data = payload if type(payload) is bytes else _values.octets("payload", payload)
-        at = time.time_ns() // 1000 if timestamp_us is None else _values.whole("timestamp_us", timestamp_us)
+        data = payload if type(payload) is bytes else _arguments.octets("payload", payload)
+        at = time.time_ns() // 1000 if timestamp_us is None else _arguments.whole("timestamp_us", timestamp_us)
         sequence = ctypes.c_uint64()
         with self._handle as pointer:
             status = self._replicate(pointer, at, data, len(data), ctypes.byref(sequence))
@@ -301,8 +250,8 @@ class Sender:
 
         Much cheaper for each entry than `replicate`. All get the same timestamp, by default now.
         """
-        pieces = [piece if type(piece) is bytes else _values.octets("payload", piece) for piece in payloads]
-        at = time.time_ns() // 1000 if timestamp_us is None else _values.whole("timestamp_us", timestamp_us)
+        pieces = [piece if type(piece) is bytes else _arguments.octets("payload", piece) for piece in payloads]
+        at = time.time_ns() // 1000 if timestamp_us is None else _arguments.whole("timestamp_us", timestamp_us)
         # One copy of everything, and the table of where each piece is in it.
         together = b"".join(pieces)
         lengths = array(_WORD, map(len, pieces))
@@ -332,9 +281,9 @@ class Sender:
         self._wait_durable(sequence, timeout, None)
 
     def _wait_durable(self, sequence: int, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
-        number = _values.whole("sequence", sequence)
+        number = _arguments.whole("sequence", sequence)
         with self._handle as pointer:
-            _values.wait(lambda ms: int(self._library.sender_wait_durable(pointer, number, ms)), timeout, goes_on)
+            _arguments.wait(lambda ms: int(self._library.sender_wait_durable(pointer, number, ms)), timeout, goes_on)
 
     # ---- lineage ----
 
@@ -370,21 +319,21 @@ class Sender:
 
         `timeout` is in seconds; None: for ever. `TimedOutError` does not mean that they will not have it: ask `acked`.
         """
-        number, sure = _values.whole("sequence", sequence), u32("level", level)
+        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
         out = ctypes.c_size_t()
         native = self._library
         with self._handle as pointer:
             if isinstance(readers, Quorum):
                 quorum = readers._pointer
-                _values.wait(
+                _arguments.wait(
                     lambda ms: int(
                         native.sender_wait_acked_quorum(pointer, number, sure, quorum, ms, ctypes.byref(out))
                     ),
                     timeout,
                 )
             else:
-                wanted = _values.count("readers", readers)
-                _values.wait(
+                wanted = _arguments.count("readers", readers)
+                _arguments.wait(
                     lambda ms: int(native.sender_wait_acked(pointer, number, sure, wanted, ms, ctypes.byref(out))),
                     timeout,
                 )
@@ -392,14 +341,14 @@ class Sender:
 
     def acked(self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: Union[int, Quorum] = 1) -> Acked:
         """Tells whether readers, so many or a quorum, have acknowledged an entry, without waiting."""
-        number, sure = _values.whole("sequence", sequence), u32("level", level)
+        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
         out = ctypes.c_size_t()
         with self._handle as pointer:
             if isinstance(readers, Quorum):
                 quorum = readers._pointer
                 status = self._library.sender_acked_quorum(pointer, number, sure, quorum, ctypes.byref(out))
             else:
-                wanted = _values.count("readers", readers)
+                wanted = _arguments.count("readers", readers)
                 status = self._library.sender_acked(pointer, number, sure, wanted, ctypes.byref(out))
             return acked_of(status, out.value)
 
@@ -415,9 +364,9 @@ class Sender:
 
         Returns the ticket. The status is `OK`, `TIMEOUT` or `CLOSED`; the sender's callback thread calls it.
         """
-        _values.handler("callback", callback)
-        number, sure = _values.whole("sequence", sequence), u32("level", level)
-        limit = _values.milliseconds(timeout)
+        _arguments.handler("callback", callback)
+        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
+        limit = _arguments.milliseconds(timeout)
         within = (1 << 64) - 1 if limit is None else limit
         ticket = ctypes.c_uint64()
         native = self._library
@@ -425,7 +374,7 @@ class Sender:
             key = _callbacks.expect(self._handle.host, callback)
             call = native.sender_on_acked_quorum if isinstance(readers, Quorum) else native.sender_on_acked
             try:
-                who = readers._pointer if isinstance(readers, Quorum) else _values.count("readers", readers)
+                who = readers._pointer if isinstance(readers, Quorum) else _arguments.count("readers", readers)
                 check(call(pointer, number, sure, who, within, _callbacks.acked, key, NO_FREE, ctypes.byref(ticket)))
             except BaseException:
                 _callbacks.unexpect(key)
@@ -435,7 +384,7 @@ class Sender:
     def ticket_status(self, ticket: int) -> Acked:
         """Tells how a call of `on_acked` ended or stands."""
         out = ctypes.c_size_t()
-        number = _values.whole("ticket", ticket)
+        number = _arguments.whole("ticket", ticket)
         with self._handle as pointer:
             return acked_of(self._library.sender_ticket_status(pointer, number, ctypes.byref(out)), out.value)
 
@@ -445,7 +394,7 @@ class Sender:
 
 def u32(name: str, value: int) -> int:
     """A number that a uint32_t holds."""
-    return _values.whole(name, value, 2**32 - 1)
+    return _arguments.whole(name, value, 2**32 - 1)
 
 
 def set_numbers(config: Config, options: Mapping[str, Optional[int]], valid: Callable[[str, int], int]) -> None:
@@ -458,20 +407,22 @@ def set_numbers(config: Config, options: Mapping[str, Optional[int]], valid: Cal
 def set_stream(config: Config, stream: Stream) -> None:
     """Sets a lineage."""
     stream_id, epoch = stream
-    config.set("set_stream", _values.fixed("stream id", stream_id, STREAM_ID_BYTES), _values.whole("epoch", epoch))
+    config.set(
+        "set_stream", _arguments.fixed("stream id", stream_id, STREAM_ID_BYTES), _arguments.whole("epoch", epoch)
+    )
 
 
 def set_log(config: Config, log_dir: Optional[Path], log_sync: Optional[LogSync]) -> None:
     """Sets the log on disk."""
     if log_dir is not None:
-        config.set("set_log_dir", _values.path("log_dir", log_dir))
+        config.set("set_log_dir", _arguments.path("log_dir", log_dir))
     if log_sync is not None:
         policy, interval_ms, size = log_sync
         config.set(
             "set_log_sync",
             u32("policy", policy),
-            _values.whole("interval_ms", interval_ms),
-            _values.whole("bytes", size),
+            _arguments.whole("interval_ms", interval_ms),
+            _arguments.whole("bytes", size),
         )
 
 
@@ -484,7 +435,7 @@ def set_observers(config: Config, handlers: Handlers, host: Host) -> None:
 
 def optional_path(name: str, value: Optional[Path]) -> Optional[bytes]:
     """A path, or NULL."""
-    return None if value is None else _values.path(name, value)
+    return None if value is None else _arguments.path(name, value)
 
 
 def descriptor_of(connection: Union[socket.socket, int]) -> int:

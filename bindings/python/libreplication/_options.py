@@ -1,0 +1,79 @@
+"""The options of the two ends, for the classes that pass them on. A test compares them with the constructors."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Callable, Mapping, Optional, Sequence, TypedDict, Union
+
+from .constants import ApplyPolicy, FullPolicy, GapPolicy, Protocol
+from .entry import Batch, Entry
+from .event import Event
+from .values import LogSync, Path, ReceiverTls, Records, SenderTls, Stream, WriteGate
+
+
+class SenderOptions(TypedDict, total=False):
+    """What `Sender` takes."""
+
+    buffer_size: Optional[int]
+    buffer_bytes: Optional[int]
+    full_policy: Optional[FullPolicy]
+    full_wait_ms: int
+    write_timeout_ms: Optional[int]
+    handshake_timeout_ms: Optional[int]
+    heartbeat_interval_ms: Optional[int]
+    peer_timeout_ms: Optional[int]
+    stop_timeout_ms: Optional[int]
+    max_readers: Optional[int]
+    io_threads: Optional[int]
+    stream: Optional[Stream]
+    last_sequence: Optional[int]
+    token: Optional[bytes]
+    epoch: int
+    tls: Optional[SenderTls]
+    groups: Optional[Mapping[str, Sequence[str]]]
+    write_gate: Optional[WriteGate]
+    max_pending_acks: Optional[int]
+    log_dir: Optional[Path]
+    log_sync: Optional[LogSync]
+    log_segment_bytes: Optional[int]
+    log_retain_bytes: Optional[int]
+    log_retain_ms: Optional[int]
+    log_timeout_ms: Optional[int]
+    slot_max_bytes: Optional[int]
+    slot_expiry_ms: Optional[int]
+    on_event: Optional[Callable[[Event], None]]
+    logger: Optional[logging.Logger]
+
+
+class ReceiverOptions(TypedDict, total=False):
+    """What `Receiver` takes besides its names."""
+
+    handler: Optional[Callable[[Entry], None]]
+    batch_handler: Optional[Callable[[Batch], None]]
+    records: Optional[Callable[[Records], None]]
+    last_sequence: Optional[int]
+    stream: Optional[Stream]
+    token: Optional[bytes]
+    protocol: Optional[Protocol]
+    coordinator_handshake: Optional[bool]
+    gap_policy: Optional[GapPolicy]
+    apply_policy: Optional[ApplyPolicy]
+    apply_retries: int
+    handler_durable: Optional[bool]
+    reconnect_interval_ms: Optional[int]
+    ack_interval_ms: Optional[int]
+    connect_timeout_ms: Optional[int]
+    heartbeat_interval_ms: Optional[int]
+    peer_timeout_ms: Optional[int]
+    buffer_bytes: Optional[int]
+    tls: Optional[ReceiverTls]
+    local_wal: Optional[Callable[[Entry], None]]
+    connect: Optional[Callable[[str], Union[socket.socket, int]]]
+    log_dir: Optional[Path]
+    log_sync: Optional[LogSync]
+    log_segment_bytes: Optional[int]
+    log_retain_bytes: Optional[int]
+    log_retain_ms: Optional[int]
+    on_event: Optional[Callable[[Event], None]]
+    logger: Optional[logging.Logger]

@@ -1,0 +1,90 @@
+"""Small values that go in and come out."""
+
+# Without postponed annotations: tools that read those of a named tuple see types, not names.
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+from .constants import AckLevel, GatePolicy, SyncPolicy
+
+Path = Union[str, "os.PathLike[str]"]
+"""The path of a file or directory."""
+
+
+class Stream(NamedTuple):
+    """The lineage of a log: a position means nothing without it."""
+
+    id: bytes
+    """16 random bytes that name the log."""
+    epoch: int
+    """Rises each time another node becomes the writer."""
+
+
+class LogSync(NamedTuple):
+    """When a log on disk is made durable."""
+
+    policy: SyncPolicy
+    interval_ms: int = 5
+    """For `SyncPolicy.GROUP`: the longest time between two syncs."""
+    bytes: int = 1 << 20
+    """For `SyncPolicy.GROUP`: the most bytes between two syncs."""
+
+
+class WriteGate(NamedTuple):
+    """When entries are taken: while so many connected readers are within a lag."""
+
+    min_readers: int
+    max_lag_entries: int = 0
+    """How many of the last entries a reader may not have acknowledged; 0: any number."""
+    max_lag_ms: int = 0
+    """How long an entry may be unacknowledged; 0: any time."""
+    level: AckLevel = AckLevel.APPLIED
+    """What counts as acknowledged."""
+    policy: GatePolicy = GatePolicy.REFUSE
+    max_wait_ms: int = 0
+    """How long `GatePolicy.SLOW` waits."""
+
+
+class SenderTls(NamedTuple):
+    """The files of TLS 1.3, in PEM."""
+
+    certificate_chain_file: Path
+    private_key_file: Path
+    client_ca_file: Optional[Path] = None
+    """Readers must have a certificate of one of these authorities; None: they need none."""
+
+
+class Acked(NamedTuple):
+    """How many readers have acknowledged an entry, and whether that is enough."""
+
+    enough: bool
+    readers: int
+
+
+class ReceiverTls(NamedTuple):
+    """The files of TLS 1.3, in PEM, and whom to expect."""
+
+    ca_file: Path
+    """The writer must have a certificate of one of these authorities."""
+    server_name: Optional[str] = None
+    """What the writer's certificate must be for; None: the host in the writer's address."""
+    certificate_chain_file: Optional[Path] = None
+    private_key_file: Optional[Path] = None
+
+
+Record = Dict[Any, Any]
+"""A map of a payload."""
+
+
+class Records(NamedTuple):
+    """An entry whose payload is an array of maps, decoded."""
+
+    sequence: int
+    timestamp_us: int
+    records: List[Record]
+
+
+class ExtType(NamedTuple):
+    """A value of an application's own type. Equal to msgpack's class of that name."""
+
+    code: int
+    data: bytes
