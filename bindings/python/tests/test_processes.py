@@ -160,7 +160,7 @@ def work(call):
     except r.ReplicationError:
         pass
 
-for call in (lambda: sender.replicate(b"x"), lambda: receiver.wait_sequence(10**9)):
+for call in (lambda: receiver.wait_sequence(sender.replicate(b"x"), timeout=20), lambda: receiver.wait_sequence(10**9)):
     threading.Thread(target=work, args=(call,), daemon=True).start()
 for _ in range(8):
     child = os.fork()
