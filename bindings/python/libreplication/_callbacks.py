@@ -14,6 +14,7 @@ import traceback
 import weakref
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from . import _thread_state
 from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn
 from .constants import EventKind, LogLevel
 from .entry import MEMORY, Batch, Entry
@@ -63,6 +64,8 @@ class Host:
         self._handlers = weakref.ref(handlers)
         self.thread = 0
         """The thread that is in a callback."""
+        self.kept = False
+        """Python's state of that thread stays from callback to callback."""
         self.ended = False
         """It was closed in one of its callbacks: no other begins."""
         self.failure: Tuple[int, str] = (0, "")
@@ -74,6 +77,9 @@ class Host:
         if self.ended:
             return None
         self.thread = _get_ident()
+        if not self.kept:
+            self.kept = True
+            _thread_state.keep()
         return self._handlers()
 
 

@@ -138,7 +138,7 @@ def test_every_status_has_a_name_and_an_exception():
     assert library.replication_status_name(999) == b"UNKNOWN"
     unknown = errors.error_of(999, "why")
     assert type(unknown) is errors.ReplicationError and unknown.status == 999 and unknown.name == "UNKNOWN"
-    assert library.replication_version_number() == 1000
+    assert library.replication_version_number() == 1000 and library.replication_abi_version() == 1
 
 
 # ---- loading --------------------------------------------------------------------------------------------------------

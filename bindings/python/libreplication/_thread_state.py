@@ -1,0 +1,40 @@
+"""Keeps Python's state of a thread of the library from its first callback to its end.
+
+Python makes such a state for a thread that it does not know, and drops it when the callback returns: for a handler of
+single entries that costs several times what the callback does. It would also begin every callback with fresh
+`threading.local` objects. So the first callback takes the state once more, and the thread gives it back at its end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+_ensure = ctypes.pythonapi.PyGILState_Ensure
+_ensure.restype, _ensure.argtypes = ctypes.c_int, []
+_release = ctypes.pythonapi.PyGILState_Release
+_release.restype, _release.argtypes = None, [ctypes.c_int]
+
+_Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _give_back(_: int) -> None:
+    # This call has taken the state as well, and drops it when it returns. 0 is PyGILState_LOCKED: the call goes on.
+    _release(0)
+
+
+_destructor = _Destructor(_give_back)
+try:
+    # Where C++ and Rust register the destructors of thread-local objects. They run before pthread's own data of the
+    # thread goes, in which Python finds the state.
+    _at_thread_exit: Any = ctypes.CDLL(None)["__cxa_thread_atexit_impl"]
+    _at_thread_exit.restype = ctypes.c_int
+    _at_thread_exit.argtypes = [_Destructor, ctypes.c_void_p, ctypes.c_void_p]
+except AttributeError:
+    _at_thread_exit = None
+
+
+def keep() -> None:
+    """Keeps the state of this thread, which is in a callback. A C library that cannot tell of the end is left alone."""
+    if _at_thread_exit is not None and _at_thread_exit(_destructor, None, None) == 0:
+        _ensure()
