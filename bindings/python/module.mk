@@ -19,7 +19,8 @@ test-python: $(LIB) $(PYTHON_VENV)/ready lint-python python-wheels ## the Python
 
 .PHONY: lint-python
 lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting
-	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy -p libreplication
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy examples/quickstart.py examples/duckdb/*.py
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache . && $(PYTHON_BIN)/ruff format --quiet --no-cache --check .
 
 # Both wheels: the one with the library inside is tagged by what the library needs of this platform.

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+LICENSES = sorted(HERE.parents[1].glob("LICENSE-*"))
 SONAME = "libreplication.so.0.1"
 SOURCES = ["pyproject.toml", "setup.py", "README.md", "libreplication"]
 
@@ -25,6 +26,8 @@ def build(library, directory):
                 shutil.copytree(source, Path(work, name), ignore=shutil.ignore_patterns("__pycache__", "lib"))
             else:
                 shutil.copy(source, work)
+        for text in LICENSES:
+            shutil.copy(text, work)
         if library is not None:
             inside = Path(work, "libreplication", "lib")
             inside.mkdir()

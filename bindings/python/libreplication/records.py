@@ -15,7 +15,7 @@ from .errors import DecodeFailedError, WrongTypeError
 from .values import ExtType, Record, Records
 
 try:
-    import msgpack  # type: ignore[import-untyped,unused-ignore]
+    import msgpack
 
     HAVE_MSGPACK = True
 except ImportError:

@@ -262,7 +262,7 @@ def test_errors_can_be_pickled():
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
 def test_other_versions_of_python(version, tmp_path):
     """The quickstart, with whatever other Pythons are installed here."""
-    found = sorted(path for path in map(str, _interpreters()) if f"python{version}" in os.path.basename(path))
+    found = sorted(path for path in map(str, _interpreters()) if os.path.basename(path) == f"python{version}")
     if not found:
         pytest.skip(f"no Python {version} here")
     program = f"""{PAIR}

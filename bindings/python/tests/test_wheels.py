@@ -40,6 +40,7 @@ def test_what_is_in_them():
         assert "libreplication/py.typed" in names and "libreplication/_native.py" in names
         assert ("libreplication/lib/libreplication.so.0.1" in names) is not pure
         assert f"Root-Is-Purelib: {str(pure).lower()}" in text
+        assert len([name for name in names if "LICENSE-" in name]) == 2
         assert not [name for name in names if "test" in name or name.endswith(".pyc")]
 
 
