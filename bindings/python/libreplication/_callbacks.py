@@ -18,7 +18,7 @@ from . import _thread_state
 from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn
 from .constants import EventKind, LogLevel
 from .entry import MEMORY, Batch, Entry
-from .errors import ReplicationError, Status, status_of
+from .errors import ClosedError, ReplicationError, Status, status_of
 from .event import Event
 
 _LEVELS: Dict[int, int] = {
@@ -34,6 +34,10 @@ _get_ident = threading.get_ident
 
 # Not applied, because nobody is there any more.
 _OVER = int(Status.CLOSED)
+
+
+class Stopping(ClosedError):
+    """Raised by a handler of this package's own that does not take an entry because the receiver is being stopped."""
 
 
 class Handlers:
@@ -69,7 +73,8 @@ class Host:
         self.ended = False
         """It was closed in one of its callbacks: no other begins."""
         self.failure: Tuple[int, str] = (0, "")
-        """The entry that was last not applied, and the traceback of why. Its events come before the next try."""
+        """The entry that was last not applied, and the traceback of why; "" for one that is left because of a stop, which
+        is no failure to tell of. Its events come before the next try."""
         _hosts[self.key] = self
 
     def enter(self) -> Optional[Handlers]:
@@ -123,7 +128,7 @@ def _failed(host: Optional[Host], sequence: int, error: BaseException) -> int:
     """Keeps the traceback for the events of this failure, and gives the number that says so."""
     try:
         if host is not None:
-            host.failure = (sequence, traceback.format_exc())
+            host.failure = (sequence, "" if isinstance(error, Stopping) else traceback.format_exc())
         if isinstance(error, ReplicationError) and error.status != Status.OK:
             return int(error.status)
     except BaseException:
@@ -226,6 +231,8 @@ def _event(key: int, pointer: Any) -> None:
         if host is None or handlers is None or handlers.on_event is None:
             return
         told = pointer.contents
+        if told.kind in _FAILURES and host.failure == (told.sequence, ""):
+            return
         try:
             kind: Any = EventKind(told.kind)
         except ValueError:
@@ -259,6 +266,8 @@ def _log(key: int, level: int, message: Optional[bytes], fields_json: Optional[b
         fields = json.loads(fields_json or b"{}")
         text = _text(message)
         if fields.get("event") in _FAILURE_NAMES:
+            if host.failure == (fields.get("sequence"), ""):
+                return
             trace = _traceback(host, fields.get("sequence", 0))
             text = f"{text}\n{trace}" if trace else text
         handlers.logger.log(severity, "%s", text, extra={"replication": fields})

@@ -7,7 +7,7 @@ import atexit
 import ctypes
 import os
 import threading
-from typing import Any, List, Set
+from typing import Any, Callable, List, Set
 
 from . import _callbacks
 from ._callbacks import Host
@@ -41,6 +41,8 @@ class Handle:
         self.kind = kind
         self.pointer = pointer
         self.host = host
+        self.interrupt: Callable[[], None] = lambda: None
+        """Ends a handler of this package's own that waits, because the handle is to be stopped."""
         self._stop = getattr(native, f"{kind}_stop")
         self._free = getattr(native, f"{kind}_free")
         self._users: List[int] = []
@@ -112,11 +114,19 @@ class Handle:
             _orphaned.set()
 
     def _finish(self) -> None:
-        if not self._forked:
-            self._stop(self.pointer)
-            with self._idle:
-                self._idle.wait_for(lambda: not self._users)
-        self._free(self.pointer)
+        try:
+            if not self._forked:
+                self.interrupt()
+                self._stop(self.pointer)
+                with self._idle:
+                    self._idle.wait_for(lambda: not self._users)
+            pointer, self.pointer = self.pointer, 0
+            self._free(pointer)
+        except BaseException:
+            # Ctrl-C while it waits: somebody else may close it, at the latest the end of the interpreter.
+            self._closer.append(True)
+            _orphaned.set()
+            raise
         _callbacks.forget(self.host)
         _live.discard(self)
         self._closed.set()

@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, List, Optional, Sequence, TypeVar, Union
 
 from . import _arguments
+from ._callbacks import Stopping
 from .constants import AckLevel
 from .entry import Batch, Entry
-from .errors import ClosedError, InvalidStateError, Status, error_of
+from .errors import InvalidStateError, Status, error_of
 from .quorum import Quorum
 from .receiver import Receiver
 from .sender import Sender
@@ -87,6 +88,9 @@ class AsyncReceiver:
             max_entries = 1 if max_entries is None else max_entries
         self.sync = Receiver(reader_id, writer_addr, max_entries=max_entries or 0, **options)
         """The receiver itself, for what does not wait."""
+        if self._offer is not None:
+            # Its handler waits for a loop that may not come.
+            self.sync._handle.interrupt = self._offer.end
 
     # ---- life ----
 
@@ -105,21 +109,11 @@ class AsyncReceiver:
 
     async def stop(self) -> None:
         """Ends the connection and waits for a handler that runs."""
-        if self._offer is not None:
-            self._offer.end()
         await _in_thread(lambda _: self.sync.stop())
 
     async def close(self) -> None:
         """Stops it, if it still runs, and frees it."""
-        if self._offer is not None:
-            self._offer.end()
         await _in_thread(lambda _: self.sync.close())
-
-    def __del__(self) -> None:
-        # The handler may be waiting for a loop that will not come.
-        offer = self.__dict__.get("_offer")
-        if offer is not None:
-            offer.end()
 
     # ---- entries ----
 
@@ -201,7 +195,7 @@ class _Offer:
             self._changed.wait_for(lambda: self._ended or not self.entries)
             if self.entries:
                 batch.applied, self.entries = self.done, ()
-                raise ClosedError("the receiver ends before this entry was applied")
+                raise Stopping("the receiver is stopped before this entry is applied")
 
     def _wake(self) -> None:
         if self.loop is not None:

@@ -155,6 +155,7 @@ class Receiver:
     def stop(self) -> None:
         """Ends the connection and waits for a handler that runs. Statistics can still be read."""
         with self._handle as pointer:
+            self._handle.interrupt()
             check(self._library.receiver_stop(pointer))
 
     def close(self) -> None:

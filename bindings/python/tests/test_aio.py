@@ -144,6 +144,21 @@ def test_a_loop_ends_when_the_receiver_is_closed(sender, address):
     assert asyncio.run(main()) == [1]
 
 
+def test_an_entry_that_is_left_is_no_failure(sender, address, caplog):
+    events = Events()
+
+    async def main():
+        async with reader(address, on_event=events.append) as receiver:
+            sender.replicate_batch([b"1", b"2"])
+            async for entry in receiver:
+                if entry.sequence == 2:
+                    break
+            return receiver.last_sequence
+
+    assert asyncio.run(main()) == 1
+    assert not events.of(r.EventKind.APPLY_FAILED) and "Traceback" not in caplog.text
+
+
 def test_two_loops_at_once_are_refused(sender, address):
     async def main():
         sender.replicate_batch([b"1", b"2"])

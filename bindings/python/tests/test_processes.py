@@ -148,6 +148,52 @@ sender.replicate(b"x")
     assert run(program) == "finalized\n"
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_interpreter_ends_while_a_receiver_is_iterated(kept):
+    """Its handler waits for a loop that does not come."""
+    program = f"""{PAIR}
+import asyncio
+
+async def main():
+    receiver = r.AsyncReceiver("iterated", address)
+    {"kept.append(receiver)" if kept else ""}
+    receiver.start()
+    async for entry in receiver:
+        return entry.sequence
+
+kept = []
+sender.replicate_batch([b"x"] * 10)
+print(asyncio.run(main()))
+"""
+    assert run(program) == "1\n"
+
+
+def test_ctrl_c_while_closing_leaves_the_rest_to_the_end():
+    program = f"""{PAIR}
+import signal
+
+def handle(entry):
+    running.set()
+    time.sleep(0.5)
+
+running = threading.Event()
+receiver = follow(handle)
+sender.replicate(b"x")
+running.wait(20)
+blocking = threading.Thread(target=lambda: receiver._handle._users.append(-1))
+blocking.start()
+blocking.join()
+signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+signal.setitimer(signal.ITIMER_REAL, 1)
+try:
+    receiver.close()
+except KeyboardInterrupt:
+    print("interrupted")
+receiver._handle._users.clear()
+"""
+    assert run(program) == "interrupted\n"
+
+
 def test_fork_gives_a_clear_error():
     program = f"""{PAIR}
 receiver = follow(lambda entry: None)
