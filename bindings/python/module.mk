@@ -43,3 +43,6 @@ docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package,
 	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -W error -m pdoc --output-directory $(abspath $(B))/docs/python libreplication
 
 test: test-python
+bench: bench-python
+docs: docs-python
+.PHONY: test bench docs

@@ -73,8 +73,8 @@ class Host:
         self.ended = False
         """It was closed in one of its callbacks: no other begins."""
         self.failure: Tuple[int, str] = (0, "")
-        """The entry that was last not applied, and the traceback of why; "" for one that is left because of a stop, which
-        is no failure to tell of. Its events come before the next try."""
+        """The entry that was last not applied, and the traceback of why; "" for one that is left because of a stop, and
+        of which nobody is told. The events come before the next try."""
         _hosts[self.key] = self
 
     def enter(self) -> Optional[Handlers]:
@@ -175,20 +175,19 @@ def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
             return _OVER
         batch = Batch(entries, count)
         handlers.handler(batch)
-        batch._end()
         return 0
     except BaseException as error:
         sequence = 0
         try:
             if batch is not None:
-                done = batch.applied if isinstance(batch.applied, int) else 0
-                applied[0] = done = min(max(done, 0), count)
+                applied[0] = done = min(max(int(batch.applied), 0), count)
                 sequence = batch._field(done, 0) if done < count else 0
-                batch._end()
         except BaseException:
-            pass
+            pass  # what the handler said of it makes no sense: none is applied
         return _failed(host, sequence, error)
     finally:
+        if batch is not None:
+            batch._end()
         if host is not None:
             host.thread = 0
 

@@ -48,9 +48,9 @@ class Handle:
         self._users: List[int] = []
         self._closing = False
         self._forked = False
+        self._closed = False
         self._closer: List[bool] = [True]  # who takes it out closes the handle
-        self._idle = threading.Condition()
-        self._closed = threading.Event()
+        self._changed = threading.Condition()
 
     # ---- calls ----
 
@@ -69,8 +69,7 @@ class Handle:
     def __exit__(self, *_: object) -> None:
         self._users.remove(_get_ident())
         if self._closing:
-            with self._idle:
-                self._idle.notify_all()
+            self._notify()
 
     @property
     def closed(self) -> bool:
@@ -81,16 +80,19 @@ class Handle:
 
     def close(self) -> None:
         """Stops and frees the handle. When it returns no callback runs, unless it was called from one."""
-        inside = self.host.thread == _get_ident() or _get_ident() in self._users
-        if self._claim():
-            if inside:
-                # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
-                self.host.ended = self.host.thread == _get_ident()
+        me = _get_ident()
+        if self.host.thread == me or me in self._users:
+            # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
+            if self._claim():
+                self.host.ended = self.host.thread == me
                 self._finish_elsewhere()
-            else:
+            return
+        while not self._closed:
+            if self._claim():
                 self._finish()
-        elif not inside:
-            self._closed.wait()
+            else:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or self._closer)
 
     def abandon(self) -> None:
         """Closes the handle from a finalizer, which runs on any thread with any lock held, so that it must not wait."""
@@ -109,43 +111,48 @@ class Handle:
         try:
             _thread.start_new_thread(self._finish, ())
         except RuntimeError:
-            # No thread to be had, as at the end of the interpreter: its handler takes over.
-            self._closer.append(True)
-            _orphaned.set()
+            self._give_up()  # no thread is to be had, as at the end of the interpreter
 
     def _finish(self) -> None:
         try:
             if not self._forked:
                 self.interrupt()
                 self._stop(self.pointer)
-                with self._idle:
-                    self._idle.wait_for(lambda: not self._users)
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._users)
             pointer, self.pointer = self.pointer, 0
             self._free(pointer)
         except BaseException:
-            # Ctrl-C while it waits: somebody else may close it, at the latest the end of the interpreter.
-            self._closer.append(True)
-            _orphaned.set()
+            self._give_up()  # Ctrl-C while it waited
             raise
         _callbacks.forget(self.host)
         _live.discard(self)
-        self._closed.set()
-        _orphaned.set()
+        self._closed = True
+        self._notify()
+
+    def _give_up(self) -> None:
+        """Somebody else may close it, at the latest the end of the interpreter."""
+        self._closer.append(True)
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _fork(self) -> None:
         """In the child: whoever was in a call, or held a lock, stayed in the parent."""
         self._forked = True
         self._users.clear()
-        self._idle = threading.Condition()
-        self._closed = threading.Event()
-        if self._closing:
-            self._closed.set()
+        self._changed = threading.Condition()
+        if self._closing and not self._closer:
+            self._closed = True  # as far as this process goes
+            _live.discard(self)
 
 
 # ---- making ---------------------------------------------------------------------------------------------------------
 
 
-def make(kind: str, config: "Config", host: Host) -> Handle:
+def make(kind: str, config: Config, host: Host) -> Handle:
     """Makes a handle from a configuration. The registries refer to it until it is closed."""
     if _ending:
         raise InvalidStateError(f"no {kind} can be made while the interpreter ends")
@@ -166,7 +173,7 @@ class Config:
         self._kind = kind
         self.pointer: int = 0
 
-    def __enter__(self) -> "Config":
+    def __enter__(self) -> Config:
         self.pointer = getattr(library(), f"{self._kind}_config_new")()
         if not self.pointer:
             raise last_error(Status.OUT_OF_MEMORY)
@@ -184,7 +191,6 @@ class Config:
 
 _live: Set[Handle] = set()
 _ending = False
-_orphaned = threading.Event()
 
 
 def _close_all() -> None:
@@ -193,16 +199,10 @@ def _close_all() -> None:
     _ending = True
     while _live:
         for handle in sorted(_live, key=lambda handle: handle.host.key, reverse=True):
-            _orphaned.clear()
-            if handle._claim():
-                handle._finish()
-            elif not handle._closer and not handle._closed.is_set():
-                _orphaned.wait()  # another thread closes it, or finds that it cannot
+            handle.close()
 
 
 def _after_fork() -> None:
-    global _orphaned
-    _orphaned = threading.Event()
     for handle in list(_live):
         handle._fork()
 

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     def data(self) -> bytes:
         """The payload as `bytes`, without another copy when it came from the library."""
         whole = self.payload.obj
-        if type(whole) is bytes and len(whole) == self.payload.nbytes:
+        if type(whole) is bytes and len(whole) == self.payload.nbytes and self.payload.c_contiguous:
             return whole
         return self.payload.tobytes()
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, wait_until
 
 EXAMPLES = ROOT / "bindings/python/examples"
-TRANSFERS = 3000
+TRANSFERS = 2500
 
 
 def test_quickstart():

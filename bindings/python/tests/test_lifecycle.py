@@ -1,6 +1,6 @@
 """Closing in any state, from any thread, in a callback, in a finalizer, with work in flight; and what is left behind.
 
-LIFECYCLES=n sets how many random lives are lived, LIFECYCLE_SEED=n repeats them.
+LIFECYCLES=n sets how many random lives are lived (10000 for the whole), LIFECYCLE_SEED=n repeats them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from conftest import Inbox, descriptors, follow, tasks, wait_until
 import libreplication as r
 from libreplication import ReplicationError, _handle, errors
 
-LIVES = int(os.environ.get("LIFECYCLES", "2500"))
+LIVES = int(os.environ.get("LIFECYCLES", "2000"))
 QUIET = logging.Logger("quiet", logging.CRITICAL)
 SEED = int(os.environ.get("LIFECYCLE_SEED", str(time.time_ns() % 1_000_000)))
 
@@ -331,7 +331,7 @@ def test_closing_in_its_own_callback_returns_at_once(sender, address):
     receiver = follow(address, handle)
     receiver.start()
     sender.replicate_batch([b"x"] * 5)
-    receiver._handle._closed.wait(10)
+    wait_until(lambda: receiver._handle._closed)
     assert after == [1], "no further callback began"
 
 
@@ -347,7 +347,7 @@ def test_closing_in_a_signal_handler_in_the_middle_of_a_call(sender, address, in
             receiver.wait_sequence(10**9, timeout=20)
     finally:
         signal.signal(signal.SIGALRM, previous)
-    receiver._handle._closed.wait(10)
+    wait_until(lambda: receiver._handle._closed)
 
 
 def test_ctrl_c_is_heard_while_waiting(sender, address, inbox):

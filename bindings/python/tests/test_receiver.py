@@ -150,6 +150,8 @@ def test_entries_may_be_kept(sender, address, inbox):
     assert pickle.loads(pickle.dumps(entry)) == entry == copy.deepcopy(entry)
     assert eval(repr(entry).replace("payload=", "payload=memoryview(") + ")", {"Entry": r.Entry}) == entry
     assert r.Entry(1, 2, memoryview(b"abc")[1:]).data == b"bc"
+    assert r.Entry(1, 2, memoryview(b"abc")[::-1]).data == b"cba"
+    assert r.Entry(1, 2, memoryview(bytearray(b"abc"))).data == b"abc"
 
 
 def test_batches(sender, address):

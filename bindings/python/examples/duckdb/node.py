@@ -30,7 +30,7 @@ class Node:
     def _apply(self, batch: Batch) -> None:
         records: List[Record] = []
         for entry in batch:
-            records += decode_records(entry.payload)
+            records += decode_records(entry.data)
         # In a handler the token is of the place behind what the handler was called with.
         self.bank.apply(records, self._receiver.token())
 

@@ -19,7 +19,7 @@ from node import Node
 
 from libreplication import FullPolicy, Sender
 
-AHEAD = 500
+AHEAD = 300
 """How many transfers the log may be ahead of this node's own database."""
 
 
