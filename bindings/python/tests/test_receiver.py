@@ -10,7 +10,7 @@ import socket
 import threading
 
 import pytest
-from conftest import Events, Inbox, follow, wait_until
+from conftest import CALLS, Events, Inbox, follow, wait_until
 
 import libreplication as r
 from libreplication import errors
@@ -393,8 +393,6 @@ def test_a_callback_may_ask_but_not_wait(sender, address):
 
 def test_a_wait_ends_when_another_writer_takes_over(inbox):
     """Also on the main thread, which waits in slices."""
-    from conftest import wait_until
-
     first = r.Sender(stop_timeout_ms=100)
     first.start()
     port = first.listen("127.0.0.1:0")
@@ -402,12 +400,15 @@ def test_a_wait_ends_when_another_writer_takes_over(inbox):
         receiver.wait_sequence(first.replicate(b"x"), timeout=10)
         promoted = r.Sender(token=receiver.token(), epoch=first.stream().epoch + 1, stop_timeout_ms=100)
 
+        begun = CALLS["receiver_wait_sequence"]
+
         def take_over():
+            wait_until(lambda: CALLS["receiver_wait_sequence"] > begun)
             first.close()
             promoted.start()
             wait_until(lambda: listens(promoted, port))
 
-        thread = threading.Timer(0.15, take_over)
+        thread = threading.Thread(target=take_over)
         thread.start()
         with pytest.raises(errors.LineageChangedError):
             receiver.wait_sequence(100, timeout=20)
