@@ -1,8 +1,9 @@
 """Keeps Python's state of a thread of the library from its first callback to its end.
 
-Python makes such a state for a thread that it does not know, and drops it when the callback returns: for a handler of
-single entries that costs several times what the callback does. It would also begin every callback with fresh
-`threading.local` objects. So the first callback takes the state once more, and the thread gives it back at its end.
+Python makes such a state for a thread that it does not know, and drops it when the callback returns. That costs several
+times what a handler of single entries does, and it begins every callback with fresh `threading.local` objects. Worse,
+before Python 3.12 a fork at such a moment leaves a lock taken in the child, which then hangs in `os.fork`. So the first
+callback takes the state once more, and the thread gives it back at its end.
 """
 
 from __future__ import annotations

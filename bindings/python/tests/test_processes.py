@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -14,15 +14,19 @@ from libreplication import errors
 
 def run(program: str, *arguments: str, status: int = 0) -> str:
     """Runs a program in a Python of its own and returns what it printed. It must end by itself and in order."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", textwrap.dedent(program), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=50,
+    command = [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", program, *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert done.returncode == status, f"status {done.returncode}: {done.stderr}"
-    assert not any(word in done.stderr for word in ("Traceback", "Fatal", "panic", "Exception")), done.stderr
-    return done.stdout
+    try:
+        printed, said = process.communicate(timeout=50)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # and what it forked
+        printed, said = process.communicate()
+        raise AssertionError(f"it does not end: {printed}{said}") from None
+    assert process.returncode == status, f"status {process.returncode}: {said}"
+    assert not any(word in said for word in ("Traceback", "Fatal", "panic", "Exception")), said
+    return printed
 
 
 PAIR = """
@@ -233,6 +237,33 @@ receiver.wait_sequence(sender.replicate(b"x"), timeout=20)
 print("parent goes on")
 """
     assert run(program) == "parent goes on\n"
+
+
+def test_fork_while_the_handler_is_called_without_a_pause():
+    program = f"""{PAIR}
+receiver = follow(lambda entry: None)
+
+def work():
+    try:
+        while True:
+            sender.replicate(b"x" * 1000)
+    except r.ReplicationError:
+        pass
+
+threading.Thread(target=work, daemon=True).start()
+receiver.wait_sequence(100, timeout=20)
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        try:
+            sender.stats()
+        except r.errors.ForkedError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+print("end")
+"""
+    assert run(program) == "end\n"
 
 
 MULTI = """
