@@ -74,7 +74,9 @@ std::size_t entries_of(const char *path)
     std::exit(0);
 }
 
-bool passed(const test_case &test)
+enum class verdict { passed, failed, skipped };
+
+verdict judge(const test_case &test)
 {
     const auto begin = std::chrono::steady_clock::now();
     std::fflush(nullptr);
@@ -89,7 +91,7 @@ bool passed(const test_case &test)
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
     const auto ms = static_cast<long long>(took.count());
     if (code == skipped_exit)
-        return true;
+        return verdict::skipped;
     if (code == 0)
         std::printf("ok   %s (%lld ms)\n", test.name.c_str(), ms);
     else if (code == -SIGALRM)
@@ -99,7 +101,7 @@ bool passed(const test_case &test)
     else
         std::printf("FAIL %s: exit code %d\n", test.name.c_str(), code);
     std::fflush(stdout);
-    return code == 0;
+    return code == 0 ? verdict::passed : verdict::failed;
 }
 
 } // namespace
@@ -247,17 +249,27 @@ std::uint64_t random_seed()
 int main(int argc, char **argv)
 {
     const std::string filter = argc > 1 ? argv[1] : "";
-    std::size_t good = 0, bad = 0;
+    std::size_t passed = 0, failed = 0, skipped = 0;
     for (const auto &test : harness::cases()) {
         if (test.name.find(filter) == std::string::npos)
             continue;
-        if (harness::passed(test))
-            ++good;
-        else
-            ++bad;
+        switch (harness::judge(test)) {
+        case harness::verdict::passed:
+            ++passed;
+            break;
+        case harness::verdict::failed:
+            ++failed;
+            break;
+        case harness::verdict::skipped:
+            ++skipped;
+            break;
+        }
     }
-    if (good + bad == 0)
+    if (passed + failed + skipped == 0)
         std::fprintf(stderr, "no test's name contains \"%s\"\n", filter.c_str());
-    std::printf("%zu passed, %zu failed\n", good, bad);
-    return bad == 0 && good > 0 ? 0 : 1;
+    std::printf("%zu passed, %zu failed", passed, failed);
+    if (skipped > 0)
+        std::printf(", %zu skipped", skipped);
+    std::printf("\n");
+    return failed == 0 && passed + skipped > 0 ? 0 : 1;
 }
