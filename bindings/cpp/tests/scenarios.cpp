@@ -357,10 +357,10 @@ class scenario
             each->release();
         for (auto &[name, each] : readers_)
             if (each->handle)
-                replication_status_of_stop([&] { each->handle->stop(); });
+                end(*each->handle);
         for (auto &[name, each] : writers_)
             if (each->handle)
-                replication_status_of_stop([&] { each->handle->stop(); });
+                end(*each->handle);
         for (auto &[name, each] : background_)
             if (each->thread.joinable())
                 each->thread.join();
@@ -382,9 +382,10 @@ class scenario
   private:
     using verb = void (scenario::*)(const value &);
 
-    template <class Call> static void replication_status_of_stop(const Call &call)
+    template <class Handle> static void end(Handle &handle)
     {
-        static_cast<void>(outcome_of(call)); // what a scenario expects of a stop, it says itself
+        static_cast<void>(
+            outcome_of([&handle] { handle.stop(); })); // what a scenario expects of a stop, it says itself
     }
 
     static const std::set<std::string> &known_keys();
