@@ -35,8 +35,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # Not for what is often done as root: that takes what was built.
 SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
-             $(if $(filter test% docs% deb abi-dump,$(GOALS)),test) \
-             $(if $(filter bench%,$(GOALS)),bench) \
+             $(if $(filter test% docs% %-python python-wheels deb abi-dump,$(GOALS)),test) \
+             $(if $(filter bench%,$(GOALS)),test bench) \
              $(if $(filter fmt lint,$(GOALS)),lint)
 ifneq ($(SETUP),no)
 ifneq ($(strip $(SETUP_FOR)),)
@@ -123,9 +123,11 @@ test-symbols: $(LIB) ## the library exports what the header declares and nothing
 bench-programs: $(LIB)
 
 .PHONY: bench
-bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine
+bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine, and the bindings against C
 
-C_SOURCES = $(shell find examples-c benches tests packaging bindings -name '*.[ch]')
+# The Go package has a copy of the generated header.
+C_SOURCES = $(shell find examples-c benches tests packaging bindings \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
+                -not -path bindings/go/replication.h)
 SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt

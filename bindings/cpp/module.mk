@@ -5,6 +5,8 @@
 CXX_DIR      := bindings/cpp
 CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow $(WERROR)
 CXX_FLAGS    := $(CXX_WARNINGS) $(or $(CXXFLAGS),-O2 -g) -I$(CXX_DIR) -MMD -MP
+# Tests are compiled once and run once.
+CXX_TESTS    := $(CXX_FLAGS) -O0 -g1
 CXX_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 # abi is compiled for another ABI, so it shares nothing with the others.
@@ -17,16 +19,16 @@ CXX_TEST_ONCE  := $(B)/test-cpp/abi $(B)/test-cpp/views-20
 
 $(B)/test-cpp/%.o: $(CXX_DIR)/tests/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_TESTS) -c $< -o $@
 
 $(B)/test-cpp-asan/%.o: $(CXX_DIR)/tests/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_FLAGS) -O1 $(CXX_SANITIZE) -c $< -o $@
+	$(CXX) -std=c++17 $(CPPFLAGS) $(CXX_TESTS) $(CXX_SANITIZE) -c $< -o $@
 
 # What only newer standards have, such as std::span.
 $(B)/test-cpp/views-20.o: $(CXX_DIR)/tests/views.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(CPPFLAGS) $(CXX_FLAGS) -c $< -o $@
+	$(CXX) -std=c++20 $(CPPFLAGS) $(CXX_TESTS) -c $< -o $@
 
 $(CXX_TEST_PLAIN) $(B)/test-cpp/views-20: %: %.o $(CXX_TEST_HELPERS:%=$(B)/test-cpp/%.o) $(LIB)
 	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
