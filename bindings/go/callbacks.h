@@ -1,0 +1,26 @@
+/* Go's ends of the callbacks. What C keeps of Go is the number of a cgo.Handle, in place of a pointer. */
+#ifndef LR_CALLBACKS_H
+#define LR_CALLBACKS_H
+
+#include "library.h"
+
+int32_t lr_set_sender_event_handler(struct replication_sender_config *config, uintptr_t handle);
+int32_t lr_set_sender_log_handler(struct replication_sender_config *config, int32_t max_level, uintptr_t handle);
+int32_t lr_set_receiver_event_handler(struct replication_receiver_config *config, uintptr_t handle);
+int32_t lr_set_receiver_log_handler(struct replication_receiver_config *config, int32_t max_level, uintptr_t handle);
+int32_t lr_set_ingest_handler(struct replication_receiver_config *config, uintptr_t handle);
+int32_t lr_set_ingest_batch_handler(struct replication_receiver_config *config, size_t max_entries, uintptr_t handle);
+int32_t lr_set_record_handler(struct replication_receiver_config *config, uintptr_t handle);
+int32_t lr_set_local_wal(struct replication_receiver_config *config, uintptr_t handle);
+int32_t lr_set_connect_handler(struct replication_receiver_config *config, uintptr_t handle);
+
+int32_t lr_on_acked(struct replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
+                    uint64_t timeout_ms, uintptr_t handle, uint64_t *ticket);
+int32_t lr_on_acked_quorum(struct replication_sender *sender, uint64_t sequence, uint32_t level,
+                           const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle,
+                           uint64_t *ticket);
+
+/* The handle of the callback that this thread is in; 0 outside. */
+uintptr_t lr_current_handle(void);
+
+#endif

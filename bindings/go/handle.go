@@ -1,0 +1,195 @@
+package replication
+
+/*
+#include "library.h"
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// A handle is a sender or receiver of the library. It is freed after the last call that uses it, and by the garbage
+// collector when nothing refers to it. It refers to nothing itself: with something that led back to it, it would never
+// be garbage.
+type handle struct {
+	lock    sync.RWMutex // held for reading during every call
+	pointer unsafe.Pointer
+	free    func(unsafe.Pointer)
+	err     error // what calls get when there is no pointer
+}
+
+func newHandle(pointer unsafe.Pointer, free func(unsafe.Pointer)) *handle {
+	h := &handle{pointer: pointer, free: free}
+	runtime.SetFinalizer(h, func(h *handle) { go h.close(nil) })
+	return h
+}
+
+// use makes a call unless the handle is freed.
+func (h *handle) use(op string, f func(unsafe.Pointer) C.int32_t) error {
+	h.lock.RLock()
+	defer h.lock.RUnlock()
+	if h.pointer == nil {
+		return h.missing(op)
+	}
+	return call(op, func() C.int32_t { return f(h.pointer) })
+}
+
+// gone says whether there is nothing to call.
+func (h *handle) gone() bool {
+	h.lock.RLock()
+	defer h.lock.RUnlock()
+	return h.pointer == nil
+}
+
+// missing is the error of a call without a pointer.
+func (h *handle) missing(op string) error {
+	if h.err != nil {
+		return h.err
+	}
+	return &Error{Status: ErrClosed, Op: op, Message: "it was closed"}
+}
+
+// close frees it after the calls under way. Before, it must be stopped, so that those which wait end.
+func (h *handle) close(err error) {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	if h.pointer != nil {
+		runtime.SetFinalizer(h, nil)
+		h.free(h.pointer)
+		h.pointer, h.err = nil, err
+	}
+}
+
+// look is how long a wait in the library lasts whose context can end: the longest that its thread goes on after that.
+const look = 100 * time.Millisecond
+
+const forever = C.uint64_t(math.MaxUint64)
+
+// wait makes a call that waits in the library, for as long as the context lives.
+func wait(ctx context.Context, op string, once func(timeoutMS C.uint64_t) (int, error)) (int, error) {
+	// Without waiting first: it may be so already, or never, or this may be a callback, where waiting is refused.
+	n, err := once(0)
+	if !errors.Is(err, ErrTimeout) {
+		return n, err
+	}
+	if ctx.Done() == nil {
+		return once(forever)
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	results := make(chan result, 1)
+	var over atomic.Bool
+	go func() {
+		for {
+			n, err := once(C.uint64_t(look.Milliseconds()))
+			if !errors.Is(err, ErrTimeout) || over.Load() {
+				results <- result{n, err}
+				return
+			}
+		}
+	}()
+	select {
+	case r := <-results:
+		return r.n, r.err
+	case <-ctx.Done():
+	}
+	over.Store(true)
+	n, err = once(0)
+	var failed *Error
+	switch {
+	case !errors.Is(err, ErrTimeout):
+		return n, err
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.As(err, &failed):
+		failed.Err = ctx.Err()
+		return n, failed
+	default:
+		return n, fmt.Errorf("replication: %s: %w", op, ctx.Err())
+	}
+}
+
+// milliseconds rounds up, so that a short time does not become none.
+func milliseconds(d time.Duration) C.uint64_t {
+	return C.uint64_t((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// A builder sets options, each unless it is zero, until one is refused.
+type builder struct {
+	op  string
+	err error
+}
+
+func (b *builder) set(option string, f func() C.int32_t) {
+	if b.err == nil {
+		b.err = call(b.op+": "+option, f)
+	}
+}
+
+func (b *builder) refuse(option, message string) {
+	if b.err == nil {
+		b.err = invalid(b.op+": "+option, message)
+	}
+}
+
+func (b *builder) text(option, text string, f func(*C.char) C.int32_t) {
+	if b.err == nil && text != "" {
+		b.err = callText(b.op+": "+option, text, f)
+	}
+}
+
+func (b *builder) duration(option string, d time.Duration, f func(C.uint64_t) C.int32_t) {
+	if d < 0 {
+		b.refuse(option, fmt.Sprintf("%v is negative", d))
+	} else if d > 0 {
+		b.set(option, func() C.int32_t { return f(milliseconds(d)) })
+	}
+}
+
+func (b *builder) count(option string, n int, f func(C.size_t) C.int32_t) {
+	if n < 0 {
+		b.refuse(option, fmt.Sprintf("%d is negative", n))
+	} else if n > 0 {
+		b.set(option, func() C.int32_t { return f(C.size_t(n)) })
+	}
+}
+
+func (b *builder) number(option string, n uint64, f func(C.uint64_t) C.int32_t) {
+	if n > 0 {
+		b.set(option, func() C.int32_t { return f(C.uint64_t(n)) })
+	}
+}
+
+// texts are some texts for the library; an empty one is NULL.
+type texts struct{ pointers []*C.char }
+
+func (b *builder) texts(option string, given ...string) texts {
+	t := texts{make([]*C.char, len(given))}
+	for i, text := range given {
+		if text == "" {
+			continue
+		}
+		s, err := newCString(text)
+		if err != nil {
+			b.refuse(option, "a text has a zero byte")
+			continue
+		}
+		t.pointers[i] = s.pointer
+	}
+	return t
+}
+
+func (t texts) free() {
+	for _, pointer := range t.pointers {
+		C.free(unsafe.Pointer(pointer))
+	}
+}

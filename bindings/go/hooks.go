@@ -1,0 +1,341 @@
+package replication
+
+/*
+#include "callbacks.h"
+*/
+import "C"
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/cgo"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/rs/zerolog"
+)
+
+// hooks are what the library's callbacks find behind their handle. They lead to the sender or receiver while it runs:
+// from Start, which so keeps it alive, to the end of Stop, after which it is garbage once the host has dropped it.
+type hooks struct {
+	sender   atomic.Pointer[Sender]
+	receiver atomic.Pointer[Receiver]
+}
+
+// hooked is the value of every handle.
+type hooked interface{ owner() *hooks }
+
+func (h *hooks) owner() *hooks { return h }
+
+// register gives the number of a new handle, which the library gives back once in lrRelease.
+func register(value hooked) C.uintptr_t { return C.uintptr_t(cgo.NewHandle(value)) }
+
+// inCallback says whether the caller runs in a callback of the same sender or receiver.
+func (h *hooks) inCallback() bool {
+	current := C.lr_current_handle()
+	return current != 0 && cgo.Handle(current).Value().(hooked).owner() == h
+}
+
+//export lrRelease
+func lrRelease(handle C.uintptr_t) { cgo.Handle(handle).Delete() }
+
+// A PanicError is a panic in a handler, as the error that it becomes.
+type PanicError struct {
+	// Value is what the handler panicked with.
+	Value interface{}
+	// Stack is where.
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap returns the value when it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// protect turns a panic of f into an error: nothing may pass through C.
+func protect(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &PanicError{Value: value, Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// A host is a sender or receiver, as far as events and log records are concerned.
+type host interface {
+	handleEvent(*Event)
+	handleLog(level zerolog.Level, message string, fields map[string]interface{})
+	complain(err error, message string)
+}
+
+// tell gives something to the host. It has no result, so a panic can only be logged.
+func tell(handle C.uintptr_t, what string, f func(host)) {
+	var to host
+	err := protect(func() error {
+		h := cgo.Handle(handle).Value().(hooked).owner()
+		if sender := h.sender.Load(); sender != nil {
+			to = sender
+		} else if receiver := h.receiver.Load(); receiver != nil {
+			to = receiver
+		} else {
+			return nil
+		}
+		f(to)
+		return nil
+	})
+	if err != nil && to != nil {
+		_ = protect(func() error { to.complain(err, what); return nil })
+	}
+}
+
+//export lrEvent
+func lrEvent(handle C.uintptr_t, event *C.replication_event) {
+	tell(handle, "the event handler failed", func(to host) {
+		to.handleEvent(&Event{
+			Kind:     EventKind(event.kind),
+			Status:   Status(event.status),
+			Sequence: uint64(event.sequence),
+			ReaderID: C.GoString(event.reader_id),
+			Address:  C.GoString(event.address),
+			Message:  C.GoString(event.message),
+			Detail:   json.RawMessage(C.GoString(event.detail_json)),
+		})
+	})
+}
+
+var zerologLevels = map[C.int32_t]zerolog.Level{
+	C.REPLICATION_LOG_LEVEL_ERROR: zerolog.ErrorLevel,
+	C.REPLICATION_LOG_LEVEL_WARN:  zerolog.WarnLevel,
+	C.REPLICATION_LOG_LEVEL_INFO:  zerolog.InfoLevel,
+	C.REPLICATION_LOG_LEVEL_DEBUG: zerolog.DebugLevel,
+}
+
+//export lrLog
+func lrLog(handle C.uintptr_t, level C.int32_t, message, fieldsJSON *C.char) {
+	tell(handle, "the logger failed", func(to host) {
+		zerologLevel, known := zerologLevels[level]
+		if !known {
+			zerologLevel = zerolog.DebugLevel
+		}
+		fields, _ := decodeStats(C.GoString(fieldsJSON))
+		to.handleLog(zerologLevel, C.GoString(message), fields)
+	})
+}
+
+// logLevel is the least important of the library's levels that a logger writes; 0 when it writes none. The zero Logger
+// writes nothing.
+func logLevel(logger *zerolog.Logger) C.int32_t {
+	for _, level := range []C.int32_t{
+		C.REPLICATION_LOG_LEVEL_DEBUG, C.REPLICATION_LOG_LEVEL_INFO,
+		C.REPLICATION_LOG_LEVEL_WARN, C.REPLICATION_LOG_LEVEL_ERROR,
+	} {
+		event := logger.WithLevel(zerologLevels[level])
+		enabled := event.Enabled()
+		event.Discard()
+		if enabled {
+			return level
+		}
+	}
+	return 0
+}
+
+// ackedCall is what waits for acknowledgements behind a handle.
+type ackedCall struct {
+	*hooks
+	call func(AckResult)
+}
+
+//export lrAcked
+func lrAcked(handle C.uintptr_t, ticket C.uint64_t, status C.int32_t, readers C.size_t) {
+	tell(handle, "the callback of OnAcked failed", func(host) {
+		result := AckResult{Ticket: uint64(ticket), Readers: int(readers)}
+		if Status(status) != StatusOK {
+			result.Err = Status(status)
+		}
+		cgo.Handle(handle).Value().(*ackedCall).call(result)
+	})
+}
+
+// attempt has an entry taken by the host. The error is kept for the events that will tell of it.
+func attempt(handle C.uintptr_t, sequence func() uint64, f func(*Receiver) error) C.int32_t {
+	var r *Receiver
+	err := protect(func() error {
+		if r = receiverOf(handle); r == nil {
+			return &Error{Status: ErrClosed, Op: "apply"}
+		}
+		return f(r)
+	})
+	if err == nil {
+		return 0
+	}
+	if r != nil {
+		r.failures.add(sequence(), err)
+	}
+	return failureCode(err)
+}
+
+// receiverOf returns the receiver behind a handle, nil when it is being closed.
+func receiverOf(handle C.uintptr_t) *Receiver {
+	return cgo.Handle(handle).Value().(hooked).owner().receiver.Load()
+}
+
+// failureCode is what the library hears of a handler's error: its status if it has one.
+func failureCode(err error) C.int32_t {
+	switch e := err.(type) {
+	case *PanicError:
+		return C.int32_t(ErrPanic)
+	case *Error:
+		if e.Status != StatusOK {
+			return C.int32_t(e.Status)
+		}
+	}
+	return C.int32_t(ErrApplyFailed)
+}
+
+//export lrIngest
+func lrIngest(handle C.uintptr_t, sequence, timestampUS C.uint64_t, payload *C.uint8_t, payloadLen C.size_t) C.int32_t {
+	return attempt(handle, func() uint64 { return uint64(sequence) }, func(r *Receiver) error {
+		return r.applyEntry(&ReplicateEntry{uint64(sequence), uint64(timestampUS), copyBytes(payload, payloadLen)})
+	})
+}
+
+//export lrLocalWAL
+func lrLocalWAL(handle C.uintptr_t, sequence C.uint64_t, payload *C.uint8_t, payloadLen C.size_t) C.int32_t {
+	return attempt(handle, func() uint64 { return uint64(sequence) }, func(r *Receiver) error {
+		return r.localWAL.AppendRaw(copyBytes(payload, payloadLen))
+	})
+}
+
+//export lrIngestBatch
+func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.size_t, applied *C.size_t) C.int32_t {
+	batch := unsafe.Slice(entries, int(count))
+	failed := func() uint64 { return uint64(batch[*applied].sequence) }
+	return attempt(handle, failed, func(r *Receiver) error {
+		if cap(r.batch) < len(batch) {
+			r.batch = make([]ReplicateEntry, len(batch))
+		}
+		converted := r.batch[:len(batch)]
+		for i := range batch {
+			converted[i] = ReplicateEntry{
+				Sequence:    uint64(batch[i].sequence),
+				TimestampUS: uint64(batch[i].timestamp_us),
+				Payload:     viewBytes(batch[i].payload, batch[i].payload_len),
+			}
+		}
+		taken, err := r.applyBatch(converted)
+		if err != nil {
+			*applied = C.size_t(within(taken, len(batch)-1))
+		}
+		return err
+	})
+}
+
+// within brings a number that the host gave into the bounds of what can be.
+func within(n, most int) int {
+	if n < 0 {
+		return 0
+	}
+	if n > most {
+		return most
+	}
+	return n
+}
+
+//export lrRecord
+func lrRecord(handle C.uintptr_t, sequence, timestampUS C.uint64_t, records *C.replication_records) C.int32_t {
+	return attempt(handle, func() uint64 { return uint64(sequence) }, func(r *Receiver) error {
+		given := &Records{pointer: records}
+		defer given.forget()
+		return r.applyRecords(uint64(sequence), uint64(timestampUS), given)
+	})
+}
+
+//export lrConnect
+func lrConnect(handle C.uintptr_t, writerAddr *C.char) C.int {
+	fd := -1
+	var r *Receiver
+	err := protect(func() (err error) {
+		if r = receiverOf(handle); r != nil {
+			fd, err = r.dial(C.GoString(writerAddr))
+		}
+		return err
+	})
+	if r != nil {
+		r.failures.setDial(err)
+	}
+	return C.int(fd)
+}
+
+// copyBytes copies from C's memory. No bytes are an empty slice, as every payload has bytes or none.
+func copyBytes(data *C.uint8_t, n C.size_t) []byte {
+	copied := make([]byte, n)
+	copy(copied, viewBytes(data, n))
+	return copied
+}
+
+// viewBytes is C's memory as a slice.
+func viewBytes(data *C.uint8_t, n C.size_t) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(data)), int(n))
+}
+
+// failures remembers the errors of handlers until the library's events about them come, for the text and for errors.Is.
+type failures struct {
+	lock  sync.Mutex
+	apply [16]failure
+	next  int
+	dial  error
+}
+
+type failure struct {
+	sequence uint64
+	err      error
+}
+
+func (f *failures) add(sequence uint64, err error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	f.apply[f.next%len(f.apply)] = failure{sequence, err}
+	f.next++
+}
+
+// find returns the last error of an entry.
+func (f *failures) find(sequence uint64) error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	for i := f.next - 1; i >= 0 && i >= f.next-len(f.apply); i-- {
+		if kept := f.apply[i%len(f.apply)]; kept.sequence == sequence {
+			return kept.err
+		}
+	}
+	return nil
+}
+
+// last returns the last error of all.
+func (f *failures) last() error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if f.next == 0 {
+		return nil
+	}
+	return f.apply[(f.next-1)%len(f.apply)].err
+}
+
+// setDial notes how the last attempt to dial ended.
+func (f *failures) setDial(err error) {
+	f.lock.Lock()
+	f.dial = err
+	f.lock.Unlock()
+}
+
+// lastDial returns how the last attempt to dial ended.
+func (f *failures) lastDial() error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	return f.dial
+}

@@ -1,0 +1,311 @@
+package replication
+
+/*
+#include "callbacks.h"
+*/
+import "C"
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/rs/zerolog"
+)
+
+// A Receiver is a reader's end: it follows one writer and hands its entries to a handler, in order, each once. Any
+// goroutine may call any of its methods at any time.
+//
+// Close it when it is not needed any more. A receiver that was never started, or was stopped, is freed by the garbage
+// collector too; one that runs is not collected.
+type Receiver struct {
+	hooks    *hooks
+	handle   *handle
+	logger   zerolog.Logger
+	onEvent  func(Event)
+	localWAL WALWriter
+	ingest   IngestHandler
+	entry    EntryHandler
+	applies  BatchHandler
+	records  RecordHandler
+	life     life
+	failures failures
+	bridges  bridges
+
+	dialer         func(context.Context, string) (net.Conn, error)
+	tls            *tls.Config
+	connectTimeout time.Duration
+
+	batch []ReplicateEntry // of the batch handler, to be used again
+}
+
+// NewReceiver makes a receiver that does not run yet. When it cannot be made, every method that can fail returns why;
+// OpenReceiver tells at once.
+func NewReceiver(cfg *ReceiverConfig) *Receiver {
+	if cfg == nil {
+		cfg = &ReceiverConfig{}
+	}
+	r := &Receiver{
+		hooks:          &hooks{},
+		logger:         cfg.Logger,
+		onEvent:        cfg.EventHandler,
+		localWAL:       cfg.LocalWAL,
+		ingest:         cfg.IngestHandler,
+		entry:          cfg.EntryHandler,
+		applies:        cfg.BatchHandler,
+		records:        cfg.RecordHandler,
+		bridges:        bridges{writeTimeout: orDefault(cfg.PeerTimeout, 10*time.Second)},
+		dialer:         cfg.Dial,
+		tls:            cfg.TLSConfig,
+		connectTimeout: orDefault(cfg.ConnectTimeout, 5*time.Second),
+	}
+	r.handle = newReceiverHandle(cfg, r.hooks)
+	return r
+}
+
+// OpenReceiver makes a receiver that does not run yet, or tells why it cannot be made.
+func OpenReceiver(cfg *ReceiverConfig) (*Receiver, error) {
+	r := NewReceiver(cfg)
+	return r, r.handle.err
+}
+
+func newReceiverHandle(cfg *ReceiverConfig, hooks *hooks) *handle {
+	if err := Load(); err != nil {
+		return &handle{err: err}
+	}
+	config, err := cfg.build(hooks)
+	defer C.lr_receiver_config_free(config)
+	var receiver *C.replication_receiver
+	if err == nil {
+		err = call("new receiver", func() C.int32_t { return C.lr_receiver_new(config, &receiver) })
+	}
+	if err != nil {
+		return &handle{err: err}
+	}
+	return newHandle(unsafe.Pointer(receiver), func(p unsafe.Pointer) {
+		C.lr_receiver_free((*C.replication_receiver)(p))
+	})
+}
+
+func (r *Receiver) use(op string, f func(*C.replication_receiver) C.int32_t) error {
+	return r.handle.use(op, func(p unsafe.Pointer) C.int32_t { return f((*C.replication_receiver)(p)) })
+}
+
+// Start starts the receiver, which stops when the context ends, as by Stop. Connecting happens in the background.
+// Handlers get a context that ends with this one and with the receiver.
+func (r *Receiver) Start(ctx context.Context) error {
+	return r.life.start(ctx, func(context.Context) error {
+		r.hooks.receiver.Store(r)
+		return r.use("start", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_start(p) })
+	}, func() { r.hooks.receiver.Store(nil) }, r.Stop)
+}
+
+// Stop ends the connection, ends the context of the handlers and waits for a running one. When it returns no handler
+// runs. Statistics can still be read. Stopping twice is allowed. In a handler of this receiver it returns
+// ErrWrongThread; Close is allowed there.
+func (r *Receiver) Stop() error {
+	if r.hooks.inCallback() {
+		return r.use("stop", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stop(p) })
+	}
+	r.life.end()
+	var err error
+	if !r.handle.gone() {
+		err = r.use("stop", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stop(p) })
+	}
+	r.bridges.finish()
+	r.hooks.receiver.Store(nil)
+	return err
+}
+
+// Close stops the receiver and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
+// this receiver another goroutine does it soon after.
+func (r *Receiver) Close() error {
+	if r.hooks.inCallback() {
+		go r.close()
+		return nil
+	}
+	return r.close()
+}
+
+func (r *Receiver) close() error {
+	err := r.Stop()
+	r.handle.close(nil)
+	return err
+}
+
+// IsConnected returns whether a handshake has succeeded and its connection lives.
+func (r *Receiver) IsConnected() bool {
+	connected := false
+	_ = r.use("is connected", func(p *C.replication_receiver) C.int32_t {
+		connected = bool(C.lr_receiver_is_connected(p))
+		return 0
+	})
+	return connected
+}
+
+// LastSequence returns the last sequence that was applied.
+func (r *Receiver) LastSequence() uint64 {
+	var sequence uint64
+	_ = r.use("last sequence", func(p *C.replication_receiver) C.int32_t {
+		sequence = uint64(C.lr_receiver_last_sequence(p))
+		return 0
+	})
+	return sequence
+}
+
+// Stream returns the lineage that the receiver follows. ErrNotFound: it is unknown, before the first connection and as
+// long as the writer speaks v1 only.
+func (r *Receiver) Stream() (Stream, error) {
+	var stream Stream
+	var epoch C.uint64_t
+	err := r.use("stream", func(p *C.replication_receiver) C.int32_t {
+		return C.lr_receiver_get_stream(p, bytesPointer(stream.ID[:]), &epoch)
+	})
+	stream.Epoch = uint64(epoch)
+	return stream, err
+}
+
+// Token returns where the receiver stands. In a handler: the place behind what it was called with, to be stored in the
+// same transaction, so that each entry is applied exactly once whatever crashes. ErrNotFound: the stream is unknown.
+func (r *Receiver) Token() (Token, error) {
+	var token Token
+	err := r.use("token", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_get_token(p, bytesPointer(token[:])) })
+	return token, err
+}
+
+// WaitSequence waits until an entry is applied, so that a reader sees what was written before. When the context's
+// deadline passes the error is ErrTimeout and context.DeadlineExceeded. ErrApplyFailed, with the handler's error behind
+// it: the apply policy has stopped the receiver before that entry.
+func (r *Receiver) WaitSequence(ctx context.Context, sequence uint64) error {
+	_, err := wait(ctx, "wait sequence", func(timeoutMS C.uint64_t) (int, error) {
+		return 0, r.use("wait sequence", func(p *C.replication_receiver) C.int32_t {
+			return C.lr_receiver_wait_sequence(p, C.uint64_t(sequence), timeoutMS)
+		})
+	})
+	if failed, ok := err.(*Error); ok && failed.Status == ErrApplyFailed {
+		failed.Err = r.failures.last()
+	}
+	return err
+}
+
+// Pause stops the calls of the handler until Resume. When it returns no handler runs, unless it was called from one.
+func (r *Receiver) Pause() error {
+	return r.use("pause", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_pause(p) })
+}
+
+// Resume goes on after Pause.
+func (r *Receiver) Resume() error {
+	return r.use("resume", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_resume(p) })
+}
+
+// Stats returns the statistics, to whose keys some may be added, with the types of Sender.Stats. Of a receiver that
+// could not be made, or was closed, only "running" and "connected" are there, false.
+func (r *Receiver) Stats() map[string]interface{} {
+	var out *C.char
+	err := r.use("stats", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stats_json(p, &out) })
+	if err == nil {
+		var stats map[string]interface{}
+		if stats, err = decodeStats(takeText(out)); err == nil {
+			return stats
+		}
+	}
+	return map[string]interface{}{"running": false, "connected": false}
+}
+
+func (r *Receiver) applyEntry(entry *ReplicateEntry) error {
+	if r.entry != nil {
+		return r.entry(r.life.ctx, entry)
+	}
+	return r.ingest.ApplyReplicatedEntry(r.life.ctx, entry.Payload)
+}
+
+func (r *Receiver) applyBatch(entries []ReplicateEntry) (int, error) {
+	return r.applies(r.life.ctx, entries)
+}
+
+func (r *Receiver) applyRecords(sequence, timestampUS uint64, records *Records) error {
+	return r.records(r.life.ctx, sequence, timestampUS, records)
+}
+
+// dial connects to the writer and returns a descriptor for the library.
+func (r *Receiver) dial(addr string) (int, error) {
+	ctx, cancel := context.WithTimeout(r.life.ctx, r.connectTimeout)
+	defer cancel()
+	conn, err := r.connect(ctx, addr)
+	if err != nil {
+		return -1, err
+	}
+	if conn == nil {
+		return -1, errors.New("Dial returned no connection")
+	}
+	fd, done, err := descriptor(conn, &r.bridges)
+	if err != nil {
+		conn.Close()
+		return -1, err
+	}
+	done(true)
+	return fd, nil
+}
+
+func (r *Receiver) connect(ctx context.Context, addr string) (conn net.Conn, err error) {
+	if r.dialer != nil {
+		conn, err = r.dialer(ctx, addr)
+	} else if path := strings.TrimPrefix(addr, "unix:"); path != addr {
+		conn, err = new(net.Dialer).DialContext(ctx, "unix", path)
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	if err != nil || conn == nil || r.tls == nil {
+		return conn, err
+	}
+	config := r.tls
+	if config.ServerName == "" && !config.InsecureSkipVerify {
+		config = config.Clone()
+		if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+			config.ServerName = "" // the handshake tells that there is none
+		}
+	}
+	encrypted := tls.Client(conn, config)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return encrypted, nil
+}
+
+// handleEvent adds what only Go knows: the error of the handler, or of the dialler, that the library has a number of.
+func (r *Receiver) handleEvent(event *Event) {
+	event.Cause = r.cause(event.Kind, event.Status, event.Sequence)
+	if event.Cause != nil {
+		event.Message += ": " + event.Cause.Error()
+	}
+	if r.onEvent != nil {
+		r.onEvent(*event)
+	}
+}
+
+func (r *Receiver) cause(kind EventKind, status Status, sequence uint64) error {
+	switch {
+	case kind == EventApplyFailed, kind == EventEntrySkipped, kind == EventStopped:
+		return r.failures.find(sequence)
+	case kind == EventDisconnected && (status == ErrIO || status == ErrBadDescriptor):
+		return r.failures.lastDial()
+	}
+	return nil
+}
+
+func (r *Receiver) handleLog(level zerolog.Level, message string, fields map[string]interface{}) {
+	event := r.logger.WithLevel(level).Fields(fields)
+	if kind, _ := fields["event"].(string); strings.HasPrefix(kind, "APPLY") || kind == "ENTRY_SKIPPED" || kind == "STOPPED" {
+		if sequence, isNumber := fields["sequence"].(uint64); isNumber {
+			event = event.AnErr("cause", r.failures.find(sequence))
+		}
+	}
+	event.Msg(message)
+}
+
+func (r *Receiver) complain(err error, message string) { r.logger.Error().Err(err).Msg(message) }

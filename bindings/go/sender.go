@@ -1,0 +1,418 @@
+package replication
+
+/*
+#include "callbacks.h"
+*/
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/rs/zerolog"
+)
+
+// A Sender is the writer's end: it takes entries and serves them to readers. Any goroutine may call any of its methods
+// at any time.
+//
+// Close it when it is not needed any more. A sender that was never started, or was stopped, is freed by the garbage
+// collector too; one that runs is not collected.
+type Sender struct {
+	hooks   *hooks
+	handle  *handle
+	logger  zerolog.Logger
+	onEvent func(Event)
+	bridges bridges
+	life    life
+	refused refusals
+}
+
+// A ReaderConnection is the connection of a reader. It is opaque: Sender.Stats tells of connections.
+type ReaderConnection struct{ _ struct{} }
+
+// NewSender makes a sender that does not run yet; nil stands for all defaults. When it cannot be made, every method
+// that can fail returns why; OpenSender tells at once.
+func NewSender(cfg *SenderConfig) *Sender {
+	if cfg == nil {
+		cfg = &SenderConfig{}
+	}
+	s := &Sender{
+		hooks:   &hooks{},
+		logger:  cfg.Logger,
+		onEvent: cfg.EventHandler,
+		bridges: bridges{writeTimeout: orDefault(cfg.WriteTimeout, 5*time.Second)},
+	}
+	s.handle = newSenderHandle(cfg, s.hooks)
+	return s
+}
+
+// OpenSender makes a sender that does not run yet, or tells why it cannot be made, such as a log that is locked or
+// damaged.
+func OpenSender(cfg *SenderConfig) (*Sender, error) {
+	s := NewSender(cfg)
+	return s, s.handle.err
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+func newSenderHandle(cfg *SenderConfig, hooks *hooks) *handle {
+	if err := Load(); err != nil {
+		return &handle{err: err}
+	}
+	config, err := cfg.build(hooks)
+	defer C.lr_sender_config_free(config)
+	var sender *C.replication_sender
+	if err == nil {
+		err = call("new sender", func() C.int32_t { return C.lr_sender_new(config, &sender) })
+	}
+	if err != nil {
+		return &handle{err: err}
+	}
+	return newHandle(unsafe.Pointer(sender), func(p unsafe.Pointer) {
+		C.lr_sender_free((*C.replication_sender)(p))
+	})
+}
+
+func (s *Sender) use(op string, f func(*C.replication_sender) C.int32_t) error {
+	return s.handle.use(op, func(p unsafe.Pointer) C.int32_t { return f((*C.replication_sender)(p)) })
+}
+
+// Start starts the sender, which stops when the context ends, as by Stop.
+func (s *Sender) Start(ctx context.Context) error {
+	return s.life.start(ctx, func(context.Context) error {
+		s.hooks.sender.Store(s)
+		return s.use("start", func(p *C.replication_sender) C.int32_t { return C.lr_sender_start(p) })
+	}, func() { s.hooks.sender.Store(nil) }, s.Stop)
+}
+
+// Stop refuses new entries, lets the readers catch up for SenderConfig.StopTimeout and closes everything. When it
+// returns no handler runs. Statistics can still be read. Stopping twice is allowed. In a handler of this sender it
+// returns ErrWrongThread; Close is allowed there.
+//
+// ErrTimeout: it is stopped, but some connected readers did not get everything in time.
+func (s *Sender) Stop() error {
+	if s.hooks.inCallback() {
+		return s.use("stop", func(p *C.replication_sender) C.int32_t { return C.lr_sender_stop(p) })
+	}
+	s.life.end()
+	var err error
+	if !s.handle.gone() {
+		err = s.use("stop", func(p *C.replication_sender) C.int32_t { return C.lr_sender_stop(p) })
+	}
+	s.bridges.finish()
+	s.hooks.sender.Store(nil)
+	return err
+}
+
+// Close stops the sender and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
+// this sender another goroutine does it soon after.
+func (s *Sender) Close() error {
+	if s.hooks.inCallback() {
+		go s.close()
+		return nil
+	}
+	return s.close()
+}
+
+func (s *Sender) close() error {
+	err := s.Stop()
+	s.handle.close(nil)
+	return err
+}
+
+// Listen accepts readers at an address: "host:port", where port 0 takes any free one, or "unix:/path". It returns the
+// port, 0 for a Unix socket. It may be called for many addresses.
+func (s *Sender) Listen(address string) (port int, err error) {
+	var out C.uint16_t
+	err = callWithText("listen", address, func(text *C.char) error {
+		return s.use("listen", func(p *C.replication_sender) C.int32_t { return C.lr_sender_listen(p, text, &out) })
+	})
+	return int(out), err
+}
+
+// callWithText makes a call with a text in C's memory.
+func callWithText(op, text string, f func(*C.char) error) error {
+	s, err := newCString(text)
+	if err != nil {
+		err.(*Error).Op = op
+		return err
+	}
+	defer s.free()
+	return f(s.pointer)
+}
+
+// AcceptReader serves a reader whose Sync message the host has read from the connection: the library answers it and
+// streams. An earlier connection of the same reader is closed. Without an error the connection belongs to the sender;
+// otherwise it stays the caller's, as it was. Connections without a descriptor of their own, such as tls.Conn and
+// net.Pipe, are read and written by two goroutines, which end with the connection.
+func (s *Sender) AcceptReader(conn net.Conn, readerID string, lastKnownSequence uint64) error {
+	return callWithText("accept reader", readerID, func(id *C.char) error {
+		return s.accept("accept reader", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
+			return C.lr_sender_accept_reader(p, fd, id, C.uint64_t(lastKnownSequence))
+		})
+	})
+}
+
+// AcceptConnection serves a new connection: the library does the handshake. Otherwise it is like AcceptReader.
+func (s *Sender) AcceptConnection(conn net.Conn) error {
+	return s.accept("accept connection", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
+		return C.lr_sender_accept_connection(p, fd)
+	})
+}
+
+func (s *Sender) accept(op string, conn net.Conn, f func(*C.replication_sender, C.int) C.int32_t) error {
+	if conn == nil {
+		return invalid(op, "the connection is nil")
+	}
+	fd, done, err := descriptor(conn, &s.bridges)
+	if err != nil {
+		return &Error{Status: ErrBadDescriptor, Op: op, Err: err}
+	}
+	err = s.use(op, func(p *C.replication_sender) C.int32_t { return f(p, C.int(fd)) })
+	done(err == nil)
+	return err
+}
+
+// Replicate puts an entry into the log and sets entry.Sequence to its number, or to 0 when it was not taken. Then the
+// logger tells why, and statistics and events do; Append returns it.
+func (s *Sender) Replicate(entry *ReplicateEntry) {
+	sequence, err := s.Append(entry.TimestampUS, entry.Payload)
+	entry.Sequence = sequence
+	if err != nil {
+		s.refused.log(&s.logger, err)
+	}
+}
+
+// Append puts an entry into the log and returns its sequence. Entries of concurrent calls reach every reader in the
+// order of their sequences. It does not wait for the network or a reader, except under FullWait and GateSlow, and not
+// for the disk, except under SyncAlways. The payload is copied.
+//
+// With an error no sequence was used up, but for one case: under SyncAlways the entry was taken and its sync failed,
+// took too long or was cut short by Stop. Then the sequence is returned beside the error, and WaitDurable tells later
+// what became of it.
+func (s *Sender) Append(timestampUS uint64, payload []byte) (uint64, error) {
+	h := s.handle
+	h.lock.RLock()
+	if h.pointer == nil {
+		err := h.missing("append")
+		h.lock.RUnlock()
+		return 0, err
+	}
+	result := C.lr_append((*C.replication_sender)(h.pointer), C.uint64_t(timestampUS), bytesPointer(payload), C.size_t(len(payload)))
+	h.lock.RUnlock()
+	if result.status != 0 {
+		return uint64(result.sequence), appendError("append", result)
+	}
+	return uint64(result.sequence), nil
+}
+
+func appendError(op string, result C.struct_lr_appended) error {
+	defer C.free(unsafe.Pointer(result.message))
+	return &Error{Status: Status(result.status), Op: op, Message: C.GoString(result.message)}
+}
+
+// A batch is where the payloads of AppendBatch lie one after the other: C gets no array of pointers into Go's memory.
+type batch struct {
+	bytes   []byte
+	lengths []C.size_t
+}
+
+var batches = sync.Pool{New: func() interface{} { return &batch{} }}
+
+// keptBatch is how many bytes a batch may have to be used again.
+const keptBatch = 4 << 20
+
+// AppendBatch puts many entries into the log with consecutive sequences, all of them or, with an error, none, and
+// returns the sequence of the first. It is one call into the library. Otherwise it is like Append.
+func (s *Sender) AppendBatch(timestampUS uint64, payloads [][]byte) (uint64, error) {
+	if len(payloads) == 0 {
+		return 0, invalid("append batch", "it has no payload")
+	}
+	flat := batches.Get().(*batch)
+	flat.bytes, flat.lengths = flat.bytes[:0], flat.lengths[:0]
+	for _, payload := range payloads {
+		flat.bytes = append(flat.bytes, payload...)
+		flat.lengths = append(flat.lengths, C.size_t(len(payload)))
+	}
+	h := s.handle
+	h.lock.RLock()
+	if h.pointer == nil {
+		err := h.missing("append batch")
+		h.lock.RUnlock()
+		return 0, err
+	}
+	result := C.lr_append_batch((*C.replication_sender)(h.pointer), C.uint64_t(timestampUS), bytesPointer(flat.bytes),
+		&flat.lengths[0], C.size_t(len(payloads)))
+	h.lock.RUnlock()
+	if cap(flat.bytes) <= keptBatch {
+		batches.Put(flat)
+	}
+	if result.status != 0 {
+		return uint64(result.sequence), appendError("append batch", result)
+	}
+	return uint64(result.sequence), nil
+}
+
+// RemoveReader closes the connection of a reader, which may connect again. A reader that is not connected is ignored;
+// Disconnect tells.
+func (s *Sender) RemoveReader(readerID string) { _ = s.Disconnect(readerID) }
+
+// Disconnect closes the connection of a reader, which may connect again. ErrNotFound: no such reader is connected.
+func (s *Sender) Disconnect(readerID string) error {
+	return callWithText("disconnect", readerID, func(id *C.char) error {
+		return s.use("disconnect", func(p *C.replication_sender) C.int32_t { return C.lr_sender_remove_reader(p, id) })
+	})
+}
+
+// ReaderCount returns how many readers are connected.
+func (s *Sender) ReaderCount() int {
+	n := 0
+	_ = s.use("reader count", func(p *C.replication_sender) C.int32_t {
+		n = int(C.lr_sender_reader_count(p))
+		return 0
+	})
+	return n
+}
+
+// CurrentSequence returns the sequence of the last entry, 0 when there was none.
+func (s *Sender) CurrentSequence() uint64 {
+	var sequence uint64
+	_ = s.use("current sequence", func(p *C.replication_sender) C.int32_t {
+		sequence = uint64(C.lr_sender_current_sequence(p))
+		return 0
+	})
+	return sequence
+}
+
+// Stream returns the lineage of the log, to be stored and set again after a restart.
+func (s *Sender) Stream() (Stream, error) {
+	var stream Stream
+	var epoch C.uint64_t
+	err := s.use("stream", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_get_stream(p, bytesPointer(stream.ID[:]), &epoch)
+	})
+	stream.Epoch = uint64(epoch)
+	return stream, err
+}
+
+// Token returns the position behind the last entry.
+func (s *Sender) Token() (Token, error) {
+	var token Token
+	err := s.use("token", func(p *C.replication_sender) C.int32_t { return C.lr_sender_get_token(p, bytesPointer(token[:])) })
+	return token, err
+}
+
+// SetWritable says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and
+// refused, and entries refused, with ErrNotWriter.
+func (s *Sender) SetWritable(writable bool) error {
+	return s.use("set writable", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_set_writable(p, C._Bool(writable))
+	})
+}
+
+// Stats returns the statistics, to whose keys some may be added: sequences and lags are uint64, sizes and numbers of
+// things int, what is counted up int64, times RFC 3339 texts or nil, "readers" a []map[string]interface{}. Of a sender
+// that could not be made, or was closed, only "running" is there, false.
+func (s *Sender) Stats() map[string]interface{} {
+	text, err := s.text("stats", func(p *C.replication_sender, out **C.char) C.int32_t { return C.lr_sender_stats_json(p, out) })
+	if err == nil {
+		var stats map[string]interface{}
+		if stats, err = decodeStats(text); err == nil {
+			return stats
+		}
+	}
+	return map[string]interface{}{"running": false}
+}
+
+// text makes a call that gives a text away.
+func (s *Sender) text(op string, f func(*C.replication_sender, **C.char) C.int32_t) (string, error) {
+	var out *C.char
+	if err := s.use(op, func(p *C.replication_sender) C.int32_t { return f(p, &out) }); err != nil {
+		return "", err
+	}
+	return takeText(out), nil
+}
+
+// WaitDurable waits until an entry is on this node's disk, whatever the sync policy. When the context's deadline passes
+// the error is ErrTimeout and context.DeadlineExceeded.
+func (s *Sender) WaitDurable(ctx context.Context, sequence uint64) error {
+	_, err := wait(ctx, "wait durable", func(timeoutMS C.uint64_t) (int, error) {
+		return 0, s.use("wait durable", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_wait_durable(p, C.uint64_t(sequence), timeoutMS)
+		})
+	})
+	return err
+}
+
+// A Slot is what a reader needs of the log on disk.
+type Slot struct {
+	ReaderID  string `json:"reader_id"`
+	Connected bool   `json:"connected"`
+	// State is "held" or "lost".
+	State     string `json:"state"`
+	Sequence  uint64 `json:"sequence"`
+	HeldBytes uint64 `json:"held_bytes"`
+	MaxBytes  uint64 `json:"max_bytes"`
+	// Updated is when it was last used, in RFC 3339.
+	Updated string `json:"updated"`
+	// LostInSeconds is when it is lost at this rate; nil when it is not.
+	LostInSeconds *float64 `json:"lost_in_s"`
+}
+
+// Slots returns the slots of the readers. ErrInvalidState: there is no log on disk.
+func (s *Sender) Slots() ([]Slot, error) {
+	text, err := s.text("slots", func(p *C.replication_sender, out **C.char) C.int32_t { return C.lr_sender_slots_json(p, out) })
+	if err != nil {
+		return nil, err
+	}
+	var slots []Slot
+	if err := json.Unmarshal([]byte(text), &slots); err != nil {
+		return nil, fmt.Errorf("replication: slots: %w", err)
+	}
+	return slots, nil
+}
+
+// DropSlot gives up the slot of a reader that will not come back. ErrNotFound: there is none.
+func (s *Sender) DropSlot(readerID string) error {
+	return callWithText("drop slot", readerID, func(id *C.char) error {
+		return s.use("drop slot", func(p *C.replication_sender) C.int32_t { return C.lr_sender_drop_slot(p, id) })
+	})
+}
+
+func (s *Sender) handleEvent(event *Event) {
+	if s.onEvent != nil {
+		s.onEvent(*event)
+	}
+}
+
+func (s *Sender) handleLog(level zerolog.Level, message string, fields map[string]interface{}) {
+	s.logger.WithLevel(level).Fields(fields).Msg(message)
+}
+
+func (s *Sender) complain(err error, message string) { s.logger.Error().Err(err).Msg(message) }
+
+// refusals limits what is logged of entries that Replicate could not hand over: the first of each second, with the
+// number of those that were not logged.
+type refusals struct {
+	logged, unlogged atomic.Int64
+}
+
+func (r *refusals) log(logger *zerolog.Logger, err error) {
+	now, last := time.Now().UnixNano(), r.logged.Load()
+	if now-last < int64(time.Second) || !r.logged.CompareAndSwap(last, now) {
+		r.unlogged.Add(1)
+		return
+	}
+	logger.Error().Err(err).Int64("suppressed", r.unlogged.Swap(0)).Msg("an entry was not replicated")
+}
