@@ -13,8 +13,9 @@ type life struct {
 	cancel  context.CancelFunc
 }
 
-// start begins it by begin, unless that fails. When the host's context ends, stop is called.
-func (l *life) start(ctx context.Context, begin func(context.Context) error, undo func(), stop func() error) error {
+// start begins it with the library's own start, between attaching the callbacks and, if that fails, detaching them. When
+// the host's context ends, stop is called.
+func (l *life) start(ctx context.Context, attach func(), start func() error, detach func(), stop func() error) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
@@ -24,12 +25,13 @@ func (l *life) start(ctx context.Context, begin func(context.Context) error, und
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	if l.started {
-		return &Error{Status: ErrInvalidState, Op: "start", Message: "it was started before"}
+		return start() // which tells why not
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
-	if err := begin(l.ctx); err != nil {
+	attach()
+	if err := start(); err != nil {
 		l.cancel()
-		undo()
+		detach()
 		return err
 	}
 	l.started = true

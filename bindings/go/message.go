@@ -104,7 +104,7 @@ type ReplicateError struct {
 func ReadMessage(r io.Reader) (byte, []byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return 0, nil, fmt.Errorf("replication: read length: %w", err)
+		return 0, nil, readError("length", err)
 	}
 	size := binary.BigEndian.Uint32(length[:])
 	if size == 0 {
@@ -116,11 +116,11 @@ func ReadMessage(r io.Reader) (byte, []byte, error) {
 	}
 	var msgType [1]byte
 	if _, err := io.ReadFull(r, msgType[:]); err != nil {
-		return 0, nil, fmt.Errorf("replication: read type: %w", unexpected(err))
+		return 0, nil, readError("type", unexpected(err))
 	}
 	payload, err := readPayload(r, int64(size)-1)
 	if err != nil {
-		return 0, nil, fmt.Errorf("replication: read payload: %w", unexpected(err))
+		return 0, nil, readError("payload", unexpected(err))
 	}
 	return msgType[0], payload, nil
 }
@@ -138,6 +138,14 @@ func readPayload(r io.Reader, size int64) ([]byte, error) {
 		return nil, err
 	}
 	return buffer.Bytes(), nil
+}
+
+// readError tells which part of a message could not be read.
+func readError(part string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &Error{Status: ErrTruncated, Op: "read message", Message: "read " + part, Err: err}
+	}
+	return fmt.Errorf("replication: read message: read %s: %w", part, err)
 }
 
 // unexpected: inside a message the stream must not end.

@@ -98,10 +98,13 @@ func (r *Receiver) use(op string, f func(*C.replication_receiver) C.int32_t) err
 // Start starts the receiver, which stops when the context ends, as by Stop. Connecting happens in the background.
 // Handlers get a context that ends with this one and with the receiver.
 func (r *Receiver) Start(ctx context.Context) error {
-	return r.life.start(ctx, func(context.Context) error {
-		r.hooks.receiver.Store(r)
-		return r.use("start", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_start(p) })
-	}, func() { r.hooks.receiver.Store(nil) }, r.Stop)
+	return r.life.start(ctx,
+		func() { r.hooks.receiver.Store(r) },
+		func() error {
+			return r.use("start", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_start(p) })
+		},
+		func() { r.hooks.receiver.Store(nil) },
+		r.Stop)
 }
 
 // Stop ends the connection, ends the context of the handlers and waits for a running one. When it returns no handler

@@ -90,10 +90,13 @@ func (s *Sender) use(op string, f func(*C.replication_sender) C.int32_t) error {
 
 // Start starts the sender, which stops when the context ends, as by Stop.
 func (s *Sender) Start(ctx context.Context) error {
-	return s.life.start(ctx, func(context.Context) error {
-		s.hooks.sender.Store(s)
-		return s.use("start", func(p *C.replication_sender) C.int32_t { return C.lr_sender_start(p) })
-	}, func() { s.hooks.sender.Store(nil) }, s.Stop)
+	return s.life.start(ctx,
+		func() { s.hooks.sender.Store(s) },
+		func() error {
+			return s.use("start", func(p *C.replication_sender) C.int32_t { return C.lr_sender_start(p) })
+		},
+		func() { s.hooks.sender.Store(nil) },
+		s.Stop)
 }
 
 // Stop refuses new entries, lets the readers catch up for SenderConfig.StopTimeout and closes everything. When it

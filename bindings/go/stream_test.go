@@ -268,7 +268,7 @@ func TestAContextEndsAWaitAndAStart(t *testing.T) {
 	if _, err := s.Append(0, nil); !errors.Is(err, replication.ErrClosed) {
 		t.Errorf("append after the end: %v", err)
 	}
-	if err := s.Start(context.Background()); !errors.Is(err, replication.ErrInvalidState) {
-		t.Errorf("a second start: %v", err)
+	if err := s.Start(context.Background()); !errors.Is(err, replication.ErrClosed) {
+		t.Errorf("a start after the end: %v", err)
 	}
 }
