@@ -49,6 +49,7 @@ type PanicError struct {
 	Stack []byte
 }
 
+// Error returns the whole as a sentence.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // Unwrap returns the value when it is an error.

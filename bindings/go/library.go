@@ -41,6 +41,7 @@ type LibraryError struct {
 	Reason string
 }
 
+// Error returns the whole as a sentence.
 func (e *LibraryError) Error() string { return "replication: " + e.Reason }
 
 // Is makes errors.Is(err, ErrLibrary) true.

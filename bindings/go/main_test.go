@@ -22,13 +22,13 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(role))
+	}
 	if os.Getenv(replication.EnvLibrary) == "" {
 		if built, err := filepath.Abs("../../build/lib/libreplication.so"); err == nil {
 			os.Setenv(replication.EnvLibrary, built)
 		}
-	}
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role))
 	}
 	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		l.Close() // Go's poller has descriptors of its own, for good

@@ -136,6 +136,7 @@ type Error struct {
 	Err error
 }
 
+// Error returns the whole as a sentence.
 func (e *Error) Error() string {
 	var text strings.Builder
 	text.WriteString("replication: ")

@@ -1,0 +1,334 @@
+package replication_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libreplication/libreplication/bindings/go"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+func TestOptionsThatAreRefused(t *testing.T) {
+	checkLeaks(t)
+	level := replication.AckLevel(9)
+	for option, cfg := range map[string]replication.SenderConfig{
+		"BufferSize":       {BufferSize: -1},
+		"BufferBytes":      {BufferBytes: 1},
+		"WriteTimeout":     {WriteTimeout: -time.Second},
+		"FullPolicy":       {FullPolicy: 9},
+		"FullWait":         {FullWait: -1},
+		"IOThreads":        {IOThreads: 1 << 40},
+		"Token":            {Token: &replication.Token{1}},
+		"TLS":              {TLS: &replication.SenderTLS{CertificateFile: "a\x00b"}},
+		"Groups":           {Groups: []replication.Group{{Name: "empty"}}},
+		"WriteGate":        {WriteGate: &replication.WriteGate{MinReaders: 1, Level: level}},
+		"Log.Dir":          {Log: &replication.SenderLog{}},
+		"Log.Sync":         {Log: &replication.SenderLog{Dir: "x", Sync: 9}},
+		"Log.SegmentBytes": {Log: &replication.SenderLog{Dir: "x", SegmentBytes: 1}},
+	} {
+		cfg := cfg
+		s, err := replication.OpenSender(&cfg)
+		if !errors.Is(err, replication.ErrInvalidArgument) || !strings.Contains(fmt.Sprint(err), option) {
+			t.Errorf("%s: %v", option, err)
+		}
+		if again := s.Start(context.Background()); again != err {
+			t.Errorf("%s: start: %v", option, again)
+		}
+		must(t, s.Stop())
+		must(t, s.Close())
+	}
+	handler := replication.IngestHandlerFunc(func(context.Context, []byte) error { return nil })
+	batch := func(context.Context, []replication.ReplicateEntry) (int, error) { return 0, nil }
+	good := replication.ReceiverConfig{ReaderID: "r", WriterAddr: "127.0.0.1:1", IngestHandler: handler}
+	for option, change := range map[string]func(*replication.ReceiverConfig){
+		"reader_id":    func(c *replication.ReceiverConfig) { c.ReaderID = "" },
+		"ReaderID":     func(c *replication.ReceiverConfig) { c.ReaderID = strings.Repeat("x", 256) },
+		"handler":      func(c *replication.ReceiverConfig) { c.BatchHandler = batch },
+		"exactly one":  func(c *replication.ReceiverConfig) { c.IngestHandler = nil },
+		"BatchEntries": func(c *replication.ReceiverConfig) { c.IngestHandler, c.BatchHandler, c.BatchEntries = nil, batch, -1 },
+		"AckInterval":  func(c *replication.ReceiverConfig) { c.AckInterval = -1 },
+		"Protocol":     func(c *replication.ReceiverConfig) { c.Protocol = 7 },
+		"GapPolicy":    func(c *replication.ReceiverConfig) { c.GapPolicy = 7 },
+		"ApplyPolicy":  func(c *replication.ReceiverConfig) { c.ApplyPolicy = 7 },
+	} {
+		cfg := good
+		change(&cfg)
+		r, err := replication.OpenReceiver(&cfg)
+		if !errors.Is(err, replication.ErrInvalidArgument) || !strings.Contains(err.Error(), option) {
+			t.Errorf("%s: %v", option, err)
+		}
+		must(t, r.Close())
+	}
+	if _, err := replication.OpenReceiver(nil); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Errorf("nil: %v", err)
+	}
+	bad := good
+	bad.WriterAddr = "nowhere"
+	if _, err := replication.OpenReceiver(&bad); !errors.Is(err, replication.ErrBadAddress) {
+		t.Errorf("an address without a port: %v", err)
+	}
+}
+
+func TestCallsAfterClose(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	cfg, _ := follow(address, "r")
+	r := startReceiver(t, cfg)
+	must(t, r.Close())
+	must(t, r.Close())
+	must(t, s.Close())
+	must(t, s.Close())
+	ctx := context.Background()
+	_, appended := s.Append(0, nil)
+	_, batch := s.AppendBatch(0, [][]byte{nil})
+	_, listened := s.Listen("127.0.0.1:0")
+	_, acked := s.Acked(1, replication.AckApplied, 1)
+	_, waited := s.WaitAcked(ctx, 1, replication.AckApplied, 1)
+	_, ordered := s.OnAcked(1, replication.AckApplied, 1, 0, func(replication.AckResult) {})
+	_, quorum := s.WaitAckedQuorum(ctx, 1, replication.AckApplied, replication.Quorum{{Readers: 1}})
+	_, slots := s.Slots()
+	_, token := s.Token()
+	_, stream := s.Stream()
+	_, ticket := s.TicketStatus(1)
+	_, position := r.Token()
+	_, lineage := r.Stream()
+	for i, err := range []error{
+		appended, batch, listened, acked, waited, ordered, quorum, slots, token, stream, ticket, position, lineage,
+		s.Start(ctx), s.SetWritable(true), s.Disconnect("r"), s.DropSlot("r"), s.WaitDurable(ctx, 1),
+		r.Start(ctx), r.Pause(), r.Resume(), r.WaitSequence(ctx, 1),
+	} {
+		if !errors.Is(err, replication.ErrClosed) {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	if s.CurrentSequence() != 0 || s.ReaderCount() != 0 || r.LastSequence() != 0 || r.IsConnected() ||
+		s.Stats()["running"] != false || r.Stats()["connected"] != false || s.Stop() != nil || r.Stop() != nil {
+		t.Error("a closed handle still says something")
+	}
+}
+
+// In a handler a call that would wait for that very handler is refused, and Close is allowed.
+func TestCallsInAHandler(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	cfg, _ := follow(address, "inside")
+	var r *replication.Receiver
+	results := make(chan error, 4)
+	cfg.EntryHandler = func(ctx context.Context, entry *replication.ReplicateEntry) error {
+		results <- r.Stop()
+		results <- r.WaitSequence(context.Background(), 99)
+		if ctx.Err() != nil {
+			return errors.New("the context ended")
+		}
+		token, err := r.Token()
+		if err != nil || token == (replication.Token{}) {
+			return fmt.Errorf("no token: %v", err)
+		}
+		results <- r.Close()
+		return nil
+	}
+	r, err := replication.OpenReceiver(cfg)
+	must(t, err)
+	must(t, r.Start(context.Background()))
+	appendTexts(t, s, "x")
+	for i := 0; i < 2; i++ {
+		if err := <-results; !errors.Is(err, replication.ErrWrongThread) {
+			t.Errorf("%v", err)
+		}
+	}
+	must(t, <-results)
+	eventually(t, "the end", func() bool { return errors.Is(r.Pause(), replication.ErrClosed) })
+}
+
+// In a callback of a sender.
+func TestCallsInACallbackOfASender(t *testing.T) {
+	checkLeaks(t)
+	s, _ := startSender(t, nil)
+	sequence := appendTexts(t, s, "x")
+	results := make(chan error, 3)
+	_, err := s.OnAcked(sequence, replication.AckReceived, 1, 0, func(result replication.AckResult) {
+		results <- result.Err
+		_, err := s.WaitAcked(context.Background(), sequence, replication.AckReceived, 1)
+		results <- err
+		results <- s.Close()
+	})
+	must(t, err)
+	if err := <-results; !errors.Is(err, replication.ErrTimeout) {
+		t.Errorf("the order ended with %v", err)
+	}
+	if err := <-results; !errors.Is(err, replication.ErrWrongThread) {
+		t.Errorf("waiting: %v", err)
+	}
+	must(t, <-results)
+	eventually(t, "the end", func() bool { return errors.Is(s.SetWritable(true), replication.ErrClosed) })
+}
+
+func TestAcksQuorumsAndTickets(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, &replication.SenderConfig{Groups: []replication.Group{
+		{Name: "east", ReaderIDs: []string{"east-*"}}, {Name: "west", ReaderIDs: []string{"west-1", "west-2"}},
+	}})
+	for _, id := range []string{"east-1", "west-2"} {
+		cfg, _ := follow(address, id)
+		startReceiver(t, cfg)
+	}
+	sequence := appendTexts(t, s, "x")
+	both := replication.Quorum{{Group: "east", Readers: 1}, {Group: "west", Readers: 1}}
+	n, err := s.WaitAckedQuorum(within(t), sequence, replication.AckApplied, both)
+	if n != 2 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if n, err := s.AckedQuorum(sequence, replication.AckApplied, both); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, wrong := range []replication.Quorum{nil, {{Group: "north", Readers: 1}}, {{Readers: 0}}, {{Readers: -1}}, {{Group: "west", Readers: 3}}} {
+		if _, err := s.AckedQuorum(sequence, replication.AckApplied, wrong); !errors.Is(err, replication.ErrInvalidArgument) {
+			t.Errorf("%v: %v", wrong, err)
+		}
+	}
+	results := make(chan replication.AckResult, 2)
+	ticket, err := s.OnAckedQuorum(sequence, replication.AckApplied, both, -1, func(r replication.AckResult) { results <- r })
+	must(t, err)
+	if r := <-results; r.Err != nil || r.Readers != 2 || r.Ticket != ticket {
+		t.Errorf("%+v", r)
+	}
+	if n, err := s.TicketStatus(ticket); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := s.TicketStatus(99); !errors.Is(err, replication.ErrNotFound) {
+		t.Errorf("an unknown ticket: %v", err)
+	}
+	if _, err := s.OnAcked(sequence, replication.AckApplied, 3, -1, func(r replication.AckResult) { results <- r }); err != nil {
+		t.Fatal(err)
+	}
+	must(t, s.Stop())
+	if r := <-results; !errors.Is(r.Err, replication.ErrClosed) {
+		t.Errorf("%+v", r)
+	}
+	if _, err := s.OnAcked(sequence, replication.AckApplied, 1, 0, nil); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Errorf("nil: %v", err)
+	}
+}
+
+// A writer and a reader with logs on disk go on where they were.
+func TestLogsOnDisk(t *testing.T) {
+	checkLeaks(t)
+	dir := t.TempDir()
+	cfg := &replication.SenderConfig{Log: &replication.SenderLog{Dir: filepath.Join(dir, "writer"), Sync: replication.SyncAlways}}
+	s, address := startSender(t, cfg)
+	if _, err := replication.OpenSender(cfg); !errors.Is(err, replication.ErrLocked) {
+		t.Errorf("a second sender on the log: %v", err)
+	}
+	reader, _ := follow(address, "durable")
+	reader.Log = &replication.ReceiverLog{Dir: filepath.Join(dir, "reader")}
+	r := startReceiver(t, reader)
+	last := appendTexts(t, s, "a", "b")
+	must(t, s.WaitDurable(within(t), last))
+	_, err := s.WaitAcked(within(t), last, replication.AckDurable, 1)
+	must(t, err)
+	must(t, r.WaitSequence(within(t), last))
+	slots, err := s.Slots()
+	must(t, err)
+	if len(slots) != 1 || slots[0].ReaderID != "durable" || !slots[0].Connected || slots[0].State != "held" {
+		t.Errorf("%+v", slots)
+	}
+	before, err := s.Stream()
+	must(t, err)
+	token, err := r.Token()
+	must(t, err)
+	must(t, r.Close())
+	must(t, s.DropSlot("durable"))
+	if err := s.DropSlot("durable"); !errors.Is(err, replication.ErrNotFound) {
+		t.Errorf("no slot: %v", err)
+	}
+	must(t, s.Close())
+
+	s, address = startSender(t, cfg)
+	if after, err := s.Stream(); err != nil || after != before || s.CurrentSequence() != last {
+		t.Errorf("%v and %v, %d", before, after, s.CurrentSequence())
+	}
+	stored, err := replication.ParseToken(token[:])
+	must(t, err)
+	next, got := follow(address, "durable")
+	next.Token = &stored
+	r = startReceiver(t, next)
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, "c")))
+	if !reflect.DeepEqual(got.payloads(), []string{"c"}) {
+		t.Errorf("got %q", got.payloads())
+	}
+	if _, err := replication.ParseToken(token[:47]); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Errorf("half a token: %v", err)
+	}
+}
+
+func TestRecords(t *testing.T) {
+	checkLeaks(t)
+	want := []map[string]interface{}{
+		{"id": int64(-7), "big": uint64(1<<64 - 1), "name": "disk0", "ok": true, "ratio": 0.5, "none": nil,
+			"raw": []byte{0, 255}, "list": []interface{}{int64(1), "two"}, "map": map[string]interface{}{"a": "b"}},
+		{},
+	}
+	payload, err := msgpack.Marshal(want)
+	must(t, err)
+	records, err := replication.ParseRecords(payload)
+	must(t, err)
+	defer records.Close()
+	got, err := records.Maps()
+	must(t, err)
+	if !reflect.DeepEqual(got, want) || records.Len() != 2 {
+		t.Errorf("%v", got)
+	}
+	row, err := records.Row(0)
+	must(t, err)
+	list, err := row.Get("list")
+	must(t, err)
+	two, err := list.At(1)
+	must(t, err)
+	if text, err := two.Text(); text != "two" || err != nil || list.Len() != 2 || list.Type() != replication.TypeArray {
+		t.Errorf("%q %v", text, err)
+	}
+	if _, err := list.At(-1); !errors.Is(err, replication.ErrNotFound) {
+		t.Errorf("at -1: %v", err)
+	}
+	if _, err := two.Int64(); !errors.Is(err, replication.ErrWrongType) {
+		t.Errorf("a text as a number: %v", err)
+	}
+	if _, err := records.Get(0, "a\x00b"); !errors.Is(err, replication.ErrNotFound) {
+		t.Errorf("a key with a zero byte: %v", err)
+	}
+	must(t, records.Close())
+	if _, err := two.Text(); !errors.Is(err, replication.ErrClosed) || records.Len() != 0 || two.Type() != replication.TypeNil {
+		t.Errorf("after the end: %v", err)
+	}
+	if _, err := new(replication.Value).Bool(); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Errorf("the zero value: %v", err)
+	}
+}
+
+// Records that a handler keeps are gone after it.
+func TestRecordsOfAHandlerEndWithIt(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	var kept *replication.Records
+	var value replication.Value
+	cfg, _ := follow(address, "records")
+	cfg.EntryHandler = nil
+	cfg.RecordHandler = func(_ context.Context, _, _ uint64, records *replication.Records) (err error) {
+		kept = records
+		value, err = records.Get(0, "k")
+		return err
+	}
+	r := startReceiver(t, cfg)
+	payload, err := msgpack.Marshal([]map[string]interface{}{{"k": "v"}})
+	must(t, err)
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, string(payload))))
+	if _, err := value.Text(); !errors.Is(err, replication.ErrClosed) || kept.Len() != 0 {
+		t.Errorf("%v", err)
+	}
+}
