@@ -28,7 +28,7 @@ test-go-examples: $(LIB) test-go-checked
 bench-go: $(LIB) $(B)/bench/go_baseline
 	cd $(GO_DIR) && $(GO_ENV) $(GO) run ./internal/bench -baseline $(abspath $(B)/bench/go_baseline)
 
-$(B)/bench/go_baseline: $(GO_DIR)/internal/bench/baseline.c include/replication.h $(LIB)
+$(B)/bench/go_baseline: $(GO_DIR)/internal/bench/baseline/main.c include/replication.h $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS) $(LDLIBS) -lpthread
 
