@@ -43,11 +43,14 @@ func (h *handle) use(op string, f func(unsafe.Pointer) C.int32_t) error {
 	return call(op, func() C.int32_t { return f(h.pointer) })
 }
 
-// gone says whether there is nothing to call.
-func (h *handle) gone() bool {
+// stop makes a call that stops it, unless there is nothing to stop.
+func (h *handle) stop(f func(unsafe.Pointer) C.int32_t) error {
 	h.lock.RLock()
 	defer h.lock.RUnlock()
-	return h.pointer == nil
+	if h.pointer == nil {
+		return nil
+	}
+	return call("stop", func() C.int32_t { return f(h.pointer) })
 }
 
 // missing is the error of a call without a pointer.

@@ -1,7 +1,6 @@
 package replication_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -161,7 +160,7 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 func TestEveryFunctionIsUsed(t *testing.T) {
 	sources, err := filepath.Glob("*.[gc]*")
 	must(t, err)
-	var text bytes.Buffer
+	var text strings.Builder
 	for _, source := range append(sources, "library.h") {
 		if strings.HasSuffix(source, "_test.go") {
 			continue
@@ -175,7 +174,7 @@ func TestEveryFunctionIsUsed(t *testing.T) {
 		t.Fatalf("%d functions", len(names))
 	}
 	for _, name := range names {
-		if !regexp.MustCompile(`\blr_` + name + `\(|lr_library\.` + name + `\(`).Match(text.Bytes()) {
+		if !strings.Contains(text.String(), "lr_"+name+"(") && !strings.Contains(text.String(), "lr_library."+name+"(") {
 			t.Errorf("nothing calls %s", name)
 		}
 	}

@@ -111,13 +111,13 @@ func (r *Receiver) Start(ctx context.Context) error {
 // runs. Statistics can still be read. Stopping twice is allowed. In a handler of this receiver it returns
 // ErrWrongThread; Close is allowed there.
 func (r *Receiver) Stop() error {
-	if r.hooks.inCallback() {
-		return r.use("stop", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stop(p) })
+	inside := r.hooks.inCallback()
+	if !inside {
+		r.life.end()
 	}
-	r.life.end()
-	var err error
-	if !r.handle.gone() {
-		err = r.use("stop", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stop(p) })
+	err := r.handle.stop(func(p unsafe.Pointer) C.int32_t { return C.lr_receiver_stop((*C.replication_receiver)(p)) })
+	if inside {
+		return err // it goes on running
 	}
 	r.bridges.finish()
 	r.hooks.receiver.Store(nil)

@@ -105,13 +105,13 @@ func (s *Sender) Start(ctx context.Context) error {
 //
 // ErrTimeout: it is stopped, but some connected readers did not get everything in time.
 func (s *Sender) Stop() error {
-	if s.hooks.inCallback() {
-		return s.use("stop", func(p *C.replication_sender) C.int32_t { return C.lr_sender_stop(p) })
+	inside := s.hooks.inCallback()
+	if !inside {
+		s.life.end()
 	}
-	s.life.end()
-	var err error
-	if !s.handle.gone() {
-		err = s.use("stop", func(p *C.replication_sender) C.int32_t { return C.lr_sender_stop(p) })
+	err := s.handle.stop(func(p unsafe.Pointer) C.int32_t { return C.lr_sender_stop((*C.replication_sender)(p)) })
+	if inside {
+		return err // it goes on running
 	}
 	s.bridges.finish()
 	s.hooks.sender.Store(nil)
