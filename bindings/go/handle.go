@@ -29,7 +29,7 @@ type handle struct {
 
 func newHandle(pointer unsafe.Pointer, free func(unsafe.Pointer)) *handle {
 	h := &handle{pointer: pointer, free: free}
-	runtime.SetFinalizer(h, func(h *handle) { go h.close(nil) })
+	runtime.SetFinalizer(h, func(h *handle) { go h.close() })
 	return h
 }
 
@@ -62,13 +62,13 @@ func (h *handle) missing(op string) error {
 }
 
 // close frees it after the calls under way. Before, it must be stopped, so that those which wait end.
-func (h *handle) close(err error) {
+func (h *handle) close() {
 	h.lock.Lock()
 	defer h.lock.Unlock()
 	if h.pointer != nil {
 		runtime.SetFinalizer(h, nil)
 		h.free(h.pointer)
-		h.pointer, h.err = nil, err
+		h.pointer = nil
 	}
 }
 

@@ -55,16 +55,16 @@ static char *message_of(int32_t status)
     return status == REPLICATION_STATUS_OK ? NULL : strdup(lr_library.replication_last_error_message());
 }
 
-struct lr_appended lr_append(struct replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t len)
+struct lr_appended lr_append(uintptr_t sender, uint64_t timestamp_us, const uint8_t *payload, size_t len)
 {
     struct lr_appended result = {0};
-    result.status = lr_library.sender_replicate(sender, timestamp_us, payload, len, &result.sequence);
+    result.status = lr_library.sender_replicate((struct replication_sender *)sender, timestamp_us, payload, len, &result.sequence);
     result.message = message_of(result.status);
     return result;
 }
 
-struct lr_appended lr_append_batch(struct replication_sender *sender, uint64_t timestamp_us, const uint8_t *bytes,
-                                   const size_t *lengths, size_t count)
+struct lr_appended lr_append_batch(uintptr_t sender, uint64_t timestamp_us, const uint8_t *bytes, const size_t *lengths,
+                                   size_t count)
 {
     struct lr_appended result = {0};
     replication_slice few[256], *slices = few;
@@ -77,7 +77,8 @@ struct lr_appended lr_append_batch(struct replication_sender *sender, uint64_t t
         slices[i] = (replication_slice){.data = bytes, .len = lengths[i]};
         bytes += lengths[i];
     }
-    result.status = lr_library.sender_replicate_batch(sender, timestamp_us, slices, count, &result.sequence);
+    result.status = lr_library.sender_replicate_batch((struct replication_sender *)sender, timestamp_us, slices, count,
+                                                      &result.sequence);
     result.message = message_of(result.status);
     if (slices != few)
         free(slices);

@@ -29,19 +29,20 @@ int lr_open(const char *path, char **detail);
 
 #include "trampolines.h"
 
-/* The calls that a program makes for each entry. They give everything as their result: a variable of Go's whose address
- * went to C would have to be allocated. The message, unless it is NULL, is to be freed. */
+/* The calls that a program makes for each entry. They take the sender as a number, which cgo need not check as a pointer,
+ * and give everything as their result: a variable of Go's whose address went to C would have to be allocated. The message,
+ * unless it is NULL, is to be freed. */
 struct lr_appended {
     uint64_t sequence;
     char *message;
     int32_t status;
 };
 
-struct lr_appended lr_append(struct replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t len);
+struct lr_appended lr_append(uintptr_t sender, uint64_t timestamp_us, const uint8_t *payload, size_t len);
 
 /* The payloads lie in `bytes`, one after the other. */
-struct lr_appended lr_append_batch(struct replication_sender *sender, uint64_t timestamp_us, const uint8_t *bytes,
-                                   const size_t *lengths, size_t count);
+struct lr_appended lr_append_batch(uintptr_t sender, uint64_t timestamp_us, const uint8_t *bytes, const size_t *lengths,
+                                   size_t count);
 
 /* replication_read_message() without the pointer into the caller's buffer, which would be Go's. */
 static inline int32_t lr_read_message(const uint8_t *buffer, size_t buffer_len, uint8_t *type, size_t *payload_len,

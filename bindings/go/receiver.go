@@ -136,7 +136,7 @@ func (r *Receiver) Close() error {
 
 func (r *Receiver) close() error {
 	err := r.Stop()
-	r.handle.close(nil)
+	r.handle.close()
 	return err
 }
 

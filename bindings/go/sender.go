@@ -130,7 +130,7 @@ func (s *Sender) Close() error {
 
 func (s *Sender) close() error {
 	err := s.Stop()
-	s.handle.close(nil)
+	s.handle.close()
 	return err
 }
 
@@ -190,6 +190,10 @@ func (s *Sender) accept(op string, conn net.Conn, f func(*C.replication_sender, 
 // Replicate puts an entry into the log and sets entry.Sequence to its number, or to 0 when it was not taken. Then the
 // logger tells why, and statistics and events do; Append returns it.
 func (s *Sender) Replicate(entry *ReplicateEntry) {
+	if entry == nil {
+		s.refused.log(&s.logger, invalid("replicate", "the entry is nil"))
+		return
+	}
 	sequence, err := s.Append(entry.TimestampUS, entry.Payload)
 	entry.Sequence = sequence
 	if err != nil {
@@ -212,7 +216,7 @@ func (s *Sender) Append(timestampUS uint64, payload []byte) (uint64, error) {
 		h.lock.RUnlock()
 		return 0, err
 	}
-	result := C.lr_append((*C.replication_sender)(h.pointer), C.uint64_t(timestampUS), bytesPointer(payload), C.size_t(len(payload)))
+	result := C.lr_append(C.uintptr_t(uintptr(h.pointer)), C.uint64_t(timestampUS), bytesPointer(payload), C.size_t(len(payload)))
 	h.lock.RUnlock()
 	if result.status != 0 {
 		return uint64(result.sequence), appendError("append", result)
@@ -255,7 +259,7 @@ func (s *Sender) AppendBatch(timestampUS uint64, payloads [][]byte) (uint64, err
 		h.lock.RUnlock()
 		return 0, err
 	}
-	result := C.lr_append_batch((*C.replication_sender)(h.pointer), C.uint64_t(timestampUS), bytesPointer(flat.bytes),
+	result := C.lr_append_batch(C.uintptr_t(uintptr(h.pointer)), C.uint64_t(timestampUS), bytesPointer(flat.bytes),
 		&flat.lengths[0], C.size_t(len(payloads)))
 	h.lock.RUnlock()
 	if cap(flat.bytes) <= keptBatch {
