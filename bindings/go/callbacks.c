@@ -24,9 +24,15 @@ static uintptr_t enter(void *user_data)
     return current = (uintptr_t)user_data;
 }
 
-static void leave(void) { current = 0; }
+static void leave(void)
+{
+    current = 0;
+}
 
-uintptr_t lr_current_handle(void) { return current; }
+uintptr_t lr_current_handle(void)
+{
+    return current;
+}
 
 static int32_t ingest(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
                       size_t payload_len)
@@ -84,7 +90,10 @@ static void acked(void *user_data, uint64_t ticket, int32_t status, size_t reade
     leave();
 }
 
-static void release(void *user_data) { lrRelease((uintptr_t)user_data); }
+static void release(void *user_data)
+{
+    lrRelease((uintptr_t)user_data);
+}
 
 int32_t lr_set_sender_event_handler(struct replication_sender_config *config, uintptr_t handle)
 {

@@ -58,7 +58,8 @@ static char *message_of(int32_t status)
 struct lr_appended lr_append(uintptr_t sender, uint64_t timestamp_us, const uint8_t *payload, size_t len)
 {
     struct lr_appended result = {0};
-    result.status = lr_library.sender_replicate((struct replication_sender *)sender, timestamp_us, payload, len, &result.sequence);
+    result.status =
+        lr_library.sender_replicate((struct replication_sender *)sender, timestamp_us, payload, len, &result.sequence);
     result.message = message_of(result.status);
     return result;
 }

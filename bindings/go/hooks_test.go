@@ -1,0 +1,116 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The library gives every handle back, once: then nothing holds the hooks any more. A handle that it kept would, and one
+// that it gave back twice would panic.
+func TestEveryHandleIsGivenBack(t *testing.T) {
+	dir := t.TempDir()
+	apply := IngestHandlerFunc(func(context.Context, []byte) error { return nil })
+	dial := func(context.Context, string) (net.Conn, error) { return nil, os.ErrPermission }
+	for name, use := range map[string]func() *hooks{
+		"a sender that was used": func() *hooks {
+			s := NewSender(&SenderConfig{})
+			_ = s.Start(context.Background())
+			for i := 0; i < 3; i++ {
+				n, _ := s.Append(0, nil)
+				_, _ = s.OnAcked(n, AckReceived, 1, -1, func(AckResult) {})
+				_, _ = s.OnAcked(n+1, AckReceived, 1, -1, func(AckResult) {}) // refused
+			}
+			_ = s.Close()
+			return s.hooks
+		},
+		"a sender that could not be made": func() *hooks {
+			return NewSender(&SenderConfig{Log: &SenderLog{Dir: dir + "/no/such/directory"}}).hooks
+		},
+		"a receiver that was used": func() *hooks {
+			r := NewReceiver(&ReceiverConfig{ReaderID: "r", WriterAddr: "127.0.0.1:1", IngestHandler: apply, Dial: dial, LocalWAL: noWAL{}})
+			_ = r.Start(context.Background())
+			_ = r.Close()
+			return r.hooks
+		},
+		"a receiver that could not be made": func() *hooks {
+			return NewReceiver(&ReceiverConfig{ReaderID: "r", WriterAddr: "nowhere", IngestHandler: apply, Dial: dial}).hooks
+		},
+	} {
+		gone := make(chan struct{})
+		func() { runtime.SetFinalizer(use(), func(*hooks) { close(gone) }) }()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			runtime.GC()
+			select {
+			case <-gone:
+			case <-time.After(time.Millisecond):
+				if time.Now().Before(deadline) {
+					continue
+				}
+				t.Errorf("a handle of %s was not given back", name)
+			}
+			break
+		}
+	}
+}
+
+type noWAL struct{}
+
+func (noWAL) AppendRaw([]byte) error { return nil }
+
+// residentKB is the memory that this process has.
+func residentKB(t *testing.T) (kb int) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "\nVmRSS:")
+	if _, err := fmt.Sscan(after, &kb); err != nil {
+		t.Fatal(err)
+	}
+	return kb
+}
+
+// A sender that kept what it had would keep its window, more than 256 KiB.
+func TestClosedSendersAndReceiversGiveTheirMemoryBack(t *testing.T) {
+	const rounds, allowedKB = 400, 50 * 1024
+	payload := make([]byte, 64*1024)
+	lives := func() {
+		for i := 0; i < rounds; i++ {
+			s := NewSender(&SenderConfig{IOThreads: 1})
+			if err := s.Start(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			port, err := s.Listen("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := NewReceiver(&ReceiverConfig{ReaderID: "r", WriterAddr: fmt.Sprintf("127.0.0.1:%d", port),
+				BatchHandler: func(context.Context, []ReplicateEntry) (int, error) { return 0, nil }})
+			if err := r.Start(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			n, err := s.AppendBatch(0, [][]byte{payload, payload, payload, payload, payload, payload})
+			if err == nil {
+				err = r.WaitSequence(context.Background(), n+5)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = r.Close()
+			_ = s.Close()
+		}
+		runtime.GC()
+	}
+	lives()
+	before := residentKB(t)
+	lives()
+	if grown := residentKB(t) - before; grown > allowedKB {
+		t.Errorf("%d lives more took %d KiB", rounds, grown)
+	}
+}
