@@ -1,8 +1,5 @@
 #include "callbacks.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include "_cgo_export.h"
 
 static __thread uintptr_t current;
@@ -10,17 +7,6 @@ static __thread uintptr_t current;
 /* Every callback begins and ends with these. */
 static uintptr_t enter(void *user_data)
 {
-    static __thread int prepared;
-
-    /* The library's threads block all signals. Go stops a goroutine that runs long, for its collector, with SIGURG; a
-     * handler that could not be stopped would hold up the whole program. Outside Go's code the signal does nothing. */
-    if (!prepared) {
-        sigset_t preemption;
-        sigemptyset(&preemption);
-        sigaddset(&preemption, SIGURG);
-        pthread_sigmask(SIG_UNBLOCK, &preemption, NULL);
-        prepared = 1;
-    }
     return current = (uintptr_t)user_data;
 }
 

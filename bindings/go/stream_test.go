@@ -175,8 +175,8 @@ func TestAPanicOfTheEventHandlerDoesNoHarm(t *testing.T) {
 	eventually(t, "an event", func() bool { return events.Load() > 0 })
 }
 
-// The library's threads block all signals; a handler that runs long must still be stopped for the collector. In a process
-// of its own: one in which the collector waits cannot even end by itself.
+// The library's threads block all signals. Go's own one must come through, by which it stops a handler that runs long for
+// the collector. In a process of its own: one in which the collector waits cannot even end by itself.
 func TestAHandlerThatSpinsDoesNotHoldUpTheCollector(t *testing.T) {
 	p := startRole(t, "spin")
 	must(t, p.Wait())
