@@ -35,6 +35,11 @@ func TestTheExampleOfThePage(t *testing.T) {
 	if !strings.Contains(command, "go run example.go") {
 		t.Fatalf("the page runs its example with %q", command)
 	}
+	quickstart, err := os.ReadFile("examples/quickstart/main.go")
+	must(t, err)
+	if _, program, _ := strings.Cut(string(quickstart), "\npackage main\n"); "package main\n"+program != source {
+		t.Error("the page has another example than examples/quickstart")
+	}
 	file := filepath.Join(t.TempDir(), "example.go")
 	must(t, os.WriteFile(file, []byte(source), 0o600))
 	out, err := exec.Command("go", "run", file).Output()

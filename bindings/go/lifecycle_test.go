@@ -113,7 +113,7 @@ func (c *closer) end(t *testing.T, close func() error, start bool) {
 		c.cancel()
 		expected(close())
 	case byAFinalizer:
-		runtime.SetFinalizer(&owner{close}, func(o *owner) { go o.close() })
+		runtime.SetFinalizer(&owner{close}, func(o *owner) { expected(o.close()) })
 	case byTheCollector:
 		if start {
 			expected(close())
