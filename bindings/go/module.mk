@@ -6,17 +6,12 @@ GO_LIB    := $(abspath $(LIB))
 GO_ENV     = REPLICATION_LIB=$(GO_LIB) CC='$(CC)'
 GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
 
-.PHONY: test-go test-go-lint test-go-package test-go-checked test-go-examples bench-go
+.PHONY: test-go test-go-package test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
 
 # The second run makes Go's collector run all the time and cgo check every pointer that goes to C.
-test-go: test-go-lint test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples
+test-go: lint-go test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples
 
-test-go-lint:
-	@unformatted=$$(gofmt -l $(GO_DIR)); [ -z "$$unformatted" ] || { echo "not formatted with gofmt: $$unformatted"; exit 1; }
-	cd $(GO_DIR) && $(GO) vet ./...
-	cd $(GO_DIR)/examples && $(GO) vet ./...
-
-test-go-package: $(LIB) test-go-lint
+test-go-package: $(LIB) lint-go
 	cd $(GO_DIR) && $(GO_TEST) -race ./...
 
 test-go-checked: $(LIB) test-go-package
@@ -24,6 +19,21 @@ test-go-checked: $(LIB) test-go-package
 
 test-go-examples: $(LIB) test-go-checked
 	cd $(GO_DIR)/examples && $(GO_TEST) ./...
+
+lint-go:
+	@unformatted=$$(gofmt -l $(GO_DIR)) && [ -z "$$unformatted" ] || { echo "not formatted with gofmt: $$unformatted"; exit 1; }
+	cd $(GO_DIR) && $(GO) vet ./...
+	cd $(GO_DIR)/examples && $(GO) vet ./...
+
+fmt-go:
+	gofmt -w $(GO_DIR)
+
+docs-go:
+	@mkdir -p $(B)/docs/go
+	cd $(GO_DIR) && $(GO) doc -all . >$(abspath $(B))/docs/go/replication.txt
+
+generate-go: ## write anew what the Go package has from include/replication.h
+	cd $(GO_DIR) && $(GO) generate
 
 bench-go: $(LIB) $(B)/bench/go_baseline
 	cd $(GO_DIR) && $(GO_ENV) $(GO) run ./internal/bench -baseline $(abspath $(B)/bench/go_baseline)
@@ -34,3 +44,6 @@ $(B)/bench/go_baseline: $(GO_DIR)/internal/bench/baseline/main.c include/replica
 
 test: test-go
 bench: bench-go
+lint: lint-go
+fmt: fmt-go
+docs: docs-go
