@@ -11,6 +11,7 @@ type life struct {
 	started bool
 	ctx     context.Context
 	cancel  context.CancelFunc
+	closing sync.Once // by a handler
 }
 
 // start begins it with the library's own start, between attaching the callbacks and, if that fails, detaching them. When

@@ -63,6 +63,9 @@ func TestRandomLivesEndWell(t *testing.T) {
 		go func() {
 			defer group.Done()
 			for i := 0; i < share && !t.Failed(); i++ {
+				if i%16 == 0 {
+					runtime.GC() // for what finalizers close and the collector frees
+				}
 				if random.Intn(2) == 0 {
 					senderLife(t, random)
 				} else {
@@ -74,6 +77,10 @@ func TestRandomLivesEndWell(t *testing.T) {
 	group.Wait()
 	close(stop)
 	background.Wait()
+	// Go keeps the threads it once had: as many as calls of the library waited at once.
+	if threads := len(entriesOf("/proc/self/task")); threads > 500 {
+		t.Errorf("%d threads", threads)
+	}
 }
 
 // A closer ends a life, in a way that it chooses when it is made.
@@ -92,7 +99,7 @@ const (
 	ways
 )
 
-// an owner is a host's object whose finalizer closes what it has.
+// An owner is a host's object whose finalizer closes what it has.
 type owner struct{ close func() error }
 
 func (c *closer) end(t *testing.T, close func() error, start bool) {

@@ -120,7 +120,11 @@ func TestCallsInAHandler(t *testing.T) {
 	cfg, _ := follow(address, "inside")
 	var r *replication.Receiver
 	results := make(chan error, 4)
+	calls := 0
 	cfg.EntryHandler = func(ctx context.Context, entry *replication.ReplicateEntry) error {
+		if calls++; calls > 1 {
+			t.Error("a handler began after Close")
+		}
 		results <- r.Stop()
 		results <- r.WaitSequence(context.Background(), 99)
 		if ctx.Err() != nil {
@@ -136,7 +140,7 @@ func TestCallsInAHandler(t *testing.T) {
 	r, err := replication.OpenReceiver(cfg)
 	must(t, err)
 	must(t, r.Start(context.Background()))
-	appendTexts(t, s, "x")
+	appendTexts(t, s, "x", "y", "z")
 	for i := 0; i < 2; i++ {
 		if err := <-results; !errors.Is(err, replication.ErrWrongThread) {
 			t.Errorf("%v", err)

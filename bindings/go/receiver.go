@@ -125,10 +125,11 @@ func (r *Receiver) Stop() error {
 }
 
 // Close stops the receiver and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
-// this receiver another goroutine does it soon after.
+// this receiver no other one begins, and another goroutine does the rest soon after.
 func (r *Receiver) Close() error {
 	if r.hooks.inCallback() {
-		go r.close()
+		r.hooks.receiver.Store(nil) // no other callback begins
+		r.life.closing.Do(func() { go r.close() })
 		return nil
 	}
 	return r.close()

@@ -119,10 +119,11 @@ func (s *Sender) Stop() error {
 }
 
 // Close stops the sender and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
-// this sender another goroutine does it soon after.
+// this sender no other one begins, and another goroutine does the rest soon after.
 func (s *Sender) Close() error {
 	if s.hooks.inCallback() {
-		go s.close()
+		s.hooks.sender.Store(nil) // no other callback begins
+		s.life.closing.Do(func() { go s.close() })
 		return nil
 	}
 	return s.close()
