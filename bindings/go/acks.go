@@ -131,17 +131,20 @@ type AckResult struct {
 // is stopped; a negative time waits until then. It is called exactly once, on the thread of the event handler, perhaps
 // before OnAcked returns; with an error from OnAcked, or when the sender is closed in a handler of its own, not at all.
 // The ticket is for TicketStatus.
-func (s *Sender) OnAcked(sequence uint64, level AckLevel, readers int, timeout time.Duration, f func(AckResult)) (ticket uint64, err error) {
+func (s *Sender) OnAcked(sequence uint64, level AckLevel, readers int, timeout time.Duration,
+	f func(AckResult)) (ticket uint64, err error) {
 	if readers < 0 {
 		return 0, invalid("on acked", "the number of readers is negative")
 	}
 	return s.order("on acked", f, func(p *C.replication_sender, handle C.uintptr_t, ticket *C.uint64_t) C.int32_t {
-		return C.lr_on_acked(p, C.uint64_t(sequence), C.uint32_t(level), C.size_t(readers), orForever(timeout), handle, ticket)
+		return C.lr_on_acked(p, C.uint64_t(sequence), C.uint32_t(level), C.size_t(readers),
+			orForever(timeout), handle, ticket)
 	})
 }
 
 // OnAckedQuorum has a function called when a quorum of readers has acknowledged an entry. Otherwise it is like OnAcked.
-func (s *Sender) OnAckedQuorum(sequence uint64, level AckLevel, quorum Quorum, timeout time.Duration, f func(AckResult)) (ticket uint64, err error) {
+func (s *Sender) OnAckedQuorum(sequence uint64, level AckLevel, quorum Quorum, timeout time.Duration,
+	f func(AckResult)) (ticket uint64, err error) {
 	err = quorum.use(func(q *C.replication_quorum) (err error) {
 		ticket, err = s.order("on acked quorum", f, func(p *C.replication_sender, handle C.uintptr_t, ticket *C.uint64_t) C.int32_t {
 			return C.lr_on_acked_quorum(p, C.uint64_t(sequence), C.uint32_t(level), q, orForever(timeout), handle, ticket)
@@ -158,7 +161,8 @@ func orForever(timeout time.Duration) C.uint64_t {
 	return milliseconds(timeout)
 }
 
-func (s *Sender) order(op string, f func(AckResult), order func(*C.replication_sender, C.uintptr_t, *C.uint64_t) C.int32_t) (uint64, error) {
+func (s *Sender) order(op string, f func(AckResult),
+	order func(*C.replication_sender, C.uintptr_t, *C.uint64_t) C.int32_t) (uint64, error) {
 	if f == nil {
 		return 0, invalid(op, "the function is nil")
 	}

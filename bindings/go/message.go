@@ -188,7 +188,8 @@ func WriteMessage(w io.Writer, msgType byte, msg interface{}) error {
 		}
 	}
 	return write(w, "write message", len(payload)+HeaderSize, func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t {
-		return C.lr_replication_write_message(C.uint8_t(msgType), bytesPointer(payload), C.size_t(len(payload)), buffer, room, size)
+		return C.lr_replication_write_message(C.uint8_t(msgType), bytesPointer(payload), C.size_t(len(payload)),
+			buffer, room, size)
 	})
 }
 
@@ -243,7 +244,8 @@ func writeSync(w io.Writer, sync *ReplicateSync, coordinator bool) error {
 	}
 	defer id.free()
 	return write(w, "write sync", len(sync.ReaderID)+128, func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t {
-		return C.lr_replication_write_sync(id.pointer, C.uint64_t(sync.LastKnownSequence), C._Bool(coordinator), buffer, room, size)
+		return C.lr_replication_write_sync(id.pointer, C.uint64_t(sync.LastKnownSequence), C._Bool(coordinator),
+			buffer, room, size)
 	})
 }
 
@@ -291,8 +293,11 @@ func WriteError(w io.Writer, message *ReplicateError) error {
 	})
 }
 
+// An encoder writes a message into a buffer and tells its size, also when there is not enough room.
+type encoder func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t
+
 // write has a message encoded into a buffer of the expected size, or of the size that it says it needs, and writes it.
-func write(w io.Writer, op string, expected int, encode func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t) error {
+func write(w io.Writer, op string, expected int, encode encoder) error {
 	if err := Load(); err != nil {
 		return err
 	}
@@ -387,16 +392,19 @@ func ParseError(payload []byte) (*ReplicateError, error) {
 	return &ReplicateError{Code: code, Message: string(message[:messageLen])}, nil
 }
 
-// parse has JSON decoded that has one text. A text is never longer than the JSON that it is in.
-func parse(op string, payload []byte,
-	decode func(json *C.uint8_t, jsonLen C.size_t, text *C.char, room C.size_t, size *C.size_t) C.int32_t) (string, error) {
+// A decoder reads JSON and writes the one text that it has.
+type decoder func(json *C.uint8_t, jsonLen C.size_t, text *C.char, room C.size_t, size *C.size_t) C.int32_t
+
+// parse has JSON decoded. A text is never longer than the JSON that it is in.
+func parse(op string, payload []byte, decode decoder) (string, error) {
 	if err := Load(); err != nil {
 		return "", err
 	}
 	text := make([]byte, len(payload)+1)
 	var size C.size_t
 	err := call(op, func() C.int32_t {
-		return decode(bytesPointer(payload), C.size_t(len(payload)), (*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(text)), &size)
+		return decode(bytesPointer(payload), C.size_t(len(payload)),
+			(*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(text)), &size)
 	})
 	if err != nil {
 		return "", err

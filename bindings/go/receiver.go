@@ -177,7 +177,9 @@ func (r *Receiver) Stream() (Stream, error) {
 // same transaction, so that each entry is applied exactly once whatever crashes. ErrNotFound: the stream is unknown.
 func (r *Receiver) Token() (Token, error) {
 	var token Token
-	err := r.use("token", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_get_token(p, bytesPointer(token[:])) })
+	err := r.use("token", func(p *C.replication_receiver) C.int32_t {
+		return C.lr_receiver_get_token(p, bytesPointer(token[:]))
+	})
 	return token, err
 }
 

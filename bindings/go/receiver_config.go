@@ -150,13 +150,27 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	}
 	b := &builder{op: "new receiver"}
 	b.text("ReaderID", cfg.ReaderID, func(id *C.char) C.int32_t { return C.lr_receiver_config_set_reader_id(c, id) })
-	b.text("WriterAddr", cfg.WriterAddr, func(addr *C.char) C.int32_t { return C.lr_receiver_config_set_writer_addr(c, addr) })
-	b.duration("ReconnectInterval", cfg.ReconnectInterval, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_reconnect_interval_ms(c, ms) })
-	b.duration("AckInterval", cfg.AckInterval, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_ack_interval_ms(c, ms) })
-	b.duration("ConnectTimeout", cfg.ConnectTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_connect_timeout_ms(c, ms) })
-	b.duration("HeartbeatInterval", cfg.HeartbeatInterval, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_heartbeat_interval_ms(c, ms) })
-	b.duration("PeerTimeout", cfg.PeerTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_peer_timeout_ms(c, ms) })
-	b.number("BufferBytes", cfg.BufferBytes, func(n C.uint64_t) C.int32_t { return C.lr_receiver_config_set_buffer_bytes(c, n) })
+	b.text("WriterAddr", cfg.WriterAddr, func(addr *C.char) C.int32_t {
+		return C.lr_receiver_config_set_writer_addr(c, addr)
+	})
+	b.duration("ReconnectInterval", cfg.ReconnectInterval, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_reconnect_interval_ms(c, ms)
+	})
+	b.duration("AckInterval", cfg.AckInterval, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_ack_interval_ms(c, ms)
+	})
+	b.duration("ConnectTimeout", cfg.ConnectTimeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_connect_timeout_ms(c, ms)
+	})
+	b.duration("HeartbeatInterval", cfg.HeartbeatInterval, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_heartbeat_interval_ms(c, ms)
+	})
+	b.duration("PeerTimeout", cfg.PeerTimeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_peer_timeout_ms(c, ms)
+	})
+	b.number("BufferBytes", cfg.BufferBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_buffer_bytes(c, n)
+	})
 	b.set("Protocol", func() C.int32_t { return C.lr_receiver_config_set_protocol(c, C.uint32_t(cfg.Protocol)) })
 	b.set("CoordinatorHandshake", func() C.int32_t {
 		return C.lr_receiver_config_set_coordinator_handshake(c, C._Bool(cfg.CoordinatorHandshake))
@@ -182,7 +196,9 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 }
 
 func (cfg *ReceiverConfig) setPosition(b *builder, c *C.replication_receiver_config) {
-	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t { return C.lr_receiver_config_set_last_sequence(c, n) })
+	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_last_sequence(c, n)
+	})
 	if cfg.Stream != nil {
 		b.set("Stream", func() C.int32_t {
 			return C.lr_receiver_config_set_stream(c, bytesPointer(cfg.Stream.ID[:]), C.uint64_t(cfg.Stream.Epoch))
@@ -198,9 +214,15 @@ func (log *ReceiverLog) set(b *builder, c *C.replication_receiver_config) {
 	b.sync(log.Sync, log.SyncInterval, log.SyncBytes, 5*time.Millisecond, func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t {
 		return C.lr_receiver_config_set_log_sync(c, policy, ms, bytes)
 	})
-	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t { return C.lr_receiver_config_set_log_segment_bytes(c, n) })
-	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t { return C.lr_receiver_config_set_log_retain_bytes(c, n) })
-	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t { return C.lr_receiver_config_set_log_retain_ms(c, ms) })
+	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_log_segment_bytes(c, n)
+	})
+	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_log_retain_bytes(c, n)
+	})
+	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_log_retain_ms(c, ms)
+	})
 }
 
 func (cfg *ReceiverConfig) setConnection(b *builder, c *C.replication_receiver_config, hooks *hooks) {

@@ -317,7 +317,9 @@ func (s *Sender) Stream() (Stream, error) {
 // Token returns the position behind the last entry.
 func (s *Sender) Token() (Token, error) {
 	var token Token
-	err := s.use("token", func(p *C.replication_sender) C.int32_t { return C.lr_sender_get_token(p, bytesPointer(token[:])) })
+	err := s.use("token", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_get_token(p, bytesPointer(token[:]))
+	})
 	return token, err
 }
 
@@ -333,7 +335,9 @@ func (s *Sender) SetWritable(writable bool) error {
 // things int, what is counted up int64, times RFC 3339 texts or nil, "readers" a []map[string]interface{}. Of a sender
 // that could not be made, or was closed, only "running" is there, false.
 func (s *Sender) Stats() map[string]interface{} {
-	text, err := s.text("stats", func(p *C.replication_sender, out **C.char) C.int32_t { return C.lr_sender_stats_json(p, out) })
+	text, err := s.text("stats", func(p *C.replication_sender, out **C.char) C.int32_t {
+		return C.lr_sender_stats_json(p, out)
+	})
 	if err == nil {
 		var stats map[string]interface{}
 		if stats, err = decodeStats(text); err == nil {
@@ -380,7 +384,9 @@ type Slot struct {
 
 // Slots returns the slots of the readers. ErrInvalidState: there is no log on disk.
 func (s *Sender) Slots() ([]Slot, error) {
-	text, err := s.text("slots", func(p *C.replication_sender, out **C.char) C.int32_t { return C.lr_sender_slots_json(p, out) })
+	text, err := s.text("slots", func(p *C.replication_sender, out **C.char) C.int32_t {
+		return C.lr_sender_slots_json(p, out)
+	})
 	if err != nil {
 		return nil, err
 	}

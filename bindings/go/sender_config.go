@@ -164,22 +164,40 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 		return nil, &Error{Status: ErrOutOfMemory, Op: "new sender"}
 	}
 	b := &builder{op: "new sender"}
-	b.count("BufferSize", cfg.BufferSize, func(n C.size_t) C.int32_t { return C.lr_sender_config_set_buffer_size(c, n) })
-	b.number("BufferBytes", cfg.BufferBytes, func(n C.uint64_t) C.int32_t { return C.lr_sender_config_set_buffer_bytes(c, n) })
-	b.duration("WriteTimeout", cfg.WriteTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_write_timeout_ms(c, ms) })
-	b.duration("HandshakeTimeout", cfg.HandshakeTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_handshake_timeout_ms(c, ms) })
-	b.duration("HeartbeatInterval", cfg.HeartbeatInterval, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_heartbeat_interval_ms(c, ms) })
-	b.duration("PeerTimeout", cfg.PeerTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_peer_timeout_ms(c, ms) })
+	b.count("BufferSize", cfg.BufferSize, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_buffer_size(c, n)
+	})
+	b.number("BufferBytes", cfg.BufferBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_buffer_bytes(c, n)
+	})
+	b.duration("WriteTimeout", cfg.WriteTimeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_write_timeout_ms(c, ms)
+	})
+	b.duration("HandshakeTimeout", cfg.HandshakeTimeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_handshake_timeout_ms(c, ms)
+	})
+	b.duration("HeartbeatInterval", cfg.HeartbeatInterval, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_heartbeat_interval_ms(c, ms)
+	})
+	b.duration("PeerTimeout", cfg.PeerTimeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_peer_timeout_ms(c, ms)
+	})
 	if cfg.StopTimeout < 0 {
 		b.set("StopTimeout", func() C.int32_t { return C.lr_sender_config_set_stop_timeout_ms(c, 0) })
 	} else {
-		b.duration("StopTimeout", cfg.StopTimeout, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_stop_timeout_ms(c, ms) })
+		b.duration("StopTimeout", cfg.StopTimeout, func(ms C.uint64_t) C.int32_t {
+			return C.lr_sender_config_set_stop_timeout_ms(c, ms)
+		})
 	}
-	b.count("MaxReaders", cfg.MaxReaders, func(n C.size_t) C.int32_t { return C.lr_sender_config_set_max_readers(c, n) })
+	b.count("MaxReaders", cfg.MaxReaders, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_readers(c, n)
+	})
 	b.count("IOThreads", cfg.IOThreads, func(n C.size_t) C.int32_t {
 		return C.lr_sender_config_set_io_threads(c, C.uint32_t(within(int(n), 1<<31-1)))
 	})
-	b.count("MaxPendingAcks", cfg.MaxPendingAcks, func(n C.size_t) C.int32_t { return C.lr_sender_config_set_max_pending_acks(c, n) })
+	b.count("MaxPendingAcks", cfg.MaxPendingAcks, func(n C.size_t) C.int32_t {
+		return C.lr_sender_config_set_max_pending_acks(c, n)
+	})
 	if cfg.FullWait < 0 {
 		b.refuse("FullWait", "it is negative")
 	}
@@ -211,7 +229,9 @@ func (cfg *SenderConfig) setPosition(b *builder, c *C.replication_sender_config)
 			return C.lr_sender_config_set_stream(c, bytesPointer(cfg.Stream.ID[:]), C.uint64_t(cfg.Stream.Epoch))
 		})
 	}
-	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t { return C.lr_sender_config_set_last_sequence(c, n) })
+	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_last_sequence(c, n)
+	})
 	if cfg.Token != nil {
 		b.set("Token", func() C.int32_t {
 			return C.lr_sender_config_set_token(c, bytesPointer(cfg.Token[:]), C.uint64_t(cfg.TokenEpoch))
@@ -254,12 +274,24 @@ func (log *SenderLog) set(b *builder, c *C.replication_sender_config) {
 	b.sync(log.Sync, log.SyncInterval, log.SyncBytes, 5*time.Millisecond, func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_log_sync(c, policy, ms, bytes)
 	})
-	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t { return C.lr_sender_config_set_log_segment_bytes(c, n) })
-	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t { return C.lr_sender_config_set_log_retain_bytes(c, n) })
-	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_log_retain_ms(c, ms) })
-	b.number("Log.SlotMaxBytes", log.SlotMaxBytes, func(n C.uint64_t) C.int32_t { return C.lr_sender_config_set_slot_max_bytes(c, n) })
-	b.duration("Log.SlotExpiry", log.SlotExpiry, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_slot_expiry_ms(c, ms) })
-	b.duration("Log.Timeout", log.Timeout, func(ms C.uint64_t) C.int32_t { return C.lr_sender_config_set_log_timeout_ms(c, ms) })
+	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_log_segment_bytes(c, n)
+	})
+	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_log_retain_bytes(c, n)
+	})
+	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_log_retain_ms(c, ms)
+	})
+	b.number("Log.SlotMaxBytes", log.SlotMaxBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_slot_max_bytes(c, n)
+	})
+	b.duration("Log.SlotExpiry", log.SlotExpiry, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_slot_expiry_ms(c, ms)
+	})
+	b.duration("Log.Timeout", log.Timeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_log_timeout_ms(c, ms)
+	})
 }
 
 // directory sets that of a log, which must have one.
