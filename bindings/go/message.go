@@ -173,15 +173,10 @@ func ParseMessage(buffer []byte) (msgType byte, payload []byte, consumed int, er
 	return byte(cType), buffer[HeaderSize : HeaderSize+int(jsonLen)], int(total), nil
 }
 
-// WriteMessage writes a message of any type: msg as JSON, or as it is when it is a []byte or json.RawMessage.
+// WriteMessage writes a message of any type: msg as encoding/json has it, but a json.RawMessage as it is.
 func WriteMessage(w io.Writer, msgType byte, msg interface{}) error {
-	var payload []byte
-	switch m := msg.(type) {
-	case []byte:
-		payload = m
-	case json.RawMessage:
-		payload = m
-	default:
+	payload, isRaw := msg.(json.RawMessage)
+	if !isRaw {
 		var err error
 		if payload, err = json.Marshal(msg); err != nil {
 			return fmt.Errorf("replication: write message: %w", err)

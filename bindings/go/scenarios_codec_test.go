@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"reflect"
 
@@ -27,7 +28,7 @@ func (r *runner) runCodec(s *step, what string) {
 		s.check(parsers[s.text("kind")]())
 		return
 	case "write":
-		s.check(replication.WriteMessage(&frame, byte(s.number("type", 0)), []byte(s.text("json"))))
+		s.check(replication.WriteMessage(&frame, byte(s.number("type", 0)), json.RawMessage(s.text("json"))))
 	case "entry":
 		want := &replication.ReplicateEntry{Sequence: s.number("sequence", 0), TimestampUS: s.number("timestamp_us", 0)}
 		if payload := s.get("payload"); payload != nil {

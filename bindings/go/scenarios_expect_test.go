@@ -266,6 +266,6 @@ func (r *runner) frame(s *step) []byte {
 		return r.bytes(s.get("hex"))
 	}
 	var frame bytes.Buffer
-	must(r.t, replication.WriteMessage(&frame, byte(s.number("type", 0)), []byte(s.text("json"))))
+	must(r.t, replication.WriteMessage(&frame, byte(s.number("type", 0)), json.RawMessage(s.text("json"))))
 	return frame.Bytes()
 }
