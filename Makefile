@@ -35,9 +35,9 @@ MAKEFLAGS += --no-builtin-rules
 
 # Not for what is often done as root: that takes what was built.
 SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
-             $(if $(filter test% docs% %-python python-wheels deb abi-dump,$(GOALS)),test) \
+             $(if $(filter test% docs% header %-go %-python python-wheels deb abi-dump,$(GOALS)),test) \
              $(if $(filter bench%,$(GOALS)),test bench) \
-             $(if $(filter fmt lint,$(GOALS)),lint)
+             $(if $(filter fmt lint,$(GOALS)),test lint)
 ifneq ($(SETUP),no)
 ifneq ($(strip $(SETUP_FOR)),)
 ifeq ($(MAKELEVEL)$(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),0)
@@ -125,9 +125,9 @@ bench-programs: $(LIB)
 .PHONY: bench
 bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine, and the bindings against C
 
-# The Go package has a copy of the generated header.
+# The Go package has files that are generated from the header.
 C_SOURCES = $(shell find examples-c benches tests packaging bindings \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
-                -not -path bindings/go/replication.h)
+                $(foreach name,replication symbols trampolines,-not -path bindings/go/$(name).h))
 SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt
@@ -144,8 +144,9 @@ lint: ## check formatting, clippy, shell scripts, and the documents' links and c
 	scripts/check-docs
 
 .PHONY: header
-header: $(LIB) ## write include/replication.h anew from src/ffi
+header: $(LIB) ## write include/replication.h anew from src/ffi, and what the Go package has of it
 	scripts/header
+	@$(MAKE) --no-print-directory generate-go
 
 .PHONY: clean
 clean: ## remove everything that was built
