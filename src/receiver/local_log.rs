@@ -87,7 +87,7 @@ impl LocalLog {
     /// Opens what is there. `host` is where the host says that it stands, if it does.
     pub(super) fn open(config: &LocalLogConfig, host: Option<(Point, Option<Lineage>)>) -> Result<(Self, Resumed)> {
         let (disk, vacant) = match DiskLog::find(config.disk())? {
-            Place::Log(disk, _) => (Some(disk), None),
+            Place::Log(disk, _) => (Some(*disk), None),
             Place::Vacant(vacant) => (None, Some(vacant)),
         };
         let (position, stored) = PositionFile::open(&config.dir, POSITION)?;

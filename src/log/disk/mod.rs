@@ -171,7 +171,7 @@ pub struct Vacant {
 #[derive(Debug)]
 pub enum Place {
     /// A log, opened.
-    Log(DiskLog, Recovery),
+    Log(Box<DiskLog>, Recovery),
     /// None.
     Vacant(Vacant),
 }
@@ -190,7 +190,7 @@ impl DiskLog {
     /// nothing was changed on disk), with `DISK_FULL`, with `IO`, or as `start` does.
     pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
         match Self::find(config)? {
-            Place::Log(log, recovery) => Ok((log, recovery)),
+            Place::Log(log, recovery) => Ok((*log, recovery)),
             Place::Vacant(vacant) => vacant.begin(start()?),
         }
     }
@@ -212,7 +212,7 @@ impl DiskLog {
         }
         let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, lock })) };
         let (log, recovery) = Self::opened(config, lock, opened, cut)?;
-        Ok(Place::Log(log, recovery))
+        Ok(Place::Log(Box::new(log), recovery))
     }
 
     fn opened(config: DiskConfig, lock: Arc<DirLock>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
