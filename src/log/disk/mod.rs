@@ -299,6 +299,17 @@ impl DiskLog {
     }
 }
 
+impl Drop for DiskLog {
+    fn drop(&mut self) {
+        let state = self.state.lock();
+        let (active, end) = (&state.active, state.active.fixed.offset(state.written.position));
+        if state.broken.is_none() && active.length > end {
+            // What was reserved is given back. Where that fails, it is still no entry.
+            let _ = file::truncate(&active.file, &active.path, end);
+        }
+    }
+}
+
 const UNUSABLE: &str = "the log is unusable until it is reopened";
 
 impl State {

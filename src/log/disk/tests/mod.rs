@@ -292,6 +292,10 @@ fn p10_reserved_room_is_no_entry_and_no_damage() {
     assert_eq!(tail.by_ref().map(|entry| entry.unwrap().sequence).collect::<Vec<_>>(), [31, 32, 33]);
     assert_eq!(tail.torn(), None);
     drop(log);
+    assert_eq!(length(), HEAD_BYTES + bytes.len() as u64, "a log that is closed gives it back");
+    // After a crash it is still there.
+    let segment = fs::OpenOptions::new().write(true).open(dir.path().join("00000000000000000001.seg")).unwrap();
+    segment.set_len(reserved).unwrap();
     assert_eq!(verify::inspect(dir.path()).unwrap().torn, None);
     assert_eq!(verify::verify(dir.path(), &mut |_, _| {}).unwrap().torn, None);
     let (log, recovery) = DiskLog::open(reserving(4000), never).unwrap();
