@@ -116,7 +116,7 @@ impl DiskLog {
 
     /// Reserves room for entries that will end at `end`, and more. Gives the file's length, once they are written.
     fn reserve(&self, file: &File, path: &Path, length: u64, end: u64) -> u64 {
-        let full = head::HEAD_BYTES + self.config.segment_bytes;
+        let full = head::HEAD_BYTES.saturating_add(self.config.segment_bytes);
         let wanted = end.saturating_add(self.config.reserve_bytes).min(full);
         // Without it, the write finds out what there is to be said.
         if wanted > end && file::reserve(file, path, length, wanted - length).is_ok() { wanted } else { end }

@@ -312,6 +312,16 @@ fn p10_reserved_room_is_no_entry_and_no_damage() {
     assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes);
 }
 
+#[test]
+fn a_segment_without_a_bound_reserves_as_others_do() {
+    let dir = scratch();
+    let config = DiskConfig { reserve_bytes: 4096, ..config(dir.path(), u64::MAX) };
+    let (log, _) = DiskLog::open(config, start).unwrap();
+    let end = log.write(&encode(0, &[100])).unwrap();
+    let length = fs::metadata(dir.path().join("00000000000000000001.seg")).unwrap().len();
+    assert_eq!(length, HEAD_BYTES + end.position + 4096);
+}
+
 /// Zeroes may be reserved room at the end only.
 #[test]
 fn p8_zeroes_before_the_synced_mark_or_before_other_bytes_or_too_many_are_no_reserved_room() {
