@@ -1195,7 +1195,7 @@ void replication_quorum_free(struct replication_quorum *quorum);
  * Returns `OK`; `TIMEOUT`: readers may have it nevertheless, now or later, which sender_acked() tells; `INVALID_ARGUMENT`
  * for a number that is no level, for a sequence that no entry has yet, and for more readers than there can be;
  * `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
- * stopped. Any other thread.
+ * stopped. Any other thread. It may use its processor for up to 50 microseconds before it sleeps, while that saves time.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.

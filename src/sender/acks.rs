@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::AckLevel;
@@ -76,12 +76,19 @@ pub(super) struct Call {
 #[derive(Default)]
 struct Sleeper {
     acked: Mutex<Option<Acked>>,
+    ended: AtomicBool,
     changed: Condvar,
 }
 
 impl Sleeper {
     fn end(&self, acked: Acked) {
         *self.acked.lock() = Some(acked);
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it need not sleep any more.
+    fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// After its end.
@@ -318,8 +325,15 @@ impl AckBoard {
         number
     }
 
-    /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of it.
-    pub(super) fn wait(&self, wish: Wish, timeout: Duration, readers: &impl Readers, before: impl FnOnce()) -> Acked {
+    /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of it,
+    /// and is told whether it is over already.
+    pub(super) fn wait(
+        &self,
+        wish: Wish,
+        timeout: Duration,
+        readers: &impl Readers,
+        before: impl FnOnce(&dyn Fn() -> bool),
+    ) -> Acked {
         let deadline = Instant::now().checked_add(timeout);
         let sleeper = Arc::new(Sleeper::default());
         let mut state = self.state.lock();
@@ -332,7 +346,7 @@ impl AckBoard {
             return verdict(reached, closed);
         }
         drop(state);
-        before();
+        before(&|| sleeper.is_ended());
         sleeper.sleep(deadline).unwrap_or_else(|| {
             let mut state = self.state.lock();
             let late = state.take(number).is_some();

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::AckLevel;
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
+use super::eager::Eager;
 use super::gate::WriteGate;
 use super::reader::Reader;
 use super::registry::Registry;
@@ -70,6 +71,7 @@ pub(super) struct Core {
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
     pub(super) acks: AckBoard,
+    pub(super) eager: Eager,
     pub(super) write_gate: Option<WriteGate>,
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) counters: Counters,
@@ -88,6 +90,7 @@ impl Core {
         Self {
             readers: Registry::new(config.max_readers, config.groups.clone()),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks),
+            eager: Eager::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
+use super::core::Core;
+use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
-use crate::error::{Error, Status};
+use crate::error::{Error, Result, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
@@ -25,6 +27,8 @@ pub(super) struct Reader {
     pub(super) started_after: u64,
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
+    /// Taken before `outgoing`.
+    incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
     /// An entry up to which all were given to the connection.
     sent: AtomicU64,
@@ -39,7 +43,14 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(id: String, stream: Stream, v2: bool, started_after: u64, outgoing: Outgoing) -> Arc<Self> {
+    pub(super) fn new(
+        id: String,
+        stream: Stream,
+        v2: bool,
+        started_after: u64,
+        outgoing: Outgoing,
+        incoming: Incoming,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             stream,
@@ -48,6 +59,7 @@ impl Reader {
             started_after,
             cut: outgoing.cursor().watch(),
             outgoing: Mutex::new(outgoing),
+            incoming: Mutex::new(incoming),
             positions: Default::default(),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
@@ -70,6 +82,25 @@ impl Reader {
         if !matches!(pumped, Some(Pumped::AtEnd)) {
             self.poked.notify_one();
         }
+    }
+
+    /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
+    pub(super) fn take(&self, core: &Arc<Core>) -> Result<bool> {
+        self.incoming.lock().take(core, self)
+    }
+
+    /// Takes in what has arrived, for a host thread that waits for it, unless the task is about to.
+    pub(super) fn take_from_outside(&self, core: &Arc<Core>) {
+        let taken = self.incoming.try_lock().map_or(Ok(false), |mut incoming| incoming.take_from_outside(core, self));
+        if let Err(error) = taken {
+            self.close(error.status, error.message);
+        }
+    }
+
+    /// For how long nothing was heard, and for how long a frame has been unfinished, if one is.
+    pub(super) fn heard(&self) -> (Duration, Option<Duration>) {
+        let incoming = self.incoming.lock();
+        (incoming.silent(), incoming.unfinished())
     }
 
     fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {

@@ -10,18 +10,15 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admission::{self, Refusal};
 use super::core::{Core, Phase};
+use super::incoming::{Incoming, connection_failed, say_heartbeat};
 use super::outgoing::{Outgoing, Pumped};
 use super::reader::Reader;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
-use crate::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC};
+use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
 use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
-use crate::transport::{FrameReader, ReadError, Stream};
-
-/// Reads of a reader's words in a row before other readers get a turn.
-const READS_PER_TURN: usize = 16;
+use crate::transport::{FrameReader, Stream};
 
 /// How long a peer may take to read a last word and close its end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -125,7 +122,8 @@ async fn attach(
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
     let outgoing = Outgoing::new(Arc::clone(&core.log), cursor, sync.last_known_sequence, v2, greeting);
-    let reader = Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing);
+    let reader =
+        Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing, Incoming::new(frames));
     let Some(before) = core.readers.enter(&reader) else {
         let error =
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
@@ -142,16 +140,7 @@ async fn attach(
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
     let heartbeat = core.config.heartbeat_interval.min(wanted.max(SHORTEST_HEARTBEAT));
     let now = Instant::now();
-    let mut session = Session {
-        core: &core,
-        reader: &reader,
-        frames,
-        heartbeat,
-        last_heard: now,
-        sent: 0,
-        idle_since: now,
-        lagging: false,
-    };
+    let mut session = Session { core: &core, reader: &reader, heartbeat, sent: 0, idle_since: now, lagging: false };
     let ended = session.run().await;
     place.ended = Some(ended.clone());
     drop(place);
@@ -224,10 +213,8 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
 struct Session<'a> {
     core: &'a Arc<Core>,
     reader: &'a Arc<Reader>,
-    frames: FrameReader,
     /// How often this side says something.
     heartbeat: Duration,
-    last_heard: Instant,
     /// Bytes sent when this was last looked at, and since when there were no more.
     sent: u64,
     idle_since: Instant,
@@ -245,7 +232,7 @@ impl Session<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, (u64, u64))> = None;
         loop {
-            match self.take_acks() {
+            match reader.take(core) {
                 Ok(true) => {}
                 // A reader that never pauses must not keep this thread from the others.
                 Ok(false) => tokio::task::yield_now().await,
@@ -276,7 +263,7 @@ impl Session<'_> {
                     }
                     tokio::select! {
                         () = &mut end_moved => {}
-                        readable = reader.stream.readable() => if let Err(error) = readable { return failed(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable { return connection_failed(&error) },
                         _ = tick.tick() => if let Some(error) = self.look_after(None) { return error },
                         () = reader.poked.notified() => {}
                         () = reader.closed.notified() => {}
@@ -291,8 +278,8 @@ impl Session<'_> {
                     };
                     blocked_since = Some((since, sent));
                     tokio::select! {
-                        writable = reader.stream.writable() => if let Err(error) = writable { return failed(&error) },
-                        readable = reader.stream.readable() => if let Err(error) = readable { return failed(&error) },
+                        writable = reader.stream.writable() => if let Err(error) = writable { return connection_failed(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable { return connection_failed(&error) },
                         _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
                         () = reader.cut.cut() => {}
                         () = reader.closed.notified() => {}
@@ -314,96 +301,23 @@ impl Session<'_> {
                     }
                 }
                 Pumped::CutOff => return self.cut_off(),
-                Pumped::Failed(error) => return failed(&error),
+                Pumped::Failed(error) => return connection_failed(&error),
                 Pumped::LogFailed(error) => return error,
             }
         }
     }
 
-    /// Takes in what the reader says. `false`: the turn is over, and there may be more.
-    fn take_acks(&mut self) -> Result<bool, Error> {
-        for _ in 0..READS_PER_TURN {
-            if !self.frames.receive(&self.reader.stream).map_err(|error| self.read_failed(error))? {
-                return Ok(true);
-            }
-            self.last_heard = Instant::now();
-            while let Some((kind, payload)) = self.frames.next_frame().map_err(|error| self.read_failed(error))? {
-                self.take_frame(kind, &payload)?;
-            }
-        }
-        Ok(false)
-    }
-
-    fn take_frame(&self, kind: u8, payload: &[u8]) -> Result<(), Error> {
-        let (core, reader) = (self.core, self.reader);
-        let invalid = |text: String| {
-            let error = Error::new(Status::InvalidMsg, text);
-            core.protocol_error(&reader.stream, &reader.id, &error);
-            error
-        };
-        match kind {
-            TYPE_ACK => {
-                let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
-                // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
-                self.acknowledge(Positions { received: ack.last_sequence, durable: 0, applied: 0 }).map_err(invalid)
-            }
-            TYPE_STREAM_ACK if reader.v2 => {
-                let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-                self.acknowledge(ack.positions).map_err(invalid)?;
-                if ack.reply {
-                    self.heartbeat();
-                }
-                Ok(())
-            }
-            TYPE_ERROR => {
-                let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-                let status = Status::reported(&said.code);
-                Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
-            }
-            kind if reader.v2 && is_optional(kind) => Ok(()),
-            kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
-        }
-    }
-
-    fn acknowledge(&self, positions: Positions) -> Result<(), String> {
-        let Positions { received, durable, applied } = positions;
-        let last = self.core.log.last_sequence();
-        if received > last || durable > received || applied > received {
-            return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
-        }
-        match self.core.was_sent(self.reader, received) {
-            Some(true) => {}
-            // It is about to be told that it was cut off.
-            None => return Ok(()),
-            Some(false) => {
-                let sent = self.core.sent_sequence(self.reader);
-                return Err(format!("impossible Ack: received {received}, but whole entries were sent up to {sent}"));
-            }
-        }
-        let before = self.reader.positions();
-        self.reader.acknowledge(positions);
-        self.core.reader_moved(before, self.reader.positions());
-        Ok(())
-    }
-
-    fn heartbeat(&self) {
-        let time_us = crate::clock::unix_time_us();
-        self.reader.say(&Heartbeat { last_sequence: self.core.log.last_sequence(), time_us }.encode());
-    }
-
     /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
     fn look_after(&mut self, blocked_since: Option<Instant>) -> Option<Error> {
         let (core, reader, config) = (self.core, self.reader, &self.core.config);
-        let silent = self.last_heard.elapsed();
+        let (silent, unfinished) = reader.heard();
         let ms = |duration: Duration| duration.as_millis();
         if reader.v2 && silent > config.peer_timeout {
             let text = format!("nothing heard from the reader for {} ms", ms(silent));
             return Some(Error::new(Status::PeerTimeout, text));
         }
-        if let Some(since) = self.frames.unfinished_since()
-            && since.elapsed() > config.peer_timeout
-        {
-            let text = format!("a frame of the reader's is unfinished for {} ms", ms(since.elapsed()));
+        if let Some(unfinished) = unfinished.filter(|unfinished| *unfinished > config.peer_timeout) {
+            let text = format!("a frame of the reader's is unfinished for {} ms", ms(unfinished));
             return Some(Error::new(Status::PeerTimeout, text));
         }
         match blocked_since {
@@ -418,7 +332,7 @@ impl Session<'_> {
                 if sent != self.sent {
                     (self.sent, self.idle_since) = (sent, Instant::now());
                 } else if reader.v2 && self.idle_since.elapsed() >= self.heartbeat / 2 {
-                    self.heartbeat();
+                    say_heartbeat(core, reader);
                 }
             }
         }
@@ -453,11 +367,15 @@ impl Session<'_> {
     async fn drain(&mut self, phase: &mut watch::Receiver<Phase>) -> Error {
         self.reader.stream.finish();
         loop {
+            match self.reader.take(self.core) {
+                Ok(true) => {}
+                Ok(false) => tokio::task::yield_now().await,
+                // However it went away, it was told that this is the end.
+                Err(error) if matches!(error.status, Status::Ok | Status::WriteFailed) => return stopped(),
+                Err(error) => return error,
+            }
             tokio::select! {
-                frame = self.frames.read(&self.reader.stream) => match frame {
-                    Ok((kind, payload)) => if let Err(error) = self.take_frame(kind, &payload) { return error },
-                    Err(_) => return stopped(),
-                },
+                readable = self.reader.stream.readable() => if readable.is_err() { return stopped() },
                 changed = phase.wait_for(|phase| *phase == Phase::Closing) => {
                     drop(changed);
                     return stopped();
@@ -465,22 +383,6 @@ impl Session<'_> {
             }
         }
     }
-
-    fn read_failed(&self, error: ReadError) -> Error {
-        match error {
-            ReadError::Closed => Error::new(Status::Ok, "the reader closed the connection"),
-            ReadError::Io(error) => failed(&error),
-            ReadError::Frame(_) => {
-                let error = Error::from(error);
-                self.core.protocol_error(&self.reader.stream, &self.reader.id, &error);
-                error
-            }
-        }
-    }
-}
-
-fn failed(error: &std::io::Error) -> Error {
-    Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
 }
 
 fn stopped() -> Error {

@@ -7,7 +7,7 @@ use super::quorum::Quorum;
 use super::{AckLevel, Gate, Sender};
 use crate::error::{Error, Result, Status};
 
-/// Readers that a thread which waits for acknowledgements sends to itself, at most.
+/// Readers that a thread which waits for acknowledgements sends to and hears itself, at most.
 const MAX_HELPED: usize = 8;
 
 impl Sender {
@@ -39,23 +39,27 @@ impl Sender {
             // Who looks again will know sooner.
             core.ask(level, sequence);
         }
-        let acked = core.acks.wait(wish, timeout, &core.readers, || self.help());
+        let acked = core.acks.wait(wish, timeout, &core.readers, |over| self.help(over));
         match acked.status {
             Status::Closed => Err(Error::new(Status::Closed, "the sender was stopped")),
             _ => Ok(acked),
         }
     }
 
-    /// Asks readers, and sends them what there is to send. This thread has nothing else to do: what it can send itself
-    /// costs no wake-up of another one.
-    fn help(&self) {
-        let readers = self.core.readers.connected();
-        for reader in readers.iter().take(MAX_HELPED) {
-            reader.pump_from_outside(&self.core.acks);
-        }
+    /// Asks readers, sends them what there is to send, and for a moment takes in what they answer. This thread has nothing
+    /// else to do until it is `over`: what it does itself costs no wake-up of another one.
+    fn help(&self, over: &dyn Fn() -> bool) {
+        let core = &self.core;
+        let readers = core.readers.connected();
+        let helped = readers.iter().take(MAX_HELPED);
+        helped.clone().for_each(|reader| reader.pump_from_outside(&core.acks));
         if readers.len() > MAX_HELPED {
-            self.core.end_moved.notify_waiters();
+            core.end_moved.notify_waiters();
         }
+        core.eager.look(|| {
+            helped.clone().for_each(|reader| reader.take_from_outside(core));
+            over()
+        });
     }
 
     fn check_replicated(&self, sequence: u64) -> Result<()> {

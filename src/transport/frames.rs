@@ -48,7 +48,20 @@ impl FrameReader {
     pub fn receive(&mut self, stream: &Stream) -> Result<bool, ReadError> {
         self.bytes.reserve(1024);
         let spare = self.bytes.capacity() - self.bytes.len();
-        match stream.try_receive(&mut (&mut self.bytes).limit(spare)) {
+        let received = stream.try_receive(&mut (&mut self.bytes).limit(spare));
+        self.received(received)
+    }
+
+    /// The same, whether or not the runtime knows of what has arrived.
+    pub fn receive_at_once(&mut self, stream: &Stream) -> Result<bool, ReadError> {
+        let mut buffer = [0; 512];
+        let received = stream.try_receive_at_once(&mut buffer);
+        self.bytes.extend_from_slice(&buffer[..*received.as_ref().unwrap_or(&0)]);
+        self.received(received)
+    }
+
+    fn received(&self, received: io::Result<usize>) -> Result<bool, ReadError> {
+        match received {
             Ok(0) => Err(self.end()),
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),

@@ -4,7 +4,7 @@
 //! raise SIGPIPE in it.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::BufMut;
@@ -67,6 +67,14 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_read_buf(buffer),
             Self::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Receives what is there now, whether or not the runtime has noticed.
+    pub(super) fn try_receive_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*SockRef::from(stream)).read(buffer),
+            Self::Unix(stream) => (&*SockRef::from(stream)).read(buffer),
         }
     }
 

@@ -190,6 +190,15 @@ impl Stream {
         }
     }
 
+    /// Receives what is there now, whether or not the runtime has noticed; 0 is the end of the stream. TLS always waits for
+    /// the runtime.
+    pub fn try_receive_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Plain(socket) => socket.try_receive_at_once(buffer),
+            Kind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     /// Resolves when a receive is worth trying. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.kind {

@@ -58,7 +58,7 @@ impl Stage {
     }
 
     fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
-        self.board.wait(wish, timeout, self, || {})
+        self.board.wait(wish, timeout, self, |_| {})
     }
 
     fn expire(&self, now: Instant) {

@@ -1,0 +1,216 @@
+//! What comes in from one reader: acknowledgements, and what it reports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::reader::Reader;
+use crate::error::{Error, Result, Status};
+use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
+use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
+use crate::protocol::message;
+use crate::transport::{FrameReader, ReadError};
+
+/// Reads of a reader's words in a row before other readers get a turn.
+const READS_PER_TURN: usize = 16;
+
+/// The receiving side of a connection. One thread at a time.
+pub(super) struct Incoming {
+    frames: FrameReader,
+    last_heard: Instant,
+}
+
+impl Incoming {
+    /// Goes on behind the handshake.
+    pub(super) fn new(frames: FrameReader) -> Self {
+        Self { frames, last_heard: Instant::now() }
+    }
+
+    /// For how long nothing came.
+    pub(super) fn silent(&self) -> Duration {
+        self.last_heard.elapsed()
+    }
+
+    /// For how long a frame has been unfinished, if one is.
+    pub(super) fn unfinished(&self) -> Option<Duration> {
+        self.frames.unfinished_since().map(|since| since.elapsed())
+    }
+
+    /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
+    pub(super) fn take(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
+        for _ in 0..READS_PER_TURN {
+            let received = self.frames.receive(&reader.stream);
+            if !self.take_received(core, reader, received)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes in what has arrived, for a host thread that does not wait until the task is told of it. `false`: nothing has.
+    pub(super) fn take_from_outside(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
+        let received = self.frames.receive_at_once(&reader.stream);
+        self.take_received(core, reader, received)
+    }
+
+    fn take_received(
+        &mut self,
+        core: &Arc<Core>,
+        reader: &Reader,
+        received: std::result::Result<bool, ReadError>,
+    ) -> Result<bool> {
+        let failed = |error| read_failed(core, reader, error);
+        let received = received.map_err(failed)?;
+        if received {
+            self.last_heard = Instant::now();
+            while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
+                take_frame(core, reader, kind, &payload)?;
+            }
+        }
+        Ok(received)
+    }
+}
+
+fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8]) -> Result<()> {
+    let invalid = |text: String| {
+        let error = Error::new(Status::InvalidMsg, text);
+        core.protocol_error(&reader.stream, &reader.id, &error);
+        error
+    };
+    match kind {
+        TYPE_ACK => {
+            let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
+            // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
+            let positions = Positions { received: ack.last_sequence, durable: 0, applied: 0 };
+            acknowledge(core, reader, positions).map_err(invalid)
+        }
+        TYPE_STREAM_ACK if reader.v2 => {
+            let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
+            acknowledge(core, reader, ack.positions).map_err(invalid)?;
+            if ack.reply {
+                say_heartbeat(core, reader);
+            }
+            Ok(())
+        }
+        TYPE_ERROR => {
+            let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
+            let status = Status::reported(&said.code);
+            Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
+        }
+        kind if reader.v2 && is_optional(kind) => Ok(()),
+        kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
+    }
+}
+
+fn acknowledge(core: &Core, reader: &Reader, positions: Positions) -> std::result::Result<(), String> {
+    let Positions { received, durable, applied } = positions;
+    let last = core.log.last_sequence();
+    if received > last || durable > received || applied > received {
+        return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
+    }
+    match core.was_sent(reader, received) {
+        Some(true) => {}
+        // It is about to be told that it was cut off.
+        None => return Ok(()),
+        Some(false) => {
+            let sent = core.sent_sequence(reader);
+            return Err(format!("impossible Ack: received {received}, but whole entries were sent up to {sent}"));
+        }
+    }
+    let before = reader.positions();
+    reader.acknowledge(positions);
+    core.reader_moved(before, reader.positions());
+    Ok(())
+}
+
+/// Tells a v2 reader that this side lives.
+pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
+    let time_us = crate::clock::unix_time_us();
+    reader.say(&Heartbeat { last_sequence: core.log.last_sequence(), time_us }.encode());
+}
+
+fn read_failed(core: &Core, reader: &Reader, error: ReadError) -> Error {
+    match error {
+        ReadError::Closed => Error::new(Status::Ok, "the reader closed the connection"),
+        ReadError::Io(error) => connection_failed(&error),
+        ReadError::Frame(_) => {
+            let error = Error::from(error);
+            core.protocol_error(&reader.stream, &reader.id, &error);
+            error
+        }
+    }
+}
+
+pub(super) fn connection_failed(error: &std::io::Error) -> Error {
+    Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::config::SenderConfig;
+    use super::super::outgoing::{Outgoing, Pumped};
+    use super::*;
+    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::protocol::lineage::Lineage;
+    use crate::transport::Stream;
+
+    /// A reader whose task does not run, with one entry sent to it, and the reader's end of the connection.
+    fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+        let _within = runtime.enter();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::from_fd(ours.into()).unwrap();
+        let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
+        let core = Core::new(SenderConfig::default(), Lineage::random().unwrap(), Arc::clone(&log), None);
+        let cursor = log.attach(0).ok().unwrap();
+        let outgoing = Outgoing::new(Arc::clone(&log), cursor, 0, true, Vec::new());
+        let reader = Reader::new("r".into(), stream, true, 0, outgoing, Incoming::new(FrameReader::default()));
+        log.append(0, b"entry").unwrap();
+        runtime.block_on(reader.stream.writable()).unwrap();
+        assert!(matches!(reader.pump(&core.acks), Pumped::AtEnd));
+        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
+        (Arc::new(core), reader, theirs)
+    }
+
+    fn ack(received: u64) -> Vec<u8> {
+        StreamAck { positions: Positions { received, durable: 0, applied: 0 }, reply: false }.encode()
+    }
+
+    #[test]
+    fn a_waiting_thread_takes_in_what_the_runtime_does_not_know_of() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (core, reader, mut theirs) = reader(&runtime);
+        theirs.write_all(&ack(1)).unwrap();
+        assert!(reader.take(&core).unwrap());
+        assert_eq!(reader.positions().received, 0, "its task was not told yet");
+        reader.take_from_outside(&core);
+        assert_eq!(reader.positions().received, 1);
+        // In two pieces, as a network may bring it.
+        let (first, second) = (&ack(1)[..3], &ack(1)[3..]);
+        theirs.write_all(first).unwrap();
+        reader.take_from_outside(&core);
+        assert!(reader.heard().1.is_some());
+        theirs.write_all(second).unwrap();
+        reader.take_from_outside(&core);
+        assert!(reader.heard().1.is_none() && reader.closing().is_none());
+    }
+
+    /// P8: what a waiting thread comes upon ends the connection as it would in the reader's task.
+    #[test]
+    fn p8_a_waiting_thread_that_is_lied_to_has_the_connection_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (core, liar, mut theirs) = reader(&runtime);
+        theirs.write_all(&ack(2)).unwrap();
+        liar.take_from_outside(&core);
+        let why = liar.closing().unwrap();
+        assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
+        assert_eq!(liar.positions().received, 0);
+
+        let (core, gone, theirs) = reader(&runtime);
+        drop(theirs);
+        gone.take_from_outside(&core);
+        assert_eq!(gone.closing().unwrap().status, Status::Ok);
+    }
+}
