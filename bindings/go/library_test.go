@@ -22,7 +22,7 @@ func init() { roles["load"] = load }
 func load() error {
 	err := replication.Load()
 	if err == nil {
-		fmt.Println("loaded", replication.LibraryPath())
+		fmt.Printf("loaded %s from %s\n", replication.LibraryPath(), mapped())
 		return nil
 	}
 	s := replication.NewSender(nil)
@@ -41,10 +41,23 @@ func load() error {
 	return nil
 }
 
-func outcomeOfLoading(t *testing.T, program, library string) string {
+// mapped is the file of the library that this process has in its memory, as the kernel tells.
+func mapped() string {
+	maps, _ := os.ReadFile("/proc/self/maps")
+	for _, line := range strings.Split(string(maps), "\n") {
+		if _, path, found := strings.Cut(line, "/"); found && strings.Contains(path, "libreplication") {
+			return "/" + path
+		}
+	}
+	return "nowhere"
+}
+
+// outcomeOfLoading is what a program says that finds a library named in REPLICATION_LIB and directories in the system's
+// search, each if it is not "".
+func outcomeOfLoading(t *testing.T, program, library, directories string) string {
 	t.Helper()
 	p := exec.Command(program)
-	p.Env = append(os.Environ(), replication.EnvLibrary+"="+library, roleVariable+"=load")
+	p.Env = append(os.Environ(), replication.EnvLibrary+"="+library, "LD_LIBRARY_PATH="+directories, roleVariable+"=load")
 	p.Stderr = os.Stderr
 	out, err := p.Output()
 	must(t, err)
@@ -97,7 +110,7 @@ func TestALibraryThatDoesNotFitIsRefused(t *testing.T) {
 		"other ABI": {stub(t, "unsigned replication_abi_version(void) { return 99; }"), "has ABI 99, this package needs ABI 1"},
 		"old":       {stub(t, old.String()), "is too old: it lacks sender_wait_durable, this package needs libreplication 0.1.0 or newer"},
 	} {
-		if got := outcomeOfLoading(t, os.Args[0], test.library); !strings.Contains(got, test.want) {
+		if got := outcomeOfLoading(t, os.Args[0], test.library, ""); !strings.Contains(got, test.want) {
 			t.Errorf("%s: %q does not say %q", name, got, test.want)
 		}
 	}
@@ -111,25 +124,43 @@ func copyFile(t *testing.T, from, to string, mode os.FileMode) {
 	must(t, os.WriteFile(to, content, mode))
 }
 
-func TestTheLibraryIsFoundBesideTheProgram(t *testing.T) {
-	built := os.Getenv(replication.EnvLibrary)
+// What is looked for first is added last: it is what is loaded then.
+func TestWhereTheLibraryIsFound(t *testing.T) {
+	built, err := filepath.EvalSymlinks(os.Getenv(replication.EnvLibrary))
+	must(t, err)
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	must(t, err)
 	program := filepath.Join(dir, "bin", "program")
 	copyFile(t, os.Args[0], program, 0o755)
+	const soname = "libreplication.so.0.1"
 
-	without := outcomeOfLoading(t, program, "")
-	if !strings.HasPrefix(without, "loaded libreplication.so") && // installed in this system
+	without := outcomeOfLoading(t, program, "", "")
+	if !strings.HasPrefix(without, "loaded "+soname+" from ") && // installed in this system
 		!strings.Contains(without, "set REPLICATION_LIB to its file") {
 		t.Errorf("without a library: %q", without)
 	}
-	for _, place := range []string{"lib", "bin"} { // the second is looked at first
-		library := filepath.Join(dir, place, "libreplication.so.0.1")
-		must(t, os.MkdirAll(filepath.Dir(library), 0o755))
-		must(t, os.Symlink(built, library))
-		if got := outcomeOfLoading(t, program, ""); got != "loaded "+library {
-			t.Errorf("with %s: %q", library, got)
+	system := filepath.Join(dir, "system")
+	copyFile(t, built, filepath.Join(system, soname), 0o644)
+	want := "loaded " + soname + " from " + filepath.Join(system, soname)
+	if got := outcomeOfLoading(t, program, "", system); got != want {
+		t.Errorf("in the system's search: %q instead of %q", got, want)
+	}
+	for _, place := range []string{"lib", "bin"} {
+		library := filepath.Join(dir, place, soname)
+		copyFile(t, built, library, 0o644)
+		want := "loaded " + library + " from " + library
+		if got := outcomeOfLoading(t, program, "", system); got != want {
+			t.Errorf("beside the program: %q instead of %q", got, want)
 		}
+	}
+	named := filepath.Join(dir, "named.so")
+	must(t, os.Symlink(built, named))
+	if got := outcomeOfLoading(t, program, named, system); got != "loaded "+named+" from "+built {
+		t.Errorf("named: %q", got)
+	}
+	missing := filepath.Join(dir, "missing.so")
+	if got := outcomeOfLoading(t, program, missing, system); !strings.Contains(got, "cannot load REPLICATION_LIB="+missing+": ") {
+		t.Errorf("named and missing: %q", got)
 	}
 }
 
