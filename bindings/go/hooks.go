@@ -39,7 +39,9 @@ func (h *hooks) inCallback() bool {
 }
 
 //export lrRelease
-func lrRelease(handle C.uintptr_t) { cgo.Handle(handle).Delete() }
+func lrRelease(handle C.uintptr_t) {
+	_ = protect(func() error { cgo.Handle(handle).Delete(); return nil })
+}
 
 // A PanicError is a panic in a handler, as the error that it becomes.
 type PanicError struct {
@@ -58,14 +60,18 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// protect turns a panic of f into an error: nothing may pass through C.
+// protect turns a panic of f into an error: nothing may pass through C. That f did not return tells of it, and not the
+// value, which may be nil in modules for Go before 1.21.
 func protect(f func() error) (err error) {
+	returned := false
 	defer func() {
-		if value := recover(); value != nil {
-			err = &PanicError{Value: value, Stack: debug.Stack()}
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
 	}()
-	return f()
+	err = f()
+	returned = true
+	return err
 }
 
 // A host is a sender or receiver, as far as events and log records are concerned.
@@ -176,7 +182,7 @@ func attempt(handle C.uintptr_t, sequence func() uint64, f func(*Receiver) error
 		return 0
 	}
 	if r != nil {
-		r.failures.add(sequence(), err)
+		_ = protect(func() error { r.failures.add(sequence(), err); return nil })
 	}
 	return failureCode(err)
 }
@@ -215,9 +221,10 @@ func lrLocalWAL(handle C.uintptr_t, sequence C.uint64_t, payload *C.uint8_t, pay
 
 //export lrIngestBatch
 func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.size_t, applied *C.size_t) C.int32_t {
-	batch := unsafe.Slice(entries, int(count))
+	var batch []C.replication_entry
 	failed := func() uint64 { return uint64(batch[*applied].sequence) }
 	return attempt(handle, failed, func(r *Receiver) error {
+		batch = unsafe.Slice(entries, int(count))
 		if cap(r.batch) < len(batch) {
 			r.batch = make([]ReplicateEntry, len(batch))
 		}

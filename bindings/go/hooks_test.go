@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -56,6 +58,53 @@ func TestEveryHandleIsGivenBack(t *testing.T) {
 			}
 			break
 		}
+	}
+}
+
+// What C calls lets no panic through: here that of a handle that is none.
+func TestEveryCallbackRecovers(t *testing.T) {
+	const none = 1<<31 - 1
+	callbacks := map[string]func() bool{
+		"lrRelease":     func() bool { lrRelease(none); return true },
+		"lrEvent":       func() bool { lrEvent(none, nil); return true },
+		"lrLog":         func() bool { lrLog(none, 1, nil, nil); return true },
+		"lrAcked":       func() bool { lrAcked(none, 1, 0, 0); return true },
+		"lrIngest":      func() bool { return Status(lrIngest(none, 1, 1, nil, 0)) == ErrPanic },
+		"lrLocalWAL":    func() bool { return Status(lrLocalWAL(none, 1, nil, 0)) == ErrPanic },
+		"lrIngestBatch": func() bool { return Status(lrIngestBatch(none, nil, 1, nil)) == ErrPanic },
+		"lrRecord":      func() bool { return Status(lrRecord(none, 1, 1, nil)) == ErrPanic },
+		"lrConnect":     func() bool { return lrConnect(none, nil) == -1 },
+	}
+	for name, call := range callbacks {
+		func() {
+			defer func() {
+				if value := recover(); value != nil {
+					t.Errorf("%s panics: %v", name, value)
+				}
+			}()
+			if !call() {
+				t.Errorf("%s does not say that it failed", name)
+			}
+		}()
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := 0
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(`(?m)^//export (\w+)$`).FindAllSubmatch(text, -1) {
+			if exported++; callbacks[string(match[1])] == nil {
+				t.Errorf("%s of %s is not tried", match[1], source)
+			}
+		}
+	}
+	if exported != len(callbacks) {
+		t.Errorf("%d callbacks are exported, %d are tried", exported, len(callbacks))
 	}
 }
 
