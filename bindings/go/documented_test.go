@@ -205,8 +205,9 @@ func TestSimpleIngestHandlerRefusesWhatIsNoRecords(t *testing.T) {
 	if err := h.ApplyReplicatedEntry(context.Background(), []byte("text")); !errors.Is(err, replication.ErrDecodeFailed) {
 		t.Errorf("%v", err)
 	}
-	if err := new(replication.SimpleIngestHandler).ApplyReplicatedEntry(context.Background(), nil); err == nil {
-		t.Error("without a function nothing failed")
+	err := new(replication.SimpleIngestHandler).ApplyReplicatedEntry(context.Background(), nil)
+	if !errors.Is(err, replication.ErrInvalidState) || !strings.Contains(err.Error(), "HandleFunc") {
+		t.Errorf("without a function: %v", err)
 	}
 }
 
@@ -304,6 +305,55 @@ func TestBadMessages(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+// A broken is a stream that gives what it has, and then its error.
+type broken struct{ has, err string }
+
+func (b *broken) Error() string { return b.err }
+
+func (b *broken) Read(p []byte) (int, error) {
+	if b.has == "" {
+		return 0, b
+	}
+	n := copy(p, b.has)
+	b.has = b.has[n:]
+	return n, nil
+}
+
+func (b *broken) Write([]byte) (int, error) { return 0, b }
+
+// Errors of the host's streams and values lie behind the package's own.
+func TestForeignErrorsOfMessages(t *testing.T) {
+	check := func(what string, err error, status replication.Status, text string, behind interface{}) {
+		t.Helper()
+		var own *replication.Error
+		if !errors.As(err, &own) || own.Status != status || !strings.Contains(err.Error(), text) || !errors.As(own.Err, behind) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	var stream *broken
+	for has, text := range map[string]string{
+		"": "read length", "\x00": "read length", "\x00\x00\x00\x02": "read type", "\x00\x00\x00\x05\x10{": "read payload",
+		"\x06\x40\x00\x00\x10{": "read payload",
+	} {
+		_, _, err := replication.ReadMessage(&broken{has, "the line is cut"})
+		check(text, err, replication.ErrIO, text, &stream)
+		if !strings.HasSuffix(err.Error(), text+": the line is cut") || errors.Is(err, io.EOF) {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, message := range []interface{}{
+		&replication.ReplicateEntry{}, &replication.ReplicateAck{}, &replication.ReplicateSync{},
+		&replication.ReplicateSyncAck{}, &replication.ReplicateError{},
+	} {
+		check("write", writeOwn(&broken{err: "the line is cut"}, message), replication.ErrIO, "the line is cut", &stream)
+	}
+	var unsupported *json.UnsupportedTypeError
+	check("marshal", replication.WriteMessage(io.Discard, replication.MsgReplicateAck, make(chan int)),
+		replication.ErrInvalidArgument, "chan int", &unsupported)
+	check("write", replication.WriteMessage(&broken{err: "the line is cut"}, replication.MsgReplicateAck, 1),
+		replication.ErrIO, "write message", &stream)
 }
 
 // The frames of existing deployments are read and written byte for byte.

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -41,7 +40,7 @@ type SimpleIngestHandler struct {
 // ApplyReplicatedEntry decodes a payload and calls HandleFunc.
 func (h *SimpleIngestHandler) ApplyReplicatedEntry(ctx context.Context, payload []byte) error {
 	if h.HandleFunc == nil {
-		return errors.New("replication: SimpleIngestHandler has no HandleFunc")
+		return &Error{Status: ErrInvalidState, Op: "apply", Message: "SimpleIngestHandler has no HandleFunc"}
 	}
 	var records []map[string]interface{}
 	if err := msgpack.Unmarshal(payload, &records); err != nil {

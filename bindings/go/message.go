@@ -99,8 +99,8 @@ type ReplicateError struct {
 }
 
 // ReadMessage reads one message and returns its type and its JSON. A stream that ends before the first byte gives
-// io.EOF in the chain of the error, one that ends inside the message io.ErrUnexpectedEOF. Memory is taken as bytes
-// arrive, whatever length the message names.
+// io.EOF in the chain of the error, one that ends inside the message io.ErrUnexpectedEOF, both with ErrTruncated; any
+// other error of the reader is there with ErrIO. Memory is taken as bytes arrive, whatever length the message names.
 func ReadMessage(r io.Reader) (byte, []byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -142,10 +142,11 @@ func readPayload(r io.Reader, size int64) ([]byte, error) {
 
 // readError tells which part of a message could not be read.
 func readError(part string, err error) error {
+	status := ErrIO
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &Error{Status: ErrTruncated, Op: "read message", Message: "read " + part, Err: err}
+		status = ErrTruncated
 	}
-	return fmt.Errorf("replication: read message: read %s: %w", part, err)
+	return &Error{Status: status, Op: "read message", Message: "read " + part, Err: err}
 }
 
 // unexpected: inside a message the stream must not end.
@@ -173,13 +174,14 @@ func ParseMessage(buffer []byte) (msgType byte, payload []byte, consumed int, er
 	return byte(cType), buffer[HeaderSize : HeaderSize+int(jsonLen)], int(total), nil
 }
 
-// WriteMessage writes a message of any type: msg as encoding/json has it, but a json.RawMessage as it is.
+// WriteMessage writes a message of any type: msg as encoding/json has it, but a json.RawMessage as it is. Of all
+// functions that write: ErrIO has the error of the writer behind it.
 func WriteMessage(w io.Writer, msgType byte, msg interface{}) error {
 	payload, isRaw := msg.(json.RawMessage)
 	if !isRaw {
 		var err error
 		if payload, err = json.Marshal(msg); err != nil {
-			return fmt.Errorf("replication: write message: %w", err)
+			return &Error{Status: ErrInvalidArgument, Op: "write message", Err: err}
 		}
 	}
 	return write(w, "write message", len(payload)+HeaderSize, func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t {
@@ -304,8 +306,10 @@ func write(w io.Writer, op string, expected int, encode encoder) error {
 		})
 		switch {
 		case err == nil:
-			_, err = w.Write(buffer[:size])
-			return err
+			if _, err := w.Write(buffer[:size]); err != nil {
+				return &Error{Status: ErrIO, Op: op, Err: err}
+			}
+			return nil
 		case errors.Is(err, ErrBufferTooSmall) && int(size) > expected:
 			expected = int(size)
 		case errors.Is(err, ErrMessageTooLarge):

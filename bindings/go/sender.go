@@ -8,7 +8,6 @@ import "C"
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -390,9 +389,13 @@ func (s *Sender) Slots() ([]Slot, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decodeSlots(text)
+}
+
+func decodeSlots(text string) ([]Slot, error) {
 	var slots []Slot
 	if err := json.Unmarshal([]byte(text), &slots); err != nil {
-		return nil, fmt.Errorf("replication: slots: %w", err)
+		return nil, &Error{Status: ErrDecodeFailed, Op: "slots", Err: err}
 	}
 	return slots, nil
 }
