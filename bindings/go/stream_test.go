@@ -134,47 +134,6 @@ func TestAnErrorOfTheHandlerIsInTheEvent(t *testing.T) {
 	}
 }
 
-func TestAPanicOfTheHandlerIsAnApplyFailure(t *testing.T) {
-	checkLeaks(t)
-	s, address := startSender(t, nil)
-	var events eventLog
-	cfg, _ := follow(address, "panics")
-	cfg.EventHandler = events.add
-	cfg.ApplyPolicy = replication.ApplyStop
-	cfg.EntryHandler = func(context.Context, *replication.ReplicateEntry) error {
-		var nobody map[string]int
-		nobody["x"] = 1
-		return nil
-	}
-	r := startReceiver(t, cfg)
-	err := r.WaitSequence(within(t), appendTexts(t, s, "x"))
-	var panicked *replication.PanicError
-	if !errors.Is(err, replication.ErrApplyFailed) || !errors.As(err, &panicked) {
-		t.Fatalf("WaitSequence: %v", err)
-	}
-	if !strings.Contains(panicked.Error(), "assignment to entry in nil map") || len(panicked.Stack) == 0 {
-		t.Errorf("%v", panicked)
-	}
-	if event := events.first(t, replication.EventStopped); !strings.Contains(event.Message, "nil map") {
-		t.Errorf("%+v", event)
-	}
-	if s.ReaderCount() < 0 || r.Stats()["running"] != false {
-		t.Error("the receiver still runs")
-	}
-}
-
-// A panic in a handler without a result is logged and does no harm.
-func TestAPanicOfTheEventHandlerDoesNoHarm(t *testing.T) {
-	checkLeaks(t)
-	s, address := startSender(t, nil)
-	cfg, _ := follow(address, "panics")
-	var events atomic.Int32
-	cfg.EventHandler = func(replication.Event) { events.Add(1); panic("oh") }
-	r := startReceiver(t, cfg)
-	must(t, r.WaitSequence(within(t), appendTexts(t, s, "x")))
-	eventually(t, "an event", func() bool { return events.Load() > 0 })
-}
-
 // The library's threads block all signals. Go's own one must come through, by which it stops a handler that runs long for
 // the collector. In a process of its own: one in which the collector waits cannot even end by itself.
 func TestAHandlerThatSpinsDoesNotHoldUpTheCollector(t *testing.T) {
