@@ -204,6 +204,57 @@ func TestTLSOfTheLibrary(t *testing.T) {
 	}
 }
 
+// Each end may leave the encryption to another: Go's at the reader, the library's at the writer, with a certificate of the
+// reader and without.
+func TestTLSOfGoToTheLibrary(t *testing.T) {
+	id := newIdentity(t)
+	for name, test := range map[string]struct {
+		clientCAs string
+		reader    []tls.Certificate
+	}{
+		"one certificate":  {"", nil},
+		"two certificates": {id.caFile, []tls.Certificate{id.certificate}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			s, address := startSender(t, &replication.SenderConfig{
+				TLS: &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: test.clientCAs},
+			})
+			cfg, got := follow(address, "mixed")
+			cfg.TLSConfig = &tls.Config{RootCAs: id.authorities, Certificates: test.reader}
+			r := startReceiver(t, cfg)
+			last := appendTexts(t, s, "a", strings.Repeat("b", 1<<20), "c")
+			must(t, r.WaitSequence(within(t), last))
+			if texts := got.payloads(); len(texts) != 3 || texts[2] != "c" {
+				t.Errorf("%d entries", len(texts))
+			}
+			if readers := s.Stats()["readers"].([]map[string]interface{}); len(readers) != 1 || readers[0]["tls"] != true {
+				t.Errorf("it is not encrypted: %v", readers)
+			}
+			must(t, s.Disconnect("mixed")) // and again
+			must(t, r.WaitSequence(within(t), appendTexts(t, s, "d")))
+		})
+	}
+}
+
+// A writer of the library's that wants a certificate refuses a reader that has none.
+func TestTLSOfGoWithoutACertificateThatIsWanted(t *testing.T) {
+	checkLeaks(t)
+	id := newIdentity(t)
+	s, address := startSender(t, &replication.SenderConfig{
+		TLS: &replication.SenderTLS{CertificateFile: id.certFile, KeyFile: id.keyFile, ClientCAFile: id.caFile},
+	})
+	var events eventLog
+	cfg, _ := follow(address, "nobody")
+	cfg.TLSConfig = &tls.Config{RootCAs: id.authorities}
+	cfg.EventHandler = events.add
+	r := startReceiver(t, cfg)
+	events.first(t, replication.EventDisconnected)
+	if s.ReaderCount() != 0 || r.IsConnected() {
+		t.Error("it is connected")
+	}
+}
+
 // Without success a connection stays the caller's, and usable.
 func TestAConnectionThatIsRefusedStaysOpen(t *testing.T) {
 	checkLeaks(t)

@@ -134,6 +134,45 @@ func TestAnErrorOfTheHandlerIsInTheEvent(t *testing.T) {
 	}
 }
 
+// What the host's own log does not take does not reach the handler, and comes again.
+func TestAnEntryThatTheLocalLogRefusesComesAgain(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	full := errors.New("the log is full")
+	var events eventLog
+	var order []string // only the thread of the callbacks adds to it
+	cfg, _ := follow(address, "logs")
+	cfg.EventHandler = events.add
+	refused := false
+	cfg.LocalWAL = walFunc(func(payload []byte) error {
+		if string(payload) == "b" && !refused {
+			refused = true
+			order = append(order, "refused b")
+			return full
+		}
+		order = append(order, "logged "+string(payload))
+		return nil
+	})
+	cfg.EntryHandler = func(_ context.Context, entry *replication.ReplicateEntry) error {
+		order = append(order, "applied "+string(entry.Payload))
+		return nil
+	}
+	r := startReceiver(t, cfg)
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, "a", "b", "c")))
+	event := events.first(t, replication.EventApplyFailed)
+	if event.Sequence != 2 || !errors.Is(event.Cause, full) || !strings.Contains(event.Message, "the log is full") {
+		t.Errorf("%+v", event)
+	}
+	if n := r.Stats()["total_apply_failures"]; n != int64(1) {
+		t.Errorf("total_apply_failures is %v", n)
+	}
+	must(t, r.Close())
+	want := []string{"logged a", "applied a", "refused b", "logged b", "applied b", "logged c", "applied c"}
+	if !reflect.DeepEqual(order, want) {
+		t.Errorf("%q instead of %q", order, want)
+	}
+}
+
 // The library's threads block all signals. Go's own one must come through, by which it stops a handler that runs long for
 // the collector. In a process of its own: one in which the collector waits cannot even end by itself.
 func TestAHandlerThatSpinsDoesNotHoldUpTheCollector(t *testing.T) {
