@@ -70,6 +70,26 @@ var (
 	} = (*replication.Receiver)(nil)
 )
 
+// The codes are texts on the wire, and the names of the statuses that they become.
+func TestErrorCodes(t *testing.T) {
+	for _, test := range []struct {
+		code, text string
+		status     replication.Status
+	}{
+		{replication.ErrCodeSequenceGap, "SEQUENCE_GAP", replication.ErrSequenceGap},
+		{replication.ErrCodeWALRotated, "WAL_ROTATED", replication.ErrWALRotated},
+		{replication.ErrCodeInvalidMsg, "INVALID_MSG", replication.ErrInvalidMsg},
+		{replication.ErrCodeNotWriter, "NOT_WRITER", replication.ErrNotWriter},
+		{replication.ErrCodeBufferFull, "BUFFER_FULL", replication.ErrBufferFull},
+		{replication.ErrCodeWriteFailed, "WRITE_FAILED", replication.ErrWriteFailed},
+		{replication.ErrCodeApplyFailed, "APPLY_FAILED", replication.ErrApplyFailed},
+	} {
+		if test.code != test.text || test.status.String() != test.text {
+			t.Errorf("the code is %q and the status %q instead of %q", test.code, test.status, test.text)
+		}
+	}
+}
+
 type rawLog struct {
 	lock     sync.Mutex
 	payloads [][]byte
@@ -165,7 +185,12 @@ func TestAProgramForTheDocumentedAPI(t *testing.T) {
 	checkTypes(t, sender.Stats()["readers"].([]map[string]interface{})[0], map[string]interface{}{
 		"reader_id": "reader-1", "last_ack_seq": uint64(3), "entries_sent": int64(3), "errors": int64(0), "lag": uint64(0),
 	})
+	checkCounter(t, sender.Stats(), "total_bytes_sent")
+	reader := sender.Stats()["readers"].([]map[string]interface{})[0]
+	checkCounter(t, reader, "bytes_sent")
+	checkTime(t, reader, "last_send_time")
 	stats := receiver.Stats()
+	checkCounter(t, stats, "total_bytes_received")
 	checkTypes(t, stats, map[string]interface{}{
 		"running": true, "connected": true, "writer_addr": listener.Addr().String(), "reader_id": "reader-1",
 		"last_sequence": uint64(3), "total_entries_received": int64(3), "total_entries_applied": int64(3), "total_errors": int64(0),
@@ -173,11 +198,8 @@ func TestAProgramForTheDocumentedAPI(t *testing.T) {
 	if _, isFloat := stats["connection_duration_sec"].(float64); !isFloat {
 		t.Errorf("connection_duration_sec is %T", stats["connection_duration_sec"])
 	}
-	for _, key := range []string{"last_receive_time", "connected_since"} {
-		if _, err := time.Parse(time.RFC3339, stats[key].(string)); err != nil {
-			t.Error(key, err)
-		}
-	}
+	checkTime(t, stats, "last_receive_time")
+	checkTime(t, stats, "connected_since")
 	sender.RemoveReader("reader-1")
 	sender.RemoveReader("nobody")
 	must(t, receiver.Stop())
@@ -197,6 +219,22 @@ func checkTypes(t *testing.T, stats, want map[string]interface{}) {
 		if !reflect.DeepEqual(stats[key], value) {
 			t.Errorf("%s is %T %v instead of %T %v", key, stats[key], stats[key], value, value)
 		}
+	}
+}
+
+// checkCounter: something was counted up.
+func checkCounter(t *testing.T, stats map[string]interface{}, key string) {
+	t.Helper()
+	if n, isInt64 := stats[key].(int64); !isInt64 || n <= 0 {
+		t.Errorf("%s is %T %v instead of an int64 above 0", key, stats[key], stats[key])
+	}
+}
+
+func checkTime(t *testing.T, stats map[string]interface{}, key string) {
+	t.Helper()
+	text, isText := stats[key].(string)
+	if _, err := time.Parse(time.RFC3339, text); !isText || err != nil {
+		t.Errorf("%s is %T %v instead of a time", key, stats[key], stats[key])
 	}
 }
 

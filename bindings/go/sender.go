@@ -330,9 +330,18 @@ func (s *Sender) SetWritable(writable bool) error {
 	})
 }
 
-// Stats returns the statistics, to whose keys some may be added: sequences and lags are uint64, sizes and numbers of
-// things int, what is counted up int64, times RFC 3339 texts or nil, "readers" a []map[string]interface{}. Of a sender
-// that could not be made, or was closed, only "running" is there, false.
+// Stats returns the statistics, to whose keys some may be added. docs/embedding.md tells what each says. Their types:
+//
+//   - bool: what is so or not, such as "running";
+//   - uint64: sequences, epochs and lags, also "lag_ms" and "lag_bytes";
+//   - int: how many things there are or may be ("buffer_size", "buffer_used", "reader_count", "log_segments"), and
+//     "protocol";
+//   - int64: bytes, such as "buffer_bytes" and "log_bytes", and what is counted up: "errors" and every "total_...";
+//   - float64: "connection_duration_sec";
+//   - string: names, and times in RFC 3339;
+//   - []map[string]interface{}: "readers".
+//
+// What there is none of is nil. Of a sender that could not be made, or was closed, only "running" is there, false.
 func (s *Sender) Stats() map[string]interface{} {
 	text, err := s.text("stats", func(p *C.replication_sender, out **C.char) C.int32_t {
 		return C.lr_sender_stats_json(p, out)
