@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/libreplication/libreplication/bindings/go"
 )
 
 // block returns the first block of a language at or after an offset, and where it ends.
@@ -24,27 +26,40 @@ func block(t *testing.T, page, language string, from int) (text string, end int)
 	return page[begin : begin+length], begin + length
 }
 
-// The example of docs/go.md compiles as it stands and prints what the page says.
+// The example of docs/go.md, run by the commands of the page, prints what the page says. In a directory of its own, where
+// bindings/ and build/ are the project's.
 func TestTheExampleOfThePage(t *testing.T) {
 	content, err := os.ReadFile("../../docs/go.md")
 	must(t, err)
 	page := string(content)
 	source, end := block(t, page, "go", 0)
-	command, end := block(t, page, "sh", end)
+	commands, end := block(t, page, "sh", end)
 	want, _ := block(t, page, "text", end)
-	if !strings.Contains(command, "go run example.go") {
-		t.Fatalf("the page runs its example with %q", command)
-	}
 	quickstart, err := os.ReadFile("examples/quickstart/main.go")
 	must(t, err)
 	if _, program, _ := strings.Cut(string(quickstart), "\npackage main\n"); "package main\n"+program != source {
 		t.Error("the page has another example than examples/quickstart")
 	}
-	file := filepath.Join(t.TempDir(), "example.go")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "example.go")
 	must(t, os.WriteFile(file, []byte(source), 0o600))
-	out, err := exec.Command("go", "run", file).Output()
+	for _, name := range []string{"bindings", "build"} {
+		project, err := filepath.Abs("../../" + name)
+		must(t, err)
+		must(t, os.Symlink(project, filepath.Join(dir, name)))
+	}
+	shell := exec.Command("bash", "-eu", "-c", commands)
+	shell.Dir = dir
+	for _, variable := range os.Environ() { // the page sets it
+		if !strings.HasPrefix(variable, replication.EnvLibrary+"=") {
+			shell.Env = append(shell.Env, variable)
+		}
+	}
+	var complaints strings.Builder
+	shell.Stderr = &complaints
+	out, err := shell.Output()
 	if err != nil || string(out) != want {
-		t.Errorf("%v: printed %q instead of %q", err, out, want)
+		t.Errorf("%v: printed %q instead of %q\n%s", err, out, want, &complaints)
 	}
 	formatted, err := exec.Command("gofmt", "-l", file).Output()
 	if err != nil || len(formatted) > 0 {
