@@ -9,7 +9,7 @@ GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
 .PHONY: test-go test-go-package test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
 
 # The second run makes Go's collector run all the time and cgo check every pointer that goes to C.
-test-go: lint-go test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples
+test-go: lint-go test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples with the race detector
 
 test-go-package: $(LIB) lint-go
 	cd $(GO_DIR) && $(GO_TEST) -race ./...
@@ -18,7 +18,7 @@ test-go-checked: $(LIB) test-go-package
 	cd $(GO_DIR) && GODEBUG=cgocheck=1 GOGC=1 REPLICATION_LIFECYCLES=1000 $(GO_TEST) .
 
 test-go-examples: $(LIB) test-go-checked
-	cd $(GO_DIR)/examples && $(GO_TEST) ./...
+	cd $(GO_DIR)/examples && $(GO_TEST) -race ./...
 
 lint-go:
 	@unformatted=$$(gofmt -l $(GO_DIR)) && [ -z "$$unformatted" ] || { echo "not formatted with gofmt: $$unformatted"; exit 1; }
