@@ -196,11 +196,15 @@ impl Applier {
             if entries.rest().is_empty() {
                 break;
             }
-            let run = entries.limit(max_entries);
+            let (run, refused) = self.log_locally(entries.limit(max_entries));
             let mut walk = run;
             crash_point!("receiver-apply-before");
-            let outcome =
-                self.log_locally(run).and_then(|()| self.handler.apply(&mut walk, &Place(Some(&core.progress))));
+            // The host's log may have taken none; what it took is applied before the one it refused is told.
+            let outcome = match &refused {
+                Some(failure) if failure.applied == 0 => Ok(()),
+                _ => self.handler.apply(&mut walk, &Place(Some(&core.progress))),
+            };
+            let outcome = outcome.and(refused.map_or(Ok(()), Err));
             crash_point!("receiver-apply-after");
             if let Err(failure) = &outcome {
                 walk = run.limit(failure.applied);
@@ -322,21 +326,23 @@ impl Applier {
         self.core.progress.made_room();
     }
 
-    /// Writes the run to the host's own log, each entry once.
+    /// Writes the run to the host's own log, each entry once. Returns what is there of it, and why the next is not.
     #[inline]
-    fn log_locally(&mut self, run: Entries<'_>) -> Result<(), ApplyFailure> {
-        let Some(local_wal) = &mut self.local_wal else { return Ok(()) };
-        let logged = self.logged;
-        for entry in run.filter(|entry| entry.sequence > logged) {
+    fn log_locally<'a>(&mut self, run: Entries<'a>) -> (Entries<'a>, Option<ApplyFailure>) {
+        let Some(local_wal) = &mut self.local_wal else { return (run, None) };
+        for (before, entry) in run.enumerate() {
+            if entry.sequence <= self.logged {
+                continue;
+            }
             match local_wal(&entry) {
                 0 => self.logged = entry.sequence,
                 code => {
                     let message = format!("local_wal returned {code}");
-                    return Err(ApplyFailure { applied: 0, code, message });
+                    return (run.limit(before), Some(ApplyFailure { applied: before, code, message }));
                 }
             }
         }
-        Ok(())
+        (run, None)
     }
 
     /// Decides about an entry that was not taken. `true`: skip it.

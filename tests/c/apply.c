@@ -267,6 +267,44 @@ TEST(an_entry_that_the_local_log_refuses_does_not_reach_the_handler)
     tear_down(&s);
 }
 
+/* A local log that refuses one entry for good. */
+struct picky {
+    uint64_t refused;
+    uint64_t last;
+};
+
+static int32_t append_most(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
+                           size_t payload_len)
+{
+    struct picky *picky = user_data;
+    (void)timestamp_us, (void)payload, (void)payload_len;
+    if (sequence == picky->refused) {
+        return -1;
+    }
+    CHECK(sequence > picky->last); /* each once */
+    picky->last = sequence;
+    return 0;
+}
+
+TEST(p1_a_batch_loses_nothing_but_what_the_local_log_refused)
+{
+    struct setting s = set_up();
+    struct picky picky = {.refused = 3};
+    s.inbox->holes_allowed = true;
+    in_batches(&s, 0);
+    CHECK_OK(receiver_config_set_local_wal(s.config, append_most, &picky, NULL));
+    CHECK_OK(receiver_config_set_apply_policy(s.config, REPLICATION_APPLY_POLICY_SKIP, 0));
+    replicate_many(s.sender, 5); /* there together, in one batch */
+    go(&s);
+    wait_for(s.receiver, 5);
+    CHECK_U64(events_wait(s.events, REPLICATION_EVENT_KIND_APPLY_FAILED).sequence, 3);
+    CHECK_U64(events_wait(s.events, REPLICATION_EVENT_KIND_ENTRY_SKIPPED).sequence, 3);
+    CHECK_U64(events_count(s.events, REPLICATION_EVENT_KIND_ENTRY_SKIPPED), 1);
+    CHECK_U64(inbox_count(s.inbox), 4);
+    CHECK_U64(picky.last, 5);
+    tear_down(&s);
+}
+
 TEST(p6_each_level_is_acknowledged_after_the_fact)
 {
     struct setting s = set_up();
@@ -324,5 +362,6 @@ TEST_MAIN(CASE(p1_a_batch_handler_gets_every_entry_once), CASE(a_batch_is_not_la
           CASE(a_waiter_hears_that_applying_has_stopped), CASE(p2_the_skip_policy_reports_and_counts_what_it_skips),
           CASE(the_local_log_comes_before_the_handler),
           CASE(an_entry_that_the_local_log_refuses_does_not_reach_the_handler),
+          CASE(p1_a_batch_loses_nothing_but_what_the_local_log_refused),
           CASE(p6_each_level_is_acknowledged_after_the_fact), CASE(p6_nothing_is_durable_that_was_not_declared_so),
           CASE(an_awaited_ack_does_not_wait_for_the_interval))
