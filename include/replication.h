@@ -1381,9 +1381,9 @@ replication_status sender_config_set_log_sync(struct replication_sender_config *
 
 /**
  * Sets the usual size in bytes of a file of the log, the unit in which old entries go. Default 67108864 (64 MiB), at least
- * 65536.
+ * 65536, at most 1073741824 (1 GiB).
  *
- * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ * Returns `OK`; `INVALID_ARGUMENT` for less or more.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed.
@@ -2065,9 +2065,9 @@ replication_status receiver_config_set_log_sync(struct replication_receiver_conf
 
 /**
  * Sets the usual size in bytes of a file of the receiver's log, the unit in which old entries go. Default 67108864 (64 MiB), at
- * least 65536.
+ * least 65536, at most 1073741824 (1 GiB).
  *
- * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ * Returns `OK`; `INVALID_ARGUMENT` for less or more.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed.

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::PathBuf;
 
-use super::args::{invalid, optional_path, positive_ms, put_token, required, token as checked_token};
+use super::args::{optional_path, positive_ms, put_token, required, token as checked_token};
 use super::guard::guard;
 use super::receiver::ReceiverHandle;
 use super::receiver_config::ReceiverConfigHandle;
@@ -73,9 +73,9 @@ pub unsafe extern "C" fn receiver_config_set_log_sync(
 }
 
 /// Sets the usual size in bytes of a file of the receiver's log, the unit in which old entries go. Default 67108864 (64 MiB), at
-/// least 65536.
+/// least 65536, at most 1073741824 (1 GiB).
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+/// Returns `OK`; `INVALID_ARGUMENT` for less or more.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -87,12 +87,7 @@ pub unsafe extern "C" fn receiver_config_set_log_segment_bytes(
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |log| {
-            if bytes < DiskConfig::MIN_SEGMENT_BYTES {
-                return Err(invalid(format!(
-                    "bytes is {bytes}, at least {} are needed",
-                    DiskConfig::MIN_SEGMENT_BYTES
-                )));
-            }
+            DiskConfig::check_segment_bytes(bytes)?;
             log.segment_bytes = bytes;
             Ok(())
         })

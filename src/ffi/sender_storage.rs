@@ -97,9 +97,9 @@ pub unsafe extern "C" fn sender_config_set_log_sync(
 }
 
 /// Sets the usual size in bytes of a file of the log, the unit in which old entries go. Default 67108864 (64 MiB), at least
-/// 65536.
+/// 65536, at most 1073741824 (1 GiB).
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+/// Returns `OK`; `INVALID_ARGUMENT` for less or more.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -108,12 +108,7 @@ pub unsafe extern "C" fn sender_config_set_log_segment_bytes(config: *mut Sender
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
-            if bytes < DiskConfig::MIN_SEGMENT_BYTES {
-                return Err(invalid(format!(
-                    "bytes is {bytes}, at least {} are needed",
-                    DiskConfig::MIN_SEGMENT_BYTES
-                )));
-            }
+            DiskConfig::check_segment_bytes(bytes)?;
             storage.segment_bytes = bytes;
             Ok(())
         })

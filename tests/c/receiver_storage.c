@@ -130,6 +130,8 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_ERROR(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "bytes");
     CHECK_ERROR(receiver_config_set_log_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
+    CHECK_ERROR(receiver_config_set_log_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "65536 to 1073741824");
     CHECK_ERROR(receiver_config_set_log_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
     CHECK_ERROR(receiver_config_set_token(config, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     receiver_config_free(config);

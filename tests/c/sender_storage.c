@@ -144,6 +144,8 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_ERROR(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "bytes");
     CHECK_ERROR(sender_config_set_log_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
+    CHECK_ERROR(sender_config_set_log_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "65536 to 1073741824");
     CHECK_ERROR(sender_config_set_log_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
     CHECK_ERROR(sender_config_set_slot_expiry_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "expiry_ms");
     CHECK_ERROR(sender_config_set_log_timeout_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "timeout_ms");

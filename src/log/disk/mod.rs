@@ -32,6 +32,7 @@ pub mod verify;
 mod write;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,23 +84,26 @@ impl DiskConfig {
         }
     }
 
-    /// The smallest `segment_bytes` that a host may set.
-    pub const MIN_SEGMENT_BYTES: u64 = 64 << 10;
+    /// What a host may set as `segment_bytes`. The index of a longer segment would be too coarse to read it in small pieces.
+    pub const SEGMENT_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
     /// Whether the values are within what a host may set.
     pub fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
-        if self.segment_bytes < Self::MIN_SEGMENT_BYTES {
-            return invalid(format!(
-                "log_segment_bytes is {}, at least {}",
-                self.segment_bytes,
-                Self::MIN_SEGMENT_BYTES
-            ));
-        }
+        Self::check_segment_bytes(self.segment_bytes)?;
         if self.retain_age.is_zero() {
             return invalid("log_retain_ms must be at least 1".into());
         }
         Ok(())
+    }
+
+    /// Whether a host may set this.
+    pub fn check_segment_bytes(bytes: u64) -> Result<()> {
+        if Self::SEGMENT_BYTES.contains(&bytes) {
+            return Ok(());
+        }
+        let (least, most) = Self::SEGMENT_BYTES.into_inner();
+        Err(Error::new(Status::InvalidArgument, format!("log_segment_bytes is {bytes}, it must be {least} to {most}")))
     }
 
     /// Bytes between two points of an index.
