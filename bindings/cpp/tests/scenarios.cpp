@@ -1407,16 +1407,22 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
 
 // ---- The list ----------------------------------------------------------------------------------------------------------
 
-void run(const value &file, const value &each)
+// Threads and descriptors, which a scenario leaves none of.
+struct footprint {
+    std::size_t threads = harness::running_threads();
+    std::size_t descriptors = harness::open_descriptors();
+
+    bool is_left() const
+    {
+        return harness::running_threads() == threads && harness::open_descriptors() == descriptors;
+    }
+};
+
+void run_steps(const value &file, const value &steps)
 {
-    static const std::set<std::string> has = {"buffers", "descriptors", "fork", "values"};
-    if (each.has("needs"))
-        for (const value &need : each.at("needs").elements())
-            if (has.count(need.text()) == 0)
-                stop("unknown need " + need.text());
     scenario it(file);
     std::size_t number = 0;
-    for (const value &step : each.at("steps").elements()) {
+    for (const value &step : steps.elements()) {
         ++number;
         try {
             it.run(step);
@@ -1424,6 +1430,18 @@ void run(const value &file, const value &each)
             stop("step " + std::to_string(number) + ", " + step.dump() + ": " + caught.what());
         }
     }
+}
+
+void run(const value &file, const value &each)
+{
+    static const std::set<std::string> has = {"buffers", "descriptors", "fork", "values"};
+    if (each.has("needs"))
+        for (const value &need : each.at("needs").elements())
+            if (has.count(need.text()) == 0)
+                stop("unknown need " + need.text());
+    const footprint before;
+    run_steps(file, each.at("steps"));
+    WAIT_UNTIL(before.is_left());
 }
 
 // Each scenario is a test. A list that cannot be read is one that fails.
