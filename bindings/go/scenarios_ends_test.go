@@ -279,6 +279,10 @@ func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 			log.SegmentBytes = r.number(value)
 		case "log_retain_bytes":
 			log.RetainBytes = r.number(value)
+		case "slot_max_bytes":
+			log.SlotMaxBytes = r.number(value)
+		case "slot_expiry_ms":
+			log.SlotExpiry = r.duration(value)
 		default:
 			return false
 		}

@@ -374,6 +374,12 @@ func (r *runner) run(s *step) {
 			r.checkNames()
 		case "file.damage":
 			r.damage(filepath.Join(r.dir, s.text("path")), int64(s.number("at", 0)))
+		case "file.append":
+			file, err := os.OpenFile(filepath.Join(r.dir, s.text("path")), os.O_WRONLY|os.O_APPEND, 0)
+			must(r.t, err)
+			defer file.Close()
+			_, err = file.Write(r.bytes(s.get("hex")))
+			must(r.t, err)
 		default:
 			r.failf("unknown verb")
 		}

@@ -78,10 +78,23 @@ static int32_t join(struct step *step)
     return status;
 }
 
+static int32_t file_grows(struct step *step)
+{
+    size_t len = 0;
+    uint8_t *bytes = bytes_of(step, text(step, "hex"), &len);
+    int fd = open(temp_path(text(step, "path")), O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0 || write(fd, bytes, len) != (ssize_t)len)
+        STEP_FAIL(step, "cannot append to %s", text(step, "path"));
+    close(fd);
+    free(bytes);
+    return REPLICATION_STATUS_OK;
+}
+
 static const struct verb other_verbs[] = {
     {"join", true, "", join},
     {"status.names", false, "", status_names},
     {"file.damage", false, " path at ", file_is_damaged},
+    {"file.append", false, " path hex ", file_grows},
     {NULL, false, NULL, NULL},
 };
 

@@ -1269,6 +1269,15 @@ class scenario
             stop("cannot damage " + path);
     }
 
+    void file_append(const value &step)
+    {
+        const std::string path = harness::temp_path(step.at("path").text());
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::ate | std::ios::binary);
+        file << unhex(step.at("hex").text());
+        if (!file.flush())
+            stop("cannot append to " + path);
+    }
+
     const value &file_;
     std::map<std::string, std::string> addresses_;
     std::map<std::string, replication::token> tokens_;
@@ -1401,6 +1410,7 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"records.value", &scenario::records_value},
         {"status.names", &scenario::status_names},
         {"file.damage", &scenario::file_damage},
+        {"file.append", &scenario::file_append},
     };
     return all;
 }

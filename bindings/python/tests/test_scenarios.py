@@ -548,6 +548,11 @@ class Scenario:
             file.seek(at)
             file.write(bytes([byte ^ 0x40]))
 
+    def file_append(self, path, hex):
+        with open(self.directory / path, "r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(bytes.fromhex(hex))
+
 
 def number(names, value):
     """A constant by its name; a number stays one."""
