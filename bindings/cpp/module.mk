@@ -30,6 +30,9 @@ $(B)/test-cpp/views-20.o: $(CXX_DIR)/tests/views.cpp
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 $(CPPFLAGS) $(CXX_TESTS) -c $< -o $@
 
+# The trouble that every language's runner of the scenarios makes; its rule is with the tests in C.
+$(B)/test-cpp/scenarios $(B)/test-cpp-asan/scenarios: $(B)/test/trouble.o
+
 $(CXX_TEST_PLAIN) $(B)/test-cpp/views-20: %: %.o $(CXX_TEST_HELPERS:%=$(B)/test-cpp/%.o) $(LIB)
 	$(CXX) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -o $@
 

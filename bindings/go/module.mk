@@ -5,17 +5,20 @@ GO_DIR    := bindings/go
 GO_LIB    := $(abspath $(LIB))
 GO_ENV     = REPLICATION_LIB=$(GO_LIB) CC='$(CC)'
 GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
+# The trouble that every language's runner of the scenarios makes; its rule is with the tests in C.
+GO_TROUBLE = $(B)/test/trouble.so
+GO_PRELOAD = -exec 'env LD_PRELOAD=$(abspath $(GO_TROUBLE))'
 
 .PHONY: test-go test-go-package test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
 
 # The second run makes Go's collector run all the time and cgo check every pointer that goes to C.
 test-go: lint-go test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples with the race detector
 
-test-go-package: $(LIB) lint-go
-	cd $(GO_DIR) && $(GO_TEST) -race ./...
+test-go-package: $(LIB) $(GO_TROUBLE) lint-go
+	cd $(GO_DIR) && $(GO_TEST) $(GO_PRELOAD) -race ./...
 
-test-go-checked: $(LIB) test-go-package
-	cd $(GO_DIR) && GODEBUG=cgocheck=1 GOGC=1 REPLICATION_LIFECYCLES=1000 $(GO_TEST) .
+test-go-checked: $(LIB) $(GO_TROUBLE) test-go-package
+	cd $(GO_DIR) && GODEBUG=cgocheck=1 GOGC=1 REPLICATION_LIFECYCLES=1000 $(GO_TEST) $(GO_PRELOAD) .
 
 test-go-examples: $(LIB) test-go-checked
 	cd $(GO_DIR)/examples && $(GO_TEST) -race ./...

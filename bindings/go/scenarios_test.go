@@ -24,17 +24,44 @@ const scenarioFile = "../../tests/scenarios/scenarios.json"
 // What Go does not have of what a scenario may need: bytes are appended to what Go allocates, connections are net.Conns,
 // and a Go process cannot fork without exec.
 var notInGo = map[string]bool{"buffers": true, "descriptors": true, "fork": true}
-var inGo = map[string]bool{"values": true}
+
+// What Go has: some of it only when tests/scenarios/trouble.c is loaded with LD_PRELOAD, as `make test-go` does.
+var (
+	inGo        = map[string]bool{"values": true}
+	withTrouble = map[string]bool{"disk": true, "memory": true}
+)
 
 type scenarioList struct {
 	Statuses    map[string]replication.Status
 	EventKinds  map[string]replication.EventKind `json:"event_kinds"`
 	LogLevels   map[string]int                   `json:"log_levels"`
-	Unreachable map[string]string
-	Scenarios   []struct {
+	Unreachable []struct {
+		Status    string
+		EventKind string `json:"event_kind"`
+		In        []string
+		Why       string
+	}
+	Scenarios []struct {
 		Name, What string
 		Needs      []string
 		Steps      []map[string]interface{}
+	}
+}
+
+// What the scenarios have reached, by name.
+type reached struct {
+	statuses, eventKinds map[string]bool
+	scenarios            int // that ran to their end, or need what Go does not have
+}
+
+func (r *reached) add(keys map[string]interface{}) {
+	for _, key := range []string{"expect", "status"} {
+		if name, named := keys[key].(string); named {
+			r.statuses[name] = true
+		}
+	}
+	if keys["do"] == "expect.event" {
+		r.eventKinds[keys["kind"].(string)] = true
 	}
 }
 
@@ -49,14 +76,19 @@ func TestScenarios(t *testing.T) {
 	if len(list.Scenarios) == 0 {
 		t.Fatal("no scenario")
 	}
+	seen := reached{statuses: map[string]bool{}, eventKinds: map[string]bool{}}
+	hasTrouble := strings.Contains(os.Getenv("LD_PRELOAD"), "trouble.so")
 	for _, scenario := range list.Scenarios {
 		scenario := scenario
 		t.Run(scenario.Name, func(t *testing.T) {
 			for _, need := range scenario.Needs {
-				if notInGo[need] {
+				switch {
+				case notInGo[need]:
+					seen.scenarios++
 					t.Skipf("Go has no %s", need)
-				}
-				if !inGo[need] {
+				case withTrouble[need] && !hasTrouble:
+					t.Skipf("%s: make test-go loads what makes it", need)
+				case !inGo[need] && !withTrouble[need]:
 					t.Fatalf("unknown need %q", need)
 				}
 			}
@@ -70,8 +102,38 @@ func TestScenarios(t *testing.T) {
 				s := &step{r: r, keys: keys, used: map[string]bool{"do": true}}
 				r.run(s)
 				s.checkUsed()
+				seen.add(keys)
 			}
+			seen.scenarios++
 		})
+	}
+	t.Run("whatever is not declared unreachable was reached", func(t *testing.T) {
+		if seen.scenarios < len(list.Scenarios) {
+			t.Skip("not every scenario ran")
+		}
+		list.checkReached(t, &seen)
+	})
+}
+
+// checkReached compares what the scenarios have reached with what the list declares to be out of Go's reach.
+func (l *scenarioList) checkReached(t *testing.T, seen *reached) {
+	statuses, eventKinds := map[string]bool{}, map[string]bool{}
+	for _, one := range l.Unreachable {
+		for _, language := range one.In {
+			if language == "go" {
+				statuses[one.Status], eventKinds[one.EventKind] = true, true
+			}
+		}
+	}
+	for name := range l.Statuses {
+		if seen.statuses[name] == statuses[name] {
+			t.Errorf("status %s: reached %v, declared unreachable %v", name, seen.statuses[name], statuses[name])
+		}
+	}
+	for name := range l.EventKinds {
+		if seen.eventKinds[name] == eventKinds[name] {
+			t.Errorf("event kind %s: reached %v, declared unreachable %v", name, seen.eventKinds[name], eventKinds[name])
+		}
 	}
 }
 
@@ -380,6 +442,8 @@ func (r *runner) run(s *step) {
 			defer file.Close()
 			_, err = file.Write(r.bytes(s.get("hex")))
 			must(r.t, err)
+		case "disk.set":
+			r.setDisk(s.text("state"))
 		default:
 			r.failf("unknown verb")
 		}
@@ -396,6 +460,24 @@ func (r *runner) damage(path string, at int64) {
 	one[0] ^= 0x40
 	_, err = file.WriteAt(one[:], at)
 	must(r.t, err)
+}
+
+// setDisk makes and removes the files that tests/scenarios/trouble.c looks for.
+func (r *runner) setDisk(state string) {
+	known := state == "well"
+	for _, each := range []string{"full", "broken"} {
+		mark := filepath.Join(r.dir, "disk-is-"+each)
+		if err := os.Remove(mark); err != nil && !os.IsNotExist(err) {
+			r.failf("%v", err)
+		}
+		if state == each {
+			must(r.t, os.WriteFile(mark, nil, 0o600))
+			known = true
+		}
+	}
+	if !known {
+		r.failf("unknown state %q", state)
+	}
 }
 
 func (r *runner) checkNames() {

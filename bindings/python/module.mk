@@ -13,9 +13,12 @@ $(PYTHON_VENV)/ready: $(PYTHON_DIR)/requirements.txt
 	$(PYTHON_BIN)/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+# The trouble that every language's runner of the scenarios makes; its rule is with the tests in C.
+PYTHON_TROUBLE := $(B)/test/trouble.so
+
 .PHONY: test-python
-test-python: $(LIB) $(PYTHON_VENV)/ready lint-python python-wheels ## the Python package: tests, types, wheels, examples
-	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -X dev -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+test-python: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready lint-python python-wheels ## the Python package: tests, types, wheels, examples
+	cd $(PYTHON_DIR) && $(PYTHON_ENV) LD_PRELOAD=$(abspath $(PYTHON_TROUBLE)) $(PYTHON_BIN)/python -X dev -m pytest -p no:cacheprovider $(PYTEST_ARGS)
 
 .PHONY: lint-python
 lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting

@@ -20,10 +20,17 @@ $(B)/test-asan/%.o: tests/c/%.c $(C_TEST_HEADERS)
 $(C_TEST_PLAIN): $(B)/test/%: $(B)/test/%.o $(C_TEST_HELPERS:%=$(B)/test/%.o) $(LIB)
 	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
 
-# The runner of the scenarios has parts of its own.
+# The runner of the scenarios has parts of its own, and the trouble that every language's runner makes.
 SCENARIO_PARTS := $(patsubst tests/c/%.c,%.o,$(wildcard tests/c/scenario/*.c))
-$(B)/test/scenarios: $(addprefix $(B)/test/,$(SCENARIO_PARTS))
-$(B)/test-asan/scenarios: $(addprefix $(B)/test-asan/,$(SCENARIO_PARTS))
+$(B)/test/scenarios: $(addprefix $(B)/test/,$(SCENARIO_PARTS)) $(B)/test/trouble.o
+$(B)/test-asan/scenarios: $(addprefix $(B)/test-asan/,$(SCENARIO_PARTS)) $(B)/test/trouble.o
+
+$(B)/test/trouble.o: tests/scenarios/trouble.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -c $< -o $@
+
+$(B)/test/trouble.so: $(B)/test/trouble.o
+	$(CC) $(CFLAGS) -shared $< -o $@
 
 # A compiler that ignores the option would test nothing, so the programs are asked.
 $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/test-asan/%.o) $(LIB)

@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace
@@ -1278,6 +1279,23 @@ class scenario
             stop("cannot append to " + path);
     }
 
+    // The files that tests/scenarios/trouble.c looks for.
+    void disk_set(const value &step)
+    {
+        const std::string &state = step.at("state").text();
+        bool is_known = state == "well";
+        for (const std::string each : {"full", "broken"}) {
+            const std::string mark = "disk-is-" + each;
+            unlink(harness::temp_path(mark).c_str());
+            if (state != each)
+                continue;
+            harness::write_file(mark, "");
+            is_known = true;
+        }
+        if (!is_known)
+            stop("unknown state " + state);
+    }
+
     const value &file_;
     std::map<std::string, std::string> addresses_;
     std::map<std::string, replication::token> tokens_;
@@ -1337,6 +1355,7 @@ const std::set<std::string> &scenario::known_keys()
         "same_as",
         "sequence",
         "status",
+        "state",
         "stop_inside",
         "text",
         "timeout_ms",
@@ -1411,8 +1430,67 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"status.names", &scenario::status_names},
         {"file.damage", &scenario::file_damage},
         {"file.append", &scenario::file_append},
+        {"disk.set", &scenario::disk_set},
     };
     return all;
+}
+
+// ---- What the scenarios reach ------------------------------------------------------------------------------------------
+
+constexpr std::size_t numbers = 256; // of statuses, and of event kinds: all are below
+
+// Shared by the processes of all scenarios.
+struct reached {
+    std::size_t scenarios; // that ran to their end
+    bool statuses[numbers], event_kinds[numbers];
+};
+
+reached &seen()
+{
+    static reached *const shared = [] {
+        void *const memory = mmap(nullptr, sizeof(reached), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            stop("no memory to share");
+        return new (memory) reached();
+    }();
+    return *shared;
+}
+
+void reach(const value &file, const value &step)
+{
+    for (const char *const key : {"expect", "status"})
+        if (step.has(key))
+            seen().statuses[file.at("statuses").at(step.at(key).text()).number()] = true;
+    if (step.at("do").text() == "expect.event")
+        seen().event_kinds[file.at("event_kinds").at(step.at("kind").text()).number()] = true;
+}
+
+// Whether the list says that C++ cannot reach this one.
+bool is_declared(const value &file, const char *what, const std::string &name)
+{
+    for (const value &each : file.at("unreachable").elements())
+        if (each.has(what) && each.at(what).text() == name)
+            for (const value &language : each.at("in").elements())
+                if (language.text() == "cpp")
+                    return true;
+    return false;
+}
+
+void check_reached(const value &file, const char *table, const char *what, const bool *reached_numbers)
+{
+    for (const auto &[name, number] : file.at(table).members()) {
+        const bool is_reached = reached_numbers[number.number()];
+        if (is_reached == is_declared(file, what, name))
+            stop(name + " is " + (is_reached ? "reached, and declared to be out of reach" : "not reached"));
+    }
+}
+
+void check_reached(const value &file)
+{
+    if (seen().scenarios < file.at("scenarios").elements().size())
+        throw harness::skipped{"not every scenario ran"};
+    check_reached(file, "statuses", "status", seen().statuses);
+    check_reached(file, "event_kinds", "event_kind", seen().event_kinds);
 }
 
 // ---- The list ----------------------------------------------------------------------------------------------------------
@@ -1439,12 +1517,13 @@ void run_steps(const value &file, const value &steps)
         } catch (const std::exception &caught) {
             stop("step " + std::to_string(number) + ", " + step.dump() + ": " + caught.what());
         }
+        reach(file, step);
     }
 }
 
 void run(const value &file, const value &each)
 {
-    static const std::set<std::string> has = {"buffers", "descriptors", "fork", "values"};
+    static const std::set<std::string> has = {"buffers", "descriptors", "disk", "fork", "memory", "values"};
     if (each.has("needs"))
         for (const value &need : each.at("needs").elements())
             if (has.count(need.text()) == 0)
@@ -1452,9 +1531,10 @@ void run(const value &file, const value &each)
     const footprint before;
     run_steps(file, each.at("steps"));
     WAIT_UNTIL(before.is_left());
+    ++seen().scenarios;
 }
 
-// Each scenario is a test. A list that cannot be read is one that fails.
+// Each scenario is a test, and after them what they reached. A list that cannot be read is one that fails.
 const bool is_listed = [] {
     const char *const given = std::getenv("TEST_SCENARIOS");
     const std::string path = given != nullptr ? given : "tests/scenarios/scenarios.json";
@@ -1465,6 +1545,8 @@ const bool is_listed = [] {
         static const value file = json::parse(std::string(std::istreambuf_iterator<char>(in), {}));
         for (const value &each : file.at("scenarios").elements())
             harness::registration(each.at("name").text(), [&each] { run(file, each); });
+        static_cast<void>(seen());
+        harness::registration("whatever_is_not_declared_unreachable_was_reached", [] { check_reached(file); });
     } catch (const std::exception &caught) {
         harness::registration("the_list_is_read", [why = std::string(caught.what())] { stop(why); });
     }
