@@ -1,5 +1,6 @@
 //! The library's own threads. They block all signals, so that the host's handlers run on the host's threads only.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -24,10 +25,17 @@ thread_local! {
 fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
     let failed = |e: io::Error| Error::new(Status::Io, format!("cannot start thread \"{name}\": {e}"));
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| failed(e.into()))?;
-    let spawned = spawn();
+    // A runtime panics when the system gives it no thread.
+    let spawned = std::panic::catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|panic| Err(refused(&*panic)));
     // Setting a mask that was in force before cannot fail.
     let _ = before.thread_set_mask();
     spawned.map_err(failed)
+}
+
+/// What a panic says, as the error that it should have been.
+fn refused(panic: &(dyn Any + Send)) -> io::Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    io::Error::other(text.unwrap_or("no reason is known").to_owned())
 }
 
 /// A runtime with this many threads.
@@ -75,4 +83,28 @@ pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
 pub(crate) fn join(thread: JoinHandle<()>) {
     // A panic on it was its own; there is nobody left to tell.
     let _ = thread.join();
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    /// P9: a system without threads left is an error, and the caller gets its signals back.
+    #[test]
+    fn p9_a_thread_that_cannot_be_had_is_an_error() {
+        let before = SigSet::thread_get_mask().unwrap();
+        let panics: [fn() -> io::Result<()>; 3] = [
+            || panic!("OS can't spawn worker thread: {}", io::Error::from_raw_os_error(libc::EAGAIN)),
+            || panic!("no thread"),
+            || Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        ];
+        for (spawn, reason) in
+            panics.into_iter().zip(["temporarily unavailable", "no thread", "temporarily unavailable"])
+        {
+            let error = without_signals("repl-test", spawn).unwrap_err();
+            assert_eq!(error.status, Status::Io);
+            assert!(error.message.contains("\"repl-test\"") && error.message.contains(reason), "{error}");
+            assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+        }
+    }
 }
