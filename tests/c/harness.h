@@ -36,6 +36,9 @@ int harness_main(int argc, char **argv, const struct test_case *cases, size_t co
 /* The case that this process runs. */
 const struct test_case *harness_test(void);
 
+/* A test that takes long says that it goes on: its time begins anew. */
+void test_goes_on(void);
+
 /* How many rounds to do of `full`: less under tools that slow the program down (environment TEST_SCALE). */
 size_t scaled(size_t full);
 
