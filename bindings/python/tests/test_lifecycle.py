@@ -1,216 +1,23 @@
-"""Closing in any state, from any thread, in a callback, in a finalizer, with work in flight; and what is left behind.
-
-LIFECYCLES=n sets how many random lives are lived (10000 for the whole), LIFECYCLE_SEED=n repeats them.
-"""
+"""Closing in a callback, in a finalizer, in a signal handler, with work in flight; and what is left behind."""
 
 from __future__ import annotations
 
 import gc
-import logging
-import os
-import queue
-import random
 import resource
 import threading
 import time
 import warnings
-import weakref
 
 import pytest
-from conftest import Inbox, descriptors, follow, tasks, wait_until
+from conftest import descriptors, follow, tasks, wait_until
 
 import libreplication as r
-from libreplication import ReplicationError, _handle, errors
-
-LIVES = int(os.environ.get("LIFECYCLES", "2000"))
-QUIET = logging.Logger("quiet", logging.CRITICAL)
-SEED = int(os.environ.get("LIFECYCLE_SEED", str(time.time_ns() % 1_000_000)))
-
-
-class Crew:
-    """A few threads that do what they are told, so that a life costs no new ones."""
-
-    def __init__(self, size):
-        self.orders = queue.SimpleQueue()
-        self.threads = [threading.Thread(target=self.work) for _ in range(size)]
-        for thread in self.threads:
-            thread.start()
-
-    def work(self):
-        while True:
-            order = self.orders.get()
-            if order is None:
-                return
-            try:
-                order()
-            except ReplicationError:
-                pass  # what it used is closed
-
-    def dismiss(self):
-        for _ in self.threads:
-            self.orders.put(None)
-        for thread in self.threads:
-            thread.join()
-
-
-class Lives:
-    """Random lives of senders and receivers."""
-
-    def __init__(self, seed, address, writer):
-        self.random = random.Random(seed)
-        self.address = address
-        self.writer = writer
-        self.crew = Crew(3)
-
-    def live(self):
-        choose = self.random.choice
-        self.begin(choose([self.sender, self.receiver, self.receiver, self.iterated]))
-
-    def begin(self, make):
-        subject, works = make()
-        work = None
-        for _ in range(self.random.randrange(4)):
-            work = self.random.choice(works)
-            if self.random.random() < 0.5:
-                self.crew.orders.put(work)
-            else:
-                try:
-                    work()
-                except ReplicationError:
-                    pass
-        del work, works
-        getattr(self, self.random.choice(["at_once", "elsewhere", "twice", "dropped", "finalized", "cyclic"]))(subject)
-
-    # ---- births ----
-
-    def sender(self):
-        ending = self.random.random() < 0.3
-        held = []
-
-        def on_event(event):
-            if ending and held:
-                held[0].close()
-
-        sender = r.Sender(stop_timeout_ms=0, on_event=on_event, io_threads=1, logger=QUIET)
-        if self.random.random() < 0.8:
-            sender.start()
-            port = sender.listen("127.0.0.1:0")
-            if ending:
-                held.append(sender)  # a cycle, which its own callback or the end breaks
-                follow(f"127.0.0.1:{port}", print, logger=QUIET).close()
-        works = [
-            lambda: sender.replicate(b"x" * 300),
-            lambda: sender.replicate_batch([b"x"] * 10),
-            lambda: sender.wait_acked(sender.replicate(b"x"), timeout=0.01),
-            lambda: sender.on_acked(sender.replicate(b"x"), lambda *told: None),
-            lambda: sender.stats(),
-            lambda: sender.stop(),
-        ]
-        return sender, works
-
-    def receiver(self):
-        kind = self.random.randrange(4)
-        box = []
-
-        def handle(entry):
-            if kind == 1:
-                box[0].close()
-            if kind == 2:
-                raise ZeroDivisionError
-            if kind == 3:
-                box.clear()
-
-        batch = self.random.random() < 0.5
-        options = {"batch_handler": handle} if batch else {"handler": handle}
-        receiver = r.Receiver("reader-%d" % self.random.randrange(4), self.address, logger=QUIET, **options)
-        if kind in (1, 3):
-            box.append(receiver)
-        if self.random.random() < 0.8:
-            receiver.start()
-        works = [
-            lambda: receiver.wait_sequence(10**9, timeout=0.05),
-            lambda: receiver.wait_sequence(1, timeout=0.02),
-            lambda: receiver.pause(),
-            lambda: receiver.resume(),
-            lambda: receiver.stats(),
-            lambda: receiver.stop(),
-            lambda: self.writer.replicate(b"x"),
-        ]
-        return receiver, works
-
-    def iterated(self):
-        box = Inbox()
-        receiver = follow(self.address, box, "reader-%d" % self.random.randrange(4), logger=QUIET)
-        weak = weakref.ref(receiver)
-        if self.random.random() < 0.5:
-            receiver.start()
-
-        def ask():
-            found = weak()
-            if found is not None:
-                found.stats()
-
-        return receiver, [ask, lambda: self.writer.replicate(b"y")]
-
-    # ---- deaths ----
-
-    def at_once(self, subject):
-        subject.close()
-        with pytest.raises(errors.ClosedError):
-            subject.stats()
-
-    def elsewhere(self, subject):
-        self.crew.orders.put(subject.close)
-
-    def twice(self, subject):
-        self.crew.orders.put(subject.close)
-        self.crew.orders.put(subject.close)
-        subject.close()
-
-    def dropped(self, subject):
-        del subject
-
-    def finalized(self, subject):
-        """Closed by somebody else's finalizer."""
-
-        class Owner:
-            pass
-
-        owner = Owner()
-        weakref.finalize(owner, subject.close)
-        del owner
-
-    def cyclic(self, subject):
-        """Closed by the collector of cycles, whenever and on whichever thread it runs."""
-        cycle = [subject]
-        cycle.append(cycle)
+from libreplication import _handle, errors
 
 
 def resident_bytes():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
-
-
-@pytest.mark.timeout(600)
-def test_random_lives_end_well(capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        with r.Sender(stop_timeout_ms=0, logger=QUIET) as writer:
-            address = f"127.0.0.1:{writer.listen('127.0.0.1:0')}"
-            writer.replicate_batch([b"x"] * 10)
-            lives = Lives(SEED, address, writer)
-            try:
-                for number in range(LIVES):
-                    lives.live()
-                    if len(_handle._live) > 40:
-                        gc.collect()
-                        wait_until(lambda: len(_handle._live) < 40, f"the end of lives (seed {SEED}, life {number})")
-            finally:
-                lives.crew.dismiss()
-            gc.collect()
-            wait_until(lambda: _handle._live == {writer._handle}, f"the end of all lives (seed {SEED})")
-    with capsys.disabled():
-        print(f" {LIVES} lives, seed {SEED} ", end="", flush=True)
 
 
 @pytest.mark.parametrize("kind", ["closed", "dropped", "in a callback"])
