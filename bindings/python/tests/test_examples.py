@@ -98,6 +98,38 @@ def test_duckdb_nodes_are_equal_though_writer_and_reader_are_killed(tmp_path):
     compare(tmp_path / "writer/bank.duckdb", tmp_path / "east.duckdb", tmp_path / "west.duckdb")
 
 
+@pytest.mark.timeout(120)
+def test_duckdb_does_what_its_readme_says(tmp_path):
+    readme = (EXAMPLES / "duckdb/README.md").read_text().replace("/tmp/", f"{tmp_path}/")
+    setting, programs, comparison = re.findall(r"^```sh\n(.*?)^```$", readme, re.M | re.S)
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "LIBREPLICATION_LIB")}
+
+    def terminal(command):
+        return subprocess.Popen(
+            ["bash", "-euc", f"{setting}exec {command}"],
+            cwd=ROOT,
+            env={**environment, "PATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    writer, *readers = (terminal(command) for command in programs.splitlines())
+    try:
+        for reader in readers:
+            assert re.search(r"^2000 transfers, sum of balances 0$", reader.communicate(timeout=90)[0], re.M)
+            assert reader.returncode == 0
+        assert writer.communicate(timeout=30)[0].endswith("2000 transfers, sum of balances 0\n")
+        assert writer.returncode == 0
+    finally:
+        for process in (writer, *readers):
+            process.kill()
+            process.communicate()
+    scans = {terminal(command).communicate(timeout=30)[0] for command in comparison.splitlines()}
+    assert len(scans) == 1 and "transfer: 2000 rows" in scans.pop()
+
+
 def compare(writer, *readers):
     """All nodes have the same rows, those that the transfers add up to."""
     database = duckdb.connect()
