@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, List, Optional, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from . import _arguments
 from ._callbacks import Stopping
@@ -27,31 +27,36 @@ _T = TypeVar("_T")
 async def _in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
     """Does what blocks on a thread of its own. `work` gets a function that tells whether it is still wanted."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
+    ended: asyncio.Future[None] = loop.create_future()
     gone = threading.Event()
+    # An exception stays nowhere: its traceback refers to all that was called, which a cycle would keep.
+    results: List[_T] = []
+    errors: List[BaseException] = []
 
-    def settle(result: Any, error: Optional[BaseException]) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
+    def settle() -> None:
+        if ended.done():
+            errors.clear()  # nobody wants it any more
         else:
-            future.set_result(result)
+            ended.set_result(None)
 
     def run() -> None:
-        result: Any = None
-        error: Optional[BaseException] = None
         try:
-            result = work(lambda: not gone.is_set())
-        except BaseException as raised:
-            error = raised
-        _tell(loop, settle, result, error)
+            results.append(work(lambda: not gone.is_set()))
+        except BaseException as error:
+            errors.append(error)
+        _tell(loop, settle)
 
     threading.Thread(target=run, name="libreplication-wait", daemon=True).start()
     try:
-        return await future
+        await ended
+    except BaseException:
+        errors.clear()
+        raise
     finally:
         gone.set()
+    if errors:
+        raise errors.pop()
+    return results.pop()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
@@ -269,21 +274,19 @@ class AsyncSender:
     ) -> int:
         """Waits until readers have acknowledged an entry, and returns how many have. Takes no thread."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[int] = loop.create_future()
+        told: asyncio.Future[Tuple[int, int]] = loop.create_future()
 
         def settle(status: int, count: int) -> None:
-            if future.done():
-                return
-            if status == Status.OK:
-                future.set_result(count)
-            else:
-                text = f"{count} readers have acknowledged entry {sequence}"
-                future.set_exception(error_of(status, text))
+            if not told.done():
+                told.set_result((status, count))
 
         self.sync.on_acked(
             sequence, lambda _, status, count: _tell(loop, settle, status, count), level, readers, timeout
         )
-        return await future
+        status, count = await told
+        if status != Status.OK:
+            raise error_of(status, f"{count} readers have acknowledged entry {sequence}")
+        return count
 
     async def wait_durable(self, sequence: int, timeout: Optional[float] = None) -> None:
         """Waits until an entry is on this node's disk."""

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import threading
 import warnings
+import weakref
 
 import pytest
 from conftest import Events, Inbox, tasks, wait_until
@@ -210,6 +211,28 @@ def test_it_may_be_forgotten(sender, address):
         warnings.simplefilter("ignore", ResourceWarning)
         asyncio.run(main())
         gc.collect()
+
+
+def test_a_wait_that_failed_keeps_nothing(sender, address):
+    """It is not left to the collector of cycles, which may be long in coming, to end a receiver."""
+
+    async def main():
+        receiver = reader(address, handler=print)
+        receiver.start()
+        try:
+            await receiver.wait_sequence(99, timeout=0.01)
+        except errors.TimedOutError:
+            pass
+        return weakref.ref(receiver.sync)
+
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            receiver = asyncio.run(main())
+            wait_until(lambda: receiver() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_sender():
