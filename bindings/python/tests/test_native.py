@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
@@ -107,18 +108,19 @@ def test_the_constants_are_the_headers():
 
 
 def test_the_structures_have_the_headers_layout(tmp_path):
-    fields = {
-        "event": (_native.EventStruct, ["struct_size", "kind", "status", "sequence", "reader_id", "detail_json"]),
-        "slice": (_native.SliceStruct, ["data", "len"]),
-        "entry": (_native.EntryStruct, ["sequence", "timestamp_us", "payload", "payload_len"]),
+    structures = {
+        "event": _native.EventStruct,
+        "slice": _native.SliceStruct,
+        "entry": _native.EntryStruct,
     }
     lines, expected = [], []
-    for name, (structure, members) in fields.items():
+    for name, structure in structures.items():
         lines.append(f"sizeof(replication_{name})")
-        expected.append(__import__("ctypes").sizeof(structure))
-        for member in members:
+        expected.append(ctypes.sizeof(structure))
+        for member, _ in structure._fields_:
             lines.append(f"offsetof(replication_{name}, {member})")
-            expected.append(getattr(structure, member).offset)
+            lines.append(f"sizeof(((replication_{name} *)0)->{member})")
+            expected += [getattr(structure, member).offset, getattr(structure, member).size]
     source = tmp_path / "layout.c"
     prints = "".join(f'printf("%zu\\n", {line});' for line in lines)
     source.write_text(f'#include "replication.h"\n#include <stdio.h>\nint main(void) {{ {prints} }}\n')
