@@ -26,6 +26,10 @@ lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, for
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy examples/quickstart.py examples/duckdb/*.py
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache . && $(PYTHON_BIN)/ruff format --quiet --no-cache --check .
 
+.PHONY: fmt-python
+fmt-python: $(PYTHON_VENV)/ready
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff format --quiet --no-cache .
+
 # Both wheels: the one with the library inside is tagged by what the library needs of this platform.
 .PHONY: python-wheels
 python-wheels: $(LIB) $(PYTHON_VENV)/ready ## build the wheels into build/wheels: with the library inside, and without
@@ -47,5 +51,7 @@ docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package,
 
 test: test-python
 bench: bench-python
+lint: lint-python
+fmt: fmt-python
 docs: docs-python
-.PHONY: test bench docs
+.PHONY: test bench lint fmt docs
