@@ -131,7 +131,7 @@ C_SOURCES = $(shell find examples-c benches tests packaging bindings \( -name '*
 SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt
-fmt: ## format the Rust and C sources
+fmt: ## format the sources
 	$(CARGO) fmt
 	clang-format -i $(C_SOURCES)
 
