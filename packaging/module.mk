@@ -24,7 +24,7 @@ SO_FILE    := libreplication.so.$(VERSION)
 STATIC_LIB := target/release/libreplication.a
 CPP_HEADER := $(wildcard bindings/cpp/replication.hpp)
 
-INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 \
+INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 $(MANDIR)/man3/libreplication.3 \
              $(LIBDIR)/$(SO_FILE) $(LIBDIR)/$(SONAME) $(LIBDIR)/libreplication.so $(LIBDIR)/libreplication.a \
              $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADER) $(CPP_HEADER))) \
              $(PKGCONFIGDIR)/replication.pc \
@@ -37,6 +37,7 @@ install: ## install the library, its headers and replctl below PREFIX (/usr/loca
 	$(INSTALL) -d $(addprefix '$(DESTDIR)',$(sort $(dir $(INSTALLED))))
 	$(INSTALL_PROGRAM) $(B)/bin/replctl '$(DESTDIR)$(BINDIR)/replctl'
 	$(INSTALL_DATA) docs/replctl.1 '$(DESTDIR)$(MANDIR)/man1/replctl.1'
+	$(INSTALL_DATA) docs/libreplication.3 '$(DESTDIR)$(MANDIR)/man3/libreplication.3'
 	$(INSTALL_DATA) $(B)/lib/$(SONAME) '$(DESTDIR)$(LIBDIR)/$(SO_FILE)'
 	ln -sf $(SO_FILE) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libreplication.so'
