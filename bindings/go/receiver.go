@@ -49,6 +49,9 @@ func NewReceiver(cfg *ReceiverConfig) *Receiver {
 	if cfg == nil {
 		cfg = &ReceiverConfig{}
 	}
+	if cfg.LocalWAL != nil && cfg.handlers() == 0 {
+		cfg = cfg.loggingOnly()
+	}
 	r := &Receiver{
 		hooks:          &hooks{},
 		logger:         cfg.Logger,

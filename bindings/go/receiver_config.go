@@ -49,7 +49,7 @@ const (
 )
 
 // A ReceiverConfig has the options of a receiver: a reader id, the writer's address and exactly one of the four
-// handlers are required. Each other option at its zero value has its default. Handlers are called one at a time, on one
+// handlers are required, or a LocalWAL alone. Each other option at its zero value has its default. Handlers are called one at a time, on one
 // thread of the library, together with the connection's Dial, the logger and the event handler.
 type ReceiverConfig struct {
 	// ReaderID is the name under which the writer knows this reader. A second connection with it replaces the first.
@@ -241,7 +241,8 @@ func (cfg *ReceiverConfig) setConnection(b *builder, c *C.replication_receiver_c
 	}
 }
 
-func (cfg *ReceiverConfig) setHandler(b *builder, c *C.replication_receiver_config, hooks *hooks) {
+// handlers is how many of them are set.
+func (cfg *ReceiverConfig) handlers() int {
 	handlers := 0
 	for _, given := range []bool{
 		cfg.IngestHandler != nil, cfg.EntryHandler != nil, cfg.BatchHandler != nil, cfg.RecordHandler != nil,
@@ -250,7 +251,18 @@ func (cfg *ReceiverConfig) setHandler(b *builder, c *C.replication_receiver_conf
 			handlers++
 		}
 	}
-	if handlers != 1 {
+	return handlers
+}
+
+// loggingOnly is the configuration of a receiver that is done with an entry when its LocalWAL has it.
+func (cfg *ReceiverConfig) loggingOnly() *ReceiverConfig {
+	logging := *cfg
+	logging.IngestHandler = IngestHandlerFunc(func(context.Context, []byte) error { return nil })
+	return &logging
+}
+
+func (cfg *ReceiverConfig) setHandler(b *builder, c *C.replication_receiver_config, hooks *hooks) {
+	if cfg.handlers() != 1 {
 		b.refuse("handler", "exactly one of IngestHandler, EntryHandler, BatchHandler and RecordHandler must be set")
 	}
 	switch {

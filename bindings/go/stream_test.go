@@ -173,6 +173,22 @@ func TestAnEntryThatTheLocalLogRefusesComesAgain(t *testing.T) {
 	}
 }
 
+// A node that only keeps a log needs no handler beside it.
+func TestALocalLogNeedsNoHandler(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	local := &rawLog{}
+	r := startReceiver(t, &replication.ReceiverConfig{ReaderID: "logs", WriterAddr: address, LocalWAL: local})
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, "a", "b")))
+	must(t, r.Close())
+	if len(local.payloads) != 2 || string(local.payloads[1]) != "b" {
+		t.Errorf("the local log has %q", local.payloads)
+	}
+	if _, err := replication.OpenReceiver(&replication.ReceiverConfig{ReaderID: "r", WriterAddr: address}); err == nil {
+		t.Error("a receiver without any handler")
+	}
+}
+
 // The library's threads block all signals. Go's own one must come through, by which it stops a handler that runs long for
 // the collector. In a process of its own: one in which the collector waits cannot even end by itself.
 func TestAHandlerThatSpinsDoesNotHoldUpTheCollector(t *testing.T) {
