@@ -180,13 +180,13 @@ impl Core {
     }
 
     /// Whether the reader can have the entry: it was given to its connection, or it began behind it. `None`: nobody knows
-    /// any more, because the reader is being cut off.
-    pub(super) fn was_sent(&self, reader: &Reader, sequence: u64) -> Option<bool> {
+    /// any more, because the reader is being cut off. `own_thread`: see [`Reader::pump`].
+    pub(super) fn was_sent(&self, reader: &Reader, sequence: u64, own_thread: bool) -> Option<bool> {
         if sequence <= reader.sent() {
             return Some(true);
         }
         // What can be sent is, so that only what cannot be there is doubted. How that ended shows at the next turn.
-        let _ = reader.pump(&self.acks);
+        let _ = reader.pump(&self.acks, own_thread);
         // It may be inside a batch, of which it has the first entries.
         let position = reader.position();
         if sequence <= reader.sent() {

@@ -40,7 +40,7 @@ impl Incoming {
     pub(super) fn take(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
         for _ in 0..READS_PER_TURN {
             let received = self.frames.receive(&reader.stream);
-            if !self.take_received(core, reader, received)? {
+            if !self.take_received(core, reader, received, true)? {
                 return Ok(true);
             }
         }
@@ -50,7 +50,7 @@ impl Incoming {
     /// Takes in what has arrived, for a host thread that does not wait until the task is told of it. `false`: nothing has.
     pub(super) fn take_from_outside(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
         let received = self.frames.receive_at_once(&reader.stream);
-        self.take_received(core, reader, received)
+        self.take_received(core, reader, received, false)
     }
 
     fn take_received(
@@ -58,20 +58,21 @@ impl Incoming {
         core: &Arc<Core>,
         reader: &Reader,
         received: std::result::Result<bool, ReadError>,
+        own_thread: bool,
     ) -> Result<bool> {
         let failed = |error| read_failed(core, reader, error);
         let received = received.map_err(failed)?;
         if received {
             self.last_heard = Instant::now();
             while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
-                take_frame(core, reader, kind, &payload)?;
+                take_frame(core, reader, kind, &payload, own_thread)?;
             }
         }
         Ok(received)
     }
 }
 
-fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8]) -> Result<()> {
+fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8], own_thread: bool) -> Result<()> {
     let invalid = |text: String| {
         let error = Error::new(Status::InvalidMsg, text);
         core.protocol_error(&reader.stream, &reader.id, &error);
@@ -82,11 +83,11 @@ fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8]) -> Re
             let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
             // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
             let positions = Positions { received: ack.last_sequence, durable: 0, applied: 0 };
-            acknowledge(core, reader, positions).map_err(invalid)
+            acknowledge(core, reader, positions, own_thread).map_err(invalid)
         }
         TYPE_STREAM_ACK if reader.v2 => {
             let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-            acknowledge(core, reader, ack.positions).map_err(invalid)?;
+            acknowledge(core, reader, ack.positions, own_thread).map_err(invalid)?;
             if ack.reply {
                 say_heartbeat(core, reader);
             }
@@ -102,13 +103,18 @@ fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8]) -> Re
     }
 }
 
-fn acknowledge(core: &Core, reader: &Reader, positions: Positions) -> std::result::Result<(), String> {
+fn acknowledge(
+    core: &Core,
+    reader: &Reader,
+    positions: Positions,
+    own_thread: bool,
+) -> std::result::Result<(), String> {
     let Positions { received, durable, applied } = positions;
     let last = core.log.last_sequence();
     if received > last || durable > received || applied > received {
         return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
     }
-    match core.was_sent(reader, received) {
+    match core.was_sent(reader, received, own_thread) {
         Some(true) => {}
         // It is about to be told that it was cut off.
         None => return Ok(()),
@@ -153,25 +159,32 @@ mod tests {
     use super::super::config::SenderConfig;
     use super::super::outgoing::{Outgoing, Pumped};
     use super::*;
-    use crate::log::{FullPolicy, Log, LogConfig};
+    use crate::log::disk::{DiskConfig, DiskLog, Start};
+    use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
     use crate::protocol::lineage::Lineage;
     use crate::transport::Stream;
 
-    /// A reader whose task does not run, with one entry sent to it, and the reader's end of the connection.
-    fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+    /// A reader whose task does not run, and the reader's end of the connection.
+    fn reader_of(runtime: &tokio::runtime::Runtime, log: Arc<Log>) -> (Arc<Core>, Arc<Reader>, UnixStream) {
         let _within = runtime.enter();
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
-        let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
         let core = Core::new(SenderConfig::default(), Lineage::random().unwrap(), Arc::clone(&log), None);
         let cursor = log.attach(0).ok().unwrap();
-        let outgoing = Outgoing::new(Arc::clone(&log), cursor, 0, true, Vec::new());
+        let outgoing = Outgoing::new(log, cursor, 0, true, Vec::new());
         let reader = Reader::new("r".into(), stream, true, 0, outgoing, Incoming::new(FrameReader::default()));
-        log.append(0, b"entry").unwrap();
         runtime.block_on(reader.stream.writable()).unwrap();
-        assert!(matches!(reader.pump(&core.acks), Pumped::AtEnd));
-        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
         (Arc::new(core), reader, theirs)
+    }
+
+    /// The same with one entry sent to it.
+    fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+        let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
+        let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log));
+        log.append(0, b"entry").unwrap();
+        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
+        (core, reader, theirs)
     }
 
     fn ack(received: u64) -> Vec<u8> {
@@ -212,5 +225,31 @@ mod tests {
         drop(theirs);
         gone.take_from_outside(&core);
         assert_eq!(gone.closing().unwrap().status, Status::Ok);
+    }
+
+    /// A host's thread may die of the SIGPIPE that sending a file to a peer which is gone can raise.
+    #[test]
+    fn p9_a_waiting_thread_sends_nothing_from_files() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
+        let (disk, _) = DiskLog::open(DiskConfig::new(dir.path()), start).unwrap();
+        let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
+        let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
+        std::thread::scope(|scope| {
+            let storing = scope.spawn(|| log.store(&mut |_| ()));
+            (1..=100).for_each(|sequence| assert_eq!(log.append(0, b"entry").unwrap(), sequence));
+            log.close();
+            storing.join().unwrap().unwrap();
+        });
+        let (core, reader, mut theirs) = reader_of(&runtime, log);
+        let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
+        reader.supply(load.run().unwrap());
+        theirs.set_nonblocking(true).unwrap();
+        theirs.write_all(&ack(1)).unwrap();
+        reader.take_from_outside(&core);
+        assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
     }
 }

@@ -70,9 +70,9 @@ impl Reader {
         })
     }
 
-    /// Sends what can be sent now. Called by the reader's task.
-    pub(super) fn pump(&self, acks: &AckBoard) -> Pumped {
-        self.pump_locked(&mut self.outgoing.lock(), acks, true)
+    /// Sends what can be sent now. `own_thread`: this is the reader's task, whose thread may send from files.
+    pub(super) fn pump(&self, acks: &AckBoard, own_thread: bool) -> Pumped {
+        self.pump_locked(&mut self.outgoing.lock(), acks, own_thread)
     }
 
     /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.

@@ -244,7 +244,7 @@ impl Session<'_> {
             let end_moved = core.end_moved.notified();
             tokio::pin!(end_moved);
             end_moved.as_mut().enable();
-            match reader.pump(&core.acks) {
+            match reader.pump(&core.acks, true) {
                 Pumped::More => {
                     blocked_since = None;
                     if *phase.borrow() == Phase::Closing {
