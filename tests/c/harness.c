@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,6 +99,21 @@ void harness_poll(const char *file, int line, const char *condition, int64_t sin
         harness_fail(file, line, "still not true after %d ms: %s", PATIENCE_MS, condition);
     const struct timespec tick = {.tv_sec = 0, .tv_nsec = 1000000};
     nanosleep(&tick, NULL);
+}
+
+int harness_start_role(const char *role, const char *argument, const char *more)
+{
+    char program[512], *arguments[] = {program, (char *)role, (char *)argument, (char *)more, NULL};
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    CHECK(len > 0);
+    program[len] = '\0'; /* valgrind leaves bytes of its own behind it */
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execv(program, arguments);
+    _exit(127);
 }
 
 int harness_wait_child(int pid)

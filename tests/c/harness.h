@@ -80,6 +80,9 @@ void harness_poll(const char *file, int line, const char *condition, int64_t sin
     } while (0)
 
 /* Processes and threads. */
+/* Runs this very program again, with a role and two more arguments: a new process image, not a fork of one that has threads.
+ * It ends with the process that started it. */
+int harness_start_role(const char *role, const char *argument, const char *more);
 int harness_wait_child(int pid); /* its exit code, or minus the signal that ended it */
 typedef void *(*thread_main)(void *);
 unsigned long thread_start(thread_main run, void *argument);

@@ -3,26 +3,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "host.h"
 #include "peer.h"
-
-/* Peers run this very program again, with a role as its first argument: a new process image, not a fork of one that
- * has threads. They end with the process that started them. */
-static pid_t start_role(const char *role, const char *argument, const char *more)
-{
-    char program[512] = {0}, *arguments[] = {program, (char *)role, (char *)argument, (char *)more, NULL};
-    CHECK(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execv(program, arguments);
-    _exit(127);
-}
 
 /* A sender that replicates without end as soon as it has a reader, or one entry only. It writes its port to the
  * descriptor. */
@@ -70,7 +54,7 @@ static struct writer_process start_writer(const char *what)
     char number[16];
     CHECK(pipe(report) == 0);
     snprintf(number, sizeof number, "%d", report[1]);
-    writer.pid = start_role("--writer", number, what);
+    writer.pid = harness_start_role("--writer", number, what);
     close(report[1]);
     CHECK(read(report[0], &writer.port, sizeof writer.port) == sizeof writer.port);
     close(report[0]);
@@ -81,7 +65,7 @@ static pid_t start_reader(uint16_t port, const char *id)
 {
     char number[16];
     snprintf(number, sizeof number, "%u", (unsigned)port);
-    return start_role("--reader", number, id);
+    return harness_start_role("--reader", number, id);
 }
 
 static void end_process(pid_t pid)

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -341,17 +340,9 @@ static _Noreturn void be_reader(const char *port, const char *path)
 
 static pid_t start_reader(uint16_t port, const char *path)
 {
-    char program[512] = {0}, number[16];
-    char *arguments[] = {program, (char *)"--reader", number, (char *)path, NULL};
-    CHECK(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
+    char number[16];
     snprintf(number, sizeof number, "%u", (unsigned)port);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execv(program, arguments);
-    _exit(127);
+    return harness_start_role("--reader", number, path);
 }
 
 static bool database_has(const char *path, uint64_t last)

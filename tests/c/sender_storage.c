@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -239,17 +238,9 @@ static _Noreturn void be_writer(const char *report, const char *dir)
 
 static pid_t start_writer(int report, const char *dir)
 {
-    char program[512] = {0}, number[16];
-    char *arguments[] = {program, (char *)"--writer", number, (char *)dir, NULL};
-    CHECK(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
+    char number[16];
     snprintf(number, sizeof number, "%d", report);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execv(program, arguments);
-    _exit(127);
+    return harness_start_role("--writer", number, dir);
 }
 
 TEST(p10_what_a_killed_writer_called_durable_is_there)
