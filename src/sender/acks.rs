@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::AckLevel;
@@ -76,19 +76,17 @@ pub(super) struct Call {
 #[derive(Default)]
 struct Sleeper {
     acked: Mutex<Option<Acked>>,
-    ended: AtomicBool,
     changed: Condvar,
 }
 
 impl Sleeper {
     fn end(&self, acked: Acked) {
         *self.acked.lock() = Some(acked);
-        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// Whether it need not sleep any more.
     fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.acked.lock().is_some()
     }
 
     /// After its end.

@@ -138,7 +138,7 @@ pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
 fn read_failed(core: &Core, reader: &Reader, error: ReadError) -> Error {
     match error {
         ReadError::Closed => Error::new(Status::Ok, "the reader closed the connection"),
-        ReadError::Io(error) => connection_failed(&error),
+        ReadError::Io(error) => lost(&error),
         ReadError::Frame(_) => {
             let error = Error::from(error);
             core.protocol_error(&reader.stream, &reader.id, &error);
@@ -147,7 +147,8 @@ fn read_failed(core: &Core, reader: &Reader, error: ReadError) -> Error {
     }
 }
 
-pub(super) fn connection_failed(error: &std::io::Error) -> Error {
+/// A connection that failed.
+pub(super) fn lost(error: &std::io::Error) -> Error {
     Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
 }
 

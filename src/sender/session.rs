@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admission::{self, Refusal};
 use super::core::{Core, Phase};
-use super::incoming::{Incoming, connection_failed, say_heartbeat};
+use super::incoming::{Incoming, lost, say_heartbeat};
 use super::outgoing::{Outgoing, Pumped};
 use super::reader::Reader;
 use crate::error::{Error, Status};
@@ -263,7 +263,7 @@ impl Session<'_> {
                     }
                     tokio::select! {
                         () = &mut end_moved => {}
-                        readable = reader.stream.readable() => if let Err(error) = readable { return connection_failed(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
                         _ = tick.tick() => if let Some(error) = self.look_after(None) { return error },
                         () = reader.poked.notified() => {}
                         () = reader.closed.notified() => {}
@@ -278,8 +278,8 @@ impl Session<'_> {
                     };
                     blocked_since = Some((since, sent));
                     tokio::select! {
-                        writable = reader.stream.writable() => if let Err(error) = writable { return connection_failed(&error) },
-                        readable = reader.stream.readable() => if let Err(error) = readable { return connection_failed(&error) },
+                        writable = reader.stream.writable() => if let Err(error) = writable { return lost(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
                         _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
                         () = reader.cut.cut() => {}
                         () = reader.closed.notified() => {}
@@ -301,7 +301,7 @@ impl Session<'_> {
                     }
                 }
                 Pumped::CutOff => return self.cut_off(),
-                Pumped::Failed(error) => return connection_failed(&error),
+                Pumped::Failed(error) => return lost(&error),
                 Pumped::LogFailed(error) => return error,
             }
         }
@@ -367,7 +367,9 @@ impl Session<'_> {
     async fn drain(&mut self, phase: &mut watch::Receiver<Phase>) -> Error {
         self.reader.stream.finish();
         loop {
-            match self.reader.take(self.core) {
+            let taken = self.reader.take(self.core);
+            // A waiting thread may have come upon the end first.
+            match taken.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,
                 // However it went away, it was told that this is the end.
@@ -375,6 +377,7 @@ impl Session<'_> {
                 Err(error) => return error,
             }
             tokio::select! {
+                () = self.reader.closed.notified() => {}
                 readable = self.reader.stream.readable() => if readable.is_err() { return stopped() },
                 changed = phase.wait_for(|phase| *phase == Phase::Closing) => {
                     drop(changed);
