@@ -99,6 +99,11 @@ impl Stream {
                 .with_retries(3);
             let set = SockRef::from(stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
             set.map_err(|e| Error::new(Status::Io, format!("cannot set up the connection to {peer}: {e}")))?;
+            if is_within_host(stream) {
+                // Nothing can be congested here, and pacing costs timers. Every Linux has this algorithm, but without it
+                // all works as well.
+                let _ = SockRef::from(stream).set_tcp_congestion(b"reno");
+            }
         }
         Ok(Self { kind: Kind::Plain(socket), peer })
     }
@@ -250,6 +255,29 @@ impl Stream {
     }
 }
 
+/// Whether the other end is on this host, too.
+fn is_within_host(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
+}
+
 fn connecting(address: &Address, error: &io::Error) -> Error {
     Error::new(Status::Io, format!("cannot connect to {address}: {error}"))
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn within_a_host_nothing_paces() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let connected = Stream::connect(&address).await.unwrap();
+        let accepted = Stream::from_tcp(listener.accept().await.unwrap().0).unwrap();
+        for stream in [connected, accepted] {
+            let Kind::Plain(Plain::Tcp(socket)) = &stream.kind else { panic!("{stream:?}") };
+            let name = SockRef::from(socket).tcp_congestion().unwrap();
+            assert_eq!(std::str::from_utf8(&name).unwrap().trim_end_matches('\0'), "reno");
+        }
+    }
 }
