@@ -52,11 +52,6 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at)
     return has_no_room(fd) ? -1 : pwritev64(fd, &part, 1, at);
 }
 
-int fallocate(int fd, int mode, off_t at, off_t len)
-{
-    return has_no_room(fd) ? -1 : fallocate64(fd, mode, at, len);
-}
-
 int fdatasync(int fd)
 {
     if (!is_marked(fd, "/disk-is-broken"))

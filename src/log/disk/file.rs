@@ -41,7 +41,7 @@ ops! {
     /// Entries behind the end.
     WriteEntries = "entries-write", "cannot write entries to";
     /// Room for entries to come.
-    Reserve = "reserve", "cannot reserve room in";
+    Reserve = "reserve", "cannot write zeroes behind the end of";
     /// Entries become durable.
     SyncEntries = "entries-sync", "cannot sync";
     /// A commit slot.
@@ -211,14 +211,18 @@ pub(super) fn write_at(op: Op, file: &File, path: &Path, offset: u64, bytes: &[u
     })
 }
 
-/// Makes a file that has `length` bytes longer, by zeroes for which there is room on disk.
+/// Makes a file that has `length` bytes longer, by zeroes. They are written: blocks that were only allocated would each
+/// cost the sync after their first write a commit of the file system's journal.
 pub(super) fn reserve(file: &File, path: &Path, length: u64, more: u64) -> Result<(), Fault> {
-    note!(Truncate(path.into(), length + more));
-    at_points(Op::Reserve, || {
-        let flags = nix::fcntl::FallocateFlags::empty();
-        Ok(nix::fcntl::fallocate(file, flags, length.cast_signed(), more.cast_signed())?)
-    })
-    .map_err(|error| Fault::new(Op::Reserve, path, &error, false))
+    static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+    let end = length + more;
+    let mut at = length;
+    while at < end {
+        let piece = &ZEROES[..(end - at).min(ZEROES.len() as u64) as usize];
+        write_at(Op::Reserve, file, path, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Makes the bytes of a file, and its length, durable.

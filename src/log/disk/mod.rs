@@ -11,8 +11,9 @@
 //! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
 //! finds no room does not.
 //!
-//! A log that is synced often has room reserved behind its end, zeroes that belong to the file already: writes into
-//! them spare each `fdatasync` the file's new length. A segment gives back what is left of them when it is complete.
+//! A log that is synced often has room reserved behind its end, zeroes that were written there: small writes over them
+//! change neither the file's length nor its blocks, and `fdatasync` has no journal to wait for. A segment gives back what
+//! is left of them when it is complete.
 
 mod entries;
 mod file;
@@ -67,8 +68,8 @@ pub struct DiskConfig {
     pub retain_bytes: u64,
     /// The age over which entries are given up, [`Duration::MAX`] for none.
     pub retain_age: Duration,
-    /// Bytes by which the last segment's file is longer than its entries after a write, at least for a moment; at most
-    /// [`MAX_RESERVED_BYTES`]. It makes syncs faster.
+    /// Bytes by which the last segment's file is longer than its entries after a small write, at least for a moment; at
+    /// most [`MAX_RESERVED_BYTES`]. It makes syncs faster.
     pub reserve_bytes: u64,
 }
 

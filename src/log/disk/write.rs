@@ -15,6 +15,9 @@ use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 
+/// Bytes of a write for which nothing is reserved: to write so much twice takes longer than what it spares the sync.
+const LARGE_WRITE: u64 = 32 << 10;
+
 /// A part of what is to be written that goes to one segment.
 struct Run {
     bytes: Range<usize>,
@@ -91,7 +94,7 @@ impl DiskLog {
             (active.file.clone(), active.path.clone(), active.fixed.offset(state.written.position), active.length)
         };
         let end = offset + bytes.len() as u64;
-        let length = if end <= length { length } else { self.reserve(&file, &path, length, end) };
+        let length = if end <= length { length } else { self.reserve(&file, &path, length, (bytes.len() as u64, end)) };
         if let Err(fault) = file::write_at(Op::WriteEntries, &file, &path, offset, bytes) {
             let last = self.written().sequence;
             let mut error = self.fault(fault);
@@ -114,8 +117,12 @@ impl DiskLog {
         Ok(())
     }
 
-    /// Reserves room for entries that will end at `end`, and more. Gives the file's length, once they are written.
-    fn reserve(&self, file: &File, path: &Path, length: u64, end: u64) -> u64 {
+    /// Reserves room for `bytes` of entries that will end at `end`, and for more. Gives the file's length, once they are
+    /// written.
+    fn reserve(&self, file: &File, path: &Path, length: u64, (bytes, end): (u64, u64)) -> u64 {
+        if bytes > LARGE_WRITE {
+            return end;
+        }
         let full = head::HEAD_BYTES.saturating_add(self.config.segment_bytes);
         let wanted = end.saturating_add(self.config.reserve_bytes).min(full);
         // Without it, the write finds out what there is to be said.

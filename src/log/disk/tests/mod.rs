@@ -322,6 +322,22 @@ fn a_segment_without_a_bound_reserves_as_others_do() {
     assert_eq!(length, HEAD_BYTES + end.position + 4096);
 }
 
+/// It would be written twice.
+#[test]
+fn a_large_write_reserves_nothing() {
+    let dir = scratch();
+    let config = DiskConfig { reserve_bytes: 4096, ..config(dir.path(), 1 << 20) };
+    let (log, _) = DiskLog::open(config, start).unwrap();
+    let length = || fs::metadata(dir.path().join("00000000000000000001.seg")).unwrap().len();
+    let end = log.write(&encode(0, &[40 << 10])).unwrap();
+    assert_eq!(length(), HEAD_BYTES + end.position);
+    let end = log.write(&encode(1, &[100])).unwrap();
+    assert_eq!(length(), HEAD_BYTES + end.position + 4096);
+    let end = log.write(&encode(2, &[40 << 10])).unwrap();
+    assert_eq!(length(), HEAD_BYTES + end.position);
+    assert_eq!(read_all(&log, 0).unwrap().unwrap().len() as u64, end.position);
+}
+
 /// Zeroes may be reserved room at the end only.
 #[test]
 fn p8_zeroes_before_the_synced_mark_or_before_other_bytes_or_too_many_are_no_reserved_room() {
