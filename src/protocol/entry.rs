@@ -214,6 +214,19 @@ impl<'a> Entries<'a> {
         Self { left: count.min(self.left), ..self }
     }
 
+    /// Goes to where `part` of this run stands, which was walked along alone.
+    #[inline]
+    pub fn follow(&mut self, part: Self) {
+        let left = self.left - (part.walked.count - self.walked.count) as usize;
+        *self = Self { left, ..part };
+    }
+
+    /// Whether there is no other entry.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.left == 0 || self.bytes.is_empty()
+    }
+
     /// The bytes not yet walked over.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {

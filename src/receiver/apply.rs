@@ -190,35 +190,28 @@ impl Applier {
         self.retry_at = None;
         let Some(mut delivery) = self.current.take() else { return };
         let before = delivery.len();
-        let max_entries = self.handler.max_entries();
+        // What the host's own log takes is applied call by call.
+        let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
         loop {
             let entries = Entries::new(delivery.entries()).behind(self.hash);
-            if entries.rest().is_empty() {
+            if entries.is_over() {
                 break;
             }
-            let (run, refused) = self.log_locally(entries.limit(max_entries));
-            let mut walk = run;
-            crash_point!("receiver-apply-before");
+            let (mut run, refused) = self.log_locally(entries.limit(longest));
             // The host's log may have taken none; what it took is applied before the one it refused is told.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),
-                _ => self.handler.apply(&mut walk, &Place(Some(&core.progress))),
+                _ => self.handler.apply_run(&mut run, &Place(Some(&core))),
             };
             let outcome = outcome.and(refused.map_or(Ok(()), Err));
-            crash_point!("receiver-apply-after");
-            if let Err(failure) = &outcome {
-                walk = run.limit(failure.applied);
-                walk.by_ref().for_each(drop);
-            }
-            let Walked { count, bytes: taken, sequence, timestamp_us, hash } = walk.walked();
+            let Walked { count, bytes: taken, sequence, hash, .. } = run.walked();
             self.hash = hash;
             if count > 0 {
                 core.progress.set_place(Point { sequence, hash });
-                core.progress.set_applied(sequence, timestamp_us, count);
             }
             if let Err(failure) = outcome {
                 core.progress.set_place(Point { sequence: core.progress.applied(), hash });
-                let mut rest = Entries::new(walk.rest()).behind(hash);
+                let mut rest = Entries::new(run.rest()).behind(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
                 let skip = self.failed(sequence, taken > 0, &failure);

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::progress::Progress;
+use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::Observer;
 use crate::protocol::MAX_READER_ID_BYTES;
@@ -165,7 +166,7 @@ impl ReceiverConfig {
 /// The handler did not take an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyFailure {
-    /// Entries at the start of the run that were applied nevertheless.
+    /// Entries at the start of the call that were applied nevertheless.
     pub applied: usize,
     /// The host's own code, never 0.
     pub code: i32,
@@ -175,15 +176,38 @@ pub struct ApplyFailure {
 
 /// The host's handler. Called from the receiver's callback thread, serially, with entries in order.
 pub trait Handler: Send {
-    /// The longest run `apply` wants; 1 for a handler of single entries.
+    /// The most entries of one call; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
-    /// Applies the run: all of it, or says how many of its first entries. Walks to the end of what it applied, and tells
-    /// `place` how far it walked before it calls the host.
+    /// One call: applies all of the entries, or says how many of the first ones. Walks to the end of what it applied, and
+    /// tells `place` how far it walked before it calls the host.
     fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure>;
+
+    /// As many calls as the run takes, unless something else wants the thread. Walks to the end of what is applied, also
+    /// when a call fails.
+    fn apply_run(&mut self, run: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
+        while !run.is_over() {
+            let mut call = run.limit(self.max_entries());
+            crash_point!("receiver-apply-before");
+            let outcome = self.apply(&mut call, place);
+            crash_point!("receiver-apply-after");
+            if let Err(failure) = &outcome {
+                call = run.limit(failure.applied);
+                call.by_ref().for_each(drop);
+            }
+            let count = call.walked().count - run.walked().count;
+            run.follow(call);
+            let goes_on = place.passed(&run.walked(), count);
+            outcome?;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Where a receiver says what its handler is applying, for [`Receiver::token`](super::Receiver::token).
-pub struct Place<'a>(pub(super) Option<&'a Progress>);
+/// Where a receiver says what its handler is applying, for [`Receiver::token`](super::Receiver::token), and has applied.
+pub struct Place<'a>(pub(super) Option<&'a Core>);
 
 impl Place<'_> {
     /// A place that nobody asks for.
@@ -194,9 +218,20 @@ impl Place<'_> {
     /// The host is about to apply what was walked over.
     #[inline]
     pub fn reaches(&self, walked: &Walked) {
-        if let Some(progress) = self.0 {
-            progress.set_place(Point { sequence: walked.sequence, hash: walked.hash });
+        if let Some(core) = self.0 {
+            core.progress.set_place(Point { sequence: walked.sequence, hash: walked.hash });
         }
+    }
+
+    /// The host has applied what was walked over, `count` entries since the last time. `false`: something else wants this
+    /// thread.
+    #[inline]
+    fn passed(&self, walked: &Walked, count: u64) -> bool {
+        let Some(core) = self.0 else { return true };
+        if count > 0 {
+            core.progress.set_applied(walked.sequence, walked.timestamp_us, count);
+        }
+        !core.attention.load(Ordering::Relaxed)
     }
 }
 
