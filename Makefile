@@ -75,8 +75,8 @@ $(LIB): FORCE
 # With the feature `cli` the crate is another build, which would overwrite the library: it has its own directory.
 $(B)/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) build --release --bin replctl --features cli --target-dir target/replctl
-	@cmp -s target/replctl/release/replctl $@ || { cp target/replctl/release/replctl $@.new && mv $@.new $@; }
+	$(CARGO) build --profile tool --bin replctl --features cli --target-dir target/replctl
+	@cmp -s target/replctl/tool/replctl $@ || { cp target/replctl/tool/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
 examples: $(LIB) ## build the programs of examples-c/ into build/bin
