@@ -302,6 +302,7 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
+    #[inline]
     fn call(&self, entry: &Entry<'_>) -> i32 {
         // SAFETY: the function and its data were registered together; the payload outlives the call.
         unsafe {
@@ -326,6 +327,7 @@ impl Handler for Ingest {
         1
     }
 
+    #[inline]
     fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> Result<(), ApplyFailure> {
         let mut applied = 0;
         while let Some(entry) = entries.next() {

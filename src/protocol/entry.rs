@@ -106,7 +106,7 @@ pub fn chain_start(stream_id: &[u8; 16]) -> u64 {
 /// The chain hash of a history, from the one before its last entry and that entry's header. Two histories with the same
 /// hash at the same sequence have the same entries, but for an accident of one in 2^32 or less: the hash takes in the
 /// checksum and the length of each entry. It is no protection against forgery.
-#[inline]
+#[inline(always)]
 pub fn chain_hash(before: u64, header: &[u8]) -> u64 {
     if before == UNKNOWN_HISTORY {
         return UNKNOWN_HISTORY;
