@@ -252,3 +252,70 @@ pub struct ReceiverHost {
     /// Hears of events and log records.
     pub observer: Box<dyn Observer>,
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::transport::Address;
+
+    /// Takes entries by twos, and refuses one.
+    struct Pairs<'a> {
+        calls: Vec<Vec<u64>>,
+        refuses: u64,
+        core: &'a Core,
+        /// Something wants the thread from this entry on.
+        interrupted_at: u64,
+    }
+
+    impl Handler for Pairs<'_> {
+        fn max_entries(&self) -> usize {
+            2
+        }
+
+        fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
+            let call: Vec<u64> = entries.by_ref().map(|entry| entry.sequence).collect();
+            place.reaches(&entries.walked());
+            assert_eq!(self.core.progress.place().sequence, call[call.len() - 1]);
+            let refused = call.iter().position(|sequence| *sequence == self.refuses);
+            self.core.attention.store(call.contains(&self.interrupted_at), Ordering::Relaxed);
+            self.calls.push(call);
+            refused.map_or(Ok(()), |applied| Err(ApplyFailure { applied, code: 7, message: String::new() }))
+        }
+    }
+
+    /// What is applied of a run of five, and where the walk stands: after all, before a refused entry, or after the call
+    /// in which something else came up.
+    #[test]
+    fn a_run_is_applied_call_by_call_and_the_walk_stands_behind_what_was_applied() {
+        let mut bytes = Vec::new();
+        for sequence in 1..=5 {
+            let payload = [sequence as u8; 9];
+            Entry { sequence, previous: sequence - 1, timestamp_us: 10 * sequence, payload: &payload }
+                .encode_into(&mut bytes);
+        }
+        let address = || Address::parse("127.0.0.1:1").unwrap();
+        for (refuses, interrupted_at, calls, applied) in [
+            (0, 0, &[&[1u64, 2][..], &[3, 4], &[5]][..], 5),
+            (4, 0, &[&[1, 2], &[3, 4]], 3),
+            (3, 0, &[&[1, 2], &[3, 4]], 2),
+            (1, 0, &[&[1, 2]], 0),
+            (0, 3, &[&[1, 2], &[3, 4]], 4),
+        ] {
+            let core = Core::new(ReceiverConfig::default(), address(), None, None);
+            let mut handler = Pairs { calls: Vec::new(), refuses, core: &core, interrupted_at };
+            let mut run = Entries::new(&bytes);
+            let outcome = handler.apply_run(&mut run, &Place(Some(&core)));
+            assert_eq!(outcome.is_err(), refuses != 0);
+            assert_eq!(handler.calls, calls);
+            assert_eq!((run.walked().count, run.walked().sequence), (applied, applied));
+            assert_eq!(run.next().map(|entry| entry.sequence), (applied < 5).then_some(applied + 1));
+            assert_eq!(core.progress.applied(), applied);
+            assert_eq!(core.progress.applied_last(), (10 * applied, applied));
+        }
+        // A run that ends before its bytes do.
+        let core = Core::new(ReceiverConfig::default(), address(), None, None);
+        let mut handler = Pairs { calls: Vec::new(), refuses: 0, core: &core, interrupted_at: 0 };
+        handler.apply_run(&mut Entries::new(&bytes).limit(3), &Place(Some(&core))).unwrap();
+        assert_eq!(handler.calls, [&[1u64, 2][..], &[3]]);
+    }
+}
