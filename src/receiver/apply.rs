@@ -204,11 +204,8 @@ impl Applier {
                 _ => self.handler.apply_run(&mut run, &Place(Some(&core))),
             };
             let outcome = outcome.and(refused.map_or(Ok(()), Err));
-            let Walked { count, bytes: taken, sequence, hash, .. } = run.walked();
+            let Walked { bytes: taken, hash, .. } = run.walked();
             self.hash = hash;
-            if count > 0 {
-                core.progress.set_place(Point { sequence, hash });
-            }
             if let Err(failure) = outcome {
                 core.progress.set_place(Point { sequence: core.progress.applied(), hash });
                 let mut rest = Entries::new(run.rest()).behind(hash);

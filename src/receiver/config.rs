@@ -229,6 +229,8 @@ impl Place<'_> {
     fn passed(&self, walked: &Walked, count: u64) -> bool {
         let Some(core) = self.0 else { return true };
         if count > 0 {
+            // First: who waits for what is applied may ask for the token then.
+            self.reaches(walked);
             core.progress.set_applied(walked.sequence, walked.timestamp_us, count);
         }
         !core.attention.load(Ordering::Relaxed)
