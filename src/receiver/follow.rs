@@ -182,6 +182,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     let rest = frames.into_rest();
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
     inbound.begin(incoming, before, &rest);
+    let stream = Arc::new(stream);
     let heartbeat = ack.answer.map_or(IDLE, |answer| {
         // The side that wants to hear more often is heard: its time-out fits its own interval.
         let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);

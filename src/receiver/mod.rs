@@ -1,8 +1,9 @@
 //! A reader's end: follows one writer and hands its entries to the host, in order.
 //!
-//! One thread keeps the connection: it receives, checks and acknowledges. Another one calls the host. What is received
-//! and not yet applied lies between them, within a bound.
+//! One thread keeps the connection: it receives, checks and acknowledges. Another one calls the host, and answers the writer
+//! that waits for it. What is received and not yet applied lies between them, within a bound.
 
+mod acks;
 mod apply;
 pub mod config;
 mod core;

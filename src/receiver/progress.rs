@@ -1,10 +1,12 @@
 //! How far a receiver is, and who waits for it.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::acks::Acks;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -28,9 +30,11 @@ pub(super) struct Progress {
     /// The last sequence the writer is known to have.
     writer: AtomicU64,
     durable_when_applied: bool,
-    /// The applied sequence at which the connection's task wants to be woken; `u64::MAX` for none.
-    report_at: AtomicU64,
-    /// Wakes the connection's task: a wanted sequence was applied, or buffers came free.
+    /// The applied sequence that the writer waits for; `u64::MAX` for none.
+    answer_at: AtomicU64,
+    /// What is said of all this.
+    pub(super) acks: Mutex<Acks>,
+    /// Wakes the connection's task: there is something to be said, or buffers came free.
     pub(super) moved: Notify,
     room_wanted: AtomicBool,
     waiting: AtomicUsize,
@@ -51,7 +55,8 @@ impl Progress {
             entries_applied: AtomicU64::new(0),
             writer: AtomicU64::new(0),
             durable_when_applied,
-            report_at: u64::MAX.into(),
+            answer_at: u64::MAX.into(),
+            acks: Mutex::default(),
             moved: Notify::new(),
             room_wanted: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
@@ -98,7 +103,43 @@ impl Progress {
     /// The local log has made everything up to `sequence` durable.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);
-        self.moved.notify_one();
+        self.answer();
+    }
+
+    /// Acknowledges as far as it is, with the next flush.
+    pub(super) fn acknowledge(&self) {
+        self.acks.lock().say(self.positions());
+    }
+
+    /// Acknowledges what is due.
+    pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
+        // In the lock: what is said later is not less.
+        let mut acks = self.acks.lock();
+        acks.say_if_due(self.positions())?;
+        self.await_applied(&acks);
+        Ok(())
+    }
+
+    /// Tells the writer if it waits for what is there now, or has the connection's task look.
+    fn answer(&self) {
+        let mut acks = self.acks.lock();
+        if acks.answer(self.positions()) {
+            self.await_applied(&acks);
+        } else {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Has the callback thread answer when it has applied what the writer waits for next.
+    fn await_applied(&self, acks: &Acks) {
+        // A durable position moves with the local log, which tells, or with the applied one, or not at all.
+        let Some(wanted) = acks.next_applied(self.durable_when_applied) else { return };
+        self.answer_at.store(wanted, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.applied.load(Ordering::Relaxed) >= wanted {
+            // In this very moment.
+            self.moved.notify_one();
+        }
     }
 
     /// The place behind what is being applied, or was applied last.
@@ -152,21 +193,14 @@ impl Progress {
 
     #[inline]
     fn tell(&self, sequence: u64) {
-        if sequence >= self.report_at.load(Ordering::Relaxed) {
-            self.report_at.store(u64::MAX, Ordering::Relaxed);
-            self.moved.notify_one();
+        if sequence >= self.answer_at.load(Ordering::Relaxed) {
+            self.answer_at.store(u64::MAX, Ordering::Relaxed);
+            self.answer();
         }
         if self.waiting.load(Ordering::Relaxed) > 0 {
             drop(self.over.lock());
             self.changed.notify_all();
         }
-    }
-
-    /// Asks for `moved` when `sequence` is applied. `false`: it is already.
-    pub(super) fn report_at(&self, sequence: u64) -> bool {
-        self.report_at.store(sequence, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        self.applied.load(Ordering::Relaxed) < sequence
     }
 
     /// Asks for `moved` when buffers came free.

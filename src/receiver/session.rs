@@ -11,13 +11,11 @@ use tokio::time::sleep;
 
 use super::core::Core;
 use super::inbound::{Before, Control, Inbound};
-use super::requests::Requests;
 use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::control::{LEVEL_DURABLE, Positions, StreamAck};
+use crate::protocol::control::LEVEL_DURABLE;
 use crate::protocol::handshake::Point;
-use crate::protocol::message;
 use crate::transport::Stream;
 
 /// Reads in a row before other tasks get a turn.
@@ -56,46 +54,24 @@ pub(super) struct Session<'a> {
     stream: &'a Stream,
     inbound: &'a mut Inbound,
     v2: bool,
-    /// Bytes of an acknowledgement that the socket did not take yet.
-    out: Vec<u8>,
-    /// The stream still has to send some of what it took.
-    unflushed: bool,
-    acked: Positions,
-    acked_at: Instant,
     heard_at: Instant,
-    /// The sequences at which the writer wants to hear, by level.
-    requests: Requests,
-    /// How often this side says something.
-    heartbeat: Duration,
     /// Deliveries were passed on that the callback thread was not woken for.
     unannounced: bool,
 }
 
 impl<'a> Session<'a> {
+    /// `heartbeat`: how often this side says something.
     pub(super) fn new(
         core: &'a Arc<Core>,
-        stream: &'a Stream,
+        stream: &'a Arc<Stream>,
         inbound: &'a mut Inbound,
         v2: bool,
         heartbeat: Duration,
     ) -> Self {
-        let now = Instant::now();
         // What the last writer, or the last connection's, waited for.
         core.sync_wanted.store(0, Ordering::SeqCst);
-        Self {
-            core,
-            stream,
-            inbound,
-            v2,
-            out: Vec::new(),
-            unflushed: false,
-            acked: Positions::default(),
-            acked_at: now,
-            heard_at: now,
-            requests: Requests::default(),
-            unannounced: false,
-            heartbeat,
-        }
+        core.progress.acks.lock().begin(stream, v2, heartbeat, &core.config);
+        Self { core, stream, inbound, v2, heard_at: Instant::now(), unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -112,7 +88,7 @@ impl<'a> Session<'a> {
         if let Err(error) = self.take() {
             return error;
         }
-        self.acknowledge();
+        core.progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is too late: to arm it costs a system call.
         let mut look = std::pin::pin!(sleep(self.next_look()));
@@ -143,17 +119,17 @@ impl<'a> Session<'a> {
                 let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
                 return Error::new(Status::PeerTimeout, text);
             }
-            self.acknowledge_if_due();
-            if let Err(error) = self.flush() {
+            if let Err(error) = core.progress.acknowledge_if_due() {
                 return lost(error);
             }
+            let unsent = core.progress.acks.lock().is_unsent();
             let look_at = tokio::time::Instant::now() + self.next_look();
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
             }
             tokio::select! {
                 readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
-                writable = stream.writable(), if !self.out.is_empty() || self.unflushed => {
+                writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(error) }
                 }
                 () = core.progress.moved.notified() => {}
@@ -217,7 +193,7 @@ impl<'a> Session<'a> {
             match control {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    self.requests.add(request);
+                    core.progress.acks.lock().ask(request);
                     if request.level == LEVEL_DURABLE && core.local.is_some() {
                         wanted = wanted.max(request.sequence);
                     }
@@ -226,8 +202,7 @@ impl<'a> Session<'a> {
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.
-        self.acknowledge_if_due();
-        let flushed = self.flush().map_err(lost);
+        let flushed = core.progress.acknowledge_if_due().map_err(lost);
         if let Some(delivery) = parsed.delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
@@ -253,93 +228,35 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Acknowledges when the interval is over, when the writer's wish is reached, or to show that this side lives.
-    fn acknowledge_if_due(&mut self) {
-        let config = &self.core.config;
-        let now = self.core.progress.positions();
-        let asked = self.requests.are_due(now);
-        let passed = self.acked_at.elapsed();
-        let moved = if self.v2 { now != self.acked } else { now.applied != self.acked.applied };
-        if asked || moved && passed >= config.ack_interval || self.v2 && passed >= self.heartbeat {
-            self.acknowledge();
-        }
-        // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let wanted = self.requests.next_applied(config.handler_durable);
-        if wanted.is_some_and(|wanted| !self.core.progress.report_at(wanted)) {
-            // It was applied in this very moment.
-            self.core.progress.moved.notify_one();
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        // The one before is still on its way out: the next look sends fresh numbers.
-        if !self.out.is_empty() {
-            return;
-        }
-        let positions = self.core.progress.positions();
-        if self.v2 {
-            self.out.extend(StreamAck { positions, reply: false }.encode());
-        } else if message::encode_ack(&mut self.out, positions.applied, &self.core.config.reader_id).is_err() {
-            // An id of at most 255 bytes always fits a frame.
-            return;
-        }
-        self.requests.told(positions);
-        self.acked = positions;
-        self.acked_at = Instant::now();
-    }
-
-    /// Sends what the socket takes of an acknowledgement.
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.stream.try_send(&[io::IoSlice::new(&self.out)]) {
-                Ok(sent) => drop(self.out.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match self.stream.try_flush() {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            flushed => {
-                self.unflushed = flushed.is_err();
-                Ok(())
-            }
-        }
-    }
-
     /// How long nothing is due, if nothing happens.
     fn next_look(&self) -> Duration {
-        let config = &self.core.config;
-        let positions = self.core.progress.positions();
-        let ack = if positions != self.acked || positions.applied != positions.received {
-            config.ack_interval.min(self.heartbeat)
-        } else {
-            self.heartbeat
-        };
-        let silence = if self.v2 { config.peer_timeout.saturating_sub(self.heard_at.elapsed()) } else { Duration::MAX };
-        ack.saturating_sub(self.acked_at.elapsed()).min(silence).max(Duration::from_millis(1))
+        let progress = &self.core.progress;
+        let ack = progress.acks.lock().rest(progress.positions());
+        let limit = self.core.config.peer_timeout;
+        let silence = if self.v2 { limit.saturating_sub(self.heard_at.elapsed()) } else { Duration::MAX };
+        ack.min(silence).max(Duration::from_millis(1))
     }
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
-        if is_told(&error) && self.out.is_empty() {
-            // The text is short; a socket that takes nothing now is about to be closed anyway.
-            let _ = message::encode_error(&mut self.out, error.status.name(), &error.message);
-            let _ = self.flush();
-            self.stream.finish();
+        if is_told(&error) {
+            self.core.progress.acks.lock().finish(None, Some(&error));
         }
         error
     }
 
     /// The last words of a receiver that stops: how far it came, and why it stops if it had to.
     fn say_good_bye(&mut self) -> Error {
-        self.acknowledge();
-        let reason = self.core.progress.ended().filter(|reason| reason.status == Status::ApplyFailed);
-        if let Some(reason) = &reason {
-            let _ = message::encode_error(&mut self.out, reason.status.name(), &reason.message);
-        }
-        let _ = self.flush();
-        self.stream.finish();
+        let progress = &self.core.progress;
+        let reason = progress.ended().filter(|reason| reason.status == Status::ApplyFailed);
+        let mut acks = progress.acks.lock();
+        acks.finish(Some(progress.positions()), reason.as_ref());
         reason.unwrap_or_else(|| Error::new(Status::Ok, "the receiver stops"))
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.core.progress.acks.lock().close();
     }
 }
