@@ -91,9 +91,8 @@ impl Acks {
     /// task.
     pub(super) fn answer(&mut self, now: Positions) -> bool {
         let Some(line) = self.0.as_mut().filter(|line| line.requests.are_due(now)) else { return false };
-        line.say(now);
-        // Why it failed is learnt by the task, which reads.
-        line.flush().is_ok() && !line.is_unsent()
+        // What is still on its way out goes first. Why that fails is learnt by the task, which reads.
+        line.flush().is_ok() && line.say(now) && line.flush().is_ok() && !line.is_unsent()
     }
 
     /// The last words: how far this side is, if that is of interest, and why it ends the connection.
@@ -129,20 +128,21 @@ impl Acks {
 }
 
 impl Line {
-    fn say(&mut self, now: Positions) {
-        // The one before is still on its way out: the next look sends fresh numbers.
+    /// `false`: the one before is still on its way out. The next look sends fresh numbers.
+    fn say(&mut self, now: Positions) -> bool {
         if !self.out.is_empty() {
-            return;
+            return false;
         }
         if self.v2 {
             self.out.extend(StreamAck { positions: now, reply: false }.encode());
         } else if message::encode_ack(&mut self.out, now.applied, &self.reader_id).is_err() {
             // An id of at most 255 bytes always fits a frame.
-            return;
+            return false;
         }
         self.requests.told(now);
         self.acked = now;
         self.acked_at = Instant::now();
+        true
     }
 
     /// Sends what the socket takes.
@@ -256,7 +256,12 @@ mod tests {
         assert!(is_woken(&runtime, &progress) && progress.acks.lock().is_unsent());
         while theirs.read(&mut [0; 4096]).is_ok() {}
         runtime.block_on(stream.writable()).unwrap();
-        progress.acknowledge_if_due().unwrap();
-        assert_eq!(heard(&mut theirs).unwrap().durable, 4);
+        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 5 });
+        // The old numbers, then the new ones.
+        progress.set_durable(5);
+        let mut bytes = [0; 256];
+        let read = theirs.read(&mut bytes).unwrap();
+        let said = [&bytes[..read / 2], &bytes[read / 2..read]];
+        assert_eq!(said.map(|frame| StreamAck::decode(&frame[HEADER_SIZE..]).unwrap().positions.durable), [4, 5]);
     }
 }
