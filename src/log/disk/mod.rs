@@ -44,7 +44,7 @@ use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Mutex, MutexGuard};
 use file::{Fault, failed};
-use head::Fixed;
+use head::{Commit, Fixed};
 use lock::DirLock;
 use recover::{Found, Seen};
 use segment::{Active, Opened, Sealed};
@@ -342,7 +342,9 @@ fn make_dir(dir: &Path) -> Result<()> {
 /// The state of a log that has segments.
 fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
     let tail = recover::scan_tail(last, config.spacing())?;
-    let commit = recover::settle(last, &tail)?;
+    // A seal counts once a segment follows: until then the index may have been lost with the power, or bytes may follow.
+    // So the segment goes on, and is completed anew.
+    let commit = Commit { sealed: false, ..recover::settle(last, &tail)? };
     let active = Active {
         path: last.path.clone(),
         file: last.file.clone(),

@@ -185,3 +185,39 @@ fn p10_everything_durable_survives_a_loss_of_power_at_any_change() {
     }
     assert!(disks > 1000, "{disks}");
 }
+
+/// P10: the slot that seals a segment may reach the disk without the index that it speaks of.
+#[test]
+fn p10_an_index_that_a_loss_of_power_left_out_is_written_again() {
+    let dir = scratch();
+    let config = config(dir.path(), 1 << 20);
+    CHANGES.set(Some(Vec::new()));
+    let log = DiskLog::open(config.clone(), start).unwrap().0;
+    // The eleventh has no room in the first segment.
+    let bytes = encode(0, &[100_000; 11]);
+    log.write(&bytes).unwrap();
+    drop(log);
+
+    let (mut disk, mut left_out) = (Disk::default(), false);
+    for change in CHANGES.take().unwrap() {
+        match change {
+            Change::Write(_, 4096, _) => left_out = true,
+            // The loss comes before this one.
+            Change::Sync(_) if left_out => break,
+            _ => disk.apply(&change),
+        }
+    }
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let files: BTreeMap<_, _> = disk.names.iter().map(|(path, n)| (name(path), disk.inodes[*n].now.clone())).collect();
+    for reserved in [0, 1000] {
+        put_files(dir.path(), &files);
+        let path = dir.path().join("00000000000000000001.seg");
+        fs::write(&path, [&files["00000000000000000001.seg"][..], &vec![0; reserved]].concat()).unwrap();
+        let (log, recovery) = DiskLog::open(config.clone(), never).unwrap();
+        assert_eq!(recovery.mark.sequence, 10);
+        log.write(&bytes[recovery.mark.position as usize..]).unwrap();
+        log.sync().unwrap();
+        assert!(read_all(&log, 0).unwrap().unwrap() == bytes);
+        assert_eq!(verify::verify(dir.path(), &mut |_, _| {}).unwrap().segments, 2);
+    }
+}
