@@ -274,7 +274,7 @@ impl Log {
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
         // With the lock, no entry is between its sequence and its place.
         let appender = self.appender.lock();
-        self.window.lock().sequence_before(position, appender.end.sequence)
+        self.window.lock().sequence_before(position, &appender.end)
     }
 
     /// Refuses every later append, and ends the ones that wait.

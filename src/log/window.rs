@@ -254,16 +254,18 @@ impl Window {
         Entries::new(slot.chunk.bytes()).find(|entry| entry.sequence > sequence).map(|entry| entry.timestamp_us)
     }
 
-    pub(super) fn sequence_before(&self, position: u64, last: u64) -> Option<u64> {
+    /// The sequence before `position`, in a log that ends at `end`.
+    pub(super) fn sequence_before(&self, position: u64, end: &Mark) -> Option<u64> {
         if self.slots.is_empty() {
-            return Some(self.oldest_known);
+            // A stored log that was just opened has all of its entries on disk.
+            return (position >= end.position).then_some(end.sequence);
         }
         let (chunk, offset) = self.chunk_at(position)?;
         Some(match chunk.bytes().get(offset..).map(Entry::decode) {
             Some(Ok(entry)) => entry.previous,
             _ => {
                 let next = self.slots.partition_point(|slot| slot.base <= position);
-                self.slots.get(next).map_or(last, |slot| slot.previous)
+                self.slots.get(next).map_or(end.sequence, |slot| slot.previous)
             }
         })
     }

@@ -88,6 +88,24 @@ fn p2_a_reader_behind_memory_goes_on_from_disk() {
     }
 }
 
+/// P2: a reader that is served from disk is not taken for one that has everything, when the log was just opened.
+#[test]
+fn p2_what_a_reader_lacks_of_a_reopened_log_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), 1000, SyncPolicy::Os);
+    stored(&log, || {
+        for sequence in 1..=100 {
+            log.append(0, &payload(sequence)).unwrap();
+        }
+    });
+    drop(log);
+    let log = open(dir.path(), 1000, SyncPolicy::Os);
+    let mut cursor = log.attach(0).ok().unwrap();
+    assert_eq!(log.sequence_before(cursor.position()), None);
+    assert_eq!(read_to(&mut cursor, 100), expected(1..=100));
+    assert_eq!(log.sequence_before(cursor.position()), Some(100));
+}
+
 /// P10: what an append under `Always` returned is there after a reopening, and the log goes on where it was.
 #[test]
 fn p10_a_reopened_log_goes_on_where_it_was() {
