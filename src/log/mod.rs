@@ -198,7 +198,11 @@ impl Log {
         if appender.quota < count || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
             appender = self.next_chunk(appender, size, count)?;
         }
-        let first = appender.end.sequence.wrapping_add(1);
+        let last = appender.end.sequence;
+        if last.checked_add(count as u64).is_none() {
+            return Err(exhausted(last));
+        }
+        let first = last.wrapping_add(1);
         for payload in payloads {
             appender.put(payload_crc(payload), timestamp_us, payload)?;
         }
@@ -473,13 +477,18 @@ impl Log {
     }
 }
 
+#[cold]
+fn exhausted(last: u64) -> Error {
+    Error::new(Status::InvalidState, format!("no sequence is left after {last}"))
+}
+
 impl Appender {
     /// Writes one entry behind the last one. The chunk was made to have room.
     #[inline]
     fn put(&mut self, crc: u32, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let previous = self.end.sequence;
         let (Some(writer), Some(sequence)) = (&mut self.writer, previous.checked_add(1)) else {
-            return Err(Error::new(Status::InvalidState, format!("no sequence is left after {previous}")));
+            return Err(exhausted(previous));
         };
         let header = encode_header(crc, payload.len(), sequence, previous, timestamp_us);
         writer.write(&header);

@@ -190,6 +190,10 @@ fn the_last_sequence_of_all_is_used_and_none_after_it() {
     let start = Mark { sequence: u64::MAX - 1, ..Mark::default() };
     let config = LogConfig { start, ..LogConfig::new(8, 1 << 16, FullPolicy::Refuse) };
     let log = Arc::new(Log::new(config));
+    // All or none, here as well.
+    let two = [b"a".as_slice(), b"b"];
+    assert_eq!(log.append_batch(0, two.iter().copied()).unwrap_err().status, Status::InvalidState);
+    assert_eq!((log.last_mark().sequence, log.last_sequence()), (u64::MAX - 1, u64::MAX - 1));
     assert_eq!(log.append(0, b"x").unwrap(), u64::MAX);
     assert_eq!(log.append(0, b"x").unwrap_err().status, Status::InvalidState);
     assert!(log.attach(u64::MAX).is_ok());
