@@ -99,7 +99,7 @@ struct Shared {
     /// The end of what cursors may see.
     bell: Bell,
     last_sequence: AtomicU64,
-    /// The position an append waits for; `u64::MAX` when none waits.
+    /// The least position that an append waits for, or waited for; `u64::MAX` when none waits.
     wanted: AtomicU64,
     /// Rung when the end moved while a cursor slept.
     rung: Notify,
@@ -443,8 +443,9 @@ impl Log {
         position: u64,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Appender> {
-        // From here on those who pass look: the one that passes `position` takes the lock and signals.
-        self.shared.wanted.store(position, Ordering::SeqCst);
+        // From here on those who pass look: the one that passes `position` takes the lock and signals. Another append may
+        // wait for less, and would not hear of it if more were asked for.
+        self.shared.wanted.fetch_min(position, Ordering::SeqCst);
         let needed = self.storage.as_ref().map_or_else(|| self.window.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {
             return appender;

@@ -168,6 +168,31 @@ fn waiting_ends_when_the_reader_moves_or_the_time_is_over_or_the_log_closes() {
     log.append(0, b"x").unwrap();
 }
 
+/// An append that hopes for much room does not keep the reader's progress from one that needs little.
+#[test]
+fn p3_every_waiting_append_hears_that_there_is_room() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    const ENTRY: u64 = ENTRY_HEADER_SIZE as u64 + 1;
+    // A chunk for each entry.
+    let log = log(16, 1 << 16, FullPolicy::Wait(LIMIT));
+    let mut cursor = log.attach(0).ok().unwrap();
+    for _ in 0..16 {
+        log.append(0, b"x").unwrap();
+    }
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| log.append(0, b"x"));
+        while log.shared.wanted.load(Ordering::SeqCst) != ENTRY {
+            std::thread::yield_now();
+        }
+        // Another one comes, which is gone again before the reader moves on.
+        drop(log.wait_for(log.appender.lock(), 4 * ENTRY, Some(begun)));
+        cursor.advance(ENTRY as usize);
+        assert_eq!(waiting.join().unwrap().unwrap(), 17);
+    });
+    assert!(begun.elapsed() < LIMIT, "there was room, but nobody said so");
+}
+
 #[test]
 fn batch_is_all_or_none() {
     let log = log(8, 1 << 16, FullPolicy::Refuse);
