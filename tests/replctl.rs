@@ -634,6 +634,15 @@ fn p2_entries_that_are_gone_are_said_to_be() {
     let none = run(&["dump", "--from=1", "--to=2", dir]).exits(5);
     none.says("gap: entries 1 to 2 are gone");
     assert_eq!(none.out, "");
+    // Nor is it less of a gap when nothing is left.
+    log.begin_epoch(4).unwrap();
+    log.trim(u64::MAX, 0).unwrap();
+    for command in ["dump", "tail"] {
+        let none = run(&[command, "--from=1", dir]).exits(5);
+        none.says("gap: entries 1 to 100 are gone");
+        assert_eq!(none.out, "");
+        run(&[command, "--from=101", dir]).exits(0);
+    }
 }
 
 #[test]

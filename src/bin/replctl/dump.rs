@@ -26,6 +26,7 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
             Ok(item) => item,
             Err(error) if error.status == Status::SequenceGap => {
                 exit = gap(&error.message);
+                expected = None;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -41,6 +42,11 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
         if left == 0 {
             return Ok(exit);
         }
+    }
+    // Nothing may be left behind what is gone.
+    let last = all.mark().sequence;
+    if let Some(from) = expected.filter(|from| last >= *from) {
+        exit = gap(&gone(from, last.min(options.to)));
     }
     if let Some(torn) = all.torn() {
         let (bytes, last) = (torn.bytes, torn.after_sequence);

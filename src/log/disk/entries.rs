@@ -126,6 +126,11 @@ impl Entries {
         self.torn.as_ref()
     }
 
+    /// The boundary it stands at: at the end, that of the log.
+    pub fn mark(&self) -> Mark {
+        self.scanner.mark()
+    }
+
     fn step(&mut self) -> Result<Option<OwnedEntry>> {
         loop {
             if let Some(entry) = self.next_here()? {

@@ -39,6 +39,11 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
             Some(Err(error)) => return Err(error.into()),
             None => {
                 out.flush()?;
+                // Nothing may be left behind what is gone.
+                let last = all.mark().sequence;
+                if let Some(from) = expected.filter(|from| last >= *from) {
+                    (exit, expected) = (gap(&gone(from, last)), None);
+                }
                 if options.follow {
                     pause(LOOK_EVERY)?;
                     continue;
