@@ -17,6 +17,7 @@ use common::*;
 use fail::FailScenario;
 use replication::error::{Error, Status};
 use replication::host::EventKind;
+use replication::log::SyncPolicy;
 use replication::receiver::Receiver;
 use replication::receiver::config::{LocalLogConfig, ReceiverConfig};
 use replication::sender::config::SenderConfig;
@@ -246,6 +247,33 @@ fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
         drop(sender);
         assert_eq!(verified_end(&dir), end, "{what}");
     }
+    scenario.teardown();
+}
+
+/// P2: what there was room for is made durable and goes to readers, however long the rest has to wait.
+#[test]
+fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("log");
+    let sync = SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX };
+    let (sender, address, events) = sender(stored(&dir, sync, 1 << 20, 1 << 30));
+    // So much that nothing is reserved: the length of the file tells when it is written.
+    sender.replicate(0, &payload(1, 0, 40_000)).unwrap();
+    let segment = dir.join("00000000000000000001.seg");
+    until("the entry is written", || std::fs::metadata(&segment).unwrap().len() > 40_000);
+    fail::cfg("disk-entries-write-before", ENOSPC).unwrap();
+    write(&sender, 1).unwrap();
+    events.wait_status(EventKind::LogStalled, Status::DiskFull);
+    let (reader, seen, heard) = follow(receiver_config("reader", &address));
+    reader.wait_sequence(1, PATIENCE).unwrap();
+    assert_eq!(seen.last(), 1);
+    sender.wait_durable(1, PATIENCE).unwrap();
+    assert_eq!(sender.wait_durable(2, PATIENCE).unwrap_err().status, Status::DiskFull);
+    fail::remove("disk-entries-write-before");
+    sender.wait_acked(2, AckLevel::Received, 1, PATIENCE).unwrap();
+    no_trouble(&heard);
+    sender.stop().unwrap();
     scenario.teardown();
 }
 

@@ -302,7 +302,15 @@ impl Storage {
                     }
                     self.sleep(self.deadline(unsynced_since, trimmed_at));
                 }
-                Err(error) if error.status == Status::DiskFull && !closing => {
+                Err(error) if error.status == Status::DiskFull => {
+                    // What was written before does not wait for room as well: nobody knows when there will be some.
+                    if self.policy != SyncPolicy::Os && self.written() > self.synced.load(Ordering::Relaxed) {
+                        self.sync(log)?;
+                        unsynced_since = None;
+                    }
+                    if closing {
+                        return Err(error);
+                    }
                     if !stalled {
                         stalled = true;
                         self.fail(log, &error, true);
