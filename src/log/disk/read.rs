@@ -201,20 +201,19 @@ impl DiskLog {
     fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<Opened>>> {
         match segment.open() {
             Ok(opened) => {
-                self.keep_open(&opened);
+                self.keep_open(segment, &opened);
                 Ok(Some(opened))
             }
             Err(OpenError::Missing(error)) => {
                 // A trim that is under way takes the name away before the segment: it is waited for.
                 drop(self.trimming.lock());
-                let there = self.state.lock().sealed.iter().any(|other| Arc::ptr_eq(other, segment));
-                if there { Err(missing(&segment.path, &error)) } else { Ok(None) }
+                if self.is_trimmed(segment) { Ok(None) } else { Err(missing(&segment.path, &error)) }
             }
             Err(OpenError::Other(error)) => Err(error),
         }
     }
 
-    fn keep_open(&self, opened: &Arc<Opened>) {
+    pub(super) fn keep_open(&self, segment: &Sealed, opened: &Arc<Opened>) {
         let mut recent = self.recent.lock();
         if !recent.iter().any(|other| Arc::ptr_eq(other, opened)) {
             if recent.len() == KEPT_OPEN {
@@ -222,6 +221,17 @@ impl DiskLog {
             }
             recent.push_back(opened.clone());
         }
+        drop(recent);
+        // What was trimmed since it was opened, nobody else would close: its room on disk would stay taken.
+        if self.is_trimmed(segment) {
+            self.forget(segment);
+        }
+    }
+
+    /// Whether a segment that was there is gone. They go from the front.
+    fn is_trimmed(&self, segment: &Sealed) -> bool {
+        let state = self.state.lock();
+        state.sealed.front().is_none_or(|first| first.base().position > segment.base().position)
     }
 
     /// Closes what was kept open of a segment that is gone.

@@ -202,6 +202,19 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     assert_eq!(log.written().sequence, 30);
 }
 
+/// P5: a segment that is trimmed while somebody opens it takes no room on disk any longer than he reads.
+#[test]
+fn p5_a_segment_that_is_trimmed_while_it_is_opened_is_not_kept_open() {
+    let dir = scratch();
+    small_log(dir.path(), 200, &[20; 30]);
+    let (log, _) = DiskLog::open(DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) }, never).unwrap();
+    let segment = log.state.lock().sealed[0].clone();
+    let opened = segment.open().unwrap_or_else(|_| panic!("it is there"));
+    log.trim(u64::MAX, 0).unwrap();
+    log.keep_open(&segment, &opened);
+    assert_eq!(Arc::strong_count(&opened), 1, "it is kept open for later");
+}
+
 #[test]
 fn age_gives_segments_up() {
     let dir = scratch();
