@@ -113,6 +113,9 @@ impl Fixed {
         let base = Mark::decode(&bytes[40..72]);
         let fixed =
             Self { stream_id, epoch: be64(bytes, 32), base, epoch_start: be64(bytes, 72), created_us: be64(bytes, 80) };
+        if base.position > Mark::MAX_POSITION {
+            return bad(40, format!("a segment that begins at position {}, further than any log comes", base.position));
+        }
         if fixed.epoch_start > base.sequence || base.sequence == u64::MAX {
             let (start, base) = (fixed.epoch_start, base.sequence);
             return bad(72, format!("an epoch that began behind entry {start} in a segment that begins behind {base}"));

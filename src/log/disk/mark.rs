@@ -19,6 +19,10 @@ pub struct Mark {
 pub(super) const MARK_BYTES: usize = 32;
 
 impl Mark {
+    /// The last position at which a segment may begin. No log comes so far; what lies behind it can be counted without a
+    /// look at every sum.
+    pub(super) const MAX_POSITION: u64 = u64::MAX >> 1;
+
     /// The mark behind the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
     pub(super) fn after(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<Mark, String> {
         let Entry { sequence, previous, timestamp_us, .. } = *entry;

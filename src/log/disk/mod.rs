@@ -365,6 +365,10 @@ fn begin_log(config: &DiskConfig, start: Start) -> Result<State> {
         let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
         return Err(Error::new(Status::InvalidArgument, text));
     }
+    if mark.position > Mark::MAX_POSITION {
+        let text = format!("a log cannot begin at position {}, further than any log comes", mark.position);
+        return Err(Error::new(Status::InvalidArgument, text));
+    }
     let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: unix_time_us() };
     let active = Active::create(&config.dir, fixed, config.spacing())?;
     Ok(State { sealed: VecDeque::new(), active, written: mark, synced: mark, broken: None })

@@ -220,6 +220,27 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
     }
 }
 
+/// P6, P8: a log whose positions would begin again at 0 would take its appends for durable.
+#[test]
+fn p6_p8_a_log_whose_positions_would_overflow_is_refused() {
+    let dir = scratch();
+    let far = |position| move || start().map(|start| Start { mark: Mark { position, ..start.mark }, ..start });
+    let error = DiskLog::open(config(dir.path(), 200), far(u64::MAX - 100)).unwrap_err();
+    assert_eq!(error.status, Status::InvalidArgument, "{error}");
+
+    let dir = scratch();
+    small_log(dir.path(), 200, &[50; 2]);
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[40..48].copy_from_slice(&(Mark::MAX_POSITION + 1).to_be_bytes());
+    let crc = crc_fast::crc32_iscsi(&bytes[..88]);
+    bytes[88..92].copy_from_slice(&crc.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let error = DiskLog::open(config(dir.path(), 200), never).unwrap_err();
+    assert_eq!(error.status, Status::Damaged, "{error}");
+    assert!(error.message.contains("at byte 40: a segment that begins at position"), "{error}");
+}
+
 #[test]
 fn p8_a_newer_format_is_named() {
     let dir = scratch();
