@@ -356,7 +356,8 @@ impl Storage {
         if unsynced == 0 {
             return false;
         }
-        let wanted = last_chance || self.state.lock().wanted > synced;
+        let asked_for = self.state.lock().wanted;
+        let wanted = last_chance || asked_for > synced;
         let nothing_left = self.appended.end() <= self.written();
         match self.policy {
             // Whoever appended until now shares this sync.
@@ -366,7 +367,8 @@ impl Storage {
                     || wanted && nothing_left
                     || unsynced_since.is_some_and(|since| since.elapsed() >= interval)
             }
-            SyncPolicy::Os => wanted && nothing_left,
+            // No time ends this wait, and there may always be something left.
+            SyncPolicy::Os => wanted && (nothing_left || asked_for <= self.written()),
         }
     }
 

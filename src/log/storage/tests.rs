@@ -88,6 +88,23 @@ fn p2_a_reader_behind_memory_goes_on_from_disk() {
     }
 }
 
+/// P5: who waits for an entry that is written does not wait for those that never cease to come behind it.
+#[test]
+fn p5_a_wait_ends_although_there_is_always_more_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), 1000, SyncPolicy::Os);
+    let storage = log.storage.as_ref().unwrap();
+    let waited_for = log.put(0, b"waited for").unwrap();
+    assert!(storage.write_some(&log).unwrap());
+    log.put(0, b"more").unwrap();
+    assert!(!storage.is_sync_due(None, false), "nobody waits");
+    storage.wait_synced(waited_for.position, Some(Instant::now()), false).unwrap_err();
+    assert!(storage.is_sync_due(None, false));
+    // What is waited for and not written would gain nothing.
+    storage.hurry();
+    assert!(!storage.is_sync_due(None, false));
+}
+
 /// P2: a reader that is served from disk is not taken for one that has everything, when the log was just opened.
 #[test]
 fn p2_what_a_reader_lacks_of_a_reopened_log_is_known() {
