@@ -6,7 +6,7 @@ use base64_simd::STANDARD;
 use replication::records::Records;
 
 use crate::args::{Form, Payload};
-use crate::output::{Out, hex, printable_bytes, time};
+use crate::output::{Out, hex, is_invisible, printable_bytes, time};
 
 /// Bytes of a payload that a preview shows.
 const PREVIEW_BYTES: usize = 64;
@@ -72,7 +72,7 @@ fn write_text(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         Payload::Hex => hex(bytes),
         Payload::Base64 => STANDARD.encode_to_string(bytes),
         Payload::Records => match Records::parse(bytes) {
-            // JSON may hold characters that a terminal acts upon: those of C1.
+            // JSON may hold characters that a terminal acts upon: those of C1, and those that turn a line around.
             Ok(records) => terminal_safe(records.to_json()),
             Err(_) => format!("base64:{}", STANDARD.encode_to_string(bytes)),
         },
@@ -93,11 +93,12 @@ fn beginning(bytes: &[u8]) -> &[u8] {
 /// JSON without characters that a terminal acts upon. Those below a space are escaped in it already, the others stand
 /// only inside of strings.
 fn terminal_safe(json: String) -> String {
-    if !json.contains(char::is_control) {
+    let acts = |c: char| c.is_control() || is_invisible(c);
+    if !json.contains(acts) {
         return json;
     }
     json.chars().fold(String::with_capacity(json.len()), |mut safe, c| {
-        if c.is_control() {
+        if acts(c) {
             safe.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             safe.push(c);

@@ -117,7 +117,7 @@ fn push_printable(out: &mut String, text: &str) {
 }
 
 /// Marks that turn the direction of a line around, or are not seen at all.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
