@@ -1,7 +1,7 @@
 //! A reader's end: follows one writer and hands its entries to the host, in order.
 //!
-//! One thread keeps the connection: it receives, checks and acknowledges. Another one calls the host, and answers the writer
-//! that waits for it. What is received and not yet applied lies between them, within a bound.
+//! One thread keeps the connection: it receives, checks and acknowledges. Another one stores what is received, and
+//! calls the host. What is not yet applied lies between them, within a bound.
 
 mod acks;
 mod apply;

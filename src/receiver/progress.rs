@@ -30,8 +30,8 @@ pub(super) struct Progress {
     /// The last sequence the writer is known to have.
     writer: AtomicU64,
     durable_when_applied: bool,
-    /// The applied sequence that the writer waits for; `u64::MAX` for none.
-    answer_at: AtomicU64,
+    /// The applied sequence at which the connection's task wants to be woken; `u64::MAX` for none.
+    report_at: AtomicU64,
     /// What is said of all this.
     pub(super) acks: Mutex<Acks>,
     /// Wakes the connection's task: there is something to be said, or buffers came free.
@@ -55,7 +55,7 @@ impl Progress {
             entries_applied: AtomicU64::new(0),
             writer: AtomicU64::new(0),
             durable_when_applied,
-            answer_at: u64::MAX.into(),
+            report_at: u64::MAX.into(),
             acks: Mutex::default(),
             moved: Notify::new(),
             room_wanted: AtomicBool::new(false),
@@ -100,10 +100,15 @@ impl Progress {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// The local log has made everything up to `sequence` durable.
+    /// The local log has made everything up to `sequence` durable. Tells the writer if it waits for that, or has the
+    /// connection's task look.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);
-        self.answer();
+        // In the lock: what is said later is not less.
+        let mut acks = self.acks.lock();
+        if !acks.answer(self.positions()) {
+            self.moved.notify_one();
+        }
     }
 
     /// Acknowledges as far as it is, with the next flush.
@@ -111,35 +116,19 @@ impl Progress {
         self.acks.lock().say(self.positions());
     }
 
-    /// Acknowledges what is due.
+    /// Acknowledges what is due, and has the connection's task woken when the writer's next wish is applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
-        // In the lock: what is said later is not less.
         let mut acks = self.acks.lock();
         acks.say_if_due(self.positions())?;
-        self.await_applied(&acks);
-        Ok(())
-    }
-
-    /// Tells the writer if it waits for what is there now, or has the connection's task look.
-    fn answer(&self) {
-        let mut acks = self.acks.lock();
-        if acks.answer(self.positions()) {
-            self.await_applied(&acks);
-        } else {
-            self.moved.notify_one();
-        }
-    }
-
-    /// Has the callback thread answer when it has applied what the writer waits for next.
-    fn await_applied(&self, acks: &Acks) {
         // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let Some(wanted) = acks.next_applied(self.durable_when_applied) else { return };
-        self.answer_at.store(wanted, Ordering::Relaxed);
+        let Some(wanted) = acks.next_applied(self.durable_when_applied) else { return Ok(()) };
+        self.report_at.store(wanted, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.applied.load(Ordering::Relaxed) >= wanted {
             // In this very moment.
             self.moved.notify_one();
         }
+        Ok(())
     }
 
     /// The place behind what is being applied, or was applied last.
@@ -193,9 +182,10 @@ impl Progress {
 
     #[inline]
     fn tell(&self, sequence: u64) {
-        if sequence >= self.answer_at.load(Ordering::Relaxed) {
-            self.answer_at.store(u64::MAX, Ordering::Relaxed);
-            self.answer();
+        if sequence >= self.report_at.load(Ordering::Relaxed) {
+            self.report_at.store(u64::MAX, Ordering::Relaxed);
+            // The task says it, and for all that is applied until then: a call for each entry here would hold up the next.
+            self.moved.notify_one();
         }
         if self.waiting.load(Ordering::Relaxed) > 0 {
             drop(self.over.lock());
