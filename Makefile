@@ -62,21 +62,23 @@ setup: ## install what building, testing, benchmarks and linting need
 .PHONY: build
 build: $(LIB) $(B)/bin/replctl ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
+# The library has no use for the tool's feature, and has it so that the two share one build.
+RELEASE := --release --features cli
+
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
 FORCE:
 $(LIB): FORCE
 	@mkdir -p $(@D)
-	$(CARGO) build --release --lib
+	$(CARGO) build $(RELEASE) --lib
 	@cmp -s target/release/libreplication.so $(@D)/$(SONAME) || \
 	    { cp target/release/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
 
-# With the feature `cli` the crate is another build, which would overwrite the library: it has its own directory.
 $(B)/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) build --profile tool --bin replctl --features cli --target-dir target/replctl
-	@cmp -s target/replctl/tool/replctl $@ || { cp target/replctl/tool/replctl $@.new && mv $@.new $@; }
+	$(CARGO) build $(RELEASE) --bin replctl
+	@cmp -s target/release/replctl $@ || { cp target/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
 examples: $(LIB) ## build the programs of examples-c/ into build/bin
@@ -93,10 +95,10 @@ test-rust: ## the tests of the Rust core and of replctl
 	$(CARGO) test --features cli
 	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test crash_points
 
-# Loom runs that code under every interleaving; it is another build of the crate, so it has its own directory.
+# Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model
 test-model: ## the concurrent parts of log and sender under every interleaving of their threads
-	RUSTFLAGS='--cfg model' $(CARGO) test --lib --target-dir target/model model::
+	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features cli --lib model::
 
 .PHONY: test-header
 test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
