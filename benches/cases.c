@@ -1,4 +1,5 @@
 #include "cases.h"
+#include "crc.h"
 
 #define KIB (1u << 10)
 #define MIB (1u << 20)
@@ -9,6 +10,9 @@ static const struct contender one_reader[] = {
     {&bench_system_replication, "single", "libreplication", false},
     {&bench_system_replication, "batch", "libreplication, batch handler", false},
     {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+#if HAVE_CRC32C
+    {&bench_system_tcp, "checked", "raw TCP, one copy and two CRCs", false},
+#endif
     {&bench_system_zmq, "hwm-default", "ZeroMQ PUSH/PULL, HWM 1000", false},
     {&bench_system_zmq, "hwm-64MiB", "ZeroMQ PUSH/PULL, HWM 64 MiB", false},
     {&bench_system_nng, "", "nng push/pull", false},
@@ -69,6 +73,9 @@ static const struct contender catch_ups[] = {
     {&bench_system_replication, "single", "libreplication, log on disk", false},
     {&bench_system_replication, "batch", "libreplication, batch handler", false},
     {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+#if HAVE_CRC32C
+    {&bench_system_tcp, "log-checked", "raw TCP, the log's files, CRCs", false},
+#endif
     {0},
 };
 

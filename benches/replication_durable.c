@@ -66,10 +66,15 @@ static replication_sender_config *keep_all(const struct bench_job *job, const ch
     return config;
 }
 
-static void count_one(const char *path, void *argument)
+static bool is_segment(const char *path)
 {
     size_t len = strlen(path);
-    *(unsigned *)argument += len > 4 && strcmp(path + len - 4, ".seg") == 0;
+    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
+}
+
+static void count_one(const char *path, void *argument)
+{
+    *(unsigned *)argument += is_segment(path);
 }
 
 static unsigned count_segments(const char *dir)
@@ -115,6 +120,11 @@ static int open_file(const char *path)
     return fd;
 }
 
+int replication_open_segment(const char *path)
+{
+    return is_segment(path) ? open_file(path) : -1;
+}
+
 static void warm_one(const char *path, void *argument)
 {
     static uint8_t block[BLOCK];
@@ -135,10 +145,16 @@ static void cool_one(const char *path, void *argument)
     (void)argument;
 }
 
-void replication_write_catch_up(const struct bench_job *job)
+uint64_t replication_fill_log(const struct bench_job *job)
 {
     uint64_t entries = fill(job);
     files_each(job->dir, warm_one, NULL);
+    return entries;
+}
+
+void replication_write_catch_up(const struct bench_job *job)
+{
+    uint64_t entries = replication_fill_log(job);
     replication_sender *sender = replication_serve(keep_all(job, job->dir));
     control_say("ready");
     control_expect("go");
@@ -166,8 +182,7 @@ static void copy_file(const char *from, const char *to)
 
 static void keep_last(const char *path, void *argument)
 {
-    size_t len = strlen(path);
-    if (len > 4 && strcmp(path + len - 4, ".seg") == 0) {
+    if (is_segment(path)) {
         snprintf(argument, 4096, "%s", path);
     }
 }

@@ -24,6 +24,10 @@ void replication_read_memory(const struct bench_job *job);
 
 /* replication_durable.c: logs on disk. */
 void replication_config_log(replication_sender_config *config, const char *dir, uint32_t policy);
+/* Writes the job's log unless it is there, and reads it, so that the page cache has it. Returns how many entries it has. */
+uint64_t replication_fill_log(const struct bench_job *job);
+/* -1 when the file is none of a log's segments. */
+int replication_open_segment(const char *path);
 void replication_write_append(const struct bench_job *job);
 void replication_write_catch_up(const struct bench_job *job);
 void replication_write_reopen(const struct bench_job *job);

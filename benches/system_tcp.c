@@ -1,28 +1,48 @@
 /* Raw TCP: what the machine can carry when nobody frames, checks or counts entries. One connection and one thread a
  * reader, blocking sockets, 256 KiB a write.
  *
- * Variant of the round trip: "fdatasync" (the reader has the entry on disk before it answers). */
+ * Variants of throughput: "checked" (each entry is copied into a window and has its CRC-32C computed there, and again
+ * where it arrives: no more than that, and who keeps entries and checks them cannot do less), "log-checked" (the files of
+ * libreplication's log, and the CRCs where they arrive). Variant of the round trip: "fdatasync" (the reader has the entry
+ * on disk before it answers). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "bench.h"
 #include "clock.h"
 #include "control.h"
+#include "crc.h"
 #include "disk.h"
+#include "files.h"
 #include "histogram.h"
 #include "net.h"
+#include "replication_side.h"
 
 enum { BLOCK = 256 << 10 };
 
 struct stream {
     int fd;
+    size_t checked;  /* bytes of an entry that is copied and checked; 0: none is */
+    size_t window;   /* bytes that the writer goes round in, whole blocks */
+    const char *log; /* the directory of a log that is sent instead, or NULL */
     uint64_t deadline_ns;
+    uint64_t sum; /* of what was computed, so that it is */
     struct bench_counter counter;
 };
+
+/* libreplication's default window, if the job asks for no other. */
+static size_t window_of(const struct bench_job *job)
+{
+    uint64_t entries = job->buffer_entries > 0 ? job->buffer_entries : 10000;
+    uint64_t bytes = job->buffer_bytes > 0 ? job->buffer_bytes : 64 << 20;
+    uint64_t window = entries < bytes / job->size ? entries * job->size : bytes;
+    return window > BLOCK ? window / BLOCK * BLOCK : BLOCK;
+}
 
 static void start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
@@ -32,18 +52,51 @@ static void start(pthread_t *thread, void *(*run)(void *), void *argument)
     }
 }
 
+static void send_segment(const char *path, void *argument)
+{
+    struct stream *stream = argument;
+    int file = replication_open_segment(path);
+    ssize_t count = 0;
+    while (file >= 0 && (count = sendfile(stream->fd, file, NULL, BLOCK)) > 0) {
+        stream->counter.bytes += (uint64_t)count;
+    }
+    if (count < 0) {
+        bench_fail("sendfile: %s", strerror(errno));
+    }
+    if (file >= 0) {
+        close(file);
+    }
+}
+
+static void write_entries(struct stream *stream)
+{
+    uint8_t *window = bench_alloc(stream->window);
+    uint8_t *entry = bench_alloc(BLOCK);
+    size_t at = 0;
+    do {
+        for (size_t i = 0; stream->checked > 0 && i + stream->checked <= BLOCK; i += stream->checked) {
+            memcpy(window + at + i, entry, stream->checked);
+            stream->sum ^= crc32c_thirds(window + at + i, stream->checked);
+        }
+        net_write_all(stream->fd, window + at, BLOCK);
+        stream->counter.bytes += BLOCK;
+        at = at + BLOCK < stream->window ? at + BLOCK : 0;
+    } while (clock_now_ns() < stream->deadline_ns);
+    free(entry);
+    free(window);
+}
+
 static void *write_stream(void *argument)
 {
     struct stream *stream = argument;
-    uint8_t *block = bench_alloc(BLOCK);
-    do {
-        net_write_all(stream->fd, block, BLOCK);
-        stream->counter.bytes += BLOCK;
-    } while (clock_now_ns() < stream->deadline_ns);
+    if (stream->log != NULL) {
+        files_each(stream->log, send_segment, stream);
+    } else {
+        write_entries(stream);
+    }
     if (shutdown(stream->fd, SHUT_WR) != 0) {
         bench_fail("shutdown: %s", strerror(errno));
     }
-    free(block);
     return NULL;
 }
 
@@ -61,6 +114,9 @@ static void *read_stream(void *argument)
         }
         if (count == 0) {
             break;
+        }
+        for (size_t i = 0; stream->checked > 0 && i + stream->checked <= (size_t)count; i += stream->checked) {
+            stream->sum ^= crc32c_thirds(block + i, stream->checked);
         }
         stream->counter.bytes += (uint64_t)count;
     }
@@ -162,12 +218,28 @@ static void echo(const struct bench_job *job, int fd)
     free(block);
 }
 
+static struct stream *new_streams(const struct bench_job *job)
+{
+    bool log = strcmp(job->variant, "log-checked") == 0;
+    bool checked = strcmp(job->variant, "checked") == 0 || log;
+    struct stream *streams = bench_alloc(job->readers * sizeof *streams);
+    for (unsigned i = 0; i < job->readers; i++) {
+        streams[i].checked = checked ? job->size : 0;
+        streams[i].window = checked ? window_of(job) : BLOCK;
+        streams[i].log = log ? job->dir : NULL;
+    }
+    return streams;
+}
+
 static void writer(const struct bench_job *job)
 {
     uint16_t port;
+    if (strcmp(job->variant, "log-checked") == 0) {
+        replication_fill_log(job);
+    }
     int listener = net_listen(&port);
     control_say("port %u", (unsigned)port);
-    struct stream *streams = bench_alloc(job->readers * sizeof *streams);
+    struct stream *streams = new_streams(job);
     for (unsigned i = 0; i < job->readers; i++) {
         streams[i].fd = net_accept(listener);
     }
@@ -184,7 +256,7 @@ static void writer(const struct bench_job *job)
 
 static void reader(const struct bench_job *job)
 {
-    struct stream *streams = bench_alloc(job->readers * sizeof *streams);
+    struct stream *streams = new_streams(job);
     for (unsigned i = 0; i < job->readers; i++) {
         streams[i].fd = net_connect(job->port);
     }
