@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::stage::{SOON, Stage, quick};
 use common::wire::*;
-use common::{PATIENCE, until};
+use common::{PATIENCE, sender, until};
 use replication::error::Status;
 use replication::host::{Event, EventKind};
 use replication::protocol::control::{TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, TYPE_STREAM_ACK};
@@ -147,6 +147,25 @@ fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     let mut peer = Peer::connect(&stage.address);
     assert!(peer.shake(&sync_v1("late", 0)).can_resume);
     stage.finish();
+}
+
+/// P5: an id that was here before takes a place like any other.
+#[test]
+fn p5_a_reader_that_comes_back_is_counted_again() {
+    let (sender, address, _) = sender(SenderConfig { max_readers: 1, ..quick() });
+    let mut first = Peer::connect(&address);
+    assert!(first.shake(&sync_v2("known", 0)).can_resume);
+    drop(first);
+    until("the end of the first", || sender.reader_count() == 0);
+    let mut other = Peer::connect(&address);
+    assert!(other.shake(&sync_v2("other", 0)).can_resume);
+    let refused = Peer::connect(&address).shake(&sync_v2("known", 0));
+    assert!(refused.error.starts_with("BUFFER_FULL"), "{refused:?}");
+    assert_eq!(refused.answer.map(|answer| answer.hash), Some(0), "a refusal names no history");
+    assert_eq!(sender.reader_count(), 1);
+    // In the place of its own connection it needs no other one.
+    assert!(Peer::connect(&address).shake(&sync_v2("other", 0)).can_resume);
+    assert_eq!(other.end(), "REPLACED");
 }
 
 /// Breaks the protocol after the handshake in one way, and comes back.

@@ -67,7 +67,7 @@ impl Registry {
     /// the new one stays. `None`: there is no room.
     pub(super) fn enter(&self, reader: &Arc<Reader>) -> Option<Positions> {
         let mut records = self.records.lock();
-        if !records.contains_key(&reader.id) && !self.make_room(&mut records) {
+        if !self.has_room(&mut records, &reader.id) {
             return None;
         }
         let groups = || Record { groups: self.groups.of(&reader.id), ..Record::default() };
@@ -83,15 +83,24 @@ impl Registry {
         Some(before)
     }
 
-    /// Room for one more id: forgets one that is not connected if there are many.
-    fn make_room(&self, records: &mut HashMap<String, Record>) -> bool {
-        if records.len() >= self.max_readers * 2 {
+    /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one that is
+    /// not connected if there are many.
+    fn has_room(&self, records: &mut HashMap<String, Record>, id: &str) -> bool {
+        let known = records.get(id);
+        if known.is_some_and(|record| record.connected.is_some()) {
+            return true;
+        }
+        let is_new = known.is_none();
+        if connected(records).count() >= self.max_readers {
+            return false;
+        }
+        if is_new && records.len() >= self.max_readers * 2 {
             let gone = records.iter().find(|(_, record)| record.connected.is_none());
             if let Some(id) = gone.map(|(id, _)| id.clone()) {
                 records.remove(&id);
             }
         }
-        connected(records).count() < self.max_readers
+        true
     }
 
     /// Takes a connection out that ended, unless another one took its place already.

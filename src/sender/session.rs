@@ -15,6 +15,7 @@ use super::outgoing::{Outgoing, Pumped};
 use super::reader::Reader;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
 use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
@@ -174,6 +175,7 @@ async fn refuse(core: &Core, stream: &Stream, sync: &Sync, mut ack: SyncAck, err
     ack.error = error.to_string();
     if let Some(answer) = &mut ack.answer {
         error.status.name().clone_into(&mut answer.code);
+        answer.hash = UNKNOWN_HISTORY;
     }
     let mut refusal = Vec::new();
     // The texts are ours and short.
