@@ -241,6 +241,22 @@ fn p8_bad_frames_of_an_established_reader_end_its_connection() {
     stage.finish();
 }
 
+/// What a reader says together with its Sync waits for no other word of it.
+#[test]
+fn p2_what_comes_right_behind_the_sync_is_heard() {
+    let (_sender, address, events) = sender(quick());
+    for sync in [sync_v1("hasty", 0), sync_v2("hasty", 0)] {
+        let mut peer = Peer::connect(&address);
+        peer.send(&[sync_frame(&sync), error_frame("APPLY_FAILED", "no room")].concat());
+        peer.finish();
+        peer.end();
+    }
+    until("both ends", || events.count(EventKind::Disconnected) == 2);
+    for event in events.all().iter().filter(|event| event.kind == EventKind::Disconnected) {
+        assert_eq!(event.status, Status::ApplyFailed, "{event:?}");
+    }
+}
+
 #[test]
 fn p8_optional_frames_are_skipped() {
     let stage = Stage::new(quick());

@@ -38,6 +38,8 @@ impl Incoming {
 
     /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
     pub(super) fn take(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
+        // What came together with the Sync.
+        self.take_frames(core, reader, true)?;
         for _ in 0..READS_PER_TURN {
             let received = self.frames.receive(&reader.stream);
             if !self.take_received(core, reader, received, true)? {
@@ -60,15 +62,20 @@ impl Incoming {
         received: std::result::Result<bool, ReadError>,
         own_thread: bool,
     ) -> Result<bool> {
-        let failed = |error| read_failed(core, reader, error);
-        let received = received.map_err(failed)?;
+        let received = received.map_err(|error| read_failed(core, reader, error))?;
         if received {
             self.last_heard = Instant::now();
-            while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
-                take_frame(core, reader, kind, &payload, own_thread)?;
-            }
+            self.take_frames(core, reader, own_thread)?;
         }
         Ok(received)
+    }
+
+    fn take_frames(&mut self, core: &Arc<Core>, reader: &Reader, own_thread: bool) -> Result<()> {
+        let failed = |error| read_failed(core, reader, error);
+        while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
+            take_frame(core, reader, kind, &payload, own_thread)?;
+        }
+        Ok(())
     }
 }
 
