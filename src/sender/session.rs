@@ -130,6 +130,11 @@ async fn attach(
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     };
+    // Who said meanwhile that this node is not the writer has told those that were entered then.
+    if let Err(error) = core.check_writable() {
+        core.readers.leave(&reader, true);
+        return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
+    }
     drop(handshake);
     if let Some(slots) = &core.slots {
         slots.enter(&core, &reader.id, &start);
@@ -392,4 +397,57 @@ impl Session<'_> {
 
 fn stopped() -> Error {
     Error::new(Status::Ok, "the sender was stopped")
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use super::super::Sender;
+    use super::super::config::{SenderConfig, StorageConfig};
+    use super::super::core::Gate;
+    use super::*;
+    use crate::host::Silent;
+    use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, frame};
+
+    /// Go failure 11: a reader that is being admitted when this node ceases to be the writer is told, as those that are
+    /// connected are.
+    #[test]
+    fn p7_go11_a_reader_that_is_being_admitted_is_told_that_this_is_not_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
+        let sender = Sender::new(config, Box::new(Silent)).unwrap();
+        sender.core.set_gate(Gate::NotStarted, Gate::Open);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // The one thread on which readers are admitted is busy.
+        let (release, held) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || held.recv());
+        let heard = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            // An end, or nothing more for too long.
+            let _ = theirs.read_to_end(&mut heard);
+            heard
+        });
+        runtime.block_on(async {
+            let stream = Stream::from_fd(ours.into()).unwrap();
+            let mut serving = Box::pin(serve_known(Arc::clone(&sender.core), stream, "r".into(), 0));
+            assert!(poll_fn(|task| Poll::Ready(serving.as_mut().poll(task).is_pending())).await);
+            sender.set_writable(false).unwrap();
+            drop(release);
+            serving.await;
+        });
+        let heard = heard.join().unwrap();
+        let frame = frame::decode(&heard, MAX_HANDSHAKE_BYTES).unwrap();
+        let ack = message::decode_sync_ack(frame.payload).unwrap();
+        assert!(!ack.can_resume && ack.error.starts_with("NOT_WRITER"), "{ack:?}");
+        assert_eq!(heard.len(), HEADER_SIZE + frame.payload.len());
+        assert_eq!(sender.reader_count(), 0);
+    }
 }
