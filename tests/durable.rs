@@ -317,7 +317,9 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     follower.wait_sequence(500, PATIENCE).unwrap();
     drop(follower);
     let (reader, _, _) = receiver(receiver_config("reader", &address));
-    write(&first, 100);
+    for _ in 0..100 {
+        first.replicate(0, b"never promoted").unwrap();
+    }
     reader.wait_sequence(600, PATIENCE).unwrap();
     let token = reader.token().unwrap();
     drop(reader);
@@ -347,6 +349,45 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     });
     good.wait_sequence(800, PATIENCE).unwrap();
     check(&rest, 401, 800);
+}
+
+/// A node that met an epoch late does not know where it began. What a reader has of the epoch before is no reason to refuse
+/// it when it is what the writer has.
+#[test]
+fn p7_a_reader_that_missed_an_epoch_follows_a_node_that_met_it_late() {
+    let (old, late) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(old.path()));
+    let lineage = first.lineage();
+    let (away, _, _) = receiver(receiver_config("away", &address));
+    write(&first, 500);
+    away.wait_sequence(500, PATIENCE).unwrap();
+    let token = away.token().unwrap();
+    drop((away, first));
+
+    let promoted = |epochs: u64, dir: &Path| {
+        let lineage = Lineage { epoch: lineage.epoch + epochs, ..lineage };
+        sender(SenderConfig { lineage: Some(lineage), ..stored(dir) })
+    };
+    let (second, address, _) = promoted(1, old.path());
+    let (follower, _, _) = receiver(local(&late, "follower", &address));
+    write(&second, 100);
+    follower.wait_sequence(600, PATIENCE).unwrap();
+    drop((follower, second));
+
+    let (third, address, _) = promoted(2, late.path());
+    write(&third, 100);
+    let back = ReceiverConfig {
+        last_sequence: token.sequence,
+        last_hash: token.hash,
+        has_position: true,
+        lineage: Some(lineage),
+        ..receiver_config("away", &address)
+    };
+    let (reader, applied, events) = receiver(back);
+    until("the reader to be admitted or refused", || !events.all().is_empty());
+    assert_eq!(events.all()[0].kind, EventKind::Connected, "{:?}", events.all());
+    reader.wait_sequence(700, PATIENCE).unwrap();
+    check(&applied, 501, 700);
 }
 
 /// What the handler has applied belongs to a stream, also when the log itself was taken away.

@@ -38,18 +38,17 @@ pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Refus
 
 fn decide(core: &Core, sync: &Sync) -> Result<Cursor, Refusal> {
     let known = sync.last_known_sequence;
-    let offer = sync.offer.as_ref().filter(|_| known > 0);
-    if let Some(offer) = offer {
-        same_lineage(core, offer, known)?;
+    let attach = || core.log.attach(known).map_err(|error| not_here(core, known, error));
+    let Some(offer) = sync.offer.as_ref().filter(|_| known > 0) else { return attach() };
+    same_lineage(core, offer, known)?;
+    let attached = attach();
+    let (theirs, ours) = (offer.hash, attached.as_ref().map_or(UNKNOWN_HISTORY, |cursor| cursor.start().hash));
+    let compares = theirs != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY;
+    if compares && theirs == ours {
+        return attached;
     }
-    let cursor = core.log.attach(known).map_err(|error| not_here(core, known, error))?;
-    if let Some(offer) = offer {
-        let (theirs, ours) = (offer.hash, cursor.start().hash);
-        if theirs != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY && theirs != ours {
-            return Err(fork(&core.log, offer, known));
-        }
-    }
-    Ok(cursor)
+    within_its_epoch(core, offer, known)?;
+    if compares { Err(fork(&core.log, offer, known)) } else { attached }
 }
 
 fn diverged(text: String) -> Refusal {
@@ -67,7 +66,16 @@ fn same_lineage(core: &Core, offer: &Offer, known: u64) -> Result<(), Refusal> {
         let (theirs, ours) = (offer.epoch, core.lineage.epoch);
         return Err(diverged(format!("the reader has seen epoch {theirs}, this writer has epoch {ours}")));
     }
-    // What the reader has of its epoch must lie before the next epoch began.
+    Ok(())
+}
+
+/// Whether what the reader has of its epoch lies before the next epoch began. A log that was a reader's own knows that place
+/// as the one where the reader met the epoch, which may be an earlier one: so this is for histories that cannot be compared,
+/// or that differ.
+fn within_its_epoch(core: &Core, offer: &Offer, known: u64) -> Result<(), Refusal> {
+    if offer.stream_id.is_none() {
+        return Ok(());
+    }
     let epochs = core.log.disk().map(|disk| disk.epochs()).unwrap_or_default();
     let ended = epochs.iter().find(|(epoch, _)| *epoch > offer.epoch);
     if let Some((epoch, after)) = ended.filter(|(_, after)| known > *after) {
