@@ -5,9 +5,11 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use common::wire::{self, Door};
 use common::*;
 use replication::error::Status;
 use replication::host::EventKind;
+use replication::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK};
 use replication::protocol::lineage::Lineage;
 use replication::receiver::Receiver;
 use replication::receiver::config::{GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
@@ -269,6 +271,38 @@ fn p6_a_local_log_is_synced_when_the_writer_asks() {
         }
         until("all of it", || applied.last() == 500);
     }
+}
+
+/// P6: a log that begins behind the host's position does not make durable what lies between.
+#[test]
+fn p6_what_lies_before_the_local_log_is_not_durable() {
+    let (dir, door) = (tempfile::tempdir().unwrap(), Door::open());
+    let mut config = local(&dir, "reader", &door.address);
+    config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;
+    let (reader, _, _) = receiver(config.clone());
+    let (mut writer, _) = door.welcome(5_000);
+    writer.send(&wire::batch(0, 5_000));
+    reader.wait_sequence(5_000, PATIENCE).unwrap();
+    until("the oldest entries to be gone", || stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100));
+    reader.stop().unwrap();
+    drop(reader);
+
+    // The host has lost what it applied.
+    config.has_position = true;
+    let (_reader, _, _) = receiver(config);
+    let (mut writer, sync) = door.welcome(5_000);
+    assert_eq!(sync.last_known_sequence, 0);
+    writer.send(&wire::batch(0, 10));
+    let ack = |writer: &mut wire::Peer| StreamAck::decode(&writer.frame_of(TYPE_STREAM_ACK)).unwrap().positions;
+    loop {
+        let Positions { received, durable, .. } = ack(&mut writer);
+        assert_eq!(durable, 0, "of {received}");
+        if received == 10 {
+            break;
+        }
+    }
+    writer.send(&wire::batch(10, 4_990));
+    while ack(&mut writer).durable < 5_000 {}
 }
 
 /// A writer that was restored from a copy and went on is another one from there. The reader's log tells where.

@@ -65,9 +65,9 @@ impl Core {
     ) -> Self {
         let host = Point { sequence: config.last_sequence, hash: config.last_hash };
         let (applied, received) = resumed.map_or((host, host), |resumed| (resumed.applied, resumed.received));
-        let progress = Progress::new(applied, received, config.handler_durable);
+        let mut progress = Progress::new(applied, received, config.handler_durable);
         if let Some(disk) = local.as_ref().and_then(LocalLog::disk) {
-            progress.set_durable(disk.synced().sequence);
+            progress = progress.with_log(disk.oldest().sequence, disk.synced().sequence);
         }
         Self {
             progress,
