@@ -339,6 +339,42 @@ fn p7_a_forked_writer_is_recognised_and_the_first_differing_entry_named() {
     assert_eq!(reader.last_sequence(), 2_234);
 }
 
+/// A stream of 80 entries, and what became of it: the directory in which it was gone on with, and one in which a copy was.
+fn forked_at_80() -> [TempDir; 2] {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (first, _, _) = sender(stored(dirs[0].path()));
+    write(&first, 80);
+    first.stop().unwrap();
+    drop(first);
+    copy(dirs[0].path(), dirs[1].path());
+    dirs
+}
+
+/// A local log that has more than its host goes on with one history only.
+#[test]
+fn p7_a_local_log_ahead_of_its_host_does_not_go_on_with_another_history() {
+    let ([original, backup], readers) = (forked_at_80(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(original.path()));
+    write(&first, 1_920);
+    let mut config = local(&readers, "reader", &address);
+    config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;
+    let (reader, _, _) = receiver(config.clone());
+    reader.wait_sequence(2_000, PATIENCE).unwrap();
+    until("the oldest entries to be gone", || stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100));
+    drop(reader);
+
+    let (forked, address, _) = sender(stored(backup.path()));
+    for _ in 0..2_000 {
+        forked.replicate(7, b"another entry").unwrap();
+    }
+    // The host has lost all. What it gets is this writer's, but its log has entries of the other one.
+    (config.has_position, config.writer_addr) = (true, address);
+    let (reader, _, events) = receiver(config);
+    assert_eq!(reader.wait_sequence(2_080, PATIENCE).unwrap_err().status, Status::Diverged);
+    let failed = events.wait_status(EventKind::LogFailed, Status::Diverged);
+    assert!(failed.message.contains("up to entry 2000"), "{}", failed.message);
+}
+
 /// An epoch that began before the reader's position: the reader has entries that the new writer never had.
 #[test]
 fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {

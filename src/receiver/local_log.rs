@@ -135,15 +135,9 @@ impl LocalLog {
             std::cmp::Ordering::Equal => Some(end),
             std::cmp::Ordering::Less => disk.locate(applied.sequence)?,
         };
-        let ours = ours.map_or(UNKNOWN_HISTORY, |mark| mark.hash);
-        if ours != UNKNOWN_HISTORY && applied.hash != UNKNOWN_HISTORY && ours != applied.hash {
-            let text = format!(
-                "{dir} has another history up to entry {} than the host's position: re-seed with an empty directory",
-                applied.sequence
-            );
-            return Err(Error::new(Status::Diverged, text));
-        }
-        resumed.applied.hash = ours;
+        let ours = ours.unwrap_or(Mark { sequence: applied.sequence, ..Mark::default() });
+        self.same_history(ours, applied.hash, "host's position")?;
+        resumed.applied.hash = ours.hash;
         Ok(())
     }
 
@@ -162,20 +156,35 @@ impl LocalLog {
         if before.epoch > disk.lineage().epoch {
             disk.begin_epoch(before.epoch)?;
         }
-        let mut delivery = delivery.clone();
+        let (mut delivery, mut hash) = (delivery.clone(), before.hash);
         loop {
             let run = delivery.entries();
             if run.is_empty() {
                 return Ok(());
             }
-            let length = run.len();
-            let new = behind(run, disk.written().sequence);
-            if !new.is_empty() {
+            let (length, end) = (run.len(), disk.written());
+            let new = behind(Entries::new(run).behind(hash), end.sequence);
+            hash = new.walked().hash;
+            if !new.is_over() {
+                self.same_history(end, hash, "writer")?;
                 // The connection's task has checked them.
-                disk.write_verified(new)?;
+                hash = disk.write_verified(new.rest())?.hash;
             }
             delivery.advance(length);
         }
+    }
+
+    /// Whether somebody whose history has this hash at `ours` has the one that is here, as far as both know it.
+    fn same_history(&self, ours: Mark, theirs: u64, whose: &str) -> Result<()> {
+        if ours.hash == UNKNOWN_HISTORY || theirs == UNKNOWN_HISTORY || ours.hash == theirs {
+            return Ok(());
+        }
+        let text = format!(
+            "{} has another history up to entry {} than the {whose}: re-seed with an empty directory",
+            self.config.dir.display(),
+            ours.sequence
+        );
+        Err(Error::new(Status::Diverged, text))
     }
 
     /// The files, made if this is the first that is known of the stream.
@@ -233,15 +242,12 @@ fn point(mark: Mark) -> Point {
 }
 
 /// The part of a run of entries that lies behind `sequence`.
-pub(super) fn behind(run: &[u8], sequence: u64) -> &[u8] {
-    let mut entries = Entries::new(run);
-    loop {
-        let rest = entries.rest();
-        match entries.next() {
-            Some(entry) if entry.sequence <= sequence => {}
-            _ => return rest,
-        }
+pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
+    let mut rest = run;
+    while run.next().is_some_and(|entry| entry.sequence <= sequence) {
+        rest = run;
     }
+    rest
 }
 
 /// The token of a place in a stream.
