@@ -11,6 +11,7 @@ use replication::error::Status;
 use replication::host::EventKind;
 use replication::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK};
 use replication::protocol::lineage::Lineage;
+use replication::protocol::token::Token;
 use replication::receiver::Receiver;
 use replication::receiver::config::{GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
@@ -348,6 +349,50 @@ fn forked_at_80() -> [TempDir; 2] {
     drop(first);
     copy(dirs[0].path(), dirs[1].path());
     dirs
+}
+
+/// A host that stands ahead of its local log is on the history of its position, not of any writer that the log could follow.
+#[test]
+fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
+    let ([original, backup], readers) = (forked_at_80(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(original.path()));
+    let (reader, _, _) = receiver(local(&readers, "reader", &address));
+    reader.wait_sequence(80, PATIENCE).unwrap();
+    drop(reader);
+    // The log has not kept what came then.
+    let (reader, _, _) = receiver(receiver_config("reader", &address));
+    write(&first, 20);
+    reader.wait_sequence(100, PATIENCE).unwrap();
+    let token = reader.token().unwrap();
+    drop(reader);
+
+    let (forked, fork_address, _) = sender(stored(backup.path()));
+    for _ in 0..40 {
+        forked.replicate(7, b"another entry").unwrap();
+    }
+    let at_token = |address: &str| {
+        let Token { stream_id, epoch, sequence, hash } = token;
+        receiver(ReceiverConfig {
+            last_sequence: sequence,
+            last_hash: hash,
+            has_position: true,
+            lineage: Some(Lineage { stream_id, epoch }),
+            ..local(&readers, "reader", address)
+        })
+    };
+    // The right writer first: it brings what the log lacks, and goes on.
+    let kept = tempfile::tempdir().unwrap();
+    copy(readers.path(), kept.path());
+    let (reader, applied, _) = at_token(&address);
+    write(&first, 20);
+    reader.wait_sequence(120, PATIENCE).unwrap();
+    check(&applied, 101, 120);
+    drop(reader);
+    copy(kept.path(), readers.path());
+    let (reader, applied, events) = at_token(&fork_address);
+    assert_eq!(reader.wait_sequence(101, PATIENCE).unwrap_err().status, Status::Diverged);
+    let diverged = events.wait_status(EventKind::Diverged, Status::Diverged);
+    assert_eq!((diverged.sequence, applied.sequences()), (100, Vec::new()), "{}", diverged.message);
 }
 
 /// A local log that has more than its host goes on with one history only.

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::core::Core;
-use super::inbound::Delivery;
+use super::inbound::{Before, Delivery};
 use super::keeper::{Keeper, RETRY};
-use crate::error::{Error, Status};
+use super::local_log::behind;
+use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
@@ -72,6 +73,7 @@ enum Next {
     Store(Vec<Delivery>),
     Sync,
     Note,
+    Diverged(Error),
     Stop,
 }
 
@@ -117,6 +119,7 @@ impl Applier {
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 Next::Note => self.note(),
+                Next::Diverged(error) => self.give_up(EventKind::Diverged, &error),
                 Next::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
@@ -170,8 +173,10 @@ impl Applier {
                 if self.current.is_none() && (self.keeper.is_none() || content.work.stored > 0) {
                     self.current = content.work.deliveries.pop_front();
                     content.work.stored = content.work.stored.saturating_sub(1);
-                    let skipped = self.begin();
-                    content.work.bytes -= skipped;
+                    match self.begin() {
+                        Ok(skipped) => content.work.bytes -= skipped,
+                        Err(error) => return Next::Diverged(error),
+                    }
                 }
                 if self.current.is_some() {
                     content.work.applying = true;
@@ -247,32 +252,39 @@ impl Applier {
             Ok(Some(delivery)) => {
                 self.core.mailbox.lock().work.bytes += delivery.len();
                 self.current = Some(delivery);
-                self.begin();
+                if let Err(error) = self.begin() {
+                    self.give_up(EventKind::Diverged, &error);
+                }
             }
             Err(error) => self.log_failed(&error),
         }
     }
 
     /// A new delivery is current. Leaves out what the host has, which may stand ahead of what its local log goes on from,
-    /// and returns its bytes.
-    fn begin(&mut self) -> usize {
-        let applied = self.core.progress.applied();
-        let Some(delivery) = &mut self.current else { return 0 };
-        self.hash = delivery.before().hash;
+    /// and returns its bytes. Fails if the writer has another history there than the host.
+    fn begin(&mut self) -> Result<usize> {
+        let host = self.core.progress.place();
+        let Some(delivery) = &mut self.current else { return Ok(0) };
+        let Before { sequence: mut at, hash, .. } = delivery.before();
+        self.hash = hash;
         let length = delivery.len();
-        while delivery.before().sequence < applied {
-            let mut entries = Entries::new(delivery.entries()).behind(self.hash);
-            let mut walked = entries.walked();
-            while entries.next().is_some_and(|entry| entry.sequence <= applied) {
-                walked = entries.walked();
-            }
-            self.hash = walked.hash;
-            delivery.advance(walked.bytes);
-            if walked.bytes == 0 {
+        while at < host.sequence {
+            let run = Entries::new(delivery.entries()).behind(self.hash);
+            let Walked { bytes, sequence, hash, .. } = behind(run, host.sequence).walked();
+            if bytes == 0 {
                 break;
             }
+            (at, self.hash) = (sequence, hash);
+            delivery.advance(bytes);
         }
-        length - delivery.len()
+        let skipped = length - delivery.len();
+        let compares =
+            skipped > 0 && at == host.sequence && host.hash != UNKNOWN_HISTORY && self.hash != UNKNOWN_HISTORY;
+        if compares && self.hash != host.hash {
+            let text = format!("the writer has another history up to entry {at} than the host: re-seed the reader");
+            return Err(Error::new(Status::Diverged, text));
+        }
+        Ok(skipped)
     }
 
     /// Puts deliveries into the local log.
@@ -292,8 +304,13 @@ impl Applier {
 
     /// The local log is unusable: nothing can be applied that was not stored.
     fn log_failed(&mut self, error: &Error) {
+        self.give_up(EventKind::LogFailed, error);
+    }
+
+    /// Nothing can be applied any more.
+    fn give_up(&mut self, kind: EventKind, error: &Error) {
         self.over = true;
-        let mut event = Event::new(EventKind::LogFailed, error.status, error.message.clone());
+        let mut event = Event::new(kind, error.status, error.message.clone());
         event.sequence = self.core.progress.applied();
         self.core.event(event);
         self.core.halt(error.clone());
