@@ -12,6 +12,7 @@ use replication::host::{Event, EventKind};
 use replication::protocol::control::{TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, TYPE_STREAM_ACK};
 use replication::protocol::entry::Entries;
 use replication::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
+use replication::protocol::handshake::{Offer, Point, Sync};
 use replication::sender::config::SenderConfig;
 
 /// Connects, says this and nothing more, and gives the code of the Error frame that comes back.
@@ -52,6 +53,11 @@ fn p8_a_bad_first_frame_is_refused_with_its_reason() {
     let json = |text: &str| frame(TYPE_SYNC, text.as_bytes());
     let v2 = |object: &str| json(&format!(r#"{{"reader_id":"bad","last_known_seq":0,"v2":{object}}}"#));
     let id = r#""stream_id":"0123456789abcdef0123456789abcde""#;
+    let history = |sequences: &[u64]| {
+        let history = sequences.iter().map(|sequence| Point { sequence: *sequence, hash: 7 }).collect();
+        let sync = sync_v2("bad", 9);
+        sync_frame(&Sync { offer: sync.offer.map(|offer| Offer { history, ..offer }), ..sync })
+    };
     let bad: Vec<(&str, Vec<u8>, Status)> = vec![
         ("length 0", header(0, TYPE_SYNC).to_vec(), Status::MessageTooSmall),
         ("length 4 GiB", header(u32::MAX, TYPE_SYNC).to_vec(), Status::MessageTooLarge),
@@ -83,6 +89,8 @@ fn p8_a_bad_first_frame_is_refused_with_its_reason() {
         ("v2 is empty", v2("{}"), Status::InvalidMsg),
         ("v2 has a negative version", v2(r#"{"version":-1,"epoch":0,"heartbeat_ms":1}"#), Status::InvalidMsg),
         ("v2 has a short id", v2(&format!(r#"{{"version":1,{id},"epoch":0,"heartbeat_ms":1}}"#)), Status::InvalidMsg),
+        ("v2 has a history that does not rise", history(&[2, 1]), Status::InvalidMsg),
+        ("v2 has a point twice", history(&[1, 1]), Status::InvalidMsg),
         ("v2 has no epoch", v2(r#"{"version":1,"heartbeat_ms":1}"#), Status::InvalidMsg),
     ];
     for (what, bytes, status) in &bad {

@@ -194,7 +194,8 @@ fn chain_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
 }
 
 fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::Error> {
-    let illegal = || D::Error::custom("a history is up to 32 points of 32 hexadecimal digits in lower case");
+    let illegal =
+        || D::Error::custom("a history is up to 32 points of 32 hexadecimal digits in lower case, in rising order");
     let text = Cow::<'de, str>::deserialize(deserializer)?;
     if text.len() > MAX_HISTORY * 32 || !text.is_ascii() || text.len() % 32 != 0 {
         return Err(illegal());
@@ -203,5 +204,6 @@ fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::
         let number = digits(&text[at..at + 32], 32)?;
         Some(Point { sequence: (number >> 64) as u64, hash: number as u64 })
     });
-    points.collect::<Option<_>>().ok_or_else(illegal)
+    let points: Option<Vec<_>> = points.collect();
+    points.filter(|points| points.is_sorted_by(|a, b| a.sequence < b.sequence)).ok_or_else(illegal)
 }

@@ -112,12 +112,10 @@ fn not_here(core: &Core, known: u64, error: AttachError) -> Refusal {
 
 /// The histories differ at or before `known`. Finds out where, as far as the points that the reader named tell.
 fn fork(log: &Arc<Log>, offer: &Offer, known: u64) -> Refusal {
-    let same = |point: &Point| {
-        let ours = log.attach(point.sequence).map(|cursor| cursor.start().hash);
-        point.hash != UNKNOWN_HISTORY && ours == Ok(point.hash)
-    };
+    let same = |point: &Point| log.attach(point.sequence).map(|cursor| cursor.start().hash) == Ok(point.hash);
     let ours = log.oldest_known()..known;
-    let rising = offer.history.iter().filter(|point| ours.contains(&point.sequence)).collect::<Vec<_>>();
+    let compares = |point: &&Point| ours.contains(&point.sequence) && point.hash != UNKNOWN_HISTORY;
+    let rising = offer.history.iter().filter(compares).collect::<Vec<_>>();
     // Once different, histories stay different.
     let split = rising.partition_point(|point| same(point));
     let common_sequence = split.checked_sub(1).map(|last| rising[last].sequence);
@@ -136,4 +134,32 @@ fn fork(log: &Arc<Log>, offer: &Offer, known: u64) -> Refusal {
         ),
     };
     Refusal { common_sequence, differing_sequence: Some(differing_sequence), ..diverged(text) }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::log::{FullPolicy, LogConfig, Mark};
+
+    /// P7: points of which the reader does not know the history say nothing of where it parted.
+    #[test]
+    fn p7_an_unknown_hash_is_never_compared() {
+        let start = Mark { hash: 1, ..Mark::default() };
+        let log = Arc::new(Log::new(LogConfig { start, ..LogConfig::new(100, 1 << 16, FullPolicy::Refuse) }));
+        for _ in 0..10 {
+            log.append(0, b"entry").unwrap();
+        }
+        let ours = |sequence| log.attach(sequence).map(|cursor| cursor.start().hash).unwrap();
+        let unknown = [2, 4, 6].map(|sequence| Point { sequence, hash: UNKNOWN_HISTORY });
+        let same = Point { sequence: 8, hash: ours(8) };
+        let other = Point { sequence: 9, hash: ours(9) ^ 1 };
+        let parting = |known: &[Point]| {
+            let history = unknown.iter().chain(known).copied().collect();
+            let refusal = fork(&log, &Offer { hash: ours(10) ^ 1, history, ..Offer::default() }, 10);
+            (refusal.common_sequence, refusal.differing_sequence)
+        };
+        assert_eq!(parting(&[]), (None, Some(10)));
+        assert_eq!(parting(&[same]), (Some(8), Some(10)));
+        assert_eq!(parting(&[same, other]), (Some(8), Some(9)));
+    }
 }

@@ -367,8 +367,9 @@ fn json_cut_at_any_byte_is_refused() {
 }
 
 fn any_offer() -> impl Strategy<Value = Offer> {
-    let point = (any::<u64>(), any::<u64>()).prop_map(|(sequence, hash)| Point { sequence, hash });
-    let history = prop::collection::vec(point, 0..=MAX_HISTORY);
+    let history = prop::collection::btree_map(any::<u64>(), any::<u64>(), 0..=MAX_HISTORY);
+    let history =
+        history.prop_map(|rising| rising.into_iter().map(|(sequence, hash)| Point { sequence, hash }).collect());
     (any::<u32>(), any::<Option<[u8; 16]>>(), any::<u64>(), any::<u64>(), any::<u64>(), history).prop_map(
         |(version, stream_id, epoch, heartbeat_ms, hash, history)| Offer {
             version,
