@@ -195,6 +195,29 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 50);
 }
 
+/// P7: behind a hole that was passed nobody knows the history, until a writer tells its own.
+#[test]
+fn p7_behind_a_passed_hole_the_history_is_unknown() {
+    for protocol in [ProtocolChoice::V2, ProtocolChoice::V1] {
+        let (door, receiver, applied, _) = follow(|config| {
+            config.gap_policy = GapPolicy::Continue;
+            config.protocol = protocol;
+            (config.last_sequence, config.last_hash, config.lineage) = (1, 77, Some(LINEAGE));
+        });
+        let v2 = protocol == ProtocolChoice::V2;
+        let hello = if v2 { v2_ack(9, LINEAGE) } else { SyncAck { answer: None, ..v2_ack(9, LINEAGE) } };
+        let entries = if v2 { batch_of(&[(2, 1), (6, 5), (7, 6)]) } else { [2, 6, 7].map(entry_v1).concat() };
+        answer_with(&door, &hello, &entries);
+        receiver.wait_sequence(7, PATIENCE).unwrap();
+        assert_eq!((applied.sequences(), receiver.token().unwrap().hash), (vec![2, 6, 7], 0));
+        let known = Some(Answer { hash: 99, ..answer(1) }).filter(|_| v2);
+        let sync = answer_with(&door, &SyncAck { answer: known, ..hello.clone() }, &[]);
+        assert_eq!((sync.last_known_sequence, sync.offer.map(|offer| offer.hash)), (7, v2.then_some(0)));
+        let sync = answer_with(&door, &hello, &[]);
+        assert_eq!(sync.offer.map(|offer| offer.hash), v2.then_some(99));
+    }
+}
+
 #[test]
 fn p8_a_refusal_that_names_an_impossible_beginning_moves_nothing() {
     for (current, first) in [(0, 0), (5, 0), (50, 3), (50, 52), (50, u64::MAX)] {

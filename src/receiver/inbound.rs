@@ -215,6 +215,7 @@ impl Inbound {
             }
         }
         let bytes = self.block.split_to(at).freeze();
+        let before = self.known_before(before);
         if parsed.entries > 0 {
             parsed.delivery = Some(Delivery { bytes, batch_left, before });
         }
@@ -240,6 +241,7 @@ impl Inbound {
             let (sequence, previous) = (entry.sequence, entry.previous);
             if previous != self.last || sequence <= previous {
                 self.out_of_order(sequence, previous, parsed)?;
+                self.hash = UNKNOWN_HISTORY;
             }
             self.hash = chain_hash(self.hash, within);
             self.last = sequence;
@@ -293,7 +295,7 @@ impl Inbound {
             }
         }
         if parsed.entries > 0 {
-            parsed.delivery = Some(Delivery::of_entries(entries.into(), before));
+            parsed.delivery = Some(Delivery::of_entries(entries.into(), self.known_before(before)));
         }
         parsed
     }
@@ -326,6 +328,9 @@ impl Inbound {
                         return Err(error);
                     }
                 };
+                if previous != self.last {
+                    self.hash = UNKNOWN_HISTORY;
+                }
                 let crc = payload_crc(&out[body..]);
                 let length = out.len() - body;
                 let header = encode_header(crc, length, fields.sequence, previous, fields.timestamp_us);
@@ -369,6 +374,12 @@ impl Inbound {
     /// Where it is: the last sequence that was received, and the history up to it.
     pub(super) fn before(&self) -> Before {
         Before { epoch: self.epoch, sequence: self.last, hash: self.hash }
+    }
+
+    /// What lay before entries that were received since: where the history behind them is unknown because some are missing, it
+    /// counts as unknown before them too.
+    fn known_before(&self, before: Before) -> Before {
+        if self.hash == UNKNOWN_HISTORY { Before { hash: UNKNOWN_HISTORY, ..before } } else { before }
     }
 
     /// Whether something unfinished lies here.
