@@ -1,7 +1,7 @@
 //! Listening sockets.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -15,9 +15,10 @@ const BACKLOG: i32 = 1024;
 /// A listening socket. A Unix socket's file goes away with it.
 #[derive(Debug)]
 pub struct Listener {
+    /// Goes before the socket does: until then no other file can have its identity.
+    _file: Option<SocketFile>,
     socket: Family,
     address: String,
-    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -26,15 +27,32 @@ enum Family {
     Unix(UnixListener),
 }
 
-/// The file of a Unix socket, removed on drop.
+/// The file of a Unix socket, removed on drop unless another one has its name by then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The file that was just bound.
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody else may have removed it already.
-        let _ = std::fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Somebody else may remove it at this moment.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// What tells a file from every other one that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Listener {
@@ -44,7 +62,7 @@ impl Listener {
         match address {
             Address::Unix(path) => {
                 let listener = bind_unix(path).map_err(|e| binding(address, &e))?;
-                let file = Some(SocketFile(path.clone()));
+                let file = Some(SocketFile::new(path));
                 Ok((Self { socket: Family::Unix(listener), address: address.to_string(), _file: file }, 0))
             }
             Address::Tcp { host, port } => {
@@ -114,4 +132,24 @@ fn binding(address: &Address, error: &io::Error) -> Error {
         _ => Status::Io,
     };
     Error::new(status, format!("cannot listen on {address}: {error}"))
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    /// A listener that ends takes its own file away, not that of another one which was bound there meanwhile.
+    #[tokio::test]
+    async fn a_sockets_file_goes_with_its_listener_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let address = Address::Unix(path.clone());
+        let (first, _) = Listener::bind(&address).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (second, _) = Listener::bind(&address).unwrap();
+        drop(first);
+        Stream::connect(&address).await.unwrap();
+        drop(second);
+        assert!(!path.exists());
+    }
 }
