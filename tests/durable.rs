@@ -95,6 +95,24 @@ fn p7_p10_go2_go3_a_restarted_writer_goes_on_and_readers_resume() {
     assert_eq!(events.count(EventKind::Gap), 0);
 }
 
+/// The age of entries that memory does not hold is not known, which is not the same as none.
+#[test]
+fn a_lag_of_which_only_the_disk_knows_has_no_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _, _) = sender(stored(dir.path()));
+    write(&first, 10);
+    first.stop().unwrap();
+    drop(first);
+    let (second, address, _) = sender(stored(dir.path()));
+    let mut reader = wire::Peer::connect(&address);
+    assert!(reader.shake(&wire::sync_v2("reader", 0)).can_resume);
+    until("the reader", || second.reader_count() == 1);
+    let row = &stat(second.stats_json(), "readers")[0];
+    assert_eq!((row["lag"].as_u64(), row["lag_ms"].is_null()), (Some(10), true), "{row}");
+    reader.send(&wire::ack_v2(10, 0, 10, false));
+    until("no lag", || stat(second.stats_json(), "readers")[0]["lag_ms"] == 0);
+}
+
 /// A writer that comes back without its log is another one, and is refused until the host decides.
 #[test]
 fn p7_go3_a_writer_without_its_log_is_refused() {

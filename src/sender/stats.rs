@@ -68,9 +68,10 @@ impl Core {
         let acked = if reader.v2 { positions.applied } else { positions.received };
         let sent = self.sent_sequence(reader);
         let (position, bytes_sent) = (reader.position(), reader.progress().1);
-        let lag_ms = match self.log.timestamp_after(acked) {
-            Some(timestamp_us) if acked < current => Some(unix_time_us().saturating_sub(timestamp_us) / 1000),
-            _ => Some(0),
+        let lag_ms = if acked < current {
+            self.log.timestamp_after(acked).map(|timestamp_us| unix_time_us().saturating_sub(timestamp_us) / 1000)
+        } else {
+            Some(0)
         };
         let none = || [Value::Null, Value::Null, Value::Null];
         let [slot_state, slot_sequence, slot_held_bytes] =
