@@ -233,11 +233,20 @@ impl Log {
 
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
-        let start = match (self.find_in_memory(last_known), &self.storage) {
-            (Err(AttachError::Gone { .. }), Some(storage)) => storage.locate(last_known)?,
+        let end = self.appender.lock().end;
+        let mut window = self.window.lock();
+        let start = match (window.locate(last_known, end), &self.storage) {
+            (Err(AttachError::Gone { .. }), Some(storage)) => {
+                drop(window);
+                let start = storage.locate(last_known)?;
+                window = self.window.lock();
+                start
+            }
             (located, _) => located?,
         };
-        let place = self.window.lock().register(start.position);
+        // In the same lock: no append gives up what the cursor needs before it holds it.
+        let place = window.register(start.position);
+        drop(window);
         Ok(Cursor::new(Arc::clone(self), place, start))
     }
 

@@ -378,3 +378,25 @@ fn the_window_keeps_nearly_all_it_may() {
     let occupancy = log.occupancy();
     assert!((1584..=1600).contains(&occupancy.entries), "{occupancy:?}");
 }
+
+/// P2: what a cursor was placed for is still there, whatever is appended at that moment.
+#[test]
+fn p2_no_append_comes_between_the_search_for_a_place_and_the_cursor() {
+    let log = log(64, 64 << 10, FullPolicy::Refuse);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // Refused while a cursor holds the window.
+                let _ = log.append(0, &[0; 2000]);
+            }
+        });
+        let lost = (0..200_000).filter(|_| {
+            let cursor = log.attach(log.oldest_known());
+            cursor.is_ok_and(|cursor| matches!(cursor.next(), Next::CutOff))
+        });
+        let lost = lost.count();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(lost, 0);
+    });
+}
