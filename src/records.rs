@@ -4,7 +4,7 @@ mod decode;
 mod json;
 mod value;
 
-pub use decode::{DecodeError, MAX_DEPTH};
+pub use decode::{DecodeError, MAX_DEPTH, MAX_VALUES};
 pub use value::{Value, ValueError, ValueType};
 
 /// Decoded records. They borrow from the payload until [`Records::into_owned`].
@@ -18,9 +18,9 @@ impl<'a> Records<'a> {
     /// Decodes a whole payload.
     ///
     /// Strings that are not UTF-8 become [`Value::Bytes`]: old msgpack libraries write bytes as strings. Arrays and maps as
-    /// keys of a map are refused, and so is nesting deeper than [`MAX_DEPTH`].
+    /// keys of a map are refused, and so are nesting deeper than [`MAX_DEPTH`] and more than [`MAX_VALUES`] values.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        decode::rows(payload).map(|rows| Self { rows })
+        decode::rows(payload, MAX_VALUES).map(|rows| Self { rows })
     }
 
     /// The same records with nothing borrowed.

@@ -100,8 +100,8 @@ unsafe fn answer_bytes<'a, T>(
 /// - `payload`, `payload_len`: not needed any more after the call.
 /// - `out`: the records, to be freed with replication_records_free().
 ///
-/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, with the byte offset; `INVALID_ARGUMENT` for NULL.
-/// Any thread; allowed in callbacks.
+/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or has more than 16777216 values, with the byte
+/// offset; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.

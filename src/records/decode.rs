@@ -14,6 +14,10 @@ use std::io;
 /// How deep arrays, maps and extensions nest at most, the array of records included.
 pub const MAX_DEPTH: usize = 128;
 
+/// Values in one payload, at most, those in arrays and maps and their keys included. A value takes 32 bytes and more of memory,
+/// and as little as one in the payload.
+pub const MAX_VALUES: usize = 1 << 24;
+
 /// Places that are allocated before the first element of an array or map was seen.
 const FIRST_CAPACITY: usize = 16;
 
@@ -40,22 +44,22 @@ impl From<DecodeError> for Error {
     }
 }
 
-/// Decodes the rows of a payload.
-pub(super) fn rows(payload: &[u8]) -> Result<Vec<Value<'_>>, DecodeError> {
-    let progress = Progress::default();
+/// Decodes the rows of a payload that has at most `max_values` values.
+pub(super) fn rows(payload: &[u8], max_values: usize) -> Result<Vec<Value<'_>>, DecodeError> {
+    let progress = Progress::new(max_values);
     let mut deserializer = Deserializer::from_read_ref(payload);
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
         Ok(Value::Array(rows)) if at_end(&mut deserializer) => Ok(rows),
-        _ => Err(locate(payload)),
+        _ => Err(locate(payload, max_values)),
     }
 }
 
 /// Finds the error in a payload that has one. A deserializer that lends from a slice does not tell where it stands, so the
 /// payload is read once more through a reader that does.
 #[cold]
-fn locate(payload: &[u8]) -> DecodeError {
-    let progress = Progress::default();
+fn locate(payload: &[u8], max_values: usize) -> DecodeError {
+    let progress = Progress::new(max_values);
     let mut deserializer = Deserializer::new(Counted { rest: payload, progress: &progress });
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
@@ -102,12 +106,20 @@ fn at_end<'de>(deserializer: impl de::Deserializer<'de>) -> bool {
 }
 
 /// How far a reader is, in bytes.
-#[derive(Default)]
 struct Progress {
     /// All that was read.
     read: Cell<usize>,
     /// Where the latest value began.
     value: Cell<usize>,
+    /// Values that may still come, and how many there may be in all.
+    values_left: Cell<usize>,
+    max_values: usize,
+}
+
+impl Progress {
+    fn new(max_values: usize) -> Self {
+        Self { read: Cell::new(0), value: Cell::new(0), values_left: Cell::new(max_values), max_values }
+    }
 }
 
 /// A reader that counts.
@@ -179,7 +191,12 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     #[inline]
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
-        self.progress.value.set(self.progress.read.get());
+        let progress = self.progress;
+        progress.value.set(progress.read.get());
+        let Some(left) = progress.values_left.get().checked_sub(1) else {
+            return Err(de::Error::custom(format_args!("more than {} values", progress.max_values)));
+        };
+        progress.values_left.set(left);
         deserializer.deserialize_any(self)
     }
 }

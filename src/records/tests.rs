@@ -308,6 +308,19 @@ fn nesting_has_a_limit() {
     assert_eq!(refused(&maps).reason, "nested deeper than 128");
 }
 
+/// P5: small values take far more memory than their bytes in a payload.
+#[test]
+fn p5_the_number_of_values_has_a_limit() {
+    // The array, two maps, a key, an array and its three elements.
+    let payload = b"\x92\x80\x81\xa1x\x93\x01\x02\x03";
+    assert_eq!(decode::rows(payload, 8).map(|rows| rows.len()), Ok(2));
+    for (max, offset) in [(0, 0), (1, 1), (3, 3), (7, 8)] {
+        let reason = format!("more than {max} values");
+        assert_eq!(decode::rows(payload, max), Err(DecodeError { offset, reason }));
+    }
+    assert!(MAX_VALUES * size_of::<Value<'_>>() <= 512 << 20);
+}
+
 #[test]
 fn a_lying_length_allocates_nothing() {
     for (marker, offset) in [(0xC6, 0), (0xC9, 0), (0xDB, 0), (0xDD, 5), (0xDF, 0)] {
