@@ -299,17 +299,19 @@ fn p6_what_lies_before_the_local_log_is_not_durable() {
     let mut config = local(&dir, "reader", &door.address);
     config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;
     let (reader, _, _) = receiver(config.clone());
-    let (mut writer, _) = door.welcome(5_000);
-    writer.send(&wire::batch(0, 5_000));
-    reader.wait_sequence(5_000, PATIENCE).unwrap();
-    until("the oldest entries to be gone", || stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100));
-    reader.stop().unwrap();
+    let (mut writer, _) = door.welcome(0);
+    let mut last = 0;
+    while last == 0 || stat(reader.stats_json(), "log_oldest_sequence").as_u64() <= Some(100) {
+        writer.send(&wire::batch(last, 500));
+        last += 500;
+        reader.wait_sequence(last, PATIENCE).unwrap();
+    }
     drop(reader);
 
     // The host has lost what it applied.
     config.has_position = true;
     let (_reader, _, _) = receiver(config);
-    let (mut writer, sync) = door.welcome(5_000);
+    let (mut writer, sync) = door.welcome(last);
     assert_eq!(sync.last_known_sequence, 0);
     writer.send(&wire::batch(0, 10));
     let ack = |writer: &mut wire::Peer| StreamAck::decode(&writer.frame_of(TYPE_STREAM_ACK)).unwrap().positions;
@@ -320,8 +322,8 @@ fn p6_what_lies_before_the_local_log_is_not_durable() {
             break;
         }
     }
-    writer.send(&wire::batch(10, 4_990));
-    while ack(&mut writer).durable < 5_000 {}
+    writer.send(&wire::batch(10, last - 10));
+    while ack(&mut writer).durable < last {}
 }
 
 /// A writer that was restored from a copy and went on is another one from there. The reader's log tells where.
@@ -413,29 +415,53 @@ fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     assert_eq!((diverged.sequence, applied.sequences()), (100, Vec::new()), "{}", diverged.message);
 }
 
+/// Has a receiver of this configuration follow until its log has lost its oldest entries. Gives the last one.
+fn trimmed(config: &mut ReceiverConfig, sender: &Sender) -> u64 {
+    config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;
+    let (reader, _, _) = receiver(config.clone());
+    until("the oldest entries to be gone", || {
+        write(sender, 100);
+        reader.wait_sequence(sender.current_sequence(), PATIENCE).unwrap();
+        stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100)
+    });
+    sender.current_sequence()
+}
+
+/// A local log goes on with its stream only, also for a host that begins anew before it.
+#[test]
+fn p7_a_local_log_that_begins_behind_its_host_stays_with_its_stream() {
+    let readers = tempfile::tempdir().unwrap();
+    let (first, address, _) = sender(SenderConfig::default());
+    let mut config = local(&readers, "reader", &address);
+    trimmed(&mut config, &first);
+
+    let (other, address, _) = sender(SenderConfig::default());
+    write(&other, 100);
+    (config.has_position, config.writer_addr) = (true, address);
+    let (reader, applied, events) = receiver(config);
+    until("the reader to be admitted or refused", || !events.all().is_empty());
+    assert_eq!(events.all()[0].status, Status::Diverged, "{:?}", events.all());
+    assert_eq!((applied.sequences(), reader.lineage()), (Vec::new(), Some(first.lineage())));
+}
+
 /// A local log that has more than its host goes on with one history only.
 #[test]
 fn p7_a_local_log_ahead_of_its_host_does_not_go_on_with_another_history() {
     let ([original, backup], readers) = (forked_at_80(), tempfile::tempdir().unwrap());
     let (first, address, _) = sender(stored(original.path()));
-    write(&first, 1_920);
     let mut config = local(&readers, "reader", &address);
-    config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;
-    let (reader, _, _) = receiver(config.clone());
-    reader.wait_sequence(2_000, PATIENCE).unwrap();
-    until("the oldest entries to be gone", || stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100));
-    drop(reader);
+    let last = trimmed(&mut config, &first);
 
     let (forked, address, _) = sender(stored(backup.path()));
-    for _ in 0..2_000 {
+    for _ in 0..last {
         forked.replicate(7, b"another entry").unwrap();
     }
     // The host has lost all. What it gets is this writer's, but its log has entries of the other one.
     (config.has_position, config.writer_addr) = (true, address);
     let (reader, _, events) = receiver(config);
-    assert_eq!(reader.wait_sequence(2_080, PATIENCE).unwrap_err().status, Status::Diverged);
+    assert_eq!(reader.wait_sequence(last + 80, PATIENCE).unwrap_err().status, Status::Diverged);
     let failed = events.wait_status(EventKind::LogFailed, Status::Diverged);
-    assert!(failed.message.contains("up to entry 2000"), "{}", failed.message);
+    assert!(failed.message.contains(&format!("up to entry {last} ")), "{}", failed.message);
 }
 
 /// An epoch that began before the reader's position: the reader has entries that the new writer never had.

@@ -174,9 +174,11 @@ fn adopt(core: &Core, answer: &Answer, received: u64) -> Result<()> {
         return Err(Error::new(Status::InvalidMsg, text));
     }
     let new = Lineage { stream_id: answer.stream_id, epoch: answer.epoch };
+    // A local log is one stream's, also when the host has nothing of it any more.
+    let has_log = core.local.as_ref().is_some_and(|local| local.disk().is_some());
     let mut lineage = core.lineage.lock();
     if let Some(old) = *lineage
-        && (received > 0 || core.config.lineage.is_some())
+        && (received > 0 || has_log || core.config.lineage.is_some())
     {
         if old.stream_id != new.stream_id {
             let (old, new) = (hex(&old.stream_id), hex(&new.stream_id));
