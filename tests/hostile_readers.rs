@@ -137,6 +137,22 @@ fn p5_a_handshake_has_one_deadline_however_its_bytes_trickle() {
     stage.finish();
 }
 
+/// P5: a stop waits for readers, not for who never said that it is one.
+#[test]
+fn p5_a_silent_connection_does_not_hold_a_stop() {
+    let config = SenderConfig { handshake_timeout: PATIENCE, stop_timeout: PATIENCE, ..quick() };
+    let (sender, address, _) = sender(config);
+    let mut silent = Peer::connect(&address);
+    // Who comes later is admitted later.
+    let mut reader = Peer::connect(&address);
+    assert!(reader.shake(&sync_v1("reader", 0)).can_resume);
+    drop(reader);
+    let begun = Instant::now();
+    sender.stop().unwrap();
+    assert!(begun.elapsed() < PATIENCE / 2, "stopped after {:?}", begun.elapsed());
+    assert_eq!(silent.end(), "");
+}
+
 #[test]
 fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     let stage = Stage::new(SenderConfig { handshake_timeout: Duration::from_secs(3), ..quick() });

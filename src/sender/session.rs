@@ -31,7 +31,8 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = core.config.handshake_timeout;
-    let sync = unless_closed(&core, timeout(limit, read_sync(&mut frames, &stream))).await;
+    // A sender that stops takes no new readers: it waits for none to say that it is one.
+    let sync = unless(&core, |phase| phase != Phase::Running, timeout(limit, read_sync(&mut frames, &stream))).await;
     match sync {
         Some(Ok(Ok((sync, coordinator)))) => attach(core, stream, frames, sync, coordinator, Some(handshake)).await,
         Some(Ok(Err(error))) => {
@@ -54,10 +55,16 @@ pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: Stri
 
 /// What `work` gives, unless the sender closes its connections first.
 async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
+    unless(core, |phase| phase == Phase::Closing, work).await
+}
+
+/// What `work` gives, if it can before the sender comes to such a phase.
+async fn unless<T>(core: &Core, is_over: impl Fn(Phase) -> bool, work: impl Future<Output = T>) -> Option<T> {
     let mut phase = core.phase.subscribe();
     tokio::select! {
+        biased;
         done = work => Some(done),
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => None,
+        _ = phase.wait_for(|phase| is_over(*phase)) => None,
     }
 }
 
