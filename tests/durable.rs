@@ -415,6 +415,28 @@ fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     assert_eq!((diverged.sequence, applied.sequences()), (100, Vec::new()), "{}", diverged.message);
 }
 
+/// A writer that is behind the host is refused, also when it is not behind the host's local log.
+#[test]
+fn p7_a_writer_between_a_local_log_and_its_host_is_refused() {
+    let ([original, backup], readers) = (forked_at_80(), tempfile::tempdir().unwrap());
+    let (first, address, _) = sender(stored(original.path()));
+    let (reader, _, _) = receiver(local(&readers, "reader", &address));
+    reader.wait_sequence(80, PATIENCE).unwrap();
+    drop(reader);
+    let (restored, address, _) = sender(stored(backup.path()));
+    write(&restored, 10);
+    let ahead = ReceiverConfig {
+        last_sequence: 100,
+        has_position: true,
+        lineage: Some(first.lineage()),
+        ..local(&readers, "reader", &address)
+    };
+    let (_reader, applied, events) = receiver(ahead);
+    until("the reader to be admitted or refused", || !events.all().is_empty());
+    assert_eq!(events.all()[0].status, Status::Regressed, "{:?}", events.all());
+    assert!(applied.sequences().is_empty());
+}
+
 /// Has a receiver of this configuration follow until its log has lost its oldest entries. Gives the last one.
 fn trimmed(config: &mut ReceiverConfig, sender: &Sender) -> u64 {
     config.local_log.as_mut().unwrap().retain_bytes = SMALL_SEGMENT;

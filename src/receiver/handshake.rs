@@ -106,9 +106,11 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
         same_history(core, answer, received)?;
         adopt(core, answer, received)?;
     }
-    if ack.current_sequence < received {
+    // A host may stand ahead of what this receiver has.
+    let held = received.max(core.progress.applied());
+    if ack.current_sequence < held {
         let text = format!(
-            "the writer is at {}, this reader already at {received}: it was restarted or restored without its log",
+            "the writer is at {}, this reader already at {held}: it was restarted or restored without its log",
             ack.current_sequence
         );
         return Err(Error::new(Status::Regressed, text).into());
