@@ -147,6 +147,11 @@ fn p8_odd_answers_are_refused() {
     let (door, _receiver, _, events) = follow(|config| config.protocol = ProtocolChoice::V2);
     answer_with(&door, &SyncAck { can_resume: true, ..SyncAck::default() }, &[]);
     events.wait_status(EventKind::ProtocolError, Status::InvalidMsg);
+    // One that takes what was not offered does not know what it says.
+    let (door, receiver, _, events) = follow(|config| config.protocol = ProtocolChoice::V1);
+    answer_with(&door, &v2_ack(1, LINEAGE), &[]);
+    until("the reader to follow or to refuse", || !events.all().is_empty());
+    assert_eq!((events.all()[0].kind, receiver.lineage()), (EventKind::ProtocolError, None));
 }
 
 #[test]

@@ -102,6 +102,10 @@ pub(super) fn agree(core: &Core, ack: &SyncAck) -> Result<Incoming, End> {
         }
         return Err(End { error, refused: true });
     }
+    if ack.answer.is_some() && config.protocol == ProtocolChoice::V1 {
+        let text = "the writer takes an offer of v2 that was not made";
+        return Err(Error::new(Status::InvalidMsg, text).into());
+    }
     if let Some(answer) = &ack.answer {
         same_history(core, answer, received)?;
         adopt(core, answer, received)?;
