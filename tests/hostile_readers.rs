@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use common::stage::{SOON, Stage, quick};
 use common::wire::*;
-use common::{PATIENCE, sender, until};
+use common::{PATIENCE, receiver, receiver_config, sender, until};
 use replication::error::Status;
 use replication::host::{Event, EventKind};
 use replication::protocol::control::{TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, TYPE_STREAM_ACK};
 use replication::protocol::entry::Entries;
 use replication::protocol::frame::{TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
 use replication::protocol::handshake::{Offer, Point, Sync};
-use replication::sender::config::SenderConfig;
+use replication::sender::config::{FullPolicy, SenderConfig};
 
 /// Connects, says this and nothing more, and gives the code of the Error frame that comes back.
 fn answer_to(stage: &Stage, bytes: &[u8]) -> String {
@@ -171,6 +171,40 @@ fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     let mut peer = Peer::connect(&stage.address);
     assert!(peer.shake(&sync_v1("late", 0)).can_resume);
     stage.finish();
+}
+
+fn refusing() -> SenderConfig {
+    SenderConfig { full_policy: FullPolicy::Refuse, ..quick() }
+}
+
+/// P4: a reader that is refused holds nothing of the log, however long it takes to hear why.
+#[test]
+fn p4_a_refused_reader_does_not_hold_the_window() {
+    let (sender, address, _) = sender(SenderConfig { max_readers: 1, buffer_size: 16, ..refusing() });
+    let (good, _, _) = receiver(receiver_config("good", &address));
+    until("the good reader", || sender.reader_count() == 1);
+    sender.replicate(0, b"entry").unwrap();
+    let mut refused = Peer::connect(&address);
+    assert!(refused.shake(&sync_v2("refused", 0)).error.starts_with("BUFFER_FULL"));
+    for _ in 0..100 {
+        let sequence = sender.replicate(0, b"entry").unwrap();
+        good.wait_sequence(sequence, PATIENCE).unwrap();
+    }
+    drop(refused);
+}
+
+/// P4: neither does one whose connection has ended, until it has closed its end too.
+#[test]
+fn p4_a_reader_that_was_removed_does_not_hold_the_window() {
+    let (sender, address, events) = sender(refusing());
+    let mut stuck = Peer::connect_narrow(&address);
+    assert!(stuck.shake(&sync_v2("stuck", 0)).can_resume);
+    let large = vec![0; 60_000];
+    while sender.replicate(0, &large).is_ok() {}
+    sender.remove_reader("stuck").unwrap();
+    events.wait_status(EventKind::Disconnected, Status::Removed);
+    sender.replicate(0, &large).unwrap();
+    drop(stuck);
 }
 
 /// P5: an id that was here before takes a place like any other.

@@ -101,6 +101,13 @@ impl Cursor {
         self.place.cut_off.load(Ordering::Relaxed)
     }
 
+    /// Says that nothing behind it is needed any more. From then on it is cut off.
+    pub fn let_go(&self) {
+        self.place.cut_off.store(true, Ordering::Relaxed);
+        self.log.window.lock().unregister(&self.place);
+        self.log.passed(u64::MAX);
+    }
+
     /// A handle to wait on for being cut off, apart from the cursor itself.
     pub fn watch(&self) -> CutWatch {
         CutWatch(Arc::clone(&self.place))
@@ -109,8 +116,7 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.log.window.lock().unregister(&self.place);
-        self.log.passed(u64::MAX);
+        self.let_go();
     }
 }
 

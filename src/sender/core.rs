@@ -261,6 +261,8 @@ impl Core {
     pub(super) fn disconnected(&self, reader: &Reader, why: &Error) {
         let (_, bytes) = reader.progress();
         let sent = self.sent_sequence(reader);
+        // That is known now. What the reader did not get holds nobody up, while it takes its time to close.
+        reader.let_go();
         let entries = sent.saturating_sub(reader.started_after);
         self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
         self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);

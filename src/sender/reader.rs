@@ -122,6 +122,11 @@ impl Reader {
         self.outgoing.lock().supply(loaded);
     }
 
+    /// Gives up its place in the log: its entries need not stay for it, and it is sent no more of them.
+    pub(super) fn let_go(&self) {
+        self.outgoing.lock().cursor().let_go();
+    }
+
     /// Has a heartbeat go out.
     pub(super) fn say(&self, frame: &[u8]) {
         self.outgoing.lock().say(frame);

@@ -133,6 +133,7 @@ async fn attach(
     let reader =
         Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing, Incoming::new(frames));
     let Some(before) = core.readers.enter(&reader) else {
+        reader.let_go();
         let error =
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
@@ -140,6 +141,7 @@ async fn attach(
     // Who said meanwhile that this node is not the writer has told those that were entered then.
     if let Err(error) = core.check_writable() {
         core.readers.leave(&reader, true);
+        reader.let_go();
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     }
     drop(handshake);
