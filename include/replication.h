@@ -537,7 +537,8 @@ typedef struct replication_slice {
 typedef void (*replication_acked_fn)(void *user_data, uint64_t ticket, int32_t status, size_t readers);
 
 /**
- * Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides.
+ * Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides, but for
+ * `REPLICATION_STATUS_CLOSED`, which says that the host ends: such an entry is never given up, and is tried again.
  * `payload` is never NULL and is valid during the call.
  */
 typedef int32_t (*replication_ingest_fn)(void *user_data,
@@ -568,9 +569,10 @@ typedef int32_t (*replication_ingest_batch_fn)(void *user_data,
                                                size_t *applied);
 
 /**
- * Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number
- * when it is not. `records` and everything reached through it is valid during the call. An entry whose payload is
- * something else does not come here: it fails as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
+ * Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
+ * as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
+ * An entry whose payload is something else does not come here: it fails as if the handler had returned
+ * `REPLICATION_STATUS_DECODE_FAILED`.
  */
 typedef int32_t (*replication_record_fn)(void *user_data,
                                          uint64_t sequence,
@@ -1626,7 +1628,8 @@ replication_status receiver_config_set_gap_policy(struct replication_receiver_co
                                                   uint32_t policy);
 
 /**
- * Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`.
+ * Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`, which also holds
+ * for an entry for which the handler returns `REPLICATION_STATUS_CLOSED`.
  *
  * - `policy`: a replication_apply_policy.
  * - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try again before they stop or

@@ -183,6 +183,9 @@ func attempt(handle C.uintptr_t, sequence func() uint64, f func(*Receiver) error
 	}
 	if r != nil {
 		_ = protect(func() error { r.failures.add(sequence(), err); return nil })
+		if r.life.ctx.Err() != nil {
+			return C.int32_t(ErrClosed) // it is being stopped: the entry is left, not given up
+		}
 	}
 	return failureCode(err)
 }

@@ -110,6 +110,30 @@ func TestABatchThatFailsHalfWayGoesOnThere(t *testing.T) {
 	}
 }
 
+// A handler whose context ends has not failed on the entry: it is left for the next receiver, and not given up.
+func TestAnEntryThatAStopInterruptsIsNotSkipped(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	begun := make(chan struct{}, 1)
+	cfg, _ := follow(address, "interrupted")
+	cfg.ApplyPolicy = replication.ApplySkip
+	cfg.EntryHandler = func(ctx context.Context, _ *replication.ReplicateEntry) error {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	r := startReceiver(t, cfg)
+	appendTexts(t, s, "x", "y")
+	<-begun
+	must(t, r.Stop())
+	if r.LastSequence() != 0 || r.Stats()["total_entries_skipped"] != int64(0) {
+		t.Errorf("after the stop: %v", r.Stats())
+	}
+}
+
 func TestAnErrorOfTheHandlerIsInTheEvent(t *testing.T) {
 	checkLeaks(t)
 	s, address := startSender(t, nil)

@@ -62,7 +62,8 @@ pub struct EventView {
     pub detail_json: *const c_char,
 }
 
-/// Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides.
+/// Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides, but for
+/// `REPLICATION_STATUS_CLOSED`, which says that the host ends: such an entry is never given up, and is tried again.
 /// `payload` is never NULL and is valid during the call.
 pub type IngestFn = Option<
     unsafe extern "C" fn(
@@ -80,9 +81,10 @@ pub type IngestBatchFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, entries: *const EntryView, count: usize, applied: *mut usize) -> i32,
 >;
 
-/// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number
-/// when it is not. `records` and everything reached through it is valid during the call. An entry whose payload is
-/// something else does not come here: it fails as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
+/// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
+/// as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
+/// An entry whose payload is something else does not come here: it fails as if the handler had returned
+/// `REPLICATION_STATUS_DECODE_FAILED`.
 pub type RecordFn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,

@@ -289,7 +289,8 @@ pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverCon
     }
 }
 
-/// Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`.
+/// Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`, which also holds
+/// for an entry for which the handler returns `REPLICATION_STATUS_CLOSED`.
 ///
 /// - `policy`: a replication_apply_policy.
 /// - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try again before they stop or

@@ -25,6 +25,9 @@ use crate::protocol::handshake::Point;
 /// Pauses between two tries of an entry that the handler does not take, doubling.
 const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 
+/// The code of a host that takes no more because it ends.
+const CLOSED: i32 = Status::Closed as i32;
+
 /// What waits for the callback thread besides events.
 #[derive(Default)]
 pub(super) struct Work {
@@ -365,7 +368,12 @@ impl Applier {
         self.core.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
         let text = format!("applying entry {sequence} failed (try {}): {why}", self.failures);
         self.report(EventKind::ApplyFailed, sequence, text.clone(), failure.code);
-        match self.core.config.apply_policy {
+        let policy = match failure.code {
+            // The host ends and leaves the entry, which is nothing that a policy may give up.
+            CLOSED => ApplyPolicy::Retry,
+            _ => self.core.config.apply_policy,
+        };
+        match policy {
             ApplyPolicy::Stop(retries) if self.failures > retries => {
                 self.over = true;
                 let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);

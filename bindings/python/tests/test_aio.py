@@ -65,6 +65,24 @@ def test_a_cancelled_wait_leaves_no_thread(sender, address):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("policy", [r.ApplyPolicy.STOP, r.ApplyPolicy.SKIP])
+def test_an_entry_that_a_loop_leaves_is_not_given_up(sender, address, policy):
+    """What a stop interrupts has not failed, whatever the policy does with what has."""
+    events = Events()
+
+    async def main():
+        sender.replicate_batch([b"x"] * 3)
+        async with reader(address, apply_policy=policy, on_event=events.append) as receiver:
+            async for _ in receiver:
+                break
+            await receiver.stop()
+            stats = receiver.stats()
+            assert (stats["last_sequence"], stats["total_entries_skipped"]) == (0, 0)
+
+    asyncio.run(main())
+    assert not events.of(r.EventKind.STOPPED)
+
+
 @pytest.mark.parametrize("max_entries", [None, 7])
 def test_iterating(sender, address, max_entries):
     async def main():

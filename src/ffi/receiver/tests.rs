@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::mpsc::{Sender as Channel, channel};
 
 use super::*;
@@ -55,6 +55,15 @@ fn receiver_of(
     address: &CString,
     act: impl Fn(*mut ReceiverHandle, u64) -> i32 + Send + Sync + 'static,
 ) -> (*mut ReceiverHandle, std::sync::mpsc::Receiver<String>) {
+    receiver_with(address, |_| (), act)
+}
+
+/// The same with options of its own.
+fn receiver_with(
+    address: &CString,
+    options: impl FnOnce(*mut ReceiverConfigHandle),
+    act: impl Fn(*mut ReceiverHandle, u64) -> i32 + Send + Sync + 'static,
+) -> (*mut ReceiverHandle, std::sync::mpsc::Receiver<String>) {
     let (told, heard) = channel();
     let host =
         Box::into_raw(Box::new(Host { receiver: ptr::null_mut::<ReceiverHandle>().into(), act: Box::new(act), told }));
@@ -66,6 +75,7 @@ fn receiver_of(
         assert_eq!(receiver_config_set_writer_addr(config, address.as_ptr()), Status::Ok);
         let set = receiver_config_set_ingest_handler(config, Some(on_entry), host.cast(), Some(free_host));
         assert_eq!(set, Status::Ok);
+        options(config);
         assert_eq!(receiver_new(config, &raw mut receiver), Status::Ok);
         let mut second = ptr::null_mut();
         assert_eq!(receiver_new(config, &raw mut second), Status::InvalidState);
@@ -154,5 +164,27 @@ fn what_a_receiver_needs_is_asked_for() {
         assert!(!receiver_is_connected(ptr::null()));
         assert_eq!(receiver_last_sequence(ptr::null()), 0);
         receiver_free(ptr::null_mut());
+    }
+}
+
+#[test]
+fn p2_an_entry_that_the_host_leaves_because_it_ends_is_not_given_up() {
+    for policy in [ApplyPolicyNumber::Stop, ApplyPolicyNumber::Skip] {
+        let (sender, address) = writer();
+        let (left, options) = (AtomicBool::new(false), move |config| {
+            // SAFETY: the configuration is alive.
+            unsafe { assert_eq!(receiver_config_set_apply_policy(config, policy as u32, 0), Status::Ok) };
+        });
+        let (receiver, heard) = receiver_with(&address, options, move |_, sequence| {
+            if sequence == 2 && !left.swap(true, Ordering::Relaxed) { Status::Closed as i32 } else { 0 }
+        });
+        // SAFETY: both are alive until they are freed.
+        unsafe {
+            assert_eq!(receiver_start(receiver), Status::Ok);
+            assert_eq!(receiver_wait_sequence(receiver, 3, PATIENCE.as_millis() as u64), Status::Ok);
+            receiver_free(receiver);
+            sender_free(sender);
+        }
+        assert_eq!(heard.iter().collect::<Vec<_>>(), ["1 a", "2 b", "2 b", "3 c", "free"], "{policy:?}");
     }
 }
