@@ -560,8 +560,9 @@ typedef struct replication_entry {
 } replication_entry;
 
 /**
- * Takes `count` entries in order, at least one. Return 0 when all are applied, any other number when one is not;
- * `*applied`, which is 0 before the call, then says how many of the first entries are applied nevertheless.
+ * Takes `count` entries in order, at least one. Return 0 when all are applied, any other number, as from a
+ * replication_ingest_fn, when one is not; `*applied`, which is 0 before the call, then says how many of the first entries
+ * are applied nevertheless. When it says that all are, none has failed, whatever is returned.
  */
 typedef int32_t (*replication_ingest_batch_fn)(void *user_data,
                                                const struct replication_entry *entries,

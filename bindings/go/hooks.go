@@ -225,7 +225,12 @@ func lrLocalWAL(handle C.uintptr_t, sequence C.uint64_t, payload *C.uint8_t, pay
 //export lrIngestBatch
 func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.size_t, applied *C.size_t) C.int32_t {
 	var batch []C.replication_entry
-	failed := func() uint64 { return uint64(batch[*applied].sequence) }
+	failed := func() uint64 {
+		if *applied == count {
+			return 0 // who has applied all of them has failed on none
+		}
+		return uint64(batch[*applied].sequence)
+	}
 	return attempt(handle, failed, func(r *Receiver) error {
 		batch = unsafe.Slice(entries, int(count))
 		if cap(r.batch) < len(batch) {
@@ -241,7 +246,7 @@ func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.siz
 		}
 		taken, err := r.applyBatch(converted)
 		if err != nil {
-			*applied = C.size_t(within(taken, len(batch)-1))
+			*applied = C.size_t(within(taken, len(batch)))
 		}
 		return err
 	})

@@ -110,6 +110,30 @@ func TestABatchThatFailsHalfWayGoesOnThere(t *testing.T) {
 	}
 }
 
+// A batch handler that has applied all of them, and then fails, gets none again and loses none.
+func TestABatchThatFailsAtItsEndIsApplied(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	var got []string
+	cfg, _ := follow(address, "whole")
+	cfg.EntryHandler, cfg.BatchEntries, cfg.ApplyPolicy = nil, 2, replication.ApplySkip
+	cfg.BatchHandler = func(_ context.Context, batch []replication.ReplicateEntry) (int, error) {
+		for i := range batch {
+			got = append(got, string(batch[i].Payload))
+		}
+		return len(batch), errors.New("too late")
+	}
+	last := appendTexts(t, s, "a", "b", "c", "d", "e")
+	r := startReceiver(t, cfg)
+	must(t, r.WaitSequence(within(t), last))
+	if text := strings.Join(got, ""); text != "abcde" {
+		t.Errorf("got %q", text)
+	}
+	if n := r.Stats()["total_entries_skipped"]; n != int64(0) {
+		t.Errorf("total_entries_skipped is %v", n)
+	}
+}
+
 // A handler whose context ends has not failed on the entry: it is left for the next receiver, and not given up.
 func TestAnEntryThatAStopInterruptsIsNotSkipped(t *testing.T) {
 	checkLeaks(t)

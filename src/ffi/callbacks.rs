@@ -75,8 +75,9 @@ pub type IngestFn = Option<
     ) -> i32,
 >;
 
-/// Takes `count` entries in order, at least one. Return 0 when all are applied, any other number when one is not;
-/// `*applied`, which is 0 before the call, then says how many of the first entries are applied nevertheless.
+/// Takes `count` entries in order, at least one. Return 0 when all are applied, any other number, as from a
+/// replication_ingest_fn, when one is not; `*applied`, which is 0 before the call, then says how many of the first entries
+/// are applied nevertheless. When it says that all are, none has failed, whatever is returned.
 pub type IngestBatchFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, entries: *const EntryView, count: usize, applied: *mut usize) -> i32,
 >;
@@ -391,7 +392,9 @@ impl Handler for IngestBatch {
             unsafe { (self.callback.call)(self.callback.user_data(), self.views.as_ptr(), count, &raw mut applied) };
         match code {
             0 => Ok(()),
-            code => Err(failure(applied.min(count), code, "")),
+            // Who has applied all of them has failed on none, and not on the next one, which it has not seen.
+            _ if applied >= count => Ok(()),
+            code => Err(failure(applied, code, "")),
         }
     }
 }
