@@ -1009,11 +1009,29 @@ class records : public records_view
     {
     }
 
+    /// Takes over what `other` has, which is empty afterwards.
+    records(records &&other) noexcept : records_view(other.taken()), owner_(std::move(other.owner_))
+    {
+    }
+
+    /// Frees what was here before.
+    records &operator=(records &&other) noexcept
+    {
+        records_view::operator=(other.taken());
+        owner_ = std::move(other.owner_);
+        return *this;
+    }
+
   private:
     using owner = detail::handle<replication_records, replication_records_free>;
 
     explicit records(owner made) noexcept : records_view(made.get()), owner_(std::move(made))
     {
+    }
+
+    records_view taken() noexcept
+    {
+        return std::exchange(static_cast<records_view &>(*this), records_view(nullptr));
     }
 
     static owner parse(bytes_view payload)
@@ -1875,6 +1893,8 @@ class sender
     explicit sender(sender_config &config)
     {
         auto next = std::make_shared<detail::sender_host>();
+        if (config.get() == nullptr) // which in C stands for all defaults
+            throw error(status::invalid_argument, "config was moved from");
         detail::check(sender_new(config.get(), &raw_));
         host_ = std::exchange(config.host_, std::move(next));
     }

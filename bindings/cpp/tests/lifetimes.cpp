@@ -79,6 +79,7 @@ TEST(moving_a_configuration)
     replication::sender_config second = std::move(first);
     CHECK_CONTAINS(sender(second).stats_json(), "\"buffer_size\":7");
     CHECK_THROWS(status::invalid_argument, "config", first.buffer_size(8));
+    CHECK_THROWS(status::invalid_argument, "config", sender(first)); // and not one with all defaults
     first = std::move(second);
     first.buffer_size(8);
     replication::quorum quorum;

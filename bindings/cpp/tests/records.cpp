@@ -86,8 +86,16 @@ TEST(records_of_ones_own)
 {
     records found{replication::bytes_view(payload())}; // which is copied
     check_values(found);
-    const records moved = std::move(found);
+    records moved = std::move(found);
     check_values(moved);
+    CHECK(found.empty() && found.get() == nullptr);
+    CHECK_THROWS(status::invalid_argument, "records", found.row(0));
+    found = std::move(moved);
+    check_values(found);
+    CHECK(moved.empty());
+    records &itself = found;
+    found = std::move(itself);
+    check_values(found);
     CHECK(records("\x90").empty());
 }
 
