@@ -266,8 +266,8 @@ func within(n, most int) int {
 //export lrRecord
 func lrRecord(handle C.uintptr_t, sequence, timestampUS C.uint64_t, records *C.replication_records) C.int32_t {
 	return attempt(handle, func() uint64 { return uint64(sequence) }, func(r *Receiver) error {
-		given := &Records{pointer: records}
-		defer given.forget()
+		given := &Records{pointer: records, lent: true}
+		defer given.Close()
 		return r.applyRecords(uint64(sequence), uint64(timestampUS), given)
 	})
 }

@@ -315,6 +315,27 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// Records that a handler closes are gone for it, and the library frees them as it does always.
+func TestAHandlerMayCloseItsRecords(t *testing.T) {
+	checkLeaks(t)
+	s, address := startSender(t, nil)
+	cfg, _ := follow(address, "records")
+	cfg.EntryHandler = nil
+	cfg.RecordHandler = func(_ context.Context, _, _ uint64, records *replication.Records) error {
+		if err := records.Close(); err != nil {
+			t.Errorf("%v", err)
+		}
+		if _, err := records.Row(0); !errors.Is(err, replication.ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+		return records.Close()
+	}
+	r := startReceiver(t, cfg)
+	payload, err := msgpack.Marshal([]map[string]interface{}{{"k": "v"}})
+	must(t, err)
+	must(t, r.WaitSequence(within(t), appendTexts(t, s, string(payload), string(payload))))
+}
+
 // Records that a handler keeps are gone after it.
 func TestRecordsOfAHandlerEndWithIt(t *testing.T) {
 	checkLeaks(t)

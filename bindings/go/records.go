@@ -18,6 +18,7 @@ import (
 type Records struct {
 	lock    sync.RWMutex
 	pointer *C.replication_records
+	lent    bool // to a handler, by the library that frees it
 }
 
 // ParseRecords decodes a payload. Close the records when they are not needed any more.
@@ -36,21 +37,17 @@ func ParseRecords(payload []byte) (*Records, error) {
 	return records, nil
 }
 
-// Close frees the records of ParseRecords. What was read of them stays; reading more gives ErrClosed.
+// Close ends the life of records: those of ParseRecords are freed, those of a handler are the library's and would end
+// with the handler. What was read of them stays; reading more gives ErrClosed.
 func (r *Records) Close() error {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	runtime.SetFinalizer(r, nil)
-	C.lr_replication_records_free(r.pointer)
+	if !r.lent {
+		runtime.SetFinalizer(r, nil)
+		C.lr_replication_records_free(r.pointer)
+	}
 	r.pointer = nil
 	return nil
-}
-
-// forget ends the life of records that are the library's.
-func (r *Records) forget() {
-	r.lock.Lock()
-	r.pointer = nil
-	r.lock.Unlock()
 }
 
 // read makes a call unless the records are gone.
