@@ -224,7 +224,11 @@ pub(crate) fn duplicate_socket(fd: c_int, name: &str) -> Result<OwnedFd> {
     }
     // SAFETY: `fd` is not -1. Whether it is open is what the call finds out; nothing is closed through it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let socket = borrowed.try_clone_to_owned().map_err(|error| bad(format!("cannot be taken: {error}")))?;
+    let socket = borrowed.try_clone_to_owned().map_err(|error| match error.raw_os_error() {
+        Some(libc::EBADF) => bad(format!("cannot be taken: {error}")),
+        // It is as it should be; the process has no other one.
+        _ => Error::new(Status::Io, format!("{name} {fd} cannot be taken: {error}")),
+    })?;
     match socket2::SockRef::from(&socket).r#type() {
         Ok(socket2::Type::STREAM) => Ok(socket),
         Ok(_) => Err(bad("is not a stream socket".into())),

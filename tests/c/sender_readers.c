@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,6 +42,27 @@ TEST(descriptors_are_taken_with_ok_only)
     CHECK(descriptor_is_open(ends[1]));
     CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
     CHECK(!descriptor_is_open(ends[1]));
+    sender_free(sender);
+    close(ends[0]);
+}
+
+/* Where there is no other descriptor to be had, it is not this one that is wrong. */
+TEST(a_good_descriptor_is_not_blamed_when_there_are_no_more)
+{
+    replication_sender *sender = start_sender(NULL);
+    int ends[2];
+    socket_pair(ends);
+    struct rlimit before;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    const int next = dup(ends[0]);
+    CHECK(next >= 0 && close(next) == 0);
+    const struct rlimit none_left = {(rlim_t)next, before.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &none_left) == 0);
+    CHECK_ERROR(sender_accept_connection(sender, ends[1]), REPLICATION_STATUS_IO, "Too many open files");
+    CHECK_ERROR(sender_accept_reader(sender, ends[1], "reader", 0), REPLICATION_STATUS_IO, "Too many open files");
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(descriptor_is_open(ends[1]));
+    CHECK_OK(sender_accept_reader(sender, ends[1], "reader", 0));
     sender_free(sender);
     close(ends[0]);
 }
@@ -300,7 +322,8 @@ TEST(p5_a_handshake_has_its_time)
     sender_free(sender);
 }
 
-TEST_MAIN(CASE(descriptors_are_taken_with_ok_only), CASE(accept_reader_answers_a_sync_that_the_host_read),
+TEST_MAIN(CASE(descriptors_are_taken_with_ok_only), CASE(a_good_descriptor_is_not_blamed_when_there_are_no_more),
+          CASE(accept_reader_answers_a_sync_that_the_host_read),
           CASE(both_v1_handshakes_are_answered_in_kind), CASE(go2_can_resume_is_the_truth),
           CASE(go6_a_reader_that_reconnects_keeps_its_new_connection), CASE(a_removed_reader_is_told_and_may_come_back),
           CASE(go11_a_node_that_is_not_the_writer_says_so), CASE(p5_readers_over_the_limit_are_refused),
