@@ -184,6 +184,11 @@ impl SenderConfig {
         self.storage.as_ref().map_or(Ok(()), StorageConfig::check)
     }
 
+    /// How many reader ids are remembered at most, connected or not.
+    pub fn known_readers(&self) -> usize {
+        self.max_readers.saturating_mul(2)
+    }
+
     /// How many threads serve connections.
     pub fn threads(&self) -> usize {
         match self.io_threads {

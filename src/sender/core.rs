@@ -88,7 +88,7 @@ impl Core {
     pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>, slots: Option<Slots>) -> Self {
         let mailbox = Arc::new(Mailbox::new(Work::default()));
         Self {
-            readers: Registry::new(config.max_readers, config.groups.clone()),
+            readers: Registry::new(&config),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks),
             eager: Eager::new(),
             write_gate: config.write_gate.map(WriteGate::new),

@@ -93,7 +93,7 @@ impl Sender {
             }
             Some(on_disk) => {
                 let storage::Opened { log, lineage, cut } = storage::open(&config, on_disk, memory)?;
-                (log, lineage, Some(Slots::load(on_disk, config.max_readers * 2)?), cut)
+                (log, lineage, Some(Slots::load(on_disk, config.known_readers())?), cut)
             }
         };
         let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::AckLevel;
 use super::acks::{Readers, Wish};
+use super::config::SenderConfig;
 use super::quorum::{Groups, Quorum, Reached, Tally};
 use super::reader::Reader;
 use crate::error::{Result, Status};
@@ -37,6 +38,7 @@ fn connected(records: &HashMap<String, Record>) -> impl Iterator<Item = &Arc<Rea
 pub(super) struct Registry {
     records: Mutex<HashMap<String, Record>>,
     max_readers: usize,
+    max_known: usize,
     groups: Groups,
 }
 
@@ -50,13 +52,18 @@ pub(super) fn at(positions: Positions, level: AckLevel) -> u64 {
 }
 
 impl Registry {
-    pub(super) fn new(max_readers: usize, groups: Groups) -> Self {
-        Self { records: Mutex::new(HashMap::new()), max_readers, groups }
+    pub(super) fn new(config: &SenderConfig) -> Self {
+        Self {
+            records: Mutex::new(HashMap::new()),
+            max_readers: config.max_readers,
+            max_known: config.known_readers(),
+            groups: config.groups.clone(),
+        }
     }
 
     /// The quorum of these terms in terms of the groups.
     pub(super) fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
-        self.groups.quorum(terms, self.max_readers * 2)
+        self.groups.quorum(terms, self.max_known)
     }
 
     pub(super) fn groups(&self) -> &Groups {
@@ -94,7 +101,7 @@ impl Registry {
         if connected(records).count() >= self.max_readers {
             return false;
         }
-        if is_new && records.len() >= self.max_readers * 2 {
+        if is_new && records.len() >= self.max_known {
             let gone = records.iter().find(|(_, record)| record.connected.is_none());
             if let Some(id) = gone.map(|(id, _)| id.clone()) {
                 records.remove(&id);

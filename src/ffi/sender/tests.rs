@@ -215,6 +215,24 @@ fn a_sender_that_cannot_be_made_leaves_the_callbacks_with_the_configuration() {
 }
 
 #[test]
+fn p5_a_bound_of_readers_that_is_none_is_taken() {
+    for readers in [usize::MAX, usize::MAX / 2 + 1] {
+        let mut sender = ptr::null_mut();
+        // SAFETY: configuration and sender are alive.
+        unsafe {
+            let config = sender_config_new();
+            assert_eq!(sender_config_set_max_readers(config, readers), Status::Ok);
+            assert_eq!(sender_new(config, &raw mut sender), Status::Ok);
+            sender_config_free(config);
+            assert_eq!(sender_start(sender), Status::Ok);
+            assert_eq!(sender_replicate(sender, 1, ptr::null(), 0, ptr::null_mut()), Status::Ok);
+            assert_eq!(sender_wait_acked(sender, 1, 1, 1, 0, ptr::null_mut()), Status::Timeout, "{}", last_error());
+            sender_free(sender);
+        }
+    }
+}
+
+#[test]
 fn null_is_no_sender() {
     // SAFETY: NULL is allowed everywhere.
     unsafe {
