@@ -8,6 +8,7 @@ use super::callbacks::{ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, Recor
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 use crate::transport::{IdentityFiles, TlsClient};
 
@@ -195,6 +196,10 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
+            if sequence != core.last_sequence {
+                // That of a token, and of another place.
+                core.last_hash = UNKNOWN_HISTORY;
+            }
             (core.last_sequence, core.has_position) = (sequence, true);
             Ok(())
         })

@@ -9,6 +9,7 @@ use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
 use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
 
@@ -360,6 +361,10 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |core| {
+            if sequence != core.last_sequence {
+                // That of a token, and of another place.
+                core.last_hash = UNKNOWN_HISTORY;
+            }
             core.last_sequence = sequence;
             Ok(())
         })

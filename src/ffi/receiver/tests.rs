@@ -8,8 +8,11 @@ use std::sync::mpsc::{Sender as Channel, channel};
 use super::*;
 use crate::ffi::receiver_callbacks::*;
 use crate::ffi::receiver_config::*;
+use crate::ffi::receiver_storage::receiver_config_set_token;
 use crate::ffi::sender::{SenderHandle, sender_free, sender_listen, sender_new, sender_replicate, sender_start};
+use crate::ffi::sender_storage::sender_get_token;
 use crate::ffi::status::last_error;
+use crate::protocol::token::TOKEN_BYTES;
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -187,4 +190,28 @@ fn p2_an_entry_that_the_host_leaves_because_it_ends_is_not_given_up() {
         }
         assert_eq!(heard.iter().collect::<Vec<_>>(), ["1 a", "2 b", "2 b", "3 c", "free"], "{policy:?}");
     }
+}
+
+#[test]
+fn p7_a_sequence_set_after_a_token_is_not_taken_for_the_tokens_place() {
+    let (sender, address) = writer();
+    let mut token = [0; TOKEN_BYTES];
+    // SAFETY: the sender is alive, and the token has room.
+    unsafe { assert_eq!(sender_get_token(sender, token.as_mut_ptr()), Status::Ok) };
+    let options = |config| {
+        // SAFETY: the configuration is alive, and the token whole.
+        unsafe {
+            assert_eq!(receiver_config_set_token(config, token.as_ptr()), Status::Ok);
+            assert_eq!(receiver_config_set_last_sequence(config, 1), Status::Ok);
+        }
+    };
+    let (receiver, heard) = receiver_with(&address, options, |_, _| 0);
+    // SAFETY: both are alive until they are freed.
+    unsafe {
+        assert_eq!(receiver_start(receiver), Status::Ok);
+        assert_eq!(receiver_wait_sequence(receiver, 3, PATIENCE.as_millis() as u64), Status::Ok);
+        receiver_free(receiver);
+        sender_free(sender);
+    }
+    assert_eq!(heard.iter().collect::<Vec<_>>(), ["2 b", "3 c", "free"]);
 }

@@ -1,5 +1,7 @@
 use super::*;
+use crate::ffi::sender_storage::sender_config_set_token;
 use crate::ffi::status::last_error;
+use crate::protocol::token::Token;
 use crate::transport::test_files::TlsFiles;
 
 const OK: Status = Status::Ok;
@@ -76,6 +78,19 @@ fn setters_set_what_they_are_named_after() {
         assert_eq!(config.core().full_policy, FullPolicy::Refuse);
         assert_eq!(sender_config_set_full_policy(c, 0, 9), OK);
         assert_eq!(config.core().full_policy, FullPolicy::CutOffSlowest);
+    }
+}
+
+#[test]
+fn p7_a_sequence_set_after_a_token_has_not_the_tokens_history() {
+    let config = Config::new();
+    let token = Token { stream_id: [7; 16], epoch: 2, sequence: 9, hash: 5 }.encode();
+    // SAFETY: the configuration is alive, the token whole.
+    unsafe { assert_eq!(sender_config_set_token(config.0, token.as_ptr(), 0), OK) };
+    for (sequence, hash) in [(9, 5), (8, 0), (9, 0)] {
+        // SAFETY: the configuration is alive.
+        unsafe { assert_eq!(sender_config_set_last_sequence(config.0, sequence), OK) };
+        assert_eq!((config.core().last_sequence, config.core().last_hash), (sequence, hash));
     }
 }
 
