@@ -572,8 +572,8 @@ typedef int32_t (*replication_ingest_batch_fn)(void *user_data,
 /**
  * Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
  * as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
- * An entry whose payload is something else does not come here: it fails as if the handler had returned
- * `REPLICATION_STATUS_DECODE_FAILED`.
+ * An entry whose payload is something else, or beyond the limits of replication_records_parse(), does not come here: it fails
+ * as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
  */
 typedef int32_t (*replication_record_fn)(void *user_data,
                                          uint64_t sequence,
@@ -2397,7 +2397,8 @@ replication_status replication_parse_error(const uint8_t *json,
 /* Records: the msgpack payload, decoded ------------------------------------------------------------------------- */
 
 /**
- * Decodes a payload: msgpack, an array of maps.
+ * Decodes a payload: msgpack, an array of maps, whose keys are neither arrays nor maps. It nests 128 levels deep at most,
+ * and has at most 16777216 values, each key, array and map counted; they take up to 64 bytes of memory each.
  *
  * - `payload`, `payload_len`: not needed any more after the call.
  * - `out`: the records, to be freed with replication_records_free().

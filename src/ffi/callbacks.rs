@@ -84,8 +84,8 @@ pub type IngestBatchFn = Option<
 
 /// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
 /// as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
-/// An entry whose payload is something else does not come here: it fails as if the handler had returned
-/// `REPLICATION_STATUS_DECODE_FAILED`.
+/// An entry whose payload is something else, or beyond the limits of replication_records_parse(), does not come here: it fails
+/// as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
 pub type RecordFn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,

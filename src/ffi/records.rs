@@ -95,13 +95,14 @@ unsafe fn answer_bytes<'a, T>(
     })
 }
 
-/// Decodes a payload: msgpack, an array of maps.
+/// Decodes a payload: msgpack, an array of maps, whose keys are neither arrays nor maps. It nests 128 levels deep at most,
+/// and has at most 16777216 values, each key, array and map counted; they take up to 64 bytes of memory each.
 ///
 /// - `payload`, `payload_len`: not needed any more after the call.
 /// - `out`: the records, to be freed with replication_records_free().
 ///
-/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or has more than 16777216 values, with the byte
-/// offset; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
+/// `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.

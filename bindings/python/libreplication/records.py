@@ -27,7 +27,7 @@ def decode_records(payload: Payload) -> List[Record]:
 
     Uses the `msgpack` package when it is installed, which is several times faster, else the library. Both give the
     same: strings that are not UTF-8 as bytes, extension types as `(code, data)`; of several equal keys the last counts.
-    What is nested deeper than 128 levels is taken by the package only.
+    What is nested deeper than 128 levels, or has more than 16777216 values, is taken by the package only.
     """
     data = _arguments.octets("payload", payload)
     return _by_msgpack(data) if HAVE_MSGPACK else _by_library(data)
