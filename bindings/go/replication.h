@@ -1513,10 +1513,10 @@ replication_status sender_slots_json(const struct replication_sender *sender,
 
 /**
  * Gives up the slot of a reader that will not come back, so that it no longer holds the log. A connected reader is not
- * disconnected; it gets a slot again when it connects again.
+ * disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
  *
- * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`.
- * Any thread; allowed in callbacks.
+ * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`; of a
+ * sender that does not run, `IO` or `DISK_FULL` when the disk does not take it. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.

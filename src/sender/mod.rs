@@ -288,8 +288,10 @@ impl Sender {
 
     /// Gives up the slot of a reader that will not come back.
     pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
-        if self.slots()?.drop_slot(&self.core, reader_id) {
-            return Ok(());
+        let slots = self.slots()?;
+        if slots.drop_slot(&self.core, reader_id) {
+            // While it runs they are written about once a second, and when it stops; otherwise nobody else does it.
+            return if self.running().is_ok() { Ok(()) } else { slots.save() };
         }
         Err(Error::new(Status::NotFound, format!("reader \"{reader_id}\" has no slot")))
     }

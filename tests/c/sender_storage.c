@@ -352,6 +352,40 @@ TEST(p5_a_slot_holds_the_log_for_its_reader_over_restarts)
     inbox_free(inbox);
 }
 
+/* Also by a sender that has stopped, and by one that never ran: whoever opens the log next does not find it. */
+TEST(a_slot_is_given_up_for_good_in_every_state)
+{
+    const char *dir = new_dir(), *const readers[] = {"first", "second"};
+    char *json = NULL;
+    replication_sender *sender = start_sender(config_for(dir));
+    replicate_text(sender, "one");
+    const uint16_t port = listen_tcp(sender);
+    for (size_t i = 0; i < COUNT(readers); i++) {
+        struct inbox *inbox = inbox_new();
+        replication_receiver *receiver = follow(port, readers[i], inbox);
+        wait_for(receiver, 1);
+        receiver_free(receiver);
+        inbox_free(inbox);
+    }
+    CHECK_OK(sender_stop(sender));
+    CHECK_OK(sender_drop_slot(sender, "first"));
+    sender_free(sender);
+
+    sender = make_sender(config_for(dir));
+    CHECK_OK(sender_slots_json(sender, &json));
+    CHECK(strstr(json, "first") == NULL);
+    CHECK_CONTAINS(json, "second");
+    replication_string_free(json);
+    CHECK_OK(sender_drop_slot(sender, "second"));
+    sender_free(sender);
+
+    sender = make_sender(config_for(dir));
+    CHECK_OK(sender_slots_json(sender, &json));
+    CHECK_TEXT(json, "[]");
+    replication_string_free(json);
+    sender_free(sender);
+}
+
 /* A sender whose log keeps one small file, with its events. */
 static replication_sender *forgetful(struct events *events, uint64_t slot_max_bytes, uint64_t slot_expiry_ms)
 {
@@ -665,6 +699,7 @@ int main(int argc, char **argv)
         CASE(each_policy_makes_durable_what_is_waited_for),
         CASE(p2_a_slow_reader_goes_on_from_disk),
         CASE(p5_a_slot_holds_the_log_for_its_reader_over_restarts),
+        CASE(a_slot_is_given_up_for_good_in_every_state),
         CASE(p2_a_reader_whose_entries_are_gone_is_told_wal_rotated),
         CASE(p5_a_slot_is_lost_at_its_cap_and_expires_when_nobody_uses_it),
         CASE(a_log_is_open_once),
