@@ -127,12 +127,11 @@ class AsyncReceiver:
         offer = self._offer
         if offer is None:
             raise InvalidStateError("this receiver has a handler, which gets the entries")
-        me = offer.iterator = object()
-        while await offer.next():
+        me = offer.take_over()
+        while await offer.next(me):
             while offer.done < len(offer.entries):
                 yield offer.entries[offer.done]
-                if offer.iterator is not me:
-                    raise InvalidStateError("another loop has taken over this receiver")
+                offer.check(me)
                 offer.done += 1
             offer.finish()
 
@@ -208,12 +207,23 @@ class _Offer:
 
     # On the loop's thread.
 
-    async def next(self) -> bool:
+    def take_over(self) -> object:
+        """A new loop has the entries; one that waits for some hears of it."""
+        self.iterator = object()
+        self._resolve()
+        return self.iterator
+
+    def check(self, iterator: object) -> None:
+        if self.iterator is not iterator:
+            raise InvalidStateError("another loop has taken over this receiver")
+
+    async def next(self, iterator: object) -> bool:
         """Waits until there are entries; False at the end."""
         while True:
             with self._changed:
                 if self._ended:
                     return False
+                self.check(iterator)
                 if self.entries:
                     return True
                 self._waiter = waiter = asyncio.get_running_loop().create_future()

@@ -65,6 +65,24 @@ def test_a_cancelled_wait_leaves_no_thread(sender, address):
     asyncio.run(main())
 
 
+def test_a_loop_that_waits_hears_that_another_has_taken_over(sender, address):
+    async def first(receiver):
+        async for entry in receiver:
+            return entry.data
+
+    async def main():
+        async with reader(address) as receiver:
+            waiting = asyncio.ensure_future(first(receiver))
+            await asyncio.sleep(0)
+            other = asyncio.ensure_future(first(receiver))
+            with pytest.raises(errors.InvalidStateError, match="taken over"):
+                await asyncio.wait_for(waiting, 20)
+            sender.replicate(b"x")
+            assert await asyncio.wait_for(other, 20) == b"x"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("policy", [r.ApplyPolicy.STOP, r.ApplyPolicy.SKIP])
 def test_an_entry_that_a_loop_leaves_is_not_given_up(sender, address, policy):
     """What a stop interrupts has not failed, whatever the policy does with what has."""
