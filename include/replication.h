@@ -338,7 +338,10 @@ enum replication_full_policy
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /** Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits, never refuses. */
+    /**
+     * Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits for one, never refuses for one. With a log on disk
+     * readers go on from there, and the disk is waited for, as sender_config_set_log_timeout_ms() says, before it refuses.
+     */
     REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST = 0,
     /** Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`. */
     REPLICATION_FULL_POLICY_REFUSE = 1,
@@ -927,8 +930,8 @@ replication_status sender_config_set_max_pending_acks(struct replication_sender_
  * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
  * sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
  * library wrote them (nothing is changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a
- * later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a stream); `IO` and
- * `DISK_FULL`.
+ * later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a
+ * stream); `IO` and `DISK_FULL`.
  * After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
  *
  * Requires:
@@ -1013,8 +1016,8 @@ replication_status sender_accept_connection(struct replication_sender *sender,
  * - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
- * or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
- * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
+ * or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow;
+ * `GATED` while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
  * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
  * `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
  * was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and

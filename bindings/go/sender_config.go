@@ -17,7 +17,8 @@ import (
 type FullPolicy uint32
 
 const (
-	// FullCutOffSlowest cuts off the slowest readers. Never waits, never refuses.
+	// FullCutOffSlowest cuts off the slowest readers. Never waits for one, never refuses for one. With a log on disk readers
+	// go on from there, and the disk is waited for, as SenderLog.Timeout says, before it refuses.
 	FullCutOffSlowest FullPolicy = 0
 	// FullRefuse refuses the new entry with ErrBufferFull.
 	FullRefuse FullPolicy = 1

@@ -94,8 +94,8 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 /// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
 /// sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
 /// library wrote them (nothing is changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a
-/// later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a stream); `IO` and
-/// `DISK_FULL`.
+/// later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a
+/// stream); `IO` and `DISK_FULL`.
 /// After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
 ///
 /// # Safety
@@ -229,8 +229,8 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
-/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse; `GATED` while the write gate is shut (see
-/// sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
+/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow;
+/// `GATED` while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
 /// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
 /// `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
 /// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and
