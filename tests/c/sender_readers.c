@@ -323,8 +323,8 @@ TEST(p5_a_handshake_has_its_time)
 }
 
 TEST_MAIN(CASE(descriptors_are_taken_with_ok_only), CASE(a_good_descriptor_is_not_blamed_when_there_are_no_more),
-          CASE(accept_reader_answers_a_sync_that_the_host_read),
-          CASE(both_v1_handshakes_are_answered_in_kind), CASE(go2_can_resume_is_the_truth),
-          CASE(go6_a_reader_that_reconnects_keeps_its_new_connection), CASE(a_removed_reader_is_told_and_may_come_back),
-          CASE(go11_a_node_that_is_not_the_writer_says_so), CASE(p5_readers_over_the_limit_are_refused),
-          CASE(p8_bytes_that_are_no_handshake_close_the_connection_only), CASE(p5_a_handshake_has_its_time))
+          CASE(accept_reader_answers_a_sync_that_the_host_read), CASE(both_v1_handshakes_are_answered_in_kind),
+          CASE(go2_can_resume_is_the_truth), CASE(go6_a_reader_that_reconnects_keeps_its_new_connection),
+          CASE(a_removed_reader_is_told_and_may_come_back), CASE(go11_a_node_that_is_not_the_writer_says_so),
+          CASE(p5_readers_over_the_limit_are_refused), CASE(p8_bytes_that_are_no_handshake_close_the_connection_only),
+          CASE(p5_a_handshake_has_its_time))
