@@ -2406,8 +2406,8 @@ replication_status replication_parse_error(const uint8_t *json,
  * - `payload`, `payload_len`: not needed any more after the call.
  * - `out`: the records, to be freed with replication_records_free().
  *
- * Returns `OK`; `DECODE_FAILED` for a payload that is something else, with the byte offset; `INVALID_ARGUMENT` for NULL.
- * Any thread; allowed in callbacks.
+ * Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
+ * `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
  *
  * Requires:
  * `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
