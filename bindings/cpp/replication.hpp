@@ -2006,13 +2006,23 @@ class sender
     /// @param at the time of all of them
     template <class Payloads> std::uint64_t replicate_batch(const Payloads &payloads, timestamp at = now())
     {
-        std::vector<replication_slice> slices;
-        slices.reserve(std::size(payloads));
-        for (const auto &payload : payloads) {
-            const bytes_view bytes(payload);
-            slices.push_back({bytes.data(), bytes.size()});
+        using element = decltype(*std::begin(payloads));
+        if constexpr (std::is_reference_v<element>) {
+            std::vector<replication_slice> slices;
+            slices.reserve(std::size(payloads));
+            for (const auto &payload : payloads) {
+                const bytes_view bytes(payload);
+                slices.push_back({bytes.data(), bytes.size()});
+            }
+            return replicate_batch(slices.data(), slices.size(), at);
+        } else {
+            // What is made as the loop goes would be gone before the call.
+            std::vector<std::remove_cv_t<element>> made;
+            made.reserve(std::size(payloads));
+            for (auto &&payload : payloads)
+                made.push_back(std::move(payload));
+            return replicate_batch(made, at);
         }
-        return replicate_batch(slices.data(), slices.size(), at);
     }
 
     /// The same of a list.

@@ -26,6 +26,44 @@ json::value stats(const sender &of)
     return json::parse(of.stats_json());
 }
 
+// Payloads that are there only while a loop looks at them, as those of a std::views::transform.
+struct made_as_it_goes {
+    struct iterator {
+        char letter;
+
+        std::string operator*() const
+        {
+            return std::string(100, letter);
+        }
+
+        iterator &operator++()
+        {
+            ++letter;
+            return *this;
+        }
+
+        bool operator!=(const iterator &other) const
+        {
+            return letter != other.letter;
+        }
+    };
+
+    iterator begin() const
+    {
+        return {'a'};
+    }
+
+    iterator end() const
+    {
+        return {'e'};
+    }
+
+    std::size_t size() const
+    {
+        return 4;
+    }
+};
+
 } // namespace
 
 TEST(every_option_is_taken)
@@ -125,6 +163,18 @@ TEST(entries_go_in_one_by_one_and_many_at_a_time)
     const auto entries = reader.entries.entries();
     CHECK(entries[0].timestamp_us == 1 && entries[3].timestamp_us == 5 && entries[4].timestamp_us == 5);
     CHECK(entries[1].timestamp_us > 1700000000000000); // the clock's
+}
+
+TEST(payloads_of_a_batch_that_are_made_as_it_goes_live_as_long_as_the_call)
+{
+    host::writer writer;
+    host::reader reader(writer.address);
+    CHECK_EQUAL(writer.sender.replicate_batch(made_as_it_goes()), std::uint64_t{1});
+    host::wait_for(reader.receiver, 4);
+    std::string expected;
+    for (const char letter : {'a', 'b', 'c', 'd'})
+        expected += (expected.empty() ? "" : " ") + std::string(100, letter);
+    CHECK_EQUAL(reader.entries.payloads(), expected);
 }
 
 TEST(what_is_refused_uses_no_sequence)
