@@ -19,6 +19,7 @@ const RETRY_EVERY: u32 = 64;
 /// Whether it pays to look.
 pub(super) struct Eager {
     possible: bool,
+    moment: Duration,
     busy: AtomicBool,
     /// Waits in a row that a moment was not enough for, or would not have been.
     missed: AtomicU32,
@@ -27,7 +28,7 @@ pub(super) struct Eager {
 impl Eager {
     pub(super) fn new() -> Self {
         let possible = available_parallelism().is_ok_and(|processors| processors.get() > 1);
-        Self { possible, busy: AtomicBool::new(false), missed: AtomicU32::new(0) }
+        Self { possible, moment: MOMENT, busy: AtomicBool::new(false), missed: AtomicU32::new(0) }
     }
 
     /// Calls `look` for a moment, until it says that what was waited for is there, if that is likely.
@@ -39,9 +40,12 @@ impl Eager {
         let mut found = false;
         if missed < PATIENCE || missed.is_multiple_of(RETRY_EVERY) {
             let begun = Instant::now();
-            while !found && begun.elapsed() < MOMENT {
+            loop {
                 yield_now();
                 found = look();
+                if found || begun.elapsed() >= self.moment {
+                    break;
+                }
             }
         }
         self.missed.store(if found { 0 } else { missed.wrapping_add(1) }, Ordering::Relaxed);
@@ -56,7 +60,7 @@ mod tests {
     /// What it costs when it never pays: one moment of many waits.
     #[test]
     fn it_is_left_off_where_it_does_not_pay_and_taken_up_where_it_does() {
-        let eager = Eager { possible: true, ..Eager::new() };
+        let eager = Eager { possible: true, moment: Duration::ZERO, ..Eager::new() };
         let mut waits_looked = 0;
         for _ in 0..PATIENCE + 2 * RETRY_EVERY {
             let mut looked = false;
@@ -75,7 +79,7 @@ mod tests {
             });
         }
         assert!(looks > 1, "{looks}");
-        let before = looks;
+        let (eager, before) = (Eager { moment: Duration::MAX, ..eager }, looks);
         eager.look(|| {
             looks += 1;
             looks == before + 3
