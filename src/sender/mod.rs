@@ -118,19 +118,23 @@ impl Sender {
             Life::Stopped => return Err(Error::new(Status::Closed, "the sender was stopped; make a new one")),
         }
         let runtime = threads::runtime("repl-send", self.core.config.threads())?;
+        let storing = self.core.log.disk().map(|_| storage::spawn(&self.core)).transpose()?;
         let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let core = Arc::clone(&self.core);
         let calling = move || call_host(&core, Postman::new(observer));
         // Without its callback thread a sender still serves its readers; only events are lost.
-        let callback = threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop)?;
-        runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
-        let storing = match self.core.log.disk() {
-            Some(_) => {
-                runtime.spawn(slots::keep(Arc::clone(&self.core)));
-                Some(storage::spawn(&self.core)?)
+        let callback = match threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop) {
+            Ok(callback) => callback,
+            Err(error) => {
+                self.core.log.close();
+                storing.into_iter().for_each(threads::join);
+                return Err(error);
             }
-            None => None,
         };
+        runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
+        if storing.is_some() {
+            runtime.spawn(slots::keep(Arc::clone(&self.core)));
+        }
         runtime.spawn(gate::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback, storing };
