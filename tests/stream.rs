@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::*;
-use replication::receiver::config::ProtocolChoice;
+use replication::error::Status;
+use replication::protocol::entry::Entries;
+use replication::receiver::config::{ApplyFailure, Handler, Place, ProtocolChoice};
 use replication::sender::AckLevel;
 use replication::sender::config::{FullPolicy, SenderConfig};
 
@@ -66,4 +69,39 @@ fn large_entries_pass_between_small_ones() {
         let got: Vec<usize> = applied.entries().iter().map(|(_, payload)| payload.len()).collect();
         assert_eq!(got, sizes);
     }
+}
+
+/// A handler that does nothing but break, when it is told to.
+struct Breaks {
+    begun: mpsc::Sender<()>,
+    order: mpsc::Receiver<()>,
+}
+
+impl Handler for Breaks {
+    fn max_entries(&self) -> usize {
+        1
+    }
+    fn apply(&mut self, _: &mut Entries<'_>, _: &Place<'_>) -> Result<(), ApplyFailure> {
+        self.begun.send(()).unwrap();
+        let _ = self.order.recv();
+        panic!("a bug on the callback thread");
+    }
+}
+
+/// P9: a pause that waits for the handler's end does not wait for ever when that was a panic.
+#[test]
+fn p9_a_pause_ends_with_the_callback_thread() {
+    let (sender, address, _) = sender(patient());
+    let ((begun, has_begun), (go, order)) = (mpsc::channel(), mpsc::channel());
+    let receiver = start(receiver_config("broken", &address), Breaks { begun, order }, &Events::default()).unwrap();
+    sender.replicate(1, b"x").unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let (pausing, ended) = (Arc::new(receiver), mpsc::channel());
+    let receiver = Arc::clone(&pausing);
+    let pausing = std::thread::spawn(move || ended.0.send(pausing.pause()));
+    until("the pause", || stat(receiver.stats_json(), "paused") == true);
+    go.send(()).unwrap();
+    let paused = ended.1.recv_timeout(PATIENCE).expect("the pause returns");
+    assert!(paused.is_ok_and(|()| receiver.pause().is_err_and(|error| error.status == Status::Closed)));
+    pausing.join().unwrap().unwrap();
 }

@@ -89,7 +89,12 @@ impl Receiver {
         let applier = Applier::new(Arc::clone(&self.core), host, position);
         let callback = {
             let core = Arc::clone(&self.core);
-            threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), move |error| core.halt(error))?
+            let broke = move |error| {
+                core.halt(error);
+                core.mailbox.lock().work.applying = false;
+                core.mailbox.notify();
+            };
+            threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke)?
         };
         self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
