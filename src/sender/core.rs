@@ -79,6 +79,8 @@ pub(super) struct Core {
     /// Wakes every reader's task that sleeps at the log's end.
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
+    /// Readers that have a moment to read why their connection ended.
+    pub(super) farewells: Semaphore,
     pub(super) tasks: Tasks,
     pub(super) started: AtomicBool,
     gate: AtomicU8,
@@ -88,6 +90,8 @@ impl Core {
     pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>, slots: Option<Slots>) -> Self {
         let mailbox = Arc::new(Mailbox::new(Work::default()));
         Self {
+            // All that are connected may be told at once, and as many as can come anew meanwhile.
+            farewells: Semaphore::new(config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)),
             readers: Registry::new(&config),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks),
             eager: Eager::new(),

@@ -162,7 +162,15 @@ async fn attach(
     // Even without a last word the reader gets what is under way to it, unless this side closes too early.
     let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
     let last_word = if says_why { error_frame(&ended) } else { Vec::new() };
-    unless_closed(&core, say_last(&reader.stream, &last_word)).await;
+    say_farewell(&core, &reader.stream, &last_word).await;
+}
+
+/// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could pile up
+/// connections that nothing else counts any more.
+async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
+    if let Ok(_permit) = core.farewells.try_acquire() {
+        unless_closed(core, say_last(stream, last_word)).await;
+    }
 }
 
 /// A reader's place among the connected ones, given up however its session ends.
@@ -418,10 +426,29 @@ mod tests {
 
     use super::super::Sender;
     use super::super::config::{SenderConfig, StorageConfig};
-    use super::super::core::Gate;
+    use super::super::core::{Gate, MAX_HANDSHAKES};
     use super::*;
     use crate::host::Silent;
     use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, frame};
+
+    /// P5: a reader that was connected waits for its end only while few do.
+    #[tokio::test]
+    async fn p5_readers_whose_connection_has_ended_are_bounded() {
+        let sender = Sender::new(SenderConfig::default(), Box::new(Silent)).unwrap();
+        let core = &sender.core;
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::from_fd(ours.into()).unwrap();
+        let is_over = async || {
+            let mut farewell = std::pin::pin!(say_farewell(core, &stream, b"why"));
+            poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
+        };
+        let all = core.farewells.available_permits();
+        assert_eq!(all, core.config.max_readers + MAX_HANDSHAKES);
+        let others = core.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
+        assert!(is_over().await);
+        drop(others);
+        assert!(!is_over().await);
+    }
 
     /// Go failure 11: a reader that is being admitted when this node ceases to be the writer is told, as those that are
     /// connected are.
