@@ -90,8 +90,8 @@ static int32_t print_entries(void *user_data, const replication_entry *entries, 
         wanted = (size_t)(tap->options->count - tap->printed);
     for (size_t i = 0; i < wanted; i++)
         print_entry(&entries[i]);
-    if (fflush(stdout) != 0) {
-        if (errno != EPIPE) { /* EPIPE: whoever read it has enough, as `head` */
+    if (fflush(stdout) != 0 || ferror(stdout)) { /* ferror: an earlier write failed, which this one did not repeat */
+        if (errno != EPIPE) {                    /* EPIPE: whoever read it has enough, as `head` */
             say("standard output: %s", strerror(errno));
             atomic_store(&tap->failed, true);
         }
