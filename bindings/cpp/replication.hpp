@@ -153,8 +153,8 @@ enum class event_kind : std::int32_t {
     gate_opened = REPLICATION_EVENT_KIND_GATE_OPENED,       ///< Enough readers are near enough again.
     slot_lost = REPLICATION_EVENT_KIND_SLOT_LOST,           ///< A slot held back too much.
     slot_expired = REPLICATION_EVENT_KIND_SLOT_EXPIRED,     ///< The slot of a reader that stayed away is gone.
-    log_stalled = REPLICATION_EVENT_KIND_LOG_STALLED,       ///< The log's disk takes nothing for now.
-    log_resumed = REPLICATION_EVENT_KIND_LOG_RESUMED,       ///< The log's disk takes entries again.
+    log_stalled = REPLICATION_EVENT_KIND_LOG_STALLED,       ///< The log's disk refuses something for now.
+    log_resumed = REPLICATION_EVENT_KIND_LOG_RESUMED,       ///< The log's disk does it again.
     log_failed = REPLICATION_EVENT_KIND_LOG_FAILED,         ///< The log's disk failed.
     log_recovered = REPLICATION_EVENT_KIND_LOG_RECOVERED,   ///< The log ended torn and was cut off there.
     log_trimmed = REPLICATION_EVENT_KIND_LOG_TRIMMED,       ///< The oldest entries left the log on disk.

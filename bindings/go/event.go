@@ -48,9 +48,9 @@ const (
 	EventSlotLost EventKind = 18
 	// EventSlotExpired: the slot of a reader that did not come back was given up.
 	EventSlotExpired EventKind = 19
-	// EventLogStalled: the log's disk takes nothing for now.
+	// EventLogStalled: the log's disk refuses something for now, as the text says.
 	EventLogStalled EventKind = 20
-	// EventLogResumed: the log's disk takes entries again.
+	// EventLogResumed: the log's disk does it again.
 	EventLogResumed EventKind = 21
 	// EventLogFailed: the log's disk failed.
 	EventLogFailed EventKind = 22

@@ -250,9 +250,12 @@ enum replication_event_kind
     REPLICATION_EVENT_KIND_SLOT_LOST = 18,
     /** Sender: the slot of a reader that did not come back was given up. */
     REPLICATION_EVENT_KIND_SLOT_EXPIRED = 19,
-    /** The log's disk takes nothing for now; new entries are refused. */
+    /**
+     * The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it only does not take the
+     * slots or let go of a file, and entries go on. It is tried again.
+     */
     REPLICATION_EVENT_KIND_LOG_STALLED = 20,
-    /** The log's disk takes entries again. */
+    /** The log's disk does again what it did not. */
     REPLICATION_EVENT_KIND_LOG_RESUMED = 21,
     /** The log's disk failed; it has to be opened anew. */
     REPLICATION_EVENT_KIND_LOG_FAILED = 22,

@@ -62,6 +62,8 @@ pub enum StorageNews {
     Failed(Error),
     /// Segments went, as retention wants it.
     Trimmed(Vec<Trimmed>),
+    /// A segment that retention gives up could not be removed, for this reason, and is tried again; `None`: it works again.
+    Untrimmed(Option<Error>),
 }
 
 /// How often a full disk is tried again.
@@ -262,6 +264,7 @@ impl Storage {
 
     fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
         let mut trimmed_at = Instant::now();
+        let mut untrimmed = false;
         let mut segments = self.disk.segments();
         let mut unsynced_since = None;
         let mut stalled = false;
@@ -291,7 +294,7 @@ impl Storage {
                         group = Group { calls, expected: arrived - group.calls, until };
                     }
                     if self.disk.segments() != segments || trimmed_at.elapsed() >= TRIM_EVERY {
-                        self.trim(report)?;
+                        self.trim(&mut untrimmed, report)?;
                         (trimmed_at, segments) = (Instant::now(), self.disk.segments());
                     }
                     if wrote {
@@ -317,7 +320,7 @@ impl Storage {
                         report(StorageNews::Stalled(error));
                     }
                     // Room may come from retention too.
-                    self.trim(report)?;
+                    self.trim(&mut untrimmed, report)?;
                     let state = self.state.lock();
                     if !state.closed {
                         drop(self.work.wait(state, Some(Instant::now() + RETRY)));
@@ -402,10 +405,23 @@ impl Storage {
         self.awaited.store(0, Ordering::Relaxed);
     }
 
-    fn trim(&self, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        let trimmed = self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::unix_time_us())?;
-        if !trimmed.is_empty() {
-            report(StorageNews::Trimmed(trimmed));
+    /// Lets retention work. What cannot be removed costs room, and no entry.
+    fn trim(&self, untrimmed: &mut bool, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        match self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::unix_time_us()) {
+            Ok(trimmed) => {
+                if !trimmed.is_empty() {
+                    report(StorageNews::Trimmed(trimmed));
+                }
+                if std::mem::take(untrimmed) {
+                    report(StorageNews::Untrimmed(None));
+                }
+            }
+            Err(error) if self.disk.is_usable() => {
+                if !std::mem::replace(untrimmed, true) {
+                    report(StorageNews::Untrimmed(Some(error)));
+                }
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub(super) struct Keeper {
     stalled: bool,
     /// The position found no room.
     unnoted: bool,
+    /// A segment could not be removed.
+    untrimmed: bool,
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
     trimmed_at: Instant,
@@ -47,6 +49,7 @@ impl Keeper {
             unsynced_since: None,
             stalled: false,
             unnoted: false,
+            untrimmed: false,
             replay_to,
             trimmed_at: Instant::now(),
             segments: 0,
@@ -168,8 +171,23 @@ impl Keeper {
         // A loss of power must not bring back a position before what is gone.
         self.note(true)?;
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::unix_time_us())?;
-        (self.trimmed_at, self.segments) = (Instant::now(), disk.segments());
+        let trimmed = disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::unix_time_us());
+        let (segments, is_usable) = (disk.segments(), disk.is_usable());
+        (self.trimmed_at, self.segments) = (Instant::now(), segments);
+        match trimmed {
+            Ok(_) if std::mem::take(&mut self.untrimmed) => {
+                self.report(EventKind::LogResumed, Status::Ok, "the log keeps no more than it is to".into());
+            }
+            Ok(_) => {}
+            // What cannot be removed costs room, and no entry.
+            Err(error) if is_usable => {
+                if !std::mem::replace(&mut self.untrimmed, true) {
+                    let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
+                    self.report(EventKind::LogStalled, error.status, text);
+                }
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

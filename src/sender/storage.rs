@@ -102,6 +102,14 @@ fn tell(core: &Core, news: StorageNews) {
             let text = format!("entries up to {} left the log on disk, as retention wants it", last.last_sequence);
             event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments.len() }));
         }
+        StorageNews::Untrimmed(Some(error)) => {
+            let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
+            event(core, EventKind::LogStalled, error.status, text, json!({}));
+        }
+        StorageNews::Untrimmed(None) => {
+            let text = "the log keeps no more than it is to";
+            event(core, EventKind::LogResumed, Status::Ok, text.into(), json!({}));
+        }
     }
 }
 

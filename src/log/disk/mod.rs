@@ -291,6 +291,11 @@ impl DiskLog {
         }
     }
 
+    /// Whether it takes entries: nothing has failed after which nobody knows what is on disk.
+    pub fn is_usable(&self) -> bool {
+        self.state.lock().broken.is_none()
+    }
+
     /// The error of a change that failed. After a fatal one nothing may be written any more.
     fn fault(&self, fault: Fault) -> Error {
         let Fault { error, fatal } = fault;

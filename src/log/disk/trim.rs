@@ -27,7 +27,8 @@ impl DiskLog {
     /// ended more than `retain_age` before `now_us`; but none that has something at or behind the position `keep_from`
     /// (`u64::MAX`: nobody needs anything), and never the last one.
     ///
-    /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it.
+    /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it. A segment that cannot be removed is an
+    /// error when it is the first one, and makes no log unusable: see [`DiskLog::is_usable`].
     pub fn trim(&self, keep_from: u64, now_us: u64) -> Result<Vec<Trimmed>> {
         let _trimming = self.trimming.lock();
         let mut trimmed = Vec::new();
@@ -35,7 +36,12 @@ impl DiskLog {
             let state = self.usable(self.state.lock())?;
             let Some(segment) = self.to_remove(&state, keep_from, now_us) else { return Ok(trimmed) };
             drop(state);
-            file::unlink(&segment.path).map_err(|fault| self.fault(fault))?;
+            match file::unlink(&segment.path) {
+                Ok(()) => {}
+                // The next call tells.
+                Err(_) if !trimmed.is_empty() => return Ok(trimmed),
+                Err(fault) => return Err(self.fault(fault)),
+            }
             self.state.lock().sealed.pop_front();
             self.forget(&segment);
             // Each by itself: were two names removed and only the second one's removal survived a loss of power, a hole
