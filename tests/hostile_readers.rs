@@ -385,13 +385,15 @@ fn p4_a_v1_reader_that_reads_nothing_is_let_go_after_the_write_timeout() {
 
 #[test]
 fn p4_a_v2_reader_that_talks_but_does_not_read_is_kept_until_the_window_has_passed_it() {
-    let stage =
-        Stage::new(SenderConfig { write_timeout: Duration::from_millis(300), buffer_bytes: 24 << 20, ..quick() });
+    let stage = Stage::new(SenderConfig { write_timeout: Duration::from_secs(1), buffer_bytes: 24 << 20, ..quick() });
     let mut peer = Peer::connect_narrow(&stage.address);
     peer.send(&sync_frame(&sync_v2("deaf", 0)));
     stage.events.wait_where("deaf", |event| event.kind == EventKind::Connected && event.reader_id == "deaf");
     let is = |kind: EventKind| stage.events.all().iter().any(|event| event.kind == kind && event.reader_id == "deaf");
-    stage.surge(SURGE.0, SURGE.1);
+    for _ in 0..SURGE.0 {
+        peer.send(&ack_v2(0, 0, 0, false));
+        stage.surge(1, SURGE.1);
+    }
     // Longer than any time-out that a silent reader would have met.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
