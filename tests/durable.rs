@@ -360,6 +360,13 @@ fn p7_a_forked_writer_is_recognised_and_the_first_differing_entry_named() {
     assert_eq!(reader.last_sequence(), 2_234);
 }
 
+/// The same for a host that stored this token.
+fn standing_at(token: Token, config: ReceiverConfig) -> ReceiverConfig {
+    let Token { stream_id, epoch, sequence, hash } = token;
+    let lineage = Some(Lineage { stream_id, epoch });
+    ReceiverConfig { last_sequence: sequence, last_hash: hash, has_position: true, lineage, ..config }
+}
+
 /// A stream of 80 entries, and what became of it: the directory in which it was gone on with, and one in which a copy was.
 fn forked_at_80() -> [TempDir; 2] {
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
@@ -390,16 +397,7 @@ fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     for _ in 0..40 {
         forked.replicate(7, b"another entry").unwrap();
     }
-    let at_token = |address: &str| {
-        let Token { stream_id, epoch, sequence, hash } = token;
-        receiver(ReceiverConfig {
-            last_sequence: sequence,
-            last_hash: hash,
-            has_position: true,
-            lineage: Some(Lineage { stream_id, epoch }),
-            ..local(&readers, "reader", address)
-        })
-    };
+    let at_token = |address: &str| receiver(standing_at(token, local(&readers, "reader", address)));
     // The right writer first: it brings what the log lacks, and goes on.
     let kept = tempfile::tempdir().unwrap();
     copy(readers.path(), kept.path());
@@ -510,13 +508,7 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     let (second, address, _) = sender(SenderConfig { lineage: Some(epoch), ..stored(promoted.path()) });
     assert_eq!(second.current_sequence(), 500);
     write(&second, 300);
-    let behind = ReceiverConfig {
-        last_sequence: token.sequence,
-        last_hash: token.hash,
-        has_position: true,
-        lineage: Some(lineage),
-        ..receiver_config("reader", &address)
-    };
+    let behind = standing_at(token, receiver_config("reader", &address));
     let (_reader, applied, events) = receiver(behind);
     let diverged = events.wait_status(EventKind::Diverged, Status::Diverged);
     assert!(diverged.message.contains("the first entry that differs is 501"), "{}", diverged.message);
@@ -557,13 +549,7 @@ fn p7_a_reader_that_missed_an_epoch_follows_a_node_that_met_it_late() {
 
     let (third, address, _) = promoted(2, late.path());
     write(&third, 100);
-    let back = ReceiverConfig {
-        last_sequence: token.sequence,
-        last_hash: token.hash,
-        has_position: true,
-        lineage: Some(lineage),
-        ..receiver_config("away", &address)
-    };
+    let back = standing_at(token, receiver_config("away", &address));
     let (reader, applied, events) = receiver(back);
     until("the reader to be admitted or refused", || !events.all().is_empty());
     assert_eq!(events.all()[0].kind, EventKind::Connected, "{:?}", events.all());
