@@ -100,6 +100,17 @@ static void *write_stream(void *argument)
     return NULL;
 }
 
+/* A piece ends anywhere: what is left of an entry there is checked by itself. */
+static void check_entries(struct stream *stream, const uint8_t *bytes, size_t count)
+{
+    while (stream->checked > 0 && count > 0) {
+        size_t length = count < stream->checked ? count : stream->checked;
+        stream->sum ^= crc32c_thirds(bytes, length);
+        bytes += length;
+        count -= length;
+    }
+}
+
 static void *read_stream(void *argument)
 {
     struct stream *stream = argument;
@@ -115,9 +126,7 @@ static void *read_stream(void *argument)
         if (count == 0) {
             break;
         }
-        for (size_t i = 0; stream->checked > 0 && i + stream->checked <= (size_t)count; i += stream->checked) {
-            stream->sum ^= crc32c_thirds(block + i, stream->checked);
-        }
+        check_entries(stream, block, (size_t)count);
         stream->counter.bytes += (uint64_t)count;
     }
     stream->counter.end_ns = clock_now_ns();
