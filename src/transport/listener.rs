@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::stream::unpaced;
 use super::{Address, Stream};
 use crate::error::{Error, Result, Status};
 
@@ -83,6 +84,14 @@ impl Listener {
         &self.address
     }
 
+    #[cfg(all(test, not(model)))]
+    pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
+        match &self.socket {
+            Family::Tcp(listener) => Some(SockRef::from(listener)),
+            Family::Unix(_) => None,
+        }
+    }
+
     /// The next connection. Cancel-safe.
     pub async fn accept(&self) -> io::Result<Result<Stream>> {
         match &self.socket {
@@ -99,6 +108,9 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     // A restarted writer gets its port back although old connections linger; two live ones still exclude each other.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if address.ip().is_loopback() {
+        unpaced(SockRef::from(&socket));
+    }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

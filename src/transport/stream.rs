@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Address;
 use super::socket::Socket as Plain;
@@ -40,7 +41,7 @@ impl Stream {
                 let mut refused = None;
                 let mut connected = None;
                 for candidate in resolved {
-                    match TcpStream::connect(candidate).await {
+                    match connect_tcp(candidate).await {
                         Ok(stream) => {
                             connected = Some(stream);
                             break;
@@ -100,9 +101,7 @@ impl Stream {
             let set = SockRef::from(stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
             set.map_err(|e| Error::new(Status::Io, format!("cannot set up the connection to {peer}: {e}")))?;
             if is_within_host(stream) {
-                // Nothing can be congested here, and pacing costs timers. Every Linux has this algorithm, but without it
-                // all works as well.
-                let _ = SockRef::from(stream).set_tcp_congestion(b"reno");
+                unpaced(SockRef::from(stream));
             }
         }
         Ok(Self { kind: Kind::Plain(socket), peer })
@@ -255,6 +254,21 @@ impl Stream {
     }
 }
 
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.ip().is_loopback() {
+        unpaced(SockRef::from(&socket));
+    }
+    socket.connect(address).await
+}
+
+/// For a socket within the host, where nothing can be congested: pacing costs timers, and a wake-up of the sending half
+/// for each. An algorithm that paces leaves that on when another replaces it, so this comes before the connection where
+/// that can be. Every Linux has this algorithm, but without it all works as well.
+pub(super) fn unpaced(socket: SockRef<'_>) {
+    let _ = socket.set_tcp_congestion(b"reno");
+}
+
 /// Whether the other end is on this host, too.
 fn is_within_host(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
@@ -266,17 +280,21 @@ fn connecting(address: &Address, error: &io::Error) -> Error {
 
 #[cfg(all(test, not(model)))]
 mod tests {
+    use super::super::Listener;
     use super::*;
 
     #[tokio::test]
     async fn within_a_host_nothing_paces() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-        let connected = Stream::connect(&address).await.unwrap();
-        let accepted = Stream::from_tcp(listener.accept().await.unwrap().0).unwrap();
-        for stream in [connected, accepted] {
-            let Kind::Plain(Plain::Tcp(socket)) = &stream.kind else { panic!("{stream:?}") };
-            let name = SockRef::from(socket).tcp_congestion().unwrap();
+        let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap()).unwrap().0;
+        let connected = Stream::connect(&Address::parse(listener.address()).unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().unwrap();
+        let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
+            Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
+            kind => panic!("{kind:?}"),
+        });
+        // The listener's own: what is accepted has it from the first packet on.
+        for socket in sockets.into_iter().chain([listener.tcp().unwrap()]) {
+            let name = socket.tcp_congestion().unwrap();
             assert_eq!(std::str::from_utf8(&name).unwrap().trim_end_matches('\0'), "reno");
         }
     }
