@@ -72,6 +72,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a sync waits for appends to share it, at most; also no longer than half of the sync before.
 const PATIENCE: Duration = Duration::from_millis(1);
 
+/// So many bytes are synced under [`SyncPolicy::Os`], too.
+const MUCH_BYTES: u64 = 8 << 20;
+
 /// How often retention looks at the segments' age.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
@@ -96,6 +99,8 @@ pub(super) struct Storage {
     work: Condvar,
     /// For those who wait until something is durable.
     durable: Condvar,
+    /// For the thread that syncs on the side.
+    much: Condvar,
 }
 
 /// Appends that share a sync, before it begins.
@@ -124,6 +129,8 @@ struct State {
     closed: bool,
     /// The storing thread is gone.
     over: bool,
+    /// Another one syncs on the side.
+    ahead: bool,
 }
 
 impl Storage {
@@ -142,6 +149,7 @@ impl Storage {
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             durable: Condvar::new(),
+            much: Condvar::new(),
         }
     }
 
@@ -208,13 +216,13 @@ impl Storage {
         self.work.notify_all();
     }
 
-    /// Waits until the storing thread is gone. `false`: it is not, when the time is over.
+    /// Waits until nobody stores or syncs any more. `false`: somebody does, when the time is over.
     fn wait_over(&self, deadline: Instant) -> bool {
         let mut state = self.state.lock();
-        while !state.over && Instant::now() < deadline {
+        while (!state.over || state.ahead) && Instant::now() < deadline {
             state = self.durable.wait(state, Some(deadline));
         }
-        state.over
+        state.over && !state.ahead
     }
 
     /// Has everything that was appended synced without waiting for the policy's time.
@@ -259,7 +267,36 @@ impl Storage {
         }
         self.state.lock().over = true;
         self.durable.notify_all();
+        self.much.notify_all();
         ended
+    }
+
+    /// Syncs on the side what is written under `OS`, each time when it is much, until the storing thread is gone. Only a
+    /// whole segment that is durable has a next one, and the storing thread would wait for all of it, and readers with it.
+    fn sync_ahead(&self, log: &Log) {
+        let mut state = self.state.lock();
+        while !state.over {
+            if self.is_much_unsynced() {
+                state.ahead = true;
+                drop(state);
+                let synced = self.sync(log);
+                state = self.state.lock();
+                state.ahead = false;
+                if synced.is_err() {
+                    // The log is unusable, and the next write says why.
+                    break;
+                }
+            } else {
+                state = self.much.wait(state, None);
+            }
+        }
+        drop(state);
+        self.durable.notify_all();
+    }
+
+    fn is_much_unsynced(&self) -> bool {
+        // A sync on the side may meet a write before this number does.
+        self.written().saturating_sub(self.synced.load(Ordering::Relaxed)) >= MUCH_BYTES
     }
 
     fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
@@ -347,6 +384,11 @@ impl Storage {
             self.written.store(end.position, Ordering::SeqCst);
             if self.policy == SyncPolicy::Os {
                 self.show(log, &end);
+                if self.is_much_unsynced() {
+                    // With the lock, so that it does not fall asleep with the old number.
+                    drop(self.state.lock());
+                    self.much.notify_all();
+                }
             }
             log.passed(end.position);
         }
@@ -355,7 +397,7 @@ impl Storage {
 
     fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
         let synced = self.synced.load(Ordering::Relaxed);
-        let unsynced = self.written() - synced;
+        let unsynced = self.written().saturating_sub(synced);
         if unsynced == 0 {
             return false;
         }
@@ -381,7 +423,7 @@ impl Storage {
         let end = self.disk.sync()?;
         // Before anybody is let go.
         let arrived = self.calls.load(Ordering::Relaxed);
-        self.synced.store(end.position, Ordering::Release);
+        self.synced.fetch_max(end.position, Ordering::Release);
         if self.policy != SyncPolicy::Os {
             self.show(log, &end);
         }
@@ -478,6 +520,19 @@ impl Log {
     /// the log lives in memory only.
     pub fn store(self: &Arc<Self>, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
         self.storage.as_ref().map_or(Ok(()), |storage| storage.run(self, report))
+    }
+
+    /// Whether [`Self::sync_ahead`] has something to do.
+    pub fn syncs_ahead(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| storage.policy == SyncPolicy::Os)
+    }
+
+    /// Under `OS`, makes durable on the side what [`Self::store`] wrote, until that ends. For a thread of its own; without it
+    /// the change from segment to segment takes longer, which is all.
+    pub fn sync_ahead(&self) {
+        if let Some(storage) = self.storage.as_ref().filter(|_| self.syncs_ahead()) {
+            storage.sync_ahead(self);
+        }
     }
 
     /// Waits until the entry `sequence` is on this node's disk. `InvalidState` for a log that has none.

@@ -70,7 +70,7 @@ pub struct Sender {
 
 enum Life {
     New(Box<dyn Observer>),
-    Running { runtime: Runtime, callback: JoinHandle<()>, storing: Option<JoinHandle<()>> },
+    Running { runtime: Runtime, callback: JoinHandle<()>, storing: Vec<JoinHandle<()>> },
     Stopped,
 }
 
@@ -118,7 +118,7 @@ impl Sender {
             Life::Stopped => return Err(Error::new(Status::Closed, "the sender was stopped; make a new one")),
         }
         let runtime = threads::runtime("repl-send", self.core.config.threads())?;
-        let storing = self.core.log.disk().map(|_| storage::spawn(&self.core)).transpose()?;
+        let storing = storage::spawn(&self.core)?;
         let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let core = Arc::clone(&self.core);
         let calling = move || call_host(&core, Postman::new(observer));
@@ -126,13 +126,12 @@ impl Sender {
         let callback = match threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop) {
             Ok(callback) => callback,
             Err(error) => {
-                self.core.log.close();
-                storing.into_iter().for_each(threads::join);
+                storage::end(&self.core, storing);
                 return Err(error);
             }
         };
         runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
-        if storing.is_some() {
+        if !storing.is_empty() {
             runtime.spawn(slots::keep(Arc::clone(&self.core)));
         }
         runtime.spawn(gate::watch(Arc::clone(&self.core)));
@@ -343,12 +342,10 @@ impl Sender {
                 core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                match storing {
-                    Some(storing) if core.log.ends_by(deadline.max(Instant::now() + threads::END)) => {
-                        threads::join(storing);
-                    }
-                    Some(_) => unstored = true,
-                    None => {}
+                if core.log.ends_by(deadline.max(Instant::now() + threads::END)) {
+                    storage::end(core, storing);
+                } else {
+                    unstored = true;
                 }
                 if let Some(slots) = &core.slots {
                     unsaved = slots.save().err();

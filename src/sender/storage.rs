@@ -67,13 +67,34 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
     Ok(wanted)
 }
 
-/// Starts the thread that stores the log.
-pub(super) fn spawn(core: &Arc<Core>) -> Result<JoinHandle<()>> {
+/// Starts the threads that store the log, if it has a directory.
+pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    if core.log.disk().is_none() {
+        return Ok(threads);
+    }
     let storing = Arc::clone(core);
-    threads::spawn("repl-log", move || {
+    threads.push(threads::spawn("repl-log", move || {
         // What went wrong was reported, and every later append says it too.
         let _ = storing.log.store(&mut |news| tell(&storing, news));
-    })
+    })?);
+    if core.log.syncs_ahead() {
+        let syncing = Arc::clone(core);
+        match threads::spawn("repl-log-sync", move || syncing.log.sync_ahead()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                end(core, threads);
+                return Err(error);
+            }
+        }
+    }
+    Ok(threads)
+}
+
+/// Ends those threads, when everything is stored.
+pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
+    core.log.close();
+    threads.into_iter().for_each(threads::join);
 }
 
 /// Tells the host that a torn tail was cut off.

@@ -11,7 +11,10 @@ use crate::protocol::lineage::Lineage;
 const LINEAGE: Lineage = Lineage { stream_id: [7; 16], epoch: 1 };
 
 fn open(dir: &std::path::Path, max_entries: usize, policy: SyncPolicy) -> Arc<Log> {
-    let config = DiskConfig { segment_bytes: 64 << 10, ..DiskConfig::new(dir) };
+    open_with(DiskConfig { segment_bytes: 64 << 10, ..DiskConfig::new(dir) }, max_entries, policy)
+}
+
+fn open_with(config: DiskConfig, max_entries: usize, policy: SyncPolicy) -> Arc<Log> {
     let start =
         || Ok(Start { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
     let (disk, _) = DiskLog::open(config, start).unwrap();
@@ -22,6 +25,7 @@ fn open(dir: &std::path::Path, max_entries: usize, policy: SyncPolicy) -> Arc<Lo
 fn stored<T>(log: &Arc<Log>, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         let storing = scope.spawn(|| log.store(&mut |_| ()));
+        scope.spawn(|| log.sync_ahead());
         let result = work();
         log.close();
         storing.join().unwrap().unwrap();
@@ -243,4 +247,28 @@ fn p10_no_append_is_forgotten_among_many() {
         log.wait_durable(80_000, Duration::from_secs(20)).unwrap();
     });
     assert_eq!(log.disk().unwrap().written().sequence, 80_000);
+}
+
+/// Under `OS` the change to another segment has little to wait for: much is synced although nobody asks.
+#[test]
+fn much_is_synced_on_the_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_with(DiskConfig::new(dir.path()), 1000, SyncPolicy::Os);
+    let disk = log.disk().unwrap();
+    stored(&log, || {
+        let append = || assert!(log.append(0, &[7; 60_000]).is_ok());
+        (0..50).for_each(|_| append());
+        while disk.written().sequence < 50 {
+            std::thread::yield_now();
+        }
+        assert_eq!(disk.synced().sequence, 0, "little is left to the operating system");
+        (0..150).for_each(|_| append());
+        let until = Instant::now() + Duration::from_secs(30);
+        while disk.synced().sequence < 100 {
+            assert!(Instant::now() < until, "nothing was synced beyond {:?}", disk.synced());
+            std::thread::yield_now();
+        }
+        assert_eq!(disk.segments(), 1, "no other segment had it synced");
+    });
+    assert!(log.ends_by(Instant::now()));
 }
