@@ -117,13 +117,51 @@ impl Load {
     }
 
     fn bring_near(&self) -> io::Result<Loaded> {
+        let end = self.near_end()?;
+        self.touch(end)?;
+        Ok(Loaded::Near(self.position + (end - self.stretch.offset)))
+    }
+
+    /// Where in the file ends what is brought near: the stretch, and what comes behind it.
+    fn near_end(&self) -> io::Result<u64> {
         let Stretch { file, offset, len, .. } = &self.stretch;
-        let (offset, len) = (*offset, *len);
-        let end = file.metadata()?.len().min(offset + NEAR_BYTES).max(offset + len);
+        Ok(file.metadata()?.len().min(offset + NEAR_BYTES).max(offset + len))
+    }
+
+    fn touch(&self, end: u64) -> io::Result<()> {
+        let Stretch { file, offset, len, .. } = &self.stretch;
         let mut byte = [0];
-        for at in (offset..end).step_by(STRIDE as usize).chain([end - 1]) {
-            file.read_exact_at(&mut byte, at)?;
+        for at in (*offset..end).step_by(STRIDE as usize).chain([end - 1]) {
+            match file.read_exact_at(&mut byte, at) {
+                // Room behind the entries, which a segment gives back when it is complete.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && at >= offset + len => break,
+                read => read?,
+            }
         }
-        Ok(Loaded::Near(self.position + (end - offset)))
+        Ok(())
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Room that is given back while it is brought near is not missed; entries are.
+    #[test]
+    fn a_file_may_lose_its_room_but_not_its_entries() {
+        let file = tempfile::tempfile().unwrap();
+        let (offset, len) = (16 << 10, 100 << 10);
+        file.set_len(offset + len + (1 << 20)).unwrap();
+        let stretch = Stretch { file: Arc::new(file), offset, len, position: 0, path: "segment".into() };
+        let load = Load { stretch, position: 0, into_memory: false };
+        let end = load.near_end().unwrap();
+        assert_eq!(end, offset + len + (1 << 20));
+        load.touch(end).unwrap();
+        load.stretch.file.set_len(offset + len).unwrap();
+        load.touch(end).unwrap();
+        load.stretch.file.set_len(offset + len / 2).unwrap();
+        assert_eq!(load.touch(end).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
