@@ -15,9 +15,8 @@ use crate::protocol::entry::{
 use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
 
-/// The usual size of a block: a little more than four times what a writer of this library sends at once. TCP answers each
-/// read, and within a host sends what the answer makes room for in the reader's time: the fewer reads, the better.
-const BLOCK_BYTES: usize = 4 * 264 * 1024;
+/// The usual size of a block: a little more than what a writer of this library sends at once.
+const BLOCK_BYTES: usize = 264 * 1024;
 
 /// Checked entries on their way to the handler: frames as they arrived.
 #[derive(Clone, Debug)]
