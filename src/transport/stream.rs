@@ -262,9 +262,9 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// For a socket within the host, where nothing can be congested: pacing costs timers, and a wake-up of the sending half
-/// for each. An algorithm that paces leaves that on when another replaces it, so this comes before the connection where
-/// that can be. Every Linux has this algorithm, but without it all works as well.
+/// For a socket within the host, where nothing can be congested, and pacing costs timers. An algorithm that paces leaves
+/// that on when another replaces it, so this comes before the connection where that can be. Every Linux has this one, but
+/// without it all works as well.
 pub(super) fn unpaced(socket: SockRef<'_>) {
     let _ = socket.set_tcp_congestion(b"reno");
 }

@@ -1,6 +1,6 @@
 //! The durable log: entries in segment files, as they travel.
 //!
-//! One thread writes and syncs, any number reads. A boundary between entries has the same coordinate here as in memory:
+//! One thread writes, any number syncs and reads. A boundary between entries has the same coordinate here as in memory:
 //! the bytes of entries before it. What the files hold byte by byte is in `docs/log-format.md`.
 //!
 //! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
