@@ -15,8 +15,13 @@ use crate::protocol::entry::{
 use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
 
-/// The usual size of a block: a little more than what a writer of this library sends at once.
-const BLOCK_BYTES: usize = 264 * 1024;
+/// The usual size of a block: a little more than four times what a writer of this library sends at once. TCP answers each
+/// read, and within a host sends what the answer makes room for in the reader's time: the fewer reads, the better.
+const BLOCK_BYTES: usize = 4 * 264 * 1024;
+
+/// The size at which a delivery takes no further entry: it is stored as a whole before any of it is applied, and only what
+/// is applied makes room on a disk that is full.
+const DELIVERY_BYTES: usize = 256 * 1024;
 
 /// Checked entries on their way to the handler: frames as they arrived.
 #[derive(Clone, Debug)]
@@ -94,6 +99,8 @@ pub(super) struct Parsed {
     pub(super) entries: u64,
     pub(super) controls: Vec<Control>,
     pub(super) error: Option<Error>,
+    /// The delivery is full: more may lie here.
+    pub(super) full: bool,
 }
 
 /// Which stream arrives.
@@ -192,7 +199,7 @@ impl Inbound {
         true
     }
 
-    /// Takes out all whole, good entries of what was received.
+    /// Takes out whole, good entries of what was received: all, unless the delivery becomes full.
     pub(super) fn parse(&mut self) -> Parsed {
         match self.incoming {
             Incoming::V2 => self.parse_v2(),
@@ -205,6 +212,10 @@ impl Inbound {
         let (batch_left, before) = (self.batch_left, self.before());
         let mut at = 0;
         loop {
+            parsed.full = at >= DELIVERY_BYTES;
+            if parsed.full {
+                break;
+            }
             match self.step_v2(at, &mut parsed) {
                 Ok(0) => break,
                 Ok(taken) => at += taken,
@@ -285,6 +296,10 @@ impl Inbound {
         let before = self.before();
         let mut entries = Vec::new();
         loop {
+            parsed.full = entries.len() >= DELIVERY_BYTES;
+            if parsed.full {
+                break;
+            }
             match self.step_v1(coordinator, &mut entries, &mut parsed) {
                 Ok(0) => break,
                 Ok(taken) => self.block.advance(taken),

@@ -177,6 +177,12 @@ impl<'a> Session<'a> {
 
     /// Passes on what is whole.
     fn take(&mut self) -> Result<()> {
+        while self.take_delivery()? {}
+        Ok(())
+    }
+
+    /// Passes on one delivery of it. `true`: there may be another.
+    fn take_delivery(&mut self) -> Result<bool> {
         let core = self.core;
         let parsed = self.inbound.parse();
         if parsed.entries > 0 {
@@ -218,7 +224,8 @@ impl<'a> Session<'a> {
             self.unannounced = true;
             self.announce();
         }
-        parsed.error.map_or(flushed, Err)
+        parsed.error.map_or(flushed, Err)?;
+        Ok(parsed.full)
     }
 
     /// Wakes the callback thread for what was passed on. While more arrives, once for many deliveries is enough.

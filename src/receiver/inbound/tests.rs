@@ -8,6 +8,9 @@ use crate::protocol::entry::Entries;
 /// What one entry of a stream is made of: the step of its sequence, and its payload's length.
 type Shape = (u64, usize);
 
+/// The longest payload of a stream that is made here, and more than its header and its batch's.
+const MAX_LENGTH: usize = 121_000;
+
 /// A valid v2 stream: batches of the entries, with other frames between them. Gives the entries too.
 fn stream(batches: &[Vec<Shape>]) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
     let (mut bytes, mut entries, mut last) = (Vec::new(), Vec::new(), 0);
@@ -79,12 +82,21 @@ fn receive(inbound: &mut Inbound, bytes: &[u8], sizes: &[usize]) -> (Vec<(u64, V
         let taken = read(inbound, &bytes[at..bytes.len().min(at + size)]);
         assert!(taken > 0 || at == bytes.len(), "no room though nothing is held");
         at += taken;
-        let parsed = inbound.parse();
-        if let Some(delivery) = parsed.delivery {
-            apply(delivery, &mut out);
+        loop {
+            let parsed = inbound.parse();
+            if let Some(delivery) = parsed.delivery {
+                assert!(delivery.len() < DELIVERY_BYTES + MAX_LENGTH, "a delivery of {} bytes", delivery.len());
+                apply(delivery, &mut out);
+            }
+            if parsed.error.is_some() {
+                return (out, parsed.error);
+            }
+            if !parsed.full {
+                break;
+            }
         }
-        if parsed.error.is_some() || at == bytes.len() {
-            return (out, parsed.error);
+        if at == bytes.len() {
+            break;
         }
     }
     (out, None)
