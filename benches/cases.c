@@ -82,6 +82,8 @@ static const struct contender catch_ups[] = {
 static const struct contender live_logs[] = {
     {&bench_system_replication, "log-os", "libreplication, log on disk, OS", false},
     {&bench_system_replication, "single", "libreplication, in memory", false},
+    {&bench_system_tcp, "", "raw TCP, 256 KiB writes", false},
+    {&bench_system_tcp, "written", "raw TCP, each written to a file", false},
     {0},
 };
 

@@ -21,12 +21,15 @@ static struct sockaddr_in loopback(uint16_t port)
     return address;
 }
 
+/* Not paced, where a system's congestion control does that: libreplication's are not either within a host. Without this
+ * algorithm, the system's is measured. */
 static int stream_socket(void)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         bench_fail("socket: %s", strerror(errno));
     }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
     return fd;
 }
 

@@ -3,10 +3,13 @@
  *
  * Variants of throughput: "checked" (each entry is copied into a window and has its CRC-32C computed there, and again
  * where it arrives: no more than that, and who keeps entries and checks them cannot do less), "log-checked" (the files of
- * libreplication's log, and the CRCs where they arrive). Variant of the round trip: "fdatasync" (the reader has the entry
+ * libreplication's log, and the CRCs where they arrive), "written" (each block is written to a file before it is sent, and
+ * nothing is synced). Variant of the round trip: "fdatasync" (the reader has the entry
  * on disk before it answers). */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -27,9 +30,11 @@ enum { BLOCK = 256 << 10 };
 
 struct stream {
     int fd;
+    int file;        /* the one of `dir` that is written */
     size_t checked;  /* bytes of an entry that is copied and checked; 0: none is */
     size_t window;   /* bytes that the writer goes round in, whole blocks */
     const char *log; /* the directory of a log that is sent instead, or NULL */
+    const char *dir; /* where each block is written first, or NULL */
     uint64_t deadline_ns;
     uint64_t sum; /* of what was computed, so that it is */
     struct bench_counter counter;
@@ -68,6 +73,40 @@ static void send_segment(const char *path, void *argument)
     }
 }
 
+/* A file of the size of libreplication's segments; what it keeps of them by default stays. */
+static int next_file(const char *dir, unsigned number)
+{
+    enum { KEPT = 16 };
+    char path[4096];
+    if (number >= KEPT) {
+        snprintf(path, sizeof path, "%s/%u", dir, number - KEPT);
+        if (unlink(path) != 0) {
+            bench_fail("%s: %s", path, strerror(errno));
+        }
+    }
+    snprintf(path, sizeof path, "%s/%u", dir, number);
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0) {
+        bench_fail("%s: %s", path, strerror(errno));
+    }
+    return file;
+}
+
+/* Writes a block behind those before it. */
+static void keep(struct stream *stream, const uint8_t *block)
+{
+    enum { FILE_BYTES = 64 << 20 };
+    if (stream->counter.bytes % FILE_BYTES == 0) {
+        if (stream->counter.bytes > 0) {
+            close(stream->file);
+        }
+        stream->file = next_file(stream->dir, (unsigned)(stream->counter.bytes / FILE_BYTES));
+    }
+    if (write(stream->file, block, BLOCK) != BLOCK) {
+        bench_fail("cannot write to a file in %s: %s", stream->dir, strerror(errno));
+    }
+}
+
 static void write_entries(struct stream *stream)
 {
     uint8_t *window = bench_alloc(stream->window);
@@ -77,6 +116,9 @@ static void write_entries(struct stream *stream)
         for (size_t i = 0; stream->checked > 0 && i + stream->checked <= BLOCK; i += stream->checked) {
             memcpy(window + at + i, entry, stream->checked);
             stream->sum ^= crc32c_thirds(window + at + i, stream->checked);
+        }
+        if (stream->dir != NULL) {
+            keep(stream, window + at);
         }
         net_write_all(stream->fd, window + at, BLOCK);
         stream->counter.bytes += BLOCK;
@@ -236,6 +278,7 @@ static struct stream *new_streams(const struct bench_job *job)
         streams[i].checked = checked ? job->size : 0;
         streams[i].window = checked ? window_of(job) : BLOCK;
         streams[i].log = log ? job->dir : NULL;
+        streams[i].dir = strcmp(job->variant, "written") == 0 ? job->dir : NULL;
     }
     return streams;
 }
