@@ -1,5 +1,7 @@
 //! The log on disk and in memory as one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -26,10 +28,11 @@ fn stored<T>(log: &Arc<Log>, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         let storing = scope.spawn(|| log.store(&mut |_| ()));
         scope.spawn(|| log.sync_ahead());
-        let result = work();
+        let result = catch_unwind(AssertUnwindSafe(work));
+        // The threads end also when `work` failed, and the test with them.
         log.close();
         storing.join().unwrap().unwrap();
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 

@@ -183,6 +183,19 @@ fn check_damage(incoming: Incoming, bytes: &[u8], entries: &[(u64, Vec<u8>)]) {
     }
 }
 
+/// However much was read at once. `receive` looks at each delivery's size.
+#[test]
+fn a_delivery_is_bounded() {
+    let (bytes, entries) = stream(&vec![vec![(1, 1000); 100]; 10]);
+    assert!(bytes.len() > 3 * DELIVERY_BYTES && bytes.len() < BLOCK_BYTES);
+    let (got, error) = receive(&mut inbound(Incoming::V2, 8 << 20), &bytes, &[bytes.len()]);
+    assert_eq!((got == entries, error), (true, None));
+    let (bytes, entries) = v1_stream(12_000);
+    assert!(bytes.len() > 3 * DELIVERY_BYTES);
+    let (got, error) = receive(&mut inbound(Incoming::V1 { coordinator: false }, 8 << 20), &bytes, &[bytes.len()]);
+    assert_eq!((got == entries, error), (true, None));
+}
+
 #[test]
 fn p8_no_single_damaged_bit_alters_an_entry() {
     let (bytes, entries) = stream(&[vec![(1, 5), (3, 0), (1, 20)], vec![], vec![(2, 9)], vec![(1, 1), (1, 2)]]);
