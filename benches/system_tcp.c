@@ -4,8 +4,7 @@
  * Variants of throughput: "checked" (each entry is copied into a window and has its CRC-32C computed there, and again
  * where it arrives: no more than that, and who keeps entries and checks them cannot do less), "log-checked" (the files of
  * libreplication's log, and the CRCs where they arrive), "written" (each block is written to a file before it is sent, and
- * nothing is synced). Variant of the round trip: "fdatasync" (the reader has the entry
- * on disk before it answers). */
+ * nothing is synced). Variant of the round trip: "fdatasync" (the reader has the entry on disk before it answers). */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

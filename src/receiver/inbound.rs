@@ -19,7 +19,7 @@ use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, messag
 /// read, and within a host sends what the answer makes room for in the reader's time: the fewer reads, the better.
 const BLOCK_BYTES: usize = 4 * 264 * 1024;
 
-/// The size at which a delivery takes no further entry: it is stored as a whole before any of it is applied, and only what
+/// The size at which a delivery takes no further entry. It is stored as a whole before any of it is applied, and only what
 /// is applied makes room on a disk that is full.
 const DELIVERY_BYTES: usize = 256 * 1024;
 
@@ -99,7 +99,7 @@ pub(super) struct Parsed {
     pub(super) entries: u64,
     pub(super) controls: Vec<Control>,
     pub(super) error: Option<Error>,
-    /// The delivery is full: more may lie here.
+    /// As much was looked at as a delivery may hold: more may lie here.
     pub(super) full: bool,
 }
 
@@ -211,11 +211,7 @@ impl Inbound {
         let mut parsed = Parsed::default();
         let (batch_left, before) = (self.batch_left, self.before());
         let mut at = 0;
-        loop {
-            parsed.full = at >= DELIVERY_BYTES;
-            if parsed.full {
-                break;
-            }
+        while at < DELIVERY_BYTES {
             match self.step_v2(at, &mut parsed) {
                 Ok(0) => break,
                 Ok(taken) => at += taken,
@@ -225,6 +221,7 @@ impl Inbound {
                 }
             }
         }
+        parsed.full = at >= DELIVERY_BYTES;
         let bytes = self.block.split_to(at).freeze();
         let before = self.known_before(before);
         if parsed.entries > 0 {
@@ -295,11 +292,7 @@ impl Inbound {
         let mut parsed = Parsed::default();
         let before = self.before();
         let mut entries = Vec::new();
-        loop {
-            parsed.full = entries.len() >= DELIVERY_BYTES;
-            if parsed.full {
-                break;
-            }
+        while entries.len() < DELIVERY_BYTES {
             match self.step_v1(coordinator, &mut entries, &mut parsed) {
                 Ok(0) => break,
                 Ok(taken) => self.block.advance(taken),
@@ -309,6 +302,7 @@ impl Inbound {
                 }
             }
         }
+        parsed.full = entries.len() >= DELIVERY_BYTES;
         if parsed.entries > 0 {
             parsed.delivery = Some(Delivery::of_entries(entries.into(), self.known_before(before)));
         }
