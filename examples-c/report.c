@@ -38,6 +38,11 @@ static const char *event_name(int32_t kind)
         [REPLICATION_EVENT_KIND_LOG_FAILED] = "log failed",
         [REPLICATION_EVENT_KIND_LOG_RECOVERED] = "log recovered",
         [REPLICATION_EVENT_KIND_LOG_TRIMMED] = "log trimmed",
+        [REPLICATION_EVENT_KIND_SLOT_REFUSED] = "slot refused",
+        [REPLICATION_EVENT_KIND_READER_REWOUND] = "reader rewound",
+        [REPLICATION_EVENT_KIND_DESCRIPTORS_LOW] = "descriptors low",
+        [REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE] = "listen incomplete",
+        [REPLICATION_EVENT_KIND_UNPROTECTED] = "unprotected",
     };
     /* A newer library may tell of kinds that this program does not know. */
     bool known = kind > 0 && (size_t)kind < sizeof names / sizeof names[0] && names[kind] != NULL;

@@ -52,6 +52,8 @@ pub enum Status {
     DiskFull = 22,
     /// Too few readers are near enough for another entry: the write gate is shut.
     Gated = 23,
+    /// The log's disk refuses for another reason than room, which may pass. It goes on when the disk does.
+    Stalled = 24,
     /// Protocol: the reader is too far behind to resume.
     SequenceGap = 100,
     /// Protocol: the log was rotated; a full resync is needed.
@@ -82,7 +84,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 37] = [
+    pub const ALL: [Status; 38] = [
         Status::Ok,
         Status::InvalidArgument,
         Status::InvalidState,
@@ -107,6 +109,7 @@ impl Status {
         Status::Locked,
         Status::DiskFull,
         Status::Gated,
+        Status::Stalled,
         Status::SequenceGap,
         Status::WalRotated,
         Status::InvalidMsg,
@@ -149,6 +152,7 @@ impl Status {
             Status::Locked => "LOCKED",
             Status::DiskFull => "DISK_FULL",
             Status::Gated => "GATED",
+            Status::Stalled => "STALLED",
             Status::SequenceGap => "SEQUENCE_GAP",
             Status::WalRotated => "WAL_ROTATED",
             Status::InvalidMsg => "INVALID_MSG",

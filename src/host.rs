@@ -72,6 +72,16 @@ pub enum EventKind {
     LogRecovered = 23,
     /// The oldest entries left the log on disk; `sequence` is the newest of the log.
     LogTrimmed = 24,
+    /// Sender: the slot table is full, so a reader follows without a slot.
+    SlotRefused = 25,
+    /// Sender: a reader came back at an earlier position than it had acknowledged.
+    ReaderRewound = 26,
+    /// Sender: a connection was closed because the process is about to run out of file descriptors (rate-limited).
+    DescriptorsLow = 27,
+    /// Sender: a listener cannot be reached at every address that it stands for.
+    ListenIncomplete = 28,
+    /// Files that other users may change or read are used nevertheless.
+    Unprotected = 29,
     /// Sender: too few readers are near enough, entries are refused or wait.
     GateClosed = 16,
     /// Sender: enough readers are near enough again.
@@ -159,6 +169,11 @@ impl EventKind {
             Self::LogFailed => "LOG_FAILED",
             Self::LogRecovered => "LOG_RECOVERED",
             Self::LogTrimmed => "LOG_TRIMMED",
+            Self::SlotRefused => "SLOT_REFUSED",
+            Self::ReaderRewound => "READER_REWOUND",
+            Self::DescriptorsLow => "DESCRIPTORS_LOW",
+            Self::ListenIncomplete => "LISTEN_INCOMPLETE",
+            Self::Unprotected => "UNPROTECTED",
             Self::GateClosed => "GATE_CLOSED",
             Self::GateOpened => "GATE_OPENED",
         }
@@ -174,7 +189,11 @@ impl EventKind {
             | Self::ProtocolError
             | Self::ApplyFailed
             | Self::SlotExpired
-            | Self::LogRecovered => LogLevel::Warn,
+            | Self::LogRecovered
+            | Self::SlotRefused
+            | Self::ReaderRewound
+            | Self::ListenIncomplete
+            | Self::Unprotected => LogLevel::Warn,
             Self::Gap
             | Self::Regressed
             | Self::Diverged
@@ -187,6 +206,7 @@ impl EventKind {
             | Self::LogStalled
             | Self::LogFailed
             | Self::EventsLost
+            | Self::DescriptorsLow
             | Self::GateClosed => LogLevel::Error,
         }
     }

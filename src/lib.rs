@@ -36,7 +36,7 @@
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
 //!
-//! Two private modules serve all: `threads` (threads and runtimes that take no signals) and `clock`.
+//! Four private modules serve all: `threads` (threads and runtimes), `sync` (locks), `clock`, and `fd` (descriptors).
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
@@ -51,6 +51,8 @@ macro_rules! crash_point {
 
 mod clock;
 pub mod error;
+#[allow(dead_code, reason = "used where descriptors are kept")]
+mod fd;
 pub mod ffi;
 pub mod host;
 pub mod log;

@@ -55,6 +55,8 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::Lagging | Kind::CutOff | Kind::EntryRefused => "sender",
         Kind::GateClosed | Kind::GateOpened => "sender",
         Kind::SlotLost | Kind::SlotExpired | Kind::LogRecovered | Kind::LogTrimmed => "sender",
+        Kind::SlotRefused | Kind::ReaderRewound | Kind::DescriptorsLow | Kind::ListenIncomplete => "sender",
+        Kind::Unprotected => "both",
         Kind::LogStalled | Kind::LogResumed | Kind::LogFailed => "both",
         Kind::Gap | Kind::Regressed | Kind::Diverged | Kind::ApplyFailed => "receiver",
         Kind::EntrySkipped | Kind::HolePassed | Kind::Stopped => "receiver",
@@ -84,6 +86,11 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::LogFailed,
         Kind::LogRecovered,
         Kind::LogTrimmed,
+        Kind::SlotRefused,
+        Kind::ReaderRewound,
+        Kind::DescriptorsLow,
+        Kind::ListenIncomplete,
+        Kind::Unprotected,
     ];
     let guide = read("docs/embedding.md");
     for (heading, side) in [("### At a sender", "sender"), ("### At a receiver", "receiver")] {

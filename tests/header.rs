@@ -238,6 +238,11 @@ fn numbers() -> Vec<(String, i128)> {
         ("LOG_FAILED", EventKind::LogFailed as i128),
         ("LOG_RECOVERED", EventKind::LogRecovered as i128),
         ("LOG_TRIMMED", EventKind::LogTrimmed as i128),
+        ("SLOT_REFUSED", EventKind::SlotRefused as i128),
+        ("READER_REWOUND", EventKind::ReaderRewound as i128),
+        ("DESCRIPTORS_LOW", EventKind::DescriptorsLow as i128),
+        ("LISTEN_INCOMPLETE", EventKind::ListenIncomplete as i128),
+        ("UNPROTECTED", EventKind::Unprotected as i128),
         ("GATE_CLOSED", EventKind::GateClosed as i128),
         ("GATE_OPENED", EventKind::GateOpened as i128),
     ];

@@ -109,6 +109,7 @@ enum class status : std::int32_t {
     locked = REPLICATION_STATUS_LOCKED,                       ///< The log's directory is in use.
     disk_full = REPLICATION_STATUS_DISK_FULL,                 ///< No room on the disk.
     gated = REPLICATION_STATUS_GATED,                         ///< The write gate is shut.
+    stalled = REPLICATION_STATUS_STALLED,                     ///< The log's disk refuses, which may pass.
     sequence_gap = REPLICATION_STATUS_SEQUENCE_GAP,           ///< The reader is too far behind.
     wal_rotated = REPLICATION_STATUS_WAL_ROTATED,             ///< The reader's entries are gone.
     invalid_msg = REPLICATION_STATUS_INVALID_MSG,             ///< A message that breaks the protocol.
@@ -158,6 +159,11 @@ enum class event_kind : std::int32_t {
     log_failed = REPLICATION_EVENT_KIND_LOG_FAILED,         ///< The log's disk failed.
     log_recovered = REPLICATION_EVENT_KIND_LOG_RECOVERED,   ///< The log ended torn and was cut off there.
     log_trimmed = REPLICATION_EVENT_KIND_LOG_TRIMMED,       ///< The oldest entries left the log on disk.
+    slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,     ///< A reader follows without a slot.
+    reader_rewound = REPLICATION_EVENT_KIND_READER_REWOUND, ///< A reader came back at an earlier position.
+    descriptors_low = REPLICATION_EVENT_KIND_DESCRIPTORS_LOW,///< A connection was closed to spare descriptors.
+    listen_incomplete = REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE,///< A listener cannot be reached everywhere.
+    unprotected = REPLICATION_EVENT_KIND_UNPROTECTED,       ///< Other users may change or read files.
 };
 
 /// How sure a reader is of an entry.
@@ -295,6 +301,16 @@ enum class apply_policy : std::uint32_t {
         return "LOG_RECOVERED";
     case event_kind::log_trimmed:
         return "LOG_TRIMMED";
+    case event_kind::slot_refused:
+        return "SLOT_REFUSED";
+    case event_kind::reader_rewound:
+        return "READER_REWOUND";
+    case event_kind::descriptors_low:
+        return "DESCRIPTORS_LOW";
+    case event_kind::listen_incomplete:
+        return "LISTEN_INCOMPLETE";
+    case event_kind::unprotected:
+        return "UNPROTECTED";
     }
     return "UNKNOWN";
 }

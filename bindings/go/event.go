@@ -58,6 +58,16 @@ const (
 	EventLogRecovered EventKind = 23
 	// EventLogTrimmed: the oldest entries left the log on disk.
 	EventLogTrimmed EventKind = 24
+	// EventSlotRefused: the slot table is full, so a reader follows without a slot.
+	EventSlotRefused EventKind = 25
+	// EventReaderRewound: a reader came back at an earlier position than it had acknowledged.
+	EventReaderRewound EventKind = 26
+	// EventDescriptorsLow: a connection was closed because the process is about to run out of file descriptors (rate-limited).
+	EventDescriptorsLow EventKind = 27
+	// EventListenIncomplete: a listener cannot be reached at every address that it stands for.
+	EventListenIncomplete EventKind = 28
+	// EventUnprotected: files that other users may change or read are used nevertheless.
+	EventUnprotected EventKind = 29
 )
 
 var eventNames = [...]string{
@@ -68,7 +78,8 @@ var eventNames = [...]string{
 	EventEventsLost: "EVENTS_LOST", EventGateClosed: "GATE_CLOSED", EventGateOpened: "GATE_OPENED",
 	EventSlotLost: "SLOT_LOST", EventSlotExpired: "SLOT_EXPIRED", EventLogStalled: "LOG_STALLED",
 	EventLogResumed: "LOG_RESUMED", EventLogFailed: "LOG_FAILED", EventLogRecovered: "LOG_RECOVERED",
-	EventLogTrimmed: "LOG_TRIMMED",
+	EventLogTrimmed: "LOG_TRIMMED", EventSlotRefused: "SLOT_REFUSED", EventReaderRewound: "READER_REWOUND",
+	EventDescriptorsLow: "DESCRIPTORS_LOW", EventListenIncomplete: "LISTEN_INCOMPLETE", EventUnprotected: "UNPROTECTED",
 }
 
 // String returns the kind's name, such as "CUT_OFF".

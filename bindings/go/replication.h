@@ -152,6 +152,8 @@ enum replication_status
     REPLICATION_STATUS_DISK_FULL = 22,
     /** Too few readers are near enough for another entry: the write gate is shut. */
     REPLICATION_STATUS_GATED = 23,
+    /** The log's disk refuses for another reason than room, which may pass. It goes on when the disk does. */
+    REPLICATION_STATUS_STALLED = 24,
     /** Protocol: the reader is too far behind to resume. */
     REPLICATION_STATUS_SEQUENCE_GAP = 100,
     /** Protocol: the log was rotated; a full resync is needed. */
@@ -263,6 +265,18 @@ enum replication_event_kind
     REPLICATION_EVENT_KIND_LOG_RECOVERED = 23,
     /** The oldest entries left the log on disk; `sequence` is the newest of the log. */
     REPLICATION_EVENT_KIND_LOG_TRIMMED = 24,
+    /** Sender: the slot table is full, so a reader follows without a slot. */
+    REPLICATION_EVENT_KIND_SLOT_REFUSED = 25,
+    /** Sender: a reader came back at an earlier position than it had acknowledged. */
+    REPLICATION_EVENT_KIND_READER_REWOUND = 26,
+    /**
+     * Sender: a connection was closed because the process is about to run out of file descriptors (rate-limited).
+     */
+    REPLICATION_EVENT_KIND_DESCRIPTORS_LOW = 27,
+    /** Sender: a listener cannot be reached at every address that it stands for. */
+    REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE = 28,
+    /** Files that other users may change or read are used nevertheless. */
+    REPLICATION_EVENT_KIND_UNPROTECTED = 29,
     /** Sender: too few readers are near enough, entries are refused or wait. */
     REPLICATION_EVENT_KIND_GATE_CLOSED = 16,
     /** Sender: enough readers are near enough again. */

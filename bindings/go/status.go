@@ -67,6 +67,8 @@ const (
 	ErrDiskFull Status = 22
 	// ErrGated: too few readers are near enough for another entry.
 	ErrGated Status = 23
+	// ErrStalled: the log's disk refuses for another reason than room, which may pass.
+	ErrStalled Status = 24
 	// ErrSequenceGap: the reader is too far behind to resume.
 	ErrSequenceGap Status = 100
 	// ErrWALRotated: the log was rotated; a full copy is needed.
@@ -102,7 +104,7 @@ var statusNames = map[Status]string{
 	ErrNotFound: "NOT_FOUND", ErrWrongType: "WRONG_TYPE", ErrBufferTooSmall: "BUFFER_TOO_SMALL",
 	ErrTruncated: "TRUNCATED", ErrMessageTooSmall: "MESSAGE_TOO_SMALL", ErrMessageTooLarge: "MESSAGE_TOO_LARGE",
 	ErrOutOfMemory: "OUT_OF_MEMORY", ErrDecodeFailed: "DECODE_FAILED", ErrDamaged: "DAMAGED", ErrLocked: "LOCKED",
-	ErrDiskFull: "DISK_FULL", ErrGated: "GATED", ErrSequenceGap: "SEQUENCE_GAP", ErrWALRotated: "WAL_ROTATED",
+	ErrDiskFull: "DISK_FULL", ErrGated: "GATED", ErrStalled: "STALLED", ErrSequenceGap: "SEQUENCE_GAP", ErrWALRotated: "WAL_ROTATED",
 	ErrInvalidMsg: "INVALID_MSG", ErrNotWriter: "NOT_WRITER", ErrBufferFull: "BUFFER_FULL",
 	ErrWriteFailed: "WRITE_FAILED", ErrApplyFailed: "APPLY_FAILED", ErrDiverged: "DIVERGED",
 	ErrRegressed: "REGRESSED", ErrReplaced: "REPLACED", ErrPeerTimeout: "PEER_TIMEOUT", ErrRemoved: "REMOVED",

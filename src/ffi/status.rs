@@ -98,6 +98,7 @@ fn c_name(status: Status) -> &'static std::ffi::CStr {
         Status::Locked => c"LOCKED",
         Status::DiskFull => c"DISK_FULL",
         Status::Gated => c"GATED",
+        Status::Stalled => c"STALLED",
         Status::SequenceGap => c"SEQUENCE_GAP",
         Status::WalRotated => c"WAL_ROTATED",
         Status::InvalidMsg => c"INVALID_MSG",

@@ -294,7 +294,7 @@ void events_event(void *user_data, const replication_event *event)
     struct events *events = user_data;
     enter(&events->inside, &events->thread);
     CHECK(event->struct_size >= sizeof *event);
-    CHECK(event->kind >= REPLICATION_EVENT_KIND_CONNECTED && event->kind <= REPLICATION_EVENT_KIND_LOG_TRIMMED);
+    CHECK(event->kind >= REPLICATION_EVENT_KIND_CONNECTED && event->kind <= REPLICATION_EVENT_KIND_UNPROTECTED);
     CHECK(strcmp(replication_status_name(event->status), "UNKNOWN") != 0);
     if (!json_is_object(event->detail_json))
         FAIL("detail_json is not a JSON object: %s", event->detail_json);

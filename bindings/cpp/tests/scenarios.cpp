@@ -63,6 +63,7 @@ const names<status> statuses = {
     {"LOCKED", status::locked},
     {"DISK_FULL", status::disk_full},
     {"GATED", status::gated},
+    {"STALLED", status::stalled},
     {"SEQUENCE_GAP", status::sequence_gap},
     {"WAL_ROTATED", status::wal_rotated},
     {"INVALID_MSG", status::invalid_msg},

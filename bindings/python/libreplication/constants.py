@@ -32,6 +32,11 @@ class EventKind(enum.IntEnum):
     LOG_FAILED = 22
     LOG_RECOVERED = 23
     LOG_TRIMMED = 24
+    SLOT_REFUSED = 25
+    READER_REWOUND = 26
+    DESCRIPTORS_LOW = 27
+    LISTEN_INCOMPLETE = 28
+    UNPROTECTED = 29
 
 
 class LogLevel(enum.IntEnum):

@@ -33,6 +33,7 @@ class Status(enum.IntEnum):
     LOCKED = 21
     DISK_FULL = 22
     GATED = 23
+    STALLED = 24
     SEQUENCE_GAP = 100
     WAL_ROTATED = 101
     INVALID_MSG = 102
@@ -193,6 +194,10 @@ class DiskFullError(ReplicationError, OSError, status=Status.DISK_FULL):
 
 class GatedError(ReplicationError, status=Status.GATED):
     """Too few readers are near enough for another entry: the write gate is shut."""
+
+
+class StalledError(ReplicationError, OSError, status=Status.STALLED):
+    """The log's disk refuses for another reason than room, which may pass."""
 
 
 class SequenceGapError(ReplicationError, status=Status.SEQUENCE_GAP):
