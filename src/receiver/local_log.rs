@@ -3,7 +3,7 @@
 //! Only the callback thread writes. The connection's task looks up points of the history.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::inbound::{Before, Delivery};
@@ -86,11 +86,12 @@ pub(super) struct Resumed {
 impl LocalLog {
     /// Opens what is there. `host` is where the host says that it stands, if it does.
     pub(super) fn open(config: &LocalLogConfig, host: Option<(Point, Option<Lineage>)>) -> Result<(Self, Resumed)> {
-        let (disk, vacant) = match DiskLog::find(config.disk())? {
+        let place = DiskLog::find(config.disk())?;
+        let (position, stored) = PositionFile::open_in(Arc::clone(place.directory()), POSITION)?;
+        let (disk, vacant) = match place {
             Place::Log(disk, _) => (Some(*disk), None),
             Place::Vacant(vacant) => (None, Some(vacant)),
         };
-        let (position, stored) = PositionFile::open(&config.dir, POSITION)?;
         let applied = match (&host, stored, &disk) {
             (Some((point, _)), ..) => *point,
             (None, Some(token), _) => Point { sequence: token.sequence, hash: token.hash },

@@ -92,8 +92,8 @@ impl Sender {
                 (Log::new(LogConfig { start, ..memory }), lineage, None, None)
             }
             Some(on_disk) => {
-                let storage::Opened { log, lineage, cut } = storage::open(&config, on_disk, memory)?;
-                (log, lineage, Some(Slots::load(on_disk, config.known_readers())?), cut)
+                let storage::Opened { log, lineage, dir, cut } = storage::open(&config, on_disk, memory)?;
+                (log, lineage, Some(Slots::load(dir, on_disk, config.known_readers())?), cut)
             }
         };
         let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));

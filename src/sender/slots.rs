@@ -4,6 +4,7 @@
 //! a slot stands is known by index points of the log, so it holds a little more than its reader needs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::clock::{rfc3339, unix_time_us};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::Mark;
+use crate::log::disk::Dir;
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState};
 use crate::sync::Mutex;
 
@@ -67,8 +69,8 @@ struct News {
 
 impl Slots {
     /// Takes the slots of before from the file.
-    pub(super) fn load(config: &StorageConfig, max: usize) -> Result<Self> {
-        let (file, slots) = SlotFile::load(&config.dir)?;
+    pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
+        let (file, slots) = SlotFile::load_in(dir)?;
         let slots = slots
             .into_iter()
             .map(|(id, record)| (id, Slot { noted_us: record.updated_us, record, pace: 0.0, warned: false }))
@@ -298,7 +300,7 @@ impl Slot {
 }
 
 /// Looks after the slots while the sender runs.
-pub(super) async fn keep(core: std::sync::Arc<Core>) {
+pub(super) async fn keep(core: Arc<Core>) {
     let mut tick = tokio::time::interval(ROUND);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut phase = core.phase.subscribe();
@@ -308,7 +310,7 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) {
             _ = tick.tick() => {}
             _ = phase.wait_for(|phase| *phase == super::core::Phase::Closing) => return,
         }
-        let working = std::sync::Arc::clone(&core);
+        let working = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {
             let Some(slots) = &working.slots else { return Ok(()) };
             slots.look_after(&working);

@@ -9,7 +9,7 @@ use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::disk::{Cut, DiskLog, Start};
+use crate::log::disk::{Cut, Dir, DiskLog, Start};
 use crate::log::{Log, LogConfig, Mark, StorageNews};
 use crate::protocol::handshake::hex;
 use crate::protocol::lineage::Lineage;
@@ -19,6 +19,8 @@ use crate::threads;
 pub(super) struct Opened {
     pub(super) log: Log,
     pub(super) lineage: Lineage,
+    /// Its directory.
+    pub(super) dir: Arc<Dir>,
     /// A torn tail that was cut off.
     pub(super) cut: Option<Cut>,
 }
@@ -32,7 +34,8 @@ pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogCo
     };
     let (disk, recovery) = DiskLog::open(storage.disk(), begin)?;
     let lineage = continued(config, storage, &disk, recovery.lineage)?;
-    Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, cut: recovery.cut })
+    let dir = Arc::clone(disk.directory());
+    Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, dir, cut: recovery.cut })
 }
 
 /// The lineage with which the log on disk goes on, given what the host says it is.

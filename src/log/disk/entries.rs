@@ -1,7 +1,8 @@
 //! The entries of a log's directory, one after the other, beside a writer that adds segments and removes them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::dir::Dir;
 use super::file::damaged;
 use super::head;
 use super::mark::Mark;
@@ -32,7 +33,7 @@ pub struct OwnedEntry {
 /// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on behind the hole. Any other
 /// error is its end.
 pub struct Entries {
-    dir: PathBuf,
+    dir: Dir,
     scanner: Scanner,
     current: Found,
     /// Entries up to this one are passed over.
@@ -74,9 +75,10 @@ impl From {
 }
 
 fn open(dir: &Path, from: From) -> Result<Entries> {
+    let dir = Dir::open(dir)?;
     let mut tries = 0;
     let (current, mark) = loop {
-        let (sealed, last) = find_all(dir)?;
+        let (sealed, last) = find_all(&dir)?;
         let first = sealed.iter().find(|segment| match from {
             From::Behind(after) => segment.head.commit.synced.sequence > after,
             From::Time(_) => !from.allows(&segment.head.commit.synced),
@@ -86,8 +88,8 @@ fn open(dir: &Path, from: From) -> Result<Entries> {
             break (last, base);
         };
         tries += 1;
-        let found = match segment.reopen() {
-            Err(_) if tries < TRIES && is_gone(dir, &segment.path)? => continue,
+        let found = match segment.reopen(&dir) {
+            Err(_) if tries < TRIES && is_gone(&dir, &segment.path)? => continue,
             found => found?,
         };
         let points = head::read_index(&found.file, &found.path, &found.head)?;
@@ -99,7 +101,7 @@ fn open(dir: &Path, from: From) -> Result<Entries> {
         From::Behind(after) => (after, None),
         From::Time(time) => (0, Some(time)),
     };
-    Ok(Entries { dir: dir.into(), scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
+    Ok(Entries { dir, scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
 }
 
 fn scan(found: &Found, from: Mark) -> Scanner {
@@ -172,7 +174,7 @@ impl Entries {
         if first > last {
             return Ok(None);
         }
-        let dir = self.dir.display();
+        let dir = self.dir.path().display();
         let text = format!("entries {first} to {last} of {dir} were removed by retention before they were read");
         Ok(Some(Error::new(Status::SequenceGap, text)))
     }
@@ -191,16 +193,18 @@ impl Entries {
     }
 
     fn look_for_next(&self) -> Result<Option<Found>> {
+        // What is added to another directory in its place belongs to another log.
+        self.dir.check()?;
         let (here, segments) = (&self.current.path, recover::list(&self.dir)?.segments);
         // Before it had an entry, one of a later epoch may have taken its name.
         if self.scanner.mark() == self.current.base() && segments.contains(here) {
-            let found = recover::find(here, false)?;
+            let found = recover::find(&self.dir, here, false)?;
             if found.identity != self.current.identity {
                 return Ok(Some(found));
             }
         }
         let next = segments.iter().find(|path| path.file_name() > here.file_name());
-        next.map(|path| recover::find(path, false)).transpose()
+        next.map(|path| recover::find(&self.dir, path, false)).transpose()
     }
 
     /// The next entry of this segment that is wanted. What is not whole is the end, behind the synced mark.

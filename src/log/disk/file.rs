@@ -1,11 +1,18 @@
 //! Every change of the disk goes through here: each has a name at which tests let it fail or end the process, and an
 //! error that says what was tried with which file.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::dir::Dir;
 use crate::error::{Error, Result, Status};
 
 macro_rules! ops {
@@ -182,10 +189,15 @@ macro_rules! note {
     };
 }
 
+/// The name in its directory of a file.
+fn name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
 /// Opens a regular file that is there. A symbolic link is not followed, and a FIFO does not make it wait.
-pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(writable).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+pub(super) fn open(dir: &Dir, path: &Path, writable: bool) -> io::Result<File> {
+    let flags = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    let file = dir.open_file(name(path), flags, Mode::empty())?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("is no regular file"));
     }
@@ -193,12 +205,20 @@ pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
 }
 
 /// The same, with the errors that belong to a file of the log: what is no regular file is damage.
-pub(super) fn open_part(path: &Path, writable: bool) -> Result<File> {
-    open(path, writable).map_err(|error| match error.raw_os_error() {
+pub(super) fn open_part(dir: &Dir, path: &Path, writable: bool) -> Result<File> {
+    open(dir, path, writable).map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => damaged(path, 0, "a symbolic link stands in the place of a file of the log"),
         Some(libc::EISDIR) | None => damaged(path, 0, "what stands there is no regular file"),
         _ => failed("cannot open", path, &error),
     })
+}
+
+/// The same for a file that need not be there.
+pub(super) fn open_if_there(dir: &Dir, path: &Path, writable: bool) -> Result<Option<File>> {
+    match dir.stat(name(path)) {
+        Ok(None) => Ok(None),
+        _ => open_part(dir, path, writable).map(Some),
+    }
 }
 
 /// Writes all of `bytes` at `offset`.
@@ -233,9 +253,8 @@ pub(super) fn sync(op: Op, file: &File, path: &Path) -> Result<(), Fault> {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), Fault> {
-    at_points(Op::SyncDir, || File::open(dir)?.sync_all())
-        .map_err(|error| Fault::new(Op::SyncDir, dir, &error, true))?;
+pub(super) fn sync_dir(dir: &Dir) -> Result<(), Fault> {
+    at_points(Op::SyncDir, || dir.sync()).map_err(|error| Fault::new(Op::SyncDir, dir.path(), &error, true))?;
     note!(SyncDir);
     Ok(())
 }
@@ -247,15 +266,15 @@ pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), Faul
 }
 
 /// Removes a file, if it is there. It is gone for good after the next [`sync_dir`].
-pub(super) fn unlink(path: &Path) -> Result<(), Fault> {
+pub(super) fn unlink(dir: &Dir, path: &Path) -> Result<(), Fault> {
     note!(Unlink(path.into()));
-    at_points(Op::Unlink, || remove(path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
+    at_points(Op::Unlink, || remove(dir, path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+fn remove(dir: &Dir, path: &Path) -> io::Result<()> {
+    match unlinkat(dir, name(path), UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        result => Ok(result?),
     }
 }
 
@@ -268,30 +287,31 @@ pub(super) fn temporary(path: &Path) -> PathBuf {
 
 /// Puts a file with these bytes in the place of `path`: after a crash there is either the old file, or none, or the new
 /// one as a whole. When it returns, the new one is durable.
-pub(super) fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<File, Fault> {
+pub(super) fn replace(dir: &Dir, path: &Path, bytes: &[u8]) -> Result<File, Fault> {
     let new = temporary(path);
     match replace_with(dir, path, &new, bytes) {
         Ok(file) => Ok(file),
         Err(fault) => {
             // What is left of it would be removed at the next opening anyway.
-            let _ = std::fs::remove_file(&new);
+            let _ = remove(dir, &new);
             Err(fault)
         }
     }
 }
 
-fn replace_with(dir: &Path, path: &Path, new: &Path, bytes: &[u8]) -> Result<File, Fault> {
+fn replace_with(dir: &Dir, path: &Path, new: &Path, bytes: &[u8]) -> Result<File, Fault> {
     let created = at_points(Op::WriteNew, || {
         // A leftover is removed, not opened: it may be a link to elsewhere.
-        remove(new)?;
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)
+        remove(dir, new)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        dir.open_file(name(new), flags, Mode::S_IRUSR | Mode::S_IWUSR)
     });
     let file = created.map_err(|error| Fault::new(Op::WriteNew, new, &error, false))?;
     note!(Create(new.into()));
     write_at(Op::WriteNew, &file, new, 0, bytes)?;
     sync(Op::SyncNew, &file, new)?;
     note!(Rename(new.into(), path.into()));
-    at_points(Op::Rename, || std::fs::rename(new, path))
+    at_points(Op::Rename, || Ok(renameat(dir, name(new), dir, name(path))?))
         .map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
     sync_dir(dir)?;
     Ok(file)
@@ -315,12 +335,8 @@ pub(super) fn read_at(file: &File, path: &Path, offset: u64, buffer: &mut [u8]) 
 }
 
 /// Reads a small file as a whole: `None` when there is none, an error when it has more than `limit` bytes.
-pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        _ => {}
-    }
-    let file = open_part(path, false)?;
+pub(super) fn read_small(dir: &Dir, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open_if_there(dir, path, false)? else { return Ok(None) };
     let size = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?.len();
     if size > limit {
         return Err(damaged(path, limit, format_args!("the file has {size} bytes, at most {limit} are possible")));

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::file::{failed, read_small};
+use super::dir::Dir;
+use super::file::{failed, open_if_there, read_at};
+use super::lock;
 use crate::error::Result;
 
-/// The most bytes that the text of a lock file has.
-const MAX_TEXT_BYTES: u64 = 4096;
+/// The most bytes of a lock file that are looked at.
+const MAX_TEXT_BYTES: usize = 4096;
 
 /// Whether the lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +41,20 @@ pub struct Holder {
 /// Looks into `/proc/locks`, which names only processes that this one can see: of a writer in another container or on
 /// another host, the lock seems free.
 pub fn holder(dir: &Path) -> Result<Option<Holder>> {
-    let path = dir.join("lock");
-    let Some(bytes) = read_small(&path, MAX_TEXT_BYTES)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
+    holder_of(&Dir::open(dir)?)
+}
+
+pub(super) fn holder_of(dir: &Dir) -> Result<Option<Holder>> {
+    let path = dir.join(lock::NAME);
+    let Some(file) = open_if_there(dir, &path, false)? else { return Ok(None) };
+    let mut bytes = [0; MAX_TEXT_BYTES];
+    let read = read_at(&file, &path, 0, &mut bytes)?;
+    let bytes = &bytes[..read];
+    let text = String::from_utf8_lossy(bytes);
     let mut words = text.split_ascii_whitespace();
     let named = words.next().and_then(|word| word.parse().ok());
     let host = words.next().unwrap_or_default().to_owned();
-    let metadata =
-        std::fs::symlink_metadata(&path).map_err(|error| failed("cannot ask for the state of", &path, &error))?;
+    let metadata = file.metadata().map_err(|error| failed("cannot ask for the state of", &path, &error))?;
     let Ok(locks) = std::fs::read_to_string("/proc/locks") else {
         return Ok(Some(Holder { held: Held::Unknown, pid: named, host }));
     };
@@ -80,24 +88,27 @@ impl<'a> Lock<'a> {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::lock::DirLock;
     use super::*;
 
     #[test]
     fn the_holder_is_named_while_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(holder(dir.path()).unwrap(), None);
-        let lock = DirLock::take(dir.path()).unwrap();
+        let take = || {
+            let dir = Dir::open(dir.path()).unwrap();
+            dir.lock().map(|()| dir)
+        };
+        let lock = take().unwrap();
         let held = holder(dir.path()).unwrap().unwrap();
         assert_eq!(held.pid, Some(std::process::id()));
         assert_ne!(held.held, Held::No);
         // It did not get into the way of anybody.
-        assert_eq!(DirLock::take(dir.path()).unwrap_err().status, crate::error::Status::Locked);
+        assert_eq!(take().unwrap_err().status, crate::error::Status::Locked);
         drop(lock);
         let free = holder(dir.path()).unwrap().unwrap();
         assert_eq!(free.pid, Some(std::process::id()));
         assert_ne!(free.held, Held::Yes);
-        DirLock::take(dir.path()).unwrap();
+        take().unwrap();
     }
 
     #[test]

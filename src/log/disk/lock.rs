@@ -1,44 +1,72 @@
 //! One process writes to a log's directory, and in it one handle.
+//!
+//! Two locks say so: one on the file `lock`, which names the holder, and one on the directory itself, which nobody can
+//! remove or replace while the log is open.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
 
-use super::file::{failed, read_at};
+use super::dir::{Dir, Identity};
+use super::file::{self, damaged, failed, read_at};
 use crate::error::{Error, Result, Status};
 
-/// The lock on a directory, held as long as this lives. The kernel gives it back when the process ends, however it does.
+/// The lock file's name.
+pub(super) const NAME: &str = "lock";
+
+/// The locks of a directory, held as long as this lives. The kernel gives them back when the process ends, however it does.
 #[derive(Debug)]
-pub(super) struct DirLock {
+pub(super) struct Lock {
+    identity: Identity,
     _file: Flock<File>,
+    /// `None` where the file system locks no directories.
+    _dir: Option<Flock<OwnedFd>>,
 }
 
-impl DirLock {
-    /// Takes the lock, or says who holds it.
-    pub(super) fn take(dir: &Path) -> Result<Self> {
-        let path = dir.join("lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path)
-            .map_err(|error| failed("cannot open", &path, &error))?;
+impl Lock {
+    /// Takes the locks, or says who holds them.
+    pub(super) fn take(dir: &Dir) -> Result<Self> {
+        let path = dir.join(NAME);
+        let whole = dir.as_fd().try_clone_to_owned().map_err(|error| failed("cannot lock", dir.path(), &error))?;
+        // Before anything is made in a directory that is another one's.
+        let whole = match Flock::lock(whole, FlockArg::LockExclusiveNonblock) {
+            Ok(whole) => Some(whole),
+            Err((_, Errno::EWOULDBLOCK)) => return Err(held(&path, file::open(dir, &path, false).ok())),
+            Err(_) => None,
+        };
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+        let file = dir.open_file(OsStr::new(NAME), flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = file.map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP | libc::EISDIR) => damaged(&path, 0, "what stands there is no regular file"),
+            _ => failed("cannot open", &path, &error),
+        })?;
+        let metadata = file.metadata().map_err(|error| failed("cannot ask for the state of", &path, &error))?;
+        if !metadata.is_file() {
+            return Err(damaged(&path, 0, "what stands there is no regular file"));
+        }
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
-            Err((file, Errno::EWOULDBLOCK)) => return Err(held(&path, &file)),
-            Err((_, errno)) => return Err(failed("cannot lock", &path, &io::Error::from(errno))),
+            Err((file, Errno::EWOULDBLOCK)) => return Err(held(&path, Some(file))),
+            Err((_, errno)) => return Err(failed("cannot lock", &path, &errno.into())),
         };
-        // The text serves people only, so a disk that is full does not keep the log from being opened.
-        let text = format!("{} {}\n", std::process::id(), host_name());
-        let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
-        Ok(Self { _file: file })
+        // The text serves people only, so a disk that is full does not keep the log from being opened. A file that has
+        // another name as well may belong to somebody else.
+        if metadata.nlink() == 1 {
+            let text = format!("{} {}\n", std::process::id(), host_name());
+            let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
+        }
+        Ok(Self { identity: Identity::of_file(&metadata), _file: file, _dir: whole })
+    }
+
+    /// The lock file.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 }
 
@@ -46,9 +74,9 @@ fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn held(path: &Path, file: &File) -> Error {
+fn held(path: &Path, file: Option<File>) -> Error {
     let mut bytes = [0; 300];
-    let read = read_at(file, path, 0, &mut bytes).unwrap_or(0);
+    let read = file.and_then(|file| read_at(&file, path, 0, &mut bytes).ok()).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..read]);
     let mut words = text.split_ascii_whitespace();
     let holder = match (words.next(), words.next()) {

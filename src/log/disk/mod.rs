@@ -15,6 +15,7 @@
 //! change neither the file's length nor its blocks, and `fdatasync` has no journal to wait for. A segment gives back what
 //! is left of them when it is complete.
 
+mod dir;
 mod entries;
 mod file;
 mod head;
@@ -34,7 +35,6 @@ mod write;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +43,12 @@ use crate::clock::unix_time_us;
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Mutex, MutexGuard};
-use file::{Fault, failed};
+use file::Fault;
 use head::{Commit, Fixed};
-use lock::DirLock;
 use recover::{Found, Seen};
 use segment::{Active, Opened, Sealed};
 
+pub use dir::Dir;
 pub use file::CRASH_POINTS;
 pub use head::{FORMAT_VERSION, HEAD_BYTES};
 pub use mark::Mark;
@@ -142,7 +142,7 @@ struct State {
     active: Active,
     written: Mark,
     synced: Mark,
-    /// Why nothing may be written any more.
+    /// Why nothing may be written any more, as later calls are told.
     broken: Option<String>,
 }
 
@@ -162,14 +162,14 @@ pub struct DiskLog {
     state: Mutex<State>,
     /// The segments read last, so that their files stay open.
     recent: Mutex<VecDeque<Arc<Opened>>>,
-    _lock: Arc<DirLock>,
+    dir: Arc<Dir>,
 }
 
 /// A directory that is held for a log and has none yet.
 #[derive(Debug)]
 pub struct Vacant {
     config: DiskConfig,
-    lock: Arc<DirLock>,
+    dir: Arc<Dir>,
 }
 
 /// What there is in a log's directory.
@@ -181,10 +181,21 @@ pub enum Place {
     Vacant(Vacant),
 }
 
+impl Place {
+    /// The directory.
+    pub fn directory(&self) -> &Arc<Dir> {
+        match self {
+            Place::Log(log, _) => &log.dir,
+            Place::Vacant(vacant) => &vacant.dir,
+        }
+    }
+}
+
 impl Vacant {
     /// Begins a log here. Fails with `DISK_FULL` or `IO`; it may be tried again then.
     pub fn begin(&self, start: Start) -> Result<(DiskLog, Recovery)> {
-        DiskLog::opened(self.config.clone(), self.lock.clone(), begin_log(&self.config, start)?, None)
+        self.dir.check()?;
+        DiskLog::opened(self.config.clone(), self.dir.clone(), begin_log(&self.config, &self.dir, start)?, None)
     }
 }
 
@@ -205,24 +216,24 @@ impl DiskLog {
         if config.segment_bytes == 0 {
             return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
         }
-        make_dir(&config.dir)?;
-        let lock = Arc::new(DirLock::take(&config.dir)?);
-        let listing = recover::list(&config.dir)?;
-        let continued = match recover::find_all(&listing, true)? {
+        let dir = Arc::new(Dir::open_or_make(&config.dir)?);
+        dir.lock()?;
+        let listing = recover::list(&dir)?;
+        let continued = match recover::find_all(&dir, &listing, true)? {
             Some((sealed, last)) => Some(continue_log(&config, &sealed, &last)?),
             None => None,
         };
         for path in &listing.leftovers {
-            file::unlink(path)?;
+            file::unlink(&dir, path)?;
         }
-        let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, lock })) };
-        let (log, recovery) = Self::opened(config, lock, opened, cut)?;
+        let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, dir })) };
+        let (log, recovery) = Self::opened(config, dir, opened, cut)?;
         Ok(Place::Log(Box::new(log), recovery))
     }
 
-    fn opened(config: DiskConfig, lock: Arc<DirLock>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
+    fn opened(config: DiskConfig, dir: Arc<Dir>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
         // A crash may have come between a segment's name and this.
-        file::sync_dir(&config.dir)?;
+        file::sync_dir(&dir)?;
         let fixed = opened.active.fixed;
         let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
         let oldest = opened.sealed.front().map_or(fixed.base, |segment| segment.head.fixed.base);
@@ -235,7 +246,7 @@ impl DiskLog {
             syncing: Mutex::new(()),
             state: Mutex::new(opened),
             recent: Mutex::default(),
-            _lock: lock,
+            dir,
         };
         Ok((log, recovery))
     }
@@ -275,19 +286,36 @@ impl DiskLog {
         self.state.lock().bytes()
     }
 
-    /// The directory.
+    /// Where the directory was when it was opened.
     pub fn dir(&self) -> &Path {
-        &self.config.dir
+        self.dir.path()
     }
 
-    /// Refuses what must not go on after a failed sync.
+    /// The directory.
+    pub fn directory(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// Fails if the directory is no longer where it was opened, or its lock file is no longer the one that was locked:
+    /// then the log ends for good, because somebody else may have it, or begin another, under its name. If that cannot
+    /// be found out, it fails too, and the log stays usable.
+    ///
+    /// [`DiskLog::sync`] asks this first, so that nothing is called durable that the host would not find again.
+    pub fn check_identity(&self) -> Result<()> {
+        drop(self.usable(self.state.lock())?);
+        self.dir.check().map_err(|Fault { error, fatal }| {
+            if fatal {
+                self.state.lock().broken.get_or_insert_with(|| error.message.clone());
+            }
+            error
+        })
+    }
+
+    /// Refuses what must not go on after a failed sync, or in a directory that is another one.
     fn usable<'a>(&self, state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
         match &state.broken {
             None => Ok(state),
-            Some(cause) => Err(Error::new(
-                Status::Io,
-                format!("an earlier failure left unknown what is on disk ({cause}); {UNUSABLE}"),
-            )),
+            Some(cause) => Err(Error::new(Status::Io, cause.clone())),
         }
     }
 
@@ -299,13 +327,22 @@ impl DiskLog {
     /// The error of a change that failed. After a fatal one nothing may be written any more.
     fn fault(&self, fault: Fault) -> Error {
         let Fault { error, fatal } = fault;
-        if fatal { self.break_off(&error) } else { error }
+        if fatal {
+            return self.break_off(&error);
+        }
+        // What failed may have failed because the directory is gone, which no other try mends.
+        match self.check_identity() {
+            Err(lost) if !self.is_usable() => lost,
+            _ => error,
+        }
     }
 
     /// Makes the log unusable.
     fn break_off(&self, error: &Error) -> Error {
-        self.state.lock().broken.get_or_insert_with(|| error.message.clone());
-        Error::new(Status::Io, format!("{}; what is on disk is not known, {UNUSABLE}", error.message))
+        let cause = &error.message;
+        let later = || format!("an earlier failure left unknown what is on disk ({cause}); {UNUSABLE}");
+        self.state.lock().broken.get_or_insert_with(later);
+        Error::new(Status::Io, format!("{cause}; what is on disk is not known, {UNUSABLE}"))
     }
 }
 
@@ -333,17 +370,6 @@ impl State {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Ok(file::sync_dir(parent)?)
-        }
-        Err(_) if dir.is_dir() => Ok(()),
-        Err(error) => Err(failed("cannot make the directory", dir, &error)),
-    }
-}
-
 /// The state of a log that has segments.
 fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
     let tail = recover::scan_tail(last, config.spacing())?;
@@ -364,7 +390,7 @@ fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(S
 }
 
 /// The state of a log that begins.
-fn begin_log(config: &DiskConfig, start: Start) -> Result<State> {
+fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State> {
     let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
     if mark.sequence == u64::MAX {
         let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
@@ -375,7 +401,7 @@ fn begin_log(config: &DiskConfig, start: Start) -> Result<State> {
         return Err(Error::new(Status::InvalidArgument, text));
     }
     let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: unix_time_us() };
-    let active = Active::create(&config.dir, fixed, config.spacing())?;
+    let active = Active::create(dir, fixed, config.spacing())?;
     Ok(State { sealed: VecDeque::new(), active, written: mark, synced: mark, broken: None })
 }
 

@@ -2,10 +2,11 @@
 //! leaves the other one.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::file::{self, Op, damaged, open_part, read_at};
+use super::dir::Dir;
+use super::file::{self, Fault, Op, damaged, read_at};
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
 use crate::protocol::token::{TOKEN_BYTES, Token};
@@ -22,6 +23,7 @@ const FILE_BYTES: usize = 8192 + SLOT_BYTES;
 /// A file with one token, which is replaced often.
 #[derive(Debug)]
 pub struct PositionFile {
+    dir: Arc<Dir>,
     path: PathBuf,
     file: File,
     generation: u64,
@@ -34,19 +36,24 @@ impl PositionFile {
     ///
     /// Fails with `DAMAGED` for a file that is none of these, or of which neither slot is whole, and with `IO`.
     pub fn open(dir: &Path, name: &str) -> Result<(PositionFile, Option<Token>)> {
+        Self::open_in(Arc::new(Dir::open(dir)?), name)
+    }
+
+    /// The same in a directory that is open.
+    pub fn open_in(dir: Arc<Dir>, name: &str) -> Result<(PositionFile, Option<Token>)> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
             return Err(Error::new(Status::InvalidArgument, format!("{name:?} is no name of a file")));
         }
         let path = dir.join(name);
-        let file = match std::fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => file::replace(dir, &path, &empty())?,
-            _ => open_part(&path, true)?,
+        let file = match file::open_if_there(&dir, &path, true)? {
+            Some(file) => file,
+            None => file::replace(&dir, &path, &empty())?,
         };
         let mut bytes = vec![0; FILE_BYTES];
         let read = read_at(&file, &path, 0, &mut bytes)?;
         let last = decode(&path, &bytes[..read])?;
         let (generation, token) = last.map_or((0, None), |(generation, token)| (generation, Some(token)));
-        Ok((PositionFile { path, file, generation, broken: false }, token))
+        Ok((PositionFile { dir, path, file, generation, broken: false }, token))
     }
 
     /// Stores a token. It survives the process at once, and a loss of power if `durable`; without, the file may go back
@@ -54,6 +61,9 @@ impl PositionFile {
     ///
     /// Fails with `DISK_FULL` or `IO`; the token before stays then. After a failed sync the file must be opened again.
     pub fn store(&mut self, token: &Token, durable: bool) -> Result<()> {
+        if durable {
+            self.check_identity()?;
+        }
         if self.broken {
             let text = format!("{}: a sync failed before; open the file again", self.path.display());
             return Err(Error::new(Status::Io, text));
@@ -68,14 +78,20 @@ impl PositionFile {
         Ok(())
     }
 
+    /// Fails if its directory is no longer where it was opened, or is locked by somebody else; see
+    /// [`DiskLog::check_identity`](super::DiskLog::check_identity). The file takes nothing any more then.
+    pub fn check_identity(&mut self) -> Result<()> {
+        self.dir.check().map_err(|Fault { error, fatal }| {
+            self.broken |= fatal;
+            error
+        })
+    }
+
     /// Reads the token of a file without opening it for writing; `None` if there is no file, or no token in it.
     pub fn read(dir: &Path, name: &str) -> Result<Option<Token>> {
+        let dir = Dir::open(dir)?;
         let path = dir.join(name);
-        let file = match file::open(&path, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(_) => open_part(&path, false)?,
-        };
+        let Some(file) = file::open_if_there(&dir, &path, false)? else { return Ok(None) };
         let mut bytes = vec![0; FILE_BYTES];
         let read = read_at(&file, &path, 0, &mut bytes)?;
         Ok(decode(&path, &bytes[..read])?.map(|(_, token)| token))

@@ -199,7 +199,7 @@ impl DiskLog {
 
     /// The file and index of a sealed segment; `None` if it was trimmed.
     fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<Opened>>> {
-        match segment.open() {
+        match segment.open(&self.dir) {
             Ok(opened) => {
                 self.keep_open(segment, &opened);
                 Ok(Some(opened))

@@ -1,11 +1,11 @@
 //! Opening: which segments there are, whether they fit together, and where the log ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::dir::{Dir, Identity};
 use super::file::{self, Op, damaged, failed, open_part, read_at};
 use super::head::{self, Commit, FORMAT_VERSION, HEAD_BYTES, Head};
 use super::mark::Mark;
@@ -25,13 +25,6 @@ pub struct Cut {
     pub after_sequence: u64,
     /// Why the bytes there are no entry.
     pub reason: String,
-}
-
-/// What a file is, whatever its name: another file under the same name is noticed by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
 }
 
 /// What is known of a segment file whose head was checked. It is not kept open: there may be more segments than a process
@@ -67,23 +60,25 @@ pub(super) struct Listing {
 }
 
 /// The name of the segment that begins behind `base`.
-pub(super) fn segment_path(dir: &Path, base: Mark) -> PathBuf {
-    dir.join(format!("{:020}.seg", base.sequence.saturating_add(1)))
+pub(super) fn segment_path(dir: &Dir, base: Mark) -> PathBuf {
+    dir.join(&segment_name(base))
+}
+
+fn segment_name(base: Mark) -> String {
+    format!("{:020}.seg", base.sequence.saturating_add(1))
 }
 
 pub(super) fn identity(path: &Path, file: &File) -> Result<(Identity, u64)> {
     let metadata = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?;
-    Ok((Identity { device: metadata.dev(), inode: metadata.ino() }, metadata.len()))
+    Ok((Identity::of_file(&metadata), metadata.len()))
 }
 
 /// What there is in a directory: segments in their order, and what a crash left half made.
-pub(super) fn list(dir: &Path) -> Result<Listing> {
-    let unreadable = |error: io::Error| failed("cannot read the directory", dir, &error);
+pub(super) fn list(dir: &Dir) -> Result<Listing> {
     let mut listing = Listing::default();
-    for item in std::fs::read_dir(dir).map_err(unreadable)? {
-        let name = item.map_err(unreadable)?.file_name();
-        let path = dir.join(&name);
+    for name in dir.names().map_err(|error| failed("cannot read the directory", dir.path(), &error))? {
         let Some(name) = name.to_str() else { continue };
+        let path = dir.join(name);
         if let Some(stem) = name.strip_suffix(".seg") {
             if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(damaged(&path, 0, "a segment's name is a number of 20 digits; this one was renamed"));
@@ -98,13 +93,13 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
 }
 
 /// Opens a segment and checks its head, and that its name is its own.
-pub(super) fn find(path: &Path, writable: bool) -> Result<Found> {
-    let file = open_part(path, writable)?;
+pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
+    let file = open_part(dir, path, writable)?;
     // The commit slot first: what it claims was in the file before.
     let head = head::read(&file, path)?;
     let (identity, size) = identity(path, &file)?;
     let base = head.fixed.base;
-    if path.file_name() != segment_path(Path::new(""), base).file_name() {
+    if path.file_name() != Some(OsStr::new(&segment_name(base))) {
         let text = format!("the head belongs to a segment that begins behind entry {}", base.sequence);
         return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
     }
@@ -115,8 +110,8 @@ pub(super) fn find(path: &Path, writable: bool) -> Result<Found> {
 
 impl Seen {
     /// Its file, once more; damage if another one has taken its place.
-    pub(super) fn reopen(&self) -> Result<Found> {
-        let file = open_part(&self.path, false)?;
+    pub(super) fn reopen(&self, dir: &Dir) -> Result<Found> {
+        let file = open_part(dir, &self.path, false)?;
         if identity(&self.path, &file)?.0 != self.identity {
             return Err(damaged(&self.path, 0, "another file stands here than a moment before"));
         }
@@ -190,17 +185,17 @@ impl Seen {
 pub(super) type All = (Vec<Seen>, Found);
 
 /// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are none.
-pub(super) fn find_all(listing: &Listing, continued: bool) -> Result<Option<All>> {
+pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<Option<All>> {
     let Some((last, others)) = listing.segments.split_last() else { return Ok(None) };
     let mut all: Vec<Seen> = Vec::with_capacity(others.len());
     for path in others {
-        let found = find(path, false)?;
+        let found = find(dir, path, false)?;
         if let Some(before) = all.last() {
             before.check_next(&found)?;
         }
         all.push(found.seen);
     }
-    let last = find(last, continued)?;
+    let last = find(dir, last, continued)?;
     if let Some(before) = all.last() {
         before.check_next(&last)?;
     }
@@ -327,7 +322,7 @@ fn rewrite(found: &Found, from: u64, to: u64) -> Result<()> {
 }
 
 /// The error of a directory that has no log.
-pub(super) fn empty(dir: &Path) -> Error {
-    let text = format!("{} holds no segment of a log (format version {FORMAT_VERSION})", dir.display());
+pub(super) fn empty(dir: &Dir) -> Error {
+    let text = format!("{} holds no segment of a log (format version {FORMAT_VERSION})", dir.path().display());
     Error::new(Status::NotFound, text)
 }

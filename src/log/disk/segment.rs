@@ -1,13 +1,14 @@
 //! A segment as an opened log keeps it: the last one, which grows, and those before it, which do not change.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use super::dir::{Dir, Identity};
 use super::file::{self, Fault, damaged, failed};
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
-use super::recover::{Identity, Points, Seen, identity, segment_path};
+use super::recover::{Points, Seen, identity, segment_path};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -27,7 +28,7 @@ pub(super) struct Active {
 
 impl Active {
     /// A new segment, durable and empty. It takes the place of an empty one with the same name.
-    pub(super) fn create(dir: &Path, fixed: Fixed, spacing: u64) -> Result<Self, Fault> {
+    pub(super) fn create(dir: &Dir, fixed: Fixed, spacing: u64) -> Result<Self, Fault> {
         let path = segment_path(dir, fixed.base);
         let file = Arc::new(file::replace(dir, &path, &head::encode_new(&fixed))?);
         let (identity, _) = identity(&path, &file).map_err(|error| Fault { error, fatal: false })?;
@@ -84,17 +85,17 @@ impl Sealed {
     }
 
     /// Its file and index, which are opened and read if nobody uses them.
-    pub(super) fn open(&self) -> Result<Arc<Opened>, OpenError> {
+    pub(super) fn open(&self, dir: &Dir) -> Result<Arc<Opened>, OpenError> {
         let mut slot = self.opened.lock();
         if let Some(opened) = slot.upgrade() {
             return Ok(opened);
         }
-        let file = match file::open(&self.path, false) {
+        let file = match file::open(dir, &self.path, false) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(OpenError::Missing(failed("cannot open", &self.path, &error)));
             }
-            Err(_) => file::open_part(&self.path, false)?,
+            Err(_) => file::open_part(dir, &self.path, false)?,
         };
         let (identity, size) = identity(&self.path, &file)?;
         if identity != self.identity || size != self.size() {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::dir::Dir;
 use super::file::{self, damaged};
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
@@ -50,15 +52,20 @@ pub type Slots = BTreeMap<String, SlotRecord>;
 /// The file `slots` in a log's directory. Whoever stores holds the log open.
 #[derive(Clone, Debug)]
 pub struct SlotFile {
-    dir: PathBuf,
+    dir: Arc<Dir>,
     path: PathBuf,
 }
 
 impl SlotFile {
     /// The slot file of a directory, and what is in it: nothing if it is not there. Fails with `DAMAGED` or `IO`.
     pub fn load(dir: &Path) -> Result<(SlotFile, Slots)> {
-        let file = SlotFile { dir: dir.into(), path: dir.join("slots") };
-        let slots = match file::read_small(&file.path, MAX_FILE_BYTES)? {
+        Self::load_in(Arc::new(Dir::open(dir)?))
+    }
+
+    /// The same for a directory that is open.
+    pub fn load_in(dir: Arc<Dir>) -> Result<(SlotFile, Slots)> {
+        let file = SlotFile { path: dir.join("slots"), dir };
+        let slots = match file::read_small(&file.dir, &file.path, MAX_FILE_BYTES)? {
             Some(bytes) => decode(&file.path, &bytes)?,
             None => Slots::new(),
         };
@@ -68,10 +75,11 @@ impl SlotFile {
     /// Puts these slots in the place of all that are there. After a crash there are the old ones or the new ones; when
     /// this returns, the new ones are durable.
     ///
-    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `IO`; the old ones are
-    /// there then, unless the sync of the directory failed.
+    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `IO`, also when the log
+    /// lost its directory; the old ones are there then, unless the sync of the directory failed.
     pub fn store(&self, slots: &Slots) -> Result<()> {
         let bytes = encode(slots)?;
+        self.dir.check()?;
         file::replace(&self.dir, &self.path, &bytes)?;
         Ok(())
     }

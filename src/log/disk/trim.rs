@@ -36,7 +36,7 @@ impl DiskLog {
             let state = self.usable(self.state.lock())?;
             let Some(segment) = self.to_remove(&state, keep_from, now_us) else { return Ok(trimmed) };
             drop(state);
-            match file::unlink(&segment.path) {
+            match file::unlink(&self.dir, &segment.path) {
                 Ok(()) => {}
                 // The next call tells.
                 Err(_) if !trimmed.is_empty() => return Ok(trimmed),
@@ -46,7 +46,7 @@ impl DiskLog {
             self.forget(&segment);
             // Each by itself: were two names removed and only the second one's removal survived a loss of power, a hole
             // would be left.
-            file::sync_dir(&self.config.dir).map_err(|fault| self.fault(fault))?;
+            file::sync_dir(&self.dir).map_err(|fault| self.fault(fault))?;
             trimmed.push(Trimmed {
                 epoch: segment.head.fixed.epoch,
                 after_sequence: segment.base().sequence,

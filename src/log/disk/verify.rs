@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::dir::Dir;
 use super::file::{damaged, read_at};
 use super::head;
-use super::holder::{Held, holder};
+use super::holder::{Held, holder_of};
 use super::mark::{Mark, be64};
 use super::recover::{self, All, Cut, Found, Listing, Seen};
 use super::scan::{Scanner, Step};
@@ -97,13 +98,14 @@ pub struct Report {
 
 /// Lists the segments of a log. Only their heads are read, and of the last one what is behind its durable mark.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
+    let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
     let fixed = &last.head.fixed;
     let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
     let durable = last.head.commit.synced;
     let mut segments = Vec::with_capacity(sealed.len() + 1);
     for segment in &sealed {
-        let first = match segment.reopen() {
+        let first = match segment.reopen(dir) {
             Err(_) if is_gone(dir, &segment.path)? => None,
             found => first_entry(&found?)?,
         };
@@ -135,6 +137,7 @@ fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
 /// Reads a whole log and checks every entry, every index and that all fits together. `progress` is told how many of how
 /// many bytes are done. Fails with `DAMAGED` at the first thing that is wrong.
 pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+    let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
     let first = sealed.first().unwrap_or(&last);
     let fixed = last.head.fixed;
@@ -152,37 +155,37 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
     for (n, segment) in sealed.iter().enumerate() {
         let next = sealed.get(n + 1).unwrap_or(&last);
         let mut told = |within: u64| progress(done + within, total);
-        match segment.reopen() {
+        match segment.reopen(dir) {
             // Those before it are gone as well: what is told is about what is there.
             Err(_) if is_gone(dir, &segment.path)? => {
                 report.trimmed += report.segments + 1;
                 (report.segments, report.entries, report.oldest) = (0, 0, next.base());
             }
             found => {
-                check_segment(&found?, false, &mut report, &mut told)?;
+                check_segment(dir, &found?, false, &mut report, &mut told)?;
                 report.segments += 1;
             }
         }
         done += segment.size;
     }
-    check_segment(&last, true, &mut report, &mut |within| progress(done + within, total))?;
+    check_segment(dir, &last, true, &mut report, &mut |within| progress(done + within, total))?;
     report.segments += 1;
     progress(total, total);
     Ok(report)
 }
 
 /// Whether retention removed this segment: neither it nor any before it is there.
-pub(super) fn is_gone(dir: &Path, segment: &Path) -> Result<bool> {
+pub(super) fn is_gone(dir: &Dir, segment: &Path) -> Result<bool> {
     let listing = recover::list(dir)?;
     Ok(!listing.segments.is_empty() && listing.segments.iter().all(|path| path.file_name() > segment.file_name()))
 }
 
 /// All segments of a directory that others may write to. A listing is not one moment: when something does not fit and
 /// the directory has changed meanwhile, it is read again.
-pub(super) fn find_all(dir: &Path) -> Result<All> {
+pub(super) fn find_all(dir: &Dir) -> Result<All> {
     let mut listing = recover::list(dir)?;
     for _ in 0..TRIES {
-        let error = match recover::find_all(&listing, false) {
+        let error = match recover::find_all(dir, &listing, false) {
             Ok(found) => return found.ok_or_else(|| recover::empty(dir)),
             Err(error) => error,
         };
@@ -192,12 +195,12 @@ pub(super) fn find_all(dir: &Path) -> Result<All> {
         }
         listing = again;
     }
-    recover::find_all(&listing, false)?.ok_or_else(|| recover::empty(dir))
+    recover::find_all(dir, &listing, false)?.ok_or_else(|| recover::empty(dir))
 }
 
 /// The last segment may have been completed between the look at its head and the look at the next file's.
-fn retry_last(dir: &Path, listing: &Listing, error: Error) -> Result<All> {
-    recover::find_all(listing, false).map_err(|_| error)?.ok_or_else(|| recover::empty(dir))
+fn retry_last(dir: &Dir, listing: &Listing, error: Error) -> Result<All> {
+    recover::find_all(dir, listing, false).map_err(|_| error)?.ok_or_else(|| recover::empty(dir))
 }
 
 impl SegmentInfo {
@@ -218,7 +221,7 @@ impl SegmentInfo {
 }
 
 /// Reads a segment as a whole. The last one need not be complete.
-fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn FnMut(u64)) -> Result<()> {
+fn check_segment(dir: &Dir, found: &Found, last: bool, report: &mut Report, told: &mut dyn FnMut(u64)) -> Result<()> {
     let synced = found.head.commit.synced;
     let mut points = match last {
         false => VecDeque::from(head::read_index(&found.file, &found.path, &found.head)?),
@@ -237,7 +240,7 @@ fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn 
             Step::Entry(..) => {}
             Step::End => break,
             Step::Bad(reason) if last && met => {
-                report.torn = torn(found, &mut scanner, reason, report)?;
+                report.torn = torn(dir, found, &mut scanner, reason, report)?;
                 break;
             }
             Step::Bad(reason) => return lost(reason),
@@ -266,10 +269,15 @@ fn check_segment(found: &Found, last: bool, report: &mut Report, told: &mut dyn 
 }
 
 /// Whether the bytes at the end of the last segment stay what they are, or were about to become an entry.
-fn torn(found: &Found, scanner: &mut Scanner, mut reason: String, report: &mut Report) -> Result<Option<Cut>> {
+fn torn(
+    dir: &Dir,
+    found: &Found,
+    scanner: &mut Scanner,
+    mut reason: String,
+    report: &mut Report,
+) -> Result<Option<Cut>> {
     let mut size = found.size;
-    let dir = found.path.parent().unwrap_or(Path::new("."));
-    let nobody_writes = holder(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == Held::No));
+    let nobody_writes = holder_of(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == Held::No));
     let mut looks = if nobody_writes { LOOKS } else { 0 };
     while looks < LOOKS {
         std::thread::sleep(PAUSE);

@@ -134,6 +134,7 @@ impl DiskLog {
     /// Others may write and read meanwhile. Fails with `IO`; the log must be opened again then.
     pub fn sync(&self) -> Result<Mark> {
         let _syncing = self.syncing.lock();
+        self.check_identity()?;
         let state = self.usable(self.state.lock())?;
         let (written, active) = (state.written, &state.active);
         if written == state.synced {
@@ -174,6 +175,7 @@ impl DiskLog {
     /// Completes the active segment and opens another, in a new epoch if there is one. An empty segment is replaced.
     fn roll(&self, epoch: Option<u64>) -> Result<()> {
         let _syncing = self.syncing.lock();
+        self.check_identity()?;
         let state = self.usable(self.state.lock())?;
         let (end, old) = (state.written, state.active.fixed);
         drop(state);
@@ -187,7 +189,7 @@ impl DiskLog {
         }
         let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
         let fixed = Fixed { epoch, epoch_start, base: end, created_us: unix_time_us(), ..old };
-        let active = Active::create(&self.config.dir, fixed, self.config.spacing()).map_err(|fault| {
+        let active = Active::create(&self.dir, fixed, self.config.spacing()).map_err(|fault| {
             let mut error = self.fault(fault);
             error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
             error

@@ -1,6 +1,7 @@
 //! The disk log against a plain model, against hostile files, and against losses of power.
 
 mod hostile;
+mod identity;
 mod model;
 mod power;
 
@@ -209,7 +210,7 @@ fn p5_a_segment_that_is_trimmed_while_it_is_opened_is_not_kept_open() {
     small_log(dir.path(), 200, &[20; 30]);
     let (log, _) = DiskLog::open(DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) }, never).unwrap();
     let segment = log.state.lock().sealed[0].clone();
-    let opened = segment.open().unwrap_or_else(|_| panic!("it is there"));
+    let opened = segment.open(&log.dir).unwrap_or_else(|_| panic!("it is there"));
     log.trim(u64::MAX, 0).unwrap();
     log.keep_open(&segment, &opened);
     assert_eq!(Arc::strong_count(&opened), 1, "it is kept open for later");

@@ -1,0 +1,229 @@
+//! A log's directory, held by descriptor: every file in it is opened, renamed and removed relative to that, so what a path
+//! leads to later (after `chdir`, `chroot`, a rename or a mount) does not matter.
+//!
+//! What may matter is that the log's place changes hands: [`Dir::check`] compares what the parent has under the log's name,
+//! and the lock file, with what was opened.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+
+use super::file::{Fault, failed};
+use super::lock::Lock;
+use crate::error::{Error, Result, Status};
+use crate::fd::above_stdio;
+
+/// What a file is, whatever its name: another file under the same name is noticed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[allow(clippy::useless_conversion, reason = "on 32 bits they are narrower")]
+    pub(super) fn of(stat: &FileStat) -> Self {
+        Self { device: stat.st_dev.into(), inode: stat.st_ino.into() }
+    }
+
+    pub(super) fn of_file(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// An open directory that holds, or is to hold, a log.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    parent: OwnedFd,
+    /// What the parent calls it.
+    name: PathBuf,
+    /// Absolute; for texts only.
+    path: PathBuf,
+    identity: Identity,
+    lock: OnceLock<Lock>,
+}
+
+impl Dir {
+    /// Opens a directory that is there.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::at(path, false)
+    }
+
+    /// Opens a directory, and makes it first if only its last component is missing.
+    pub(super) fn open_or_make(path: &Path) -> Result<Self> {
+        Self::at(path, true)
+    }
+
+    fn at(path: &Path, make: bool) -> Result<Self> {
+        let path = absolute(path)?;
+        let unopened = |error: io::Error| failed("cannot open the directory", &path, &error);
+        let (parent_path, name) = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => (parent, Path::new(name)),
+            // The root directory is its own parent.
+            _ => (Path::new("/"), Path::new(".")),
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let parent = open_at(nix::fcntl::AT_FDCWD, parent_path, flags, Mode::empty());
+        let parent = parent.map_err(|error| failed("cannot open the parent of the directory", &path, &error))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let open = || open_at(&parent, name, flags, Mode::empty());
+        let fd = match open() {
+            Err(error) if make && error.kind() == io::ErrorKind::NotFound => {
+                match mkdirat(&parent, name, Mode::S_IRWXU) {
+                    Ok(()) => sync_parent(&parent)
+                        .map_err(|error| failed("cannot sync the directory", parent_path, &error))?,
+                    Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(failed("cannot make the directory", &path, &errno.into())),
+                }
+                open()
+            }
+            opened => opened,
+        };
+        let fd = fd.map_err(unopened)?;
+        let identity = Identity::of(&fstat(&fd).map_err(|errno| unopened(errno.into()))?);
+        Ok(Self { fd, name: name.into(), parent, identity, lock: OnceLock::new(), path: path.clone() })
+    }
+
+    /// Where it was when it was opened; for texts.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file of this name was then; for texts, and for the functions of [`super::file`], which take its last
+    /// component only.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Opens a file in it.
+    pub(super) fn open_file(&self, name: &OsStr, flags: OFlag, mode: Mode) -> io::Result<File> {
+        Ok(open_at(&self.fd, name, flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, mode)?.into())
+    }
+
+    /// The state of a file in it; `None` if there is none.
+    pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
+        stat_at(&self.fd, name)
+    }
+
+    /// The names in it.
+    pub(super) fn names(&self) -> io::Result<Vec<PathBuf>> {
+        // A descriptor of its own has an offset of its own.
+        let fd = open_at(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+        let mut opened = nix::dir::Dir::from_fd(fd)?;
+        let names = opened.iter().map(|entry| Ok(PathBuf::from(OsStr::from_bytes(entry?.file_name().to_bytes()))));
+        let dots = |name: &io::Result<PathBuf>| !matches!(name, Ok(name) if name.as_os_str() == "." || name.as_os_str() == "..");
+        names.filter(dots).collect()
+    }
+
+    /// Makes the names in it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(nix::unistd::fsync(&self.fd)?)
+    }
+
+    /// Takes its lock, for as long as this lives, or says who holds it.
+    pub(super) fn lock(&self) -> Result<()> {
+        let lock = Lock::take(self)?;
+        // A second one of this handle would have been refused.
+        let _ = self.lock.set(lock);
+        Ok(())
+    }
+
+    /// Whether the log is still where it was opened, and still its only writer's. A fault is fatal if it is not; if that
+    /// cannot be found out, it may be asked again.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let unknown =
+            |error: io::Error| Fault { error: failed("cannot ask for the state of", &self.path, &error), fatal: false };
+        let there = stat_at(&self.parent, &self.name).map_err(unknown)?;
+        let what = match there.as_ref().map(Identity::of) {
+            Some(identity) if identity == self.identity => return self.check_lock(),
+            Some(_) => format!("something else took the place of the log's directory {}", self.path.display()),
+            None => format!("there is no log directory {} any more", self.path.display()),
+        };
+        Err(self.lost(&format!("{what}: {}", self.whereabouts())))
+    }
+
+    fn check_lock(&self) -> Result<(), Fault> {
+        let Some(lock) = self.lock.get() else { return Ok(()) };
+        let path = self.join(super::lock::NAME);
+        let there = self
+            .stat(OsStr::new(super::lock::NAME))
+            .map_err(|error| Fault { error: failed("cannot ask for the state of", &path, &error), fatal: false })?;
+        match there.as_ref().map(Identity::of) {
+            Some(identity) if identity == lock.identity() => Ok(()),
+            Some(_) => Err(self.lost(&format!("the lock file {} was replaced", path.display()))),
+            None => Err(self.lost(&format!("the lock file {} was removed", path.display()))),
+        }
+    }
+
+    /// What became of the directory that was opened.
+    fn whereabouts(&self) -> String {
+        if fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0) {
+            return "it was removed".into();
+        }
+        match std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd())) {
+            Ok(now) if now != self.path => format!("it was moved to {}", now.to_string_lossy().escape_debug()),
+            _ => "it was moved away, or something was mounted over it".into(),
+        }
+    }
+
+    fn lost(&self, what: &str) -> Fault {
+        let text = format!(
+            "{what}. Nothing more is confirmed; what was confirmed before is in the directory that the log had. The log is \
+             unusable until it is reopened: put the directory back, or open the log where it is now"
+        );
+        Fault { error: Error::new(Status::Io, text), fatal: true }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The path from the root, its last component no symbolic link.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let unresolved = |error: io::Error| failed("cannot resolve the path", path, &error);
+    let whole = std::path::absolute(path).map_err(unresolved)?;
+    // The path of a directory may end in a slash, but behind that the last component would be followed.
+    let whole: PathBuf = whole.components().collect();
+    match std::fs::symlink_metadata(&whole) {
+        Ok(metadata) if metadata.is_symlink() => std::fs::canonicalize(&whole).map_err(unresolved),
+        Ok(_) if whole.file_name().is_none() => std::fs::canonicalize(&whole).map_err(unresolved),
+        _ => Ok(whole),
+    }
+}
+
+/// A descriptor that may be kept.
+fn open_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+    loop {
+        match openat(&dir, name, flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE, mode) {
+            Err(Errno::EINTR) => {}
+            opened => return above_stdio(opened?),
+        }
+    }
+}
+
+fn stat_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P) -> io::Result<Option<FileStat>> {
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => Ok(None),
+        stat => Ok(Some(stat?)),
+    }
+}
+
+fn sync_parent(parent: &OwnedFd) -> io::Result<()> {
+    // What is opened as a mere path cannot be synced.
+    let parent = open_at(parent, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+    Ok(nix::unistd::fsync(parent)?)
+}
