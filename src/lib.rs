@@ -36,7 +36,8 @@
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
 //!
-//! Four private modules serve all: `threads` (threads and runtimes), `sync` (locks), `clock`, and `fd` (descriptors).
+//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do three private modules: `threads` (threads
+//! and runtimes), `sync` (locks) and `fd` (descriptors).
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
@@ -49,7 +50,7 @@ macro_rules! crash_point {
     };
 }
 
-mod clock;
+pub mod clock;
 pub mod error;
 #[allow(dead_code, reason = "used where descriptors are kept")]
 mod fd;

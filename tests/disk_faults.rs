@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fail::FailScenario;
+use replication::clock::Now;
 use replication::error::{Result, Status};
 use replication::log::disk::position::PositionFile;
 use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
@@ -148,7 +149,7 @@ fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
             assert!(error.message.contains("the log is unusable until it is reopened"), "{error}");
             assert_eq!(log.write(&encode(3, 1)).unwrap_err().status, Status::Io);
             assert_eq!(log.begin_epoch(2).unwrap_err().status, Status::Io);
-            assert_eq!(log.trim(u64::MAX, 0).unwrap_err().status, Status::Io);
+            assert_eq!(log.trim(u64::MAX, Now::default()).unwrap_err().status, Status::Io);
             assert_eq!(log.synced(), synced);
             assert_eq!(log.locate(3).unwrap().unwrap(), log.written());
             assert!(log.stretch(0, u64::MAX).unwrap().is_some(), "reading goes on");
@@ -211,7 +212,7 @@ fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
     let first = dir.path().join("00000000000000000001.seg");
     fail::cfg("disk-unlink-after", "1*sleep(300)").unwrap();
     std::thread::scope(|scope| {
-        let trimming = scope.spawn(|| log.trim(u64::MAX, 0));
+        let trimming = scope.spawn(|| log.trim(u64::MAX, Now::default()));
         while first.exists() {
             std::thread::yield_now();
         }
@@ -302,7 +303,7 @@ fn work(dir: &Path) {
         }
         log.begin_epoch(round + 2).unwrap();
         say(format!("durable {}", log.synced().sequence));
-        log.trim(log.written().position / 2, 0).unwrap();
+        log.trim(log.written().position / 2, Now::default()).unwrap();
         drop(log);
         // What the next opening has to cut off.
         let last = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().path()).max();

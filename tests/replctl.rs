@@ -16,6 +16,7 @@ use certificates::Authority;
 use common::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use replication::clock::Now;
 use replication::error::Status;
 use replication::log::disk::position::PositionFile;
 use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState};
@@ -620,7 +621,7 @@ fn p2_entries_that_are_gone_are_said_to_be() {
     let directory = some_log();
     let dir = text(directory.path());
     let log = open(directory.path(), 2000);
-    log.trim(u64::MAX, 0).unwrap();
+    log.trim(u64::MAX, Now::default()).unwrap();
     let oldest = log.oldest().sequence;
     assert!(oldest > 1);
     for command in ["dump", "tail"] {
@@ -636,7 +637,7 @@ fn p2_entries_that_are_gone_are_said_to_be() {
     assert_eq!(none.out, "");
     // Nor is it less of a gap when nothing is left.
     log.begin_epoch(4).unwrap();
-    log.trim(u64::MAX, 0).unwrap();
+    log.trim(u64::MAX, Now::default()).unwrap();
     for command in ["dump", "tail"] {
         let none = run(&[command, "--from=1", dir]).exits(5);
         none.says("gap: entries 1 to 100 are gone");
@@ -761,7 +762,7 @@ fn p2_a_directory_that_is_trimmed_faster_than_it_is_read_has_a_gap() {
     for _ in 0..20 {
         write(&log, [big.as_slice(); 100]);
     }
-    log.trim(u64::MAX, 0).unwrap();
+    log.trim(u64::MAX, Now::default()).unwrap();
     let oldest = log.oldest().sequence;
     let mut seen = vec![1];
     while *seen.last().unwrap() < 2100 {
@@ -994,7 +995,7 @@ fn checks_beside_a_busy_writer_find_nothing_wrong() {
                 n += 1;
                 if n % 20 == 0 {
                     log.sync().unwrap();
-                    log.trim(u64::MAX, 0).unwrap();
+                    log.trim(u64::MAX, Now::default()).unwrap();
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }

@@ -449,7 +449,7 @@ impl Storage {
 
     /// Lets retention work. What cannot be removed costs room, and no entry.
     fn trim(&self, untrimmed: &mut bool, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        match self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::unix_time_us()) {
+        match self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::now()) {
             Ok(trimmed) => {
                 if !trimmed.is_empty() {
                     report(StorageNews::Trimmed(trimmed));

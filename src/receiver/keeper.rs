@@ -171,7 +171,7 @@ impl Keeper {
         // A loss of power must not bring back a position before what is gone.
         self.note(true)?;
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        let trimmed = disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::unix_time_us());
+        let trimmed = disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::now());
         let (segments, is_usable) = (disk.segments(), disk.is_usable());
         (self.trimmed_at, self.segments) = (Instant::now(), segments);
         match trimmed {

@@ -248,6 +248,7 @@ mod tests {
     use super::super::verify::{inspect, verify};
     use super::super::{DiskConfig, DiskLog};
     use super::*;
+    use crate::clock::Now;
 
     fn sequences(entries: Entries) -> Vec<u64> {
         entries.map(|entry| entry.unwrap().sequence).collect()
@@ -287,7 +288,7 @@ mod tests {
         let mut ahead = entries(dir.path(), 0).unwrap();
         ahead.after = 99;
         assert_eq!(slow.next().unwrap().unwrap().sequence, 1);
-        log.trim(u64::MAX, 0).unwrap();
+        log.trim(u64::MAX, Now::default()).unwrap();
         let oldest = log.oldest().sequence;
         assert!(oldest > 20);
         let mut seen = vec![1];
@@ -336,7 +337,7 @@ mod tests {
         log.sync().unwrap();
         let report = verify(large.path(), &mut |_, _| {
             if !std::mem::replace(&mut trimmed, true) {
-                log.trim(u64::MAX, 0).unwrap();
+                log.trim(u64::MAX, Now::default()).unwrap();
             }
         });
         let report = report.unwrap();

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::unix_time_us;
+use crate::clock::{self, Ages};
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Mutex, MutexGuard};
@@ -155,8 +155,8 @@ pub struct DiskLog {
     stream_id: [u8; 16],
     /// Held while entries are written or a segment is added.
     writing: Mutex<()>,
-    /// Held while segments are removed.
-    trimming: Mutex<()>,
+    /// Held while segments are removed: how old they are.
+    trimming: Mutex<Ages>,
     /// Held while something is made durable.
     syncing: Mutex<()>,
     state: Mutex<State>,
@@ -242,7 +242,7 @@ impl DiskLog {
             config,
             stream_id: fixed.stream_id,
             writing: Mutex::new(()),
-            trimming: Mutex::new(()),
+            trimming: Mutex::new(Ages::new(clock::now())),
             syncing: Mutex::new(()),
             state: Mutex::new(opened),
             recent: Mutex::default(),
@@ -376,16 +376,18 @@ fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(S
     // A seal counts once a segment follows: until then the index may have been lost with the power, or bytes may follow.
     // So the segment goes on, and is completed anew.
     let commit = Commit { sealed: false, ..recover::settle(last, &tail)? };
+    let mut made = clock::noted_in_order();
+    let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen, made(seen.head.fixed.created_us)))).collect();
     let active = Active {
         path: last.path.clone(),
         file: last.file.clone(),
         identity: last.identity,
         fixed: last.head.fixed,
+        made: made(last.head.fixed.created_us),
         commit,
         points: tail.points,
         length: tail.torn.as_ref().map_or(last.size, |cut| cut.offset),
     };
-    let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen))).collect();
     Ok((State { sealed, active, written: tail.end, synced: tail.end, broken: None }, tail.torn))
 }
 
@@ -400,8 +402,9 @@ fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State> {
         let text = format!("a log cannot begin at position {}, further than any log comes", mark.position);
         return Err(Error::new(Status::InvalidArgument, text));
     }
-    let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: unix_time_us() };
-    let active = Active::create(dir, fixed, config.spacing())?;
+    let now = clock::now();
+    let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: now.wall_us };
+    let active = Active::create(dir, fixed, config.spacing(), now)?;
     Ok(State { sealed: VecDeque::new(), active, written: mark, synced: mark, broken: None })
 }
 

@@ -9,6 +9,7 @@ use super::file::{self, Fault, damaged, failed};
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
 use super::recover::{Points, Seen, identity, segment_path};
+use crate::clock::{Now, Stamp};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -19,6 +20,8 @@ pub(super) struct Active {
     pub(super) file: Arc<File>,
     pub(super) identity: Identity,
     pub(super) fixed: Fixed,
+    /// When it was made.
+    pub(super) made: Stamp,
     /// The last commit that was written.
     pub(super) commit: Commit,
     pub(super) points: Points,
@@ -27,14 +30,14 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// A new segment, durable and empty. It takes the place of an empty one with the same name.
-    pub(super) fn create(dir: &Dir, fixed: Fixed, spacing: u64) -> Result<Self, Fault> {
+    /// A new segment, durable and empty, made `now`. It takes the place of an empty one with the same name.
+    pub(super) fn create(dir: &Dir, fixed: Fixed, spacing: u64, now: Now) -> Result<Self, Fault> {
         let path = segment_path(dir, fixed.base);
         let file = Arc::new(file::replace(dir, &path, &head::encode_new(&fixed))?);
         let (identity, _) = identity(&path, &file).map_err(|error| Fault { error, fatal: false })?;
         let commit = Commit::first(fixed.base);
         let points = Points::new(fixed.base, spacing);
-        Ok(Self { path, file, identity, fixed, commit, points, length: head::HEAD_BYTES })
+        Ok(Self { path, file, identity, fixed, made: Stamp::here(now), commit, points, length: head::HEAD_BYTES })
     }
 }
 
@@ -43,6 +46,8 @@ impl Active {
 pub(super) struct Sealed {
     pub(super) path: PathBuf,
     pub(super) head: Head,
+    /// When it was made.
+    pub(super) made: Stamp,
     identity: Identity,
     /// Its file and index while somebody uses them.
     opened: Mutex<Weak<Opened>>,
@@ -56,14 +61,14 @@ pub(super) struct Opened {
 }
 
 impl Sealed {
-    pub(super) fn new(seen: &Seen) -> Self {
-        Self { path: seen.path.clone(), head: seen.head, identity: seen.identity, opened: Mutex::default() }
+    pub(super) fn new(seen: &Seen, made: Stamp) -> Self {
+        Self { path: seen.path.clone(), head: seen.head, made, identity: seen.identity, opened: Mutex::default() }
     }
 
     /// What the active segment becomes when its commit is a seal.
     pub(super) fn from_active(active: &Active) -> Self {
         let head = Head { fixed: active.fixed, commit: active.commit };
-        Self { path: active.path.clone(), head, identity: active.identity, opened: Mutex::default() }
+        Self { path: active.path.clone(), head, made: active.made, identity: active.identity, opened: Mutex::default() }
     }
 
     pub(super) fn base(&self) -> Mark {

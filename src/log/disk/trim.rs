@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::segment::Sealed;
 use super::{DiskLog, State, file};
+use crate::clock::{Ages, Now};
 use crate::error::Result;
 
 /// A segment that was removed.
@@ -24,17 +25,19 @@ pub struct Trimmed {
 
 impl DiskLog {
     /// Removes segments from the front while the log is larger than `retain_bytes`, or while the first segment
-    /// ended more than `retain_age` before `now_us`; but none that has something at or behind the position `keep_from`
-    /// (`u64::MAX`: nobody needs anything), and never the last one.
+    /// ended more than `retain_age` before `now`; but none that has something at or behind the position `keep_from`
+    /// (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old as the wall
+    /// clock says only while that clock can be believed.
     ///
     /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it. A segment that cannot be removed is an
     /// error when it is the first one, and makes no log unusable: see [`DiskLog::is_usable`].
-    pub fn trim(&self, keep_from: u64, now_us: u64) -> Result<Vec<Trimmed>> {
-        let _trimming = self.trimming.lock();
+    pub fn trim(&self, keep_from: u64, now: Now) -> Result<Vec<Trimmed>> {
+        let mut ages = self.trimming.lock();
+        ages.observe(now);
         let mut trimmed = Vec::new();
         loop {
             let state = self.usable(self.state.lock())?;
-            let Some(segment) = self.to_remove(&state, keep_from, now_us) else { return Ok(trimmed) };
+            let Some(segment) = self.to_remove(&state, keep_from, &ages, now) else { return Ok(trimmed) };
             drop(state);
             match file::unlink(&self.dir, &segment.path) {
                 Ok(()) => {}
@@ -57,12 +60,11 @@ impl DiskLog {
         }
     }
 
-    fn to_remove(&self, state: &State, keep_from: u64, now_us: u64) -> Option<Arc<Sealed>> {
+    fn to_remove(&self, state: &State, keep_from: u64, ages: &Ages, now: Now) -> Option<Arc<Sealed>> {
         let first = state.sealed.front()?;
-        let age = u64::try_from(self.config.retain_age.as_micros()).unwrap_or(u64::MAX);
         // The host's timestamps may be anything: the age is that of the segment behind it, which began when this one ended.
-        let next = state.sealed.get(1).map_or(&state.active.fixed, |next| &next.head.fixed);
-        let old = now_us.saturating_sub(next.created_us) > age;
+        let ended = state.sealed.get(1).map_or(state.active.made, |next| next.made);
+        let old = ages.of(ended, now) > self.config.retain_age;
         let given_up = old || state.bytes() > self.config.retain_bytes;
         (given_up && first.end().position <= keep_from).then(|| first.clone())
     }

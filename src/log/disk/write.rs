@@ -11,7 +11,7 @@ use super::head::{self, Fixed};
 use super::mark::Mark;
 use super::recover::{self, Points};
 use super::segment::{Active, Sealed};
-use crate::clock::unix_time_us;
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 
@@ -188,8 +188,9 @@ impl DiskLog {
             self.seal()?;
         }
         let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
-        let fixed = Fixed { epoch, epoch_start, base: end, created_us: unix_time_us(), ..old };
-        let active = Active::create(&self.dir, fixed, self.config.spacing()).map_err(|fault| {
+        let now = clock::now();
+        let fixed = Fixed { epoch, epoch_start, base: end, created_us: now.wall_us, ..old };
+        let active = Active::create(&self.dir, fixed, self.config.spacing(), now).map_err(|fault| {
             let mut error = self.fault(fault);
             error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
             error

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Now;
 use crate::log::disk::{DiskConfig, Start};
 use crate::log::{Cursor, FullPolicy, LogConfig, Next};
 use crate::protocol::entry::{Entries, chain_start};
@@ -214,7 +215,7 @@ proptest! {
             if trimmed {
                 let disk = log.disk().unwrap();
                 let end = disk.written().position;
-                disk.trim(end, u64::MAX / 2).unwrap();
+                disk.trim(end, Now::default()).unwrap();
             }
             let oldest = log.oldest_known();
             for known in [known, oldest.wrapping_sub(1), oldest, oldest + 1, count - 1, count, count + 1] {

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::clock::{Now, Stamp};
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_start};
 
 pub(super) const STREAM: [u8; 16] = *b"a stream of test";
@@ -187,8 +188,8 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     let config = DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) };
     let (log, _) = DiskLog::open(config, never).unwrap();
     let first = log.stretch(0, u64::MAX).unwrap().unwrap();
-    assert!(log.trim(first.len - 1, 0).unwrap().is_empty(), "somebody needs the first segment");
-    let trimmed = log.trim(first.len, 0).unwrap();
+    assert!(log.trim(first.len - 1, Now::default()).unwrap().is_empty(), "somebody needs the first segment");
+    let trimmed = log.trim(first.len, Now::default()).unwrap();
     assert_eq!(trimmed.len(), 1);
     assert!(!trimmed[0].path.exists());
     assert_eq!((trimmed[0].after_sequence, log.oldest().sequence), (0, trimmed[0].last_sequence));
@@ -198,7 +199,7 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     assert!(log.stretch(0, u64::MAX).unwrap().is_none());
     assert_eq!(log.locate(0).unwrap(), None);
     assert_eq!(log.locate(log.oldest().sequence).unwrap(), Some(log.oldest()));
-    log.trim(u64::MAX, 0).unwrap();
+    log.trim(u64::MAX, Now::default()).unwrap();
     assert_eq!(verify::inspect(dir.path()).unwrap().segments.len(), 1);
     assert_eq!(log.written().sequence, 30);
 }
@@ -211,25 +212,80 @@ fn p5_a_segment_that_is_trimmed_while_it_is_opened_is_not_kept_open() {
     let (log, _) = DiskLog::open(DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) }, never).unwrap();
     let segment = log.state.lock().sealed[0].clone();
     let opened = segment.open(&log.dir).unwrap_or_else(|_| panic!("it is there"));
-    log.trim(u64::MAX, 0).unwrap();
+    log.trim(u64::MAX, Now::default()).unwrap();
     log.keep_open(&segment, &opened);
     assert_eq!(Arc::strong_count(&opened), 1, "it is kept open for later");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The clocks as they stand a while after `now`, when the wall clock was also set by some days.
+fn later(now: Now, passed: Duration, set_days: i64) -> Now {
+    let passed_us = passed.as_micros() as u64;
+    let wall_us = (now.wall_us + passed_us).saturating_add_signed(set_days * DAY.as_micros() as i64);
+    Now { wall_us, boot_us: now.boot_us + passed_us }
+}
+
+/// A log of several segments that keeps a day, as found by the process that opens it, and the clocks at that time.
+/// `age`: how old each segment is by the wall clock.
+fn found_log(dir: &Path, age: Duration) -> (DiskLog, Now) {
+    small_log(dir, 200, &[20; 30]);
+    let (log, _) = DiskLog::open(DiskConfig { retain_age: DAY, ..config(dir, 200) }, never).unwrap();
+    let now = clock::now();
+    let mut state = log.state.lock();
+    let made = Stamp::Noted { wall_us: now.wall_us - age.as_micros() as u64 };
+    for segment in &mut state.sealed {
+        Arc::get_mut(segment).unwrap().made = made;
+    }
+    state.active.made = made;
+    drop(state);
+    (log, now)
 }
 
 #[test]
 fn age_gives_segments_up() {
     let dir = scratch();
-    small_log(dir.path(), 200, &[20; 30]);
-    let hour = Duration::from_secs(3600);
-    let config = DiskConfig { retain_age: hour, ..config(dir.path(), 200) };
-    let (log, _) = DiskLog::open(config, never).unwrap();
-    let now_us = crate::clock::unix_time_us();
+    let (log, now) = found_log(dir.path(), Duration::ZERO);
     // Whatever the host's timestamps say.
-    assert!(log.trim(u64::MAX, now_us).unwrap().is_empty());
+    assert!(log.trim(u64::MAX, now).unwrap().is_empty());
     let held = log.locate(15).unwrap().unwrap();
-    let trimmed = log.trim(held.position, now_us + 2 * hour.as_micros() as u64).unwrap();
+    let trimmed = log.trim(held.position, later(now, 2 * DAY, 0)).unwrap();
     assert!(trimmed.iter().all(|segment| segment.last_sequence <= 15));
     assert!((11..=15).contains(&log.oldest().sequence), "{:?}", log.oldest());
+}
+
+/// P2: what this process wrote ages by the boot clock, whatever becomes of the wall clock.
+#[test]
+fn p2_a_wall_clock_that_is_set_makes_no_own_segment_older() {
+    let dir = scratch();
+    let (log, _) = DiskLog::open(DiskConfig { retain_age: DAY, ..config(dir.path(), 200) }, start).unwrap();
+    log.write(&encode(0, &[20; 30])).unwrap();
+    let now = clock::now();
+    for (minutes, set_days) in [(1, 365), (2, 0), (3, -365), (60, -365), (120, 365 * 50), (600, 365 * 50)] {
+        assert!(log.trim(u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days} days");
+    }
+    assert!(!log.trim(u64::MAX, later(now, 2 * DAY, -365)).unwrap().is_empty());
+}
+
+/// P2: segments of an earlier process go by the wall clock, but not for ten minutes after it was set or first seen.
+#[test]
+fn p2_found_segments_outlive_a_step_of_the_wall_clock() {
+    let almost = DAY - Duration::from_secs(3600);
+    // Days by which the clock is set half a minute after the log was looked at, and when the segments go by that.
+    for (set_days, gone_after) in [(365, 41 * MINUTE), (-365, 25 * 60 * MINUTE)] {
+        let dir = scratch();
+        let (log, now) = found_log(dir.path(), almost);
+        assert!(log.trim(u64::MAX, later(now, 30 * MINUTE, 0)).unwrap().is_empty());
+        for minutes in [31, 35, 40] {
+            assert!(log.trim(u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days}");
+        }
+        assert!(!log.trim(u64::MAX, later(now, gone_after, set_days)).unwrap().is_empty(), "{set_days}");
+    }
+    let dir = scratch();
+    let (log, now) = found_log(dir.path(), 2 * DAY);
+    assert!(log.trim(u64::MAX, later(now, 9 * MINUTE, 0)).unwrap().is_empty(), "the clock may be wrong at opening");
+    assert!(!log.trim(u64::MAX, later(now, 10 * MINUTE, 0)).unwrap().is_empty());
 }
 
 /// A segment's index has room for a fixed number of points, whatever the size of its segment.

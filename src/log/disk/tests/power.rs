@@ -133,7 +133,7 @@ fn record(dir: &Path, seed: u64) -> (Vec<Change>, Vec<u8>) {
                 note(|| Change::Durable(recovery.mark.sequence));
                 log = Some(again);
             }
-            1 => drop(open.trim(u64::MAX, 0).unwrap()),
+            1 => drop(open.trim(u64::MAX, Now::default()).unwrap()),
             2 => open.begin_epoch(open.lineage().epoch + 1).unwrap(),
             3..6 => {
                 let synced = open.sync().unwrap().sequence;
