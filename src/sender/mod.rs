@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 
 use self::core::{Core, Gate, Phase};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Observer, Postman};
 use crate::log::{Log, LogConfig, Mark};
@@ -336,7 +337,7 @@ impl Sender {
                 }
                 if let Some(slots) = &core.slots {
                     // While the readers are still there to be asked.
-                    slots.look_after(core);
+                    slots.look_after(core, clock::now());
                 }
                 core.phase.send_replace(Phase::Closing);
                 core.acks.close(&core.readers);

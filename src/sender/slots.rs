@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::config::StorageConfig;
 use super::core::Core;
 use super::reader::Reader;
-use crate::clock::{rfc3339, unix_time_us};
+use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::Mark;
@@ -26,9 +26,6 @@ pub(super) const ROUND: Duration = Duration::from_secs(1);
 /// A slot that is lost within this time is reported.
 const WARNING: Duration = Duration::from_secs(300);
 
-/// How long readers have to come back to a writer that was down itself, before a slot is out of use.
-const GRACE: Duration = Duration::from_secs(600);
-
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
     file: SlotFile,
@@ -40,7 +37,7 @@ pub(super) struct Slots {
 struct State {
     slots: HashMap<String, Slot>,
     changed: bool,
-    loaded_at: Instant,
+    ages: Ages,
     looked_at: Instant,
     /// The log's end at that time.
     end: u64,
@@ -50,7 +47,9 @@ struct State {
 
 struct Slot {
     record: SlotRecord,
-    /// When the file last learned that it is in use.
+    /// When it was last in use. The record has the same by the wall clock.
+    used: Stamp,
+    /// The boot time at which the file last learned that it is in use.
     noted_us: u64,
     /// Bytes a second that its reader takes in, smoothed.
     pace: f64,
@@ -71,12 +70,13 @@ impl Slots {
     /// Takes the slots of before from the file.
     pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
+        let now = clock::now();
         let slots = slots
             .into_iter()
-            .map(|(id, record)| (id, Slot { noted_us: record.updated_us, record, pace: 0.0, warned: false }))
+            .map(|(id, record)| (id, Slot::new(record, Stamp::Noted { wall_us: record.updated_us }, now)))
             .collect();
         let state =
-            State { slots, changed: false, loaded_at: Instant::now(), looked_at: Instant::now(), end: 0, growth: 0.0 };
+            State { slots, changed: false, ages: Ages::new(now), looked_at: Instant::now(), end: 0, growth: 0.0 };
         Ok(Self { file, config: config.clone(), max, state: Mutex::new(state) })
     }
 
@@ -87,14 +87,15 @@ impl Slots {
             // As bounded as everything: it is served, and finds its place as long as retention keeps it.
             return;
         }
+        let now = clock::now();
         let record = SlotRecord {
             position: mark.position,
             sequence: mark.sequence,
             hash: mark.hash,
-            updated_us: unix_time_us(),
+            updated_us: now.wall_us,
             state: SlotState::Held,
         };
-        state.slots.insert(id.to_owned(), Slot { noted_us: record.updated_us, record, pace: 0.0, warned: false });
+        state.slots.insert(id.to_owned(), Slot::new(record, Stamp::here(now), now));
         state.changed = true;
         core.log.hold_from(state.held_from());
     }
@@ -116,22 +117,25 @@ impl Slots {
     }
 
     /// Moves slots with their readers, gives up those over the cap or out of use, and reports what is to come.
-    pub(super) fn look_after(&self, core: &Core) {
+    pub(super) fn look_after(&self, core: &Core, now: Now) {
         let mut news = Vec::new();
         let mut state = self.state.lock();
         let passed = state.looked_at.elapsed().as_secs_f64().max(0.001);
         let end = core.log.end();
         state.growth = smooth(state.growth, end.saturating_sub(state.end) as f64 / passed);
         (state.end, state.looked_at) = (end, Instant::now());
-        let (growth, now_us) = (state.growth, unix_time_us());
-        let expiry_us = u64::try_from(self.config.slot_expiry.as_micros()).unwrap_or(u64::MAX);
-        let may_expire = state.loaded_at.elapsed() >= GRACE.min(self.config.slot_expiry);
-        let mut changed = false;
+        let clock_was_set = state.ages.observe(now);
+        let (growth, ages, expiry) = (state.growth, state.ages, self.config.slot_expiry);
+        let mut changed = clock_was_set;
         state.slots.retain(|id, slot| {
+            if clock_was_set {
+                // What a later process reads fits the clock as it goes now.
+                slot.record.updated_us = slot.used.wall_us(now);
+            }
             let reader = core.readers.get(id);
             if let Some(reader) = &reader {
-                changed |= slot.follow(core, reader, passed, now_us) | slot.note(now_us, expiry_us);
-            } else if may_expire && now_us.saturating_sub(slot.record.updated_us) > expiry_us {
+                changed |= slot.follow(core, reader, passed, now) | slot.note(now, expiry);
+            } else if ages.of(slot.used, now) > expiry {
                 news.push(slot.expired(id));
                 changed = true;
                 return false;
@@ -233,9 +237,13 @@ fn kept(reader: &Reader) -> u64 {
 }
 
 impl Slot {
+    fn new(record: SlotRecord, used: Stamp, now: Now) -> Self {
+        Self { record, used, noted_us: now.boot_us, pace: 0.0, warned: false }
+    }
+
     /// Moves to where the reader is. Whether that is another place.
-    fn follow(&mut self, core: &Core, reader: &Reader, passed: f64, now_us: u64) -> bool {
-        self.record.updated_us = now_us;
+    fn follow(&mut self, core: &Core, reader: &Reader, passed: f64, now: Now) -> bool {
+        (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
         let sequence = kept(reader);
         let Some(disk) = core.log.disk().filter(|_| sequence > self.record.sequence) else {
             self.pace = smooth(self.pace, 0.0);
@@ -251,10 +259,10 @@ impl Slot {
     }
 
     /// Whether the file should learn again that the slot is in use: far more often than it would expire.
-    fn note(&mut self, now_us: u64, expiry_us: u64) -> bool {
-        let due = now_us.saturating_sub(self.noted_us) > expiry_us / 8;
+    fn note(&mut self, now: Now, expiry: Duration) -> bool {
+        let due = Duration::from_micros(now.boot_us.saturating_sub(self.noted_us)) > expiry / 8;
         if due {
-            self.noted_us = now_us;
+            self.noted_us = now.boot_us;
         }
         due
     }
@@ -313,7 +321,7 @@ pub(super) async fn keep(core: Arc<Core>) {
         let working = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {
             let Some(slots) = &working.slots else { return Ok(()) };
-            slots.look_after(&working);
+            slots.look_after(&working, clock::now());
             slots.save()
         });
         match saved.await {
@@ -329,3 +337,6 @@ pub(super) async fn keep(core: Arc<Core>) {
         }
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod clock_tests;
