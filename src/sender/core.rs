@@ -12,9 +12,11 @@ use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
 use super::eager::Eager;
 use super::gate::WriteGate;
+use super::milestones::Milestones;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::slots::Slots;
+use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::log::{AttachError, Log};
@@ -75,6 +77,7 @@ pub(super) struct Core {
     pub(super) write_gate: Option<WriteGate>,
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) counters: Counters,
+    pub(super) milestones: Milestones,
     pub(super) phase: watch::Sender<Phase>,
     /// Wakes every reader's task that sleeps at the log's end.
     pub(super) end_moved: Notify,
@@ -99,10 +102,11 @@ impl Core {
             config,
             lineage,
             began_at: log.last_sequence(),
-            log,
             slots,
             mailbox,
             counters: Counters::default(),
+            milestones: Milestones::new(boot_us(), log.last_sequence()),
+            log,
             phase: watch::Sender::new(Phase::Running),
             end_moved: Notify::new(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
@@ -315,7 +319,7 @@ impl Core {
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, error: &Error) {
         let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
-        let now = crate::clock::unix_time_us();
+        let now = boot_us();
         let reported = self.counters.refused_reported_us.load(Ordering::Relaxed);
         let due = reported == 0 || now.saturating_sub(reported) >= 1_000_000;
         let last = &self.counters.refused_reported_us;

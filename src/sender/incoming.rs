@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::reader::Reader;
+use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
@@ -65,6 +66,7 @@ impl Incoming {
         let received = received.map_err(|error| read_failed(core, reader, error))?;
         if received {
             self.last_heard = Instant::now();
+            core.milestones.note(boot_us(), core.log.last_sequence());
             self.take_frames(core, reader, own_thread)?;
         }
         Ok(received)

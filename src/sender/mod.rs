@@ -11,6 +11,7 @@ mod core;
 mod eager;
 mod gate;
 mod incoming;
+mod milestones;
 mod outgoing;
 mod piece;
 mod quorum;

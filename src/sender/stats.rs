@@ -8,19 +8,20 @@ use serde_json::{Value, json};
 use super::core::{Core, Gate};
 use super::gate::WriteGate;
 use super::reader::Reader;
-use crate::clock::{rfc3339, unix_time_us};
+use crate::clock::{self, Now, rfc3339};
 use crate::protocol::handshake::hex;
 
 impl Core {
     pub(super) fn stats(&self) -> Value {
         let readers = self.readers.connected();
-        let current = self.log.last_sequence();
+        let (now, current) = (clock::now(), self.log.last_sequence());
+        self.milestones.note(now.boot_us, current);
         let occupancy = self.log.occupancy();
         let (mut entries_sent, mut bytes_sent) = self.counters.sent_before();
         let rows: Vec<Value> = readers
             .iter()
             .map(|reader| {
-                let row = self.reader_stats(reader, current);
+                let row = self.reader_stats(reader, current, now);
                 entries_sent += row["entries_sent"].as_u64().unwrap_or(0);
                 bytes_sent += row["bytes_sent"].as_u64().unwrap_or(0);
                 row
@@ -62,14 +63,15 @@ impl Core {
         })
     }
 
-    fn reader_stats(&self, reader: &Reader, current: u64) -> Value {
+    fn reader_stats(&self, reader: &Reader, current: u64, now: Now) -> Value {
         let positions = reader.positions();
         // What the reader is sure to have done: v1 tells of one position only.
         let acked = if reader.v2 { positions.applied } else { positions.received };
         let sent = self.sent_sequence(reader);
         let (position, bytes_sent) = (reader.position(), reader.progress().1);
         let lag_ms = if acked < current {
-            self.log.timestamp_after(acked).map(|timestamp_us| unix_time_us().saturating_sub(timestamp_us) / 1000)
+            let timestamp_us = self.log.timestamp_after(acked);
+            timestamp_us.map(|timestamp_us| self.milestones.age_us(acked + 1, timestamp_us, now) / 1000)
         } else {
             Some(0)
         };
