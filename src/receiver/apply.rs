@@ -197,6 +197,7 @@ impl Applier {
         let core = Arc::clone(&self.core);
         self.retry_at = None;
         let Some(mut delivery) = self.current.take() else { return };
+        core.progress.set_applying(delivery.received());
         let before = delivery.len();
         // What the host's own log takes is applied call by call.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());

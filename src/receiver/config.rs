@@ -258,6 +258,7 @@ pub struct ReceiverHost {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
+    use crate::clock::Now;
     use crate::transport::Address;
 
     /// Takes entries by twos, and refuses one.
@@ -312,7 +313,12 @@ mod tests {
             assert_eq!((run.walked().count, run.walked().sequence), (applied, applied));
             assert_eq!(run.next().map(|entry| entry.sequence), (applied < 5).then_some(applied + 1));
             assert_eq!(core.progress.applied(), applied);
-            assert_eq!(core.progress.applied_last(), (10 * applied, applied));
+            assert_eq!(core.progress.entries_applied(), applied);
+            assert_eq!(core.progress.applied_age_us(Now::default()), 0);
+            core.progress.set_applying(Now { wall_us: 100, boot_us: 1000 });
+            // 100 - 10 * applied on arrival, and 7 since then, whatever the wall clock says by now.
+            let now = Now { wall_us: 1_000_000, boot_us: 1007 };
+            assert_eq!(core.progress.applied_age_us(now), 107 - 10 * applied);
         }
         // A run that ends before its bytes do.
         let core = Core::new(ReceiverConfig::default(), address(), None, None);

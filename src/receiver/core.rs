@@ -9,6 +9,7 @@ use super::config::ReceiverConfig;
 use super::history::History;
 use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
+use crate::clock::Now;
 use crate::error::Error;
 use crate::host::{Event, Mailbox};
 use crate::protocol::handshake::Point;
@@ -48,8 +49,8 @@ pub(super) struct Core {
     pub(super) history: Mutex<History>,
     /// Between which sequences this history parts from the writer's, as far as is known.
     pub(super) parting: Mutex<Option<(u64, u64)>>,
-    /// Microseconds since the Unix epoch of the live connection's begin; 0 without one.
-    pub(super) connected_since_us: AtomicU64,
+    /// When the live connection began.
+    pub(super) connected_since: Mutex<Option<Now>>,
     /// The live connection's protocol version.
     pub(super) version: AtomicU8,
     pub(super) last_error: Mutex<Option<Error>>,
@@ -81,7 +82,7 @@ impl Core {
             started: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             lineage: Mutex::new(resumed.map_or(config.lineage, |resumed| resumed.lineage)),
-            connected_since_us: AtomicU64::new(0),
+            connected_since: Mutex::new(None),
             version: AtomicU8::new(0),
             last_error: Mutex::new(None),
             stopping: watch::Sender::new(false),
@@ -117,6 +118,6 @@ impl Core {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.connected_since_us.load(Ordering::Acquire) != 0
+        self.connected_since.lock().is_some()
     }
 }

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::handshake::{agree, open};
 use super::inbound::{Before, Inbound, Incoming};
 use super::session::{Session, is_told, pass_hole, stopped};
-use crate::clock::unix_time_us;
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
@@ -42,7 +42,7 @@ pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
         }
         let received = core.progress.received();
         let ended = connect(&core, &mut inbound, has_connect_handler).await;
-        core.connected_since_us.store(0, Ordering::Release);
+        *core.connected_since.lock() = None;
         if *stopping.borrow() {
             if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
                 failed(&core, end);
@@ -170,7 +170,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     core.progress.set_writer(ack.current_sequence);
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
     core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
-    core.connected_since_us.store(unix_time_us(), Ordering::Release);
+    *core.connected_since.lock() = Some(clock::now());
     let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.config.writer_addr));
     event.sequence = last;
     event.detail = json!({

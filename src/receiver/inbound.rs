@@ -7,6 +7,7 @@ use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::config::GapPolicy;
+use crate::clock::Now;
 use crate::error::{Error, Status};
 use crate::protocol::control::{AckRequest, Heartbeat, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, is_optional};
 use crate::protocol::entry::{
@@ -31,6 +32,8 @@ pub(super) struct Delivery {
     batch_left: usize,
     /// What lies before its first entry.
     before: Before,
+    /// When it came.
+    received: Now,
 }
 
 /// The place before an entry: the lineage and the history it goes on from.
@@ -46,8 +49,12 @@ pub(super) struct Before {
 
 impl Delivery {
     /// Entries that lie behind one another, read from disk.
-    pub(super) fn of_entries(bytes: Bytes, before: Before) -> Self {
-        Self { batch_left: bytes.len(), bytes, before }
+    pub(super) fn of_entries(bytes: Bytes, before: Before, received: Now) -> Self {
+        Self { batch_left: bytes.len(), bytes, before, received }
+    }
+
+    pub(super) fn received(&self) -> Now {
+        self.received
     }
 
     pub(super) fn before(&self) -> Before {
@@ -132,6 +139,8 @@ pub(super) struct Inbound {
     hash: u64,
     /// The writer's epoch.
     epoch: u64,
+    /// When the last bytes came.
+    received: Now,
 }
 
 impl Inbound {
@@ -151,7 +160,13 @@ impl Inbound {
             last: 0,
             hash: UNKNOWN_HISTORY,
             epoch: 0,
+            received: Now::default(),
         }
+    }
+
+    /// What comes is received now.
+    pub(super) fn receives_at(&mut self, now: Now) {
+        self.received = now;
     }
 
     /// Begins a new connection's stream at `before`; `rest` came with the handshake.
@@ -225,7 +240,7 @@ impl Inbound {
         let bytes = self.block.split_to(at).freeze();
         let before = self.known_before(before);
         if parsed.entries > 0 {
-            parsed.delivery = Some(Delivery { bytes, batch_left, before });
+            parsed.delivery = Some(Delivery { bytes, batch_left, before, received: self.received });
         }
         parsed
     }
@@ -304,7 +319,8 @@ impl Inbound {
         }
         parsed.full = entries.len() >= DELIVERY_BYTES;
         if parsed.entries > 0 {
-            parsed.delivery = Some(Delivery::of_entries(entries.into(), self.known_before(before)));
+            let before = self.known_before(before);
+            parsed.delivery = Some(Delivery::of_entries(entries.into(), before, self.received));
         }
         parsed
     }

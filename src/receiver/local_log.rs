@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::inbound::{Before, Delivery};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::PositionFile;
 use crate::log::disk::{DiskConfig, DiskLog, Place, Start, Vacant};
@@ -210,7 +211,7 @@ impl LocalLog {
         };
         let bytes = stretch.load()?;
         let before = Before { epoch: disk.lineage().epoch, sequence: mark.sequence, hash: mark.hash };
-        Ok(Some(Delivery::of_entries(bytes.into(), before)))
+        Ok(Some(Delivery::of_entries(bytes.into(), before, clock::now())))
     }
 
     /// Points of the history that are known without reading, at or before evenly spread places up to a sequence, at most

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::acks::Acks;
+use crate::clock::Now;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -28,6 +29,9 @@ pub(super) struct Progress {
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
     applied_timestamp_us: AtomicU64,
+    /// When what is being applied was received, on both clocks.
+    applying_received_wall_us: AtomicU64,
+    applying_received_boot_us: AtomicU64,
     entries_applied: AtomicU64,
     /// The last sequence the writer is known to have.
     writer: AtomicU64,
@@ -55,6 +59,8 @@ impl Progress {
             log_begins_behind: 0,
             lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
+            applying_received_wall_us: AtomicU64::new(0),
+            applying_received_boot_us: AtomicU64::new(0),
             entries_applied: AtomicU64::new(0),
             writer: AtomicU64::new(0),
             durable_when_applied,
@@ -167,9 +173,23 @@ impl Progress {
         self.writer.load(Ordering::Relaxed)
     }
 
-    /// Timestamp of the last applied entry, and how many were applied.
-    pub(super) fn applied_last(&self) -> (u64, u64) {
-        (self.applied_timestamp_us.load(Ordering::Relaxed), self.entries_applied.load(Ordering::Relaxed))
+    /// How many entries were applied.
+    pub(super) fn entries_applied(&self) -> u64 {
+        self.entries_applied.load(Ordering::Relaxed)
+    }
+
+    /// How old the last applied entry is, in microseconds: what its timestamp said when it was received, and the boot clock
+    /// since. So a wall clock that is set while entries wait here changes nothing.
+    pub(super) fn applied_age_us(&self, now: Now) -> u64 {
+        let load = |time: &AtomicU64| time.load(Ordering::Relaxed);
+        let on_arrival = load(&self.applying_received_wall_us).saturating_sub(load(&self.applied_timestamp_us));
+        on_arrival.saturating_add(now.boot_us.saturating_sub(load(&self.applying_received_boot_us)))
+    }
+
+    /// What was received at this time is applied from now on. Only the callback thread calls this.
+    pub(super) fn set_applying(&self, received: Now) {
+        self.applying_received_wall_us.store(received.wall_us, Ordering::Relaxed);
+        self.applying_received_boot_us.store(received.boot_us, Ordering::Relaxed);
     }
 
     /// Moves the applied position. Only the callback thread calls this. A waiter that comes at this very moment may

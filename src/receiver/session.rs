@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::core::Core;
 use super::inbound::{Before, Control, Inbound};
-use crate::clock::unix_time_us;
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::control::LEVEL_DURABLE;
@@ -70,6 +70,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         // What the last writer, or the last connection's, waited for.
         core.sync_wanted.store(0, Ordering::SeqCst);
+        inbound.receives_at(clock::now());
         core.progress.acks.lock().begin(stream, v2, heartbeat, &core.config);
         Self { core, stream, inbound, v2, heard_at: Instant::now(), unannounced: false }
     }
@@ -169,7 +170,9 @@ impl<'a> Session<'a> {
         };
         let counters = &self.core.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
-        counters.last_receive_us.store(unix_time_us(), Ordering::Relaxed);
+        let now = clock::now();
+        counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
+        self.inbound.receives_at(now);
         self.heard_at = Instant::now();
         self.take()?;
         Ok(true)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::core::Core;
 use super::local_log::LocalLog;
-use crate::clock::{rfc3339, unix_time_us};
+use crate::clock::{self, rfc3339};
 use crate::log::disk::DiskLog;
 use crate::protocol::handshake::hex;
 
@@ -17,11 +17,13 @@ impl Core {
         let counters = &self.counters;
         let progress = &self.progress;
         let positions = progress.positions();
-        let since = self.connected_since_us.load(Ordering::Acquire);
-        let now = unix_time_us();
+        let since = *self.connected_since.lock();
+        let now = clock::now();
+        // By the boot clock: the wall clock may have been set meanwhile.
+        let connected_us = since.map_or(0, |since| now.boot_us.saturating_sub(since.boot_us));
         let lag = progress.writer().saturating_sub(positions.applied);
-        let (applied_timestamp_us, entries_applied) = progress.applied_last();
-        let behind_ms = now.saturating_sub(applied_timestamp_us) / 1000;
+        let entries_applied = progress.entries_applied();
+        let behind_ms = progress.applied_age_us(now) / 1000;
         let lag_ms = match (lag, entries_applied) {
             (0, _) => Some(0),
             (_, 0) => None,
@@ -35,7 +37,7 @@ impl Core {
         let disk = self.local.as_ref().and_then(LocalLog::disk);
         json!({
             "running": running,
-            "connected": since != 0,
+            "connected": since.is_some(),
             "writer_addr": self.config.writer_addr,
             "reader_id": self.config.reader_id,
             "last_sequence": positions.applied,
@@ -44,8 +46,8 @@ impl Core {
             "total_entries_applied": entries_applied,
             "total_errors": load(&counters.errors) + load(&counters.apply_failures),
             "last_receive_time": time(load(&counters.last_receive_us)),
-            "connected_since": time(since),
-            "connection_duration_sec": if since == 0 { 0.0 } else { now.saturating_sub(since) as f64 / 1e6 },
+            "connected_since": since.map(|since| rfc3339(since.wall_us)),
+            "connection_duration_sec": connected_us as f64 / 1e6,
             "received_sequence": positions.received,
             "durable_sequence": positions.durable,
             "writer_sequence": progress.writer(),
