@@ -1,4 +1,5 @@
-//! The library's own threads. They block all signals, so that the host's handlers run on the host's threads only.
+//! The library's own threads. They block every signal that is sent to the process, so that the host's handlers for those
+//! run on the host's threads only; signals that the thread itself causes reach the host's handlers as on any thread.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, SigmaskHow};
-use tokio::runtime::{Builder, Runtime};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result, Status};
 
@@ -21,10 +22,31 @@ thread_local! {
     static CALLBACKS_OF: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `spawn` with all signals blocked; threads inherit that.
+/// What the thread that runs a faulty or forbidden instruction gets itself. Were one of these blocked, the kernel would end
+/// the process without asking the handler of a crash reporter, a managed runtime or a seccomp filter.
+const SYNCHRONOUS: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGSYS,
+    Signal::SIGABRT,
+];
+
+/// What the library's threads block.
+fn blocked() -> SigSet {
+    let mut mask = SigSet::all();
+    for signal in SYNCHRONOUS {
+        mask.remove(signal);
+    }
+    mask
+}
+
+/// Runs `spawn` with the signal mask of the library's threads, which inherit it.
 fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
     let failed = |e: io::Error| Error::new(Status::Io, format!("cannot start thread \"{name}\": {e}"));
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| failed(e.into()))?;
+    let before = blocked().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| failed(e.into()))?;
     // A runtime panics when the system gives it no thread.
     let spawned = std::panic::catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|panic| Err(refused(&*panic)));
     // Setting a mask that was in force before cannot fail.
@@ -39,14 +61,16 @@ fn refused(panic: &(dyn Any + Send)) -> io::Error {
 }
 
 /// A runtime with this many threads.
-pub(crate) fn runtime(name: &str, threads: usize) -> Result<Runtime> {
-    without_signals(name, || {
-        Builder::new_multi_thread()
-            .worker_threads(threads)
-            .max_blocking_threads(4)
-            .thread_name(name)
-            .enable_all()
-            .build()
+pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
+    with_locals(move || {
+        without_signals(name, || {
+            Builder::new_multi_thread()
+                .worker_threads(threads)
+                .max_blocking_threads(4)
+                .thread_name(name)
+                .enable_all()
+                .build()
+        })
     })
 }
 
@@ -69,6 +93,31 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     })
 }
 
+/// Runs `work`, which may block, within a runtime.
+///
+/// Tokio notes the runtime that a thread is within in a thread-local. An ending thread (in a destructor of the host's, or
+/// one that has called `exit`) may have none any more: then another thread does the work, and this one waits for it.
+pub(crate) fn within<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let runtime = runtime.clone();
+    with_locals(move || {
+        let _entered = runtime.enter();
+        work()
+    })
+}
+
+/// Runs `work` on a thread whose thread-locals live: this one, or another one when this one's are gone.
+fn with_locals<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    if !Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+        return work();
+    }
+    const NAME: &str = "repl-exit";
+    let helper = without_signals(NAME, || std::thread::Builder::new().name(NAME.into()).spawn(work))?;
+    helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// A thread that never calls the host.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     without_signals(name, || std::thread::Builder::new().name(name.to_owned()).spawn(work))
@@ -88,6 +137,33 @@ pub(crate) fn join(thread: JoinHandle<()>) {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p9_synchronous_signals_reach_the_host_on_every_thread() {
+        let (tell, masks) = std::sync::mpsc::channel();
+        let mut host = SigSet::empty();
+        host.add(Signal::SIGSEGV);
+        // Whatever the thread that starts them blocks.
+        let before = host.thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
+        let told = tell.clone();
+        join(spawn("repl-test", move || told.send(SigSet::thread_get_mask().unwrap()).unwrap()).unwrap());
+        let told = tell.clone();
+        let calls = move || told.send(SigSet::thread_get_mask().unwrap()).unwrap();
+        join(spawn_callbacks("repl-test", &Arc::new(()), calls, |error| panic!("{error}")).unwrap());
+        let runtime = runtime("repl-test", 1).unwrap();
+        let (told, wait) = (tell.clone(), tell);
+        runtime.spawn(async move { told.send(SigSet::thread_get_mask().unwrap()).unwrap() });
+        runtime.spawn_blocking(move || wait.send(SigSet::thread_get_mask().unwrap()).unwrap());
+        drop(runtime);
+        before.thread_set_mask().unwrap();
+        let masks: Vec<_> = masks.iter().collect();
+        assert_eq!(masks.len(), 4);
+        for mask in masks {
+            for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+                assert_eq!(mask.contains(signal), !SYNCHRONOUS.contains(&signal), "{signal}");
+            }
+        }
+    }
 
     /// P9: a system without threads left is an error, and the caller gets its signals back.
     #[test]

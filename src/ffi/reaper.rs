@@ -1,8 +1,7 @@
 //! How an object with threads ends when its host frees it.
 
-use std::thread;
-
 use super::callbacks::Muted;
+use crate::threads;
 
 /// An object that must not be dropped where its own threads run.
 struct Parked<H>(*mut H);
@@ -28,7 +27,7 @@ pub(crate) fn end<H: Send + 'static>(object: Box<H>, on_callback_thread: bool, m
     // A raw pointer, so that the object is not dropped here, on its callback thread, when there is no thread to be had.
     // It stays silent for the rest of the process then.
     let parked = Parked(Box::into_raw(object));
-    let _ = thread::Builder::new().name("replication-end".into()).spawn(move || {
+    let _ = threads::spawn("repl-end", move || {
         let object = parked.unpark();
         stop(&object);
     });
@@ -37,7 +36,7 @@ pub(crate) fn end<H: Send + 'static>(object: Box<H>, on_callback_thread: bool, m
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Sender, channel};
-    use std::thread::ThreadId;
+    use std::thread::{self, ThreadId};
 
     use super::*;
 

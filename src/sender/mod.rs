@@ -148,11 +148,12 @@ impl Sender {
     /// Accepts readers at `address`; returns the port.
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
-        let runtime = self.running()?.enter();
-        let (listener, port) = self.unless_stopped(Listener::bind(&address))?;
-        accept::spawn(&self.core, accept::listen(Arc::clone(&self.core), listener));
-        drop(runtime);
-        Ok(port)
+        let core = Arc::clone(&self.core);
+        self.unless_stopped(threads::within(self.running()?, move || {
+            let (listener, port) = Listener::bind(&address)?;
+            accept::spawn(&core, accept::listen(Arc::clone(&core), listener));
+            Ok(port)
+        }))
     }
 
     /// Takes a connection whose Sync the host has read.
@@ -161,21 +162,19 @@ impl Sender {
             let text = format!("reader id of {} bytes, it must have 1 to {MAX_READER_ID_BYTES}", reader_id.len());
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        let runtime = self.running()?.enter();
-        let stream = self.unless_stopped(Stream::from_fd(socket))?;
-        let core = Arc::clone(&self.core);
-        let serving = session::serve_known(core, stream, reader_id.to_owned(), last_known_sequence);
-        accept::spawn(&self.core, serving);
-        drop(runtime);
-        Ok(())
+        let (core, reader_id) = (Arc::clone(&self.core), reader_id.to_owned());
+        self.unless_stopped(threads::within(self.running()?, move || {
+            let stream = Stream::from_fd(socket)?;
+            let serving = session::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
+            accept::spawn(&core, serving);
+            Ok(())
+        }))
     }
 
     /// Takes a connection and does the handshake.
     pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
-        let runtime = self.running()?.enter();
-        accept::take(&self.core, self.unless_stopped(Stream::from_fd(socket))?)?;
-        drop(runtime);
-        Ok(())
+        let core = Arc::clone(&self.core);
+        self.unless_stopped(threads::within(self.running()?, move || accept::take(&core, Stream::from_fd(socket)?)))
     }
 
     /// Puts an entry into the log and settles it; returns its sequence.
