@@ -1,5 +1,7 @@
 //! What went wrong: a stable code and a text that names the culprit.
 
+use std::fmt::{self, Write as _};
+
 /// The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -196,6 +198,17 @@ pub struct Error {
     pub message: String,
 }
 
+/// A text that ends where memory does.
+struct FallibleText(String);
+
+impl fmt::Write for FallibleText {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
 /// The result of a fallible operation of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -203,5 +216,13 @@ impl Error {
     /// An error of `status` with its text.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    /// The memory for `what` is not to be had. If there is none for this text either, the text is empty.
+    #[cold]
+    pub fn out_of_memory(what: fmt::Arguments<'_>) -> Self {
+        let mut text = FallibleText(String::new());
+        let message = if write!(text, "no memory for {what}").is_ok() { text.0 } else { String::new() };
+        Self { status: Status::OutOfMemory, message }
     }
 }

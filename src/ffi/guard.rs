@@ -29,7 +29,7 @@ fn watch_forks() -> Result<()> {
             // process lives (the library is linked with `-z nodelete`).
             match unsafe { libc::pthread_atfork(None, None, Some(in_child)) } {
                 0 => Ok(()),
-                _ => Err(Error::new(Status::OutOfMemory, "no memory to watch for forks")),
+                _ => Err(Error::out_of_memory(format_args!("watching for forks"))),
             }
         })
         .copied()
@@ -160,10 +160,33 @@ pub(crate) fn guard_free(call: impl FnOnce() -> Result<()>) -> Status {
 pub(crate) fn make<H>(call: impl FnOnce() -> Result<H>) -> *mut H {
     let mut made = std::ptr::null_mut();
     guard_free(|| {
-        made = Box::into_raw(Box::new(call()?));
+        made = Box::into_raw(boxed(call()?)?);
         Ok(())
     });
     made
+}
+
+/// A box, or an error where `Box::new` would end the process. Without memory `value` is dropped.
+pub(crate) fn boxed<T>(value: T) -> Result<Box<T>> {
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).map_err(|_| Error::out_of_memory(format_args!("{} bytes", size_of::<T>())))?;
+    place.push(value);
+    let slice: *mut [T] = Box::into_raw(place.into_boxed_slice());
+    // SAFETY: a slice of one `T` lies in memory as that `T` does, so its box may be taken for a box of the `T`.
+    Ok(unsafe { Box::from_raw(slice.cast::<T>()) })
+}
+
+/// What making a sender or receiver takes besides what its options ask for, with a margin.
+const HANDLE_BYTES: usize = 256 << 10;
+
+/// Refuses to make a handle where memory has come to its end. A handle is made of many small pieces, whose allocation
+/// would end the process.
+pub(crate) fn room_for_a_handle() -> Result<()> {
+    let mut room = Vec::<u8>::new();
+    room.try_reserve_exact(HANDLE_BYTES).map_err(|_| Error::out_of_memory(format_args!("a handle")))?;
+    // Else the compiler leaves out an allocation that nothing uses.
+    std::hint::black_box(room);
+    Ok(())
 }
 
 /// Takes the object back from C and hands it to `end`. In a forked child it is left alone: its threads and locks

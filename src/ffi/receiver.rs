@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{invalid, put_lineage, required};
 use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, connect};
-use super::guard::{Gate, Guarded, guard, query, release};
+use super::guard::{Gate, Guarded, boxed, guard, query, release, room_for_a_handle};
 use super::reaper;
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle, ReceiverConfigState};
 use super::sender::wrong_thread;
@@ -127,7 +127,8 @@ pub unsafe extern "C" fn receiver_new(config: *const ReceiverConfigHandle, out: 
     unsafe {
         guard(config, |config| {
             let out = required(out, "out")?;
-            out.write(Box::into_raw(Box::new(ReceiverHandle::configured(&mut config.state())?)));
+            room_for_a_handle()?;
+            out.write(Box::into_raw(boxed(ReceiverHandle::configured(&mut config.state())?)?));
             Ok(())
         })
     }

@@ -7,7 +7,7 @@ use super::args::{
     reader_id as checked_reader_id, required, text,
 };
 use super::callbacks::{HostObserver, Muted, Owners, SliceView};
-use super::guard::{Gate, Guarded, guard, guard_free, is_null, query, release};
+use super::guard::{Gate, Guarded, boxed, guard, guard_free, is_null, query, release, room_for_a_handle};
 use super::reaper;
 use super::sender_config::{SenderConfigHandle, SenderConfigState};
 use super::status::c_string;
@@ -103,22 +103,24 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut *mut SenderHandle) -> Status {
     let give = |sender: SenderHandle| {
+        let sender = boxed(sender)?;
         // SAFETY: checked to be not NULL before the sender is made, and the caller promises the room.
-        unsafe { out.write(Box::into_raw(Box::new(sender))) };
+        unsafe { out.write(Box::into_raw(sender)) };
+        Ok(())
     };
     if config.is_null() {
         return guard_free(|| {
             required(out, "out")?;
-            give(SenderHandle::with_defaults()?);
-            Ok(())
+            room_for_a_handle()?;
+            give(SenderHandle::with_defaults()?)
         });
     }
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
             required(out, "out")?;
-            give(SenderHandle::configured(&mut config.state())?);
-            Ok(())
+            room_for_a_handle()?;
+            give(SenderHandle::configured(&mut config.state())?)
         })
     }
 }

@@ -1,12 +1,19 @@
 //! Status names and the error text of the thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char};
 
 use crate::error::{Error, Status};
 
+/// The longest text that is kept where no memory may be asked for, with its NUL.
+const SHORT_BYTES: usize = 256;
+
 thread_local! {
     static LAST_ERROR: RefCell<Option<CString>> = const { RefCell::new(None) };
+    /// The last text instead, when `IS_SHORT`: cut to this size, so that it needs neither memory nor a destructor. It is
+    /// for a process without memory, and for a thread whose destructors have run.
+    static SHORT: Cell<[u8; SHORT_BYTES]> = const { Cell::new([0; SHORT_BYTES]) };
+    static IS_SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// `text` for C, up to where it ends for C: a NUL inside it becomes U+FFFD.
@@ -21,14 +28,31 @@ pub(crate) fn c_string(text: impl Into<String>) -> CString {
 /// Keeps the text for the thread and gives the code.
 #[cold]
 pub(crate) fn fail(error: Error) -> Status {
-    let text = c_string(error.message);
-    // A thread that is being torn down has no place for the text any more; the status still tells.
+    let status = error.status;
+    if status == Status::OutOfMemory {
+        keep_short(if error.message.is_empty() { "no memory" } else { &error.message });
+        return status;
+    }
+    let mut text = Some(c_string(error.message));
+    // Afterwards the text is still here if there was no place for it.
     let _ = LAST_ERROR.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
-            *last = Some(text);
+            *last = text.take();
         }
     });
-    error.status
+    match text {
+        None => IS_SHORT.set(false),
+        Some(text) => keep_short(&text.to_string_lossy()),
+    }
+    status
+}
+
+fn keep_short(text: &str) {
+    let text = &text[..text.floor_char_boundary(SHORT_BYTES - 1)];
+    let mut short = [0; SHORT_BYTES];
+    short[..text.len()].copy_from_slice(text.as_bytes());
+    SHORT.set(short);
+    IS_SHORT.set(true);
 }
 
 /// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that is no status.
@@ -50,6 +74,9 @@ pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
 /// only: failures that happen elsewhere arrive with their text in the event handler. Any thread; allowed in callbacks.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_last_error_message() -> *const c_char {
+    if IS_SHORT.get() {
+        return SHORT.with(|short| short.as_ptr().cast::<c_char>().cast_const());
+    }
     LAST_ERROR
         .try_with(|last| last.try_borrow().ok().and_then(|last| last.as_ref().map(|text| text.as_ptr())))
         .ok()
@@ -165,6 +192,19 @@ mod tests {
     fn a_nul_inside_a_text_does_not_cut_it() {
         fail(Error::new(Status::BadAddress, "a\0b\0"));
         assert_eq!(last_error(), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn a_text_that_must_take_no_memory_is_cut() {
+        fail(Error::out_of_memory(format_args!("{} bytes", 7)));
+        assert_eq!(last_error(), "no memory for 7 bytes");
+        fail(Error { status: Status::OutOfMemory, message: String::new() });
+        assert_eq!(last_error(), "no memory");
+        // The limit lies within a character of two bytes.
+        fail(Error::new(Status::OutOfMemory, "ü".repeat(SHORT_BYTES)));
+        assert_eq!(last_error(), "ü".repeat((SHORT_BYTES - 1) / 2));
+        fail(Error::new(Status::Io, "a long text is kept ".repeat(SHORT_BYTES)));
+        assert_eq!(last_error().len(), 20 * SHORT_BYTES);
     }
 
     #[test]

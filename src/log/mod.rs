@@ -423,7 +423,7 @@ impl Log {
                     return Ok(appender);
                 }
                 Err(NoRoom::NoMemory { bytes }) => {
-                    return Err(Error::new(Status::OutOfMemory, format!("no memory for a chunk of {bytes} bytes")));
+                    return Err(Error::out_of_memory(format_args!("a chunk of {bytes} bytes")));
                 }
                 Err(NoRoom::Held { until, plenty }) => {
                     if patience.is_none() {

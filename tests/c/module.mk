@@ -6,10 +6,11 @@ C_TEST_HEADERS  := $(wildcard tests/c/*.h tests/c/scenario/*.h) include/replicat
 C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
-# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() itself. What is lost
-# where there is no thread is tokio's.
-C_TEST_ASAN     := $(addprefix $(B)/test-asan/,$(filter-out fork threads,$(C_TEST_NAMES)))
-C_TEST_VALGRIND := $(filter-out $(B)/test/threads,$(C_TEST_PLAIN))
+# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() and malloc() itself.
+# What is lost where there is no thread is tokio's. Both tools take faults and system calls for themselves.
+C_TEST_OWN      := threads memory signals
+C_TEST_ASAN     := $(addprefix $(B)/test-asan/,$(filter-out fork $(C_TEST_OWN),$(C_TEST_NAMES)))
+C_TEST_VALGRIND := $(filter-out $(C_TEST_OWN:%=$(B)/test/%),$(C_TEST_PLAIN))
 
 $(B)/test/%.o: tests/c/%.c $(C_TEST_HEADERS)
 	@mkdir -p $(@D)

@@ -50,9 +50,11 @@ impl Stretch {
 
     /// The stretch, each of its entries checked.
     pub fn load(&self) -> Result<Vec<u8>> {
-        let length = usize::try_from(self.len)
-            .map_err(|_| Error::new(Status::OutOfMemory, format!("{} bytes do not fit memory", self.len)))?;
-        let mut bytes = vec![0; length];
+        let no_memory = || Error::out_of_memory(format_args!("{} bytes of {}", self.len, self.path.display()));
+        let length = usize::try_from(self.len).map_err(|_| no_memory())?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| no_memory())?;
+        bytes.resize(length, 0);
         self.read_at(0, &mut bytes)?;
         let mut at = 0;
         while at < length {
