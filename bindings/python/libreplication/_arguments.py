@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import math
 import operator
 import os
 import threading
 import time
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, List, Optional, TypeVar, Union
 
-from ._handle import check
+from ._handle import check, last_error
 from ._native import SIZE_MAX, UINT64_MAX
-from .errors import InvalidArgumentError, Status
+from .errors import InvalidArgumentError, ReplicationError, Status, error_of
 
 Payload = Union[bytes, bytearray, memoryview]
 """What can be sent: anything with a buffer."""
+
+_T = TypeVar("_T")
 
 _SLICE_MS = 100
 _LONG_MS = 3_600_000
@@ -102,14 +105,57 @@ def wait(call: Callable[[int], int], timeout: Optional[float], goes_on: Optional
     a coroutine, come up for air between short waits.
     """
     limit = milliseconds(timeout)
-    breathes = goes_on is not None or threading.get_ident() == threading.main_thread().ident
+    breathes = goes_on is not None or on_main_thread()
     longest = _SLICE_MS if breathes else _LONG_MS
     deadline = None if limit is None else time.monotonic() + limit / 1000
     left = limit
     while True:
-        status = call(longest if left is None else min(left, longest))
+        ms = longest if left is None else min(left, longest)
+        status = call(ms)
         if status != Status.TIMEOUT:
             return check(status)
         left = None if deadline is None else math.ceil((deadline - time.monotonic()) * 1000)
         if (left is not None and left <= 0) or (goes_on is not None and not goes_on()):
-            return check(status)
+            raise _timed_out(ms, limit)
+
+
+def _timed_out(ms: int, limit: Optional[int]) -> ReplicationError:
+    """The error of a wait whose last part took so many milliseconds, with the time that the caller gave."""
+    error = last_error(Status.TIMEOUT)
+    if limit is None or limit == ms:
+        return error
+    before, _, after = error.message.rpartition(f"within {ms} ms")
+    return error_of(Status.TIMEOUT, f"{before}within {limit} ms{after}") if before else error
+
+
+def on_main_thread() -> bool:
+    """Whether this is the thread on which Python runs signal handlers."""
+    return threading.get_ident() == threading.main_thread().ident
+
+
+def interruptible(call: Callable[[], _T]) -> _T:
+    """Makes a call that may take long and cannot be made in parts.
+
+    On the main thread it is left to another thread, so that Ctrl-C is heard; then the call goes on without its caller.
+    """
+    if not on_main_thread():
+        return call()
+    results: List[_T] = []
+    errors: List[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+        ended.set()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:
+        return call()  # no thread is to be had, as at the end of the interpreter
+    ended.wait()
+    if errors:
+        raise errors.pop()
+    return results.pop()

@@ -15,7 +15,7 @@ import weakref
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import _thread_state
-from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn
+from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn
 from .constants import EventKind, LogLevel
 from .entry import MEMORY, Batch, Entry
 from .errors import ClosedError, ReplicationError, Status, status_of
@@ -192,21 +192,6 @@ def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
             host.thread = 0
 
 
-def _records(key: int, sequence: int, timestamp_us: int, native_records: int) -> int:
-    host = _hosts.get(key)
-    try:
-        handlers = host.enter() if host is not None else None
-        if handlers is None:
-            return _OVER
-        handlers.handler(sequence, timestamp_us, native_records)
-        return 0
-    except BaseException as error:
-        return _failed(host, sequence, error)
-    finally:
-        if host is not None:
-            host.thread = 0
-
-
 def _connect(key: int, address: Optional[bytes]) -> int:
     host = _hosts.get(key)
     try:
@@ -298,7 +283,6 @@ def _acked(key: int, ticket: int, status: int, readers: int) -> None:
 ingest = IngestFn(_ingest)
 local_wal = IngestFn(_local_wal)
 ingest_batch = IngestBatchFn(_ingest_batch)
-records = RecordFn(_records)
 connect = ConnectFn(_connect)
 event = EventFn(_event)
 log = LogFn(_log)

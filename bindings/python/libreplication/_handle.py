@@ -79,7 +79,11 @@ class Handle:
     # ---- closing ----
 
     def close(self) -> None:
-        """Stops and frees the handle. When it returns no callback runs, unless it was called from one."""
+        """Stops and frees the handle. When it returns no callback runs, unless it was called from one.
+
+        The main thread leaves the work to another one, so that it hears Ctrl-C while a handler does not return. Closing
+        goes on then.
+        """
         me = _get_ident()
         if self.host.thread == me or me in self._users:
             # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
@@ -87,7 +91,10 @@ class Handle:
                 self.host.ended = self.host.thread == me
                 self._finish_elsewhere()
             return
+        on_main_thread = me == threading.main_thread().ident
         while not self._closed:
+            if on_main_thread and self._closer and self._close_elsewhere():
+                continue
             if self._claim():
                 self._finish()
             else:
@@ -112,6 +119,27 @@ class Handle:
             _thread.start_new_thread(self._finish, ())
         except RuntimeError:
             self._give_up()  # no thread is to be had, as at the end of the interpreter
+
+    def _close_elsewhere(self) -> bool:
+        """Has another thread close it, and waits for that; false: there is none to be had."""
+        begun: List[bool] = []
+
+        def close() -> None:
+            # Claimed here, so that nothing is lost when Ctrl-C comes before this thread runs.
+            claimed = self._claim()
+            begun.append(True)
+            if claimed:
+                self._finish()
+            else:
+                self._notify()
+
+        try:
+            _thread.start_new_thread(close, ())
+        except RuntimeError:
+            return False
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (begun and self._closer))
+        return True
 
     def _finish(self) -> None:
         try:
@@ -197,9 +225,15 @@ def _close_all() -> None:
     """At exit: no callback may come when the interpreter is gone, so every handle is closed, the newest first."""
     global _ending
     _ending = True
-    while _live:
-        for handle in sorted(_live, key=lambda handle: handle.host.key, reverse=True):
-            handle.close()
+    given_up: Set[Handle] = set()
+    while _live - given_up:
+        for handle in sorted(_live - given_up, key=lambda handle: handle.host.key, reverse=True):
+            try:
+                handle.close()
+            except KeyboardInterrupt:
+                given_up.add(handle)  # its handler hangs; the others are closed nevertheless
+    if given_up:
+        raise KeyboardInterrupt
 
 
 def _after_fork() -> None:

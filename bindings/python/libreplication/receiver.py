@@ -154,9 +154,13 @@ class Receiver:
 
     def stop(self) -> None:
         """Ends the connection and waits for a handler that runs. Statistics can still be read."""
-        with self._handle as pointer:
-            self._handle.interrupt()
-            check(self._library.receiver_stop(pointer))
+
+        def stop() -> None:
+            with self._handle as pointer:
+                self._handle.interrupt()
+                check(self._library.receiver_stop(pointer))
+
+        _arguments.interruptible(stop)
 
     def close(self) -> None:
         """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
@@ -226,8 +230,12 @@ class Receiver:
 
     def pause(self) -> None:
         """Hands no more entries to the handler. When it returns no handler runs, unless it was called from one."""
-        with self._handle as pointer:
-            check(self._library.receiver_pause(pointer))
+
+        def pause() -> None:
+            with self._handle as pointer:
+                check(self._library.receiver_pause(pointer))
+
+        _arguments.interruptible(pause)
 
     def resume(self) -> None:
         """Goes on after `pause`."""
@@ -259,9 +267,6 @@ def _set_handler(config: Config, handlers: Handlers, host: Host, kind: str, hand
     if kind == "batch_handler":
         handlers.handler = handler
         config.set("set_ingest_batch_handler", max_entries, _callbacks.ingest_batch, host.key, NO_FREE)
-    elif kind == "records" and not _records.HAVE_MSGPACK:
-        handlers.handler = _records.native_handler_of(handler)
-        config.set("set_record_handler", _callbacks.records, host.key, NO_FREE)
     else:
         handlers.handler = handler if kind == "handler" else _records.handler_of(handler)
         config.set("set_ingest_handler", _callbacks.ingest, host.key, NO_FREE)

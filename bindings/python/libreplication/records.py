@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Callable, List, Optional
+import re
+from typing import Any, Callable, Dict, List, Optional
 
 from . import _arguments
 from ._arguments import Payload
@@ -21,16 +22,23 @@ try:
 except ImportError:
     HAVE_MSGPACK = False
 
+# The header of an extension of type -1, whose last byte is the type. The package makes timestamps of those, which do
+# not keep the form they came in. The search is for the last byte first, which is rare.
+_TIMESTAMP = re.compile(rb"\xff(?:(?<=[\xd4-\xd8]\xff)|(?<=\xc7.\xff)|(?<=\xc8..\xff)|(?<=\xc9....\xff))", re.DOTALL)
+
 
 def decode_records(payload: Payload) -> List[Record]:
     """Decodes a payload: msgpack, an array of maps. Raises `DecodeFailedError` for anything else.
 
-    Uses the `msgpack` package when it is installed, which is several times faster, else the library. Both give the
-    same: strings that are not UTF-8 as bytes, extension types as `(code, data)`; of several equal keys the last counts.
-    What is nested deeper than 128 levels, or has more than 16777216 values, is taken by the package only.
+    The library checks it. Then the `msgpack` package makes the objects, if it is installed, which is many times faster;
+    what it would change, and everything without it, is taken from the library. Both give the same: strings that are not
+    UTF-8 as bytes, extension types as `(code, data)`. Of several equal keys the last counts; different ones that a dict
+    takes for equal, such as 1, 1.0 and True, are an error.
     """
     data = _arguments.octets("payload", payload)
-    return _by_msgpack(data) if HAVE_MSGPACK else _by_library(data)
+    with _Parsed(data) as parsed:
+        rows = _by_msgpack(data) if HAVE_MSGPACK else None
+        return _records(library(), parsed) if rows is None else rows
 
 
 def records_json(payload: Payload) -> str:
@@ -56,19 +64,10 @@ def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType]
 
 
 def handler_of(callback: Callable[[Records], None]) -> Callable[[Entry], None]:
-    """A handler of entries that decodes with the `msgpack` package."""
+    """A handler of entries that decodes them."""
 
     def handle(entry: Entry) -> None:
-        callback(Records(entry.sequence, entry.timestamp_us, _by_msgpack(entry.data)))
-
-    return handle
-
-
-def native_handler_of(callback: Callable[[Records], None]) -> Callable[[int, int, int], None]:
-    """The same for what the library has decoded."""
-
-    def handle(sequence: int, timestamp_us: int, records: int) -> None:
-        callback(Records(sequence, timestamp_us, _records(library(), records)))
+        callback(Records(entry.sequence, entry.timestamp_us, decode_records(entry.data)))
 
     return handle
 
@@ -76,45 +75,21 @@ def native_handler_of(callback: Callable[[Records], None]) -> Callable[[int, int
 # ---- with the package -----------------------------------------------------------------------------------------------
 
 
-def _by_msgpack(data: bytes) -> List[Record]:
+def _by_msgpack(data: bytes) -> Optional[List[Record]]:
+    """The records of a payload that the library has taken; None where the package would give something else."""
+    if _is_odd(data):
+        return None
     try:
-        # Text that is not UTF-8 survives as lone surrogates, and only then is looked for.
-        records = msgpack.unpackb(
-            data, raw=False, strict_map_key=False, unicode_errors="surrogateescape", timestamp=0, ext_hook=ExtType
-        )
+        # Strict: it refuses text that is not UTF-8, and keys other than text and bytes, which may clash in a dict.
+        rows: List[Record] = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=ExtType)
+        return rows
     except Exception:
-        return _by_library(data)  # which is the judge, and says where it is wrong
-    if type(records) is not list or not all(type(record) is dict for record in records):
-        return _by_library(data)
-    return [_plain(record) for record in records] if _is_odd(data) else records
+        return None
 
 
 def _is_odd(data: bytes) -> bool:
-    """Whether there may be values that the two ways would give differently."""
-    if b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data:
-        return True  # perhaps a timestamp
-    try:
-        data.decode("ascii")
-        return False
-    except UnicodeDecodeError:
-        return True
-
-
-def _plain(value: Any) -> Any:
-    kind = type(value)
-    if kind is str:
-        try:
-            value.encode()
-            return value
-        except UnicodeEncodeError:
-            return value.encode("utf-8", "surrogateescape")
-    if kind is dict:
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if kind is list:
-        return [_plain(item) for item in value]
-    if kind is msgpack.Timestamp:
-        return ExtType(-1, value.to_bytes())
-    return value
+    """Whether there may be a timestamp."""
+    return _TIMESTAMP.search(data) is not None
 
 
 # ---- with the library -----------------------------------------------------------------------------------------------
@@ -178,12 +153,22 @@ def _value(native: Any, value: Optional[int], wanted: Optional[ValueType] = None
     if kind == ValueType.ARRAY:
         return [_value(native, _child(native.replication_value_at, value, index)) for index in range(size)]
     if kind == ValueType.MAP:
-        keys = (_value(native, _child(native.replication_value_key_at, value, index)) for index in range(size))
-        try:
-            return {key: _value(native, _child(native.replication_value_at, value, n)) for n, key in enumerate(keys)}
-        except TypeError:
-            raise DecodeFailedError("a key of a map is an array or a map, which Python cannot hold") from None
+        keys = [_value(native, _child(native.replication_value_key_at, value, index)) for index in range(size)]
+        _check_keys(keys)
+        return {key: _value(native, _child(native.replication_value_at, value, n)) for n, key in enumerate(keys)}
     raise DecodeFailedError(f"a value of a type that this package does not know, {kind}")
+
+
+def _check_keys(keys: List[Any]) -> None:
+    """Refuses keys that a dict cannot hold, or cannot tell apart although they differ."""
+    first: Dict[Any, Any] = {}
+    for key in keys:
+        try:
+            other = first.setdefault(key, key)
+        except TypeError:
+            raise DecodeFailedError("a key of a map is an array or a map, which a dict cannot hold") from None
+        if other is not key and repr(other) != repr(key):
+            raise DecodeFailedError(f"a map has the keys {other!r} and {key!r}, which are one key in a dict")
 
 
 def _number(call: Any, out: Any, value: Optional[int]) -> Any:

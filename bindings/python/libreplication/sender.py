@@ -149,8 +149,12 @@ class Sender:
 
         Raises `TimedOutError`, when it is stopped, if some readers did not get everything. `stats` still works.
         """
-        with self._handle as pointer:
-            check(self._library.sender_stop(pointer))
+
+        def stop() -> None:
+            with self._handle as pointer:
+                check(self._library.sender_stop(pointer))
+
+        _arguments.interruptible(stop)
 
     def close(self) -> None:
         """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
@@ -186,8 +190,13 @@ class Sender:
     def listen(self, address: str) -> int:
         """Accepts readers at "host:port", where port 0 takes any free one, or "unix:/path". Returns the port, or 0."""
         port = ctypes.c_uint16()
-        with self._handle as pointer:
-            check(self._library.sender_listen(pointer, _arguments.text("address", address), ctypes.byref(port)))
+        name = _arguments.text("address", address)
+
+        def listen() -> None:
+            with self._handle as pointer:
+                check(self._library.sender_listen(pointer, name, ctypes.byref(port)))
+
+        _arguments.interruptible(listen)  # to resolve a name may take long
         return port.value
 
     def accept_reader(self, connection: Union[socket.socket, int], reader_id: str, last_known_sequence: int) -> None:

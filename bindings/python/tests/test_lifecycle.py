@@ -12,7 +12,7 @@ import pytest
 from conftest import descriptors, follow, tasks, wait_until
 
 import libreplication as r
-from libreplication import _handle, errors
+from libreplication import _arguments, _handle, errors
 
 
 def resident_bytes():
@@ -174,3 +174,25 @@ def test_ctrl_c_is_heard_while_waiting(sender, address, inbox):
                 assert time.monotonic() - begin < 5
     finally:
         signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("seconds, text", [(0.25, "250 ms"), (0.05, "50 ms"), (0, "0 ms")])
+def test_the_text_of_a_wait_names_the_whole_time(sender, address, inbox, seconds, text):
+    """The main thread waits in slices of 100 ms."""
+    sequence = sender.replicate(b"x")
+    with follow(address, inbox) as receiver:
+        quorum = r.Quorum({None: 9})
+        for wait in (
+            lambda: receiver.wait_sequence(10**9, timeout=seconds),
+            lambda: sender.wait_acked(sequence, readers=9, timeout=seconds),
+            lambda: sender.wait_acked(sequence, readers=quorum, timeout=seconds),
+        ):
+            with pytest.raises(errors.TimedOutError, match=f"within {text}") as raised:
+                wait()
+            assert str(raised.value).count("within") == 1
+
+
+def test_the_text_of_a_wait_that_was_given_up_is_the_last_ones():
+    wait = _arguments.wait
+    with pytest.raises(errors.TimedOutError):
+        wait(lambda ms: r.Status.TIMEOUT, None, lambda: False)

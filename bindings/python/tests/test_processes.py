@@ -192,8 +192,76 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 receiver._handle._users.clear()
+receiver._handle._notify()
 """
     assert run(program) == "interrupted\n"
+
+
+CTRL_C = f"""{PAIR}
+import signal
+
+def handle(entry):
+    running.set()
+    go_on.wait()
+
+def interrupted(call):
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    begin = time.monotonic()
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("interrupted" if time.monotonic() - begin < 10 else "late")
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+running, go_on = threading.Event(), threading.Event()
+receiver = follow(handle)
+sender.replicate(b"x")
+running.wait(20)
+"""
+
+
+@pytest.mark.parametrize("call", ["close()", "stop()", "pause()", "__exit__()"])
+def test_p5_ctrl_c_is_heard_while_a_handler_hangs(call):
+    """Then closing goes on without its caller: when the handler returns, all is as if nobody had been impatient."""
+    program = f"""{CTRL_C}
+interrupted(lambda: receiver.{call})
+go_on.set()
+receiver.close()
+print(receiver._handle._closed)
+"""
+    assert run(program) == "interrupted\nTrue\n"
+
+
+def test_p5_ctrl_c_is_heard_while_a_handle_is_waited_for_at_the_end():
+    """The handler never returns. One Ctrl-C leaves `with`, one more leaves the end of the interpreter."""
+    program = f"""{CTRL_C}
+def leave():
+    with receiver:
+        pass
+
+interrupted(leave)
+sender.close()
+signal.signal(signal.SIGALRM, lambda *_: os.write(1, b"at the end\\n") and signal.default_int_handler(2, None))
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+sys.unraisablehook = lambda what: None
+"""
+    assert run(program) == "interrupted\nat the end\n"
+
+
+def test_p9_faulthandler_tells_of_a_crash_in_a_callback():
+    program = f"""{PAIR}
+import ctypes, faulthandler, resource
+
+def crash_site(entry):
+    ctypes.string_at(8)
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+faulthandler.enable(file=sys.stdout)
+receiver = follow(crash_site)
+receiver.wait_sequence(sender.replicate(b"x"), timeout=20)
+"""
+    printed = run(program, status=-signal.SIGSEGV)
+    assert "Segmentation fault" in printed and "in crash_site" in printed
 
 
 def test_fork_gives_a_clear_error():
