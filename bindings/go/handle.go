@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,6 +80,7 @@ const forever = C.uint64_t(math.MaxUint64)
 
 // wait makes a call that waits in the library, for as long as the context lives.
 func wait(ctx context.Context, op string, once func(timeoutMS C.uint64_t) (int, error)) (int, error) {
+	began := time.Now()
 	// Without waiting first: it may be so already, or never, or this may be a callback, where waiting is refused.
 	n, err := once(0)
 	if !errors.Is(err, ErrTimeout) {
@@ -115,10 +117,26 @@ func wait(ctx context.Context, op string, once func(timeoutMS C.uint64_t) (int, 
 		return n, err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.As(err, &failed):
 		failed.Err = ctx.Err()
+		if deadline, ok := ctx.Deadline(); ok {
+			failed.Message = withTime(failed.Message, deadline.Sub(began))
+		}
 		return n, failed
 	default:
 		return n, fmt.Errorf("replication: %s: %w", op, ctx.Err())
 	}
+}
+
+// withTime is the text of a last look, which did not wait, with the time that the caller gave.
+func withTime(message string, given time.Duration) string {
+	const looked = "within 0 ms"
+	at := strings.LastIndex(message, looked)
+	if at < 0 {
+		return message
+	}
+	if given < 0 {
+		given = 0
+	}
+	return fmt.Sprintf("%swithin %d ms%s", message[:at], uint64(milliseconds(given)), message[at+len(looked):])
 }
 
 // milliseconds rounds up, so that a short time does not become none.

@@ -315,6 +315,48 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// A map of Go's must not swallow an entry of the payload's.
+func TestKeysThatAreOneInGo(t *testing.T) {
+	checkLeaks(t)
+	two := func(first, second string) []byte { return []byte("\x91\x82" + first + "\x01" + second + "\x02") }
+	const text, bytes, other = "\xa1a", "\xc4\x01a", "\xc4\x01b"
+	const zero, minusZero = "\xcb\x00\x00\x00\x00\x00\x00\x00\x00", "\xcb\x80\x00\x00\x00\x00\x00\x00\x00"
+	const one, oneAsFloat, yes = "\x01", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", "\xc3"
+	type either = map[interface{}]interface{}
+	for _, test := range []struct {
+		payload []byte
+		want    interface{} // nil: an error
+	}{
+		{two(text, bytes), nil},
+		{two(bytes, text), nil},
+		{two(zero, minusZero), nil},
+		{two(minusZero, zero), nil},
+		{two(text, text), map[string]interface{}{"a": int64(2)}},
+		{two(bytes, bytes), either{"a": int64(2)}},
+		{two(zero, zero), either{0.0: int64(2)}},
+		{two(text, other), either{"a": int64(1), "b": int64(2)}},
+		{two(one, "\xcc\x01"), either{int64(1): int64(2)}},
+		{two(one, oneAsFloat), either{int64(1): int64(1), 1.0: int64(2)}},
+		{two(one, yes), either{int64(1): int64(1), true: int64(2)}},
+	} {
+		records, err := replication.ParseRecords(test.payload)
+		must(t, err)
+		row, err := records.Row(0)
+		must(t, err)
+		got, err := row.Interface()
+		switch {
+		case test.want == nil && !errors.Is(err, replication.ErrWrongType):
+			t.Errorf("%x: %v, %v", test.payload, got, err)
+		case test.want != nil && (err != nil || !reflect.DeepEqual(got, test.want)):
+			t.Errorf("%x: %v, %v, want %v", test.payload, got, err, test.want)
+		}
+		if row.Len() != 2 {
+			t.Errorf("%x: %d entries", test.payload, row.Len())
+		}
+		must(t, records.Close())
+	}
+}
+
 // Records that a handler closes are gone for it, and the library frees them as it does always.
 func TestAHandlerMayCloseItsRecords(t *testing.T) {
 	checkLeaks(t)

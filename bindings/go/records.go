@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"encoding/json"
+	"math"
 	"runtime"
 	"strconv"
 	"sync"
@@ -297,7 +298,8 @@ func (v Value) Get(key string) (Value, error) {
 
 // Interface returns the value as Go's: nil, bool, int64, uint64 for what int64 does not hold, float64, string, []byte,
 // []interface{}, map[string]interface{}, Ext; a map with keys that are no text as map[interface{}]interface{}, in which
-// bytes as keys are strings.
+// bytes as keys are strings. Of several equal keys the last counts. Keys that differ and would be one key of that map, such
+// as a text and the same bytes, are ErrWrongType; Len, KeyAt and At give both.
 func (v Value) Interface() (interface{}, error) {
 	switch v.Type() {
 	case TypeBool:
@@ -344,6 +346,7 @@ func (v Value) array() (interface{}, error) {
 func (v Value) mapping() (interface{}, error) {
 	texts := make(map[string]interface{}, v.Len())
 	others := make(map[interface{}]interface{})
+	zeros := make(map[bool]bool)
 	for i := 0; i < v.Len(); i++ {
 		key, err := v.KeyAt(i)
 		if err != nil {
@@ -362,7 +365,12 @@ func (v Value) mapping() (interface{}, error) {
 			texts[name] = value
 		case []byte:
 			others[string(name)] = value
-		case nil, bool, int64, uint64, float64:
+		case float64:
+			if name == 0 {
+				zeros[math.Signbit(name)] = true
+			}
+			others[name] = value
+		case nil, bool, int64, uint64:
 			others[name] = value
 		default:
 			if err != nil {
@@ -374,8 +382,18 @@ func (v Value) mapping() (interface{}, error) {
 	if len(others) == 0 {
 		return texts, nil
 	}
+	if len(zeros) > 1 {
+		return nil, clash("0.0 and -0.0")
+	}
 	for name, value := range texts {
+		if _, found := others[name]; found {
+			return nil, clash("the text " + strconv.Quote(name) + " and the same bytes")
+		}
 		others[name] = value
 	}
 	return others, nil
+}
+
+func clash(keys string) error {
+	return &Error{Status: ErrWrongType, Op: "interface", Message: "a map has the keys " + keys + ", which are one key in Go"}
 }

@@ -313,6 +313,14 @@ func TestAContextEndsAWaitAndAStart(t *testing.T) {
 	if n != 0 || !errors.Is(err, replication.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("after the deadline: %d, %v", n, err)
 	}
+	long, stop := context.WithTimeout(context.Background(), 150*time.Millisecond) // longer than one look
+	defer stop()
+	_, err = s.WaitAcked(long, sequence, replication.AckReceived, 1)
+	_, text, _ := strings.Cut(fmt.Sprint(err), "within ")
+	var ms int
+	if _, bad := fmt.Sscanf(text, "%d ms", &ms); bad != nil || ms <= 100 || ms > 150 {
+		t.Errorf("the text names another time than the caller's: %v", err)
+	}
 	waits, leave := context.WithCancel(context.Background())
 	time.AfterFunc(10*time.Millisecond, leave)
 	if _, err := s.WaitAcked(waits, sequence, replication.AckReceived, 1); !errors.Is(err, context.Canceled) {
