@@ -78,6 +78,9 @@ const MUCH_BYTES: u64 = 8 << 20;
 /// How often retention looks at the segments' age.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is made sure that the directory is still the log's, also when nothing is written.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// The log's disk side.
 pub(super) struct Storage {
     disk: DiskLog,
@@ -300,7 +303,7 @@ impl Storage {
     }
 
     fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        let mut trimmed_at = Instant::now();
+        let (mut trimmed_at, mut checked_at) = (Instant::now(), Instant::now());
         let mut untrimmed = false;
         let mut segments = self.disk.segments();
         let mut unsynced_since = None;
@@ -330,6 +333,10 @@ impl Storage {
                         let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
                         group = Group { calls, expected: arrived - group.calls, until };
                     }
+                    if checked_at.elapsed() >= CHECK_EVERY {
+                        self.check_identity()?;
+                        checked_at = Instant::now();
+                    }
                     if self.disk.segments() != segments || trimmed_at.elapsed() >= TRIM_EVERY {
                         self.trim(&mut untrimmed, report)?;
                         (trimmed_at, segments) = (Instant::now(), self.disk.segments());
@@ -340,7 +347,7 @@ impl Storage {
                     if closing {
                         return Ok(());
                     }
-                    self.sleep(self.deadline(unsynced_since, trimmed_at));
+                    self.sleep(self.deadline(unsynced_since, trimmed_at).min(checked_at + CHECK_EVERY));
                 }
                 Err(error) if error.status == Status::DiskFull => {
                     // What was written before does not wait for room as well: nobody knows when there will be some.
@@ -356,6 +363,7 @@ impl Storage {
                         self.fail(log, &error, true);
                         report(StorageNews::Stalled(error));
                     }
+                    self.check_identity()?;
                     // Room may come from retention too.
                     self.trim(&mut untrimmed, report)?;
                     let state = self.state.lock();
@@ -466,6 +474,14 @@ impl Storage {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Fails if the directory is the log's no more. What cannot be found out now stands in the way of the next sync.
+    fn check_identity(&self) -> Result<()> {
+        match self.disk.check_identity() {
+            Err(error) if !self.disk.is_usable() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses appends and ends waits for durability.

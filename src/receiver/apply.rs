@@ -75,6 +75,7 @@ enum Next {
     Apply,
     Store(Vec<Delivery>),
     Sync,
+    Check,
     Note,
     Diverged(Error),
     Stop,
@@ -121,6 +122,10 @@ impl Applier {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
+                Next::Check => {
+                    let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
+                    checked.unwrap_or_else(|error| self.log_failed(&error));
+                }
                 Next::Note => self.note(),
                 Next::Diverged(error) => self.give_up(EventKind::Diverged, &error),
                 Next::Stop => {
@@ -158,6 +163,7 @@ impl Applier {
             let now = Instant::now();
             let keeper = self.keeper.as_ref().filter(|_| !self.over);
             let sync_at = keeper.and_then(Keeper::sync_at);
+            let check_at = keeper.map(Keeper::check_at);
             if keeper.is_some() {
                 // Before anything is applied, and whether or not it can be: what is stored does not wait for the handler.
                 let stored = content.work.stored;
@@ -166,6 +172,9 @@ impl Applier {
                 }
                 if sync_at.is_some_and(|at| at <= now) || keeper.is_some_and(Keeper::is_sync_wanted) {
                     return Next::Sync;
+                }
+                if check_at.is_some_and(|at| at <= now) {
+                    return Next::Check;
                 }
                 if self.note_at.is_some_and(|at| at <= now) {
                     return Next::Note;
@@ -187,7 +196,7 @@ impl Applier {
                 }
             }
             let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            let deadline = [retry_at, sync_at, self.store_at, self.note_at].into_iter().flatten().min();
+            let deadline = [retry_at, sync_at, check_at, self.store_at, self.note_at].into_iter().flatten().min();
             content = mailbox.wait(content, deadline);
         }
     }

@@ -22,6 +22,9 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// How often retention looks at the segments' age.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is made sure that the directory is still the log's, also when nothing is received.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// Stores what a receiver gets, for its callback thread.
 pub(super) struct Keeper {
     core: Arc<Core>,
@@ -35,6 +38,7 @@ pub(super) struct Keeper {
     untrimmed: bool,
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
+    checked_at: Instant,
     trimmed_at: Instant,
     /// How many segments there were then.
     segments: usize,
@@ -51,6 +55,7 @@ impl Keeper {
             unnoted: false,
             untrimmed: false,
             replay_to,
+            checked_at: Instant::now(),
             trimmed_at: Instant::now(),
             segments: 0,
         }
@@ -123,6 +128,20 @@ impl Keeper {
         match self.log().map(LocalLog::sync_policy) {
             Ok(SyncPolicy::Group { interval, .. }) => self.unsynced_since.map(|since| since + interval),
             _ => None,
+        }
+    }
+
+    /// When [`Self::check_identity`] is due.
+    pub(super) fn check_at(&self) -> Instant {
+        self.checked_at + CHECK_EVERY
+    }
+
+    /// Fails if the directory is the log's no more. What cannot be found out now stands in the way of the next sync.
+    pub(super) fn check_identity(&mut self) -> Result<()> {
+        self.checked_at = Instant::now();
+        match self.position.check_identity() {
+            Err(error) if !self.position.is_usable() => Err(error),
+            _ => Ok(()),
         }
     }
 

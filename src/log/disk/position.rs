@@ -27,7 +27,7 @@ pub struct PositionFile {
     path: PathBuf,
     file: File,
     generation: u64,
-    /// A sync failed; see [`DiskLog`](super::DiskLog).
+    /// A sync failed, or the directory was lost; see [`DiskLog`](super::DiskLog).
     broken: bool,
 }
 
@@ -65,7 +65,10 @@ impl PositionFile {
             self.check_identity()?;
         }
         if self.broken {
-            let text = format!("{}: a sync failed before; open the file again", self.path.display());
+            let text = format!(
+                "{}: a sync failed before, or its directory was lost; open the file again",
+                self.path.display()
+            );
             return Err(Error::new(Status::Io, text));
         }
         let generation = self.generation.saturating_add(1);
@@ -85,6 +88,11 @@ impl PositionFile {
             self.broken |= fatal;
             error
         })
+    }
+
+    /// Whether it takes tokens: no sync failed, and its directory was not lost.
+    pub fn is_usable(&self) -> bool {
+        !self.broken
     }
 
     /// Reads the token of a file without opening it for writing; `None` if there is no file, or no token in it.
