@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::guard::is_null;
@@ -146,6 +146,17 @@ pub(crate) unsafe fn path<'a>(file: *const c_char, name: &str) -> Result<&'a Pat
 pub(crate) unsafe fn optional_path<'a>(file: *const c_char, name: &str) -> Result<Option<&'a Path>> {
     // SAFETY: the caller's promise.
     if file.is_null() { Ok(None) } else { unsafe { path(file, name) }.map(Some) }
+}
+
+/// A path that a later change of the working directory does not touch.
+pub(crate) fn absolute(file: &Path) -> Result<PathBuf> {
+    std::path::absolute(file).map_err(|error| {
+        let text = format!(
+            "the relative path {} has no working directory to begin at: {error}; give an absolute one",
+            file.display()
+        );
+        Error::new(Status::Io, text)
+    })
 }
 
 /// The lineage of the 16 bytes at `stream_id`.

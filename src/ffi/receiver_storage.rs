@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::PathBuf;
 
-use super::args::{optional_path, positive_ms, put_token, required, token as checked_token};
+use super::args::{absolute, optional_path, positive_ms, put_token, required, token as checked_token};
 use super::guard::guard;
 use super::receiver::ReceiverHandle;
 use super::receiver_config::ReceiverConfigHandle;
@@ -29,7 +29,12 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 /// receiver_config_set_last_sequence() the receiver goes on behind the entry that was applied last, or a few before it. A node
 /// that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+/// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
+/// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
+/// in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+/// working directory.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -38,7 +43,7 @@ pub unsafe extern "C" fn receiver_config_set_log_dir(config: *mut ReceiverConfig
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
-            let dir = optional_path(path, "path")?.map_or_else(PathBuf::new, PathBuf::from);
+            let dir = optional_path(path, "path")?.map_or_else(|| Ok(PathBuf::new()), absolute)?;
             config.state().local_log.dir = dir;
             Ok(())
         })

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{
-    invalid, optional_path, positive_ms, put_token, reader_id as checked_reader_id, required, token as checked_token,
+    absolute, invalid, optional_path, positive_ms, put_token, reader_id as checked_reader_id, required,
+    token as checked_token,
 };
 use super::guard::guard;
 use super::sender::SenderHandle;
@@ -54,7 +55,12 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 /// out of memory goes on from disk; one whose entries are gone from there too is told `WAL_ROTATED`. docs/durability.md tells
 /// the whole.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+/// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
+/// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
+/// in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+/// working directory.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -63,7 +69,7 @@ pub unsafe extern "C" fn sender_config_set_log_dir(config: *mut SenderConfigHand
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
-            let dir = optional_path(path, "path")?.map_or_else(PathBuf::new, PathBuf::from);
+            let dir = optional_path(path, "path")?.map_or_else(|| Ok(PathBuf::new()), absolute)?;
             config.state().storage.dir = dir;
             Ok(())
         })
