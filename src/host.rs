@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::error::Status;
+use crate::permissions::Unprotected;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How much a log record matters. Numbers are part of the ABI.
@@ -140,6 +141,12 @@ impl Event {
             message: message.into(),
             detail: json!({}),
         }
+    }
+
+    /// A file is used although others have more rights to it than is good.
+    pub(crate) fn unprotected(found: &Unprotected) -> Self {
+        let event = Self::new(EventKind::Unprotected, Status::Ok, found.text.clone());
+        Self { detail: json!({ "path": found.path }), ..event }
     }
 }
 

@@ -36,8 +36,8 @@
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
 //!
-//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do three private modules: `threads` (threads
-//! and runtimes), `sync` (locks) and `fd` (descriptors).
+//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do four private modules: `threads` (threads
+//! and runtimes), `sync` (locks), `fd` (descriptors) and `permissions` (who else may change a file).
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
@@ -57,6 +57,7 @@ mod fd;
 pub mod ffi;
 pub mod host;
 pub mod log;
+mod permissions;
 pub mod protocol;
 pub mod receiver;
 pub mod records;

@@ -1765,6 +1765,13 @@ class sender_config
         return checked(sender_config_set_token(get(), place.data(), epoch));
     }
 
+    /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused
+    /// otherwise; an event says so. To be called before tls().
+    sender_config &insecure_permissions_allowed(bool allowed)
+    {
+        return checked(sender_config_set_insecure_permissions_allowed(get(), allowed));
+    }
+
     /// Encrypts connections. With `client_ca_file`, readers must have a certificate of one of these authorities.
     sender_config &tls(zstring_view certificate_chain_file, zstring_view private_key_file,
                        zstring_view client_ca_file = nullptr)
@@ -2356,6 +2363,13 @@ class receiver_config
     receiver_config &buffer_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_buffer_bytes(get(), bytes));
+    }
+
+    /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused
+    /// otherwise; an event says so. To be called before tls().
+    receiver_config &insecure_permissions_allowed(bool allowed)
+    {
+        return checked(receiver_config_set_insecure_permissions_allowed(get(), allowed));
     }
 
     /// Encrypts connections and checks the writer's certificate. `server_name`: whom it must be for, when not for the host

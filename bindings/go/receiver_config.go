@@ -107,6 +107,9 @@ type ReceiverConfig struct {
 	BufferBytes uint64
 	// TLS has the library encrypt the connection, also one that Dial made.
 	TLS *ReceiverTLS
+	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
+	// read, which is refused otherwise; an event says so.
+	InsecurePermissionsAllowed bool
 	// Dial connects to the writer in the host's way. It is called with WriterAddr and a context that ends after
 	// ConnectTimeout and with the receiver.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
@@ -174,6 +177,10 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	b.set("Protocol", func() C.int32_t { return C.lr_receiver_config_set_protocol(c, C.uint32_t(cfg.Protocol)) })
 	b.set("CoordinatorHandshake", func() C.int32_t {
 		return C.lr_receiver_config_set_coordinator_handshake(c, C._Bool(cfg.CoordinatorHandshake))
+	})
+	// Before what it allows.
+	b.set("InsecurePermissionsAllowed", func() C.int32_t {
+		return C.lr_receiver_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
 	b.set("GapPolicy", func() C.int32_t { return C.lr_receiver_config_set_gap_policy(c, C.uint32_t(cfg.GapPolicy)) })
 	b.set("ApplyPolicy", func() C.int32_t {

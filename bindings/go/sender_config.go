@@ -93,6 +93,9 @@ type SenderConfig struct {
 	TokenEpoch uint64
 	// TLS encrypts the connections of Listen and AcceptConnection.
 	TLS *SenderTLS
+	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
+	// read, which is refused otherwise; an event says so.
+	InsecurePermissionsAllowed bool
 	// Groups name readers, for a Quorum.
 	Groups []Group
 	// WriteGate sets when entries are taken. Default: always.
@@ -204,6 +207,10 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	}
 	b.set("FullPolicy", func() C.int32_t {
 		return C.lr_sender_config_set_full_policy(c, C.uint32_t(cfg.FullPolicy), milliseconds(cfg.FullWait))
+	})
+	// Before what it allows.
+	b.set("InsecurePermissionsAllowed", func() C.int32_t {
+		return C.lr_sender_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
 	cfg.setPosition(b, c)
 	cfg.setReaders(b, c)

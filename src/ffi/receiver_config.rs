@@ -472,12 +472,39 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
     }
 }
 
+/// Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
+/// receiver_config_set_tls() looks at its key file at once, receiver_new() at the log's directory.
+///
+/// Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
+/// belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
+/// its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
+/// and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
+    config: *mut ReceiverConfigHandle,
+    allowed: bool,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.insecure_permissions_allowed = allowed;
+            Ok(())
+        })
+    }
+}
+
 /// Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts for every connection, also
 /// those of a connect handler, which gives the plain socket. A writer without TLS, or with a certificate that does not fit,
 /// is not followed; nothing turns this check off. The TLS handshake is part of what
 /// receiver_config_set_connect_timeout_ms() bounds.
 ///
-/// The files are read now, each in PEM; later changes of them are not seen.
+/// The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
+/// key's: see receiver_config_set_insecure_permissions_allowed().
 ///
 /// - `ca_file`: the writer must have a certificate of one of these authorities.
 /// - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the host in the writer
@@ -510,6 +537,7 @@ pub unsafe extern "C" fn receiver_config_set_tls(
                 _ => Some(IdentityFiles {
                     certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
                     private_key_file: path(private_key_file, "private_key_file")?,
+                    insecure_permissions_allowed: core.insecure_permissions_allowed,
                 }),
             };
             core.tls = Some(TlsClient::from_files(ca_file, server_name, identity)?);

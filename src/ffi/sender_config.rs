@@ -372,11 +372,38 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
     }
 }
 
+/// Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
+/// sender_config_set_tls() looks at its key file at once, sender_new() at the log's directory.
+///
+/// Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
+/// belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
+/// its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
+/// and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
+    config: *mut SenderConfigHandle,
+    allowed: bool,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.insecure_permissions_allowed = allowed;
+            Ok(())
+        })
+    }
+}
+
 /// Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
 /// handshake is the library's: listening sockets and sender_accept_connection(), not sender_accept_reader(). Readers without
 /// TLS are then refused. The TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
 ///
-/// The files are read now, each in PEM; later changes of them are not seen.
+/// The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
+/// key's: see sender_config_set_insecure_permissions_allowed().
 ///
 /// - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of the readers.
 /// - `private_key_file`: the key of the first certificate, not encrypted.
@@ -400,6 +427,7 @@ pub unsafe extern "C" fn sender_config_set_tls(
             let identity = IdentityFiles {
                 certificate_chain_file: path(certificate_chain_file, "certificate_chain_file")?,
                 private_key_file: path(private_key_file, "private_key_file")?,
+                insecure_permissions_allowed: core.insecure_permissions_allowed,
             };
             core.tls = Some(TlsServer::from_files(identity, optional_path(client_ca_file, "client_ca_file")?)?);
             Ok(())

@@ -59,6 +59,8 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 /// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
 /// in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
 ///
+/// Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
+///
 /// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
 /// working directory.
 ///

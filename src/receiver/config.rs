@@ -89,6 +89,8 @@ pub struct ReceiverConfig {
     pub buffer_bytes: u64,
     /// TLS on every connection; `None`: plain.
     pub tls: Option<TlsClient>,
+    /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
+    pub insecure_permissions_allowed: bool,
 }
 
 impl Default for ReceiverConfig {
@@ -113,6 +115,7 @@ impl Default for ReceiverConfig {
             peer_timeout: Duration::from_millis(10_000),
             buffer_bytes: 4 << 20,
             tls: None,
+            insecure_permissions_allowed: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::inbound::{Before, Delivery};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::PositionFile;
-use crate::log::disk::{DiskConfig, DiskLog, Place, Start, Vacant};
+use crate::log::disk::{Dir, DiskConfig, DiskLog, Place, Start, Vacant};
 use crate::log::{Mark, SyncPolicy};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
@@ -51,17 +51,18 @@ impl LocalLogConfig {
         if self.dir.as_os_str().is_empty() {
             return Err(Error::new(Status::InvalidArgument, "log_dir is empty"));
         }
-        self.disk().check()?;
+        self.disk(false).check()?;
         self.sync.check()
     }
 
-    fn disk(&self) -> DiskConfig {
+    fn disk(&self, insecure_permissions_allowed: bool) -> DiskConfig {
         DiskConfig {
             dir: self.dir.clone(),
             segment_bytes: self.segment_bytes,
             retain_bytes: self.retain_bytes,
             retain_age: self.retain_age,
             reserve_bytes: self.sync.reserve_bytes(),
+            insecure_permissions_allowed,
         }
     }
 }
@@ -82,13 +83,19 @@ pub(super) struct Resumed {
     pub(super) received: Point,
     pub(super) lineage: Option<Lineage>,
     pub(super) position: PositionFile,
+    pub(super) dir: Arc<Dir>,
 }
 
 impl LocalLog {
     /// Opens what is there. `host` is where the host says that it stands, if it does.
-    pub(super) fn open(config: &LocalLogConfig, host: Option<(Point, Option<Lineage>)>) -> Result<(Self, Resumed)> {
-        let place = DiskLog::find(config.disk())?;
-        let (position, stored) = PositionFile::open_in(Arc::clone(place.directory()), POSITION)?;
+    pub(super) fn open(
+        config: &LocalLogConfig,
+        insecure_permissions_allowed: bool,
+        host: Option<(Point, Option<Lineage>)>,
+    ) -> Result<(Self, Resumed)> {
+        let place = DiskLog::find(config.disk(insecure_permissions_allowed))?;
+        let dir = Arc::clone(place.directory());
+        let (position, stored) = PositionFile::open_in(Arc::clone(&dir), POSITION)?;
         let (disk, vacant) = match place {
             Place::Log(disk, _) => (Some(*disk), None),
             Place::Vacant(vacant) => (None, Some(vacant)),
@@ -103,7 +110,7 @@ impl LocalLog {
             Some((_, lineage)) => lineage,
             None => stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch }),
         };
-        let mut resumed = Resumed { applied, received: applied, lineage, position };
+        let mut resumed = Resumed { applied, received: applied, lineage, position, dir };
         let log = Self { config: config.clone(), disk: OnceLock::new(), vacant };
         if let Some(disk) = disk {
             log.resume(&disk, &mut resumed)?;

@@ -29,13 +29,14 @@ use self::apply::Applier;
 use self::core::Core;
 use self::local_log::LocalLog;
 use crate::error::{Error, Result, Status};
+use crate::host::Event;
 use crate::log::disk::position::PositionFile;
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
 use crate::threads;
-use crate::transport::Address;
+use crate::transport::{Address, TlsClient};
 use config::{ReceiverConfig, ReceiverHost};
 
 /// The names of the places just before and just after the handler is called; see
@@ -66,9 +67,18 @@ impl Receiver {
             let at = Point { sequence: config.last_sequence, hash: config.last_hash };
             (at, config.lineage)
         });
-        let opened = config.local_log.as_ref().map(|local| LocalLog::open(local, position)).transpose()?;
+        let opened = config
+            .local_log
+            .as_ref()
+            .map(|local| LocalLog::open(local, config.insecure_permissions_allowed, position))
+            .transpose()?;
         let (local, resumed) = opened.map_or((None, None), |(local, resumed)| (Some(local), Some(resumed)));
         let core = Arc::new(Core::new(config, address, local, resumed.as_ref()));
+        let of_dir = resumed.as_ref().and_then(|resumed| resumed.dir.unprotected());
+        let of_key = core.config.tls.as_ref().and_then(TlsClient::unprotected);
+        for unprotected in [of_dir, of_key].into_iter().flatten() {
+            core.event(Event::unprotected(unprotected));
+        }
         Ok(Self { core, life: Mutex::new(Life::New(host, resumed.map(|resumed| resumed.position))) })
     }
 

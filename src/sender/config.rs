@@ -48,6 +48,8 @@ pub struct SenderConfig {
     pub storage: Option<StorageConfig>,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
+    /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
+    pub insecure_permissions_allowed: bool,
     /// Readers that are waited for together.
     pub groups: Groups,
     /// When entries are taken; `None`: always.
@@ -101,18 +103,19 @@ impl StorageConfig {
         if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return invalid(format!("{name} must be at least 1"));
         }
-        self.disk().check()?;
+        self.disk(false).check()?;
         self.sync.check()
     }
 
     /// What of it is the disk's.
-    pub(super) fn disk(&self) -> DiskConfig {
+    pub(super) fn disk(&self, insecure_permissions_allowed: bool) -> DiskConfig {
         DiskConfig {
             dir: self.dir.clone(),
             segment_bytes: self.segment_bytes,
             retain_bytes: self.retain_bytes,
             retain_age: self.retain_age,
             reserve_bytes: self.sync.reserve_bytes(),
+            insecure_permissions_allowed,
         }
     }
 }
@@ -135,6 +138,7 @@ impl Default for SenderConfig {
             last_hash: UNKNOWN_HISTORY,
             storage: None,
             tls: None,
+            insecure_permissions_allowed: false,
             groups: Groups::default(),
             write_gate: None,
             max_pending_acks: 65_536,

@@ -36,7 +36,7 @@ use tokio::runtime::{Handle, Runtime};
 use self::core::{Core, Gate, Phase};
 use crate::clock;
 use crate::error::{Error, Result, Status};
-use crate::host::{Observer, Postman};
+use crate::host::{Event, Observer, Postman};
 use crate::log::{Log, LogConfig, Mark};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::chain_start;
@@ -44,7 +44,7 @@ use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
 use crate::threads;
-use crate::transport::{Address, Listener, Stream};
+use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
 use slots::Slots;
 
@@ -101,6 +101,11 @@ impl Sender {
         let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));
         if let Some(slots) = &core.slots {
             slots.hold(&core);
+        }
+        let of_dir = core.log.disk().and_then(|disk| disk.directory().unprotected());
+        let of_key = core.config.tls.as_ref().and_then(TlsServer::unprotected);
+        for unprotected in [of_dir, of_key].into_iter().flatten() {
+            core.mailbox.event(Event::unprotected(unprotected));
         }
         if let Some(cut) = cut {
             storage::tell_cut(&core, &cut);

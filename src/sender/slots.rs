@@ -322,7 +322,9 @@ pub(super) async fn keep(core: Arc<Core>) {
         let saved = tokio::task::spawn_blocking(move || {
             let Some(slots) = &working.slots else { return Ok(()) };
             slots.look_after(&working, clock::now());
-            slots.save()
+            // What ends the log is told by the thread that stores it.
+            let lost = working.log.disk().is_some_and(|disk| disk.check_identity().is_err() && !disk.is_usable());
+            if lost { Ok(()) } else { slots.save() }
         });
         match saved.await {
             Ok(Err(error)) if !std::mem::replace(&mut failing, true) => {

@@ -32,7 +32,7 @@ pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogCo
         let mark = Mark { hash: super::history_before(config, &lineage), ..memory.start };
         Ok(Start { lineage, mark })
     };
-    let (disk, recovery) = DiskLog::open(storage.disk(), begin)?;
+    let (disk, recovery) = DiskLog::open(storage.disk(config.insecure_permissions_allowed), begin)?;
     let lineage = continued(config, storage, &disk, recovery.lineage)?;
     let dir = Arc::clone(disk.directory());
     Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, dir, cut: recovery.cut })

@@ -3,6 +3,8 @@
 //! TLS 1.3 only. Sessions are not resumed: each connection checks the certificates anew.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 
 use super::{Address, Stream};
 use crate::error::{Error, Result, Status};
+use crate::fd::above_stdio;
+use crate::permissions::{self, Kind, Owned, Unprotected};
 
 /// The files of a certificate chain, this side's certificate first, and of its private key.
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +27,23 @@ pub struct IdentityFiles<'a> {
     pub certificate_chain_file: &'a Path,
     /// The key.
     pub private_key_file: &'a Path,
+    /// Takes a key that other users may read or change, too.
+    pub insecure_permissions_allowed: bool,
 }
 
 /// The accepting side of TLS.
 #[derive(Clone)]
-pub struct TlsServer(Arc<ServerConfig>);
+pub struct TlsServer {
+    config: Arc<ServerConfig>,
+    unprotected: Option<Unprotected>,
+}
 
 /// The connecting side of TLS.
 #[derive(Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    unprotected: Option<Unprotected>,
 }
 
 impl fmt::Debug for TlsServer {
@@ -52,7 +62,7 @@ impl fmt::Debug for TlsClient {
 impl TlsServer {
     /// Reads the files now. With `client_ca_file`, peers must have a certificate of one of its authorities.
     pub fn from_files(identity: IdentityFiles<'_>, client_ca_file: Option<&Path>) -> Result<Self> {
-        let (chain, key) = read_identity(identity)?;
+        let (chain, key, unprotected) = read_identity(identity)?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(unusable)?;
@@ -68,12 +78,17 @@ impl TlsServer {
         let mut config = builder.with_single_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), unprotected })
+    }
+
+    /// What the host should hear of the key file's permissions.
+    pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
+        self.unprotected.as_ref()
     }
 
     /// The stream under TLS; its handshake is still to come.
     pub fn accept(&self, stream: Stream) -> Result<Stream> {
-        let connection = ServerConnection::new(Arc::clone(&self.0)).map_err(unusable)?;
+        let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(unusable)?;
         Ok(stream.over_tls(connection.into()))
     }
 }
@@ -87,15 +102,20 @@ impl TlsClient {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(unusable)?
             .with_root_certificates(roots);
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
+        let (mut config, unprotected) = match identity {
+            None => (builder.with_no_client_auth(), None),
             Some(identity) => {
-                let (chain, key) = read_identity(identity)?;
-                builder.with_client_auth_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?
+                let (chain, key, unprotected) = read_identity(identity)?;
+                (builder.with_client_auth_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?, unprotected)
             }
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { config: Arc::new(config), server_name, unprotected })
+    }
+
+    /// What the host should hear of the key file's permissions.
+    pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
+        self.unprotected.as_ref()
     }
 
     /// The name that the certificate of a server at `address` must have.
@@ -130,8 +150,23 @@ fn parse_name(name: &str) -> Result<ServerName<'static>> {
 }
 
 fn read(argument: &str, file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file)
-        .map_err(|e| Error::new(Status::Io, format!("{argument} \"{}\" cannot be read: {e}", file.display())))
+    std::fs::read(file).map_err(|error| unreadable(argument, file, &error))
+}
+
+/// Reads a file that other users may neither read nor change: the one whose permissions are looked at is the one that is read.
+fn read_secret(argument: &str, file: &Path, insecure_allowed: bool) -> Result<(Vec<u8>, Option<Unprotected>)> {
+    let unreadable = |error: io::Error| unreadable(argument, file, &error);
+    let mut opened = File::from(above_stdio(File::open(file).map_err(unreadable)?.into()).map_err(unreadable)?);
+    let metadata = opened.metadata().map_err(unreadable)?;
+    let unprotected = permissions::check(Kind::Secret, file, Owned::of(&metadata), insecure_allowed)
+        .map_err(|error| Error::new(error.status, format!("{argument}: {}", error.message)))?;
+    let mut text = Vec::new();
+    opened.read_to_end(&mut text).map_err(unreadable)?;
+    Ok((text, unprotected))
+}
+
+fn unreadable(argument: &str, file: &Path, error: &io::Error) -> Error {
+    Error::new(Status::Io, format!("{argument} \"{}\" cannot be read: {error}", file.display()))
 }
 
 fn read_certificates(argument: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>> {
@@ -152,14 +187,17 @@ fn read_authorities(argument: &str, file: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn read_identity(files: IdentityFiles<'_>) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Option<Unprotected>);
+
+fn read_identity(files: IdentityFiles<'_>) -> Result<Identity> {
     let chain = read_certificates("certificate_chain_file", files.certificate_chain_file)?;
     let (argument, file) = ("private_key_file", files.private_key_file);
-    let key = PrivateKeyDer::from_pem_slice(&read(argument, file)?).map_err(|error| match error {
+    let (text, unprotected) = read_secret(argument, file, files.insecure_permissions_allowed)?;
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound => invalid(argument, file, &"no private key in PEM, not encrypted, is in it"),
         error => invalid(argument, file, &error),
     })?;
-    Ok((chain, key))
+    Ok((chain, key, unprotected))
 }
 
 fn invalid(argument: &str, file: &Path, why: &dyn fmt::Display) -> Error {

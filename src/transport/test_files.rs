@@ -1,6 +1,8 @@
 //! Files for the tests of TLS.
 
 use std::ffi::CString;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -26,7 +28,10 @@ impl TlsFiles {
         std::fs::create_dir_all(&dir).unwrap();
         let path = |name: &str| CString::new(dir.join(name).to_str().unwrap()).unwrap();
         let file = |name: &str, text: &str| {
-            std::fs::write(dir.join(name), text).unwrap();
+            let mut options = std::fs::OpenOptions::new();
+            // The mode is that of a key.
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(dir.join(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
             path(name)
         };
         let [authority_key, key, foreign_key] = [(); 3].map(|()| KeyPair::generate().unwrap());

@@ -149,6 +149,66 @@ TEST(a_relative_path_without_a_working_directory_is_refused_when_it_is_set)
     receiver_config_free(other);
 }
 
+/* What a directory's permissions do to a sender and to a receiver that open a log in it. */
+static void check_directory(const char *dir, bool refused, bool reported)
+{
+    replication_sender *sender = NULL;
+    replication_receiver *receiver = NULL;
+    struct inbox *inbox = inbox_new();
+    struct events *sending = events_new(), *receiving = events_new();
+    replication_sender_config *writing = sender_with_log(dir);
+    sender_config_listen_to(writing, sending);
+    if (refused) {
+        CHECK_ERROR(sender_new(writing, &sender), REPLICATION_STATUS_INVALID_ARGUMENT, dir);
+        CHECK_CONTAINS(replication_last_error_message(), "`ch");
+        CHECK_OK(sender_config_set_insecure_permissions_allowed(writing, true));
+    }
+    sender = start_sender(writing);
+    replicate_kilobytes(sender, 1);
+    if (reported)
+        CHECK_CONTAINS(events_wait(sending, REPLICATION_EVENT_KIND_UNPROTECTED).detail, dir);
+    sender_free(sender);
+    CHECK_U64(events_count(sending, REPLICATION_EVENT_KIND_UNPROTECTED), reported);
+
+    replication_receiver_config *reading = receiver_with_log("127.0.0.1:1", dir, inbox);
+    receiver_config_listen_to(reading, receiving);
+    if (refused) {
+        CHECK_ERROR(receiver_new(reading, &receiver), REPLICATION_STATUS_INVALID_ARGUMENT, dir);
+        CHECK_OK(receiver_config_set_insecure_permissions_allowed(reading, true));
+    }
+    receiver = start_receiver(reading);
+    if (reported)
+        CHECK_CONTAINS(events_wait(receiving, REPLICATION_EVENT_KIND_UNPROTECTED).message, dir);
+    receiver_free(receiver);
+    CHECK_U64(events_count(receiving, REPLICATION_EVENT_KIND_UNPROTECTED), reported);
+    events_free(sending);
+    events_free(receiving);
+    inbox->drop_payloads = true;
+    inbox_free(inbox);
+}
+
+TEST(a_directory_that_others_may_change_is_refused)
+{
+    static const struct {
+        mode_t mode;
+        bool refused, reported;
+    } cases[] = {{0700, false, false}, {0755, false, false}, {0770, false, true},
+                 {0775, false, true},  {0777, true, true},   {0702, true, true},  {01777, true, true}};
+    for (size_t n = 0; n < COUNT(cases); n++) {
+        char dir[200], name[20];
+        snprintf(name, sizeof name, "log-%zu", n);
+        snprintf(dir, sizeof dir, "%s", temp_path(name));
+        CHECK(mkdir(dir, 0700) == 0 && chmod(dir, cases[n].mode) == 0);
+        check_directory(dir, cases[n].refused, cases[n].reported);
+    }
+    if (geteuid() == 0) {
+        char dir[200];
+        snprintf(dir, sizeof dir, "%s", temp_path("another's"));
+        CHECK(mkdir(dir, 0700) == 0 && chown(dir, 65534, 65534) == 0);
+        check_directory(dir, true, true);
+    }
+}
+
 /* A host without standard streams: what C libraries write to 0, 1 and 2 must not reach a file of the library. */
 TEST(p10_no_file_takes_the_place_of_a_standard_stream)
 {
@@ -193,4 +253,5 @@ TEST(p10_no_file_takes_the_place_of_a_standard_stream)
 
 TEST_MAIN(CASE(p10_logs_go_on_after_chdir), CASE(p10_logs_go_on_after_chroot),
           CASE(a_relative_path_without_a_working_directory_is_refused_when_it_is_set),
+          CASE(a_directory_that_others_may_change_is_refused),
           CASE(p10_no_file_takes_the_place_of_a_standard_stream))

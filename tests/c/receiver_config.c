@@ -41,6 +41,8 @@ TEST(every_option_can_be_set)
         CHECK_OK(receiver_config_set_protocol(config, protocol));
     CHECK_OK(receiver_config_set_coordinator_handshake(config, true));
     CHECK_OK(receiver_config_set_coordinator_handshake(config, false));
+    CHECK_OK(receiver_config_set_insecure_permissions_allowed(config, true));
+    CHECK_OK(receiver_config_set_insecure_permissions_allowed(config, false));
     CHECK_OK(receiver_config_set_gap_policy(config, REPLICATION_GAP_POLICY_CONTINUE));
     CHECK_OK(receiver_config_set_gap_policy(config, REPLICATION_GAP_POLICY_REFUSE));
     CHECK_OK(receiver_config_set_apply_policy(config, REPLICATION_APPLY_POLICY_STOP, 3));
@@ -77,6 +79,7 @@ TEST(every_setter_refuses_a_null_config)
         receiver_config_set_stream(NULL, stream_id, 1),
         receiver_config_set_protocol(NULL, 0),
         receiver_config_set_coordinator_handshake(NULL, true),
+        receiver_config_set_insecure_permissions_allowed(NULL, true),
         receiver_config_set_gap_policy(NULL, 0),
         receiver_config_set_apply_policy(NULL, 0, 0),
         receiver_config_set_handler_durable(NULL, true),

@@ -38,6 +38,8 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_io_threads(config, 2));
     CHECK_OK(sender_config_set_stream(config, stream_id, 7));
     CHECK_OK(sender_config_set_last_sequence(config, 41));
+    CHECK_OK(sender_config_set_insecure_permissions_allowed(config, true));
+    CHECK_OK(sender_config_set_insecure_permissions_allowed(config, false));
     CHECK_OK(sender_config_set_max_pending_acks(config, 1));
     CHECK_OK(sender_config_add_group(config, "group", (const char *const[]){"a", "b-*"}, 2));
     CHECK_OK(sender_config_set_write_gate(config, 1, 10, 100, REPLICATION_ACK_LEVEL_DURABLE,
@@ -74,6 +76,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_io_threads(NULL, 1),
         sender_config_set_stream(NULL, stream_id, 1),
         sender_config_set_last_sequence(NULL, 1),
+        sender_config_set_insecure_permissions_allowed(NULL, true),
         sender_config_set_max_pending_acks(NULL, 1),
         sender_config_add_group(NULL, "group", (const char *const[]){"a"}, 1),
         sender_config_set_write_gate(NULL, 1, 1, 1, 1, 0, 0),

@@ -1,6 +1,8 @@
 /* TLS through the C interface: "sender configuration", "receiver configuration", and a stream under it. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "host.h"
 
@@ -38,6 +40,7 @@ static const char *file(const char *name, const char *text)
     const char *path = temp_path(name);
     FILE *out = fopen(path, "w");
     CHECK(out != NULL);
+    CHECK(fchmod(fileno(out), 0600) == 0);
     CHECK(fputs(text, out) >= 0);
     CHECK(fclose(out) == 0);
     return path;
@@ -98,6 +101,66 @@ TEST(receiver_files_are_checked_when_they_are_set)
     receiver_config_free(config);
 }
 
+/* What is refused, and taken when the host says so. */
+static void check_key_mode(mode_t mode, bool refused)
+{
+    CHECK(chmod(files.key, mode) == 0);
+    replication_sender_config *sender = sender_config_new();
+    replication_receiver_config *receiver = receiver_config_new();
+    if (refused) {
+        CHECK_ERROR(sender_config_set_tls(sender, files.chain, files.key, NULL), REPLICATION_STATUS_INVALID_ARGUMENT,
+                    files.key);
+        CHECK_CONTAINS(replication_last_error_message(), "`chmod ");
+        CHECK_ERROR(receiver_config_set_tls(receiver, files.ca, NULL, files.chain, files.key),
+                    REPLICATION_STATUS_INVALID_ARGUMENT, files.key);
+    } else {
+        CHECK_OK(sender_config_set_tls(sender, files.chain, files.key, NULL));
+        CHECK_OK(receiver_config_set_tls(receiver, files.ca, NULL, files.chain, files.key));
+    }
+    CHECK_OK(sender_config_set_insecure_permissions_allowed(sender, true));
+    CHECK_OK(sender_config_set_tls(sender, files.chain, files.key, NULL));
+    CHECK_OK(receiver_config_set_insecure_permissions_allowed(receiver, true));
+    CHECK_OK(receiver_config_set_tls(receiver, files.ca, NULL, files.chain, files.key));
+    struct events *sending = events_new(), *receiving = events_new();
+    struct inbox *inbox = inbox_new();
+    sender_config_listen_to(sender, sending);
+    replication_sender *writer = start_sender(sender);
+    receiver_config_listen_to(receiver, receiving);
+    CHECK_OK(receiver_config_set_reader_id(receiver, "reader"));
+    CHECK_OK(receiver_config_set_writer_addr(receiver, "127.0.0.1:1"));
+    CHECK_OK(receiver_config_set_ingest_handler(receiver, inbox_ingest, inbox, inbox_release));
+    replication_receiver *reader = start_receiver(receiver);
+    if (refused) {
+        CHECK_CONTAINS(events_wait(sending, REPLICATION_EVENT_KIND_UNPROTECTED).message, files.key);
+        CHECK_CONTAINS(events_wait(receiving, REPLICATION_EVENT_KIND_UNPROTECTED).detail, files.key);
+    }
+    receiver_free(reader);
+    sender_free(writer);
+    CHECK_U64(events_count(sending, REPLICATION_EVENT_KIND_UNPROTECTED), refused);
+    CHECK_U64(events_count(receiving, REPLICATION_EVENT_KIND_UNPROTECTED), refused);
+    events_free(sending);
+    events_free(receiving);
+    inbox_free(inbox);
+}
+
+TEST(a_key_that_others_may_read_or_change_is_refused)
+{
+    write_files();
+    static const mode_t good[] = {0600, 0400}, bad[] = {0644, 0604, 0620, 0602, 0666, 0777};
+    for (size_t n = 0; n < COUNT(good); n++)
+        check_key_mode(good[n], false);
+    for (size_t n = 0; n < COUNT(bad); n++)
+        check_key_mode(bad[n], true);
+    if (geteuid() == 0) {
+        /* A group that root chose may read. */
+        check_key_mode(0640, false);
+        CHECK(chown(files.key, 65534, 65534) == 0);
+        check_key_mode(0600, true);
+    } else {
+        check_key_mode(0640, true);
+    }
+}
+
 TEST(entries_go_over_tls_to_readers_with_a_certificate_only)
 {
     /* memcheck takes the authentication tag of every record for undefined: it comes from ring's assembler, through
@@ -141,4 +204,5 @@ TEST(entries_go_over_tls_to_readers_with_a_certificate_only)
 }
 
 TEST_MAIN(CASE(sender_files_are_checked_when_they_are_set), CASE(receiver_files_are_checked_when_they_are_set),
+          CASE(a_key_that_others_may_read_or_change_is_refused),
           CASE(entries_go_over_tls_to_readers_with_a_certificate_only))

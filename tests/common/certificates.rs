@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -41,7 +43,9 @@ impl Authority {
         let chain = self.dir.join(format!("{subject}.pem"));
         fs::write(&chain, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
         let key_file = self.dir.join(format!("{subject}.key"));
-        fs::write(&key_file, key.serialize_pem()).unwrap();
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&key_file).unwrap();
+        file.write_all(key.serialize_pem().as_bytes()).unwrap();
         Identity { chain, key: key_file }
     }
 
@@ -71,6 +75,10 @@ impl Drop for Authority {
 impl Identity {
     /// The two files.
     pub fn files(&self) -> IdentityFiles<'_> {
-        IdentityFiles { certificate_chain_file: &self.chain, private_key_file: &self.key }
+        IdentityFiles {
+            certificate_chain_file: &self.chain,
+            private_key_file: &self.key,
+            insecure_permissions_allowed: false,
+        }
     }
 }

@@ -9,10 +9,12 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <stdexcept>
 #include <vector>
 
 #include <malloc.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -187,6 +189,9 @@ std::string write_file(const std::string &name, const std::string &content)
 {
     const std::string path = temp_path(name);
     std::ofstream(path, std::ios::binary) << content;
+    // It may be a key.
+    if (chmod(path.c_str(), 0600) != 0)
+        throw std::runtime_error("chmod " + path);
     return path;
 }
 

@@ -147,6 +147,7 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_on_acked_quorum": (status, pointer, u64, u32, pointer, u64, AckedFn, pointer, FreeFn, pointer),
     "sender_ticket_status": (status, pointer, u64, pointer),
     # Sender: the log on disk
+    "sender_config_set_insecure_permissions_allowed": (status, pointer, flag),
     "sender_config_set_log_dir": (status, pointer, text),
     "sender_config_set_log_sync": (status, pointer, u32, u64, u64),
     "sender_config_set_log_segment_bytes": (status, pointer, u64),
@@ -169,6 +170,7 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_stream": (status, pointer, pointer, u64),
     "receiver_config_set_protocol": (status, pointer, u32),
     "receiver_config_set_coordinator_handshake": (status, pointer, flag),
+    "receiver_config_set_insecure_permissions_allowed": (status, pointer, flag),
     "receiver_config_set_gap_policy": (status, pointer, u32),
     "receiver_config_set_apply_policy": (status, pointer, u32, u32),
     "receiver_config_set_handler_durable": (status, pointer, flag),

@@ -31,6 +31,7 @@ class SenderOptions(TypedDict, total=False):
     token: Optional[bytes]
     epoch: int
     tls: Optional[SenderTls]
+    insecure_permissions_allowed: Optional[bool]
     groups: Optional[Mapping[str, Sequence[str]]]
     write_gate: Optional[WriteGate]
     max_pending_acks: Optional[int]
@@ -68,6 +69,7 @@ class ReceiverOptions(TypedDict, total=False):
     peer_timeout_ms: Optional[int]
     buffer_bytes: Optional[int]
     tls: Optional[ReceiverTls]
+    insecure_permissions_allowed: Optional[bool]
     local_wal: Optional[Callable[[Entry], None]]
     connect: Optional[Callable[[str], Union[socket.socket, int]]]
     log_dir: Optional[Path]

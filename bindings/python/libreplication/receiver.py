@@ -68,6 +68,7 @@ class Receiver:
         peer_timeout_ms: Optional[int] = None,
         buffer_bytes: Optional[int] = None,
         tls: Optional[ReceiverTls] = None,
+        insecure_permissions_allowed: Optional[bool] = None,
         local_wal: Optional[Callable[[Entry], None]] = None,
         connect: Optional[Callable[[str], Union[socket.socket, int]]] = None,
         log_dir: Optional[Path] = None,
@@ -119,6 +120,9 @@ class Receiver:
                 config.set("set_apply_policy", u32("apply_policy", apply_policy), u32("apply_retries", apply_retries))
             if handler_durable is not None:
                 config.set("set_handler_durable", bool(handler_durable))
+            if insecure_permissions_allowed is not None:
+                # Before what it allows.
+                config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
             if tls is not None:
                 name = None if tls.server_name is None else _arguments.text("server_name", tls.server_name)
                 chain = optional_path("certificate_chain_file", tls.certificate_chain_file)

@@ -56,6 +56,7 @@ class Sender:
         token: Optional[bytes] = None,
         epoch: int = 0,
         tls: Optional[SenderTls] = None,
+        insecure_permissions_allowed: Optional[bool] = None,
         groups: Optional[Mapping[str, Sequence[str]]] = None,
         write_gate: Optional[WriteGate] = None,
         max_pending_acks: Optional[int] = None,
@@ -105,6 +106,9 @@ class Sender:
             if token is not None:
                 known = _arguments.fixed("token", token, TOKEN_BYTES)
                 config.set("set_token", known, _arguments.whole("epoch", epoch))
+            if insecure_permissions_allowed is not None:
+                # Before what it allows.
+                config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
             if tls is not None:
                 chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
                 key = _arguments.path("private_key_file", tls.private_key_file)

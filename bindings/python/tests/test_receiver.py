@@ -77,6 +77,7 @@ def test_every_option_is_taken(sender, address, tmp_path, inbox):
         inbox,
         protocol=r.Protocol.V2,
         coordinator_handshake=False,
+        insecure_permissions_allowed=False,
         gap_policy=r.GapPolicy.REFUSE,
         apply_policy=r.ApplyPolicy.RETRY,
         handler_durable=True,

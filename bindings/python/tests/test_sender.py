@@ -140,6 +140,7 @@ def test_every_option_is_taken(tmp_path):
         log_timeout_ms=1000,
         slot_max_bytes=1 << 22,
         slot_expiry_ms=60_000,
+        insecure_permissions_allowed=True,
     ) as sender:
         stats = sender.stats()
         assert stats["buffer_size"] == 100 and stats["stream_id"] == bytes(range(16)).hex() and stats["epoch"] == 3

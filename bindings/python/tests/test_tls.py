@@ -49,6 +49,8 @@ def files(tmp_path):
     texts = {"ca.pem": AUTHORITY, "chain.pem": CERTIFICATE, "key.pem": PRIVATE_KEY, "text.pem": "no PEM"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
+        # A key is for its owner only.
+        (tmp_path / name).chmod(0o600)
     return [tmp_path / name for name in texts]
 
 

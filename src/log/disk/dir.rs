@@ -22,6 +22,7 @@ use super::file::{Fault, failed};
 use super::lock::Lock;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
+use crate::permissions::{self, Kind, Owned, Unprotected};
 
 /// What a file is, whatever its name: another file under the same name is noticed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,11 @@ pub struct Dir {
     name: PathBuf,
     /// Absolute; for texts only.
     path: PathBuf,
+    /// The same as the kernel tells it.
+    told: Option<PathBuf>,
     identity: Identity,
     lock: OnceLock<Lock>,
+    unprotected: Option<Unprotected>,
 }
 
 impl Dir {
@@ -60,9 +64,19 @@ impl Dir {
         Self::at(path, false)
     }
 
-    /// Opens a directory, and makes it first if only its last component is missing.
-    pub(super) fn open_or_make(path: &Path) -> Result<Self> {
-        Self::at(path, true)
+    /// Opens the directory of a log that is to be written, and makes it first if only its last component is missing. Fails
+    /// with `INVALID_ARGUMENT` if others may change it, unless `insecure_allowed`.
+    pub(super) fn open_to_write(path: &Path, insecure_allowed: bool) -> Result<Self> {
+        let mut dir = Self::at(path, true)?;
+        let stat = fstat(&dir.fd).map_err(|errno| failed("cannot ask for the state of", &dir.path, &errno.into()))?;
+        let owned = Owned { owner: stat.st_uid, mode: stat.st_mode };
+        dir.unprotected = permissions::check(Kind::Directory, &dir.path, owned, insecure_allowed)?;
+        Ok(dir)
+    }
+
+    /// What the host should hear of the directory's permissions.
+    pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
+        self.unprotected.as_ref()
     }
 
     fn at(path: &Path, make: bool) -> Result<Self> {
@@ -92,7 +106,16 @@ impl Dir {
         };
         let fd = fd.map_err(unopened)?;
         let identity = Identity::of(&fstat(&fd).map_err(|errno| unopened(errno.into()))?);
-        Ok(Self { fd, name: name.into(), parent, identity, lock: OnceLock::new(), path: path.clone() })
+        Ok(Self {
+            told: told(&fd),
+            fd,
+            name: name.into(),
+            parent,
+            identity,
+            lock: OnceLock::new(),
+            unprotected: None,
+            path: path.clone(),
+        })
     }
 
     /// Where it was when it was opened; for texts.
@@ -142,9 +165,13 @@ impl Dir {
     /// Whether the log is still where it was opened, and still its only writer's. A fault is fatal if it is not; if that
     /// cannot be found out, it may be asked again.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let unknown =
-            |error: io::Error| Fault { error: failed("cannot ask for the state of", &self.path, &error), fatal: false };
-        let there = stat_at(&self.parent, &self.name).map_err(unknown)?;
+        let there = match stat_at(&self.parent, &self.name) {
+            // A process that gave up rights may not search the parent any more.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_where_it_was() => {
+                return self.check_lock();
+            }
+            there => there.map_err(|error| unknown(&self.path, &error))?,
+        };
         let what = match there.as_ref().map(Identity::of) {
             Some(identity) if identity == self.identity => return self.check_lock(),
             Some(_) => format!("something else took the place of the log's directory {}", self.path.display()),
@@ -156,9 +183,10 @@ impl Dir {
     fn check_lock(&self) -> Result<(), Fault> {
         let Some(lock) = self.lock.get() else { return Ok(()) };
         let path = self.join(super::lock::NAME);
-        let there = self
-            .stat(OsStr::new(super::lock::NAME))
-            .map_err(|error| Fault { error: failed("cannot ask for the state of", &path, &error), fatal: false })?;
+        let there = match self.stat(OsStr::new(super::lock::NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && lock.has_a_name() => return Ok(()),
+            there => there.map_err(|error| unknown(&path, &error))?,
+        };
         match there.as_ref().map(Identity::of) {
             Some(identity) if identity == lock.identity() => Ok(()),
             Some(_) => Err(self.lost(&format!("the lock file {} was replaced", path.display()))),
@@ -166,13 +194,24 @@ impl Dir {
         }
     }
 
+    fn is_removed(&self) -> bool {
+        fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Whether the kernel tells the same path as at first. After a change of the root it may tell another.
+    fn is_where_it_was(&self) -> bool {
+        !self.is_removed() && self.told.is_some() && told(&self.fd) == self.told
+    }
+
     /// What became of the directory that was opened.
     fn whereabouts(&self) -> String {
-        if fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0) {
+        if self.is_removed() {
             return "it was removed".into();
         }
-        match std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd())) {
-            Ok(now) if now != self.path => format!("it was moved to {}", now.to_string_lossy().escape_debug()),
+        match told(&self.fd) {
+            Some(now) if Some(&now) != self.told.as_ref() => {
+                format!("it was moved to {}", now.to_string_lossy().escape_debug())
+            }
             _ => "it was moved away, or something was mounted over it".into(),
         }
     }
@@ -190,6 +229,15 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The path of an open directory as the kernel tells it.
+fn told(fd: &OwnedFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+}
+
+fn unknown(path: &Path, error: &io::Error) -> Fault {
+    Fault { error: failed("cannot ask for the state of", path, error), fatal: false }
 }
 
 /// The path from the root, its last component no symbolic link.

@@ -24,7 +24,7 @@ pub(super) const NAME: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Lock {
     identity: Identity,
-    _file: Flock<File>,
+    file: Flock<File>,
     /// `None` where the file system locks no directories.
     _dir: Option<Flock<OwnedFd>>,
 }
@@ -61,7 +61,12 @@ impl Lock {
             let text = format!("{} {}\n", std::process::id(), host_name());
             let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
         }
-        Ok(Self { identity: Identity::of_file(&metadata), _file: file, _dir: whole })
+        Ok(Self { identity: Identity::of_file(&metadata), file, _dir: whole })
+    }
+
+    /// Whether the lock file has a name, which need not be its own any more.
+    pub(super) fn has_a_name(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
     }
 
     /// The lock file.

@@ -71,6 +71,8 @@ pub struct DiskConfig {
     /// Bytes by which the last segment's file is longer than its entries after a small write, at least for a moment; at
     /// most [`MAX_RESERVED_BYTES`]. It makes syncs faster.
     pub reserve_bytes: u64,
+    /// Takes a directory that other users may change, too.
+    pub insecure_permissions_allowed: bool,
 }
 
 impl DiskConfig {
@@ -82,6 +84,7 @@ impl DiskConfig {
             retain_bytes: 10 << 30,
             retain_age: Duration::MAX,
             reserve_bytes: 0,
+            insecure_permissions_allowed: false,
         }
     }
 
@@ -203,7 +206,8 @@ impl DiskLog {
     /// Opens the log in a directory, or begins one where `start` says if there is none.
     ///
     /// All segments' heads are read, and the entries of the last segment. Fails with `LOCKED`, with `DAMAGED` (then
-    /// nothing was changed on disk), with `DISK_FULL`, with `IO`, or as `start` does.
+    /// nothing was changed on disk), with `DISK_FULL`, with `IO`, with `INVALID_ARGUMENT` for a directory that others may
+    /// change, or as `start` does.
     pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
         match Self::find(config)? {
             Place::Log(log, recovery) => Ok((*log, recovery)),
@@ -216,7 +220,7 @@ impl DiskLog {
         if config.segment_bytes == 0 {
             return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
         }
-        let dir = Arc::new(Dir::open_or_make(&config.dir)?);
+        let dir = Arc::new(Dir::open_to_write(&config.dir, config.insecure_permissions_allowed)?);
         dir.lock()?;
         let listing = recover::list(&dir)?;
         let continued = match recover::find_all(&dir, &listing, true)? {

@@ -209,7 +209,12 @@ impl DiskLog {
             Err(OpenError::Missing(error)) => {
                 // A trim that is under way takes the name away before the segment: it is waited for.
                 drop(self.trimming.lock());
-                if self.is_trimmed(segment) { Ok(None) } else { Err(missing(&segment.path, &error)) }
+                if self.is_trimmed(segment) {
+                    return Ok(None);
+                }
+                // With the whole directory gone, nothing is wrong with the segment.
+                self.check_identity()?;
+                Err(missing(&segment.path, &error))
             }
             Err(OpenError::Other(error)) => Err(error),
         }

@@ -23,7 +23,11 @@ fn path(file: &CStr) -> &Path {
 /// Both ends of a connection, before its handshake.
 fn connection(test: &str) -> (Stream, Stream) {
     let files = TlsFiles::new(test);
-    let identity = IdentityFiles { certificate_chain_file: path(&files.chain), private_key_file: path(&files.key) };
+    let identity = IdentityFiles {
+        certificate_chain_file: path(&files.chain),
+        private_key_file: path(&files.key),
+        insecure_permissions_allowed: false,
+    };
     let server = TlsServer::from_files(identity, None).unwrap();
     let client = TlsClient::from_files(path(&files.authority), Some("writer.example"), None).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();

@@ -252,3 +252,25 @@ fn p1_a_tail_ends_when_its_directory_is_replaced() {
     small_log(&dir, 300, &[100; 9]);
     lost(tail.next().unwrap().map(drop), "replaced", "took the place");
 }
+
+/// A process that gave up its rights may not look up the directory any more, and goes on as long as it may write.
+#[test]
+fn p10_a_log_goes_on_when_its_parent_may_not_be_searched() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = scratch();
+    let (dir, log) = opened(parent.path());
+    let search = |mode| fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
+    log.write(&encode(4, &[100])).unwrap();
+    search(0o600);
+    let unprivileged = nix::unistd::Uid::from_raw(65_534);
+    let before = nix::unistd::geteuid();
+    // Rights are a thread's own. Only root has some to give up.
+    let as_nobody = |id| nix::unistd::setfsuid(id);
+    as_nobody(unprivileged);
+    let synced = log.sync().map(|mark| mark.sequence);
+    as_nobody(before);
+    assert_eq!(synced.map_err(|error| error.message), Ok(5));
+    search(0o700);
+    moved(&dir);
+    lost(log.sync(), "moved", "it was moved to");
+}
