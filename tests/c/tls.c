@@ -110,7 +110,7 @@ static void check_key_mode(mode_t mode, bool refused)
     if (refused) {
         CHECK_ERROR(sender_config_set_tls(sender, files.chain, files.key, NULL), REPLICATION_STATUS_INVALID_ARGUMENT,
                     files.key);
-        CHECK_CONTAINS(replication_last_error_message(), "`chmod ");
+        CHECK_CONTAINS(replication_last_error_message(), "`ch");
         CHECK_ERROR(receiver_config_set_tls(receiver, files.ca, NULL, files.chain, files.key),
                     REPLICATION_STATUS_INVALID_ARGUMENT, files.key);
     } else {
