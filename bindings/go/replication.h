@@ -817,11 +817,29 @@ replication_status sender_config_set_last_sequence(struct replication_sender_con
                                                    uint64_t sequence);
 
 /**
+ * Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
+ * sender_config_set_tls() looks at its key file at once, sender_new() at the log's directory.
+ *
+ * Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
+ * belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
+ * its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
+ * and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_insecure_permissions_allowed(struct replication_sender_config *config,
+                                                                  bool allowed);
+
+/**
  * Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
  * handshake is the library's: listening sockets and sender_accept_connection(), not sender_accept_reader(). Readers without
  * TLS are then refused. The TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
  *
- * The files are read now, each in PEM; later changes of them are not seen.
+ * The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
+ * key's: see sender_config_set_insecure_permissions_allowed().
  *
  * - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of the readers.
  * - `private_key_file`: the key of the first certificate, not encrypted.
@@ -1377,7 +1395,14 @@ replication_status sender_ticket_status(const struct replication_sender *sender,
  * out of memory goes on from disk; one whose entries are gone from there too is told `WAL_ROTATED`. docs/durability.md tells
  * the whole.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+ * A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
+ * or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
+ * in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+ *
+ * Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+ * working directory.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -1744,12 +1769,30 @@ replication_status receiver_config_set_peer_timeout_ms(struct replication_receiv
 replication_status receiver_config_set_buffer_bytes(struct replication_receiver_config *config, uint64_t bytes);
 
 /**
+ * Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
+ * receiver_config_set_tls() looks at its key file at once, receiver_new() at the log's directory.
+ *
+ * Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
+ * belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
+ * its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
+ * and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_insecure_permissions_allowed(struct replication_receiver_config *config,
+                                                                    bool allowed);
+
+/**
  * Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts for every connection, also
  * those of a connect handler, which gives the plain socket. A writer without TLS, or with a certificate that does not fit,
  * is not followed; nothing turns this check off. The TLS handshake is part of what
  * receiver_config_set_connect_timeout_ms() bounds.
  *
- * The files are read now, each in PEM; later changes of them are not seen.
+ * The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
+ * key's: see receiver_config_set_insecure_permissions_allowed().
  *
  * - `ca_file`: the writer must have a certificate of one of these authorities.
  * - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the host in the writer
@@ -2061,7 +2104,14 @@ void receiver_free(struct replication_receiver *receiver);
  * receiver_config_set_last_sequence() the receiver goes on behind the entry that was applied last, or a few before it. A node
  * that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8.
+ * A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
+ * or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
+ * in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+ *
+ * Others may not write to the directory: see receiver_config_set_insecure_permissions_allowed().
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+ * working directory.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.

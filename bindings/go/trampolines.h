@@ -100,6 +100,11 @@ static inline int32_t lr_sender_config_set_last_sequence(struct replication_send
     return lr_library.sender_config_set_last_sequence(config, sequence);
 }
 
+static inline int32_t lr_sender_config_set_insecure_permissions_allowed(struct replication_sender_config *config, bool allowed)
+{
+    return lr_library.sender_config_set_insecure_permissions_allowed(config, allowed);
+}
+
 static inline int32_t lr_sender_config_set_tls(struct replication_sender_config *config, const char *certificate_chain_file, const char *private_key_file, const char *client_ca_file)
 {
     return lr_library.sender_config_set_tls(config, certificate_chain_file, private_key_file, client_ca_file);
@@ -403,6 +408,11 @@ static inline int32_t lr_receiver_config_set_peer_timeout_ms(struct replication_
 static inline int32_t lr_receiver_config_set_buffer_bytes(struct replication_receiver_config *config, uint64_t bytes)
 {
     return lr_library.receiver_config_set_buffer_bytes(config, bytes);
+}
+
+static inline int32_t lr_receiver_config_set_insecure_permissions_allowed(struct replication_receiver_config *config, bool allowed)
+{
+    return lr_library.receiver_config_set_insecure_permissions_allowed(config, allowed);
 }
 
 static inline int32_t lr_receiver_config_set_tls(struct replication_receiver_config *config, const char *ca_file, const char *server_name, const char *certificate_chain_file, const char *private_key_file)
