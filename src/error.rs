@@ -85,6 +85,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether it says that the log's disk refuses for now, and is tried again.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Status::DiskFull | Status::Stalled)
+    }
+
     /// Every status, for tables and tests.
     pub const ALL: [Status; 38] = [
         Status::Ok,

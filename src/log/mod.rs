@@ -9,6 +9,7 @@ mod cursor;
 pub mod disk;
 mod storage;
 mod sync;
+mod upkeep;
 mod window;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use window::{Hold, NoRoom, Window};
 
 pub use cursor::{Cursor, CutWatch, Next, Span};
 pub use disk::Mark;
-pub use storage::{StorageNews, SyncPolicy};
+pub use storage::{Ended, RETRY, StorageNews, SyncPolicy};
+pub use upkeep::{Upkeep, UpkeepNews};
 pub use window::{AttachError, Occupancy};
 
 /// What an append does when the window is full and a connected reader still needs its oldest entries.

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::disk::{DiskLog, Stretch, Trimmed};
+use super::disk::{DiskLog, Stretch};
+use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Log, Mark};
 use crate::error::{Error, Result, Status};
 use crate::sync::{Condvar, Mutex};
@@ -54,29 +55,22 @@ impl SyncPolicy {
 /// What the thread that stores has to tell.
 #[derive(Debug)]
 pub enum StorageNews {
-    /// The disk took nothing, for this reason; appends are refused. It is tried again.
+    /// The disk took nothing, for this reason, which may pass; appends are refused. It is tried again.
     Stalled(Error),
     /// The disk takes entries again.
     Resumed,
     /// The disk failed for good; the log must be opened anew.
     Failed(Error),
-    /// Segments went, as retention wants it.
-    Trimmed(Vec<Trimmed>),
-    /// A segment that retention gives up could not be removed, for this reason, and is tried again; `None`: it works again.
-    Untrimmed(Option<Error>),
 }
 
-/// How often a full disk is tried again.
-const RETRY: Duration = Duration::from_millis(100);
+/// How often a disk that refuses is tried again.
+pub const RETRY: Duration = Duration::from_millis(100);
 
 /// How long a sync waits for appends to share it, at most; also no longer than half of the sync before.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// So many bytes are synced under [`SyncPolicy::Os`], too.
 const MUCH_BYTES: u64 = 8 << 20;
-
-/// How often retention looks at the segments' age.
-const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is made sure that the directory is still the log's, also when nothing is written.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -104,6 +98,7 @@ pub(super) struct Storage {
     durable: Condvar,
     /// For the thread that syncs on the side.
     much: Condvar,
+    upkeep: Upkeep,
 }
 
 /// Appends that share a sync, before it begins.
@@ -117,6 +112,25 @@ struct Group {
     until: Option<Instant>,
 }
 
+/// What the storing thread remembers from turn to turn.
+#[derive(Default)]
+struct Turn {
+    /// Since when something written is not synced.
+    unsynced_since: Option<Instant>,
+    group: Group,
+}
+
+/// How the end of a log on disk was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is stored, or was given up with an error, and all threads are gone.
+    All,
+    /// The same, but a thread that keeps the directory is still in a call of the system.
+    Stored,
+    /// The storing thread is still in a call of the system.
+    Not,
+}
+
 #[derive(Default)]
 struct State {
     rung: bool,
@@ -127,13 +141,17 @@ struct State {
     /// Somebody waits until this position is synced.
     wanted: u64,
     failed: Option<Error>,
-    /// That is a full disk, which is tried again.
+    /// That may pass, and is tried again.
     stalled: bool,
     closed: bool,
+    /// Until when a disk that refuses is tried again, once the log is closed and somebody waits for its end.
+    until: Option<Instant>,
     /// The storing thread is gone.
     over: bool,
     /// Another one syncs on the side.
     ahead: bool,
+    /// Another one keeps the directory.
+    keeping: bool,
 }
 
 impl Storage {
@@ -153,6 +171,7 @@ impl Storage {
             work: Condvar::new(),
             durable: Condvar::new(),
             much: Condvar::new(),
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -182,7 +201,7 @@ impl Storage {
     }
 
     pub(super) fn hold_from(&self, position: u64) {
-        self.held_from.store(position, Ordering::Relaxed);
+        self.held_from.store(position, Ordering::SeqCst);
     }
 
     /// Called by an append, with its lock: the log reaches `end` now. `true`: then [`Self::wake`] the storing thread.
@@ -213,19 +232,28 @@ impl Storage {
         }
     }
 
-    /// Has the storing thread write and sync what there is, and end.
+    /// Has the storing thread write and sync what there is, and end. While the disk refuses, it goes on trying until
+    /// [`Self::wait_over`] says for how long.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.work.notify_all();
     }
 
-    /// Waits until nobody stores or syncs any more. `false`: somebody does, when the time is over.
-    fn wait_over(&self, deadline: Instant) -> bool {
+    /// Waits until nobody stores, syncs or keeps the directory any more. A disk that still refuses at `deadline` is given
+    /// up; a call of the system that does not return has `patience` more.
+    fn wait_over(&self, deadline: Instant, patience: Duration) -> Ended {
         let mut state = self.state.lock();
-        while (!state.over || state.ahead) && Instant::now() < deadline {
+        state.until = Some(deadline);
+        self.work.notify_all();
+        let deadline = deadline + patience;
+        while (!state.over || state.ahead || state.keeping) && Instant::now() < deadline {
             state = self.durable.wait(state, Some(deadline));
         }
-        state.over && !state.ahead
+        match (state.over, state.ahead || state.keeping) {
+            (true, false) => Ended::All,
+            (true, true) => Ended::Stored,
+            (false, _) => Ended::Not,
+        }
     }
 
     /// Has everything that was appended synced without waiting for the policy's time.
@@ -235,7 +263,7 @@ impl Storage {
         self.ring(&mut state);
     }
 
-    /// Waits until everything before `position` is durable. Ends with a disk that is full unless `patient`.
+    /// Waits until everything before `position` is durable. Ends with a disk that refuses unless `patient`.
     pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>, patient: bool) -> Result<()> {
         let mut state = self.state.lock();
         if state.wanted < position {
@@ -271,7 +299,23 @@ impl Storage {
         self.state.lock().over = true;
         self.durable.notify_all();
         self.much.notify_all();
+        self.upkeep.close();
         ended
+    }
+
+    /// Keeps the directory until the storing thread is gone.
+    fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
+        self.state.lock().keeping = true;
+        // Before each removal: a reader that came meanwhile may need what would go.
+        let kept = self.upkeep.run(&self.disk, &mut |_| Ok(self.held_from.load(Ordering::SeqCst)), report);
+        let mut state = self.state.lock();
+        state.keeping = false;
+        if kept.is_err() {
+            // The log is unusable, and the storing thread finds out why.
+            self.ring(&mut state);
+        }
+        drop(state);
+        self.durable.notify_all();
     }
 
     /// Syncs on the side what is written under `OS`, each time when it is much, until the storing thread is gone. Only a
@@ -285,9 +329,13 @@ impl Storage {
                 let synced = self.sync(log);
                 state = self.state.lock();
                 state.ahead = false;
-                if synced.is_err() {
+                match synced {
+                    Ok(_) => {}
+                    Err(error) if error.status.is_passing() => {
+                        state = self.much.wait(state, Some(Instant::now() + RETRY));
+                    }
                     // The log is unusable, and the next write says why.
-                    break;
+                    Err(_) => break,
                 }
             } else {
                 state = self.much.wait(state, None);
@@ -303,77 +351,115 @@ impl Storage {
     }
 
     fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        let (mut trimmed_at, mut checked_at) = (Instant::now(), Instant::now());
-        let mut untrimmed = false;
-        let mut segments = self.disk.segments();
-        let mut unsynced_since = None;
-        let mut stalled = false;
-        let mut group = Group::default();
+        let mut turn = Turn::default();
+        let mut stalled = None;
+        let mut begun = self.disk.begun();
+        let mut checked_at = Instant::now();
         loop {
-            self.gather(&group);
-            let calls = self.calls.load(Ordering::Relaxed);
+            // What failed on the side ends the log although nothing is appended.
+            self.disk.check_usable()?;
+            if checked_at.elapsed() >= CHECK_EVERY {
+                self.check_identity()?;
+                checked_at = Instant::now();
+            }
+            self.gather(&turn.group);
             let closing = self.state.lock().closed;
-            match self.write_some(log) {
-                Ok(wrote) => {
-                    if stalled {
-                        stalled = false;
-                        log.refuse_with(None);
-                        let mut state = self.state.lock();
-                        (state.failed, state.stalled) = (None, false);
-                        drop(state);
-                        report(StorageNews::Resumed);
-                    }
-                    if wrote {
-                        unsynced_since.get_or_insert_with(Instant::now);
-                    }
-                    if self.is_sync_due(unsynced_since, !wrote && closing) {
-                        let begun = Instant::now();
-                        let arrived = self.sync(log)?;
-                        unsynced_since = None;
-                        let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
-                        group = Group { calls, expected: arrived - group.calls, until };
-                    }
-                    if checked_at.elapsed() >= CHECK_EVERY {
-                        self.check_identity()?;
-                        checked_at = Instant::now();
-                    }
-                    if self.disk.segments() != segments || trimmed_at.elapsed() >= TRIM_EVERY {
-                        self.trim(&mut untrimmed, report)?;
-                        (trimmed_at, segments) = (Instant::now(), self.disk.segments());
-                    }
-                    if wrote {
-                        continue;
-                    }
-                    if closing {
-                        return Ok(());
-                    }
-                    self.sleep(self.deadline(unsynced_since, trimmed_at).min(checked_at + CHECK_EVERY));
-                }
-                Err(error) if error.status == Status::DiskFull => {
-                    // What was written before does not wait for room as well: nobody knows when there will be some.
-                    if self.policy != SyncPolicy::Os && self.written() > self.synced.load(Ordering::Relaxed) {
-                        self.sync(log)?;
-                        unsynced_since = None;
-                    }
-                    if closing {
-                        return Err(error);
-                    }
-                    if !stalled {
-                        stalled = true;
-                        self.fail(log, &error, true);
-                        report(StorageNews::Stalled(error));
-                    }
-                    self.check_identity()?;
-                    // Room may come from retention too.
-                    self.trim(&mut untrimmed, report)?;
-                    let state = self.state.lock();
-                    if !state.closed {
-                        drop(self.work.wait(state, Some(Instant::now() + RETRY)));
-                    }
+            let wrote = match self.take_turn(log, closing, &mut turn) {
+                Ok(wrote) => wrote,
+                Err(error) if error.status.is_passing() => {
+                    self.stall(log, error, &mut stalled, report)?;
+                    continue;
                 }
                 Err(error) => return Err(error),
+            };
+            if stalled.take().is_some() {
+                self.go_on(log, report);
+            }
+            if self.disk.begun() != begun {
+                begun = self.disk.begun();
+                self.upkeep.ring();
+            }
+            if wrote {
+                continue;
+            }
+            if closing {
+                return Ok(());
+            }
+            self.sleep(self.deadline(turn.unsynced_since, checked_at + CHECK_EVERY));
+        }
+    }
+
+    /// Writes what there is, and syncs if it is time to. `false`: there was nothing to write.
+    fn take_turn(&self, log: &Log, closing: bool, turn: &mut Turn) -> Result<bool> {
+        let calls = self.calls.load(Ordering::Relaxed);
+        let wrote = match self.write_some(log) {
+            Ok(wrote) => wrote,
+            Err(error) => {
+                // What was written before does not wait for the disk as well: nobody knows for how long.
+                let shown = self.policy != SyncPolicy::Os || closing;
+                if error.status.is_passing() && shown && self.written() > self.synced.load(Ordering::Relaxed) {
+                    self.sync(log)?;
+                    turn.unsynced_since = None;
+                }
+                return Err(error);
+            }
+        };
+        if wrote {
+            turn.unsynced_since.get_or_insert_with(Instant::now);
+        }
+        if self.is_sync_due(turn.unsynced_since, !wrote && closing) {
+            let begun = Instant::now();
+            let arrived = self.sync(log)?;
+            let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
+            let expected = arrived - turn.group.calls;
+            *turn = Turn { unsynced_since: None, group: Group { calls, expected, until } };
+        }
+        Ok(wrote)
+    }
+
+    /// The disk refuses for now: so do appends, and after a moment it is tried again. Fails when the log is closed and the
+    /// time for that is over.
+    fn stall(
+        &self,
+        log: &Log,
+        error: Error,
+        stalled: &mut Option<Error>,
+        report: &mut dyn FnMut(StorageNews),
+    ) -> Result<()> {
+        let is_news = stalled.is_none();
+        if stalled.as_ref() != Some(&error) {
+            self.fail(log, &error, true);
+            *stalled = Some(error.clone());
+        }
+        if is_news {
+            report(StorageNews::Stalled(error.clone()));
+        }
+        // Room may come from retention too.
+        self.upkeep.hurry();
+        let state = self.state.lock();
+        let now = Instant::now();
+        match state.until.filter(|_| state.closed) {
+            Some(until) if now >= until => {
+                drop(state);
+                let (first, last) = (self.disk.written().sequence.saturating_add(1), log.last_sequence());
+                let text = format!("closed, but entries {first} to {last} are not on disk: {}", error.message);
+                Err(Error::new(error.status, text))
+            }
+            until => {
+                drop(self.work.wait(state, Some(until.map_or(now + RETRY, |until| until.min(now + RETRY)))));
+                Ok(())
             }
         }
+    }
+
+    /// The disk takes entries again.
+    fn go_on(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) {
+        log.refuse_with(None);
+        let mut state = self.state.lock();
+        (state.failed, state.stalled) = (None, false);
+        drop(state);
+        self.upkeep.relax();
+        report(StorageNews::Resumed);
     }
 
     /// Writes the next stretch of memory. `false`: there is none.
@@ -455,27 +541,6 @@ impl Storage {
         self.awaited.store(0, Ordering::Relaxed);
     }
 
-    /// Lets retention work. What cannot be removed costs room, and no entry.
-    fn trim(&self, untrimmed: &mut bool, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        match self.disk.trim(self.held_from.load(Ordering::Relaxed), crate::clock::now()) {
-            Ok(trimmed) => {
-                if !trimmed.is_empty() {
-                    report(StorageNews::Trimmed(trimmed));
-                }
-                if std::mem::take(untrimmed) {
-                    report(StorageNews::Untrimmed(None));
-                }
-            }
-            Err(error) if self.disk.is_usable() => {
-                if !std::mem::replace(untrimmed, true) {
-                    report(StorageNews::Untrimmed(Some(error)));
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
     /// Fails if the directory is the log's no more. What cannot be found out now stands in the way of the next sync.
     fn check_identity(&self) -> Result<()> {
         match self.disk.check_identity() {
@@ -493,12 +558,11 @@ impl Storage {
         self.durable.notify_all();
     }
 
-    /// When something is due although nothing is appended.
-    fn deadline(&self, unsynced_since: Option<Instant>, trimmed_at: Instant) -> Instant {
-        let trim = trimmed_at + TRIM_EVERY;
+    /// When something is due although nothing is appended: a sync, or at `check_at` a look at the directory.
+    fn deadline(&self, unsynced_since: Option<Instant>, check_at: Instant) -> Instant {
         match (self.policy, unsynced_since) {
-            (SyncPolicy::Group { interval, .. }, Some(since)) => trim.min(since + interval),
-            _ => trim,
+            (SyncPolicy::Group { interval, .. }, Some(since)) => check_at.min(since + interval),
+            _ => check_at,
         }
     }
 
@@ -551,6 +615,14 @@ impl Log {
         }
     }
 
+    /// Removes what retention gives up and makes the next segment's file, until [`Self::store`] ends. For a thread of its
+    /// own.
+    pub fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
+        if let Some(storage) = &self.storage {
+            storage.keep(report);
+        }
+    }
+
     /// Waits until the entry `sequence` is on this node's disk. `InvalidState` for a log that has none.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
         let Some(storage) = &self.storage else {
@@ -580,14 +652,23 @@ impl Log {
         }
     }
 
-    /// Waits until everything is stored after [`Self::close`]. `false`: it is not, when the time is over.
-    pub fn ends_by(&self, deadline: Instant) -> bool {
-        self.storage.as_ref().is_none_or(|storage| storage.wait_over(deadline))
+    /// Waits until everything is stored after [`Self::close`]. A disk that still refuses at `deadline` is given up; a call
+    /// of the system that does not return has `patience` more.
+    pub fn end_by(&self, deadline: Instant, patience: Duration) -> Ended {
+        self.storage.as_ref().map_or(Ended::All, |storage| storage.wait_over(deadline, patience))
     }
 
-    /// Why the disk side ended badly, if it did.
+    /// Why the disk takes nothing, if it does not.
     pub fn storage_error(&self) -> Option<Error> {
         self.storage.as_ref().and_then(|storage| storage.state.lock().failed.clone())
+    }
+
+    /// Whether the disk side ended badly. While the disk only refuses for now, it has not.
+    pub fn is_storage_lost(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| {
+            let state = storage.state.lock();
+            state.failed.is_some() && !state.stalled
+        })
     }
 
     /// The disk side, if there is one.

@@ -14,10 +14,11 @@ use tokio::sync::oneshot;
 use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::core::Core;
 use super::inbound::{Before, Delivery};
-use super::keeper::{Keeper, RETRY};
+use super::keeper::Keeper;
 use super::local_log::behind;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
+use crate::log::RETRY;
 use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
@@ -61,9 +62,11 @@ pub(super) struct Applier {
     logged: u64,
     failures: u32,
     retry_at: Option<Instant>,
-    /// When a full disk is tried again, for entries.
+    /// When a disk that refuses is tried again, for entries.
     store_at: Option<Instant>,
-    /// The same for the handler's position.
+    /// The same for what is read back of an earlier life.
+    replay_at: Option<Instant>,
+    /// When the handler's position is stored although nothing is applied.
     note_at: Option<Instant>,
     over: bool,
 }
@@ -77,13 +80,17 @@ enum Next {
     Sync,
     Check,
     Note,
+    Replay,
     Diverged(Error),
+    Lost(Error),
     Stop,
 }
 
 impl Applier {
     pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
+        // Where the host stands may be further than the file says, and retention goes by that.
+        let note_at = position.is_some().then(Instant::now);
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
             keeper: position.map(|position| Keeper::new(&core, position)),
@@ -98,7 +105,8 @@ impl Applier {
             failures: 0,
             retry_at: None,
             store_at: None,
-            note_at: None,
+            replay_at: None,
+            note_at,
             over: false,
         }
     }
@@ -127,10 +135,15 @@ impl Applier {
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 Next::Note => self.note(),
+                // It comes before everything else.
+                Next::Replay => self.replay_at = None,
                 Next::Diverged(error) => self.give_up(EventKind::Diverged, &error),
+                Next::Lost(error) => self.log_failed(&error),
                 Next::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
+                        let events = self.core.mailbox.lock().take_events();
+                        events.iter().for_each(|event| self.postman.deliver(event));
                     }
                     return;
                 }
@@ -164,13 +177,16 @@ impl Applier {
             let keeper = self.keeper.as_ref().filter(|_| !self.over);
             let sync_at = keeper.and_then(Keeper::sync_at);
             let check_at = keeper.map(Keeper::check_at);
-            if keeper.is_some() {
+            if let Some(keeper) = keeper {
+                if let Some(error) = keeper.lost() {
+                    return Next::Lost(error);
+                }
                 // Before anything is applied, and whether or not it can be: what is stored does not wait for the handler.
                 let stored = content.work.stored;
                 if stored < content.work.deliveries.len() && self.store_at.is_none_or(|at| at <= now) {
                     return Next::Store(content.work.deliveries.range(stored..).cloned().collect());
                 }
-                if sync_at.is_some_and(|at| at <= now) || keeper.is_some_and(Keeper::is_sync_wanted) {
+                if sync_at.is_some_and(|at| at <= now) || keeper.is_sync_wanted() {
                     return Next::Sync;
                 }
                 if check_at.is_some_and(|at| at <= now) {
@@ -179,10 +195,15 @@ impl Applier {
                 if self.note_at.is_some_and(|at| at <= now) {
                     return Next::Note;
                 }
+                if self.replay_at.is_some_and(|at| at <= now) {
+                    return Next::Replay;
+                }
             }
             let due = self.retry_at.is_none_or(|at| at <= Instant::now());
             if due && !content.work.paused && !self.over {
-                if self.current.is_none() && (self.keeper.is_none() || content.work.stored > 0) {
+                // What an earlier life received comes first.
+                let is_next = self.current.is_none() && self.replay_at.is_none();
+                if is_next && (self.keeper.is_none() || content.work.stored > 0) {
                     self.current = content.work.deliveries.pop_front();
                     content.work.stored = content.work.stored.saturating_sub(1);
                     match self.begin() {
@@ -196,7 +217,8 @@ impl Applier {
                 }
             }
             let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            let deadline = [retry_at, sync_at, check_at, self.store_at, self.note_at].into_iter().flatten().min();
+            let again = [retry_at, sync_at, check_at, self.store_at, self.replay_at, self.note_at];
+            let deadline = again.into_iter().flatten().min();
             content = mailbox.wait(content, deadline);
         }
     }
@@ -259,7 +281,8 @@ impl Applier {
 
     /// Takes up what was received in an earlier life, before anything else.
     fn replay(&mut self) {
-        let Some(keeper) = self.keeper.as_mut().filter(|_| self.current.is_none() && !self.over) else { return };
+        let is_due = self.current.is_none() && self.replay_at.is_none() && !self.over;
+        let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
         match keeper.replay(self.core.progress.applied()) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
@@ -269,6 +292,7 @@ impl Applier {
                     self.give_up(EventKind::Diverged, &error);
                 }
             }
+            Err(error) if error.status.is_passing() => self.replay_at = Some(Instant::now() + RETRY),
             Err(error) => self.log_failed(&error),
         }
     }
@@ -329,12 +353,12 @@ impl Applier {
         self.core.halt(error.clone());
     }
 
-    /// Notes how far the handler came. A disk without room for that is tried again; what is applied stays so.
+    /// Notes how far the handler came. A disk that refuses is tried again; what is applied stays so.
     fn note(&mut self) {
         self.note_at = None;
         match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
             Ok(()) => {}
-            Err(error) if error.status == Status::DiskFull => self.note_at = Some(Instant::now() + RETRY),
+            Err(error) if error.status.is_passing() => self.note_at = Some(Instant::now() + RETRY),
             Err(error) => self.log_failed(&error),
         }
     }

@@ -1,5 +1,5 @@
 //! The callback thread's side of the local log: entries are stored before they are applied, and synced as the policy says;
-//! how far the handler came is stored after it.
+//! how far the handler came is stored after it. What retention gives up is removed on a thread of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,13 +14,10 @@ use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::log::disk::position::PositionFile;
-use crate::log::{Mark, SyncPolicy};
+use crate::log::{Mark, RETRY, SyncPolicy, UpkeepNews};
 
-/// How often a full disk is tried again.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
-
-/// How often retention looks at the segments' age.
-const TRIM_EVERY: Duration = Duration::from_secs(5);
+/// How long a receiver that stops tries to note how far its handler came on a disk that refuses.
+const LAST_TRIES: Duration = Duration::from_secs(1);
 
 /// How often it is made sure that the directory is still the log's, also when nothing is received.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -31,17 +28,19 @@ pub(super) struct Keeper {
     position: PositionFile,
     /// Since when something written is not synced.
     unsynced_since: Option<Instant>,
+    /// A sync that could not begin is tried again then.
+    sync_again_at: Option<Instant>,
+    /// The disk does not take entries.
     stalled: bool,
-    /// The position found no room.
+    /// It does not give back what it has.
+    unread: bool,
+    /// It does not take the position.
     unnoted: bool,
-    /// A segment could not be removed.
-    untrimmed: bool,
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
     checked_at: Instant,
-    trimmed_at: Instant,
-    /// How many segments there were then.
-    segments: usize,
+    /// How many segments had begun when the upkeep last heard of it.
+    begun: u64,
 }
 
 impl Keeper {
@@ -51,13 +50,13 @@ impl Keeper {
             core: Arc::clone(core),
             position,
             unsynced_since: None,
+            sync_again_at: None,
             stalled: false,
+            unread: false,
             unnoted: false,
-            untrimmed: false,
             replay_to,
             checked_at: Instant::now(),
-            trimmed_at: Instant::now(),
-            segments: 0,
+            begun: 0,
         }
     }
 
@@ -65,13 +64,33 @@ impl Keeper {
         self.core.local.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "there is no local log"))
     }
 
-    /// What was received in an earlier life and is not applied yet.
+    /// Why the log's directory is lost, if it is.
+    pub(super) fn lost(&self) -> Option<Error> {
+        self.log().ok()?.lost().cloned()
+    }
+
+    /// What was received in an earlier life and is not applied yet. `DISK_FULL` or `STALLED`: it cannot be read for now.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
+        let next = self.read_back(applied);
+        match &next {
+            Err(error) if error.status.is_passing() && !std::mem::replace(&mut self.unread, true) => {
+                self.report(EventKind::LogStalled, error.status, error.message.clone());
+            }
+            Ok(_) if std::mem::take(&mut self.unread) => {
+                self.report(EventKind::LogResumed, Status::Ok, "the disk gives back entries again".into());
+            }
+            _ => {}
+        }
+        next
+    }
+
+    fn read_back(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let Some(end) = self.replay_to.filter(|end| end.sequence > applied) else {
             self.replay_to = None;
             return Ok(None);
         };
-        let next = self.log()?.read_behind(applied, end.position)?;
+        // Reading changes nothing, so whatever is no damage may pass.
+        let next = self.log()?.read_behind(applied, end.position).map_err(passing)?;
         if next.is_none() {
             // The host stands before what the log still has: the writer sends what lies between, and the rest with it.
             self.replay_to = None;
@@ -80,26 +99,24 @@ impl Keeper {
     }
 
     /// Stores the entries of these deliveries, with one sync for all if one is due. Gives how many deliveries are stored: not
-    /// all when the disk is full, which may be tried again.
+    /// all when the disk refuses for now; then it may be tried again.
     pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<usize> {
         let lineage = *self.core.lineage.lock();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
         let log = self.log()?;
         let written = deliveries.iter().map(|delivery| log.write(delivery, stream_id));
-        let (stored, full) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
+        let (stored, refusal) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
             None => (deliveries.len(), None),
-            Some((n, error)) if error.status == Status::DiskFull => (n, Some(error)),
+            Some((n, error)) if error.status.is_passing() => (n, Some(error)),
             Some((_, error)) => return Err(error),
         };
-        match full {
-            Some(error) if !self.stalled => {
-                self.stalled = true;
-                self.report(EventKind::LogStalled, error.status, error.message);
+        match refusal {
+            Some(error) => {
+                // Room may come from retention, of what is applied by now.
+                log.upkeep.hurry();
+                self.stall(error);
             }
-            None if std::mem::take(&mut self.stalled) => {
-                self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
-            }
-            _ => {}
+            None => self.go_on(),
         }
         self.unsynced_since.get_or_insert_with(Instant::now);
         let due = match self.log()?.sync_policy() {
@@ -113,19 +130,40 @@ impl Keeper {
         if due {
             self.sync()?;
         }
-        if self.stalled {
-            // Room may come from retention, of what is applied by now.
-            match self.trim() {
-                Err(error) if error.status == Status::DiskFull => {}
-                trimmed => trimmed?,
-            }
-        }
+        self.tell_begun();
         Ok(stored)
+    }
+
+    /// The disk refuses entries for now.
+    fn stall(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.stalled, true) {
+            self.report(EventKind::LogStalled, error.status, error.message);
+        }
+    }
+
+    /// It takes them again, if it did not.
+    fn go_on(&mut self) {
+        if std::mem::take(&mut self.stalled) {
+            if let Ok(log) = self.log() {
+                log.upkeep.relax();
+            }
+            self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
+        }
+    }
+
+    /// Has the upkeep look for what is to go when another segment has begun.
+    fn tell_begun(&mut self) {
+        let Some(log) = &self.core.local else { return };
+        let begun = log.disk().map_or(0, DiskLog::begun);
+        if std::mem::replace(&mut self.begun, begun) != begun {
+            log.upkeep.ring();
+        }
     }
 
     /// When something written is to be synced, if nothing happens before.
     pub(super) fn sync_at(&self) -> Option<Instant> {
         match self.log().map(LocalLog::sync_policy) {
+            _ if self.sync_again_at.is_some() => self.sync_again_at,
             Ok(SyncPolicy::Group { interval, .. }) => self.unsynced_since.map(|since| since + interval),
             _ => None,
         }
@@ -147,24 +185,37 @@ impl Keeper {
 
     /// Whether the writer waits for something to be durable, and a sync would bring it nearer.
     pub(super) fn is_sync_wanted(&self) -> bool {
+        if self.sync_again_at.is_some() {
+            return false;
+        }
         let durable = self.core.progress.durable();
         self.core.sync_wanted.load(Ordering::SeqCst) > durable
             && self.log().is_ok_and(|log| log.disk().is_some_and(|disk| disk.written().sequence > durable))
     }
 
-    /// Makes everything that was written durable, and tells the writer if it waits.
+    /// Makes everything that was written durable, and tells the writer if it waits. A sync that could not even begin is
+    /// tried again.
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        let synced = disk.sync()?.sequence;
-        self.unsynced_since = None;
-        self.core.progress.set_durable(synced);
-        Ok(())
+        match disk.sync() {
+            Ok(synced) => {
+                (self.unsynced_since, self.sync_again_at) = (None, None);
+                self.core.progress.set_durable(synced.sequence);
+                Ok(())
+            }
+            Err(error) if error.status.is_passing() => {
+                self.sync_again_at = Some(Instant::now() + RETRY);
+                self.stall(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Notes how far the handler came. `DiskFull`: not yet, it may be tried again.
+    /// Notes how far the handler came. `DISK_FULL` or `STALLED`: not yet, it may be tried again.
     pub(super) fn applied(&mut self) -> Result<()> {
         if let Err(error) = self.note(false) {
-            if error.status == Status::DiskFull && !std::mem::replace(&mut self.unnoted, true) {
+            if error.status.is_passing() && !std::mem::replace(&mut self.unnoted, true) {
                 self.report(EventKind::LogStalled, error.status, error.message.clone());
             }
             return Err(error);
@@ -172,56 +223,75 @@ impl Keeper {
         if std::mem::take(&mut self.unnoted) {
             self.report(EventKind::LogResumed, Status::Ok, "the disk takes positions again".into());
         }
-        let segments = self.log()?.disk().map_or(0, DiskLog::segments);
-        if segments != self.segments || self.trimmed_at.elapsed() >= TRIM_EVERY {
-            self.trim()?;
-        }
         Ok(())
     }
 
     /// Stores how far the handler came. `durable`: for good.
     fn note(&mut self, durable: bool) -> Result<()> {
         let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
-        self.position.store(&token(lineage, self.core.progress.place()), durable)
-    }
-
-    /// Lets go what the handler has and retention does not keep.
-    fn trim(&mut self) -> Result<()> {
-        // A loss of power must not bring back a position before what is gone.
-        self.note(true)?;
-        let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        let trimmed = disk.trim(disk.floor(self.core.progress.applied()).position, crate::clock::now());
-        let (segments, is_usable) = (disk.segments(), disk.is_usable());
-        (self.trimmed_at, self.segments) = (Instant::now(), segments);
-        match trimmed {
-            Ok(_) if std::mem::take(&mut self.untrimmed) => {
-                self.report(EventKind::LogResumed, Status::Ok, "the log keeps no more than it is to".into());
-            }
-            Ok(_) => {}
-            // What cannot be removed costs room, and no entry.
-            Err(error) if is_usable => {
-                if !std::mem::replace(&mut self.untrimmed, true) {
-                    let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
-                    self.report(EventKind::LogStalled, error.status, text);
-                }
-            }
-            Err(error) => return Err(error),
-        }
+        let place = self.core.progress.place();
+        self.position.store(&token(lineage, place), durable)?;
+        self.log()?.noted(place.sequence);
         Ok(())
     }
 
-    /// Nothing more comes.
+    /// Nothing more comes. What the disk refuses for now is tried again for a while.
     pub(super) fn finish(&mut self) {
-        let ended = self.sync().and_then(|()| self.note(true));
+        let until = Instant::now() + LAST_TRIES;
+        let ended = loop {
+            match self.end() {
+                Err(error) if error.status.is_passing() && Instant::now() < until => std::thread::sleep(RETRY),
+                ended => break ended,
+            }
+        };
         if let Err(error) = ended {
             self.report(EventKind::LogFailed, error.status, error.message);
         }
     }
 
-    fn report(&self, kind: EventKind, status: Status, text: String) {
-        let mut event = Event::new(kind, status, text);
-        event.sequence = self.core.progress.applied();
-        event.detail = json!({ "path": self.log().ok().and_then(LocalLog::disk).map(|disk| disk.dir().to_owned()) });
-        self.core.event(event);
+    fn end(&mut self) -> Result<()> {
+        if let Some(disk) = self.log()?.disk() {
+            self.core.progress.set_durable(disk.sync()?.sequence);
+        }
+        self.note(true)
     }
+
+    fn report(&self, kind: EventKind, status: Status, text: String) {
+        report(&self.core, kind, status, text);
+    }
+}
+
+/// Keeps the log's directory, on a thread of its own, until the receiver ends.
+pub(super) fn keep(core: &Core) {
+    let Some(log) = &core.local else { return };
+    let kept = log.keep(&mut |news| match news {
+        UpkeepNews::Trimmed { .. } => {}
+        // What cannot be removed costs room, and no entry.
+        UpkeepNews::Untrimmed(Some(error)) => {
+            let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
+            report(core, EventKind::LogStalled, error.status, text);
+        }
+        UpkeepNews::Untrimmed(None) => {
+            report(core, EventKind::LogResumed, Status::Ok, "the log keeps no more than it is to".into());
+        }
+    });
+    if kept.is_err() {
+        // The callback thread finds out why, also while it sleeps or applies a long delivery.
+        core.attention.store(true, Ordering::SeqCst);
+        drop(core.mailbox.lock());
+        core.mailbox.notify();
+    }
+}
+
+fn report(core: &Core, kind: EventKind, status: Status, text: String) {
+    let mut event = Event::new(kind, status, text);
+    event.sequence = core.progress.applied();
+    let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_owned());
+    event.detail = json!({ "path": dir });
+    core.event(event);
+}
+
+/// An error of reading, which is tried again.
+fn passing(error: Error) -> Error {
+    if error.status == Status::Io { Error::new(Status::Stalled, error.message) } else { error }
 }

@@ -3,15 +3,16 @@
 //! Only the callback thread writes. The connection's task looks up points of the history.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::inbound::{Before, Delivery};
 use crate::clock;
 use crate::error::{Error, Result, Status};
-use crate::log::disk::position::PositionFile;
+use crate::log::disk::position::{PositionFile, PositionSync};
 use crate::log::disk::{Dir, DiskConfig, DiskLog, Place, Start, Vacant};
-use crate::log::{Mark, SyncPolicy};
+use crate::log::{Mark, SyncPolicy, Upkeep, UpkeepNews};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
@@ -73,6 +74,12 @@ pub(super) struct LocalLog {
     disk: OnceLock<DiskLog>,
     /// The directory, as long as there is no log in it.
     vacant: Option<Vacant>,
+    /// How far the handler came, as the file says; and what makes that durable.
+    noted: AtomicU64,
+    position: PositionSync,
+    pub(super) upkeep: Upkeep,
+    /// Why the directory cannot be kept any more: it has to be opened anew.
+    lost: OnceLock<Error>,
 }
 
 /// Where a receiver with a local log begins.
@@ -110,8 +117,16 @@ impl LocalLog {
             Some((_, lineage)) => lineage,
             None => stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch }),
         };
+        let log = Self {
+            config: config.clone(),
+            disk: OnceLock::new(),
+            vacant,
+            noted: AtomicU64::new(0),
+            position: position.syncing(),
+            upkeep: Upkeep::default(),
+            lost: OnceLock::new(),
+        };
         let mut resumed = Resumed { applied, received: applied, lineage, position, dir };
-        let log = Self { config: config.clone(), disk: OnceLock::new(), vacant };
         if let Some(disk) = disk {
             log.resume(&disk, &mut resumed)?;
             let _ = log.disk.set(disk);
@@ -152,6 +167,33 @@ impl LocalLog {
 
     pub(super) fn disk(&self) -> Option<&DiskLog> {
         self.disk.get()
+    }
+
+    /// The file says now that the handler has everything up to this entry.
+    pub(super) fn noted(&self, sequence: u64) {
+        self.noted.store(sequence, Ordering::SeqCst);
+    }
+
+    /// Keeps the directory until [`Upkeep::close`]. Fails when it is lost, and notes why.
+    pub(super) fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) -> Result<()> {
+        let Some(disk) = self.upkeep.wait_for(|| self.disk()) else { return Ok(()) };
+        let mut applied = 0;
+        let mut kept_from = |end: Mark| {
+            if applied < end.sequence {
+                // A loss of power must not bring back a position before what is gone.
+                let noted = self.noted.load(Ordering::SeqCst);
+                self.position.sync()?;
+                applied = noted;
+            }
+            Ok(disk.floor(applied).position)
+        };
+        let kept = self.upkeep.run(disk, &mut kept_from, report);
+        kept.inspect_err(|error| drop(self.lost.set(error.clone())))
+    }
+
+    /// Why the directory is lost, if it is.
+    pub(super) fn lost(&self) -> Option<&Error> {
+        self.lost.get()
     }
 
     pub(super) fn sync_policy(&self) -> SyncPolicy {
@@ -206,7 +248,9 @@ impl LocalLog {
         let vacant =
             self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
         let (disk, _) = vacant.begin(start)?;
-        Ok(self.disk.get_or_init(|| disk))
+        let disk = self.disk.get_or_init(|| disk);
+        self.upkeep.ring();
+        Ok(disk)
     }
 
     /// Entries behind `sequence` and before the position `end`, checked; `None` when they are not here.

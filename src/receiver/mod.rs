@@ -51,7 +51,13 @@ pub struct Receiver {
 
 enum Life {
     New(ReceiverHost, Option<PositionFile>),
-    Running { runtime: Runtime, connection_ended: mpsc::Receiver<()>, callback: JoinHandle<()> },
+    Running {
+        runtime: Runtime,
+        connection_ended: mpsc::Receiver<()>,
+        callback: JoinHandle<()>,
+        /// Keeps the directory of the local log, if there is one.
+        keeping: Option<(JoinHandle<()>, mpsc::Receiver<()>)>,
+    },
     Stopped,
 }
 
@@ -96,6 +102,7 @@ impl Receiver {
         let runtime = threads::runtime("repl-recv", 1)?;
         let Life::New(host, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let has_connect_handler = host.connect.is_some();
+        let keeping = self.core.local.is_some().then(|| keep(&self.core)).transpose()?;
         let applier = Applier::new(Arc::clone(&self.core), host, position);
         let callback = {
             let core = Arc::clone(&self.core);
@@ -104,7 +111,8 @@ impl Receiver {
                 core.mailbox.lock().work.applying = false;
                 core.mailbox.notify();
             };
-            threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke)?
+            let spawned = threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke);
+            spawned.inspect_err(|_| self.core.local.iter().for_each(|local| local.upkeep.close()))?
         };
         self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
@@ -114,7 +122,7 @@ impl Receiver {
             // `stop` may have given up waiting.
             let _ = ended.send(());
         });
-        *life = Life::Running { runtime, connection_ended, callback };
+        *life = Life::Running { runtime, connection_ended, callback, keeping };
         Ok(())
     }
 
@@ -189,13 +197,20 @@ impl Receiver {
         core.halt(Error::new(Status::Closed, "the receiver was stopped"));
         match std::mem::replace(&mut *life, Life::Stopped) {
             Life::New(host, _) => drop(host),
-            Life::Running { runtime, connection_ended, callback } => {
+            Life::Running { runtime, connection_ended, callback, keeping } => {
                 let _ = connection_ended.recv_timeout(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 core.mailbox.lock().work.stop = true;
                 core.attention.store(true, Ordering::SeqCst);
                 core.mailbox.notify();
                 threads::join(callback);
+                if let (Some((thread, ended)), Some(local)) = (keeping, &core.local) {
+                    local.upkeep.close();
+                    // A call of the system that does not return is left to itself.
+                    if ended.recv_timeout(threads::END).is_ok() {
+                        threads::join(thread);
+                    }
+                }
             }
             Life::Stopped => {}
         }
@@ -216,6 +231,17 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Starts the thread that keeps the directory of the local log. What it gives tells when it has ended.
+fn keep(core: &Arc<Core>) -> Result<(JoinHandle<()>, mpsc::Receiver<()>)> {
+    let core = Arc::clone(core);
+    let (ended, has_ended) = mpsc::channel();
+    let thread = threads::spawn("repl-recv-keep", move || {
+        keeper::keep(&core);
+        let _ = ended.send(());
+    })?;
+    Ok((thread, has_ended))
 }
 
 impl Drop for Receiver {

@@ -37,7 +37,7 @@ use self::core::{Core, Gate, Phase};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, Observer, Postman};
-use crate::log::{Log, LogConfig, Mark};
+use crate::log::{Ended, Log, LogConfig, Mark};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::chain_start;
 use crate::protocol::lineage::Lineage;
@@ -333,7 +333,7 @@ impl Sender {
             Life::New(observer) => drop(observer),
             Life::Running { runtime, callback, storing } => {
                 // Readers never get what a failed disk did not take.
-                let patience = core.log.storage_error().map_or(core.config.stop_timeout, |_| Duration::ZERO);
+                let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
                 let deadline = Instant::now() + patience;
                 core.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
@@ -348,13 +348,15 @@ impl Sender {
                 core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                if core.log.ends_by(deadline.max(Instant::now() + threads::END)) {
-                    storage::end(core, storing);
-                } else {
-                    unstored = true;
+                // The connections have given their descriptors back by now, which may be what the disk's side lacked.
+                let until = deadline.max(Instant::now() + threads::END / 2);
+                match core.log.end_by(until, threads::END / 2) {
+                    Ended::All => storing.into_iter().for_each(threads::join),
+                    Ended::Stored => {}
+                    Ended::Not => unstored = true,
                 }
                 if let Some(slots) = &core.slots {
-                    unsaved = slots.save().err();
+                    unsaved = slots.save_by(until).err();
                 }
                 core.mailbox.lock().work.over = true;
                 core.mailbox.notify();

@@ -15,8 +15,8 @@ use super::reader::Reader;
 use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::Mark;
 use crate::log::disk::Dir;
+use crate::log::{Mark, RETRY};
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState};
 use crate::sync::Mutex;
 
@@ -171,6 +171,16 @@ impl Slots {
         let records = state.slots.iter().map(|(id, slot)| (id.clone(), slot.record)).collect();
         drop(state);
         self.file.store(&records).inspect_err(|_| self.state.lock().changed = true)
+    }
+
+    /// The same; a disk that refuses for now is tried again until `deadline`.
+    pub(super) fn save_by(&self, deadline: Instant) -> Result<()> {
+        loop {
+            match self.save() {
+                Err(error) if error.status.is_passing() && Instant::now() < deadline => std::thread::sleep(RETRY),
+                saved => return saved,
+            }
+        }
     }
 
     /// Where a reader's slot stands, for the statistics: its state, its sequence, and the bytes that it holds. All null when it

@@ -9,8 +9,8 @@ use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::disk::{Cut, Dir, DiskLog, Start};
-use crate::log::{Log, LogConfig, Mark, StorageNews};
+use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
+use crate::log::{Log, LogConfig, Mark, StorageNews, UpkeepNews};
 use crate::protocol::handshake::hex;
 use crate::protocol::lineage::Lineage;
 use crate::threads;
@@ -65,7 +65,7 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
         return Err(Error::new(Status::Diverged, text));
     }
     if wanted.epoch > found.epoch {
-        disk.begin_epoch(wanted.epoch)?;
+        disk.begin_epoch(wanted.epoch).map_err(at_opening)?;
     }
     Ok(wanted)
 }
@@ -81,20 +81,25 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
         // What went wrong was reported, and every later append says it too.
         let _ = storing.log.store(&mut |news| tell(&storing, news));
     })?);
-    if core.log.syncs_ahead() {
+    let keeping = Arc::clone(core);
+    let mut spawned =
+        threads::spawn("repl-log-keep", move || keeping.log.keep(&mut |news| tell_upkeep(&keeping, news)));
+    if let (true, Ok(_)) = (core.log.syncs_ahead(), &spawned) {
+        threads.extend(spawned);
         let syncing = Arc::clone(core);
-        match threads::spawn("repl-log-sync", move || syncing.log.sync_ahead()) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                end(core, threads);
-                return Err(error);
-            }
+        spawned = threads::spawn("repl-log-sync", move || syncing.log.sync_ahead());
+    }
+    match spawned {
+        Ok(thread) => threads.push(thread),
+        Err(error) => {
+            end(core, threads);
+            return Err(error);
         }
     }
     Ok(threads)
 }
 
-/// Ends those threads, when everything is stored.
+/// Ends those threads before anything was appended.
 pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
     core.log.close();
     threads.into_iter().for_each(threads::join);
@@ -121,16 +126,20 @@ fn tell(core: &Core, news: StorageNews) {
             event(core, EventKind::LogResumed, Status::Ok, "the disk takes entries again".into(), json!({}));
         }
         StorageNews::Failed(error) => event(core, EventKind::LogFailed, error.status, error.message, json!({})),
-        StorageNews::Trimmed(segments) => {
-            let Some(last) = segments.last() else { return };
-            let text = format!("entries up to {} left the log on disk, as retention wants it", last.last_sequence);
-            event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments.len() }));
+    }
+}
+
+fn tell_upkeep(core: &Core, news: UpkeepNews) {
+    match news {
+        UpkeepNews::Trimmed { segments, last_sequence } => {
+            let text = format!("entries up to {last_sequence} left the log on disk, as retention wants it");
+            event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments }));
         }
-        StorageNews::Untrimmed(Some(error)) => {
+        UpkeepNews::Untrimmed(Some(error)) => {
             let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
             event(core, EventKind::LogStalled, error.status, text, json!({}));
         }
-        StorageNews::Untrimmed(None) => {
+        UpkeepNews::Untrimmed(None) => {
             let text = "the log keeps no more than it is to";
             event(core, EventKind::LogResumed, Status::Ok, text.into(), json!({}));
         }

@@ -57,9 +57,11 @@ ops! {
     WriteIndex = "index-write", "cannot write the index of";
     /// The index and the seal become durable.
     SyncSeal = "seal-sync", "cannot sync";
-    /// The bytes of a file that is not yet there under its name.
+    /// A file that is not yet there under its name.
+    Create = "new-create", "cannot create";
+    /// Its bytes.
     WriteNew = "new-write", "cannot write";
-    /// The same become durable.
+    /// They become durable.
     SyncNew = "new-sync", "cannot sync";
     /// A new file gets its name.
     Rename = "rename", "cannot rename a new file to";
@@ -80,11 +82,13 @@ ops! {
 }
 
 /// A change of the disk that failed.
+///
+/// Only a failed sync is final: the kernel may have dropped the bytes and will not say so again. Everything else may pass,
+/// and is tried again by whoever works on an open log.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) error: Error,
-    /// A sync failed: what is on disk is not known any more. The kernel may have dropped the bytes and will not say so
-    /// again.
+    /// A sync failed: what is on disk is not known any more.
     pub(super) fatal: bool,
 }
 
@@ -98,6 +102,16 @@ impl Fault {
     fn new(op: Op, path: &Path, error: &io::Error, fatal: bool) -> Self {
         Self { error: failed(op.doing(), path, error), fatal }
     }
+
+    /// The error of a log that is open: what may pass is `DISK_FULL` or `STALLED`, and `IO` is final.
+    pub(super) fn while_open(self) -> Error {
+        if self.fatal { self.error } else { passing(self.error) }
+    }
+}
+
+/// The error of something that may succeed later.
+pub(super) fn passing(error: Error) -> Error {
+    if error.status == Status::Io { Error::new(Status::Stalled, error.message) } else { error }
 }
 
 /// The error of a system call: what could not be done with which file, the errno, and what to do about it.
@@ -108,6 +122,7 @@ pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
     let (status, advice) = match errno {
         libc::ENOSPC => (Status::DiskFull, "; free some room on this file system"),
         libc::EDQUOT => (Status::DiskFull, "; free some room, or raise the quota"),
+        libc::EFBIG => (Status::DiskFull, "; raise the limit of file sizes (ulimit -f), or choose smaller segments"),
         libc::EACCES | libc::EPERM => (Status::Io, "; let this user read and write it"),
         libc::EROFS => (Status::Io, "; the log needs a directory that can be written"),
         libc::EMFILE | libc::ENFILE => (Status::Io, "; raise the limit of open files"),
@@ -300,21 +315,31 @@ pub(super) fn replace(dir: &Dir, path: &Path, bytes: &[u8]) -> Result<File, Faul
 }
 
 fn replace_with(dir: &Dir, path: &Path, new: &Path, bytes: &[u8]) -> Result<File, Fault> {
-    let created = at_points(Op::WriteNew, || {
-        // A leftover is removed, not opened: it may be a link to elsewhere.
+    let file = create(dir, new)?;
+    write_at(Op::WriteNew, &file, new, 0, bytes)?;
+    sync(Op::SyncNew, &file, new)?;
+    rename(dir, new, path)?;
+    Ok(file)
+}
+
+/// Makes an empty file. A leftover of that name is removed, not opened: it may be a link to elsewhere.
+pub(super) fn create(dir: &Dir, new: &Path) -> Result<File, Fault> {
+    let created = at_points(Op::Create, || {
         remove(dir, new)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
         dir.open_file(name(new), flags, Mode::S_IRUSR | Mode::S_IWUSR)
     });
-    let file = created.map_err(|error| Fault::new(Op::WriteNew, new, &error, false))?;
+    let file = created.map_err(|error| Fault::new(Op::Create, new, &error, false))?;
     note!(Create(new.into()));
-    write_at(Op::WriteNew, &file, new, 0, bytes)?;
-    sync(Op::SyncNew, &file, new)?;
+    Ok(file)
+}
+
+/// Gives a new file, whose bytes are durable, its name, which is durable when this returns.
+pub(super) fn rename(dir: &Dir, new: &Path, path: &Path) -> Result<(), Fault> {
     note!(Rename(new.into(), path.into()));
     at_points(Op::Rename, || Ok(renameat(dir, name(new), dir, name(path))?))
         .map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
-    sync_dir(dir)?;
-    Ok(file)
+    sync_dir(dir)
 }
 
 /// Reads exactly `length` bytes at `offset`, or as many as there are.

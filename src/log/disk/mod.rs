@@ -23,6 +23,7 @@ pub mod holder;
 mod lock;
 mod lookup;
 mod mark;
+mod next;
 pub mod position;
 mod read;
 mod recover;
@@ -45,6 +46,7 @@ use crate::protocol::lineage::Lineage;
 use crate::sync::{Mutex, MutexGuard};
 use file::Fault;
 use head::{Commit, Fixed};
+use next::NextFile;
 use recover::{Found, Seen};
 use segment::{Active, Opened, Sealed};
 
@@ -142,7 +144,15 @@ pub struct Recovery {
 #[derive(Debug)]
 struct State {
     sealed: VecDeque<Arc<Sealed>>,
+    /// Bytes of their files, and of the one that is going.
+    sealed_bytes: u64,
+    /// A segment that retention gives up, until it is removed for good. Nobody reads it any more.
+    going: Option<Arc<Sealed>>,
     active: Active,
+    /// How many segments have begun since the log was opened.
+    begun: u64,
+    /// The epochs of all segments, oldest first: each with the last sequence before it.
+    epochs: VecDeque<(u64, u64)>,
     written: Mark,
     synced: Mark,
     /// Why nothing may be written any more, as later calls are told.
@@ -151,7 +161,7 @@ struct State {
 
 /// A log on disk, opened.
 ///
-/// Locks are taken in the order `writing` or `trimming`, `syncing`, `state`; `recent` is never held with another.
+/// Locks are taken in the order `trimming`, `writing`, `syncing`, `state`; `recent` is never held with another.
 #[derive(Debug)]
 pub struct DiskLog {
     config: DiskConfig,
@@ -165,6 +175,7 @@ pub struct DiskLog {
     state: Mutex<State>,
     /// The segments read last, so that their files stay open.
     recent: Mutex<VecDeque<Arc<Opened>>>,
+    next: NextFile,
     dir: Arc<Dir>,
 }
 
@@ -195,10 +206,11 @@ impl Place {
 }
 
 impl Vacant {
-    /// Begins a log here. Fails with `DISK_FULL` or `IO`; it may be tried again then.
+    /// Begins a log here. Fails with `DISK_FULL` or `STALLED`, and may be tried again then, or with `IO`.
     pub fn begin(&self, start: Start) -> Result<(DiskLog, Recovery)> {
-        self.dir.check()?;
-        DiskLog::opened(self.config.clone(), self.dir.clone(), begin_log(&self.config, &self.dir, start)?, None)
+        self.dir.check().map_err(Fault::while_open)?;
+        let state = begin_log(&self.config, &self.dir, start).map_err(Fault::while_open)?;
+        DiskLog::opened(self.config.clone(), self.dir.clone(), state, None)
     }
 }
 
@@ -211,7 +223,7 @@ impl DiskLog {
     pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
         match Self::find(config)? {
             Place::Log(log, recovery) => Ok((*log, recovery)),
-            Place::Vacant(vacant) => vacant.begin(start()?),
+            Place::Vacant(vacant) => vacant.begin(start()?).map_err(at_opening),
         }
     }
 
@@ -250,6 +262,7 @@ impl DiskLog {
             syncing: Mutex::new(()),
             state: Mutex::new(opened),
             recent: Mutex::default(),
+            next: NextFile::default(),
             dir,
         };
         Ok((log, recovery))
@@ -277,17 +290,17 @@ impl DiskLog {
 
     /// The epochs that have entries here, and the present one, oldest first: each with the last sequence before it.
     pub fn epochs(&self) -> Vec<(u64, u64)> {
-        let state = self.state.lock();
-        let sealed = state.sealed.iter().map(|segment| &segment.head.fixed);
-        let mut epochs: Vec<_> =
-            sealed.chain([&state.active.fixed]).map(|fixed| (fixed.epoch, fixed.epoch_start)).collect();
-        epochs.dedup();
-        epochs
+        self.state.lock().epochs.iter().copied().collect()
     }
 
     /// Bytes that the segments take on disk.
     pub fn bytes(&self) -> u64 {
         self.state.lock().bytes()
+    }
+
+    /// The age over which entries are given up.
+    pub fn retain_age(&self) -> Duration {
+        self.config.retain_age
     }
 
     /// Where the directory was when it was opened.
@@ -307,11 +320,11 @@ impl DiskLog {
     /// [`DiskLog::sync`] asks this first, so that nothing is called durable that the host would not find again.
     pub fn check_identity(&self) -> Result<()> {
         drop(self.usable(self.state.lock())?);
-        self.dir.check().map_err(|Fault { error, fatal }| {
-            if fatal {
-                self.state.lock().broken.get_or_insert_with(|| error.message.clone());
+        self.dir.check().map_err(|fault| {
+            if fault.fatal {
+                self.state.lock().broken.get_or_insert_with(|| fault.error.message.clone());
             }
-            error
+            fault.while_open()
         })
     }
 
@@ -328,16 +341,32 @@ impl DiskLog {
         self.state.lock().broken.is_none()
     }
 
+    /// Fails with what made the log unusable, if something did.
+    pub fn check_usable(&self) -> Result<()> {
+        self.usable(self.state.lock()).map(drop)
+    }
+
+    /// Makes the next segment's file, so that it is there when it is needed. What fails here fails again when a segment
+    /// begins, unless it has passed by then.
+    pub fn prepare_next(&self) -> Result<()> {
+        self.check_usable()?;
+        self.next.prepare(&self.dir).map_err(|fault| self.fault(fault))
+    }
+
+    /// How many segments have begun since it was opened.
+    pub fn begun(&self) -> u64 {
+        self.state.lock().begun
+    }
+
     /// The error of a change that failed. After a fatal one nothing may be written any more.
     fn fault(&self, fault: Fault) -> Error {
-        let Fault { error, fatal } = fault;
-        if fatal {
-            return self.break_off(&error);
+        if fault.fatal {
+            return self.break_off(&fault.error);
         }
         // What failed may have failed because the directory is gone, which no other try mends.
         match self.check_identity() {
             Err(lost) if !self.is_usable() => lost,
-            _ => error,
+            _ => fault.while_open(),
         }
     }
 
@@ -354,11 +383,17 @@ impl Drop for DiskLog {
     fn drop(&mut self) {
         let state = self.state.lock();
         let (active, end) = (&state.active, state.active.fixed.offset(state.written.position));
-        if state.broken.is_none() && active.length > end {
+        if state.broken.is_none() && (active.length > end || active.torn) {
             // What was reserved is given back. Where that fails, it is still no entry.
             let _ = file::truncate(&active.file, &active.path, end);
         }
+        self.next.discard(&self.dir);
     }
+}
+
+/// The error of an opening that failed: it is over, whatever passes later.
+pub fn at_opening(error: Error) -> Error {
+    if error.status == Status::Stalled { Error::new(Status::Io, error.message) } else { error }
 }
 
 const UNUSABLE: &str = "the log is unusable until it is reopened";
@@ -369,20 +404,71 @@ impl State {
     }
 
     fn bytes(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|segment| segment.size()).sum();
-        sealed + self.active.fixed.offset(self.written.position)
+        self.sealed_bytes + self.active.fixed.offset(self.written.position)
     }
+
+    fn new(sealed: VecDeque<Arc<Sealed>>, active: Active, end: Mark) -> Self {
+        let sealed_bytes = sealed.iter().map(|segment| segment.size()).sum();
+        let fixed = sealed.iter().map(|segment| &segment.head.fixed).chain([&active.fixed]);
+        let mut epochs: Vec<_> = fixed.map(epoch_of).collect();
+        epochs.dedup();
+        let epochs = epochs.into();
+        Self { sealed, sealed_bytes, going: None, active, begun: 0, epochs, written: end, synced: end, broken: None }
+    }
+
+    /// Entries go to this segment from now on. The one before it is sealed, or replaced if it is empty.
+    fn begin(&mut self, active: Active) {
+        let epoch = epoch_of(&active.fixed);
+        let old = std::mem::replace(&mut self.active, active);
+        if self.active.fixed.base == old.fixed.base {
+            if self.sealed.back().is_none_or(|last| epoch_of(&last.head.fixed) != epoch_of(&old.fixed)) {
+                self.epochs.pop_back();
+            }
+        } else {
+            let sealed = Sealed::from_active(&old);
+            self.sealed_bytes += sealed.size();
+            self.sealed.push_back(Arc::new(sealed));
+        }
+        if self.epochs.back() != Some(&epoch) {
+            self.epochs.push_back(epoch);
+        }
+        self.begun += 1;
+    }
+
+    /// Takes the first segment away from those that can be read.
+    fn let_go(&mut self) -> Option<Arc<Sealed>> {
+        let first = self.sealed.pop_front()?;
+        let next = self.sealed.front().map_or(&self.active.fixed, |next| &next.head.fixed);
+        if epoch_of(next) != epoch_of(&first.head.fixed) {
+            self.epochs.pop_front();
+        }
+        self.going = Some(first.clone());
+        Some(first)
+    }
+
+    /// The segment that was let go is removed for good.
+    fn gone(&mut self) {
+        if let Some(segment) = self.going.take() {
+            self.sealed_bytes -= segment.size();
+        }
+    }
+}
+
+fn epoch_of(fixed: &Fixed) -> (u64, u64) {
+    (fixed.epoch, fixed.epoch_start)
 }
 
 /// The state of a log that has segments.
 fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
+    // Before anything is written to it.
+    let modified_us = last.modified_us()?;
     let tail = recover::scan_tail(last, config.spacing())?;
     // A seal counts once a segment follows: until then the index may have been lost with the power, or bytes may follow.
     // So the segment goes on, and is completed anew.
     let commit = Commit { sealed: false, ..recover::settle(last, &tail)? };
     let mut made = clock::noted_in_order();
     let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen, made(seen.head.fixed.created_us)))).collect();
-    let active = Active {
+    let mut active = Active {
         path: last.path.clone(),
         file: last.file.clone(),
         identity: last.identity,
@@ -391,25 +477,31 @@ fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(S
         commit,
         points: tail.points,
         length: tail.torn.as_ref().map_or(last.size, |cut| cut.offset),
+        torn: false,
+        filled: None,
     };
-    Ok((State { sealed, active, written: tail.end, synced: tail.end, broken: None }, tail.torn))
+    if tail.end != active.fixed.base {
+        active.filled = Some((active.made, made(modified_us)));
+    }
+    Ok((State::new(sealed, active, tail.end), tail.torn))
 }
 
 /// The state of a log that begins.
-fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State> {
+fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State, Fault> {
+    let invalid = |text| Err(Fault { error: Error::new(Status::InvalidArgument, text), fatal: false });
     let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
     if mark.sequence == u64::MAX {
         let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
-        return Err(Error::new(Status::InvalidArgument, text));
+        return invalid(text);
     }
     if mark.position > Mark::MAX_POSITION {
         let text = format!("a log cannot begin at position {}, further than any log comes", mark.position);
-        return Err(Error::new(Status::InvalidArgument, text));
+        return invalid(text);
     }
     let now = clock::now();
     let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: now.wall_us };
-    let active = Active::create(dir, fixed, config.spacing(), now)?;
-    Ok(State { sealed: VecDeque::new(), active, written: mark, synced: mark, broken: None })
+    let active = Active::create(dir, &NextFile::default(), fixed, config.spacing(), now)?;
+    Ok(State::new(VecDeque::new(), active, mark))
 }
 
 #[cfg(all(test, not(model)))]

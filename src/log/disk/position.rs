@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dir::Dir;
 use super::file::{self, Fault, Op, damaged, read_at};
@@ -23,12 +24,47 @@ const FILE_BYTES: usize = 8192 + SLOT_BYTES;
 /// A file with one token, which is replaced often.
 #[derive(Debug)]
 pub struct PositionFile {
+    synced: PositionSync,
+    generation: u64,
+}
+
+/// The file of a position, for a thread that makes durable what another one stores.
+#[derive(Clone, Debug)]
+pub struct PositionSync {
     dir: Arc<Dir>,
     path: PathBuf,
-    file: File,
-    generation: u64,
-    /// A sync failed, or the directory was lost; see [`DiskLog`](super::DiskLog).
-    broken: bool,
+    file: Arc<File>,
+    /// A sync failed, or the directory is lost; see [`DiskLog`](super::DiskLog).
+    broken: Arc<AtomicBool>,
+}
+
+impl PositionSync {
+    /// Makes durable what was stored before the call. After a failure the file must be opened again.
+    pub fn sync(&self) -> Result<()> {
+        self.check_identity()?;
+        self.check()?;
+        file::sync(Op::SyncPosition, &self.file, &self.path)
+            .inspect_err(|_| self.broken.store(true, Ordering::SeqCst))
+            .map_err(Fault::while_open)
+    }
+
+    fn check_identity(&self) -> Result<()> {
+        self.dir.check().map_err(|fault| {
+            self.broken.fetch_or(fault.fatal, Ordering::SeqCst);
+            fault.while_open()
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            let text = format!(
+                "{}: a sync failed before, or its directory was lost; open the file again",
+                self.path.display()
+            );
+            return Err(Error::new(Status::Io, text));
+        }
+        Ok(())
+    }
 }
 
 impl PositionFile {
@@ -49,33 +85,31 @@ impl PositionFile {
             Some(file) => file,
             None => file::replace(&dir, &path, &empty())?,
         };
+        let file = Arc::new(file);
         let mut bytes = vec![0; FILE_BYTES];
         let read = read_at(&file, &path, 0, &mut bytes)?;
         let last = decode(&path, &bytes[..read])?;
         let (generation, token) = last.map_or((0, None), |(generation, token)| (generation, Some(token)));
-        Ok((PositionFile { dir, path, file, generation, broken: false }, token))
+        let synced = PositionSync { dir, path, file, broken: Arc::default() };
+        Ok((PositionFile { synced, generation }, token))
     }
 
     /// Stores a token. It survives the process at once, and a loss of power if `durable`; without, the file may go back
     /// to an earlier one then.
     ///
-    /// Fails with `DISK_FULL` or `IO`; the token before stays then. After a failed sync the file must be opened again.
+    /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a failed
+    /// sync, when the file must be opened again.
     pub fn store(&mut self, token: &Token, durable: bool) -> Result<()> {
         if durable {
             self.check_identity()?;
         }
-        if self.broken {
-            let text = format!(
-                "{}: a sync failed before, or its directory was lost; open the file again",
-                self.path.display()
-            );
-            return Err(Error::new(Status::Io, text));
-        }
+        self.synced.check()?;
+        let PositionSync { path, file, .. } = &self.synced;
         let generation = self.generation.saturating_add(1);
         let bytes = encode_slot(generation, token);
-        file::write_at(Op::WritePosition, &self.file, &self.path, slot_of(generation), &bytes)?;
+        file::write_at(Op::WritePosition, file, path, slot_of(generation), &bytes).map_err(Fault::while_open)?;
         if durable {
-            file::sync(Op::SyncPosition, &self.file, &self.path).inspect_err(|_| self.broken = true)?;
+            self.synced.sync()?;
         }
         self.generation = generation;
         Ok(())
@@ -83,16 +117,18 @@ impl PositionFile {
 
     /// Fails if its directory is no longer where it was opened, or is locked by somebody else; see
     /// [`DiskLog::check_identity`](super::DiskLog::check_identity). The file takes nothing any more then.
-    pub fn check_identity(&mut self) -> Result<()> {
-        self.dir.check().map_err(|Fault { error, fatal }| {
-            self.broken |= fatal;
-            error
-        })
+    pub fn check_identity(&self) -> Result<()> {
+        self.synced.check_identity()
+    }
+
+    /// The same file, to make durable what is stored.
+    pub fn syncing(&self) -> PositionSync {
+        self.synced.clone()
     }
 
     /// Whether it takes tokens: no sync failed, and its directory was not lost.
     pub fn is_usable(&self) -> bool {
-        !self.broken
+        !self.synced.broken.load(Ordering::SeqCst)
     }
 
     /// Reads the token of a file without opening it for writing; `None` if there is no file, or no token in it.

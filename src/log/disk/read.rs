@@ -206,12 +206,9 @@ impl DiskLog {
                 self.keep_open(segment, &opened);
                 Ok(Some(opened))
             }
+            // A trim takes the segment away before its name.
+            Err(OpenError::Missing(_)) if self.is_trimmed(segment) => Ok(None),
             Err(OpenError::Missing(error)) => {
-                // A trim that is under way takes the name away before the segment: it is waited for.
-                drop(self.trimming.lock());
-                if self.is_trimmed(segment) {
-                    return Ok(None);
-                }
                 // With the whole directory gone, nothing is wrong with the segment.
                 self.check_identity()?;
                 Err(missing(&segment.path, &error))

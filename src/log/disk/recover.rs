@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,6 +107,16 @@ pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
     let seen = Seen { path: path.into(), identity, head, size };
     seen.check_size()?;
     Ok(Found { seen, file: Arc::new(file) })
+}
+
+impl Found {
+    /// When it was last written to, in microseconds since the Unix epoch.
+    pub(super) fn modified_us(&self) -> Result<u64> {
+        let metadata = self.file.metadata().map_err(|error| failed("cannot ask for the time of", &self.path, &error))?;
+        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+        let seconds_us = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
+        Ok(seconds_us.saturating_add(u64::try_from(nanoseconds).unwrap_or(0) / 1000))
+    }
 }
 
 impl Seen {

@@ -8,6 +8,7 @@ use super::dir::{Dir, Identity};
 use super::file::{self, Fault, damaged, failed};
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
+use super::next::NextFile;
 use super::recover::{Points, Seen, identity, segment_path};
 use crate::clock::{Now, Stamp};
 use crate::error::{Error, Result};
@@ -27,17 +28,38 @@ pub(super) struct Active {
     pub(super) points: Points,
     /// Bytes of the file, with those reserved.
     pub(super) length: u64,
+    /// A write failed and may have left bytes behind the end.
+    pub(super) torn: bool,
+    /// When its first and its last entry were written; `None` while it is empty.
+    pub(super) filled: Option<(Stamp, Stamp)>,
 }
 
 impl Active {
     /// A new segment, durable and empty, made `now`. It takes the place of an empty one with the same name.
-    pub(super) fn create(dir: &Dir, fixed: Fixed, spacing: u64, now: Now) -> Result<Self, Fault> {
+    pub(super) fn create(dir: &Dir, next: &NextFile, fixed: Fixed, spacing: u64, now: Now) -> Result<Self, Fault> {
         let path = segment_path(dir, fixed.base);
-        let file = Arc::new(file::replace(dir, &path, &head::encode_new(&fixed))?);
+        let file = next.begin(dir, &path, &head::encode_new(&fixed))?;
         let (identity, _) = identity(&path, &file).map_err(|error| Fault { error, fatal: false })?;
         let commit = Commit::first(fixed.base);
         let points = Points::new(fixed.base, spacing);
-        Ok(Self { path, file, identity, fixed, made: Stamp::here(now), commit, points, length: head::HEAD_BYTES })
+        Ok(Self {
+            path,
+            file,
+            identity,
+            fixed,
+            made: Stamp::here(now),
+            commit,
+            points,
+            length: head::HEAD_BYTES,
+            torn: false,
+            filled: None,
+        })
+    }
+
+    /// Entries are written to it now.
+    pub(super) fn fill(&mut self, now: Stamp) {
+        let first = self.filled.map_or(now, |(first, _)| first);
+        self.filled = Some((first, now));
     }
 }
 
@@ -49,6 +71,8 @@ pub(super) struct Sealed {
     /// When it was made.
     pub(super) made: Stamp,
     identity: Identity,
+    /// When its last entry was written, if this process did it.
+    pub(super) ended: Option<Stamp>,
     /// Its file and index while somebody uses them.
     opened: Mutex<Weak<Opened>>,
 }
@@ -62,13 +86,15 @@ pub(super) struct Opened {
 
 impl Sealed {
     pub(super) fn new(seen: &Seen, made: Stamp) -> Self {
-        Self { path: seen.path.clone(), head: seen.head, made, identity: seen.identity, opened: Mutex::default() }
+        let (path, head, identity) = (seen.path.clone(), seen.head, seen.identity);
+        Self { path, head, made, identity, ended: None, opened: Mutex::default() }
     }
 
     /// What the active segment becomes when its commit is a seal.
     pub(super) fn from_active(active: &Active) -> Self {
         let head = Head { fixed: active.fixed, commit: active.commit };
-        Self { path: active.path.clone(), head, made: active.made, identity: active.identity, opened: Mutex::default() }
+        let (path, ended) = (active.path.clone(), active.filled.map(|(_, last)| last));
+        Self { path, head, made: active.made, identity: active.identity, ended, opened: Mutex::default() }
     }
 
     pub(super) fn base(&self) -> Mark {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::file::{self, damaged};
+use super::file::{self, Fault, damaged};
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_READER_ID_BYTES;
@@ -75,13 +75,13 @@ impl SlotFile {
     /// Puts these slots in the place of all that are there. After a crash there are the old ones or the new ones; when
     /// this returns, the new ones are durable.
     ///
-    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `IO`, also when the log
-    /// lost its directory; the old ones are there then, unless the sync of the directory failed.
+    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `STALLED`, and with `IO`
+    /// when a sync failed or the log lost its directory. The old ones or the new ones are there then; unless the directory
+    /// is lost, it may be tried again.
     pub fn store(&self, slots: &Slots) -> Result<()> {
         let bytes = encode(slots)?;
-        self.dir.check()?;
-        file::replace(&self.dir, &self.path, &bytes)?;
-        Ok(())
+        self.dir.check().map_err(Fault::while_open)?;
+        file::replace(&self.dir, &self.path, &bytes).map(drop).map_err(Fault::while_open)
     }
 }
 

@@ -3,15 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
-
 use super::DiskLog;
-use super::file::{self, Op};
+use super::file::{self, Fault, Op};
 use super::head::{self, Fixed};
 use super::mark::Mark;
 use super::recover::{self, Points};
-use super::segment::{Active, Sealed};
-use crate::clock;
+use super::segment::Active;
+use crate::clock::{self, Stamp};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 
@@ -29,9 +27,9 @@ impl DiskLog {
     /// Writes whole entries behind the end, and gives the new end. They are durable after the next [`DiskLog::sync`].
     ///
     /// Each entry is checked as it would be when it is read, and nothing is written if one is wrong
-    /// (`INVALID_ARGUMENT`). On `DISK_FULL` and `IO` nothing of the part that failed stays in the log; entries before
-    /// it that went to a segment of their own do, so go on at [`DiskLog::written`]. After `DISK_FULL` the log goes on
-    /// when there is room; after `IO` whose text says so it must be opened again.
+    /// (`INVALID_ARGUMENT`). After a failure nothing of the part that failed is in the log; entries before it that went
+    /// to a segment of their own are, so go on at [`DiskLog::written`]. `DISK_FULL` and `STALLED` may pass: try again.
+    /// After `IO` the log must be opened again.
     pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
         self.write_runs(bytes, false)
     }
@@ -88,6 +86,7 @@ impl DiskLog {
 
     /// Writes one part to the active segment.
     fn put(&self, bytes: &[u8], run: Run) -> Result<()> {
+        self.cut_torn().map_err(|fault| self.fault(fault))?;
         let (file, path, offset, length) = {
             let state = self.state.lock();
             let active = &state.active;
@@ -99,21 +98,32 @@ impl DiskLog {
             let last = self.written().sequence;
             let mut error = self.fault(fault);
             error.message = format!("entries {} to {}: {}", last.saturating_add(1), run.end.sequence, error.message);
-            return match file::truncate(&file, &path, offset) {
-                Ok(()) => {
-                    self.state.lock().active.length = offset;
-                    Err(error)
-                }
-                Err(fault) => {
-                    error.message = format!("{}; then: {}", error.message, fault.error.message);
-                    Err(self.break_off(&error))
-                }
-            };
+            self.state.lock().active.torn = true;
+            if let Err(fault) = self.cut_torn() {
+                error.message = format!("{}; then: {}", error.message, fault.error.message);
+            }
+            return Err(error);
         }
         let mut state = self.state.lock();
         state.active.points.join(run.points);
         state.active.length = length;
+        state.active.fill(Stamp::Here { boot_us: clock::boot_us() });
         state.written = run.end;
+        Ok(())
+    }
+
+    /// Cuts off what a write that failed left behind the end. It may be whole entries, and other ones may come there.
+    fn cut_torn(&self) -> Result<(), Fault> {
+        let state = self.state.lock();
+        if !state.active.torn {
+            return Ok(());
+        }
+        let offset = state.active.fixed.offset(state.written.position);
+        let (file, path) = (state.active.file.clone(), state.active.path.clone());
+        drop(state);
+        file::truncate(&file, &path, offset)?;
+        let mut state = self.state.lock();
+        (state.active.length, state.active.torn) = (offset, false);
         Ok(())
     }
 
@@ -131,7 +141,7 @@ impl DiskLog {
 
     /// Makes everything durable that was written before the call, and gives its end.
     ///
-    /// Others may write and read meanwhile. Fails with `IO`; the log must be opened again then.
+    /// Others may write and read meanwhile. After `IO` the log must be opened again.
     pub fn sync(&self) -> Result<Mark> {
         let _syncing = self.syncing.lock();
         self.check_identity()?;
@@ -148,15 +158,9 @@ impl DiskLog {
         let noted = head::write_commit(&file, &path, &fixed, &commit);
         let mut state = self.state.lock();
         state.synced = written;
-        match noted {
-            Ok(()) => state.active.commit = commit,
-            // The entries are durable; only the note of it is missing, and the next sync writes another. A file system
-            // that never writes in place may have no room for it.
-            Err(fault) if fault.error.status == Status::DiskFull => {}
-            Err(fault) => {
-                drop(state);
-                return Err(self.break_off(&fault.error));
-            }
+        // The entries are durable. If only the note of it failed, the next sync writes another.
+        if noted.is_ok() {
+            state.active.commit = commit;
         }
         Ok(written)
     }
@@ -173,7 +177,9 @@ impl DiskLog {
     }
 
     /// Completes the active segment and opens another, in a new epoch if there is one. An empty segment is replaced.
-    fn roll(&self, epoch: Option<u64>) -> Result<()> {
+    ///
+    /// Where it fails, the next call does again what is not known to be done.
+    pub(super) fn roll(&self, epoch: Option<u64>) -> Result<()> {
         let _syncing = self.syncing.lock();
         self.check_identity()?;
         let state = self.usable(self.state.lock())?;
@@ -184,22 +190,21 @@ impl DiskLog {
             return Err(Error::new(Status::InvalidState, text));
         }
         let empty = end == old.base;
-        if !empty {
+        if empty {
+            // A failure may come after the replacement: nothing goes to the file that had the name.
+            self.state.lock().active.commit.sealed = true;
+        } else {
             self.seal()?;
         }
         let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
         let now = clock::now();
         let fixed = Fixed { epoch, epoch_start, base: end, created_us: now.wall_us, ..old };
-        let active = Active::create(&self.dir, fixed, self.config.spacing(), now).map_err(|fault| {
+        let active = Active::create(&self.dir, &self.next, fixed, self.config.spacing(), now).map_err(|fault| {
             let mut error = self.fault(fault);
             error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
             error
         })?;
-        let mut state = self.state.lock();
-        let old = std::mem::replace(&mut state.active, active);
-        if !empty {
-            state.sealed.push_back(Arc::new(Sealed::from_active(&old)));
-        }
+        self.state.lock().begin(active);
         Ok(())
     }
 
@@ -215,10 +220,11 @@ impl DiskLog {
         drop(state);
 
         // What a reservation that failed half way left is given back as well.
-        let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file)?.1);
+        let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file).map_err(file::passing)?.1);
         if length > offset {
             file::truncate(&file, &path, offset).map_err(|fault| self.fault(fault))?;
-            self.state.lock().active.length = offset;
+            let mut state = self.state.lock();
+            (state.active.length, state.active.torn) = (offset, false);
         }
         if synced != end {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
