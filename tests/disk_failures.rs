@@ -295,7 +295,7 @@ fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
         config.buffer_bytes = 16 << 20;
         let (sender, address, events) = sender(config);
         let (reader, seen, _) = follow(receiver_config("reader", &address));
-        // The second new segment finds no room, once; creating one passes this point twice.
+        // The third new segment finds no room, once.
         fail::cfg("disk-new-write-before", "2*off->1*return(28)->off").unwrap();
         let batch: Vec<_> = (1..=100).map(|sequence| payload(sequence, 0, ENTRY)).collect();
         assert_eq!(sender.replicate_batch(0, batch.iter().map(Vec::as_slice)).unwrap(), 1, "{sync}");
@@ -368,7 +368,7 @@ fn p2_a_file_that_cannot_be_removed_stops_nobody() {
             sides.iter().all(|events| events.count(EventKind::LogResumed) > 0)
         });
         for (events, dir) in sides.iter().zip(&dirs) {
-            events.wait_status(EventKind::LogStalled, Status::Io);
+            events.wait_status(EventKind::LogStalled, Status::Stalled);
             assert_eq!((events.count(EventKind::LogStalled), events.count(EventKind::LogFailed)), (1, 0), "{sync}");
             until("the first file to go", || !dir.join("00000000000000000001.seg").exists());
         }

@@ -180,24 +180,89 @@ fn p10_a_failed_sync_at_the_change_of_segments_is_no_less_fatal() {
     scenario.teardown();
 }
 
+/// P2, P10: what a write that failed left, and what could not be cut off then, is never taken for entries.
 #[test]
-fn p10_an_end_that_cannot_be_restored_is_fatal() {
+fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
     let scenario = FailScenario::setup();
-    let dir = tempfile::tempdir().unwrap();
-    // One segment: completing it would cut off what is reserved.
-    let (log, _) = DiskLog::open(DiskConfig { segment_bytes: 10_000, ..config(dir.path()) }, start).unwrap();
-    log.write(&encode(0, 2)).unwrap();
-    fail::cfg("disk-entries-write-after", EIO).unwrap();
-    let error = log.write(&encode(2, 1)).unwrap_err();
-    assert_eq!(error.status, Status::Io);
-    log.write(&encode(2, 1)).unwrap();
-    fail::cfg("disk-entries-write-after", EIO).unwrap();
-    fail::cfg("disk-truncate-before", EIO).unwrap();
-    assert!(log.write(&encode(3, 1)).unwrap_err().message.contains("until it is reopened"));
-    assert_eq!(log.write(&encode(3, 1)).unwrap_err().status, Status::Io);
-    assert_eq!(log.written().sequence, 3);
-    drop(log);
-    reopen_and_check(dir.path(), 3, 4);
+    for at_close in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        // One segment: completing it would cut off what is reserved.
+        let (log, _) = DiskLog::open(DiskConfig { segment_bytes: 10_000, ..config(dir.path()) }, start).unwrap();
+        log.write(&encode(0, 2)).unwrap();
+        fail::cfg("disk-entries-write-after", "1*return(5)").unwrap();
+        fail::cfg("disk-truncate-before", "2*return(5)").unwrap();
+        let error = log.write(&encode(2, 5)).unwrap_err();
+        assert_eq!(error.status, Status::Stalled);
+        assert!(error.message.contains("entries 3 to 7") && error.message.contains("; then: "), "{error}");
+        assert_eq!(log.write(&encode(2, 1)).unwrap_err().status, Status::Stalled, "the rest is still there");
+        assert_eq!(log.sync().unwrap().sequence, 2);
+        if !at_close {
+            log.write(&encode(2, 1)).unwrap();
+            log.sync().unwrap();
+        }
+        drop(log);
+        // Whole entries 4 to 7, or 3 to 7, would have been behind the end.
+        let end = if at_close { 2 } else { 3 };
+        reopen_and_check(dir.path(), end, end);
+    }
+    scenario.teardown();
+}
+
+/// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call succeeds
+/// when it is tried again.
+#[test]
+fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
+    let scenario = FailScenario::setup();
+    let causes = [5, 28, 122, 27, 24, 23, 12, 11, 30, 13, 1];
+    for (n, point) in CRASH_POINTS.iter().filter(|point| !point.contains("sync")).enumerate() {
+        for (m, errno) in causes.iter().enumerate() {
+            let (times, prepared) = if (n + m) % 2 == 0 { (1, true) } else { (3, false) };
+            let what = format!("{point}, errno {errno}");
+            // In memory where there is such a directory: there is much to sync.
+            let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+            let log = open(dir.path());
+            let mut failed = 0;
+            let mut again = |mut call: Box<dyn FnMut() -> Result<()> + '_>| {
+                while let Err(error) = call() {
+                    let status = if [28, 122, 27].contains(errno) { Status::DiskFull } else { Status::Stalled };
+                    assert_eq!(error.status, status, "{what}: {error}");
+                    assert!(error.message.contains(&format!("errno {errno}")), "{what}: {error}");
+                    failed += 1;
+                    assert!(failed <= 3 * times, "{what}: {error}");
+                }
+            };
+            log.write(&encode(0, 2)).unwrap();
+            for round in 1..4 {
+                fail::cfg(*point, &format!("{times}*return({errno})")).unwrap();
+                if prepared {
+                    let _ = log.prepare_next();
+                }
+                again(Box::new(|| {
+                    let last = log.written().sequence;
+                    log.write(&encode(last, 20 * round - last)).map(drop)
+                }));
+                again(Box::new(|| log.sync().map(drop)));
+                again(Box::new(|| log.begin_epoch(round + 1).map(drop)));
+                // What could not be removed is tried again, and gone for readers meanwhile.
+                again(Box::new(|| log.trim(log.written().position / 2, 0).map(drop)));
+                again(Box::new(|| log.roll_older_than(0, u64::MAX).map(drop)));
+                fail::remove(*point);
+            }
+            assert_eq!((log.synced().sequence, log.lineage().epoch), (60, 4), "{what}");
+            assert_eq!(log.epochs().last(), Some(&(4, 60)), "{what}");
+            let bytes: u64 = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|item| item.unwrap())
+                .filter(|item| item.file_name().to_string_lossy().ends_with(".seg"))
+                .map(|item| item.metadata().unwrap().len())
+                .sum();
+            assert_eq!(log.bytes(), bytes, "{what}");
+            drop(log);
+            assert_eq!(reopen_and_check(dir.path(), 60, 60), 60);
+            let left = std::fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name());
+            assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{what}");
+        }
+    }
     scenario.teardown();
 }
 

@@ -16,8 +16,8 @@ use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::Dir;
-use crate::log::{Mark, RETRY};
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState};
+use crate::log::{Mark, RETRY};
 use crate::sync::Mutex;
 
 /// How often slots are looked after.

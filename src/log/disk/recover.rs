@@ -112,7 +112,8 @@ pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
 impl Found {
     /// When it was last written to, in microseconds since the Unix epoch.
     pub(super) fn modified_us(&self) -> Result<u64> {
-        let metadata = self.file.metadata().map_err(|error| failed("cannot ask for the time of", &self.path, &error))?;
+        let metadata =
+            self.file.metadata().map_err(|error| failed("cannot ask for the time of", &self.path, &error))?;
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
         let seconds_us = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
         Ok(seconds_us.saturating_add(u64::try_from(nanoseconds).unwrap_or(0) / 1000))

@@ -1,8 +1,5 @@
 //! Writing: entries behind the end, syncs, and the change to another segment.
 
-use std::fs::File;
-use std::ops::Range;
-use std::path::Path;
 use super::DiskLog;
 use super::file::{self, Fault, Op};
 use super::head::{self, Fixed};
@@ -12,6 +9,9 @@ use super::segment::Active;
 use crate::clock::{self, Stamp};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
 
 /// Bytes of a write for which nothing is reserved: to write so much twice takes longer than what it spares the sync.
 const LARGE_WRITE: u64 = 32 << 10;

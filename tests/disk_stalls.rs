@@ -1,0 +1,531 @@
+//! P2, P3, P5, P10: senders and receivers whose disk refuses for a while, for any reason but a failed sync, and what goes on
+//! beside them meanwhile.
+//!
+//! `scripts/cargo test --features failpoints --test disk_stalls`
+
+mod common;
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use common::hosts::{Seen, payload, policy, stored, verified_end};
+use common::process::{Arguments, Role, role as told_role, say};
+use common::*;
+use fail::FailScenario;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use replication::error::{Error, Status};
+use replication::host::EventKind;
+use replication::receiver::Receiver;
+use replication::receiver::config::{LocalLogConfig, ReceiverConfig, ReceiverHost};
+use replication::sender::config::SenderConfig;
+use replication::sender::{AckLevel, Sender};
+
+const SEGMENT: u64 = 64 << 10;
+const ENTRY: usize = 4000;
+const POLICIES: [&str; 3] = ["always", "group", "os"];
+
+/// Every change on the way of an entry that is no sync, before and after it is done.
+const POINTS: [&str; 8] = [
+    "entries-write-before",
+    "entries-write-after",
+    "truncate-before",
+    "commit-write-after",
+    "new-write-before",
+    "new-write-after",
+    "rename-before",
+    "rename-after",
+];
+
+/// Errno and the status with which entries are refused.
+const CAUSES: [(i32, Status); 12] = [
+    (libc::ENOSPC, Status::DiskFull),
+    (libc::EDQUOT, Status::DiskFull),
+    (libc::EFBIG, Status::DiskFull),
+    (libc::EIO, Status::Stalled),
+    (libc::EMFILE, Status::Stalled),
+    (libc::ENFILE, Status::Stalled),
+    (libc::ENOMEM, Status::Stalled),
+    (libc::EAGAIN, Status::Stalled),
+    (libc::EROFS, Status::Stalled),
+    (libc::EACCES, Status::Stalled),
+    (libc::EPERM, Status::Stalled),
+    (libc::ENXIO, Status::Stalled),
+];
+
+/// One of the policies; for cuts, the one whose small writes always have room reserved behind them.
+fn policy_for(point: &str, n: usize) -> &'static str {
+    if point.starts_with("truncate") { "always" } else { POLICIES[n % 3] }
+}
+
+fn write(sender: &Sender, count: u64) -> Result<u64, Error> {
+    let mut last = sender.current_sequence();
+    for _ in 0..count {
+        let given = sender.replicate(0, &payload(last + 1, 0, ENTRY))?;
+        assert_eq!(given, last + 1);
+        last = given;
+    }
+    Ok(last)
+}
+
+fn follow(config: ReceiverConfig) -> (Receiver, Seen, Events) {
+    let (seen, events) = (Seen::default(), Events::default());
+    let config = ReceiverConfig { reconnect_interval: Duration::from_millis(20), ..config };
+    (start(config, seen.clone(), &events).unwrap(), seen, events)
+}
+
+fn local(dir: &Path, sync: &str, address: &str) -> ReceiverConfig {
+    let log = LocalLogConfig { sync: policy(sync), segment_bytes: SEGMENT, ..LocalLogConfig::new(dir) };
+    ReceiverConfig { local_log: Some(log), ..receiver_config("reader", address) }
+}
+
+fn check(seen: &Seen, first: u64, last: u64) {
+    let entries = seen.entries();
+    assert!(entries.iter().map(|(sequence, _)| *sequence).eq(first..=last), "not {first} to {last}: {entries:?}");
+}
+
+/// Writes until the disk refuses. Gives the last entry that was taken, and how the next one was refused.
+fn write_until_refused(sender: &Sender, what: &str) -> (u64, Error) {
+    let begun = Instant::now();
+    loop {
+        match write(sender, 1) {
+            Ok(_) => {}
+            // Under `always` it is in the log, and not durable in time. Or the disk's side was not heard of in that time.
+            Err(error) if matches!(error.status, Status::Timeout | Status::BufferFull) => {}
+            Err(error) => return (sender.current_sequence(), error),
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: nothing is refused");
+    }
+}
+
+/// P2, P10: whatever the disk refuses with, entries that were taken are there in the end, and no sequence is lost or used
+/// twice.
+#[test]
+fn p2_p10_a_writer_goes_on_after_whatever_passes() {
+    let scenario = FailScenario::setup();
+    for (n, point) in POINTS.into_iter().enumerate() {
+        // Each of them with each of the policies would take long.
+        for (m, (errno, status)) in CAUSES.into_iter().enumerate().skip(n % 3).step_by(3) {
+            let sync = policy_for(point, n + m / 3);
+            let what = format!("{sync}, {point}, errno {errno}");
+            let point = format!("disk-{point}");
+            let scratch = tempfile::tempdir().unwrap();
+            let dir = scratch.path().join("log");
+            let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+            config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
+            let (sender, address, events) = sender(config.clone());
+            let (reader, seen, heard) = follow(receiver_config("reader", &address));
+            write(&sender, 5).unwrap();
+            fail::cfg(point.as_str(), &format!("return({errno})")).unwrap();
+            let (last, error) = write_until_refused(&sender, &what);
+            assert_eq!(error.status, status, "{what}: {error}");
+            assert!(error.message.contains(&format!("errno {errno}")), "{what}: {error}");
+            assert!(error.message.contains(&*dir.to_string_lossy()), "{what}: {error}");
+            assert_eq!(write(&sender, 1).unwrap_err().status, status, "{what}");
+            assert_eq!(sender.current_sequence(), last, "{what}: a refused entry took a sequence");
+            events.wait_status(EventKind::LogStalled, status);
+            fail::remove(point.as_str());
+            sender
+                .wait_durable(last, PATIENCE)
+                .or_else(|_| {
+                    events.wait(EventKind::LogResumed);
+                    sender.wait_durable(last, PATIENCE)
+                })
+                .unwrap();
+            let end = last + 20;
+            until("it goes on", || write(&sender, end - sender.current_sequence()).is_ok());
+            reader.wait_sequence(end, PATIENCE).unwrap();
+            check(&seen, 1, end);
+            assert_eq!(events.count(EventKind::LogFailed), 0, "{what}: {:?}", events.all());
+            assert_eq!(heard.count(EventKind::Gap), 0, "{what}");
+            sender.stop().unwrap();
+            drop(sender);
+            assert_eq!(verified_end(&dir), end, "{what}");
+        }
+    }
+    scenario.teardown();
+}
+
+/// P2, P6, P10: the same at a reader with a log of its own.
+#[test]
+fn p2_p6_a_reader_goes_on_after_whatever_passes() {
+    let scenario = FailScenario::setup();
+    for (n, point) in POINTS.into_iter().chain(["position-write-before", "new-create-before"]).enumerate() {
+        for (m, (errno, status)) in CAUSES.into_iter().enumerate().skip(n % 3).step_by(3) {
+            let sync = policy_for(point, n + m / 3);
+            let what = format!("{sync}, {point}, errno {errno}");
+            let point = format!("disk-{point}");
+            let dir = tempfile::tempdir().unwrap();
+            let (sender, address, _) = sender(SenderConfig::default());
+            let (reader, seen, events) = follow(local(dir.path(), sync, &address));
+            // From the first entry on, with which the log begins: nothing is different there.
+            fail::cfg(point.as_str(), &format!("return({errno})")).unwrap();
+            write(&sender, 60).unwrap();
+            let stalled = events.wait_status(EventKind::LogStalled, status);
+            assert!(stalled.message.contains(&format!("errno {errno}")), "{what}: {}", stalled.message);
+            fail::remove(point.as_str());
+            events.wait(EventKind::LogResumed);
+            reader.wait_sequence(60, PATIENCE).unwrap();
+            assert_eq!(sender.wait_acked(60, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{what}");
+            check(&seen, 1, 60);
+            assert_eq!(events.count(EventKind::LogFailed), 0, "{what}: {:?}", events.all());
+            assert_eq!(events.count(EventKind::Disconnected), 0, "{what}: {:?}", events.all());
+            drop(reader);
+            assert_eq!(verified_end(dir.path()), 60, "{what}");
+        }
+    }
+    scenario.teardown();
+}
+
+/// P1, P2: what an earlier life received and cannot be read for a moment is applied all the same, and before what comes now.
+#[test]
+fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, _) = sender(SenderConfig::default());
+    let (reader, _, _) = follow(local(dir.path(), "always", &address));
+    write(&sender, 40).unwrap();
+    reader.wait_sequence(40, PATIENCE).unwrap();
+    drop(reader);
+    // The host stands at the beginning, and the file of its second segment cannot be opened: a socket has its name.
+    let second = dir.path().join("00000000000000000017.seg");
+    let aside = dir.path().join("aside");
+    let (seen, events) = (Seen::default(), Events::default());
+    let config = ReceiverConfig { has_position: true, ..local(dir.path(), "always", &address) };
+    let observer = Box::new(events.clone());
+    let host = ReceiverHost { handler: Box::new(seen.clone()), local_wal: None, connect: None, observer };
+    let reader = Receiver::new(config, host).unwrap();
+    std::fs::rename(&second, &aside).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&second).unwrap();
+    reader.start().unwrap();
+    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    // Entries that come now wait.
+    let last = write(&sender, 5).unwrap();
+    assert_eq!(sender.wait_acked(last, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+    assert_eq!(seen.last(), 16);
+    std::fs::rename(&aside, &second).unwrap();
+    events.wait(EventKind::LogResumed);
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    check(&seen, 1, last);
+    drop(socket);
+    scenario.teardown();
+}
+
+/// P2: a stop waits for a disk that refuses for a moment, and says what is not safe when it goes on refusing.
+#[test]
+fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
+    let scenario = FailScenario::setup();
+    for (sync, passes) in POLICIES.into_iter().flat_map(|sync| [true, false].map(|passes| (sync, passes))) {
+        let what = format!("{sync}, passes: {passes}");
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+        config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
+        config.stop_timeout = if passes { PATIENCE } else { Duration::from_millis(200) };
+        let (sender, _, events) = sender(config);
+        let safe = write(&sender, 5).unwrap();
+        sender.wait_durable(safe, PATIENCE).unwrap();
+        fail::cfg("disk-entries-write-before", "return(24)").unwrap();
+        let (last, _) = write_until_refused(&sender, &what);
+        assert!(last > safe, "{what}");
+        let stopped = std::thread::scope(|scope| {
+            let stopping = scope.spawn(|| sender.stop());
+            until("the stop", || write(&sender, 1).unwrap_err().status == Status::Closed);
+            if passes {
+                fail::remove("disk-entries-write-before");
+            }
+            stopping.join().unwrap()
+        });
+        fail::remove("disk-entries-write-before");
+        let end = if passes {
+            stopped.unwrap();
+            last
+        } else {
+            let error = stopped.unwrap_err();
+            assert_eq!(error.status, Status::Stalled, "{what}: {error}");
+            assert!(error.message.contains(&format!("entries {} to {last}", safe + 1)), "{what}: {error}");
+            assert!(error.message.contains("errno 24"), "{what}: {error}");
+            events.wait_status(EventKind::LogFailed, Status::Stalled);
+            safe
+        };
+        drop(sender);
+        assert_eq!(verified_end(&dir), end, "{what}");
+    }
+    scenario.teardown();
+}
+
+/// P2: slots that cannot be stored are stored when they can, also by a stop.
+#[test]
+fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("log");
+    let mut config = stored(&dir, policy("always"), SEGMENT, 1 << 30);
+    config.stop_timeout = PATIENCE;
+    let (sender, address, events) = sender(config);
+    write(&sender, 1).unwrap();
+    fail::cfg("disk-new-create-before", "return(24)").unwrap();
+    let (_reader, _, _) = follow(receiver_config("reader", &address));
+    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    fail::cfg("disk-new-create-before", "1*return(24)->off").unwrap();
+    sender.stop().unwrap();
+    drop(sender);
+    let text = String::from_utf8_lossy(&std::fs::read(dir.join("slots")).unwrap()).into_owned();
+    assert!(text.contains("reader"), "{text:?}");
+    scenario.teardown();
+}
+
+// ---- removing old segments ------------------------------------------------------------------------------------------
+
+/// Holds whoever comes until it is opened.
+#[derive(Clone, Default)]
+struct Latch(Arc<(Mutex<(usize, bool)>, Condvar)>);
+
+impl Latch {
+    fn pass(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.0 += 1;
+        self.0.1.notify_all();
+        while !state.1 {
+            state = self.0.1.wait(state).unwrap();
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.0.0.lock().unwrap().0
+    }
+
+    fn open(&self) {
+        self.0.0.lock().unwrap().1 = true;
+        self.0.1.notify_all();
+    }
+}
+
+/// P3, P5: while a removal of an old segment takes for ever, entries are stored, made durable, shown and delivered, at both
+/// ends, and both stop.
+#[test]
+fn p3_p5_a_removal_that_takes_for_ever_holds_nobody() {
+    let scenario = FailScenario::setup();
+    for sync in POLICIES {
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = ["writer", "reader"].map(|name| scratch.path().join(name));
+        let (sender, address, _) = sender(stored(&dirs[0], policy(sync), SEGMENT, SEGMENT));
+        let mut config = local(&dirs[1], sync, &address);
+        config.local_log.as_mut().unwrap().retain_bytes = SEGMENT;
+        let latch = Latch::default();
+        let held = latch.clone();
+        fail::cfg_callback("disk-unlink-before", move || held.pass()).unwrap();
+        let (reader, seen, _) = follow(config);
+        until("both ends to remove something", || {
+            reader.wait_sequence(write(&sender, 10).unwrap(), PATIENCE).unwrap();
+            latch.held() == 2
+        });
+        // Many segments more.
+        let end = write(&sender, 200).unwrap();
+        sender.wait_durable(end, PATIENCE).unwrap();
+        reader.wait_sequence(end, PATIENCE).unwrap();
+        assert_eq!(sender.wait_acked(end, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{sync}");
+        assert_eq!(latch.held(), 2, "{sync}: somebody else removes too");
+        check(&seen, 1, end);
+        if sync == "always" {
+            reader.stop().unwrap();
+            sender.stop().unwrap();
+        }
+        latch.open();
+        if sync != "always" {
+            // What was to go goes then, and no more.
+            for dir in &dirs {
+                until("the old segments to go", || {
+                    let names = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name());
+                    names.filter(|name| name.to_string_lossy().ends_with(".seg")).count() <= 3
+                });
+            }
+        }
+        drop((reader, sender));
+        fail::remove("disk-unlink-before");
+        assert!(dirs.iter().all(|dir| verified_end(dir) == end), "{sync}");
+    }
+    scenario.teardown();
+}
+
+/// P2, P10: what a reader needs that comes in the middle of a long removal stays from then on.
+#[test]
+fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("log");
+    // With no wait between two removals, as if the disk were full.
+    let (sender, address, _) = sender(stored(&dir, policy("group"), SEGMENT, SEGMENT));
+    let latch = Latch::default();
+    let held = latch.clone();
+    fail::cfg_callback("disk-unlink-before", move || held.pass()).unwrap();
+    until("a removal", || {
+        write(&sender, 10).unwrap();
+        latch.held() == 1
+    });
+    let last = write(&sender, 100).unwrap();
+    sender.wait_durable(last, PATIENCE).unwrap();
+    let oldest = stat(sender.stats_json(), "oldest_sequence").as_u64().unwrap();
+    let config = ReceiverConfig { has_position: true, last_sequence: oldest - 1, ..receiver_config("late", &address) };
+    let (reader, seen, events) = follow(config);
+    events.wait(EventKind::Connected);
+    latch.open();
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    check(&seen, oldest, last);
+    fail::remove("disk-unlink-before");
+    scenario.teardown();
+}
+
+// ---- retention by age -----------------------------------------------------------------------------------------------
+
+/// P5: entries leave the disk when they are too old, also those of the last segment, and also when nothing is written any
+/// more; then the log is empty and goes on.
+#[test]
+fn p5_age_reaches_every_entry() {
+    let scenario = FailScenario::setup();
+    for restarted in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = ["writer", "reader"].map(|name| scratch.path().join(name));
+        let age = Duration::from_secs(1);
+        let mut config = stored(&dirs[0], policy("group"), 64 << 20, 1 << 30);
+        config.storage.as_mut().unwrap().retain_age = age;
+        let (mut sender, mut address, _) = sender(config.clone());
+        let with_log = |address: &str| {
+            let mut config = local(&dirs[1], "group", address);
+            let log = config.local_log.as_mut().unwrap();
+            (log.retain_age, log.segment_bytes) = (age, 64 << 20);
+            config
+        };
+        let (mut reader, _, _) = follow(with_log(&address));
+        let last = write(&sender, 5).unwrap();
+        reader.wait_sequence(last, PATIENCE).unwrap();
+        if restarted {
+            drop((reader, sender));
+            (sender, address, _) = common::sender(config);
+            reader = follow(with_log(&address)).0;
+        }
+        let oldest = |json| stat(json, "oldest_sequence").as_u64();
+        until("the writer's entries to go", || oldest(sender.stats_json()) == Some(0));
+        let name = format!("{:020}.seg", last + 1);
+        for dir in &dirs {
+            until("the files to go", || {
+                let names = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name());
+                let segments: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".seg")).collect();
+                segments == [&*name]
+            });
+        }
+        let end = write(&sender, 5).unwrap();
+        assert_eq!(end, last + 5);
+        reader.wait_sequence(end, PATIENCE).unwrap();
+        drop((reader, sender));
+        assert!(dirs.iter().all(|dir| verified_end(dir) == end));
+    }
+    scenario.teardown();
+}
+
+// ---- no descriptors -------------------------------------------------------------------------------------------------
+
+/// Not a test: what a process does that this file starts, because the limit of descriptors is the process's.
+#[test]
+fn role() {
+    let Some((role, arguments)) = told_role() else { return };
+    match role.as_str() {
+        "writer" => writer_without_descriptors(&arguments),
+        "reader" => reader_without_descriptors(&arguments),
+        other => panic!("{other}"),
+    }
+    say("done");
+}
+
+/// All descriptors that this process may have.
+struct Taken {
+    _files: Vec<std::fs::File>,
+    limit: u64,
+}
+
+impl Taken {
+    fn all() -> Self {
+        let (limit, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 256, most).unwrap();
+        let files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        assert!(!files.is_empty());
+        Self { _files: files, limit }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, self.limit, most).unwrap();
+    }
+}
+
+/// P2, P10: a moment without descriptors stalls a log and loses nothing, and the next segment needs none.
+#[test]
+fn p2_p10_a_moment_without_descriptors_loses_nothing() {
+    for (role, sync) in ["writer", "reader"].into_iter().flat_map(|role| POLICIES.map(|sync| (role, sync))) {
+        let scratch = tempfile::tempdir().unwrap();
+        let arguments: [(&str, &dyn ToString); 2] = [("dir", &scratch.path().display()), ("sync", &sync)];
+        let mut child = Role::play(role, &arguments);
+        child.hear("done", 1);
+        child.end();
+    }
+}
+
+fn writer_without_descriptors(arguments: &Arguments) {
+    let (dir, sync) = (Path::new(arguments.text("dir")).join("log"), arguments.text("sync"));
+    let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+    config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
+    let (sender, address, events) = sender(config);
+    let (reader, seen, _) = follow(receiver_config("reader", &address));
+    let first = write(&sender, 5).unwrap();
+    reader.wait_sequence(first, PATIENCE).unwrap();
+    let next = dir.join("next.seg.tmp");
+    until("the next file", || next.exists());
+    let taken = Taken::all();
+    // A segment has room for sixteen entries, and the next one needs no descriptor.
+    let last = write(&sender, 25).unwrap();
+    sender.wait_durable(last, PATIENCE).unwrap();
+    assert_eq!(events.count(EventKind::LogStalled), 0, "{:?}", events.all());
+    // The segment that was completed gave one back, which the host takes too.
+    let more = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect::<Vec<_>>();
+    let (last, error) = write_until_refused(&sender, sync);
+    assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
+    drop((taken, more));
+    until("it goes on", || write(&sender, 1).is_ok());
+    let end = write(&sender, 50).unwrap();
+    assert!(end >= last + 51);
+    reader.wait_sequence(end, PATIENCE).unwrap();
+    check(&seen, 1, end);
+    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    sender.stop().unwrap();
+    drop(sender);
+    assert_eq!(verified_end(&dir), end);
+}
+
+fn reader_without_descriptors(arguments: &Arguments) {
+    let (dir, sync) = (Path::new(arguments.text("dir")).join("log"), arguments.text("sync"));
+    let (sender, address, _) = sender(SenderConfig::default());
+    let (reader, seen, events) = follow(local(&dir, sync, &address));
+    let first = write(&sender, 5).unwrap();
+    reader.wait_sequence(first, PATIENCE).unwrap();
+    let taken = Taken::all();
+    let begun = Instant::now();
+    let mut more = Vec::new();
+    while events.count(EventKind::LogStalled) == 0 {
+        write(&sender, 1).unwrap();
+        more.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+        assert!(begun.elapsed() < PATIENCE, "it never stalls");
+    }
+    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    drop((taken, more));
+    events.wait(EventKind::LogResumed);
+    let end = write(&sender, 50).unwrap();
+    reader.wait_sequence(end, PATIENCE).unwrap();
+    assert_eq!(sender.wait_acked(end, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+    check(&seen, 1, end);
+    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::Disconnected), 0, "{:?}", events.all());
+    drop(reader);
+    assert_eq!(verified_end(&dir), end);
+}
