@@ -6,7 +6,9 @@
 mod common;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::hosts::{Seen, payload, policy, stored, verified_end};
@@ -437,9 +439,10 @@ fn role() {
     say("done");
 }
 
-/// All descriptors that this process may have.
+/// All descriptors that this process may have, with those that it gives back: a thread takes them.
 struct Taken {
-    _files: Vec<std::fs::File>,
+    over: Arc<AtomicBool>,
+    taking: Option<JoinHandle<()>>,
     limit: u64,
 }
 
@@ -447,14 +450,23 @@ impl Taken {
     fn all() -> Self {
         let (limit, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 256, most).unwrap();
-        let files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let mut files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         assert!(!files.is_empty());
-        Self { _files: files, limit }
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let taking = std::thread::spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
+                files.extend(std::fs::File::open("/dev/null"));
+            }
+        });
+        Self { over, taking: Some(taking), limit }
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.taking.take().unwrap().join().unwrap();
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, self.limit, most).unwrap();
     }
@@ -475,7 +487,7 @@ fn p2_p10_a_moment_without_descriptors_loses_nothing() {
 fn writer_without_descriptors(arguments: &Arguments) {
     let (dir, sync) = (Path::new(arguments.text("dir")).join("log"), arguments.text("sync"));
     let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
-    config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
+    config.storage.as_mut().unwrap().timeout = Duration::from_secs(2);
     let (sender, address, events) = sender(config);
     let (reader, seen, _) = follow(receiver_config("reader", &address));
     let first = write(&sender, 5).unwrap();
@@ -487,11 +499,10 @@ fn writer_without_descriptors(arguments: &Arguments) {
     let last = write(&sender, 25).unwrap();
     sender.wait_durable(last, PATIENCE).unwrap();
     assert_eq!(events.count(EventKind::LogStalled), 0, "{:?}", events.all());
-    // The segment that was completed gave one back, which the host takes too.
-    let more = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect::<Vec<_>>();
+    // Each segment that is completed gives one back, which the log or the host has next.
     let (last, error) = write_until_refused(&sender, sync);
     assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
-    drop((taken, more));
+    drop(taken);
     until("it goes on", || write(&sender, 1).is_ok());
     let end = write(&sender, 50).unwrap();
     assert!(end >= last + 51);
@@ -511,14 +522,12 @@ fn reader_without_descriptors(arguments: &Arguments) {
     reader.wait_sequence(first, PATIENCE).unwrap();
     let taken = Taken::all();
     let begun = Instant::now();
-    let mut more = Vec::new();
     while events.count(EventKind::LogStalled) == 0 {
         write(&sender, 1).unwrap();
-        more.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
         assert!(begun.elapsed() < PATIENCE, "it never stalls");
     }
     events.wait_status(EventKind::LogStalled, Status::Stalled);
-    drop((taken, more));
+    drop(taken);
     events.wait(EventKind::LogResumed);
     let end = write(&sender, 50).unwrap();
     reader.wait_sequence(end, PATIENCE).unwrap();
