@@ -68,7 +68,7 @@ fn order(sender: &Sender, sequence: u64, level: AckLevel, readers: usize) -> Hea
     let (told, heard) = channel();
     let quorum = sender.quorum(&[(None, readers)]).unwrap();
     let call = Box::new(move |_, acked| told.send(acked).unwrap());
-    sender.on_acked(sequence, level, &quorum, PATIENCE, call).unwrap();
+    sender.on_acked(sequence, level, quorum, PATIENCE, call).unwrap();
     heard
 }
 

@@ -47,8 +47,12 @@ impl QuorumHandle {
     /// In terms of the groups of this sender.
     fn of(&self, sender: &SenderHandle) -> Result<Quorum> {
         let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        let terms: Vec<_> = terms.iter().map(|(group, readers)| (group.as_deref(), *readers)).collect();
-        sender.core.quorum(&terms)
+        let mut borrowed = [(None, 0); MAX_TERMS];
+        for (place, (group, readers)) in borrowed.iter_mut().zip(&*terms) {
+            *place = (group.as_deref(), *readers);
+        }
+        // There are at most as many: see `add`.
+        sender.core.quorum(borrowed.get(..terms.len()).unwrap_or(&borrowed))
     }
 }
 
@@ -313,7 +317,7 @@ unsafe fn order(
     out_ticket: *mut u64,
 ) -> Status {
     let Listener { callback, user_data, user_data_free } = listener;
-    let callback = Callback::<AckedFn>::new(callback, user_data, user_data_free);
+    let callback = Callback::<AckedFn>::unshared(callback, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
         guard(sender, |sender| {
@@ -321,8 +325,8 @@ unsafe fn order(
             let level = ack_level(question.level)?;
             let quorum = quorum(sender)?;
             let timeout = Duration::from_millis(question.timeout_ms.unwrap_or(0));
-            let call = acked(callback, sender.muted.clone());
-            let ticket = sender.core.on_acked(question.sequence, level, &quorum, timeout, call)?;
+            let call = acked(callback, sender.muted.clone())?;
+            let ticket = sender.core.on_acked(question.sequence, level, quorum, timeout, call)?;
             put_optional(out_ticket, ticket);
             Ok(())
         })

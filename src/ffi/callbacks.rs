@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use super::args::{close, duplicate_socket};
+use super::guard::boxed;
 use super::records::RecordsHandle;
 use super::status::c_string;
 use crate::error::{Error, Status};
 use crate::host::{Event, LogLevel, Observer};
 use crate::protocol::entry::{Entries, Entry};
 use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
-use crate::sender::AckedCall;
+use crate::sender::{Acked, AckedCall};
 
 /// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
 #[derive(Clone, Copy)]
@@ -155,8 +156,13 @@ impl<F: Function> Callback<F> {
     /// Takes charge of `user_data`, first thing in every function that registers: whatever happens afterwards,
     /// `user_data_free` runs. `None` when the host gave no function; then it has run already.
     pub(crate) fn new(call: Option<F::Call>, user_data: *mut c_void, free: FreeFn) -> Option<Arc<Self>> {
+        Self::unshared(call, user_data, free).map(Arc::new)
+    }
+
+    /// Like [`new`](Self::new), for one that has one owner only; takes no memory.
+    pub(crate) fn unshared(call: Option<F::Call>, user_data: *mut c_void, free: FreeFn) -> Option<Self> {
         let foreign = Foreign { user_data, free };
-        call.map(|call| Arc::new(Self { call, foreign }))
+        call.map(|call| Self { call, foreign })
     }
 
     fn user_data(&self) -> *mut c_void {
@@ -281,13 +287,14 @@ impl Observer for HostObserver {
 }
 
 /// The end of one wait to the host. The host's data is freed with the call, made or not.
-pub(crate) fn acked(callback: Arc<Callback<AckedFn>>, muted: Muted) -> AckedCall {
-    Box::new(move |ticket, acked| {
+pub(crate) fn acked(callback: Callback<AckedFn>, muted: Muted) -> crate::error::Result<AckedCall> {
+    let call = boxed(move |ticket, acked: Acked| {
         if !muted.is_muted() {
             // SAFETY: the function and its data were registered together.
             unsafe { (callback.call)(callback.user_data(), ticket, acked.status as i32, acked.readers) };
         }
-    })
+    })?;
+    Ok(call)
 }
 
 fn failure(applied: usize, code: i32, message: impl Into<String>) -> ApplyFailure {

@@ -3,7 +3,7 @@
 //! An acknowledgement costs a fence and a load for each level as long as nobody waits for what it reaches. Otherwise it
 //! takes the lock, and looks at the waits between the reader's old and new position only.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::AckLevel;
 use super::quorum::{Quorum, Reached, Tally};
 use super::registry::at;
+use super::sorted::Sorted;
 use super::tickets::Tickets;
 use super::watermark::Watermark;
 use crate::error::{Error, Result, Status};
@@ -127,15 +128,22 @@ struct State {
     last: u64,
     waits: HashMap<u64, Wait>,
     /// Sequence and number of each wait, by level.
-    by_sequence: [BTreeSet<(u64, u64)>; 3],
+    by_sequence: [Sorted<(u64, u64)>; 3],
     /// Deadline and number of each ordered call that has one.
-    by_deadline: BTreeSet<(Instant, u64)>,
+    by_deadline: Sorted<(Instant, u64)>,
     /// What the callback thread knows of them.
     look_at: Option<Instant>,
     tickets: Tickets,
 }
 
 impl State {
+    /// After this the next wait at this level can be added without more memory.
+    fn try_reserve(&mut self, level: AckLevel) -> Result<()> {
+        self.waits.try_reserve(1).map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.waits.len())))?;
+        self.by_sequence[level as usize - 1].try_reserve()?;
+        self.by_deadline.try_reserve()
+    }
+
     fn add(&mut self, wish: Wish, waiter: Waiter) -> u64 {
         self.last += 1;
         self.by_sequence[wish.level as usize - 1].insert((wish.sequence, self.last));
@@ -216,7 +224,7 @@ impl AckBoard {
             let (index, position) = (level as usize - 1, at(positions, level));
             let mut wanted = Vec::new();
             let mut from = position.saturating_add(1);
-            while let Some((sequence, _)) = state.by_sequence[index].range((from, 0)..).next() {
+            while let Some((sequence, _)) = state.by_sequence[index].from(&(from, 0)).next() {
                 wanted.push(*sequence);
                 if wanted.len() == MAX_ASKED || *sequence == u64::MAX {
                     break;
@@ -248,9 +256,9 @@ impl AckBoard {
     #[cold]
     fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
         let mut state = self.state.lock();
-        let between = (before.saturating_add(1), 0)..=(now, u64::MAX);
-        let concerned: Vec<_> =
-            state.by_sequence[level as usize - 1].range(between).map(|(_, number)| *number).collect();
+        let first = (before.saturating_add(1), 0);
+        let between = state.by_sequence[level as usize - 1].from(&first).take_while(|(sequence, _)| *sequence <= now);
+        let concerned: Vec<_> = between.map(|(_, number)| *number).collect();
         if concerned.is_empty() {
             return;
         }
@@ -316,8 +324,8 @@ impl AckBoard {
     }
 
     /// Takes a wait on. Positions are to be counted after this: whose acknowledgement is not counted then will see it.
-    fn add(&self, state: &mut State, wish: &Wish, waiter: Waiter) -> u64 {
-        let number = state.add(wish.clone(), waiter);
+    fn add(&self, state: &mut State, wish: Wish, waiter: Waiter) -> u64 {
+        let number = state.add(wish, waiter);
         self.settle(state, Vec::new());
         self.version.fetch_add(1, Ordering::SeqCst);
         number
@@ -335,7 +343,7 @@ impl AckBoard {
         let deadline = Instant::now().checked_add(timeout);
         let sleeper = Arc::new(Sleeper::default());
         let mut state = self.state.lock();
-        let number = self.add(&mut state, &wish, Waiter::Sleeper(Arc::clone(&sleeper)));
+        let number = self.add(&mut state, wish.clone(), Waiter::Sleeper(Arc::clone(&sleeper)));
         let reached = readers.look(&wish);
         let closed = state.closed;
         if reached.enough || closed || timeout.is_zero() {
@@ -374,14 +382,35 @@ impl AckBoard {
             self.ordered.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::new(Status::Closed, "the sender was stopped"));
         }
-        let number = self.add(&mut state, &wish, Waiter::Call { call, deadline });
-        let reached = readers.look(&wish);
+        if let Err(error) = state.try_reserve(wish.level) {
+            self.ordered.fetch_sub(1, Ordering::Relaxed);
+            return Err(error);
+        }
+        let number = self.add(&mut state, wish, Waiter::Call { call, deadline });
+        let Some(Wait { wish, .. }) = state.waits.get(&number) else { return Ok(number) };
+        let reached = readers.look(wish);
         if reached.enough || timeout.is_zero() {
             let mut due = Due::default();
+            if let Err(error) = self.try_reserve_end(&mut state, &mut due) {
+                let _wait = state.take(number);
+                self.settle(&mut state, Vec::new());
+                // What the host's data is freed with may call the sender.
+                drop(state);
+                self.ordered.fetch_sub(1, Ordering::Relaxed);
+                return Err(error);
+            }
             Self::end(&mut state, number, verdict(reached, false), &mut due);
             self.release(state, due);
         }
         Ok(number)
+    }
+
+    /// After this the end of one call takes no more memory.
+    fn try_reserve_end(&self, state: &mut State, due: &mut Due) -> Result<()> {
+        let no_memory = |_| Error::out_of_memory(format_args!("a call that is due"));
+        due.calls.try_reserve(1).map_err(no_memory)?;
+        self.mailbox.lock().work.calls.try_reserve(1).map_err(no_memory)?;
+        state.tickets.try_reserve()
     }
 
     /// Ends the ordered calls whose time is over.

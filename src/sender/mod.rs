@@ -19,6 +19,7 @@ mod reader;
 mod registry;
 mod session;
 mod slots;
+mod sorted;
 mod stats;
 mod storage;
 mod tickets;

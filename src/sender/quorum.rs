@@ -107,7 +107,12 @@ impl Groups {
         let [first, rest @ ..] = terms else {
             return Err(invalid("the quorum is empty: add a group and a number of readers".into()));
         };
-        Ok(Quorum { first: resolve(first)?, rest: rest.iter().map(resolve).collect::<Result<_>>()? })
+        let mut others = Vec::new();
+        others.try_reserve_exact(rest.len()).map_err(|_| Error::out_of_memory(format_args!("a quorum")))?;
+        for term in rest {
+            others.push(resolve(term)?);
+        }
+        Ok(Quorum { first: resolve(first)?, rest: others })
     }
 
     /// What of the quorum is not there yet, for people.

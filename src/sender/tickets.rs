@@ -1,9 +1,10 @@
 //! What became of calls that were ordered: kept for a host that asks later, up to a bound.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::acks::Wish;
 use super::quorum::Reached;
+use crate::error::{Error, Result};
 
 /// Tickets of resolved calls that are remembered, at most; the oldest are forgotten first.
 pub const TICKETS_KEPT: usize = 65_536;
@@ -16,19 +17,31 @@ struct Ticket {
 
 /// Tickets of calls that were resolved.
 #[derive(Default)]
-pub(super) struct Tickets(BTreeMap<u64, Ticket>);
+pub(super) struct Tickets {
+    tickets: HashMap<u64, Ticket>,
+    /// Their numbers, in the order in which they were resolved.
+    resolved: VecDeque<u64>,
+}
 
 impl Tickets {
+    /// After this the next one can be kept without more memory.
+    pub(super) fn try_reserve(&mut self) -> Result<()> {
+        let no_memory = |_| Error::out_of_memory(format_args!("a ticket"));
+        self.tickets.try_reserve(1).map_err(no_memory)?;
+        self.resolved.try_reserve(1).map_err(no_memory)
+    }
+
     pub(super) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
-        self.0.insert(number, Ticket { wish, enough });
-        if self.0.len() > TICKETS_KEPT {
-            self.0.pop_first();
+        if self.resolved.len() == TICKETS_KEPT {
+            self.resolved.pop_front().and_then(|oldest| self.tickets.remove(&oldest));
         }
+        self.tickets.insert(number, Ticket { wish, enough });
+        self.resolved.push_back(number);
     }
 
     /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
     pub(super) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
-        let ticket = self.0.get_mut(&number)?;
+        let ticket = self.tickets.get_mut(&number)?;
         let now = count(&ticket.wish);
         if now.enough || ticket.enough.is_some() {
             ticket.enough = ticket.enough.max(Some(now.readers));

@@ -90,14 +90,14 @@ impl Sender {
         &self,
         sequence: u64,
         level: AckLevel,
-        quorum: &Quorum,
+        quorum: Quorum,
         timeout: Duration,
         call: AckedCall,
     ) -> Result<u64> {
         self.running()?;
         self.check_replicated(sequence)?;
         let core = &self.core;
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
+        let wish = Wish { sequence, level, quorum };
         let ticket = core.acks.order(wish, timeout, call, &core.readers)?;
         core.log.hurry();
         core.end_moved.notify_waiters();

@@ -136,8 +136,87 @@ TEST(p9_no_memory_for_a_quorum)
     with_each_allocation_failing(make_quorum, NULL);
 }
 
+/* Calls for acknowledgements that are ordered one after the other, each with its own data. */
+struct orders {
+    replication_sender *sender;
+    replication_quorum *quorum;
+    uint64_t sequence, timeout_ms;
+    struct token token;
+    int ordered, refused;
+};
+
+static void on_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+{
+    (void)ticket, (void)status, (void)readers;
+    atomic_fetch_add(&((struct token *)user_data)->calls, 1);
+}
+
+static bool order_a_call(void *context)
+{
+    struct orders *orders = context;
+    uint64_t ticket = 0;
+    const replication_status status =
+        orders->quorum == NULL
+            ? sender_on_acked(orders->sender, orders->sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, orders->timeout_ms,
+                              on_acked, &orders->token, token_release, &ticket)
+            : sender_on_acked_quorum(orders->sender, orders->sequence, REPLICATION_ACK_LEVEL_APPLIED, orders->quorum,
+                                     orders->timeout_ms, on_acked, &orders->token, token_release, &ticket);
+    if (status != REPLICATION_STATUS_OK) {
+        CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
+        CHECK_CONTAINS(replication_last_error_message(), "no memory");
+        CHECK_U64(ticket, 0);
+        orders->refused++;
+        return false;
+    }
+    orders->ordered++;
+    return true;
+}
+
+/* Each call that was ordered is made once, at the latest when the sender ends, and the data of all is freed. */
+static void order_calls(uint64_t timeout_ms, bool with_quorum)
+{
+    struct orders orders = {.timeout_ms = timeout_ms};
+    const int rounds = 200;
+    orders.sender = start_sender(NULL);
+    orders.sequence = replicate_text(orders.sender, "entry");
+    if (with_quorum) {
+        orders.quorum = replication_quorum_new();
+        CHECK_OK(replication_quorum_add(orders.quorum, NULL, 1));
+        CHECK_OK(replication_quorum_add(orders.quorum, NULL, 2));
+    }
+    /* What is kept of them grows now and then. */
+    for (int i = 0; i < rounds; i++)
+        with_each_allocation_failing(order_a_call, &orders);
+    CHECK_U64(orders.ordered, 2 * rounds);
+    CHECK(orders.refused > 2 * rounds);
+    sender_free(orders.sender);
+    replication_quorum_free(orders.quorum);
+    CHECK_U64(orders.token.calls, orders.ordered);
+    CHECK_U64(orders.token.released, orders.ordered + orders.refused);
+}
+
+TEST(p9_no_memory_for_a_call_that_is_ordered)
+{
+    order_calls(UINT64_MAX, false);
+}
+
+TEST(p9_no_memory_for_a_call_with_a_deadline)
+{
+    order_calls(3600000, false);
+}
+
+TEST(p9_no_memory_for_a_call_that_is_due_at_once)
+{
+    order_calls(0, false);
+}
+
+TEST(p9_no_memory_for_a_call_with_a_quorum)
+{
+    order_calls(3600000, true);
+}
+
 /* With an address space that ends soon, as under "ulimit -v". */
-enum { MOST_BYTES = 128 << 20 };
+enum { MOST_BYTES = 64 << 20 };
 
 static void limit_memory(void)
 {
@@ -238,6 +317,9 @@ TEST(p5_receivers_until_memory_ends)
 }
 
 TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a_receiver_configuration),
-          CASE(p9_no_memory_for_a_quorum), CASE(p5_sender_configurations_until_memory_ends),
+          CASE(p9_no_memory_for_a_quorum),
+          CASE(p9_no_memory_for_a_call_that_is_ordered), CASE(p9_no_memory_for_a_call_with_a_deadline),
+          CASE(p9_no_memory_for_a_call_that_is_due_at_once), CASE(p9_no_memory_for_a_call_with_a_quorum),
+          CASE(p5_sender_configurations_until_memory_ends),
           CASE(p5_receiver_configurations_until_memory_ends), CASE(p5_quorums_until_memory_ends),
           CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends))

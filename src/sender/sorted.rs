@@ -1,0 +1,93 @@
+//! A sorted list whose memory can be asked for ahead, which the standard library's sets do not offer.
+
+use std::collections::VecDeque;
+
+use crate::error::{Error, Result};
+
+/// Items in order. Those that come come mostly last and those that go go mostly first, so both cost little; at worst one
+/// moves half of the others.
+#[derive(Debug)]
+pub(super) struct Sorted<T>(VecDeque<T>);
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Ord> Sorted<T> {
+    /// After this the next insertion takes no memory.
+    pub(super) fn try_reserve(&mut self) -> Result<()> {
+        self.0.try_reserve(1).map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.0.len())))
+    }
+
+    /// Puts an item in, which must not be there already.
+    pub(super) fn insert(&mut self, item: T) {
+        let at = self.place_of(&item);
+        self.0.insert(at, item);
+    }
+
+    pub(super) fn remove(&mut self, item: &T) {
+        if let Ok(at) = self.0.binary_search(item) {
+            self.0.remove(at);
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<&T> {
+        self.0.front()
+    }
+
+    pub(super) fn last(&self) -> Option<&T> {
+        self.0.back()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[cfg(all(test, not(model)))]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those from `least` on.
+    pub(super) fn from(&self, least: &T) -> impl Iterator<Item = &T> {
+        self.0.range(self.place_of(least)..)
+    }
+
+    fn place_of(&self, item: &T) -> usize {
+        // The usual case first.
+        if self.0.back().is_none_or(|last| last < item) {
+            return self.0.len();
+        }
+        self.0.partition_point(|other| other < item)
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn it_does_what_a_set_does() {
+        let (mut sorted, mut set) = (Sorted::default(), BTreeSet::new());
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (item, inserts) = (random >> 33 & 0x1ff, random >> 60 < 9);
+            if !inserts {
+                sorted.remove(&item);
+                set.remove(&item);
+            } else if set.insert(item) {
+                sorted.try_reserve().unwrap();
+                sorted.insert(item);
+            }
+            assert_eq!((sorted.first(), sorted.last()), (set.first(), set.last()));
+            assert_eq!(sorted.is_empty(), set.is_empty());
+            let least = random >> 40 & 0x1ff;
+            assert!(sorted.from(&least).eq(set.range(least..)));
+        }
+    }
+}
