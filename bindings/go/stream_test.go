@@ -237,7 +237,7 @@ func TestALocalLogNeedsNoHandler(t *testing.T) {
 	}
 }
 
-// The library's threads block all signals. Go's own one must come through, by which it stops a handler that runs long for
+// The library's threads block the signals that are sent to them. Go's own one must come through, by which it stops a handler that runs long for
 // the collector. In a process of its own: one in which the collector waits cannot even end by itself.
 func TestAHandlerThatSpinsDoesNotHoldUpTheCollector(t *testing.T) {
 	p := startRole(t, "spin")

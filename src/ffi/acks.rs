@@ -347,7 +347,7 @@ unsafe fn order(
 /// - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
-/// outstanding as sender_config_set_max_pending_acks() allows; `INVALID_STATE` before sender_start(); `CLOSED` after
+/// outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start(); `CLOSED` after
 /// sender_stop(). Any thread; allowed in callbacks.
 ///
 /// # Safety

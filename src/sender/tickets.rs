@@ -86,5 +86,9 @@ mod tests {
         }
         assert_eq!(tickets.look(10, at(&[])), None);
         assert_eq!(tickets.look(11, at(&[])), Some((0, false)));
+        // The oldest are those that were resolved first, whatever their numbers.
+        tickets.keep(1, wish(1), None);
+        assert_eq!(tickets.look(11, at(&[])), None);
+        assert_eq!(tickets.look(1, at(&[])), Some((0, false)));
     }
 }

@@ -256,10 +256,11 @@ static bool blocks(uint64_t mask, int number)
     return (mask >> (number - 1) & 1) == 1;
 }
 
-/* Each thread besides this one blocks every signal that a host might handle. */
+/* Each thread besides this one blocks every signal that a host might handle, but none that a thread causes itself. */
 static void check_library_threads(size_t at_least)
 {
     static const int numbers[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCHLD, SIGWINCH, SIGPIPE};
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
     char self[32];
     size_t threads = 0;
     snprintf(self, sizeof self, "%d", (int)getpid());
@@ -273,6 +274,9 @@ static void check_library_threads(size_t at_least)
             if (!blocks(mask, numbers[i]))
                 FAIL("thread %s does not block signal %d: mask %llx", task->d_name, numbers[i],
                      (unsigned long long)mask);
+        for (size_t i = 0; i < COUNT(open); i++)
+            if (blocks(mask, open[i]))
+                FAIL("thread %s blocks signal %d: mask %llx", task->d_name, open[i], (unsigned long long)mask);
         threads++;
     }
     closedir(tasks);
