@@ -24,15 +24,8 @@ thread_local! {
 
 /// What the thread that runs a faulty or forbidden instruction gets itself. Were one of these blocked, the kernel would end
 /// the process without asking the handler of a crash reporter, a managed runtime or a seccomp filter.
-const SYNCHRONOUS: [Signal; 7] = [
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGTRAP,
-    Signal::SIGSYS,
-    Signal::SIGABRT,
-];
+const SYNCHRONOUS: [Signal; 7] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGSYS, Signal::SIGABRT];
 
 /// What the library's threads block.
 fn blocked() -> SigSet {

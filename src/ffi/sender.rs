@@ -91,9 +91,8 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 /// - `out`: the sender, to be freed with sender_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked for
-/// first and given back; `IO` when it has no random bytes. With
-/// sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked
+/// for first and given back; `IO` when it has no random bytes. With sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
 /// library wrote them (nothing is changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a
 /// later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a
 /// stream); `IO` and `DISK_FULL`.

@@ -139,7 +139,9 @@ struct State {
 impl State {
     /// After this the next wait at this level can be added without more memory.
     fn try_reserve(&mut self, level: AckLevel) -> Result<()> {
-        self.waits.try_reserve(1).map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.waits.len())))?;
+        self.waits
+            .try_reserve(1)
+            .map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.waits.len())))?;
         self.by_sequence[level as usize - 1].try_reserve()?;
         self.by_deadline.try_reserve()
     }
