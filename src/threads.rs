@@ -62,7 +62,9 @@ pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
                 .max_blocking_threads(4)
                 .thread_name(name)
                 // Threads that are added later inherit the mask of whichever thread adds them.
-                .on_thread_start(|| drop(blocked().thread_set_mask()))
+                .on_thread_start(|| {
+                    let _ = blocked().thread_set_mask();
+                })
                 .enable_all()
                 .build()
         })
