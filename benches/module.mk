@@ -4,12 +4,20 @@ BENCH_OBJECTS := $(BENCH_SOURCES:benches/%.c=$(B)/benches/%.o)
 
 ROCKSDB_VERSION = $(or $(shell pkg-config --modversion rocksdb 2>/dev/null),of an unknown version)
 
-.PHONY: bench bench-programs
+.PHONY: bench bench-programs bench-compare bench-instructions
 
 bench: bench-programs
 	$(B)/bin/bench $(BENCH_ARGS)
 
-bench-programs: $(B)/bin/bench
+# OLD: another build of the library, as make build leaves it in build/lib.
+bench-compare: $(B)/bin/bench ## compare with another build, in turns: OLD=libreplication.so PAIRS=9 BENCH_ARGS='--case 256b-1'
+	@test -n '$(OLD)' || { echo 'OLD= must name another libreplication.so' >&2; exit 1; }
+	benches/compare '$(OLD)' $(LIB) --pairs $(or $(PAIRS),9) -- $(BENCH_ARGS)
+
+bench-instructions: $(B)/bin/bench-instructions ## count the instructions of an entry with callgrind
+	benches/instructions/count $(B)/bin/bench-instructions
+
+bench-programs: $(B)/bin/bench $(B)/bin/bench-instructions
 
 $(B)/benches/%.o: benches/%.c
 	@mkdir -p $(@D)
@@ -18,5 +26,9 @@ $(B)/benches/%.o: benches/%.c
 $(B)/bin/bench: $(BENCH_OBJECTS) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -pthread $(LDFLAGS) -o $@ $(BENCH_OBJECTS) $(LDLIBS) -lzmq -lnng -lsqlite3 -lrocksdb
+
+$(B)/bin/bench-instructions: benches/instructions/main.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $< $(LDFLAGS) $(LDLIBS) -o $@
 
 -include $(BENCH_OBJECTS:.o=.d)

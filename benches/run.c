@@ -147,11 +147,15 @@ bool run_case(const struct bench_case *which, const struct run_options *options,
                         contender->title);
             }
             double values[METRIC_COUNT] = {0};
+            double before_ns = ping_measure();
             if (!measure(which, contender, options, bytes, values)) {
                 fprintf(stderr, "bench: %s: %s broke: left out\n", which->name, contender->title);
                 samples[i].failures++;
                 continue;
             }
+            double after_ns = ping_measure();
+            samples[i].classes[samples[i].count] = ping_classify(before_ns, after_ns);
+            samples[i].pings_ns[samples[i].count] = before_ns > after_ns ? before_ns : after_ns;
             for (unsigned metric = 0; metric < METRIC_COUNT; metric++) {
                 samples[i].values[metric][samples[i].count] = values[metric];
             }
@@ -171,16 +175,21 @@ static int ascending(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-struct summary samples_summary(const struct samples *samples, enum metric metric)
+struct summary samples_summary(const struct samples *samples, enum ping_class in, enum metric metric)
 {
     double sorted[RUN_MAX_ROUNDS];
-    unsigned count = samples->count;
+    unsigned count = 0;
+    for (unsigned round = 0; round < samples->count; round++) {
+        if (samples->classes[round] == in) {
+            sorted[count++] = samples->values[metric][round];
+        }
+    }
     if (count == 0) {
         return (struct summary){0};
     }
-    memcpy(sorted, samples->values[metric], count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, ascending);
     return (struct summary){
+        .count = count,
         .median = count % 2 == 1 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2,
         .min = sorted[0],
         .max = sorted[count - 1],

@@ -3,6 +3,7 @@
 #define BENCH_RUN_H
 
 #include "cases.h"
+#include "ping.h"
 
 #define RUN_MAX_ROUNDS 99
 
@@ -22,9 +23,12 @@ struct samples {
     unsigned failures;
     unsigned count;
     double values[METRIC_COUNT][RUN_MAX_ROUNDS];
+    enum ping_class classes[RUN_MAX_ROUNDS];
+    double pings_ns[RUN_MAX_ROUNDS]; /* the higher one of those before and after */
 };
 
 struct summary {
+    unsigned count;
     double median;
     double min;
     double max;
@@ -33,6 +37,7 @@ struct summary {
 /* All rounds of a case, the contenders in turn in each round. A contender that breaks is left out from then on.
  * False when none of the chosen systems takes part. */
 bool run_case(const struct bench_case *which, const struct run_options *options, struct samples *samples);
-struct summary samples_summary(const struct samples *samples, enum metric metric);
+/* Of the rounds in one class alone: near and far ones are not compared. */
+struct summary samples_summary(const struct samples *samples, enum ping_class in, enum metric metric);
 
 #endif
