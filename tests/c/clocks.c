@@ -1,5 +1,5 @@
-/* Clocks that are set while the library runs. This program has clocks of its own: its clock_gettime() takes the place of the
- * C library's, for libreplication too, and shifts what the kernel says. Days pass in no time, as when a machine is
+/* Clocks that are set while the library runs. This program has clocks of its own: its clock_gettime() takes the place of
+ * the C library's, for libreplication too, and shifts what the kernel says. Days pass in no time, as when a machine is
  * suspended, and the wall clock is set as NTP or an administrator would. */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -99,8 +99,8 @@ static void day_now(char *out, size_t size)
     strftime(out, size, "\"%Y-%m-%d", &parts);
 }
 
-/* Whether the sender has looked after its slots since the clocks were moved to another day: the slot of this reader, which is
- * connected, is noted anew. */
+/* Whether the sender has looked after its slots since the clocks were moved to another day: the slot of this reader,
+ * which is connected, is noted anew. */
 static bool looked(replication_sender *sender, const char *reader_id)
 {
     char updated[40] = "", day[20];
@@ -285,7 +285,8 @@ TEST(durations_are_those_of_the_boot_clock)
         double connected = stat_of(receiver, "connection_duration_sec");
         if (connected < (double)passed || connected > (double)passed + slack)
             FAIL("connected for %.1f s, it should be about %lld", connected, (long long)passed);
-        double lags[] = {stat_of(receiver, "lag_ms") / 1000.0, (double)sender_stat(sender, "readers.0.lag_ms") / 1000.0};
+        double lags[] = {stat_of(receiver, "lag_ms") / 1000.0,
+                         (double)sender_stat(sender, "readers.0.lag_ms") / 1000.0};
         for (size_t side = 0; side < COUNT(lags); side++)
             if (lags[side] < (double)passed - 1 || lags[side] > (double)passed + slack)
                 FAIL("side %zu: a lag of %.1f s, it should be about %lld", side, lags[side], (long long)passed);
