@@ -55,6 +55,8 @@ pub mod error;
 #[allow(dead_code, reason = "used where descriptors are kept")]
 mod fd;
 pub mod ffi;
+#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+pub mod fuzzing;
 pub mod host;
 pub mod log;
 mod permissions;

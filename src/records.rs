@@ -1,6 +1,8 @@
 //! The payload of an entry as records: msgpack, an array of maps, as the convention of the documented system is.
 
 mod decode;
+#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+pub(crate) mod encode;
 mod json;
 mod value;
 
@@ -60,5 +62,5 @@ impl<'a> Records<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 mod tests;

@@ -92,6 +92,8 @@ fn sextet(byte: u8) -> Option<u8> {
     })
 }
 
+#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

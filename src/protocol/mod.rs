@@ -1,6 +1,6 @@
 //! Bytes on the wire: frames, the v1 messages, the v2 frames and entries, the handshake. No I/O.
 
-mod base64;
+pub(crate) mod base64;
 pub mod control;
 mod crc;
 pub mod entry;

@@ -428,5 +428,7 @@ fn reported(payload: &[u8]) -> Error {
     }
 }
 
+#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+pub(crate) mod fuzz;
 #[cfg(all(test, not(model)))]
 mod tests;

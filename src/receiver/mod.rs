@@ -10,7 +10,7 @@ mod core;
 mod follow;
 mod handshake;
 mod history;
-mod inbound;
+pub(crate) mod inbound;
 mod keeper;
 mod local_log;
 mod progress;

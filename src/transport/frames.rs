@@ -114,3 +114,6 @@ impl FrameReader {
         }
     }
 }
+
+#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+pub(crate) mod fuzz;

@@ -3,7 +3,7 @@
 
 mod address;
 mod credentials;
-mod frames;
+pub(crate) mod frames;
 mod listener;
 mod socket;
 mod stream;

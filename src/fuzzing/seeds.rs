@@ -1,0 +1,392 @@
+//! The seeds in the tree, as the library's own encoders make them. `good…` is accepted as a whole, `bad…` is not.
+//! Checksums that a target makes right are left out, or zero.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::segment::compact;
+use super::sender::{ENTRIES, LINEAGE};
+use crate::log::disk::position::PositionFile;
+use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use crate::log::disk::{DiskConfig, DiskLog, Mark, Start};
+use crate::protocol::HEADER_SIZE;
+use crate::protocol::control::{AckRequest, Heartbeat, Positions, StreamAck, TYPE_BATCH};
+use crate::protocol::entry::{Entry, chain_start};
+use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR};
+use crate::protocol::handshake::{Answer, Offer, Point, Sync, SyncAck};
+use crate::protocol::lineage::Lineage;
+use crate::protocol::message;
+use crate::protocol::token::Token;
+use crate::records::Value;
+use crate::records::encode::encode;
+
+/// Seeds by target and name.
+pub(super) type Seeds = BTreeMap<(&'static str, &'static str), Vec<u8>>;
+
+const STREAM: [u8; 16] = *b"a stream of test";
+
+/// All of them.
+pub(super) fn all() -> Seeds {
+    let mut seeds = Seeds::new();
+    let mut put =
+        |target, name, bytes: Vec<u8>| assert!(seeds.insert((target, name), bytes).is_none(), "{target}/{name}");
+    texts(&mut put);
+    handshakes(&mut put);
+    frames(&mut put);
+    records(&mut put);
+    small_files(&mut put);
+    segments(&mut put);
+    pems(&mut put);
+    seeds
+}
+
+fn with(flags: &[u8], bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    [flags, bytes.as_ref()].concat()
+}
+
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    with(&frame::encode_header(kind, payload.len()).unwrap(), payload)
+}
+
+fn made(encode: impl Fn(&mut Vec<u8>) -> Result<(), frame::FrameError>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out).unwrap();
+    out
+}
+
+/// The payload of a frame.
+fn json(encode: impl Fn(&mut Vec<u8>) -> Result<(), frame::FrameError>) -> Vec<u8> {
+    made(encode).split_off(HEADER_SIZE)
+}
+
+fn texts(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    put("base64", "good-empty", Vec::new());
+    put("base64", "good-one-byte", b"QQ==".to_vec());
+    put("base64", "good-two-bytes", b"QUI=".to_vec());
+    put(
+        "base64",
+        "good-all-bytes",
+        base64_simd::STANDARD.encode_to_string((0..=255).collect::<Vec<u8>>()).into_bytes(),
+    );
+    put("base64", "good-lines", b"QU\r\nJD\nRA=\r=\n".to_vec());
+    put("base64", "good-trailing-bits", b"QR==".to_vec());
+    put("base64", "bad-url-alphabet", b"-_8=".to_vec());
+    put("base64", "bad-no-padding", b"QUI".to_vec());
+
+    put("message", "good-entry", with(&[0], json(|out| message::encode_entry(out, 7, 9, Some(b"payload")))));
+    put("message", "good-entry-null", with(&[0], json(|out| message::encode_entry(out, u64::MAX, u64::MAX, None))));
+    put(
+        "message",
+        "good-entry-escapes",
+        with(&[0], br#" { "ts":0, "\u0073eq" : 1 ,"x":[{},"\ud800"], "payload":"Q\u0051==" } "#),
+    );
+    put("message", "good-ack", with(&[1], json(|out| message::encode_ack(out, 12, "reader <1> & \u{2028}é"))));
+    put("message", "good-ack-replaced", with(&[1], b"{\"LAST_SEQ\":1,\"reader_id\":\"\xff\"}"));
+    put(
+        "message",
+        "good-error",
+        with(&[2], json(|out| message::encode_error(out, "SEQUENCE_GAP", "a \"text\"\n\u{1}"))),
+    );
+    put("message", "bad-entry-base64", with(&[0], br#"{"seq":1,"ts":2,"payload":"Q"}"#));
+    put("message", "bad-entry-negative", with(&[0], br#"{"seq":-1}"#));
+    put("message", "bad-ack-float", with(&[1], br#"{"last_seq":1.5}"#));
+    put("message", "bad-error-half", with(&[2], br#"{"code":"#));
+}
+
+fn offer() -> Offer {
+    let history = (1..4).map(|n| Point { sequence: n * 3, hash: n << 40 }).collect();
+    Offer {
+        version: 1,
+        stream_id: Some(LINEAGE.stream_id),
+        epoch: LINEAGE.epoch,
+        heartbeat_ms: 1000,
+        hash: 77,
+        history,
+    }
+}
+
+fn sync(last_known_sequence: u64, offer: Option<Offer>) -> Sync {
+    Sync { reader_id: "reader-1".into(), last_known_sequence, offer }
+}
+
+fn handshakes(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let plain = sync(3, None);
+    let full = sync(12, Some(offer()));
+    let new = sync(0, Some(Offer { version: 1, heartbeat_ms: 100, ..Offer::default() }));
+    put("handshake", "good-sync-v1", with(&[0], json(|out| message::encode_sync(out, &plain, false))));
+    put("handshake", "good-sync-v1-coordinator", with(&[2], json(|out| message::encode_sync(out, &plain, true))));
+    put("handshake", "good-sync-v2", with(&[0], json(|out| message::encode_sync(out, &full, false))));
+    put("handshake", "good-sync-v2-new", with(&[0], json(|out| message::encode_sync(out, &new, false))));
+    let descending = Offer { history: offer().history.into_iter().rev().collect(), ..offer() };
+    let bad = sync(12, Some(descending));
+    put("handshake", "bad-sync-v2-history", with(&[0], json(|out| message::encode_sync(out, &bad, false))));
+
+    let answer =
+        Answer { version: 1, stream_id: STREAM, epoch: 3, first_sequence: 17, heartbeat_ms: 250, ..Answer::default() };
+    let plain = SyncAck { current_sequence: 9, can_resume: true, ..SyncAck::default() };
+    let full = SyncAck { answer: Some(Answer { hash: 99, ..answer.clone() }), ..plain.clone() };
+    let refusal = Answer { code: "DIVERGED".into(), common_sequence: Some(4), differing_sequence: Some(5), ..answer };
+    let refused = SyncAck {
+        current_sequence: 9,
+        can_resume: false,
+        error: "DIVERGED: another <history>".into(),
+        answer: Some(refusal),
+    };
+    put("handshake", "good-answer-v1", with(&[1], json(|out| message::encode_sync_ack(out, &plain, false))));
+    put("handshake", "good-answer-v1-coordinator", with(&[3], json(|out| message::encode_sync_ack(out, &plain, true))));
+    put("handshake", "good-answer-v2", with(&[1], json(|out| message::encode_sync_ack(out, &full, false))));
+    put("handshake", "good-answer-v2-refused", with(&[1], json(|out| message::encode_sync_ack(out, &refused, false))));
+    put("handshake", "bad-answer-v2-list", with(&[1], br#"{"current_seq":1,"can_resume":true,"v2":[1]}"#));
+}
+
+/// A batch of entries with such payloads behind entry `last`. Their checksums are zero.
+fn batch(last: &mut u64, step: u64, sizes: &[usize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for size in sizes {
+        let (start, sequence) = (bytes.len(), *last + step);
+        let payload = vec![sequence as u8; *size];
+        Entry { sequence, previous: *last, timestamp_us: sequence, payload: &payload }.encode_into(&mut bytes);
+        bytes[start..start + 4].fill(0);
+        *last = sequence;
+    }
+    frame(TYPE_BATCH, &bytes)
+}
+
+fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let heartbeat = Heartbeat { last_sequence: 7, time_us: 1 << 50 };
+    let ack = StreamAck { positions: Positions { received: 5, durable: 4, applied: 3 }, reply: true };
+    let request = AckRequest { level: 2, sequence: 6 };
+    let controls = [heartbeat.encode(), ack.encode(), request.encode()];
+    let [heartbeat, ack, request] = controls.clone().map(|frame| frame[HEADER_SIZE..].to_vec());
+    put("control", "good-heartbeat", with(&[0], &heartbeat));
+    put("control", "good-ack", with(&[1], &ack));
+    put("control", "good-ack-longer", with(&[1], with(&ack, "later")));
+    put("control", "good-ack-request", with(&[2], &request));
+    put("control", "bad-heartbeat", with(&[0], &heartbeat[..15]));
+    put("control", "bad-ack-request-level", with(&[2], [4; 9]));
+
+    put("frames", "good-controls", with(&[5], controls.concat()));
+    put("frames", "good-largest", with(&[3], frame(0x40, &[1; 600])));
+    put("frames", "bad-cut", with(&[0], &controls.concat()[..40]));
+    put("frames", "bad-length-0", with(&[0], [0, 0, 0, 0, 1]));
+    put("frames", "bad-length-over", with(&[0], u32::MAX.to_be_bytes()));
+
+    let mut last = 0;
+    let first = batch(&mut last, 1, &[0, 5, 40]);
+    let second = batch(&mut last, 3, &[700]);
+    let stream = [&first[..], &controls[0], &second, &controls[2], &frame(0x41, b"skipped")].concat();
+    put("inbound", "good-v2", with(&[0, 3, 9], &stream));
+    put("inbound", "good-v2-linked", with(&[16 | 32, 6, 255], &stream));
+    let holes = [&first[..], &batch(&mut 9, 1, &[1]), &batch(&mut 30, 1, &[1])].concat();
+    put("inbound", "good-v2-holes", with(&[4, 3, 0], &holes));
+    put("inbound", "bad-v2-hole", with(&[0, 3, 0], &holes));
+    let mut last = u64::MAX - 3;
+    put("inbound", "good-v2-last", with(&[64 | 128, 3, 0], batch(&mut last, 1, &[1, 2, 3])));
+    put("inbound", "bad-v2-checksum", with(&[8, 3, 0], &stream));
+    put(
+        "inbound",
+        "bad-v2-error",
+        with(&[0, 3, 0], [&stream[..], &frame(TYPE_ERROR, br#"{"code":"NOT_WRITER"}"#)].concat()),
+    );
+    let v1 = |from| {
+        made(|out| {
+            (from..from + 5)
+                .try_for_each(|n: u64| message::encode_entry(out, n, n, Some(&[n as u8; 9][..n as usize % 9])))
+        })
+    };
+    put("inbound", "good-v1", with(&[1, 2, 30], v1(1)));
+    let ack = made(|out| message::encode_sync_ack(out, &SyncAck::default(), false));
+    put("inbound", "good-v1-coordinator", with(&[3, 4, 0], with(&ack, v1(1))));
+    put("inbound", "good-v1-hole", with(&[1 | 4, 4, 0], with(&v1(1), v1(9))));
+    put("inbound", "bad-v1-twice", with(&[1, 4, 0], with(&v1(1), v1(5))));
+
+    let hello = |sync: &Sync, coordinator| made(|out| message::encode_sync(out, sync, coordinator));
+    let ack = made(|out| message::encode_ack(out, ENTRIES, "reader-1"));
+    let new = Offer { version: 1, heartbeat_ms: 100, ..Offer::default() };
+    let stream_ack = StreamAck { positions: Positions { received: ENTRIES, durable: 5, applied: 5 }, reply: true };
+    put("sender", "good-v1", with(&[0, 0], with(&hello(&sync(0, None), false), &ack)));
+    put("sender", "good-v1-coordinator", with(&[1, 2], with(&hello(&sync(5, None), true), &ack)));
+    put("sender", "good-v2", with(&[0, 0], with(&hello(&sync(0, Some(new)), false), stream_ack.encode())));
+    put("sender", "bad-v2-diverged", with(&[1, 4], hello(&sync(12, Some(offer())), false)));
+    put("sender", "bad-v2-abandoned", with(&[2, 0], hello(&sync(0, Some(offer())), false)));
+    put("sender", "bad-ahead", with(&[0, 0], hello(&sync(u64::MAX, None), false)));
+    put("sender", "bad-entry-first", with(&[0, 0], frame(TYPE_ENTRY, br#"{"seq":1,"ts":1,"payload":""}"#)));
+    put("sender", "bad-nothing", vec![0, 0]);
+}
+
+fn records(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    fn text(text: &str) -> Value<'_> {
+        Value::String(Cow::Borrowed(text))
+    }
+    let row = Value::Map(vec![
+        (text("nil"), Value::Nil),
+        (text("yes"), Value::Bool(true)),
+        (text("min"), Value::I64(i64::MIN)),
+        (text("max"), Value::U64(u64::MAX)),
+        (text("half"), Value::F64(0.5)),
+        (text("nan"), Value::F64(f64::NAN)),
+        (text("text"), text("é\"\n\u{1}\\")),
+        (text("bytes"), Value::Bytes(Cow::Borrowed(b"\x00\xff"))),
+        (text("list"), Value::Array(vec![Value::I64(1), Value::Map(vec![]), Value::Array(vec![])])),
+        (text("map"), Value::Map(vec![(text("inner"), Value::I64(300))])),
+        (Value::I64(7), text("numbered")),
+        (Value::Ext(5, Cow::Borrowed(b"k")), text("extended")),
+        (text("twice"), Value::I64(1)),
+        (text("twice"), Value::I64(2)),
+    ]);
+    let rows = Value::Array(vec![row, Value::Map(vec![])]);
+    let packed = |value: &Value<'_>, long| {
+        let mut out = Vec::new();
+        encode(&mut out, value, long);
+        out
+    };
+    put("records", "good-short", packed(&rows, false));
+    put("records", "good-long", packed(&rows, true));
+    put("records", "good-none", packed(&Value::Array(vec![]), false));
+    put("records", "good-time", vec![0x91, 0x81, 0xa1, b't', 0xd6, 0xff, 1, 2, 3, 4]);
+    put("records", "good-string-of-bytes", vec![0x91, 0x81, 0xa1, 0xff, 0xa2, 0xc3, 0x28]);
+    let deep = |levels: usize| [&[0x91, 0x81, 0xa1, b'x'][..], &vec![0x91; levels], &[0x90]].concat();
+    put("records", "good-deep", deep(100));
+    put("records", "bad-deep", deep(200));
+    put("records", "bad-nil", vec![0xc0]);
+    put("records", "bad-huge-array", vec![0xdd, 0xff, 0xff, 0xff, 0xff, 0x80]);
+    put("records", "bad-key-is-a-map", vec![0x91, 0x81, 0x80, 1]);
+}
+
+fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let token = Token { stream_id: STREAM, epoch: 2, sequence: 3, hash: u64::MAX };
+    let encoded = token.encode();
+    put("token", "good", with(&[0], &encoded[..44]));
+    put("token", "good-as-it-is", with(&[1], encoded));
+    put("token", "bad-checksum", with(&[1], [&encoded[..44], &[0; 4]].concat()));
+    put("token", "bad-version", with(&[0], [b"RPT\x02", &encoded[4..44]].concat()));
+    put("token", "bad-length", with(&[1], [&encoded[..], &[0]].concat()));
+
+    let dir = super::scratch();
+    let slots = |slots: Slots| {
+        SlotFile::load(dir.path()).unwrap().0.store(&slots).unwrap();
+        let mut bytes = std::fs::read(dir.path().join("slots")).unwrap();
+        bytes.truncate(bytes.len() - 4);
+        bytes
+    };
+    let record = |n: u64, state| SlotRecord { position: n << 30, sequence: n, hash: !n, updated_us: n << 50, state };
+    let some = slots(Slots::from([
+        ("a".into(), record(1, SlotState::Held)),
+        ("lösung".into(), record(2, SlotState::Invalidated)),
+        ("x".repeat(255), record(3, SlotState::Held)),
+    ]));
+    put("slots", "good-three", with(&[0], &some));
+    put("slots", "good-three-counted", with(&[2], &some));
+    put("slots", "good-none", with(&[0], slots(Slots::new())));
+    put("slots", "bad-checksum", with(&[1], with(&some, [0; 4])));
+    put("slots", "bad-count", with(&[0], [&some[..12], &[0, 1, 0, 1], &some[16..]].concat()));
+
+    let (mut file, _) = PositionFile::open(dir.path(), "position").unwrap();
+    let compact = || {
+        let file = std::fs::read(dir.path().join("position")).unwrap();
+        // Its header and both slots, without their checksums.
+        let slots = [4096, 8192].map(|at| [&file[at..at + 52], &[0; 8]].concat());
+        [&file[..12], &[0; 4], &slots[0], &slots[1]].concat()
+    };
+    put("position", "bad-new", with(&[0], compact()));
+    file.store(&token, true).unwrap();
+    put("position", "good-one", with(&[0], compact()));
+    file.store(&Token { sequence: 4, ..token }, true).unwrap();
+    let two = compact();
+    put("position", "good-two", with(&[0], &two));
+    put("position", "bad-checksums", with(&[1], &two));
+    let mut last = two.clone();
+    last[16..24].fill(0xff);
+    put("position", "good-last-generation", with(&[0], last));
+    let mut misplaced = two;
+    (misplaced[23], misplaced[83]) = (2, 1);
+    put("position", "bad-misplaced", with(&[0], misplaced));
+    put("position", "bad-short-file", with(&[2], [7; 100]));
+}
+
+/// A segment as its target takes it, without checksums.
+fn without_checksums(file: &[u8]) -> Vec<u8> {
+    let mut bytes = compact(file);
+    for at in [88, 92 + 48, 92 + 52, 148 + 48, 148 + 52] {
+        bytes[at..at + 4].fill(0);
+    }
+    bytes
+}
+
+fn segments(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let dir = super::scratch();
+    let files = || {
+        let mut paths: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+        paths.sort();
+        paths.into_iter().map(|path| with_fixed_time(std::fs::read(path).unwrap())).collect::<Vec<_>>()
+    };
+    let start = || {
+        let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
+        Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+    };
+    let (log, _) = DiskLog::open(DiskConfig::new(dir.path()), start).unwrap();
+    let entry = |sequence: u64, size: usize| {
+        let (mut bytes, payload) = (Vec::new(), vec![sequence as u8; size]);
+        Entry { sequence, previous: sequence - 1, timestamp_us: sequence * 10, payload: &payload }
+            .encode_into(&mut bytes);
+        bytes
+    };
+    put("segment", "bad-without-entries", with(&[0], without_checksums(&files()[0])));
+    log.write(&entry(1, 0)).unwrap();
+    log.write(&entry(2, 1)).unwrap();
+    log.sync().unwrap();
+    log.write(&entry(3, 100)).unwrap();
+    let file = &files()[0];
+    put("segment", "good-one-not-synced", with(&[0], without_checksums(file)));
+    put("segment", "good-linked", with(&[2 | 4 | 8], without_checksums(file)));
+    put("segment", "good-torn", with(&[0], without_checksums(&file[..file.len() - 50])));
+    put("segment", "good-zeroes-behind", with(&[0], without_checksums(&with(file, [0; 64]))));
+    put("segment", "bad-checksums", with(&[1], without_checksums(file)));
+    put("segment", "bad-short-file", with(&[16], &file[..80]));
+    log.begin_epoch(2).unwrap();
+    log.write(&entry(4, 7)).unwrap();
+    log.sync().unwrap();
+    let both: Vec<u8> = files().iter().flat_map(|file| without_checksums(file)).collect();
+    put("segment", "good-two-epochs", with(&[0], &both));
+    put("segment", "good-two-joined", with(&[2 | 4 | 8], &both));
+    let twice: Vec<u8> = [0, 0].iter().flat_map(|n| without_checksums(&files()[*n])).collect();
+    put("segment", "bad-same-stream-again", with(&[8 | 32], with(&twice, &twice)));
+}
+
+/// The file as if it had been made at a certain time. Its checksum is not right then.
+fn with_fixed_time(mut file: Vec<u8>) -> Vec<u8> {
+    file[80..88].copy_from_slice(&(1_u64 << 50).to_be_bytes());
+    file
+}
+
+/// An Ed25519 key, whose signatures have nothing random.
+fn key(seed: u8) -> KeyPair {
+    let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let der = with(&prefix, [seed; 32]);
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).unwrap()
+}
+
+fn pems(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = key(1);
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(params, authority_key);
+    let chain = CertificateParams::new(vec!["writer.example".to_owned()]).unwrap();
+    let chain = chain.signed_by(&key(2), &issuer).unwrap().pem();
+    let key_of = |seed| key(seed).serialize_pem();
+    let files = |flags: u8, files: [&str; 3]| with(&[flags], files.join("\0"));
+    put("pem", "good", files(0, [&chain, &key_of(2), &authority]));
+    put("pem", "good-chain", files(0, [&(chain.clone() + &authority), &key_of(2), &authority]));
+    put("pem", "good-authorities-only", files(1, ["", "", &(authority.clone() + "text between\n" + &authority)]));
+    put("pem", "bad-foreign-key", files(0, [&chain, &key_of(3), &authority]));
+    put("pem", "bad-no-pem", files(0, ["no PEM\n", "-----BEGIN PRIVATE KEY-----\n", &authority]));
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    put("pem", "bad-broken", files(0, [broken, &key_of(2), broken]));
+    let encrypted = key_of(2).replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    put("pem", "bad-encrypted-key", files(0, [&chain, &encrypted, &authority]));
+}
