@@ -9,6 +9,7 @@ mod handshake;
 mod message;
 mod pem;
 mod position;
+mod receiver;
 mod records;
 #[cfg(test)]
 mod replay;
@@ -24,6 +25,7 @@ pub use self::handshake::handshake;
 pub use self::message::message;
 pub use self::pem::pem;
 pub use self::position::position;
+pub use self::receiver::receiver;
 pub use self::records::records;
 pub use self::segment::segment;
 pub use self::sender::sender;
@@ -46,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("pem", pem),
     ("position", position),
+    ("receiver", receiver),
     ("records", records),
     ("segment", segment),
     ("sender", sender),

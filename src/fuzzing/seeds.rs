@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
+use super::receiver::HAS;
 use super::segment::compact;
 use super::sender::{ENTRIES, LINEAGE};
 use crate::log::disk::position::PositionFile;
@@ -36,6 +37,7 @@ pub(super) fn all() -> Seeds {
     texts(&mut put);
     handshakes(&mut put);
     frames(&mut put);
+    writers(&mut put);
     records(&mut put);
     small_files(&mut put);
     segments(&mut put);
@@ -215,6 +217,45 @@ fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("sender", "bad-ahead", with(&[0, 0], hello(&sync(u64::MAX, None), false)));
     put("sender", "bad-entry-first", with(&[0, 0], frame(TYPE_ENTRY, br#"{"seq":1,"ts":1,"payload":""}"#)));
     put("sender", "bad-nothing", vec![0, 0]);
+}
+
+/// What a writer says, greeting and all.
+fn writers(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
+    let plain = SyncAck { current_sequence: 9, can_resume: true, ..SyncAck::default() };
+    let answer =
+        Answer { version: 1, stream_id: STREAM, epoch: 3, first_sequence: 1, heartbeat_ms: 250, ..Answer::default() };
+    let full = SyncAck { answer: Some(answer.clone()), ..plain.clone() };
+    let greeting = |ack: &SyncAck, coordinator| made(|out| message::encode_sync_ack(out, ack, coordinator));
+    let v1 =
+        |from| made(|out| (from..from + 4).try_for_each(|n: u64| message::encode_entry(out, n, n, Some(b"payload"))));
+    let entries = |mut last: u64, step: u64| {
+        let mut bytes = Vec::new();
+        for _ in 0..4 {
+            let entry = Entry { sequence: last + step, previous: last, timestamp_us: 1, payload: b"payload" };
+            entry.encode_into(&mut bytes);
+            last += step;
+        }
+        frame(TYPE_BATCH, &bytes)
+    };
+    let heartbeat = Heartbeat { last_sequence: 9, time_us: 1 << 50 }.encode();
+    let request = AckRequest { level: 3, sequence: 2 }.encode();
+    let v2 = [greeting(&full, false), heartbeat, entries(0, 1), request, entries(4, 2)].concat();
+    put("receiver", "good-v2", with(&[0, 0], &v2));
+    put("receiver", "good-v2-only-in-pieces", with(&[1 | 4, 3], &v2));
+    put("receiver", "good-v2-position", with(&[32, 0], [greeting(&full, false), entries(HAS, 1)].concat()));
+    put("receiver", "good-v2-hole", with(&[16, 0], [greeting(&full, false), entries(3, 1)].concat()));
+    put("receiver", "good-v1", with(&[2, 0], [greeting(&plain, false), v1(1)].concat()));
+    put("receiver", "good-v1-offered-v2", with(&[0, 0], [greeting(&plain, false), v1(1)].concat()));
+    let coordinator = [greeting(&plain, true), greeting(&plain, false), v1(1)].concat();
+    put("receiver", "good-v1-coordinator", with(&[2 | 8 | 1, 6], coordinator));
+    put("receiver", "bad-hole", with(&[0, 0], [greeting(&full, false), entries(3, 1)].concat()));
+    put("receiver", "bad-regressed", with(&[32, 0], greeting(&SyncAck { current_sequence: 1, ..full.clone() }, false)));
+    let refusal = Answer { code: "WAL_ROTATED".into(), first_sequence: 8, ..answer };
+    let refused = SyncAck { can_resume: false, error: "WAL_ROTATED: gone".into(), answer: Some(refusal), ..plain };
+    put("receiver", "bad-refused", with(&[0, 0], greeting(&refused, false)));
+    put("receiver", "bad-refused-goes-on", with(&[16, 0], greeting(&refused, false)));
+    put("receiver", "bad-error", with(&[0, 0], frame(TYPE_ERROR, br#"{"code":"NOT_WRITER","message":"elsewhere"}"#)));
+    put("receiver", "bad-nothing", vec![0, 0]);
 }
 
 fn records(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
