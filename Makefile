@@ -37,7 +37,8 @@ MAKEFLAGS += --no-builtin-rules
 SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
              $(if $(filter test% docs% header %-go %-python python-wheels deb abi-dump,$(GOALS)),test) \
              $(if $(filter bench%,$(GOALS)),test bench) \
-             $(if $(filter fmt lint,$(GOALS)),test lint)
+             $(if $(filter fmt lint,$(GOALS)),test lint) \
+             $(if $(filter fuzz,$(GOALS)),fuzz)
 ifneq ($(SETUP),no)
 ifneq ($(strip $(SETUP_FOR)),)
 ifeq ($(MAKELEVEL)$(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),0)
@@ -121,6 +122,14 @@ test-readme: $(LIB) ## the README's example, compiled and run as printed
 test-symbols: $(LIB) ## the library exports what the header declares and nothing else
 	scripts/check-symbols
 
+# Seconds for each target of fuzz/, and which ones: all unless FUZZ_TARGETS names some.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+
+.PHONY: fuzz
+fuzz: ## fuzz what is read from peers, disks and hosts, FUZZ_SECONDS for each target (FUZZ_TARGETS)
+	fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 .PHONY: bench-programs
 bench-programs: $(LIB)
 
@@ -130,7 +139,7 @@ bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine
 # The Go package has files that are generated from the header.
 C_SOURCES = $(shell find examples-c benches tests packaging bindings \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
                 $(foreach name,replication symbols trampolines,-not -path bindings/go/$(name).h))
-SCRIPTS   = $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
+SCRIPTS   = fuzz/run $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt
 fmt: ## format the sources
