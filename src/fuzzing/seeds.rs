@@ -324,6 +324,14 @@ fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("slots", "good-none", with(&[0], slots(Slots::new())));
     put("slots", "bad-checksum", with(&[1], with(&some, [0; 4])));
     put("slots", "bad-count", with(&[0], [&some[..12], &[0, 1, 0, 1], &some[16..]].concat()));
+    let (head, first, others) = (&some[..16], &some[16..16 + 35], &some[16 + 35..]);
+    put("slots", "bad-order", with(&[2], [head, others, first].concat()));
+    put("slots", "bad-twice", with(&[2], [head, first, first].concat()));
+    let id_of_no_text = [head, &[1, 0xff], &first[2..]].concat();
+    put("slots", "bad-id", with(&[2], id_of_no_text));
+    put("slots", "bad-empty-id", with(&[2], [head, &[0], &first[2..]].concat()));
+    put("slots", "bad-state", with(&[2], [head, &first[..34], &[2]].concat()));
+    put("slots", "bad-half", with(&[2], &some[..some.len() - 1]));
 
     let (mut file, _) = PositionFile::open(dir.path(), "position").unwrap();
     let compact = || {
