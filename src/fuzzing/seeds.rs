@@ -211,7 +211,15 @@ fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     let stream_ack = StreamAck { positions: Positions { received: ENTRIES, durable: 5, applied: 5 }, reply: true };
     put("sender", "good-v1", with(&[0, 0], with(&hello(&sync(0, None), false), &ack)));
     put("sender", "good-v1-coordinator", with(&[1, 2], with(&hello(&sync(5, None), true), &ack)));
-    put("sender", "good-v2", with(&[0, 0], with(&hello(&sync(0, Some(new)), false), stream_ack.encode())));
+    put("sender", "good-v2", with(&[0, 0], with(&hello(&sync(0, Some(new.clone())), false), stream_ack.encode())));
+    let ahead = StreamAck { positions: Positions { received: u64::MAX, durable: 5, applied: 5 }, reply: false };
+    put(
+        "sender",
+        "good-v2-acks-ahead",
+        with(&[0, 0], with(&hello(&sync(0, Some(new.clone())), false), ahead.encode())),
+    );
+    let ack_ahead = made(|out| message::encode_ack(out, ENTRIES + 1, "reader-1"));
+    put("sender", "good-v1-acks-ahead", with(&[0, 0], with(&hello(&sync(0, None), false), &ack_ahead)));
     put("sender", "bad-v2-diverged", with(&[1, 4], hello(&sync(12, Some(offer())), false)));
     put("sender", "bad-v2-abandoned", with(&[2, 0], hello(&sync(0, Some(offer())), false)));
     put("sender", "bad-ahead", with(&[0, 0], hello(&sync(u64::MAX, None), false)));

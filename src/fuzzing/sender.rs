@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{pieces, split_flags};
 use crate::host::Silent;
@@ -14,8 +14,8 @@ use crate::protocol::frame::{self, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_A
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::{MAX_MESSAGE_SIZE, message};
-use crate::sender::Sender;
 use crate::sender::config::SenderConfig;
+use crate::sender::{AckLevel, Sender};
 
 /// The bytes come in pieces, between which the sender may take them in.
 const PIECES: u8 = 1;
@@ -30,7 +30,8 @@ pub(super) const LINEAGE: Lineage = Lineage { stream_id: *b"0123456789abcdef", e
 /// Entries that are there before the first connection.
 pub(super) const ENTRIES: u64 = 20;
 
-/// Whatever a connection says, it ends, what it hears is whole frames, and a good reader still gets the next entry.
+/// Whatever a connection says, it ends, what it hears is whole frames, and a good reader still gets the next entry, which
+/// nobody has acknowledged.
 pub fn sender(data: &[u8]) -> bool {
     let (flags, data) = split_flags(data);
     let (seed, said) = split_flags(data);
@@ -136,9 +137,17 @@ impl Stage {
         Self { sender, good }
     }
 
-    /// An entry that is appended now reaches the good reader.
+    /// Of all connections but the good reader's nothing is left, an entry that is appended now reaches that reader, and
+    /// nobody has acknowledged it before.
     fn check(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.sender.reader_count() > 1 {
+            assert!(Instant::now() < deadline, "a reader whose connection has ended stays");
+            std::thread::yield_now();
+        }
         let sequence = self.sender.replicate(1, b"for the good reader").expect("an entry is taken");
+        let acked = self.sender.wait_acked(sequence, AckLevel::Received, 1, Duration::ZERO);
+        assert_eq!(acked, Ok(0), "somebody has acknowledged an entry that was never sent to it");
         loop {
             match read_frame(&mut self.good) {
                 Some((TYPE_ENTRY, payload)) => {
