@@ -9,7 +9,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::receiver::HAS;
 use super::segment::compact;
-use super::sender::{ENTRIES, LINEAGE};
+use super::sender::LINEAGE;
 use crate::log::disk::position::PositionFile;
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
 use crate::log::disk::{DiskConfig, DiskLog, Mark, Start};
@@ -206,20 +206,17 @@ fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("inbound", "bad-v1-twice", with(&[1, 4, 0], with(&v1(1), v1(5))));
 
     let hello = |sync: &Sync, coordinator| made(|out| message::encode_sync(out, sync, coordinator));
-    let ack = made(|out| message::encode_ack(out, ENTRIES, "reader-1"));
-    let new = Offer { version: 1, heartbeat_ms: 100, ..Offer::default() };
-    let stream_ack = StreamAck { positions: Positions { received: ENTRIES, durable: 5, applied: 5 }, reply: true };
-    put("sender", "good-v1", with(&[0, 0], with(&hello(&sync(0, None), false), &ack)));
-    put("sender", "good-v1-coordinator", with(&[1, 2], with(&hello(&sync(5, None), true), &ack)));
-    put("sender", "good-v2", with(&[0, 0], with(&hello(&sync(0, Some(new.clone())), false), stream_ack.encode())));
-    let ahead = StreamAck { positions: Positions { received: u64::MAX, durable: 5, applied: 5 }, reply: false };
-    put(
-        "sender",
-        "good-v2-acks-ahead",
-        with(&[0, 0], with(&hello(&sync(0, Some(new.clone())), false), ahead.encode())),
-    );
-    let ack_ahead = made(|out| message::encode_ack(out, ENTRIES + 1, "reader-1"));
-    put("sender", "good-v1-acks-ahead", with(&[0, 0], with(&hello(&sync(0, None), false), &ack_ahead)));
+    let ack = |sequence| made(|out| message::encode_ack(out, sequence, "reader-1"));
+    let stream_ack = |received, durable| {
+        StreamAck { positions: Positions { received, durable, applied: durable }, reply: true }.encode()
+    };
+    let new = sync(0, Some(Offer { version: 1, heartbeat_ms: 100, ..Offer::default() }));
+    put("sender", "good-v1", with(&[0, 0], hello(&sync(0, None), false)));
+    put("sender", "good-v1-coordinator", with(&[1, 2], with(&hello(&sync(5, None), true), ack(5))));
+    put("sender", "good-v2", with(&[0, 0], with(&hello(&new, false), stream_ack(0, 0))));
+    put("sender", "bad-v1-acks-ahead", with(&[0, 0], with(&hello(&sync(0, None), false), ack(u64::MAX))));
+    put("sender", "bad-v2-acks-ahead", with(&[0, 0], with(&hello(&new, false), stream_ack(u64::MAX, 5))));
+    put("sender", "bad-v2-acks-too-much", with(&[0, 0], with(&hello(&new, false), stream_ack(3, 5))));
     put("sender", "bad-v2-diverged", with(&[1, 4], hello(&sync(12, Some(offer())), false)));
     put("sender", "bad-v2-abandoned", with(&[2, 0], hello(&sync(0, Some(offer())), false)));
     put("sender", "bad-ahead", with(&[0, 0], hello(&sync(u64::MAX, None), false)));

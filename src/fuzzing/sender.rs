@@ -10,10 +10,10 @@ use super::{pieces, split_flags};
 use crate::host::Silent;
 use crate::protocol::control::TYPE_BATCH;
 use crate::protocol::entry::Entry;
-use crate::protocol::frame::{self, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
+use crate::protocol::frame::{self, FrameError, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
-use crate::protocol::{MAX_MESSAGE_SIZE, message};
+use crate::protocol::{MAX_HANDSHAKE_BYTES, MAX_MESSAGE_SIZE, message};
 use crate::sender::config::SenderConfig;
 use crate::sender::{AckLevel, Sender};
 
@@ -28,7 +28,7 @@ const GOOD: &str = "the good reader 5b1f0c8e";
 /// The sender's lineage, which seeds may name.
 pub(super) const LINEAGE: Lineage = Lineage { stream_id: *b"0123456789abcdef", epoch: 7 };
 /// Entries that are there before the first connection.
-pub(super) const ENTRIES: u64 = 20;
+const ENTRIES: u64 = 20;
 
 /// Whatever a connection says, it ends, what it hears is whole frames, and a good reader still gets the next entry, which
 /// nobody has acknowledged.
@@ -41,12 +41,12 @@ pub fn sender(data: &[u8]) -> bool {
     let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
     let (ours, mut theirs) = UnixStream::pair().expect("two sockets");
     stage.sender.accept_connection(ours.into()).expect("a connection is taken");
-    let talks = |error: std::io::Error| assert!(is_end(error.kind()), "{error}");
+    let ended = |error: std::io::Error| assert!(is_end(error.kind()), "the connection does not end: {error}");
     theirs.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     let pieces: Vec<&[u8]> = if flags & PIECES != 0 { pieces(said, seed).collect() } else { vec![said] };
     for piece in pieces {
         if let Err(error) = theirs.write_all(piece) {
-            talks(error);
+            ended(error);
             break;
         }
     }
@@ -54,8 +54,19 @@ pub fn sender(data: &[u8]) -> bool {
     if flags & ABANDON != 0 {
         drop(theirs);
     } else {
-        theirs.shutdown(Shutdown::Write).unwrap_or_else(talks);
-        greeted = check_heard(&hear_all(&mut theirs));
+        theirs.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut heard = Vec::new();
+        // A reader that says nothing more is gone, so it listens first to what its first frame gets, if that is whole.
+        if !matches!(frame::decode(said, MAX_HANDSHAKE_BYTES), Err(FrameError::Truncated { .. })) {
+            let mut first = [0; 1];
+            theirs.read_exact(&mut first).expect("a first frame is answered");
+            heard.extend(first);
+        }
+        theirs.shutdown(Shutdown::Write).unwrap_or_else(ended);
+        if let Err(error) = theirs.read_to_end(&mut heard) {
+            ended(error);
+        }
+        greeted = check_heard(&heard);
     }
     stage.check();
     greeted
@@ -63,16 +74,6 @@ pub fn sender(data: &[u8]) -> bool {
 
 fn is_end(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected)
-}
-
-/// Everything up to the end, which must come.
-fn hear_all(socket: &mut UnixStream) -> Vec<u8> {
-    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    let mut heard = Vec::new();
-    if let Err(error) = socket.read_to_end(&mut heard) {
-        assert!(is_end(error.kind()), "the connection does not end: {error}");
-    }
-    heard
 }
 
 /// Whether the peer was greeted as a reader. What follows the greeting are frames whose entries follow one another; the

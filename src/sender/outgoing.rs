@@ -166,12 +166,11 @@ impl Outgoing {
 
     /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
     pub(super) fn is_inside_frame(&self) -> bool {
-        match &self.wire {
-            Wire::V1 { json } => !json.is_empty() || !self.control.is_empty(),
-            Wire::V2 { header_left, body_left, .. } => {
-                self.control.sent > 0 || *body_left > 0 && *header_left < HEADER_SIZE
-            }
-        }
+        let is_inside_entries = match &self.wire {
+            Wire::V1 { json } => json.sent > 0,
+            Wire::V2 { header_left, body_left, .. } => *body_left > 0 && *header_left < HEADER_SIZE,
+        };
+        self.control.sent > 0 || is_inside_entries
     }
 
     /// Takes what [`Pumped::Far`] wanted loaded.
