@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fail::FailScenario;
 use replication::clock::Now;
@@ -244,8 +245,8 @@ fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
                 again(Box::new(|| log.sync().map(drop)));
                 again(Box::new(|| log.begin_epoch(round + 1).map(drop)));
                 // What could not be removed is tried again, and gone for readers meanwhile.
-                again(Box::new(|| log.trim(log.written().position / 2, 0).map(drop)));
-                again(Box::new(|| log.roll_older_than(0, u64::MAX).map(drop)));
+                again(Box::new(|| log.trim(log.written().position / 2, Now::default()).map(drop)));
+                again(Box::new(|| log.roll_older_than(Duration::ZERO, replication::clock::now()).map(drop)));
                 fail::remove(*point);
             }
             assert_eq!((log.synced().sequence, log.lineage().epoch), (60, 4), "{what}");

@@ -126,7 +126,7 @@ fn record(dir: &Path, seed: u64) -> (Vec<Change>, Vec<u8>) {
     let mut bytes = Vec::new();
     for _ in 0..40 {
         let open = log.as_ref().unwrap();
-        match random.below(12) {
+        match random.below(14) {
             0 => {
                 drop(log.take());
                 let (again, recovery) = DiskLog::open(config.clone(), never).unwrap();
@@ -134,6 +134,9 @@ fn record(dir: &Path, seed: u64) -> (Vec<Change>, Vec<u8>) {
                 log = Some(again);
             }
             1 => drop(open.trim(u64::MAX, Now::default()).unwrap()),
+            // What a thread on the side does.
+            12 => open.prepare_next().unwrap(),
+            13 => drop(open.roll_older_than(Duration::ZERO, crate::clock::now()).unwrap()),
             2 => open.begin_epoch(open.lineage().epoch + 1).unwrap(),
             3..6 => {
                 let synced = open.sync().unwrap().sequence;
