@@ -557,6 +557,63 @@ fn p7_a_reader_that_missed_an_epoch_follows_a_node_that_met_it_late() {
     check(&applied, 501, 700);
 }
 
+/// Only segments hold entries: a small file that is damaged may go, and the text says so, and what it costs.
+#[test]
+fn a_damaged_slot_file_may_be_removed_as_the_text_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address, _) = sender(stored(dir.path()));
+    let (reader, _, _) = receiver(receiver_config("away", &address));
+    write(&first, 100);
+    reader.wait_sequence(100, PATIENCE).unwrap();
+    drop(reader);
+    first.stop().unwrap();
+    drop(first);
+    let slots = dir.path().join("slots");
+    let whole = std::fs::read(&slots).unwrap();
+    for bytes in [&[][..], &whole[..10], &whole[..whole.len() - 1], b"something else that is long enough"] {
+        std::fs::write(&slots, bytes).unwrap();
+        let error = Sender::new(stored(dir.path()), Box::new(Events::default())).err().unwrap();
+        assert_eq!(error.status, Status::Damaged, "{error}");
+        for part in ["slots: at byte", "remove this file, which is enough", "must be re-seeded"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+    }
+    std::fs::remove_file(&slots).unwrap();
+    let (second, address, _) = sender(stored(dir.path()));
+    assert_eq!(second.slots_json().unwrap(), "[]");
+    write(&second, 10);
+    let (_reader, applied, _) = receiver(receiver_config("away", &address));
+    until("all is applied", || applied.last() == 110);
+    check(&applied, 1, 110);
+}
+
+/// Without its position the handler gets again what is there, and no more.
+#[test]
+fn a_damaged_position_file_may_be_removed_as_the_text_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, address, _) = sender(SenderConfig::default());
+    let (reader, _, _) = receiver(local(&dir, "reader", &address));
+    write(&writer, 100);
+    reader.wait_sequence(100, PATIENCE).unwrap();
+    drop(reader);
+    let position = dir.path().join("applied");
+    let whole = std::fs::read(&position).unwrap();
+    let config = || local(&dir, "reader", &address);
+    for bytes in [&[][..], &whole[..10], &vec![0xff; whole.len()]] {
+        std::fs::write(&position, bytes).unwrap();
+        let error = start(config(), Applied::default(), &Events::default()).err().unwrap();
+        assert_eq!(error.status, Status::Damaged, "{error}");
+        for part in ["applied: at byte", "remove this file, which is enough", "the handler gets again"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+    }
+    std::fs::remove_file(&position).unwrap();
+    let (_reader, applied, _) = receiver(config());
+    write(&writer, 10);
+    until("all is applied", || applied.last() == 110);
+    check(&applied, 1, 110);
+}
+
 /// What the handler has applied belongs to a stream, also when the log itself was taken away.
 #[test]
 fn p7_a_position_without_its_log_is_still_one_of_its_stream() {

@@ -330,18 +330,20 @@ pub(super) async fn keep(core: Arc<Core>) {
         }
         let working = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {
-            let Some(slots) = &working.slots else { return Ok(()) };
+            let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
             slots.look_after(&working, clock::now());
-            // What ends the log is told by the thread that stores it.
-            let lost = working.log.disk().is_some_and(|disk| disk.check_identity().is_err() && !disk.is_usable());
-            if lost { Ok(()) } else { slots.save() }
+            let saved = slots.save();
+            // A log that lost its directory ends, which the thread that stores it tells.
+            let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
+            (!ended).then_some(saved)
         });
         match saved.await {
-            Ok(Err(error)) if !std::mem::replace(&mut failing, true) => {
+            Ok(None) => return,
+            Ok(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
                 let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
                 core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
             }
-            Ok(Ok(())) if std::mem::take(&mut failing) => {
+            Ok(Some(Ok(()))) if std::mem::take(&mut failing) => {
                 let text = "the slots are written again";
                 core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
             }

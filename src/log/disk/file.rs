@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::dir::Dir;
+use super::lock;
 use crate::error::{Error, Result, Status};
 
 macro_rules! ops {
@@ -134,14 +135,33 @@ pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
 
 /// Bytes that are not what belongs there.
 pub(super) fn damaged(path: &Path, offset: u64, what: impl std::fmt::Display) -> Error {
-    Error::new(
-        Status::Damaged,
-        format!(
-            "{}: at byte {offset}: {what}. Nothing was changed on disk; restore the directory from a copy, or move it \
-             away and take over the stream from another node",
-            path.display()
-        ),
-    )
+    let text = format!("{}: at byte {offset}: {what}. Nothing was changed on disk; {}", path.display(), remedy(path));
+    Error::new(Status::Damaged, text)
+}
+
+/// Bytes of a version that this library does not read.
+pub(super) fn too_new(path: &Path, offset: u64, what: impl std::fmt::Display) -> Error {
+    let text = format!("{}: at byte {offset}: {what}. Nothing was changed on disk", path.display());
+    Error::new(Status::Damaged, text)
+}
+
+/// What is enough to go on without a file that is damaged, and what that costs. Only segments hold entries.
+fn remedy(path: &Path) -> &'static str {
+    match name(path).to_str() {
+        Some("slots") => {
+            "remove this file, which is enough: the log is then kept for no reader that is away, and one that comes back \
+             after retention removed what it needs must be re-seeded"
+        }
+        Some(lock::NAME) => "remove this file while no process has the log open; nothing is kept in it",
+        Some(name) if name.ends_with(".seg") => {
+            "restore the directory from a copy, or move it away: a reader then begins anew, and another node takes the \
+             place of a writer"
+        }
+        _ => {
+            "remove this file, which is enough: unless the host sets its own position, the handler gets again what the log \
+             in this directory still has, also what it has applied before"
+        }
+    }
 }
 
 #[cfg(feature = "failpoints")]

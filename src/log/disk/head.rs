@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::file::{Fault, Op, damaged, read_at, write_at};
+use super::file::{Fault, Op, damaged, read_at, too_new, write_at};
 use super::mark::{MARK_BYTES, Mark, be32, be64};
 use crate::error::Result;
 
@@ -103,10 +103,11 @@ impl Fixed {
         if version != FORMAT_VERSION {
             let text =
                 format!("format version {version}; this library reads version {FORMAT_VERSION}, use a newer one");
-            return bad(8, text);
+            return Err(too_new(path, 8, text));
         }
         if flags != 0 {
-            return bad(12, format!("the flags {flags:#x} are unknown to this library, use a newer one"));
+            let text = format!("the flags {flags:#x} are unknown to this library, use a newer one");
+            return Err(too_new(path, 12, text));
         }
         let mut stream_id = [0; 16];
         stream_id.copy_from_slice(&bytes[16..32]);

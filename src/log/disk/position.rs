@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dir::Dir;
-use super::file::{self, Fault, Op, damaged, read_at};
+use super::file::{self, Fault, Op, damaged, read_at, too_new};
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
 use crate::protocol::token::{TOKEN_BYTES, Token};
@@ -175,7 +175,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Option<(u64, Token)>> {
     let version = be32(bytes, 8);
     if version != VERSION {
         let text = format!("position file version {version}; this library reads version {VERSION}, use a newer one");
-        return Err(damaged(path, 8, text));
+        return Err(too_new(path, 8, text));
     }
     let slots = SLOTS.map(|at| &bytes[at as usize..at as usize + SLOT_BYTES]);
     let whole = slots.into_iter().zip(SLOTS).filter_map(|(slot, at)| decode_slot(slot, at));

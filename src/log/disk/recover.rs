@@ -82,7 +82,11 @@ pub(super) fn list(dir: &Dir) -> Result<Listing> {
         let path = dir.join(name);
         if let Some(stem) = name.strip_suffix(".seg") {
             if stem.len() != 20 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(damaged(&path, 0, "a segment's name is a number of 20 digits; this one was renamed"));
+                return Err(damaged(
+                    &path,
+                    0,
+                    "a segment's name is a number of 20 digits: give this file its name back, or move it elsewhere",
+                ));
             }
             listing.segments.push(path);
         } else if name.ends_with(".seg.tmp") || name == "slots.tmp" {

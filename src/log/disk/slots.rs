@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::file::{self, Fault, damaged};
+use super::file::{self, Fault, damaged, too_new};
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_READER_ID_BYTES;
@@ -125,7 +125,8 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
     }
     let (version, count) = (be32(body, 8), be32(body, 12));
     if version != VERSION {
-        return bad(8, format!("slot file version {version}; this library reads version {VERSION}, use a newer one"));
+        let text = format!("slot file version {version}; this library reads version {VERSION}, use a newer one");
+        return Err(too_new(path, 8, text));
     }
     if count as usize > MAX_SLOTS {
         return bad(12, format!("{count} slots; at most {MAX_SLOTS} are possible"));
