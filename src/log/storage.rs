@@ -294,6 +294,11 @@ impl Storage {
         let ended = self.store_all(log, report);
         if let Err(error) = &ended {
             self.fail(log, error, false);
+            // What was taken before the directory was lost is to be found in it. If it cannot, the error is told already.
+            let _ = self.disk.rescue(|| {
+                while self.write_some(log)? {}
+                self.disk.sync().map(drop)
+            });
             report(StorageNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
@@ -322,7 +327,8 @@ impl Storage {
     /// whole segment that is durable has a next one, and the storing thread would wait for all of it, and readers with it.
     fn sync_ahead(&self, log: &Log) {
         let mut state = self.state.lock();
-        while !state.over {
+        // What is written after a failure is durable for nobody.
+        while !state.over && (state.stalled || state.failed.is_none()) {
             if self.is_much_unsynced() {
                 state.ahead = true;
                 drop(state);

@@ -194,6 +194,12 @@ impl Dir {
         }
     }
 
+    /// Whether nobody else can have opened a log in the directory that this one holds, wherever that is.
+    pub(super) fn is_still_ours(&self) -> bool {
+        let locked = |lock: &Lock| lock.is_whole() || self.check_lock().is_ok();
+        !self.is_removed() && self.lock.get().is_some_and(locked)
+    }
+
     fn is_removed(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }

@@ -26,7 +26,7 @@ pub(super) struct Lock {
     identity: Identity,
     file: Flock<File>,
     /// `None` where the file system locks no directories.
-    _dir: Option<Flock<OwnedFd>>,
+    dir: Option<Flock<OwnedFd>>,
 }
 
 impl Lock {
@@ -61,12 +61,17 @@ impl Lock {
             let text = format!("{} {}\n", std::process::id(), host_name());
             let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
         }
-        Ok(Self { identity: Identity::of_file(&metadata), file, _dir: whole })
+        Ok(Self { identity: Identity::of_file(&metadata), file, dir: whole })
     }
 
     /// Whether the lock file has a name, which need not be its own any more.
     pub(super) fn has_a_name(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+    }
+
+    /// Whether the directory itself is locked.
+    pub(super) fn is_whole(&self) -> bool {
+        self.dir.is_some()
     }
 
     /// The lock file.

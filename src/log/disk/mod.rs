@@ -38,6 +38,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::{self, Ages};
@@ -155,8 +156,17 @@ struct State {
     epochs: VecDeque<(u64, u64)>,
     written: Mark,
     synced: Mark,
-    /// Why nothing may be written any more, as later calls are told.
-    broken: Option<String>,
+    /// Why nothing may be written any more.
+    broken: Option<Broken>,
+}
+
+/// Why a log ended for good.
+#[derive(Clone, Debug)]
+struct Broken {
+    /// What later calls are told.
+    text: String,
+    /// It lost its directory; what is on disk is known.
+    lost: bool,
 }
 
 /// A log on disk, opened.
@@ -176,6 +186,8 @@ pub struct DiskLog {
     /// The segments read last, so that their files stay open.
     recent: Mutex<VecDeque<Arc<Opened>>>,
     next: NextFile,
+    /// See [`DiskLog::rescue`].
+    rescuing: AtomicBool,
     dir: Arc<Dir>,
 }
 
@@ -263,6 +275,7 @@ impl DiskLog {
             state: Mutex::new(opened),
             recent: Mutex::default(),
             next: NextFile::default(),
+            rescuing: AtomicBool::new(false),
             dir,
         };
         Ok((log, recovery))
@@ -320,19 +333,38 @@ impl DiskLog {
     /// [`DiskLog::sync`] asks this first, so that nothing is called durable that the host would not find again.
     pub fn check_identity(&self) -> Result<()> {
         drop(self.usable(self.state.lock())?);
+        if self.rescuing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.dir.check().map_err(|fault| {
             if fault.fatal {
-                self.state.lock().broken.get_or_insert_with(|| fault.error.message.clone());
+                let broken = || Broken { text: fault.error.message.clone(), lost: true };
+                self.state.lock().broken.get_or_insert_with(broken);
             }
             fault.while_open()
         })
+    }
+
+    /// After the log lost its directory: lets `write` write and sync once more what was taken before, to the files that
+    /// the log had, unless they are gone or somebody else may have opened them. Nobody may be told that it is durable:
+    /// it is for whoever finds the directory.
+    pub fn rescue(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        let is_lost = self.state.lock().broken.as_ref().is_some_and(|broken| broken.lost);
+        if !is_lost || !self.dir.is_still_ours() {
+            return Ok(());
+        }
+        self.rescuing.store(true, Ordering::Relaxed);
+        let written = write();
+        self.rescuing.store(false, Ordering::Relaxed);
+        written
     }
 
     /// Refuses what must not go on after a failed sync, or in a directory that is another one.
     fn usable<'a>(&self, state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
         match &state.broken {
             None => Ok(state),
-            Some(cause) => Err(Error::new(Status::Io, cause.clone())),
+            Some(broken) if broken.lost && self.rescuing.load(Ordering::Relaxed) => Ok(state),
+            Some(broken) => Err(Error::new(Status::Io, broken.text.clone())),
         }
     }
 
@@ -373,8 +405,8 @@ impl DiskLog {
     /// Makes the log unusable.
     fn break_off(&self, error: &Error) -> Error {
         let cause = &error.message;
-        let later = || format!("an earlier failure left unknown what is on disk ({cause}); {UNUSABLE}");
-        self.state.lock().broken.get_or_insert_with(later);
+        let text = || format!("an earlier failure left unknown what is on disk ({cause}); {UNUSABLE}");
+        self.state.lock().broken.get_or_insert_with(|| Broken { text: text(), lost: false });
         Error::new(Status::Io, format!("{cause}; what is on disk is not known, {UNUSABLE}"))
     }
 }
