@@ -89,7 +89,7 @@ pub(crate) fn check(kind: Kind, path: &Path, file: Owned, insecure_allowed: bool
     let remedy = if remedy == CHOWN { format!("{remedy} {me}") } else { remedy.into() };
     let text = format!("{name} {what} (owner {owner}, mode {mode:04o}; this process is user {me}): `{remedy} {name}`");
     if refused && !insecure_allowed {
-        let text = format!("{text}, or allow insecure permissions");
+        let text = format!("{text}, or set insecure_permissions_allowed");
         return Err(Error::new(Status::InvalidArgument, text));
     }
     Ok(Some(Unprotected { path: path.into(), text }))
@@ -171,7 +171,7 @@ mod tests {
             assert!(error.message.contains(part), "{error}");
         }
         let warning = check(Kind::Secret, path, file, true).unwrap().unwrap().text;
-        assert!(warning.contains("mode 0644") && !warning.contains("allow"), "{warning}");
+        assert!(warning.contains("mode 0644") && !warning.contains("insecure"), "{warning}");
         let foreign = Owned { owner: me + 1, mode: 0o40_700 };
         let error = check(Kind::Directory, Path::new("/log"), foreign, false).unwrap_err();
         assert!(error.message.contains(&format!("`chown {me} /log`")), "{error}");

@@ -177,7 +177,20 @@ impl Dir {
             Some(_) => format!("something else took the place of the log's directory {}", self.path.display()),
             None => format!("there is no log directory {} any more", self.path.display()),
         };
-        Err(self.lost(&format!("{what}: {}", self.whereabouts())))
+        let rest = if self.is_removed() {
+            "it was removed. Nothing more is confirmed; restore a copy, or let another node write".into()
+        } else {
+            let now = match told(&self.fd) {
+                Some(now) if Some(&now) != self.told.as_ref() => {
+                    format!("it was moved to {}", now.to_string_lossy().escape_debug())
+                }
+                _ => "it was moved away, or something was mounted over it".into(),
+            };
+            format!(
+                "{now}. Nothing more is confirmed; what was confirmed before is there: put it back, and open the log again"
+            )
+        };
+        Err(lost(format!("{what}: {rest}")))
     }
 
     fn check_lock(&self) -> Result<(), Fault> {
@@ -189,8 +202,14 @@ impl Dir {
         };
         match there.as_ref().map(Identity::of) {
             Some(identity) if identity == lock.identity() => Ok(()),
-            Some(_) => Err(self.lost(&format!("the lock file {} was replaced", path.display()))),
-            None => Err(self.lost(&format!("the lock file {} was removed", path.display()))),
+            there => {
+                let what = if there.is_some() { "replaced" } else { "removed" };
+                Err(lost(format!(
+                    "the lock file {} was {what}, so another process might have opened the log. Nothing more is confirmed; \
+                     what was confirmed before is in the directory: open the log again",
+                    path.display()
+                )))
+            }
         }
     }
 
@@ -208,27 +227,6 @@ impl Dir {
     fn is_where_it_was(&self) -> bool {
         !self.is_removed() && self.told.is_some() && told(&self.fd) == self.told
     }
-
-    /// What became of the directory that was opened.
-    fn whereabouts(&self) -> String {
-        if self.is_removed() {
-            return "it was removed".into();
-        }
-        match told(&self.fd) {
-            Some(now) if Some(&now) != self.told.as_ref() => {
-                format!("it was moved to {}", now.to_string_lossy().escape_debug())
-            }
-            _ => "it was moved away, or something was mounted over it".into(),
-        }
-    }
-
-    fn lost(&self, what: &str) -> Fault {
-        let text = format!(
-            "{what}. Nothing more is confirmed; what was confirmed before is in the directory that the log had. The log is \
-             unusable until it is reopened: put the directory back, or open the log where it is now"
-        );
-        Fault { error: Error::new(Status::Io, text), fatal: true }
-    }
 }
 
 impl AsFd for Dir {
@@ -242,6 +240,12 @@ fn told(fd: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
 }
 
+/// The log's place is lost for good.
+fn lost(text: String) -> Fault {
+    Fault { error: Error::new(Status::Io, text), fatal: true }
+}
+
+/// It cannot be found out now.
 fn unknown(path: &Path, error: &io::Error) -> Fault {
     Fault { error: failed("cannot ask for the state of", path, error), fatal: false }
 }
