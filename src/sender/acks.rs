@@ -22,6 +22,9 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// The sequences that one reader is asked for at a time, by level, at most.
 const MAX_ASKED: usize = 32;
 
+/// From so many on, waits that end together are taken from the lists in one go: each alone may move half of a list.
+const MANY: usize = 64;
+
 pub(super) const LEVELS: [AckLevel; 3] = [AckLevel::Received, AckLevel::Durable, AckLevel::Applied];
 
 /// What somebody waits for.
@@ -109,6 +112,8 @@ impl Sleeper {
 struct Due {
     calls: Vec<Call>,
     sleepers: Vec<Arc<Sleeper>>,
+    /// They are listed still.
+    listed: Vec<Listed>,
 }
 
 enum Waiter {
@@ -119,6 +124,24 @@ enum Waiter {
 struct Wait {
     wish: Wish,
     waiter: Waiter,
+}
+
+/// Where a wait is listed.
+struct Listed {
+    number: u64,
+    level: AckLevel,
+    sequence: u64,
+    deadline: Option<Instant>,
+}
+
+impl Listed {
+    fn new(number: u64, wait: &Wait) -> Self {
+        let deadline = match &wait.waiter {
+            Waiter::Sleeper(_) => None,
+            Waiter::Call { deadline, .. } => *deadline,
+        };
+        Self { number, level: wait.wish.level, sequence: wait.wish.sequence, deadline }
+    }
 }
 
 #[derive(Default)]
@@ -158,11 +181,24 @@ impl State {
 
     fn take(&mut self, number: u64) -> Option<Wait> {
         let wait = self.waits.remove(&number)?;
-        self.by_sequence[wait.wish.level as usize - 1].remove(&(wait.wish.sequence, number));
-        if let Waiter::Call { deadline: Some(deadline), .. } = &wait.waiter {
-            self.by_deadline.remove(&(*deadline, number));
-        }
+        self.unlist(&[Listed::new(number, &wait)]);
         Some(wait)
+    }
+
+    /// Takes waits that have ended from the lists.
+    fn unlist(&mut self, ended: &[Listed]) {
+        if ended.len() >= MANY {
+            let waits = &self.waits;
+            self.by_sequence.iter_mut().for_each(|list| list.retain(|(_, number)| waits.contains_key(number)));
+            self.by_deadline.retain(|(_, number)| waits.contains_key(number));
+            return;
+        }
+        for Listed { number, level, sequence, deadline } in ended {
+            self.by_sequence[*level as usize - 1].remove(&(*sequence, *number));
+            if let Some(deadline) = deadline {
+                self.by_deadline.remove(&(*deadline, *number));
+            }
+        }
     }
 }
 
@@ -276,6 +312,7 @@ impl AckBoard {
                 Self::end(&mut state, number, verdict(reached, false), &mut due);
             }
         }
+        state.unlist(&std::mem::take(&mut due.listed));
         if !state.by_sequence[level as usize - 1].is_empty() {
             // The next ones may have been left out of what the reader was asked for.
             self.version.fetch_add(1, Ordering::SeqCst);
@@ -285,7 +322,9 @@ impl AckBoard {
 
     /// Ends a wait and leaves it among those that are `due`.
     fn end(state: &mut State, number: u64, acked: Acked, due: &mut Due) {
-        let Some(Wait { wish, waiter }) = state.take(number) else { return };
+        let Some(wait) = state.waits.remove(&number) else { return };
+        due.listed.push(Listed::new(number, &wait));
+        let Wait { wish, waiter } = wait;
         match waiter {
             Waiter::Sleeper(sleeper) => {
                 sleeper.end(acked);
@@ -301,6 +340,7 @@ impl AckBoard {
 
     /// Gives the lock back and lets go whoever is due.
     fn release(&self, mut state: MutexGuard<'_, State>, due: Due) {
+        state.unlist(&due.listed);
         self.settle(&mut state, due.calls);
         drop(state);
         // Not before: what they do next may need the lock.
@@ -411,6 +451,7 @@ impl AckBoard {
     fn try_reserve_end(&self, state: &mut State, due: &mut Due) -> Result<()> {
         let no_memory = |_| Error::out_of_memory(format_args!("a call that is due"));
         due.calls.try_reserve(1).map_err(no_memory)?;
+        due.listed.try_reserve(1).map_err(no_memory)?;
         self.mailbox.lock().work.calls.try_reserve(1).map_err(no_memory)?;
         state.tickets.try_reserve()
     }
@@ -420,11 +461,9 @@ impl AckBoard {
         let mut state = self.state.lock();
         let mut tallies: [Option<Tally>; 3] = Default::default();
         let mut due = Due::default();
-        while let Some((deadline, number)) = state.by_deadline.first().copied() {
-            if deadline > now {
-                break;
-            }
-            let Some(Wait { wish, .. }) = state.waits.get(&number) else { break };
+        let late: Vec<_> = state.by_deadline.iter().take_while(|(deadline, _)| *deadline <= now).copied().collect();
+        for (_, number) in late {
+            let Some(Wait { wish, .. }) = state.waits.get(&number) else { continue };
             let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| readers.tally(wish.level));
             let reached = tally.look(wish.sequence, &wish.quorum);
             Self::end(&mut state, number, verdict(reached, false), &mut due);

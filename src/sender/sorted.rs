@@ -33,6 +33,14 @@ impl<T: Ord> Sorted<T> {
         }
     }
 
+    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.0.retain(keep);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     pub(super) fn first(&self) -> Option<&T> {
         self.0.front()
     }

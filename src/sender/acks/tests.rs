@@ -221,6 +221,32 @@ struct Open {
     until: Option<u64>,
 }
 
+/// Those that end together leave nothing of themselves behind, and the others stay.
+#[test]
+fn many_calls_end_at_once() {
+    let stage = Stage::new(1000);
+    let (told, heard) = channel();
+    for at in 0..4 * MANY as u64 {
+        // Deadlines in another order than sequences; every other call wants more readers than will come.
+        let wish = wish(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
+        stage.order(wish, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
+    }
+    let listed = || {
+        let state = stage.board.state.lock();
+        (state.waits.len(), state.by_sequence[1].len(), state.by_deadline.len())
+    };
+    stage.ack(0, AckLevel::Durable, 10_000);
+    assert_eq!(stage.deliver(&heard).len(), 2 * MANY);
+    assert_eq!(listed(), (2 * MANY, 2 * MANY, 2 * MANY));
+    stage.expire(Instant::now() + Duration::from_secs(3600 + 50));
+    let late = stage.deliver(&heard).len();
+    assert!((MANY..2 * MANY).contains(&late));
+    assert_eq!(listed(), (2 * MANY - late, 2 * MANY - late, 2 * MANY - late));
+    stage.close();
+    assert_eq!(stage.deliver(&heard).len(), 2 * MANY - late);
+    assert_eq!(listed(), (0, 0, 0));
+}
+
 proptest! {
     #[test]
     fn the_board_does_what_a_simple_model_does(steps in prop::collection::vec(step(), 1..60)) {
