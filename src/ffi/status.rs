@@ -48,9 +48,12 @@ pub(crate) fn fail(error: Error) -> Status {
 }
 
 fn keep_short(text: &str) {
-    let text = &text[..text.floor_char_boundary(SHORT_BYTES - 1)];
+    let mut len = text.len().min(SHORT_BYTES - 1);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
     let mut short = [0; SHORT_BYTES];
-    short[..text.len()].copy_from_slice(text.as_bytes());
+    short[..len].copy_from_slice(&text.as_bytes()[..len]);
     SHORT.set(short);
     IS_SHORT.set(true);
 }
