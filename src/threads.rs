@@ -3,7 +3,9 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -57,6 +59,7 @@ fn refused(panic: &(dyn Any + Send)) -> io::Error {
 pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
     with_locals(move || {
         without_signals(name, || {
+            let _taken = take_stdio()?;
             Builder::new_multi_thread()
                 .worker_threads(threads)
                 .max_blocking_threads(4)
@@ -69,6 +72,23 @@ pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
                 .build()
         })
     })
+}
+
+/// Takes the standard streams' descriptors as long as it lives, where a host has closed them: a runtime makes descriptors
+/// that cannot be moved.
+fn take_stdio() -> io::Result<Vec<OwnedFd>> {
+    let mut taken = Vec::new();
+    loop {
+        // A process in a root of its own may have no such file.
+        let fd: OwnedFd = match File::options().read(true).write(true).open("/dev/null") {
+            Ok(file) => file.into(),
+            Err(_) => socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?.into(),
+        };
+        if fd.as_raw_fd() > libc::STDERR_FILENO {
+            return Ok(taken);
+        }
+        taken.push(fd);
+    }
 }
 
 /// A callback thread: the one that calls the host of the handle `core` belongs to.
