@@ -29,6 +29,13 @@ const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(1
 /// The code of a host that takes no more because it ends.
 const CLOSED: i32 = Status::Closed as i32;
 
+/// A connection that the host is to make.
+pub(super) struct Dial {
+    /// Where to.
+    pub(super) address: String,
+    pub(super) answer: oneshot::Sender<io::Result<OwnedFd>>,
+}
+
 /// What waits for the callback thread besides events.
 #[derive(Default)]
 pub(super) struct Work {
@@ -41,8 +48,8 @@ pub(super) struct Work {
     /// The handler may be running.
     pub(super) applying: bool,
     pub(super) stop: bool,
-    /// A connection is wanted; the answer goes here.
-    pub(super) dial: Option<oneshot::Sender<io::Result<OwnedFd>>>,
+    /// A connection is wanted.
+    pub(super) dial: Option<Dial>,
 }
 
 /// The callback thread's own state.
@@ -74,7 +81,7 @@ pub(super) struct Applier {
 /// What the thread does next.
 enum Next {
     Events(VecDeque<Event>),
-    Dial(oneshot::Sender<io::Result<OwnedFd>>),
+    Dial(Dial),
     Apply,
     Store(Vec<Delivery>),
     Sync,
@@ -116,9 +123,9 @@ impl Applier {
         loop {
             match self.next() {
                 Next::Events(events) => events.iter().for_each(|event| self.postman.deliver(event)),
-                Next::Dial(answer) => {
+                Next::Dial(Dial { address, answer }) => {
                     let dialled = match &mut self.connect {
-                        Some(connect) => connect(&self.core.config.writer_addr),
+                        Some(connect) => connect(&address),
                         None => Err(io::Error::other("no connect handler is set")),
                     };
                     // Nobody waits any more: the socket closes with the answer.
@@ -170,8 +177,8 @@ impl Applier {
             if content.work.stop {
                 return Next::Stop;
             }
-            if let Some(answer) = content.work.dial.take() {
-                return Next::Dial(answer);
+            if let Some(dial) = content.work.dial.take() {
+                return Next::Dial(dial);
             }
             let now = Instant::now();
             let keeper = self.keeper.as_ref().filter(|_| !self.over);

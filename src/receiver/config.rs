@@ -53,7 +53,7 @@ pub enum ApplyPolicy {
 pub struct ReceiverConfig {
     /// The name under which the writer knows this reader; 1 to 255 bytes.
     pub reader_id: String,
-    /// `host:port` or `unix:/path`.
+    /// `host:port`, `unix:/path`, `unix:@name`, or several of them, separated by commas.
     pub writer_addr: String,
     /// The last sequence the host has applied.
     pub last_sequence: u64,
@@ -262,7 +262,6 @@ pub struct ReceiverHost {
 mod tests {
     use super::*;
     use crate::clock::Now;
-    use crate::transport::Address;
 
     /// Takes entries by twos, and refuses one.
     struct Pairs<'a> {
@@ -299,7 +298,6 @@ mod tests {
             Entry { sequence, previous: sequence - 1, timestamp_us: 10 * sequence, payload: &payload }
                 .encode_into(&mut bytes);
         }
-        let address = || Address::parse("127.0.0.1:1").unwrap();
         for (refuses, interrupted_at, calls, applied) in [
             (0, 0, &[&[1u64, 2][..], &[3, 4], &[5]][..], 5),
             (4, 0, &[&[1, 2], &[3, 4]], 3),
@@ -307,7 +305,7 @@ mod tests {
             (1, 0, &[&[1, 2]], 0),
             (0, 3, &[&[1, 2], &[3, 4]], 4),
         ] {
-            let core = Core::new(ReceiverConfig::default(), address(), None, None);
+            let core = Core::new(ReceiverConfig::default(), None, None);
             let mut handler = Pairs { calls: Vec::new(), refuses, core: &core, interrupted_at };
             let mut run = Entries::new(&bytes);
             let outcome = handler.apply_run(&mut run, &Place(Some(&core)));
@@ -324,7 +322,7 @@ mod tests {
             assert_eq!(core.progress.applied_age_us(now), 107 - 10 * applied);
         }
         // A run that ends before its bytes do.
-        let core = Core::new(ReceiverConfig::default(), address(), None, None);
+        let core = Core::new(ReceiverConfig::default(), None, None);
         let mut handler = Pairs { calls: Vec::new(), refuses: 0, core: &core, interrupted_at: 0 };
         handler.apply_run(&mut Entries::new(&bytes).limit(3), &Place(Some(&core))).unwrap();
         assert_eq!(handler.calls, [&[1u64, 2][..], &[3]]);

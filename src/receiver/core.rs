@@ -15,7 +15,6 @@ use crate::host::{Event, Mailbox};
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
-use crate::transport::Address;
 
 /// Numbers that only rise.
 #[derive(Default)]
@@ -34,7 +33,6 @@ pub(super) struct Counters {
 /// The shared part of a receiver.
 pub(super) struct Core {
     pub(super) config: ReceiverConfig,
-    pub(super) address: Address,
     pub(super) progress: Progress,
     pub(super) counters: Counters,
     pub(super) mailbox: Mailbox<Work>,
@@ -53,17 +51,14 @@ pub(super) struct Core {
     pub(super) connected_since: Mutex<Option<Now>>,
     /// The live connection's protocol version.
     pub(super) version: AtomicU8,
+    /// The address that was dialled last, with what it was resolved to.
+    pub(super) peer: Mutex<String>,
     pub(super) last_error: Mutex<Option<Error>>,
     pub(super) stopping: watch::Sender<bool>,
 }
 
 impl Core {
-    pub(super) fn new(
-        config: ReceiverConfig,
-        address: Address,
-        local: Option<LocalLog>,
-        resumed: Option<&Resumed>,
-    ) -> Self {
+    pub(super) fn new(config: ReceiverConfig, local: Option<LocalLog>, resumed: Option<&Resumed>) -> Self {
         let host = Point { sequence: config.last_sequence, hash: config.last_hash };
         let (applied, received) = resumed.map_or((host, host), |resumed| (resumed.applied, resumed.received));
         let mut progress = Progress::new(applied, received, config.handler_durable);
@@ -76,7 +71,6 @@ impl Core {
             sync_wanted: AtomicU64::new(0),
             history: Mutex::new(History::new()),
             parting: Mutex::new(None),
-            address,
             counters: Counters::default(),
             mailbox: Mailbox::new(Work::default()),
             started: AtomicBool::new(false),
@@ -84,6 +78,7 @@ impl Core {
             lineage: Mutex::new(resumed.map_or(config.lineage, |resumed| resumed.lineage)),
             connected_since: Mutex::new(None),
             version: AtomicU8::new(0),
+            peer: Mutex::new(config.writer_addr.clone()),
             last_error: Mutex::new(None),
             stopping: watch::Sender::new(false),
             config,
@@ -93,7 +88,7 @@ impl Core {
     /// Leaves an event for the host.
     pub(super) fn event(&self, mut event: Event) {
         event.reader_id.clone_from(&self.config.reader_id);
-        event.address.clone_from(&self.config.writer_addr);
+        event.address.clone_from(&self.peer.lock());
         self.attention.store(true, Ordering::SeqCst);
         self.mailbox.event(event);
     }

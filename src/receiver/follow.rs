@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::backoff::Backoff;
 use super::config::GapPolicy;
 use super::core::Core;
-use super::handshake::{agree, open};
+use super::handshake::{Opened, agree, open};
 use super::inbound::{Before, Inbound, Incoming};
 use super::session::{Session, is_told, pass_hole, stopped};
 use crate::clock;
@@ -18,9 +19,7 @@ use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
-
-/// The first pause between two attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+use crate::transport::{Address, Dialler, Dialling};
 
 /// How often a peer may want to hear something, at most.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
@@ -31,38 +30,59 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// How long the writer may take to read why this side ends the connection.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// Follows the writer until the receiver stops.
-pub(super) async fn follow(core: Arc<Core>, has_connect_handler: bool) {
+/// Follows the writer, which is at one of these addresses, until the receiver stops.
+pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
     let mut stopping = core.stopping.subscribe();
     let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.gap_policy);
-    let mut pause = FIRST_PAUSE;
+    let mut dialler = Dialler::new(addresses, dialling);
+    let mut backoff = Backoff::new(core.config.reconnect_interval);
+    let mut goes_on = false;
     loop {
         if !wait_for_room(&core, &mut stopping).await {
             return;
         }
-        let received = core.progress.received();
-        let ended = connect(&core, &mut inbound, has_connect_handler).await;
+        if !goes_on || !dialler.has_more() {
+            dialler.begin(Instant::now(), core.config.connect_timeout);
+        }
+        core.peer.lock().clone_from(&core.config.writer_addr);
+        let (dialled, opened) = open(&core, &mut dialler, dialling).await;
+        let (lived, ended) = match opened {
+            Ok(opened) => {
+                let begun = Instant::now();
+                let ended = serve(&core, &mut inbound, opened).await;
+                (core.is_connected().then(|| begun.elapsed()), ended)
+            }
+            Err(error) => (None, Err(error.into())),
+        };
         *core.connected_since.lock() = None;
         if *stopping.borrow() {
             if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
-                failed(&core, end);
+                failed(&core, end, None);
             }
             return;
         }
-        let progressed = core.progress.received() != received;
-        match ended {
-            // A hole was passed by decision: the next attempt begins behind it.
-            Ok(()) => {}
-            Err(end) => failed(&core, end),
+        // A hole was passed by decision: the next attempt begins behind it.
+        let status = ended.as_ref().map_or_else(|end| end.error.status, |()| Status::Ok);
+        let stays = match status {
+            Status::Ok | Status::Replaced | Status::Removed => true,
+            Status::NotWriter => false,
+            _ => lived.is_some_and(|lived| backoff.is_stable(lived)),
+        };
+        if let Some(dialled) = &dialled {
+            if stays { dialler.stay(dialled) } else { dialler.failed(dialled) }
         }
-        if progressed {
-            pause = FIRST_PAUSE;
+        // The rest of the list, before any pause: this address has been told that the connection is over.
+        goes_on = dialled.is_some() && !stays && dialler.has_more();
+        let pause = (!goes_on).then(|| backoff.next(status, lived, random()));
+        if let Err(end) = ended {
+            failed(&core, end, pause);
         }
-        tokio::select! {
-            () = sleep(jitter(pause)) => {}
-            () = stopped(&mut stopping) => return,
+        if let Some(pause) = pause {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stopped(&mut stopping) => return,
+            }
         }
-        pause = (pause * 2).min(core.config.reconnect_interval);
     }
 }
 
@@ -82,12 +102,11 @@ async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> boo
     true
 }
 
-/// A time between half of `pause` and all of it, so that many readers do not come back at once.
-fn jitter(pause: Duration) -> Duration {
+/// A number from 0 to 1. Without randomness it is 1, which makes pauses longer.
+fn random() -> f64 {
     let mut random = [0; 4];
-    // Without randomness the pause is whole, which is only less kind.
     let part = if getrandom::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
-    pause.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX))
+    f64::from(part) / f64::from(u32::MAX)
 }
 
 /// Why a connection, or the attempt at one, ended.
@@ -103,12 +122,21 @@ impl From<Error> for End {
     }
 }
 
-/// Counts and reports an end.
-fn failed(core: &Core, End { error, refused }: End) {
+/// Counts and reports an end. `pause`: how long nothing is tried now.
+fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>) {
     let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
+    let peer = core.peer.lock().clone();
+    if error.status == Status::Replaced {
+        let pause = pause.unwrap_or_default().as_millis();
+        error.message += &format!(
+            "; another receiver seems to have the reader_id \"{}\" too: give each its own. The next attempt is in {pause} ms",
+            core.config.reader_id
+        );
+    }
+    let text = if error.message.contains(&peer) { error.message.clone() } else { format!("{peer}: {}", error.message) };
     if error.status != Status::Ok {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
-        *core.last_error.lock() = Some(error.clone());
+        *core.last_error.lock() = Some(Error::new(error.status, text.clone()));
     }
     let kind = match error.status {
         Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
@@ -122,31 +150,22 @@ fn failed(core: &Core, End { error, refused }: End) {
     };
     let received = core.progress.received();
     if let Some(kind) = kind {
-        let mut event = Event::new(kind, error.status, error.message.clone());
+        let mut event = Event::new(kind, error.status, text);
         event.sequence = if kind == EventKind::Gap { received.saturating_add(1) } else { received };
         core.event(event);
     }
     if was_connected || kind.is_none() {
         let verb = if was_connected { "disconnected from" } else { "not connected to" };
-        let text = format!("{verb} {}: {}", core.config.writer_addr, error.message);
+        let text = format!("{verb} {peer}: {}", error.message);
         let mut event = Event::new(EventKind::Disconnected, error.status, text);
         event.sequence = received;
         core.event(event);
     }
 }
 
-/// One connection, from dialling to its end. `Ok`: a hole was passed, and it is worth dialling again.
-async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: bool) -> Result<(), End> {
-    let mut stopping = core.stopping.subscribe();
-    let opened = tokio::select! {
-        opened = timeout(core.config.connect_timeout, open(core, has_connect_handler)) => opened,
-        () = stopped(&mut stopping) => return Err(Error::new(Status::Ok, "the receiver stops").into()),
-    };
-    let limit = core.config.connect_timeout.as_millis();
-    let (stream, frames, ack) = opened.map_err(|_| {
-        let text = format!("no connection and handshake with {} within {limit} ms", core.config.writer_addr);
-        Error::new(Status::PeerTimeout, text)
-    })??;
+/// Serves one connection from the writer's answer to its end. `Ok`: a hole was passed, and it is worth dialling again.
+async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(), End> {
+    let Opened { stream, frames, ack } = opened;
     let last = core.progress.received();
     let incoming = match agree(core, &ack) {
         Ok(incoming) => incoming,
@@ -171,7 +190,7 @@ async fn connect(core: &Arc<Core>, inbound: &mut Inbound, has_connect_handler: b
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
     core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
     *core.connected_since.lock() = Some(clock::now());
-    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.config.writer_addr));
+    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.peer.lock()));
     event.sequence = last;
     event.detail = json!({
         "protocol": core.version.load(Ordering::Relaxed),

@@ -3,28 +3,76 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::apply::Dial;
 use super::config::ProtocolChoice;
 use super::core::Core;
 use super::follow::End;
 use super::inbound::Incoming;
-use super::session::lost;
+use super::session::{lost, stopped};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{Answer, MAX_HISTORY, Offer, Point, Sync, SyncAck, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::{STREAM_VERSION, message};
-use crate::transport::{FrameReader, Stream};
+use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream};
 
-/// Dials and shakes hands.
-pub(super) async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stream, FrameReader, SyncAck)> {
+/// A connection on which the writer has answered.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) frames: FrameReader,
+    pub(super) ack: SyncAck,
+}
+
+/// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled.
+pub(super) async fn open(core: &Core, dialler: &mut Dialler, dialling: Dialling) -> (Option<Dialled>, Result<Opened>) {
+    let mut stopping = core.stopping.subscribe();
+    let stops = || Error::new(Status::Ok, "the receiver stops");
+    let (stream, dialled) = match dialling {
+        Dialling::Library => {
+            let connected = tokio::select! {
+                connected = dialler.connect() => connected,
+                () = stopped(&mut stopping) => Err(stops()),
+            };
+            match connected {
+                Ok((stream, dialled)) => (Some(stream), dialled),
+                Err(error) => return (None, Err(error)),
+            }
+        }
+        Dialling::Host => match dialler.next_for_host() {
+            Ok(dialled) => (None, dialled),
+            Err(error) => return (None, Err(error)),
+        },
+    };
+    core.peer.lock().clone_from(&dialled.peer);
+    let limit = dialled.deadline.saturating_duration_since(Instant::now());
+    let meeting = async {
+        let stream = match stream {
+            Some(stream) => stream,
+            None => dial(core, &dialled).await?,
+        };
+        greet(core, stream, &dialled.address).await
+    };
+    let met = tokio::select! {
+        met = timeout(limit, meeting) => met.unwrap_or_else(|_| {
+            let text = format!("no handshake with {} within {} ms", dialled.peer, limit.as_millis());
+            Err(Error::new(Status::PeerTimeout, text))
+        }),
+        () = stopped(&mut stopping) => Err(stops()),
+    };
+    (Some(dialled), met)
+}
+
+/// Says who this reader is, and waits for the writer's answer.
+async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened> {
     let config = &core.config;
-    let stream = if has_connect_handler { dial(core).await? } else { Stream::connect(&core.address).await? };
     let stream = match &config.tls {
-        Some(tls) => tls.connect(stream, &core.address)?,
+        Some(tls) => tls.connect(stream, address)?,
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
@@ -67,17 +115,17 @@ pub(super) async fn open(core: &Core, has_connect_handler: bool) -> Result<(Stre
     }
     let ack = message::decode_sync_ack(&payload);
     let ack = ack.map_err(|e| Error::new(Status::InvalidMsg, format!("bad SyncAck: {e}")))?;
-    Ok((stream, frames, ack))
+    Ok(Opened { stream, frames, ack })
 }
 
 /// Has the host dial, on its callback thread.
-async fn dial(core: &Core) -> Result<Stream> {
-    let (answer, dialled) = oneshot::channel();
-    core.mailbox.lock().work.dial = Some(answer);
+async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
+    let (answer, socket) = oneshot::channel();
+    let address = &dialled.peer;
+    core.mailbox.lock().work.dial = Some(Dial { address: address.clone(), answer });
     core.attention.store(true, Ordering::SeqCst);
     core.mailbox.notify();
-    let address = &core.config.writer_addr;
-    let socket = match dialled.await {
+    let socket = match socket.await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
             return Err(Error::new(Status::Io, format!("the connect handler gave no socket to {address}: {error}")));

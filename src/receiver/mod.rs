@@ -5,6 +5,7 @@
 
 mod acks;
 mod apply;
+mod backoff;
 pub mod config;
 mod core;
 mod follow;
@@ -36,7 +37,7 @@ use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
 use crate::threads;
-use crate::transport::{Address, TlsClient};
+use crate::transport::{Address, Dialling, TlsClient};
 use config::{ReceiverConfig, ReceiverHost};
 
 /// The names of the places just before and just after the handler is called; see
@@ -50,7 +51,7 @@ pub struct Receiver {
 }
 
 enum Life {
-    New(ReceiverHost, Option<PositionFile>),
+    New(ReceiverHost, Vec<Address>, Option<PositionFile>),
     Running {
         runtime: Runtime,
         connection_ended: mpsc::Receiver<()>,
@@ -65,9 +66,9 @@ impl Receiver {
     /// Checks the configuration and makes a receiver that does not run yet.
     pub fn new(config: ReceiverConfig, host: ReceiverHost) -> Result<Self> {
         config.check()?;
-        let address = Address::parse(&config.writer_addr)?;
+        let addresses = Address::parse_list(&config.writer_addr)?;
         if let Some(tls) = &config.tls {
-            tls.server_name(&address)?;
+            addresses.iter().try_for_each(|address| tls.server_name(address).map(drop))?;
         }
         let position = config.has_position.then_some({
             let at = Point { sequence: config.last_sequence, hash: config.last_hash };
@@ -79,13 +80,13 @@ impl Receiver {
             .map(|local| LocalLog::open(local, config.insecure_permissions_allowed, position))
             .transpose()?;
         let (local, resumed) = opened.map_or((None, None), |(local, resumed)| (Some(local), Some(resumed)));
-        let core = Arc::new(Core::new(config, address, local, resumed.as_ref()));
+        let core = Arc::new(Core::new(config, local, resumed.as_ref()));
         let of_dir = resumed.as_ref().and_then(|resumed| resumed.dir.unprotected());
         let of_key = core.config.tls.as_ref().and_then(TlsClient::unprotected);
         for unprotected in [of_dir, of_key].into_iter().flatten() {
             core.event(Event::unprotected(unprotected));
         }
-        Ok(Self { core, life: Mutex::new(Life::New(host, resumed.map(|resumed| resumed.position))) })
+        Ok(Self { core, life: Mutex::new(Life::New(host, addresses, resumed.map(|resumed| resumed.position))) })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -100,8 +101,8 @@ impl Receiver {
             Life::Stopped => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
         }
         let runtime = threads::runtime("repl-recv", 1)?;
-        let Life::New(host, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
-        let has_connect_handler = host.connect.is_some();
+        let Life::New(host, addresses, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let dialling = if host.connect.is_some() { Dialling::Host } else { Dialling::Library };
         let keeping = self.core.local.is_some().then(|| keep(&self.core)).transpose()?;
         let applier = Applier::new(Arc::clone(&self.core), host, position);
         let callback = {
@@ -116,7 +117,7 @@ impl Receiver {
         };
         self.core.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
-        let following = follow::follow(Arc::clone(&self.core), has_connect_handler);
+        let following = follow::follow(Arc::clone(&self.core), addresses, dialling);
         runtime.spawn(async move {
             following.await;
             // `stop` may have given up waiting.
@@ -196,7 +197,7 @@ impl Receiver {
         let core = &self.core;
         core.halt(Error::new(Status::Closed, "the receiver was stopped"));
         match std::mem::replace(&mut *life, Life::Stopped) {
-            Life::New(host, _) => drop(host),
+            Life::New(host, ..) => drop(host),
             Life::Running { runtime, connection_ended, callback, keeping } => {
                 let _ = connection_ended.recv_timeout(threads::END);
                 runtime.shutdown_timeout(threads::END);

@@ -4,43 +4,74 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::core::{Core, MAX_HANDSHAKES, Phase, Task};
 use super::session;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::transport::{Listener, Stream};
+use crate::transport::{Accepted, Listener, Stream};
 
 /// Pauses after an accept that failed for want of descriptors or memory, doubling.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
+
+/// How often a Unix socket's file is looked after.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the sender ends.
 pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
     let mut phase = core.phase.subscribe();
     let mut pause = *PAUSES.start();
+    let mut is_reachable = true;
     loop {
+        let look = async { if listener.has_file() { sleep(LOOK).await } else { std::future::pending().await } };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+            () = look => {
+                look_after(&core, &listener, &mut is_reachable);
+                continue;
+            }
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
         };
         match accepted {
-            Ok(Ok(stream)) => {
+            Ok(accepted) => {
                 pause = *PAUSES.start();
-                if let Err(error) = take(&core, stream) {
-                    core.refused_unheard(error);
+                match accepted {
+                    Accepted::Stream(stream) => take(&core, stream).unwrap_or_else(|error| core.refused_unheard(error)),
+                    Accepted::Stranger(error) => core.refused_unheard(error),
+                    Accepted::Scarce(limit) => core.descriptors_low(&listener, limit),
+                    Accepted::Gone => {}
                 }
             }
-            // The peer was gone before its connection was taken.
-            Ok(Err(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let text = format!("cannot accept on {}: {error}; trying again", listener.address());
                 let mut event = Event::new(EventKind::Refused, Status::Io, text);
                 event.address = listener.address().to_owned();
                 core.mailbox.event(event);
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+                }
                 pause = (pause * 2).min(*PAUSES.end());
             }
         }
+    }
+    look_after(&core, &listener, &mut is_reachable);
+}
+
+/// Tells the host when a listener's name leads elsewhere, once until it leads there again.
+fn look_after(core: &Core, listener: &Listener, was_reachable: &mut bool) {
+    let is_reachable = listener.is_reachable();
+    if std::mem::replace(was_reachable, is_reachable) && !is_reachable {
+        let text = format!(
+            "{} leads elsewhere: the socket's file was removed or replaced, and no new reader comes here by it; listen \
+             anew to make another",
+            listener.address()
+        );
+        let mut event = Event::new(EventKind::ListenIncomplete, Status::Io, text);
+        event.address = listener.address().to_owned();
+        core.mailbox.event(event);
     }
 }
 

@@ -46,6 +46,8 @@ pub struct SenderConfig {
     pub last_hash: u64,
     /// The log on disk; `None`: the log lives in memory only.
     pub storage: Option<StorageConfig>,
+    /// The permissions of a Unix socket's file; of one in the abstract namespace, those that it would have.
+    pub unix_socket_mode: u32,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
     /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
@@ -137,6 +139,7 @@ impl Default for SenderConfig {
             last_sequence: 0,
             last_hash: UNKNOWN_HISTORY,
             storage: None,
+            unix_socket_mode: 0o600,
             tls: None,
             insecure_permissions_allowed: false,
             groups: Groups::default(),
@@ -158,6 +161,10 @@ impl SenderConfig {
         }
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
             return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));
+        }
+        if self.unix_socket_mode > 0o777 {
+            let mode = self.unix_socket_mode;
+            return invalid(format!("unix_socket_mode is {mode:#o}, it has permission bits only, at most 0777"));
         }
         if self.max_readers == 0 {
             return invalid("max_readers must be at least 1".into());

@@ -24,7 +24,7 @@ use crate::protocol::control::Positions;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Condvar, Mutex};
-use crate::transport::Stream;
+use crate::transport::{Listener, Stream};
 
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
 pub(super) const MAX_HANDSHAKES: usize = 256;
@@ -57,6 +57,8 @@ pub(super) struct Counters {
     cut_off_readers: AtomicU64,
     cut_off_entries: AtomicU64,
     refused_readers: AtomicU64,
+    refused_for_descriptors: AtomicU64,
+    descriptors_reported: Mutex<Option<Instant>>,
     protocol_errors: AtomicU64,
     entries_sent_before: AtomicU64,
     bytes_sent_before: AtomicU64,
@@ -315,6 +317,25 @@ impl Core {
         self.mailbox.event(event);
     }
 
+    /// A connection that is closed because the process is about to run out of descriptors; tells the host once a second.
+    pub(super) fn descriptors_low(&self, listener: &Listener, limit: u64) {
+        let counters = &self.counters;
+        counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        let refused = counters.refused_for_descriptors.fetch_add(1, Ordering::Relaxed) + 1;
+        if !is_due(&counters.descriptors_reported) {
+            return;
+        }
+        let text = format!(
+            "a connection at {} is refused: of the {limit} files that this process may have open, all but a few are in use; \
+             raise the limit (RLIMIT_NOFILE) or lower max_readers",
+            listener.address()
+        );
+        let mut event = Event::new(EventKind::DescriptorsLow, Status::Io, text);
+        event.address = listener.address().to_owned();
+        event.detail = json!({ "limit": limit, "total_refused": refused });
+        self.mailbox.event(event);
+    }
+
     /// Counts entries that the full buffer refused; tells the host of it once a second.
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, error: &Error) {
@@ -330,6 +351,17 @@ impl Core {
             self.mailbox.event(event);
         }
     }
+}
+
+/// Whether a report may be made that is made once a second; notes that it is.
+fn is_due(reported: &Mutex<Option<Instant>>) -> bool {
+    let now = Instant::now();
+    let mut reported = reported.lock();
+    let is_due = reported.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(1));
+    if is_due {
+        *reported = Some(now);
+    }
+    is_due
 }
 
 impl Counters {

@@ -37,7 +37,7 @@ use tokio::runtime::{Handle, Runtime};
 use self::core::{Core, Gate, Phase};
 use crate::clock;
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, Observer, Postman};
+use crate::host::{Event, EventKind, Observer, Postman};
 use crate::log::{Ended, Log, LogConfig, Mark};
 use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::chain_start;
@@ -151,14 +151,21 @@ impl Sender {
         Ok(())
     }
 
-    /// Accepts readers at `address`; returns the port.
+    /// Accepts readers at `address`, which is each address that a name has; returns the port of all of them.
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
         let core = Arc::clone(&self.core);
         self.unless_stopped(threads::within(self.running()?, move || {
-            let (listener, port) = Listener::bind(&address)?;
-            accept::spawn(&core, accept::listen(Arc::clone(&core), listener));
-            Ok(port)
+            let listening = Listener::bind(&address, core.config.unix_socket_mode)?;
+            for listener in listening.listeners {
+                accept::spawn(&core, accept::listen(Arc::clone(&core), listener));
+            }
+            for error in listening.missing {
+                let mut event = Event::new(EventKind::ListenIncomplete, error.status, error.message);
+                event.address = address.to_string();
+                core.mailbox.event(event);
+            }
+            Ok(listening.port)
         }))
     }
 

@@ -32,10 +32,18 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
     let mut frames = FrameReader::default();
     let limit = core.config.handshake_timeout;
     // A sender that stops takes no new readers: it waits for none to say that it is one.
-    let sync = unless(&core, |phase| phase != Phase::Running, timeout(limit, read_sync(&mut frames, &stream))).await;
-    match sync {
-        Some(Ok(Ok((sync, coordinator)))) => attach(core, stream, frames, sync, coordinator, Some(handshake)).await,
-        Some(Ok(Err(error))) => {
+    let hello = async {
+        // Who closes without a word is no reader: a health check, say, or one that another address served.
+        if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
+            return None;
+        }
+        Some(read_sync(&mut frames, &stream).await)
+    };
+    match unless(&core, |phase| phase != Phase::Running, timeout(limit, hello)).await {
+        Some(Ok(Some(Ok((sync, coordinator))))) => {
+            attach(core, stream, frames, sync, coordinator, Some(handshake)).await;
+        }
+        Some(Ok(Some(Err(error)))) => {
             core.protocol_error(&stream, "", &error);
             unless_closed(&core, say_last(&stream, &error_frame(&error))).await;
         }
@@ -43,7 +51,7 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
             core.protocol_error(&stream, "", &error);
         }
-        None => {}
+        Some(Ok(None)) | None => {}
     }
 }
 

@@ -123,7 +123,7 @@ impl TlsClient {
         match (&self.server_name, address) {
             (Some(name), _) => Ok(name.clone()),
             (None, Address::Tcp { host, .. }) => parse_name(host),
-            (None, Address::Unix(_)) => {
+            (None, Address::Unix(_) | Address::Abstract(_)) => {
                 let text = format!("TLS with {address} needs a server_name: the address has none");
                 Err(Error::new(Status::InvalidArgument, text))
             }

@@ -1,23 +1,33 @@
 //! Listening sockets.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{Gid, Uid};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::stream::unpaced;
+use super::unix::{self, SocketFile};
 use super::{Address, Stream};
 use crate::error::{Error, Result, Status};
+use crate::fd::above_stdio;
 
 const BACKLOG: i32 = 1024;
+
+/// Descriptors below the process's limit that no peer gets: files of the log, and the host, need some too.
+const RESERVE: u64 = 16;
+
+/// How often a port is chosen anew because another address of the name does not have it.
+const PORT_ATTEMPTS: u32 = 64;
 
 /// A listening socket. A Unix socket's file goes away with it.
 #[derive(Debug)]
 pub struct Listener {
     /// Goes before the socket does: until then no other file can have its identity.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     socket: Family,
     address: String,
 }
@@ -26,55 +36,73 @@ pub struct Listener {
 enum Family {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// In the abstract namespace, and the permissions that it would have as a file.
+    Abstract(UnixListener, u32),
 }
 
-/// The file of a Unix socket, removed on drop unless another one has its name by then.
+/// What listens at an address.
 #[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
+pub struct Listening {
+    /// One socket for each address that the name has, if it is one.
+    pub listeners: Vec<Listener>,
+    /// The port of all of them, 0 for a Unix socket.
+    pub port: u16,
+    /// What this machine does not have of it, one text each.
+    pub missing: Vec<Error>,
 }
 
-impl SocketFile {
-    /// The file that was just bound.
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: identity(path) }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // Somebody else may remove it at this moment.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// What tells a file from every other one that is there.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+/// How an accept went.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection.
+    Stream(Stream),
+    /// The peer was gone before its connection was taken.
+    Gone,
+    /// Closed again: the process is about to run out of descriptors, of which it may have so many.
+    Scarce(u64),
+    /// Closed again, and why: this peer may not connect here.
+    Stranger(Error),
 }
 
 impl Listener {
-    /// Binds the address and listens; returns the port too (0 for a Unix socket). Must be called within a runtime.
-    /// Resolving a name blocks the caller.
-    pub fn bind(address: &Address) -> Result<(Self, u16)> {
+    /// Binds the address, every one that a name has, and listens. `mode`: the permissions of a Unix socket. Must be called
+    /// within a runtime. Resolving a name blocks the caller.
+    pub fn bind(address: &Address, mode: u32) -> Result<Listening> {
+        let failed = |e: io::Error| binding(&address.to_string(), &e);
+        let one = |socket, file| {
+            let listener = Self { socket, address: address.to_string(), file };
+            Ok(Listening { listeners: vec![listener], port: 0, missing: Vec::new() })
+        };
         match address {
             Address::Unix(path) => {
-                let listener = bind_unix(path).map_err(|e| binding(address, &e))?;
-                let file = Some(SocketFile::new(path));
-                Ok((Self { socket: Family::Unix(listener), address: address.to_string(), _file: file }, 0))
+                let (socket, file) = unix::listen(path, mode, BACKLOG).map_err(failed)?;
+                let socket = UnixListener::from_std(OwnedFd::from(socket).into()).map_err(failed)?;
+                one(Family::Unix(socket), Some(file))
+            }
+            Address::Abstract(name) => {
+                let bind = || {
+                    let socket = unix::socket()?;
+                    socket.bind(&unix::abstract_address(name)?)?;
+                    socket.listen(BACKLOG)?;
+                    UnixListener::from_std(OwnedFd::from(socket).into())
+                };
+                one(Family::Abstract(bind().map_err(failed)?, mode), None)
             }
             Address::Tcp { host, port } => {
                 let unresolved = |why: &dyn std::fmt::Display| {
                     Error::new(Status::BadAddress, format!("address \"{address}\" does not resolve: {why}"))
                 };
                 let resolved = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port));
-                let resolved = resolved.map_err(|e| unresolved(&e))?.next().ok_or_else(|| unresolved(&"no address"))?;
-                let listener = bind_tcp(resolved).map_err(|e| binding(address, &e))?;
-                let local = listener.local_addr().map_err(|e| binding(address, &e))?;
-                Ok((Self { socket: Family::Tcp(listener), address: local.to_string(), _file: None }, local.port()))
+                let mut addresses: Vec<SocketAddr> = Vec::new();
+                for resolved in resolved.map_err(|e| unresolved(&e))? {
+                    if !addresses.contains(&resolved) {
+                        addresses.push(resolved);
+                    }
+                }
+                if addresses.is_empty() {
+                    return Err(unresolved(&"no address"));
+                }
+                bind_all(address, &addresses)
             }
         }
     }
@@ -84,27 +112,145 @@ impl Listener {
         &self.address
     }
 
+    /// Whether peers that connect to its address come here. A Unix socket's file may be removed or replaced.
+    pub fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+
+    /// Whether it has a file, which may go.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     #[cfg(all(test, not(model)))]
     pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
         match &self.socket {
             Family::Tcp(listener) => Some(SockRef::from(listener)),
-            Family::Unix(_) => None,
+            _ => None,
         }
     }
 
     /// The next connection. Cancel-safe.
-    pub async fn accept(&self) -> io::Result<Result<Stream>> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
-            Family::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::from_tcp(stream)),
-            Family::Unix(listener) => {
-                listener.accept().await.map(|(stream, _)| Stream::from_unix(stream, &self.address))
+            Family::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                if let Some(limit) = scarce(stream.as_raw_fd()) {
+                    return Ok(Accepted::Scarce(limit));
+                }
+                let stream = if is_stdio(stream.as_raw_fd()) {
+                    TcpStream::from_std(above_stdio(stream.into_std()?.into())?.into())?
+                } else {
+                    stream
+                };
+                // A peer that is gone leaves a socket that cannot be set up.
+                Ok(Stream::from_tcp(stream).map_or(Accepted::Gone, Accepted::Stream))
+            }
+            Family::Unix(listener) | Family::Abstract(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                if let Some(limit) = scarce(stream.as_raw_fd()) {
+                    return Ok(Accepted::Scarce(limit));
+                }
+                if let Family::Abstract(_, mode) = &self.socket
+                    && let Err(error) = admit(&stream, *mode, &self.address)
+                {
+                    return Ok(Accepted::Stranger(error));
+                }
+                let stream = if is_stdio(stream.as_raw_fd()) {
+                    UnixStream::from_std(above_stdio(stream.into_std()?.into())?.into())?
+                } else {
+                    stream
+                };
+                Ok(Stream::from_unix(stream, &self.address).map_or(Accepted::Gone, Accepted::Stream))
             }
         }
     }
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+fn is_stdio(fd: i32) -> bool {
+    fd <= libc::STDERR_FILENO
+}
+
+/// The limit of open files, if this descriptor is among the last below it. The limit may change at any time.
+fn scarce(fd: i32) -> Option<u64> {
+    // Without a known limit none is near.
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    is_reserved(u64::try_from(fd).ok()?, soft).then_some(soft)
+}
+
+fn is_reserved(fd: u64, limit: u64) -> bool {
+    fd >= limit.saturating_sub(RESERVE)
+}
+
+/// Whether the peer's user may connect to a socket without a file.
+fn admit(stream: &UnixStream, mode: u32, address: &str) -> Result<()> {
+    let unknown = |e: io::Error| Error::new(Status::Io, format!("the user of a peer at {address} is unknown: {e}"));
+    let peer = stream.peer_cred().map_err(unknown)?;
+    let own = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    if unix::lets_in(mode, own, (peer.uid(), peer.gid())) {
+        return Ok(());
+    }
+    let text = format!(
+        "a peer at {address} is refused: it is user {} and group {}, unix_socket_mode {mode:04o} lets in those of user {} \
+         and group {}",
+        peer.uid(),
+        peer.gid(),
+        own.0,
+        own.1
+    );
+    Err(Error::new(Status::Io, text))
+}
+
+/// Binds each of a name's addresses, all to one port.
+fn bind_all(name: &Address, addresses: &[SocketAddr]) -> Result<Listening> {
+    let chooses = addresses.iter().all(|address| address.port() == 0);
+    let mut attempts = if chooses && addresses.len() > 1 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        match bind_each(name, addresses) {
+            // Another address has no such port free.
+            Err(error) if error.status == Status::AddressInUse && attempts > 0 => {}
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_each(name: &Address, addresses: &[SocketAddr]) -> Result<Listening> {
+    let mut listening = Listening { listeners: Vec::new(), port: 0, missing: Vec::new() };
+    for address in addresses {
+        let mut address = *address;
+        if address.port() == 0 {
+            address.set_port(listening.port);
+        }
+        let failed = |e: &io::Error| binding(&name.resolved(address.ip()), e);
+        match bind_tcp(address) {
+            Ok((listener, local)) => {
+                listening.port = local.port();
+                let listener = Listener { socket: Family::Tcp(listener), address: local.to_string(), file: None };
+                listening.listeners.push(listener);
+            }
+            Err(error) if is_missing(&error) => listening.missing.push(failed(&error)),
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    match listening.missing.first() {
+        Some(error) if listening.listeners.is_empty() => Err(error.clone()),
+        _ => Ok(listening),
+    }
+}
+
+/// Whether this machine does not have the address, or nothing of its family.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::from(above_stdio(socket.into())?);
+    if address.is_ipv6() {
+        // The port of the other family is another address.
+        socket.set_only_v6(true)?;
+    }
     // A restarted writer gets its port back although old connections linger; two live ones still exclude each other.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -113,34 +259,15 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    let listener = TcpListener::from_std(socket.into())?;
+    let local = listener.local_addr()?;
+    Ok((listener, local))
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
-}
-
-/// Whether a killed process left this socket behind: nobody accepts there any more.
-fn is_stale(path: &Path) -> bool {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    let refused = || -> io::Result<()> {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        probe.set_nonblocking(true)?;
-        probe.connect(&SockAddr::unix(path)?)
-    };
-    is_socket && refused().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-fn binding(address: &Address, error: &io::Error) -> Error {
+fn binding(address: &str, error: &io::Error) -> Error {
     let status = match error.kind() {
         io::ErrorKind::AddrInUse => Status::AddressInUse,
-        io::ErrorKind::AddrNotAvailable => Status::BadAddress,
+        _ if is_missing(error) => Status::BadAddress,
         _ => Status::Io,
     };
     Error::new(status, format!("cannot listen on {address}: {error}"))
@@ -150,18 +277,65 @@ fn binding(address: &Address, error: &io::Error) -> Error {
 mod tests {
     use super::*;
 
+    const MODE: u32 = 0o600;
+
+    fn bind(address: &Address) -> Listener {
+        Listener::bind(address, MODE).unwrap().listeners.remove(0)
+    }
+
     /// A listener that ends takes its own file away, not that of another one which was bound there meanwhile.
     #[tokio::test]
     async fn a_sockets_file_goes_with_its_listener_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let address = Address::Unix(path.clone());
-        let (first, _) = Listener::bind(&address).unwrap();
+        let first = bind(&address);
+        assert!(first.is_reachable());
         std::fs::remove_file(&path).unwrap();
-        let (second, _) = Listener::bind(&address).unwrap();
+        assert!(!first.is_reachable());
+        let second = bind(&address);
+        assert!(!first.is_reachable());
         drop(first);
         Stream::connect(&address).await.unwrap();
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_name_is_bound_to_one_port() {
+        let name = Address::parse("name:0").unwrap();
+        let addresses: Vec<SocketAddr> =
+            ["127.0.0.1:0", "192.0.2.1:0", "127.0.0.2:0", "[::1]:0"].map(|text| text.parse().unwrap()).into();
+        let Listening { listeners, port, missing } = bind_all(&name, &addresses).unwrap();
+        let bound: Vec<_> = listeners.iter().map(Listener::address).collect();
+        assert_eq!(bound, ["127.0.0.1", "127.0.0.2", "[::1]"].map(|ip| format!("{ip}:{port}")));
+        let texts: Vec<_> = missing.iter().map(|error| (error.status, error.message.clone())).collect();
+        assert!(matches!(&texts[..], [(Status::BadAddress, text)] if text.contains("name:0 (192.0.2.1)")), "{texts:?}");
+
+        // None of them is here, or one is taken.
+        let error = bind_all(&name, &addresses[1..2]).unwrap_err();
+        assert_eq!(error.status, Status::BadAddress);
+        let taken: Vec<_> = addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+        assert_eq!(bind_all(&name, &taken).unwrap_err().status, Status::AddressInUse);
+    }
+
+    #[tokio::test]
+    async fn both_families_can_have_one_port() {
+        let listen = |address: &str| Listener::bind(&Address::parse(address).unwrap(), MODE);
+        let both = |()| {
+            let v6 = listen("[::]:0").unwrap();
+            listen(&format!("0.0.0.0:{}", v6.port)).is_ok()
+        };
+        // Another program may have the port in one family.
+        assert!(std::iter::repeat_n((), 20).any(both));
+    }
+
+    #[test]
+    fn the_last_descriptors_are_kept_back() {
+        for (fd, limit, kept) in
+            [(1007, 1024, false), (1008, 1024, true), (1023, 1024, true), (3, 10, true), (9, 1 << 30, false)]
+        {
+            assert_eq!(is_reserved(fd, limit), kept, "{fd} of {limit}");
+        }
     }
 }

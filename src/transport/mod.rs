@@ -3,16 +3,20 @@
 
 mod address;
 mod credentials;
+mod dial;
 pub(crate) mod frames;
 mod listener;
+mod race;
 mod socket;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_files;
 mod tls;
+mod unix;
 
 pub use address::Address;
 pub use credentials::{IdentityFiles, TlsClient, TlsServer};
+pub use dial::{Dialled, Dialler, Dialling};
 pub use frames::{FrameReader, ReadError};
-pub use listener::Listener;
+pub use listener::{Accepted, Listener, Listening};
 pub use stream::Stream;

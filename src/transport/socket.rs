@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::BufMut;
@@ -67,6 +68,26 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_read_buf(buffer),
             Self::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
+    pub(super) async fn is_spoken_on(&self) -> io::Result<bool> {
+        fn peek(socket: SockRef<'_>) -> io::Result<usize> {
+            socket.peek(&mut [MaybeUninit::uninit()])
+        }
+        loop {
+            self.readable().await?;
+            let peeked = match self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(SockRef::from(stream))),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek(SockRef::from(stream))),
+            };
+            match peeked {
+                Ok(bytes) => return Ok(bytes > 0),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
+#[cfg(all(test, not(model)))]
 use super::Address;
 use super::socket::Socket as Plain;
 use super::tls::Tls;
 use crate::error::{Error, Result, Status};
+use crate::fd::above_stdio;
 
 /// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
@@ -29,33 +30,26 @@ pub(super) enum Kind {
 }
 
 impl Stream {
-    /// Connects to the address, trying each one a name resolves to.
-    pub async fn connect(address: &Address) -> Result<Self> {
-        let socket = match address {
-            Address::Unix(path) => Plain::Unix(UnixStream::connect(path).await.map_err(|e| connecting(address, &e))?),
-            Address::Tcp { host, port } => {
-                let resolved = tokio::net::lookup_host((host.as_str(), *port)).await;
-                let resolved = resolved.map_err(|e| {
-                    Error::new(Status::BadAddress, format!("address \"{address}\" does not resolve: {e}"))
-                })?;
-                let mut refused = None;
-                let mut connected = None;
-                for candidate in resolved {
-                    match connect_tcp(candidate).await {
-                        Ok(stream) => {
-                            connected = Some(stream);
-                            break;
-                        }
-                        Err(error) => refused = Some(error),
-                    }
-                }
-                Plain::Tcp(connected.ok_or_else(|| match refused {
-                    Some(error) => connecting(address, &error),
-                    None => Error::new(Status::BadAddress, format!("address \"{address}\" resolves to nothing")),
-                })?)
-            }
+    /// Connects to the address, as one dialler of it alone does.
+    #[cfg(all(test, not(model)))]
+    pub(super) async fn connect(address: &Address) -> Result<Self> {
+        let mut dialler = super::Dialler::new(vec![address.clone()], super::Dialling::Library);
+        dialler.begin(std::time::Instant::now(), Duration::from_secs(10));
+        dialler.connect().await.map(|dialled| dialled.0)
+    }
+
+    /// A connection to this peer, not yet under TLS.
+    pub(super) fn from_plain(socket: Plain, peer: String) -> Result<Self> {
+        Self::new(socket, peer)
+    }
+
+    /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
+    pub async fn is_spoken_on(&self) -> io::Result<bool> {
+        let socket = match &self.kind {
+            Kind::Plain(socket) => socket,
+            Kind::Tls(tls) => tls.socket(),
         };
-        Self::new(socket, address.to_string())
+        socket.is_spoken_on().await
     }
 
     pub(super) fn from_tcp(stream: TcpStream) -> Result<Self> {
@@ -69,7 +63,8 @@ impl Stream {
 
     /// Takes a socket of the host's. It becomes non-blocking. Must be called within a runtime.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let socket = Socket::from(fd);
+        let taking = |e: io::Error| Error::new(Status::Io, format!("the descriptor cannot be used: {e}"));
+        let socket = Socket::from(above_stdio(fd).map_err(taking)?);
         let not_a_stream = |why: String| Error::new(Status::BadDescriptor, format!("the descriptor {why}"));
         let kind = socket.r#type().map_err(|e| not_a_stream(format!("is no open socket: {e}")))?;
         if kind != Type::STREAM {
@@ -79,7 +74,6 @@ impl Stream {
             return Err(not_a_stream("is a socket that is not connected".into()));
         }
         let domain = socket.domain().map_err(|e| not_a_stream(format!("is no open socket: {e}")))?;
-        let taking = |e: io::Error| Error::new(Status::Io, format!("the descriptor cannot be used: {e}"));
         socket.set_nonblocking(true).map_err(taking)?;
         match domain {
             Domain::IPV4 | Domain::IPV6 => Self::from_tcp(TcpStream::from_std(socket.into()).map_err(taking)?),
@@ -254,14 +248,6 @@ impl Stream {
     }
 }
 
-async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if address.ip().is_loopback() {
-        unpaced(SockRef::from(&socket));
-    }
-    socket.connect(address).await
-}
-
 /// For a socket within the host, where nothing can be congested, and pacing costs timers. An algorithm that paces leaves
 /// that on when another replaces it, so this comes before the connection where that can be. Every Linux has this one, but
 /// without it all works as well.
@@ -274,20 +260,16 @@ fn is_within_host(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
 }
 
-fn connecting(address: &Address, error: &io::Error) -> Error {
-    Error::new(Status::Io, format!("cannot connect to {address}: {error}"))
-}
-
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::Listener;
+    use super::super::{Accepted, Listener};
     use super::*;
 
     #[tokio::test]
     async fn within_a_host_nothing_paces() {
-        let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap()).unwrap().0;
+        let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap(), 0o600).unwrap().listeners.remove(0);
         let connected = Stream::connect(&Address::parse(listener.address()).unwrap()).await.unwrap();
-        let accepted = listener.accept().await.unwrap().unwrap();
+        let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
         let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
             Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
             kind => panic!("{kind:?}"),

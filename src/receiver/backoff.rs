@@ -1,0 +1,73 @@
+//! How long a receiver waits between two attempts to connect. Values in, values out.
+
+use std::time::Duration;
+
+use crate::error::Status;
+
+/// The first pause.
+const FIRST: Duration = Duration::from_millis(20);
+
+/// The pauses so far.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    /// The next pause, before jitter.
+    pause: Duration,
+    interval: Duration,
+}
+
+impl Backoff {
+    /// Pauses that grow up to `interval`.
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { pause: FIRST.min(interval), interval }
+    }
+
+    /// Whether a connection that lived so long shows that the next one may come at once. Longer than any pause: what an
+    /// opponent for the same reader id grants between two of its attempts is shorter.
+    pub(super) fn is_stable(&self, lived: Duration) -> bool {
+        lived >= self.interval * 2
+    }
+
+    /// The pause after a round of attempts that ended with this status. `lived`: how long its connection did, if there was
+    /// one. `random`: from 0 to 1, so that many receivers do not come back at once.
+    pub(super) fn next(&mut self, status: Status, lived: Option<Duration>, random: f64) -> Duration {
+        if status == Status::Replaced {
+            // Never earlier than configured: whoever has the same id would be replaced in turn.
+            self.pause = self.interval;
+            return self.interval.mul_f64(1.0 + 0.5 * random);
+        }
+        if lived.is_some_and(|lived| self.is_stable(lived)) {
+            self.pause = FIRST.min(self.interval);
+        }
+        let pause = self.pause.mul_f64(0.5 + 0.5 * random);
+        self.pause = (self.pause * 2).min(self.interval);
+        pause
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn pauses_grow_up_to_the_interval_and_only_a_long_life_shortens_them() {
+        let mut backoff = Backoff::new(MS(100));
+        let mut next = |lived| backoff.next(Status::Io, lived, 1.0).as_millis();
+        assert_eq!([next(None), next(None), next(None), next(None), next(None)], [20, 40, 80, 100, 100]);
+        // An opponent that lets a connection live for a pause, and more, grants nothing.
+        assert_eq!([next(Some(MS(1))), next(Some(MS(150))), next(Some(MS(199)))], [100, 100, 100]);
+        assert_eq!([next(Some(MS(200))), next(None)], [20, 40]);
+        assert_eq!(backoff.next(Status::Io, None, 0.0), MS(40));
+        assert_eq!(Backoff::new(MS(3)).next(Status::Io, None, 1.0), MS(3));
+    }
+
+    #[test]
+    fn whoever_was_replaced_waits_the_whole_interval() {
+        let mut backoff = Backoff::new(MS(100));
+        assert_eq!(backoff.next(Status::Replaced, None, 0.0), MS(100));
+        assert_eq!(backoff.next(Status::Replaced, Some(MS(99_000)), 1.0), MS(150));
+        // However the next attempt ends.
+        assert_eq!(backoff.next(Status::Io, Some(MS(50)), 1.0), MS(100));
+    }
+}
