@@ -1747,6 +1747,12 @@ class sender_config
         return checked(sender_config_set_io_threads(get(), threads));
     }
 
+    /// The permissions of Unix sockets, whatever the umask; of those in the abstract namespace, whose peers are let in.
+    sender_config &unix_socket_mode(std::uint32_t mode)
+    {
+        return checked(sender_config_set_unix_socket_mode(get(), mode));
+    }
+
     /// The lineage that this writer continues.
     sender_config &stream(const lineage &continued)
     {
@@ -1977,7 +1983,7 @@ class sender
         detail::check(sender_start(raw_));
     }
 
-    /// Accepts readers at "host:port" or "unix:/path"; returns the port, which is what the system chose for port 0.
+    /// Accepts readers at "host:port", "unix:/path" or "unix:@name"; returns the port, which is what the system chose for port 0.
     std::uint16_t listen(zstring_view address)
     {
         std::uint16_t port = 0;
@@ -2275,7 +2281,7 @@ class receiver_config
         return checked(receiver_config_set_reader_id(get(), id.c_str()));
     }
 
-    /// Where the writer is: "host:port" or "unix:/path".
+    /// Where the writer is: "host:port", "unix:/path" or "unix:@name", or several of them, separated by commas.
     receiver_config &writer_addr(zstring_view address)
     {
         return checked(receiver_config_set_writer_addr(get(), address.c_str()));

@@ -54,7 +54,7 @@ const (
 type ReceiverConfig struct {
 	// ReaderID is the name under which the writer knows this reader. A second connection with it replaces the first.
 	ReaderID string
-	// WriterAddr is where the writer is: "host:port" or "unix:/path".
+	// WriterAddr is where the writer is: "host:port", "unix:/path" or "unix:@name", or several of them, separated by commas.
 	WriterAddr string
 	// LocalWAL gets each entry before the handler does.
 	LocalWAL WALWriter

@@ -134,7 +134,7 @@ func (s *Sender) close() error {
 	return err
 }
 
-// Listen accepts readers at an address: "host:port", where port 0 takes any free one, or "unix:/path". It returns the
+// Listen accepts readers at an address: "host:port", where port 0 takes any free one, "unix:/path" or "unix:@name". It returns the
 // port, 0 for a Unix socket. It may be called for many addresses.
 func (s *Sender) Listen(address string) (port int, err error) {
 	var out C.uint16_t

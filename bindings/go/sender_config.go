@@ -81,6 +81,9 @@ type SenderConfig struct {
 	MaxReaders int
 	// IOThreads is how many threads serve the network. Default: one for each two processors, at most four.
 	IOThreads int
+	// UnixSocketMode are the permissions of Unix sockets, whatever the umask; of those in the abstract namespace, whose peers
+	// are let in. Default 0600.
+	UnixSocketMode uint32
 	// Stream is the lineage that this writer continues. Default: a new one.
 	Stream *Stream
 	// LastSequence is the last entry before this process; the first entry gets the next number.
@@ -199,6 +202,11 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	b.count("IOThreads", cfg.IOThreads, func(n C.size_t) C.int32_t {
 		return C.lr_sender_config_set_io_threads(c, C.uint32_t(within(int(n), 1<<31-1)))
 	})
+	if cfg.UnixSocketMode != 0 {
+		b.set("UnixSocketMode", func() C.int32_t {
+			return C.lr_sender_config_set_unix_socket_mode(c, C.uint32_t(cfg.UnixSocketMode))
+		})
+	}
 	b.count("MaxPendingAcks", cfg.MaxPendingAcks, func(n C.size_t) C.int32_t {
 		return C.lr_sender_config_set_max_pending_acks(c, n)
 	})

@@ -131,8 +131,9 @@ pub unsafe extern "C" fn receiver_config_set_local_wal(
     }
 }
 
-/// Sets who connects to the writer. NULL: the library itself, the default. The handler may take as long as
-/// receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
+/// Sets who connects to the writer. NULL: the library itself, the default. The handler gets one address of the list, with the
+/// path of a Unix socket absolute. It may take that address's share of what receiver_config_set_connect_timeout_ms() says; while
+/// it runs, no other callback does.
 ///
 /// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
 /// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after

@@ -10,7 +10,7 @@ use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
-use crate::transport::{IdentityFiles, TlsClient};
+use crate::transport::{Address, IdentityFiles, TlsClient};
 
 /// Which protocol versions a receiver speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,10 +159,22 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
     }
 }
 
-/// Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
-/// connect handler, which gets it. A host name is resolved at each attempt to connect.
+/// Sets where the writer is: "host:port", where an IPv6 address is in brackets; "unix:/path"; or "unix:@name" for a Unix
+/// socket in the abstract namespace. Several of them, separated by commas, are tried in turn: which of the nodes is the writer
+/// shows when one of them accepts this reader. Required, also with a connect handler, which gets one of them at a time.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
+/// A host name is resolved at each attempt. Connects race over all addresses of all names as RFC 8305 describes: the next one
+/// begins after 250 ms, or when one has failed, and the first that connects is used alone. When TLS or the handshake fails
+/// there, or takes longer than its share of the connect timeout, the next address has its turn at once; after the last one
+/// comes a pause. A connection that ends later is tried again at the same address first if it lived for long, unless the node
+/// says that it is not the writer.
+///
+/// A relative path is made absolute now: a later change of the working directory does not matter. Write "unix:./@name" for a
+/// file whose name begins with "@". With TLS, the certificate must have the name of the address in the list that is dialled,
+/// unless a server name is set.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` when a path cannot be made absolute. Whether it
+/// parses is checked by receiver_new().
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
@@ -178,7 +190,7 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(
             if writer_addr.is_empty() {
                 return Err(invalid("writer_addr is empty"));
             }
-            core.writer_addr = writer_addr.to_owned();
+            core.writer_addr = Address::absolute_list(writer_addr)?;
             Ok(())
         })
     }
@@ -347,7 +359,8 @@ pub unsafe extern "C" fn receiver_config_set_handler_durable(
 }
 
 /// Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses begin much shorter and grow
-/// up to it, with jitter.
+/// up to it, with jitter. A connection that lived for twice this time makes them short again. A receiver that another one with
+/// the same reader id has replaced waits this long, or up to half as long again.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///

@@ -140,12 +140,25 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 
 /// Accepts readers at an address. May be called for many addresses.
 ///
-/// - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
+/// - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; "unix:/path"; or "unix:@name"
+///   for a Unix socket in the abstract namespace.
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
-/// `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name may take time.
+/// Every address that a host name has is bound, all to one port. One that this machine does not have is reported in an event
+/// LISTEN_INCOMPLETE. An IPv6 address takes IPv6 only: for both families listen on "0.0.0.0:port" and on "[::]:port".
+///
+/// A path is made absolute now. The file of a Unix socket has the permissions of sender_config_set_unix_socket_mode(). One that
+/// a killed process left behind is replaced; of several processes that start there at once, one gets it. It is removed with
+/// the sender, unless it is another one by then. While it is removed or replaced, which an event LISTEN_INCOMPLETE tells, no
+/// reader finds this sender by it.
+///
+/// A connection that takes one of the last 16 descriptors below the process's limit (RLIMIT_NOFILE) is closed again, with an
+/// event DESCRIPTORS_LOW, at most one a second.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve, or when
+/// this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses;
+/// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name
+/// may take time.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `address` is NULL or ends with a NUL; `out_port` is NULL or has room.

@@ -302,6 +302,33 @@ pub unsafe extern "C" fn sender_config_set_max_readers(config: *mut SenderConfig
     }
 }
 
+/// Sets the permissions of the files of Unix sockets that this sender listens on. Default 0600: this process's user only. To
+/// connect takes the permission to write. The umask does not matter, and the file never has wider permissions for a moment.
+///
+/// A socket in the abstract namespace ("unix:@name") has no file. There the same permissions count as if it had one that
+/// belongs to this process's effective user and group: 0600 lets in peers of the same user, 0660 those of the same group
+/// too, 0666 everybody; root always. Others are disconnected, with an event REFUSED.
+///
+/// - `mode`: permission bits, at most 0777.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for other bits.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_unix_socket_mode(config: *mut SenderConfigHandle, mode: u32) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if mode > 0o777 {
+                return Err(invalid(format!("mode is {mode:#o}, it has permission bits only, at most 0o777")));
+            }
+            core.unix_socket_mode = mode;
+            Ok(())
+        })
+    }
+}
+
 /// Sets how many threads serve the network. Default 0: one for each two processors, at least one and at most four.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for more than 256.

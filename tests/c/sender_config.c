@@ -36,6 +36,8 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_max_readers(config, 1));
     CHECK_OK(sender_config_set_io_threads(config, 0));
     CHECK_OK(sender_config_set_io_threads(config, 2));
+    CHECK_OK(sender_config_set_unix_socket_mode(config, 0));
+    CHECK_OK(sender_config_set_unix_socket_mode(config, 0777));
     CHECK_OK(sender_config_set_stream(config, stream_id, 7));
     CHECK_OK(sender_config_set_last_sequence(config, 41));
     CHECK_OK(sender_config_set_insecure_permissions_allowed(config, true));
@@ -74,6 +76,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_stop_timeout_ms(NULL, 1),
         sender_config_set_max_readers(NULL, 1),
         sender_config_set_io_threads(NULL, 1),
+        sender_config_set_unix_socket_mode(NULL, 0600),
         sender_config_set_stream(NULL, stream_id, 1),
         sender_config_set_last_sequence(NULL, 1),
         sender_config_set_insecure_permissions_allowed(NULL, true),
@@ -106,6 +109,7 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_INVALID(sender_config_set_peer_timeout_ms(config, 0));
     CHECK_INVALID(sender_config_set_max_readers(config, 0));
     CHECK_ERROR(sender_config_set_io_threads(config, 100000), REPLICATION_STATUS_INVALID_ARGUMENT, "100000");
+    CHECK_ERROR(sender_config_set_unix_socket_mode(config, 01777), REPLICATION_STATUS_INVALID_ARGUMENT, "1777");
     CHECK_ERROR(sender_config_set_stream(config, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "stream_id");
     tear_down();
 }

@@ -79,6 +79,7 @@ TEST(every_option_is_taken)
         .stop_timeout(0ms)
         .max_readers(10)
         .io_threads(1)
+        .unix_socket_mode(0660)
         .stream({{1, 2, 3}, 4})
         .last_sequence(41)
         .add_group("east", {"east-1", "east-*"})
@@ -122,6 +123,7 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "negative", config.stop_timeout(-1ms));
     CHECK_THROWS(invalid, "readers", config.max_readers(0));
     CHECK_THROWS(invalid, "256", config.io_threads(257));
+    CHECK_THROWS(invalid, "1777", config.unix_socket_mode(01777));
     CHECK_THROWS(invalid, "", config.add_group("", {"a"}));
     CHECK_THROWS(invalid, "", config.add_group("empty", {}));
     CHECK_THROWS(invalid, "NUL", config.add_group("group", {std::string("a\0b", 3)}));

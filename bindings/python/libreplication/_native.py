@@ -111,6 +111,7 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_config_set_stop_timeout_ms": (status, pointer, u64),
     "sender_config_set_max_readers": (status, pointer, size),
     "sender_config_set_io_threads": (status, pointer, u32),
+    "sender_config_set_unix_socket_mode": (status, pointer, u32),
     "sender_config_set_stream": (status, pointer, pointer, u64),
     "sender_config_set_last_sequence": (status, pointer, u64),
     "sender_config_set_tls": (status, pointer, text, text, text),

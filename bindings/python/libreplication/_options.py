@@ -26,6 +26,7 @@ class SenderOptions(TypedDict, total=False):
     stop_timeout_ms: Optional[int]
     max_readers: Optional[int]
     io_threads: Optional[int]
+    unix_socket_mode: Optional[int]
     stream: Optional[Stream]
     last_sequence: Optional[int]
     token: Optional[bytes]

@@ -51,6 +51,7 @@ class Sender:
         stop_timeout_ms: Optional[int] = None,
         max_readers: Optional[int] = None,
         io_threads: Optional[int] = None,
+        unix_socket_mode: Optional[int] = None,
         stream: Optional[Stream] = None,
         last_sequence: Optional[int] = None,
         token: Optional[bytes] = None,
@@ -101,6 +102,8 @@ class Sender:
                 )
             if io_threads is not None:
                 config.set("set_io_threads", u32("io_threads", io_threads))
+            if unix_socket_mode is not None:
+                config.set("set_unix_socket_mode", u32("unix_socket_mode", unix_socket_mode))
             if stream is not None:
                 set_stream(config, stream)
             if token is not None:
@@ -192,7 +195,9 @@ class Sender:
     # ---- readers ----
 
     def listen(self, address: str) -> int:
-        """Accepts readers at "host:port", where port 0 takes any free one, or "unix:/path". Returns the port, or 0."""
+        """Accepts readers at "host:port", where port 0 takes any free one, "unix:/path" or "unix:@name".
+
+        Returns the port, or 0."""
         port = ctypes.c_uint16()
         name = _arguments.text("address", address)
 

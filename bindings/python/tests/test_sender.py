@@ -128,6 +128,7 @@ def test_every_option_is_taken(tmp_path):
         stop_timeout_ms=100,
         max_readers=10,
         io_threads=1,
+        unix_socket_mode=0o660,
         stream=r.Stream(bytes(range(16)), 3),
         groups={"east": ["east-*"], "west": ["west-1", "west-2"]},
         write_gate=r.WriteGate(0),

@@ -58,10 +58,11 @@ fn setters_set_what_they_are_named_after() {
             sender_config_set_stop_timeout_ms(c, 0),
             sender_config_set_max_readers(c, 15),
             sender_config_set_io_threads(c, 2),
+            sender_config_set_unix_socket_mode(c, 0o660),
             sender_config_set_stream(c, [7; 16].as_ptr(), u64::MAX),
             sender_config_set_last_sequence(c, u64::MAX),
         ];
-        assert_eq!(results, [OK; 12]);
+        assert_eq!(results, [OK; 13]);
     }
     let core = config.core();
     assert_eq!((core.buffer_size, core.buffer_bytes), (1, 65_536));
@@ -70,6 +71,7 @@ fn setters_set_what_they_are_named_after() {
         [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
     assert_eq!(times.map(|time| time.as_millis()), [11, 12, 13, 14, 0]);
     assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (15, 2, u64::MAX));
+    assert_eq!(core.unix_socket_mode, 0o660);
     let lineage = core.lineage.unwrap();
     assert_eq!((lineage.stream_id, lineage.epoch), ([7; 16], u64::MAX));
     // SAFETY: the configuration is alive.
@@ -115,6 +117,7 @@ fn numbers_out_of_range_are_refused_by_name_and_change_nothing() {
         refused(sender_config_set_peer_timeout_ms(c, 0), "timeout_ms is 0");
         refused(sender_config_set_max_readers(c, 0), "readers is 0");
         refused(sender_config_set_io_threads(c, 257), "threads is 257");
+        refused(sender_config_set_unix_socket_mode(c, 0o1777), "mode is 0o1777");
         refused(sender_config_set_stream(c, std::ptr::null(), 1), "stream_id is NULL");
         refused(sender_config_set_buffer_size(std::ptr::null_mut(), 1), "config is NULL");
     }
