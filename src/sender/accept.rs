@@ -46,7 +46,9 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 let text = format!("cannot accept on {}: {error}; trying again", listener.address());
-                let mut event = Event::new(EventKind::Refused, Status::Io, text);
+                let is_out = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                let kind = if is_out { EventKind::DescriptorsLow } else { EventKind::Refused };
+                let mut event = Event::new(kind, Status::Io, text);
                 event.address = listener.address().to_owned();
                 core.mailbox.event(event);
                 tokio::select! {
