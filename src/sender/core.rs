@@ -332,7 +332,7 @@ impl Core {
         );
         let mut event = Event::new(EventKind::DescriptorsLow, Status::Io, text);
         event.address = listener.address().to_owned();
-        event.detail = json!({ "limit": limit, "total_refused": refused });
+        event.detail = json!({ "limit": limit, "closed": refused });
         self.mailbox.event(event);
     }
 

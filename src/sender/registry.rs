@@ -85,7 +85,10 @@ impl Registry {
         reader.acknowledge(Positions { received: known, durable: durable.min(known), applied: applied.min(known) });
         reader.set_errors(record.errors);
         if let Some(replaced) = record.connected.replace(Arc::clone(reader)) {
-            replaced.close(Status::Replaced, "another connection with the same reader id took its place");
+            replaced.close(
+                Status::Replaced,
+                "another connection with the same reader id took its place; two readers must not have one id",
+            );
         }
         Some(before)
     }

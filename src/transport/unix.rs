@@ -158,17 +158,22 @@ fn open_lock(path: &Path) -> io::Result<(File, bool)> {
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     loop {
         match options.clone().create_new(true).open(path) {
-            Ok(file) => return Ok((file, true)),
+            Ok(file) => return Ok((raised(file)?, true)),
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Err(_) => {}
         }
         match options.open(path) {
-            Ok(file) => return Ok((file, false)),
+            Ok(file) => return Ok((raised(file)?, false)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // It went away in between.
             Err(_) => {}
         }
     }
+}
+
+/// The file with a descriptor above the standard streams.
+fn raised(file: File) -> io::Result<File> {
+    above_stdio(file.into()).map(File::from)
 }
 
 impl Drop for Starting {

@@ -461,16 +461,21 @@ fn protocol(at: &At, text: &str) -> Result<ProtocolChoice, Failure> {
     }
 }
 
-/// An address has a colon and no slash, or begins with `unix:`. A directory that is there is one whatever its name.
+/// An address has a colon and no slash, or begins with `unix:`; each one of a list does. A directory that is there is one
+/// whatever its name.
 fn source(operand: OsString) -> Source {
     match operand.into_string() {
-        Ok(text) if text.starts_with("unix:") => Source::Writer(text),
-        Ok(text) if text.contains(':') && !text.contains('/') && !std::path::Path::new(&text).is_dir() => {
+        Ok(text) if text.starts_with("unix:") || is_writer(&text) && !std::path::Path::new(&text).is_dir() => {
             Source::Writer(text)
         }
         Ok(text) => Source::Directory(text.into()),
         Err(path) => Source::Directory(path.into()),
     }
+}
+
+fn is_writer(text: &str) -> bool {
+    let is_address = |piece: &str| piece.starts_with("unix:") || piece.contains(':') && !piece.contains('/');
+    text.split(',').map(str::trim).all(is_address)
 }
 
 fn token(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {

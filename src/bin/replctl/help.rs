@@ -123,7 +123,10 @@ Prints entries of a log on disk or of a live writer, and with --follow those to
 come.
 
 Usage: replctl tail [OPTION]... DIR
-       replctl tail [OPTION]... host:port|unix:/path
+       replctl tail [OPTION]... ADDRESS[,ADDRESS]...
+
+ADDRESS is host:port, [v6]:port, unix:/path or unix:@name; of several, the first
+that is the writer.
 
       --from SEQ|end     the first sequence wanted, or only what comes from now
                          on (default: the oldest)
