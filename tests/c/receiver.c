@@ -72,6 +72,21 @@ TEST(p1_a_stream_over_a_unix_socket)
     inbox_free(inbox);
 }
 
+TEST(p1_a_stream_from_the_one_of_a_list_that_is_the_writer)
+{
+    struct inbox *inbox = inbox_new();
+    char list[300], abstract[64];
+    snprintf(abstract, sizeof abstract, "unix:@replication-list-%ld", (long)getpid());
+    replication_sender *standby = start_sender(NULL), *sender = start_sender(NULL);
+    CHECK_OK(sender_set_writable(standby, false));
+    CHECK_OK(sender_listen(sender, abstract, NULL));
+    snprintf(list, sizeof list, "unix:%s, %s, %s", temp_path("nobody.sock"), tcp_address(listen_tcp(standby)), abstract);
+    stream_to(sender, receiver_config_for("reader", list, inbox), inbox);
+    sender_free(sender);
+    sender_free(standby);
+    inbox_free(inbox);
+}
+
 TEST(p1_a_stream_in_each_protocol)
 {
     for (uint32_t protocol = REPLICATION_PROTOCOL_AUTO; protocol <= REPLICATION_PROTOCOL_V2; protocol++) {
@@ -466,7 +481,8 @@ TEST(a_writer_that_is_not_there_yet_is_waited_for)
     inbox_free(inbox);
 }
 
-TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket), CASE(p1_a_stream_in_each_protocol),
+TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket),
+          CASE(p1_a_stream_from_the_one_of_a_list_that_is_the_writer), CASE(p1_a_stream_in_each_protocol),
           CASE(p1_a_stream_over_the_hosts_own_connection), CASE(payloads_of_every_size_arrive_as_they_were),
           CASE(a_reader_resumes_where_it_was), CASE(wait_sequence_reads_your_writes), CASE(p9_stop_ends_every_wait),
           CASE(no_handler_runs_while_it_is_paused), CASE(p7_the_writers_lineage_is_adopted),

@@ -1,6 +1,7 @@
 /* Header section "sender": what the writer's host calls, with readers that this test speaks for itself in v1. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -135,6 +136,43 @@ TEST(many_addresses_can_be_listened_on)
     CHECK(access(path, F_OK) != 0); /* the socket's file goes with the sender */
     for (size_t i = 0; i < COUNT(peers); i++)
         peer_expect_closed(&peers[i]);
+}
+
+TEST(a_unix_socket_has_the_mode_that_was_set)
+{
+    static const unsigned modes[] = {0600, 0660, 0666, 0755};
+    char address[200], path[160];
+    snprintf(path, sizeof path, "%s", temp_path("mode.sock"));
+    snprintf(address, sizeof address, "unix:%s", path);
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        replication_sender_config *config = sender_config_new();
+        if (i > 0) /* the first is the default */
+            CHECK_OK(sender_config_set_unix_socket_mode(config, modes[i]));
+        replication_sender *sender = start_sender(config);
+        CHECK_OK(sender_listen(sender, address, NULL));
+        struct stat made;
+        CHECK(lstat(path, &made) == 0 && S_ISSOCK(made.st_mode));
+        CHECK_U64(made.st_mode & 07777, modes[i]);
+        sender_free(sender);
+        CHECK(lstat(path, &made) != 0);
+    }
+}
+
+TEST(one_sender_alone_listens_at_a_unix_socket)
+{
+    char address[200], abstract[64];
+    snprintf(address, sizeof address, "unix:%s", temp_path("one.sock"));
+    snprintf(abstract, sizeof abstract, "unix:@replication-test-%ld", (long)getpid());
+    replication_sender *first = start_sender(NULL), *second = start_sender(NULL);
+    const char *const both[] = {address, abstract};
+    for (size_t i = 0; i < COUNT(both); i++) {
+        CHECK_OK(sender_listen(first, both[i], NULL));
+        CHECK_ERROR(sender_listen(second, both[i], NULL), REPLICATION_STATUS_ADDRESS_IN_USE, both[i]);
+    }
+    sender_free(first);
+    for (size_t i = 0; i < COUNT(both); i++)
+        CHECK_OK(sender_listen(second, both[i], NULL));
+    sender_free(second);
 }
 
 TEST(addresses_that_cannot_be_listened_on_are_named)
@@ -349,7 +387,8 @@ TEST(p5_stop_does_not_wait_for_a_reader_that_takes_nothing)
 TEST_MAIN(CASE(sequences_count_from_1), CASE(p2_the_last_sequence_of_all_is_not_passed),
           CASE(an_empty_payload_is_an_entry), CASE(bad_payloads_use_no_sequence),
           CASE(a_batch_takes_consecutive_sequences), CASE(a_bad_batch_takes_nothing),
-          CASE(many_addresses_can_be_listened_on), CASE(addresses_that_cannot_be_listened_on_are_named),
+          CASE(many_addresses_can_be_listened_on), CASE(a_unix_socket_has_the_mode_that_was_set),
+          CASE(one_sender_alone_listens_at_a_unix_socket), CASE(addresses_that_cannot_be_listened_on_are_named),
           CASE(an_address_in_use_is_named), CASE(wait_acked_counts_readers),
           CASE(p6_go9_an_ack_of_v1_tells_of_receipt_only), CASE(p6_an_ack_beyond_what_was_sent_is_not_believed),
           CASE(statistics_have_the_documented_keys), CASE(stop_lets_readers_catch_up),
