@@ -39,7 +39,9 @@ impl Backoff {
             self.pause = FIRST.min(self.interval);
         }
         let pause = self.pause.mul_f64(0.5 + 0.5 * random);
-        self.pause = (self.pause * 2).min(self.interval);
+        // Whoever is replaced in the middle of a frame is not told. It comes back less often after a few connections.
+        let growth = if lived.is_some() { 4 } else { 2 };
+        self.pause = (self.pause * growth).min(self.interval);
         pause
     }
 }
@@ -55,10 +57,14 @@ mod tests {
         let mut backoff = Backoff::new(MS(100));
         let mut next = |lived| backoff.next(Status::Io, lived, 1.0).as_millis();
         assert_eq!([next(None), next(None), next(None), next(None), next(None)], [20, 40, 80, 100, 100]);
+        // Connections that do not last lengthen them more than attempts that fail.
+        let mut longer = Backoff::new(MS(1_000));
+        let mut slow = |lived| longer.next(Status::Io, lived, 1.0).as_millis();
+        assert_eq!([slow(Some(MS(5))), slow(Some(MS(5))), slow(None), slow(None)], [20, 80, 320, 640]);
         // An opponent that lets a connection live for a pause, and more, grants nothing.
         assert_eq!([next(Some(MS(1))), next(Some(MS(150))), next(Some(MS(199)))], [100, 100, 100]);
-        assert_eq!([next(Some(MS(200))), next(None)], [20, 40]);
-        assert_eq!(backoff.next(Status::Io, None, 0.0), MS(40));
+        assert_eq!([next(Some(MS(200))), next(None)], [20, 80]);
+        assert_eq!(backoff.next(Status::Io, None, 0.0), MS(50));
         assert_eq!(Backoff::new(MS(3)).next(Status::Io, None, 1.0), MS(3));
     }
 
