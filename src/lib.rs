@@ -33,6 +33,7 @@
 //! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
 //! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
 //! - [`error`]: the stable status numbers, and the error that carries one with a text.
+//! - `fuzzing`: what the fuzzer runs and the tests replay; built for these alone.
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
 //!
