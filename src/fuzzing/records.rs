@@ -94,7 +94,7 @@ fn says(json: &Json, value: &Value<'_>) -> bool {
                 })
         }
         (Value::Ext(ext_type, bytes), Json::Object(json)) => {
-            json["ext"] == Json::from(*ext_type) && json["data"] == Json::from(base64(bytes))
+            json["ext"] == *ext_type && json["data"] == base64(bytes)
         }
         _ => false,
     }

@@ -37,7 +37,7 @@ pub fn base64(text: &[u8]) -> bool {
 fn by_definition(text: &[u8]) -> Option<Vec<u8>> {
     let characters: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     let padding = characters.iter().rev().take_while(|byte| **byte == b'=').count();
-    if characters.len() % 4 != 0 || padding > 2 {
+    if !characters.len().is_multiple_of(4) || padding > 2 {
         return None;
     }
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
