@@ -431,14 +431,25 @@ func (s *Sender) complain(err error, message string) { s.logger.Error().Err(err)
 // refusals limits what is logged of entries that Replicate could not hand over: the first of each second, with the
 // number of those that were not logged.
 type refusals struct {
-	logged, unlogged atomic.Int64
+	next     atomic.Int64 // the earliest time of the next line, after started
+	unlogged atomic.Int64
 }
 
+// started is read by the monotonic clock: the wall clock may be set back, and then nothing would be logged for long.
+var started = time.Now()
+
 func (r *refusals) log(logger *zerolog.Logger, err error) {
-	now, last := time.Now().UnixNano(), r.logged.Load()
-	if now-last < int64(time.Second) || !r.logged.CompareAndSwap(last, now) {
-		r.unlogged.Add(1)
-		return
+	if suppressed, due := r.due(time.Since(started)); due {
+		logger.Error().Err(err).Int64("suppressed", suppressed).Msg("an entry was not replicated")
 	}
-	logger.Error().Err(err).Int64("suppressed", r.unlogged.Swap(0)).Msg("an entry was not replicated")
+}
+
+// due tells whether a refusal at this time is logged, and how many were not since the last one that was.
+func (r *refusals) due(now time.Duration) (suppressed int64, due bool) {
+	next := r.next.Load()
+	if int64(now) < next || !r.next.CompareAndSwap(next, int64(now+time.Second)) {
+		r.unlogged.Add(1)
+		return 0, false
+	}
+	return r.unlogged.Swap(0), true
 }
