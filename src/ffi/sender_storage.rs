@@ -178,6 +178,10 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
 
 /// Sets how long in milliseconds the slot of a reader is kept that does not come back. Default 604800000 (a week).
 ///
+/// The time runs on the boot clock, which nobody can set. How long a slot was out of use before sender_new() is known by the
+/// wall clock alone: that counts from ten minutes after sender_new(), and after each time that the wall clock was set by
+/// more than 5 seconds; until then such a slot is as old as the handle.
+///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///
 /// # Safety
