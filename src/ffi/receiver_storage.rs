@@ -120,6 +120,11 @@ pub unsafe extern "C" fn receiver_config_set_log_retain_bytes(config: *mut Recei
 
 /// Sets after how many milliseconds applied entries leave the disk. Default 86400000 (a day).
 ///
+/// Whole files go. A file goes when its last entry was stored longer ago than this and all of it is applied; and a file is
+/// completed before it is full when its first entry was stored a quarter of this ago. So an applied entry is gone one and a
+/// quarter times this after it was stored, and up to ten seconds more, also when nothing arrives any more. The last file
+/// stays, without entries then. What counts is when the library stored the entry, not its timestamp.
+///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///
 /// # Safety

@@ -246,8 +246,8 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
 /// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow;
 /// `GATED` while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
-/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
-/// `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL`
+/// and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`), and `IO` when it failed. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
 /// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and
 /// sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
 ///
@@ -442,8 +442,9 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 ///
 /// A reader has caught up when it has received the last entry; whether it has applied it is asked with
 /// sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
-/// everything in time (the text names them), or the disk has not taken all entries; `IO` or `DISK_FULL` when it is stopped but
-/// the log on disk has failed and lacks the last entries, or its slots could not be stored; `WRONG_THREAD` in a callback of
+/// everything in time (the text names them), or the disk is still busy with the last entries; `IO`, `DISK_FULL` or `STALLED` when it is stopped
+/// but the log on disk lacks the last entries (the text names them), or its slots could not be stored: a disk that refuses for
+/// now is tried again until the stop timeout is over; `WRONG_THREAD` in a callback of
 /// this sender, and then it goes on running. Any other thread.
 ///
 /// # Safety

@@ -143,6 +143,11 @@ pub unsafe extern "C" fn sender_config_set_log_retain_bytes(config: *mut SenderC
 
 /// Sets after how many milliseconds entries leave the disk when no slot needs them. Default 86400000 (a day).
 ///
+/// Whole files go. A file goes when its last entry was written longer ago than this; and a file is completed before it is
+/// full when its first entry was written a quarter of this ago. So an entry is gone one and a quarter times this after it was
+/// written, and up to ten seconds more, also when nothing is written any more. The last file stays, without entries then.
+/// What counts is when the library wrote the entry, not its timestamp.
+///
 /// Returns `OK`; `INVALID_ARGUMENT` for 0.
 ///
 /// # Safety
@@ -268,7 +273,8 @@ pub unsafe extern "C" fn sender_get_token(sender: *const SenderHandle, out_token
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
 /// Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_log_dir() or before sender_start();
-/// `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL`; `CLOSED`; `WRONG_THREAD` in
+/// `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL` or
+/// `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in
 /// a callback of this sender. Any other thread.
 ///
 /// # Safety
@@ -311,7 +317,7 @@ pub unsafe extern "C" fn sender_slots_json(sender: *const SenderHandle, out_json
 /// disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
 ///
 /// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`; of a
-/// sender that does not run, `IO` or `DISK_FULL` when the disk does not take it. Any thread; allowed in callbacks.
+/// sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.

@@ -7,6 +7,7 @@ mod bell;
 mod chunk;
 mod cursor;
 pub mod disk;
+mod policy;
 mod storage;
 mod sync;
 mod upkeep;
@@ -30,7 +31,8 @@ use window::{Hold, NoRoom, Window};
 
 pub use cursor::{Cursor, CutWatch, Next, Span};
 pub use disk::Mark;
-pub use storage::{Ended, RETRY, StorageNews, SyncPolicy};
+pub use policy::SyncPolicy;
+pub use storage::{Ended, RETRY, StorageNews};
 pub use upkeep::{Upkeep, UpkeepNews};
 pub use window::{AttachError, Occupancy};
 

@@ -4,53 +4,17 @@
 //! yet. Readers are shown what the policy calls safe: what is written, or what is synced. So a writer that comes back
 //! after a crash is never behind a reader.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
 use super::disk::{DiskLog, Stretch};
 use super::upkeep::{Upkeep, UpkeepNews};
-use super::{AttachError, Log, Mark};
+use super::{AttachError, Log, Mark, SyncPolicy};
 use crate::error::{Error, Result, Status};
 use crate::sync::{Condvar, Mutex};
 
-/// When what is written is made durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before an append returns. Callers at the same time share one sync.
-    Always,
-    /// After so much time, or so many bytes, whichever comes first; at once when somebody waits for it.
-    Group {
-        /// The longest time between an append and its sync.
-        interval: Duration,
-        /// The most bytes between two syncs.
-        bytes: u64,
-    },
-    /// When the operating system likes, or somebody waits for it.
-    Os,
-}
-
-impl SyncPolicy {
-    /// Bytes that a log on disk reserves. Without frequent syncs they are of no use.
-    pub fn reserve_bytes(&self) -> u64 {
-        match self {
-            Self::Always | Self::Group { .. } => 1 << 20,
-            Self::Os => 0,
-        }
-    }
-
-    /// Whether its values are within what a host may set.
-    pub fn check(&self) -> Result<()> {
-        match self {
-            Self::Group { interval, bytes } if interval.is_zero() || *bytes == 0 => Err(Error::new(
-                Status::InvalidArgument,
-                "group sync needs an interval and a number of bytes of at least 1",
-            )),
-            _ => Ok(()),
-        }
-    }
-}
+mod log;
 
 /// What the thread that stores has to tell.
 #[derive(Debug)]
@@ -598,88 +562,6 @@ impl Storage {
     /// The stored bytes from `position` on that may be shown; `None` when they are gone.
     pub(super) fn stretch(&self, position: u64, shown: u64) -> Result<Option<Stretch>> {
         self.disk.stretch(position, shown)
-    }
-}
-
-impl Log {
-    /// Stores what is appended, until the log is closed or the disk fails. For a thread of its own; returns at once when
-    /// the log lives in memory only.
-    pub fn store(self: &Arc<Self>, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        self.storage.as_ref().map_or(Ok(()), |storage| storage.run(self, report))
-    }
-
-    /// Whether [`Self::sync_ahead`] has something to do.
-    pub fn syncs_ahead(&self) -> bool {
-        self.storage.as_ref().is_some_and(|storage| storage.policy == SyncPolicy::Os)
-    }
-
-    /// Under `OS`, makes durable on the side what [`Self::store`] wrote, until that ends. For a thread of its own; without it
-    /// the change from segment to segment takes longer, which is all.
-    pub fn sync_ahead(&self) {
-        if let Some(storage) = self.storage.as_ref().filter(|_| self.syncs_ahead()) {
-            storage.sync_ahead(self);
-        }
-    }
-
-    /// Removes what retention gives up and makes the next segment's file, until [`Self::store`] ends. For a thread of its
-    /// own.
-    pub fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
-        if let Some(storage) = &self.storage {
-            storage.keep(report);
-        }
-    }
-
-    /// Waits until the entry `sequence` is on this node's disk. `InvalidState` for a log that has none.
-    pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
-        let Some(storage) = &self.storage else {
-            return Err(Error::new(Status::InvalidState, "the log is in memory only: log_dir is not set"));
-        };
-        let end = self.appender.lock().end;
-        if sequence > end.sequence {
-            let text = format!("sequence {sequence} was not replicated yet, the last one is {}", end.sequence);
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
-        // The end of the log is a little more than what was asked for, and costs no look-up.
-        let position = if storage.disk.synced().sequence >= sequence { 0 } else { end.position };
-        storage.wait_synced(position, Instant::now().checked_add(timeout), false)
-    }
-
-    /// Keeps what lies behind `position` on disk, whatever retention says. `u64::MAX`: nobody needs anything.
-    pub fn hold_from(&self, position: u64) {
-        if let Some(storage) = &self.storage {
-            storage.hold_from(position);
-        }
-    }
-
-    /// Has entries shown as soon as the disk can: somebody waits for readers.
-    pub fn hurry(&self) {
-        if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
-            storage.hurry();
-        }
-    }
-
-    /// Waits until everything is stored after [`Self::close`]. A disk that still refuses at `deadline` is given up; a call
-    /// of the system that does not return has `patience` more.
-    pub fn end_by(&self, deadline: Instant, patience: Duration) -> Ended {
-        self.storage.as_ref().map_or(Ended::All, |storage| storage.wait_over(deadline, patience))
-    }
-
-    /// Why the disk takes nothing, if it does not.
-    pub fn storage_error(&self) -> Option<Error> {
-        self.storage.as_ref().and_then(|storage| storage.state.lock().failed.clone())
-    }
-
-    /// Whether the disk side ended badly. While the disk only refuses for now, it has not.
-    pub fn is_storage_lost(&self) -> bool {
-        self.storage.as_ref().is_some_and(|storage| {
-            let state = storage.state.lock();
-            state.failed.is_some() && !state.stalled
-        })
-    }
-
-    /// The disk side, if there is one.
-    pub fn disk(&self) -> Option<&DiskLog> {
-        self.storage.as_ref().map(Storage::disk)
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Dir {
     told: Option<PathBuf>,
     identity: Identity,
     lock: OnceLock<Lock>,
+    /// Why a sync of it failed.
+    unsynced: OnceLock<Errno>,
     unprotected: Option<Unprotected>,
 }
 
@@ -113,6 +115,7 @@ impl Dir {
             parent,
             identity,
             lock: OnceLock::new(),
+            unsynced: OnceLock::new(),
             unprotected: None,
             path: path.clone(),
         })
@@ -151,7 +154,11 @@ impl Dir {
 
     /// Makes the names in it durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        Ok(nix::unistd::fsync(&self.fd)?)
+        // The kernel tells of a failure once, and what it meant may be a name that somebody else syncs for.
+        if let Some(errno) = self.unsynced.get() {
+            return Err((*errno).into());
+        }
+        nix::unistd::fsync(&self.fd).map_err(|errno| (*self.unsynced.get_or_init(|| errno)).into())
     }
 
     /// Takes its lock, for as long as this lives, or says who holds it.

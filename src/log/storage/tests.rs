@@ -1,6 +1,7 @@
 //! The log on disk and in memory as one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
