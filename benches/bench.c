@@ -19,7 +19,7 @@ static const char *const kind_names[BENCH_KIND_COUNT] = {
     [BENCH_KIND_THROUGHPUT] = "throughput", [BENCH_KIND_ROUND_TRIP] = "round-trip",
     [BENCH_KIND_REPLICATE] = "replicate",   [BENCH_KIND_MEMORY] = "memory",
     [BENCH_KIND_APPEND] = "append",         [BENCH_KIND_CATCH_UP] = "catch-up",
-    [BENCH_KIND_REOPEN] = "reopen",
+    [BENCH_KIND_REOPEN] = "reopen",         [BENCH_KIND_TRIM] = "trim",
 };
 
 const struct bench_system *bench_system_find(const char *name)

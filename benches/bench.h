@@ -16,6 +16,7 @@ enum bench_kind {
     BENCH_KIND_APPEND,     /* entries appended to a disk by several threads, nobody reads */
     BENCH_KIND_CATCH_UP,   /* a log that is there already to a reader that has nothing */
     BENCH_KIND_REOPEN,     /* opening a log */
+    BENCH_KIND_TRIM,       /* entries appended while old segments go, nobody reads */
     BENCH_KIND_COUNT
 };
 

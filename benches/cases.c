@@ -93,6 +93,12 @@ static const struct contender reopens[] = {
     {0},
 };
 
+static const struct contender trims[] = {
+    {&bench_system_replication, "trim", "libreplication, segments go", true},
+    {&bench_system_replication, "keep", "libreplication, segments stay", true},
+    {0},
+};
+
 static const struct contender durable_round_trips[] = {
     {&bench_system_replication, "durable", "libreplication, reader ALWAYS", false},
     {&bench_system_tcp, "", "raw TCP ping-pong", false},
@@ -242,6 +248,19 @@ const struct bench_case bench_cases[] = {
         .targets = {AT_MOST(METRIC_REST, 1e9, NULL, "all but the last segment <= 1 s")},
     },
     {
+        .name = "trim",
+        .title = "durable append, 256 B, 1 thread, while retention removes segments of 64 KiB",
+        .kind = BENCH_KIND_TRIM,
+        .size = 256,
+        .log_bytes = 256 * MIB,
+        .contenders = trims,
+        .targets = {{.metric = METRIC_P999,
+                     .value = 2.0,
+                     .reference = &bench_system_replication,
+                     .variant = "keep",
+                     .title = "p99.9 <= 2 x without"}},
+    },
+    {
         .name = "wait-durable",
         .title = "one entry in flight, 256 B: replicate until it is durable at the reader",
         .kind = BENCH_KIND_ROUND_TRIP,
@@ -286,6 +305,7 @@ const enum metric *bench_kind_metrics(enum bench_kind kind)
         [BENCH_KIND_MEMORY] = {METRIC_RSS_BASE, METRIC_RSS_IDLE, METRIC_RSS_STREAMING, METRIC_RSS_PEAK, METRIC_COUNT},
         [BENCH_KIND_APPEND] = {METRIC_ENTRIES, METRIC_P50, METRIC_P99, METRIC_MAX, METRIC_COUNT},
         [BENCH_KIND_CATCH_UP] = {METRIC_ENTRIES, METRIC_BYTES, METRIC_COUNT},
+        [BENCH_KIND_TRIM] = {METRIC_P50, METRIC_P99, METRIC_P999, METRIC_MAX, METRIC_COUNT},
         [BENCH_KIND_REOPEN] = {METRIC_OPEN, METRIC_TAIL, METRIC_REST, METRIC_SEGMENTS, METRIC_COUNT},
     };
     return metrics[kind];

@@ -111,6 +111,38 @@ static uint64_t fill(const struct bench_job *job)
     return entries;
 }
 
+/* Appends under ALWAYS to a log of many small segments, which retention removes meanwhile ("trim") or not ("keep"). */
+void replication_write_trim(const struct bench_job *job)
+{
+    enum { SEGMENT = 64 << 10, ENTRY = 4096 };
+    static const uint8_t entry[ENTRY];
+    replication_sender_config *config = keep_all(job, job->dir);
+    replication_sender *sender;
+    uint64_t last = 0;
+    replication_check(sender_config_set_log_segment_bytes(config, SEGMENT), "segment_bytes");
+    replication_check(sender_config_set_stop_timeout_ms(config, FILL_TIMEOUT_MS), "stop_timeout");
+    replication_check(sender_new(config, &sender), "sender_new");
+    replication_check(sender_start(sender), "sender_start");
+    for (uint64_t bytes = 0; bytes < job->log_bytes; bytes += sizeof entry) {
+        replication_send(sender, entry, sizeof entry, &last);
+    }
+    replication_check(sender_wait_durable(sender, last, FILL_TIMEOUT_MS), "sender_wait_durable");
+    replication_check(sender_stop(sender), "sender_stop");
+    sender_free(sender);
+    replication_config_log(config, job->dir, REPLICATION_SYNC_POLICY_ALWAYS);
+    if (strcmp(job->variant, "trim") == 0) {
+        replication_check(sender_config_set_log_retain_bytes(config, SEGMENT), "retain_bytes");
+    }
+    replication_check(sender_new(config, &sender), "sender_new");
+    sender_config_free(config);
+    replication_check(sender_start(sender), "sender_start");
+    append_run(job, 1, append, sender);
+    fprintf(stderr, "%s: %u segments are left of about %llu\n", job->variant, count_segments(job->dir),
+            (unsigned long long)(job->log_bytes / SEGMENT));
+    replication_check(sender_stop(sender), "sender_stop");
+    sender_free(sender);
+}
+
 static int open_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -29,6 +29,7 @@ uint64_t replication_fill_log(const struct bench_job *job);
 /* -1 when the file is none of a log's segments. */
 int replication_open_segment(const char *path);
 void replication_write_append(const struct bench_job *job);
+void replication_write_trim(const struct bench_job *job);
 void replication_write_catch_up(const struct bench_job *job);
 void replication_write_reopen(const struct bench_job *job);
 

@@ -146,6 +146,10 @@ static void writer(const struct bench_job *job)
         replication_write_append(job);
         return;
     }
+    if (job->kind == BENCH_KIND_TRIM) {
+        replication_write_trim(job);
+        return;
+    }
     if (job->kind == BENCH_KIND_CATCH_UP) {
         replication_write_catch_up(job);
         return;
@@ -296,7 +300,7 @@ static void reader(const struct bench_job *job)
         replication_read_memory(job);
         return;
     }
-    if (job->kind == BENCH_KIND_APPEND || job->kind == BENCH_KIND_REOPEN) {
+    if (job->kind == BENCH_KIND_APPEND || job->kind == BENCH_KIND_REOPEN || job->kind == BENCH_KIND_TRIM) {
         bench_read_nothing(job);
         return;
     }

@@ -276,7 +276,15 @@ impl Storage {
     fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         self.state.lock().keeping = true;
         // Before each removal: a reader that came meanwhile may need what would go.
-        let kept = self.upkeep.run(&self.disk, &mut |_| Ok(self.held_from.load(Ordering::SeqCst)), report);
+        let mut kept_from = |_| Ok(self.held_from.load(Ordering::SeqCst));
+        let kept = self.upkeep.run(&self.disk, &mut kept_from, &mut |news| match news {
+            UpkeepNews::Room => {
+                // With the lock, so that the storing thread does not fall asleep as if there were none.
+                drop(self.state.lock());
+                self.work.notify_all();
+            }
+            news => report(news),
+        });
         let mut state = self.state.lock();
         state.keeping = false;
         if kept.is_err() {

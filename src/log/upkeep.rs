@@ -25,6 +25,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// What the upkeep has to tell.
 #[derive(Debug)]
 pub enum UpkeepNews {
+    /// A segment went while somebody waits for room.
+    Room,
     /// So many segments went, with all entries up to this one.
     Trimmed {
         /// How many.
@@ -136,9 +138,10 @@ impl Upkeep {
     ) -> Result<()> {
         let (mut segments, mut last_sequence, mut reported_at) = (0, 0, Instant::now());
         let mut begun = disk.begun();
-        let mut tell = |segments: &mut usize, last_sequence| match std::mem::take(segments) {
-            0 => {}
-            segments => report(UpkeepNews::Trimmed { segments, last_sequence }),
+        let tell = |report: &mut dyn FnMut(UpkeepNews), segments: &mut usize, last_sequence| {
+            if *segments > 0 {
+                report(UpkeepNews::Trimmed { segments: std::mem::take(segments), last_sequence });
+            }
         };
         let trimmed = loop {
             let (started, now) = (Instant::now(), clock::now());
@@ -148,8 +151,11 @@ impl Upkeep {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
+            if self.state.lock().hurried {
+                report(UpkeepNews::Room);
+            }
             if reported_at.elapsed() >= REPORT_EVERY {
-                tell(&mut segments, last_sequence);
+                tell(report, &mut segments, last_sequence);
                 reported_at = Instant::now();
             }
             // At least one goes for each that begins, so that what is to go does not grow.
@@ -163,7 +169,7 @@ impl Upkeep {
                 break Ok(());
             }
         };
-        tell(&mut segments, last_sequence);
+        tell(report, &mut segments, last_sequence);
         trimmed
     }
 

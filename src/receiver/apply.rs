@@ -190,7 +190,9 @@ impl Applier {
                 }
                 // Before anything is applied, and whether or not it can be: what is stored does not wait for the handler.
                 let stored = content.work.stored;
-                if stored < content.work.deliveries.len() && self.store_at.is_none_or(|at| at <= now) {
+                if stored < content.work.deliveries.len()
+                    && self.store_at.is_none_or(|at| at <= now || keeper.has_room())
+                {
                     return Next::Store(content.work.deliveries.range(stored..).cloned().collect());
                 }
                 if sync_at.is_some_and(|at| at <= now) || keeper.is_sync_wanted() {

@@ -69,6 +69,11 @@ impl Keeper {
         self.log().ok()?.lost().cloned()
     }
 
+    /// Whether a disk that was full has more room than a moment before.
+    pub(super) fn has_room(&self) -> bool {
+        self.log().is_ok_and(LocalLog::has_room)
+    }
+
     /// What was received in an earlier life and is not applied yet. `DISK_FULL` or `STALLED`: it cannot be read for now.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let next = self.read_back(applied);
@@ -265,6 +270,10 @@ impl Keeper {
 pub(super) fn keep(core: &Core) {
     let Some(log) = &core.local else { return };
     let kept = log.keep(&mut |news| match news {
+        UpkeepNews::Room => {
+            log.made_room();
+            wake(core);
+        }
         UpkeepNews::Trimmed { .. } => {}
         // What cannot be removed costs room, and no entry.
         UpkeepNews::Untrimmed(Some(error)) => {
@@ -276,11 +285,16 @@ pub(super) fn keep(core: &Core) {
         }
     });
     if kept.is_err() {
-        // The callback thread finds out why, also while it sleeps or applies a long delivery.
-        core.attention.store(true, Ordering::SeqCst);
-        drop(core.mailbox.lock());
-        core.mailbox.notify();
+        // The callback thread finds out why.
+        wake(core);
     }
+}
+
+/// Has the callback thread look at the log, also while it sleeps or applies a long delivery.
+fn wake(core: &Core) {
+    core.attention.store(true, Ordering::SeqCst);
+    drop(core.mailbox.lock());
+    core.mailbox.notify();
 }
 
 fn report(core: &Core, kind: EventKind, status: Status, text: String) {

@@ -3,7 +3,7 @@
 //! Only the callback thread writes. The connection's task looks up points of the history.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub(super) struct LocalLog {
     noted: AtomicU64,
     position: PositionSync,
     pub(super) upkeep: Upkeep,
+    /// A segment went while the disk was full.
+    room: AtomicBool,
     /// Why the directory cannot be kept any more: it has to be opened anew.
     lost: OnceLock<Error>,
 }
@@ -124,6 +126,7 @@ impl LocalLog {
             noted: AtomicU64::new(0),
             position: position.syncing(),
             upkeep: Upkeep::default(),
+            room: AtomicBool::new(false),
             lost: OnceLock::new(),
         };
         let mut resumed = Resumed { applied, received: applied, lineage, position, dir };
@@ -189,6 +192,16 @@ impl LocalLog {
         };
         let kept = self.upkeep.run(disk, &mut kept_from, report);
         kept.inspect_err(|error| drop(self.lost.set(error.clone())))
+    }
+
+    /// There is more room on the disk.
+    pub(super) fn made_room(&self) {
+        self.room.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there was more room on the disk since the last call.
+    pub(super) fn has_room(&self) -> bool {
+        self.room.swap(false, Ordering::SeqCst)
     }
 
     /// Why the directory is lost, if it is.

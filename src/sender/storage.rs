@@ -131,6 +131,7 @@ fn tell(core: &Core, news: StorageNews) {
 
 fn tell_upkeep(core: &Core, news: UpkeepNews) {
     match news {
+        UpkeepNews::Room => {}
         UpkeepNews::Trimmed { segments, last_sequence } => {
             let text = format!("entries up to {last_sequence} left the log on disk, as retention wants it");
             event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments }));
