@@ -146,7 +146,7 @@ impl Event {
     /// A file is used although others have more rights to it than is good.
     pub(crate) fn unprotected(found: &Unprotected) -> Self {
         let event = Self::new(EventKind::Unprotected, Status::Ok, found.text.clone());
-        Self { detail: json!({ "path": found.path }), ..event }
+        Self { detail: json!({ "path": found.path.to_string_lossy() }), ..event }
     }
 }
 

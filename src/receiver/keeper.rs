@@ -300,7 +300,7 @@ fn wake(core: &Core) {
 fn report(core: &Core, kind: EventKind, status: Status, text: String) {
     let mut event = Event::new(kind, status, text);
     event.sequence = core.progress.applied();
-    let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_owned());
+    let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_string_lossy());
     event.detail = json!({ "path": dir });
     core.event(event);
 }

@@ -115,7 +115,7 @@ pub(super) fn tell_cut(core: &Core, cut: &Cut) {
         cut.offset,
         cut.reason
     );
-    let detail = json!({ "path": cut.path, "offset": cut.offset, "bytes": cut.bytes });
+    let detail = json!({ "path": cut.path.to_string_lossy(), "offset": cut.offset, "bytes": cut.bytes });
     event(core, EventKind::LogRecovered, Status::Ok, text, detail);
 }
 

@@ -3,8 +3,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +137,34 @@ TEST(p10_logs_go_on_after_chroot)
     go_on_after(change_root);
 }
 
+/* Also when nothing in the parent directory changes. */
+TEST(p10_a_log_ends_when_something_is_mounted_over_it)
+{
+    if (unshare(CLONE_NEWNS) != 0) {
+        printf("this user may not mount\n");
+        return;
+    }
+    enter_base();
+    CHECK(mount("none", "/", "none", MS_REC | MS_PRIVATE, "") == 0);
+    struct events *events = events_new();
+    replication_sender_config *config = sender_with_log("log");
+    sender_config_listen_to(config, events);
+    replication_sender *sender = start_sender(config);
+    replicate_kilobytes(sender, 10);
+    CHECK(mount("none", "log", "tmpfs", 0, "") == 0);
+    struct seen_event event = events_wait(events, REPLICATION_EVENT_KIND_LOG_FAILED);
+    CHECK_STATUS(event.status, REPLICATION_STATUS_IO);
+    CHECK_CONTAINS(event.message, "took the place of the log's directory");
+    CHECK_STATUS(sender_replicate(sender, 1, (const uint8_t *)"x", 1, NULL), REPLICATION_STATUS_IO);
+    sender_free(sender);
+    CHECK_U64(files_in("log"), 0);
+    CHECK(umount("log") == 0);
+    sender = start_sender(sender_with_log("log"));
+    CHECK_U64(sender_current_sequence(sender), 10);
+    sender_free(sender);
+    events_free(events);
+}
+
 TEST(a_relative_path_without_a_working_directory_is_refused_when_it_is_set)
 {
     const char *base = enter_base();
@@ -252,6 +282,7 @@ TEST(p10_no_file_takes_the_place_of_a_standard_stream)
 }
 
 TEST_MAIN(CASE(p10_logs_go_on_after_chdir), CASE(p10_logs_go_on_after_chroot),
+          CASE(p10_a_log_ends_when_something_is_mounted_over_it),
           CASE(a_relative_path_without_a_working_directory_is_refused_when_it_is_set),
           CASE(a_directory_that_others_may_change_is_refused),
           CASE(p10_no_file_takes_the_place_of_a_standard_stream))
