@@ -94,7 +94,7 @@ test: test-rust test-model test-header test-c test-examples test-readme test-sym
 .PHONY: test-rust
 test-rust: ## the tests of the Rust core and of replctl
 	$(CARGO) test --features cli
-	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test crash_points
+	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test disk_stalls --test crash_points
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model

@@ -158,7 +158,12 @@ impl Dir {
         if let Some(errno) = self.unsynced.get() {
             return Err((*errno).into());
         }
-        nix::unistd::fsync(&self.fd).map_err(|errno| (*self.unsynced.get_or_init(|| errno)).into())
+        loop {
+            match nix::unistd::fsync(&self.fd) {
+                Err(Errno::EINTR) => {}
+                synced => return synced.map_err(|errno| (*self.unsynced.get_or_init(|| errno)).into()),
+            }
+        }
     }
 
     /// Takes its lock, for as long as this lives, or says who holds it.
