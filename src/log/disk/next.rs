@@ -26,18 +26,13 @@ impl NextFile {
     /// Makes it a file with this head and this name, both durable. It takes the place of what has the name. A failure
     /// leaves either the file to try it with again, or nothing, or a whole file with the name that the next try replaces.
     pub(super) fn begin(&self, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
-        let new = path_in(dir);
         let mut next = self.0.lock();
-        let file = match &*next {
-            Some(file) => file.clone(),
-            None => next.insert(Arc::new(file::create(dir, &new)?)).clone(),
-        };
-        file::write_at(Op::WriteNew, &file, &new, 0, head)?;
-        file::sync(Op::SyncNew, &file, &new)?;
-        // A rename that fails may have taken place: then this file must not become another segment too.
-        *next = None;
-        file::rename(dir, &new, path)?;
-        Ok(file)
+        let prepared = next.is_some();
+        match begin_with(&mut next, dir, path, head) {
+            // Somebody may have removed the file meanwhile.
+            Err(fault) if !fault.fatal && prepared && next.is_none() => begin_with(&mut next, dir, path, head),
+            begun => begun,
+        }
     }
 
     /// Removes the file, if it is there.
@@ -47,6 +42,20 @@ impl NextFile {
             let _ = file::unlink(dir, &path_in(dir));
         }
     }
+}
+
+fn begin_with(next: &mut Option<Arc<File>>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
+    let new = path_in(dir);
+    let file = match next {
+        Some(file) => file.clone(),
+        None => next.insert(Arc::new(file::create(dir, &new)?)).clone(),
+    };
+    file::write_at(Op::WriteNew, &file, &new, 0, head)?;
+    file::sync(Op::SyncNew, &file, &new)?;
+    // A rename that fails may have taken place: then this file must not become another segment too.
+    *next = None;
+    file::rename(dir, &new, path)?;
+    Ok(file)
 }
 
 fn path_in(dir: &Dir) -> PathBuf {

@@ -4,6 +4,7 @@ mod hostile;
 mod identity;
 mod model;
 mod power;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::fs;
