@@ -37,8 +37,9 @@
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
 //!
-//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do four private modules: `threads` (threads
-//! and runtimes), `sync` (locks), `fd` (descriptors) and `permissions` (who else may change a file).
+//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do five private modules: `threads` (threads
+//! and runtimes), `sync` (locks), `fd` (descriptors), `memory` (whether there is any) and `permissions` (who else may change
+//! a file).
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]
@@ -60,6 +61,7 @@ pub mod ffi;
 pub mod fuzzing;
 pub mod host;
 pub mod log;
+mod memory;
 mod permissions;
 pub mod protocol;
 pub mod receiver;

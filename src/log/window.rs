@@ -10,6 +10,7 @@ use super::Mark;
 use super::chunk::{Chunk, ChunkWriter, Memory};
 use super::sync::Arc as ChunkArc;
 use crate::error::Error;
+use crate::memory::has_room;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 
 /// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
@@ -17,6 +18,9 @@ const CHUNK_BYTES: u64 = 264 * 1024;
 
 /// Chunks a window is made of, at least; evicting one gives up this fraction of it.
 const MIN_CHUNKS: u64 = 16;
+
+/// What a chunk takes besides its entries, with a margin.
+const SMALL_BYTES: usize = 4096;
 
 /// Chunks for which a waiting append likes to have room, at most.
 const SEVERAL: usize = 8;
@@ -160,6 +164,9 @@ impl Window {
                 Memory::new(capacity as usize).ok_or(NoRoom::NoMemory { bytes: capacity as usize })?
             }
         };
+        if self.slots.try_reserve(1).is_err() || !has_room(SMALL_BYTES) {
+            return Err(NoRoom::NoMemory { bytes: SMALL_BYTES });
+        }
         let (writer, chunk) = ChunkWriter::new(memory);
         let retained = self.slots.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
         let quota = self.chunk_entries.max(count).min(self.max_entries - retained);

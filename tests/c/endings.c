@@ -223,6 +223,41 @@ TEST(p9_calls_in_a_destructor_of_a_thread_that_did_not)
     must_have_finished();
 }
 
+/* A handler of the host's ends the process. Its exit handlers run on the callback thread, which cannot wait for itself. */
+static void on_the_callback_thread(void)
+{
+    CHECK_STATUS(receiver_stop(early_receiver), REPLICATION_STATUS_WRONG_THREAD);
+    CHECK_STATUS(receiver_wait_sequence(early_receiver, 1, 1000), REPLICATION_STATUS_WRONG_THREAD);
+    receiver_free(early_receiver);
+    CHECK_OK(sender_listen(early_sender, "127.0.0.1:0", NULL));
+    CHECK_OK(sender_stop(early_sender));
+    sender_free(early_sender);
+    use_late_ones();
+    atomic_fetch_add(&finished, 1);
+}
+
+static int32_t exit_at_once(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload, size_t len)
+{
+    (void)user_data, (void)sequence, (void)timestamp_us, (void)payload, (void)len;
+    exit(0);
+}
+
+TEST(p9_calls_in_an_exit_handler_of_a_callback)
+{
+    atexit(must_have_finished);
+    (void)temp_path("");
+    atexit(on_the_callback_thread);
+    early_sender = start_sender(some_sender_config(NULL));
+    replication_receiver_config *config = receiver_config_new();
+    CHECK_OK(receiver_config_set_reader_id(config, "exits"));
+    CHECK_OK(receiver_config_set_writer_addr(config, tcp_address(listen_tcp(early_sender))));
+    CHECK_OK(receiver_config_set_ingest_handler(config, exit_at_once, NULL, NULL));
+    early_receiver = start_receiver(config);
+    (void)replicate_text(early_sender, "the end");
+    for (;;)
+        pause();
+}
+
 /* The text that says what failed is there in a destructor too, though shorter. */
 static void fail_at_length(void *sender)
 {
@@ -253,4 +288,5 @@ TEST(p9_error_texts_in_a_destructor)
 
 TEST_MAIN(CASE(p9_calls_in_an_exit_handler), CASE(p9_calls_in_an_exit_handler_of_another_thread_than_main),
           CASE(p9_calls_in_a_destructor_of_a_thread_that_called_before),
-          CASE(p9_calls_in_a_destructor_of_a_thread_that_did_not), CASE(p9_error_texts_in_a_destructor))
+          CASE(p9_calls_in_a_destructor_of_a_thread_that_did_not), CASE(p9_calls_in_an_exit_handler_of_a_callback),
+          CASE(p9_error_texts_in_a_destructor))

@@ -291,6 +291,31 @@ TEST(p5_quorums_until_memory_ends)
     until_memory_ends(another_quorum, NULL);
 }
 
+static bool another_entry(void *sender)
+{
+    static const uint8_t payload[3000];
+    const uint64_t before = sender_current_sequence(sender);
+    uint64_t sequence = 0;
+    const replication_status status = sender_replicate(sender, 0, payload, sizeof payload, &sequence);
+    CHECK_U64(sender_current_sequence(sender), before + (status == REPLICATION_STATUS_OK));
+    if (status == REPLICATION_STATUS_OK)
+        return true;
+    CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
+    CHECK_CONTAINS(replication_last_error_message(), "no memory");
+    CHECK_U64(sequence, 0);
+    return false;
+}
+
+TEST(p5_entries_until_memory_ends)
+{
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_buffer_size(config, 100000000));
+    CHECK_OK(sender_config_set_buffer_bytes(config, UINT64_C(1) << 40));
+    replication_sender *sender = start_sender(config);
+    (void)another_entry(sender);
+    until_memory_ends(another_entry, sender);
+}
+
 TEST(p5_senders_until_memory_ends)
 {
     until_memory_ends(another_sender, sender_config_new());
@@ -317,9 +342,8 @@ TEST(p5_receivers_until_memory_ends)
 }
 
 TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a_receiver_configuration),
-          CASE(p9_no_memory_for_a_quorum),
-          CASE(p9_no_memory_for_a_call_that_is_ordered), CASE(p9_no_memory_for_a_call_with_a_deadline),
-          CASE(p9_no_memory_for_a_call_that_is_due_at_once), CASE(p9_no_memory_for_a_call_with_a_quorum),
-          CASE(p5_sender_configurations_until_memory_ends),
+          CASE(p9_no_memory_for_a_quorum), CASE(p9_no_memory_for_a_call_that_is_ordered),
+          CASE(p9_no_memory_for_a_call_with_a_deadline), CASE(p9_no_memory_for_a_call_that_is_due_at_once),
+          CASE(p9_no_memory_for_a_call_with_a_quorum), CASE(p5_sender_configurations_until_memory_ends),
           CASE(p5_receiver_configurations_until_memory_ends), CASE(p5_quorums_until_memory_ends),
-          CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends))
+          CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends))
