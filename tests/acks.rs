@@ -14,6 +14,7 @@ use replication::host::EventKind;
 use replication::protocol::HEADER_SIZE;
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::entry::{ENTRY_HEADER_SIZE, Entries};
+use replication::protocol::handshake::{Offer, Sync};
 use replication::receiver::Receiver;
 use replication::receiver::config::{ApplyFailure, Handler, Place, ReceiverConfig};
 use replication::sender::config::{GatePolicy, Group, SenderConfig, WriteGateConfig};
@@ -130,10 +131,12 @@ fn readers_that_come_after_the_wait_began_are_asked_too() {
         }
         assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     });
-    // One that has it already says so by connecting: nothing has to be sent.
+    // One that has it already proves so by connecting: nothing has to be sent.
     let call = order(&sender, last, AckLevel::Received, 3);
     let mut peer = Peer::connect(&address);
-    assert!(peer.shake(&sync_v1("third", last)).can_resume);
+    let sync = sync_v2("third", last);
+    let offer = sync.offer.map(|offer| Offer { hash: sender.token().hash, ..offer });
+    assert!(peer.shake(&Sync { offer, ..sync }).can_resume);
     assert_eq!(call.recv_timeout(PATIENCE).unwrap().readers, 3);
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::AckLevel;
+use super::answers::Answers;
 use super::quorum::{Quorum, Reached, Tally};
 use super::registry::at;
 use super::sorted::Sorted;
@@ -144,7 +145,6 @@ impl Listed {
     }
 }
 
-#[derive(Default)]
 struct State {
     closed: bool,
     /// The number given last.
@@ -157,9 +157,23 @@ struct State {
     /// What the callback thread knows of them.
     look_at: Option<Instant>,
     tickets: Tickets,
+    answers: Answers,
 }
 
 impl State {
+    fn new(inherited_from: u64) -> Self {
+        Self {
+            closed: false,
+            last: 0,
+            waits: HashMap::new(),
+            by_sequence: Default::default(),
+            by_deadline: Sorted::default(),
+            look_at: None,
+            tickets: Tickets::default(),
+            answers: Answers::new(inherited_from),
+        }
+    }
+
     /// After this the next wait at this level can be added without more memory.
     fn try_reserve(&mut self, level: AckLevel) -> Result<()> {
         self.waits
@@ -227,14 +241,15 @@ fn verdict(reached: Reached, closed: bool) -> Acked {
 
 impl AckBoard {
     /// A board with at most `max_ordered` outstanding calls, which go to the callback thread through its mailbox.
-    pub(super) fn new(mailbox: Arc<Mailbox<Work>>, max_ordered: usize) -> Self {
+    /// `inherited_from`: see `core::beginning`.
+    pub(super) fn new(mailbox: Arc<Mailbox<Work>>, max_ordered: usize, inherited_from: u64) -> Self {
         Self {
             lowest: Default::default(),
             asked: Default::default(),
             version: AtomicU64::new(0),
             ordered: AtomicUsize::new(0),
             max_ordered,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State::new(inherited_from)),
             mailbox,
         }
     }
@@ -291,6 +306,16 @@ impl AckBoard {
         }
     }
 
+    /// How many readers have what is wished for, without waiting. What is told of that stays so.
+    pub(super) fn look(&self, wish: &Wish, readers: &impl Readers) -> Reached {
+        self.state.lock().answers.judge(wish, readers.look(wish))
+    }
+
+    /// Tickets that were forgotten because there were too many.
+    pub(super) fn tickets_forgotten(&self) -> u64 {
+        self.state.lock().tickets.forgotten()
+    }
+
     #[cold]
     fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
         let mut state = self.state.lock();
@@ -304,10 +329,11 @@ impl AckBoard {
         let tally = (concerned.len() > 1).then(|| readers.tally(level));
         let mut due = Due::default();
         for number in concerned {
-            let Some(wait) = state.waits.get(&number) else { continue };
-            let wish = &wait.wish;
+            let State { waits, answers, .. } = &mut *state;
+            let Some(Wait { wish, .. }) = waits.get(&number) else { continue };
             let reached =
                 tally.as_ref().map_or_else(|| readers.look(wish), |tally| tally.look(wish.sequence, &wish.quorum));
+            let reached = answers.judge(wish, reached);
             if reached.enough {
                 Self::end(&mut state, number, verdict(reached, false), &mut due);
             }
@@ -386,7 +412,7 @@ impl AckBoard {
         let sleeper = Arc::new(Sleeper::default());
         let mut state = self.state.lock();
         let number = self.add(&mut state, wish.clone(), Waiter::Sleeper(Arc::clone(&sleeper)));
-        let reached = readers.look(&wish);
+        let reached = state.answers.judge(&wish, readers.look(&wish));
         let closed = state.closed;
         if reached.enough || closed || timeout.is_zero() {
             state.take(number);
@@ -402,7 +428,7 @@ impl AckBoard {
             // It may have been resolved in this very moment.
             let resolved = if late { None } else { *sleeper.acked.lock() };
             resolved.unwrap_or_else(|| {
-                let reached = readers.look(&wish);
+                let reached = state.answers.judge(&wish, readers.look(&wish));
                 verdict(reached, false)
             })
         })
@@ -429,8 +455,9 @@ impl AckBoard {
             return Err(error);
         }
         let number = self.add(&mut state, wish, Waiter::Call { call, deadline });
-        let Some(Wait { wish, .. }) = state.waits.get(&number) else { return Ok(number) };
-        let reached = readers.look(wish);
+        let State { waits, answers, .. } = &mut *state;
+        let Some(Wait { wish, .. }) = waits.get(&number) else { return Ok(number) };
+        let reached = answers.judge(wish, readers.look(wish));
         if reached.enough || timeout.is_zero() {
             let mut due = Due::default();
             if let Err(error) = self.try_reserve_end(&mut state, &mut due) {
@@ -463,9 +490,10 @@ impl AckBoard {
         let mut due = Due::default();
         let late: Vec<_> = state.by_deadline.iter().take_while(|(deadline, _)| *deadline <= now).copied().collect();
         for (_, number) in late {
-            let Some(Wait { wish, .. }) = state.waits.get(&number) else { continue };
+            let State { waits, answers, .. } = &mut *state;
+            let Some(Wait { wish, .. }) = waits.get(&number) else { continue };
             let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| readers.tally(wish.level));
-            let reached = tally.look(wish.sequence, &wish.quorum);
+            let reached = answers.judge(wish, tally.look(wish.sequence, &wish.quorum));
             Self::end(&mut state, number, verdict(reached, false), &mut due);
         }
         self.release(state, due);
@@ -486,8 +514,10 @@ impl AckBoard {
         numbers.sort_unstable();
         let mut due = Due::default();
         for number in numbers {
-            let Some(Wait { wish, .. }) = state.waits.get(&number) else { continue };
+            let State { waits, answers, .. } = &mut *state;
+            let Some(Wait { wish, .. }) = waits.get(&number) else { continue };
             let reached = tallies[wish.level as usize - 1].look(wish.sequence, &wish.quorum);
+            let reached = answers.judge(wish, reached);
             Self::end(&mut state, number, verdict(reached, true), &mut due);
         }
         self.release(state, due);
@@ -496,12 +526,13 @@ impl AckBoard {
     /// What became of the call with this ticket; `None` when there is none, or it is too old.
     pub(super) fn ticket(&self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
         let mut state = self.state.lock();
-        let closed = state.closed;
-        if let Some(Wait { wish, waiter: Waiter::Call { .. } }) = state.waits.get(&ticket) {
-            let reached = readers.look(wish);
+        let State { closed, waits, tickets, answers, .. } = &mut *state;
+        let closed = *closed;
+        if let Some(Wait { wish, waiter: Waiter::Call { .. } }) = waits.get(&ticket) {
+            let reached = answers.judge(wish, readers.look(wish));
             return Some(verdict(reached, closed));
         }
-        let (readers, enough) = state.tickets.look(ticket, |wish| readers.look(wish))?;
+        let (readers, enough) = tickets.look(ticket, |wish| answers.judge(wish, readers.look(wish)))?;
         let reached = Reached { readers, enough };
         Some(verdict(reached, closed))
     }

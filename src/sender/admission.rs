@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::standing::Claim;
 use crate::error::{Error, Status};
 use crate::log::{AttachError, Cursor, Log};
 use crate::protocol::entry::UNKNOWN_HISTORY;
@@ -24,8 +25,28 @@ impl From<Error> for Refusal {
     }
 }
 
-/// A cursor behind the reader's position, or why there is none.
-pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Refusal> {
+/// A reader that may follow.
+pub(super) struct Admitted {
+    /// Behind the reader's position.
+    pub(super) cursor: Cursor,
+    /// What its Sync says, and whether that is proven.
+    pub(super) claim: Claim,
+}
+
+impl Admitted {
+    fn new(core: &Core, sync: &Sync, cursor: Cursor) -> Self {
+        Self { claim: Claim::of(sync, core.lineage, cursor.start().hash), cursor }
+    }
+
+    /// The hash that the reader is told: to one that brought none it would be the proof of what it does not have.
+    pub(super) fn told_hash(&self) -> u64 {
+        let start = self.cursor.start();
+        if self.claim.proven || start.sequence == 0 { start.hash } else { UNKNOWN_HISTORY }
+    }
+}
+
+/// Whether the reader may follow, or why not.
+pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Admitted, Refusal> {
     core.check_writable()?;
     if core.log.disk().is_none() {
         return decide(core, sync);
@@ -36,18 +57,21 @@ pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Cursor, Refus
     decided.unwrap_or_else(|_| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
 }
 
-fn decide(core: &Core, sync: &Sync) -> Result<Cursor, Refusal> {
+fn decide(core: &Core, sync: &Sync) -> Result<Admitted, Refusal> {
     let known = sync.last_known_sequence;
-    let attach = || core.log.attach(known).map_err(|error| not_here(core, known, error));
+    let attach = || {
+        let cursor = core.log.attach(known).map_err(|error| not_here(core, known, error))?;
+        Ok(Admitted::new(core, sync, cursor))
+    };
     let Some(offer) = sync.offer.as_ref().filter(|_| known > 0) else { return attach() };
     same_lineage(core, offer, known)?;
-    let attached = attach();
-    let (theirs, ours) = (offer.hash, attached.as_ref().map_or(UNKNOWN_HISTORY, |cursor| cursor.start().hash));
-    let compares = theirs != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY;
-    if compares && theirs == ours {
+    let attached: Result<_, Refusal> = attach();
+    let ours = attached.as_ref().map_or(UNKNOWN_HISTORY, |admitted| admitted.cursor.start().hash);
+    if attached.as_ref().is_ok_and(|admitted| admitted.claim.proven) {
         return attached;
     }
     within_its_epoch(core, offer, known)?;
+    let compares = offer.hash != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY;
     if compares { Err(fork(&core.log, offer, known)) } else { attached }
 }
 
@@ -64,7 +88,9 @@ fn same_lineage(core: &Core, offer: &Offer, known: u64) -> Result<(), Refusal> {
     }
     if offer.epoch > core.lineage.epoch {
         let (theirs, ours) = (offer.epoch, core.lineage.epoch);
-        return Err(diverged(format!("the reader has seen epoch {theirs}, this writer has epoch {ours}")));
+        return Err(diverged(format!(
+            "the reader says that it has seen epoch {theirs}, this writer has epoch {ours}: if another node was promoted, stop this one"
+        )));
     }
     Ok(())
 }

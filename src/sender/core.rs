@@ -16,11 +16,13 @@ use super::milestones::Milestones;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::slots::Slots;
+use super::standing::Entered;
 use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::log::{AttachError, Log};
 use crate::protocol::control::Positions;
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Condvar, Mutex};
@@ -53,15 +55,24 @@ pub(super) enum Gate {
 #[derive(Default)]
 pub(super) struct Counters {
     refused_entries: AtomicU64,
-    refused_reported_us: AtomicU64,
+    refused_reported: Seldom,
     cut_off_readers: AtomicU64,
     cut_off_entries: AtomicU64,
     refused_readers: AtomicU64,
     refused_for_descriptors: AtomicU64,
-    descriptors_reported: Mutex<Option<Instant>>,
+    descriptors_reported: Seldom,
+    later_epochs: Seldom,
+    farewells_left_out: AtomicU64,
     protocol_errors: AtomicU64,
     entries_sent_before: AtomicU64,
     bytes_sent_before: AtomicU64,
+}
+
+/// Behind which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host gave
+/// this node a bare number to go on from and no history. It neither numbered nor inherited those entries.
+fn beginning(log: &Log) -> (u64, u64) {
+    let begin = log.disk().map_or_else(|| log.last_mark(), |disk| disk.oldest());
+    (begin.sequence, if begin.hash == UNKNOWN_HISTORY { begin.sequence } else { 0 })
 }
 
 /// The shared part of a sender.
@@ -71,6 +82,8 @@ pub(super) struct Core {
     pub(super) log: Arc<Log>,
     /// The last entry that was there when the sender was made.
     pub(super) began_at: u64,
+    /// The entry behind which this log began when the sender was made: who stands there lacks nothing of it.
+    pub(super) origin: u64,
     /// What readers still need of the log, when it is on disk.
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
@@ -94,16 +107,18 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(config: SenderConfig, lineage: Lineage, log: Arc<Log>, slots: Option<Slots>) -> Self {
         let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let (origin, inherited_from) = beginning(&log);
         Self {
             // All that are connected may be told at once, and as many as can come anew meanwhile.
             farewells: Semaphore::new(config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)),
-            readers: Registry::new(&config),
-            acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks),
+            readers: Registry::new(&config, inherited_from),
+            acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks, inherited_from),
             eager: Eager::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,
             began_at: log.last_sequence(),
+            origin,
             slots,
             mailbox,
             counters: Counters::default(),
@@ -170,7 +185,10 @@ impl Core {
     }
 
     /// Takes account of a new connection of a reader that was at `before`.
-    pub(super) fn reader_came(&self, before: Positions, reader: &Reader) {
+    pub(super) fn reader_came(&self, before: Positions, reader: &Reader, entered: Entered) {
+        if let Some(had) = entered.rewound_from {
+            self.rewound(reader, had);
+        }
         self.reader_left();
         self.acks.announce(before, reader.positions(), &self.readers);
     }
@@ -247,7 +265,7 @@ impl Core {
         let last = self.log.last_sequence();
         let readers = self.readers.connected().into_iter();
         let at = readers.map(|reader| {
-            let at = if reader.v2 { reader.positions().received } else { self.sent_sequence(&reader) };
+            let at = if reader.v2 { reader.stands_at() } else { self.sent_sequence(&reader) };
             (reader, at)
         });
         at.filter(|(_, at)| *at < last).map(|(reader, at)| format!("reader \"{}\" is at {at}", reader.id)).collect()
@@ -283,6 +301,18 @@ impl Core {
         self.reader_event(event, reader);
     }
 
+    fn rewound(&self, reader: &Reader, had: Positions) {
+        let (id, at) = (&reader.id, reader.started_after);
+        let Positions { received, durable, applied } = had;
+        let text = format!(
+            "reader \"{id}\" came back at {at}, it had acknowledged {received}: from now on it counts for entries up to {at} only"
+        );
+        let mut event = Event::new(EventKind::ReaderRewound, Status::Ok, text);
+        event.sequence = at;
+        event.detail = json!({ "received": received, "durable": durable, "applied": applied });
+        self.reader_event(event, reader);
+    }
+
     pub(super) fn lagging(&self, reader: &Reader) {
         let sent = self.sent_sequence(reader);
         let behind = self.log.last_sequence().saturating_sub(sent);
@@ -295,11 +325,21 @@ impl Core {
 
     pub(super) fn refused(&self, stream: &Stream, sync: &Sync, why: &Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        let epoch = sync.offer.as_ref().map_or(0, |offer| offer.epoch);
+        // Anybody can say a number: it is counted, and told once a second.
+        let suppressed = match why.status {
+            Status::Diverged if epoch > self.lineage.epoch => self.counters.later_epochs.is_due(),
+            _ => Some(0),
+        };
+        let Some(suppressed) = suppressed else { return };
         let text = format!("reader \"{}\" was refused: {}", sync.reader_id, why.message);
         let mut event = Event::new(EventKind::Refused, why.status, text);
         event.sequence = sync.last_known_sequence;
         event.reader_id.clone_from(&sync.reader_id);
         event.address = stream.peer().to_owned();
+        if suppressed > 0 {
+            event.detail = json!({ "suppressed": suppressed });
+        }
         self.mailbox.event(event);
     }
 
@@ -322,7 +362,7 @@ impl Core {
         let counters = &self.counters;
         counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         let refused = counters.refused_for_descriptors.fetch_add(1, Ordering::Relaxed) + 1;
-        if !is_due(&counters.descriptors_reported) {
+        if counters.descriptors_reported.is_due().is_none() {
             return;
         }
         let text = format!(
@@ -340,11 +380,7 @@ impl Core {
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, error: &Error) {
         let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
-        let now = boot_us();
-        let reported = self.counters.refused_reported_us.load(Ordering::Relaxed);
-        let due = reported == 0 || now.saturating_sub(reported) >= 1_000_000;
-        let last = &self.counters.refused_reported_us;
-        if due && last.compare_exchange(reported, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if self.counters.refused_reported.is_due().is_some() {
             let mut event = Event::new(EventKind::EntryRefused, error.status, error.message.clone());
             event.sequence = self.log.last_sequence();
             event.detail = json!({ "total_entries_refused": refused });
@@ -353,18 +389,33 @@ impl Core {
     }
 }
 
-/// Whether a report may be made that is made once a second; notes that it is.
-fn is_due(reported: &Mutex<Option<Instant>>) -> bool {
-    let now = Instant::now();
-    let mut reported = reported.lock();
-    let is_due = reported.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(1));
-    if is_due {
-        *reported = Some(now);
+/// Lets one report through a second.
+#[derive(Default)]
+struct Seldom(Mutex<Option<(Instant, u64)>>);
+
+impl Seldom {
+    /// Whether a report may be made now, and how many were not since the last one.
+    fn is_due(&self) -> Option<u64> {
+        let (mut last, now) = (self.0.lock(), Instant::now());
+        match &mut *last {
+            Some((at, suppressed)) if now.duration_since(*at) < Duration::from_secs(1) => {
+                *suppressed += 1;
+                None
+            }
+            last => Some(last.replace((now, 0)).map_or(0, |(_, suppressed)| suppressed)),
+        }
     }
-    is_due
 }
 
 impl Counters {
+    pub(super) fn farewell_left_out(&self) {
+        self.farewells_left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn farewells_left_out(&self) -> u64 {
+        self.farewells_left_out.load(Ordering::Relaxed)
+    }
+
     pub(super) fn cut_off(&self, entries: u64) {
         self.cut_off_readers.fetch_add(1, Ordering::Relaxed);
         self.cut_off_entries.fetch_add(entries, Ordering::Relaxed);

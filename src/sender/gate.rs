@@ -164,7 +164,8 @@ impl WriteGate {
         // With the lock, so that of two threads the later one sees what both have stored.
         core.readers.connected_at(config.level, &mut state.positions);
         let nth = match state.positions.len().checked_sub(config.min_readers) {
-            Some(below) => Some(*state.positions.select_nth_unstable(below).1),
+            // Before the log's origin there is nothing to lack.
+            Some(below) => Some((*state.positions.select_nth_unstable(below).1).max(core.origin)),
             None => None,
         };
         let shut_from = match nth {
@@ -253,7 +254,10 @@ impl WriteGate {
             lag => lag,
         };
         core.readers.connected_at(self.config.level, &mut state.positions);
-        let near = |position: &&u64| **position >= state.due && last.saturating_sub(**position) <= lag;
+        let near = |position: &&u64| {
+            let position = (**position).max(core.origin);
+            position >= state.due && last.saturating_sub(position) <= lag
+        };
         state.positions.iter().filter(near).count()
     }
 

@@ -124,6 +124,7 @@ fn acknowledge(
         return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
     }
     match core.was_sent(reader, received, own_thread) {
+        // What of it lies before this connection counts only as far as it is known otherwise; see `Start::credit`.
         Some(true) => {}
         // It is about to be told that it was cut off.
         None => return Ok(()),

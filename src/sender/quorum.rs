@@ -118,7 +118,7 @@ impl Groups {
     /// What of the quorum is not there yet, for people.
     pub(super) fn lacking(&self, quorum: &Quorum, sequence: u64, tally: &Tally) -> String {
         let behind = |term: &Term| {
-            let reached = tally.count(sequence, term);
+            let reached = tally.count(sequence, *term);
             (reached < term.readers).then(|| match term.group.and_then(|at| self.0.get(usize::from(at))) {
                 Some(group) => format!("{reached} of {} readers in group \"{}\"", term.readers, group.name),
                 None => format!("{reached} of {} readers", term.readers),
@@ -128,13 +128,16 @@ impl Groups {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Term {
     group: Option<u8>,
     readers: usize,
 }
 
 impl Term {
+    /// Every reader counts.
+    const ALL: Self = Self { group: None, readers: 0 };
+
     /// Whether a reader with these groups counts.
     fn has(self, groups: u64) -> bool {
         self.group.is_none_or(|at| groups >> at & 1 != 0)
@@ -150,7 +153,7 @@ impl Term {
 }
 
 /// Conditions that must all be met, in terms of one sender's groups. The usual one takes no memory of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     first: Term,
     rest: Vec<Term>,
@@ -171,14 +174,40 @@ impl Quorum {
         Reached { readers: all, enough }
     }
 
+    /// Whether who meets this quorum meets `other` too.
+    pub(super) fn implies(&self, other: &Self) -> bool {
+        let has = |term: &Term| self.terms().any(|mine| mine.group == term.group && mine.readers >= term.readers);
+        other.terms().all(|term| term.readers == 0 || has(term))
+    }
+
     fn terms(&self) -> impl Iterator<Item = &Term> {
         std::iter::once(&self.first).chain(&self.rest)
     }
 }
 
-/// How far readers are at one level at one moment, the furthest first, each with its groups.
+/// How far one reader is at one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) position: u64,
+    /// Up to here its entries are another history's, and do not count.
+    pub(super) foreign: u64,
+    pub(super) groups: u64,
+}
+
+impl Place {
+    /// Whether its entry `sequence`, if it has it, is this writer's.
+    fn counts_for(&self, sequence: u64) -> bool {
+        self.foreign == 0 || sequence > self.foreign
+    }
+}
+
+/// How far readers are at one level at one moment, the furthest first.
 #[derive(Debug)]
-pub(super) struct Tally(Vec<(u64, u64)>);
+pub(super) struct Tally {
+    places: Vec<Place>,
+    /// Whether one of them has foreign entries.
+    foreign: bool,
+}
 
 /// What a tally says of a quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,24 +218,24 @@ pub(super) struct Reached {
 }
 
 impl Tally {
-    pub(super) fn new(positions: impl Iterator<Item = (u64, u64)>) -> Self {
-        let mut positions: Vec<_> = positions.collect();
-        positions.sort_unstable_by(|a, b| b.cmp(a));
-        Self(positions)
+    pub(super) fn new(places: impl Iterator<Item = Place>) -> Self {
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable_by(|a, b| b.cmp(a));
+        Self { foreign: places.iter().any(|place| place.foreign > 0), places }
     }
 
-    /// How many readers that count for the term are at `sequence` or beyond.
-    fn count(&self, sequence: u64, term: &Term) -> usize {
-        let there = &self.0[..self.0.partition_point(|(position, _)| *position >= sequence)];
-        match term.group {
-            None => there.len(),
-            Some(_) => there.iter().filter(|(_, groups)| term.has(*groups)).count(),
+    /// How many readers that count for the term have the entry `sequence`.
+    fn count(&self, sequence: u64, term: Term) -> usize {
+        let there = &self.places[..self.places.partition_point(|place| place.position >= sequence)];
+        if term.group.is_none() && !self.foreign {
+            return there.len();
         }
+        there.iter().filter(|place| place.counts_for(sequence) && term.has(place.groups)).count()
     }
 
     pub(super) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
-        let enough = quorum.terms().all(|term| self.count(sequence, term) >= term.readers);
-        Reached { readers: self.0.partition_point(|(position, _)| *position >= sequence), enough }
+        let enough = quorum.terms().all(|term| self.count(sequence, *term) >= term.readers);
+        Reached { readers: self.count(sequence, Term::ALL), enough }
     }
 }
 
@@ -241,7 +270,8 @@ mod tests {
     fn a_quorum_needs_every_one_of_its_terms() {
         let groups = groups();
         let ids = [("dc1-a", 9), ("dc1-b", 5), ("b1", 7), ("other", 8)];
-        let tally = Tally::new(ids.iter().map(|(id, position)| (*position, groups.of(id))));
+        let place = |(id, position): &(&str, u64)| Place { position: *position, groups: groups.of(id), foreign: 0 };
+        let tally = Tally::new(ids.iter().map(place));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
         let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();
         assert_eq!(tally.look(7, &both), Reached { readers: 3, enough: true });

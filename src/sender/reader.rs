@@ -1,7 +1,7 @@
 //! One connected reader, as its own task, waiting hosts and statistics see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
+use super::standing::Start;
 use crate::error::{Error, Result, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -23,13 +24,16 @@ pub(super) struct Reader {
     pub(super) stream: Stream,
     pub(super) v2: bool,
     pub(super) connected_at: SystemTime,
-    /// The sequence after which this connection began.
+    /// The sequence after which this connection began, as the reader said.
     pub(super) started_after: u64,
+    /// Entries up to here, at most where it began, it is known to have; see [`Start`].
+    vouched: AtomicU64,
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
     /// Taken before `outgoing`.
     incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
+    acknowledged: AtomicBool,
     /// An entry up to which all were given to the connection.
     sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
@@ -57,10 +61,12 @@ impl Reader {
             v2,
             connected_at: SystemTime::now(),
             started_after,
+            vouched: AtomicU64::new(0),
             cut: outgoing.cursor().watch(),
             outgoing: Mutex::new(outgoing),
             incoming: Mutex::new(incoming),
             positions: Default::default(),
+            acknowledged: AtomicBool::new(false),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -171,7 +177,7 @@ impl Reader {
         self.errors.store(errors, Ordering::Relaxed);
     }
 
-    /// What it acknowledged.
+    /// What of its acknowledgements on this connection counts, and what it proved when it began.
     pub(super) fn positions(&self) -> Positions {
         let [received, durable, applied] = &self.positions;
         let load = |position: &AtomicU64| position.load(Ordering::Acquire);
@@ -180,12 +186,44 @@ impl Reader {
         Positions { received: load(received), durable, applied }
     }
 
-    /// Takes in an acknowledgement; positions only rise. One thread at a time.
-    pub(super) fn acknowledge(&self, positions: Positions) {
+    /// Where this connection began, and what was known of that.
+    pub(super) fn start(&self) -> Start {
+        Start { after: self.started_after, vouched: self.vouched.load(Ordering::Relaxed) }
+    }
+
+    /// Takes its place among the readers, before it says or is sent anything.
+    pub(super) fn begin(&self, start: Start, now: Positions) {
+        self.vouched.store(start.vouched, Ordering::Relaxed);
+        self.rise(now);
+    }
+
+    /// Takes in what the reader acknowledges, as far as that counts; positions only rise. One thread at a time.
+    pub(super) fn acknowledge(&self, said: Positions) {
+        self.rise(self.start().credit(said));
+        self.acknowledged.store(true, Ordering::Release);
+    }
+
+    fn rise(&self, positions: Positions) {
         let news = [positions.received, positions.durable, positions.applied];
         for (position, new) in self.positions.iter().zip(news) {
             position.fetch_max(new, Ordering::AcqRel);
         }
+    }
+
+    /// Whether it acknowledged anything on this connection.
+    pub(super) fn has_acknowledged(&self) -> bool {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// An entry up to which it has all, or says so: for what only this reader is told, and for people.
+    pub(super) fn stands_at(&self) -> u64 {
+        self.positions().received.max(self.started_after)
+    }
+
+    /// An entry up to which all were sent to it, on this connection or, as far as is known, before.
+    pub(super) fn sent_or_vouched(&self) -> u64 {
+        let sent = self.sent();
+        if sent > self.started_after { sent } else { self.start().vouched }
     }
 
     /// Ends the connection for this reason, unless it has one already.

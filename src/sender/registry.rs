@@ -2,22 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::AckLevel;
 use super::acks::{Readers, Wish};
 use super::config::SenderConfig;
-use super::quorum::{Groups, Quorum, Reached, Tally};
+use super::quorum::{Groups, Place, Quorum, Reached, Tally};
 use super::reader::Reader;
+use super::standing::{Claim, Entered, Standing, furthest};
 use crate::error::{Result, Status};
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
 
 /// What is known of one reader id.
-#[derive(Default)]
 struct Record {
-    /// What it had acknowledged when its last connection ended.
-    before: Positions,
+    /// What earlier connections left, and what the present one proved when it began.
+    standing: Standing,
     connected: Option<Arc<Reader>>,
+    /// When its last connection ended, counted in such ends.
+    left_at: u64,
     /// The groups it belongs to, as bits.
     groups: u64,
     /// Connections that ended with an error.
@@ -25,8 +28,27 @@ struct Record {
 }
 
 impl Record {
+    fn new(groups: u64, inherited_from: u64) -> Self {
+        Self { standing: Standing::new(inherited_from), connected: None, left_at: 0, groups, errors: 0 }
+    }
+
+    /// What counts for waits: what it acknowledged, now or before.
     fn positions(&self) -> Positions {
-        self.connected.as_ref().map_or(self.before, |reader| reader.positions())
+        let has = self.standing.has;
+        self.connected.as_ref().map_or(has, |reader| furthest(has, reader.positions()))
+    }
+
+    /// Takes the connection out and keeps what it brought.
+    fn disconnect(&mut self) -> Option<Arc<Reader>> {
+        let reader = self.connected.take()?;
+        self.standing.leave(reader.positions(), reader.sent_or_vouched());
+        Some(reader)
+    }
+
+    /// Which records of readers that are gone a full table forgets first: those that never acknowledged, then those that
+    /// left longest ago. One that came back before what it had acknowledged is the last.
+    fn rank(&self) -> (bool, bool, u64) {
+        (self.standing.rewound, self.standing.has.received > 0, self.left_at)
     }
 }
 
@@ -39,6 +61,12 @@ pub(super) struct Registry {
     records: Mutex<HashMap<String, Record>>,
     max_readers: usize,
     max_known: usize,
+    /// See `core::beginning`.
+    inherited_from: u64,
+    /// Connections that ended.
+    ends: AtomicU64,
+    /// Readers with acknowledgements that were forgotten because the table was full.
+    forgotten: AtomicU64,
     groups: Groups,
 }
 
@@ -52,8 +80,11 @@ pub(super) fn at(positions: Positions, level: AckLevel) -> u64 {
 }
 
 impl Registry {
-    pub(super) fn new(config: &SenderConfig) -> Self {
+    pub(super) fn new(config: &SenderConfig, inherited_from: u64) -> Self {
         Self {
+            inherited_from,
+            ends: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             records: Mutex::new(HashMap::new()),
             max_readers: config.max_readers,
             max_known: config.known_readers(),
@@ -70,27 +101,33 @@ impl Registry {
         &self.groups
     }
 
-    /// Enters a new connection and gives the positions that were known of its id. One with the same id is told to close:
-    /// the new one stays. `None`: there is no room.
-    pub(super) fn enter(&self, reader: &Arc<Reader>) -> Option<Positions> {
+    /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same id is
+    /// told to close: the new one stays. `held`: what its slot vouches for. `None`: there is no room.
+    pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
         let mut records = self.records.lock();
         if !self.has_room(&mut records, &reader.id) {
             return None;
         }
-        let groups = || Record { groups: self.groups.of(&reader.id), ..Record::default() };
-        let record = records.entry(reader.id.clone()).or_insert_with(groups);
-        let before = record.positions();
-        let known = reader.started_after;
-        let Positions { durable, applied, .. } = record.before;
-        reader.acknowledge(Positions { received: known, durable: durable.min(known), applied: applied.min(known) });
+        let new = || Record::new(self.groups.of(&reader.id), self.inherited_from);
+        let record = records.entry(reader.id.clone()).or_insert_with(new);
+        let replaced = record.disconnect();
+        let before = record.standing.has;
+        let entered = record.standing.enter(reader.started_after, claim, held);
+        reader.begin(entered.start, entered.now);
         reader.set_errors(record.errors);
-        if let Some(replaced) = record.connected.replace(Arc::clone(reader)) {
+        record.connected = Some(Arc::clone(reader));
+        if let Some(replaced) = replaced {
             replaced.close(
                 Status::Replaced,
                 "another connection with the same reader id took its place; two readers must not have one id",
             );
         }
-        Some(before)
+        Some((before, entered))
+    }
+
+    /// Readers with acknowledgements that were forgotten because the table was full.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one that is
@@ -105,9 +142,10 @@ impl Registry {
             return false;
         }
         if is_new && records.len() >= self.max_known {
-            let gone = records.iter().find(|(_, record)| record.connected.is_none());
-            if let Some(id) = gone.map(|(id, _)| id.clone()) {
-                records.remove(&id);
+            let gone = records.iter().filter(|(_, record)| record.connected.is_none());
+            let first = gone.min_by_key(|(_, record)| record.rank()).map(|(id, _)| id.clone());
+            if let Some(forgotten) = first.and_then(|id| records.remove(&id)) {
+                self.forgotten.fetch_add(u64::from(forgotten.standing.has.received > 0), Ordering::Relaxed);
             }
         }
         true
@@ -119,8 +157,8 @@ impl Registry {
         let Some(record) = records.get_mut(&reader.id) else { return };
         record.errors += u64::from(failed);
         if record.connected.as_ref().is_some_and(|connected| Arc::ptr_eq(connected, reader)) {
-            record.connected = None;
-            record.before = reader.positions();
+            record.disconnect();
+            record.left_at = self.ends.fetch_add(1, Ordering::Relaxed) + 1;
         }
     }
 
@@ -139,7 +177,8 @@ impl Registry {
         connected(&self.records.lock()).count()
     }
 
-    /// Where the connected readers are at `level`, in no order.
+    /// Where the connected readers are at `level`, in no order: what counts of their present connections alone, because
+    /// who says to be an absent reader is not as near as that one was.
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
         positions.extend(connected(&self.records.lock()).map(|reader| at(reader.positions(), level)));
@@ -150,12 +189,20 @@ impl Readers for Registry {
     /// How far every known reader is at `level`, connected or not.
     fn tally(&self, level: AckLevel) -> Tally {
         let records = self.records.lock();
-        Tally::new(records.values().map(|record| (at(record.positions(), level), record.groups)))
+        Tally::new(records.values().map(|record| Place {
+            position: at(record.positions(), level),
+            foreign: record.standing.foreign,
+            groups: record.groups,
+        }))
     }
 
     fn look(&self, wish: &Wish) -> Reached {
         let records = self.records.lock();
-        let there = records.values().filter(|record| at(record.positions(), wish.level) >= wish.sequence);
+        let has = |record: &&Record| {
+            let Standing { foreign, .. } = record.standing;
+            (foreign == 0 || wish.sequence > foreign) && at(record.positions(), wish.level) >= wish.sequence
+        };
+        let there = records.values().filter(has);
         wish.quorum.count(there.map(|record| record.groups))
     }
 }

@@ -120,8 +120,8 @@ async fn attach(
         });
     }
     let mut greeting = Vec::new();
-    let cursor = match admitted {
-        Ok(cursor) => cursor,
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
         Err(Refusal { error, common_sequence, differing_sequence }) => {
             if let Some(answer) = &mut ack.answer {
                 (answer.common_sequence, answer.differing_sequence) = (common_sequence, differing_sequence);
@@ -129,18 +129,19 @@ async fn attach(
             return refuse(&core, &stream, &sync, ack, &error, coordinator).await;
         }
     };
-    let start = cursor.start();
+    let (start, claim) = (admitted.cursor.start(), admitted.claim);
     ack.can_resume = true;
     if let Some(answer) = &mut ack.answer {
-        answer.hash = start.hash;
+        answer.hash = admitted.told_hash();
     }
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
         return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
     }
-    let outgoing = Outgoing::new(Arc::clone(&core.log), cursor, sync.last_known_sequence, v2, greeting);
+    let outgoing = Outgoing::new(Arc::clone(&core.log), admitted.cursor, sync.last_known_sequence, v2, greeting);
     let reader =
         Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing, Incoming::new(frames));
-    let Some(before) = core.readers.enter(&reader) else {
+    let held = core.slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
+    let Some((before, entered)) = core.readers.enter(&reader, claim, held) else {
         reader.let_go();
         let error =
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
@@ -154,10 +155,10 @@ async fn attach(
     }
     drop(handshake);
     if let Some(slots) = &core.slots {
-        slots.enter(&core, &reader.id, &start);
+        slots.enter(&core, &reader, claim, &start);
     }
     core.connected(&reader);
-    core.reader_came(before, &reader);
+    core.reader_came(before, &reader, entered);
     let mut place = Place { core: &core, reader: &reader, ended: None };
     // The side that wants to hear more often is heard: its time-out fits its own interval.
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
@@ -176,8 +177,9 @@ async fn attach(
 /// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could pile up
 /// connections that nothing else counts any more.
 async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
-    if let Ok(_permit) = core.farewells.try_acquire() {
-        unless_closed(core, say_last(stream, last_word)).await;
+    match core.farewells.try_acquire() {
+        Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),
+        Err(_) => core.counters.farewell_left_out(),
     }
 }
 
@@ -392,7 +394,7 @@ impl Session<'_> {
 
     /// Whether a stopping sender has nothing left to do for this reader but to end the stream.
     fn is_drained(&self) -> bool {
-        !self.reader.v2 || self.reader.positions().received >= self.core.log.last_sequence()
+        !self.reader.v2 || self.reader.stands_at() >= self.core.log.last_sequence()
     }
 
     /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.

@@ -2,7 +2,10 @@
 //!
 //! A slot keeps the log from going before its reader has it, up to a cap; then the slot is lost and the log goes. Where
 //! a slot stands is known by index points of the log, so it holds a little more than its reader needs.
+//!
+//! A slot moves with what its reader acknowledges, and to a position that the reader proves. A Sync by itself moves none.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +14,16 @@ use serde_json::{Value, json};
 
 use super::config::StorageConfig;
 use super::core::Core;
+use super::forecast::{Rate, lost_in};
 use super::reader::Reader;
+use super::standing::Claim;
 use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::Dir;
-use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState};
+use crate::log::disk::slots::{MAX_SLOTS, SlotFile, SlotRecord, SlotState};
 use crate::log::{Mark, RETRY};
+use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sync::Mutex;
 
 /// How often slots are looked after.
@@ -41,8 +47,16 @@ struct State {
     looked_at: Instant,
     /// The log's end at that time.
     end: u64,
-    /// Bytes a second that the log grows by, smoothed.
-    growth: f64,
+    /// How the log grows.
+    growth: Rate,
+    /// A connected reader has no slot.
+    lacking: bool,
+    /// Readers that got no slot, or lost theirs to another one while they were connected.
+    refused: u64,
+    /// Slots that were given up for others.
+    given_up: u64,
+    /// How many of them the host was not told of yet.
+    untold: u64,
 }
 
 struct Slot {
@@ -51,9 +65,23 @@ struct Slot {
     used: Stamp,
     /// The boot time at which the file last learned that it is in use.
     noted_us: u64,
-    /// Bytes a second that its reader takes in, smoothed.
-    pace: f64,
+    /// How its reader takes the log in.
+    pace: Rate,
     warned: bool,
+    /// Its reader has acknowledged or proven something.
+    acknowledged: bool,
+    /// What the log keeps besides, while the reader is connected.
+    hold: Option<Hold>,
+}
+
+/// A position before the slot's that is held while its reader is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// Where the slot stood before the reader proved a later position, until it acknowledges: it may keep less than it has
+    /// received.
+    Unconfirmed(u64),
+    /// Where the reader is served from, which it did not prove.
+    Serving(u64),
 }
 
 /// What a round found.
@@ -71,33 +99,119 @@ impl Slots {
     pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
         let now = clock::now();
-        let slots = slots
-            .into_iter()
-            .map(|(id, record)| (id, Slot::new(record, Stamp::Noted { wall_us: record.updated_us }, now)))
-            .collect();
-        let state =
-            State { slots, changed: false, ages: Ages::new(now), looked_at: Instant::now(), end: 0, growth: 0.0 };
-        Ok(Self { file, config: config.clone(), max, state: Mutex::new(state) })
+        let slot = |record: SlotRecord| {
+            let used = Stamp::Noted { wall_us: record.updated_us };
+            Slot::new(record, used, now, record.hash != UNKNOWN_HISTORY)
+        };
+        let slots = slots.into_iter().map(|(id, record)| (id, slot(record))).collect();
+        let state = State {
+            slots,
+            changed: false,
+            ages: Ages::new(now),
+            looked_at: Instant::now(),
+            end: 0,
+            growth: Rate::default(),
+            lacking: false,
+            refused: 0,
+            given_up: 0,
+            untold: 0,
+        };
+        Ok(Self { file, config: config.clone(), max: max.min(MAX_SLOTS), state: Mutex::new(state) })
     }
 
-    /// A reader attached at `mark`: its slot stands there, also when it stood further ahead before.
-    pub(super) fn enter(&self, core: &Core, id: &str, mark: &Mark) {
-        let mut state = self.state.lock();
-        if !state.slots.contains_key(id) && state.slots.len() >= self.max {
-            // As bounded as everything: it is served, and finds its place as long as retention keeps it.
-            return;
-        }
+    /// A reader attached at `mark`. Without a proof that it has what lies before, its slot stays where it is.
+    pub(super) fn enter(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) {
         let now = clock::now();
-        let record = SlotRecord {
-            position: mark.position,
-            sequence: mark.sequence,
-            hash: mark.hash,
-            updated_us: now.wall_us,
-            state: SlotState::Held,
-        };
-        state.slots.insert(id.to_owned(), Slot::new(record, Stamp::here(now), now));
+        let mut state = self.state.lock();
+        match state.slots.get_mut(&reader.id) {
+            Some(slot) if slot.record.state == SlotState::Held => slot.enter(claim.proven, mark, now),
+            // A lost slot holds nothing that could be moved.
+            Some(slot) => *slot = Slot::at(mark, claim.proven, now),
+            None => self.add(core, &mut state, reader, Slot::at(mark, claim.proven, now), now),
+        }
         state.changed = true;
         core.log.hold_from(state.held_from());
+    }
+
+    /// Adds a slot, in the place of another one if all are in use, or tells that there is none. A reader without one is
+    /// served, and finds its place as long as retention keeps it.
+    fn add(&self, core: &Core, state: &mut State, reader: &Reader, slot: Slot, now: Now) {
+        if state.slots.len() >= self.max && !self.make_room(core, state, now) {
+            return self.refuse(core, state, reader);
+        }
+        state.slots.insert(reader.id.clone(), slot);
+        state.changed = true;
+    }
+
+    /// Gives up the slot that is needed least. `false`: all are needed.
+    fn make_room(&self, core: &Core, state: &mut State, now: Now) -> bool {
+        let rank = |id: &str, slot: &Slot| slot.rank(core.readers.get(id).is_some(), state.ages.of(slot.used, now));
+        let ranked = state.slots.iter().filter_map(|(id, slot)| Some((rank(id, slot)?, id)));
+        let Some(id) = ranked.min().map(|(_, id)| id.clone()) else { return false };
+        let Some(slot) = state.slots.remove(&id) else { return false };
+        state.given_up += 1;
+        if let Some(reader) = core.readers.get(&id) {
+            self.refuse(core, state, &reader);
+        } else if slot.record.state == SlotState::Held && slot.acknowledged {
+            let text = format!(
+                "the slot of reader \"{id}\" at {} was given up for another one: all {} slots are in use, and it was unused for longest",
+                slot.record.sequence, self.max
+            );
+            let mut event = Event::new(EventKind::SlotExpired, Status::BufferFull, text);
+            (event.reader_id, event.sequence) = (id, slot.record.sequence);
+            core.mailbox.event(event);
+        } else {
+            state.untold += 1;
+        }
+        true
+    }
+
+    fn refuse(&self, core: &Core, state: &mut State, reader: &Reader) {
+        state.lacking = true;
+        state.refused += 1;
+        let text = format!(
+            "reader \"{}\" has no slot: all {} are in use. It is served, but the log waits for it no longer than retention does",
+            reader.id, self.max
+        );
+        let mut event = Event::new(EventKind::SlotRefused, Status::BufferFull, text);
+        event.sequence = reader.started_after;
+        event.detail = json!({ "slots": self.max });
+        core.reader_event(event, reader);
+    }
+
+    /// Gives connected readers that have no slot one, as soon as there is room or they have acknowledged something.
+    fn supply(&self, core: &Core, state: &mut State, now: Now) {
+        if !std::mem::take(&mut state.lacking) {
+            return;
+        }
+        let Some(disk) = core.log.disk() else { return };
+        for reader in core.readers.connected() {
+            if state.slots.contains_key(&reader.id) {
+                continue;
+            }
+            let acknowledged = reader.positions().received > 0;
+            if state.slots.len() >= self.max && !(acknowledged && self.make_room(core, state, now)) {
+                state.lacking = true;
+                continue;
+            }
+            let kept = kept(&reader);
+            let at = if kept > reader.started_after { kept } else { reader.started_after };
+            state.slots.insert(reader.id.clone(), Slot::at(&disk.floor(at), acknowledged, now));
+            state.changed = true;
+        }
+    }
+
+    /// The last entry of which a reader's slot knows that the reader has it.
+    pub(super) fn vouched(&self, id: &str) -> u64 {
+        let state = self.state.lock();
+        let slot = state.slots.get(id).filter(|slot| slot.acknowledged && slot.record.state == SlotState::Held);
+        slot.map_or(0, |slot| slot.record.sequence)
+    }
+
+    /// Readers that got no slot, and slots that were given up for others.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.refused, state.given_up)
     }
 
     /// Gives a slot up. `false`: there is none.
@@ -113,6 +227,10 @@ impl Slots {
     pub(super) fn hold(&self, core: &Core) {
         let mut state = self.state.lock();
         state.end = core.log.end();
+        if core.log.last_mark().hash == UNKNOWN_HISTORY {
+            // No slot of this log has a hash.
+            state.slots.values_mut().for_each(|slot| slot.acknowledged = true);
+        }
         core.log.hold_from(state.held_from());
     }
 
@@ -120,9 +238,10 @@ impl Slots {
     pub(super) fn look_after(&self, core: &Core, now: Now) {
         let mut news = Vec::new();
         let mut state = self.state.lock();
-        let passed = state.looked_at.elapsed().as_secs_f64().max(0.001);
+        let passed = state.looked_at.elapsed();
         let end = core.log.end();
-        state.growth = smooth(state.growth, end.saturating_sub(state.end) as f64 / passed);
+        let grown = end.saturating_sub(state.end);
+        state.growth.measure(grown, passed);
         (state.end, state.looked_at) = (end, Instant::now());
         let clock_was_set = state.ages.observe(now);
         let (growth, ages, expiry) = (state.growth, state.ages, self.config.slot_expiry);
@@ -135,7 +254,10 @@ impl Slots {
             let reader = core.readers.get(id);
             if let Some(reader) = &reader {
                 changed |= slot.follow(core, reader, passed, now) | slot.note(now, expiry);
-            } else if ages.of(slot.used, now) > expiry {
+            } else {
+                (slot.pace, slot.hold) = (Rate::STILL, None);
+            }
+            if reader.is_none() && ages.of(slot.used, now) > expiry {
                 news.push(slot.expired(id));
                 changed = true;
                 return false;
@@ -147,14 +269,28 @@ impl Slots {
                     changed = true;
                     news.push(slot.lost(id, behind, self.config.slot_max_bytes));
                 } else {
-                    news.extend(slot.warning(id, growth, self.config.slot_max_bytes - behind));
+                    news.extend(slot.warning(id, growth, behind, self.config.slot_max_bytes - behind));
+                }
+                if slot.hold.is_some_and(|hold| end.saturating_sub(hold.position()) > self.config.slot_max_bytes) {
+                    slot.hold = None;
                 }
             }
             true
         });
         state.changed |= changed;
+        self.supply(core, &mut state, now);
         core.log.hold_from(state.held_from());
+        let untold = std::mem::take(&mut state.untold);
         drop(state);
+        if untold > 0 {
+            let text = format!(
+                "all {} slots are in use: {untold} that were lost or never acknowledged anything were given up for new readers",
+                self.max
+            );
+            let mut event = Event::new(EventKind::SlotExpired, Status::BufferFull, text);
+            event.detail = json!({ "slots_given_up": untold });
+            core.mailbox.event(event);
+        }
         for News { kind, status, id, sequence, text, detail } in news {
             let mut event = Event::new(kind, status, text);
             (event.reader_id, event.sequence, event.detail) = (id, sequence, detail);
@@ -212,7 +348,8 @@ impl Slots {
                 "held_bytes": behind,
                 "max_bytes": self.config.slot_max_bytes,
                 "updated": rfc3339(slot.record.updated_us),
-                "lost_in_s": slot.lost_in(state.growth, self.config.slot_max_bytes.saturating_sub(behind)).map(|time| time.as_secs()),
+                "acknowledged": slot.acknowledged,
+                "lost_in_s": slot.lost_in(state.growth, behind, self.config.slot_max_bytes.saturating_sub(behind)).map(|time| time.as_secs()),
             })
         });
         Value::Array(rows.collect())
@@ -228,12 +365,15 @@ impl From<SlotState> for Value {
 impl State {
     fn held_from(&self) -> u64 {
         let held = self.slots.values().filter(|slot| slot.record.state == SlotState::Held);
-        held.map(|slot| slot.record.position).min().unwrap_or(u64::MAX)
+        held.map(Slot::held_from).min().unwrap_or(u64::MAX)
     }
 }
 
-fn smooth(before: f64, now: f64) -> f64 {
-    before * 0.7 + now * 0.3
+impl Hold {
+    fn position(self) -> u64 {
+        let (Self::Unconfirmed(position) | Self::Serving(position)) = self;
+        position
+    }
 }
 
 /// What a reader is sure to have for ever: durable where it says so, else applied, which is all that v1 readers have too.
@@ -247,25 +387,98 @@ fn kept(reader: &Reader) -> u64 {
 }
 
 impl Slot {
-    fn new(record: SlotRecord, used: Stamp, now: Now) -> Self {
-        Self { record, used, noted_us: now.boot_us, pace: 0.0, warned: false }
+    fn new(record: SlotRecord, used: Stamp, now: Now, acknowledged: bool) -> Self {
+        let noted_us = now.boot_us;
+        Self { record, used, noted_us, pace: Rate::default(), warned: false, acknowledged, hold: None }
+    }
+
+    /// One at `mark`. The file tells by an unknown history that its reader has acknowledged nothing.
+    fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
+        let record = SlotRecord {
+            position: mark.position,
+            sequence: mark.sequence,
+            hash: if acknowledged { mark.hash } else { UNKNOWN_HISTORY },
+            updated_us: now.wall_us,
+            state: SlotState::Held,
+        };
+        Self::new(record, Stamp::here(now), now, acknowledged)
+    }
+
+    /// The position from which on it keeps the log.
+    fn held_from(&self) -> u64 {
+        self.hold.map_or(self.record.position, |hold| hold.position().min(self.record.position))
+    }
+
+    /// How much it is needed when all are in use, the least first: one that is lost, one that was never acknowledged, the one
+    /// that was unused for longest. `None`: it is that of a connected reader that has acknowledged.
+    fn rank(&self, connected: bool, unused: Duration) -> Option<(u8, bool, Reverse<Duration>)> {
+        let class = match (self.record.state, self.acknowledged) {
+            (SlotState::Invalidated, _) => 0,
+            (SlotState::Held, false) => 1,
+            (SlotState::Held, true) if !connected => 2,
+            (SlotState::Held, true) => return None,
+        };
+        Some((class, connected, Reverse(unused)))
+    }
+
+    fn use_at(&mut self, now: Now) {
+        (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
+    }
+
+    fn stand_at(&mut self, mark: &Mark) {
+        (self.record.position, self.record.sequence, self.record.hash) = (mark.position, mark.sequence, mark.hash);
+    }
+
+    /// Takes account of a new connection of its reader at `mark`.
+    fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
+        self.use_at(now);
+        (self.pace, self.warned) = (Rate::default(), false);
+        let held = self.held_from();
+        self.hold = None;
+        if proven {
+            if mark.position > held {
+                self.hold = Some(Hold::Unconfirmed(held));
+            }
+            self.acknowledged = true;
+            self.stand_at(mark);
+        } else if mark.position < self.record.position {
+            self.hold = Some(Hold::Serving(mark.position));
+        }
     }
 
     /// Moves to where the reader is. Whether that is another place.
-    fn follow(&mut self, core: &Core, reader: &Reader, passed: f64, now: Now) -> bool {
-        (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
-        let sequence = kept(reader);
-        let Some(disk) = core.log.disk().filter(|_| sequence > self.record.sequence) else {
-            self.pace = smooth(self.pace, 0.0);
-            return false;
-        };
+    fn follow(&mut self, core: &Core, reader: &Reader, passed: Duration, now: Now) -> bool {
+        self.use_at(now);
+        let Some(disk) = core.log.disk() else { return false };
+        let (sequence, from) = (kept(reader), self.held_from());
         let mark = disk.floor(sequence);
-        self.pace = smooth(self.pace, mark.position.saturating_sub(self.record.position) as f64 / passed);
-        let moved = mark.position > self.record.position;
-        if moved {
-            (self.record.position, self.record.sequence, self.record.hash) = (mark.position, mark.sequence, mark.hash);
+        let newly = !self.acknowledged && reader.positions().received > 0;
+        self.acknowledged |= newly;
+        let moved = match self.hold {
+            // What it has received and does not keep yet is still needed.
+            Some(Hold::Unconfirmed(_)) if reader.has_acknowledged() => {
+                self.hold = None;
+                let back = mark.position < self.record.position;
+                if back {
+                    self.stand_at(&mark);
+                }
+                back
+            }
+            Some(Hold::Serving(at)) => {
+                let at = if sequence > reader.started_after { at.max(mark.position) } else { at };
+                self.hold = (at < self.record.position).then_some(Hold::Serving(at));
+                false
+            }
+            _ => false,
+        };
+        let forward = sequence > self.record.sequence && mark.position > self.record.position;
+        if forward {
+            self.stand_at(&mark);
+        } else if newly && self.record.hash == UNKNOWN_HISTORY {
+            self.record.hash = disk.floor(self.record.sequence).hash;
         }
-        moved
+        self.pace.measure(self.held_from().saturating_sub(from), passed);
+        moved || forward || newly
     }
 
     /// Whether the file should learn again that the slot is in use: far more often than it would expire.
@@ -278,10 +491,8 @@ impl Slot {
     }
 
     /// How long the slot lasts if log and reader go on as they do; `None`: for ever.
-    fn lost_in(&self, growth: f64, left: u64) -> Option<Duration> {
-        let closing_in = growth - self.pace;
-        (self.record.state == SlotState::Held && closing_in >= 1.0)
-            .then(|| Duration::try_from_secs_f64(left as f64 / closing_in).unwrap_or(Duration::MAX))
+    fn lost_in(&self, growth: Rate, behind: u64, left: u64) -> Option<Duration> {
+        if self.record.state == SlotState::Held { lost_in(growth, self.pace, behind, left) } else { None }
     }
 
     fn news(&self, kind: EventKind, status: Status, id: &str, text: String, detail: Value) -> News {
@@ -303,8 +514,8 @@ impl Slot {
     }
 
     /// A warning, once until the danger has passed.
-    fn warning(&mut self, id: &str, growth: f64, left: u64) -> Option<News> {
-        let Some(time) = self.lost_in(growth, left).filter(|time| *time < WARNING) else {
+    fn warning(&mut self, id: &str, growth: Rate, behind: u64, left: u64) -> Option<News> {
+        let Some(time) = self.lost_in(growth, behind, left).filter(|time| *time < WARNING) else {
             self.warned = false;
             return None;
         };

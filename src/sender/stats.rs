@@ -51,6 +51,11 @@ impl Core {
             "total_readers_cut_off": counters.cut_off_readers(),
             "total_readers_refused": counters.refused_readers(),
             "total_protocol_errors": counters.protocol_errors(),
+            "total_readers_forgotten": self.readers.forgotten(),
+            "total_tickets_forgotten": self.acks.tickets_forgotten(),
+            "total_farewells_left_out": counters.farewells_left_out(),
+            "total_slots_refused": self.slots.as_ref().map(|slots| slots.counts().0),
+            "total_slots_given_up": self.slots.as_ref().map(|slots| slots.counts().1),
             "log_dir": disk.map(|disk| disk.dir().to_string_lossy()),
             "log_bytes": disk.map(|disk| disk.bytes()),
             "log_segments": disk.map(|disk| disk.segments()),
@@ -67,11 +72,14 @@ impl Core {
         let positions = reader.positions();
         // What the reader is sure to have done: v1 tells of one position only.
         let acked = if reader.v2 { positions.applied } else { positions.received };
+        // What it says of itself and cannot prove is good enough for people.
+        let start = reader.start();
+        let stands = if start.vouched < start.after { acked.max(start.after) } else { acked };
         let sent = self.sent_sequence(reader);
         let (position, bytes_sent) = (reader.position(), reader.progress().1);
-        let lag_ms = if acked < current {
-            let timestamp_us = self.log.timestamp_after(acked);
-            timestamp_us.map(|timestamp_us| self.milestones.age_us(acked + 1, timestamp_us, now) / 1000)
+        let lag_ms = if stands < current {
+            let timestamp_us = self.log.timestamp_after(stands);
+            timestamp_us.map(|timestamp_us| self.milestones.age_us(stands + 1, timestamp_us, now) / 1000)
         } else {
             Some(0)
         };
@@ -86,7 +94,7 @@ impl Core {
             "bytes_sent": bytes_sent,
             "last_send_time": match reader.last_send_us() { 0 => Value::Null, at => Value::from(rfc3339(at)) },
             "errors": reader.errors(),
-            "lag": current.saturating_sub(acked),
+            "lag": current.saturating_sub(stands),
             "lag_ms": lag_ms,
             "lag_bytes": self.log.end().saturating_sub(position),
             "protocol": if reader.v2 { 2 } else { 1 },
@@ -97,9 +105,10 @@ impl Core {
             "received_sequence": positions.received,
             "durable_sequence": positions.durable,
             "applied_sequence": positions.applied,
-            "slot_state": slot_state,
+            "slot_state": &slot_state,
             "slot_sequence": slot_sequence,
             "slot_held_bytes": slot_held_bytes,
+            "slot_refused": self.slots.is_some() && slot_state.is_null(),
         })
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Tickets {
     tickets: HashMap<u64, Ticket>,
     /// Their numbers, in the order in which they were resolved.
     resolved: VecDeque<u64>,
+    /// How many were forgotten because there were too many.
+    forgotten: u64,
 }
 
 impl Tickets {
@@ -34,9 +36,15 @@ impl Tickets {
     pub(super) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
         if self.resolved.len() == TICKETS_KEPT {
             self.resolved.pop_front().and_then(|oldest| self.tickets.remove(&oldest));
+            self.forgotten += 1;
         }
         self.tickets.insert(number, Ticket { wish, enough });
         self.resolved.push_back(number);
+    }
+
+    /// How many were forgotten because there were too many.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
@@ -54,14 +62,14 @@ impl Tickets {
 mod tests {
     use super::*;
     use crate::sender::AckLevel;
-    use crate::sender::quorum::{Groups, Tally};
+    use crate::sender::quorum::{Groups, Place, Tally};
 
     fn wish(sequence: u64) -> Wish {
         Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
     }
 
     fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
-        let tally = Tally::new(positions.iter().map(|position| (*position, 0)));
+        let tally = Tally::new(positions.iter().map(|position| Place { position: *position, ..Place::default() }));
         move |wish| tally.look(wish.sequence, &wish.quorum)
     }
 
@@ -86,6 +94,7 @@ mod tests {
         }
         assert_eq!(tickets.look(10, at(&[])), None);
         assert_eq!(tickets.look(11, at(&[])), Some((0, false)));
+        assert_eq!(tickets.forgotten(), 10);
         // The oldest are those that were resolved first, whatever their numbers.
         tickets.keep(1, wish(1), None);
         assert_eq!(tickets.look(11, at(&[])), None);

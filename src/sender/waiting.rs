@@ -30,7 +30,7 @@ impl Sender {
         self.check_replicated(sequence)?;
         let core = &self.core;
         let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let reached = core.readers.look(&wish);
+        let reached = core.acks.look(&wish, &core.readers);
         if reached.enough {
             return Ok(Acked { status: Status::Ok, readers: reached.readers });
         }
@@ -74,7 +74,8 @@ impl Sender {
     /// Whether a quorum has acknowledged `sequence` at `level`, without waiting.
     pub fn acked(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> Result<Acked> {
         self.check_replicated(sequence)?;
-        let reached = self.core.readers.look(&Wish { sequence, level, quorum: quorum.clone() });
+        let wish = Wish { sequence, level, quorum: quorum.clone() };
+        let reached = self.core.acks.look(&wish, &self.core.readers);
         let status = match (reached.enough, self.core.gate()) {
             (true, _) => Status::Ok,
             (false, Gate::Stopped) => Status::Closed,

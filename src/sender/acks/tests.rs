@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sender::quorum::{Group, Groups};
+use crate::sender::quorum::{Group, Groups, Place};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,7 +35,7 @@ struct Stage {
 impl Stage {
     fn new(max_ordered: usize) -> Self {
         let mailbox = Arc::new(Mailbox::new(Work::default()));
-        Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered), mailbox, readers: Default::default() }
+        Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
     }
 
     fn positions(&self, reader: usize) -> Positions {
@@ -84,7 +84,11 @@ impl Stage {
 impl Readers for Stage {
     fn tally(&self, level: AckLevel) -> Tally {
         let groups = groups();
-        Tally::new((0..4).map(|reader| (at(self.positions(reader), level), groups.of(&format!("r{reader}")))))
+        Tally::new((0..4).map(|reader| Place {
+            position: at(self.positions(reader), level),
+            groups: groups.of(&format!("r{reader}")),
+            foreign: 0,
+        }))
     }
 }
 

@@ -44,7 +44,10 @@ fn lives(core: &Core, now: Now) -> bool {
 }
 
 fn enter(core: &Core) {
-    core.slots.as_ref().unwrap().enter(core, "absent", &core.log.disk().unwrap().written());
+    let slot = Slot::at(&core.log.disk().unwrap().written(), true, clock::now());
+    let mut state = core.slots.as_ref().unwrap().state.lock();
+    state.slots.insert("absent".into(), slot);
+    state.changed = true;
 }
 
 /// Leaves a slot in `dir` that was in use `days` ago.
