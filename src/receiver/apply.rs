@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::adopt::Adoption;
 use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::core::Core;
 use super::inbound::{Before, Delivery};
@@ -50,6 +51,8 @@ pub(super) struct Work {
     pub(super) stop: bool,
     /// A connection is wanted.
     pub(super) dial: Option<Dial>,
+    /// A lineage to be noted in the local log's directory before it is followed.
+    pub(super) adopt: Option<Adoption>,
 }
 
 /// The callback thread's own state.
@@ -82,6 +85,7 @@ pub(super) struct Applier {
 enum Next {
     Events(VecDeque<Event>),
     Dial(Dial),
+    Adopt(Adoption),
     Apply,
     Store(Vec<Delivery>),
     Sync,
@@ -131,6 +135,11 @@ impl Applier {
                     // Nobody waits any more: the socket closes with the answer.
                     let _ = answer.send(dialled);
                 }
+                Next::Adopt((lineage, answer)) => {
+                    let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
+                    // Who asked waits for it.
+                    let _ = answer.send(adopted);
+                }
                 Next::Apply => self.apply(),
                 Next::Store(deliveries) => self.store(&deliveries),
                 Next::Sync => {
@@ -179,6 +188,9 @@ impl Applier {
             }
             if let Some(dial) = content.work.dial.take() {
                 return Next::Dial(dial);
+            }
+            if let Some(adoption) = content.work.adopt.take() {
+                return Next::Adopt(adoption);
             }
             let now = Instant::now();
             let keeper = self.keeper.as_ref().filter(|_| !self.over);

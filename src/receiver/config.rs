@@ -71,6 +71,8 @@ pub struct ReceiverConfig {
     pub coordinator_handshake: bool,
     /// What to do about holes.
     pub gap_policy: GapPolicy,
+    /// How far the writer's epoch may rise at once. The first one that is met may be any.
+    pub max_epoch_jump: u64,
     /// What to do about failing entries.
     pub apply_policy: ApplyPolicy,
     /// The handler makes an entry durable before it returns.
@@ -106,6 +108,7 @@ impl Default for ReceiverConfig {
             protocol: ProtocolChoice::Auto,
             coordinator_handshake: false,
             gap_policy: GapPolicy::Refuse,
+            max_epoch_jump: Self::MAX_EPOCH_JUMP,
             apply_policy: ApplyPolicy::Retry,
             handler_durable: false,
             reconnect_interval: Duration::from_millis(5_000),
@@ -121,6 +124,9 @@ impl Default for ReceiverConfig {
 }
 
 impl ReceiverConfig {
+    /// The default of `max_epoch_jump`: hosts use revisions, transaction ids and microseconds as epochs.
+    pub const MAX_EPOCH_JUMP: u64 = 1 << 60;
+
     /// The smallest `buffer_bytes`.
     pub const MIN_BUFFER_BYTES: u64 = 64 << 10;
 

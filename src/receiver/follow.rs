@@ -8,17 +8,15 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::adopt::{adopt, plans_to_pass_hole, verdict};
 use super::backoff::Backoff;
-use super::config::GapPolicy;
 use super::core::Core;
-use super::handshake::{Opened, agree, open};
-use super::inbound::{Before, Inbound, Incoming};
-use super::session::{Session, is_told, pass_hole, stopped};
+use super::handshake::{Opened, open};
+use super::inbound::{Inbound, Incoming};
+use super::session::{Session, is_told, stopped};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
-use crate::protocol::handshake::{Point, SyncAck};
 use crate::transport::{Address, Dialler, Dialling};
 
 /// How often a peer may want to hear something, at most.
@@ -61,7 +59,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             }
             return;
         }
-        // A hole was passed by decision: the next attempt begins behind it.
+        // A hole is to be passed by decision: the next attempt begins behind it.
         let status = ended.as_ref().map_or_else(|end| end.error.status, |()| Status::Ok);
         let stays = match status {
             Status::Ok | Status::Replaced | Status::Removed => true,
@@ -163,30 +161,17 @@ fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>)
     }
 }
 
-/// Serves one connection from the writer's answer to its end. `Ok`: a hole was passed, and it is worth dialling again.
+/// Serves one connection from the writer's answer to its end. `Ok`: a hole is to be passed, and it is worth dialling again.
 async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(), End> {
     let Opened { stream, frames, ack } = opened;
-    let last = core.progress.received();
-    let incoming = match agree(core, &ack) {
-        Ok(incoming) => incoming,
-        Err(End { error, .. })
-            if matches!(error.status, Status::SequenceGap | Status::WalRotated)
-                && core.config.gap_policy == GapPolicy::Continue =>
-        {
-            // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
-            let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
-            let oldest = oldest.unwrap_or(ack.current_sequence);
-            if oldest <= last || oldest > ack.current_sequence {
-                return Err(End { error, refused: true });
-            }
-            pass_hole(core, last + 1, oldest);
-            core.progress.set_received(Point { sequence: oldest, hash: UNKNOWN_HISTORY });
-            return Ok(());
-        }
+    let agreed = match verdict(core, &ack) {
+        Ok(agreed) => agreed,
+        Err(end) if plans_to_pass_hole(core, &end, &ack) => return Ok(()),
         Err(end) => return Err(end),
     };
-    let before = begin_at(core, &ack);
-    core.progress.set_writer(ack.current_sequence);
+    let incoming = agreed.incoming;
+    let before = adopt(core, &agreed, &ack).await?;
+    let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
     core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
     *core.connected_since.lock() = Some(clock::now());
@@ -212,15 +197,4 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
         let _ = timeout(LINGER, stream.discard()).await;
     }
     Err(ended.into())
-}
-
-/// Where the stream goes on: here, with what the writer knows of the history before it when this side does not.
-fn begin_at(core: &Core, ack: &SyncAck) -> Before {
-    let mut at = core.progress.received_point();
-    let epoch = ack.answer.as_ref().map_or(0, |answer| answer.epoch);
-    if let Some(answer) = ack.answer.as_ref().filter(|_| at.hash == UNKNOWN_HISTORY) {
-        at.hash = if at.sequence == 0 { chain_start(&answer.stream_id) } else { answer.hash };
-        core.progress.set_received(at);
-    }
-    Before { epoch, sequence: at.sequence, hash: at.hash }
 }

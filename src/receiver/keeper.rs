@@ -15,6 +15,7 @@ use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::log::disk::position::PositionFile;
 use crate::log::{Mark, RETRY, SyncPolicy, UpkeepNews};
+use crate::protocol::lineage::Lineage;
 
 /// How long a receiver that stops tries to note how far its handler came on a disk that refuses.
 const LAST_TRIES: Duration = Duration::from_secs(1);
@@ -228,6 +229,13 @@ impl Keeper {
         if std::mem::take(&mut self.unnoted) {
             self.report(EventKind::LogResumed, Status::Ok, "the disk takes positions again".into());
         }
+        Ok(())
+    }
+
+    /// Takes on another lineage of the stream. It is durable when this returns, and every later note is of it.
+    pub(super) fn adopt(&mut self, lineage: Lineage) -> Result<()> {
+        self.position.store(&token(lineage, self.core.progress.place()), true)?;
+        *self.core.lineage.lock() = Some(lineage);
         Ok(())
     }
 

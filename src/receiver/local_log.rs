@@ -115,9 +115,11 @@ impl LocalLog {
             (None, None, Some(disk)) => point(disk.oldest()),
             (None, None, None) => Point::default(),
         };
+        // The epoch that was noted here counts also where the host's position does: it was followed since.
+        let noted = stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch });
         let lineage = match host {
-            Some((_, lineage)) => lineage,
-            None => stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch }),
+            Some((_, lineage)) => lineage.map(|lineage| later(lineage, noted)),
+            None => noted,
         };
         let log = Self {
             config: config.clone(),
@@ -131,14 +133,14 @@ impl LocalLog {
         };
         let mut resumed = Resumed { applied, received: applied, lineage, position, dir };
         if let Some(disk) = disk {
-            log.resume(&disk, &mut resumed)?;
+            log.resume(&disk, &mut resumed, noted)?;
             let _ = log.disk.set(disk);
         }
         Ok((log, resumed))
     }
 
     /// Finds out how the host's position and the log's lie to each other.
-    fn resume(&self, disk: &DiskLog, resumed: &mut Resumed) -> Result<()> {
+    fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, noted: Option<Lineage>) -> Result<()> {
         let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
         if let Some(wanted) =
             resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0)
@@ -150,7 +152,8 @@ impl LocalLog {
             return Err(Error::new(Status::Diverged, text));
         }
         let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
-        resumed.lineage = Some(Lineage { epoch: found.epoch.max(wanted_epoch), ..found });
+        let wanted = Lineage { epoch: found.epoch.max(wanted_epoch), ..found };
+        resumed.lineage = Some(later(wanted, noted));
         let (oldest, end) = (disk.oldest(), disk.written());
         if applied.sequence < oldest.sequence {
             // The network brings what lies between; the log ignores what it has.
@@ -300,6 +303,14 @@ impl LocalLog {
         let mut points: Vec<_> = (0..=steps).filter_map(|n| disk.locate(at(n)).ok().flatten()).map(point).collect();
         points.dedup();
         points
+    }
+}
+
+/// A lineage in the higher one of its epoch and that of `other`, if that is of the same stream.
+fn later(lineage: Lineage, other: Option<Lineage>) -> Lineage {
+    match other.filter(|other| other.stream_id == lineage.stream_id && other.epoch > lineage.epoch) {
+        Some(other) => other,
+        None => lineage,
     }
 }
 

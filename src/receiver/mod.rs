@@ -4,6 +4,7 @@
 //! calls the host. What is not yet applied lies between them, within a bound.
 
 mod acks;
+mod adopt;
 mod apply;
 mod backoff;
 pub mod config;
@@ -12,6 +13,7 @@ mod follow;
 mod handshake;
 mod history;
 pub(crate) mod inbound;
+mod judge;
 mod keeper;
 mod local_log;
 mod progress;

@@ -1,0 +1,222 @@
+//! Whether a writer may be followed, by what it answers to the Sync. Values in, a verdict out: nothing changes before the
+//! whole answer has passed.
+
+use super::config::ProtocolChoice;
+use super::follow::End;
+use super::inbound::Incoming;
+use crate::error::{Error, Status};
+use crate::protocol::STREAM_VERSION;
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Answer, Point, SyncAck, hex};
+use crate::protocol::lineage::Lineage;
+
+/// What this reader holds, and whom it may follow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Where its Sync stood.
+    pub(super) at: Point,
+    /// What its handler has applied, which may be more: a host may stand ahead.
+    pub(super) applied: u64,
+    /// The lineage that it followed last.
+    pub(super) lineage: Option<Lineage>,
+    /// Whether that binds it: it has entries of that lineage, or its host said so.
+    pub(super) bound: bool,
+    /// Whether it keeps a log on disk.
+    pub(super) local_log: bool,
+    pub(super) protocol: ProtocolChoice,
+    pub(super) coordinator: bool,
+    /// How far an epoch may rise at once.
+    pub(super) max_epoch_jump: u64,
+}
+
+/// A writer that may be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) incoming: Incoming,
+    /// To be adopted before anything is acknowledged or applied; v1 names none.
+    pub(super) lineage: Option<Lineage>,
+}
+
+/// Whether this writer may be followed, and in which protocol.
+pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
+    let invalid = |text: &str| Err(Error::new(Status::InvalidMsg, text).into());
+    if !ack.error.is_empty() {
+        let code = match &ack.answer {
+            Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
+            _ => ack.error.split(':').next().unwrap_or_default(),
+        };
+        let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
+        return Err(End { error, refused: true });
+    }
+    if let Some(answer) = &ack.answer {
+        if held.protocol == ProtocolChoice::V1 {
+            return invalid("the writer takes an offer of v2 that was not made");
+        }
+        follows(held, answer)?;
+    }
+    // A host may stand ahead of what this receiver has.
+    let has = held.at.sequence.max(held.applied);
+    if ack.current_sequence < has {
+        let text = format!(
+            "the writer is at {}, this reader already at {has}: it was restarted or restored without its log",
+            ack.current_sequence
+        );
+        return Err(Error::new(Status::Regressed, text).into());
+    }
+    let Some(answer) = &ack.answer else {
+        if held.local_log {
+            return invalid("the writer speaks v1, which names no stream: a local log cannot follow it");
+        }
+        if held.protocol == ProtocolChoice::Auto && held.at.sequence > 0 && held.lineage.is_some() {
+            let text = "the writer no longer names its stream; set the protocol to v1 to follow it all the same";
+            return Err(Error::new(Status::Diverged, text).into());
+        }
+        if held.protocol == ProtocolChoice::V2 {
+            return invalid("the writer does not speak v2, and nothing else is allowed here");
+        }
+        return Ok(Agreed { incoming: Incoming::V1 { coordinator: held.coordinator }, lineage: None });
+    };
+    let lineage = Some(Lineage { stream_id: answer.stream_id, epoch: answer.epoch });
+    Ok(Agreed { incoming: Incoming::V2, lineage })
+}
+
+/// Whether a v2 writer is one of the stream that was followed so far, with the history that this reader has.
+fn follows(held: &Held, answer: &Answer) -> Result<(), Error> {
+    let diverged = |text: String| Err(Error::new(Status::Diverged, text));
+    if answer.version != STREAM_VERSION {
+        let text = format!("the writer picked version {} of the stream, {STREAM_VERSION} was offered", answer.version);
+        return Err(Error::new(Status::InvalidMsg, text));
+    }
+    if let Some(old) = held.lineage.filter(|_| held.bound) {
+        let sequence = held.at.sequence;
+        if old.stream_id != answer.stream_id {
+            let (old, new) = (hex(&old.stream_id), hex(&answer.stream_id));
+            return diverged(format!("the writer has stream {new}, position {sequence} belongs to stream {old}"));
+        }
+        let (old, new) = (old.epoch, answer.epoch);
+        match new.checked_sub(old) {
+            None => {
+                return diverged(format!(
+                    "the writer has epoch {new}, epoch {old} was seen: it is no longer the writer"
+                ));
+            }
+            Some(jump) if jump > held.max_epoch_jump => {
+                return diverged(format!(
+                    "the writer has epoch {new}, {old} was the last one seen: an epoch may rise by {} at once; raise that with receiver_config_set_max_epoch_jump if the writer is right",
+                    held.max_epoch_jump
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let Point { sequence, hash } = held.at;
+    if sequence > 0 && hash != UNKNOWN_HISTORY && answer.hash != UNKNOWN_HISTORY && hash != answer.hash {
+        return diverged(format!(
+            "the writer has another history up to entry {sequence} than this reader: re-seed the reader"
+        ));
+    }
+    Ok(())
+}
+
+/// Where a writer that refuses this reader says that their histories part: the last entry that both have and the first one
+/// that is known to differ.
+pub(super) fn parting(answer: &Answer, received: u64) -> Option<(u64, u64)> {
+    let differing = answer.differing_sequence.filter(|differing| *differing <= received)?;
+    Some((answer.common_sequence.unwrap_or(0), differing)).filter(|(common, differing)| common < differing)
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    fn held() -> Held {
+        Held {
+            at: Point { sequence: 10, hash: 99 },
+            applied: 10,
+            lineage: Some(OURS),
+            bound: true,
+            local_log: false,
+            protocol: ProtocolChoice::Auto,
+            coordinator: false,
+            max_epoch_jump: 1 << 60,
+        }
+    }
+
+    fn ack() -> SyncAck {
+        let answer =
+            Answer { version: STREAM_VERSION, stream_id: OURS.stream_id, epoch: 5, hash: 99, ..Answer::default() };
+        SyncAck { current_sequence: 10, can_resume: true, error: String::new(), answer: Some(answer) }
+    }
+
+    fn answering(change: impl FnOnce(&mut Answer)) -> SyncAck {
+        let mut ack = ack();
+        ack.answer.as_mut().map(change);
+        ack
+    }
+
+    #[test]
+    fn p7_a_writer_is_followed_when_its_whole_answer_passes() {
+        let status = |held: &Held, ack: &SyncAck| match judge(held, ack) {
+            Ok(agreed) => {
+                assert_eq!(agreed.lineage.map(|l| l.epoch), ack.answer.as_ref().map(|answer| answer.epoch));
+                Status::Ok
+            }
+            Err(end) => end.error.status,
+        };
+        let fresh = Held { at: Point::default(), applied: 0, lineage: None, bound: false, ..held() };
+        let (held, v1) = (held(), SyncAck { answer: None, ..ack() });
+        let table = [
+            ("the same", held, ack(), Status::Ok),
+            ("a higher epoch", held, answering(|a| a.epoch = 6), Status::Ok),
+            ("as high as it may be", held, answering(|a| a.epoch = 5 + (1 << 60)), Status::Ok),
+            ("too high", held, answering(|a| a.epoch = 6 + (1 << 60)), Status::Diverged),
+            ("the highest", held, answering(|a| a.epoch = u64::MAX), Status::Diverged),
+            ("any, at first", fresh, answering(|a| (a.epoch, a.hash) = (u64::MAX, 0)), Status::Ok),
+            ("a lower epoch", held, answering(|a| a.epoch = 4), Status::Diverged),
+            ("another stream", held, answering(|a| a.stream_id = [8; 16]), Status::Diverged),
+            ("another history", held, answering(|a| a.hash = 98), Status::Diverged),
+            ("no history", held, answering(|a| a.hash = 0), Status::Ok),
+            ("another version", held, answering(|a| a.version += 1), Status::InvalidMsg),
+            ("behind", held, SyncAck { current_sequence: 9, ..ack() }, Status::Regressed),
+            ("behind the host", Held { applied: 11, ..held }, ack(), Status::Regressed),
+            ("a refusal", held, SyncAck { error: "NOT_WRITER: no".into(), ..ack() }, Status::NotWriter),
+            ("v2 unasked", Held { protocol: ProtocolChoice::V1, ..held }, ack(), Status::InvalidMsg),
+            ("v1 after v2", held, v1.clone(), Status::Diverged),
+            ("v1, as chosen", Held { protocol: ProtocolChoice::V1, ..held }, v1.clone(), Status::Ok),
+            ("v1 at first", fresh, v1.clone(), Status::Ok),
+            ("v1, with a log", Held { local_log: true, ..fresh }, v1.clone(), Status::InvalidMsg),
+            ("v1, not allowed", Held { protocol: ProtocolChoice::V2, ..fresh }, v1, Status::InvalidMsg),
+        ];
+        for (what, held, ack, expected) in table {
+            assert_eq!(status(&held, &ack), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn p7_an_epoch_that_jumps_too_far_is_named_with_the_remedy() {
+        let held = Held { max_epoch_jump: 3, ..held() };
+        assert!(judge(&held, &answering(|a| a.epoch = 8)).is_ok());
+        let end = judge(&held, &answering(|a| a.epoch = 9)).err().map(|end| end.error.message).unwrap_or_default();
+        for part in ["epoch 9", "5 was", "by 3 at once", "receiver_config_set_max_epoch_jump"] {
+            assert!(end.contains(part), "{end}");
+        }
+    }
+
+    #[test]
+    fn where_histories_part_is_believed_only_within_what_was_received() {
+        let table = [
+            (None, Some(50), Some((0, 50))),
+            (Some(20), Some(50), Some((20, 50))),
+            (Some(20), None, None),
+            // Beyond what was received, and the wrong way round.
+            (None, Some(101), None),
+            (Some(60), Some(50), None),
+        ];
+        for (common_sequence, differing_sequence, expected) in table {
+            let answer = Answer { common_sequence, differing_sequence, ..Answer::default() };
+            assert_eq!(parting(&answer, 100), expected, "{answer:?}");
+        }
+    }
+}
