@@ -2,15 +2,18 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::wire::*;
 use common::{Applied, Events, PATIENCE, receiver, receiver_config, stat, until};
 use replication::error::Status;
 use replication::host::EventKind;
+use replication::protocol::control::TYPE_STREAM_ACK;
 use replication::protocol::handshake::{Answer, Sync, SyncAck};
 use replication::protocol::lineage::Lineage;
 use replication::protocol::message;
 use replication::receiver::Receiver;
-use replication::receiver::config::{GapPolicy, ProtocolChoice, ReceiverConfig};
+use replication::receiver::config::{GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 
 fn follow(change: impl FnOnce(&mut ReceiverConfig)) -> (Door, Receiver, Applied, Events) {
     let door = Door::open();
@@ -238,4 +241,140 @@ fn p8_a_refusal_that_names_an_impossible_beginning_moves_nothing() {
         assert_eq!(events.count(EventKind::HolePassed), 0);
         until("both ends counted", || stat(receiver.stats_json(), "total_errors") == 2);
     }
+}
+
+/// An answer of `current` entries in `lineage`, with this hash of the reader's position.
+fn answering(current: u64, lineage: Lineage, hash: u64) -> SyncAck {
+    let ack = v2_ack(current, lineage);
+    SyncAck { answer: ack.answer.map(|answer| Answer { hash, ..answer }), ..ack }
+}
+
+fn at_epoch(epoch: u64) -> Lineage {
+    Lineage { epoch, ..LINEAGE }
+}
+
+/// A receiver with a log in `dir`, if one is given.
+fn keeping(dir: Option<&std::path::Path>, address: &str) -> ReceiverConfig {
+    let local_log = dir.map(LocalLogConfig::new);
+    ReceiverConfig { local_log, reconnect_interval: Duration::from_millis(10), ..receiver_config("reader", address) }
+}
+
+/// P7: whichever side refuses, the reader is what it was: in memory, on disk, and in what it says next.
+#[test]
+fn p7_a_refused_handshake_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for dir in [None, Some(dir.path())] {
+        let door = Door::open();
+        let (receiver, ..) = receiver(keeping(dir, &door.address));
+        answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+        receiver.wait_sequence(3, PATIENCE).unwrap();
+        let hash = receiver.token().unwrap().hash;
+        let later = at_epoch(LINEAGE.epoch + 1);
+        let refusal = |lineage| SyncAck { error: "DIVERGED: no".into(), can_resume: false, ..answering(9, lineage, 0) };
+        let lies = [
+            ("behind, in a later epoch", answering(0, later, hash)),
+            ("another history, in a later epoch", answering(3, later, hash ^ 1)),
+            ("the last epoch there can be", answering(3, at_epoch(u64::MAX), hash)),
+            ("that epoch, without a hash", answering(3, at_epoch(u64::MAX), 0)),
+            ("another stream", answering(3, Lineage { epoch: 8, ..FOREIGN }, 0)),
+            ("a refusal in a later epoch", refusal(later)),
+            ("a refusal by another stream", refusal(FOREIGN)),
+            ("v1", SyncAck { answer: None, ..v2_ack(3, LINEAGE) }),
+        ];
+        let mut before = None;
+        for (what, lie) in &lies {
+            let sync = answer_with(&door, lie, &[]);
+            let first = before.get_or_insert_with(|| sync.clone());
+            assert_eq!(sync, *first, "{what}");
+            assert_eq!((receiver.lineage(), receiver.last_sequence()), (Some(LINEAGE), 3), "{what}");
+        }
+        let sync = answer_with(&door, &answering(4, LINEAGE, hash), &batch(3, 1));
+        assert_eq!(Some(sync), before);
+        receiver.wait_sequence(4, PATIENCE).unwrap();
+        drop(receiver);
+        // And on disk.
+        if dir.is_some() {
+            let door = Door::open();
+            let (receiver, ..) = common::receiver(keeping(dir, &door.address));
+            assert_eq!(receiver.lineage(), Some(LINEAGE));
+            answer_with(&door, &v2_ack(5, LINEAGE), &batch(4, 1));
+            receiver.wait_sequence(5, PATIENCE).unwrap();
+        }
+    }
+}
+
+/// P7, P10: what was acknowledged to a later epoch is never acknowledged to an earlier one again, also after a crash.
+#[test]
+fn p7_p10_an_epoch_is_durable_before_anything_is_acknowledged_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = at_epoch(LINEAGE.epoch + 1);
+    let token = {
+        let door = Door::open();
+        let (receiver, ..) = receiver(keeping(Some(dir.path()), &door.address));
+        answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+        receiver.wait_sequence(3, PATIENCE).unwrap();
+        let token = receiver.token().unwrap();
+        // A writer of a later epoch that sends no entry.
+        let (mut peer, _) = door.accept_sync();
+        peer.send(&sync_ack_frame(&v2_ack(3, later)));
+        peer.frame_of(TYPE_STREAM_ACK);
+        // As the files are at this moment.
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let door = Door::open();
+        let (crashed, ..) = common::receiver(keeping(Some(copy.path()), &door.address));
+        assert_eq!(crashed.lineage(), Some(later));
+        token
+    };
+    // A host's own position, from before, does not lead it back.
+    let door = Door::open();
+    let lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
+    let place =
+        ReceiverConfig { last_sequence: 3, last_hash: token.hash, has_position: true, lineage, ..Default::default() };
+    let config = keeping(Some(dir.path()), &door.address);
+    let place = ReceiverConfig { local_log: config.local_log, ..place };
+    let place = ReceiverConfig { reader_id: config.reader_id, writer_addr: config.writer_addr, ..place };
+    let (receiver, _, events) = receiver(place);
+    answer_with(&door, &v2_ack(4, LINEAGE), &batch(3, 1));
+    events.wait_status(EventKind::Diverged, Status::Diverged);
+    assert_eq!((receiver.lineage(), receiver.last_sequence()), (Some(later), 3));
+}
+
+#[test]
+fn p7_an_epoch_rises_by_no_more_than_is_allowed() {
+    let (door, receiver, _, events) = follow(|config| config.max_epoch_jump = 2);
+    // The first one is free.
+    answer_with(&door, &v2_ack(1, at_epoch(1 << 63)), &batch(0, 1));
+    receiver.wait_sequence(1, PATIENCE).unwrap();
+    answer_with(&door, &v2_ack(1, at_epoch((1 << 63) + 3)), &[]);
+    let refused = events.wait_status(EventKind::Diverged, Status::Diverged).message;
+    for part in ["9223372036854775811", "9223372036854775808", "receiver_config_set_max_epoch_jump"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    answer_with(&door, &v2_ack(2, at_epoch((1 << 63) + 2)), &batch(1, 1));
+    receiver.wait_sequence(2, PATIENCE).unwrap();
+    assert_eq!(receiver.lineage().unwrap().epoch, (1 << 63) + 2);
+}
+
+/// P7: a refusal names where a writer could begin. Nobody is there before a writer lets the reader in.
+#[test]
+fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_behind_it() {
+    let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
+    answer_with(&door, &v2_ack(2, LINEAGE), &batch(0, 2));
+    receiver.wait_sequence(2, PATIENCE).unwrap();
+    let far = u64::MAX - 1;
+    answer_with(&door, &gone(far, far), &[]);
+    let passing = events.wait(EventKind::HolePassed);
+    assert_eq!((passing.sequence, passing.detail["last_missing"].as_u64()), (3, Some(far - 1)));
+    // The true writer has no such position. It is asked where the reader is.
+    let refused = SyncAck { error: "REGRESSED: no".into(), can_resume: false, ..v2_ack(3, LINEAGE) };
+    assert_eq!(answer_with(&door, &refused, &[]).last_known_sequence, far - 1);
+    let sync = answer_with(&door, &v2_ack(3, LINEAGE), &batch(2, 1));
+    assert_eq!(sync.last_known_sequence, 2);
+    receiver.wait_sequence(3, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [1, 2, 3]);
+    assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 0);
 }
