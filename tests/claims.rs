@@ -175,7 +175,7 @@ fn p6_an_ok_once_given_is_not_taken_back() {
     let (mut peer, _) = join(&address, &sync_proven("r", early.sequence, early.hash, &sender));
     let rewound = events.wait(EventKind::ReaderRewound);
     assert_eq!((rewound.reader_id.as_str(), rewound.sequence), ("r", 20));
-    assert_eq!(rewound.detail["received"], last);
+    assert_eq!(rewound.detail["acknowledged"], last);
     assert_eq!(acked(&sender, 50, AckLevel::Durable, 1), Status::Ok);
     assert_eq!(acked(&sender, 20, AckLevel::Received, 1), Status::Ok);
     assert_eq!(acked(&sender, 51, AckLevel::Durable, 1), Status::Timeout, "this was not answered");

@@ -2371,6 +2371,12 @@ class receiver_config
         return checked(receiver_config_set_buffer_bytes(get(), bytes));
     }
 
+    /// By how much the writer's epoch may rise at once.
+    receiver_config &max_epoch_jump(std::uint64_t jump)
+    {
+        return checked(receiver_config_set_max_epoch_jump(get(), jump));
+    }
+
     /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused
     /// otherwise; an event says so. To be called before tls().
     receiver_config &insecure_permissions_allowed(bool allowed)

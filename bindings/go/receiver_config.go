@@ -105,6 +105,8 @@ type ReceiverConfig struct {
 	PeerTimeout time.Duration
 	// BufferBytes is how many bytes may be received and not yet applied, at least 65536. Default 4 MiB.
 	BufferBytes uint64
+	// MaxEpochJump is by how much the writer's epoch may rise at once. Default 2^60.
+	MaxEpochJump uint64
 	// TLS has the library encrypt the connection, also one that Dial made.
 	TLS *ReceiverTLS
 	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
@@ -173,6 +175,9 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	})
 	b.number("BufferBytes", cfg.BufferBytes, func(n C.uint64_t) C.int32_t {
 		return C.lr_receiver_config_set_buffer_bytes(c, n)
+	})
+	b.number("MaxEpochJump", cfg.MaxEpochJump, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_max_epoch_jump(c, n)
 	})
 	b.set("Protocol", func() C.int32_t { return C.lr_receiver_config_set_protocol(c, C.uint32_t(cfg.Protocol)) })
 	b.set("CoordinatorHandshake", func() C.int32_t {

@@ -408,6 +408,8 @@ func (r *runner) receiverConfig(s *step) *replication.ReceiverConfig {
 			cfg.HandlerDurable = value.(bool)
 		case "buffer_bytes":
 			cfg.BufferBytes = r.number(value)
+		case "max_epoch_jump":
+			cfg.MaxEpochJump = r.number(value)
 		case "heartbeat_interval_ms":
 			cfg.HeartbeatInterval = r.duration(value)
 		case "peer_timeout_ms":

@@ -485,6 +485,31 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
     }
 }
 
+/// Sets by how much the writer's epoch may rise at once. Default 1152921504606846976 (2^60), at least 1. A writer whose epoch is
+/// further above the last one that was followed is refused with `DIVERGED`, and the text names both. So nobody can use up the
+/// epochs of a stream in one step: the true writer could never have a higher one. The first epoch that a receiver meets may
+/// be any; where a token, receiver_config_set_stream() or its log on disk names one, it counts from there.
+///
+/// Call it with what your epochs are made of: a counter rises by one, a time in microseconds by more.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+///
+/// # Safety
+/// `config` came from receiver_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_config_set_max_epoch_jump(config: *mut ReceiverConfigHandle, jump: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            if jump == 0 {
+                return Err(invalid("jump is 0, at least 1 is needed: an epoch rises with each promotion"));
+            }
+            core.max_epoch_jump = jump;
+            Ok(())
+        })
+    }
+}
+
 /// Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
 /// receiver_config_set_tls() looks at its key file at once, receiver_new() at the log's directory.
 ///

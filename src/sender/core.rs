@@ -309,7 +309,7 @@ impl Core {
         );
         let mut event = Event::new(EventKind::ReaderRewound, Status::Ok, text);
         event.sequence = at;
-        event.detail = json!({ "received": received, "durable": durable, "applied": applied });
+        event.detail = json!({ "acknowledged": received, "durable": durable, "applied": applied });
         self.reader_event(event, reader);
     }
 

@@ -175,7 +175,7 @@ impl Slots {
         );
         let mut event = Event::new(EventKind::SlotRefused, Status::BufferFull, text);
         event.sequence = reader.started_after;
-        event.detail = json!({ "slots": self.max });
+        event.detail = json!({ "max_slots": self.max });
         core.reader_event(event, reader);
     }
 

@@ -31,6 +31,7 @@ TEST(every_option_is_taken)
         .heartbeat_interval(100ms)
         .peer_timeout(1min)
         .buffer_bytes(65536)
+        .max_epoch_jump(1)
         .log_dir(harness::temp_path("log"))
         .log_sync(replication::sync_policy::always)
         .log_segment_bytes(1 << 20)
@@ -73,6 +74,7 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "timeout_ms", config.peer_timeout(0ms));
     CHECK_THROWS(invalid, "negative", config.peer_timeout(-1ms));
     CHECK_THROWS(invalid, "65536", config.buffer_bytes(1));
+    CHECK_THROWS(invalid, "jump is 0", config.max_epoch_jump(0));
     CHECK_THROWS(invalid, "", config.log_dir(""));
     CHECK_THROWS(invalid, "", config.log_sync(replication::sync_policy::group));
     CHECK_THROWS(invalid, "65536", config.log_segment_bytes(1));

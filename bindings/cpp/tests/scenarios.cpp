@@ -779,6 +779,8 @@ class scenario
             config.peer_timeout(ms());
         else if (key == "buffer_bytes")
             config.buffer_bytes(given.number());
+        else if (key == "max_epoch_jump")
+            config.max_epoch_jump(given.number());
         else if (key == "tls") {
             const std::optional<std::string> name =
                 nth(1).is_null() ? std::nullopt : std::optional<std::string>(nth(1).text());

@@ -181,6 +181,7 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_heartbeat_interval_ms": (status, pointer, u64),
     "receiver_config_set_peer_timeout_ms": (status, pointer, u64),
     "receiver_config_set_buffer_bytes": (status, pointer, u64),
+    "receiver_config_set_max_epoch_jump": (status, pointer, u64),
     "receiver_config_set_tls": (status, pointer, text, text, text, text),
     "receiver_config_set_ingest_handler": (status, pointer, IngestFn, pointer, FreeFn),
     "receiver_config_set_ingest_batch_handler": (status, pointer, size, IngestBatchFn, pointer, FreeFn),

@@ -69,6 +69,7 @@ class ReceiverOptions(TypedDict, total=False):
     heartbeat_interval_ms: Optional[int]
     peer_timeout_ms: Optional[int]
     buffer_bytes: Optional[int]
+    max_epoch_jump: Optional[int]
     tls: Optional[ReceiverTls]
     insecure_permissions_allowed: Optional[bool]
     local_wal: Optional[Callable[[Entry], None]]

@@ -67,11 +67,13 @@ fn setters_set_what_they_are_named_after() {
             receiver_config_set_heartbeat_interval_ms(c, 14),
             receiver_config_set_peer_timeout_ms(c, 15),
             receiver_config_set_buffer_bytes(c, 65_536),
+            receiver_config_set_max_epoch_jump(c, 16),
         ];
-        assert_eq!(results, [OK; 15]);
+        assert_eq!(results, [OK; 16]);
     }
     let core = config.core();
     assert_eq!((core.reader_id.as_str(), core.writer_addr.as_str()), ("r1", "unix:/run/db"));
+    assert_eq!(core.max_epoch_jump, 16);
     assert_eq!(core.last_sequence, u64::MAX);
     let lineage = core.lineage.unwrap();
     assert_eq!((lineage.stream_id, lineage.epoch), ([9; 16], 3));
@@ -123,6 +125,7 @@ fn bad_arguments_are_refused_by_name_and_change_nothing() {
         refused(receiver_config_set_heartbeat_interval_ms(c, 0), "interval_ms is 0");
         refused(receiver_config_set_peer_timeout_ms(c, 0), "timeout_ms is 0");
         refused(receiver_config_set_buffer_bytes(c, 65_535), "bytes is 65535");
+        refused(receiver_config_set_max_epoch_jump(c, 0), "jump is 0");
         refused(receiver_config_set_handler_durable(std::ptr::null_mut(), true), "config is NULL");
     }
     assert_eq!(format!("{:?}", config.core()), before);

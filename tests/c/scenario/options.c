@@ -166,6 +166,7 @@ int32_t receiver_option(replication_receiver_config *config, const struct tree *
     NUMBER(receiver, heartbeat_interval_ms);
     NUMBER(receiver, peer_timeout_ms);
     NUMBER(receiver, buffer_bytes);
+    NUMBER(receiver, max_epoch_jump);
     NUMBER(receiver, log_segment_bytes);
     NUMBER(receiver, log_retain_bytes);
     NUMBER(receiver, log_retain_ms);
