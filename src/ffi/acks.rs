@@ -179,7 +179,9 @@ unsafe fn wait(
 /// - `sequence`: an entry that was replicated, and with it all before.
 /// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
 ///   only: it does not say what became of the entry.
-/// - `readers`: how many, counting those that acknowledged it and left.
+/// - `readers`: how many, counting those that acknowledged it and left. A reader has what it acknowledged of what it was sent,
+///   and what it proved to have when it connected, by the chain hash of its history: v2 readers that go on from a token or a
+///   log on disk do so by themselves. What a reader only says of itself counts for nothing.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
 /// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
 ///
@@ -251,7 +253,14 @@ unsafe fn look(
 
 /// Tells whether readers have acknowledged an entry, without waiting. This is what became of an entry whose wait ended
 /// with `TIMEOUT`: its sequence is the ticket. It can be asked as often as one likes, about any entry, and in a later
-/// process that goes on with the same log, where readers say what they have when they connect again.
+/// process that goes on with the same log, where readers prove what they have when they connect again. Once it was `OK` for
+/// an entry, a level and a number of readers, it stays so in this process.
+///
+/// A sequence names an entry of one history only. A node that was promoted answers for the entries that it numbered itself or
+/// inherited with their history, from its log on disk or a token; where sender_config_set_stream() and
+/// sender_config_set_last_sequence() gave it a bare number, readers that followed an earlier epoch are not counted for what
+/// came before. So a host that may ask after a promotion stores the token of the transaction's place beside its sequence
+/// (sender_get_token()), and compares the stream and the epoch first.
 ///
 /// - `sequence`, `level`, `readers`: as for sender_wait_acked().
 /// - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.

@@ -34,6 +34,8 @@ pub(super) struct Reader {
     incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
     acknowledged: AtomicBool,
+    /// It has no slot, because all are in use.
+    pub(super) slot_refused: AtomicBool,
     /// An entry up to which all were given to the connection.
     sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
@@ -67,6 +69,7 @@ impl Reader {
             incoming: Mutex::new(incoming),
             positions: Default::default(),
             acknowledged: AtomicBool::new(false),
+            slot_refused: AtomicBool::new(false),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),

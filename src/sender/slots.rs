@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -169,6 +170,7 @@ impl Slots {
     fn refuse(&self, core: &Core, state: &mut State, reader: &Reader) {
         state.lacking = true;
         state.refused += 1;
+        reader.slot_refused.store(true, Ordering::Relaxed);
         let text = format!(
             "reader \"{}\" has no slot: all {} are in use. It is served, but the log waits for it no longer than retention does",
             reader.id, self.max
@@ -186,7 +188,7 @@ impl Slots {
         }
         let Some(disk) = core.log.disk() else { return };
         for reader in core.readers.connected() {
-            if state.slots.contains_key(&reader.id) {
+            if !reader.slot_refused.load(Ordering::Relaxed) || state.slots.contains_key(&reader.id) {
                 continue;
             }
             let acknowledged = reader.positions().received > 0;
@@ -194,6 +196,7 @@ impl Slots {
                 state.lacking = true;
                 continue;
             }
+            reader.slot_refused.store(false, Ordering::Relaxed);
             let kept = kept(&reader);
             let at = if kept > reader.started_after { kept } else { reader.started_after };
             state.slots.insert(reader.id.clone(), Slot::at(&disk.floor(at), acknowledged, now));

@@ -105,10 +105,10 @@ impl Core {
             "received_sequence": positions.received,
             "durable_sequence": positions.durable,
             "applied_sequence": positions.applied,
-            "slot_state": &slot_state,
+            "slot_state": slot_state,
             "slot_sequence": slot_sequence,
             "slot_held_bytes": slot_held_bytes,
-            "slot_refused": self.slots.is_some() && slot_state.is_null(),
+            "slot_refused": reader.slot_refused.load(Ordering::Relaxed),
         })
     }
 }
