@@ -213,6 +213,8 @@ fn p6_the_gate_opens_by_what_was_sent_or_proven_only() {
     let shut = || sender.replicate(0, b"entry").map_err(|error| error.status);
     assert_eq!(shut(), Err(Status::Gated), "nobody is there");
     let (mut peer, _) = join(&address, &sync_v2("r", 0));
+    assert_eq!(shut(), Err(Status::Gated), "a Sync by itself");
+    acknowledge(&mut peer, 0, 0, 0);
     let last = fill(&sender);
     // A stranger at the end, with an acknowledgement of what it was not sent.
     let (mut stranger, _) = join(&address, &sync_v2("stranger", last));
@@ -244,6 +246,8 @@ fn p6_the_gate_opens_by_what_was_sent_or_proven_only() {
 fn p6_a_v1_reader_acknowledges_on_a_new_connection_what_it_was_sent_on_the_last() {
     let (sender, address, _) = sender(gated(AckLevel::Received, 5));
     let (mut peer, _) = join(&address, &sync_v1("go", 0));
+    peer.send(&ack_v1(0, "go"));
+    until("the gate", || sender.replicate(0, b"entry").is_ok());
     let last = fill(&sender);
     while common::stat(sender.stats_json(), "readers")[0]["sent_sequence"] != last {
         peer.frame();

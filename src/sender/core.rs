@@ -193,6 +193,12 @@ impl Core {
         self.acks.announce(before, reader.positions(), &self.readers);
     }
 
+    /// Takes account of the first acknowledgement on a connection, which may be for the place where it began.
+    #[cold]
+    pub(super) fn reader_heard(&self) {
+        self.reader_left();
+    }
+
     /// Takes account of a connection that is gone.
     pub(super) fn reader_left(&self) {
         if let Some(gate) = &self.write_gate {

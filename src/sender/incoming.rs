@@ -133,9 +133,12 @@ fn acknowledge(
             return Err(format!("impossible Ack: received {received}, but whole entries were sent up to {sent}"));
         }
     }
-    let before = reader.positions();
+    let (before, first) = (reader.positions(), !reader.has_acknowledged());
     reader.acknowledge(positions);
     core.reader_moved(before, reader.positions());
+    if first {
+        core.reader_heard();
+    }
     Ok(())
 }
 

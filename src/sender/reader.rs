@@ -203,7 +203,9 @@ impl Reader {
     /// Takes in what the reader acknowledges, as far as that counts; positions only rise. One thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) {
         self.rise(self.start().credit(said));
-        self.acknowledged.store(true, Ordering::Release);
+        if !self.has_acknowledged() {
+            self.acknowledged.store(true, Ordering::Release);
+        }
     }
 
     fn rise(&self, positions: Positions) {
@@ -213,7 +215,12 @@ impl Reader {
         }
     }
 
-    /// Whether it acknowledged anything on this connection.
+    /// Whether it has entries up to where it began, at least, by proof or by acknowledgement.
+    pub(super) fn has_its_start(&self) -> bool {
+        self.positions.iter().any(|position| position.load(Ordering::Relaxed) >= self.started_after.max(1))
+    }
+
+    /// Whether it acknowledged anything on this connection, be it where it began.
     pub(super) fn has_acknowledged(&self) -> bool {
         self.acknowledged.load(Ordering::Acquire)
     }

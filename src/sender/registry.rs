@@ -178,10 +178,12 @@ impl Registry {
     }
 
     /// Where the connected readers are at `level`, in no order: what counts of their present connections alone, because
-    /// who says to be an absent reader is not as near as that one was.
+    /// who says to be an absent reader is not as near as that one was. Who has only said where it stands is left out.
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
-        positions.extend(connected(&self.records.lock()).map(|reader| at(reader.positions(), level)));
+        let records = self.records.lock();
+        let heard = connected(&records).filter(|reader| reader.has_acknowledged() || reader.has_its_start());
+        positions.extend(heard.map(|reader| at(reader.positions(), level)));
     }
 }
 
