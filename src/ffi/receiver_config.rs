@@ -199,6 +199,9 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(
 /// Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
 /// entry. For exactly-once, store the sequence in the same transaction as the entry and set it here after a restart.
 ///
+/// A bare number proves nothing: the writer counts this reader for waits and its write gate only when it acknowledges
+/// something new, and its history stays unknown, so that a fork may not be noticed. receiver_config_set_token() has both.
+///
 /// Returns `OK`.
 ///
 /// # Safety

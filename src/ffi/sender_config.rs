@@ -378,7 +378,8 @@ pub unsafe extern "C" fn sender_config_set_stream(
 }
 
 /// Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
-/// it: there it is only checked.
+/// it: there it is only checked. A bare number says nothing of the history before it: see sender_acked(), and
+/// sender_config_set_token(), which has both.
 ///
 /// Returns `OK`.
 ///

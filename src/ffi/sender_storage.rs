@@ -291,8 +291,8 @@ pub unsafe extern "C" fn sender_wait_durable(sender: *mut SenderHandle, sequence
 }
 
 /// Gives the slots of a sender's readers as a JSON array with an object for each: `reader_id`, `connected`, `state` ("held" or
-/// "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, and `lost_in_s`: in how many seconds it is lost at this rate, or
-/// null.
+/// "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether its reader ever acknowledged or proved
+/// anything), and `lost_in_s`: in how many seconds it is lost at this rate, or null.
 ///
 /// - `out_json`: the text, to be freed with replication_string_free().
 ///

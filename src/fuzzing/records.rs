@@ -93,9 +93,7 @@ fn says(json: &Json, value: &Value<'_>) -> bool {
                     _ => true,
                 })
         }
-        (Value::Ext(ext_type, bytes), Json::Object(json)) => {
-            json["ext"] == *ext_type && json["data"] == base64(bytes)
-        }
+        (Value::Ext(ext_type, bytes), Json::Object(json)) => json["ext"] == *ext_type && json["data"] == base64(bytes),
         _ => false,
     }
 }
