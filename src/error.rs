@@ -1,6 +1,9 @@
 //! What went wrong: a stable code and a text that names the culprit.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+
+use crate::text;
 
 /// The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,9 +221,9 @@ impl fmt::Write for FallibleText {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of `status` with its text.
+    /// An error of `status` with its text, in which control characters are escaped.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: text::printable(Cow::Owned(message.into())).into_owned() }
     }
 
     /// The memory for `what` is not to be had. If there is none for this text either, the text is empty.

@@ -1,6 +1,7 @@
 //! What the library tells its host besides entries: events and log records, and the mailbox they wait in for the one
 //! thread of the handle that calls the host.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use crate::error::Status;
 use crate::permissions::Unprotected;
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::text;
 
 /// How much a log record matters. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -263,8 +265,11 @@ impl<W> Mailbox<W> {
         Self { content: Mutex::new(Content { events: VecDeque::new(), lost: 0, work }), changed: Condvar::new() }
     }
 
-    /// Leaves an event.
-    pub(crate) fn event(&self, event: Event) {
+    /// Leaves an event. Nothing in its texts acts on the log or the terminal that shows them.
+    pub(crate) fn event(&self, mut event: Event) {
+        for text in [&mut event.message, &mut event.reader_id, &mut event.address] {
+            *text = text::printable(Cow::Owned(std::mem::take(text))).into_owned();
+        }
         let mut content = self.content.lock();
         if content.events.len() < MAX_WAITING {
             content.events.push_back(event);

@@ -36,6 +36,7 @@
 //! - `fuzzing`: what the fuzzer runs and the tests replay; built for these alone.
 //! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
 //!   arguments, calls the core and converts.
+//! - [`text`]: strangers' text, escaped and capped for whoever shows it.
 //!
 //! [`clock`] (wall and boot time, and what each may decide) serves all, and so do five private modules: `threads` (threads
 //! and runtimes), `sync` (locks), `fd` (descriptors), `memory` (whether there is any) and `permissions` (who else may change
@@ -68,5 +69,6 @@ pub mod receiver;
 pub mod records;
 pub mod sender;
 mod sync;
+pub mod text;
 mod threads;
 pub mod transport;

@@ -26,6 +26,7 @@ use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
 use replication::sender::Sender;
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
+use replication::text::is_hidden;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -577,11 +578,13 @@ fn dump_gives_what_was_written() {
 fn numbers_of_64_bits_are_exact_and_payloads_come_in_every_form() {
     let directory = tempfile::tempdir().unwrap();
     let dir = text(directory.path());
-    let before = u64::MAX - 5;
+    let before = u64::MAX - 6;
     let mark = Mark { sequence: before, hash: 9, ..Mark::default() };
     let (log, _) = DiskLog::open(DiskConfig::new(directory.path()), || Ok(start_at(mark))).unwrap();
     let records = rmp_serde::to_vec_named(&serde_json::json!([{ "id": u64::MAX, "name": "ö\u{85}\u{202e}" }])).unwrap();
-    let payloads: [&[u8]; 4] = [b"plain \x1b[31mtext\n", &[0xff, 0x00, b'a'], &records, &[b'x'; 100]];
+    let hostile = "\u{9b}31m\u{7f}\u{202e}\u{feff}";
+    let payloads: [&[u8]; 5] =
+        [b"plain \x1b[31mtext\n", &[0xff, 0x00, b'a'], &records, &[b'x'; 100], hostile.as_bytes()];
     let mut bytes = Vec::new();
     for (previous, payload) in (before..).zip(payloads) {
         Entry { sequence: previous + 1, previous, timestamp_us: u64::MAX, payload }.encode_into(&mut bytes);
@@ -589,7 +592,7 @@ fn numbers_of_64_bits_are_exact_and_payloads_come_in_every_form() {
     log.write(&bytes).unwrap();
 
     let lines = run(&["dump", "--json", dir]).exits(0).lines();
-    assert_eq!(lines[3]["sequence"].as_u64(), Some(u64::MAX - 1));
+    assert_eq!(lines[3]["sequence"].as_u64(), Some(u64::MAX - 2));
     assert_eq!(lines[0]["timestamp_us"].as_u64(), Some(u64::MAX));
     for (line, payload) in lines.iter().zip(payloads) {
         assert_eq!(base64(line["payload_base64"].as_str().unwrap()), payload);
@@ -601,11 +604,22 @@ fn numbers_of_64_bits_are_exact_and_payloads_come_in_every_form() {
     assert_eq!(form("records")[2]["records"][0]["id"].as_u64(), Some(u64::MAX));
     assert_eq!(base64(form("records")[1]["payload_base64"].as_str().unwrap()), payloads[1]);
     assert_eq!(form("none")[0].get("payload_base64"), None);
+    assert_eq!(form("text")[4]["payload_text"], hostile);
+
+    for arguments in [
+        &["dump", "--json", "--payload=text", dir][..],
+        &["dump", "--json", "--payload=records", dir],
+        &["dump", "--payload=text", dir],
+        &["dump", "--payload=records", dir],
+    ] {
+        let out = run(arguments).exits(0).out;
+        assert!(!out.replace('\n', "").chars().any(is_hidden), "{arguments:?}: {out:?}");
+    }
 
     let human = run(&["dump", dir]).exits(0).out;
-    assert_eq!(human.lines().count(), 4, "{human}");
+    assert_eq!(human.lines().count(), 5, "{human}");
     assert!(
-        human.contains("18446744073709551611  18446744073709551615 us  16 B  plain \\u{1b}[31mtext\\n\n"),
+        human.contains("18446744073709551610  18446744073709551615 us  16 B  plain \\u{1b}[31mtext\\n\n"),
         "{human}"
     );
     assert!(human.contains(&format!("  {}…\n", "x".repeat(64))), "{human}");

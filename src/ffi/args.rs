@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::guard::is_null;
 use crate::error::{Error, Result, Status};
-use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::check_reader_id;
 use crate::protocol::entry::MAX_PAYLOAD_BYTES;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::{TOKEN_BYTES, Token};
@@ -120,11 +120,8 @@ pub(crate) fn ack_level(number: u32) -> Result<AckLevel> {
 pub(crate) unsafe fn reader_id<'a>(id: *const c_char) -> Result<&'a str> {
     // SAFETY: the caller's promise.
     let id = unsafe { text(id, "reader_id") }?;
-    match id.len() {
-        0 => Err(invalid("reader_id is empty")),
-        1..=MAX_READER_ID_BYTES => Ok(id),
-        len => Err(invalid(format!("reader_id is {len} bytes, at most {MAX_READER_ID_BYTES} are allowed"))),
-    }
+    check_reader_id(id).map_err(|why| invalid(format!("reader_id {why}")))?;
+    Ok(id)
 }
 
 /// The path at `file`.

@@ -17,6 +17,7 @@ use crate::host::{Event, LogLevel, Observer};
 use crate::protocol::entry::{Entries, Entry};
 use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
 use crate::sender::{Acked, AckedCall};
+use crate::text;
 
 /// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
 #[derive(Clone, Copy)]
@@ -239,7 +240,7 @@ impl Muted {
 
 /// A JSON object as text; anything else as an empty one.
 fn json_object(value: &Value) -> String {
-    if value.is_object() { value.to_string() } else { "{}".into() }
+    if value.is_object() { text::json(value) } else { "{}".into() }
 }
 
 /// Events and log records to the host.

@@ -138,10 +138,12 @@ pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle)
     unsafe { release(config, drop) };
 }
 
-/// Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8. Required.
+/// Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8
+/// without control characters (ASCII's and C1's, line and paragraph separators, marks that override the direction of text).
+/// Required.
 /// A second connection with the same name replaces the first.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long or not UTF-8.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long, not UTF-8 or has a control character.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.

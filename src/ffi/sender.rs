@@ -183,7 +183,7 @@ pub unsafe extern "C" fn sender_listen(
 ///
 /// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
 ///   non-blocking mode may have changed.
-/// - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes.
+/// - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
 /// - `last_known_sequence`: from the Sync message.
 ///
 /// Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;

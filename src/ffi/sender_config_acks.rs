@@ -21,7 +21,7 @@ pub enum GatePolicyNumber {
 /// Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may be in many groups, and
 /// need not be connected.
 ///
-/// - `name`: 1 to 255 bytes; new in this configuration.
+/// - `name`: 1 to 255 bytes without control characters; new in this configuration.
 /// - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every reader id that begins with
 ///   what is before it.
 ///

@@ -1,9 +1,11 @@
 //! Status names and the error text of the thread.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char};
 
 use crate::error::{Error, Status};
+use crate::text;
 
 /// The longest text that is kept where no memory may be asked for, with its NUL.
 const SHORT_BYTES: usize = 256;
@@ -33,7 +35,7 @@ pub(crate) fn fail(error: Error) -> Status {
         keep_short(if error.message.is_empty() { "no memory" } else { &error.message });
         return status;
     }
-    let mut text = Some(c_string(error.message));
+    let mut text = Some(c_string(text::printable(Cow::Owned(error.message)).into_owned()));
     // Afterwards the text is still here if there was no place for it.
     let _ = LAST_ERROR.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
@@ -192,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_inside_a_text_does_not_cut_it() {
-        fail(Error::new(Status::BadAddress, "a\0b\0"));
-        assert_eq!(last_error(), "a\u{fffd}b\u{fffd}");
+    fn control_characters_in_a_text_are_escaped_and_do_not_cut_it() {
+        fail(Error { status: Status::BadAddress, message: "a\0b\n\u{9b}\0".into() });
+        assert_eq!(last_error(), "a\\u{0}b\\n\\u{9b}\\u{0}");
     }
 
     #[test]

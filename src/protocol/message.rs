@@ -10,6 +10,7 @@ use super::frame::{self, FrameError};
 use super::go_json::{self, Counter, Object, Sink};
 use super::handshake::{Answer, Offer, Sync, SyncAck, V2, V2Object};
 use crate::error::{Error, Status};
+use crate::text::{Escaped, Quoted};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -86,6 +87,14 @@ pub struct ErrorMessage {
     pub code: String,
     /// The text for people.
     pub message: String,
+}
+
+impl ErrorMessage {
+    /// The error that the peer reports; `who` is a subject and its verb, such as "the reader reports".
+    pub fn to_error(&self, who: &str) -> Error {
+        let text = format!("{who} {}: {}", Escaped(&self.code), Quoted(&self.message));
+        Error::new(Status::reported(&self.code), text)
+    }
 }
 
 /// Appends a whole frame to `out`, or nothing when it is too large or does not fit.

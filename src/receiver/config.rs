@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::Observer;
-use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::check_reader_id;
 use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
@@ -133,9 +133,8 @@ impl ReceiverConfig {
     /// Whether the values fit together and within their ranges.
     pub fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
-        if !(1..=MAX_READER_ID_BYTES).contains(&self.reader_id.len()) {
-            let length = self.reader_id.len();
-            return invalid(format!("reader_id has {length} bytes, it must have 1 to {MAX_READER_ID_BYTES}"));
+        if let Err(why) = check_reader_id(&self.reader_id) {
+            return invalid(format!("reader_id {why}"));
         }
         if self.writer_addr.is_empty() {
             return invalid("writer_addr is not set".into());

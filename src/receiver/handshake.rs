@@ -102,8 +102,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened>
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
         let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
-        let status = Status::reported(&said.code);
-        return Err(Error::new(status, format!("the writer answers {}: {}", said.code, said.message)));
+        return Err(said.to_error("the writer answers"));
     }
     if kind != expected {
         let text = format!("the writer answered the Sync with a frame of type {kind:#04x}, not {expected:#04x}");

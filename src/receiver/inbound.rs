@@ -420,10 +420,7 @@ fn invalid(text: String) -> Error {
 /// The error that the writer reports in an Error frame.
 fn reported(payload: &[u8]) -> Error {
     match message::decode_error(payload) {
-        Ok(said) => {
-            let status = Status::reported(&said.code);
-            Error::new(status, format!("the writer reports {}: {}", said.code, said.message))
-        }
+        Ok(said) => said.to_error("the writer reports"),
         Err(error) => invalid(format!("bad Error frame: {error}")),
     }
 }

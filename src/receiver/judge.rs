@@ -9,6 +9,7 @@ use crate::protocol::STREAM_VERSION;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::{Answer, Point, SyncAck, hex};
 use crate::protocol::lineage::Lineage;
+use crate::text::Quoted;
 
 /// What this reader holds, and whom it may follow.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,8 @@ pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
             Some(Answer { code, .. }) if !code.is_empty() => code.as_str(),
             _ => ack.error.split(':').next().unwrap_or_default(),
         };
-        let error = Error::new(Status::reported(code), format!("the writer refuses this reader: {}", ack.error));
+        let error =
+            Error::new(Status::reported(code), format!("the writer refuses this reader: {}", Quoted(&ack.error)));
         return Err(End { error, refused: true });
     }
     if let Some(answer) = &ack.answer {

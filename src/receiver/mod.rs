@@ -38,6 +38,7 @@ use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
+use crate::text;
 use crate::threads;
 use crate::transport::{Address, Dialling, TlsClient};
 use config::{ReceiverConfig, ReceiverHost};
@@ -186,7 +187,7 @@ impl Receiver {
 
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        Ok(self.core.stats(self.check_running().is_ok()).to_string())
+        Ok(text::json(&self.core.stats(self.check_running().is_ok())))
     }
 
     /// Ends the connection and the threads. Idempotent.

@@ -26,6 +26,7 @@ use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Condvar, Mutex};
+use crate::text::Escaped;
 use crate::transport::{Listener, Stream};
 
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
@@ -274,7 +275,9 @@ impl Core {
             let at = if reader.v2 { reader.stands_at() } else { self.sent_sequence(&reader) };
             (reader, at)
         });
-        at.filter(|(_, at)| *at < last).map(|(reader, at)| format!("reader \"{}\" is at {at}", reader.id)).collect()
+        at.filter(|(_, at)| *at < last)
+            .map(|(reader, at)| format!("reader \"{}\" is at {at}", Escaped(&reader.id)))
+            .collect()
     }
 
     pub(super) fn reader_event(&self, mut event: Event, reader: &Reader) {
@@ -285,7 +288,7 @@ impl Core {
 
     pub(super) fn connected(&self, reader: &Reader) {
         let version = if reader.v2 { 2 } else { 1 };
-        let text = format!("reader \"{}\" connected after sequence {}", reader.id, reader.started_after);
+        let text = format!("reader \"{}\" connected after sequence {}", Escaped(&reader.id), reader.started_after);
         let mut event = Event::new(EventKind::Connected, Status::Ok, text);
         event.sequence = reader.started_after;
         event.detail = json!({ "protocol": version });
@@ -300,7 +303,7 @@ impl Core {
         let entries = sent.saturating_sub(reader.started_after);
         self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
         self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);
-        let text = format!("reader \"{}\" disconnected: {}", reader.id, why.message);
+        let text = format!("reader \"{}\" disconnected: {}", Escaped(&reader.id), why.message);
         let mut event = Event::new(EventKind::Disconnected, why.status, text);
         event.sequence = sent;
         event.detail = json!({ "entries_sent": entries, "bytes_sent": bytes });
@@ -308,7 +311,7 @@ impl Core {
     }
 
     fn rewound(&self, reader: &Reader, had: Positions) {
-        let (id, at) = (&reader.id, reader.started_after);
+        let (id, at) = (Escaped(&reader.id), reader.started_after);
         let Positions { received, durable, applied } = had;
         let text = format!(
             "reader \"{id}\" came back at {at}, it had acknowledged {received}: from now on it counts for entries up to {at} only"
@@ -322,7 +325,7 @@ impl Core {
     pub(super) fn lagging(&self, reader: &Reader) {
         let sent = self.sent_sequence(reader);
         let behind = self.log.last_sequence().saturating_sub(sent);
-        let text = format!("reader \"{}\" is {behind} entries behind and about to lose its place", reader.id);
+        let text = format!("reader \"{}\" is {behind} entries behind and about to lose its place", Escaped(&reader.id));
         let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
         event.sequence = sent;
         event.detail = json!({ "entries_behind": behind });
@@ -338,7 +341,7 @@ impl Core {
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
-        let text = format!("reader \"{}\" was refused: {}", sync.reader_id, why.message);
+        let text = format!("reader \"{}\" was refused: {}", Escaped(&sync.reader_id), why.message);
         let mut event = Event::new(EventKind::Refused, why.status, text);
         event.sequence = sync.last_known_sequence;
         event.reader_id.clone_from(&sync.reader_id);

@@ -104,8 +104,7 @@ fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8], own_t
         }
         TYPE_ERROR => {
             let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-            let status = Status::reported(&said.code);
-            Err(Error::new(status, format!("the reader reports {}: {}", said.code, said.message)))
+            Err(said.to_error("the reader reports"))
         }
         kind if reader.v2 && is_optional(kind) => Ok(()),
         kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),

@@ -42,11 +42,12 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Observer, Postman};
 use crate::log::{Ended, Log, LogConfig, Mark};
-use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
+use crate::text::{self, Escaped};
 use crate::threads;
 use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
@@ -174,10 +175,7 @@ impl Sender {
 
     /// Takes a connection whose Sync the host has read.
     pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
-        if !(1..=MAX_READER_ID_BYTES).contains(&reader_id.len()) {
-            let text = format!("reader id of {} bytes, it must have 1 to {MAX_READER_ID_BYTES}", reader_id.len());
-            return Err(Error::new(Status::InvalidArgument, text));
-        }
+        check_reader_id(reader_id).map_err(|why| Error::new(Status::InvalidArgument, format!("reader_id {why}")))?;
         let (core, reader_id) = (Arc::clone(&self.core), reader_id.to_owned());
         self.unless_stopped(threads::within(self.running()?, move || {
             let stream = Stream::from_fd(socket)?;
@@ -248,7 +246,7 @@ impl Sender {
     pub fn remove_reader(&self, reader_id: &str) -> Result<()> {
         self.running()?;
         let reader = self.core.readers.get(reader_id).ok_or_else(|| {
-            Error::new(Status::NotFound, format!("no reader \"{reader_id}\" is connected to this sender"))
+            Error::new(Status::NotFound, format!("no reader \"{}\" is connected to this sender", Escaped(reader_id)))
         })?;
         reader.close(Status::Removed, "the writer's host removed this reader");
         Ok(())
@@ -313,7 +311,7 @@ impl Sender {
             // While it runs they are written about once a second, and when it stops; otherwise nobody else does it.
             return if self.running().is_ok() { Ok(()) } else { slots.save() };
         }
-        Err(Error::new(Status::NotFound, format!("reader \"{reader_id}\" has no slot")))
+        Err(Error::new(Status::NotFound, format!("reader \"{}\" has no slot", Escaped(reader_id))))
     }
 
     fn slots(&self) -> Result<&Slots> {
@@ -324,7 +322,7 @@ impl Sender {
 
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        Ok(self.core.stats().to_string())
+        Ok(text::json(&self.core.stats()))
     }
 
     /// Refuses new entries, lets readers catch up, closes everything. Idempotent. `Timeout`: it is stopped, but some

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result, Status};
-use crate::protocol::MAX_READER_ID_BYTES;
+use crate::protocol::check_reader_id;
 
 /// Groups of one sender, at most: a reader's groups fit one word.
 pub const MAX_GROUPS: usize = 64;
@@ -23,19 +23,10 @@ impl Group {
     /// The group of these readers. An id that ends with `*` stands for every id that begins with what is before it.
     pub fn new<'a>(name: &str, reader_ids: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let invalid = |text: String| Error::new(Status::InvalidArgument, text);
-        if !(1..=MAX_READER_ID_BYTES).contains(&name.len()) {
-            let text = format!("the name of a group has {} bytes, it must have 1 to {MAX_READER_ID_BYTES}", name.len());
-            return Err(invalid(text));
-        }
+        check_reader_id(name).map_err(|why| invalid(format!("the name of a group {why}")))?;
         let mut group = Self { name: name.to_owned(), ids: BTreeSet::new(), prefixes: Vec::new() };
         for (at, id) in reader_ids.into_iter().enumerate() {
-            if !(1..=MAX_READER_ID_BYTES).contains(&id.len()) {
-                let text = format!(
-                    "reader_ids[{at}] of group \"{name}\" has {} bytes, it must have 1 to {MAX_READER_ID_BYTES}",
-                    id.len()
-                );
-                return Err(invalid(text));
-            }
+            check_reader_id(id).map_err(|why| invalid(format!("reader_ids[{at}] of group \"{name}\" {why}")))?;
             match id.strip_suffix('*') {
                 Some(prefix) => group.prefixes.push(prefix.to_owned()),
                 None => drop(group.ids.insert(id.to_owned())),

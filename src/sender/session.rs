@@ -18,7 +18,7 @@ use crate::host::{Event, EventKind};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
-use crate::protocol::{MAX_READER_ID_BYTES, STREAM_VERSION, message};
+use crate::protocol::{STREAM_VERSION, check_reader_id, message};
 use crate::transport::{FrameReader, Stream};
 
 /// How long a peer may take to read a last word and close its end.
@@ -87,11 +87,7 @@ async fn read_sync(frames: &mut FrameReader, stream: &Stream) -> Result<(Sync, b
         _ => return Err(Error::new(Status::InvalidMsg, format!("the first frame has type {kind:#04x}, not Sync"))),
     };
     let sync = message::decode_sync(&payload).map_err(|e| Error::new(Status::InvalidMsg, format!("bad Sync: {e}")))?;
-    let length = sync.reader_id.len();
-    if !(1..=MAX_READER_ID_BYTES).contains(&length) {
-        let text = format!("the reader id has {length} bytes, it must have 1 to {MAX_READER_ID_BYTES}");
-        return Err(Error::new(Status::InvalidMsg, text));
-    }
+    check_reader_id(&sync.reader_id).map_err(|why| Error::new(Status::InvalidMsg, format!("the reader id {why}")))?;
     Ok((sync, coordinator))
 }
 

@@ -24,8 +24,10 @@ use crate::host::{Event, EventKind};
 use crate::log::disk::Dir;
 use crate::log::disk::slots::{MAX_SLOTS, SlotFile, SlotRecord, SlotState};
 use crate::log::{Mark, RETRY};
+use crate::protocol::check_reader_id;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sync::Mutex;
+use crate::text::Escaped;
 
 /// How often slots are looked after.
 pub(super) const ROUND: Duration = Duration::from_secs(1);
@@ -155,8 +157,10 @@ impl Slots {
             self.refuse(core, state, &reader);
         } else if slot.record.state == SlotState::Held && slot.acknowledged {
             let text = format!(
-                "the slot of reader \"{id}\" at {} was given up for another one: all {} slots are in use, and it was unused for longest",
-                slot.record.sequence, self.max
+                "the slot of reader \"{}\" at {} was given up for another one: all {} slots are in use, and it was unused for longest",
+                Escaped(&id),
+                slot.record.sequence,
+                self.max
             );
             let mut event = Event::new(EventKind::SlotExpired, Status::BufferFull, text);
             (event.reader_id, event.sequence) = (id, slot.record.sequence);
@@ -173,7 +177,8 @@ impl Slots {
         reader.slot_refused.store(true, Ordering::Relaxed);
         let text = format!(
             "reader \"{}\" has no slot: all {} are in use. It is served, but the log waits for it no longer than retention does",
-            reader.id, self.max
+            Escaped(&reader.id),
+            self.max
         );
         let mut event = Event::new(EventKind::SlotRefused, Status::BufferFull, text);
         event.sequence = reader.started_after;
@@ -253,6 +258,11 @@ impl Slots {
             if clock_was_set {
                 // What a later process reads fits the clock as it goes now.
                 slot.record.updated_us = slot.used.wall_us(now);
+            }
+            if check_reader_id(id).is_err() {
+                news.push(slot.unusable(id));
+                changed = true;
+                return false;
             }
             let reader = core.readers.get(id);
             if let Some(reader) = &reader {
@@ -503,14 +513,27 @@ impl Slot {
     }
 
     fn expired(&self, id: &str) -> News {
-        let text =
-            format!("the slot of reader \"{id}\" at {} was not used for too long and is gone", self.record.sequence);
+        let text = format!(
+            "the slot of reader \"{}\" at {} was not used for too long and is gone",
+            Escaped(id),
+            self.record.sequence
+        );
         self.news(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
+    }
+
+    /// Of a file from a version that admitted ids with control characters: nobody can come back for the slot.
+    fn unusable(&self, id: &str) -> News {
+        let (id, at) = (Escaped(id), self.record.sequence);
+        let text = format!(
+            "the slot of reader \"{id}\" at {at} is gone: the id has control characters, no reader may have it"
+        );
+        self.news(EventKind::SlotExpired, Status::InvalidArgument, &id.to_string(), text, json!({}))
     }
 
     fn lost(&self, id: &str, behind: u64, max: u64) -> News {
         let text = format!(
-            "the slot of reader \"{id}\" at {} holds back {behind} bytes of the log, at most {max} are allowed: the log goes on without it",
+            "the slot of reader \"{}\" at {} holds back {behind} bytes of the log, at most {max} are allowed: the log goes on without it",
+            Escaped(id),
             self.record.sequence
         );
         self.news(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": behind, "max_bytes": max }))
@@ -526,7 +549,7 @@ impl Slot {
             return None;
         }
         let seconds = time.as_secs();
-        let text = format!("at this rate reader \"{id}\" loses its place in the log in {seconds} s");
+        let text = format!("at this rate reader \"{}\" loses its place in the log in {seconds} s", Escaped(id));
         Some(self.news(EventKind::Lagging, Status::Ok, id, text, json!({ "lost_in_s": seconds })))
     }
 }

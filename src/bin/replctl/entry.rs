@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use base64_simd::STANDARD;
 use replication::records::Records;
+use replication::text;
 
 use crate::args::{Form, Payload};
-use crate::output::{Out, hex, is_invisible, printable_bytes, time};
+use crate::output::{Out, hex, printable_bytes, time};
 
 /// Bytes of a payload that a preview shows.
 const PREVIEW_BYTES: usize = 64;
@@ -44,12 +45,12 @@ fn write_json(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         Payload::Text | Payload::Preview => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 out.text(",\"payload_text\":")?;
-                serde_json::to_writer(&mut *out, text)?;
+                out.text(&text::json(&text.into()))?;
             }
             Err(_) => write_base64(out, bytes)?,
         },
         Payload::Records => match Records::parse(bytes) {
-            Ok(records) => write!(out, ",\"records\":{}", records.to_json())?,
+            Ok(records) => write!(out, ",\"records\":{}", text::printable_json(records.to_json()))?,
             Err(_) => write_base64(out, bytes)?,
         },
         Payload::Base64 => write_base64(out, bytes)?,
@@ -72,8 +73,7 @@ fn write_text(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         Payload::Hex => hex(bytes),
         Payload::Base64 => STANDARD.encode_to_string(bytes),
         Payload::Records => match Records::parse(bytes) {
-            // JSON may hold characters that a terminal acts upon: those of C1, and those that turn a line around.
-            Ok(records) => terminal_safe(records.to_json()),
+            Ok(records) => text::printable_json(records.to_json()),
             Err(_) => format!("base64:{}", STANDARD.encode_to_string(bytes)),
         },
     };
@@ -88,21 +88,4 @@ fn beginning(bytes: &[u8]) -> &[u8] {
     let begins = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 != 0x80);
     let end = (PREVIEW_BYTES - 3..=PREVIEW_BYTES).rev().find(|at| begins(*at)).unwrap_or(PREVIEW_BYTES);
     &bytes[..end.min(bytes.len())]
-}
-
-/// JSON without characters that a terminal acts upon. Those below a space are escaped in it already, the others stand
-/// only inside of strings.
-fn terminal_safe(json: String) -> String {
-    let acts = |c: char| c.is_control() || is_invisible(c);
-    if !json.contains(acts) {
-        return json;
-    }
-    json.chars().fold(String::with_capacity(json.len()), |mut safe, c| {
-        if acts(c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
 }

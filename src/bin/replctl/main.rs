@@ -33,13 +33,13 @@ fn main() -> ExitCode {
         // Whoever read the output has enough, as `head`.
         Err(Failure::Closed) => Exit::Ok.into(),
         Err(Failure::Usage { command, text }) => {
-            note(&format!("{text}\nTry 'replctl{command} --help'."));
+            note(&format!("{}\nTry 'replctl{command} --help'.", replication::text::printable(text.into())));
             Exit::Usage.into()
         }
         Err(Failure::Failed { exit, text }) => {
             // What was printed before belongs before.
             let _ = out.flush();
-            note(&text);
+            note(&replication::text::printable(text.into()));
             exit.into()
         }
     }

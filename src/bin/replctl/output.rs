@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use replication::text;
 
 /// Standard output, buffered. Every write may fail: its reader may be gone.
 pub struct Out(BufWriter<Stdout>);
@@ -29,7 +30,7 @@ impl Out {
 
     /// Writes a JSON value as one line.
     pub fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
-        self.line(&value.to_string())
+        self.line(&text::json(value))
     }
 }
 
@@ -110,15 +111,10 @@ fn push_printable(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_default()),
+            c if text::is_hidden(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
-}
-
-/// Marks that turn the direction of a line around, or are not seen at all.
-pub fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Bytes as text: what is no UTF-8 as `\xNN`.

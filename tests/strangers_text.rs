@@ -1,0 +1,159 @@
+//! Text of peers and of old files: what it may contain, and what of it reaches events, logs and statistics.
+
+mod common;
+
+use common::wire::*;
+use common::{receiver, receiver_config, sender, start, stat, until};
+use replication::error::Status;
+use replication::host::{Event, EventKind};
+use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState};
+use replication::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
+use replication::protocol::handshake::SyncAck;
+use replication::protocol::message;
+use replication::receiver::config::{ProtocolChoice, ReceiverConfig};
+use replication::sender::config::{SenderConfig, StorageConfig};
+use replication::text::is_hidden;
+
+/// Ends a line, moves a cursor, reverses a line, ends a C string.
+const HOSTILE: &str = "a\nEV kind=22 status=IO\r\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}\u{85}\u{2028}\u{202e}gnp\u{2066}\0z";
+
+const BAD_IDS: [&str; 10] = [
+    "nul\0tail",
+    "line\nfeed",
+    "\u{1b}[2J",
+    "del\u{7f}",
+    "csi\u{9b}31m",
+    "nel\u{85}",
+    "\u{202e}gnp.exe",
+    "\u{2066}isolate",
+    "line\u{2028}separator",
+    HOSTILE,
+];
+
+fn assert_safe(event: &Event) {
+    for text in [&event.message, &event.reader_id, &event.address] {
+        assert!(!text.chars().any(is_hidden), "{text:?}");
+        assert!(text.chars().count() < 400, "{text:?}");
+    }
+}
+
+#[test]
+fn p8_ids_with_control_characters_are_refused_in_each_form_of_the_handshake() {
+    let (sender, address, events) = sender(SenderConfig::default());
+    for (count, id) in (0..).step_by(3).zip(BAD_IDS) {
+        let mut coordinator = Vec::new();
+        message::encode_sync(&mut coordinator, &sync_v1(id, 0), true).unwrap();
+        assert_eq!(coordinator[4], TYPE_ENTRY);
+        for sync in [sync_frame(&sync_v1(id, 0)), sync_frame(&sync_v2(id, 0)), coordinator] {
+            let mut peer = Peer::connect(&address);
+            peer.send(&sync);
+            assert_eq!(peer.end(), "INVALID_MSG", "{id:?}");
+        }
+        until("the reports", || events.count(EventKind::ProtocolError) == count + 3);
+        let refused = sender.accept_reader(std::os::unix::net::UnixStream::pair().unwrap().0.into(), id, 0);
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.status, Status::InvalidArgument);
+        assert!(refused.message.contains("control character U+"), "{refused}");
+        let config = ReceiverConfig { reader_id: id.into(), ..receiver_config("r", &address) };
+        let refused = start(config, common::Applied::default(), &common::Events::default());
+        assert_eq!(refused.err().map(|error| error.status), Some(Status::InvalidArgument));
+    }
+    assert_eq!(sender.reader_count(), 0);
+    assert_eq!(events.count(EventKind::Connected), 0);
+    for event in events.all() {
+        assert_safe(&event);
+        assert!(event.message.contains("control character U+"), "{event:?}");
+    }
+    let mut peer = Peer::connect(&address);
+    assert!(peer.shake(&sync_v2("読者 \"1\" \\ é", 0)).can_resume);
+}
+
+#[test]
+fn p8_what_a_reader_says_is_escaped_and_capped() {
+    let (_sender, address, events) = sender(SenderConfig::default());
+    let long = HOSTILE.repeat(200);
+    for (count, sync) in [sync_v1("one", 0), sync_v2("two", 0)].iter().enumerate() {
+        let mut peer = Peer::connect(&address);
+        assert!(peer.shake(sync).can_resume);
+        peer.send(&error_frame(HOSTILE, &long));
+        until("the end", || events.count(EventKind::Disconnected) == count + 1);
+    }
+    // Neither JSON nor frames that fail carry anything through.
+    for bad in [
+        format!("{{\"reader_id\":{{\"{HOSTILE}\":1}}}}"),
+        format!("{{\"last_known_seq\":\"{}\"}}", "\u{9b}é".repeat(999)),
+    ] {
+        let mut peer = Peer::connect(&address);
+        peer.send(&frame(TYPE_SYNC, bad.as_bytes()));
+        assert_eq!(peer.end(), "INVALID_MSG");
+    }
+    until("the reports", || events.count(EventKind::ProtocolError) >= 2);
+    let all = events.all();
+    all.iter().for_each(assert_safe_or_long);
+    assert!(all.iter().any(|event| event.message.contains("\\nEV kind=22")), "{all:?}");
+}
+
+/// Two capped texts in one: a code and a message.
+fn assert_safe_or_long(event: &Event) {
+    assert!(!event.message.chars().any(is_hidden), "{event:?}");
+    assert!(event.message.chars().count() < 1_600, "{event:?}");
+}
+
+#[test]
+fn p8_what_a_writer_says_is_escaped_and_capped() {
+    for refuses in [true, false] {
+        let door = Door::open();
+        let (reader, _, events) = receiver(receiver_config("reader", &door.address));
+        let (mut peer, _) = door.accept_sync();
+        let long = HOSTILE.repeat(200);
+        peer.send(&match refuses {
+            true => sync_ack_frame(&SyncAck { error: format!("{HOSTILE}: {long}"), ..SyncAck::default() }),
+            false => error_frame(HOSTILE, &long),
+        });
+        let kind = if refuses { EventKind::Refused } else { EventKind::ProtocolError };
+        let event = events.wait(kind);
+        assert_eq!(event.status, Status::InvalidMsg);
+        assert_safe_or_long(&event);
+        until("the statistics", || !stat(reader.stats_json(), "last_error").is_null());
+        assert!(!reader.stats_json().unwrap().chars().any(is_hidden));
+    }
+}
+
+#[test]
+fn p8_statistics_and_log_lines_escape_what_json_allows() {
+    // Zero-width characters are no control characters, and an id may have them; a text does not.
+    let id = "ab\u{200d}c\u{feff}";
+    let (sender, address, events) = sender(SenderConfig::default());
+    let (_reader, _, _) = receiver(ReceiverConfig { protocol: ProtocolChoice::V1, ..receiver_config(id, &address) });
+    let connected = events.wait(EventKind::Connected);
+    assert_safe(&connected);
+    until("the reader", || sender.reader_count() == 1);
+    let json = sender.stats_json().unwrap();
+    assert!(!json.chars().any(is_hidden), "{json}");
+    assert_eq!(stat(Ok(json), "readers")[0]["reader_id"], id);
+}
+
+#[test]
+fn p5_a_slot_whose_id_no_reader_may_have_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
+    {
+        let (first, _, _) = sender(config());
+        first.replicate(0, b"entry").unwrap();
+        first.stop().unwrap();
+    }
+    let (file, mut slots) = SlotFile::load(dir.path()).unwrap();
+    let record = SlotRecord { position: 0, sequence: 0, hash: 0, updated_us: u64::MAX / 2, state: SlotState::Held };
+    slots.insert("pin\0ned\n".into(), record);
+    slots.insert("good".into(), record);
+    file.store(&slots).unwrap();
+
+    let (second, _, events) = sender(config());
+    let gone = events.wait(EventKind::SlotExpired);
+    assert_safe(&gone);
+    assert!(gone.message.contains("\"pin\\u{0}ned\\n\""), "{gone:?}");
+    second.stop().unwrap();
+    drop(second);
+    let (_, left) = SlotFile::load(dir.path()).unwrap();
+    assert!(left.keys().eq(["good"]), "{left:?}");
+}
