@@ -10,6 +10,7 @@ use super::guard::{Gate, Guarded, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::heartbeat;
 use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
 
@@ -242,6 +243,32 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
     unsafe {
         set(config, |core| {
             core.heartbeat_interval = positive_ms(interval_ms, "interval_ms")?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how often v2 readers may want to hear from this sender when there is nothing to send, at most, in milliseconds.
+/// Default 100, from 10 to 60000. A reader whose own heartbeat interval is shorter hears this often and is told so. It does
+/// not limit sender_config_set_heartbeat_interval_ms().
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or another number.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_min_heartbeat_ms(
+    config: *mut SenderConfigHandle,
+    interval_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            let (low, high) = (heartbeat::SHORTEST.as_millis() as u64, heartbeat::MAX_MIN.as_millis() as u64);
+            if !(low..=high).contains(&interval_ms) {
+                return Err(invalid(format!("interval_ms is {interval_ms}, it must be {low} to {high}")));
+            }
+            core.min_heartbeat = Duration::from_millis(interval_ms);
             Ok(())
         })
     }

@@ -82,6 +82,9 @@ pub struct Answer {
     pub first_sequence: u64,
     /// How often the writer sends at least something.
     pub heartbeat_ms: u64,
+    /// How often the writer sends something for a reader's sake, at most, where the reader wanted more.
+    #[serde(default)]
+    pub min_heartbeat_ms: Option<u64>,
     /// The status name of a refusal; empty when there is none.
     #[serde(default)]
     pub code: String,
@@ -126,6 +129,9 @@ impl Answer {
         object.number("epoch", self.epoch);
         object.number("first_sequence", self.first_sequence);
         object.number("heartbeat_ms", self.heartbeat_ms);
+        if let Some(floor) = self.min_heartbeat_ms {
+            object.number("min_heartbeat_ms", floor);
+        }
         if !self.code.is_empty() {
             object.string("code", &self.code);
         }

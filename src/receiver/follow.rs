@@ -13,17 +13,12 @@ use super::backoff::Backoff;
 use super::core::Core;
 use super::handshake::{Opened, open};
 use super::inbound::{Inbound, Incoming};
-use super::session::{Session, is_told, stopped};
+use super::session::{Pulse, Session, is_told, stopped};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
+use crate::protocol::heartbeat;
 use crate::transport::{Address, Dialler, Dialling};
-
-/// How often a peer may want to hear something, at most.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
-
-/// The pause of a connection without heartbeats on which nothing happens.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// How long the writer may take to read why this side ends the connection.
 const LINGER: Duration = Duration::from_millis(250);
@@ -187,12 +182,12 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
     inbound.begin(incoming, before, &rest);
     let stream = Arc::new(stream);
-    let heartbeat = ack.answer.map_or(IDLE, |answer| {
-        // The side that wants to hear more often is heard: its time-out fits its own interval.
-        let wanted = Duration::from_millis(answer.heartbeat_ms).max(SHORTEST_HEARTBEAT);
-        core.config.heartbeat_interval.min(wanted)
+    let (own, limit) = (core.config.heartbeat_interval, core.config.peer_timeout);
+    let pulse = ack.answer.map(|answer| Pulse {
+        interval: heartbeat::interval(own, Duration::from_millis(answer.heartbeat_ms), heartbeat::SHORTEST),
+        patience: heartbeat::patience(limit, own, answer.heartbeat_ms, answer.min_heartbeat_ms),
     });
-    let ended = Session::new(core, &stream, inbound, incoming == Incoming::V2, heartbeat).run().await;
+    let ended = Session::new(core, &stream, inbound, pulse).run().await;
     if is_told(&ended) {
         let _ = timeout(LINGER, stream.discard()).await;
     }

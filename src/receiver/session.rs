@@ -52,31 +52,44 @@ pub(super) fn lost(error: io::Error) -> Error {
     Error::new(Status::Io, format!("the connection failed: {error}"))
 }
 
+/// The pause of a connection without heartbeats on which nothing happens.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How often a v2 connection shows that it lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    /// How often this side says something.
+    pub(super) interval: Duration,
+    /// How long the writer may be silent.
+    pub(super) patience: Duration,
+}
+
 /// A connection after the handshake.
 pub(super) struct Session<'a> {
     core: &'a Arc<Core>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
-    v2: bool,
+    /// Of a v2 connection.
+    pulse: Option<Pulse>,
     heard_at: Instant,
     /// Deliveries were passed on that the callback thread was not woken for.
     unannounced: bool,
 }
 
 impl<'a> Session<'a> {
-    /// `heartbeat`: how often this side says something.
+    /// `pulse`: that of v2; v1 has none.
     pub(super) fn new(
         core: &'a Arc<Core>,
         stream: &'a Arc<Stream>,
         inbound: &'a mut Inbound,
-        v2: bool,
-        heartbeat: Duration,
+        pulse: Option<Pulse>,
     ) -> Self {
         // What the last writer, or the last connection's, waited for.
         core.sync_wanted.store(0, Ordering::SeqCst);
         inbound.receives_at(clock::now());
-        core.progress.acks.lock().begin(stream, v2, heartbeat, &core.config);
-        Self { core, stream, inbound, v2, heard_at: Instant::now(), unannounced: false }
+        let interval = pulse.map_or(IDLE, |pulse| pulse.interval);
+        core.progress.acks.lock().begin(stream, pulse.is_some(), interval, &core.config);
+        Self { core, stream, inbound, pulse, heard_at: Instant::now(), unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -120,7 +133,7 @@ impl<'a> Session<'a> {
                 // Not reading is this side's own doing.
                 self.heard_at = Instant::now();
             }
-            if self.v2 && self.heard_at.elapsed() > core.config.peer_timeout {
+            if self.pulse.is_some_and(|pulse| self.heard_at.elapsed() > pulse.patience) {
                 let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
                 return Error::new(Status::PeerTimeout, text);
             }
@@ -197,7 +210,7 @@ impl<'a> Session<'a> {
             let Before { sequence, hash, .. } = self.inbound.before();
             let at = Point { sequence, hash };
             core.progress.set_received(at);
-            if self.v2 {
+            if self.pulse.is_some() {
                 core.history.lock().note(at);
             }
         }
@@ -249,8 +262,8 @@ impl<'a> Session<'a> {
     fn next_look(&self) -> Duration {
         let progress = &self.core.progress;
         let ack = progress.acks.lock().rest(progress.positions());
-        let limit = self.core.config.peer_timeout;
-        let silence = if self.v2 { limit.saturating_sub(self.heard_at.elapsed()) } else { Duration::MAX };
+        let left = |pulse: Pulse| pulse.patience.saturating_sub(self.heard_at.elapsed());
+        let silence = self.pulse.map_or(Duration::MAX, left);
         ack.min(silence).max(Duration::from_millis(1))
     }
 

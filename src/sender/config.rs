@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskConfig;
 use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::heartbeat;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
@@ -30,6 +31,8 @@ pub struct SenderConfig {
     pub handshake_timeout: Duration,
     /// How often an idle v2 connection says that it lives.
     pub heartbeat_interval: Duration,
+    /// How often v2 readers may want to hear something, at most.
+    pub min_heartbeat: Duration,
     /// How long a v2 reader may be silent.
     pub peer_timeout: Duration,
     /// How long `stop` waits for readers to catch up.
@@ -131,6 +134,7 @@ impl Default for SenderConfig {
             write_timeout: Duration::from_millis(5_000),
             handshake_timeout: Duration::from_millis(5_000),
             heartbeat_interval: Duration::from_millis(1_000),
+            min_heartbeat: heartbeat::DEFAULT_MIN,
             peer_timeout: Duration::from_millis(10_000),
             stop_timeout: Duration::from_millis(5_000),
             max_readers: 1_024,
@@ -183,6 +187,11 @@ impl SenderConfig {
             return invalid(format!(
                 "heartbeat_interval_ms is {interval}, it must be below peer_timeout_ms, {timeout}"
             ));
+        }
+        let min_heartbeat = self.min_heartbeat;
+        if !(heartbeat::SHORTEST..=heartbeat::MAX_MIN).contains(&min_heartbeat) {
+            let (low, high) = (heartbeat::SHORTEST.as_millis(), heartbeat::MAX_MIN.as_millis());
+            return invalid(format!("min_heartbeat_ms is {}, it must be {low} to {high}", min_heartbeat.as_millis()));
         }
         if let Some(gate) = &self.write_gate
             && gate.min_readers > self.max_readers

@@ -18,14 +18,11 @@ use crate::host::{Event, EventKind};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
-use crate::protocol::{STREAM_VERSION, check_reader_id, message};
+use crate::protocol::{STREAM_VERSION, check_reader_id, heartbeat, message};
 use crate::transport::{FrameReader, Stream};
 
 /// How long a peer may take to read a last word and close its end.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// How often a peer may want to hear something, at most.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Serves a connection whose peer has said nothing yet.
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
@@ -105,13 +102,15 @@ async fn attach(
     let mut ack = SyncAck { current_sequence: core.log.last_sequence(), ..SyncAck::default() };
     let admitted = admission::admit(&core, &sync).await;
     let v2 = sync.offer.is_some();
-    if v2 {
+    if let Some(offer) = &sync.offer {
+        let floor = core.config.min_heartbeat.as_millis() as u64;
         ack.answer = Some(Answer {
             version: STREAM_VERSION,
             stream_id: core.lineage.stream_id,
             epoch: core.lineage.epoch,
             first_sequence: core.log.first_sequence(),
             heartbeat_ms: core.config.heartbeat_interval.as_millis() as u64,
+            min_heartbeat_ms: Some(floor).filter(|floor| offer.heartbeat_ms < *floor),
             ..Answer::default()
         });
     }
@@ -156,9 +155,8 @@ async fn attach(
     core.connected(&reader);
     core.reader_came(before, &reader, entered);
     let mut place = Place { core: &core, reader: &reader, ended: None };
-    // The side that wants to hear more often is heard: its time-out fits its own interval.
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
-    let heartbeat = core.config.heartbeat_interval.min(wanted.max(SHORTEST_HEARTBEAT));
+    let heartbeat = heartbeat::interval(core.config.heartbeat_interval, wanted, core.config.min_heartbeat);
     let now = Instant::now();
     let mut session = Session { core: &core, reader: &reader, heartbeat, sent: 0, idle_since: now, lagging: false };
     let ended = session.run().await;

@@ -36,6 +36,7 @@ fn a_new_configuration_has_the_documented_defaults() {
     assert_eq!(core.full_policy, FullPolicy::CutOffSlowest);
     assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (1_024, 0, 0));
     assert_eq!(core.lineage, None);
+    assert_eq!(core.min_heartbeat.as_millis(), 100);
     let times =
         [core.write_timeout, core.handshake_timeout, core.heartbeat_interval, core.peer_timeout, core.stop_timeout];
     assert_eq!(times.map(|time| time.as_millis()), [5_000, 5_000, 1_000, 10_000, 5_000]);
@@ -54,6 +55,7 @@ fn setters_set_what_they_are_named_after() {
             sender_config_set_write_timeout_ms(c, 11),
             sender_config_set_handshake_timeout_ms(c, 12),
             sender_config_set_heartbeat_interval_ms(c, 13),
+            sender_config_set_min_heartbeat_ms(c, 17),
             sender_config_set_peer_timeout_ms(c, 14),
             sender_config_set_stop_timeout_ms(c, 0),
             sender_config_set_max_readers(c, 15),
