@@ -6,10 +6,14 @@ pub(crate) mod encode;
 mod json;
 mod value;
 
-pub use decode::{DecodeError, MAX_DEPTH, MAX_VALUES};
+use decode::Limits;
+
+use std::collections::TryReserveError;
+
+pub use decode::{DEFAULT_MAX_BYTES, DecodeError, MAX_DEPTH, MAX_VALUES};
 pub use value::{Value, ValueError, ValueType};
 
-/// Decoded records. They borrow from the payload until [`Records::into_owned`].
+/// Decoded records, which borrow from the payload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Records<'a> {
     /// The rows, each a [`Value::Map`].
@@ -20,14 +24,10 @@ impl<'a> Records<'a> {
     /// Decodes a whole payload.
     ///
     /// Strings that are not UTF-8 become [`Value::Bytes`]: old msgpack libraries write bytes as strings. Arrays and maps as
-    /// keys of a map are refused, and so are nesting deeper than [`MAX_DEPTH`] and more than [`MAX_VALUES`] values.
-    pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        decode::rows(payload, MAX_VALUES).map(|rows| Self { rows })
-    }
-
-    /// The same records with nothing borrowed.
-    pub fn into_owned(self) -> Records<'static> {
-        Records { rows: self.rows.into_iter().map(Value::into_owned).collect() }
+    /// keys of a map are refused, and so are nesting deeper than [`MAX_DEPTH`], more than [`MAX_VALUES`] values, and values
+    /// that take more than `max_bytes` of memory besides the payload's.
+    pub fn parse(payload: &'a [u8], max_bytes: u64) -> Result<Self, DecodeError> {
+        decode::rows(payload, Limits { values: MAX_VALUES, bytes: max_bytes }).map(|rows| Self { rows })
     }
 
     /// How many there are.
@@ -56,8 +56,8 @@ impl<'a> Records<'a> {
     /// The records as a JSON array.
     ///
     /// Bytes are standard base64 strings, extensions `{"ext":type,"data":base64}`, floats that are not finite `null`.
-    /// Integers are exact. A key that is no string is written as its JSON text.
-    pub fn to_json(&self) -> String {
+    /// Integers are exact. A key that is no string is written as its JSON text. Fails when there is no memory for it.
+    pub fn to_json(&self) -> Result<String, TryReserveError> {
         json::write(&self.rows)
     }
 }

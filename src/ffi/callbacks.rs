@@ -86,8 +86,9 @@ pub type IngestBatchFn = Option<
 
 /// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
 /// as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
-/// An entry whose payload is something else, or beyond the limits of replication_records_parse(), does not come here: it fails
-/// as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
+/// An entry whose payload is something else, or beyond the limits of replication_records_parse() and of
+/// receiver_config_set_records_max_bytes(), does not come here: it fails as if the handler had returned
+/// `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` where there is no memory for its records.
 pub type RecordFn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -411,6 +412,8 @@ impl Handler for IngestBatch {
 pub(crate) struct RecordIngest {
     pub(crate) callback: Arc<Callback<RecordFn>>,
     pub(crate) muted: Muted,
+    /// Memory for the records of an entry.
+    pub(crate) max_bytes: u64,
 }
 
 impl Handler for RecordIngest {
@@ -425,7 +428,7 @@ impl Handler for RecordIngest {
                 return Err(freed(applied));
             }
             place.reaches(&entries.walked());
-            let records = RecordsHandle::parse(entry.payload)
+            let records = RecordsHandle::parse(entry.payload, self.max_bytes)
                 .map_err(|error| failure(applied, error.status as i32, error.message))?;
             // SAFETY: the function and its data were registered together; the records outlive the call.
             let code = unsafe {

@@ -9,7 +9,7 @@
 //! - `version`: what the library is, for hosts that load it at run time.
 //! - `callbacks`: the host's functions and what owns their `user_data`.
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
-//!   a receiver in a file of their own.
+//!   a receiver in a file of their own, and its limits (`receiver_limits`).
 //! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens.
 //! - `sender_config_acks`, `acks`: who is waited for, and waiting.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
@@ -40,6 +40,8 @@ pub mod sender_storage;
 pub mod receiver_config;
 
 pub mod receiver_callbacks;
+
+pub mod receiver_limits;
 
 pub mod receiver;
 

@@ -48,7 +48,7 @@ impl ReceiverHandle {
         let mut owners = Owners::default();
         let local_wal = owners.keep(config.local_wal.share("local WAL function")?);
         let host = ReceiverHost {
-            handler: handler(&config.handler, &muted, &mut owners)?,
+            handler: handler(&config.handler, config.records_max_bytes, &muted, &mut owners)?,
             local_wal: local_wal.map(|callback| Ingest { callback, muted: muted.clone() }.into_local_wal()),
             connect: owners
                 .keep(config.connect.share("connect handler")?)
@@ -85,7 +85,7 @@ impl ReceiverHandle {
     }
 }
 
-fn handler(slot: &HandlerSlot, muted: &Muted, owners: &mut Owners) -> Result<Box<dyn Handler>> {
+fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &mut Owners) -> Result<Box<dyn Handler>> {
     const NAME: &str = "handler";
     let none = || invalid("no handler is set: one of ingest, ingest batch and record is needed");
     let muted = muted.clone();
@@ -101,7 +101,7 @@ fn handler(slot: &HandlerSlot, muted: &Muted, owners: &mut Owners) -> Result<Box
         }
         HandlerSlot::Record(slot) => {
             let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
-            Box::new(RecordIngest { callback, muted })
+            Box::new(RecordIngest { callback, muted, max_bytes: records_max_bytes })
         }
     })
 }

@@ -10,6 +10,7 @@ use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
+use crate::records::DEFAULT_MAX_BYTES;
 use crate::transport::{Address, IdentityFiles, TlsClient};
 
 /// Which protocol versions a receiver speaks.
@@ -60,6 +61,8 @@ pub(crate) struct ReceiverConfigState {
     /// Used when it has a directory.
     pub(crate) local_log: LocalLogConfig,
     pub(crate) handler: HandlerSlot,
+    /// For the records of one entry.
+    pub(crate) records_max_bytes: u64,
     pub(crate) local_wal: Slot<IngestFn>,
     pub(crate) connect: Slot<ConnectFn>,
     pub(crate) event: Slot<EventFn>,
@@ -88,6 +91,7 @@ impl ReceiverConfigHandle {
                 core: ReceiverConfig::default(),
                 local_log: LocalLogConfig::new(""),
                 handler: HandlerSlot::None,
+                records_max_bytes: DEFAULT_MAX_BYTES,
                 local_wal: Slot::Empty,
                 connect: Slot::Empty,
                 event: Slot::Empty,

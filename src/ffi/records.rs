@@ -7,13 +7,15 @@ use super::args::{bytes, required, text};
 use super::guard::{guard_free, is_null};
 use super::status::c_string;
 use crate::error::{Error, Result, Status};
-use crate::records::{Records, Value, ValueError};
+use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 
 /// The records of a payload: an array of maps. Given to a record handler for the call, or made by
 /// replication_records_parse(). It does not change, so any number of threads may read it at once.
 pub struct RecordsHandle<'a> {
     records: Records<'a>,
     json: OnceLock<CString>,
+    /// What records that nobody lends a payload to borrow from. Dropped after them, and never changed.
+    _payload: Vec<u8>,
 }
 
 /// A value within records, valid as long as they are.
@@ -23,12 +25,33 @@ pub struct ValueHandle {
 
 impl<'a> RecordsHandle<'a> {
     /// Decodes a payload; the records borrow from it.
-    pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
-        Ok(Self { records: Records::parse(payload)?, json: OnceLock::new() })
+    pub(crate) fn parse(payload: &'a [u8], max_bytes: u64) -> Result<Self> {
+        Ok(Self { records: Records::parse(payload, max_bytes)?, json: OnceLock::new(), _payload: Vec::new() })
     }
 
-    fn into_owned(self) -> RecordsHandle<'static> {
-        RecordsHandle { records: self.records.into_owned(), json: OnceLock::new() }
+    fn text(&self) -> Result<&CString> {
+        if let Some(json) = self.json.get() {
+            return Ok(json);
+        }
+        let json = self.records.to_json().and_then(|mut json| json.try_reserve(1).map(|()| json));
+        let json = json.map_err(|_| Error::new(Status::OutOfMemory, "no memory for the records as JSON"))?;
+        Ok(self.json.get_or_init(|| c_string(json)))
+    }
+}
+
+impl RecordsHandle<'static> {
+    /// Decodes a copy of the payload.
+    fn parse_copy(payload: &[u8], max_bytes: u64) -> Result<Self> {
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(payload.len()).is_err() {
+            let text = format!("no memory for a copy of the payload's {} bytes", payload.len());
+            return Err(Error::new(Status::OutOfMemory, text));
+        }
+        copy.extend_from_slice(payload);
+        // SAFETY: the bytes lie on the heap, where they stay while the vector is moved; it is not changed any more, and
+        // dropped after the records. What is lent to C from them ends with the handle, as the header says.
+        let lent: &'static [u8] = unsafe { std::slice::from_raw_parts(copy.as_ptr(), copy.len()) };
+        Ok(Self { records: Records::parse(lent, max_bytes)?, json: OnceLock::new(), _payload: copy })
     }
 }
 
@@ -96,13 +119,15 @@ unsafe fn answer_bytes<'a, T>(
 }
 
 /// Decodes a payload: msgpack, an array of maps, whose keys are neither arrays nor maps. It nests 128 levels deep at most,
-/// and has at most 16777216 values, each key, array and map counted; they take up to 64 bytes of memory each.
+/// and has at most 16777216 values, each key, array and map counted, which take at most 256 MiB of memory beside a copy of
+/// the payload. replication_records_parse_within() has another limit. The deepest nesting needs
+/// up to 96 KiB of the calling thread's stack, here, in replication_records_json() and in replication_records_free().
 ///
 /// - `payload`, `payload_len`: not needed any more after the call.
 /// - `out`: the records, to be freed with replication_records_free().
 ///
 /// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
-/// `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
@@ -116,7 +141,36 @@ pub unsafe extern "C" fn replication_records_parse(
         let out = required(out, "out")?;
         // SAFETY: the caller's promise.
         let payload = unsafe { bytes(payload, payload_len, "payload") }?;
-        let records = RecordsHandle::parse(payload)?.into_owned();
+        let records = RecordsHandle::parse_copy(payload, DEFAULT_MAX_BYTES)?;
+        // SAFETY: not NULL, and the caller promises the room.
+        unsafe { out.write(Box::into_raw(Box::new(records))) };
+        Ok(())
+    })
+}
+
+/// As replication_records_parse(), with a limit of the caller's for the memory that the values take.
+///
+/// - `payload`, `payload_len`: not needed any more after the call.
+/// - `max_bytes`: beside the copy of the payload. UINT64_MAX: no limit.
+/// - `out`: the records, to be freed with replication_records_free().
+///
+/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
+/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+///
+/// # Safety
+/// As for replication_records_parse().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn replication_records_parse_within(
+    payload: *const u8,
+    payload_len: usize,
+    max_bytes: u64,
+    out: *mut *mut RecordsHandle<'static>,
+) -> Status {
+    guard_free(|| {
+        let out = required(out, "out")?;
+        // SAFETY: the caller's promise.
+        let payload = unsafe { bytes(payload, payload_len, "payload") }?;
+        let records = RecordsHandle::parse_copy(payload, max_bytes)?;
         // SAFETY: not NULL, and the caller promises the room.
         unsafe { out.write(Box::into_raw(Box::new(records))) };
         Ok(())
@@ -208,7 +262,7 @@ pub unsafe extern "C" fn replication_records_row(
 /// - `out_json`: the text, ended by a NUL, valid as long as the records.
 /// - `out_len`: its bytes without the NUL.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `records` is NULL or alive; the out pointers are NULL or have room.
@@ -222,7 +276,7 @@ pub unsafe extern "C" fn replication_records_json(
         // SAFETY: the caller's promise.
         let records = unsafe { records_of(records) }?;
         let (out_json, out_len) = (required(out_json, "out_json")?, required(out_len, "out_len")?);
-        let json = records.json.get_or_init(|| c_string(records.records.to_json()));
+        let json = records.text()?;
         // SAFETY: neither is NULL, and the caller promises the room.
         unsafe {
             out_json.write(json.as_ptr());

@@ -9,7 +9,7 @@ use super::core::Core;
 use crate::error::{Error, Result, Status};
 use crate::host::Observer;
 use crate::protocol::check_reader_id;
-use crate::protocol::entry::{Entries, Entry, UNKNOWN_HISTORY, Walked};
+use crate::protocol::entry::{Entries, Entry, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsClient;
@@ -87,6 +87,8 @@ pub struct ReceiverConfig {
     pub heartbeat_interval: Duration,
     /// How long a v2 writer may be silent.
     pub peer_timeout: Duration,
+    /// The largest payload that is taken.
+    pub max_entry_bytes: u64,
     /// Bytes received and not yet applied, at most (one larger entry is still taken).
     pub buffer_bytes: u64,
     /// TLS on every connection; `None`: plain.
@@ -116,6 +118,7 @@ impl Default for ReceiverConfig {
             connect_timeout: Duration::from_millis(5_000),
             heartbeat_interval: Duration::from_millis(1_000),
             peer_timeout: Duration::from_millis(10_000),
+            max_entry_bytes: MAX_PAYLOAD_BYTES as u64,
             buffer_bytes: 4 << 20,
             tls: None,
             insecure_permissions_allowed: false,
@@ -150,6 +153,9 @@ impl ReceiverConfig {
         self.local_log.as_ref().map_or(Ok(()), LocalLogConfig::check)?;
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
             return invalid(format!("buffer_bytes is {}, at least {}", self.buffer_bytes, Self::MIN_BUFFER_BYTES));
+        }
+        if self.max_entry_bytes == 0 {
+            return invalid("max_entry_bytes must be at least 1".into());
         }
         let times = [
             ("reconnect_interval_ms", self.reconnect_interval),

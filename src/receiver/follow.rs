@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(250);
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
 pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
     let mut stopping = core.stopping.subscribe();
-    let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.gap_policy);
+    let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.max_entry_bytes, core.config.gap_policy);
     let mut dialler = Dialler::new(addresses, dialling);
     let mut backoff = Backoff::new(core.config.reconnect_interval);
     let mut goes_on = false;
@@ -144,7 +144,8 @@ fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>)
     let received = core.progress.received();
     if let Some(kind) = kind {
         let mut event = Event::new(kind, error.status, text);
-        event.sequence = if kind == EventKind::Gap { received.saturating_add(1) } else { received };
+        let is_about_the_next = kind == EventKind::Gap || error.status == Status::MessageTooLarge;
+        event.sequence = if is_about_the_next { received.saturating_add(1) } else { received };
         core.event(event);
     }
     if was_connected || kind.is_none() {
@@ -180,7 +181,7 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
     core.event(event);
     let rest = frames.into_rest();
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
-    inbound.begin(incoming, before, &rest);
+    inbound.begin(incoming, before, &rest)?;
     let stream = Arc::new(stream);
     let (own, limit) = (core.config.heartbeat_interval, core.config.peer_timeout);
     let pulse = ack.answer.map(|answer| Pulse {

@@ -133,6 +133,8 @@ pub(super) struct Inbound {
     batch_left: usize,
     incoming: Incoming,
     gap_policy: GapPolicy,
+    /// The largest payload that is taken.
+    max_entry_bytes: u64,
     /// The last sequence that was received.
     last: u64,
     /// The chain hash of what was received.
@@ -145,10 +147,10 @@ pub(super) struct Inbound {
 
 impl Inbound {
     /// Blocks for about `buffer_bytes`, used by one connection after the other.
-    pub(super) fn new(buffer_bytes: u64, gap_policy: GapPolicy) -> Self {
+    pub(super) fn new(buffer_bytes: u64, max_entry_bytes: u64, gap_policy: GapPolicy) -> Self {
         let block_bytes = usize::try_from(buffer_bytes / 4).unwrap_or(usize::MAX).clamp(4096, BLOCK_BYTES);
         Self {
-            block: BytesMut::with_capacity(block_bytes),
+            block: BytesMut::new(),
             retired: Vec::new(),
             block_size: block_bytes,
             block_bytes,
@@ -157,6 +159,7 @@ impl Inbound {
             batch_left: 0,
             incoming: Incoming::V2,
             gap_policy,
+            max_entry_bytes,
             last: 0,
             hash: UNKNOWN_HISTORY,
             epoch: 0,
@@ -169,40 +172,55 @@ impl Inbound {
         self.received = now;
     }
 
-    /// Begins a new connection's stream at `before`; `rest` came with the handshake.
-    pub(super) fn begin(&mut self, incoming: Incoming, before: Before, rest: &[u8]) {
+    /// Begins a new connection's stream at `before`; `rest` came with the handshake. Fails without memory.
+    pub(super) fn begin(&mut self, incoming: Incoming, before: Before, rest: &[u8]) -> Result<(), Error> {
         (self.incoming, self.batch_left, self.needed) = (incoming, 0, 0);
         (self.epoch, self.last, self.hash) = (before.epoch, before.sequence, before.hash);
         self.block.clear();
-        if self.spare().is_none() {
-            (self.block, self.block_size) = (BytesMut::with_capacity(self.block_bytes), self.block_bytes);
+        if self.spare()?.is_none() {
+            (self.block, self.block_size) = (self.new_block(self.block_bytes)?, self.block_bytes);
         }
         self.block.extend_from_slice(rest);
+        Ok(())
     }
 
-    /// Free space to receive into; `None` while the handler still has all blocks.
-    pub(super) fn spare(&mut self) -> Option<Limit<&mut BytesMut>> {
+    /// Free space to receive into; `None` while the handler still has all blocks. Fails without memory for more.
+    pub(super) fn spare(&mut self) -> Result<Option<Limit<&mut BytesMut>>, Error> {
         let free = self.block.capacity() - self.block.len();
         let missing = self.needed.saturating_sub(self.block.len());
         // A usual element moves to a block that holds all of it, before it grows; a larger one when it must.
         let wanted = if self.needed <= self.block_bytes { missing.max(self.block_bytes / 16) } else { 1 };
-        if free < wanted && !self.next_block() {
-            return None;
+        if free < wanted && !self.next_block()? {
+            return Ok(None);
         }
         let free = self.block.capacity() - self.block.len();
-        Some((&mut self.block).limit(free))
+        Ok(Some((&mut self.block).limit(free)))
+    }
+
+    /// Memory of which a writer decides how much is needed: having none ends the connection, not the process.
+    fn new_block(&self, size: usize) -> Result<BytesMut, Error> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(size).map_err(|_| self.no_memory(size))?;
+        // The same memory, which nobody else holds.
+        Ok(BytesMut::from(Bytes::from(memory)))
+    }
+
+    #[cold]
+    fn no_memory(&self, bytes: usize) -> Error {
+        let next = self.last.saturating_add(1);
+        Error::new(Status::OutOfMemory, format!("no memory for {bytes} bytes with the entries from {next} on"))
     }
 
     /// Goes on in another block, taking the unfinished element along. `false`: none is free.
-    fn next_block(&mut self) -> bool {
+    fn next_block(&mut self) -> Result<bool, Error> {
         // A large element's block grows with what has really arrived, whatever its header says.
         let size = self.needed.min(self.block.len() * 2).max(self.block_bytes);
         let usual = size == self.block_bytes;
         let reclaimed = self.retired.iter_mut().rposition(|block| usual && block.try_reclaim(size));
         let mut next = match reclaimed {
             Some(index) => self.retired.remove(index),
-            None if usual && self.retired.len() >= self.max_blocks => return false,
-            None => BytesMut::with_capacity(size),
+            None if usual && self.retired.len() >= self.max_blocks => return Ok(false),
+            None => self.new_block(size)?,
         };
         next.extend_from_slice(&self.block);
         let mut full = std::mem::replace(&mut self.block, next);
@@ -211,7 +229,7 @@ impl Inbound {
             self.retired.push(full);
         }
         self.block_size = size;
-        true
+        Ok(true)
     }
 
     /// Takes out whole, good entries of what was received: all, unless the delivery becomes full.
@@ -255,6 +273,10 @@ impl Inbound {
             let entry = match Entry::decode_checked(within) {
                 Ok(entry) => entry,
                 Err(EntryError::Short { needed, .. }) if needed <= self.batch_left => {
+                    let length = needed - ENTRY_HEADER_SIZE;
+                    if length as u64 > self.max_entry_bytes {
+                        return Err(self.too_large(claimed_sequence(within), length));
+                    }
                     self.needed = needed;
                     return Ok(0);
                 }
@@ -262,6 +284,9 @@ impl Inbound {
             };
             let size = entry.encoded_len();
             let (sequence, previous) = (entry.sequence, entry.previous);
+            if entry.payload.len() as u64 > self.max_entry_bytes {
+                return Err(self.too_large(Some(sequence), entry.payload.len()));
+            }
             if previous != self.last || sequence <= previous {
                 self.out_of_order(sequence, previous, parsed)?;
                 self.hash = UNKNOWN_HISTORY;
@@ -333,18 +358,27 @@ impl Inbound {
             return Ok(0);
         };
         let size = HEADER_SIZE + header.payload_len;
+        if header.kind == TYPE_ENTRY && header.payload_len as u64 > longest_json(self.max_entry_bytes) {
+            return Err(self.too_large(None, header.payload_len / 4 * 3));
+        }
         let Some(payload) = self.block.get(HEADER_SIZE..size) else {
             self.needed = size;
             return Ok(0);
         };
         match header.kind {
             TYPE_ENTRY => {
+                reserve_for_json(out, payload).map_err(|bytes| self.no_memory(bytes))?;
                 let start = out.len();
                 out.extend_from_slice(&[0; ENTRY_HEADER_SIZE]);
                 let decoded = message::decode_entry(payload, out);
                 let body = start + ENTRY_HEADER_SIZE;
+                let length = out.len().saturating_sub(body);
                 let checked = decoded
                     .map_err(|e| invalid(format!("bad Entry after {}: {e}", self.last)))
+                    .and_then(|fields| match length as u64 > self.max_entry_bytes {
+                        true => Err(self.too_large(Some(fields.sequence), length)),
+                        false => Ok(fields),
+                    })
                     .and_then(|fields| self.follow(fields.sequence, parsed).map(|previous| (fields, previous)));
                 let (fields, previous) = match checked {
                     Ok(checked) => checked,
@@ -357,7 +391,6 @@ impl Inbound {
                     self.hash = UNKNOWN_HISTORY;
                 }
                 let crc = payload_crc(&out[body..]);
-                let length = out.len() - body;
                 let header = encode_header(crc, length, fields.sequence, previous, fields.timestamp_us);
                 out[start..body].copy_from_slice(&header);
                 self.hash = chain_hash(self.hash, &header);
@@ -369,6 +402,18 @@ impl Inbound {
             kind => return Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
         }
         Ok(size)
+    }
+
+    /// An entry over the limit. Its sequence is what the writer claims, or else the next one: it is not checked.
+    #[cold]
+    fn too_large(&self, sequence: Option<u64>, length: usize) -> Error {
+        let sequence = sequence.unwrap_or_else(|| self.last.saturating_add(1));
+        let max = self.max_entry_bytes;
+        let text = format!(
+            "entry {sequence} has {length} bytes, this receiver takes at most {max}: raise it with \
+             receiver_config_set_max_entry_bytes()"
+        );
+        Error::new(Status::MessageTooLarge, text)
     }
 
     /// The predecessor of a v1 entry, whose sequences are contiguous.
@@ -411,6 +456,34 @@ impl Inbound {
     pub(super) fn is_unfinished(&self) -> bool {
         !self.block.is_empty() || self.batch_left > 0
     }
+}
+
+/// The sequence in an entry's header that is there, of an entry that is not.
+fn claimed_sequence(entry: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*entry.get(8..16)?.first_chunk()?))
+}
+
+/// Bytes of JSON around a payload's base64, at most, in which a peer may have white space and members of its own.
+const JSON_BESIDE_PAYLOAD: u64 = 64 << 10;
+
+/// The longest v1 Entry that may have a payload of up to `bytes`.
+fn longest_json(bytes: u64) -> u64 {
+    bytes.div_ceil(3).saturating_mul(4).saturating_add(JSON_BESIDE_PAYLOAD)
+}
+
+/// A frame that is worth asking for memory before it is decoded.
+const LARGE_JSON: usize = 256 << 10;
+
+/// Makes room for what an Entry decodes to. Decoding JSON with escapes takes as much again, for which there is no way to
+/// ask but beforehand. Fails with the number of bytes that were not there.
+fn reserve_for_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), usize> {
+    let room = ENTRY_HEADER_SIZE + json.len() / 4 * 3 + 3;
+    out.try_reserve(room).map_err(|_| room)?;
+    if json.len() >= LARGE_JSON {
+        let scratch = json.len().saturating_mul(2);
+        Vec::<u8>::new().try_reserve_exact(scratch).map_err(|_| scratch)?;
+    }
+    Ok(())
 }
 
 fn invalid(text: String) -> Error {

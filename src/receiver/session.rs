@@ -114,7 +114,10 @@ impl<'a> Session<'a> {
             if *stopping.borrow() {
                 return self.say_good_bye();
             }
-            let room = self.has_room();
+            let room = match self.has_room() {
+                Ok(room) => room,
+                Err(error) => return error,
+            };
             if room {
                 match self.receive() {
                     Ok(true) => {
@@ -158,22 +161,22 @@ impl<'a> Session<'a> {
     }
 
     /// Whether the callback thread keeps up.
-    fn has_room(&mut self) -> bool {
-        let full = |session: &mut Self| {
+    fn has_room(&mut self) -> Result<bool> {
+        let full = |session: &mut Self| -> Result<bool> {
             let waiting = session.core.mailbox.lock().work.bytes as u64;
-            waiting >= session.core.config.buffer_bytes || session.inbound.spare().is_none()
+            Ok(waiting >= session.core.config.buffer_bytes || session.inbound.spare()?.is_none())
         };
-        if full(self) {
+        if full(self)? {
             // Look again after asking to be told: it may have come free in between.
             self.core.progress.want_room();
-            return !full(self);
+            return Ok(!full(self)?);
         }
-        true
+        Ok(true)
     }
 
     /// Reads once and takes in what came. `false`: nothing came.
     fn receive(&mut self) -> Result<bool> {
-        let Some(mut spare) = self.inbound.spare() else { return Ok(false) };
+        let Some(mut spare) = self.inbound.spare()? else { return Ok(false) };
         let received = match self.stream.try_receive(&mut spare) {
             Ok(0) if self.inbound.is_unfinished() => {
                 return Err(Error::new(Status::Truncated, "the writer closed the connection inside a frame"));

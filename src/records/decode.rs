@@ -1,6 +1,8 @@
 //! From msgpack to values, with rmp-serde.
 //!
-//! A payload is hostile: nothing is allocated from a length in it, beyond what the bytes that were there already filled.
+//! A payload is hostile: nothing is allocated from a length in it, beyond what the bytes that were there already filled. A
+//! few bytes of it may stand for a hundred times as many in memory, so what the values take is counted before it is
+//! allocated, and an allocation that fails is an error.
 
 use super::value::Value;
 use crate::error::{Error, Status};
@@ -10,6 +12,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::mem::size_of;
 
 /// How deep arrays, maps and extensions nest at most, the array of records included.
 pub const MAX_DEPTH: usize = 128;
@@ -18,23 +21,50 @@ pub const MAX_DEPTH: usize = 128;
 /// and as little as one in the payload.
 pub const MAX_VALUES: usize = 1 << 24;
 
+/// Bytes of memory that the values of one payload take at most, unless told otherwise.
+pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
 /// Places that are allocated before the first element of an array or map was seen.
 const FIRST_CAPACITY: usize = 16;
 
+/// Bytes that an allocator needs for an allocation beside what was asked for, about.
+const ALLOCATION_BYTES: usize = 16;
+
+/// How much a payload may become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Values in it.
+    pub(super) values: usize,
+    /// Bytes of memory that they take, besides those of the payload.
+    pub(super) bytes: u64,
+}
+
 /// Why a payload is no records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("payload is not an array of maps: {reason} at byte {offset}")]
-pub struct DecodeError {
-    /// Where the value begins that is wrong or not whole.
-    pub offset: usize,
-    /// What is wrong with it.
-    pub reason: String,
+pub enum DecodeError {
+    /// It is something else, or too much.
+    #[error("payload is not an array of maps: {reason} at byte {offset}")]
+    Payload {
+        /// Where the value begins that is wrong or not whole.
+        offset: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no memory for its values.
+    #[error("no memory for the records of a payload of {payload_len} bytes")]
+    OutOfMemory {
+        /// The payload's length.
+        payload_len: usize,
+    },
 }
 
 impl DecodeError {
     /// The status that stands for it.
     pub fn status(&self) -> Status {
-        Status::DecodeFailed
+        match self {
+            DecodeError::Payload { .. } => Status::DecodeFailed,
+            DecodeError::OutOfMemory { .. } => Status::OutOfMemory,
+        }
     }
 }
 
@@ -44,30 +74,31 @@ impl From<DecodeError> for Error {
     }
 }
 
-/// Decodes the rows of a payload that has at most `max_values` values.
-pub(super) fn rows(payload: &[u8], max_values: usize) -> Result<Vec<Value<'_>>, DecodeError> {
-    let progress = Progress::new(max_values);
+/// Decodes the rows of a payload within its limits.
+pub(super) fn rows(payload: &[u8], limits: Limits) -> Result<Vec<Value<'_>>, DecodeError> {
+    let progress = Progress::new(limits, false);
     let mut deserializer = Deserializer::from_read_ref(payload);
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
         Ok(Value::Array(rows)) if at_end(&mut deserializer) => Ok(rows),
-        _ => Err(locate(payload, max_values)),
+        _ if progress.is_out_of_memory.get() => Err(DecodeError::OutOfMemory { payload_len: payload.len() }),
+        _ => Err(locate(payload, limits)),
     }
 }
 
 /// Finds the error in a payload that has one. A deserializer that lends from a slice does not tell where it stands, so the
-/// payload is read once more through a reader that does.
+/// payload is read once more through a reader that does, and nothing is kept.
 #[cold]
-fn locate(payload: &[u8], max_values: usize) -> DecodeError {
-    let progress = Progress::new(max_values);
+fn locate(payload: &[u8], limits: Limits) -> DecodeError {
+    let progress = Progress::new(limits, true);
     let mut deserializer = Deserializer::new(Counted { rest: payload, progress: &progress });
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
         Ok(_) => {
             let offset = progress.read.get();
-            DecodeError { offset, reason: format!("{} more bytes after the array", payload.len() - offset) }
+            DecodeError::Payload { offset, reason: format!("{} more bytes after the array", payload.len() - offset) }
         }
-        Err(error) => DecodeError { offset: progress.value.get(), reason: reason(error) },
+        Err(error) => DecodeError::Payload { offset: progress.value.get(), reason: reason(error) },
     }
 }
 
@@ -111,14 +142,72 @@ struct Progress {
     read: Cell<usize>,
     /// Where the latest value began.
     value: Cell<usize>,
-    /// Values that may still come, and how many there may be in all.
+    /// Values that may still come, and bytes that they may still take.
     values_left: Cell<usize>,
-    max_values: usize,
+    bytes_left: Cell<u64>,
+    limits: Limits,
+    /// Whether an allocation failed.
+    is_out_of_memory: Cell<bool>,
+    /// Nothing is kept: only the place of an error is wanted.
+    locates: bool,
 }
 
 impl Progress {
-    fn new(max_values: usize) -> Self {
-        Self { read: Cell::new(0), value: Cell::new(0), values_left: Cell::new(max_values), max_values }
+    fn new(limits: Limits, locates: bool) -> Self {
+        Self {
+            read: Cell::new(0),
+            value: Cell::new(0),
+            values_left: Cell::new(limits.values),
+            bytes_left: Cell::new(limits.bytes),
+            limits,
+            is_out_of_memory: Cell::new(false),
+            locates,
+        }
+    }
+}
+
+/// The elements of an array or the entries of a map, as they come.
+struct Elements<'p, T> {
+    kept: Vec<T>,
+    count: usize,
+    capacity: usize,
+    progress: &'p Progress,
+}
+
+impl<'p, T> Elements<'p, T> {
+    fn new(progress: &'p Progress) -> Self {
+        Self { kept: Vec::new(), count: 0, capacity: 0, progress }
+    }
+
+    /// Makes room for another one; `announced` is how many there are in all, if that is true.
+    fn make_room<E: de::Error>(&mut self, announced: Option<usize>) -> Result<(), E> {
+        if self.count < self.capacity {
+            return Ok(());
+        }
+        let (more, overhead) = match self.capacity {
+            0 => (announced.unwrap_or(1).clamp(1, FIRST_CAPACITY), ALLOCATION_BYTES),
+            capacity => (capacity, 0),
+        };
+        let progress = self.progress;
+        let bytes = more.saturating_mul(size_of::<T>()).saturating_add(overhead) as u64;
+        let Some(left) = progress.bytes_left.get().checked_sub(bytes) else {
+            let max = progress.limits.bytes;
+            return Err(E::custom(format_args!("the values take more than {max} bytes of memory")));
+        };
+        progress.bytes_left.set(left);
+        if !progress.locates && self.kept.try_reserve_exact(more).is_err() {
+            progress.is_out_of_memory.set(true);
+            return Err(E::custom("no memory"));
+        }
+        self.capacity += more;
+        Ok(())
+    }
+
+    fn push(&mut self, element: T) {
+        self.count += 1;
+        if !self.progress.locates {
+            self.kept.push(element);
+        }
     }
 }
 
@@ -175,6 +264,11 @@ impl<'p> Seed<'p> {
         }
     }
 
+    /// A stand-in for a value that is not lent from the payload, as where only the place of an error is wanted.
+    fn not_kept<'de, E: de::Error>(self, value: Value<'de>) -> Result<Value<'de>, E> {
+        if self.progress.locates { self.scalar(value) } else { Err(E::custom("a value that is not lent")) }
+    }
+
     #[cold]
     fn misplaced<E: de::Error>(self, value: &Value<'_>) -> E {
         let found = value.value_type().name();
@@ -194,7 +288,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
         let progress = self.progress;
         progress.value.set(progress.read.get());
         let Some(left) = progress.values_left.get().checked_sub(1) else {
-            return Err(de::Error::custom(format_args!("more than {} values", progress.max_values)));
+            return Err(de::Error::custom(format_args!("more than {} values", progress.limits.values)));
         };
         progress.values_left.set(left);
         deserializer.deserialize_any(self)
@@ -232,16 +326,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
         self.scalar(Value::String(Cow::Borrowed(text)))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value<'de>, E> {
-        self.scalar(Value::String(Cow::Owned(text.to_owned())))
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Value<'de>, E> {
+        self.not_kept(Value::String(Cow::Borrowed("")))
     }
 
     fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Value<'de>, E> {
         self.scalar(Value::Bytes(Cow::Borrowed(bytes)))
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Value<'de>, E> {
-        self.scalar(Value::Bytes(Cow::Owned(bytes.to_owned())))
+    fn visit_bytes<E: de::Error>(self, _: &[u8]) -> Result<Value<'de>, E> {
+        self.not_kept(Value::Bytes(Cow::Borrowed(b"")))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
@@ -250,22 +344,27 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Place::Value => self.inside(Place::Value),
             Place::Row | Place::Key => return Err(self.misplaced(&Value::Array(Vec::new()))),
         };
-        let mut elements = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(FIRST_CAPACITY));
+        let mut elements = Elements::new(self.progress);
+        let announced = seq.size_hint();
         while let Some(element) = seq.next_element_seed(inside)? {
+            elements.make_room(announced)?;
             elements.push(element);
         }
-        Ok(Value::Array(elements))
+        Ok(Value::Array(elements.kept))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         if !matches!(self.place, Place::Row | Place::Value) {
             return Err(self.misplaced(&Value::Map(Vec::new())));
         }
-        let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(0).min(FIRST_CAPACITY));
+        let mut entries = Elements::new(self.progress);
+        let announced = map.size_hint();
         while let Some(key) = map.next_key_seed(self.inside(Place::Key))? {
-            entries.push((key, map.next_value_seed(self.inside(Place::Value))?));
+            let value = map.next_value_seed(self.inside(Place::Value))?;
+            entries.make_room(announced)?;
+            entries.push((key, value));
         }
-        Ok(Value::Map(entries))
+        Ok(Value::Map(entries.kept))
     }
 
     /// An extension: to serde, a pair of its type and its bytes.

@@ -1,100 +1,124 @@
 //! Records as JSON text.
 
+use std::collections::TryReserveError;
+
 use super::value::Value;
 use base64_simd::STANDARD;
 
-pub(super) fn write(rows: &[Value<'_>]) -> String {
+type Written = Result<(), TryReserveError>;
+
+pub(super) fn write(rows: &[Value<'_>]) -> Result<String, TryReserveError> {
     let mut out = String::new();
-    write_array(&mut out, rows);
-    out
+    write_array(&mut out, rows)?;
+    Ok(out)
 }
 
-fn write_array(out: &mut String, elements: &[Value<'_>]) {
-    out.push('[');
+/// Appends text. A payload is a peer's, and so is the length of its JSON.
+fn put(out: &mut String, text: &str) -> Written {
+    out.try_reserve(text.len())?;
+    out.push_str(text);
+    Ok(())
+}
+
+fn write_array(out: &mut String, elements: &[Value<'_>]) -> Written {
+    put(out, "[")?;
     for (index, element) in elements.iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            put(out, ",")?;
         }
-        write_value(out, element);
+        write_value(out, element)?;
     }
-    out.push(']');
+    put(out, "]")
 }
 
-fn write_value(out: &mut String, value: &Value<'_>) {
+fn write_map(out: &mut String, entries: &[(Value<'_>, Value<'_>)]) -> Written {
+    put(out, "{")?;
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            put(out, ",")?;
+        }
+        write_key(out, key)?;
+        put(out, ":")?;
+        write_value(out, value)?;
+    }
+    put(out, "}")
+}
+
+fn write_value(out: &mut String, value: &Value<'_>) -> Written {
     match value {
-        Value::Nil => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        Value::I64(value) => out.push_str(itoa::Buffer::new().format(*value)),
-        Value::U64(value) => out.push_str(itoa::Buffer::new().format(*value)),
+        Value::Array(elements) => write_array(out, elements),
+        Value::Map(entries) => write_map(out, entries),
+        scalar => write_scalar(out, scalar),
+    }
+}
+
+/// Apart from arrays and maps, so that what a number needs of the stack is not needed once for each level of nesting.
+#[inline(never)]
+fn write_scalar(out: &mut String, value: &Value<'_>) -> Written {
+    match value {
+        Value::Bool(true) => put(out, "true"),
+        Value::Bool(false) => put(out, "false"),
+        Value::I64(value) => put(out, itoa::Buffer::new().format(*value)),
+        Value::U64(value) => put(out, itoa::Buffer::new().format(*value)),
         // Its own numbers are finite only.
-        Value::F64(value) => out.push_str(&serde_json::Value::from(*value).to_string()),
+        Value::F64(value) => put(out, &serde_json::Value::from(*value).to_string()),
         Value::String(text) => write_string(out, text),
         Value::Bytes(bytes) => write_base64(out, bytes),
-        Value::Array(elements) => write_array(out, elements),
-        Value::Map(entries) => {
-            out.push('{');
-            for (index, (key, value)) in entries.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_key(out, key);
-                out.push(':');
-                write_value(out, value);
-            }
-            out.push('}');
-        }
         Value::Ext(ext_type, bytes) => {
-            out.push_str("{\"ext\":");
-            out.push_str(itoa::Buffer::new().format(*ext_type));
-            out.push_str(",\"data\":");
-            write_base64(out, bytes);
-            out.push('}');
+            put(out, "{\"ext\":")?;
+            put(out, itoa::Buffer::new().format(*ext_type))?;
+            put(out, ",\"data\":")?;
+            write_base64(out, bytes)?;
+            put(out, "}")
         }
+        Value::Nil | Value::Array(_) | Value::Map(_) => put(out, "null"),
     }
 }
 
 /// A JSON key is a string: what is none already is put into one.
-fn write_key(out: &mut String, key: &Value<'_>) {
+#[inline(never)]
+fn write_key(out: &mut String, key: &Value<'_>) -> Written {
     match key {
-        Value::String(_) | Value::Bytes(_) => write_value(out, key),
+        Value::String(_) | Value::Bytes(_) => write_scalar(out, key),
         _ => {
             let mut text = String::new();
-            write_value(&mut text, key);
-            write_string(out, &text);
+            write_scalar(&mut text, key)?;
+            write_string(out, &text)
         }
     }
 }
 
-fn write_base64(out: &mut String, bytes: &[u8]) {
-    out.reserve(STANDARD.encoded_length(bytes.len()) + 2);
+fn write_base64(out: &mut String, bytes: &[u8]) -> Written {
+    out.try_reserve(STANDARD.encoded_length(bytes.len()) + 2)?;
     out.push('"');
     STANDARD.encode_append(bytes, out);
     out.push('"');
+    Ok(())
 }
 
 /// Escapes what JSON demands and nothing else.
-fn write_string(out: &mut String, text: &str) {
-    out.push('"');
+fn write_string(out: &mut String, text: &str) -> Written {
+    put(out, "\"")?;
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate() {
+        let mut unicode = *b"\\u00..";
         let escape = match byte {
             b'"' => "\\\"",
             b'\\' => "\\\\",
             b'\n' => "\\n",
             b'\r' => "\\r",
             b'\t' => "\\t",
-            0..0x20 => "",
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                (unicode[4], unicode[5]) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+                std::str::from_utf8(&unicode).unwrap_or_default()
+            }
             _ => continue,
         };
-        out.push_str(&text[written..at]);
-        if escape.is_empty() {
-            out.push_str(&format!("\\u{byte:04x}"));
-        } else {
-            out.push_str(escape);
-        }
+        put(out, &text[written..at])?;
+        put(out, escape)?;
         written = at + 1;
     }
-    out.push_str(&text[written..]);
-    out.push('"');
+    put(out, &text[written..])?;
+    put(out, "\"")
 }

@@ -42,20 +42,27 @@ fn sample() -> Value<'static> {
     ])
 }
 
-fn refused(payload: &[u8]) -> DecodeError {
-    let error = Records::parse(payload).unwrap_err();
+/// The place and the reason of a refusal.
+struct Refused {
+    offset: usize,
+    reason: String,
+}
+
+fn refused(payload: &[u8]) -> Refused {
+    let error = Records::parse(payload, DEFAULT_MAX_BYTES).unwrap_err();
     assert_eq!(error.status(), Status::DecodeFailed);
-    assert!(error.offset <= payload.len());
     let shown = error.to_string();
+    let DecodeError::Payload { offset, reason } = error else { panic!("{shown}") };
+    assert!(offset <= payload.len());
     assert!(shown.starts_with("payload is not an array of maps: "), "{shown}");
-    assert!(shown.ends_with(&format!(" at byte {}", error.offset)), "{shown}");
-    error
+    assert!(shown.ends_with(&format!(" at byte {offset}")), "{shown}");
+    Refused { offset, reason }
 }
 
 #[test]
 fn every_type_is_read_and_typed() {
     let payload = packed(&Value::Array(vec![sample(), Value::Map(vec![])]));
-    let records = Records::parse(&payload).unwrap();
+    let records = Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap();
     assert_eq!((records.len(), records.is_empty()), (2, false));
     assert_eq!(records.row(0), Ok(&sample()));
     let get = |key| records.get(0, key).unwrap();
@@ -81,13 +88,12 @@ fn every_type_is_read_and_typed() {
     assert_eq!(get("map").at(0), Ok(&Value::I64(300)));
     assert_eq!(get("twice").as_i64(), Ok(2));
     assert_eq!(get("nil").count(), 0);
-    assert_eq!(records.clone().into_owned(), records);
 }
 
 #[test]
 fn what_is_not_there_is_named() {
     let payload = packed(&Value::Array(vec![sample()]));
-    let records = Records::parse(&payload).unwrap();
+    let records = Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap();
     let get = |key| records.get(0, key).unwrap();
     let row = records.row(0).unwrap();
     for (error, status, shown) in [
@@ -118,7 +124,7 @@ fn what_is_not_there_is_named() {
 #[test]
 fn json_is_exact() {
     let payload = packed(&Value::Array(vec![sample(), Value::Map(vec![])]));
-    let json = Records::parse(&payload).unwrap().to_json();
+    let json = Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap().to_json().unwrap();
     assert_eq!(
         json,
         concat!(
@@ -128,23 +134,23 @@ fn json_is_exact() {
             r#""{\"ext\":5,\"data\":\"aw==\"}":"extended","twice":1,"twice":2},{}]"#,
         )
     );
-    assert_eq!(Records::parse(b"\x90").unwrap().to_json(), "[]");
+    assert_eq!(Records::parse(b"\x90", DEFAULT_MAX_BYTES).unwrap().to_json().unwrap(), "[]");
     for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let payload = packed(&Value::Array(vec![Value::Map(vec![(text("x"), Value::F64(float))])]));
-        assert_eq!(Records::parse(&payload).unwrap().to_json(), r#"[{"x":null}]"#);
+        assert_eq!(Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap().to_json().unwrap(), r#"[{"x":null}]"#);
     }
 }
 
 #[test]
 fn floats_of_four_bytes_are_widened() {
     let payload = [&[0x91, 0x81, 0xA1, b'x', 0xCA][..], &0.25_f32.to_be_bytes()].concat();
-    assert_eq!(Records::parse(&payload).unwrap().get(0, "x").unwrap().as_f64(), Ok(0.25));
+    assert_eq!(Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap().get(0, "x").unwrap().as_f64(), Ok(0.25));
 }
 
 #[test]
 fn a_string_that_is_not_utf8_becomes_bytes() {
     let payload = [0x91, 0x81, 0xA1, 0xFF, 0xA2, 0xC3, 0x28];
-    let records = Records::parse(&payload).unwrap();
+    let records = Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap();
     assert_eq!(records.row(0), Ok(&Value::Map(vec![(bytes(b"\xff"), bytes(b"\xc3\x28"))])));
 }
 
@@ -154,7 +160,7 @@ fn a_payload_cut_at_any_byte_is_refused() {
     for long in [false, true] {
         let mut payload = Vec::new();
         encode(&mut payload, &rows, long);
-        assert!(Records::parse(&payload).is_ok());
+        assert!(Records::parse(&payload, DEFAULT_MAX_BYTES).is_ok());
         for cut in 0..payload.len() {
             assert_eq!(refused(&payload[..cut]).reason, "the payload ends inside a value");
         }
@@ -168,7 +174,7 @@ fn every_first_byte_is_read_or_refused() {
             let payload = [&[first], rest].concat();
             let empty_maps = rest.iter().all(|byte| *byte == 0x80);
             if empty_maps && rest.len() < 16 && first == 0x90 | rest.len() as u8 {
-                assert_eq!(Records::parse(&payload).map(|records| records.len()), Ok(rest.len()));
+                assert_eq!(Records::parse(&payload, DEFAULT_MAX_BYTES).map(|records| records.len()), Ok(rest.len()));
             } else {
                 refused(&payload);
             }
@@ -200,7 +206,8 @@ fn what_is_no_array_of_maps_is_refused_with_its_offset() {
         (b"\x90\xc1\xc1", 1, "2 more bytes after the array"),
         (b"\x90\xc0", 1, "1 more bytes after the array"),
     ] {
-        assert_eq!(refused(payload), DecodeError { offset, reason: reason.to_string() });
+        let refused = refused(payload);
+        assert_eq!((refused.offset, refused.reason.as_str()), (offset, reason));
     }
 }
 
@@ -208,7 +215,7 @@ fn what_is_no_array_of_maps_is_refused_with_its_offset() {
 fn nesting_has_a_limit() {
     // The array of records and the record are two levels.
     let nested = |levels: usize| [&[0x91, 0x81, 0xA1, b'x'][..], &vec![0x91; levels - 2], &[0xC0]].concat();
-    assert!(Records::parse(&nested(MAX_DEPTH)).is_ok());
+    assert!(Records::parse(&nested(MAX_DEPTH), DEFAULT_MAX_BYTES).is_ok());
     let error = refused(&nested(MAX_DEPTH + 1));
     assert_eq!(error.reason, "nested deeper than 128");
     assert_eq!(error.offset, 4 + MAX_DEPTH - 2);
@@ -224,12 +231,52 @@ fn nesting_has_a_limit() {
 fn p5_the_number_of_values_has_a_limit() {
     // The array, two maps, a key, an array and its three elements.
     let payload = b"\x92\x80\x81\xa1x\x93\x01\x02\x03";
-    assert_eq!(decode::rows(payload, 8).map(|rows| rows.len()), Ok(2));
+    let limits = |values| Limits { values, bytes: DEFAULT_MAX_BYTES };
+    assert_eq!(decode::rows(payload, limits(8)).map(|rows| rows.len()), Ok(2));
     for (max, offset) in [(0, 0), (1, 1), (3, 3), (7, 8)] {
         let reason = format!("more than {max} values");
-        assert_eq!(decode::rows(payload, max), Err(DecodeError { offset, reason }));
+        assert_eq!(decode::rows(payload, limits(max)), Err(DecodeError::Payload { offset, reason }));
     }
     assert!(MAX_VALUES * size_of::<Value<'_>>() <= 512 << 20);
+}
+
+/// What values take of memory, as an allocator would count it.
+fn taken(rows: &[Value<'_>]) -> u64 {
+    fn of(value: &Value<'_>) -> u64 {
+        match value {
+            Value::Array(elements) => block(elements.capacity(), 32) + elements.iter().map(of).sum::<u64>(),
+            Value::Map(entries) => {
+                block(entries.capacity(), 64) + entries.iter().map(|(_, value)| of(value)).sum::<u64>()
+            }
+            _ => 0,
+        }
+    }
+    fn block(capacity: usize, size: u64) -> u64 {
+        if capacity == 0 { 0 } else { capacity as u64 * size + 16 }
+    }
+    rows.iter().map(of).sum()
+}
+
+/// P5: a limit of bytes is kept exactly: what is counted is what is taken.
+#[test]
+fn p5_the_memory_of_records_has_a_limit() {
+    let rows =
+        |count: usize| Value::Array(vec![Value::Map(vec![(text("k"), Value::Array(vec![Value::Nil; 40]))]); count]);
+    for count in [1, 3, 16, 17, 100] {
+        let payload = packed(&rows(count));
+        let records = Records::parse(&payload, u64::MAX).unwrap();
+        let need = taken(&records.rows) + records.rows.capacity() as u64 * 32 + 16;
+        assert!(Records::parse(&payload, need).is_ok(), "{count} rows, {need} bytes");
+        let refused = Records::parse(&payload, need - 1).unwrap_err();
+        assert_eq!(refused.status(), Status::DecodeFailed);
+        let shown = refused.to_string();
+        assert!(shown.contains(&format!("more than {} bytes of memory at byte ", need - 1)), "{shown}");
+    }
+    assert!(Records::parse(b"\x90", 0).is_ok());
+    // Each row is four bytes in the payload and about a hundred in memory.
+    let rows = 3 << 20;
+    let payload = [&[0xDD, 0, 48, 0, 0][..], &b"\x81\xa1k\x01".repeat(rows)].concat();
+    assert!(refused(&payload).reason.starts_with("the values take more than 268435456 bytes"));
 }
 
 #[test]
@@ -276,12 +323,11 @@ proptest! {
     fn what_is_packed_is_read(rows in proptest::collection::vec(any_map(any_value()), 0..4), long: bool) {
         let mut payload = Vec::new();
         encode(&mut payload, &Value::Array(rows.clone()), long);
-        let records = Records::parse(&payload).unwrap();
+        let records = Records::parse(&payload, DEFAULT_MAX_BYTES).unwrap();
         prop_assert_eq!(&records.rows, &rows);
-        let json = records.to_json();
+        let json = records.to_json().unwrap();
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         prop_assert_eq!(read.as_array().map(Vec::len), Some(rows.len()));
-        prop_assert_eq!(records.into_owned().rows, rows);
     }
 
     #[test]
@@ -293,8 +339,8 @@ proptest! {
         let mut payload = packed(&Value::Array(rows));
         let at = at.index(payload.len());
         payload[at] = byte;
-        match Records::parse(&payload) {
-            Ok(records) => drop(serde_json::from_str::<serde_json::Value>(&records.to_json()).unwrap()),
+        match Records::parse(&payload, DEFAULT_MAX_BYTES) {
+            Ok(records) => drop(serde_json::from_str::<serde_json::Value>(&records.to_json().unwrap()).unwrap()),
             Err(_) => drop(refused(&payload)),
         }
     }

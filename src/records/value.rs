@@ -252,22 +252,4 @@ impl<'a> Value<'a> {
         let found = entries.iter().rev().find(|(name, _)| matches!(name, Value::String(text) if text == key));
         found.map(|(_, value)| value).ok_or_else(|| ValueError::NoKey { row: None, key: key.to_owned() })
     }
-
-    /// The same value with nothing borrowed.
-    pub fn into_owned(self) -> Value<'static> {
-        match self {
-            Value::Nil => Value::Nil,
-            Value::Bool(value) => Value::Bool(value),
-            Value::I64(value) => Value::I64(value),
-            Value::U64(value) => Value::U64(value),
-            Value::F64(value) => Value::F64(value),
-            Value::String(text) => Value::String(Cow::Owned(text.into_owned())),
-            Value::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
-            Value::Array(elements) => Value::Array(elements.into_iter().map(Value::into_owned).collect()),
-            Value::Map(entries) => {
-                Value::Map(entries.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect())
-            }
-            Value::Ext(ext_type, bytes) => Value::Ext(ext_type, Cow::Owned(bytes.into_owned())),
-        }
-    }
 }

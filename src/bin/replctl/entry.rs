@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use base64_simd::STANDARD;
-use replication::records::Records;
+use replication::records::{DEFAULT_MAX_BYTES, Records};
 use replication::text;
 
 use crate::args::{Form, Payload};
@@ -49,13 +49,19 @@ fn write_json(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
             }
             Err(_) => write_base64(out, bytes)?,
         },
-        Payload::Records => match Records::parse(bytes) {
-            Ok(records) => write!(out, ",\"records\":{}", text::printable_json(records.to_json()))?,
-            Err(_) => write_base64(out, bytes)?,
+        Payload::Records => match records(bytes) {
+            Some(json) => write!(out, ",\"records\":{json}")?,
+            None => write_base64(out, bytes)?,
         },
         Payload::Base64 => write_base64(out, bytes)?,
     }
     out.text("}\n")
+}
+
+/// A payload's records as JSON, if that is what they are.
+fn records(payload: &[u8]) -> Option<String> {
+    let records = Records::parse(payload, DEFAULT_MAX_BYTES).ok()?;
+    records.to_json().ok().map(text::printable_json)
 }
 
 fn write_base64(out: &mut Out, bytes: &[u8]) -> io::Result<()> {
@@ -72,9 +78,9 @@ fn write_text(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         Payload::Preview | Payload::Text => printable_bytes(bytes),
         Payload::Hex => hex(bytes),
         Payload::Base64 => STANDARD.encode_to_string(bytes),
-        Payload::Records => match Records::parse(bytes) {
-            Ok(records) => text::printable_json(records.to_json()),
-            Err(_) => format!("base64:{}", STANDARD.encode_to_string(bytes)),
+        Payload::Records => match records(bytes) {
+            Some(json) => json,
+            None => format!("base64:{}", STANDARD.encode_to_string(bytes)),
         },
     };
     if !text.is_empty() {

@@ -309,7 +309,8 @@ fn batches_say_how_many_were_applied() {
 #[test]
 fn records_arrive_decoded_and_what_is_no_record_fails_with_its_offset() {
     let host = Host { code: 4, fails_at: 3, ..Host::default() };
-    let mut handler = RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: Muted::default() };
+    let mut handler =
+        RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: Muted::default(), max_bytes: 1000 };
     let bytes = encoded(&[b"\x91\x81\xa1k\x01", b"\x91\x07"]);
     let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
     assert_eq!((failed.applied, failed.code), (1, Status::DecodeFailed as i32));
@@ -318,6 +319,10 @@ fn records_arrive_decoded_and_what_is_no_record_fails_with_its_offset() {
     let bytes = encoded(&[b"\x90", b"\x90", b"\x90"]);
     let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
     assert_eq!(failed, ApplyFailure { applied: 2, code: 4, message: String::new() });
+    let bytes = encoded(&[&[&[0xDC, 0, 40][..], &[0x80; 40]].concat()]);
+    let failed = handler.apply(&mut Entries::new(&bytes), &Place::nowhere()).unwrap_err();
+    assert_eq!((failed.applied, failed.code), (0, Status::DecodeFailed as i32));
+    assert!(failed.message.contains("more than 1000 bytes of memory at byte "), "{}", failed.message);
 }
 
 #[test]
@@ -328,7 +333,8 @@ fn p9_no_callback_begins_after_the_host_let_go() {
     let bytes = encoded(&[b"\x90"]);
     let ingest = || Ingest { callback: callback::<IngestFn>(on_entry, &host), muted: muted.clone() };
     let batch = IngestBatch::new(callback::<IngestBatchFn>(on_batch, &host), 9, muted.clone());
-    let records = RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: muted.clone() };
+    let records =
+        RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: muted.clone(), max_bytes: 1000 };
     let handlers: [Box<dyn Handler>; 3] = [Box::new(ingest()), Box::new(batch), Box::new(records)];
     for mut handler in handlers {
         assert_eq!(handler.apply(&mut Entries::new(&bytes), &Place::nowhere()), Err(freed(0)));

@@ -387,6 +387,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     let differing = any::<(Option<u64>, Option<u64>)>();
     (any::<u32>(), any::<[u8; 16]>(), numbers, any::<String>(), differing).prop_map(
         |(version, stream_id, (epoch, first_sequence, heartbeat_ms, hash), code, differing)| Answer {
+            min_heartbeat_ms: differing.0,
             version,
             stream_id,
             epoch,

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::entry::Entries;
+use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
 
 /// What one entry of a stream is made of: the step of its sequence, and its payload's length.
 type Shape = (u64, usize);
@@ -45,14 +45,14 @@ fn v1_stream(count: u64) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
 }
 
 fn inbound(incoming: Incoming, buffer_bytes: u64) -> Inbound {
-    let mut inbound = Inbound::new(buffer_bytes, GapPolicy::Refuse);
-    inbound.begin(incoming, Before::default(), &[]);
+    let mut inbound = Inbound::new(buffer_bytes, MAX_PAYLOAD_BYTES as u64, GapPolicy::Refuse);
+    inbound.begin(incoming, Before::default(), &[]).unwrap();
     inbound
 }
 
 /// Hands `bytes` over as far as there is room, as one read would. Gives how many were taken.
 fn read(inbound: &mut Inbound, bytes: &[u8]) -> usize {
-    let Some(mut spare) = inbound.spare() else { return 0 };
+    let Some(mut spare) = inbound.spare().unwrap() else { return 0 };
     let count = spare.remaining_mut().min(bytes.len());
     spare.put_slice(&bytes[..count]);
     count
@@ -227,5 +227,43 @@ fn p8_a_large_entrys_memory_grows_with_what_arrives() {
         sent += read(&mut inbound, &piece);
         let held = inbound.block.capacity();
         assert!(held <= (2 * sent).max(2 * inbound.block_bytes), "{held} bytes for {sent}");
+    }
+}
+
+/// The refusal of a stream of entries, of which those over `max` bytes are too large.
+fn refusal(incoming: Incoming, max: u64, bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<Error>) {
+    let mut inbound = Inbound::new(64 << 10, max, GapPolicy::Refuse);
+    inbound.begin(incoming, Before::default(), &[]).unwrap();
+    receive(&mut inbound, bytes, &[bytes.len()])
+}
+
+#[test]
+fn p5_an_entry_over_the_limit_is_refused_with_its_sequence() {
+    let v1 = Incoming::V1 { coordinator: false };
+    let mut json = Vec::new();
+    for (sequence, length) in (1..).zip([100, 0, 101]) {
+        message::encode_entry(&mut json, sequence, !sequence, Some(&vec![7; length])).unwrap();
+    }
+    let (binary, entries) = stream(&[vec![(1, 100), (1, 0), (1, 101)]]);
+    for (incoming, bytes) in [(Incoming::V2, &binary), (v1, &json)] {
+        assert_eq!(refusal(incoming, 101, bytes).1, None);
+        let (taken, refused) = refusal(incoming, 100, bytes);
+        let refused = refused.unwrap();
+        assert_eq!((refused.status, taken.len()), (Status::MessageTooLarge, 2), "{refused}");
+        assert!(refused.message.starts_with("entry 3 has 101 bytes, this receiver takes at most 100"), "{refused}");
+    }
+    assert_eq!(refusal(Incoming::V2, 100, &binary).0, entries[..2]);
+}
+
+#[test]
+fn p5_an_entry_over_the_limit_is_refused_before_memory_is_taken_for_it() {
+    let header = encode_header(0, 50_000_000, 1, 0, 0);
+    let batch = [&frame::encode_header(TYPE_BATCH, 50_000_032).unwrap()[..], &header].concat();
+    let json = frame::encode_header(TYPE_ENTRY, 50_000_000).unwrap();
+    for (incoming, bytes) in [(Incoming::V2, &batch[..]), (Incoming::V1 { coordinator: false }, &json)] {
+        let (_, refused) = refusal(incoming, 1 << 20, bytes);
+        let refused = refused.unwrap();
+        assert_eq!(refused.status, Status::MessageTooLarge);
+        assert!(refused.message.starts_with("entry 1 has "), "{refused}");
     }
 }
