@@ -57,13 +57,28 @@ pub enum FrameError {
     #[error("message too small: length 0, but a frame has at least its type")]
     TooSmall,
     /// The length is over the limit.
-    #[error("message too large: length {length}, at most {limit}")]
+    #[error("message too large: length {length}, at most {limit}{}", foreign(*length))]
     TooLarge {
         /// The length of the type and the payload.
         length: usize,
         /// The limit in force.
         limit: usize,
     },
+}
+
+/// What a length that is none is the beginning of, for a text: everyday mistakes of configuration are told by it.
+fn foreign(length: usize) -> &'static str {
+    match u32::try_from(length).map(u32::to_be_bytes) {
+        Ok([0x14..=0x17, 0x03, 0x00..=0x04, _]) => {
+            "; this is TLS, not a frame: one side speaks it and the other does not, give TLS to both ends or to none"
+        }
+        Ok(
+            [b'G', b'E', b'T', b' '] | [b'P', b'O', b'S', b'T'] | [b'H', b'E', b'A', b'D'] | [b'P', b'R', b'I', b' '],
+        ) => "; this is an HTTP request, not a frame",
+        Ok([b'H', b'T', b'T', b'P']) => "; this is an HTTP response, not a frame: the address is that of a web server",
+        Ok([b'S', b'S', b'H', b'-']) => "; this is SSH, not a frame",
+        _ => "",
+    }
 }
 
 impl FrameError {

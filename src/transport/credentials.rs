@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use super::{Address, Stream};
+use super::der::{self, KeyKind, USABLE};
+use super::tls_errors::Files;
+use super::{Address, Stream, pem};
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
 use crate::permissions::{self, Kind, Owned, Unprotected};
@@ -35,6 +36,7 @@ pub struct IdentityFiles<'a> {
 #[derive(Clone)]
 pub struct TlsServer {
     config: Arc<ServerConfig>,
+    files: Arc<Files>,
     unprotected: Option<Unprotected>,
 }
 
@@ -42,6 +44,7 @@ pub struct TlsServer {
 #[derive(Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
+    files: Arc<Files>,
     server_name: Option<ServerName<'static>>,
     unprotected: Option<Unprotected>,
 }
@@ -78,7 +81,8 @@ impl TlsServer {
         let mut config = builder.with_single_cert(chain, key).map_err(|e| not_a_pair(identity, &e))?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), unprotected })
+        let files = Arc::new(Files::of_server(identity.certificate_chain_file, client_ca_file));
+        Ok(Self { config: Arc::new(config), files, unprotected })
     }
 
     /// What the host should hear of the key file's permissions.
@@ -89,7 +93,7 @@ impl TlsServer {
     /// The stream under TLS; its handshake is still to come.
     pub fn accept(&self, stream: Stream) -> Result<Stream> {
         let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(unusable)?;
-        Ok(stream.over_tls(connection.into()))
+        Ok(stream.over_tls(connection.into(), Arc::clone(&self.files)))
     }
 }
 
@@ -110,7 +114,8 @@ impl TlsClient {
             }
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name, unprotected })
+        let files = Files::of_client(ca_file, identity.map(|identity| identity.certificate_chain_file));
+        Ok(Self { config: Arc::new(config), files: Arc::new(files), server_name, unprotected })
     }
 
     /// What the host should hear of the key file's permissions.
@@ -134,7 +139,7 @@ impl TlsClient {
     pub fn connect(&self, stream: Stream, address: &Address) -> Result<Stream> {
         let name = self.server_name(address)?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(unusable)?;
-        Ok(stream.over_tls(connection.into()))
+        Ok(stream.over_tls(connection.into(), Arc::clone(&self.files)))
     }
 }
 
@@ -171,12 +176,7 @@ fn unreadable(argument: &str, file: &Path, error: &io::Error) -> Error {
 
 fn read_certificates(argument: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let text = read(argument, file)?;
-    let certificates = CertificateDer::pem_slice_iter(&text).collect::<std::result::Result<Vec<_>, pem::Error>>();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(invalid(argument, file, &"no certificate in PEM is in it")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(invalid(argument, file, &error)),
-    }
+    pem::certificates(&text).map_err(|why| invalid(argument, file, &why))
 }
 
 fn read_authorities(argument: &str, file: &Path) -> Result<RootCertStore> {
@@ -184,7 +184,16 @@ fn read_authorities(argument: &str, file: &Path) -> Result<RootCertStore> {
     for (number, certificate) in (1..).zip(read_certificates(argument, file)?) {
         roots.add(certificate).map_err(|e| invalid(argument, file, &format!("certificate {number}: {e}")))?;
     }
-    Ok(roots)
+    // A bundle may have authorities that are of no use here, but not only such.
+    let kinds = roots.roots.iter().map(|root| der::public_key(&root.subject_public_key_info));
+    match kinds.collect::<Option<Vec<_>>>() {
+        Some(kinds) if !kinds.iter().any(KeyKind::is_verifiable) => {
+            let kind = kinds.first().map_or_else(String::new, ToString::to_string);
+            let why = format!("no authority in it has a key that is supported (the first one's is {kind}): {USABLE}");
+            Err(invalid(argument, file, &why))
+        }
+        _ => Ok(roots),
+    }
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Option<Unprotected>);
@@ -193,10 +202,11 @@ fn read_identity(files: IdentityFiles<'_>) -> Result<Identity> {
     let chain = read_certificates("certificate_chain_file", files.certificate_chain_file)?;
     let (argument, file) = ("private_key_file", files.private_key_file);
     let (text, unprotected) = read_secret(argument, file, files.insecure_permissions_allowed)?;
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => invalid(argument, file, &"no private key in PEM, not encrypted, is in it"),
-        error => invalid(argument, file, &error),
-    })?;
+    let key = pem::private_key(&text).map_err(|why| invalid(argument, file, &why))?;
+    // Which keys sign is known better there than here; why one does not, is not.
+    if provider().key_provider.load_private_key(key.clone_key()).is_err() {
+        return Err(invalid(argument, file, &pem::unusable(&key)));
+    }
     Ok((chain, key, unprotected))
 }
 
@@ -206,6 +216,12 @@ fn invalid(argument: &str, file: &Path, why: &dyn fmt::Display) -> Error {
 
 fn not_a_pair(files: IdentityFiles<'_>, why: &rustls::Error) -> Error {
     let (chain, key) = (files.certificate_chain_file.display(), files.private_key_file.display());
+    let why = match why {
+        rustls::Error::InconsistentKeys(_) => {
+            "the key is not that of the first certificate, which must be this side's own".to_owned()
+        }
+        why => why.to_string(),
+    };
     let text =
         format!("certificate_chain_file \"{chain}\" and private_key_file \"{key}\" cannot be used together: {why}");
     Error::new(Status::InvalidArgument, text)

@@ -3,15 +3,18 @@
 
 mod address;
 mod credentials;
+mod der;
 mod dial;
 pub(crate) mod frames;
 mod listener;
+mod pem;
 mod race;
 mod socket;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_files;
 mod tls;
+mod tls_errors;
 mod unix;
 
 pub use address::Address;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BufMut;
@@ -13,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Address;
 use super::socket::Socket as Plain;
 use super::tls::Tls;
+use super::tls_errors::Files;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
 
@@ -102,10 +104,10 @@ impl Stream {
     }
 
     /// Puts TLS over the socket, before anything was said on it. [`Self::handshake`] comes next.
-    pub(super) fn over_tls(self, connection: rustls::Connection) -> Self {
+    pub(super) fn over_tls(self, connection: rustls::Connection, files: Arc<Files>) -> Self {
         match self.kind {
             Kind::Plain(socket) => {
-                let tls = Tls::new(socket, connection, &self.peer);
+                let tls = Tls::new(socket, connection, &self.peer, files);
                 Self { kind: Kind::Tls(Box::new(tls)), peer: self.peer }
             }
             Kind::Tls(_) => self,

@@ -6,11 +6,13 @@
 //! the stream readable although nothing arrives.
 
 use std::io::{self, BufRead, IoSlice, Write};
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 use rustls::Connection;
 
 use super::socket::Socket;
+use super::tls_errors::{Files, explain};
 use crate::sync::Mutex;
 
 /// Encrypted bytes that wait for the socket, at most (and one record's overhead).
@@ -25,6 +27,7 @@ const SERVER_READ_BYTES: usize = 4 * 1024;
 pub(super) struct Tls {
     socket: Socket,
     peer: String,
+    files: Arc<Files>,
     session: Mutex<Session>,
 }
 
@@ -68,7 +71,7 @@ impl Write for Outlet<'_> {
 }
 
 impl Tls {
-    pub(super) fn new(socket: Socket, mut connection: Connection, peer: &str) -> Self {
+    pub(super) fn new(socket: Socket, mut connection: Connection, peer: &str, files: Arc<Files>) -> Self {
         connection.set_buffer_limit(Some(PENDING_BYTES));
         let read_bytes = match connection {
             Connection::Client(_) => CLIENT_READ_BYTES,
@@ -83,7 +86,7 @@ impl Tls {
             flushed: 0,
             failure: None,
         };
-        Self { socket, peer: peer.to_owned(), session: Mutex::new(session) }
+        Self { socket, peer: peer.to_owned(), files, session: Mutex::new(session) }
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -220,7 +223,7 @@ impl Tls {
         // after what the peer had to say.
         let _ = session.flush(&self.socket);
         if let Err(error) = processed {
-            let failure = format!("TLS with {} failed: {error}", self.peer);
+            let failure = format!("TLS with {} failed: {}", self.peer, explain(&error, &self.files));
             session.failure = Some(failure.clone());
             return Err(io::Error::new(io::ErrorKind::InvalidData, failure));
         }
