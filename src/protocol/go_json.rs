@@ -174,6 +174,52 @@ fn write_string(out: &mut dyn Sink, text: &str) {
     out.put(b"\"");
 }
 
+/// Levels of nesting that Go reads, the message's own included.
+pub(super) const MAX_DEPTH: usize = 10_000;
+
+/// Where valid JSON is nested more deeply than Go reads.
+pub(super) fn too_deep(json: &str) -> Option<usize> {
+    if json.len() <= MAX_DEPTH {
+        return None;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, byte) in json.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Some(at);
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether `null` is all there is.
+pub(super) fn is_null(json: &str) -> bool {
+    const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+    let rest = json.trim_start_matches(WHITE_SPACE).strip_prefix("null");
+    rest.is_some_and(|rest| rest.trim_start_matches(WHITE_SPACE).is_empty())
+}
+
+/// Whether Go takes `text` for the member `name`, which is in lower case: it folds case as Unicode does for single
+/// characters, where two letters of ASCII have a third form.
+pub(super) fn is_same_name(name: &str, text: &str) -> bool {
+    let mut letters = text.chars();
+    name.chars().all(|expected| match letters.next() {
+        Some('\u{17f}') => expected == 's',
+        Some('\u{212a}') => expected == 'k',
+        Some(letter) => letter.eq_ignore_ascii_case(&expected),
+        None => false,
+    }) && letters.next().is_none()
+}
+
 /// `json` with what Go reads as U+FFFD written as U+FFFD: each byte that is not UTF-8, and each half of a surrogate pair
 /// alone. Bytes and escapes outside of strings are errors before and after.
 pub(super) fn replace_invalid(json: &[u8]) -> Cow<'_, str> {

@@ -27,13 +27,16 @@ pub struct Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Offer {
     /// The highest version of the v2 stream that the reader speaks.
+    #[serde(deserialize_with = "or_zero")]
     pub version: u32,
     /// The stream that its position belongs to, if it ever followed one.
     #[serde(default, deserialize_with = "optional_stream_id")]
     pub stream_id: Option<[u8; 16]>,
     /// The epoch of that stream; 0 without one.
+    #[serde(deserialize_with = "or_zero")]
     pub epoch: u64,
     /// How often the reader sends at least something.
+    #[serde(deserialize_with = "or_zero")]
     pub heartbeat_ms: u64,
     /// The chain hash of the reader's history at its position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
@@ -72,21 +75,25 @@ pub struct SyncAck {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Answer {
     /// The version of the v2 stream that the writer picked.
+    #[serde(deserialize_with = "or_zero")]
     pub version: u32,
     /// The writer's stream.
     #[serde(deserialize_with = "stream_id")]
     pub stream_id: [u8; 16],
     /// Its epoch.
+    #[serde(deserialize_with = "or_zero")]
     pub epoch: u64,
     /// The oldest entry that the writer can still send; 0 when the log is empty.
+    #[serde(deserialize_with = "or_zero")]
     pub first_sequence: u64,
     /// How often the writer sends at least something.
+    #[serde(deserialize_with = "or_zero")]
     pub heartbeat_ms: u64,
     /// How often the writer sends something for a reader's sake, at most, where the reader wanted more.
     #[serde(default)]
     pub min_heartbeat_ms: Option<u64>,
     /// The status name of a refusal; empty when there is none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_zero")]
     pub code: String,
     /// The chain hash of the writer's history at the reader's position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
@@ -193,8 +200,13 @@ fn optional_stream_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     Ok(Option::<StreamId>::deserialize(deserializer)?.map(|id| id.0))
 }
 
+/// A value, or the zero value for `null`.
+fn or_zero<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
 fn chain_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(UNKNOWN_HISTORY) };
     let number = digits(&text, 16).and_then(|number| u64::try_from(number).ok());
     number.ok_or_else(|| D::Error::custom("a chain hash is 16 hexadecimal digits in lower case"))
 }
@@ -202,7 +214,7 @@ fn chain_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
 fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::Error> {
     let illegal =
         || D::Error::custom("a history is up to 32 points of 32 hexadecimal digits in lower case, in rising order");
-    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(Vec::new()) };
     if text.len() > MAX_HISTORY * 32 || !text.is_ascii() || text.len() % 32 != 0 {
         return Err(illegal());
     }

@@ -1,8 +1,10 @@
 //! The v1 messages: JSON in frames, byte for byte as a Go peer writes them, and read as a Go peer reads them.
 //!
 //! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value, the
-//! last of several members of one name counts, names match whatever their case, and text that is not UTF-8 becomes U+FFFD.
-//! Numbers are whole and never go through a float.
+//! last of several members of one name counts, names match whatever their case, `null` alone is a message of zero values,
+//! and text that is not UTF-8 becomes U+FFFD. And in what it does not: a value that is wrong is an error also when another
+//! one of its name follows. Numbers are whole and never go through a float. `tests/vectors/go-json.jsonl` has what Go says
+//! of hundreds of texts.
 
 use super::HEADER_SIZE;
 use super::base64;
@@ -11,7 +13,7 @@ use super::go_json::{self, Counter, Object, Sink};
 use super::handshake::{Answer, Offer, Sync, SyncAck, V2, V2Object};
 use crate::error::{Error, Status};
 use crate::text::{Escaped, Quoted};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -221,7 +223,7 @@ fn read_value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A, slot: &m
 #[derive(Default)]
 struct EntryMembers<'de> {
     fields: EntryFields,
-    payload: Text<'de>,
+    payload: Payload<'de>,
 }
 
 impl<'de> Members<'de> for EntryMembers<'de> {
@@ -233,11 +235,7 @@ impl<'de> Members<'de> for EntryMembers<'de> {
         match index {
             0 => read_value(map, &mut self.fields.sequence),
             1 => read_value(map, &mut self.fields.timestamp_us),
-            _ => {
-                // A slice, unlike a number, is reset by `null`.
-                self.payload = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
-                Ok(())
-            }
+            _ => map.next_value_seed(&mut self.payload),
         }
     }
 }
@@ -299,33 +297,96 @@ impl<'de> Members<'de> for ErrorMessage {
     }
 }
 
-/// Text that is borrowed from the JSON unless it has escapes.
-#[derive(Default)]
-struct Text<'de>(Cow<'de, str>);
+/// A payload as it stands in the JSON: base64, or what Go reads as bytes as well, an array of numbers.
+enum Payload<'de> {
+    /// Base64, borrowed from the JSON unless it has escapes.
+    Text(Cow<'de, str>),
+    /// The bytes are the first `length` ones of `memory`. A `null` in an array leaves the byte that an earlier payload of the
+    /// same message had there, as Go's does.
+    Numbers { memory: Vec<u8>, length: usize },
+}
 
-impl<'de> Deserialize<'de> for Text<'de> {
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrow;
+impl Default for Payload<'_> {
+    fn default() -> Self {
+        Payload::Text(Cow::Borrowed(""))
+    }
+}
 
-        impl<'de> Visitor<'de> for Borrow {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            #[inline]
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+impl Payload<'_> {
+    /// What an earlier payload of the same message leaves in memory. Go refuses a bad one even if another follows.
+    #[cold]
+    fn into_memory<E: de::Error>(self) -> Result<Vec<u8>, E> {
+        match self {
+            Payload::Numbers { memory, .. } => Ok(memory),
+            Payload::Text(text) => {
+                let mut memory = Vec::new();
+                base64::decode_append(text.as_bytes(), &mut memory).map_err(|base64::Illegal(offset)| {
+                    E::custom(format_args!("illegal base64 at character {offset}"))
+                })?;
+                Ok(memory)
             }
         }
+    }
 
-        deserializer.deserialize_str(Borrow)
+    /// Takes out the memory of an earlier payload, if there was one.
+    #[inline]
+    fn take_memory<E: de::Error>(&mut self) -> Result<Vec<u8>, E> {
+        match self {
+            Payload::Text(text) if text.is_empty() => Ok(Vec::new()),
+            _ => std::mem::take(self).into_memory(),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Payload<'de> {
+    type Value = ();
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Payload<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    #[inline]
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<(), E> {
+        self.take_memory()?;
+        *self = Payload::Text(Cow::Borrowed(text));
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.take_memory()?;
+        *self = Payload::Text(Cow::Owned(text.to_owned()));
+        Ok(())
+    }
+
+    /// A slice, unlike a number, is reset by `null`.
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.take_memory().map(drop)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<(), A::Error> {
+        let (mut memory, mut length) = (self.take_memory()?, 0);
+        while let Some(number) = numbers.next_element::<Option<u8>>()? {
+            match (memory.get_mut(length), number) {
+                (Some(byte), Some(number)) => *byte = number,
+                (Some(_), None) => {}
+                (None, number) => memory.push(number.unwrap_or(0)),
+            }
+            length += 1;
+        }
+        if length == 0 {
+            memory.clear();
+        }
+        *self = Payload::Numbers { memory, length };
+        Ok(())
     }
 }
 
@@ -351,14 +412,23 @@ impl Visitor<'_> for Name {
     #[inline]
     fn visit_str<E>(self, text: &str) -> Result<Option<usize>, E> {
         let exact = self.0.iter().position(|name| *name == text);
-        Ok(exact.or_else(|| self.0.iter().position(|name| name.eq_ignore_ascii_case(text))))
+        Ok(exact.or_else(|| self.0.iter().position(|name| go_json::is_same_name(name, text))))
     }
 }
 
 /// Reads an object into `members` and keeps track of the member it is at.
 struct Reader<'m, M> {
     members: &'m mut M,
-    field: &'m mut Option<&'static str>,
+    progress: &'m mut Progress,
+}
+
+/// Where the reading of a message is.
+#[derive(Default)]
+struct Progress {
+    /// The member that is being read.
+    field: Option<&'static str>,
+    /// Whether a value was passed over whose nesting nobody looked at.
+    passed_over: bool,
 }
 
 impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
@@ -373,11 +443,13 @@ impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
         while let Some(known) = map.next_key_seed(Name(M::NAMES))? {
             match known {
                 Some(index) => {
-                    *self.field = Some(M::NAMES[index]);
+                    self.progress.field = Some(M::NAMES[index]);
+                    self.progress.passed_over |= M::NAMES[index] == V2;
                     self.members.read(index, &mut map)?;
-                    *self.field = None;
+                    self.progress.field = None;
                 }
                 None => {
+                    self.progress.passed_over = true;
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -390,12 +462,21 @@ impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
 #[inline]
 fn read_message<'de, M: Members<'de> + Default>(text: &'de str) -> Result<M, MessageError> {
     let mut members = M::default();
-    let mut field = None;
+    if go_json::is_null(text) {
+        return Ok(members);
+    }
+    let mut progress = Progress::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Reader { members: &mut members, field: &mut field })
+        .deserialize_map(Reader { members: &mut members, progress: &mut progress })
         .and_then(|()| deserializer.end())
-        .map_err(|error| json_error(M::MESSAGE, field, text, &error))?;
+        .map_err(|error| json_error(M::MESSAGE, progress.field, text, &error))?;
+    if progress.passed_over
+        && let Some(offset) = go_json::too_deep(text)
+    {
+        let reason = format!("nested deeper than {}", go_json::MAX_DEPTH);
+        return Err(MessageError::Json { message: M::MESSAGE, field: None, reason, offset });
+    }
     Ok(members)
 }
 
@@ -453,8 +534,11 @@ fn decode_replaced<T>(
 pub fn decode_entry(json: &[u8], payload_out: &mut Vec<u8>) -> Result<EntryFields, MessageError> {
     decode(json, |text| {
         let entry: EntryMembers = read_message(text)?;
-        base64::decode_append(entry.payload.0.as_bytes(), payload_out)
-            .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?;
+        match &entry.payload {
+            Payload::Text(text) => base64::decode_append(text.as_bytes(), payload_out)
+                .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?,
+            Payload::Numbers { memory, length } => payload_out.extend_from_slice(&memory[..*length]),
+        }
         Ok(entry.fields)
     })
 }
@@ -464,8 +548,16 @@ pub fn decode_entry(json: &[u8], payload_out: &mut Vec<u8>) -> Result<EntryField
 pub fn decode_entry_to_slice(json: &[u8], payload: &mut [u8]) -> Result<(EntryFields, usize), MessageError> {
     decode(json, |text| {
         let entry: EntryMembers = read_message(text)?;
-        let length = base64::decode_to_slice(entry.payload.0.as_bytes(), payload)
-            .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?;
+        let length = match &entry.payload {
+            Payload::Text(text) => base64::decode_to_slice(text.as_bytes(), payload)
+                .map_err(|base64::Illegal(offset)| MessageError::Base64 { offset })?,
+            Payload::Numbers { memory, length } => {
+                if let Some(room) = payload.get_mut(..*length) {
+                    room.copy_from_slice(&memory[..*length]);
+                }
+                *length
+            }
+        };
         Ok((entry.fields, length))
     })
 }
@@ -490,5 +582,7 @@ pub fn decode_error(json: &[u8]) -> Result<ErrorMessage, MessageError> {
     decode(json, |text| read_message(text))
 }
 
+#[cfg(test)]
+mod go_tests;
 #[cfg(test)]
 mod tests;

@@ -143,10 +143,10 @@ fn entries_are_read_as_go_reads_them() {
 
 #[test]
 fn deep_nesting_of_an_unknown_member_is_skipped() {
-    let depth = 100_000;
+    let depth = 9_999;
     let json = format!("{{\"x\":{}{},\"seq\":6}}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(entry(&json).unwrap().0.sequence, 6);
-    let cut = format!("{{\"x\":{}", "[".repeat(depth));
+    let cut = format!("{{\"x\":{}", "[".repeat(100_000));
     assert_eq!(entry(&cut).unwrap_err().status(), Status::InvalidMsg);
 }
 
@@ -173,7 +173,7 @@ fn bad_json_is_refused_with_its_offset() {
         ("", 0),
         ("{", 1),
         ("nul", 3),
-        ("null", 4),
+        ("nullx", 4),
         ("[]", 0),
         ("3", 1),
         ("{} x", 4),
