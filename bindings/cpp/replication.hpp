@@ -1025,6 +1025,11 @@ class records : public records_view
     {
     }
 
+    /// The same, with a limit for the memory that the values take.
+    records(bytes_view payload, std::uint64_t max_bytes) : records(parse(payload, max_bytes))
+    {
+    }
+
     /// Takes over what `other` has, which is empty afterwards.
     records(records &&other) noexcept : records_view(other.taken()), owner_(std::move(other.owner_))
     {
@@ -1054,6 +1059,13 @@ class records : public records_view
     {
         replication_records *made = nullptr;
         detail::check(replication_records_parse(payload.data(), payload.size(), &made));
+        return owner(made);
+    }
+
+    static owner parse(bytes_view payload, std::uint64_t max_bytes)
+    {
+        replication_records *made = nullptr;
+        detail::check(replication_records_parse_within(payload.data(), payload.size(), max_bytes, &made));
         return owner(made);
     }
 
@@ -1723,6 +1735,12 @@ class sender_config
         return checked(sender_config_set_heartbeat_interval_ms(get(), detail::option_ms(interval)));
     }
 
+    /// How often v2 readers may want to hear something, at most: 10 ms to 60 s.
+    sender_config &min_heartbeat(std::chrono::milliseconds interval)
+    {
+        return checked(sender_config_set_min_heartbeat_ms(get(), detail::option_ms(interval)));
+    }
+
     /// How long a v2 reader may be silent.
     sender_config &peer_timeout(std::chrono::milliseconds timeout)
     {
@@ -2375,6 +2393,18 @@ class receiver_config
     receiver_config &max_epoch_jump(std::uint64_t jump)
     {
         return checked(receiver_config_set_max_epoch_jump(get(), jump));
+    }
+
+    /// The largest payload of an entry that is taken.
+    receiver_config &max_entry_bytes(std::uint64_t bytes)
+    {
+        return checked(receiver_config_set_max_entry_bytes(get(), bytes));
+    }
+
+    /// How much memory the records of one entry may take, for a record handler.
+    receiver_config &records_max_bytes(std::uint64_t bytes)
+    {
+        return checked(receiver_config_set_records_max_bytes(get(), bytes));
     }
 
     /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused

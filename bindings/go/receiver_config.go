@@ -107,6 +107,10 @@ type ReceiverConfig struct {
 	BufferBytes uint64
 	// MaxEpochJump is by how much the writer's epoch may rise at once. Default 2^60.
 	MaxEpochJump uint64
+	// MaxEntryBytes is the largest payload of an entry that is taken. Default 78643104, the largest possible.
+	MaxEntryBytes uint64
+	// RecordsMaxBytes is how much memory the records of one entry may take. Default 256 MiB.
+	RecordsMaxBytes uint64
 	// TLS has the library encrypt the connection, also one that Dial made.
 	TLS *ReceiverTLS
 	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
@@ -178,6 +182,12 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	})
 	b.number("MaxEpochJump", cfg.MaxEpochJump, func(n C.uint64_t) C.int32_t {
 		return C.lr_receiver_config_set_max_epoch_jump(c, n)
+	})
+	b.number("MaxEntryBytes", cfg.MaxEntryBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_max_entry_bytes(c, n)
+	})
+	b.number("RecordsMaxBytes", cfg.RecordsMaxBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_records_max_bytes(c, n)
 	})
 	b.set("Protocol", func() C.int32_t { return C.lr_receiver_config_set_protocol(c, C.uint32_t(cfg.Protocol)) })
 	b.set("CoordinatorHandshake", func() C.int32_t {

@@ -22,15 +22,27 @@ type Records struct {
 	lent    bool // to a handler, by the library that frees it
 }
 
-// ParseRecords decodes a payload. Close the records when they are not needed any more.
+// ParseRecords decodes a payload, whose values take at most 256 MiB of memory. Close the records when they are not needed
+// any more.
 func ParseRecords(payload []byte) (*Records, error) {
+	return parseRecords(func(out **C.replication_records) C.int32_t {
+		return C.lr_replication_records_parse(bytesPointer(payload), C.size_t(len(payload)), out)
+	})
+}
+
+// ParseRecordsWithin is ParseRecords with another limit for the memory that the values take.
+func ParseRecordsWithin(payload []byte, maxBytes uint64) (*Records, error) {
+	return parseRecords(func(out **C.replication_records) C.int32_t {
+		return C.lr_replication_records_parse_within(bytesPointer(payload), C.size_t(len(payload)), C.uint64_t(maxBytes), out)
+	})
+}
+
+func parseRecords(parse func(out **C.replication_records) C.int32_t) (*Records, error) {
 	if err := Load(); err != nil {
 		return nil, err
 	}
 	records := &Records{}
-	err := call("parse records", func() C.int32_t {
-		return C.lr_replication_records_parse(bytesPointer(payload), C.size_t(len(payload)), &records.pointer)
-	})
+	err := call("parse records", func() C.int32_t { return parse(&records.pointer) })
 	if err != nil {
 		return nil, err
 	}

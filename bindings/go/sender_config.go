@@ -73,6 +73,8 @@ type SenderConfig struct {
 	HandshakeTimeout time.Duration
 	// HeartbeatInterval is how often an idle connection says that it lives. Default 1 s.
 	HeartbeatInterval time.Duration
+	// MinHeartbeat is how often readers may want to hear something, at most: 10 ms to 60 s. Default 100 ms.
+	MinHeartbeat time.Duration
 	// PeerTimeout is how long a reader may be silent. Default 10 s.
 	PeerTimeout time.Duration
 	// StopTimeout is how long Stop lets readers catch up; negative: not at all. Default 5 s.
@@ -185,6 +187,9 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	})
 	b.duration("HeartbeatInterval", cfg.HeartbeatInterval, func(ms C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_heartbeat_interval_ms(c, ms)
+	})
+	b.duration("MinHeartbeat", cfg.MinHeartbeat, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_min_heartbeat_ms(c, ms)
 	})
 	b.duration("PeerTimeout", cfg.PeerTimeout, func(ms C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_peer_timeout_ms(c, ms)

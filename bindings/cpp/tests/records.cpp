@@ -97,6 +97,8 @@ TEST(records_of_ones_own)
     found = std::move(itself);
     check_values(found);
     CHECK(records("\x90").empty());
+    CHECK(records("\x91\x80", 1000).size() == 1);
+    CHECK_THROWS(status::decode_failed, "more than 10 bytes", records("\x91\x80", 10));
 }
 
 TEST(records_of_a_handler)

@@ -75,6 +75,7 @@ TEST(every_option_is_taken)
         .write_timeout(1s)
         .handshake_timeout(1s)
         .heartbeat_interval(100ms)
+        .min_heartbeat(10ms)
         .peer_timeout(1min)
         .stop_timeout(0ms)
         .max_readers(10)
@@ -119,6 +120,7 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "negative", config.write_timeout(-5ms));
     CHECK_THROWS(invalid, "timeout_ms", config.handshake_timeout(0ms));
     CHECK_THROWS(invalid, "interval_ms", config.heartbeat_interval(0ms));
+    CHECK_THROWS(invalid, "10 to 60000", config.min_heartbeat(9ms));
     CHECK_THROWS(invalid, "timeout_ms", config.peer_timeout(0ms));
     CHECK_THROWS(invalid, "negative", config.stop_timeout(-1ms));
     CHECK_THROWS(invalid, "readers", config.max_readers(0));
