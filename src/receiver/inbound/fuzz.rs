@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fuzzing::pieces;
-use crate::protocol::entry::Entries;
+use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
 
 /// Speak v1, and as the coordinator does.
 const V1: u8 = 1;
@@ -76,8 +76,8 @@ struct Run {
 
 impl Run {
     fn new(incoming: Incoming, policy: GapPolicy, before: Before, with_handshake: &[u8]) -> Self {
-        let mut inbound = Inbound::new(BUFFER_BYTES, policy);
-        inbound.begin(incoming, before, with_handshake);
+        let mut inbound = Inbound::new(BUFFER_BYTES, MAX_PAYLOAD_BYTES as u64, policy);
+        inbound.begin(incoming, before, with_handshake).expect("memory");
         let received = with_handshake.len();
         let (entries, controls, refused) = (Vec::new(), Vec::new(), None);
         let mut run = Self { inbound, policy, at: before, entries, controls, refused, received };
@@ -88,7 +88,7 @@ impl Run {
     /// Receives a piece. `false`: the connection is over.
     fn take(&mut self, mut piece: &[u8]) -> bool {
         while self.refused.is_none() && !piece.is_empty() {
-            let mut spare = self.inbound.spare().expect("room, as nothing is held");
+            let mut spare = self.inbound.spare().expect("memory").expect("room, as nothing is held");
             let count = spare.remaining_mut().min(piece.len());
             assert!(count > 0, "no room, though nothing is held");
             spare.put_slice(&piece[..count]);
