@@ -64,7 +64,7 @@ fn setters_set_what_they_are_named_after() {
             sender_config_set_stream(c, [7; 16].as_ptr(), u64::MAX),
             sender_config_set_last_sequence(c, u64::MAX),
         ];
-        assert_eq!(results, [OK; 13]);
+        assert_eq!(results, [OK; 14]);
     }
     let core = config.core();
     assert_eq!((core.buffer_size, core.buffer_bytes), (1, 65_536));
