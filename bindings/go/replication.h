@@ -47,8 +47,11 @@
  * the other callbacks of its handle, not the network. A callback may call the library, but of its own handle not a function
  * that waits: _stop and _wait_ functions return `WRONG_THREAD` there, and _free lets another thread end the handle. Outside
  * callbacks, when a _stop or _free function returns, no callback of that handle runs, and none will. A callback must
- * return: a C++ exception or longjmp() out of it is not caught and ends in undefined behaviour. It runs with all signals
- * blocked.
+ * return: a C++ exception or longjmp() out of it is not caught and ends in undefined behaviour.
+ *
+ * SIGNALS. The library installs no signal handler. Its threads, callbacks included, block every signal but those that a
+ * thread causes itself: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS and SIGABRT. The host's handlers for these run in
+ * callbacks as on any other thread; an alternate signal stack is a thread's own, so a callback that needs one sets it.
  *
  * USER DATA. `user_data` goes to the callback as it is. `user_data_free`, unless NULL, is called with it exactly once, after
  * the last call of that callback: when the handle it moved to is freed, when the configuration is freed before, when another
@@ -60,9 +63,17 @@
  * that cannot fail return 0 or false, and _free does nothing, so that memory is not given back. New ones work. A child made
  * by a bare clone() system call is not noticed.
  *
+ * EXITS. Functions may be called in exit handlers and in destructors of a thread's data, as anywhere else. Error texts may
+ * be cut to 255 bytes there.
+ *
+ * MEMORY. A function that is said to return NULL or `OUT_OF_MEMORY` does so when there is no memory, and changes nothing.
+ * All that is large or whose size a peer chooses is taken by such functions, or ends a connection. What remains is small:
+ * texts of options, errors and events, statistics, the state of a connection or of a waiting thread. When the system has no
+ * memory for one of these, the process ends with SIGABRT and a line on stderr.
+ *
  * LOADING. The library stays loaded: dlclose() has no effect on it. Load it with RTLD_LOCAL, as the names of the functions
  * that begin with sender_ and receiver_ are plain, and compare replication_abi_version() with `REPLICATION_ABI_VERSION`.
- * It installs no signal handler and writes nothing to stdout; a failure inside prints a line to stderr.
+ * It writes nothing to stdout; a failure inside prints a line to stderr.
  */
 
 
@@ -592,8 +603,9 @@ typedef int32_t (*replication_ingest_batch_fn)(void *user_data,
 /**
  * Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
  * as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
- * An entry whose payload is something else, or beyond the limits of replication_records_parse(), does not come here: it fails
- * as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`.
+ * An entry whose payload is something else, or beyond the limits of replication_records_parse() and of
+ * receiver_config_set_records_max_bytes(), does not come here: it fails as if the handler had returned
+ * `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` where there is no memory for its records.
  */
 typedef int32_t (*replication_record_fn)(void *user_data,
                                          uint64_t sequence,
@@ -745,6 +757,19 @@ replication_status sender_config_set_heartbeat_interval_ms(struct replication_se
                                                            uint64_t interval_ms);
 
 /**
+ * Sets how often v2 readers may want to hear from this sender when there is nothing to send, at most, in milliseconds.
+ * Default 100, from 10 to 60000. A reader whose own heartbeat interval is shorter hears this often and is told so. It does
+ * not limit sender_config_set_heartbeat_interval_ms().
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL or another number.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_min_heartbeat_ms(struct replication_sender_config *config,
+                                                      uint64_t interval_ms);
+
+/**
  * Sets how long a v2 reader may be silent before its connection is closed, in milliseconds. Default 10000. v1 readers,
  * which have no heartbeat, may be silent for ever.
  *
@@ -774,6 +799,24 @@ replication_status sender_config_set_stop_timeout_ms(struct replication_sender_c
  * `config` came from sender_config_new() and is not freed.
  */
 replication_status sender_config_set_max_readers(struct replication_sender_config *config, size_t readers);
+
+/**
+ * Sets the permissions of the files of Unix sockets that this sender listens on. Default 0600: this process's user only. To
+ * connect takes the permission to write. The umask does not matter, and the file never has wider permissions for a moment.
+ *
+ * A socket in the abstract namespace ("unix:@name") has no file. There the same permissions count as if it had one that
+ * belongs to this process's effective user and group: 0600 lets in peers of the same user, 0660 those of the same group
+ * too, 0666 everybody; root always. Others are disconnected, with an event REFUSED.
+ *
+ * - `mode`: permission bits, at most 0777.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for other bits.
+ *
+ * Requires:
+ * `config` came from sender_config_new() and is not freed.
+ */
+replication_status sender_config_set_unix_socket_mode(struct replication_sender_config *config,
+                                                      uint32_t mode);
 
 /**
  * Sets how many threads serve the network. Default 0: one for each two processors, at least one and at most four.
@@ -806,7 +849,8 @@ replication_status sender_config_set_stream(struct replication_sender_config *co
 
 /**
  * Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
- * it: there it is only checked.
+ * it: there it is only checked. A bare number says nothing of the history before it: see sender_acked(), and
+ * sender_config_set_token(), which has both.
  *
  * Returns `OK`.
  *
@@ -897,7 +941,7 @@ replication_status sender_config_set_log_handler(struct replication_sender_confi
  * Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may be in many groups, and
  * need not be connected.
  *
- * - `name`: 1 to 255 bytes; new in this configuration.
+ * - `name`: 1 to 255 bytes without control characters; new in this configuration.
  * - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every reader id that begins with
  *   what is before it.
  *
@@ -962,8 +1006,8 @@ replication_status sender_config_set_max_pending_acks(struct replication_sender_
  * - `out`: the sender, to be freed with sender_free().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY`; `IO` when the system has no random bytes. With
- * sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
+ * callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked
+ * for first and given back; `IO` when it has no random bytes. With sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
  * library wrote them (nothing is changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a
  * later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a
  * stream); `IO` and `DISK_FULL`.
@@ -989,12 +1033,25 @@ replication_status sender_start(struct replication_sender *sender);
 /**
  * Accepts readers at an address. May be called for many addresses.
  *
- * - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; or "unix:/path".
+ * - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; "unix:/path"; or "unix:@name"
+ *   for a Unix socket in the abstract namespace.
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve;
- * `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses; `INVALID_STATE` before
- * sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name may take time.
+ * Every address that a host name has is bound, all to one port. One that this machine does not have is reported in an event
+ * LISTEN_INCOMPLETE. An IPv6 address takes IPv6 only: for both families listen on "0.0.0.0:port" and on "[::]:port".
+ *
+ * A path is made absolute now. The file of a Unix socket has the permissions of sender_config_set_unix_socket_mode(). One that
+ * a killed process left behind is replaced; of several processes that start there at once, one gets it. It is removed with
+ * the sender, unless it is another one by then. While it is removed or replaced, which an event LISTEN_INCOMPLETE tells, no
+ * reader finds this sender by it.
+ *
+ * A connection that takes one of the last 16 descriptors below the process's limit (RLIMIT_NOFILE) is closed again, with an
+ * event DESCRIPTORS_LOW, at most one a second.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve, or when
+ * this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses;
+ * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name
+ * may take time.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `address` is NULL or ends with a NUL; `out_port` is NULL or has room.
@@ -1009,7 +1066,7 @@ replication_status sender_listen(struct replication_sender *sender,
  *
  * - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
  *   non-blocking mode may have changed.
- * - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes.
+ * - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
  * - `last_known_sequence`: from the Sync message.
  *
  * Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
@@ -1053,8 +1110,8 @@ replication_status sender_accept_connection(struct replication_sender *sender,
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
  * or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow;
  * `GATED` while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
- * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `IO` and
- * `DISK_FULL`. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+ * false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL`
+ * and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`), and `IO` when it failed. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
  * was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and
  * sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
  *
@@ -1164,8 +1221,9 @@ replication_status sender_stats_json(const struct replication_sender *sender, ch
  *
  * A reader has caught up when it has received the last entry; whether it has applied it is asked with
  * sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
- * everything in time (the text names them), or the disk has not taken all entries; `IO` or `DISK_FULL` when it is stopped but
- * the log on disk has failed and lacks the last entries, or its slots could not be stored; `WRONG_THREAD` in a callback of
+ * everything in time (the text names them), or the disk is still busy with the last entries; `IO`, `DISK_FULL` or `STALLED` when it is stopped
+ * but the log on disk lacks the last entries (the text names them), or its slots could not be stored: a disk that refuses for
+ * now is tried again until the stop timeout is over; `WRONG_THREAD` in a callback of
  * this sender, and then it goes on running. Any other thread.
  *
  * Requires:
@@ -1229,7 +1287,9 @@ void replication_quorum_free(struct replication_quorum *quorum);
  * - `sequence`: an entry that was replicated, and with it all before.
  * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
  *   only: it does not say what became of the entry.
- * - `readers`: how many, counting those that acknowledged it and left.
+ * - `readers`: how many, counting those that acknowledged it and left. A reader has what it acknowledged of what it was sent,
+ *   and what it proved to have when it connected, by the chain hash of its history: v2 readers that go on from a token or a
+ *   log on disk do so by themselves. What a reader only says of itself counts for nothing.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
  * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
  *
@@ -1272,7 +1332,14 @@ replication_status sender_wait_acked_quorum(struct replication_sender *sender,
 /**
  * Tells whether readers have acknowledged an entry, without waiting. This is what became of an entry whose wait ended
  * with `TIMEOUT`: its sequence is the ticket. It can be asked as often as one likes, about any entry, and in a later
- * process that goes on with the same log, where readers say what they have when they connect again.
+ * process that goes on with the same log, where readers prove what they have when they connect again. Once it was `OK` for
+ * an entry, a level and a number of readers, it stays so in this process.
+ *
+ * A sequence names an entry of one history only. A node that was promoted answers for the entries that it numbered itself or
+ * inherited with their history, from its log on disk or a token; where sender_config_set_stream() and
+ * sender_config_set_last_sequence() gave it a bare number, readers that followed an earlier epoch are not counted for what
+ * came before. So a host that may ask after a promotion stores the token of the transaction's place beside its sequence
+ * (sender_get_token()), and compares the stream and the epoch first.
  *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
  * - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
@@ -1325,7 +1392,7 @@ replication_status sender_acked_quorum(const struct replication_sender *sender,
  * - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
- * outstanding as sender_config_set_max_pending_acks() allows; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start(); `CLOSED` after
  * sender_stop(). Any thread; allowed in callbacks.
  *
  * Requires:
@@ -1454,12 +1521,18 @@ replication_status sender_config_set_log_retain_bytes(struct replication_sender_
 /**
  * Sets after how many milliseconds entries leave the disk when no slot needs them. Default 86400000 (a day).
  *
+ * Whole files go. A file goes when its last entry was written longer ago than this; and a file is completed before it is
+ * full when its first entry was written a quarter of this ago. So an entry is gone one and a quarter times this after it was
+ * written, and up to ten seconds more, also when nothing is written any more. The last file stays, without entries then.
+ * What counts is when the library wrote the entry, not its timestamp.
+ *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed.
  */
-replication_status sender_config_set_log_retain_ms(struct replication_sender_config *config, uint64_t age_ms);
+replication_status sender_config_set_log_retain_ms(struct replication_sender_config *config,
+                                                   uint64_t age_ms);
 
 /**
  * Sets how many bytes of the log the slot of a reader may hold back beyond what retention keeps. Default 8589934592 (8 GiB).
@@ -1476,12 +1549,17 @@ replication_status sender_config_set_slot_max_bytes(struct replication_sender_co
 /**
  * Sets how long in milliseconds the slot of a reader is kept that does not come back. Default 604800000 (a week).
  *
+ * The time runs on the boot clock, which nobody can set. How long a slot was out of use before sender_new() is known by the
+ * wall clock alone: that counts from ten minutes after sender_new(), and after each time that the wall clock was set by
+ * more than 5 seconds; until then such a slot is as old as the handle.
+ *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
  * Requires:
  * `config` came from sender_config_new() and is not freed.
  */
-replication_status sender_config_set_slot_expiry_ms(struct replication_sender_config *config, uint64_t expiry_ms);
+replication_status sender_config_set_slot_expiry_ms(struct replication_sender_config *config,
+                                                    uint64_t expiry_ms);
 
 /**
  * Sets how long in milliseconds sender_replicate() waits for the disk: for room in memory that is not written yet, and
@@ -1530,20 +1608,19 @@ replication_status sender_get_token(const struct replication_sender *sender, uin
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
  * Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_log_dir() or before sender_start();
- * `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL`; `CLOSED`; `WRONG_THREAD` in
+ * `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL` or
+ * `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in
  * a callback of this sender. Any other thread.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed.
  */
-replication_status sender_wait_durable(struct replication_sender *sender,
-                                       uint64_t sequence,
-                                       uint64_t timeout_ms);
+replication_status sender_wait_durable(struct replication_sender *sender, uint64_t sequence, uint64_t timeout_ms);
 
 /**
  * Gives the slots of a sender's readers as a JSON array with an object for each: `reader_id`, `connected`, `state` ("held" or
- * "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, and `lost_in_s`: in how many seconds it is lost at this rate, or
- * null.
+ * "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether its reader ever acknowledged or proved
+ * anything), and `lost_in_s`: in how many seconds it is lost at this rate, or null.
  *
  * - `out_json`: the text, to be freed with replication_string_free().
  *
@@ -1561,7 +1638,7 @@ replication_status sender_slots_json(const struct replication_sender *sender,
  * disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
  *
  * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`; of a
- * sender that does not run, `IO` or `DISK_FULL` when the disk does not take it. Any thread; allowed in callbacks.
+ * sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.
@@ -1592,10 +1669,12 @@ struct replication_receiver_config *receiver_config_new(void);
 void receiver_config_free(struct replication_receiver_config *config);
 
 /**
- * Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8. Required.
+ * Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8
+ * without control characters (ASCII's and C1's, line and paragraph separators, marks that override the direction of text).
+ * Required.
  * A second connection with the same name replaces the first.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long or not UTF-8.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long, not UTF-8 or has a control character.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
@@ -1604,10 +1683,22 @@ replication_status receiver_config_set_reader_id(struct replication_receiver_con
                                                  const char *reader_id);
 
 /**
- * Sets where the writer is: "host:port", where an IPv6 address is in brackets, or "unix:/path". Required, also with a
- * connect handler, which gets it. A host name is resolved at each attempt to connect.
+ * Sets where the writer is: "host:port", where an IPv6 address is in brackets; "unix:/path"; or "unix:@name" for a Unix
+ * socket in the abstract namespace. Several of them, separated by commas, are tried in turn: which of the nodes is the writer
+ * shows when one of them accepts this reader. Required, also with a connect handler, which gets one of them at a time.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8. Whether it parses is checked by receiver_new().
+ * A host name is resolved at each attempt. Connects race over all addresses of all names as RFC 8305 describes: the next one
+ * begins after 250 ms, or when one has failed, and the first that connects is used alone. When TLS or the handshake fails
+ * there, or takes longer than its share of the connect timeout, the next address has its turn at once; after the last one
+ * comes a pause. A connection that ends later is tried again at the same address first if it lived for long, unless the node
+ * says that it is not the writer.
+ *
+ * A relative path is made absolute now: a later change of the working directory does not matter. Write "unix:./@name" for a
+ * file whose name begins with "@". With TLS, the certificate must have the name of the address in the list that is dialled,
+ * unless a server name is set.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` when a path cannot be made absolute. Whether it
+ * parses is checked by receiver_new().
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
@@ -1619,12 +1710,16 @@ replication_status receiver_config_set_writer_addr(struct replication_receiver_c
  * Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
  * entry. For exactly-once, store the sequence in the same transaction as the entry and set it here after a restart.
  *
+ * A bare number proves nothing: the writer counts this reader for waits and its write gate only when it acknowledges
+ * something new, and its history stays unknown, so that a fork may not be noticed. receiver_config_set_token() has both.
+ *
  * Returns `OK`.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed.
  */
-replication_status receiver_config_set_last_sequence(struct replication_receiver_config *config, uint64_t sequence);
+replication_status receiver_config_set_last_sequence(struct replication_receiver_config *config,
+                                                     uint64_t sequence);
 
 /**
  * Sets the lineage that the last sequence belongs to, as receiver_get_stream() gave it. Default: the lineage of the first
@@ -1703,7 +1798,8 @@ replication_status receiver_config_set_handler_durable(struct replication_receiv
 
 /**
  * Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses begin much shorter and grow
- * up to it, with jitter.
+ * up to it, with jitter. A connection that lived for twice this time makes them short again. A receiver that another one with
+ * the same reader id has replaced waits this long, or up to half as long again.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
@@ -1767,6 +1863,22 @@ replication_status receiver_config_set_peer_timeout_ms(struct replication_receiv
  * `config` came from receiver_config_new() and is not freed.
  */
 replication_status receiver_config_set_buffer_bytes(struct replication_receiver_config *config, uint64_t bytes);
+
+/**
+ * Sets by how much the writer's epoch may rise at once. Default 1152921504606846976 (2^60), at least 1. A writer whose epoch is
+ * further above the last one that was followed is refused with `DIVERGED`, and the text names both. So nobody can use up the
+ * epochs of a stream in one step: the true writer could never have a higher one. The first epoch that a receiver meets may
+ * be any; where a token, receiver_config_set_stream() or its log on disk names one, it counts from there.
+ *
+ * Call it with what your epochs are made of: a counter rises by one, a time in microseconds by more.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_max_epoch_jump(struct replication_receiver_config *config,
+                                                      uint64_t jump);
 
 /**
  * Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
@@ -1890,8 +2002,9 @@ replication_status receiver_config_set_local_wal(struct replication_receiver_con
                                                  replication_free_fn user_data_free);
 
 /**
- * Sets who connects to the writer. NULL: the library itself, the default. The handler may take as long as
- * receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
+ * Sets who connects to the writer. NULL: the library itself, the default. The handler gets one address of the list, with the
+ * path of a Unix socket absolute. It may take that address's share of what receiver_config_set_connect_timeout_ms() says; while
+ * it runs, no other callback does.
  *
  * It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
  * `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
@@ -1944,6 +2057,37 @@ replication_status receiver_config_set_log_handler(struct replication_receiver_c
                                                    void *user_data,
                                                    replication_free_fn user_data_free);
 
+/**
+ * Sets the largest payload of an entry that the receiver takes, in bytes. Default 78643104, the largest that an entry can
+ * have.
+ *
+ * A larger entry is refused before memory is taken for it: the connection ends with `MESSAGE_TOO_LARGE`, a `PROTOCOL_ERROR`
+ * event whose sequence is the entry's, and an error that the writer reports too. The receiver connects again, and goes no
+ * further until the limit is raised: no entry is left out.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_max_entry_bytes(struct replication_receiver_config *config,
+                                                       uint64_t max_bytes);
+
+/**
+ * Sets how much memory the records of one entry may take, in bytes, beside the entry itself. Default 268435456 (256 MiB).
+ * Of use with receiver_config_set_record_handler() only: few bytes of a payload may become a hundred times as many.
+ *
+ * An entry whose records would take more fails as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`; one for
+ * whose records there is no memory, as if it had returned `REPLICATION_STATUS_OUT_OF_MEMORY`.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+ *
+ * Requires:
+ * `config` came from receiver_config_new() and is not freed.
+ */
+replication_status receiver_config_set_records_max_bytes(struct replication_receiver_config *config,
+                                                         uint64_t max_bytes);
+
 /* Receiver ------------------------------------------------------------------------------------------------------ */
 
 /**
@@ -1955,9 +2099,10 @@ replication_status receiver_config_set_log_handler(struct replication_receiver_c
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
  * options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
- * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY`. With receiver_config_set_log_dir() also: `LOCKED` when
- * another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
- * `DIVERGED` when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
+ * callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked
+ * for first and given back. With receiver_config_set_log_dir() also: `LOCKED` when another process
+ * has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED` when
+ * they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
  * `config`. Any thread; allowed in callbacks.
  *
  * Requires:
@@ -2162,12 +2307,18 @@ replication_status receiver_config_set_log_retain_bytes(struct replication_recei
 /**
  * Sets after how many milliseconds applied entries leave the disk. Default 86400000 (a day).
  *
+ * Whole files go. A file goes when its last entry was stored longer ago than this and all of it is applied; and a file is
+ * completed before it is full when its first entry was stored a quarter of this ago. So an applied entry is gone one and a
+ * quarter times this after it was stored, and up to ten seconds more, also when nothing arrives any more. The last file
+ * stays, without entries then. What counts is when the library stored the entry, not its timestamp.
+ *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  *
  * Requires:
  * `config` came from receiver_config_new() and is not freed.
  */
-replication_status receiver_config_set_log_retain_ms(struct replication_receiver_config *config, uint64_t age_ms);
+replication_status receiver_config_set_log_retain_ms(struct replication_receiver_config *config,
+                                                     uint64_t age_ms);
 
 /**
  * Sets where the host stands: the token that it stored with its data. The writer goes on behind it, if it has the very history
@@ -2468,13 +2619,15 @@ replication_status replication_parse_error(const uint8_t *json,
 
 /**
  * Decodes a payload: msgpack, an array of maps, whose keys are neither arrays nor maps. It nests 128 levels deep at most,
- * and has at most 16777216 values, each key, array and map counted; they take up to 64 bytes of memory each.
+ * and has at most 16777216 values, each key, array and map counted, which take at most 256 MiB of memory beside a copy of
+ * the payload. replication_records_parse_within() has another limit. The deepest nesting needs
+ * up to 96 KiB of the calling thread's stack, here, in replication_records_json() and in replication_records_free().
  *
  * - `payload`, `payload_len`: not needed any more after the call.
  * - `out`: the records, to be freed with replication_records_free().
  *
  * Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
- * `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+ * `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
  *
  * Requires:
  * `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
@@ -2482,6 +2635,24 @@ replication_status replication_parse_error(const uint8_t *json,
 replication_status replication_records_parse(const uint8_t *payload,
                                              size_t payload_len,
                                              struct replication_records **out);
+
+/**
+ * As replication_records_parse(), with a limit of the caller's for the memory that the values take.
+ *
+ * - `payload`, `payload_len`: not needed any more after the call.
+ * - `max_bytes`: beside the copy of the payload. UINT64_MAX: no limit.
+ * - `out`: the records, to be freed with replication_records_free().
+ *
+ * Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
+ * `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+ *
+ * Requires:
+ * As for replication_records_parse().
+ */
+replication_status replication_records_parse_within(const uint8_t *payload,
+                                                    size_t payload_len,
+                                                    uint64_t max_bytes,
+                                                    struct replication_records **out);
 
 /**
  * Frees records that replication_records_parse() made, never those of a record handler. NULL is ignored. Any thread;
@@ -2541,7 +2712,7 @@ replication_status replication_records_row(const struct replication_records *rec
  * - `out_json`: the text, ended by a NUL, valid as long as the records.
  * - `out_len`: its bytes without the NUL.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+ * Returns `OK`; `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
  *
  * Requires:
  * `records` is NULL or alive; the out pointers are NULL or have room.

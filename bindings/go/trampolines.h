@@ -70,6 +70,11 @@ static inline int32_t lr_sender_config_set_heartbeat_interval_ms(struct replicat
     return lr_library.sender_config_set_heartbeat_interval_ms(config, interval_ms);
 }
 
+static inline int32_t lr_sender_config_set_min_heartbeat_ms(struct replication_sender_config *config, uint64_t interval_ms)
+{
+    return lr_library.sender_config_set_min_heartbeat_ms(config, interval_ms);
+}
+
 static inline int32_t lr_sender_config_set_peer_timeout_ms(struct replication_sender_config *config, uint64_t timeout_ms)
 {
     return lr_library.sender_config_set_peer_timeout_ms(config, timeout_ms);
@@ -83,6 +88,11 @@ static inline int32_t lr_sender_config_set_stop_timeout_ms(struct replication_se
 static inline int32_t lr_sender_config_set_max_readers(struct replication_sender_config *config, size_t readers)
 {
     return lr_library.sender_config_set_max_readers(config, readers);
+}
+
+static inline int32_t lr_sender_config_set_unix_socket_mode(struct replication_sender_config *config, uint32_t mode)
+{
+    return lr_library.sender_config_set_unix_socket_mode(config, mode);
 }
 
 static inline int32_t lr_sender_config_set_io_threads(struct replication_sender_config *config, uint32_t threads)
@@ -410,6 +420,11 @@ static inline int32_t lr_receiver_config_set_buffer_bytes(struct replication_rec
     return lr_library.receiver_config_set_buffer_bytes(config, bytes);
 }
 
+static inline int32_t lr_receiver_config_set_max_epoch_jump(struct replication_receiver_config *config, uint64_t jump)
+{
+    return lr_library.receiver_config_set_max_epoch_jump(config, jump);
+}
+
 static inline int32_t lr_receiver_config_set_insecure_permissions_allowed(struct replication_receiver_config *config, bool allowed)
 {
     return lr_library.receiver_config_set_insecure_permissions_allowed(config, allowed);
@@ -453,6 +468,16 @@ static inline int32_t lr_receiver_config_set_event_handler(struct replication_re
 static inline int32_t lr_receiver_config_set_log_handler(struct replication_receiver_config *config, int32_t max_level, replication_log_fn handler, void *user_data, replication_free_fn user_data_free)
 {
     return lr_library.receiver_config_set_log_handler(config, max_level, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_receiver_config_set_max_entry_bytes(struct replication_receiver_config *config, uint64_t max_bytes)
+{
+    return lr_library.receiver_config_set_max_entry_bytes(config, max_bytes);
+}
+
+static inline int32_t lr_receiver_config_set_records_max_bytes(struct replication_receiver_config *config, uint64_t max_bytes)
+{
+    return lr_library.receiver_config_set_records_max_bytes(config, max_bytes);
 }
 
 static inline int32_t lr_receiver_new(const struct replication_receiver_config *config, struct replication_receiver **out)
@@ -608,6 +633,11 @@ static inline int32_t lr_replication_parse_error(const uint8_t *json, size_t jso
 static inline int32_t lr_replication_records_parse(const uint8_t *payload, size_t payload_len, struct replication_records **out)
 {
     return lr_library.replication_records_parse(payload, payload_len, out);
+}
+
+static inline int32_t lr_replication_records_parse_within(const uint8_t *payload, size_t payload_len, uint64_t max_bytes, struct replication_records **out)
+{
+    return lr_library.replication_records_parse_within(payload, payload_len, max_bytes, out);
 }
 
 static inline void lr_replication_records_free(struct replication_records *records)
