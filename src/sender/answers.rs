@@ -63,12 +63,10 @@ impl Answers {
             least.and_then(|quorum| self.given.remove(&quorum));
         }
         // Without memory the answer is right now, and may be another one later.
-        if self.given.try_reserve(1).is_err() {
-            return;
-        }
+        let Some(quorum) = wish.quorum.try_clone().filter(|_| self.given.try_reserve(1).is_ok()) else { return };
         let mut given = [Given::default(); 6];
         given[kind] = Given { sequence, readers };
-        self.given.insert(wish.quorum.clone(), given);
+        self.given.insert(quorum, given);
     }
 }
 

@@ -151,6 +151,14 @@ pub struct Quorum {
 }
 
 impl Quorum {
+    /// A copy; `None` without memory.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        let mut rest = Vec::new();
+        rest.try_reserve_exact(self.rest.len()).ok()?;
+        rest.extend_from_slice(&self.rest);
+        Some(Self { first: self.first, rest })
+    }
+
     /// Counts readers that have an entry, each given by its groups.
     pub(super) fn count(&self, readers: impl Iterator<Item = u64>) -> Reached {
         let mut counts = [0; MAX_TERMS];

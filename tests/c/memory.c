@@ -173,16 +173,22 @@ static bool order_a_call(void *context)
 }
 
 /* Each call that was ordered is made once, at the latest when the sender ends, and the data of all is freed. */
-static void order_calls(uint64_t timeout_ms, bool with_quorum)
+static void order_calls(uint64_t timeout_ms, bool with_quorum, bool acknowledged)
 {
     struct orders orders = {.timeout_ms = timeout_ms};
     const int rounds = 200;
+    struct inbox *inbox = inbox_new();
+    replication_receiver *receiver = NULL;
     orders.sender = start_sender(NULL);
     orders.sequence = replicate_text(orders.sender, "entry");
+    if (acknowledged) {
+        receiver = follow(listen_tcp(orders.sender), "reader", inbox);
+        CHECK_OK(sender_wait_acked(orders.sender, orders.sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+    }
     if (with_quorum) {
         orders.quorum = replication_quorum_new();
         CHECK_OK(replication_quorum_add(orders.quorum, NULL, 1));
-        CHECK_OK(replication_quorum_add(orders.quorum, NULL, 2));
+        CHECK_OK(replication_quorum_add(orders.quorum, NULL, acknowledged ? 1 : 2));
     }
     /* What is kept of them grows now and then. */
     for (int i = 0; i < rounds; i++)
@@ -190,6 +196,8 @@ static void order_calls(uint64_t timeout_ms, bool with_quorum)
     CHECK_U64(orders.ordered, 2 * rounds);
     CHECK(orders.refused > 2 * rounds);
     sender_free(orders.sender);
+    receiver_free(receiver);
+    inbox_free(inbox);
     replication_quorum_free(orders.quorum);
     CHECK_U64(orders.token.calls, orders.ordered);
     CHECK_U64(orders.token.released, orders.ordered + orders.refused);
@@ -197,22 +205,32 @@ static void order_calls(uint64_t timeout_ms, bool with_quorum)
 
 TEST(p9_no_memory_for_a_call_that_is_ordered)
 {
-    order_calls(UINT64_MAX, false);
+    order_calls(UINT64_MAX, false, false);
 }
 
 TEST(p9_no_memory_for_a_call_with_a_deadline)
 {
-    order_calls(3600000, false);
+    order_calls(3600000, false, false);
 }
 
 TEST(p9_no_memory_for_a_call_that_is_due_at_once)
 {
-    order_calls(0, false);
+    order_calls(0, false, false);
+}
+
+TEST(p9_no_memory_for_a_call_whose_entry_is_acknowledged)
+{
+    order_calls(3600000, false, true);
+}
+
+TEST(p9_no_memory_for_a_call_whose_quorum_is_complete)
+{
+    order_calls(3600000, true, true);
 }
 
 TEST(p9_no_memory_for_a_call_with_a_quorum)
 {
-    order_calls(3600000, true);
+    order_calls(3600000, true, false);
 }
 
 /* With an address space that ends soon, as under "ulimit -v". */
@@ -344,6 +362,8 @@ TEST(p5_receivers_until_memory_ends)
 TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a_receiver_configuration),
           CASE(p9_no_memory_for_a_quorum), CASE(p9_no_memory_for_a_call_that_is_ordered),
           CASE(p9_no_memory_for_a_call_with_a_deadline), CASE(p9_no_memory_for_a_call_that_is_due_at_once),
-          CASE(p9_no_memory_for_a_call_with_a_quorum), CASE(p5_sender_configurations_until_memory_ends),
+          CASE(p9_no_memory_for_a_call_whose_entry_is_acknowledged),
+          CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
+          CASE(p5_sender_configurations_until_memory_ends),
           CASE(p5_receiver_configurations_until_memory_ends), CASE(p5_quorums_until_memory_ends),
           CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends))
