@@ -2,12 +2,13 @@
  * gets them all. So each side always has much to do at once, and how threads take turns changes little. At the end it
  * prints its threads in the order in which they were made. */
 #include <dirent.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <replication.h>
 
-enum { PAYLOAD_BYTES = 256, HEADER_BYTES = 64, TIMEOUT_MS = 60000, MAX_THREADS = 32 };
+enum { PAYLOAD_BYTES = 256, HEADER_BYTES = 64 };
 
 #define MUST(call)                                                                                                     \
     do {                                                                                                               \
@@ -19,46 +20,37 @@ enum { PAYLOAD_BYTES = 256, HEADER_BYTES = 64, TIMEOUT_MS = 60000, MAX_THREADS =
         }                                                                                                              \
     } while (0)
 
-static uint64_t applied_bytes;
+static uint64_t last;
+static sem_t over;
 
 static int32_t apply(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
                      size_t payload_len)
 {
-    (void)user_data, (void)sequence, (void)timestamp_us, (void)payload;
-    applied_bytes += payload_len;
+    (void)user_data, (void)timestamp_us, (void)payload, (void)payload_len;
+    if (sequence == last) {
+        sem_post(&over);
+    }
     return 0;
 }
 
-static int ascending(const void *left, const void *right)
-{
-    int a = *(const int *)left, b = *(const int *)right;
-    return (a > b) - (a < b);
-}
-
+/* The kernel lists them in the order in which they were made, which their ids do not tell: these begin anew some time. */
 static void print_threads(void)
 {
-    int ids[MAX_THREADS], count = 0;
     DIR *tasks = opendir("/proc/self/task");
     for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
-        if (task->d_name[0] != '.' && count < MAX_THREADS) {
-            ids[count++] = atoi(task->d_name);
-        }
-    }
-    if (tasks != NULL) {
-        closedir(tasks);
-    }
-    qsort(ids, (size_t)count, sizeof *ids, ascending);
-    for (int i = 0; i < count; i++) {
-        char path[64], name[32] = "?";
-        snprintf(path, sizeof path, "/proc/self/task/%d/comm", ids[i]);
-        FILE *file = fopen(path, "re");
+        char path[300], name[32] = "?";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        FILE *file = task->d_name[0] != '.' ? fopen(path, "re") : NULL;
         if (file != NULL) {
             if (fscanf(file, "%31s", name) != 1) {
                 name[0] = '?';
             }
             fclose(file);
+            printf("%s\n", name);
         }
-        printf("%s\n", name);
+    }
+    if (tasks != NULL) {
+        closedir(tasks);
     }
 }
 
@@ -70,6 +62,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench-instructions ENTRIES\n");
         return 64;
     }
+    if (sem_init(&over, 0, 0) != 0) {
+        perror("sem_init");
+        return 2;
+    }
     replication_sender *sender;
     replication_sender_config *to = sender_config_new();
     uint16_t port;
@@ -79,7 +75,6 @@ int main(int argc, char **argv)
     MUST(sender_new(to, &sender));
     MUST(sender_start(sender));
     MUST(sender_listen(sender, "127.0.0.1:0", &port));
-    uint64_t last = 0;
     for (uint64_t i = 0; i < entries; i++) {
         MUST(sender_replicate(sender, 1, payload, sizeof payload, &last));
     }
@@ -93,10 +88,10 @@ int main(int argc, char **argv)
     MUST(receiver_config_set_ingest_handler(from, apply, NULL, NULL));
     MUST(receiver_new(from, &receiver));
     MUST(receiver_start(receiver));
-    MUST(receiver_wait_sequence(receiver, last, TIMEOUT_MS));
-    MUST(sender_wait_acked(sender, last, REPLICATION_ACK_LEVEL_APPLIED, 1, TIMEOUT_MS, NULL));
+    /* Waiting in the library would count, and differ from run to run. */
+    while (sem_wait(&over) != 0) {
+    }
     print_threads();
-    fprintf(stderr, "%llu bytes applied\n", (unsigned long long)applied_bytes);
     receiver_free(receiver);
     sender_free(sender);
     receiver_config_free(from);
