@@ -223,7 +223,8 @@ fn bind_each(name: &Address, addresses: &[SocketAddr]) -> Result<Listening> {
             address.set_port(listening.port);
         }
         let failed = |e: &io::Error| binding(&name.resolved(address.ip()), e);
-        match bind_tcp(address) {
+        // Each family of a name has a socket of its own; alone, `[::]` takes both, as the system is set up.
+        match bind_tcp(address, addresses.len() > 1) {
             Ok((listener, local)) => {
                 listening.port = local.port();
                 let listener = Listener { socket: Family::Tcp(listener), address: local.to_string(), file: None };
@@ -244,11 +245,10 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn bind_tcp(address: SocketAddr, only_its_family: bool) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     let socket = Socket::from(above_stdio(socket.into())?);
-    if address.is_ipv6() {
-        // The port of the other family is another address.
+    if address.is_ipv6() && only_its_family {
         socket.set_only_v6(true)?;
     }
     // A restarted writer gets its port back although old connections linger; two live ones still exclude each other.
@@ -320,14 +320,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_families_can_have_one_port() {
-        let listen = |address: &str| Listener::bind(&Address::parse(address).unwrap(), MODE);
-        let both = |()| {
-            let v6 = listen("[::]:0").unwrap();
-            listen(&format!("0.0.0.0:{}", v6.port)).is_ok()
-        };
-        // Another program may have the port in one family.
-        assert!(std::iter::repeat_n((), 20).any(both));
+    async fn both_families_of_a_name_have_one_port() {
+        let name = Address::parse("name:0").unwrap();
+        let any: Vec<SocketAddr> = vec!["[::]:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap()];
+        let listening = bind_all(&name, &any).unwrap();
+        assert_eq!(listening.listeners.len(), 2);
+        for host in ["127.0.0.1", "::1"] {
+            let address = Address::Tcp { host: host.into(), port: listening.port };
+            Stream::connect(&address).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_unspecified_v6_address_alone_takes_v4_as_the_system_is_set_up() {
+        let only_v6 = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").unwrap();
+        let listening = Listener::bind(&Address::parse("[::]:0").unwrap(), MODE).unwrap();
+        let v4 = Address::Tcp { host: "127.0.0.1".into(), port: listening.port };
+        assert_eq!(Stream::connect(&v4).await.is_ok(), only_v6.trim() == "0");
     }
 
     #[test]
