@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
 use super::args::{bytes, required, text};
-use super::guard::{guard_free, is_null};
+use super::guard::{boxed, guard_free, is_null};
 use super::status::c_string;
 use crate::error::{Error, Result, Status};
 use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
@@ -141,9 +141,9 @@ pub unsafe extern "C" fn replication_records_parse(
         let out = required(out, "out")?;
         // SAFETY: the caller's promise.
         let payload = unsafe { bytes(payload, payload_len, "payload") }?;
-        let records = RecordsHandle::parse_copy(payload, DEFAULT_MAX_BYTES)?;
+        let records = boxed(RecordsHandle::parse_copy(payload, DEFAULT_MAX_BYTES)?)?;
         // SAFETY: not NULL, and the caller promises the room.
-        unsafe { out.write(Box::into_raw(Box::new(records))) };
+        unsafe { out.write(Box::into_raw(records)) };
         Ok(())
     })
 }
@@ -170,9 +170,9 @@ pub unsafe extern "C" fn replication_records_parse_within(
         let out = required(out, "out")?;
         // SAFETY: the caller's promise.
         let payload = unsafe { bytes(payload, payload_len, "payload") }?;
-        let records = RecordsHandle::parse_copy(payload, max_bytes)?;
+        let records = boxed(RecordsHandle::parse_copy(payload, max_bytes)?)?;
         // SAFETY: not NULL, and the caller promises the room.
-        unsafe { out.write(Box::into_raw(Box::new(records))) };
+        unsafe { out.write(Box::into_raw(records)) };
         Ok(())
     })
 }

@@ -140,7 +140,10 @@ class Receiver:
             host = Host(handlers)
             try:
                 set_observers(config, handlers, host)
-                _set_handler(config, handlers, host, *given[0], _arguments.count("max_entries", max_entries))
+                kind, call = given[0]
+                if kind == "records":
+                    call = _records.handler_of(call, records_max_bytes)
+                _set_handler(config, handlers, host, kind, call, _arguments.count("max_entries", max_entries))
                 if local_wal is not None:
                     handlers.local_wal = _arguments.handler("local_wal", local_wal)
                     config.set("set_local_wal", _callbacks.local_wal, host.key, NO_FREE)
@@ -274,9 +277,8 @@ class Receiver:
 
 
 def _set_handler(config: Config, handlers: Handlers, host: Host, kind: str, handler: Any, max_entries: int) -> None:
+    handlers.handler = handler
     if kind == "batch_handler":
-        handlers.handler = handler
         config.set("set_ingest_batch_handler", max_entries, _callbacks.ingest_batch, host.key, NO_FREE)
     else:
-        handlers.handler = handler if kind == "handler" else _records.handler_of(handler)
         config.set("set_ingest_handler", _callbacks.ingest, host.key, NO_FREE)

@@ -27,8 +27,10 @@ except ImportError:
 _TIMESTAMP = re.compile(rb"\xff(?:(?<=[\xd4-\xd8]\xff)|(?<=\xc7.\xff)|(?<=\xc8..\xff)|(?<=\xc9....\xff))", re.DOTALL)
 
 
-def decode_records(payload: Payload) -> List[Record]:
+def decode_records(payload: Payload, max_bytes: Optional[int] = None) -> List[Record]:
     """Decodes a payload: msgpack, an array of maps. Raises `DecodeFailedError` for anything else.
+
+    `max_bytes` is how much memory the library's values may take, by default 256 MiB; Python's take more.
 
     The library checks it. Then the `msgpack` package makes the objects, if it is installed, which is many times faster;
     what it would change, and everything without it, is taken from the library. Both give the same: strings that are not
@@ -36,7 +38,8 @@ def decode_records(payload: Payload) -> List[Record]:
     takes for equal, such as 1, 1.0 and True, are an error.
     """
     data = _arguments.octets("payload", payload)
-    with _Parsed(data) as parsed:
+    limit = None if max_bytes is None else _arguments.whole("max_bytes", max_bytes)
+    with _Parsed(data, limit) as parsed:
         rows = _by_msgpack(data) if HAVE_MSGPACK else None
         return _records(library(), parsed) if rows is None else rows
 
@@ -63,11 +66,11 @@ def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType]
         return _value(library(), out.value, kind)
 
 
-def handler_of(callback: Callable[[Records], None]) -> Callable[[Entry], None]:
+def handler_of(callback: Callable[[Records], None], max_bytes: Optional[int]) -> Callable[[Entry], None]:
     """A handler of entries that decodes them."""
 
     def handle(entry: Entry) -> None:
-        callback(Records(entry.sequence, entry.timestamp_us, decode_records(entry.data)))
+        callback(Records(entry.sequence, entry.timestamp_us, decode_records(entry.data, max_bytes)))
 
     return handle
 
@@ -98,13 +101,17 @@ def _is_odd(data: bytes) -> bool:
 class _Parsed:
     """Records that the library decoded, for the time of a ``with`` statement."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, max_bytes: Optional[int] = None) -> None:
         self._data = data
+        self._max_bytes = max_bytes
         self._records = ctypes.c_void_p()
 
     def __enter__(self) -> Optional[int]:
-        native = library()
-        check(native.replication_records_parse(self._data, len(self._data), ctypes.byref(self._records)))
+        native, data, out = library(), self._data, ctypes.byref(self._records)
+        if self._max_bytes is None:
+            check(native.replication_records_parse(data, len(data), out))
+        else:
+            check(native.replication_records_parse_within(data, len(data), self._max_bytes, out))
         return self._records.value
 
     def __exit__(self, *_: object) -> None:

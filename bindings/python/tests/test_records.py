@@ -168,6 +168,22 @@ def test_deep_nesting_is_refused_and_does_no_harm(decode):
             decode(nested(levels))
 
 
+def test_the_memory_of_records_is_bounded(decode, sender, address):
+    rows = msgpack.packb([{"k": i} for i in range(1000)])
+    assert len(decode(rows, max_bytes=1 << 20)) == 1000
+    with pytest.raises(errors.DecodeFailedError):
+        decode(rows, max_bytes=1000)
+    events = Events()
+    sender.replicate(rows)
+    sender.replicate(PACKED[3])
+    options = {"records_max_bytes": 1000, "apply_policy": r.ApplyPolicy.SKIP, "on_event": events.append}
+    inbox = Inbox()
+    with follow(address, None, records=inbox.append, **options) as receiver:
+        receiver.wait_sequence(2, timeout=10)
+    assert [entry.sequence for entry in inbox] == [2]
+    assert events.wait(r.EventKind.ENTRY_SKIPPED).detail["code"] == r.Status.DECODE_FAILED
+
+
 def test_one_value():
     payload = msgpack.packb(ROWS)
     assert r.record_value(payload, 3, "text") == "ünïcode ☃"
