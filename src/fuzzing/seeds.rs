@@ -441,6 +441,9 @@ fn pems(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("pem", "bad-no-pem", files(0, ["no PEM\n", "-----BEGIN PRIVATE KEY-----\n", &authority]));
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     put("pem", "bad-broken", files(0, [broken, &key_of(2), broken]));
+    let one_line = key_of(2).replace(['\r', '\n'], "");
+    put("pem", "bad-key-on-one-line", files(0, [&chain, &one_line, &authority]));
+    put("pem", "bad-key-as-certificate", files(0, [&key_of(2), &one_line.replace("BEGIN ", "BEGIN\n"), &one_line]));
     let encrypted = key_of(2).replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     put("pem", "bad-encrypted-key", files(0, [&chain, &encrypted, &authority]));
 }
