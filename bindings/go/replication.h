@@ -1038,7 +1038,7 @@ replication_status sender_start(struct replication_sender *sender);
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
  * Every address that a host name has is bound, all to one port. One that this machine does not have is reported in an event
- * LISTEN_INCOMPLETE. An IPv6 address takes IPv6 only: for both families listen on "0.0.0.0:port" and on "[::]:port".
+ * LISTEN_INCOMPLETE. "[::]:port" takes IPv4 as well, unless the system is set up otherwise (net.ipv6.bindv6only).
  *
  * A path is made absolute now. The file of a Unix socket has the permissions of sender_config_set_unix_socket_mode(). One that
  * a killed process left behind is replaced; of several processes that start there at once, one gets it. It is removed with
