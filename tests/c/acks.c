@@ -205,7 +205,13 @@ TEST(a_call_comes_once_with_ok_or_with_what_there_is_in_time)
     CHECK_U64(readers, 1);
     CHECK_STATUS(sender_acked(sender, 1, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
     struct peer second;
+    /* To say that it has the entry is no proof that it does. */
     peer_attach(sender, &second, "second", 1);
+    CHECK_STATUS(sender_acked(sender, 1, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
+    peer_close(&second);
+    peer_attach(sender, &second, "second", 0);
+    peer_send_ack(&second, 1, "second");
+    CHECK_OK(sender_wait_acked(sender, 1, RECEIVED, 2, PATIENCE_MS, NULL));
     CHECK_OK(sender_ticket_status(sender, late_ticket, &readers));
     CHECK_U64(readers, 2);
     CHECK_OK(sender_acked(sender, 1, RECEIVED, 2, &readers));
@@ -232,7 +238,8 @@ TEST(p5_outstanding_calls_are_bounded)
     CHECK_ERROR(order(sender, 1, 1, UINT64_MAX, &over, NULL), REPLICATION_STATUS_BUFFER_FULL, "3 calls");
     CHECK_U64(atomic_load(&over.released), 1);
     struct peer peer;
-    peer_attach(sender, &peer, "reader", 1);
+    peer_attach(sender, &peer, "reader", 0);
+    peer_send_ack(&peer, 1, "reader");
     for (size_t i = 0; i < BOUND; i++)
         heard_is(&heard[i], REPLICATION_STATUS_OK, 1);
     struct heard again = {0};
