@@ -246,7 +246,7 @@ fn p8_bad_frames_of_a_writer_end_the_connection() {
         ("no JSON", json("entry"), Status::InvalidMsg),
         ("bad base64", json(r#"{"seq":1,"ts":1,"payload":"AAA"}"#), Status::InvalidMsg),
         ("foreign base64", json(r#"{"seq":1,"ts":1,"payload":"-_=="}"#), Status::InvalidMsg),
-        ("a list of bytes", json(r#"{"seq":1,"ts":1,"payload":[1]}"#), Status::InvalidMsg),
+        ("a list of what are no bytes", json(r#"{"seq":1,"ts":1,"payload":[1,256]}"#), Status::InvalidMsg),
         ("a negative sequence", json(r#"{"seq":-1,"ts":1,"payload":""}"#), Status::InvalidMsg),
         ("a batch", batch(0, 1), Status::InvalidMsg),
         ("an optional frame", frame(0x40, b""), Status::InvalidMsg),

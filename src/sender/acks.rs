@@ -386,7 +386,13 @@ impl AckBoard {
         state.look_at = look_at;
         let mut content = self.mailbox.lock();
         content.work.look_at = look_at;
-        content.work.calls.extend(due);
+        let calls = &mut content.work.calls;
+        if calls.is_empty() {
+            // Takes no memory, also when the callback thread has taken what was reserved.
+            *calls = due.into();
+        } else {
+            calls.extend(due);
+        }
         drop(content);
         self.mailbox.notify();
     }
