@@ -64,9 +64,9 @@ void append_run(const struct bench_job *job, unsigned threads, append_fn append,
         histogram_merge(all, appenders[i].histogram);
         histogram_free(appenders[i].histogram);
     }
-    control_say("result entries_per_s=%.1f p50_ns=%.1f p99_ns=%.1f p999_ns=%.1f max_ns=%.1f", (double)all->count / seconds,
-                (double)histogram_percentile(all, 50.0), (double)histogram_percentile(all, 99.0),
-                (double)histogram_percentile(all, 99.9), (double)all->max);
+    control_say("result entries_per_s=%.1f p50_ns=%.1f p99_ns=%.1f p999_ns=%.1f max_ns=%.1f",
+                (double)all->count / seconds, (double)histogram_percentile(all, 50.0),
+                (double)histogram_percentile(all, 99.0), (double)histogram_percentile(all, 99.9), (double)all->max);
     histogram_free(all);
     control_expect("quit");
 }

@@ -306,7 +306,9 @@ static void print_judgement(const struct bench_case *which, const struct target 
         format_value(value, sizeof value, bench_metrics[target->metric].unit, judgement->reached);
     }
     printf("  %-34s  %-8s  %-12s  %s\n", target->title, class, value,
-           !judgement->measured ? "not measured" : judgement->met ? "met" : "MISSED");
+           !judgement->measured ? "not measured"
+           : judgement->met     ? "met"
+                                : "MISSED");
 }
 
 /* True when the target was measured and missed in some class. */

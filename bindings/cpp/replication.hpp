@@ -135,35 +135,35 @@ enum class log_level : std::int32_t {
 
 /// What kind of thing happened. Ignore numbers that you do not know.
 enum class event_kind : std::int32_t {
-    connected = REPLICATION_EVENT_KIND_CONNECTED,           ///< A reader attached; the handshake is done.
-    disconnected = REPLICATION_EVENT_KIND_DISCONNECTED,     ///< A connection ended.
-    refused = REPLICATION_EVENT_KIND_REFUSED,               ///< A peer was refused; the writer refused us.
-    gap = REPLICATION_EVENT_KIND_GAP,                       ///< Entries are missing.
-    regressed = REPLICATION_EVENT_KIND_REGRESSED,           ///< The writer is behind what we hold.
-    diverged = REPLICATION_EVENT_KIND_DIVERGED,             ///< The writer is of another lineage.
-    lagging = REPLICATION_EVENT_KIND_LAGGING,               ///< A reader used three quarters of the window.
-    cut_off = REPLICATION_EVENT_KIND_CUT_OFF,               ///< A reader fell out of the window.
-    apply_failed = REPLICATION_EVENT_KIND_APPLY_FAILED,     ///< The handler failed on an entry.
-    entry_skipped = REPLICATION_EVENT_KIND_ENTRY_SKIPPED,   ///< The skip policy gave an entry up.
-    hole_passed = REPLICATION_EVENT_KIND_HOLE_PASSED,       ///< The continue policy went on past a hole.
-    stopped = REPLICATION_EVENT_KIND_STOPPED,               ///< The stop policy ended applying.
-    protocol_error = REPLICATION_EVENT_KIND_PROTOCOL_ERROR, ///< The peer broke the protocol.
-    entry_refused = REPLICATION_EVENT_KIND_ENTRY_REFUSED,   ///< New entries were refused: `buffer_full`.
-    events_lost = REPLICATION_EVENT_KIND_EVENTS_LOST,       ///< The host was too slow for its events.
-    gate_closed = REPLICATION_EVENT_KIND_GATE_CLOSED,       ///< Too few readers are near enough.
-    gate_opened = REPLICATION_EVENT_KIND_GATE_OPENED,       ///< Enough readers are near enough again.
-    slot_lost = REPLICATION_EVENT_KIND_SLOT_LOST,           ///< A slot held back too much.
-    slot_expired = REPLICATION_EVENT_KIND_SLOT_EXPIRED,     ///< The slot of a reader that stayed away is gone.
-    log_stalled = REPLICATION_EVENT_KIND_LOG_STALLED,       ///< The log's disk refuses something for now.
-    log_resumed = REPLICATION_EVENT_KIND_LOG_RESUMED,       ///< The log's disk does it again.
-    log_failed = REPLICATION_EVENT_KIND_LOG_FAILED,         ///< The log's disk failed.
-    log_recovered = REPLICATION_EVENT_KIND_LOG_RECOVERED,   ///< The log ended torn and was cut off there.
-    log_trimmed = REPLICATION_EVENT_KIND_LOG_TRIMMED,       ///< The oldest entries left the log on disk.
-    slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,     ///< A reader follows without a slot.
-    reader_rewound = REPLICATION_EVENT_KIND_READER_REWOUND, ///< A reader came back at an earlier position.
-    descriptors_low = REPLICATION_EVENT_KIND_DESCRIPTORS_LOW,///< A connection was closed to spare descriptors.
-    listen_incomplete = REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE,///< A listener cannot be reached everywhere.
-    unprotected = REPLICATION_EVENT_KIND_UNPROTECTED,       ///< Other users may change or read files.
+    connected = REPLICATION_EVENT_KIND_CONNECTED,                 ///< A reader attached; the handshake is done.
+    disconnected = REPLICATION_EVENT_KIND_DISCONNECTED,           ///< A connection ended.
+    refused = REPLICATION_EVENT_KIND_REFUSED,                     ///< A peer was refused; the writer refused us.
+    gap = REPLICATION_EVENT_KIND_GAP,                             ///< Entries are missing.
+    regressed = REPLICATION_EVENT_KIND_REGRESSED,                 ///< The writer is behind what we hold.
+    diverged = REPLICATION_EVENT_KIND_DIVERGED,                   ///< The writer is of another lineage.
+    lagging = REPLICATION_EVENT_KIND_LAGGING,                     ///< A reader used three quarters of the window.
+    cut_off = REPLICATION_EVENT_KIND_CUT_OFF,                     ///< A reader fell out of the window.
+    apply_failed = REPLICATION_EVENT_KIND_APPLY_FAILED,           ///< The handler failed on an entry.
+    entry_skipped = REPLICATION_EVENT_KIND_ENTRY_SKIPPED,         ///< The skip policy gave an entry up.
+    hole_passed = REPLICATION_EVENT_KIND_HOLE_PASSED,             ///< The continue policy went on past a hole.
+    stopped = REPLICATION_EVENT_KIND_STOPPED,                     ///< The stop policy ended applying.
+    protocol_error = REPLICATION_EVENT_KIND_PROTOCOL_ERROR,       ///< The peer broke the protocol.
+    entry_refused = REPLICATION_EVENT_KIND_ENTRY_REFUSED,         ///< New entries were refused: `buffer_full`.
+    events_lost = REPLICATION_EVENT_KIND_EVENTS_LOST,             ///< The host was too slow for its events.
+    gate_closed = REPLICATION_EVENT_KIND_GATE_CLOSED,             ///< Too few readers are near enough.
+    gate_opened = REPLICATION_EVENT_KIND_GATE_OPENED,             ///< Enough readers are near enough again.
+    slot_lost = REPLICATION_EVENT_KIND_SLOT_LOST,                 ///< A slot held back too much.
+    slot_expired = REPLICATION_EVENT_KIND_SLOT_EXPIRED,           ///< The slot of a reader that stayed away is gone.
+    log_stalled = REPLICATION_EVENT_KIND_LOG_STALLED,             ///< The log's disk refuses something for now.
+    log_resumed = REPLICATION_EVENT_KIND_LOG_RESUMED,             ///< The log's disk does it again.
+    log_failed = REPLICATION_EVENT_KIND_LOG_FAILED,               ///< The log's disk failed.
+    log_recovered = REPLICATION_EVENT_KIND_LOG_RECOVERED,         ///< The log ended torn and was cut off there.
+    log_trimmed = REPLICATION_EVENT_KIND_LOG_TRIMMED,             ///< The oldest entries left the log on disk.
+    slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,           ///< A reader follows without a slot.
+    reader_rewound = REPLICATION_EVENT_KIND_READER_REWOUND,       ///< A reader came back at an earlier position.
+    descriptors_low = REPLICATION_EVENT_KIND_DESCRIPTORS_LOW,     ///< A connection was closed to spare descriptors.
+    listen_incomplete = REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE, ///< A listener cannot be reached everywhere.
+    unprotected = REPLICATION_EVENT_KIND_UNPROTECTED,             ///< Other users may change or read files.
 };
 
 /// How sure a reader is of an entry.

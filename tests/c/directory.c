@@ -222,8 +222,8 @@ TEST(a_directory_that_others_may_change_is_refused)
     static const struct {
         mode_t mode;
         bool refused, reported;
-    } cases[] = {{0700, false, false}, {0755, false, false}, {0770, false, true},
-                 {0775, false, true},  {0777, true, true},   {0702, true, true},  {01777, true, true}};
+    } cases[] = {{0700, false, false}, {0755, false, false}, {0770, false, true}, {0775, false, true},
+                 {0777, true, true},   {0702, true, true},   {01777, true, true}};
     for (size_t n = 0; n < COUNT(cases); n++) {
         char dir[200], name[20];
         snprintf(name, sizeof name, "log-%zu", n);
@@ -248,8 +248,7 @@ TEST(p10_no_file_takes_the_place_of_a_standard_stream)
     CHECK(errors >= 100);
     close(0), close(1), close(2);
     replication_sender *sender = start_sender(sender_with_log("log"));
-    replication_receiver *receiver =
-        start_receiver(receiver_with_log(tcp_address(listen_tcp(sender)), "copy", inbox));
+    replication_receiver *receiver = start_receiver(receiver_with_log(tcp_address(listen_tcp(sender)), "copy", inbox));
     /* With files in use at every place: those that are written, read and stored now and then. */
     replicate_kilobytes(sender, ENTRIES);
     wait_for(receiver, ENTRIES);
@@ -284,5 +283,4 @@ TEST(p10_no_file_takes_the_place_of_a_standard_stream)
 TEST_MAIN(CASE(p10_logs_go_on_after_chdir), CASE(p10_logs_go_on_after_chroot),
           CASE(p10_a_log_ends_when_something_is_mounted_over_it),
           CASE(a_relative_path_without_a_working_directory_is_refused_when_it_is_set),
-          CASE(a_directory_that_others_may_change_is_refused),
-          CASE(p10_no_file_takes_the_place_of_a_standard_stream))
+          CASE(a_directory_that_others_may_change_is_refused), CASE(p10_no_file_takes_the_place_of_a_standard_stream))

@@ -236,7 +236,8 @@ static void on_the_callback_thread(void)
     atomic_fetch_add(&finished, 1);
 }
 
-static int32_t exit_at_once(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload, size_t len)
+static int32_t exit_at_once(void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
+                            size_t len)
 {
     (void)user_data, (void)sequence, (void)timestamp_us, (void)payload, (void)len;
     exit(0);

@@ -183,7 +183,8 @@ static void order_calls(uint64_t timeout_ms, bool with_quorum, bool acknowledged
     orders.sequence = replicate_text(orders.sender, "entry");
     if (acknowledged) {
         receiver = follow(listen_tcp(orders.sender), "reader", inbox);
-        CHECK_OK(sender_wait_acked(orders.sender, orders.sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+        CHECK_OK(
+            sender_wait_acked(orders.sender, orders.sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
     }
     if (with_quorum) {
         orders.quorum = replication_quorum_new();
@@ -364,6 +365,6 @@ TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a
           CASE(p9_no_memory_for_a_call_with_a_deadline), CASE(p9_no_memory_for_a_call_that_is_due_at_once),
           CASE(p9_no_memory_for_a_call_whose_entry_is_acknowledged),
           CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
-          CASE(p5_sender_configurations_until_memory_ends),
-          CASE(p5_receiver_configurations_until_memory_ends), CASE(p5_quorums_until_memory_ends),
-          CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends))
+          CASE(p5_sender_configurations_until_memory_ends), CASE(p5_receiver_configurations_until_memory_ends),
+          CASE(p5_quorums_until_memory_ends), CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends),
+          CASE(p5_receivers_until_memory_ends))

@@ -80,7 +80,8 @@ TEST(p1_a_stream_from_the_one_of_a_list_that_is_the_writer)
     replication_sender *standby = start_sender(NULL), *sender = start_sender(NULL);
     CHECK_OK(sender_set_writable(standby, false));
     CHECK_OK(sender_listen(sender, abstract, NULL));
-    snprintf(list, sizeof list, "unix:%s, %s, %s", temp_path("nobody.sock"), tcp_address(listen_tcp(standby)), abstract);
+    snprintf(list, sizeof list, "unix:%s, %s, %s", temp_path("nobody.sock"), tcp_address(listen_tcp(standby)),
+             abstract);
     stream_to(sender, receiver_config_for("reader", list, inbox), inbox);
     sender_free(sender);
     sender_free(standby);

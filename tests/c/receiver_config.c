@@ -162,7 +162,14 @@ TEST(reader_ids_have_1_to_255_bytes_of_utf8)
     CHECK_ERROR(receiver_config_set_reader_id(config, id), REPLICATION_STATUS_INVALID_ARGUMENT, "256");
     id[REPLICATION_MAX_READER_ID_BYTES] = '\0';
     CHECK_OK(receiver_config_set_reader_id(config, id));
-    static const char *const with_controls[] = {"a\n", "\x1b[2J", "\x7f", "\xc2\x9b" "31m", "\xe2\x80\xae" "gnp", "\xe2\x80\xa8"};
+    static const char *const with_controls[] = {"a\n",
+                                                "\x1b[2J",
+                                                "\x7f",
+                                                "\xc2\x9b"
+                                                "31m",
+                                                "\xe2\x80\xae"
+                                                "gnp",
+                                                "\xe2\x80\xa8"};
     for (size_t i = 0; i < COUNT(with_controls); i++)
         CHECK_ERROR(receiver_config_set_reader_id(config, with_controls[i]), REPLICATION_STATUS_INVALID_ARGUMENT,
                     "control character");

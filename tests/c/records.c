@@ -556,6 +556,6 @@ TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type),
           CASE(p8_a_payload_cut_at_any_byte_is_refused), CASE(p8_deep_nesting_does_not_eat_the_stack),
           CASE(p5_the_deepest_records_need_the_stack_that_the_header_says),
           CASE(p5_records_that_take_too_much_memory_are_refused),
-          CASE(p5_records_without_memory_are_an_error_and_no_end),
-          CASE(p8_random_payloads_never_break_the_decoder), CASE(records_refuse_null),
-          CASE(a_record_handler_gets_the_decoded_payload), CASE(a_record_handler_does_not_see_what_is_no_record))
+          CASE(p5_records_without_memory_are_an_error_and_no_end), CASE(p8_random_payloads_never_break_the_decoder),
+          CASE(records_refuse_null), CASE(a_record_handler_gets_the_decoded_payload),
+          CASE(a_record_handler_does_not_see_what_is_no_record))

@@ -268,14 +268,14 @@ TEST(p8_bytes_that_are_no_handshake_close_the_connection_only)
         const char *bytes;
         size_t len;
     } bad[] = {
-        RAW("\0\0\0\0"),                           /* length 0 */
-        RAW("\xff\xff\xff\xff\x12"),               /* over the limit */
-        RAW("\0\x10\0\x02\x12"),                   /* over what a handshake may have */
-        RAW("\0\0\0\x03\x12{}"),                   /* no reader id */
-        RAW("\0\0\0\x11\x12{\"reader_id\":\"\"}"), /* an empty one */
+        RAW("\0\0\0\0"),                                       /* length 0 */
+        RAW("\xff\xff\xff\xff\x12"),                           /* over the limit */
+        RAW("\0\x10\0\x02\x12"),                               /* over what a handshake may have */
+        RAW("\0\0\0\x03\x12{}"),                               /* no reader id */
+        RAW("\0\0\0\x11\x12{\"reader_id\":\"\"}"),             /* an empty one */
         RAW("\0\0\0\x1c\x12{\"reader_id\":\"nul\\u0000id\"}"), /* one with a NUL */
-        RAW("\0\0\0\x05\x12nope"),                 /* no JSON */
-        RAW("\0\0\0\x03\x1f{}"),                   /* another message */
+        RAW("\0\0\0\x05\x12nope"),                             /* no JSON */
+        RAW("\0\0\0\x03\x1f{}"),                               /* another message */
         RAW("GET / HTTP/1.1\r\nHost: writer\r\n\r\n"),
     };
     struct events *events = events_new();

@@ -135,7 +135,8 @@ static void in_every_callback(void (*what)(void))
     CHECK_OK(receiver_config_set_event_handler(config, on_event, NULL, NULL));
     replication_receiver *receiver = start_receiver(config);
     const uint64_t sequence = replicate_text(sender, "entry");
-    CHECK_OK(sender_on_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, on_acked, NULL, NULL, NULL));
+    CHECK_OK(
+        sender_on_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, on_acked, NULL, NULL, NULL));
     WAIT_UNTIL(atomic_load(&troubled) == 4);
     receiver_free(receiver);
     sender_free(sender);
