@@ -59,7 +59,9 @@ fn labels(file: &[u8]) -> Vec<&str> {
     };
     let found = lines.filter_map(|line| {
         let (start, length) = label(line)?;
-        std::str::from_utf8(&line[start..start + length]).ok()
+        let label = std::str::from_utf8(&line[start..start + length]).ok()?;
+        // Labels are quoted, and what only stands in the place of one may be a part of a key.
+        label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'#')).then_some(label)
     });
     found.collect()
 }
