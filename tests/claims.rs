@@ -12,7 +12,7 @@ use replication::host::{Event, EventKind};
 use replication::protocol::control::{TYPE_BATCH, TYPE_HEARTBEAT};
 use replication::protocol::entry::Entries;
 use replication::protocol::handshake::{Offer, Sync};
-use replication::receiver::config::ReceiverConfig;
+use replication::receiver::config::{ProtocolChoice, ReceiverConfig};
 use replication::sender::config::{GatePolicy, SenderConfig, StorageConfig, WriteGateConfig};
 use replication::sender::{AckLevel, Sender};
 use serde_json::Value;
@@ -238,6 +238,82 @@ fn p6_the_gate_opens_by_what_was_sent_or_proven_only() {
     assert_eq!(shut(), Err(Status::Gated));
     acknowledge(&mut proven, last, last, 0);
     assert_eq!(shut(), Ok(last + 1));
+}
+
+/// Until it gets an entry a v1 reader need not say anything, and while it says nothing the gate would let no entry pass. So one
+/// that claims to have nothing is counted at once: there is nothing to believe.
+#[test]
+fn p6_a_silent_v1_reader_opens_the_gate_where_the_log_begins_and_nowhere_else() {
+    let (sender, address, _) = sender(gated(AckLevel::Received, 5));
+    let (peer, _) = join(&address, &sync_v1("silent", 0));
+    until("the gate", || sender.replicate(0, b"entry").is_ok());
+    let last = fill(&sender);
+    assert_eq!(last, 6, "it is counted where it began");
+    leave(&sender, peer);
+    // A sequence is something to believe.
+    let (peer, _) = join(&address, &sync_v1("other", last));
+    assert_eq!(sender.replicate(0, b"entry").unwrap_err().status, Status::Gated);
+    leave(&sender, peer);
+    // Neither does who begins anew, behind more than the lag.
+    let (mut peer, _) = join(&address, &sync_v1("other", 0));
+    assert_eq!(sender.replicate(0, b"entry").unwrap_err().status, Status::Gated);
+    (1..=last).for_each(|_| drop(peer.frame()));
+    peer.send(&ack_v1(last, "other"));
+    until("the gate", || sender.replicate(0, b"entry").is_ok());
+
+    // A log that goes on from a bare number begins there.
+    let config = SenderConfig { last_sequence: 70, ..gated(AckLevel::Received, 5) };
+    let (sender, address, _) = common::sender(config);
+    let _peer = join(&address, &sync_v1("silent", 70));
+    until("the gate", || sender.replicate(0, b"entry").is_ok());
+}
+
+fn reader_after(address: &str, protocol: ProtocolChoice, last_sequence: u64) -> ReceiverConfig {
+    // Nothing comes by itself: what opens the gate is said because a connection began.
+    let ack_interval = NEVER;
+    ReceiverConfig { protocol, last_sequence, ack_interval, ..receiver_config("r", address) }
+}
+
+/// Writes through the gate, with readers that follow.
+fn write_gated(sender: &Sender, count: u64) -> u64 {
+    for _ in 0..count {
+        until("the gate", || sender.replicate(0, b"entry").is_ok());
+    }
+    sender.current_sequence()
+}
+
+/// P6: no reader of this library keeps a gate shut by waiting for what the gate keeps back, in either protocol, wherever the
+/// writer's log is.
+#[test]
+fn p6_receivers_open_the_gate_of_an_empty_log_and_after_a_restart_of_either_side() {
+    for protocol in [ProtocolChoice::V1, ProtocolChoice::V2] {
+        for on_disk in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let storage = if on_disk { stored(dir.path()).storage } else { None };
+            let config = SenderConfig { storage, ..gated(AckLevel::Received, 50) };
+            let (writer, address, _) = sender(config.clone());
+            let (reader, applied, _) = receiver(reader_after(&address, protocol, 0));
+            let last = write_gated(&writer, 10);
+            until("all", || applied.last() == last);
+            reader.stop().unwrap();
+            drop(reader);
+            let (reader, applied, _) = receiver(reader_after(&address, protocol, last));
+            let last = write_gated(&writer, 10);
+            until("all", || applied.last() == last);
+
+            let lineage = Some(writer.lineage());
+            writer.stop().unwrap();
+            drop(writer);
+            let config = if on_disk { config } else { SenderConfig { lineage, last_sequence: last, ..config } };
+            let again = Sender::new(config, Box::new(Events::default())).unwrap();
+            again.start().unwrap();
+            until("the address", || again.listen(&address).is_ok());
+            assert_eq!(again.current_sequence(), last);
+            let last = write_gated(&again, 10);
+            until("all", || applied.last() == last);
+            drop(reader);
+        }
+    }
 }
 
 /// A v1 reader can prove nothing. What it was sent on its last connection it may acknowledge on the next one, or a gate could

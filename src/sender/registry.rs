@@ -177,13 +177,20 @@ impl Registry {
         connected(&self.records.lock()).count()
     }
 
-    /// Where the connected readers are at `level`, in no order: what counts of their present connections alone, because
-    /// who says to be an absent reader is not as near as that one was. Who has only said where it stands is left out.
-    pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
+    /// Where the connected readers are at `level`, in no order, for a gate to a log that begins behind `origin`: what counts
+    /// of their present connections alone, because who says to be an absent reader is not as near as that one was. A reader
+    /// that has only said where it stands is left out, unless it says that it has nothing and cannot say more.
+    pub(super) fn connected_at(&self, level: AckLevel, origin: u64, positions: &mut Vec<u64>) {
         positions.clear();
         let records = self.records.lock();
-        let heard = connected(&records).filter(|reader| reader.has_acknowledged() || reader.has_its_start());
-        positions.extend(heard.map(|reader| at(reader.positions(), level)));
+        let counts = |reader: &&Arc<Reader>| {
+            // A v1 reader may be silent until it gets an entry, for which the gate would have to be open.
+            let begins = !reader.v2 && reader.started_after <= origin;
+            begins || reader.has_acknowledged() || reader.has_its_start()
+        };
+        // Before the log's origin there is nothing to lack.
+        let position = |reader: &Arc<Reader>| at(reader.positions(), level).max(origin);
+        positions.extend(connected(&records).filter(counts).map(position));
     }
 }
 
