@@ -316,6 +316,82 @@ fn p6_receivers_open_the_gate_of_an_empty_log_and_after_a_restart_of_either_side
     }
 }
 
+/// A writer that was killed knows its readers by slots that are a moment old. A reader without a hash cannot prove that it has
+/// the rest, and would get nothing new to acknowledge while the gate is shut.
+#[test]
+fn p6_a_v1_reader_opens_the_gate_after_a_crash_of_the_writer() {
+    for lag in [(5, 0), (0, 50)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gate = gated(AckLevel::Received, lag.0).write_gate.unwrap();
+        gate.max_lag = Duration::from_millis(lag.1);
+        let config = SenderConfig { write_gate: Some(gate), ..stored(dir.path()) };
+        let (writer, address, _) = sender(config.clone());
+        let reader = receiver_config("r", &address);
+        let (_reader, applied, _) = receiver(ReceiverConfig { protocol: ProtocolChoice::V1, ..reader });
+        let early = write_gated(&writer, 10);
+        until("the slot to follow", || slot_at(&writer, "r") == early);
+        let file = dir.path().join("slots");
+        let vouches = |bytes: &[u8]| bytes.windows(8).any(|window| window == early.to_be_bytes());
+        until("the file to follow", || std::fs::read(&file).is_ok_and(|bytes| vouches(&bytes)));
+        let slots = std::fs::read(&file).unwrap();
+        let last = write_gated(&writer, 90);
+        until("all", || applied.last() == last);
+        writer.stop().unwrap();
+        drop(writer);
+        std::fs::write(&file, slots).unwrap();
+
+        let again = Sender::new(config, Box::new(Events::default())).unwrap();
+        again.start().unwrap();
+        // Who never acknowledged anything is believed nothing.
+        let other = again.listen("127.0.0.1:0").unwrap();
+        let (mut stranger, _) = join(&format!("127.0.0.1:{other}"), &sync_v2("stranger", last));
+        acknowledge(&mut stranger, last, last, last);
+        until("entries that are too old", || stat(again.stats_json(), "write_gate_open") == false);
+        leave(&again, stranger);
+        // Nor is a Sync in the reader's name.
+        let (named, _) = join(&format!("127.0.0.1:{other}"), &sync_v1("r", last));
+        assert_eq!(again.replicate(0, b"entry").unwrap_err().status, Status::Gated);
+        leave(&again, named);
+        until("the address", || again.listen(&address).is_ok());
+        let next = write_gated(&again, 50);
+        until("all", || applied.last() == next);
+    }
+}
+
+/// What the gate believes without proof is what is acknowledged, at the level at which it is.
+#[test]
+fn p6_the_gate_believes_no_more_than_a_reader_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, _) = sender(stored(dir.path()));
+    let early = write(&sender, 10);
+    let (mut peer, _) = join(&address, &sync_v2("r", 0));
+    read_to(&mut peer, early);
+    acknowledge(&mut peer, early, early, early);
+    until("the slot to follow", || slot_at(&sender, "r") == early);
+    leave(&sender, peer);
+    let last = write(&sender, 90);
+    sender.stop().unwrap();
+    drop(sender);
+
+    let gate = gated(AckLevel::Durable, 5).write_gate;
+    let (sender, address, _) = common::sender(SenderConfig { write_gate: gate, ..stored(dir.path()) });
+    let shut = || sender.replicate(0, b"entry").map_err(|error| error.status);
+    let (mut peer, _) = join(&address, &sync_v2("r", last));
+    acknowledge(&mut peer, last, early, last);
+    assert_eq!(shut(), Err(Status::Gated));
+    acknowledge(&mut peer, last, last, last);
+    until("the gate", || shut().is_ok());
+    assert_eq!(acked(&sender, last, AckLevel::Durable, 1), Status::Timeout, "waits believe nothing");
+    leave(&sender, peer);
+    // Who proves a position has it received. What else it has of that it can acknowledge.
+    let last = sender.current_sequence();
+    let (mut peer, _) = join(&address, &sync_proven("r", last, sender.token().hash, &sender));
+    acknowledge(&mut peer, last, early, last);
+    assert_eq!(shut(), Err(Status::Gated));
+    acknowledge(&mut peer, last, last, last);
+    assert_eq!(shut(), Ok(last + 1));
+}
+
 /// A v1 reader can prove nothing. What it was sent on its last connection it may acknowledge on the next one, or a gate could
 /// stay shut for ever after a connection that broke at the wrong moment.
 #[test]

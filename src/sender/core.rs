@@ -83,8 +83,6 @@ pub(super) struct Core {
     pub(super) log: Arc<Log>,
     /// The last entry that was there when the sender was made.
     pub(super) began_at: u64,
-    /// The entry behind which this log began when the sender was made: who stands there lacks nothing of it.
-    pub(super) origin: u64,
     /// What readers still need of the log, when it is on disk.
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
@@ -112,14 +110,13 @@ impl Core {
         Self {
             // All that are connected may be told at once, and as many as can come anew meanwhile.
             farewells: Semaphore::new(config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)),
-            readers: Registry::new(&config, inherited_from),
+            readers: Registry::new(&config, (origin, inherited_from), log.last_sequence()),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks, inherited_from),
             eager: Eager::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,
             began_at: log.last_sequence(),
-            origin,
             slots,
             mailbox,
             counters: Counters::default(),

@@ -162,7 +162,7 @@ impl WriteGate {
     fn adjust_locked(&self, core: &Core, state: &mut State) {
         let config = &self.config;
         // With the lock, so that of two threads the later one sees what both have stored.
-        core.readers.connected_at(config.level, core.origin, &mut state.positions);
+        core.readers.connected_at(config.level, &mut state.positions);
         let below = state.positions.len().checked_sub(config.min_readers);
         let nth = below.map(|below| *state.positions.select_nth_unstable(below).1);
         let shut_from = match nth {
@@ -250,7 +250,7 @@ impl WriteGate {
             0 => u64::MAX,
             lag => lag,
         };
-        core.readers.connected_at(self.config.level, core.origin, &mut state.positions);
+        core.readers.connected_at(self.config.level, &mut state.positions);
         let near = |position: &&u64| **position >= state.due && last.saturating_sub(**position) <= lag;
         state.positions.iter().filter(near).count()
     }

@@ -11,12 +11,25 @@ use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
-use super::standing::Start;
+use super::standing::{Start, furthest, up_to};
 use crate::error::{Error, Result, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
 use crate::transport::Stream;
+
+fn load([received, durable, applied]: &[AtomicU64; 3]) -> Positions {
+    let load = |position: &AtomicU64| position.load(Ordering::Acquire);
+    // In this order, so that a concurrent update never shows an applied entry that was not received.
+    let (applied, durable) = (load(applied), load(durable));
+    Positions { received: load(received), durable, applied }
+}
+
+fn rise(positions: &[AtomicU64; 3], to: Positions) {
+    for (position, new) in positions.iter().zip([to.received, to.durable, to.applied]) {
+        position.fetch_max(new, Ordering::AcqRel);
+    }
+}
 
 /// A connected reader.
 pub(super) struct Reader {
@@ -28,11 +41,15 @@ pub(super) struct Reader {
     pub(super) started_after: u64,
     /// Entries up to here, at most where it began, it is known to have; see [`Start`].
     vouched: AtomicU64,
+    /// See [`believed_by_gate`](super::standing::believed_by_gate).
+    believed_by_gate: AtomicU64,
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
     /// Taken before `outgoing`.
     incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
+    /// What of its acknowledgements counts for the write gate alone.
+    for_gate: [AtomicU64; 3],
     acknowledged: AtomicBool,
     /// It has no slot, because all are in use.
     pub(super) slot_refused: AtomicBool,
@@ -64,10 +81,12 @@ impl Reader {
             connected_at: SystemTime::now(),
             started_after,
             vouched: AtomicU64::new(0),
+            believed_by_gate: AtomicU64::new(0),
             cut: outgoing.cursor().watch(),
             outgoing: Mutex::new(outgoing),
             incoming: Mutex::new(incoming),
             positions: Default::default(),
+            for_gate: Default::default(),
             acknowledged: AtomicBool::new(false),
             slot_refused: AtomicBool::new(false),
             sent: started_after.into(),
@@ -182,11 +201,7 @@ impl Reader {
 
     /// What of its acknowledgements on this connection counts, and what it proved when it began.
     pub(super) fn positions(&self) -> Positions {
-        let [received, durable, applied] = &self.positions;
-        let load = |position: &AtomicU64| position.load(Ordering::Acquire);
-        // In this order, so that a concurrent update never shows an applied entry that was not received.
-        let (applied, durable) = (load(applied), load(durable));
-        Positions { received: load(received), durable, applied }
+        load(&self.positions)
     }
 
     /// Where this connection began, and what was known of that.
@@ -195,29 +210,32 @@ impl Reader {
     }
 
     /// Takes its place among the readers, before it says or is sent anything.
-    pub(super) fn begin(&self, start: Start, now: Positions) {
+    pub(super) fn begin(&self, start: Start, now: Positions, believed_by_gate: u64) {
         self.vouched.store(start.vouched, Ordering::Relaxed);
-        self.rise(now);
+        self.believed_by_gate.store(believed_by_gate, Ordering::Relaxed);
+        rise(&self.positions, now);
     }
 
     /// Takes in what the reader acknowledges, as far as that counts; positions only rise. One thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) {
-        self.rise(self.start().credit(said));
+        rise(&self.positions, self.start().credit(said));
+        let believed = self.believed_by_gate.load(Ordering::Relaxed);
+        if believed > 0 {
+            rise(&self.for_gate, up_to(said, believed));
+        }
         if !self.has_acknowledged() {
             self.acknowledged.store(true, Ordering::Release);
-        }
-    }
-
-    fn rise(&self, positions: Positions) {
-        let news = [positions.received, positions.durable, positions.applied];
-        for (position, new) in self.positions.iter().zip(news) {
-            position.fetch_max(new, Ordering::AcqRel);
         }
     }
 
     /// Whether it has entries up to where it began, at least, by proof or by acknowledgement.
     pub(super) fn has_its_start(&self) -> bool {
         self.positions.iter().any(|position| position.load(Ordering::Relaxed) >= self.started_after.max(1))
+    }
+
+    /// What of its acknowledgements counts for the write gate.
+    pub(super) fn positions_for_gate(&self) -> Positions {
+        furthest(self.positions(), load(&self.for_gate))
     }
 
     /// Whether it acknowledged anything on this connection, be it where it began.

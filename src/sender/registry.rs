@@ -9,7 +9,7 @@ use super::acks::{Readers, Wish};
 use super::config::SenderConfig;
 use super::quorum::{Groups, Place, Quorum, Reached, Tally};
 use super::reader::Reader;
-use super::standing::{Claim, Entered, Standing, furthest};
+use super::standing::{Claim, Entered, Standing, believed_by_gate, furthest};
 use crate::error::{Result, Status};
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
@@ -63,6 +63,10 @@ pub(super) struct Registry {
     max_known: usize,
     /// See `core::beginning`.
     inherited_from: u64,
+    /// The entry behind which the log began when the sender was made: who stands there lacks nothing of it.
+    origin: u64,
+    /// The last entry that was there when the sender was made.
+    began_at: u64,
     /// Connections that ended.
     ends: AtomicU64,
     /// Readers with acknowledgements that were forgotten because the table was full.
@@ -80,9 +84,12 @@ pub(super) fn at(positions: Positions, level: AckLevel) -> u64 {
 }
 
 impl Registry {
-    pub(super) fn new(config: &SenderConfig, inherited_from: u64) -> Self {
+    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry that is there.
+    pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         Self {
             inherited_from,
+            origin,
+            began_at,
             ends: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             records: Mutex::new(HashMap::new()),
@@ -113,7 +120,7 @@ impl Registry {
         let replaced = record.disconnect();
         let before = record.standing.has;
         let entered = record.standing.enter(reader.started_after, claim, held);
-        reader.begin(entered.start, entered.now);
+        reader.begin(entered.start, entered.now, believed_by_gate(reader.started_after, claim, held, self.began_at));
         reader.set_errors(record.errors);
         record.connected = Some(Arc::clone(reader));
         if let Some(replaced) = replaced {
@@ -177,19 +184,19 @@ impl Registry {
         connected(&self.records.lock()).count()
     }
 
-    /// Where the connected readers are at `level`, in no order, for a gate to a log that begins behind `origin`: what counts
-    /// of their present connections alone, because who says to be an absent reader is not as near as that one was. A reader
-    /// that has only said where it stands is left out, unless it says that it has nothing and cannot say more.
-    pub(super) fn connected_at(&self, level: AckLevel, origin: u64, positions: &mut Vec<u64>) {
+    /// Where the connected readers are at `level`, in no order, for the write gate: what counts of their present connections
+    /// alone, because who says to be an absent reader is not as near as that one was. A reader that has only said where it
+    /// stands is left out, unless it says that it has nothing and cannot say more.
+    pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
         let records = self.records.lock();
         let counts = |reader: &&Arc<Reader>| {
             // A v1 reader may be silent until it gets an entry, for which the gate would have to be open.
-            let begins = !reader.v2 && reader.started_after <= origin;
+            let begins = !reader.v2 && reader.started_after <= self.origin;
             begins || reader.has_acknowledged() || reader.has_its_start()
         };
         // Before the log's origin there is nothing to lack.
-        let position = |reader: &Arc<Reader>| at(reader.positions(), level).max(origin);
+        let position = |reader: &Arc<Reader>| at(reader.positions_for_gate(), level).max(self.origin);
         positions.extend(connected(&records).filter(counts).map(position));
     }
 }

@@ -41,6 +41,14 @@ impl Claim {
     }
 }
 
+/// Up to where the write gate, and the gate alone, believes what a reader acknowledges of the place where it began. A crash may
+/// have taken what the sender knew of a reader about entries up to `began_at`, which were there when it was made. Without a
+/// hash the reader cannot prove them, and would get nothing new to acknowledge while the gate is shut for that. `held`: its
+/// slot shows that it acknowledged entries before.
+pub(super) fn believed_by_gate(after: u64, claim: Claim, held: u64, began_at: u64) -> u64 {
+    if !claim.proven && held > 0 && after >= began_at { began_at } else { 0 }
+}
+
 /// Where a connection begins, and how far this writer knows of itself that the reader has the entries before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
@@ -196,6 +204,24 @@ mod tests {
             let credit = Start { after, vouched }.credit(said);
             assert_eq!(credit, counted, "after {after}, vouched {vouched}, said {said:?}");
             assert!(credit.durable <= credit.received && credit.applied <= credit.received);
+        }
+    }
+
+    #[test]
+    fn p6_the_gate_believes_a_reader_with_a_slot_about_what_was_there_before_the_sender() {
+        let table = [
+            // Without a slot, or with one that was never acknowledged.
+            ((100, BARE, 0), 0),
+            ((130, BARE, 0), 0),
+            // With one, before what was there, at its end and later.
+            ((99, BARE, 60), 0),
+            ((100, BARE, 60), 100),
+            ((130, BARE, 60), 100),
+            // With a proof there is nothing to believe.
+            ((100, PROVEN, 60), 0),
+        ];
+        for ((after, claim, held), believed) in table {
+            assert_eq!(believed_by_gate(after, claim, held, 100), believed, "after {after}, {claim:?}, held {held}");
         }
     }
 
