@@ -229,6 +229,10 @@ impl Keeper {
         if std::mem::take(&mut self.unnoted) {
             self.report(EventKind::LogResumed, Status::Ok, "the disk takes positions again".into());
         }
+        if self.stalled {
+            // What was applied by now may go, and what comes waits for the room.
+            self.log()?.upkeep.ring();
+        }
         Ok(())
     }
 
