@@ -86,6 +86,18 @@ fn check(seen: &Seen, first: u64, last: u64) {
     assert!(entries.iter().map(|(sequence, _)| *sequence).eq(first..=last), "not {first} to {last}: {entries:?}");
 }
 
+/// Writes entries and waits until they are durable, however short the log's own time-out is.
+fn write_durably(sender: &Sender, count: u64) -> u64 {
+    for _ in 0..count {
+        if let Err(error) = write(sender, 1) {
+            assert_eq!(error.status, Status::Timeout, "{error}");
+        }
+    }
+    let last = sender.current_sequence();
+    sender.wait_durable(last, PATIENCE).unwrap();
+    last
+}
+
 /// Writes until the disk refuses. Gives the last entry that was taken, and how the next one was refused.
 fn write_until_refused(sender: &Sender, what: &str) -> (u64, Error) {
     let begun = Instant::now();
@@ -117,7 +129,7 @@ fn p2_p10_a_writer_goes_on_after_whatever_passes() {
             config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
             let (sender, address, events) = sender(config.clone());
             let (reader, seen, heard) = follow(receiver_config("reader", &address));
-            write(&sender, 5).unwrap();
+            write_durably(&sender, 5);
             fail::cfg(point.as_str(), &format!("return({errno})")).unwrap();
             let (last, error) = write_until_refused(&sender, &what);
             assert_eq!(error.status, status, "{what}: {error}");
@@ -225,8 +237,7 @@ fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
         config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
         config.stop_timeout = if passes { PATIENCE } else { Duration::from_millis(200) };
         let (sender, _, events) = sender(config);
-        let safe = write(&sender, 5).unwrap();
-        sender.wait_durable(safe, PATIENCE).unwrap();
+        let safe = write_durably(&sender, 5);
         fail::cfg("disk-entries-write-before", "return(24)").unwrap();
         let (last, _) = write_until_refused(&sender, &what);
         assert!(last > safe, "{what}");
