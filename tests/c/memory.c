@@ -360,6 +360,22 @@ TEST(p5_receivers_until_memory_ends)
     CHECK(count > 10);
 }
 
+TEST(p5_records_without_memory_are_an_error_and_no_end)
+{
+    /* An array of empty maps, a byte each, whose rows take far more than is left. */
+    enum { ROWS = 3 << 20, HEAD = 5 };
+    const uint8_t head[HEAD] = {0xdd, ROWS >> 24, (uint8_t)(ROWS >> 16), (uint8_t)(ROWS >> 8), (uint8_t)ROWS};
+    uint8_t *payload = must_alloc(HEAD + ROWS);
+    memcpy(payload, head, HEAD);
+    memset(payload + HEAD, 0x80, ROWS);
+    limit_memory();
+    replication_records *records = NULL;
+    CHECK_ERROR(replication_records_parse_within(payload, HEAD + ROWS, UINT64_MAX, &records),
+                REPLICATION_STATUS_OUT_OF_MEMORY, "no memory");
+    CHECK(records == NULL);
+    free(payload);
+}
+
 TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a_receiver_configuration),
           CASE(p9_no_memory_for_a_quorum), CASE(p9_no_memory_for_a_call_that_is_ordered),
           CASE(p9_no_memory_for_a_call_with_a_deadline), CASE(p9_no_memory_for_a_call_that_is_due_at_once),
@@ -367,4 +383,4 @@ TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a
           CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
           CASE(p5_sender_configurations_until_memory_ends), CASE(p5_receiver_configurations_until_memory_ends),
           CASE(p5_quorums_until_memory_ends), CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends),
-          CASE(p5_receivers_until_memory_ends))
+          CASE(p5_receivers_until_memory_ends), CASE(p5_records_without_memory_are_an_error_and_no_end))
