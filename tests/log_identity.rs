@@ -64,7 +64,8 @@ fn check(event: &Event, deed: Deed, what: &str) {
         Deed::Moved => &["there is no log directory "],
         // It goes file by file.
         Deed::Removed => &["there is no log directory ", "the lock file "],
-        Deed::CopiedOver => &["took the place of the log's directory "],
+        // For a moment nothing has the name.
+        Deed::CopiedOver => &["took the place of the log's directory ", "there is no log directory "],
         Deed::LockReplaced => &["the lock file "],
     };
     let named = texts.iter().any(|text| event.message.contains(text));
