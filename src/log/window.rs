@@ -161,10 +161,15 @@ impl Window {
             Some(index) => self.spare.swap_remove(index),
             None => {
                 self.spare.clear();
-                Memory::new(capacity as usize).ok_or(NoRoom::NoMemory { bytes: capacity as usize })?
+                let memory = Memory::new(capacity as usize).ok_or(NoRoom::NoMemory { bytes: capacity as usize })?;
+                // A chunk that was given up leaves its small parts to the next one, as it does its memory.
+                if !has_room(SMALL_BYTES) {
+                    return Err(NoRoom::NoMemory { bytes: SMALL_BYTES });
+                }
+                memory
             }
         };
-        if self.slots.try_reserve(1).is_err() || !has_room(SMALL_BYTES) {
+        if self.slots.try_reserve(1).is_err() {
             return Err(NoRoom::NoMemory { bytes: SMALL_BYTES });
         }
         let (writer, chunk) = ChunkWriter::new(memory);
