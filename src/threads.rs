@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -55,22 +55,62 @@ fn refused(panic: &(dyn Any + Send)) -> io::Error {
     io::Error::other(text.unwrap_or("no reason is known").to_owned())
 }
 
+/// Threads that have begun, counted by whoever started them. What the C library takes for a thread as it begins must be
+/// there: it ends the process where there is no memory for it. So a thread begins before the call that starts it returns,
+/// and a host that runs out of memory later is not ended by one that the scheduler kept waiting.
+#[derive(Default)]
+struct Begun {
+    threads: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Begun {
+    fn one_more(&self) {
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, threads: usize) {
+        let begun = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_while(begun, |begun| *begun < threads));
+    }
+}
+
+/// Starts a thread, which has begun when this returns.
+fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let begun = Arc::new(Begun::default());
+    let tell = begun.clone();
+    let thread = without_signals(name, || {
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            tell.one_more();
+            work()
+        })
+    })?;
+    begun.wait(1);
+    Ok(thread)
+}
+
 /// A runtime with this many threads.
 pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
     with_locals(move || {
-        without_signals(name, || {
+        let begun = Arc::new(Begun::default());
+        let tell = begun.clone();
+        let runtime = without_signals(name, || {
             let _taken = take_stdio()?;
             Builder::new_multi_thread()
                 .worker_threads(threads)
                 .max_blocking_threads(4)
                 .thread_name(name)
                 // Threads that are added later inherit the mask of whichever thread adds them.
-                .on_thread_start(|| {
+                .on_thread_start(move || {
                     let _ = blocked().thread_set_mask();
+                    tell.one_more();
                 })
                 .enable_all()
                 .build()
-        })
+        })?;
+        begun.wait(threads);
+        Ok(runtime)
     })
 }
 
@@ -99,14 +139,12 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     panicked: impl FnOnce(Error) + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let address = Arc::as_ptr(core).addr();
-    without_signals(name, || {
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            CALLBACKS_OF.set(address);
-            // The host learns of it by the status; the thread itself has nobody to pass it on to.
-            if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
-                panicked(Error::new(Status::Panic, "internal error on the callback thread; the handle is unusable"));
-            }
-        })
+    start(name, move || {
+        CALLBACKS_OF.set(address);
+        // The host learns of it by the status; the thread itself has nobody to pass it on to.
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            panicked(Error::new(Status::Panic, "internal error on the callback thread; the handle is unusable"));
+        }
     })
 }
 
@@ -130,14 +168,12 @@ fn with_locals<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
     if !Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
         return work();
     }
-    const NAME: &str = "repl-exit";
-    let helper = without_signals(NAME, || std::thread::Builder::new().name(NAME.into()).spawn(work))?;
-    helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    start("repl-exit", work)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A thread that never calls the host.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    without_signals(name, || std::thread::Builder::new().name(name.to_owned()).spawn(work))
+    start(name, work)
 }
 
 /// Whether the calling thread is the callback thread of the handle that `core` belongs to.

@@ -1,9 +1,12 @@
 /* Without memory, what the header promises to fail does fail, and the process goes on. This program's malloc() and its
  * siblings, which the library finds before the C library's, fail where a test says. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "host.h"
 
@@ -55,6 +58,53 @@ int posix_memalign(void **memory, size_t alignment, size_t bytes)
         return ENOMEM;
     *memory = made;
     return 0;
+}
+
+struct begin {
+    void *(*run)(void *argument);
+    void *argument;
+};
+
+/* Threads that were made, and those for which the C library has taken what it takes of memory as they begin. */
+static _Atomic size_t threads_made, threads_begun;
+static _Thread_local bool is_beginning;
+
+extern int __cxa_thread_atexit_impl(void (*end)(void *object), void *object, void *library);
+
+int __cxa_thread_atexit_impl(void (*end)(void *object), void *object, void *library)
+{
+    int (*real)(void (*)(void *), void *, void *);
+    *(void **)&real = dlsym(RTLD_NEXT, "__cxa_thread_atexit_impl");
+    const int failed = real(end, object, library);
+    threads_begun += is_beginning;
+    is_beginning = false;
+    return failed;
+}
+
+static void *begin_late(void *context)
+{
+    const struct begin begin = *(struct begin *)context;
+    free(context);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    is_beginning = true;
+    return begin.run(begin.argument);
+}
+
+/* Threads begin late, as on a busy machine. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+    struct begin *begin = __libc_malloc(sizeof *begin);
+    if (begin == NULL)
+        return EAGAIN;
+    *begin = (struct begin){run, argument};
+    const int failed = real(thread, attributes, begin_late, begin);
+    if (failed)
+        free(begin);
+    else
+        threads_made++;
+    return failed;
 }
 
 static void fail_after(long successes, long failures)
@@ -325,6 +375,33 @@ static bool another_entry(void *sender)
     return false;
 }
 
+/* Where memory ends after a handle was started, none of its threads is still to take what the C library cannot do
+ * without: it would end the process. */
+TEST(p5_the_threads_of_a_handle_have_begun_when_it_is_started)
+{
+    replication_sender_config *of_sender = sender_config_new();
+    CHECK_OK(sender_config_set_log_dir(of_sender, temp_path("log")));
+    CHECK_OK(sender_config_set_log_sync(of_sender, REPLICATION_SYNC_POLICY_OS, 0, 0));
+    replication_sender *sender = start_sender(of_sender);
+    const size_t senders = threads_made;
+    CHECK(senders >= 5);
+    CHECK_U64(threads_begun, threads_made);
+
+    replication_receiver_config *of_receiver = receiver_config_new();
+    static struct token token;
+    replication_receiver *receiver;
+    CHECK_OK(receiver_config_set_reader_id(of_receiver, "reader"));
+    CHECK_OK(receiver_config_set_writer_addr(of_receiver, "127.0.0.1:1"));
+    CHECK_OK(receiver_config_set_ingest_handler(of_receiver, token_ingest, &token, NULL));
+    CHECK_OK(receiver_new(of_receiver, &receiver));
+    receiver_config_free(of_receiver);
+    CHECK_OK(receiver_start(receiver));
+    CHECK(threads_made >= senders + 2);
+    CHECK_U64(threads_begun, threads_made);
+    receiver_free(receiver);
+    sender_free(sender);
+}
+
 TEST(p5_entries_until_memory_ends)
 {
     replication_sender_config *config = sender_config_new();
@@ -382,5 +459,6 @@ TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a
           CASE(p9_no_memory_for_a_call_whose_entry_is_acknowledged),
           CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
           CASE(p5_sender_configurations_until_memory_ends), CASE(p5_receiver_configurations_until_memory_ends),
-          CASE(p5_quorums_until_memory_ends), CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends),
-          CASE(p5_receivers_until_memory_ends), CASE(p5_records_without_memory_are_an_error_and_no_end))
+          CASE(p5_quorums_until_memory_ends), CASE(p5_the_threads_of_a_handle_have_begun_when_it_is_started),
+          CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends),
+          CASE(p5_records_without_memory_are_an_error_and_no_end))
