@@ -226,6 +226,11 @@ impl Error {
         Self { status, message: text::printable(Cow::Owned(message.into())).into_owned() }
     }
 
+    /// The error of work with a disk that may be tried again: `IO`, which is final, becomes `STALLED`.
+    pub(crate) fn passing(self) -> Self {
+        if self.status == Status::Io { Self { status: Status::Stalled, ..self } } else { self }
+    }
+
     /// The memory for `what` is not to be had. If there is none for this text either, the text is empty.
     #[cold]
     pub fn out_of_memory(what: fmt::Arguments<'_>) -> Self {

@@ -5,42 +5,23 @@
 //! and the lock file, with what was opened.
 
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
-use super::file::{Fault, failed};
+use super::at::{Identity, open_at, open_file, stat_at};
+use super::fault::{Fault, failed};
 use super::lock::Lock;
+use super::op::pass;
 use crate::error::{Error, Result, Status};
-use crate::fd::above_stdio;
 use crate::permissions::{self, Kind, Owned, Unprotected};
-
-/// What a file is, whatever its name: another file under the same name is noticed by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    #[allow(clippy::useless_conversion, reason = "on 32 bits they are narrower")]
-    pub(super) fn of(stat: &FileStat) -> Self {
-        Self { device: stat.st_dev.into(), inode: stat.st_ino.into() }
-    }
-
-    pub(super) fn of_file(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
 
 /// An open directory that holds, or is to hold, a log.
 #[derive(Debug)]
@@ -134,7 +115,7 @@ impl Dir {
 
     /// Opens a file in it.
     pub(super) fn open_file(&self, name: &OsStr, flags: OFlag, mode: Mode) -> io::Result<File> {
-        Ok(open_at(&self.fd, name, flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, mode)?.into())
+        open_file(&self.fd, name, flags, mode)
     }
 
     /// The state of a file in it; `None` if there is none.
@@ -168,7 +149,7 @@ impl Dir {
 
     /// Takes its lock, for as long as this lives, or says who holds it.
     pub(super) fn lock(&self) -> Result<()> {
-        let lock = Lock::take(self)?;
+        let lock = Lock::take(&self.fd, &self.path)?;
         // A second one of this handle would have been refused.
         let _ = self.lock.set(lock);
         Ok(())
@@ -177,7 +158,7 @@ impl Dir {
     /// Whether the log is still where it was opened, and still its only writer's. A fault is fatal if it is not; if that
     /// cannot be found out, it may be asked again.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let there = match stat_at(&self.parent, &self.name) {
+        let there = match pass("disk-identity").and_then(|()| stat_at(&self.parent, &self.name)) {
             // A process that gave up rights may not search the parent any more.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_where_it_was() => {
                 return self.check_lock();
@@ -272,23 +253,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         Ok(metadata) if metadata.is_symlink() => std::fs::canonicalize(&whole).map_err(unresolved),
         Ok(_) if whole.file_name().is_none() => std::fs::canonicalize(&whole).map_err(unresolved),
         _ => Ok(whole),
-    }
-}
-
-/// A descriptor that may be kept.
-fn open_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
-    loop {
-        match openat(&dir, name, flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE, mode) {
-            Err(Errno::EINTR) => {}
-            opened => return above_stdio(opened?),
-        }
-    }
-}
-
-fn stat_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P) -> io::Result<Option<FileStat>> {
-    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Err(Errno::ENOENT) => Ok(None),
-        stat => Ok(Some(stat?)),
     }
 }
 

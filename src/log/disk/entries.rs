@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::dir::Dir;
-use super::file::damaged;
+use super::fault::damaged;
 use super::head;
 use super::mark::Mark;
 use super::recover::{self, Cut, Found};

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::file::{Fault, Op, damaged, read_at, too_new, write_at};
+use super::fault::{Fault, damaged, too_new};
+use super::file::{read_at, write_at};
 use super::mark::{MARK_BYTES, Mark, be32, be64};
+use super::op::Op;
 use crate::error::Result;
 
 /// Bytes of a segment file before its entries.

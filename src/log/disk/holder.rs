@@ -7,7 +7,8 @@ use std::path::Path;
 use nix::sys::stat::{major, minor};
 
 use super::dir::Dir;
-use super::file::{failed, open_if_there, read_at};
+use super::fault::failed;
+use super::file::{open_if_there, read_at};
 use super::lock;
 use crate::error::Result;
 

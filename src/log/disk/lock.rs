@@ -3,9 +3,8 @@
 //! Two locks say so: one on the file `lock`, which names the holder, and one on the directory itself, which nobody can
 //! remove or replace while the log is open.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -13,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
-use super::dir::{Dir, Identity};
-use super::file::{self, damaged, failed, read_at};
+use super::at::{Identity, open_file};
+use super::fault::{damaged, failed};
 use crate::error::{Error, Result, Status};
 
 /// The lock file's name.
@@ -31,17 +30,19 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Takes the locks, or says who holds them.
-    pub(super) fn take(dir: &Dir) -> Result<Self> {
-        let path = dir.join(NAME);
-        let whole = dir.as_fd().try_clone_to_owned().map_err(|error| failed("cannot lock", dir.path(), &error))?;
+    pub(super) fn take(dir: &OwnedFd, dir_path: &Path) -> Result<Self> {
+        let path = dir_path.join(NAME);
+        let whole = dir.try_clone().map_err(|error| failed("cannot lock", dir_path, &error))?;
         // Before anything is made in a directory that is another one's.
         let whole = match Flock::lock(whole, FlockArg::LockExclusiveNonblock) {
             Ok(whole) => Some(whole),
-            Err((_, Errno::EWOULDBLOCK)) => return Err(held(&path, file::open(dir, &path, false).ok())),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(held(&path, open_file(dir, NAME, OFlag::O_RDONLY, Mode::empty()).ok()));
+            }
             Err(_) => None,
         };
         let flags = OFlag::O_RDWR | OFlag::O_CREAT;
-        let file = dir.open_file(OsStr::new(NAME), flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = open_file(dir, NAME, flags, Mode::S_IRUSR | Mode::S_IWUSR);
         let file = file.map_err(|error| match error.raw_os_error() {
             Some(libc::ELOOP | libc::EISDIR) => damaged(&path, 0, "what stands there is no regular file"),
             _ => failed("cannot open", &path, &error),
@@ -86,7 +87,7 @@ fn host_name() -> String {
 
 fn held(path: &Path, file: Option<File>) -> Error {
     let mut bytes = [0; 300];
-    let read = file.and_then(|file| read_at(&file, path, 0, &mut bytes).ok()).unwrap_or(0);
+    let read = file.and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
     let text = String::from_utf8_lossy(&bytes[..read]);
     let mut words = text.split_ascii_whitespace();
     let holder = match (words.next(), words.next()) {

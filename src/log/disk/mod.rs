@@ -15,8 +15,10 @@
 //! change neither the file's length nor its blocks, and `fdatasync` has no journal to wait for. A segment gives back what
 //! is left of them when it is complete.
 
+mod at;
 mod dir;
 mod entries;
+mod fault;
 mod file;
 mod head;
 pub mod holder;
@@ -24,6 +26,7 @@ mod lock;
 mod lookup;
 mod mark;
 mod next;
+mod op;
 pub mod position;
 mod read;
 mod recover;
@@ -45,16 +48,16 @@ use crate::clock::{self, Ages};
 use crate::error::{Error, Result, Status};
 use crate::protocol::lineage::Lineage;
 use crate::sync::{Mutex, MutexGuard};
-use file::Fault;
+use fault::Fault;
 use head::{Commit, Fixed};
 use next::NextFile;
 use recover::{Found, Seen};
 use segment::{Active, Opened, Sealed};
 
 pub use dir::Dir;
-pub use file::CRASH_POINTS;
 pub use head::{FORMAT_VERSION, HEAD_BYTES};
 pub use mark::Mark;
+pub use op::CRASH_POINTS;
 pub use read::Stretch;
 pub use recover::Cut;
 pub use scan::MAX_RESERVED_BYTES;

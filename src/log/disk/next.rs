@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::file::{self, Fault, Op};
+use super::fault::Fault;
+use super::file;
+use super::op::Op;
 use crate::sync::Mutex;
 
 /// A file without a place among the segments, if there is one.

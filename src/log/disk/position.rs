@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dir::Dir;
-use super::file::{self, Fault, Op, damaged, read_at, too_new};
+use super::fault::{Fault, damaged, too_new};
+use super::file::{self, read_at};
 use super::mark::{be32, be64};
+use super::op::Op;
 use crate::error::{Error, Result, Status};
 use crate::protocol::token::{TOKEN_BYTES, Token};
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DiskLog;
+use super::fault::damaged;
+use super::file::read_at;
 use super::head::Fixed;
 use super::mark::Mark;
 use super::scan::{Scanner, Step};
 use super::segment::{OpenError, Opened, Sealed};
-use super::{file::damaged, file::read_at};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 

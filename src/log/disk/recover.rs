@@ -6,10 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dir::{Dir, Identity};
-use super::file::{self, Op, damaged, failed, open_part, read_at};
+use super::at::Identity;
+use super::dir::Dir;
+use super::fault::{damaged, failed};
+use super::file::{self, open_part, read_at};
 use super::head::{self, Commit, FORMAT_VERSION, HEAD_BYTES, Head};
 use super::mark::Mark;
+use super::op::Op;
 use super::scan::{Scanner, Step};
 use crate::error::{Error, Result, Status};
 

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use super::dir::{Dir, Identity};
-use super::file::{self, Fault, damaged, failed};
+use super::at::Identity;
+use super::dir::Dir;
+use super::fault::{Fault, damaged, failed};
+use super::file;
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
 use super::next::NextFile;

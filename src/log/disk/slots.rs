@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::file::{self, Fault, damaged, too_new};
+use super::fault::{Fault, damaged, too_new};
+use super::file;
 use super::mark::{be32, be64};
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_READER_ID_BYTES;

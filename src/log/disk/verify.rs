@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dir::Dir;
-use super::file::{damaged, read_at};
+use super::fault::damaged;
+use super::file::read_at;
 use super::head;
 use super::holder::{Held, holder_of};
 use super::mark::{Mark, be64};

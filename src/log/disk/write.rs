@@ -1,9 +1,11 @@
 //! Writing: entries behind the end, syncs, and the change to another segment.
 
 use super::DiskLog;
-use super::file::{self, Fault, Op};
+use super::fault::Fault;
+use super::file;
 use super::head::{self, Fixed};
 use super::mark::Mark;
+use super::op::Op;
 use super::recover::{self, Points};
 use super::segment::Active;
 use crate::clock::{self, Stamp};
@@ -220,7 +222,7 @@ impl DiskLog {
         drop(state);
 
         // What a reservation that failed half way left is given back as well.
-        let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file).map_err(file::passing)?.1);
+        let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file).map_err(Error::passing)?.1);
         if length > offset {
             file::truncate(&file, &path, offset).map_err(|fault| self.fault(fault))?;
             let mut state = self.state.lock();

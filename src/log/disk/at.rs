@@ -1,0 +1,54 @@
+//! Calls of the system relative to an open directory.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+
+use crate::fd::above_stdio;
+
+/// What a file is, whatever its name: another file under the same name is noticed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[allow(clippy::useless_conversion, reason = "on 32 bits they are narrower")]
+    pub(super) fn of(stat: &FileStat) -> Self {
+        Self { device: stat.st_dev.into(), inode: stat.st_ino.into() }
+    }
+
+    pub(super) fn of_file(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// Opens a file. The descriptor may be kept.
+pub(super) fn open_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+    loop {
+        match openat(&dir, name, flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE, mode) {
+            Err(Errno::EINTR) => {}
+            opened => return above_stdio(opened?),
+        }
+    }
+}
+
+/// The state of what has this name, which is not followed; `None` if there is nothing.
+pub(super) fn stat_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P) -> io::Result<Option<FileStat>> {
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => Ok(None),
+        stat => Ok(Some(stat?)),
+    }
+}
+
+/// Opens a file of the log: a symbolic link is not followed, and a FIFO does not make it wait.
+pub(super) fn open_file<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<File> {
+    Ok(open_at(dir, name, flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, mode)?.into())
+}
