@@ -191,6 +191,42 @@ fn p2_p6_a_reader_goes_on_after_whatever_passes() {
     scenario.teardown();
 }
 
+/// A reader's disk that takes entries and cannot make them durable for a while is told of once, however many come.
+#[test]
+fn p2_a_sync_that_is_refused_is_told_once() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, _) = sender(SenderConfig::default());
+    let (reader, _seen, events) = follow(local(dir.path(), "always", &address));
+    write(&sender, 1).unwrap();
+    sender.wait_acked(1, AckLevel::Durable, 1, PATIENCE).unwrap();
+    fail::cfg("disk-identity", "return(24)").unwrap();
+    // As many as the segment takes.
+    for _ in 0..10 {
+        let last = write(&sender, 1).unwrap();
+        reader.wait_sequence(last, PATIENCE).unwrap();
+    }
+    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    assert_eq!(
+        (events.count(EventKind::LogStalled), events.count(EventKind::LogResumed)),
+        (1, 0),
+        "{:?}",
+        events.all()
+    );
+    fail::remove("disk-identity");
+    // It is tried again although nothing comes any more.
+    let resumed = events.wait(EventKind::LogResumed);
+    assert!(resumed.message.contains("durable"), "{}", resumed.message);
+    assert_eq!(sender.wait_acked(11, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
+    assert_eq!(
+        (events.count(EventKind::LogStalled), events.count(EventKind::LogResumed)),
+        (1, 1),
+        "{:?}",
+        events.all()
+    );
+    scenario.teardown();
+}
+
 /// P1, P2: what an earlier life received and cannot be read for a moment is applied all the same, and before what comes now.
 #[test]
 fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {

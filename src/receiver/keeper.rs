@@ -23,6 +23,29 @@ const LAST_TRIES: Duration = Duration::from_secs(1);
 /// How often it is made sure that the directory is still the log's, also when nothing is received.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// What the disk may refuse for a while, each on its own.
+#[derive(Clone, Copy)]
+enum Work {
+    Store,
+    Sync,
+    ReadBack,
+    Note,
+}
+
+impl Work {
+    const COUNT: usize = 4;
+
+    /// What is told when the disk does it again.
+    fn resumed(self) -> &'static str {
+        match self {
+            Self::Store => "the disk takes entries again",
+            Self::Sync => "the disk makes entries durable again",
+            Self::ReadBack => "the disk gives back entries again",
+            Self::Note => "the disk takes positions again",
+        }
+    }
+}
+
 /// Stores what a receiver gets, for its callback thread.
 pub(super) struct Keeper {
     core: Arc<Core>,
@@ -31,12 +54,8 @@ pub(super) struct Keeper {
     unsynced_since: Option<Instant>,
     /// A sync that could not begin is tried again then.
     sync_again_at: Option<Instant>,
-    /// The disk does not take entries.
-    stalled: bool,
-    /// It does not give back what it has.
-    unread: bool,
-    /// It does not take the position.
-    unnoted: bool,
+    /// By [`Work`]: what the disk refuses for now.
+    refused: [bool; Work::COUNT],
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
     checked_at: Instant,
@@ -52,9 +71,7 @@ impl Keeper {
             position,
             unsynced_since: None,
             sync_again_at: None,
-            stalled: false,
-            unread: false,
-            unnoted: false,
+            refused: [false; Work::COUNT],
             replay_to,
             checked_at: Instant::now(),
             begun: 0,
@@ -78,15 +95,7 @@ impl Keeper {
     /// What was received in an earlier life and is not applied yet. `DISK_FULL` or `STALLED`: it cannot be read for now.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let next = self.read_back(applied);
-        match &next {
-            Err(error) if error.status.is_passing() && !std::mem::replace(&mut self.unread, true) => {
-                self.report(EventKind::LogStalled, error.status, error.message.clone());
-            }
-            Ok(_) if std::mem::take(&mut self.unread) => {
-                self.report(EventKind::LogResumed, Status::Ok, "the disk gives back entries again".into());
-            }
-            _ => {}
-        }
+        self.tell(Work::ReadBack, &next);
         next
     }
 
@@ -96,7 +105,7 @@ impl Keeper {
             return Ok(None);
         };
         // Reading changes nothing, so whatever is no damage may pass.
-        let next = self.log()?.read_behind(applied, end.position).map_err(passing)?;
+        let next = self.log()?.read_behind(applied, end.position).map_err(Error::passing)?;
         if next.is_none() {
             // The host stands before what the log still has: the writer sends what lies between, and the rest with it.
             self.replay_to = None;
@@ -111,19 +120,18 @@ impl Keeper {
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
         let log = self.log()?;
         let written = deliveries.iter().map(|delivery| log.write(delivery, stream_id));
-        let (stored, refusal) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
-            None => (deliveries.len(), None),
-            Some((n, error)) if error.status.is_passing() => (n, Some(error)),
+        let (stored, outcome) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
+            None => (deliveries.len(), Ok(())),
+            Some((n, error)) if error.status.is_passing() => (n, Err(error)),
             Some((_, error)) => return Err(error),
         };
-        match refusal {
-            Some(error) => {
-                // Room may come from retention, of what is applied by now.
-                log.upkeep.hurry();
-                self.stall(error);
-            }
-            None => self.go_on(),
+        match outcome {
+            // Room may come from retention, of what is applied by now.
+            Err(_) => log.upkeep.hurry(),
+            Ok(()) if self.is_refused(Work::Store) => log.upkeep.relax(),
+            Ok(()) => {}
         }
+        self.tell(Work::Store, &outcome);
         self.unsynced_since.get_or_insert_with(Instant::now);
         let due = match self.log()?.sync_policy() {
             SyncPolicy::Always => true,
@@ -140,20 +148,21 @@ impl Keeper {
         Ok(stored)
     }
 
-    /// The disk refuses entries for now.
-    fn stall(&mut self, error: Error) {
-        if !std::mem::replace(&mut self.stalled, true) {
-            self.report(EventKind::LogStalled, error.status, error.message);
-        }
+    fn is_refused(&self, work: Work) -> bool {
+        self.refused[work as usize]
     }
 
-    /// It takes them again, if it did not.
-    fn go_on(&mut self) {
-        if std::mem::take(&mut self.stalled) {
-            if let Ok(log) = self.log() {
-                log.upkeep.relax();
+    /// Tells the host when the disk begins to refuse this for now, and when it goes on.
+    fn tell<T>(&mut self, work: Work, done: &Result<T>) {
+        let refused = &mut self.refused[work as usize];
+        match done {
+            Err(error) if error.status.is_passing() && !std::mem::replace(refused, true) => {
+                self.report(EventKind::LogStalled, error.status, error.message.clone());
             }
-            self.report(EventKind::LogResumed, Status::Ok, "the disk takes entries again".into());
+            Ok(_) if std::mem::take(refused) => {
+                self.report(EventKind::LogResumed, Status::Ok, work.resumed().into());
+            }
+            _ => {}
         }
     }
 
@@ -203,7 +212,9 @@ impl Keeper {
     /// tried again.
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
-        match disk.sync() {
+        let synced = disk.sync();
+        self.tell(Work::Sync, &synced);
+        match synced {
             Ok(synced) => {
                 (self.unsynced_since, self.sync_again_at) = (None, None);
                 self.core.progress.set_durable(synced.sequence);
@@ -211,7 +222,6 @@ impl Keeper {
             }
             Err(error) if error.status.is_passing() => {
                 self.sync_again_at = Some(Instant::now() + RETRY);
-                self.stall(error);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -220,16 +230,10 @@ impl Keeper {
 
     /// Notes how far the handler came. `DISK_FULL` or `STALLED`: not yet, it may be tried again.
     pub(super) fn applied(&mut self) -> Result<()> {
-        if let Err(error) = self.note(false) {
-            if error.status.is_passing() && !std::mem::replace(&mut self.unnoted, true) {
-                self.report(EventKind::LogStalled, error.status, error.message.clone());
-            }
-            return Err(error);
-        }
-        if std::mem::take(&mut self.unnoted) {
-            self.report(EventKind::LogResumed, Status::Ok, "the disk takes positions again".into());
-        }
-        if self.stalled {
+        let noted = self.note(false);
+        self.tell(Work::Note, &noted);
+        noted?;
+        if self.is_refused(Work::Store) {
             // What was applied by now may go, and what comes waits for the room.
             self.log()?.upkeep.ring();
         }
@@ -315,9 +319,4 @@ fn report(core: &Core, kind: EventKind, status: Status, text: String) {
     let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_string_lossy());
     event.detail = json!({ "path": dir });
     core.event(event);
-}
-
-/// An error of reading, which is tried again.
-fn passing(error: Error) -> Error {
-    if error.status == Status::Io { Error::new(Status::Stalled, error.message) } else { error }
 }
