@@ -5,10 +5,11 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::wire::{self, Door};
+use common::wire::{self, Door, Peer};
 use common::*;
 use replication::error::Status;
 use replication::host::EventKind;
+use replication::log::disk::slots::SlotFile;
 use replication::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK};
 use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
@@ -637,6 +638,59 @@ fn p7_a_position_without_its_log_is_still_one_of_its_stream() {
 }
 
 /// A slot is out of use when its reader stays away, not when nothing is written, and a writer that was down waits for it.
+/// P2: a reader that is connected finds its entries after a crash of the writer, however soon that comes.
+#[test]
+fn p2_a_slot_is_stored_before_its_reader_follows() {
+    let dir = TempDir::new().unwrap();
+    let (sender, address, _) = sender(with_storage(dir.path(), |storage| storage.sync = SyncPolicy::Os));
+    let filed = |id: &str| SlotFile::load(dir.path()).unwrap().1.get(id).map(|slot| slot.sequence);
+    write(&sender, 100);
+    let early = sender.token();
+    for n in 0..20 {
+        let id = format!("reader {n}");
+        let (_reader, _, events) = receiver(receiver_config(&id, &address));
+        events.wait(EventKind::Connected);
+        assert_eq!(filed(&id), Some(0));
+    }
+    // One that comes back where it was before, as from a backup.
+    write(&sender, 900);
+    let (reader, _, _) = receiver(receiver_config("restored", &address));
+    reader.wait_sequence(1000, PATIENCE).unwrap();
+    until("the slot to follow", || filed("restored").is_some_and(|at| at > 500));
+    drop(reader);
+    let (_restored, _, events) = receiver(standing_at(early, receiver_config("restored", &address)));
+    events.wait(EventKind::Connected);
+    assert!(filed("restored").unwrap() <= 100, "{:?}", filed("restored"));
+}
+
+/// P2: what a reader proves to have received and may not keep yet is there for it after a crash of the writer, too.
+#[test]
+fn p2_the_file_holds_what_a_reader_has_not_confirmed() {
+    let dir = TempDir::new().unwrap();
+    let (sender, address, _) = sender(with_storage(dir.path(), |storage| storage.sync = SyncPolicy::Os));
+    let filed = |id: &str| SlotFile::load(dir.path()).unwrap().1.get(id).map(|slot| slot.sequence);
+    write(&sender, 1000);
+    let end = sender.token();
+    let mut peer = Peer::connect(&address);
+    assert!(peer.shake(&wire::sync_v2("reader", 0)).can_resume);
+    assert_eq!(filed("reader"), Some(0));
+    drop(peer);
+    let mut sync = wire::sync_v2("reader", 1000);
+    sync.offer.as_mut().unwrap().hash = end.hash;
+    let mut peer = Peer::connect(&address);
+    assert!(peer.shake(&sync).can_resume);
+    let stands_at = || sender.slots_json().unwrap().contains("\"sequence\":1000");
+    // Another reader has the file written.
+    for other in ["first", "second"] {
+        let (_reader, _, events) = receiver(receiver_config(other, &address));
+        events.wait(EventKind::Connected);
+        assert!(stands_at());
+        assert_eq!(filed("reader"), Some(0));
+    }
+    peer.send(&wire::ack_v2(1000, 1000, 1000, false));
+    until("the confirmation", || filed("reader").is_some_and(|at| at > 500));
+}
+
 #[test]
 fn p2_a_slot_of_an_idle_reader_outlives_its_expiry_and_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -123,14 +123,17 @@ fn p8_what_a_writer_says_is_escaped_and_capped() {
 fn p8_statistics_and_log_lines_escape_what_json_allows() {
     // Zero-width characters are no control characters, and an id may have them; a text does not.
     let id = "ab\u{200d}c\u{feff}";
-    let (sender, address, events) = sender(SenderConfig::default());
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Some(StorageConfig::new(dir.path()));
+    let (sender, address, events) = sender(SenderConfig { storage, ..SenderConfig::default() });
     let (_reader, _, _) = receiver(ReceiverConfig { protocol: ProtocolChoice::V1, ..receiver_config(id, &address) });
     let connected = events.wait(EventKind::Connected);
     assert_safe(&connected);
     until("the reader", || sender.reader_count() == 1);
-    let json = sender.stats_json().unwrap();
-    assert!(!json.chars().any(is_hidden), "{json}");
-    assert_eq!(stat(Ok(json), "readers")[0]["reader_id"], id);
+    let (stats, slots) = (sender.stats_json().unwrap(), sender.slots_json().unwrap());
+    assert!(!stats.chars().chain(slots.chars()).any(is_hidden), "{stats}\n{slots}");
+    assert_eq!(stat(Ok(stats), "readers")[0]["reader_id"], id);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&slots).unwrap()[0]["reader_id"], id);
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl Sender {
 
     /// The slots of its readers as JSON.
     pub fn slots_json(&self) -> Result<String> {
-        Ok(self.slots()?.json(&self.core).to_string())
+        Ok(text::json(&self.slots()?.json(&self.core)))
     }
 
     /// Gives up the slot of a reader that will not come back.

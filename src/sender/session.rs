@@ -150,7 +150,7 @@ async fn attach(
     }
     drop(handshake);
     if let Some(slots) = &core.slots {
-        slots.enter(&core, &reader, claim, &start);
+        unless_closed(&core, slots.enter(&core, &reader, claim, &start)).await;
     }
     core.connected(&reader);
     core.reader_came(before, &reader, entered);

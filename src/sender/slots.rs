@@ -4,6 +4,9 @@
 //! a slot stands is known by index points of the log, so it holds a little more than its reader needs.
 //!
 //! A slot moves with what its reader acknowledges, and to a position that the reader proves. A Sync by itself moves none.
+//!
+//! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would keep
+//! less, a slot that is new or went back, is in the file before its reader is told that it may follow.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,6 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::config::StorageConfig;
 use super::core::Core;
@@ -32,6 +37,9 @@ use crate::text::Escaped;
 /// How often slots are looked after.
 pub(super) const ROUND: Duration = Duration::from_secs(1);
 
+/// How long a reader waits for its slot to be in the file. On a disk that takes longer it is served without.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A slot that is lost within this time is reported.
 const WARNING: Duration = Duration::from_secs(300);
 
@@ -41,11 +49,17 @@ pub(super) struct Slots {
     config: StorageConfig,
     max: usize,
     state: Mutex<State>,
+    /// A reader waits for the file.
+    awaited: Notify,
+    /// The [`State::version`] that was last written, or could not be.
+    saved: watch::Sender<u64>,
 }
 
 struct State {
     slots: HashMap<String, Slot>,
     changed: bool,
+    /// Counts changes by which the file keeps too little.
+    version: u64,
     ages: Ages,
     looked_at: Instant,
     /// The log's end at that time.
@@ -77,13 +91,13 @@ struct Slot {
     hold: Option<Hold>,
 }
 
-/// A position before the slot's that is held while its reader is connected.
+/// A position before the slot's that is held as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
-    /// Where the slot stood before the reader proved a later position, until it acknowledges: it may keep less than it has
-    /// received.
-    Unconfirmed(u64),
-    /// Where the reader is served from, which it did not prove.
+    /// The reader proved a later position than was held, and may keep less than it has received. Until it acknowledges,
+    /// this is held, and the file has the slot as it was.
+    Unconfirmed { from: u64, filed: SlotRecord },
+    /// Where the reader is served from, which it did not prove, as long as it is connected.
     Serving(u64),
 }
 
@@ -110,6 +124,7 @@ impl Slots {
         let state = State {
             slots,
             changed: false,
+            version: 0,
             ages: Ages::new(now),
             looked_at: Instant::now(),
             end: 0,
@@ -119,13 +134,31 @@ impl Slots {
             given_up: 0,
             untold: 0,
         };
-        Ok(Self { file, config: config.clone(), max: max.min(MAX_SLOTS), state: Mutex::new(state) })
+        Ok(Self {
+            file,
+            config: config.clone(),
+            max: max.min(MAX_SLOTS),
+            state: Mutex::new(state),
+            awaited: Notify::new(),
+            saved: watch::Sender::new(0),
+        })
     }
 
     /// A reader attached at `mark`. Without a proof that it has what lies before, its slot stays where it is.
-    pub(super) fn enter(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) {
+    ///
+    /// Returns when the log keeps as much for it after a crash, too, as far as the disk allows.
+    pub(super) async fn enter(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) {
+        let Some(version) = self.place(core, reader, claim, mark) else { return };
+        self.awaited.notify_one();
+        // If it cannot be written, which is reported, the reader is served all the same.
+        let _ = timeout(PATIENCE, self.saved.subscribe().wait_for(|saved| *saved >= version)).await;
+    }
+
+    /// Puts the reader's slot where it belongs. Gives the version to wait for, if the file keeps less than the slot.
+    fn place(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) -> Option<u64> {
         let now = clock::now();
         let mut state = self.state.lock();
+        let before = state.held_at(&reader.id);
         match state.slots.get_mut(&reader.id) {
             Some(slot) if slot.record.state == SlotState::Held => slot.enter(claim.proven, mark, now),
             // A lost slot holds nothing that could be moved.
@@ -134,6 +167,11 @@ impl Slots {
         }
         state.changed = true;
         core.log.hold_from(state.held_from());
+        let keeps_more = state.held_at(&reader.id).is_some_and(|at| before.is_none_or(|before| at < before));
+        keeps_more.then(|| {
+            state.version += 1;
+            state.version
+        })
     }
 
     /// Adds a slot, in the place of another one if all are in use, or tells that there is none. A reader without one is
@@ -202,8 +240,7 @@ impl Slots {
                 continue;
             }
             reader.slot_refused.store(false, Ordering::Relaxed);
-            let kept = kept(&reader);
-            let at = if kept > reader.started_after { kept } else { reader.started_after };
+            let at = kept(&reader).max(reader.started_after);
             state.slots.insert(reader.id.clone(), Slot::at(&disk.floor(at), acknowledged, now));
             state.changed = true;
         }
@@ -268,7 +305,8 @@ impl Slots {
             if let Some(reader) = &reader {
                 changed |= slot.follow(core, reader, passed, now) | slot.note(now, expiry);
             } else {
-                (slot.pace, slot.hold) = (Rate::STILL, None);
+                slot.pace = Rate::STILL;
+                slot.hold = slot.hold.filter(|hold| matches!(hold, Hold::Unconfirmed { .. }));
             }
             if reader.is_none() && ages.of(slot.used, now) > expiry {
                 news.push(slot.expired(id));
@@ -317,9 +355,12 @@ impl Slots {
         if !std::mem::take(&mut state.changed) {
             return Ok(());
         }
-        let records = state.slots.iter().map(|(id, slot)| (id.clone(), slot.record)).collect();
+        let records = state.slots.iter().map(|(id, slot)| (id.clone(), slot.filed())).collect();
+        let version = state.version;
         drop(state);
-        self.file.store(&records).inspect_err(|_| self.state.lock().changed = true)
+        let saved = self.file.store(&records).inspect_err(|_| self.state.lock().changed = true);
+        self.saved.send_replace(version);
+        saved
     }
 
     /// The same; a disk that refuses for now is tried again until `deadline`.
@@ -376,6 +417,12 @@ impl From<SlotState> for Value {
 }
 
 impl State {
+    /// Where this reader's slot holds the log as the file is to have it, if it does.
+    fn held_at(&self, id: &str) -> Option<u64> {
+        let slot = self.slots.get(id).filter(|slot| slot.record.state == SlotState::Held);
+        slot.map(|slot| slot.filed().position)
+    }
+
     fn held_from(&self) -> u64 {
         let held = self.slots.values().filter(|slot| slot.record.state == SlotState::Held);
         held.map(Slot::held_from).min().unwrap_or(u64::MAX)
@@ -384,7 +431,7 @@ impl State {
 
 impl Hold {
     fn position(self) -> u64 {
-        let (Self::Unconfirmed(position) | Self::Serving(position)) = self;
+        let (Self::Unconfirmed { from: position, .. } | Self::Serving(position)) = self;
         position
     }
 }
@@ -405,12 +452,12 @@ impl Slot {
         Self { record, used, noted_us, pace: Rate::default(), warned: false, acknowledged, hold: None }
     }
 
-    /// One at `mark`. The file tells by an unknown history that its reader has acknowledged nothing.
+    /// One at `mark`.
     fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
         let record = SlotRecord {
             position: mark.position,
             sequence: mark.sequence,
-            hash: if acknowledged { mark.hash } else { UNKNOWN_HISTORY },
+            hash: mark.hash,
             updated_us: now.wall_us,
             state: SlotState::Held,
         };
@@ -420,6 +467,17 @@ impl Slot {
     /// The position from which on it keeps the log.
     fn held_from(&self) -> u64 {
         self.hold.map_or(self.record.position, |hold| hold.position().min(self.record.position))
+    }
+
+    /// What the file is to have of it.
+    fn filed(&self) -> SlotRecord {
+        let SlotRecord { updated_us, state, .. } = self.record;
+        match self.hold {
+            Some(Hold::Unconfirmed { filed, .. }) => SlotRecord { updated_us, state, ..filed },
+            // The file tells by an unknown history that its reader has acknowledged nothing.
+            _ if !self.acknowledged => SlotRecord { hash: UNKNOWN_HISTORY, ..self.record },
+            _ => self.record,
+        }
     }
 
     /// How much it is needed when all are in use, the least first: one that is lost, one that was never acknowledged, the one
@@ -446,11 +504,11 @@ impl Slot {
     fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
         self.use_at(now);
         (self.pace, self.warned) = (Rate::default(), false);
-        let held = self.held_from();
+        let (from, filed) = (self.held_from(), self.filed());
         self.hold = None;
         if proven {
-            if mark.position > held {
-                self.hold = Some(Hold::Unconfirmed(held));
+            if mark.position > from {
+                self.hold = Some(Hold::Unconfirmed { from, filed });
             }
             self.acknowledged = true;
             self.stand_at(mark);
@@ -469,13 +527,12 @@ impl Slot {
         self.acknowledged |= newly;
         let moved = match self.hold {
             // What it has received and does not keep yet is still needed.
-            Some(Hold::Unconfirmed(_)) if reader.has_acknowledged() => {
+            Some(Hold::Unconfirmed { .. }) if reader.has_acknowledged() => {
                 self.hold = None;
-                let back = mark.position < self.record.position;
-                if back {
+                if mark.position < self.record.position {
                     self.stand_at(&mark);
                 }
-                back
+                true
             }
             Some(Hold::Serving(at)) => {
                 let at = if sequence > reader.started_after { at.max(mark.position) } else { at };
@@ -488,7 +545,8 @@ impl Slot {
         if forward {
             self.stand_at(&mark);
         } else if newly && self.record.hash == UNKNOWN_HISTORY {
-            self.record.hash = disk.floor(self.record.sequence).hash;
+            // The file did not tell the hash, so that of the next place before it has to do.
+            self.stand_at(&disk.floor(self.record.sequence));
         }
         self.pace.measure(self.held_from().saturating_sub(from), passed);
         moved || forward || newly
@@ -561,14 +619,18 @@ pub(super) async fn keep(core: Arc<Core>) {
     let mut phase = core.phase.subscribe();
     let mut failing = false;
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
+        let Some(slots) = &core.slots else { return };
+        let is_due = tokio::select! {
+            _ = tick.tick() => true,
+            () = slots.awaited.notified() => false,
             _ = phase.wait_for(|phase| *phase == super::core::Phase::Closing) => return,
-        }
+        };
         let working = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {
             let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
-            slots.look_after(&working, clock::now());
+            if is_due {
+                slots.look_after(&working, clock::now());
+            }
             let saved = slots.save();
             // A log that lost its directory ends, which the thread that stores it tells.
             let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use replication::host::EventKind;
 use replication::log::disk::verify;
 use replication::protocol::entry::{Entries, Entry};
 use replication::protocol::lineage::Lineage;
@@ -90,7 +91,8 @@ pub fn play_writer(arguments: &Arguments) {
     let mut config = stored(dir, policy(sync), arguments.number("segment"), arguments.number("retain"));
     config.lineage =
         Some(arguments.number("epoch")).filter(|epoch| *epoch > 0).map(|epoch| Lineage { stream_id: STREAM, epoch });
-    let sender = Sender::new(config, Box::new(Events::default())).unwrap();
+    let events = Events::default();
+    let sender = Sender::new(config, Box::new(events.clone())).unwrap();
     sender.start().unwrap();
     say(&format!("opened {}", sender.current_sequence()));
     sender.listen(arguments.text("address")).unwrap();
@@ -107,7 +109,8 @@ pub fn play_writer(arguments: &Arguments) {
         }
     });
     // From then on their slots keep the log for them.
-    super::until("the readers", || sender.reader_count() == readers);
+    let connected = || events.count(EventKind::Connected) >= readers && sender.reader_count() == readers;
+    super::until("the readers", connected);
     while !finish.load(Ordering::SeqCst) {
         let sequence = sender.current_sequence() + 1;
         assert_eq!(sender.replicate(sequence, &payload(sequence, life, size)).unwrap(), sequence);
