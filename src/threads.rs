@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,7 +41,7 @@ fn blocked() -> SigSet {
 
 /// Runs `spawn` with the signal mask of the library's threads, which inherit it.
 fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
-    let failed = |e: io::Error| Error::new(Status::Io, format!("cannot start thread \"{name}\": {e}"));
+    let failed = |error: io::Error| not_started(name, error);
     let before = blocked().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| failed(e.into()))?;
     // A runtime panics when the system gives it no thread.
     let spawned = std::panic::catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|panic| Err(refused(&*panic)));
@@ -49,67 +50,139 @@ fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Resu
     spawned.map_err(failed)
 }
 
+fn not_started(name: &str, error: io::Error) -> Error {
+    Error::new(Status::Io, format!("cannot start thread \"{name}\": {error}"))
+}
+
 /// What a panic says, as the error that it should have been.
 fn refused(panic: &(dyn Any + Send)) -> io::Error {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     io::Error::other(text.unwrap_or("no reason is known").to_owned())
 }
 
-/// Threads that have begun, counted by whoever started them. What the C library takes for a thread as it begins must be
-/// there: it ends the process where there is no memory for it. So a thread begins before the call that starts it returns,
-/// and a host that runs out of memory later is not ended by one that the scheduler kept waiting.
-#[derive(Default)]
-struct Begun {
-    threads: Mutex<usize>,
+/// Threads that were started and have not begun. What the C library takes for a thread as it begins must be there: it ends
+/// the process where there is no memory for it.
+struct Beginning {
+    /// Below zero for a moment, when one begins before it was counted.
+    threads: Mutex<isize>,
     changed: Condvar,
 }
 
-impl Begun {
-    fn one_more(&self) {
-        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+static BEGINNING: Beginning = Beginning { threads: Mutex::new(0), changed: Condvar::new() };
+
+impl Beginning {
+    fn add(&self, threads: isize) {
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) += threads;
         self.changed.notify_all();
     }
 
-    fn wait(&self, threads: usize) {
-        let begun = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_while(begun, |begun| *begun < threads));
+    fn wait(&self, limit: Duration) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout_while(threads, limit, |threads| *threads > 0));
     }
 }
 
-/// Starts a thread, which has begun when this returns.
+/// Waits until the threads that were started have begun, so that a host that runs out of memory later is not ended by one
+/// that the scheduler kept waiting. Not for long: while a library is loaded, where its constructor starts a handle, no thread
+/// can begin.
+pub(crate) fn wait_begun() {
+    BEGINNING.wait(Duration::from_secs(1));
+}
+
+/// Starts a thread.
 fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    let begun = Arc::new(Begun::default());
-    let tell = begun.clone();
     let thread = without_signals(name, || {
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            tell.one_more();
+            BEGINNING.add(-1);
             work()
         })
     })?;
-    begun.wait(1);
+    BEGINNING.add(1);
     Ok(thread)
 }
 
-/// A runtime with this many threads.
-pub(crate) fn runtime(name: &'static str, threads: usize) -> Result<Runtime> {
+/// How long the first threads of a runtime wait for it to be built.
+const BUILD: Duration = Duration::from_secs(2);
+
+/// For ever.
+const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What became of a runtime that is being built.
+#[derive(Default)]
+struct Build {
+    state: Mutex<Built>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Built {
+    #[default]
+    NotYet,
+    Whole,
+    /// A thread has waited for it for too long.
+    Abandoned,
+}
+
+impl Build {
+    /// For a thread of the runtime. `false`: it is to end.
+    fn wait(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(state, BUILD, |built| *built == Built::NotYet);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *state == Built::NotYet {
+            *state = Built::Abandoned;
+        }
+        *state == Built::Whole
+    }
+
+    /// `false`: it has been abandoned.
+    fn complete(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == Built::NotYet {
+            *state = Built::Whole;
+        }
+        self.changed.notify_all();
+        *state == Built::Whole
+    }
+}
+
+/// A runtime with this many threads, and up to `blocking` for work that waits for the disk. One of these is there from the
+/// start and stays, so that such work may have to wait for a thread, and never fails for want of one.
+pub(crate) fn runtime(name: &'static str, threads: usize, blocking: usize) -> Result<Runtime> {
+    let started = threads + blocking.min(1);
     with_locals(move || {
-        let begun = Arc::new(Begun::default());
-        let tell = begun.clone();
+        let build = Arc::new(Build::default());
+        let uncounted = AtomicUsize::new(started);
+        let awaited = build.clone();
         let runtime = without_signals(name, || {
             let _taken = take_stdio()?;
             Builder::new_multi_thread()
                 .worker_threads(threads)
-                .max_blocking_threads(4)
+                .max_blocking_threads(blocking.max(1))
+                .thread_keep_alive(ALWAYS)
                 .thread_name(name)
-                // Threads that are added later inherit the mask of whichever thread adds them.
                 .on_thread_start(move || {
+                    // Threads that are added later inherit the mask of whichever thread adds them.
                     let _ = blocked().thread_set_mask();
-                    tell.one_more();
+                    if uncounted.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                        BEGINNING.add(-1);
+                    }
+                    // A runtime that gets only some of its threads waits for these to end before it says so, and nothing
+                    // else ends them.
+                    assert!(awaited.wait(), "the runtime \"{name}\" did not get all of its threads");
                 })
                 .enable_all()
                 .build()
         })?;
-        begun.wait(threads);
+        let is_whole = build.complete();
+        BEGINNING.add(threads as isize);
+        if !is_whole {
+            return Err(not_started(name, io::ErrorKind::TimedOut.into()));
+        }
+        if blocking > 0 {
+            without_signals(name, || Ok(runtime.spawn_blocking(|| {})))?;
+            BEGINNING.add(1);
+        }
         Ok(runtime)
     })
 }
@@ -203,7 +276,7 @@ mod tests {
         let told = tell.clone();
         let calls = move || told.send(SigSet::thread_get_mask().unwrap()).unwrap();
         join(spawn_callbacks("repl-test", &Arc::new(()), calls, |error| panic!("{error}")).unwrap());
-        let runtime = runtime("repl-test", 1).unwrap();
+        let runtime = runtime("repl-test", 1, 4).unwrap();
         let (told, wait) = (tell.clone(), tell);
         runtime.spawn(async move { told.send(SigSet::thread_get_mask().unwrap()).unwrap() });
         runtime.spawn_blocking(move || wait.send(SigSet::thread_get_mask().unwrap()).unwrap());

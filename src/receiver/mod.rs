@@ -103,7 +103,7 @@ impl Receiver {
             Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the receiver was started already")),
             Life::Stopped => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
         }
-        let runtime = threads::runtime("repl-recv", 1)?;
+        let runtime = threads::runtime("repl-recv", 1, 0)?;
         let Life::New(host, addresses, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let dialling = if host.connect.is_some() { Dialling::Host } else { Dialling::Library };
         let keeping = self.core.local.is_some().then(|| keep(&self.core)).transpose()?;
@@ -127,6 +127,7 @@ impl Receiver {
             let _ = ended.send(());
         });
         *life = Life::Running { runtime, connection_ended, callback, keeping };
+        threads::wait_begun();
         Ok(())
     }
 

@@ -56,6 +56,9 @@ use slots::Slots;
 pub use acks::{Acked, AckedCall};
 pub use quorum::Quorum;
 
+/// How many threads may wait for the disk on behalf of readers.
+const DISK_THREADS: usize = 4;
+
 /// How sure a reader is of an entry. Numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
@@ -129,7 +132,8 @@ impl Sender {
             Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the sender was started already")),
             Life::Stopped => return Err(Error::new(Status::Closed, "the sender was stopped; make a new one")),
         }
-        let runtime = threads::runtime("repl-send", self.core.config.threads())?;
+        let for_disk = if self.core.log.disk().is_some() { DISK_THREADS } else { 0 };
+        let runtime = threads::runtime("repl-send", self.core.config.threads(), for_disk)?;
         let storing = storage::spawn(&self.core)?;
         let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
         let core = Arc::clone(&self.core);
@@ -149,6 +153,7 @@ impl Sender {
         runtime.spawn(gate::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback, storing };
+        threads::wait_begun();
         self.core.started.store(true, Ordering::Relaxed);
         // A node that was said not to be the writer before the start stays so.
         self.core.set_gate(Gate::NotStarted, Gate::Open);

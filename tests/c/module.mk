@@ -36,6 +36,13 @@ $(B)/test/trouble.o: tests/scenarios/trouble.c
 $(B)/test/trouble.so: $(B)/test/trouble.o
 	$(CC) $(CFLAGS) -shared $< -o $@
 
+# A plugin for the test of threads, which loads it.
+$(B)/test/plugin.so: tests/c/plugin/plugin.c include/replication.h $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -shared $< $(LDFLAGS) $(LDLIBS) -o $@
+
+$(B)/test/threads: | $(B)/test/plugin.so
+
 # A compiler that ignores the option would test nothing, so the programs are asked.
 $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/test-asan/%.o) $(LIB)
 	$(CC) $(C_TEST_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
