@@ -20,6 +20,7 @@ mod quorum;
 mod reader;
 mod registry;
 mod session;
+mod slot;
 mod slots;
 mod sorted;
 mod standing;

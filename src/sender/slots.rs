@@ -8,7 +8,6 @@
 //! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would keep
 //! less, a slot that is new or went back, is in the file before its reader is told that it may follow.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +19,9 @@ use tokio::time::timeout;
 
 use super::config::StorageConfig;
 use super::core::Core;
-use super::forecast::{Rate, lost_in};
+use super::forecast::Rate;
 use super::reader::Reader;
+use super::slot::{Hold, News, Seen, Slot};
 use super::standing::Claim;
 use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
@@ -39,9 +39,6 @@ pub(super) const ROUND: Duration = Duration::from_secs(1);
 
 /// How long a reader waits for its slot to be in the file. On a disk that takes longer it is served without.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A slot that is lost within this time is reported.
-const WARNING: Duration = Duration::from_secs(300);
 
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
@@ -74,41 +71,6 @@ struct State {
     given_up: u64,
     /// How many of them the host was not told of yet.
     untold: u64,
-}
-
-struct Slot {
-    record: SlotRecord,
-    /// When it was last in use. The record has the same by the wall clock.
-    used: Stamp,
-    /// The boot time at which the file last learned that it is in use.
-    noted_us: u64,
-    /// How its reader takes the log in.
-    pace: Rate,
-    warned: bool,
-    /// Its reader has acknowledged or proven something.
-    acknowledged: bool,
-    /// What the log keeps besides, while the reader is connected.
-    hold: Option<Hold>,
-}
-
-/// A position before the slot's that is held as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    /// The reader proved a later position than was held, and may keep less than it has received. Until it acknowledges,
-    /// this is held, and the file has the slot as it was.
-    Unconfirmed { from: u64, filed: SlotRecord },
-    /// Where the reader is served from, which it did not prove, as long as it is connected.
-    Serving(u64),
-}
-
-/// What a round found.
-struct News {
-    kind: EventKind,
-    status: Status,
-    id: String,
-    sequence: u64,
-    text: String,
-    detail: Value,
 }
 
 impl Slots {
@@ -303,7 +265,10 @@ impl Slots {
             }
             let reader = core.readers.get(id);
             if let Some(reader) = &reader {
-                changed |= slot.follow(core, reader, passed, now) | slot.note(now, expiry);
+                if let Some(disk) = core.log.disk() {
+                    changed |= slot.follow(seen(reader), |sequence| disk.floor(sequence), passed, now);
+                }
+                changed |= slot.note(now, expiry);
             } else {
                 slot.pace = Rate::STILL;
                 slot.hold = slot.hold.filter(|hold| matches!(hold, Hold::Unconfirmed { .. }));
@@ -429,11 +394,9 @@ impl State {
     }
 }
 
-impl Hold {
-    fn position(self) -> u64 {
-        let (Self::Unconfirmed { from: position, .. } | Self::Serving(position)) = self;
-        position
-    }
+fn seen(reader: &Reader) -> Seen {
+    let (received, has_acknowledged) = (reader.positions().received, reader.has_acknowledged());
+    Seen { started_after: reader.started_after, kept: kept(reader), received, has_acknowledged }
 }
 
 /// What a reader is sure to have for ever: durable where it says so, else applied, which is all that v1 readers have too.
@@ -443,172 +406,6 @@ fn kept(reader: &Reader) -> u64 {
         (false, _) => positions.received,
         (true, 0) => positions.applied,
         (true, durable) => durable,
-    }
-}
-
-impl Slot {
-    fn new(record: SlotRecord, used: Stamp, now: Now, acknowledged: bool) -> Self {
-        let noted_us = now.boot_us;
-        Self { record, used, noted_us, pace: Rate::default(), warned: false, acknowledged, hold: None }
-    }
-
-    /// One at `mark`.
-    fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
-        let record = SlotRecord {
-            position: mark.position,
-            sequence: mark.sequence,
-            hash: mark.hash,
-            updated_us: now.wall_us,
-            state: SlotState::Held,
-        };
-        Self::new(record, Stamp::here(now), now, acknowledged)
-    }
-
-    /// The position from which on it keeps the log.
-    fn held_from(&self) -> u64 {
-        self.hold.map_or(self.record.position, |hold| hold.position().min(self.record.position))
-    }
-
-    /// What the file is to have of it.
-    fn filed(&self) -> SlotRecord {
-        let SlotRecord { updated_us, state, .. } = self.record;
-        match self.hold {
-            Some(Hold::Unconfirmed { filed, .. }) => SlotRecord { updated_us, state, ..filed },
-            // The file tells by an unknown history that its reader has acknowledged nothing.
-            _ if !self.acknowledged => SlotRecord { hash: UNKNOWN_HISTORY, ..self.record },
-            _ => self.record,
-        }
-    }
-
-    /// How much it is needed when all are in use, the least first: one that is lost, one that was never acknowledged, the one
-    /// that was unused for longest. `None`: it is that of a connected reader that has acknowledged.
-    fn rank(&self, connected: bool, unused: Duration) -> Option<(u8, bool, Reverse<Duration>)> {
-        let class = match (self.record.state, self.acknowledged) {
-            (SlotState::Invalidated, _) => 0,
-            (SlotState::Held, false) => 1,
-            (SlotState::Held, true) if !connected => 2,
-            (SlotState::Held, true) => return None,
-        };
-        Some((class, connected, Reverse(unused)))
-    }
-
-    fn use_at(&mut self, now: Now) {
-        (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
-    }
-
-    fn stand_at(&mut self, mark: &Mark) {
-        (self.record.position, self.record.sequence, self.record.hash) = (mark.position, mark.sequence, mark.hash);
-    }
-
-    /// Takes account of a new connection of its reader at `mark`.
-    fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
-        self.use_at(now);
-        (self.pace, self.warned) = (Rate::default(), false);
-        let (from, filed) = (self.held_from(), self.filed());
-        self.hold = None;
-        if proven {
-            if mark.position > from {
-                self.hold = Some(Hold::Unconfirmed { from, filed });
-            }
-            self.acknowledged = true;
-            self.stand_at(mark);
-        } else if mark.position < self.record.position {
-            self.hold = Some(Hold::Serving(mark.position));
-        }
-    }
-
-    /// Moves to where the reader is. Whether that is another place.
-    fn follow(&mut self, core: &Core, reader: &Reader, passed: Duration, now: Now) -> bool {
-        self.use_at(now);
-        let Some(disk) = core.log.disk() else { return false };
-        let (sequence, from) = (kept(reader), self.held_from());
-        let mark = disk.floor(sequence);
-        let newly = !self.acknowledged && reader.positions().received > 0;
-        self.acknowledged |= newly;
-        let moved = match self.hold {
-            // What it has received and does not keep yet is still needed.
-            Some(Hold::Unconfirmed { .. }) if reader.has_acknowledged() => {
-                self.hold = None;
-                if mark.position < self.record.position {
-                    self.stand_at(&mark);
-                }
-                true
-            }
-            Some(Hold::Serving(at)) => {
-                let at = if sequence > reader.started_after { at.max(mark.position) } else { at };
-                self.hold = (at < self.record.position).then_some(Hold::Serving(at));
-                false
-            }
-            _ => false,
-        };
-        let forward = sequence > self.record.sequence && mark.position > self.record.position;
-        if forward {
-            self.stand_at(&mark);
-        } else if newly && self.record.hash == UNKNOWN_HISTORY {
-            // The file did not tell the hash, so that of the next place before it has to do.
-            self.stand_at(&disk.floor(self.record.sequence));
-        }
-        self.pace.measure(self.held_from().saturating_sub(from), passed);
-        moved || forward || newly
-    }
-
-    /// Whether the file should learn again that the slot is in use: far more often than it would expire.
-    fn note(&mut self, now: Now, expiry: Duration) -> bool {
-        let due = Duration::from_micros(now.boot_us.saturating_sub(self.noted_us)) > expiry / 8;
-        if due {
-            self.noted_us = now.boot_us;
-        }
-        due
-    }
-
-    /// How long the slot lasts if log and reader go on as they do; `None`: for ever.
-    fn lost_in(&self, growth: Rate, behind: u64, left: u64) -> Option<Duration> {
-        if self.record.state == SlotState::Held { lost_in(growth, self.pace, behind, left) } else { None }
-    }
-
-    fn news(&self, kind: EventKind, status: Status, id: &str, text: String, detail: Value) -> News {
-        News { kind, status, id: id.to_owned(), sequence: self.record.sequence, text, detail }
-    }
-
-    fn expired(&self, id: &str) -> News {
-        let text = format!(
-            "the slot of reader \"{}\" at {} was not used for too long and is gone",
-            Escaped(id),
-            self.record.sequence
-        );
-        self.news(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
-    }
-
-    /// Of a file from a version that admitted ids with control characters: nobody can come back for the slot.
-    fn unusable(&self, id: &str) -> News {
-        let (id, at) = (Escaped(id), self.record.sequence);
-        let text = format!(
-            "the slot of reader \"{id}\" at {at} is gone: the id has control characters, no reader may have it"
-        );
-        self.news(EventKind::SlotExpired, Status::InvalidArgument, &id.to_string(), text, json!({}))
-    }
-
-    fn lost(&self, id: &str, behind: u64, max: u64) -> News {
-        let text = format!(
-            "the slot of reader \"{}\" at {} holds back {behind} bytes of the log, at most {max} are allowed: the log goes on without it",
-            Escaped(id),
-            self.record.sequence
-        );
-        self.news(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": behind, "max_bytes": max }))
-    }
-
-    /// A warning, once until the danger has passed.
-    fn warning(&mut self, id: &str, growth: Rate, behind: u64, left: u64) -> Option<News> {
-        let Some(time) = self.lost_in(growth, behind, left).filter(|time| *time < WARNING) else {
-            self.warned = false;
-            return None;
-        };
-        if std::mem::replace(&mut self.warned, true) {
-            return None;
-        }
-        let seconds = time.as_secs();
-        let text = format!("at this rate reader \"{}\" loses its place in the log in {seconds} s", Escaped(id));
-        Some(self.news(EventKind::Lagging, Status::Ok, id, text, json!({ "lost_in_s": seconds })))
     }
 }
 
