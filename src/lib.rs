@@ -38,6 +38,27 @@
 //!   arguments, calls the core and converts.
 //! - [`text`]: strangers' text, escaped and capped for whoever shows it.
 //!
+//! Which uses which; `tests/architecture.rs` compares this with the sources:
+//!
+//! | module | uses |
+//! |---|---|
+//! | `ffi` | `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
+//! | `sender` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `receiver` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `records` | `error` |
+//! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
+//! | `log` | `clock`, `error`, `fd`, `memory`, `permissions`, `protocol`, `sync` |
+//! | `protocol` | `error`, `text` |
+//! | `host` | `error`, `permissions`, `sync`, `text` |
+//! | `threads` | `error` |
+//! | `permissions` | `error` |
+//! | `error` | `text` |
+//! | `clock` | |
+//! | `fd` | |
+//! | `memory` | |
+//! | `sync` | |
+//! | `text` | |
+//!
 //! [`clock`] (wall and boot time, and what each may decide) serves all, and so do five private modules: `threads` (threads
 //! and runtimes), `sync` (locks), `fd` (descriptors), `memory` (whether there is any) and `permissions` (who else may change
 //! a file).
