@@ -1,14 +1,10 @@
 #include "bench.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "control.h"
-
-static const char *program = "bench";
 
 static const struct bench_system *const systems[] = {
     &bench_system_replication, &bench_system_tcp,    &bench_system_zmq,     &bench_system_nng,
@@ -46,34 +42,6 @@ bool bench_kind_find(const char *name, enum bench_kind *out)
         }
     }
     return false;
-}
-
-void bench_set_program(const char *name)
-{
-    program = name;
-}
-
-noreturn void bench_fail(const char *format, ...)
-{
-    va_list arguments;
-    fprintf(stderr, "%s: ", program);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    /* Not exit: other threads may be inside the measured library. */
-    _Exit(1);
-}
-
-void *bench_alloc(size_t size)
-{
-    /* Aligned for struct bench_counter, and touched here and not in the measured time. */
-    void *memory = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (memory == NULL) {
-        bench_fail("out of memory for %zu bytes", size);
-    }
-    memset(memory, 0, size);
-    return memory;
 }
 
 void bench_read_nothing(const struct bench_job *job)

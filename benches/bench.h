@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
+
+#include "die.h"
 
 enum bench_kind {
     BENCH_KIND_THROUGHPUT, /* entries one way, for a time, until the last one is counted */
@@ -59,12 +60,6 @@ extern const struct bench_system bench_system_rocksdb;
 const struct bench_system *bench_system_find(const char *name);
 const char *bench_kind_name(enum bench_kind kind);
 bool bench_kind_find(const char *name, enum bench_kind *out);
-
-/* Names the process in its error messages. */
-void bench_set_program(const char *name);
-noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-void *bench_alloc(size_t size);
 
 /* The reader where nobody reads. */
 void bench_read_nothing(const struct bench_job *job);

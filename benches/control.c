@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench.h"
+#include "die.h"
 
 void control_say(const char *format, ...)
 {

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "bench.h"
 #include "control.h"
+#include "die.h"
 
 struct histogram *histogram_new(void)
 {

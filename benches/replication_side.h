@@ -6,6 +6,9 @@
 
 #include "bench.h"
 
+/* How long readers may take to attach. */
+enum { ATTACH_TIMEOUT_MS = 30000 };
+
 void replication_check(replication_status status, const char *what);
 
 /* The configuration that the job asks for; everything that is not asked for stays at the library's default. */
