@@ -1,11 +1,10 @@
 //! The msgpack payload, decoded.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::sync::OnceLock;
 
 use super::args::{bytes, required, text};
 use super::guard::{boxed, guard_free, is_null};
-use super::status::c_string;
 use crate::error::{Error, Result, Status};
 use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 
@@ -13,7 +12,9 @@ use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 /// replication_records_parse(). It does not change, so any number of threads may read it at once.
 pub struct RecordsHandle<'a> {
     records: Records<'a>,
-    json: OnceLock<CString>,
+    /// The JSON, with a NUL at its end. No `CString`, which would end the process where there is no memory: it gives back
+    /// what its text leaves free, by allocating anew.
+    json: OnceLock<Vec<u8>>,
     /// What records that nobody lends a payload to borrow from. Dropped after them, and never changed.
     _payload: Vec<u8>,
 }
@@ -29,13 +30,15 @@ impl<'a> RecordsHandle<'a> {
         Ok(Self { records: Records::parse(payload, max_bytes)?, json: OnceLock::new(), _payload: Vec::new() })
     }
 
-    fn text(&self) -> Result<&CString> {
+    fn json(&self) -> Result<&[u8]> {
         if let Some(json) = self.json.get() {
             return Ok(json);
         }
-        let json = self.records.to_json().and_then(|mut json| json.try_reserve(1).map(|()| json));
-        let json = json.map_err(|_| Error::new(Status::OutOfMemory, "no memory for the records as JSON"))?;
-        Ok(self.json.get_or_init(|| c_string(json)))
+        let no_memory = |_| Error::out_of_memory(format_args!("the records as JSON"));
+        let mut json = self.records.to_json().map_err(no_memory)?.into_bytes();
+        json.try_reserve_exact(1).map_err(no_memory)?;
+        json.push(0);
+        Ok(self.json.get_or_init(|| json))
     }
 }
 
@@ -43,10 +46,8 @@ impl RecordsHandle<'static> {
     /// Decodes a copy of the payload.
     fn parse_copy(payload: &[u8], max_bytes: u64) -> Result<Self> {
         let mut copy = Vec::new();
-        if copy.try_reserve_exact(payload.len()).is_err() {
-            let text = format!("no memory for a copy of the payload's {} bytes", payload.len());
-            return Err(Error::new(Status::OutOfMemory, text));
-        }
+        copy.try_reserve_exact(payload.len())
+            .map_err(|_| Error::out_of_memory(format_args!("a copy of the payload's {} bytes", payload.len())))?;
         copy.extend_from_slice(payload);
         // SAFETY: the bytes lie on the heap, where they stay while the vector is moved; it is not changed any more, and
         // dropped after the records. What is lent to C from them ends with the handle, as the header says.
@@ -276,11 +277,11 @@ pub unsafe extern "C" fn replication_records_json(
         // SAFETY: the caller's promise.
         let records = unsafe { records_of(records) }?;
         let (out_json, out_len) = (required(out_json, "out_json")?, required(out_len, "out_len")?);
-        let json = records.text()?;
+        let json = records.json()?;
         // SAFETY: neither is NULL, and the caller promises the room.
         unsafe {
-            out_json.write(json.as_ptr());
-            out_len.write(json.as_bytes().len());
+            out_json.write(json.as_ptr().cast());
+            out_len.write(json.len() - 1);
         }
         Ok(())
     })

@@ -70,7 +70,12 @@ impl DecodeError {
 
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
-        Error::new(error.status(), error.to_string())
+        match error {
+            DecodeError::Payload { .. } => Error::new(error.status(), error.to_string()),
+            DecodeError::OutOfMemory { payload_len } => {
+                Error::out_of_memory(format_args!("the records of a payload of {payload_len} bytes"))
+            }
+        }
     }
 }
 
@@ -197,7 +202,8 @@ impl<'p, T> Elements<'p, T> {
         progress.bytes_left.set(left);
         if !progress.locates && self.kept.try_reserve_exact(more).is_err() {
             progress.is_out_of_memory.set(true);
-            return Err(E::custom("no memory"));
+            // A text would take memory; it is not read.
+            return Err(E::custom(""));
         }
         self.capacity += more;
         Ok(())

@@ -60,8 +60,7 @@ fn write_scalar(out: &mut String, value: &Value<'_>) -> Written {
         Value::Bool(false) => put(out, "false"),
         Value::I64(value) => put(out, itoa::Buffer::new().format(*value)),
         Value::U64(value) => put(out, itoa::Buffer::new().format(*value)),
-        // Its own numbers are finite only.
-        Value::F64(value) => put(out, &serde_json::Value::from(*value).to_string()),
+        Value::F64(value) => put(out, format_float(*value, &mut [0; MAX_FLOAT_BYTES])),
         Value::String(text) => write_string(out, text),
         Value::Bytes(bytes) => write_base64(out, bytes),
         Value::Ext(ext_type, bytes) => {
@@ -73,6 +72,19 @@ fn write_scalar(out: &mut String, value: &Value<'_>) -> Written {
         }
         Value::Nil | Value::Array(_) | Value::Map(_) => put(out, "null"),
     }
+}
+
+/// The longest float takes 24 bytes, such as -2.2250738585072014e-308.
+const MAX_FLOAT_BYTES: usize = 32;
+
+/// A float as serde_json writes it, `null` if it is not finite. In a buffer of the caller's, because a string would end the
+/// process where there is no memory.
+fn format_float(value: f64, buffer: &mut [u8; MAX_FLOAT_BYTES]) -> &str {
+    let mut free = &mut buffer[..];
+    // Neither can fail: a float is shorter than the buffer, and ASCII.
+    let _ = serde_json::to_writer(&mut free, &value);
+    let length = MAX_FLOAT_BYTES - free.len();
+    std::str::from_utf8(&buffer[..length]).unwrap_or_default()
 }
 
 /// A JSON key is a string: what is none already is put into one.

@@ -186,6 +186,100 @@ TEST(p9_no_memory_for_a_quorum)
     with_each_allocation_failing(make_quorum, NULL);
 }
 
+/* [{"f":-2.5e-300,"s":"a\n\"","m":{"k":[1,{"b":bin(3),"x":ext(5)}]}},{1.5:nil,"u":2^63}] */
+/* clang-format off */
+static const uint8_t PACKED_ROWS[] = {
+    0x92,
+    0x83,
+    0xa1, 'f', 0xcb, 0x81, 0xba, 0xc9, 0xa7, 0xb3, 0xb7, 0x30, 0x2f,
+    0xa1, 's', 0xa3, 'a', '\n', '"',
+    0xa1, 'm', 0x81, 0xa1, 'k', 0x92, 0x01, 0x82,
+    0xa1, 'b', 0xc4, 0x03, 0x01, 0x02, 0x03,
+    0xa1, 'x', 0xd4, 0x05, 0x09,
+    0x82,
+    0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0, 0xc0,
+    0xa1, 'u', 0xcf, 0x80, 0, 0, 0, 0, 0, 0, 0,
+};
+/* clang-format on */
+
+static bool records_made(replication_status status, replication_records *records)
+{
+    if (status != REPLICATION_STATUS_OK) {
+        CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
+        CHECK(records == NULL);
+        return made(records);
+    }
+    CHECK_U64(replication_records_count(records), 2);
+    replication_records_free(records);
+    return true;
+}
+
+static bool parse_records(void *context)
+{
+    (void)context;
+    replication_records *records = NULL;
+    const replication_status status = replication_records_parse(PACKED_ROWS, sizeof PACKED_ROWS, &records);
+    return records_made(status, records);
+}
+
+static bool parse_records_within(void *context)
+{
+    (void)context;
+    replication_records *records = NULL;
+    const replication_status status =
+        replication_records_parse_within(PACKED_ROWS, sizeof PACKED_ROWS, UINT64_MAX, &records);
+    return records_made(status, records);
+}
+
+static void check_json(const replication_records *records)
+{
+    const char *json = NULL;
+    size_t len = 0;
+    CHECK_OK(replication_records_json(records, &json, &len));
+    CHECK_TEXT(
+        json,
+        "[{\"f\":-2.5e-300,\"s\":\"a\\n\\\"\",\"m\":{\"k\":[1,{\"b\":\"AQID\",\"x\":{\"ext\":5,\"data\":\"CQ==\"}}]}},"
+        "{\"1.5\":null,\"u\":9223372036854775808}]");
+    CHECK_U64(len, strlen(json));
+}
+
+static bool write_json(void *context)
+{
+    (void)context;
+    const long successes = allowed, failures = failing;
+    fail_no_more();
+    replication_records *records;
+    CHECK_OK(replication_records_parse(PACKED_ROWS, sizeof PACKED_ROWS, &records));
+    fail_after(successes, failures);
+    const char *json = NULL;
+    size_t len = 7;
+    const replication_status status = replication_records_json(records, &json, &len);
+    const long still_allowed = allowed, still_failing = failing;
+    fail_no_more();
+    const bool done = status == REPLICATION_STATUS_OK;
+    if (!done) {
+        CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
+        CHECK_CONTAINS(replication_last_error_message(), "no memory");
+        CHECK(json == NULL && len == 7);
+    }
+    /* The failure has changed nothing. */
+    check_json(records);
+    replication_records_free(records);
+    fail_after(still_allowed, still_failing);
+    return done;
+}
+
+TEST(p9_no_memory_for_records)
+{
+    with_each_allocation_failing(parse_records, NULL);
+    with_each_allocation_failing(parse_records_within, NULL);
+}
+
+TEST(p9_no_memory_for_the_json_of_records)
+{
+    with_each_allocation_failing(write_json, NULL);
+}
+
 /* Calls for acknowledgements that are ordered one after the other, each with its own data. */
 struct orders {
     replication_sender *sender;
@@ -454,9 +548,9 @@ TEST(p5_records_without_memory_are_an_error_and_no_end)
 }
 
 TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a_receiver_configuration),
-          CASE(p9_no_memory_for_a_quorum), CASE(p9_no_memory_for_a_call_that_is_ordered),
-          CASE(p9_no_memory_for_a_call_with_a_deadline), CASE(p9_no_memory_for_a_call_that_is_due_at_once),
-          CASE(p9_no_memory_for_a_call_whose_entry_is_acknowledged),
+          CASE(p9_no_memory_for_a_quorum), CASE(p9_no_memory_for_records), CASE(p9_no_memory_for_the_json_of_records),
+          CASE(p9_no_memory_for_a_call_that_is_ordered), CASE(p9_no_memory_for_a_call_with_a_deadline),
+          CASE(p9_no_memory_for_a_call_that_is_due_at_once), CASE(p9_no_memory_for_a_call_whose_entry_is_acknowledged),
           CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
           CASE(p5_sender_configurations_until_memory_ends), CASE(p5_receiver_configurations_until_memory_ends),
           CASE(p5_quorums_until_memory_ends), CASE(p5_the_threads_of_a_handle_have_begun_when_it_is_started),
