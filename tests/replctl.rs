@@ -13,6 +13,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use certificates::Authority;
+use common::wire::{Door, error_frame, sync_ack_frame};
 use common::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,6 +23,7 @@ use replication::log::disk::position::PositionFile;
 use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState};
 use replication::log::disk::{DiskConfig, DiskLog, HEAD_BYTES, Mark, Start};
 use replication::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_start};
+use replication::protocol::handshake::SyncAck;
 use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
 use replication::sender::Sender;
@@ -938,6 +940,38 @@ fn p2_what_a_writer_does_not_give_is_told() {
     let run = run(&["tail", &odd]);
     assert_eq!(run.status, 6, "{}", run.err);
     server.join().unwrap();
+}
+
+/// What is printable already is not escaped once more.
+#[test]
+fn what_a_writer_says_is_escaped_once() {
+    let (said, shown) = ("say \"hi\" C:\\x \u{1b}[2J", r#"say "hi" C:\x \u{1b}[2J"#);
+    let refusal = SyncAck { error: format!("NOT_WRITER: {said}"), ..SyncAck::default() };
+    for arguments in [&["tail"][..], &["tail", "-f", "--from=end"]] {
+        let door = Door::open();
+        let tail = Running::new(&[arguments, &[&door.address]].concat());
+        let (mut peer, _) = door.accept_sync();
+        peer.send(&sync_ack_frame(&refusal));
+        tail.end().exits(6).says(shown);
+    }
+
+    // One that was connected, and is again.
+    let door = Door::open();
+    let tail = Running::new(&["tail", "-f", &door.address]);
+    let (mut peer, _) = door.welcome(0);
+    peer.send(&error_frame("WRITE_FAILED", said));
+    drop(peer);
+    let (mut peer, _) = door.accept_sync();
+    peer.send(&sync_ack_frame(&refusal));
+    let ended = tail.end().exits(6);
+    assert_eq!(ended.err.matches(shown).count(), 2, "{}", ended.err);
+
+    // The path of a socket.
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, _, _) = sender(SenderConfig::default());
+    let unix = format!("unix:{}", text(&dir.path().join(r"a\b")));
+    sender.listen(&unix).unwrap();
+    run(&["tail", "-v", &unix]).exits(0).says(r"a\b, which is at entry 0");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A live writer, followed as one of its readers.
 //!
 //! The library's callback thread prints and hears of events. The main thread waits for its word, for a signal, or for
-//! the reader of the output to go.
+//! the reader of the output to go. The texts of events come printable.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::args::{Begin, Form, Link, Tail};
 use crate::dump::gap;
 use crate::entry::{self, View};
 use crate::failure::{Exit, Failure};
-use crate::output::{Out, note, pause, printable};
+use crate::output::{Out, note, pause};
 
 /// How often the main thread looks up.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -198,7 +198,7 @@ fn failure(event: &Event) -> Failure {
         Status::MessageTooLarge => "; this is no writer, or one that wants TLS (--tls-ca)",
         _ => "",
     };
-    let text = format!("{}: {}{hint}", event.status.name(), printable(&event.message));
+    let text = format!("{}: {}{hint}", event.status.name(), event.message);
     Failure::Failed { exit, text }
 }
 
@@ -287,7 +287,7 @@ impl Observer for Watcher {
                 self.shared.end(Err(Failure::Failed { exit: Exit::Diverged, text }));
             }
             EventKind::Disconnected if self.follow && self.connected && can_come_back(event.status) => {
-                note(&printable(&event.message));
+                note(&event.message);
             }
             _ => self.shared.end(Err(failure(event))),
         }
@@ -309,9 +309,9 @@ impl Watcher {
         let at = writer_sequence(event);
         if self.verbose {
             let protocol = event.detail.get("protocol").and_then(Value::as_u64).unwrap_or(0);
-            note(&format!("{}, which is at entry {at}, with protocol v{protocol}", printable(&event.message)));
+            note(&format!("{}, which is at entry {at}, with protocol v{protocol}", event.message));
         } else if !first {
-            note(&printable(&event.message));
+            note(&event.message);
         }
         if self.follow || !first {
             return;
@@ -330,7 +330,7 @@ impl Watcher {
         if self.begin == Begin::Oldest && event.sequence == 1 {
             return;
         }
-        gap(&printable(&event.message));
+        gap(&event.message);
         *locked(&self.shared.gaps) = true;
     }
 }
