@@ -267,8 +267,13 @@ impl<W> Mailbox<W> {
 
     /// Leaves an event. Nothing in its texts acts on the log or the terminal that shows them.
     pub(crate) fn event(&self, mut event: Event) {
-        for text in [&mut event.message, &mut event.reader_id, &mut event.address] {
+        for text in [&mut event.message, &mut event.address] {
             *text = text::printable(Cow::Owned(std::mem::take(text))).into_owned();
+        }
+        // An id is for programs, which look it up: it stays as it is. One with control characters is none, and comes from
+        // a file.
+        if text::first_control(&event.reader_id).is_some() {
+            event.reader_id = text::printable(Cow::Owned(event.reader_id)).into_owned();
         }
         let mut content = self.content.lock();
         if content.events.len() < MAX_WAITING {

@@ -12,7 +12,7 @@ use replication::protocol::handshake::SyncAck;
 use replication::protocol::message;
 use replication::receiver::config::{ProtocolChoice, ReceiverConfig};
 use replication::sender::config::{SenderConfig, StorageConfig};
-use replication::text::is_hidden;
+use replication::text::{is_control, is_hidden};
 
 /// Ends a line, moves a cursor, reverses a line, ends a C string.
 const HOSTILE: &str = "a\nEV kind=22 status=IO\r\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}\u{85}\u{2028}\u{202e}gnp\u{2066}\0z";
@@ -30,11 +30,15 @@ const BAD_IDS: [&str; 10] = [
     HOSTILE,
 ];
 
+/// Characters that nobody sees are no control characters, and an id may have them; a text does not.
+const INVISIBLE: &str = "ab\u{200d}c\u{ad}\u{200b}\u{feff}";
+
 fn assert_safe(event: &Event) {
-    for text in [&event.message, &event.reader_id, &event.address] {
+    for text in [&event.message, &event.address] {
         assert!(!text.chars().any(is_hidden), "{text:?}");
         assert!(text.chars().count() < 400, "{text:?}");
     }
+    assert!(!event.reader_id.chars().any(is_control), "{:?}", event.reader_id);
 }
 
 #[test]
@@ -121,19 +125,36 @@ fn p8_what_a_writer_says_is_escaped_and_capped() {
 
 #[test]
 fn p8_statistics_and_log_lines_escape_what_json_allows() {
-    // Zero-width characters are no control characters, and an id may have them; a text does not.
-    let id = "ab\u{200d}c\u{feff}";
     let dir = tempfile::tempdir().unwrap();
     let storage = Some(StorageConfig::new(dir.path()));
     let (sender, address, events) = sender(SenderConfig { storage, ..SenderConfig::default() });
-    let (_reader, _, _) = receiver(ReceiverConfig { protocol: ProtocolChoice::V1, ..receiver_config(id, &address) });
+    let protocol = ProtocolChoice::V1;
+    let (_reader, _, _) = receiver(ReceiverConfig { protocol, ..receiver_config(INVISIBLE, &address) });
     let connected = events.wait(EventKind::Connected);
     assert_safe(&connected);
     until("the reader", || sender.reader_count() == 1);
     let (stats, slots) = (sender.stats_json().unwrap(), sender.slots_json().unwrap());
     assert!(!stats.chars().chain(slots.chars()).any(is_hidden), "{stats}\n{slots}");
-    assert_eq!(stat(Ok(stats), "readers")[0]["reader_id"], id);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&slots).unwrap()[0]["reader_id"], id);
+    assert_eq!(stat(Ok(stats), "readers")[0]["reader_id"], INVISIBLE);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&slots).unwrap()[0]["reader_id"], INVISIBLE);
+}
+
+/// The id of an event is that of the statistics, and of the calls that take one.
+#[test]
+fn an_event_has_the_id_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Some(StorageConfig::new(dir.path()));
+    let (sender, address, events) = sender(SenderConfig { storage, ..SenderConfig::default() });
+    let (reader, _, heard) = receiver(receiver_config(INVISIBLE, &address));
+    let connected = events.wait(EventKind::Connected);
+    assert_eq!(connected.reader_id, INVISIBLE);
+    assert_eq!(heard.wait(EventKind::Connected).reader_id, INVISIBLE);
+    sender.remove_reader(&connected.reader_id).unwrap();
+    let removed = events.wait_status(EventKind::Disconnected, Status::Removed);
+    assert_eq!(removed.reader_id, INVISIBLE);
+    reader.stop().unwrap();
+    until("it is gone", || sender.reader_count() == 0);
+    sender.drop_slot(&removed.reader_id).unwrap();
 }
 
 #[test]

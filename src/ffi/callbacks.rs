@@ -54,7 +54,8 @@ pub struct EventView {
     pub status: i32,
     /// The entry concerned; 0 when there is none.
     pub sequence: u64,
-    /// The reader concerned; "" when unknown, never NULL.
+    /// The reader concerned: its id as it is, so that it can be looked up; "" when unknown, never NULL. It has no control
+    /// character, but may have characters that nobody sees, which the other texts have escaped.
     pub reader_id: *const c_char,
     /// The peer's address; "" when unknown, never NULL.
     pub address: *const c_char,
