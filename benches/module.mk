@@ -4,7 +4,7 @@ BENCH_OBJECTS := $(BENCH_SOURCES:benches/%.c=$(B)/benches/%.o)
 
 ROCKSDB_VERSION = $(or $(shell pkg-config --modversion rocksdb 2>/dev/null),of an unknown version)
 
-.PHONY: bench bench-programs bench-compare bench-instructions
+.PHONY: bench bench-programs bench-compare bench-instructions test-benches
 
 bench: bench-programs
 	$(B)/bin/bench $(BENCH_ARGS)
@@ -16,6 +16,11 @@ bench-compare: $(B)/bin/bench ## compare with another build, in turns: OLD=libre
 
 bench-instructions: $(B)/bin/bench-instructions ## count the instructions of an entry with callgrind
 	benches/instructions/count $(B)/bin/bench-instructions
+
+test-benches: ## how two builds are judged; nothing is measured
+	python3 benches/test_compare.py
+
+test: test-benches
 
 bench-programs: $(B)/bin/bench $(B)/bin/bench-instructions
 
