@@ -30,7 +30,7 @@
  * wrong in the background arrives, with code and text, in the event handler. Comments below list the statuses of each
  * function without the prefix. Three are not repeated there: `INVALID_ARGUMENT` for a NULL handle, `FORKED` (see FORKS) and
  * `PANIC`: the library failed inside; then the handle answers every later call with `PANIC` and the first text, until it is
- * freed. No failure of the library ends the process.
+ * freed. No failure of the library ends the process, but for want of memory (see MEMORY).
  *
  * OWNERSHIP. Handles and configurations are opaque; what a _new function made, its _free function frees, once. _free
  * functions ignore NULL. A configuration is copied when something is made from it and can be freed at once. Texts given as
@@ -68,8 +68,10 @@
  *
  * MEMORY. A function that is said to return NULL or `OUT_OF_MEMORY` does so when there is no memory, and changes nothing.
  * All that is large or whose size a peer chooses is taken by such functions, or ends a connection. What remains is small:
- * texts of options, errors and events, statistics, the state of a connection or of a waiting thread. When the system has no
- * memory for one of these, the process ends with SIGABRT and a line on stderr.
+ * texts of options, errors and events, statistics, what a start, a connection or a waiting thread needs, and the parts of a
+ * handle. sender_new() and receiver_new() make sure of those: they ask for 256 KiB first, give it back and then take the
+ * parts, so that they fail where memory has come to its end, unless another thread takes the last of it in between. When the
+ * system has no memory for one of the small things, the process ends with SIGABRT and a line on stderr.
  *
  * LOADING. The library stays loaded: dlclose() has no effect on it. Load it with RTLD_LOCAL, as the names of the functions
  * that begin with sender_ and receiver_ are plain, and compare replication_abi_version() with `REPLICATION_ABI_VERSION`.
@@ -531,7 +533,10 @@ typedef struct replication_event {
     int32_t status;
     /** The entry concerned; 0 when there is none. */
     uint64_t sequence;
-    /** The reader concerned; "" when unknown, never NULL. */
+    /**
+     * The reader concerned: its id as it is, so that it can be looked up; "" when unknown, never NULL. It has no control
+     * character, but may have characters that nobody sees, which the other texts have escaped.
+     */
     const char *reader_id;
     /** The peer's address; "" when unknown, never NULL. */
     const char *address;
