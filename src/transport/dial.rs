@@ -63,10 +63,12 @@ pub struct Dialler {
     entries: Vec<Address>,
     dialling: Dialling,
     lookup: Arc<Lookup>,
-    /// Where lookups end. One that takes longer than a round serves the next.
+    /// Where lookups end.
     found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
     /// The entries that are being looked up.
     looking: Vec<bool>,
+    /// The entries that the last round waited for until its time was up.
+    awaited: Vec<bool>,
     round: Round<Target>,
     begin: Begin<Target>,
     limit: Duration,
@@ -78,6 +80,7 @@ impl Dialler {
     pub fn new(entries: Vec<Address>, dialling: Dialling) -> Self {
         Self {
             looking: vec![false; entries.len()],
+            awaited: vec![false; entries.len()],
             round: Round::new(0, Begin::First, ATTEMPT_DELAY, Instant::now(), Duration::ZERO),
             entries,
             dialling,
@@ -98,7 +101,8 @@ impl Dialler {
         self.limit = limit;
         self.failures.clear();
         self.round = Round::new(self.entries.len(), self.begin.clone(), delay, now, limit);
-        for entry in 0..self.entries.len() {
+        let known = self.take_late();
+        for entry in (0..self.entries.len()).filter(|entry| !known.contains(entry)) {
             match &self.entries[entry] {
                 Address::Tcp { host, port } if self.dialling == Dialling::Library => match host.parse::<IpAddr>() {
                     Ok(ip) => self.round.resolved(entry, vec![Target::Tcp(SocketAddr::new(ip, *port))]),
@@ -107,6 +111,24 @@ impl Dialler {
                 _ => self.round.resolved(entry, vec![Target::Entry]),
             }
         }
+    }
+
+    /// Takes what lookups found between two rounds, and gives the entries for which this round uses it. What a round did not
+    /// wait for may be days old, because a connection lasted that long: it is dropped. When a round waited until its time was
+    /// up, the next one is only a pause away: a resolver that always takes a little longer than a round serves all the same.
+    fn take_late(&mut self) -> Vec<usize> {
+        let awaited = std::mem::replace(&mut self.awaited, vec![false; self.entries.len()]);
+        let mut known = Vec::new();
+        while let Ok(found) = self.found.1.try_recv() {
+            let entry = found.0;
+            if awaited[entry] {
+                self.looked_up(found);
+                known.push(entry);
+            } else {
+                self.looking[entry] = false;
+            }
+        }
+        known
     }
 
     /// Looks a name up on a thread of its own: nothing else waits for a resolver that hangs, and no second thread for the
@@ -225,6 +247,7 @@ impl Dialler {
     fn over(&mut self) -> Error {
         self.begin = self.round.rest();
         let silent: Vec<_> = self.round.connecting().map(|place| self.dialled(place).peer).collect();
+        self.awaited.clone_from(&self.looking);
         let unresolved = (0..self.entries.len()).filter(|entry| self.looking[*entry]);
         let unresolved: Vec<_> = unresolved.map(|entry| self.entries[entry].to_string()).collect();
         let mut reasons: Vec<_> = self.failures.iter().map(|(_, text)| text.clone()).collect();

@@ -165,7 +165,8 @@ impl<T: Clone + PartialEq> Round<T> {
         self.order().into_iter().filter(|place| self.state(*place) == Some(State::Connecting))
     }
 
-    /// Where the next round begins when nothing better is known: behind what this one had no time for.
+    /// Where the next round begins when nothing better is known: at the first address that this one had no time for, which
+    /// is the one behind the last that was started.
     pub(super) fn rest(&self) -> Begin<T> {
         let has_untried = self.order().into_iter().any(|place| self.state(place) == Some(State::Untried));
         let last = self.last_started.filter(|_| has_untried);

@@ -128,6 +128,69 @@ async fn a_resolver_that_hangs_holds_nothing_up_and_is_asked_once() {
     assert_eq!(dialler.connect().await.unwrap().1.peer, "slow:7000 (127.0.0.1)");
 }
 
+/// Waits until a lookup has ended that no round has heard of.
+async fn lookup_ends(dialler: &Dialler) {
+    let deadline = Instant::now() + LIMIT;
+    while dialler.found.1.is_empty() {
+        assert!(Instant::now() < deadline, "the lookup did not end");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A name is looked up by the round that dials it: what an earlier round found, and did not need, may be days old.
+#[tokio::test]
+async fn what_an_earlier_round_did_not_wait_for_is_looked_up_again() {
+    let [before, after] = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| TcpListener::bind(text).unwrap());
+    let first = TcpListener::bind("127.0.0.3:0").unwrap();
+    let stands_for = Arc::new(Mutex::new(before.local_addr().unwrap()));
+    let list = format!("{},db:7000", first.local_addr().unwrap());
+    let mut dialler = Dialler::new(Address::parse_list(&list).unwrap(), Dialling::Library);
+    let (release, held) = channel::channel::<()>();
+    let (held, table) = (Mutex::new(held), Arc::clone(&stands_for));
+    dialler.lookup = Arc::new(move |_, _| {
+        let _ = held.lock().unwrap().recv();
+        Ok(vec![*table.lock().unwrap()])
+    });
+    dialler.begin(Instant::now(), LIMIT);
+    let (_stream, dialled) = dialler.connect().await.unwrap();
+    dialler.stay(&dialled);
+    drop(release);
+    lookup_ends(&dialler).await;
+    // The connection lives for long; then the writer is elsewhere.
+    drop(first);
+    *stands_for.lock().unwrap() = after.local_addr().unwrap();
+    dialler.begin(Instant::now(), LIMIT);
+    assert_eq!(dialler.connect().await.unwrap().1.peer, "db:7000 (127.0.0.2)");
+}
+
+/// A resolver that takes a little longer than a round, every time, still serves: the next round begins with what the one
+/// before waited for.
+#[tokio::test]
+async fn an_answer_that_a_round_waited_for_serves_the_next() {
+    let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (release, held) = channel::channel::<()>();
+    let (held, asked) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
+    let mut dialler = Dialler::new(Address::parse_list("db:7000").unwrap(), Dialling::Library);
+    let counted = Arc::clone(&asked);
+    dialler.lookup = Arc::new(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = held.lock().unwrap().recv();
+        Ok(vec![to])
+    });
+    dialler.begin(Instant::now(), Duration::from_millis(20));
+    assert_eq!(dialler.connect().await.map(drop).unwrap_err().status, Status::PeerTimeout);
+    release.send(()).unwrap();
+    lookup_ends(&dialler).await;
+    dialler.begin(Instant::now(), LIMIT);
+    let refused = dialler.connect().await.map(drop).unwrap_err();
+    assert!(refused.message.starts_with("cannot connect to db:7000 (127.0.0.1)"), "{refused}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    // Once: the round behind it looks anew.
+    dialler.begin(Instant::now(), Duration::from_millis(20));
+    assert_eq!(dialler.connect().await.map(drop).unwrap_err().status, Status::PeerTimeout);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn errors_name_every_address_that_was_tried() {
     let closed = |text: &str| TcpListener::bind(text).unwrap().local_addr().unwrap();
