@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use common::wire::*;
-use common::{receiver, receiver_config, sender, stat, until};
+use common::{PATIENCE, receiver, receiver_config, sender, stat, until};
 use replication::host::EventKind;
-use replication::protocol::control::TYPE_HEARTBEAT;
+use replication::protocol::control::{Heartbeat, TYPE_HEARTBEAT};
 use replication::protocol::handshake::{Offer, Sync};
 use replication::receiver::config::ReceiverConfig;
 use replication::sender::config::SenderConfig;
@@ -48,7 +49,16 @@ fn a_sender_may_allow_more_heartbeats() {
     let (_sender, address, _) = sender(SenderConfig { min_heartbeat: floor, ..SenderConfig::default() });
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("greedy", 10)).answer.unwrap().min_heartbeat_ms, None);
-    time_of(&mut peer, 10);
+    // By the sender's own clock, so that heartbeats that waited to be read count as often as they were sent. Ten of them in
+    // less than a sender with the floor of 100 ms takes, as above; a busy machine may need more than one try.
+    let mut sent_us = VecDeque::new();
+    let deadline = Instant::now() + PATIENCE;
+    let quick = || {
+        sent_us.push_back(Heartbeat::decode(&peer.frame_of(TYPE_HEARTBEAT)).unwrap().time_us);
+        let tenth_before = (sent_us.len() > 10).then(|| sent_us.pop_front()).flatten();
+        tenth_before.is_some_and(|before| sent_us.back().is_some_and(|last| last.saturating_sub(before) < 400_000))
+    };
+    assert!(std::iter::repeat_with(quick).take_while(|_| Instant::now() < deadline).any(|quick| quick));
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("greedy", 9)).answer.unwrap().min_heartbeat_ms, Some(10));
 }
