@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 
 use common::hosts::{Seen, payload, policy, stored, verified_end};
 use common::process::{Arguments, Role, role as told_role, say};
+use common::wire::{Door, Heard, LINEAGE, batch};
 use common::*;
 use fail::FailScenario;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use replication::error::{Error, Status};
 use replication::host::EventKind;
+use replication::protocol::control::TYPE_STREAM_ACK;
 use replication::receiver::Receiver;
 use replication::receiver::config::{LocalLogConfig, ReceiverConfig, ReceiverHost};
 use replication::sender::config::SenderConfig;
@@ -172,6 +174,7 @@ fn p2_p6_a_reader_goes_on_after_whatever_passes() {
             let dir = tempfile::tempdir().unwrap();
             let (sender, address, _) = sender(SenderConfig::default());
             let (reader, seen, events) = follow(local(dir.path(), sync, &address));
+            events.wait(EventKind::Connected);
             // From the first entry on, with which the log begins: nothing is different there.
             fail::cfg(point.as_str(), &format!("return({errno})")).unwrap();
             write(&sender, 60).unwrap();
@@ -188,6 +191,62 @@ fn p2_p6_a_reader_goes_on_after_whatever_passes() {
             assert_eq!(verified_end(dir.path()), 60, "{what}");
         }
     }
+    scenario.teardown();
+}
+
+/// P6, P7, P10: nothing is acknowledged to a writer, and nothing of it applied, before its stream and epoch are in the reader's
+/// directory for good: the first ones, and those that the host named.
+#[test]
+fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
+    let scenario = FailScenario::setup();
+    let point = "disk-position-write-before";
+    for (n, (errno, status)) in CAUSES.into_iter().enumerate() {
+        let what = format!("errno {errno}");
+        let dir = tempfile::tempdir().unwrap();
+        fail::cfg(point, &format!("return({errno})")).unwrap();
+        let door = Door::open();
+        let lineage = (n % 2 > 0).then_some(LINEAGE);
+        let config = ReceiverConfig { lineage, has_position: n % 2 > 0, ..local(dir.path(), "always", &door.address) };
+        let (reader, seen, events) = follow(config);
+        for _ in 0..2 {
+            let (mut peer, sync) = door.welcome(3);
+            peer.send(&batch(0, 3));
+            assert_eq!((peer.hear_within(PATIENCE), sync.last_known_sequence), (Heard::End, 0), "{what}");
+        }
+        events.wait_status(EventKind::Disconnected, status);
+        assert_eq!((events.count(EventKind::LogStalled), seen.last(), reader.last_sequence()), (1, 0, 0), "{what}");
+        assert_eq!(reader.lineage(), lineage, "{what}");
+        fail::remove(point);
+        // An attempt may be under way that was refused before.
+        let acknowledged = || {
+            let (mut peer, _) = door.welcome(3);
+            peer.send(&batch(0, 3));
+            matches!(peer.hear_within(PATIENCE), Heard::Frame(TYPE_STREAM_ACK, _))
+        };
+        assert!(acknowledged() || acknowledged(), "{what}");
+        reader.wait_sequence(3, PATIENCE).unwrap();
+        assert_eq!(events.count(EventKind::LogResumed), 1, "{what}");
+        drop(reader);
+        let (reader, ..) = follow(local(dir.path(), "always", &door.address));
+        assert_eq!(reader.lineage(), Some(LINEAGE), "{what}");
+    }
+    scenario.teardown();
+}
+
+/// P6, P10: a sync that failed is final there as everywhere.
+#[test]
+fn p6_p10_a_lineage_whose_sync_fails_ends_the_receiver() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let door = Door::open();
+    let (reader, seen, events) = follow(local(dir.path(), "always", &door.address));
+    fail::cfg("disk-position-sync-before", &format!("return({})", libc::EIO)).unwrap();
+    let (mut peer, _) = door.welcome(3);
+    peer.send(&batch(0, 3));
+    assert_eq!(peer.hear_within(PATIENCE), Heard::End);
+    events.wait_status(EventKind::LogFailed, Status::Io);
+    assert_eq!(reader.wait_sequence(3, PATIENCE).unwrap_err().status, Status::Io);
+    assert_eq!((seen.last(), reader.lineage()), (0, None));
     scenario.teardown();
 }
 

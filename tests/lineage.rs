@@ -266,8 +266,11 @@ fn p7_a_refused_handshake_changes_nothing() {
     for dir in [None, Some(dir.path())] {
         let door = Door::open();
         let (receiver, ..) = receiver(keeping(dir, &door.address));
-        answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+        let (mut peer, _) = door.accept_sync();
+        peer.send(&[&sync_ack_frame(&v2_ack(3, LINEAGE))[..], &batch(0, 3)].concat());
+        // What the next Sync says of the history comes from the log, if that is there.
         receiver.wait_sequence(3, PATIENCE).unwrap();
+        drop(peer);
         let hash = receiver.token().unwrap().hash;
         let later = at_epoch(LINEAGE.epoch + 1);
         let refusal = |lineage| SyncAck { error: "DIVERGED: no".into(), can_resume: false, ..answering(9, lineage, 0) };
@@ -318,12 +321,7 @@ fn p7_p10_an_epoch_is_durable_before_anything_is_acknowledged_under_it() {
         let (mut peer, _) = door.accept_sync();
         peer.send(&sync_ack_frame(&v2_ack(3, later)));
         peer.frame_of(TYPE_STREAM_ACK);
-        // As the files are at this moment.
-        let copy = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(dir.path()).unwrap() {
-            let path = file.unwrap().path();
-            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-        }
+        let copy = copy_of(dir.path());
         let door = Door::open();
         let (crashed, ..) = common::receiver(keeping(Some(copy.path()), &door.address));
         assert_eq!(crashed.lineage(), Some(later));
@@ -341,6 +339,43 @@ fn p7_p10_an_epoch_is_durable_before_anything_is_acknowledged_under_it() {
     answer_with(&door, &v2_ack(4, LINEAGE), &batch(3, 1));
     events.wait_status(EventKind::Diverged, Status::Diverged);
     assert_eq!((receiver.lineage(), receiver.last_sequence()), (Some(later), 3));
+}
+
+/// The files of a directory as they are at this moment.
+fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// P7, P10: the first writer that is followed is the one whose stream and epoch count, also after a crash and before it has
+/// sent an entry, whether or not the host names a position.
+#[test]
+fn p7_p10_the_first_lineage_is_durable_before_anything_is_acknowledged_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = Door::open();
+    let (_receiver, ..) = receiver(keeping(Some(dir.path()), &door.address));
+    let (mut peer, _) = door.accept_sync();
+    peer.send(&sync_ack_frame(&v2_ack(3, LINEAGE)));
+    peer.frame_of(TYPE_STREAM_ACK);
+    let copies = [copy_of(dir.path()), copy_of(dir.path())];
+    for (copy, has_position) in copies.iter().zip([false, true]) {
+        let door = Door::open();
+        let config = ReceiverConfig { has_position, ..keeping(Some(copy.path()), &door.address) };
+        let (crashed, applied, events) = common::receiver(config);
+        assert_eq!(crashed.lineage(), Some(LINEAGE));
+        for (n, other) in [at_epoch(LINEAGE.epoch - 1), FOREIGN].into_iter().enumerate() {
+            let offer = answer_with(&door, &v2_ack(3, other), &batch(0, 3)).offer.unwrap();
+            assert_eq!((offer.stream_id, offer.epoch), (Some(LINEAGE.stream_id), LINEAGE.epoch));
+            until("DIVERGED", || events.count(EventKind::Diverged) == n + 1);
+        }
+        answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
+        crashed.wait_sequence(3, PATIENCE).unwrap();
+        assert_eq!(applied.sequences(), [1, 2, 3]);
+    }
 }
 
 #[test]

@@ -62,11 +62,10 @@ pub(super) fn verdict(core: &Core, ack: &SyncAck) -> Result<Agreed, End> {
     })
 }
 
-/// Whether what this reader holds is of the lineage that it followed last.
+/// Whether the lineage that this reader followed last binds it: it has something of that, its host named it, or it is the one
+/// of its directory, which also holds before the first entry and in the next process.
 fn is_bound(core: &Core) -> bool {
-    // A local log is one stream's, also when the host has nothing of it any more.
-    let has_log = core.local.as_ref().is_some_and(|local| local.disk().is_some());
-    core.progress.received() > 0 || has_log || core.config.lineage.is_some()
+    core.progress.received() > 0 || core.local.is_some() || core.config.lineage.is_some()
 }
 
 /// Plans to go on behind what a refusal says is gone, if the host's policy is that. The position moves when a writer admits
@@ -96,12 +95,10 @@ pub(super) fn plans_to_pass_hole(core: &Core, end: &End, ack: &SyncAck) -> bool 
 pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck) -> Result<Before> {
     if let Some(new) = agreed.lineage {
         let old = *core.lineage.lock();
-        if old != Some(new) {
-            if core.local.is_some() && is_bound(core) {
-                make_durable(core, new).await?;
-            }
-            *core.lineage.lock() = Some(new);
+        if core.local.as_ref().is_some_and(|local| local.lineage() != Some(new)) {
+            make_durable(core, new).await?;
         }
+        *core.lineage.lock() = Some(new);
         // What the host configured may be long past; a change is one that this receiver sees.
         if old.is_some_and(|old| old != new) && core.counters.connects.load(Ordering::Relaxed) > 0 {
             core.progress.lineage_changed();

@@ -137,6 +137,11 @@ impl Applier {
                 }
                 Next::Adopt((lineage, answer)) => {
                     let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
+                    if let Err(error) = adopted.as_ref()
+                        && !error.status.is_passing()
+                    {
+                        self.log_failed(error);
+                    }
                     // Who asked waits for it.
                     let _ = answer.send(adopted);
                 }

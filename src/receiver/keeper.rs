@@ -240,9 +240,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes on another lineage of the stream. It is durable when this returns, and every later note is of it.
+    /// Takes on a lineage. It is durable when this returns, and every later note is of it. `DISK_FULL` or `STALLED`: not yet.
     pub(super) fn adopt(&mut self, lineage: Lineage) -> Result<()> {
-        self.position.store(&token(lineage, self.core.progress.place()), true)?;
+        let token = token(lineage, self.core.progress.place());
+        // In both places of the file: a later note that is torn leads back to the one before, which is of this lineage too.
+        let stored = self.position.store(&token, true).and_then(|()| self.position.store(&token, true));
+        self.tell(Work::Note, &stored);
+        stored?;
+        self.log()?.bind(lineage);
         *self.core.lineage.lock() = Some(lineage);
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
+use crate::sync::Mutex;
 
 /// The file in the log's directory that says how far the handler came.
 const POSITION: &str = "applied";
@@ -77,6 +78,8 @@ pub(super) struct LocalLog {
     /// How far the handler came, as the file says; and what makes that durable.
     noted: AtomicU64,
     position: PositionSync,
+    /// The lineage that the file names for good; `None` if none is sure to be there after a loss of power.
+    lineage: Mutex<Option<Lineage>>,
     pub(super) upkeep: Upkeep,
     /// A segment went while the disk was full.
     room: AtomicBool,
@@ -104,7 +107,12 @@ impl LocalLog {
     ) -> Result<(Self, Resumed)> {
         let place = DiskLog::find(config.disk(insecure_permissions_allowed))?;
         let dir = Arc::clone(place.directory());
-        let (position, stored) = PositionFile::open_in(Arc::clone(&dir), POSITION)?;
+        let (mut position, stored) = PositionFile::open_in(Arc::clone(&dir), POSITION)?;
+        let durable = stored.map_or(Ok(None), |token| match position.store(&token, true) {
+            // It is made durable when a writer is followed.
+            Err(error) if error.status.is_passing() => Ok(None),
+            stored => stored.map(|()| Some(lineage_of(&token))),
+        })?;
         let (disk, vacant) = match place {
             Place::Log(disk, _) => (Some(*disk), None),
             Place::Vacant(vacant) => (None, Some(vacant)),
@@ -116,17 +124,16 @@ impl LocalLog {
             (None, None, None) => Point::default(),
         };
         // The epoch that was noted here counts also where the host's position does: it was followed since.
-        let noted = stored.map(|token| Lineage { stream_id: token.stream_id, epoch: token.epoch });
-        let lineage = match host {
-            Some((_, lineage)) => lineage.map(|lineage| later(lineage, noted)),
-            None => noted,
-        };
+        let noted = stored.as_ref().map(lineage_of);
+        let named = host.and_then(|(_, lineage)| lineage);
+        let lineage = named.map_or(noted, |lineage| Some(later(lineage, noted)));
         let log = Self {
             config: config.clone(),
             disk: OnceLock::new(),
             vacant,
             noted: AtomicU64::new(0),
             position: position.syncing(),
+            lineage: Mutex::new(durable),
             upkeep: Upkeep::default(),
             room: AtomicBool::new(false),
             lost: OnceLock::new(),
@@ -173,6 +180,16 @@ impl LocalLog {
 
     pub(super) fn disk(&self) -> Option<&DiskLog> {
         self.disk.get()
+    }
+
+    /// The lineage that this directory is bound to, also after a loss of power.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        *self.lineage.lock()
+    }
+
+    /// The file names this lineage now, for good.
+    pub(super) fn bind(&self, lineage: Lineage) {
+        *self.lineage.lock() = Some(lineage);
     }
 
     /// The file says now that the handler has everything up to this entry.
@@ -312,6 +329,10 @@ fn later(lineage: Lineage, other: Option<Lineage>) -> Lineage {
         Some(other) => other,
         None => lineage,
     }
+}
+
+fn lineage_of(token: &Token) -> Lineage {
+    Lineage { stream_id: token.stream_id, epoch: token.epoch }
 }
 
 fn point(mark: Mark) -> Point {
