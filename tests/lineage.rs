@@ -189,11 +189,13 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
 
     let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
     answer_with(&door, &gone(50, 41), &[]);
+    let (mut peer, sync) = door.accept_sync();
+    assert_eq!((sync.last_known_sequence, events.count(EventKind::HolePassed)), (40, 0));
+    peer.send(&[&sync_ack_frame(&v2_ack(50, LINEAGE))[..], &batch(40, 10)].concat());
     let passed = events.wait_status(EventKind::HolePassed, Status::SequenceGap);
     assert_eq!((passed.sequence, passed.detail["last_missing"].as_u64()), (1, Some(40)));
-    let sync = answer_with(&door, &v2_ack(50, LINEAGE), &batch(40, 10));
-    assert_eq!(sync.last_known_sequence, 40);
     receiver.wait_sequence(50, PATIENCE).unwrap();
+    drop(peer);
     assert_eq!(applied.sequences(), (41..=50).collect::<Vec<_>>());
     // A restarted writer that continues the stream with an empty log has no first entry.
     answer_with(&door, &gone(60, 0), &[]);
@@ -402,8 +404,6 @@ fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_behind_it() {
     receiver.wait_sequence(2, PATIENCE).unwrap();
     let far = u64::MAX - 1;
     answer_with(&door, &gone(far, far), &[]);
-    let passing = events.wait(EventKind::HolePassed);
-    assert_eq!((passing.sequence, passing.detail["last_missing"].as_u64()), (3, Some(far - 1)));
     // The true writer has no such position. It is asked where the reader is.
     let refused = SyncAck { error: "REGRESSED: no".into(), can_resume: false, ..v2_ack(3, LINEAGE) };
     assert_eq!(answer_with(&door, &refused, &[]).last_known_sequence, far - 1);
@@ -412,4 +412,109 @@ fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_behind_it() {
     receiver.wait_sequence(3, PATIENCE).unwrap();
     assert_eq!(applied.sequences(), [1, 2, 3]);
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 0);
+    assert_eq!(events.count(EventKind::HolePassed), 0);
+}
+
+/// A refusal that says where the entries of a writer of this lineage begin; of v1 without one.
+fn gone_from(lineage: Option<Lineage>, current_sequence: u64, first_sequence: u64) -> SyncAck {
+    let ack = gone(current_sequence, first_sequence);
+    let named = |answer: Answer| lineage.map(|Lineage { stream_id, epoch }| Answer { stream_id, epoch, ..answer });
+    SyncAck { answer: ack.answer.and_then(named), ..ack }
+}
+
+/// P2: what one node says is gone is gone there. Whoever is dialled next may have it, and says so itself.
+#[test]
+fn p2_a_refusal_skips_nothing_that_another_writer_has() {
+    let here = |lineage| gone_from(Some(lineage), 10, 8);
+    // Another node of the list, which may well be of the same stream and epoch.
+    for refusal in [here(LINEAGE), here(FOREIGN), gone_from(None, 7, 0)] {
+        let [first, second] = [Door::open(), Door::open()];
+        let mut config = receiver_config("reader", &format!("{},{}", first.address, second.address));
+        config.gap_policy = GapPolicy::Continue;
+        let (receiver, applied, events) = receiver(config);
+        answer_with(&first, &refusal, &[]);
+        drop(first);
+        let (mut peer, sync) = second.accept_sync();
+        assert_eq!(sync.last_known_sequence, 0);
+        peer.send(&[&sync_ack_frame(&v2_ack(10, LINEAGE))[..], &batch(0, 10)].concat());
+        receiver.wait_sequence(10, PATIENCE).unwrap();
+        assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>());
+        assert_eq!((events.count(EventKind::HolePassed), missing(&receiver)), (0, 0));
+    }
+    // Another node at the same address, and a reader that has nothing yet or two entries.
+    let later = at_epoch(LINEAGE.epoch + 1);
+    for (has, refusal) in [FOREIGN, later, at_epoch(1)]
+        .map(here)
+        .into_iter()
+        .chain([gone_from(None, 7, 0)])
+        .flat_map(|refusal| [(0, refusal.clone()), (2, refusal)])
+    {
+        let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
+        if has > 0 {
+            answer_with(&door, &v2_ack(has, LINEAGE), &batch(0, has));
+            receiver.wait_sequence(has, PATIENCE).unwrap();
+        }
+        answer_with(&door, &refusal, &[]);
+        // The true one, which would let the reader begin anywhere.
+        let is_where_it_was = |sync: &Sync| sync.last_known_sequence == has;
+        let first = answer_with_its_entries(&door);
+        if !is_where_it_was(&first) {
+            // Who the node is shows in its answer only, and only a node that could be followed is asked so.
+            assert_eq!(first.last_known_sequence, 7);
+            let could_be_followed =
+                has == 0 || refusal.answer.as_ref().is_some_and(|answer| answer.epoch == later.epoch);
+            assert!(could_be_followed, "{refusal:?}");
+            assert!(is_where_it_was(&answer_with_its_entries(&door)));
+            events.wait_status(EventKind::Disconnected, Status::LineageChanged);
+        }
+        receiver.wait_sequence(10, PATIENCE).unwrap();
+        assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>(), "{refusal:?}");
+        assert_eq!((events.count(EventKind::HolePassed), missing(&receiver)), (0, 0));
+    }
+}
+
+/// A writer of ten entries lets in whoever comes, and sends what is behind its position.
+fn answer_with_its_entries(door: &Door) -> Sync {
+    let (mut peer, sync) = door.accept_sync();
+    let last = sync.last_known_sequence;
+    peer.send(&[&sync_ack_frame(&v2_ack(10, LINEAGE))[..], &batch(last, 10 - last)].concat());
+    peer.finish();
+    peer.end();
+    sync
+}
+
+fn missing(receiver: &Receiver) -> u64 {
+    stat(receiver.stats_json(), "total_entries_missing").as_u64().unwrap()
+}
+
+/// P7: what a refusal says of where the histories part is for the node that said it, if it is one of this stream.
+#[test]
+fn p7_where_histories_part_is_narrowed_down_with_the_node_that_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let doors = [Door::open(), Door::open()];
+    let list = doors.each_ref().map(|door| door.address.as_str()).join(",");
+    let (receiver, ..) = receiver(keeping(Some(dir.path()), &list));
+    answer_with(&doors[0], &v2_ack(100, LINEAGE), &batch(0, 100));
+    receiver.wait_sequence(100, PATIENCE).unwrap();
+    let refusal = |lineage| {
+        let SyncAck { answer, .. } = v2_ack(100, lineage);
+        let parting = |answer| Answer { common_sequence: Some(20), differing_sequence: Some(60), ..answer };
+        let error = "DIVERGED: other entries".into();
+        SyncAck { current_sequence: 100, can_resume: false, error, answer: answer.map(parting) }
+    };
+    // The points that this reader knows without reading its log are few.
+    let is_narrow = |sync: Sync| {
+        let history = sync.offer.unwrap().history;
+        history.len() > 20 && history.iter().all(|point| (20..=60).contains(&point.sequence))
+    };
+    // The list in turn: the next node is asked as if there had been no refusal.
+    for n in [1, 0, 1] {
+        assert!(!is_narrow(answer_with(&doors[n], &refusal(LINEAGE), &[])), "{n}");
+    }
+    let [first, second] = doors;
+    drop(first);
+    // Alone, the same node is asked more and more closely; of another stream there is nothing to ask.
+    assert!(is_narrow(answer_with(&second, &refusal(LINEAGE), &[])));
+    assert!(is_narrow(answer_with(&second, &refusal(FOREIGN), &[])));
+    assert!(!is_narrow(answer_with(&second, &refusal(FOREIGN), &[])));
 }

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver as Mailbox};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{pieces, split_flags};
 use crate::host::Silent;
@@ -84,10 +84,7 @@ pub fn receiver(data: &[u8]) -> bool {
     }
     drop(hostile);
 
-    let last = serve(&dialled);
-    if let Some(last) = last {
-        receiver.wait_sequence(last, PATIENCE).expect("the good writer's entry is applied");
-    }
+    let last = follow_good_writer(&receiver, &dialled);
     receiver.stop().expect("it stops");
     let entries = applied.0.lock().expect("the handler never fails").clone();
     let mut at = begins_at;
@@ -119,11 +116,30 @@ fn ended(error: &std::io::Error) {
     assert!(end.contains(&error.kind()), "the connection does not end: {error}");
 }
 
-/// Serves the next connection as a good writer that has an entry more than its reader. Gives that entry's sequence;
-/// `None`: there is none behind the reader's.
-fn serve(dialled: &Mailbox<UnixStream>) -> Option<u64> {
+/// Serves the receiver as a good writer, until an entry more is applied, and gives its sequence; `None`: there is none behind
+/// the reader's. A refusal may have made the receiver ask for a place behind a hole: it finds that this is another writer, and
+/// comes once more.
+fn follow_good_writer(receiver: &Receiver, dialled: &Mailbox<UnixStream>) -> Option<u64> {
+    let deadline = Instant::now() + PATIENCE;
     let mut peer = dialled.recv_timeout(PATIENCE).expect("the receiver dials again");
-    let (kind, payload) = read_frame(&mut peer);
+    loop {
+        let last = serve(&mut peer)?;
+        loop {
+            if receiver.last_sequence() >= last {
+                return Some(last);
+            }
+            assert!(Instant::now() < deadline, "the good writer's entry is applied");
+            if let Ok(next) = dialled.recv_timeout(Duration::from_millis(1)) {
+                peer = next;
+                break;
+            }
+        }
+    }
+}
+
+/// Serves a connection as a writer that has an entry more than its reader. Gives that entry's sequence.
+fn serve(peer: &mut UnixStream) -> Option<u64> {
+    let (kind, payload) = read_frame(peer);
     let Sync { last_known_sequence: before, offer, .. } = message::decode_sync(&payload).expect("a Sync");
     let last = before.checked_add(1)?;
     // Whatever stream and epoch the receiver took on, it goes on there.

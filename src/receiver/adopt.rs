@@ -11,40 +11,56 @@ use super::config::GapPolicy;
 use super::core::Core;
 use super::follow::End;
 use super::inbound::Before;
-use super::judge::{Agreed, Held, judge, parting};
-use super::session::{count_hole, stopped, tell_hole};
+use super::judge::{Agreed, Held, beginning, judge, parting};
+use super::session::{pass_hole, stopped};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
 
-/// What the next Sync asks for beside going on where this reader is. None of it is a position or a lineage of this reader's.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the next Sync asks for beside going on where this reader is. It is from a refusal, and changes neither the position
+/// nor the lineage of this reader: another node may have what this one does not.
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// A writer has said between which entries the histories part: the next Sync, and that one only, asks more closely.
-    pub(super) parting: Option<(u64, u64)>,
-    /// By the host's policy the next Sync stands behind this entry, and leaves out those before that are gone.
-    pub(super) behind_hole: Option<u64>,
-    /// The hole that the host was told of last.
-    told: Option<(u64, u64)>,
+    /// Where the node that refused was dialled: only there it is asked.
+    pub(super) peer: String,
+    /// Who that node said it is; v1 does not say.
+    lineage: Option<Lineage>,
+    pub(super) asks: Asks,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asks {
+    /// Between which entries the histories part: the Sync names points there.
+    WhereHistoriesPart { common: u64, differing: u64 },
+    /// To be let in behind this entry, because those before are gone and the host's policy is to go on.
+    BehindHole(u64),
+}
+
+impl Plan {
+    fn hole_end(&self) -> Option<u64> {
+        match self.asks {
+            Asks::BehindHole(last) => Some(last),
+            Asks::WhereHistoriesPart { .. } => None,
+        }
+    }
 }
 
 /// A lineage that waits for the callback thread to make it durable, and where the outcome goes.
 pub(super) type Adoption = (Lineage, oneshot::Sender<Result<()>>);
 
-/// Where the next Sync stands.
-pub(super) fn asking_at(core: &Core) -> Point {
-    match core.plan.lock().behind_hole {
+/// Where a Sync stands.
+pub(super) fn asking_at(core: &Core, plan: Option<&Plan>) -> Point {
+    match plan.and_then(Plan::hole_end) {
         Some(sequence) => Point { sequence, hash: UNKNOWN_HISTORY },
         None => core.progress.received_point(),
     }
 }
 
-/// The verdict on a writer's answer. A refusal may leave a plan for the next attempt.
-pub(super) fn verdict(core: &Core, ack: &SyncAck) -> Result<Agreed, End> {
-    let at = asking_at(core);
+/// The verdict on a writer's answer to a Sync with this plan. A refusal may bring a plan for the next one.
+pub(super) fn verdict(core: &Core, ack: &SyncAck, plan: Option<&Plan>) -> Result<Agreed, End> {
     let held = Held {
-        at,
+        at: asking_at(core, plan),
         applied: core.progress.applied(),
         lineage: *core.lineage.lock(),
         bound: is_bound(core),
@@ -53,13 +69,39 @@ pub(super) fn verdict(core: &Core, ack: &SyncAck) -> Result<Agreed, End> {
         coordinator: core.config.coordinator_handshake,
         max_epoch_jump: core.config.max_epoch_jump,
     };
-    judge(&held, ack).inspect_err(|end| {
-        let mut plan = core.plan.lock();
-        plan.behind_hole = None;
-        if let Some(answer) = ack.answer.as_ref().filter(|_| end.refused) {
-            plan.parting = parting(answer, at.sequence);
-        }
+    let theirs = lineage_of(ack);
+    if let Some(plan) = plan.filter(|plan| ack.error.is_empty() && plan.hole_end().is_some() && plan.lineage != theirs)
+    {
+        let next = core.progress.received().saturating_add(1);
+        let text = format!(
+            "{} is another node now than the one that said its entries begin later; asking for entry {next} again",
+            plan.peer
+        );
+        return Err(Error::new(Status::LineageChanged, text).into());
+    }
+    judge(&held, ack).map_err(|end| {
+        let asks = asks(core.config.gap_policy, &held, &end, ack);
+        let plan = asks.map(|asks| Plan { peer: core.peer.lock().clone(), lineage: theirs, asks });
+        End { plan, ..end }
     })
+}
+
+/// What may be asked of a writer that refuses.
+fn asks(policy: GapPolicy, held: &Held, end: &End, ack: &SyncAck) -> Option<Asks> {
+    if !end.refused {
+        return None;
+    }
+    if let Some((common, differing)) = parting(held, ack) {
+        return Some(Asks::WhereHistoriesPart { common, differing });
+    }
+    let gone = matches!(end.error.status, Status::SequenceGap | Status::WalRotated);
+    let passes = gone && policy == GapPolicy::Continue;
+    passes.then(|| beginning(held, ack)).flatten().map(Asks::BehindHole)
+}
+
+/// Who a writer says it is; v1 does not say.
+fn lineage_of(ack: &SyncAck) -> Option<Lineage> {
+    ack.answer.as_ref().map(|answer| Lineage { stream_id: answer.stream_id, epoch: answer.epoch })
 }
 
 /// Whether the lineage that this reader followed last binds it: it has something of that, its host named it, or it is the one
@@ -68,31 +110,8 @@ fn is_bound(core: &Core) -> bool {
     core.progress.received() > 0 || core.local.is_some() || core.config.lineage.is_some()
 }
 
-/// Plans to go on behind what a refusal says is gone, if the host's policy is that. The position moves when a writer admits
-/// this reader there.
-pub(super) fn plans_to_pass_hole(core: &Core, end: &End, ack: &SyncAck) -> bool {
-    let gone = matches!(end.error.status, Status::SequenceGap | Status::WalRotated);
-    if !(end.refused && gone && core.config.gap_policy == GapPolicy::Continue) {
-        return false;
-    }
-    let last = core.progress.received();
-    // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
-    let oldest = ack.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
-    let oldest = oldest.unwrap_or(ack.current_sequence);
-    if oldest <= last || oldest > ack.current_sequence {
-        return false;
-    }
-    let mut plan = core.plan.lock();
-    plan.behind_hole = Some(oldest);
-    let hole = (last + 1, oldest);
-    if plan.told.replace(hole) != Some(hole) {
-        tell_hole(core, hole.0, hole.1);
-    }
-    true
-}
-
-/// Adopts what both ends have agreed on, and gives the place at which the stream goes on.
-pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck) -> Result<Before> {
+/// Adopts what both ends have agreed on after a Sync with this plan, and gives the place at which the stream goes on.
+pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Option<&Plan>) -> Result<Before> {
     if let Some(new) = agreed.lineage {
         let old = *core.lineage.lock();
         if core.local.as_ref().is_some_and(|local| local.lineage() != Some(new)) {
@@ -104,10 +123,9 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck) -> Result
             core.progress.lineage_changed();
         }
     }
-    let plan = std::mem::take(&mut *core.plan.lock());
-    if let Some(oldest) = plan.behind_hole {
-        count_hole(core, core.progress.received() + 1, oldest);
-        core.progress.set_received(Point { sequence: oldest, hash: UNKNOWN_HISTORY });
+    if let Some(last) = plan.and_then(Plan::hole_end) {
+        pass_hole(core, core.progress.received().saturating_add(1), last);
+        core.progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
     }
     core.progress.set_writer(ack.current_sequence);
     Ok(begin_at(core, ack))

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::adopt::Plan;
 use super::apply::Work;
 use super::config::ReceiverConfig;
 use super::history::History;
@@ -46,8 +45,6 @@ pub(super) struct Core {
     /// The writer waits until the local log is durable up to here; 0: it does not.
     pub(super) sync_wanted: AtomicU64,
     pub(super) history: Mutex<History>,
-    /// What the next Sync asks for.
-    pub(super) plan: Mutex<Plan>,
     /// When the live connection began.
     pub(super) connected_since: Mutex<Option<Now>>,
     /// The live connection's protocol version.
@@ -71,7 +68,6 @@ impl Core {
             local,
             sync_wanted: AtomicU64::new(0),
             history: Mutex::new(History::new()),
-            plan: Mutex::default(),
             counters: Counters::default(),
             mailbox: Mailbox::new(Work::default()),
             started: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::adopt::{adopt, plans_to_pass_hole, verdict};
+use super::adopt::{Asks, Plan, adopt, verdict};
 use super::backoff::Backoff;
 use super::core::Core;
 use super::handshake::{Opened, open};
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::heartbeat;
-use crate::transport::{Address, Dialler, Dialling};
+use crate::transport::{Address, Dialler, Dialling, Stream};
 
 /// How long the writer may take to read why this side ends the connection.
 const LINGER: Duration = Duration::from_millis(250);
@@ -30,6 +30,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
     let mut dialler = Dialler::new(addresses, dialling);
     let mut backoff = Backoff::new(core.config.reconnect_interval);
     let mut goes_on = false;
+    let mut plan = None;
     loop {
         if !wait_for_room(&core, &mut stopping).await {
             return;
@@ -38,25 +39,28 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             dialler.begin(Instant::now(), core.config.connect_timeout);
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
-        let (dialled, opened) = open(&core, &mut dialler, dialling).await;
-        let (lived, ended) = match opened {
+        let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan).await;
+        let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = Instant::now();
-                let ended = serve(&core, &mut inbound, opened).await;
-                (core.is_connected().then(|| begun.elapsed()), ended)
+                let end = serve(&core, &mut inbound, opened).await;
+                (core.is_connected().then(|| begun.elapsed()), end)
             }
-            Err(error) => (None, Err(error.into())),
+            Err(error) => (None, error.into()),
         };
         *core.connected_since.lock() = None;
         if *stopping.borrow() {
-            if let (Err(end), true) = (ended, core.version.load(Ordering::Acquire) != 0) {
+            if core.version.load(Ordering::Acquire) != 0 {
                 failed(&core, end, None);
             }
             return;
         }
-        // A hole is to be passed by decision: the next attempt begins behind it.
-        let status = ended.as_ref().map_or_else(|end| end.error.status, |()| Status::Ok);
+        let passes_hole = end.passes_hole();
+        plan = end.plan.clone().or(plan);
+        let status = end.error.status;
         let stays = match status {
+            // Only there the next Sync asks for what comes behind the hole.
+            _ if passes_hole => true,
             Status::Ok | Status::Replaced | Status::Removed => true,
             Status::NotWriter => false,
             _ => lived.is_some_and(|lived| backoff.is_stable(lived)),
@@ -67,9 +71,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         // The rest of the list, before any pause: this address has been told that the connection is over.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
         let pause = (!goes_on).then(|| backoff.next(status, lived, random()));
-        if let Err(end) = ended {
-            failed(&core, end, pause);
-        }
+        failed(&core, end, pause);
         if let Some(pause) = pause {
             tokio::select! {
                 () = sleep(pause) => {}
@@ -107,16 +109,27 @@ pub(super) struct End {
     pub(super) error: Error,
     /// The writer's answer to the Sync was a no.
     pub(super) refused: bool,
+    /// What that suggests for the next Sync.
+    pub(super) plan: Option<Plan>,
+}
+
+impl End {
+    /// Whether the next Sync asks to be let in behind a hole, as the host decided.
+    fn passes_hole(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| matches!(plan.asks, Asks::BehindHole(_)))
+    }
 }
 
 impl From<Error> for End {
     fn from(error: Error) -> Self {
-        Self { error, refused: false }
+        Self { error, refused: false, plan: None }
     }
 }
 
 /// Counts and reports an end. `pause`: how long nothing is tried now.
-fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>) {
+fn failed(core: &Core, end: End, pause: Option<Duration>) {
+    let passes_hole = end.passes_hole();
+    let End { mut error, refused, .. } = end;
     let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
     let peer = core.peer.lock().clone();
     if error.status == Status::Replaced {
@@ -130,6 +143,10 @@ fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>)
     if error.status != Status::Ok {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
         *core.last_error.lock() = Some(Error::new(error.status, text.clone()));
+    }
+    if passes_hole {
+        // The host decided about that beforehand, and hears of it when a writer lets this reader in behind the hole.
+        return;
     }
     let kind = match error.status {
         Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
@@ -157,16 +174,26 @@ fn failed(core: &Core, End { mut error, refused }: End, pause: Option<Duration>)
     }
 }
 
-/// Serves one connection from the writer's answer to its end. `Ok`: a hole is to be passed, and it is worth dialling again.
-async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(), End> {
-    let Opened { stream, frames, ack } = opened;
-    let agreed = match verdict(core, &ack) {
-        Ok(agreed) => agreed,
-        Err(end) if plans_to_pass_hole(core, &end, &ack) => return Ok(()),
-        Err(end) => return Err(end),
-    };
+/// Serves one connection from the writer's answer to its end.
+async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> End {
+    match agree(core, inbound, opened).await {
+        Err(end) => end,
+        Ok((stream, pulse)) => {
+            let ended = Session::new(core, &stream, inbound, pulse).run().await;
+            if is_told(&ended) {
+                let _ = timeout(LINGER, stream.discard()).await;
+            }
+            ended.into()
+        }
+    }
+}
+
+/// Adopts what both ends agree on. Nothing changes if they do not.
+async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
+    let Opened { stream, frames, ack, plan } = opened;
+    let agreed = verdict(core, &ack, plan.as_ref())?;
     let incoming = agreed.incoming;
-    let before = adopt(core, &agreed, &ack).await?;
+    let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
     core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
@@ -188,9 +215,5 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
         interval: heartbeat::interval(own, Duration::from_millis(answer.heartbeat_ms), heartbeat::SHORTEST),
         patience: heartbeat::patience(limit, own, answer.heartbeat_ms, answer.min_heartbeat_ms),
     });
-    let ended = Session::new(core, &stream, inbound, pulse).run().await;
-    if is_told(&ended) {
-        let _ = timeout(LINGER, stream.discard()).await;
-    }
-    Err(ended.into())
+    Ok((stream, pulse))
 }

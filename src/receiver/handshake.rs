@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::adopt::asking_at;
+use super::adopt::{Asks, Plan, asking_at};
 use super::apply::Dial;
 use super::config::ProtocolChoice;
 use super::core::Core;
@@ -23,10 +23,18 @@ pub(super) struct Opened {
     pub(super) stream: Stream,
     pub(super) frames: FrameReader,
     pub(super) ack: SyncAck,
+    /// What its Sync asked for.
+    pub(super) plan: Option<Plan>,
 }
 
-/// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled.
-pub(super) async fn open(core: &Core, dialler: &mut Dialler, dialling: Dialling) -> (Option<Dialled>, Result<Opened>) {
+/// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled. `plan` is
+/// what the last refusal suggests.
+pub(super) async fn open(
+    core: &Core,
+    dialler: &mut Dialler,
+    dialling: Dialling,
+    plan: &mut Option<Plan>,
+) -> (Option<Dialled>, Result<Opened>) {
     let mut stopping = core.stopping.subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
@@ -46,13 +54,15 @@ pub(super) async fn open(core: &Core, dialler: &mut Dialler, dialling: Dialling)
         },
     };
     core.peer.lock().clone_from(&dialled.peer);
+    // It goes to the node that it is from, or to none.
+    let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
     let limit = dialled.deadline.saturating_duration_since(Instant::now());
     let meeting = async {
         let stream = match stream {
             Some(stream) => stream,
             None => dial(core, &dialled).await?,
         };
-        greet(core, stream, &dialled.address).await
+        greet(core, stream, &dialled.address, plan).await
     };
     let met = tokio::select! {
         met = timeout(limit, meeting) => met.unwrap_or_else(|_| {
@@ -65,7 +75,7 @@ pub(super) async fn open(core: &Core, dialler: &mut Dialler, dialling: Dialling)
 }
 
 /// Says who this reader is, and waits for the writer's answer.
-async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened> {
+async fn greet(core: &Core, stream: Stream, address: &Address, plan: Option<Plan>) -> Result<Opened> {
     let config = &core.config;
     let stream = match &config.tls {
         Some(tls) => tls.connect(stream, address)?,
@@ -73,7 +83,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened>
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let lineage = *core.lineage.lock();
-    let received = asking_at(core);
+    let received = asking_at(core, plan.as_ref());
     let sync = Sync {
         reader_id: config.reader_id.clone(),
         last_known_sequence: received.sequence,
@@ -83,7 +93,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened>
             epoch: lineage.map_or(0, |lineage| lineage.epoch),
             heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
             hash: received.hash,
-            history: history(core, received.sequence),
+            history: history(core, received.sequence, plan.as_ref()),
         }),
     };
     let mut hello = Vec::new();
@@ -110,7 +120,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address) -> Result<Opened>
     }
     let ack = message::decode_sync_ack(&payload);
     let ack = ack.map_err(|e| Error::new(Status::InvalidMsg, format!("bad SyncAck: {e}")))?;
-    Ok(Opened { stream, frames, ack })
+    Ok(Opened { stream, frames, ack, plan })
 }
 
 /// Has the host dial, on its callback thread.
@@ -132,11 +142,12 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
 
 /// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
 /// refusal to the next, as far as the local log goes.
-fn history(core: &Core, received: u64) -> Vec<Point> {
-    let parting = core.plan.lock().parting.take();
-    let mut points = match (&core.local, parting) {
-        (Some(local), Some((common, differing))) => local.points(common, differing, MAX_HISTORY),
-        (Some(local), None) => local.known_points(received, MAX_HISTORY),
+fn history(core: &Core, received: u64, plan: Option<&Plan>) -> Vec<Point> {
+    let mut points = match (&core.local, plan.map(|plan| plan.asks)) {
+        (Some(local), Some(Asks::WhereHistoriesPart { common, differing })) => {
+            local.points(common, differing, MAX_HISTORY)
+        }
+        (Some(local), _) => local.known_points(received, MAX_HISTORY),
         (None, _) => Vec::new(),
     };
     if points.is_empty() {

@@ -48,7 +48,7 @@ pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
         };
         let error =
             Error::new(Status::reported(code), format!("the writer refuses this reader: {}", Quoted(&ack.error)));
-        return Err(End { error, refused: true });
+        return Err(End { error, refused: true, plan: None });
     }
     if let Some(answer) = &ack.answer {
         if held.protocol == ProtocolChoice::V1 {
@@ -120,10 +120,25 @@ fn follows(held: &Held, answer: &Answer) -> Result<(), Error> {
     Ok(())
 }
 
+/// The entry behind which a writer that refuses this reader, because entries are gone, could let it in. Only one that would be
+/// followed if it did not refuse is believed.
+pub(super) fn beginning(held: &Held, refusal: &SyncAck) -> Option<u64> {
+    let welcome = SyncAck { error: String::new(), ..refusal.clone() };
+    judge(held, &welcome).ok()?;
+    // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
+    let oldest = refusal.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
+    let oldest = oldest.unwrap_or(refusal.current_sequence);
+    (oldest > held.at.sequence && oldest <= refusal.current_sequence).then_some(oldest)
+}
+
 /// Where a writer that refuses this reader says that their histories part: the last entry that both have and the first one
-/// that is known to differ.
-pub(super) fn parting(answer: &Answer, received: u64) -> Option<(u64, u64)> {
-    let differing = answer.differing_sequence.filter(|differing| *differing <= received)?;
+/// that is known to differ. Another stream's have nothing in common.
+pub(super) fn parting(held: &Held, refusal: &SyncAck) -> Option<(u64, u64)> {
+    let answer = refusal.answer.as_ref()?;
+    if held.lineage.is_some_and(|ours| ours.stream_id != answer.stream_id) {
+        return None;
+    }
+    let differing = answer.differing_sequence.filter(|differing| *differing <= held.at.sequence)?;
     Some((answer.common_sequence.unwrap_or(0), differing)).filter(|(common, differing)| common < differing)
 }
 
@@ -206,6 +221,46 @@ mod tests {
         }
     }
 
+    /// P2, P7: what a refusal says is gone is believed of a writer that could be followed, and within what it has.
+    #[test]
+    fn p2_p7_a_beginning_is_believed_of_a_writer_that_could_be_followed() {
+        let gone = |current_sequence, first_sequence, change: fn(&mut Answer)| {
+            let mut refusal = SyncAck { error: "SEQUENCE_GAP: gone".into(), current_sequence, ..answering(change) };
+            if let Some(answer) = &mut refusal.answer {
+                (answer.first_sequence, answer.hash) = (first_sequence, UNKNOWN_HISTORY);
+            }
+            refusal
+        };
+        let same: fn(&mut Answer) = |_| {};
+        let v1 = SyncAck { answer: None, ..gone(20, 0, same) };
+        let fresh = Held { at: Point::default(), applied: 0, lineage: None, bound: false, ..held() };
+        let held = held();
+        let table = [
+            ("behind the reader", held, gone(20, 16, same), Some(15)),
+            ("an empty log", held, gone(20, 0, same), Some(20)),
+            ("up to its end", held, gone(20, 21, same), Some(20)),
+            ("beyond its end", held, gone(20, 22, same), None),
+            ("beyond all ends", held, gone(20, u64::MAX, same), None),
+            ("where the reader is", held, gone(20, 11, same), None),
+            ("before it", held, gone(20, 5, same), None),
+            ("a writer that fell back", held, gone(9, 0, same), None),
+            ("behind the host", Held { applied: 21, ..held }, gone(20, 16, same), None),
+            ("a later epoch", held, gone(20, 16, |a| a.epoch = 6), Some(15)),
+            ("an earlier epoch", held, gone(20, 16, |a| a.epoch = 4), None),
+            ("too far an epoch", held, gone(20, 16, |a| a.epoch = u64::MAX), None),
+            ("another stream", held, gone(20, 16, |a| a.stream_id = [8; 16]), None),
+            ("another version", held, gone(20, 16, |a| a.version += 1), None),
+            ("v1 after v2", held, v1.clone(), None),
+            ("any stream, at first", fresh, gone(20, 16, |a| a.stream_id = [8; 16]), Some(15)),
+            ("v1, at first", fresh, v1.clone(), Some(20)),
+            ("v1, as chosen", Held { protocol: ProtocolChoice::V1, ..held }, v1.clone(), Some(20)),
+            ("v1, not allowed", Held { protocol: ProtocolChoice::V2, ..fresh }, v1, None),
+        ];
+        for (what, held, refusal, expected) in table {
+            assert_eq!(beginning(&held, &refusal), expected, "{what}");
+        }
+    }
+
     #[test]
     fn where_histories_part_is_believed_only_within_what_was_received() {
         let table = [
@@ -216,9 +271,13 @@ mod tests {
             (None, Some(101), None),
             (Some(60), Some(50), None),
         ];
+        let held = Held { at: Point { sequence: 100, hash: 99 }, ..held() };
         for (common_sequence, differing_sequence, expected) in table {
-            let answer = Answer { common_sequence, differing_sequence, ..Answer::default() };
-            assert_eq!(parting(&answer, 100), expected, "{answer:?}");
+            let refusal =
+                answering(|a| (a.common_sequence, a.differing_sequence) = (common_sequence, differing_sequence));
+            assert_eq!(parting(&held, &refusal), expected, "{refusal:?}");
         }
+        let foreign = answering(|a| (a.stream_id, a.differing_sequence) = ([8; 16], Some(50)));
+        assert_eq!(parting(&held, &foreign), None);
     }
 }

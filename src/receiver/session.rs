@@ -27,14 +27,10 @@ pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-/// Counts a hole that was passed by decision.
-pub(super) fn count_hole(core: &Core, first: u64, last: u64) {
+/// Counts and reports a hole that is passed by decision.
+pub(super) fn pass_hole(core: &Core, first: u64, last: u64) {
     core.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
     core.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
-}
-
-/// Reports a hole that is passed by decision.
-pub(super) fn tell_hole(core: &Core, first: u64, last: u64) {
     let text = format!("entries {first} to {last} are missing; went on behind them");
     let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
     event.sequence = first;
@@ -227,10 +223,7 @@ impl<'a> Session<'a> {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::HolePassed { first, last } => {
-                    count_hole(core, first, last);
-                    tell_hole(core, first, last);
-                }
+                Control::HolePassed { first, last } => pass_hole(core, first, last),
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.
