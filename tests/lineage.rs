@@ -79,6 +79,9 @@ fn p7_a_configured_lineage_counts_from_the_first_connection() {
     let (door, receiver, applied, events) = follow(|config| config.lineage = Some(LINEAGE));
     answer_with(&door, &v2_ack(3, FOREIGN), &batch(0, 3));
     events.wait_status(EventKind::Diverged, Status::Diverged);
+    // Nor one that names no stream.
+    answer_with(&door, &SyncAck { answer: None, ..v2_ack(3, LINEAGE) }, &entry_v1(1));
+    until("DIVERGED", || events.count(EventKind::Diverged) == 2);
     answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
     receiver.wait_sequence(3, PATIENCE).unwrap();
     assert_eq!(applied.sequences(), [1, 2, 3]);

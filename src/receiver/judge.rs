@@ -69,7 +69,7 @@ pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
         if held.local_log {
             return invalid("the writer speaks v1, which names no stream: a local log cannot follow it");
         }
-        if held.protocol == ProtocolChoice::Auto && held.at.sequence > 0 && held.lineage.is_some() {
+        if held.protocol == ProtocolChoice::Auto && held.bound && held.lineage.is_some() {
             let text = "the writer no longer names its stream; set the protocol to v1 to follow it all the same";
             return Err(Error::new(Status::Diverged, text).into());
         }
@@ -201,6 +201,12 @@ mod tests {
             ("a refusal", held, SyncAck { error: "NOT_WRITER: no".into(), ..ack() }, Status::NotWriter),
             ("v2 unasked", Held { protocol: ProtocolChoice::V1, ..held }, ack(), Status::InvalidMsg),
             ("v1 after v2", held, v1.clone(), Status::Diverged),
+            (
+                "v1, where the host named a stream",
+                Held { lineage: Some(OURS), bound: true, ..fresh },
+                v1.clone(),
+                Status::Diverged,
+            ),
             ("v1, as chosen", Held { protocol: ProtocolChoice::V1, ..held }, v1.clone(), Status::Ok),
             ("v1 at first", fresh, v1.clone(), Status::Ok),
             ("v1, with a log", Held { local_log: true, ..fresh }, v1.clone(), Status::InvalidMsg),
