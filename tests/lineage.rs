@@ -444,6 +444,17 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
         assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>());
         assert_eq!((events.count(EventKind::HolePassed), missing(&receiver)), (0, 0));
     }
+    // One that refuses again and again holds nobody up.
+    let doors = [Door::open(), Door::open()];
+    let mut config = receiver_config("reader", &doors.each_ref().map(|door| door.address.as_str()).join(","));
+    config.gap_policy = GapPolicy::Continue;
+    let (receiver, applied, _) = receiver(config);
+    for (first, asks_behind) in [(8, 0), (9, 7)] {
+        assert_eq!(answer_with(&doors[0], &gone(10, first), &[]).last_known_sequence, asks_behind);
+    }
+    assert_eq!(answer_with_its_entries(&doors[1]).last_known_sequence, 0);
+    receiver.wait_sequence(10, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>());
     // Another node at the same address, and a reader that has nothing yet or two entries.
     let later = at_epoch(LINEAGE.epoch + 1);
     for (has, refusal) in [FOREIGN, later, at_epoch(1)]

@@ -40,6 +40,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
         let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan).await;
+        let asked = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = Instant::now();
@@ -59,8 +60,8 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         plan = end.plan.clone().or(plan);
         let status = end.error.status;
         let stays = match status {
-            // Only there the next Sync asks for what comes behind the hole.
-            _ if passes_hole => true,
+            // Only there the next Sync asks to be let in behind the hole; a node that refuses that too is left.
+            _ if passes_hole && !asked => true,
             Status::Ok | Status::Replaced | Status::Removed => true,
             Status::NotWriter => false,
             _ => lived.is_some_and(|lived| backoff.is_stable(lived)),
