@@ -28,7 +28,6 @@ use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
 use replication::sender::Sender;
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
-use replication::text::is_hidden;
 use serde_json::Value;
 use tempfile::TempDir;
 

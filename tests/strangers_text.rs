@@ -3,7 +3,7 @@
 mod common;
 
 use common::wire::*;
-use common::{receiver, receiver_config, sender, start, stat, until};
+use common::{is_hidden, receiver, receiver_config, sender, start, stat, until};
 use replication::error::Status;
 use replication::host::{Event, EventKind};
 use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState};
@@ -12,7 +12,7 @@ use replication::protocol::handshake::SyncAck;
 use replication::protocol::message;
 use replication::receiver::config::{ProtocolChoice, ReceiverConfig};
 use replication::sender::config::{SenderConfig, StorageConfig};
-use replication::text::{is_control, is_hidden};
+use replication::text::is_control;
 
 /// Ends a line, moves a cursor, reverses a line, ends a C string.
 const HOSTILE: &str = "a\nEV kind=22 status=IO\r\u{1b}]0;owned\u{7}\u{9b}31m\u{7f}\u{85}\u{2028}\u{202e}gnp\u{2066}\0z";

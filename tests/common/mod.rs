@@ -30,6 +30,13 @@ pub fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Whether a terminal obeys this character, or nobody sees it. Said anew, so that a mistake of the library shows.
+pub fn is_hidden(c: char) -> bool {
+    const INVISIBLE: &str = "\u{ad}\u{61c}\u{180e}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\
+        \u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}\u{e0041}";
+    c.is_control() || INVISIBLE.contains(c)
+}
+
 /// Events of a handle, as they came.
 #[derive(Clone, Default)]
 pub struct Events(Arc<(Mutex<Vec<Event>>, Condvar)>);
