@@ -103,6 +103,8 @@ struct Shared {
     /// The end of what cursors may see.
     bell: Bell,
     last_sequence: AtomicU64,
+    /// The last entry before the bell's end, or an earlier one: it moves after the end.
+    shown_sequence: AtomicU64,
     /// The least position that an append waits for, or waited for; `u64::MAX` when none waits.
     wanted: AtomicU64,
     /// Rung when the end moved while a cursor slept.
@@ -130,6 +132,7 @@ impl Log {
             shared: Shared {
                 bell: Bell::new(config.start.position),
                 last_sequence: config.start.sequence.into(),
+                shown_sequence: config.start.sequence.into(),
                 wanted: u64::MAX.into(),
                 rung: Notify::new(),
             },
@@ -219,10 +222,11 @@ impl Log {
         self.shared.last_sequence.load(Ordering::Acquire)
     }
 
-    /// The sequence of the last entry that cursors may see.
+    /// The last entry that cursors may see, or, while the end is moving, an earlier one: a cursor that is at the end after this
+    /// call has passed it.
     #[inline]
     pub fn shown_sequence(&self) -> u64 {
-        self.storage.as_ref().map_or_else(|| self.last_sequence(), Storage::shown_sequence)
+        self.shared.shown_sequence.load(Ordering::Acquire)
     }
 
     /// The boundary behind the last entry.
@@ -337,7 +341,7 @@ impl Log {
         // With the lock: ends are told in their order.
         let wake = match &self.storage {
             Some(storage) => storage.appended(end.position),
-            None => self.shared.bell.advance(end.position),
+            None => self.advance(&end),
         };
         drop(appender);
         if wake {
@@ -370,11 +374,19 @@ impl Log {
         })
     }
 
-    /// Lets cursors see what lies before the position `end`.
-    fn show(&self, end: u64) {
-        if self.shared.bell.advance(end) {
+    /// Lets cursors see what lies before `end`.
+    fn show(&self, end: &Mark) {
+        if self.advance(end) {
             self.shared.rung.notify_one();
         }
+    }
+
+    /// Moves the end that cursors see. `true`: a sleeper has to be woken.
+    #[inline]
+    fn advance(&self, end: &Mark) -> bool {
+        let wake = self.shared.bell.advance(end.position);
+        self.shared.shown_sequence.store(end.sequence, Ordering::Release);
+        wake
     }
 
     /// Refuses every append for this reason, or takes them again.

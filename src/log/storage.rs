@@ -47,8 +47,6 @@ pub(super) struct Storage {
     appended: Bell,
     written: AtomicU64,
     synced: AtomicU64,
-    /// The last entry that cursors may see.
-    shown_sequence: AtomicU64,
     /// The position from which on somebody still needs the log.
     held_from: AtomicU64,
     /// How many appends wait for their sync, or did.
@@ -120,14 +118,13 @@ struct State {
 
 impl Storage {
     pub(super) fn new(disk: DiskLog, policy: SyncPolicy) -> Self {
-        let Mark { position: end, sequence, .. } = disk.written();
+        let end = disk.written().position;
         Self {
             disk,
             policy,
             appended: Bell::new(end),
             written: end.into(),
             synced: end.into(),
-            shown_sequence: sequence.into(),
             held_from: u64::MAX.into(),
             calls: 0.into(),
             awaited: 0.into(),
@@ -150,18 +147,6 @@ impl Storage {
     /// The position up to which memory may be used again.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
-    }
-
-    #[inline]
-    pub(super) fn shown_sequence(&self) -> u64 {
-        self.shown_sequence.load(Ordering::Acquire)
-    }
-
-    /// Lets cursors see what lies before `end`.
-    fn show(&self, log: &Log, end: &Mark) {
-        // In this order: what a reader may acknowledge is known before it can be sent.
-        self.shown_sequence.store(end.sequence, Ordering::Release);
-        log.show(end.position);
     }
 
     pub(super) fn hold_from(&self, position: u64) {
@@ -455,7 +440,7 @@ impl Storage {
         if end.position > position {
             self.written.store(end.position, Ordering::SeqCst);
             if self.policy == SyncPolicy::Os {
-                self.show(log, &end);
+                log.show(&end);
                 if self.is_much_unsynced() {
                     // With the lock, so that it does not fall asleep with the old number.
                     drop(self.state.lock());
@@ -497,7 +482,7 @@ impl Storage {
         let arrived = self.calls.load(Ordering::Relaxed);
         self.synced.fetch_max(end.position, Ordering::Release);
         if self.policy != SyncPolicy::Os {
-            self.show(log, &end);
+            log.show(&end);
         }
         drop(self.state.lock());
         self.durable.notify_all();

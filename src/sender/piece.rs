@@ -22,8 +22,8 @@ const STRIDE: u64 = 64 << 10;
 pub(super) enum Piece {
     /// It lies in memory.
     Memory(Span),
-    /// It was read into memory for this reader.
-    Loaded(Bytes),
+    /// It was read into memory for this reader. With its last entry, where that is known.
+    Loaded(Bytes, Option<u64>),
     /// It is sent from the file.
     File(Stretch),
 }
@@ -32,8 +32,8 @@ pub(super) enum Piece {
 pub(super) enum Loaded {
     /// The file's bytes before this position are in the page cache, or were a moment ago.
     Near(u64),
-    /// The bytes from this position on.
-    Bytes(u64, Bytes),
+    /// The bytes from this position on, and the last entry in them, where that is known.
+    Bytes(u64, Bytes, Option<u64>),
 }
 
 /// Work for a thread that may wait for a disk.
@@ -70,10 +70,10 @@ impl Piece {
                 let position = cursor.position();
                 match loaded {
                     Some(Loaded::Near(until)) if from_file && position < *until => return Ok(Self::File(stretch)),
-                    Some(Loaded::Bytes(at, bytes)) if !from_file => {
+                    Some(Loaded::Bytes(at, bytes, last)) if !from_file => {
                         let skip = position.checked_sub(*at).filter(|skip| *skip < bytes.len() as u64);
                         if let Some(skip) = skip {
-                            return Ok(Self::Loaded(bytes.slice(skip as usize..)));
+                            return Ok(Self::Loaded(bytes.slice(skip as usize..), *last));
                         }
                     }
                     _ => {}
@@ -87,8 +87,17 @@ impl Piece {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Memory(span) => span.bytes().len(),
-            Self::Loaded(bytes) => bytes.len(),
+            Self::Loaded(bytes, _) => bytes.len(),
             Self::File(stretch) => usize::try_from(stretch.len).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Its last entry, where that is known without reading.
+    pub(super) fn last(&self) -> Option<u64> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Loaded(_, last) => *last,
+            Self::File(stretch) => stretch.last,
         }
     }
 
@@ -97,7 +106,7 @@ impl Piece {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Memory(span) => span.bytes(),
-            Self::Loaded(bytes) => bytes,
+            Self::Loaded(bytes, _) => bytes,
             Self::File(_) => &[],
         }
     }
@@ -108,7 +117,7 @@ impl Load {
     pub(super) fn run(self) -> Result<Loaded> {
         if self.into_memory {
             // What goes out as JSON has no checksum by which its reader could find damage.
-            return Ok(Loaded::Bytes(self.position, self.stretch.load()?.into()));
+            return Ok(Loaded::Bytes(self.position, self.stretch.load()?.into(), self.stretch.last));
         }
         self.bring_near().map_err(|error| {
             let text = format!("the log on disk cannot be read: {}: {error}", self.stretch.path.display());
@@ -154,7 +163,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let (offset, len) = (16 << 10, 100 << 10);
         file.set_len(offset + len + (1 << 20)).unwrap();
-        let stretch = Stretch { file: Arc::new(file), offset, len, position: 0, path: "segment".into() };
+        let stretch = Stretch { file: Arc::new(file), offset, len, position: 0, last: None, path: "segment".into() };
         let load = Load { stretch, position: 0, into_memory: false };
         let end = load.near_end().unwrap();
         assert_eq!(end, offset + len + (1 << 20));

@@ -30,6 +30,8 @@ pub struct Stretch {
     pub len: u64,
     /// The position of the first entry.
     pub position: u64,
+    /// The sequence of the last entry, where it is known without reading.
+    pub last: Option<u64>,
     /// The file's path, for messages.
     pub path: PathBuf,
 }
@@ -170,8 +172,9 @@ impl DiskLog {
             return Ok(None);
         }
         let end = view.until.position.min(limit).max(position);
-        let View { file, path, fixed, .. } = view;
-        Ok(Some(Stretch { offset: fixed.offset(position), len: end - position, file, path, position }))
+        let View { file, path, fixed, until, .. } = view;
+        let last = (end == until.position).then_some(until.sequence);
+        Ok(Some(Stretch { offset: fixed.offset(position), len: end - position, file, path, position, last }))
     }
 
     /// The part of a segment in which `key` lies. `None` if it was trimmed meanwhile.
