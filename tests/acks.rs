@@ -312,7 +312,7 @@ fn a_gate_that_can_never_open_is_refused() {
     assert!(error.message.contains("max_readers is 2"), "{}", error.message);
 }
 
-/// A writer that restarts with its log knows again as soon as its readers are back.
+/// A writer that restarts with its history knows again as soon as its readers are back.
 #[test]
 fn the_sequence_is_a_ticket_across_a_restart() {
     let mut config = quiet();
@@ -327,7 +327,7 @@ fn the_sequence_is_a_ticket_across_a_restart() {
     assert_eq!(acked.status, Status::Timeout);
     // The writer ends while nobody knows; the reader applies the entry afterwards.
     config.lineage = Some(writer.lineage());
-    config.last_sequence = sequence;
+    (config.last_sequence, config.last_hash) = (sequence, writer.token().hash);
     config.stop_timeout = Duration::ZERO;
     let _ = writer.stop();
     assert_eq!(writer.acked(sequence, AckLevel::Applied, &quorum).unwrap().status, Status::Closed);

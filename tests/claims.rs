@@ -9,6 +9,7 @@ use common::wire::*;
 use common::*;
 use replication::error::Status;
 use replication::host::{Event, EventKind};
+use replication::log::SyncPolicy;
 use replication::protocol::control::{TYPE_BATCH, TYPE_HEARTBEAT};
 use replication::protocol::entry::Entries;
 use replication::protocol::handshake::{Offer, Sync};
@@ -392,10 +393,10 @@ fn p6_the_gate_believes_no_more_than_a_reader_says() {
     assert_eq!(shut(), Ok(last + 1));
 }
 
-/// A v1 reader can prove nothing. What it was sent on its last connection it may acknowledge on the next one, or a gate could
-/// stay shut for ever after a connection that broke at the wrong moment.
+/// A v1 reader can prove nothing. The gate alone believes what it acknowledges of what it was sent on its last connection, or it
+/// could stay shut for ever after a connection that broke at the wrong moment.
 #[test]
-fn p6_a_v1_reader_acknowledges_on_a_new_connection_what_it_was_sent_on_the_last() {
+fn p6_the_gate_believes_a_v1_reader_about_what_it_was_sent_on_its_last_connection() {
     let (sender, address, _) = sender(gated(AckLevel::Received, 5));
     let (mut peer, _) = join(&address, &sync_v1("go", 0));
     peer.send(&ack_v1(0, "go"));
@@ -409,6 +410,127 @@ fn p6_a_v1_reader_acknowledges_on_a_new_connection_what_it_was_sent_on_the_last(
     assert_eq!(sender.replicate(0, b"entry").unwrap_err().status, Status::Gated, "a Sync by itself");
     peer.send(&ack_v1(last, "go"));
     until("the gate", || sender.replicate(0, b"entry").is_ok());
+    assert_eq!(acked(&sender, 1, AckLevel::Received, 1), Status::Timeout, "waits believe nothing");
+    // Waits count it again from the first entry that it is sent.
+    let next = sender.current_sequence();
+    peer.frame();
+    peer.send(&ack_v1(next, "go"));
+    until("the acknowledgement", || acked(&sender, next, AckLevel::Received, 1) == Status::Ok);
+}
+
+/// What was sent under an id is no proof that who comes next under it has it.
+#[test]
+fn p6_an_ack_at_the_start_of_a_connection_counts_for_no_wait_and_no_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, events) = sender(stored(dir.path()));
+    let last = write(&sender, 100);
+    let (mut victim, _) = join(&address, &sync_v1("victim", 0));
+    (1..=last).for_each(|_| drop(victim.frame()));
+    victim.send(&ack_v1(40, "victim"));
+    until("the slot to follow", || slot(&sender, "victim").is_some_and(|slot| slot["acknowledged"] == true));
+    let held = slot_at(&sender, "victim");
+    leave(&sender, victim);
+    let nothing = |what: &str| {
+        assert_eq!(acked(&sender, 40, AckLevel::Received, 1), Status::Ok, "{what}");
+        for level in LEVELS {
+            assert_eq!(acked(&sender, 41, level, 1), Status::Timeout, "{what}, {level:?}");
+        }
+        assert_eq!(slot_at(&sender, "victim"), held, "{what}");
+    };
+    let (mut v1, _) = join(&address, &sync_v1("victim", last));
+    v1.send(&ack_v1(last, "victim"));
+    leave(&sender, v1);
+    nothing("v1");
+    let (mut v2, _) = join(&address, &sync_v2("victim", last));
+    acknowledge(&mut v2, last, last, last);
+    let rounds = std::time::Instant::now();
+    until("two rounds", || rounds.elapsed() > Duration::from_millis(2200));
+    nothing("v2");
+    assert_eq!(events.count(EventKind::ProtocolError), 0, "it is ignored");
+    // From the first entry that is sent, it counts again.
+    let next = write(&sender, 1);
+    read_to(&mut v2, next);
+    acknowledge(&mut v2, next, next, next);
+    assert_eq!(LEVELS.map(|level| acked(&sender, next, level, 1)), [Status::Ok; 3]);
+    until("the slot to follow", || slot_at(&sender, "victim") == next);
+}
+
+/// An ack far above what was sent counts at no level and ends the connection, also where the log's memory has forgotten the
+/// entries and its segments are large.
+#[test]
+fn p6_an_ack_above_what_was_sent_ends_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = StorageConfig { sync: SyncPolicy::Os, segment_bytes: 32 << 20, ..StorageConfig::new(dir.path()) };
+    let small = SenderConfig { storage: Some(storage), buffer_bytes: 1 << 20, buffer_size: 64, ..quiet() };
+    let in_memory = SenderConfig { buffer_bytes: 64 << 20, ..quiet() };
+    for (config, where_) in [(small, "on disk"), (in_memory, "in memory")] {
+        let (sender, address, events) = sender(config);
+        (1..=2500).for_each(|n| assert_eq!(sender.replicate(0, &[7; 16 << 10]).unwrap(), n));
+        for v2 in [true, false] {
+            for above in [1500, 2499] {
+                // Who takes nothing is sent no more than the sockets hold.
+                let mut peer = Peer::connect_narrow(&address);
+                let sync = if v2 { sync_v2("liar", 50) } else { sync_v1("liar", 50) };
+                peer.send(&sync_frame(&sync));
+                peer.send(&if v2 { ack_v2(above, above, above, false) } else { ack_v1(above, "liar") });
+                let ended = events.count(EventKind::ProtocolError);
+                let what = format!("{above} {where_}, v2 {v2}");
+                until("the error", || events.count(EventKind::ProtocolError) == ended + 1);
+                let error = events.all().into_iter().rfind(|event| event.kind == EventKind::ProtocolError).unwrap();
+                assert!(error.message.contains("impossible Ack"), "{what}: {error:?}");
+                for level in LEVELS {
+                    assert_eq!(acked(&sender, 51, level, 1), Status::Timeout, "{what}, {level:?}");
+                }
+                until("no reader", || sender.reader_count() == 0);
+            }
+        }
+        // Nor did it pass for what was sent to that id: the slot, and what comes next.
+        let (mut peer, _) = join(&address, &sync_v2("liar", 2499));
+        peer.send(&ack_v2(2499, 2499, 2499, false));
+        read_to(&mut peer, 2500);
+        acknowledge(&mut peer, 2500, 0, 0);
+        assert_eq!(LEVELS.map(|level| acked(&sender, 2500, level, 1)), [Status::Ok, Status::Timeout, Status::Timeout]);
+        assert_eq!(acked(&sender, 1, AckLevel::Durable, 1), Status::Timeout);
+    }
+}
+
+/// A v1 entry of many MiB is acknowledged when its last byte is out.
+#[test]
+fn p6_a_large_v1_entry_is_not_acknowledged_by_its_first_bytes() {
+    let (sender, address, events) = sender(SenderConfig { buffer_bytes: 64 << 20, ..quiet() });
+    sender.replicate(0, &vec![7; 24 << 20]).unwrap();
+    let mut peer = Peer::connect_narrow(&address);
+    assert!(peer.shake(&sync_v1("liar", 0)).can_resume);
+    until("the first bytes", || stat(sender.stats_json(), "total_bytes_sent").as_u64().unwrap() > 10_000);
+    peer.send(&ack_v1(1, "liar"));
+    assert!(events.wait(EventKind::ProtocolError).message.contains("impossible Ack"));
+    assert_eq!(acked(&sender, 1, AckLevel::Received, 1), Status::Timeout);
+    let (mut peer, _) = join(&address, &sync_v1("honest", 0));
+    peer.frame();
+    peer.send(&ack_v1(1, "honest"));
+    until("the acknowledgement", || acked(&sender, 1, AckLevel::Received, 1) == Status::Ok);
+}
+
+/// A reader that catches up from files in large segments acknowledges all the way, in both protocols.
+#[test]
+fn p6_readers_that_catch_up_from_disk_are_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = StorageConfig { sync: SyncPolicy::Os, segment_bytes: 16 << 20, ..StorageConfig::new(dir.path()) };
+    let config = SenderConfig { storage: Some(storage), buffer_bytes: 1 << 20, buffer_size: 64, ..quiet() };
+    let (sender, address, events) = sender(config);
+    let last = (0..3000).map(|n| sender.replicate(0, &vec![7; 10_000 + n]).unwrap()).last().unwrap();
+    for protocol in [ProtocolChoice::V1, ProtocolChoice::V2] {
+        let config =
+            ReceiverConfig { protocol, ack_interval: Duration::from_millis(1), ..receiver_config("r", &address) };
+        let config = ReceiverConfig { reader_id: format!("{protocol:?}"), ..config };
+        let (reader, ..) = receiver(config);
+        let row = || stat(sender.stats_json(), "readers")[0].clone();
+        until("all", || row()["received_sequence"] == last);
+        assert_eq!((row()["sent_sequence"].as_u64(), row()["entries_sent"].as_u64()), (Some(last), Some(last)));
+        drop(reader);
+        until("no reader", || sender.reader_count() == 0);
+    }
+    assert_eq!(events.count(EventKind::ProtocolError), 0);
 }
 
 #[test]
@@ -598,4 +720,32 @@ fn p7_a_promoted_node_does_not_answer_for_entries_of_the_old_writer() {
         assert_eq!(acked(&promoted, last, AckLevel::Applied, 1), expected);
         assert_eq!(acked(&promoted, new, AckLevel::Applied, 1), Status::Ok);
     }
+}
+
+/// P7: to name this writer's stream and epoch is no proof.
+#[test]
+fn p7_who_names_the_stream_and_epoch_of_a_bare_number_proves_nothing() {
+    let lineage = Some(replication::protocol::lineage::Lineage { stream_id: [5; 16], epoch: 5 });
+    let (sender, address, events) = sender(SenderConfig { lineage, last_sequence: 80, ..quiet() });
+    let nothing = |what: &str| {
+        for (sequence, level) in [80, 1].into_iter().flat_map(|sequence| LEVELS.map(|level| (sequence, level))) {
+            assert_eq!(acked(&sender, sequence, level, 1), Status::Timeout, "{what}: {sequence} {level:?}");
+            assert_eq!(
+                sender.wait_acked(sequence, level, 1, Duration::ZERO).unwrap(),
+                0,
+                "{what}: {sequence} {level:?}"
+            );
+        }
+    };
+    let (mut peer, _) = join(&address, &sync_proven("new", 80, 0, &sender));
+    nothing("a Sync");
+    acknowledge(&mut peer, 80, 80, 80);
+    nothing("an acknowledgement");
+    // What this writer numbered counts, and says nothing of what came before.
+    let next = write(&sender, 1);
+    read_to(&mut peer, next);
+    acknowledge(&mut peer, next, next, next);
+    assert_eq!(LEVELS.map(|level| acked(&sender, next, level, 1)), [Status::Ok; 3]);
+    nothing("a later entry");
+    assert_eq!(events.count(EventKind::ProtocolError), 0);
 }

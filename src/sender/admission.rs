@@ -29,13 +29,13 @@ impl From<Error> for Refusal {
 pub(super) struct Admitted {
     /// Behind the reader's position.
     pub(super) cursor: Cursor,
-    /// What its Sync says, and whether that is proven.
+    /// Whether what its Sync says is proven.
     pub(super) claim: Claim,
 }
 
 impl Admitted {
-    fn new(core: &Core, sync: &Sync, cursor: Cursor) -> Self {
-        Self { claim: Claim::of(sync, core.lineage, cursor.start().hash), cursor }
+    fn new(sync: &Sync, cursor: Cursor) -> Self {
+        Self { claim: Claim::of(sync, cursor.start().hash), cursor }
     }
 
     /// The hash that the reader is told: to one that brought none it would be the proof of what it does not have.
@@ -61,7 +61,7 @@ fn decide(core: &Core, sync: &Sync) -> Result<Admitted, Refusal> {
     let known = sync.last_known_sequence;
     let attach = || {
         let cursor = core.log.attach(known).map_err(|error| not_here(core, known, error))?;
-        Ok(Admitted::new(core, sync, cursor))
+        Ok(Admitted::new(sync, cursor))
     };
     let Some(offer) = sync.offer.as_ref().filter(|_| known > 0) else { return attach() };
     same_lineage(core, offer, known)?;

@@ -20,7 +20,7 @@ use super::standing::Entered;
 use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
-use crate::log::{AttachError, Log};
+use crate::log::Log;
 use crate::protocol::control::Positions;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
@@ -187,18 +187,13 @@ impl Core {
         if let Some(had) = entered.rewound_from {
             self.rewound(reader, had);
         }
-        self.reader_left();
+        self.readers_changed();
         self.acks.announce(before, reader.positions(), &self.readers);
     }
 
-    /// Takes account of the first acknowledgement on a connection, which may be for the place where it began.
+    /// Takes account of a reader that came, left or said what only the write gate believes.
     #[cold]
-    pub(super) fn reader_heard(&self) {
-        self.reader_left();
-    }
-
-    /// Takes account of a connection that is gone.
-    pub(super) fn reader_left(&self) {
+    pub(super) fn readers_changed(&self) {
         if let Some(gate) = &self.write_gate {
             gate.adjust(self);
         }
@@ -209,34 +204,6 @@ impl Core {
         if let Some(gate) = &self.write_gate {
             gate.wake();
         }
-    }
-
-    /// Whether the reader can have the entry: it was given to its connection, or it began behind it. `None`: nobody knows
-    /// any more, because the reader is being cut off. `own_thread`: see [`Reader::pump`].
-    pub(super) fn was_sent(&self, reader: &Reader, sequence: u64, own_thread: bool) -> Option<bool> {
-        if sequence <= reader.sent() {
-            return Some(true);
-        }
-        // What can be sent is, so that only what cannot be there is doubted. How that ended shows at the next turn.
-        let _ = reader.pump(&self.acks, own_thread);
-        // It may be inside a batch, of which it has the first entries.
-        let position = reader.position();
-        if sequence <= reader.sent() {
-            return Some(true);
-        }
-        match self.log.find_in_memory(sequence) {
-            Ok(behind) => Some(behind.position <= position),
-            // On disk a boundary near it is known.
-            Err(AttachError::Gone { .. }) => self.log.disk().map(|disk| disk.floor(sequence).position <= position),
-            Err(AttachError::Ahead { .. }) => Some(false),
-            Err(AttachError::Failed(_)) => None,
-        }
-    }
-
-    /// The last sequence that went out whole to this reader. When that place has left the window, what is certain: an
-    /// earlier one, never a later one.
-    pub(super) fn sent_sequence(&self, reader: &Reader) -> u64 {
-        self.log.sequence_before(reader.progress().0).unwrap_or_else(|| reader.sent_before())
     }
 
     /// Whether the reader still has to get more than three quarters of what the window, or its slot, can hold.
@@ -250,7 +217,7 @@ impl Core {
         }
         // Chunks count whole: what entries leave free at their ends is used up too.
         let bytes = self.log.bytes_from(position);
-        let entries = self.log.last_sequence().saturating_sub(self.sent_sequence(reader));
+        let entries = self.log.last_sequence().saturating_sub(reader.sent_whole());
         bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
     }
 
@@ -269,7 +236,7 @@ impl Core {
         let last = self.log.last_sequence();
         let readers = self.readers.connected().into_iter();
         let at = readers.map(|reader| {
-            let at = if reader.v2 { reader.stands_at() } else { self.sent_sequence(&reader) };
+            let at = if reader.v2 { reader.stands_at() } else { reader.sent_whole() };
             (reader, at)
         });
         at.filter(|(_, at)| *at < last)
@@ -293,8 +260,7 @@ impl Core {
     }
 
     pub(super) fn disconnected(&self, reader: &Reader, why: &Error) {
-        let (_, bytes) = reader.progress();
-        let sent = self.sent_sequence(reader);
+        let (bytes, sent) = (reader.bytes_sent(), reader.sent_whole());
         // That is known now. What the reader did not get holds nobody up, while it takes its time to close.
         reader.let_go();
         let entries = sent.saturating_sub(reader.started_after);
@@ -320,7 +286,7 @@ impl Core {
     }
 
     pub(super) fn lagging(&self, reader: &Reader) {
-        let sent = self.sent_sequence(reader);
+        let sent = reader.sent_whole();
         let behind = self.log.last_sequence().saturating_sub(sent);
         let text = format!("reader \"{}\" is {behind} entries behind and about to lose its place", Escaped(&reader.id));
         let mut event = Event::new(EventKind::Lagging, Status::Ok, text);

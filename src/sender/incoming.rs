@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::outgoing::Sent;
 use super::reader::Reader;
+use super::standing::{furthest, up_to};
 use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
@@ -19,12 +21,14 @@ const READS_PER_TURN: usize = 16;
 pub(super) struct Incoming {
     frames: FrameReader,
     last_heard: Instant,
+    /// An acknowledgement of which it is not known yet whether what it is for was sent.
+    undecided: Option<Positions>,
 }
 
 impl Incoming {
     /// Goes on behind the handshake.
     pub(super) fn new(frames: FrameReader) -> Self {
-        Self { frames, last_heard: Instant::now() }
+        Self { frames, last_heard: Instant::now(), undecided: None }
     }
 
     /// For how long nothing came.
@@ -40,10 +44,10 @@ impl Incoming {
     /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
     pub(super) fn take(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
         // What came together with the Sync.
-        self.take_frames(core, reader, true)?;
+        self.take_frames(core, reader)?;
         for _ in 0..READS_PER_TURN {
             let received = self.frames.receive(&reader.stream);
-            if !self.take_received(core, reader, received, true)? {
+            if !self.take_received(core, reader, received)? {
                 return Ok(true);
             }
         }
@@ -53,7 +57,7 @@ impl Incoming {
     /// Takes in what has arrived, for a host thread that does not wait until the task is told of it. `false`: nothing has.
     pub(super) fn take_from_outside(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
         let received = self.frames.receive_at_once(&reader.stream);
-        self.take_received(core, reader, received, false)
+        self.take_received(core, reader, received)
     }
 
     fn take_received(
@@ -61,86 +65,91 @@ impl Incoming {
         core: &Arc<Core>,
         reader: &Reader,
         received: std::result::Result<bool, ReadError>,
-        own_thread: bool,
     ) -> Result<bool> {
         let received = received.map_err(|error| read_failed(core, reader, error))?;
         if received {
             self.last_heard = Instant::now();
             core.milestones.note(boot_us(), core.log.last_sequence());
-            self.take_frames(core, reader, own_thread)?;
+            self.take_frames(core, reader)?;
         }
         Ok(received)
     }
 
-    fn take_frames(&mut self, core: &Arc<Core>, reader: &Reader, own_thread: bool) -> Result<()> {
+    fn take_frames(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<()> {
         let failed = |error| read_failed(core, reader, error);
         while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
-            take_frame(core, reader, kind, &payload, own_thread)?;
+            self.take_frame(core, reader, kind, &payload)?;
         }
         Ok(())
     }
-}
 
-fn take_frame(core: &Arc<Core>, reader: &Reader, kind: u8, payload: &[u8], own_thread: bool) -> Result<()> {
-    let invalid = |text: String| {
-        let error = Error::new(Status::InvalidMsg, text);
-        core.protocol_error(&reader.stream, &reader.id, &error);
-        error
-    };
-    match kind {
-        TYPE_ACK => {
-            let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
-            // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
-            let positions = Positions { received: ack.last_sequence, durable: 0, applied: 0 };
-            acknowledge(core, reader, positions, own_thread).map_err(invalid)
-        }
-        TYPE_STREAM_ACK if reader.v2 => {
-            let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-            acknowledge(core, reader, ack.positions, own_thread).map_err(invalid)?;
-            if ack.reply {
-                say_heartbeat(core, reader);
+    fn take_frame(&mut self, core: &Core, reader: &Reader, kind: u8, payload: &[u8]) -> Result<()> {
+        let invalid = |text: String| refused(core, reader, text);
+        match kind {
+            TYPE_ACK => {
+                let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
+                // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
+                self.acknowledge(core, reader, Positions { received: ack.last_sequence, durable: 0, applied: 0 })
             }
-            Ok(())
+            TYPE_STREAM_ACK if reader.v2 => {
+                let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
+                self.acknowledge(core, reader, ack.positions)?;
+                if ack.reply {
+                    say_heartbeat(core, reader);
+                }
+                Ok(())
+            }
+            TYPE_ERROR => {
+                let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
+                Err(said.to_error("the reader reports"))
+            }
+            kind if reader.v2 && is_optional(kind) => Ok(()),
+            kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
         }
-        TYPE_ERROR => {
-            let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-            Err(said.to_error("the reader reports"))
+    }
+
+    fn acknowledge(&mut self, core: &Core, reader: &Reader, said: Positions) -> Result<()> {
+        let Positions { received, durable, applied } = said;
+        let last = core.log.last_sequence();
+        if received > last || durable > received || applied > received {
+            let text = format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}");
+            return Err(refused(core, reader, text));
         }
-        kind if reader.v2 && is_optional(kind) => Ok(()),
-        kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
+        let counted = match reader.has_been_sent(received) {
+            Sent::Whole => said,
+            Sent::Undecided => {
+                self.undecided = Some(self.undecided.map_or(said, |before| furthest(before, said)));
+                reader.set_undecided(true);
+                up_to(said, reader.sent())
+            }
+            Sent::Not => {
+                let sent = reader.sent_whole();
+                let text = format!("impossible Ack: received {received}, but whole entries were sent up to {sent}");
+                return Err(refused(core, reader, text));
+            }
+        };
+        let before = reader.positions();
+        let look = reader.acknowledge(counted);
+        core.reader_moved(before, reader.positions());
+        if look {
+            core.readers_changed();
+        }
+        Ok(())
+    }
+
+    /// Looks again at an acknowledgement that could not be judged.
+    pub(super) fn decide(&mut self, core: &Core, reader: &Reader) -> Result<()> {
+        reader.set_undecided(false);
+        self.undecided.take().map_or(Ok(()), |said| self.acknowledge(core, reader, said))
     }
 }
 
-fn acknowledge(
-    core: &Core,
-    reader: &Reader,
-    positions: Positions,
-    own_thread: bool,
-) -> std::result::Result<(), String> {
-    let Positions { received, durable, applied } = positions;
-    let last = core.log.last_sequence();
-    if received > last || durable > received || applied > received {
-        return Err(format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}"));
-    }
-    match core.was_sent(reader, received, own_thread) {
-        // What of it lies before this connection counts only as far as it is known otherwise; see `Start::credit`.
-        Some(true) => {}
-        // It is about to be told that it was cut off.
-        None => return Ok(()),
-        Some(false) => {
-            let sent = core.sent_sequence(reader);
-            return Err(format!("impossible Ack: received {received}, but whole entries were sent up to {sent}"));
-        }
-    }
-    let (before, first) = (reader.positions(), !reader.has_acknowledged());
-    reader.acknowledge(positions);
-    core.reader_moved(before, reader.positions());
-    if first {
-        core.reader_heard();
-    }
-    Ok(())
+/// What a reader may not say: it is told to the host, and ends the connection.
+fn refused(core: &Core, reader: &Reader, text: String) -> Error {
+    let error = Error::new(Status::InvalidMsg, text);
+    core.protocol_error(&reader.stream, &reader.id, &error);
+    error
 }
-
 /// Tells a v2 reader that this side lives.
 pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();
@@ -178,22 +187,23 @@ mod tests {
     use crate::transport::Stream;
 
     /// A reader whose task does not run, and the reader's end of the connection.
-    fn reader_of(runtime: &tokio::runtime::Runtime, log: Arc<Log>) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+    fn reader_of(runtime: &tokio::runtime::Runtime, log: Arc<Log>, v2: bool) -> (Arc<Core>, Arc<Reader>, UnixStream) {
         let _within = runtime.enter();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
         let core = Core::new(SenderConfig::default(), Lineage::random().unwrap(), Arc::clone(&log), None);
         let cursor = log.attach(0).ok().unwrap();
-        let outgoing = Outgoing::new(log, cursor, 0, true, Vec::new());
-        let reader = Reader::new("r".into(), stream, true, 0, outgoing, Incoming::new(FrameReader::default()));
+        let outgoing = Outgoing::new(log, cursor, 0, v2, Vec::new());
+        let reader = Reader::new("r".into(), stream, v2, 0, outgoing, Incoming::new(FrameReader::default()));
         runtime.block_on(reader.stream.writable()).unwrap();
+        theirs.set_nonblocking(true).unwrap();
         (Arc::new(core), reader, theirs)
     }
 
     /// The same with one entry sent to it.
     fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
         let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
-        let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log));
+        let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
         log.append(0, b"entry").unwrap();
         assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
@@ -240,29 +250,118 @@ mod tests {
         assert_eq!(gone.closing().unwrap().status, Status::Ok);
     }
 
+    /// A log of which the first entries are on disk alone.
+    fn stored_log(dir: &std::path::Path, entries: u64, payload: &[u8]) -> Arc<Log> {
+        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
+        let (disk, _) = DiskLog::open(DiskConfig::new(dir), start).unwrap();
+        let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
+        let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
+        std::thread::scope(|scope| {
+            let storing = scope.spawn(|| log.store(&mut |_| ()));
+            (1..=entries).for_each(|sequence| assert_eq!(log.append(0, payload).unwrap(), sequence));
+            log.close();
+            storing.join().unwrap().unwrap();
+        });
+        log
+    }
+
+    /// Sends until the socket takes no more, loading what is on disk.
+    fn pump_full(core: &Core, reader: &Reader) -> Pumped {
+        loop {
+            match reader.pump(&core.acks, true) {
+                Pumped::Far(load) => reader.supply(load.run().unwrap()),
+                Pumped::More => {}
+                pumped => return pumped,
+            }
+        }
+    }
+
     /// A host's thread may die of the SIGPIPE that sending a file to a peer which is gone can raise.
     #[test]
     fn p9_a_waiting_thread_sends_nothing_from_files() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
-        let (disk, _) = DiskLog::open(DiskConfig::new(dir.path()), start).unwrap();
-        let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
-        let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
-        std::thread::scope(|scope| {
-            let storing = scope.spawn(|| log.store(&mut |_| ()));
-            (1..=100).for_each(|sequence| assert_eq!(log.append(0, b"entry").unwrap(), sequence));
-            log.close();
-            storing.join().unwrap().unwrap();
-        });
-        let (core, reader, mut theirs) = reader_of(&runtime, log);
+        let (core, reader, mut theirs) = reader_of(&runtime, stored_log(dir.path(), 100, b"entry"), true);
         let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
         reader.supply(load.run().unwrap());
-        theirs.set_nonblocking(true).unwrap();
-        theirs.write_all(&ack(1)).unwrap();
-        reader.take_from_outside(&core);
+        reader.pump_from_outside(&core.acks);
         assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
+    }
+
+    fn say(reader: &Reader, core: &Arc<Core>, theirs: &mut UnixStream, bytes: &[u8]) {
+        theirs.write_all(bytes).unwrap();
+        reader.take_from_outside(core);
+    }
+
+    fn is_refused(reader: &Reader) -> bool {
+        reader.closing().is_some_and(|why| why.status == Status::InvalidMsg && why.message.contains("impossible Ack"))
+    }
+
+    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
+    /// it never does.
+    #[test]
+    fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Some batches of sixteen entries or so, more than the socket holds.
+        let log = stored_log(dir.path(), 100, &[7; 16 << 10]);
+        let begun = || {
+            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), true);
+            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(reader.is_inside_frame(), "the socket takes whole batches: this tests nothing");
+            (core, reader, theirs)
+        };
+        let known = begun().1.sent_whole();
+        for (above, refused) in [(1, false), (40, true), (100 - known, true)] {
+            let (core, reader, mut theirs) = begun();
+            say(&reader, &core, &mut theirs, &ack(known + above));
+            assert_eq!(is_refused(&reader), refused, "{above} above {known}");
+            assert_eq!(reader.positions().received, known * u64::from(!refused));
+        }
+        let (core, reader, mut theirs) = begun();
+        say(&reader, &core, &mut theirs, &ack(known + 1));
+        assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
+        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
+            runtime.block_on(reader.stream.writable()).unwrap();
+        }
+        reader.decide(&core).unwrap();
+        assert_eq!((reader.positions().received, reader.sent_whole()), (known + 1, 100));
+        say(&reader, &core, &mut theirs, &ack(100));
+        assert_eq!((reader.positions().received, reader.closing().is_none()), (100, true));
+    }
+
+    /// P6: a v1 reader has an entry when its last byte was sent, however large it is.
+    #[test]
+    fn p6_an_encoded_entry_counts_when_it_was_sent_whole() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let log = Arc::new(Log::new(LogConfig::new(8, 64 << 20, FullPolicy::Refuse)));
+        let begun = || {
+            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), false);
+            pump_full(&core, &reader);
+            (core, reader, theirs)
+        };
+        let ack = |sequence| {
+            let mut frame = Vec::new();
+            message::encode_ack(&mut frame, sequence, "r").unwrap();
+            frame
+        };
+        // Encoded together: the first is out, of the second only a part.
+        log.append(0, b"small").unwrap();
+        log.append(0, &[7; 4 << 20]).unwrap();
+        let (core, reader, mut theirs) = begun();
+        say(&reader, &core, &mut theirs, &ack(1));
+        assert_eq!((reader.positions().received, reader.closing().is_none()), (1, true));
+        say(&reader, &core, &mut theirs, &ack(2));
+        assert!(is_refused(&reader) && reader.positions().received == 1);
+        let (core, reader, mut theirs) = begun();
+        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
+            runtime.block_on(reader.stream.writable()).unwrap();
+        }
+        say(&reader, &core, &mut theirs, &ack(2));
+        assert_eq!((reader.positions().received, reader.closing().is_none()), (2, true));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::piece::{Load, Loaded, NoPiece, Piece};
 use crate::error::Error;
-use crate::log::{Cursor, Log};
+use crate::log::{AttachError, Cursor, Log};
 use crate::protocol::control::{AckRequest, TYPE_BATCH};
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
@@ -35,6 +35,16 @@ pub(super) enum Pumped {
     LogFailed(Error),
 }
 
+/// Whether an entry was sent whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Whole,
+    Not,
+    /// Its end lies in a batch that is under way, or was just sent, from a part of the log that is not in memory. The batch's end
+    /// tells.
+    Undecided,
+}
+
 /// The sending side of a connection. One thread at a time.
 pub(super) struct Outgoing {
     log: Arc<Log>,
@@ -42,14 +52,10 @@ pub(super) struct Outgoing {
     wire: Wire,
     /// Frames other than entries. They go out between entries' frames.
     control: Pending,
-    /// The position behind the last entry that was sent whole.
-    boundary: u64,
-    /// An entry known to have been sent whole: the one before the frame of entries that was begun last.
-    sent_before: u64,
+    /// The last entry known to have been sent whole.
+    sent: u64,
     /// What was loaded from disk.
     loaded: Option<Loaded>,
-    /// An entry up to which all were sent, or are being appended this very moment.
-    sent_all: u64,
     /// The version of what is asked for.
     asked: u64,
     /// Payload and frame bytes sent.
@@ -64,13 +70,20 @@ struct Pending {
 }
 
 enum Wire {
-    /// JSON frames, encoded for this reader alone.
-    V1 { json: Pending },
-    /// Batches straight from the log. By level, the acknowledgements to ask for, and those that were asked for.
+    /// JSON frames, encoded for this reader alone, and where each ends, with its entry.
+    V1 { json: Pending, ends: Vec<(usize, u64)> },
+    /// Batches straight from the log.
     V2 {
         header: [u8; HEADER_SIZE],
         header_left: usize,
         body_left: usize,
+        /// The last entry of the batch, where that is known before it is sent.
+        last: Option<u64>,
+        /// The position behind the last batch that was sent whole.
+        boundary: u64,
+        /// The same of the last such batch whose last entry `sent` takes account of.
+        sent_to: u64,
+        /// By level, the acknowledgements to ask for, and those that were asked for.
         wanted: [Vec<u64>; 3],
         requested: [Vec<u64>; 3],
     },
@@ -105,50 +118,67 @@ impl Pending {
 impl Outgoing {
     /// Begins behind the entry `known` with the frames in `greeting`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
+        let position = cursor.position();
         let wire = if v2 {
             Wire::V2 {
                 header: [0; HEADER_SIZE],
                 header_left: 0,
                 body_left: 0,
+                last: None,
+                boundary: position,
+                sent_to: position,
                 wanted: Default::default(),
                 requested: Default::default(),
             }
         } else {
-            Wire::V1 { json: Pending::default() }
+            Wire::V1 { json: Pending::default(), ends: Vec::new() }
         };
-        let boundary = cursor.position();
         let control = Pending { bytes: greeting, sent: 0 };
-        Self {
-            log,
-            cursor,
-            wire,
-            control,
-            boundary,
-            sent_before: known,
-            sent_all: known,
-            asked: 0,
-            loaded: None,
-            bytes_sent: 0,
-        }
+        Self { log, cursor, wire, control, sent: known, asked: 0, loaded: None, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
-    /// The position behind the last entry sent whole, and the bytes sent.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        (self.boundary, self.bytes_sent)
+    /// Payload and frame bytes sent.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
     }
 
-    /// An entry that was sent whole; the ones up to `progress` may have been too.
-    pub(super) fn sent_before(&self) -> u64 {
-        self.sent_before
+    /// An entry up to which all were sent whole. Costs nothing, and may be a batch behind.
+    #[inline]
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
-    /// An entry up to which all were sent; at most entries that are being appended this very moment are behind it.
-    pub(super) fn sent_all(&self) -> u64 {
-        self.sent_all
+    /// The last entry that was sent whole, as near as is known without reading the disk: an earlier one, never a later one.
+    pub(super) fn sent_whole(&mut self) -> u64 {
+        if let Wire::V2 { boundary, sent_to, .. } = &mut self.wire
+            && sent_to < boundary
+            && let Some(sequence) = self.log.sequence_before(*boundary)
+        {
+            (self.sent, *sent_to) = (sequence, *boundary);
+        }
+        self.sent
+    }
+
+    /// Whether the entry was sent whole on this connection, or lies before its beginning.
+    pub(super) fn has_sent(&mut self, sequence: u64) -> Sent {
+        if sequence <= self.sent_whole() {
+            return Sent::Whole;
+        }
+        // Encoded entries are known each by itself.
+        let Wire::V2 { body_left, boundary, sent_to, last, .. } = &self.wire else { return Sent::Not };
+        if *body_left == 0 && sent_to == boundary {
+            return Sent::Not;
+        }
+        match self.log.find_in_memory(sequence) {
+            Ok(behind) if behind.position <= self.cursor.position() => Sent::Whole,
+            Ok(_) | Err(AttachError::Ahead { .. }) => Sent::Not,
+            Err(_) if *body_left > 0 && last.is_some_and(|last| sequence > last) => Sent::Not,
+            Err(_) => Sent::Undecided,
+        }
     }
 
     /// The version given to `ask` last.
@@ -167,7 +197,7 @@ impl Outgoing {
     /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
     pub(super) fn is_inside_frame(&self) -> bool {
         let is_inside_entries = match &self.wire {
-            Wire::V1 { json } => json.sent > 0,
+            Wire::V1 { json, .. } => json.sent > 0,
             Wire::V2 { header_left, body_left, .. } => *body_left > 0 && *header_left < HEADER_SIZE,
         };
         self.control.sent > 0 || is_inside_entries
@@ -218,7 +248,10 @@ impl Outgoing {
 
     /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
     fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
-        let Wire::V2 { header, header_left, body_left, wanted, requested } = &mut self.wire else { return Ok(0) };
+        let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, wanted, requested } = &mut self.wire
+        else {
+            return Ok(0);
+        };
         let fresh = *body_left == 0;
         if fresh && self.control.is_empty() {
             for ((level, wanted), requested) in (1u8..).zip(wanted).zip(requested) {
@@ -231,13 +264,13 @@ impl Outgoing {
                 *requested = std::mem::take(wanted);
             }
         }
-        let last = self.log.shown_sequence();
+        let shown = self.log.shown_sequence();
         let piece = match Piece::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
             Ok(Piece::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
             Ok(piece) => Some(piece),
             Err(NoPiece::AtEnd) => {
                 if fresh {
-                    self.sent_all = last;
+                    self.sent = self.sent.max(shown);
                 }
                 None
             }
@@ -249,9 +282,9 @@ impl Outgoing {
             *body_left = piece.len();
             *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
             *header_left = HEADER_SIZE;
+            *last = piece.last();
             if let Ok(first) = Entry::decode(piece.bytes()) {
-                self.sent_before = first.previous;
-                self.sent_all = first.previous;
+                (self.sent, *sent_to) = (first.previous, *boundary);
             }
         }
         let body = piece.as_ref().map_or(&[][..], |piece| &piece.bytes()[..(*body_left).min(piece.bytes().len())]);
@@ -285,7 +318,10 @@ impl Outgoing {
             drop(piece);
             self.cursor.advance(of_body);
             if *body_left == 0 {
-                self.boundary = self.cursor.position();
+                *boundary = self.cursor.position();
+                if let Some(last) = *last {
+                    (self.sent, *sent_to) = (last, *boundary);
+                }
             }
         }
         Ok(sent)
@@ -293,27 +329,23 @@ impl Outgoing {
 
     /// One write of JSON frames, encoding more entries when all were sent. `Ok(0)`: nothing to send.
     fn send_json(&mut self, stream: &Stream) -> Result<usize, Stopped> {
-        let Wire::V1 { json } = &mut self.wire else { return Ok(0) };
+        let Wire::V1 { json, ends } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
-            self.boundary = self.cursor.position();
-            let last = self.log.shown_sequence();
+            ends.clear();
             match Piece::at(&self.cursor, &mut self.loaded, false) {
                 Ok(piece) => {
                     let mut entries = Entries::new(piece.bytes());
-                    if let Ok(first) = Entry::decode(piece.bytes()) {
-                        self.sent_before = first.previous;
-                        self.sent_all = first.previous;
-                    }
                     while json.bytes.len() < JSON_BYTES {
                         let Some(entry) = entries.next() else { break };
                         message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
                             .map_err(|_| Stopped::too_large(entry.payload.len()))?;
+                        ends.push((json.bytes.len(), entry.sequence));
                     }
                     let encoded = piece.bytes().len() - entries.rest().len();
                     drop(piece);
                     self.cursor.advance(encoded);
                 }
-                Err(NoPiece::AtEnd) => self.sent_all = last,
+                Err(NoPiece::AtEnd) => {}
                 Err(NoPiece::Far(_) | NoPiece::CutOff) if !self.control.is_empty() => {}
                 Err(why) => return Err(why.into()),
             }
@@ -327,10 +359,12 @@ impl Outgoing {
         };
         let sent = sent.map_err(Stopped::Failed)?;
         let of_json = if json.sent > 0 { sent } else { self.control.consume(sent) };
-        json.consume(of_json);
-        if json.is_empty() {
-            self.boundary = self.cursor.position();
+        let sent_to = json.sent + of_json;
+        let whole = ends.partition_point(|(end, _)| *end <= sent_to);
+        if let Some((_, sequence)) = whole.checked_sub(1).and_then(|last| ends.get(last)) {
+            self.sent = *sequence;
         }
+        json.consume(of_json);
         Ok(sent)
     }
 }

@@ -188,24 +188,20 @@ impl Quorum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) position: u64,
-    /// Up to here its entries are another history's, and do not count.
-    pub(super) foreign: u64,
     pub(super) groups: u64,
 }
 
-impl Place {
-    /// Whether its entry `sequence`, if it has it, is this writer's.
-    fn counts_for(&self, sequence: u64) -> bool {
-        self.foreign == 0 || sequence > self.foreign
-    }
+/// Whether this writer can say of the entry `sequence` who has it. `inherited_from`: see `core::beginning`.
+pub(super) fn is_ours(sequence: u64, inherited_from: u64) -> bool {
+    inherited_from == 0 || sequence > inherited_from
 }
 
 /// How far readers are at one level at one moment, the furthest first.
 #[derive(Debug)]
 pub(super) struct Tally {
     places: Vec<Place>,
-    /// Whether one of them has foreign entries.
-    foreign: bool,
+    /// See [`is_ours`].
+    inherited_from: u64,
 }
 
 /// What a tally says of a quorum.
@@ -220,16 +216,24 @@ impl Tally {
     pub(super) fn new(places: impl Iterator<Item = Place>) -> Self {
         let mut places: Vec<_> = places.collect();
         places.sort_unstable_by(|a, b| b.cmp(a));
-        Self { foreign: places.iter().any(|place| place.foreign > 0), places }
+        Self { places, inherited_from: 0 }
+    }
+
+    /// The same, where nobody counts for an entry up to this one.
+    pub(super) fn behind(self, inherited_from: u64) -> Self {
+        Self { inherited_from, ..self }
     }
 
     /// How many readers that count for the term have the entry `sequence`.
     fn count(&self, sequence: u64, term: Term) -> usize {
-        let there = &self.places[..self.places.partition_point(|place| place.position >= sequence)];
-        if term.group.is_none() && !self.foreign {
-            return there.len();
+        if !is_ours(sequence, self.inherited_from) {
+            return 0;
         }
-        there.iter().filter(|place| place.counts_for(sequence) && term.has(place.groups)).count()
+        let there = &self.places[..self.places.partition_point(|place| place.position >= sequence)];
+        match term.group {
+            None => there.len(),
+            Some(_) => there.iter().filter(|place| term.has(place.groups)).count(),
+        }
     }
 
     pub(super) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
@@ -269,7 +273,7 @@ mod tests {
     fn a_quorum_needs_every_one_of_its_terms() {
         let groups = groups();
         let ids = [("dc1-a", 9), ("dc1-b", 5), ("b1", 7), ("other", 8)];
-        let place = |(id, position): &(&str, u64)| Place { position: *position, groups: groups.of(id), foreign: 0 };
+        let place = |(id, position): &(&str, u64)| Place { position: *position, groups: groups.of(id) };
         let tally = Tally::new(ids.iter().map(place));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
         let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();

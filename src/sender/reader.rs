@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use super::acks::AckBoard;
 use super::core::Core;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, Pumped};
+use super::outgoing::{Outgoing, Pumped, Sent};
 use super::piece::Loaded;
-use super::standing::{Start, furthest, up_to};
+use super::standing::{Start, furthest};
 use crate::error::{Error, Result, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -39,10 +39,9 @@ pub(super) struct Reader {
     pub(super) connected_at: SystemTime,
     /// The sequence after which this connection began, as the reader said.
     pub(super) started_after: u64,
-    /// Entries up to here, at most where it began, it is known to have; see [`Start`].
-    vouched: AtomicU64,
-    /// See [`believed_by_gate`](super::standing::believed_by_gate).
-    believed_by_gate: AtomicU64,
+    /// See [`Start`].
+    proven: AtomicBool,
+    believed: AtomicU64,
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
     /// Taken before `outgoing`.
@@ -51,9 +50,11 @@ pub(super) struct Reader {
     /// What of its acknowledgements counts for the write gate alone.
     for_gate: [AtomicU64; 3],
     acknowledged: AtomicBool,
+    /// An acknowledgement waits until it is known whether what it is for was sent.
+    undecided: AtomicBool,
     /// It has no slot, because all are in use.
     pub(super) slot_refused: AtomicBool,
-    /// An entry up to which all were given to the connection.
+    /// An entry up to which all were sent whole.
     sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
     last_send_us: AtomicU64,
@@ -80,14 +81,15 @@ impl Reader {
             v2,
             connected_at: SystemTime::now(),
             started_after,
-            vouched: AtomicU64::new(0),
-            believed_by_gate: AtomicU64::new(0),
+            proven: AtomicBool::new(false),
+            believed: AtomicU64::new(0),
             cut: outgoing.cursor().watch(),
             outgoing: Mutex::new(outgoing),
             incoming: Mutex::new(incoming),
             positions: Default::default(),
             for_gate: Default::default(),
             acknowledged: AtomicBool::new(false),
+            undecided: AtomicBool::new(false),
             slot_refused: AtomicBool::new(false),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
@@ -117,6 +119,16 @@ impl Reader {
         self.incoming.lock().take(core, self)
     }
 
+    /// Looks again at an acknowledgement that could not be judged. Called by the reader's task, after it sent.
+    #[inline]
+    pub(super) fn decide(&self, core: &Core) -> Result<()> {
+        if self.undecided.load(Ordering::Acquire) { self.incoming.lock().decide(core, self) } else { Ok(()) }
+    }
+
+    pub(super) fn set_undecided(&self, undecided: bool) {
+        self.undecided.store(undecided, Ordering::Release);
+    }
+
     /// Takes in what has arrived, for a host thread that waits for it, unless the task is about to.
     pub(super) fn take_from_outside(&self, core: &Arc<Core>) {
         let taken = self.incoming.try_lock().map_or(Ok(false), |mut incoming| incoming.take_from_outside(core, self));
@@ -132,14 +144,14 @@ impl Reader {
     }
 
     fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
-        let (_, before) = outgoing.progress();
+        let before = outgoing.bytes_sent();
         let version = acks.version();
         if outgoing.asked() != version {
             outgoing.ask(version, acks.wanted(self.positions()));
         }
         let pumped = outgoing.pump(&self.stream, own_thread);
-        self.sent.store(outgoing.sent_all(), Ordering::Release);
-        if outgoing.progress().1 != before {
+        self.sent.store(outgoing.sent(), Ordering::Release);
+        if outgoing.bytes_sent() != before {
             self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
         }
         pumped
@@ -170,17 +182,29 @@ impl Reader {
         self.outgoing.lock().cursor().position()
     }
 
-    /// The position behind the last entry sent whole, and the bytes sent.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        self.outgoing.lock().progress()
+    /// Payload and frame bytes sent.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.outgoing.lock().bytes_sent()
     }
 
-    /// An entry that was sent whole, also when the log has forgotten where the last such one lay.
-    pub(super) fn sent_before(&self) -> u64 {
-        self.outgoing.lock().sent_before()
+    /// The last entry that was sent whole; see [`Outgoing::sent_whole`].
+    pub(super) fn sent_whole(&self) -> u64 {
+        self.outgoing.lock().sent_whole()
     }
 
-    /// An entry up to which all were given to the connection, or are being given.
+    /// Whether the entry was sent whole on this connection, or lies before its beginning.
+    #[inline]
+    pub(super) fn has_been_sent(&self, sequence: u64) -> Sent {
+        if sequence <= self.sent() {
+            return Sent::Whole;
+        }
+        let mut outgoing = self.outgoing.lock();
+        let sent = outgoing.has_sent(sequence);
+        self.sent.store(outgoing.sent(), Ordering::Release);
+        sent
+    }
+
+    /// An entry up to which all were sent whole. Costs nothing, and may be a batch behind.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Acquire)
     }
@@ -206,26 +230,30 @@ impl Reader {
 
     /// Where this connection began, and what was known of that.
     pub(super) fn start(&self) -> Start {
-        Start { after: self.started_after, vouched: self.vouched.load(Ordering::Relaxed) }
+        let (proven, believed) = (self.proven.load(Ordering::Relaxed), self.believed.load(Ordering::Relaxed));
+        Start { after: self.started_after, proven, believed }
     }
 
     /// Takes its place among the readers, before it says or is sent anything.
-    pub(super) fn begin(&self, start: Start, now: Positions, believed_by_gate: u64) {
-        self.vouched.store(start.vouched, Ordering::Relaxed);
-        self.believed_by_gate.store(believed_by_gate, Ordering::Relaxed);
+    pub(super) fn begin(&self, start: Start, now: Positions) {
+        self.proven.store(start.proven, Ordering::Relaxed);
+        self.believed.store(start.believed, Ordering::Relaxed);
         rise(&self.positions, now);
     }
 
-    /// Takes in what the reader acknowledges, as far as that counts; positions only rise. One thread at a time.
-    pub(super) fn acknowledge(&self, said: Positions) {
-        rise(&self.positions, self.start().credit(said));
-        let believed = self.believed_by_gate.load(Ordering::Relaxed);
-        if believed > 0 {
-            rise(&self.for_gate, up_to(said, believed));
+    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`: the write
+    /// gate has to look, whether or not `positions` moved. One thread at a time.
+    pub(super) fn acknowledge(&self, said: Positions) -> bool {
+        let start = self.start();
+        rise(&self.positions, start.counts(said));
+        let mut look = !self.has_acknowledged();
+        if start.believed > 0 {
+            let before = load(&self.for_gate);
+            rise(&self.for_gate, start.counts_for_gate(said));
+            look |= load(&self.for_gate) != before;
         }
-        if !self.has_acknowledged() {
-            self.acknowledged.store(true, Ordering::Release);
-        }
+        self.acknowledged.store(true, Ordering::Release);
+        look
     }
 
     /// Whether it has entries up to where it began, at least, by proof or by acknowledgement.
@@ -248,10 +276,10 @@ impl Reader {
         self.positions().received.max(self.started_after)
     }
 
-    /// An entry up to which all were sent to it, on this connection or, as far as is known, before.
-    pub(super) fn sent_or_vouched(&self) -> u64 {
+    /// An entry up to which all were sent to it on this connection; 0 if none was.
+    pub(super) fn sent_here(&self) -> u64 {
         let sent = self.sent();
-        if sent > self.started_after { sent } else { self.start().vouched }
+        if sent > self.started_after { sent } else { 0 }
     }
 
     /// Ends the connection for this reason, unless it has one already.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::AckLevel;
 use super::acks::{Readers, Wish};
 use super::config::SenderConfig;
-use super::quorum::{Groups, Place, Quorum, Reached, Tally};
+use super::quorum::{Groups, Place, Quorum, Reached, Tally, is_ours};
 use super::reader::Reader;
-use super::standing::{Claim, Entered, Standing, believed_by_gate, furthest};
+use super::standing::{Claim, Entered, Known, Standing, furthest};
 use crate::error::{Result, Status};
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
@@ -28,8 +28,8 @@ struct Record {
 }
 
 impl Record {
-    fn new(groups: u64, inherited_from: u64) -> Self {
-        Self { standing: Standing::new(inherited_from), connected: None, left_at: 0, groups, errors: 0 }
+    fn new(groups: u64) -> Self {
+        Self { standing: Standing::default(), connected: None, left_at: 0, groups, errors: 0 }
     }
 
     /// What counts for waits: what it acknowledged, now or before.
@@ -41,7 +41,7 @@ impl Record {
     /// Takes the connection out and keeps what it brought.
     fn disconnect(&mut self) -> Option<Arc<Reader>> {
         let reader = self.connected.take()?;
-        self.standing.leave(reader.positions(), reader.sent_or_vouched());
+        self.standing.leave(reader.positions(), reader.sent_here());
         Some(reader)
     }
 
@@ -109,18 +109,19 @@ impl Registry {
     }
 
     /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same id is
-    /// told to close: the new one stays. `held`: what its slot vouches for. `None`: there is no room.
+    /// told to close: the new one stays. `held`: what its slot shows that it acknowledged. `None`: there is no room.
     pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
         let mut records = self.records.lock();
         if !self.has_room(&mut records, &reader.id) {
             return None;
         }
-        let new = || Record::new(self.groups.of(&reader.id), self.inherited_from);
+        let new = || Record::new(self.groups.of(&reader.id));
         let record = records.entry(reader.id.clone()).or_insert_with(new);
         let replaced = record.disconnect();
         let before = record.standing.has;
-        let entered = record.standing.enter(reader.started_after, claim, held);
-        reader.begin(entered.start, entered.now, believed_by_gate(reader.started_after, claim, held, self.began_at));
+        let known = Known { held, began_at: self.began_at };
+        let entered = record.standing.enter(reader.started_after, claim, known);
+        reader.begin(entered.start, entered.now);
         reader.set_errors(record.errors);
         record.connected = Some(Arc::clone(reader));
         if let Some(replaced) = replaced {
@@ -205,19 +206,14 @@ impl Readers for Registry {
     /// How far every known reader is at `level`, connected or not.
     fn tally(&self, level: AckLevel) -> Tally {
         let records = self.records.lock();
-        Tally::new(records.values().map(|record| Place {
-            position: at(record.positions(), level),
-            foreign: record.standing.foreign,
-            groups: record.groups,
-        }))
+        let place = |record: &Record| Place { position: at(record.positions(), level), groups: record.groups };
+        Tally::new(records.values().map(place)).behind(self.inherited_from)
     }
 
     fn look(&self, wish: &Wish) -> Reached {
         let records = self.records.lock();
-        let has = |record: &&Record| {
-            let Standing { foreign, .. } = record.standing;
-            (foreign == 0 || wish.sequence > foreign) && at(record.positions(), wish.level) >= wish.sequence
-        };
+        let ours = is_ours(wish.sequence, self.inherited_from);
+        let has = |record: &&Record| ours && at(record.positions(), wish.level) >= wish.sequence;
         let there = records.values().filter(has);
         wish.quorum.count(there.map(|record| record.groups))
     }

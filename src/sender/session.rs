@@ -189,7 +189,7 @@ impl Drop for Place<'_> {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
         self.core.readers.leave(self.reader, ended.status != Status::Ok);
-        self.core.reader_left();
+        self.core.readers_changed();
         self.core.disconnected(self.reader, &ended);
     }
 }
@@ -272,7 +272,11 @@ impl Session<'_> {
             let end_moved = core.end_moved.notified();
             tokio::pin!(end_moved);
             end_moved.as_mut().enable();
-            match reader.pump(&core.acks, true) {
+            let pumped = reader.pump(&core.acks, true);
+            if let Err(error) = reader.decide(core) {
+                return error;
+            }
+            match pumped {
                 Pumped::More => {
                     blocked_since = None;
                     if *phase.borrow() == Phase::Closing {
@@ -299,7 +303,7 @@ impl Session<'_> {
                     }
                 }
                 Pumped::Blocked => {
-                    let sent = (reader.progress().1, reader.stream.flushed());
+                    let sent = (reader.bytes_sent(), reader.stream.flushed());
                     let since = match blocked_since {
                         Some((since, before)) if before == sent => since,
                         _ => Instant::now(),
@@ -356,7 +360,7 @@ impl Session<'_> {
             }
             Some(_) => {}
             None => {
-                let sent = reader.progress().1;
+                let sent = reader.bytes_sent();
                 if sent != self.sent {
                     (self.sent, self.idle_since) = (sent, Instant::now());
                 } else if reader.v2 && self.idle_since.elapsed() >= self.heartbeat / 2 {
@@ -373,7 +377,7 @@ impl Session<'_> {
 
     fn cut_off(&self) -> Error {
         let (core, reader) = (self.core, self.reader);
-        let at = core.sent_sequence(reader);
+        let at = reader.sent_whole();
         let oldest = core.log.oldest_known();
         let text =
             format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());

@@ -29,6 +29,7 @@ impl Core {
             .collect();
         let counters = &self.counters;
         let disk = self.log.disk();
+        let slots = self.slots.as_ref().map(|slots| slots.counts());
         json!({
             "running": self.started.load(Ordering::Relaxed) && self.gate() != Gate::Stopped,
             "current_sequence": current,
@@ -54,8 +55,8 @@ impl Core {
             "total_readers_forgotten": self.readers.forgotten(),
             "total_tickets_forgotten": self.acks.tickets_forgotten(),
             "total_farewells_left_out": counters.farewells_left_out(),
-            "total_slots_refused": self.slots.as_ref().map(|slots| slots.counts().0),
-            "total_slots_given_up": self.slots.as_ref().map(|slots| slots.counts().1),
+            "total_slots_refused": slots.map(|(refused, _)| refused),
+            "total_slots_given_up": slots.map(|(_, given_up)| given_up),
             "log_dir": disk.map(|disk| disk.dir().to_string_lossy()),
             "log_bytes": disk.map(|disk| disk.bytes()),
             "log_segments": disk.map(|disk| disk.segments()),
@@ -74,9 +75,8 @@ impl Core {
         let acked = if reader.v2 { positions.applied } else { positions.received };
         // What it says of itself and cannot prove is good enough for people.
         let start = reader.start();
-        let stands = if start.vouched < start.after { acked.max(start.after) } else { acked };
-        let sent = self.sent_sequence(reader);
-        let (position, bytes_sent) = (reader.position(), reader.progress().1);
+        let stands = if start.proven { acked } else { acked.max(start.after) };
+        let (position, sent, bytes_sent) = (reader.position(), reader.sent_whole(), reader.bytes_sent());
         let lag_ms = if stands < current {
             let timestamp_us = self.log.timestamp_after(stands);
             timestamp_us.map(|timestamp_us| self.milestones.age_us(stands + 1, timestamp_us, now) / 1000)

@@ -87,7 +87,6 @@ impl Readers for Stage {
         Tally::new((0..4).map(|reader| Place {
             position: at(self.positions(reader), level),
             groups: groups.of(&format!("r{reader}")),
-            foreign: 0,
         }))
     }
 }
