@@ -533,6 +533,49 @@ fn p6_readers_that_catch_up_from_disk_are_believed() {
     assert_eq!(events.count(EventKind::ProtocolError), 0);
 }
 
+/// P6: what was answered at one level holds for what it implies.
+#[test]
+fn p6_answers_of_different_levels_do_not_contradict_each_other_after_a_rewind() {
+    let (sender, address, events) = sender(quiet());
+    write(&sender, 20);
+    let early = sender.token();
+    let last = write(&sender, 80);
+    let (mut peer, _) = join(&address, &sync_v2("r", 0));
+    read_to(&mut peer, last);
+    acknowledge(&mut peer, last, last, last);
+    leave(&sender, peer);
+    assert_eq!(acked(&sender, last, AckLevel::Applied, 1), Status::Ok);
+    assert_eq!(acked(&sender, 50, AckLevel::Durable, 1), Status::Ok);
+    let _back = join(&address, &sync_proven("r", early.sequence, early.hash, &sender));
+    events.wait(EventKind::ReaderRewound);
+    let answers = |sequence| LEVELS.map(|level| acked(&sender, sequence, level, 1));
+    assert_eq!(answers(last), [Status::Ok, Status::Timeout, Status::Ok]);
+    assert_eq!(answers(50), [Status::Ok, Status::Ok, Status::Ok]);
+}
+
+/// P5: answers that are forgotten are counted.
+#[test]
+fn p5_answers_to_more_questions_than_are_kept_are_counted() {
+    use replication::sender::config::Group;
+    let mut config = quiet();
+    for n in 0..40 {
+        config.groups.add(Group::new(&format!("g{n}"), ["r"]).unwrap()).unwrap();
+    }
+    let (sender, address, _) = sender(config);
+    let last = write(&sender, 1);
+    let (mut peer, _) = join(&address, &sync_v2("r", 0));
+    read_to(&mut peer, last);
+    acknowledge(&mut peer, last, last, last);
+    let names: Vec<_> = (0..40).map(|n| format!("g{n}")).collect();
+    let pairs = names.iter().flat_map(|a| names.iter().map(move |b| (a, b)));
+    let forgotten = || stat(sender.stats_json(), "total_answers_forgotten").as_u64().unwrap();
+    for (asked, (a, b)) in (1u64..).zip(pairs).take(1034) {
+        let quorum = sender.quorum(&[(Some(a), 1), (Some(b), 1)]).unwrap();
+        assert_eq!(sender.acked(last, AckLevel::Applied, &quorum).unwrap().status, Status::Ok);
+        assert_eq!(forgotten(), asked.saturating_sub(1024));
+    }
+}
+
 #[test]
 fn p7_later_epochs_that_strangers_claim_are_refused_and_not_reported_each() {
     let (sender, address, events) = sender(quiet());

@@ -59,6 +59,13 @@ pub struct Acked {
 /// A call of the host that was ordered: gets the ticket and the end.
 pub type AckedCall = Box<dyn FnOnce(u64, Acked) + Send>;
 
+/// How much of what hosts may ask for again was forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub(super) tickets: u64,
+    pub(super) answers: u64,
+}
+
 /// What the callback thread has to do besides events.
 #[derive(Default)]
 pub(super) struct Work {
@@ -311,9 +318,10 @@ impl AckBoard {
         self.state.lock().answers.judge(wish, readers.look(wish))
     }
 
-    /// Tickets that were forgotten because there were too many.
-    pub(super) fn tickets_forgotten(&self) -> u64 {
-        self.state.lock().tickets.forgotten()
+    /// What was forgotten because there was too much.
+    pub(super) fn forgotten(&self) -> Forgotten {
+        let state = self.state.lock();
+        Forgotten { tickets: state.tickets.forgotten(), answers: state.answers.forgotten() }
     }
 
     #[cold]

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use super::AckLevel;
 use super::acks::Wish;
-use super::quorum::{Quorum, Reached};
+use super::quorum::{Quorum, Reached, is_ours};
 
 /// Quorums and levels whose answers are remembered, at most.
 const MAX_QUESTIONS: usize = 1024;
@@ -16,64 +17,80 @@ struct Given {
     readers: usize,
 }
 
-/// By quorum, the furthest entry of which each level's question was answered with enough: with it, all before it. Those
-/// that this writer did not inherit are questions of their own.
+/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that this
+/// writer can answer for.
 pub(super) struct Answers {
-    given: HashMap<Quorum, [Given; 6]>,
+    given: HashMap<Quorum, [Given; 3]>,
     /// See `core::beginning`.
     inherited_from: u64,
+    /// Questions that were answered with enough, and whose answer was not kept.
+    forgotten: u64,
 }
 
 impl Answers {
     pub(super) fn new(inherited_from: u64) -> Self {
-        Self { given: HashMap::new(), inherited_from }
+        Self { given: HashMap::new(), inherited_from, forgotten: 0 }
     }
 
-    fn kind(&self, wish: &Wish) -> usize {
-        wish.level as usize - 1 + if wish.sequence > self.inherited_from { 0 } else { 3 }
+    /// Questions whose answer may be another one from now on, because there were too many or no memory was left.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// What the host is told, when this is what the readers have now.
     pub(super) fn judge(&mut self, wish: &Wish, now: Reached) -> Reached {
-        let kind = self.kind(wish);
+        if wish.sequence == 0 || !is_ours(wish.sequence, self.inherited_from) {
+            return now;
+        }
         if now.enough {
             self.note(wish, now.readers);
             return now;
         }
-        let implies = |(quorum, given): &(&Quorum, &[Given; 6])| {
-            given[kind].sequence >= wish.sequence && wish.sequence > 0 && quorum.implies(&wish.quorum)
+        let level = wish.level as usize - 1;
+        let implies = |(quorum, given): &(&Quorum, &[Given; 3])| {
+            given[level].sequence >= wish.sequence && quorum.implies(&wish.quorum)
         };
-        match self.given.iter().filter(implies).map(|(_, given)| given[kind].readers).max() {
+        match self.given.iter().filter(implies).map(|(_, given)| given[level].readers).max() {
             Some(readers) => Reached { readers: now.readers.max(readers), enough: true },
             None => now,
         }
     }
 
     fn note(&mut self, wish: &Wish, readers: usize) {
-        let (kind, sequence) = (self.kind(wish), wish.sequence);
+        let answer = Given { sequence: wish.sequence, readers };
         if let Some(given) = self.given.get_mut(&wish.quorum) {
-            if sequence > given[kind].sequence {
-                given[kind] = Given { sequence, readers };
-            }
-            return;
+            return raise(given, wish.level, answer);
         }
         if self.given.len() >= MAX_QUESTIONS {
-            let furthest = |given: &[Given; 6]| given.iter().map(|given| given.sequence).max();
+            let furthest = |given: &[Given; 3]| given.iter().map(|given| given.sequence).max();
             let least = self.given.iter().min_by_key(|(_, given)| furthest(given)).map(|(quorum, _)| quorum.clone());
             least.and_then(|quorum| self.given.remove(&quorum));
+            self.forgotten += 1;
         }
         // Without memory the answer is right now, and may be another one later.
-        let Some(quorum) = wish.quorum.try_clone().filter(|_| self.given.try_reserve(1).is_ok()) else { return };
-        let mut given = [Given::default(); 6];
-        given[kind] = Given { sequence, readers };
+        let Some(quorum) = wish.quorum.try_clone().filter(|_| self.given.try_reserve(1).is_ok()) else {
+            self.forgotten += 1;
+            return;
+        };
+        let mut given = [Given::default(); 3];
+        raise(&mut given, wish.level, answer);
         self.given.insert(quorum, given);
+    }
+}
+
+/// Takes account of an answer at `level`, and at the level that it implies: what is durable or applied was received.
+fn raise(given: &mut [Given; 3], level: AckLevel, answer: Given) {
+    for level in [level, AckLevel::Received] {
+        let given = &mut given[level as usize - 1];
+        if answer.sequence > given.sequence {
+            *given = answer;
+        }
     }
 }
 
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::sender::AckLevel;
     use crate::sender::quorum::Groups;
 
     fn wish(sequence: u64, level: AckLevel, readers: usize) -> Wish {
@@ -91,6 +108,8 @@ mod tests {
             (50, AckLevel::Durable, 2, true),
             (1, AckLevel::Durable, 2, true),
             (50, AckLevel::Durable, 1, true),
+            // What it implies.
+            (50, AckLevel::Received, 2, true),
             // What was not answered: a later entry, more readers, another level.
             (51, AckLevel::Durable, 2, false),
             (50, AckLevel::Durable, 3, false),
@@ -111,9 +130,28 @@ mod tests {
             answers.judge(&wish(sequence, AckLevel::Received, 1), Reached { readers: 1, enough }).enough
         };
         assert!(judge(&mut answers, 12, true) && judge(&mut answers, 11, false));
-        assert!(!judge(&mut answers, 10, false));
-        assert!(judge(&mut answers, 9, true));
-        assert!(judge(&mut answers, 9, false) && !judge(&mut answers, 10, false));
+        assert!(!judge(&mut answers, 10, false) && !judge(&mut answers, 1, false));
+    }
+
+    /// P6: answers of different levels do not contradict each other, in whatever order they were given.
+    #[test]
+    fn p6_an_entry_that_was_called_applied_or_durable_is_called_received() {
+        let (yes, no) = (Reached { readers: 1, enough: true }, Reached { readers: 0, enough: false });
+        for level in [AckLevel::Durable, AckLevel::Applied] {
+            for first in [None, Some(20), Some(200)] {
+                let mut answers = Answers::new(0);
+                if let Some(first) = first {
+                    answers.judge(&wish(first, AckLevel::Received, 1), yes);
+                }
+                answers.judge(&wish(100, level, 1), yes);
+                let told = |answers: &mut Answers, sequence, level| answers.judge(&wish(sequence, level, 1), no).enough;
+                assert!(told(&mut answers, 100, AckLevel::Received), "{level:?} after {first:?}");
+                assert_eq!(told(&mut answers, 101, AckLevel::Received), first == Some(200));
+                // Durable and applied do not imply each other.
+                let other = if level == AckLevel::Durable { AckLevel::Applied } else { AckLevel::Durable };
+                assert!(!told(&mut answers, 1, other));
+            }
+        }
     }
 
     #[test]
@@ -122,7 +160,7 @@ mod tests {
         for readers in 1..=MAX_QUESTIONS + 10 {
             answers.judge(&wish(readers as u64, AckLevel::Received, readers), Reached { readers, enough: true });
         }
-        assert_eq!(answers.given.len(), MAX_QUESTIONS);
+        assert_eq!((answers.given.len(), answers.forgotten()), (MAX_QUESTIONS, 10));
         let last = wish(MAX_QUESTIONS as u64 + 10, AckLevel::Received, MAX_QUESTIONS + 10);
         assert!(answers.judge(&last, Reached { readers: 0, enough: false }).enough);
     }

@@ -30,6 +30,7 @@ impl Core {
         let counters = &self.counters;
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
+        let forgotten = self.acks.forgotten();
         json!({
             "running": self.started.load(Ordering::Relaxed) && self.gate() != Gate::Stopped,
             "current_sequence": current,
@@ -53,7 +54,8 @@ impl Core {
             "total_readers_refused": counters.refused_readers(),
             "total_protocol_errors": counters.protocol_errors(),
             "total_readers_forgotten": self.readers.forgotten(),
-            "total_tickets_forgotten": self.acks.tickets_forgotten(),
+            "total_tickets_forgotten": forgotten.tickets,
+            "total_answers_forgotten": forgotten.answers,
             "total_farewells_left_out": counters.farewells_left_out(),
             "total_slots_refused": slots.map(|(refused, _)| refused),
             "total_slots_given_up": slots.map(|(_, given_up)| given_up),

@@ -44,10 +44,12 @@ impl Stage {
         Positions { received: load(received), durable: load(durable), applied: load(applied) }
     }
 
-    /// The reader reaches a position.
+    /// The reader reaches a position. What is durable or applied was received.
     fn ack(&self, reader: usize, level: AckLevel, position: u64) {
         let before = self.positions(reader);
-        self.readers[reader][level as usize - 1].fetch_max(position, Ordering::AcqRel);
+        for level in [level, AckLevel::Received] {
+            self.readers[reader][level as usize - 1].fetch_max(position, Ordering::AcqRel);
+        }
         self.board.announce(before, self.positions(reader), self);
     }
 
