@@ -533,6 +533,21 @@ fn p6_readers_that_catch_up_from_disk_are_believed() {
     assert_eq!(events.count(EventKind::ProtocolError), 0);
 }
 
+/// A check that a port is open, and stays until it is closed, is no error.
+#[test]
+fn p2_a_peer_that_says_nothing_is_no_protocol_error() {
+    let (sender, address, events) =
+        sender(SenderConfig { handshake_timeout: Duration::from_millis(100), ..SenderConfig::default() });
+    assert_eq!(Peer::connect(&address).end(), "");
+    let mut begun = Peer::connect(&address);
+    begun.send(&[0]);
+    begun.end();
+    // What began to speak is one, and the only one.
+    assert_eq!(events.wait(EventKind::ProtocolError).status, Status::PeerTimeout);
+    assert_eq!(events.count(EventKind::ProtocolError), 1);
+    assert_eq!(stat(sender.stats_json(), "total_protocol_errors"), 1);
+}
+
 /// P6: what was answered at one level holds for what it implies.
 #[test]
 fn p6_answers_of_different_levels_do_not_contradict_each_other_after_a_rewind() {

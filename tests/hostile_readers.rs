@@ -163,10 +163,11 @@ fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     for peer in &mut silent {
         assert_eq!(peer.hear_within(PATIENCE), Heard::End);
     }
-    until("all reports", || {
-        stage.events.count(EventKind::ProtocolError) + stage.events.count(EventKind::Refused) == 300
-    });
-    assert_eq!(stage.stat("total_protocol_errors") + stage.stat("total_readers_refused"), 300);
+    // Who had a place and said nothing is no reader, and nothing is told of it.
+    let refused = stage.stat("total_readers_refused");
+    until("all reports", || stage.events.count(EventKind::Refused) as u64 == refused);
+    assert!(refused >= 300 - 256, "{refused}");
+    assert_eq!((stage.stat("total_protocol_errors"), stage.events.count(EventKind::ProtocolError)), (0, 0));
     // Their places are free again.
     let mut peer = Peer::connect(&stage.address);
     assert!(peer.shake(&sync_v1("late", 0)).can_resume);

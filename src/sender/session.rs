@@ -28,12 +28,14 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = core.config.handshake_timeout;
+    let mut spoken = false;
     // A sender that stops takes no new readers: it waits for none to say that it is one.
     let hello = async {
         // Who closes without a word is no reader: a health check, say, or one that another address served.
         if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
             return None;
         }
+        spoken = true;
         Some(read_sync(&mut frames, &stream).await)
     };
     match unless(&core, |phase| phase != Phase::Running, timeout(limit, hello)).await {
@@ -44,11 +46,12 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
             core.protocol_error(&stream, "", &error);
             unless_closed(&core, say_last(&stream, &error_frame(&error))).await;
         }
-        Some(Err(_)) => {
+        // Nor is who says nothing at all.
+        Some(Err(_)) if spoken => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
             core.protocol_error(&stream, "", &error);
         }
-        Some(Ok(None)) | None => {}
+        Some(Ok(None) | Err(_)) | None => {}
     }
 }
 
