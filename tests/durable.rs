@@ -10,7 +10,7 @@ use common::*;
 use replication::error::Status;
 use replication::host::EventKind;
 use replication::log::disk::slots::SlotFile;
-use replication::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK};
+use replication::protocol::control::{Positions, StreamAck, TYPE_BATCH, TYPE_STREAM_ACK};
 use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
 use replication::receiver::Receiver;
@@ -110,6 +110,7 @@ fn a_lag_of_which_only_the_disk_knows_has_no_age() {
     until("the reader", || second.reader_count() == 1);
     let row = &stat(second.stats_json(), "readers")[0];
     assert_eq!((row["lag"].as_u64(), row["lag_ms"].is_null()), (Some(10), true), "{row}");
+    reader.frame_of(TYPE_BATCH);
     reader.send(&wire::ack_v2(10, 0, 10, false));
     until("no lag", || stat(second.stats_json(), "readers")[0]["lag_ms"] == 0);
 }

@@ -21,7 +21,7 @@ const READS_PER_TURN: usize = 16;
 pub(super) struct Incoming {
     frames: FrameReader,
     last_heard: Instant,
-    /// An acknowledgement of which it is not known yet whether what it is for was sent.
+    /// An acknowledgement that was put off, because it is not known yet whether what it is for was sent.
     undecided: Option<Positions>,
 }
 
@@ -89,11 +89,11 @@ impl Incoming {
             TYPE_ACK => {
                 let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
                 // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
-                self.acknowledge(core, reader, Positions { received: ack.last_sequence, durable: 0, applied: 0 })
+                self.acknowledge(core, reader, Positions { received: ack.last_sequence, durable: 0, applied: 0 }, false)
             }
             TYPE_STREAM_ACK if reader.v2 => {
                 let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-                self.acknowledge(core, reader, ack.positions)?;
+                self.acknowledge(core, reader, ack.positions, false)?;
                 if ack.reply {
                     say_heartbeat(core, reader);
                 }
@@ -108,7 +108,8 @@ impl Incoming {
         }
     }
 
-    fn acknowledge(&mut self, core: &Core, reader: &Reader, said: Positions) -> Result<()> {
+    /// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
+    fn acknowledge(&mut self, core: &Core, reader: &Reader, said: Positions, has_pumped: bool) -> Result<()> {
         let Positions { received, durable, applied } = said;
         let last = core.log.last_sequence();
         if received > last || durable > received || applied > received {
@@ -118,9 +119,12 @@ impl Incoming {
         let counted = match reader.has_been_sent(received) {
             Sent::Whole => said,
             Sent::Undecided => {
-                self.undecided = Some(self.undecided.map_or(said, |before| furthest(before, said)));
-                reader.set_undecided(true);
+                self.put_off(reader, said);
                 up_to(said, reader.sent())
+            }
+            Sent::Not if !has_pumped => {
+                self.put_off(reader, said);
+                return Ok(());
             }
             Sent::Not => {
                 let sent = reader.sent_whole();
@@ -137,10 +141,16 @@ impl Incoming {
         Ok(())
     }
 
-    /// Looks again at an acknowledgement that could not be judged.
+    /// Leaves it to the reader's task to judge this, when it has sent what it can.
+    fn put_off(&mut self, reader: &Reader, said: Positions) {
+        self.undecided = Some(self.undecided.map_or(said, |before| furthest(before, said)));
+        reader.set_undecided(true);
+    }
+
+    /// Looks again at an acknowledgement that was put off. Called when what can be sent was.
     pub(super) fn decide(&mut self, core: &Core, reader: &Reader) -> Result<()> {
         reader.set_undecided(false);
-        self.undecided.take().map_or(Ok(()), |said| self.acknowledge(core, reader, said))
+        self.undecided.take().map_or(Ok(()), |said| self.acknowledge(core, reader, said, true))
     }
 }
 
@@ -202,7 +212,7 @@ mod tests {
 
     /// The same with one entry sent to it.
     fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
-        let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
+        let log = Arc::new(Log::new(LogConfig::new(8, 8 << 20, FullPolicy::Refuse)));
         let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
         log.append(0, b"entry").unwrap();
         assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
@@ -238,7 +248,8 @@ mod tests {
     fn p8_a_waiting_thread_that_is_lied_to_has_the_connection_ended() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (core, liar, mut theirs) = reader(&runtime);
-        theirs.write_all(&ack(2)).unwrap();
+        let positions = Positions { received: 1, durable: 2, applied: 0 };
+        theirs.write_all(&StreamAck { positions, reply: false }.encode()).unwrap();
         liar.take_from_outside(&core);
         let why = liar.closing().unwrap();
         assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
@@ -290,13 +301,34 @@ mod tests {
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
     }
 
-    fn say(reader: &Reader, core: &Arc<Core>, theirs: &mut UnixStream, bytes: &[u8]) {
+    /// Says this to a task that has sent what it can. `false`: it is refused.
+    fn say(reader: &Reader, core: &Arc<Core>, theirs: &mut UnixStream, bytes: &[u8]) -> bool {
         theirs.write_all(bytes).unwrap();
         reader.take_from_outside(core);
+        assert!(reader.closing().is_none());
+        let decided = reader.decide(core);
+        if let Err(why) = &decided {
+            assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
+        }
+        decided.is_ok()
     }
 
-    fn is_refused(reader: &Reader) -> bool {
-        reader.closing().is_some_and(|why| why.status == Status::InvalidMsg && why.message.contains("impossible Ack"))
+    /// P6: an acknowledgement is not refused because the task has not come to send yet.
+    #[test]
+    fn p6_what_was_not_sent_is_doubted_when_what_can_be_sent_was() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (said, is_there) in [(2, true), (3, false)] {
+            let (core, reader, mut theirs) = reader(&runtime);
+            core.log.append(0, b"entry").unwrap();
+            // It is there, and more than the socket takes comes before its end.
+            core.log.append(0, &[7; 2 << 20]).unwrap();
+            theirs.write_all(&ack(said)).unwrap();
+            reader.take_from_outside(&core);
+            assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
+            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert_eq!(reader.decide(&core).is_ok(), is_there);
+            assert_eq!(reader.positions().received, if is_there { said } else { 0 });
+        }
     }
 
     /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
@@ -316,12 +348,11 @@ mod tests {
         let known = begun().1.sent_whole();
         for (above, refused) in [(1, false), (40, true), (100 - known, true)] {
             let (core, reader, mut theirs) = begun();
-            say(&reader, &core, &mut theirs, &ack(known + above));
-            assert_eq!(is_refused(&reader), refused, "{above} above {known}");
+            assert_eq!(say(&reader, &core, &mut theirs, &ack(known + above)), !refused, "{above} above {known}");
             assert_eq!(reader.positions().received, known * u64::from(!refused));
         }
         let (core, reader, mut theirs) = begun();
-        say(&reader, &core, &mut theirs, &ack(known + 1));
+        assert!(say(&reader, &core, &mut theirs, &ack(known + 1)));
         assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
         while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
@@ -329,8 +360,7 @@ mod tests {
         }
         reader.decide(&core).unwrap();
         assert_eq!((reader.positions().received, reader.sent_whole()), (known + 1, 100));
-        say(&reader, &core, &mut theirs, &ack(100));
-        assert_eq!((reader.positions().received, reader.closing().is_none()), (100, true));
+        assert!(say(&reader, &core, &mut theirs, &ack(100)) && reader.positions().received == 100);
     }
 
     /// P6: a v1 reader has an entry when its last byte was sent, however large it is.
@@ -352,16 +382,13 @@ mod tests {
         log.append(0, b"small").unwrap();
         log.append(0, &[7; 4 << 20]).unwrap();
         let (core, reader, mut theirs) = begun();
-        say(&reader, &core, &mut theirs, &ack(1));
-        assert_eq!((reader.positions().received, reader.closing().is_none()), (1, true));
-        say(&reader, &core, &mut theirs, &ack(2));
-        assert!(is_refused(&reader) && reader.positions().received == 1);
+        assert!(say(&reader, &core, &mut theirs, &ack(1)) && reader.positions().received == 1);
+        assert!(!say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 1);
         let (core, reader, mut theirs) = begun();
         while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }
-        say(&reader, &core, &mut theirs, &ack(2));
-        assert_eq!((reader.positions().received, reader.closing().is_none()), (2, true));
+        assert!(say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 2);
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Reader {
     /// What of its acknowledgements counts for the write gate alone.
     for_gate: [AtomicU64; 3],
     acknowledged: AtomicBool,
-    /// An acknowledgement waits until it is known whether what it is for was sent.
+    /// An acknowledgement was put off until it is known whether what it is for was sent.
     undecided: AtomicBool,
     /// It has no slot, because all are in use.
     pub(super) slot_refused: AtomicBool,
@@ -119,7 +119,7 @@ impl Reader {
         self.incoming.lock().take(core, self)
     }
 
-    /// Looks again at an acknowledgement that could not be judged. Called by the reader's task, after it sent.
+    /// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
     #[inline]
     pub(super) fn decide(&self, core: &Core) -> Result<()> {
         if self.undecided.load(Ordering::Acquire) { self.incoming.lock().decide(core, self) } else { Ok(()) }
@@ -134,6 +134,9 @@ impl Reader {
         let taken = self.incoming.try_lock().map_or(Ok(false), |mut incoming| incoming.take_from_outside(core, self));
         if let Err(error) = taken {
             self.close(error.status, error.message);
+        }
+        if self.undecided.load(Ordering::Acquire) {
+            self.poked.notify_one();
         }
     }
 

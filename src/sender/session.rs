@@ -404,7 +404,8 @@ impl Session<'_> {
         loop {
             let taken = self.reader.take(self.core);
             // A waiting thread may have come upon the end first.
-            match taken.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
+            let decided = taken.and_then(|all| self.reader.decide(self.core).map(|()| all));
+            match decided.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,
                 // However it went away, it was told that this is the end.
