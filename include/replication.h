@@ -1342,9 +1342,9 @@ replication_status sender_wait_acked_quorum(struct replication_sender *sender,
  *
  * A sequence names an entry of one history only. A node that was promoted answers for the entries that it numbered itself or
  * inherited with their history, from its log on disk or a token; where sender_config_set_stream() and
- * sender_config_set_last_sequence() gave it a bare number, readers that followed an earlier epoch are not counted for what
- * came before. So a host that may ask after a promotion stores the token of the transaction's place beside its sequence
- * (sender_get_token()), and compares the stream and the epoch first.
+ * sender_config_set_last_sequence() gave it a bare number, no reader is counted for that entry or one before it. So a host
+ * that may ask after a promotion stores the token of the transaction's place beside its sequence (sender_get_token()), and
+ * compares the stream and the epoch first.
  *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
  * - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
