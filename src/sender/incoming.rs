@@ -160,6 +160,7 @@ fn refused(core: &Core, reader: &Reader, text: String) -> Error {
     core.protocol_error(&reader.stream, &reader.id, &error);
     error
 }
+
 /// Tells a v2 reader that this side lives.
 pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();

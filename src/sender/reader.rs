@@ -122,7 +122,11 @@ impl Reader {
     /// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
     #[inline]
     pub(super) fn decide(&self, core: &Core) -> Result<()> {
-        if self.undecided.load(Ordering::Acquire) { self.incoming.lock().decide(core, self) } else { Ok(()) }
+        if self.is_undecided() { self.incoming.lock().decide(core, self) } else { Ok(()) }
+    }
+
+    pub(super) fn is_undecided(&self) -> bool {
+        self.undecided.load(Ordering::Acquire)
     }
 
     pub(super) fn set_undecided(&self, undecided: bool) {
@@ -135,7 +139,7 @@ impl Reader {
         if let Err(error) = taken {
             self.close(error.status, error.message);
         }
-        if self.undecided.load(Ordering::Acquire) {
+        if self.is_undecided() {
             self.poked.notify_one();
         }
     }

@@ -267,7 +267,7 @@ impl Session<'_> {
                 Ok(true) => {}
                 // A reader that never pauses must not keep this thread from the others.
                 Ok(false) => tokio::task::yield_now().await,
-                Err(error) => return error,
+                Err(error) => return self.conclude(error),
             }
             if let Some(error) = reader.closing() {
                 return error;
@@ -340,6 +340,16 @@ impl Session<'_> {
                 Pumped::LogFailed(error) => return error,
             }
         }
+    }
+
+    /// Why the connection ends, when reading from it ended so: what the reader said before it closed is judged first.
+    fn conclude(&self, error: Error) -> Error {
+        let (core, reader) = (self.core, self.reader);
+        if !matches!(error.status, Status::Ok | Status::WriteFailed) || !reader.is_undecided() {
+            return error;
+        }
+        let _ = reader.pump(&core.acks, true);
+        reader.decide(core).err().unwrap_or(error)
     }
 
     /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
