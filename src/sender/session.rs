@@ -151,10 +151,16 @@ async fn attach(
         reader.let_go();
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     }
-    drop(handshake);
     if let Some(slots) = &core.slots {
-        unless_closed(&core, slots.enter(&core, &reader, claim, &start)).await;
+        let stored = async {
+            tokio::select! {
+                () = slots.enter(&core, &reader, claim, &start) => {}
+                () = reader.closed.notified() => {}
+            }
+        };
+        unless_closed(&core, stored).await;
     }
+    drop(handshake);
     core.connected(&reader);
     core.reader_came(before, &reader, entered);
     let mut place = Place { core: &core, reader: &reader, ended: None };
@@ -262,6 +268,8 @@ impl Session<'_> {
         let mut tick = interval(shortest.max(Duration::from_millis(5)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, (u64, u64))> = None;
+        // It is told that it may follow before it is told that another one took its place meanwhile.
+        let _ = reader.pump(&core.acks, true);
         loop {
             match reader.take(core) {
                 Ok(true) => {}
