@@ -610,6 +610,33 @@ fn p7_later_epochs_that_strangers_claim_are_refused_and_not_reported_each() {
     assert_eq!((sender.reader_count(), sender.lineage().epoch), (0, sender.lineage().epoch));
 }
 
+/// P2, P5: a slot follows what the reader says now, not what it once kept by other means.
+#[test]
+fn p5_a_slot_follows_a_reader_that_no_longer_says_what_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, address, _) = sender(stored(dir.path()));
+    write(&sender, 100);
+    let (mut peer, _) = join(&address, &sync_v2("r", 0));
+    read_to(&mut peer, 100);
+    acknowledge(&mut peer, 100, 100, 100);
+    until("the slot to follow", || slot_at(&sender, "r") == 100);
+    let held = sender.token();
+    leave(&sender, peer);
+    write(&sender, 900);
+    let (mut peer, _) = join(&address, &sync_proven("r", 100, held.hash, &sender));
+    read_to(&mut peer, 1000);
+    acknowledge(&mut peer, 1000, 0, 1000);
+    until("the slot to follow again", || slot_at(&sender, "r") == 1000);
+    // One that says less than was held before holds that, and no more.
+    let end = sender.token();
+    leave(&sender, peer);
+    let (mut peer, _) = join(&address, &sync_proven("r", 1000, end.hash, &sender));
+    acknowledge(&mut peer, 1000, 0, 0);
+    let round = std::time::Instant::now();
+    until("a round", || round.elapsed() > Duration::from_millis(1200));
+    assert_eq!(slot_at(&sender, "r"), 1000);
+}
+
 #[test]
 fn p2_a_slot_moves_by_acknowledgements_and_proof_and_not_by_a_sync() {
     let dir = tempfile::tempdir().unwrap();

@@ -31,6 +31,15 @@ fn rise(positions: &[AtomicU64; 3], to: Positions) {
     }
 }
 
+/// The same where one thread at a time does it.
+fn raise(positions: &[AtomicU64; 3], to: Positions) {
+    for (position, new) in positions.iter().zip([to.received, to.durable, to.applied]) {
+        if new > position.load(Ordering::Relaxed) {
+            position.store(new, Ordering::Release);
+        }
+    }
+}
+
 /// A connected reader.
 pub(super) struct Reader {
     pub(super) id: String,
@@ -47,6 +56,8 @@ pub(super) struct Reader {
     /// Taken before `outgoing`.
     incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
+    /// The same without what was known when it began.
+    acknowledged_here: [AtomicU64; 3],
     /// What of its acknowledgements counts for the write gate alone.
     for_gate: [AtomicU64; 3],
     acknowledged: AtomicBool,
@@ -87,6 +98,7 @@ impl Reader {
             outgoing: Mutex::new(outgoing),
             incoming: Mutex::new(incoming),
             positions: Default::default(),
+            acknowledged_here: Default::default(),
             for_gate: Default::default(),
             acknowledged: AtomicBool::new(false),
             undecided: AtomicBool::new(false),
@@ -235,6 +247,11 @@ impl Reader {
         load(&self.positions)
     }
 
+    /// What of its acknowledgements on this connection counts, and nothing else.
+    pub(super) fn acknowledged_here(&self) -> Positions {
+        load(&self.acknowledged_here)
+    }
+
     /// Where this connection began, and what was known of that.
     pub(super) fn start(&self) -> Start {
         let (proven, believed) = (self.proven.load(Ordering::Relaxed), self.believed.load(Ordering::Relaxed));
@@ -252,7 +269,9 @@ impl Reader {
     /// gate has to look, whether or not `positions` moved. One thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) -> bool {
         let start = self.start();
-        rise(&self.positions, start.counts(said));
+        let counts = start.counts(said);
+        rise(&self.positions, counts);
+        raise(&self.acknowledged_here, counts);
         let mut look = !self.has_acknowledged();
         if start.believed > 0 {
             let before = load(&self.for_gate);

@@ -154,10 +154,15 @@ impl Slot {
         self.acknowledged |= newly;
         let moved = match self.hold {
             // What it has received and does not keep yet is still needed.
-            Some(Hold::Unconfirmed { .. }) if reader.has_acknowledged => {
+            Some(Hold::Unconfirmed { filed, .. }) if reader.has_acknowledged => {
                 self.hold = None;
-                if mark.position < self.record.position {
-                    self.stand_at(&mark);
+                // Where it stood before was acknowledged, or proven, too.
+                if mark.position.max(filed.position) < self.record.position {
+                    if mark.position > filed.position {
+                        self.stand_at(&mark);
+                    } else {
+                        self.record = SlotRecord { updated_us: self.record.updated_us, ..filed };
+                    }
                 }
                 true
             }

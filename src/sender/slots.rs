@@ -399,9 +399,10 @@ fn seen(reader: &Reader) -> Seen {
     Seen { started_after: reader.started_after, kept: kept(reader), received, has_acknowledged }
 }
 
-/// What a reader is sure to have for ever: durable where it says so, else applied, which is all that v1 readers have too.
+/// What a reader is sure to have for ever, by what it said on this connection, since it may have another way to store entries
+/// than before: durable where it says so, else applied, which is all that v1 readers have too.
 fn kept(reader: &Reader) -> u64 {
-    let positions = reader.positions();
+    let positions = reader.acknowledged_here();
     match (reader.v2, positions.durable) {
         (false, _) => positions.received,
         (true, 0) => positions.applied,
