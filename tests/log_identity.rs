@@ -3,13 +3,16 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::hosts::{payload, policy, stored, verified_end};
+use common::process::{Arguments, Role, orders, role as told_role, say};
 use common::*;
+use nix::unistd::{Gid, Uid, chdir, chown, chroot, geteuid, setgid, setgroups, setuid};
 use replication::error::Status;
 use replication::host::{Event, EventKind};
 use replication::receiver::config::{LocalLogConfig, ReceiverConfig};
@@ -20,7 +23,7 @@ const SEGMENT: u64 = 64 << 10;
 const ENTRY: usize = 2000;
 
 /// What happens to a directory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Moved,
     CopiedOver,
@@ -32,7 +35,11 @@ const DEEDS: [Deed; 4] = [Deed::Moved, Deed::CopiedOver, Deed::Removed, Deed::Lo
 
 /// Does it. Gives where the log's files are then, if they are anywhere.
 fn commit(deed: Deed, dir: &Path) -> Option<PathBuf> {
-    let away = dir.with_file_name("away");
+    commit_to(deed, dir, dir.with_file_name("away"))
+}
+
+/// The same; what is moved goes to `away`.
+fn commit_to(deed: Deed, dir: &Path, away: PathBuf) -> Option<PathBuf> {
     match deed {
         Deed::Moved => fs::rename(dir, &away).unwrap(),
         Deed::CopiedOver => {
@@ -220,4 +227,98 @@ fn p10_a_receiver_without_a_log_yet_notices_that_its_directory_is_lost() {
     check(&events.wait(EventKind::LogFailed), Deed::Removed, "a receiver without a log");
     drop(receiver);
     assert!(!dir.exists());
+}
+
+// ---- without rights -------------------------------------------------------------------------------------------------
+
+const NOBODY: u32 = 65_534;
+
+/// Not a test: what a process does that this file starts, because rights and root are the process's.
+#[test]
+fn role() {
+    let Some((role, arguments)) = told_role() else { return };
+    match role.as_str() {
+        "daemon" => daemon(&arguments),
+        other => panic!("{other}"),
+    }
+}
+
+/// A writer that gives up its root directory, if it is told to, and its rights when its log is open.
+fn daemon(arguments: &Arguments) {
+    let mut orders = orders();
+    let dir = Path::new(arguments.text("dir"));
+    let (sender, _, events) = sender(stored(dir, policy(arguments.text("sync")), SEGMENT, 1 << 30));
+    let write = || {
+        // More than a segment.
+        for _ in 0..50 {
+            let sequence = sender.current_sequence() + 1;
+            sender.replicate(0, &payload(sequence, 0, ENTRY)).unwrap();
+            sender.wait_durable(sequence, PATIENCE).unwrap();
+        }
+    };
+    write();
+    let root = arguments.text("root");
+    if !root.is_empty() {
+        chroot(root).unwrap();
+        chdir("/").unwrap();
+    }
+    setgroups(&[]).unwrap();
+    setgid(Gid::from_raw(NOBODY)).unwrap();
+    setuid(Uid::from_raw(NOBODY)).unwrap();
+    assert!(fs::metadata(dir).is_err());
+    write();
+    assert_eq!(events.count(EventKind::LogStalled) + events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    let confirmed = sender.current_sequence();
+    say(&format!("confirmed {confirmed}"));
+    orders.next().unwrap();
+    let failed = events.wait(EventKind::LogFailed);
+    say(&format!("failed {:?} {}", failed.status, failed.message));
+    assert_eq!(sender.replicate(0, b"more").unwrap_err().status, Status::Io);
+    drop(sender);
+    say("done");
+}
+
+/// A daemon that may not look at its log's place any more goes on as long as nothing happens there, also in a root directory
+/// without `/proc`, and notices what happens.
+#[test]
+fn p10_a_process_without_rights_goes_on_and_notices_that_its_directory_is_lost() {
+    if !geteuid().is_root() {
+        println!("skipped: only root has rights to give up");
+        return;
+    }
+    for (root, deed) in ["", "jail", "."].into_iter().flat_map(|root| DEEDS.map(|deed| (root, deed))) {
+        let what = format!("{deed:?}, root {root:?}");
+        let scratch = tempfile::tempdir().unwrap();
+        let (parent, elsewhere) = (scratch.path().join("parent"), scratch.path().join("elsewhere"));
+        let dir = parent.join("log");
+        for (path, mode) in
+            [(&parent, 0o700), (&elsewhere, 0o700), (&scratch.path().join("jail"), 0o755), (&dir, 0o770)]
+        {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        chown(&dir, None, Some(Gid::from_raw(NOBODY))).unwrap();
+        let new_root = if root.is_empty() { String::new() } else { scratch.path().join(root).display().to_string() };
+        let sync = POLICIES[DEEDS.iter().position(|other| *other == deed).unwrap() % 3];
+        let mut daemon = Role::play("daemon", &[("dir", &dir.display()), ("root", &new_root), ("sync", &sync)]);
+        let confirmed: u64 = daemon.hear("confirmed", 1).parse().unwrap();
+        // Without `/proc` another name in the same parent is not noticed.
+        let away = if root.is_empty() { parent.join("away") } else { elsewhere.join("log") };
+        let away = commit_to(deed, &dir, away);
+        daemon.tell("it is done");
+        let failed = daemon.hear("failed", 1);
+        let texts: &[&str] = match (deed, root) {
+            (Deed::Moved | Deed::CopiedOver, "") => &["/log is not in its place any more: it was moved to "],
+            (Deed::Moved | Deed::CopiedOver, _) => &["/log is not in its place any more: it was moved away"],
+            // It goes file by file.
+            (Deed::Removed, _) => &["/log is not in its place any more: it was removed", "the lock file "],
+            (Deed::LockReplaced, _) => &["the lock file "],
+        };
+        assert!(failed.starts_with("Io ") && texts.iter().any(|text| failed.contains(text)), "{what}: {failed}");
+        daemon.hear("done", 1);
+        daemon.end();
+        if let Some(away) = away {
+            assert!(verified_end(&away) >= confirmed, "{what}");
+        }
+    }
 }

@@ -28,6 +28,7 @@ use crate::permissions::{self, Kind, Owned, Unprotected};
 pub struct Dir {
     fd: OwnedFd,
     parent: OwnedFd,
+    parent_identity: Identity,
     /// What the parent calls it.
     name: PathBuf,
     /// Absolute; for texts only.
@@ -68,7 +69,8 @@ impl Dir {
         let (parent_path, name) = match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) => (parent, Path::new(name)),
             // The root directory is its own parent.
-            _ => (Path::new("/"), Path::new(".")),
+            _ if path == Path::new("/") => (path.as_path(), Path::new(".")),
+            _ => return Err(unopened(Errno::EINVAL.into())),
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let parent = open_at(nix::fcntl::AT_FDCWD, parent_path, flags, Mode::empty());
@@ -88,13 +90,16 @@ impl Dir {
             opened => opened,
         };
         let fd = fd.map_err(unopened)?;
-        let identity = Identity::of(&fstat(&fd).map_err(|errno| unopened(errno.into()))?);
+        let identity = |fd: &OwnedFd| -> Result<Identity> {
+            Ok(Identity::of(&fstat(fd).map_err(|errno| unopened(errno.into()))?))
+        };
         Ok(Self {
             told: told(&fd),
+            identity: identity(&fd)?,
+            parent_identity: identity(&parent)?,
             fd,
             name: name.into(),
             parent,
-            identity,
             lock: OnceLock::new(),
             unsynced: OnceLock::new(),
             unprotected: None,
@@ -160,16 +165,53 @@ impl Dir {
     pub(super) fn check(&self) -> Result<(), Fault> {
         let there = match pass("disk-identity").and_then(|()| stat_at(&self.parent, &self.name)) {
             // A process that gave up rights may not search the parent any more.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_where_it_was() => {
-                return self.check_lock();
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.check_from_inside(),
             there => there.map_err(|error| unknown(&self.path, &error))?,
         };
-        let what = match there.as_ref().map(Identity::of) {
-            Some(identity) if identity == self.identity => return self.check_lock(),
-            Some(_) => format!("something else took the place of the log's directory {}", self.path.display()),
-            None => format!("there is no log directory {} any more", self.path.display()),
-        };
+        match there.as_ref().map(Identity::of) {
+            Some(identity) if identity == self.identity => self.check_lock(),
+            Some(_) => {
+                Err(self.gone(&format!("something else took the place of the log's directory {}", self.shown())))
+            }
+            None => Err(self.gone(&format!("there is no log directory {} any more", self.shown()))),
+        }
+    }
+
+    /// The same, as far as the directory itself tells: by its parent, and by what the kernel says is its name. The rest of
+    /// its path says nothing, because it is another one after a change of the root.
+    fn check_from_inside(&self) -> Result<(), Fault> {
+        let lost = || self.gone(&format!("the log's directory {} is not in its place any more", self.shown()));
+        if self.is_removed() {
+            return Err(lost());
+        }
+        if let (Some(then), Some(now)) = (&self.told, told(&self.fd))
+            && let (Some(then), Some(now)) = (then.file_name(), now.file_name())
+            && then != now
+        {
+            return Err(lost());
+        }
+        match stat_at(&self.fd, "..") {
+            Ok(Some(parent)) => match Identity::of(&parent) {
+                parent if parent == self.parent_identity => self.check_lock(),
+                // It is the root of this process now, whose parent nobody tells.
+                parent if parent == self.identity => self.check_lock(),
+                _ => Err(lost()),
+            },
+            // Without the right to search the directory itself nothing can be done in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.told == told(&self.fd) => {
+                self.check_lock()
+            }
+            Ok(None) => Err(unknown(&self.path, &Errno::ENOENT.into())),
+            Err(error) => Err(unknown(&self.path, &error)),
+        }
+    }
+
+    fn shown(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
+    /// The directory lost its place, of which `what` is to be said.
+    fn gone(&self, what: &str) -> Fault {
         let rest = if self.is_removed() {
             "it was removed. Nothing more is confirmed; restore a copy, or let another node write".into()
         } else {
@@ -183,14 +225,16 @@ impl Dir {
                 "{now}. Nothing more is confirmed; what was confirmed before is there: put it back, and open the log again"
             )
         };
-        Err(lost(format!("{what}: {rest}")))
+        lost(format!("{what}: {rest}"))
     }
 
     fn check_lock(&self) -> Result<(), Fault> {
         let Some(lock) = self.lock.get() else { return Ok(()) };
         let path = self.join(super::lock::NAME);
         let there = match self.stat(OsStr::new(super::lock::NAME)) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && lock.has_a_name() => return Ok(()),
+            // Without a name it is not there, whoever may look.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !lock.has_a_name() => None,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
             there => there.map_err(|error| unknown(&path, &error))?,
         };
         match there.as_ref().map(Identity::of) {
@@ -214,11 +258,6 @@ impl Dir {
 
     fn is_removed(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
-    }
-
-    /// Whether the kernel tells the same path as at first. After a change of the root it may tell another.
-    fn is_where_it_was(&self) -> bool {
-        !self.is_removed() && self.told.is_some() && told(&self.fd) == self.told
     }
 }
 
@@ -249,9 +288,12 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     let whole = std::path::absolute(path).map_err(unresolved)?;
     // The path of a directory may end in a slash, but behind that the last component would be followed.
     let whole: PathBuf = whole.components().collect();
+    if whole.file_name().is_none() {
+        // It ends in `..`, or is the root.
+        return std::fs::canonicalize(&whole).map_err(unresolved);
+    }
     match std::fs::symlink_metadata(&whole) {
         Ok(metadata) if metadata.is_symlink() => std::fs::canonicalize(&whole).map_err(unresolved),
-        Ok(_) if whole.file_name().is_none() => std::fs::canonicalize(&whole).map_err(unresolved),
         _ => Ok(whole),
     }
 }

@@ -239,6 +239,28 @@ fn a_directory_may_be_a_link_and_the_link_may_change() {
     lost(log.check_identity(), "moved behind a link", "it was moved to");
 }
 
+/// A path that ends in `..` leads to where it says, or nowhere: not to the root directory.
+#[test]
+fn a_directory_that_ends_in_two_dots_is_resolved_or_refused() {
+    let parent = scratch();
+    let at = |path: &str| parent.path().join(path);
+    symlink("nothing", at("dangling")).unwrap();
+    fs::create_dir(at("child")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    for path in ["missing/..", "dangling/..", "file/..", "missing/../..", "child/../missing/.."] {
+        let error = Dir::open(&at(path)).unwrap_err();
+        assert_eq!(error.status, Status::Io, "{path}: {error}");
+        assert!(error.message.contains(path), "{path}: {error}");
+    }
+    assert_eq!(Dir::open(&at("child/..")).unwrap().path(), parent.path());
+    for root in ["/", "//", "/.", "/.."] {
+        assert_eq!(Dir::open(Path::new(root)).unwrap().path(), Path::new("/"));
+    }
+    let (log, _) = DiskLog::open(config(&at("child/.."), 300), start).unwrap();
+    assert!(at("lock").exists());
+    log.check_identity().unwrap();
+}
+
 /// Others who read a log do not go on in one that took its place.
 #[test]
 fn p1_a_tail_ends_when_its_directory_is_replaced() {
