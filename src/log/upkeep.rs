@@ -147,7 +147,7 @@ impl Upkeep {
             let (started, now) = (Instant::now(), clock::now());
             let Some(end) = disk.first_given_up(now) else { break Ok(()) };
             match kept_from(end).and_then(|keep_from| disk.trim_one(keep_from, now)) {
-                Ok(Some(segment)) => (segments, last_sequence) = (segments + 1, segment.last_sequence),
+                Ok(Some(end)) => (segments, last_sequence) = (segments + 1, end.sequence),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }

@@ -244,7 +244,7 @@ impl Entries {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::tests::{config, encode, scratch, start};
+    use super::super::tests::{config, encode, scratch, start, trim};
     use super::super::verify::{inspect, verify};
     use super::super::{DiskConfig, DiskLog};
     use super::*;
@@ -288,7 +288,7 @@ mod tests {
         let mut ahead = entries(dir.path(), 0).unwrap();
         ahead.after = 99;
         assert_eq!(slow.next().unwrap().unwrap().sequence, 1);
-        log.trim(u64::MAX, Now::default()).unwrap();
+        trim(&log, u64::MAX, Now::default()).unwrap();
         let oldest = log.oldest().sequence;
         assert!(oldest > 20);
         let mut seen = vec![1];
@@ -337,7 +337,7 @@ mod tests {
         log.sync().unwrap();
         let report = verify(large.path(), &mut |_, _| {
             if !std::mem::replace(&mut trimmed, true) {
-                log.trim(u64::MAX, Now::default()).unwrap();
+                trim(&log, u64::MAX, Now::default()).unwrap();
             }
         });
         let report = report.unwrap();

@@ -6,7 +6,7 @@
 //! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
 //! - [`DiskLog::write`] and [`DiskLog::sync`] are two steps: only what was synced survives a loss of power.
 //! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes behind one, for `sendfile` or `pread`.
-//! - [`DiskLog::trim`] removes old segments.
+//! - [`DiskLog::trim_one`] removes old segments.
 //!
 //! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
 //! finds no room does not.
@@ -61,7 +61,6 @@ pub use op::CRASH_POINTS;
 pub use read::Stretch;
 pub use recover::Cut;
 pub use scan::MAX_RESERVED_BYTES;
-pub use trim::Trimmed;
 
 /// Where a log lies on disk, and how much of it is kept.
 #[derive(Clone, Debug)]
@@ -540,4 +539,4 @@ fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State, Faul
 }
 
 #[cfg(all(test, not(model)))]
-mod tests;
+pub(super) mod tests;

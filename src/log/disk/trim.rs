@@ -1,6 +1,5 @@
 //! Retention: whole segments go from the front.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,45 +8,16 @@ use super::{DiskConfig, DiskLog, Mark, State, file};
 use crate::clock::{Ages, Now};
 use crate::error::Result;
 
-/// A segment that was removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Where it was.
-    pub path: PathBuf,
-    /// Its epoch.
-    pub epoch: u64,
-    /// The last sequence before its first entry.
-    pub after_sequence: u64,
-    /// Its last entry.
-    pub last_sequence: u64,
-    /// Bytes on disk that are free now.
-    pub bytes: u64,
-}
-
 impl DiskLog {
-    /// Removes segments from the front while the log is larger than `retain_bytes`, or while the last entry of the first
-    /// segment was written more than `retain_age` before `now`; but none that has something at or behind the position
-    /// `keep_from` (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old
-    /// as the wall clock says only while that clock can be believed.
+    /// Removes the first segment, and gives its end, if the log is larger than `retain_bytes` or the segment's last entry
+    /// was written more than `retain_age` before `now`; but not if it has something at or behind the position `keep_from`
+    /// (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old as the wall
+    /// clock says only while that clock can be believed.
     ///
-    /// Who has a [`Stretch`](super::Stretch) of a removed segment can still read it. A segment that cannot be removed is an
-    /// error when it is the first one, and makes no log unusable: see [`DiskLog::is_usable`].
-    pub fn trim(&self, keep_from: u64, now: Now) -> Result<Vec<Trimmed>> {
-        let mut trimmed = Vec::new();
-        loop {
-            match self.trim_one(keep_from, now) {
-                Ok(Some(segment)) => trimmed.push(segment),
-                Ok(None) => return Ok(trimmed),
-                // The next call tells.
-                Err(_) if !trimmed.is_empty() && self.is_usable() => return Ok(trimmed),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Removes the first segment if [`DiskLog::trim`] would. It is not read any more from the moment at which this begins;
-    /// if it fails, the next call tries to remove the same one.
-    pub fn trim_one(&self, keep_from: u64, now: Now) -> Result<Option<Trimmed>> {
+    /// It is not read any more from the moment at which this begins, but who has a [`Stretch`](super::Stretch) of it can
+    /// still read that. If it cannot be removed, the next call tries the same one again; that alone makes no log unusable:
+    /// see [`DiskLog::is_usable`].
+    pub fn trim_one(&self, keep_from: u64, now: Now) -> Result<Option<Mark>> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
         let mut state = self.usable(self.state.lock())?;
@@ -65,13 +35,7 @@ impl DiskLog {
         // would be left.
         file::sync_dir(&self.dir).map_err(|fault| self.fault(fault))?;
         self.state.lock().gone();
-        Ok(Some(Trimmed {
-            epoch: segment.head.fixed.epoch,
-            after_sequence: segment.base().sequence,
-            last_sequence: segment.end().sequence,
-            bytes: segment.size(),
-            path: segment.path.clone(),
-        }))
+        Ok(Some(segment.end()))
     }
 
     /// The end of the first segment, if retention gives it up at `now`, whoever needs it.

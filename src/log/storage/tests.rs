@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
+use crate::log::disk::tests::trim;
 use crate::log::disk::{DiskConfig, Start};
 use crate::log::{Cursor, FullPolicy, LogConfig, Next};
 use crate::protocol::entry::{Entries, chain_start};
@@ -216,7 +217,7 @@ proptest! {
             if trimmed {
                 let disk = log.disk().unwrap();
                 let end = disk.written().position;
-                disk.trim(end, Now::default()).unwrap();
+                trim(disk, end, Now::default()).unwrap();
             }
             let oldest = log.oldest_known();
             for known in [known, oldest.wrapping_sub(1), oldest, oldest + 1, count - 1, count, count + 1] {

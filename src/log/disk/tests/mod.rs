@@ -17,11 +17,11 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_start};
 pub(super) const STREAM: [u8; 16] = *b"a stream of test";
 
 /// A directory in memory where there is one: these tests sync tens of thousands of times.
-pub(super) fn scratch() -> tempfile::TempDir {
+pub(in crate::log) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-pub(super) fn start() -> Result<Start> {
+pub(in crate::log) fn start() -> Result<Start> {
     let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
     Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
 }
@@ -43,7 +43,7 @@ pub(super) fn payload(sequence: u64, size: usize) -> Vec<u8> {
 }
 
 /// Entries of these sizes behind entry `previous`; the timestamp of each is its sequence times ten.
-pub(super) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
+pub(in crate::log) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (sequence, size) in (previous + 1..).zip(sizes) {
         let payload = payload(sequence, *size);
@@ -71,6 +71,11 @@ pub(super) fn read_all(log: &DiskLog, mut position: u64) -> Result<Option<Vec<u8
         bytes.extend(piece);
         position += stretch.len;
     }
+}
+
+/// Removes all that retention gives up at the front. Gives the ends of the segments that went.
+pub(in crate::log) fn trim(log: &DiskLog, keep_from: u64, now: Now) -> Result<Vec<Mark>> {
+    std::iter::from_fn(|| log.trim_one(keep_from, now).transpose()).collect()
 }
 
 /// The files of a directory.
@@ -189,18 +194,17 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     let config = DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) };
     let (log, _) = DiskLog::open(config, never).unwrap();
     let first = log.stretch(0, u64::MAX).unwrap().unwrap();
-    assert!(log.trim(first.len - 1, Now::default()).unwrap().is_empty(), "somebody needs the first segment");
-    let trimmed = log.trim(first.len, Now::default()).unwrap();
-    assert_eq!(trimmed.len(), 1);
-    assert!(!trimmed[0].path.exists());
-    assert_eq!((trimmed[0].after_sequence, log.oldest().sequence), (0, trimmed[0].last_sequence));
+    assert!(trim(&log, first.len - 1, Now::default()).unwrap().is_empty(), "somebody needs the first segment");
+    let trimmed = trim(&log, first.len, Now::default()).unwrap();
+    assert_eq!(trimmed, [log.oldest()]);
+    assert!(!first.path.exists());
     let mut read = vec![0; first.len as usize];
     first.read_at(0, &mut read).unwrap();
     assert_eq!(read, bytes[..read.len()]);
     assert!(log.stretch(0, u64::MAX).unwrap().is_none());
     assert_eq!(log.locate(0).unwrap(), None);
     assert_eq!(log.locate(log.oldest().sequence).unwrap(), Some(log.oldest()));
-    log.trim(u64::MAX, Now::default()).unwrap();
+    trim(&log, u64::MAX, Now::default()).unwrap();
     assert_eq!(verify::inspect(dir.path()).unwrap().segments.len(), 1);
     assert_eq!(log.written().sequence, 30);
 }
@@ -213,7 +217,7 @@ fn p5_a_segment_that_is_trimmed_while_it_is_opened_is_not_kept_open() {
     let (log, _) = DiskLog::open(DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) }, never).unwrap();
     let segment = log.state.lock().sealed[0].clone();
     let opened = segment.open(&log.dir).unwrap_or_else(|_| panic!("it is there"));
-    log.trim(u64::MAX, Now::default()).unwrap();
+    trim(&log, u64::MAX, Now::default()).unwrap();
     log.keep_open(&segment, &opened);
     assert_eq!(Arc::strong_count(&opened), 1, "it is kept open for later");
 }
@@ -249,10 +253,10 @@ fn age_gives_segments_up() {
     let dir = scratch();
     let (log, now) = found_log(dir.path(), Duration::ZERO);
     // Whatever the host's timestamps say.
-    assert!(log.trim(u64::MAX, now).unwrap().is_empty());
+    assert!(trim(&log, u64::MAX, now).unwrap().is_empty());
     let held = log.locate(15).unwrap().unwrap();
-    let trimmed = log.trim(held.position, later(now, 2 * DAY, 0)).unwrap();
-    assert!(trimmed.iter().all(|segment| segment.last_sequence <= 15));
+    let trimmed = trim(&log, held.position, later(now, 2 * DAY, 0)).unwrap();
+    assert!(trimmed.iter().all(|end| end.sequence <= 15));
     assert!((11..=15).contains(&log.oldest().sequence), "{:?}", log.oldest());
 }
 
@@ -264,9 +268,9 @@ fn p2_a_wall_clock_that_is_set_makes_no_own_segment_older() {
     log.write(&encode(0, &[20; 30])).unwrap();
     let now = clock::now();
     for (minutes, set_days) in [(1, 365), (2, 0), (3, -365), (60, -365), (120, 365 * 50), (600, 365 * 50)] {
-        assert!(log.trim(u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days} days");
+        assert!(trim(&log, u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days} days");
     }
-    assert!(!log.trim(u64::MAX, later(now, 2 * DAY, -365)).unwrap().is_empty());
+    assert!(!trim(&log, u64::MAX, later(now, 2 * DAY, -365)).unwrap().is_empty());
 }
 
 /// P2: segments of an earlier process go by the wall clock, but not for ten minutes after it was set or first seen.
@@ -277,16 +281,16 @@ fn p2_found_segments_outlive_a_step_of_the_wall_clock() {
     for (set_days, gone_after) in [(365, 41 * MINUTE), (-365, 25 * 60 * MINUTE)] {
         let dir = scratch();
         let (log, now) = found_log(dir.path(), almost);
-        assert!(log.trim(u64::MAX, later(now, 30 * MINUTE, 0)).unwrap().is_empty());
+        assert!(trim(&log, u64::MAX, later(now, 30 * MINUTE, 0)).unwrap().is_empty());
         for minutes in [31, 35, 40] {
-            assert!(log.trim(u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days}");
+            assert!(trim(&log, u64::MAX, later(now, minutes * MINUTE, set_days)).unwrap().is_empty(), "{set_days}");
         }
-        assert!(!log.trim(u64::MAX, later(now, gone_after, set_days)).unwrap().is_empty(), "{set_days}");
+        assert!(!trim(&log, u64::MAX, later(now, gone_after, set_days)).unwrap().is_empty(), "{set_days}");
     }
     let dir = scratch();
     let (log, now) = found_log(dir.path(), 2 * DAY);
-    assert!(log.trim(u64::MAX, later(now, 9 * MINUTE, 0)).unwrap().is_empty(), "the clock may be wrong at opening");
-    assert!(!log.trim(u64::MAX, later(now, 10 * MINUTE, 0)).unwrap().is_empty());
+    assert!(trim(&log, u64::MAX, later(now, 9 * MINUTE, 0)).unwrap().is_empty(), "the clock may be wrong at opening");
+    assert!(!trim(&log, u64::MAX, later(now, 10 * MINUTE, 0)).unwrap().is_empty());
 }
 
 /// A segment's index has room for a fixed number of points, whatever the size of its segment.

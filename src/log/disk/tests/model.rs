@@ -87,7 +87,7 @@ proptest! {
                 Step::Trim(percent) => {
                     let keep_from = model.bytes.len() as u64 * percent as u64 / 100;
                     let before = open.oldest().position;
-                    open.trim(keep_from, Now::default()).unwrap();
+                    trim(open, keep_from, Now::default()).unwrap();
                     prop_assert!(open.oldest().position <= keep_from.max(before));
                 }
                 Step::Epoch => {

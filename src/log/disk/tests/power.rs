@@ -133,7 +133,7 @@ fn record(dir: &Path, seed: u64) -> (Vec<Change>, Vec<u8>) {
                 note(|| Change::Durable(recovery.mark.sequence));
                 log = Some(again);
             }
-            1 => drop(open.trim(u64::MAX, Now::default()).unwrap()),
+            1 => drop(trim(open, u64::MAX, Now::default()).unwrap()),
             // What a thread on the side does.
             12 => open.prepare_next().unwrap(),
             13 => drop(open.roll_older_than(Duration::ZERO, crate::clock::now()).unwrap()),

@@ -29,9 +29,9 @@ fn p5_a_segment_that_is_not_full_is_completed_and_goes_by_age() {
     assert!(!log.roll_older_than(Duration::ZERO, passed(written, 9 * HOUR)).unwrap(), "there is nothing more");
     assert_eq!((log.segments(), log.synced().sequence), (2, 3));
     // The second segment was made a moment ago by the clock of this process.
-    assert!(log.trim(u64::MAX, passed(now, HOUR)).unwrap().is_empty());
-    assert!(log.trim(0, passed(written, HOUR + HOUR)).unwrap().is_empty(), "somebody needs it");
-    assert_eq!(log.trim(u64::MAX, passed(written, HOUR + Duration::from_micros(1))).unwrap().len(), 1);
+    assert!(trim(&log, u64::MAX, passed(now, HOUR)).unwrap().is_empty());
+    assert!(trim(&log, 0, passed(written, HOUR + HOUR)).unwrap().is_empty(), "somebody needs it");
+    assert_eq!(trim(&log, u64::MAX, passed(written, HOUR + Duration::from_micros(1))).unwrap().len(), 1);
     assert_eq!((log.oldest(), log.segments()), (log.written(), 1));
     log.write(&encode(3, &[20; 3])).unwrap();
     drop(log);
