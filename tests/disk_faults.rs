@@ -276,6 +276,29 @@ fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
     scenario.teardown();
 }
 
+/// P10: a sync during which the log was found to be lost confirms nothing: the host may know of the loss already.
+#[test]
+fn p10_a_sync_confirms_nothing_once_the_log_is_lost() {
+    let scenario = FailScenario::setup();
+    for sealing in [false, true] {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("log");
+        let log = std::sync::Arc::new(open(&dir));
+        log.write(&encode(0, 2)).unwrap();
+        let (found, away) = (log.clone(), parent.path().join("away"));
+        fail::cfg_callback("disk-entries-sync-after", move || {
+            std::fs::rename(&dir, &away).unwrap();
+            found.check_identity().unwrap_err();
+        })
+        .unwrap();
+        let error = if sealing { log.begin_epoch(2).unwrap_err() } else { log.sync().unwrap_err() };
+        assert!(error.status == Status::Io && error.message.contains("it was moved to"), "{error}");
+        assert_eq!(log.synced().sequence, 0);
+        fail::remove("disk-entries-sync-after");
+    }
+    scenario.teardown();
+}
+
 /// A reader that comes while a trim is half done is told that what it asks for is gone, not that the log is damaged.
 #[test]
 fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {

@@ -20,6 +20,7 @@ use fail::FailScenario;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use replication::error::{Error, Status};
 use replication::host::EventKind;
+use replication::log::SyncPolicy;
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::control::TYPE_STREAM_ACK;
 use replication::protocol::entry::Entries;
@@ -361,6 +362,66 @@ fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
         };
         drop(sender);
         assert_eq!(verified_end(&dir), end, "{what}");
+    }
+    scenario.teardown();
+}
+
+/// P6: entries that are written and not synced are not safe either, and a stop says so.
+#[test]
+fn p6_a_stop_says_that_what_is_written_and_not_synced_is_not_durable() {
+    let scenario = FailScenario::setup();
+    for sync in ["always", "os"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        let mut config = stored(&dir, policy(sync), SEGMENT, 1 << 30);
+        config.storage.as_mut().unwrap().timeout = Duration::from_millis(50);
+        config.stop_timeout = Duration::from_millis(200);
+        let (sender, _, events) = sender(config);
+        let safe = write_durably(&sender, 5);
+        // What stands before each sync.
+        fail::cfg("disk-identity", "return(24)").unwrap();
+        let written = |last| until("they are written", || stat(sender.stats_json(), "log_written_sequence") == last);
+        let last = if sync == "always" {
+            assert_eq!(write(&sender, 1).unwrap_err().status, Status::Timeout);
+            events.wait_status(EventKind::LogStalled, Status::Stalled);
+            safe + 1
+        } else {
+            write(&sender, 5).unwrap()
+        };
+        written(last);
+        let error = sender.stop().unwrap_err();
+        let lost = format!("entries {} to {last} are not durable", safe + 1);
+        assert!(error.status == Status::Stalled && error.message.contains(&lost), "{sync}: {error}");
+        fail::remove("disk-identity");
+        drop(sender);
+        assert_eq!(verified_end(&dir), last, "{sync}");
+    }
+    scenario.teardown();
+}
+
+/// P2, P6: a wait for an entry that the disk has is not held up by a later one that it refuses.
+#[test]
+fn p2_p6_a_wait_for_a_written_entry_ends_while_the_disk_refuses_a_later_one() {
+    let scenario = FailScenario::setup();
+    let group = SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX };
+    for sync in [group, SyncPolicy::Os] {
+        let scratch = tempfile::tempdir().unwrap();
+        let (sender, _, events) = sender(stored(&scratch.path().join("log"), sync, 1 << 20, 1 << 30));
+        let last = write(&sender, 10).unwrap();
+        until("they are written", || stat(sender.stats_json(), "log_written_sequence") == last);
+        fail::cfg("disk-entries-write-before", "return(27)").unwrap();
+        write(&sender, 1).unwrap();
+        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        sender.wait_durable(5, PATIENCE).unwrap();
+        sender.wait_durable(last, PATIENCE).unwrap();
+        for timeout in [Duration::ZERO, PATIENCE] {
+            let refused = sender.wait_durable(last + 1, timeout).unwrap_err();
+            assert!(refused.status == Status::DiskFull && refused.message.contains("errno 27"), "{sync:?}: {refused}");
+        }
+        assert_eq!(stat(sender.stats_json(), "log_durable_sequence"), last, "{sync:?}");
+        fail::remove("disk-entries-write-before");
+        events.wait(EventKind::LogResumed);
+        sender.wait_durable(last + 1, PATIENCE).unwrap();
     }
     scenario.teardown();
 }

@@ -15,6 +15,7 @@ use common::*;
 use nix::unistd::{Gid, Uid, chdir, chown, chroot, geteuid, setgid, setgroups, setuid};
 use replication::error::Status;
 use replication::host::{Event, EventKind};
+use replication::log::SyncPolicy;
 use replication::receiver::config::{LocalLogConfig, ReceiverConfig};
 use replication::sender::AckLevel;
 
@@ -110,6 +111,33 @@ fn p10_a_sender_notices_soon_that_its_directory_is_lost() {
         if !matches!(deed, Deed::LockReplaced) {
             assert!(contents(&dir) == theirs, "{what}: the directory of somebody else");
         }
+        if let Some(away) = away {
+            assert_eq!(verified_end(&away), last, "{what}");
+        }
+    }
+}
+
+/// Entries that were taken and not synced before the loss are saved, and durable for nobody.
+#[test]
+fn p10_what_only_the_rescue_wrote_is_confirmed_to_nobody() {
+    let group = SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX };
+    for (deed, sync) in DEEDS.into_iter().flat_map(|deed| [group, SyncPolicy::Os].map(|sync| (deed, sync))) {
+        let what = format!("{deed:?}, {sync:?}");
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        let (sender, _, events) = sender(stored(&dir, sync, SEGMENT, 1 << 30));
+        let confirmed = sender.replicate(0, &payload(1, 0, ENTRY)).unwrap();
+        sender.wait_durable(confirmed, Duration::from_secs(20)).unwrap();
+        let last = (2..=11).map(|n| sender.replicate(0, &payload(n, 0, ENTRY)).unwrap()).last().unwrap();
+        let away = commit(deed, &dir);
+        check(&events.wait(EventKind::LogFailed), deed, &what);
+        let outcome = |sequence| sender.wait_durable(sequence, Duration::ZERO).map_err(|error| error.status);
+        assert_eq!(
+            (outcome(confirmed), outcome(confirmed + 1), outcome(last)),
+            (Ok(()), Err(Status::Io), Err(Status::Io))
+        );
+        assert_eq!(stat(sender.stats_json(), "log_durable_sequence"), confirmed, "{what}");
+        drop(sender);
         if let Some(away) = away {
             assert_eq!(verified_end(&away), last, "{what}");
         }

@@ -367,7 +367,7 @@ impl Log {
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
         let deadline = Instant::now().checked_add(self.disk_timeout);
         // A full disk is not the entry's end: `DISK_FULL` is for those that were not taken, and may be offered again.
-        storage.wait_synced(end.position, deadline, true).map_err(|error| {
+        storage.wait_synced(end.sequence, end.position, deadline, true).map_err(|error| {
             let text =
                 format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
             Error::new(error.status, text)

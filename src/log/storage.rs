@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
+use super::chunk::Chunk;
 use super::disk::{DiskLog, Stretch};
+use super::sync::Arc as ChunkArc;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Log, Mark, SyncPolicy};
 use crate::error::{Error, Result, Status};
@@ -46,7 +48,9 @@ pub(super) struct Storage {
     /// The end of what was appended. The storing thread sleeps there.
     appended: Bell,
     written: AtomicU64,
+    /// The end of what was confirmed as durable, and its last entry. Nothing is any more once the log has failed.
     synced: AtomicU64,
+    synced_sequence: AtomicU64,
     /// The position from which on somebody still needs the log.
     held_from: AtomicU64,
     /// How many appends wait for their sync, or did.
@@ -79,6 +83,8 @@ struct Group {
 struct Turn {
     /// Since when something written is not synced.
     unsynced_since: Option<Instant>,
+    /// [`State::wanted`] when the turn began.
+    wanted: u64,
     group: Group,
 }
 
@@ -105,6 +111,8 @@ struct State {
     failed: Option<Error>,
     /// That may pass, and is tried again.
     stalled: bool,
+    /// What was tried and refused so far was wanted up to this position.
+    refused: u64,
     closed: bool,
     /// Until when a disk that refuses is tried again, once the log is closed and somebody waits for its end.
     until: Option<Instant>,
@@ -118,13 +126,14 @@ struct State {
 
 impl Storage {
     pub(super) fn new(disk: DiskLog, policy: SyncPolicy) -> Self {
-        let end = disk.written().position;
+        let Mark { position: end, sequence, .. } = disk.written();
         Self {
             disk,
             policy,
             appended: Bell::new(end),
             written: end.into(),
             synced: end.into(),
+            synced_sequence: sequence.into(),
             held_from: u64::MAX.into(),
             calls: 0.into(),
             awaited: 0.into(),
@@ -212,25 +221,39 @@ impl Storage {
         self.ring(&mut state);
     }
 
-    /// Waits until everything before `position` is durable. Ends with a disk that refuses unless `patient`.
-    pub(super) fn wait_synced(&self, position: u64, deadline: Option<Instant>, patient: bool) -> Result<()> {
+    /// The last entry that was confirmed as durable.
+    pub(super) fn synced_sequence(&self) -> u64 {
+        self.synced_sequence.load(Ordering::Acquire)
+    }
+
+    /// Waits until the entry `sequence` is durable, which it is when everything before `position` is. A disk that refuses,
+    /// and was tried for this wait as well, ends it unless `patient`.
+    pub(super) fn wait_synced(
+        &self,
+        sequence: u64,
+        position: u64,
+        deadline: Option<Instant>,
+        patient: bool,
+    ) -> Result<()> {
         let mut state = self.state.lock();
-        if state.wanted < position {
-            state.wanted = position;
-            self.ring(&mut state);
-        }
         loop {
-            if self.synced.load(Ordering::Acquire) >= position {
+            if self.synced_sequence() >= sequence {
                 return Ok(());
             }
+            if state.wanted < position {
+                state.wanted = position;
+                self.ring(&mut state);
+            }
             let failed = state.failed.as_ref();
-            if let Some(error) = failed.filter(|_| !(patient && state.stalled)) {
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let is_final = !state.stalled || !patient && (state.refused >= position || over);
+            if let Some(error) = failed.filter(|_| is_final) {
                 return Err(error.clone());
             }
             if state.over {
                 return Err(Error::new(Status::Closed, "the log was closed before the entry was durable"));
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if over {
                 let why = failed.map(|error| format!(": {}", error.message)).unwrap_or_default();
                 return Err(Error::new(Status::Timeout, format!("the entry is in the log, but not durable yet{why}")));
             }
@@ -244,10 +267,7 @@ impl Storage {
         if let Err(error) = &ended {
             self.fail(log, error, false);
             // What was taken before the directory was lost is to be found in it. If it cannot, the error is told already.
-            let _ = self.disk.rescue(|| {
-                while self.write_some(log)? {}
-                self.disk.sync().map(drop)
-            });
+            let _ = self.rescue(log);
             report(StorageNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
@@ -255,6 +275,15 @@ impl Storage {
         self.much.notify_all();
         self.upkeep.close();
         ended
+    }
+
+    /// After the log lost its directory: writes and syncs what was taken before. Nobody is shown or told any of it.
+    fn rescue(&self, log: &Log) -> Result<()> {
+        let Some(rescue) = self.disk.rescue() else { return Ok(()) };
+        while let Some((chunk, start)) = self.unwritten(log, self.disk.written().position) {
+            rescue.write_verified(&chunk.bytes()[start..])?;
+        }
+        rescue.sync()
     }
 
     /// Keeps the directory until the storing thread is gone.
@@ -330,7 +359,7 @@ impl Storage {
             let wrote = match self.take_turn(log, closing, &mut turn) {
                 Ok(wrote) => wrote,
                 Err(error) if error.status.is_passing() => {
-                    self.stall(log, error, &mut stalled, report)?;
+                    self.stall(log, error, turn.wanted, &mut stalled, report)?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -341,6 +370,11 @@ impl Storage {
             if self.disk.begun() != begun {
                 begun = self.disk.begun();
                 self.upkeep.ring();
+                // What a segment has that is complete is synced.
+                self.confirm(log, &self.disk.synced())?;
+                if self.synced.load(Ordering::Relaxed) >= self.written() {
+                    turn.unsynced_since = None;
+                }
             }
             if wrote {
                 continue;
@@ -355,12 +389,14 @@ impl Storage {
     /// Writes what there is, and syncs if it is time to. `false`: there was nothing to write.
     fn take_turn(&self, log: &Log, closing: bool, turn: &mut Turn) -> Result<bool> {
         let calls = self.calls.load(Ordering::Relaxed);
+        turn.wanted = self.state.lock().wanted;
         let wrote = match self.write_some(log) {
             Ok(wrote) => wrote,
             Err(error) => {
                 // What was written before does not wait for the disk as well: nobody knows for how long.
-                let shown = self.policy != SyncPolicy::Os || closing;
-                if error.status.is_passing() && shown && self.written() > self.synced.load(Ordering::Relaxed) {
+                let synced = self.synced.load(Ordering::Relaxed);
+                let sync_needed = self.policy != SyncPolicy::Os || closing || turn.wanted > synced;
+                if error.status.is_passing() && sync_needed && self.written() > synced {
                     self.sync(log)?;
                     turn.unsynced_since = None;
                 }
@@ -375,17 +411,18 @@ impl Storage {
             let arrived = self.sync(log)?;
             let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
             let expected = arrived - turn.group.calls;
-            *turn = Turn { unsynced_since: None, group: Group { calls, expected, until } };
+            (turn.unsynced_since, turn.group) = (None, Group { calls, expected, until });
         }
         Ok(wrote)
     }
 
-    /// The disk refuses for now: so do appends, and after a moment it is tried again. Fails when the log is closed and the
-    /// time for that is over.
+    /// The disk refuses for now, also what was wanted up to the position `wanted`: so do appends, and after a moment it is
+    /// tried again. Fails when the log is closed and the time for that is over.
     fn stall(
         &self,
         log: &Log,
         error: Error,
+        wanted: u64,
         stalled: &mut Option<Error>,
         report: &mut dyn FnMut(StorageNews),
     ) -> Result<()> {
@@ -394,6 +431,8 @@ impl Storage {
             self.fail(log, &error, true);
             *stalled = Some(error.clone());
         }
+        self.state.lock().refused = wanted;
+        self.durable.notify_all();
         if is_news {
             report(StorageNews::Stalled(error.clone()));
         }
@@ -404,8 +443,8 @@ impl Storage {
         match state.until.filter(|_| state.closed) {
             Some(until) if now >= until => {
                 drop(state);
-                let (first, last) = (self.disk.written().sequence.saturating_add(1), log.last_sequence());
-                let text = format!("closed, but entries {first} to {last} are not on disk: {}", error.message);
+                let (first, last) = (self.synced_sequence().saturating_add(1), log.last_sequence());
+                let text = format!("closed, but entries {first} to {last} are not durable: {}", error.message);
                 Err(Error::new(error.status, text))
             }
             until => {
@@ -431,10 +470,8 @@ impl Storage {
         if self.appended.end() <= position {
             return Ok(false);
         }
-        // What is not written is never given up, so it is there.
-        let Some((chunk, start)) = log.window.lock().chunk_at(position) else { return Ok(false) };
-        let Some(bytes) = chunk.bytes().get(start..).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
-        let wrote = self.disk.write_verified(bytes);
+        let Some((chunk, start)) = self.unwritten(log, position) else { return Ok(false) };
+        let wrote = self.disk.write_verified(&chunk.bytes()[start..]);
         // Of what found no room as a whole, the part that went to segments before is there all the same.
         let end = self.disk.written();
         if end.position > position {
@@ -450,6 +487,13 @@ impl Storage {
             log.passed(end.position);
         }
         wrote.map(|_| true)
+    }
+
+    /// The chunk of memory with what is not written behind `position`, and where in it that begins.
+    fn unwritten(&self, log: &Log, position: u64) -> Option<(ChunkArc<Chunk>, usize)> {
+        // What is not written is never given up, so it is there.
+        let (chunk, start) = log.window.lock().chunk_at(position)?;
+        chunk.bytes().get(start..).is_some_and(|bytes| !bytes.is_empty()).then_some((chunk, start))
     }
 
     fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
@@ -480,13 +524,24 @@ impl Storage {
         let end = self.disk.sync()?;
         // Before anybody is let go.
         let arrived = self.calls.load(Ordering::Relaxed);
-        self.synced.fetch_max(end.position, Ordering::Release);
-        if self.policy != SyncPolicy::Os {
-            log.show(&end);
-        }
-        drop(self.state.lock());
-        self.durable.notify_all();
+        self.confirm(log, &end)?;
         Ok(arrived)
+    }
+
+    /// What lies before `end` is durable. Fails if another thread has ended the log meanwhile: whoever waited was told so.
+    fn confirm(&self, log: &Log, end: &Mark) -> Result<()> {
+        let state = self.state.lock();
+        if let Some(error) = state.failed.as_ref().filter(|_| !state.stalled) {
+            return Err(error.clone());
+        }
+        self.synced.fetch_max(end.position, Ordering::Release);
+        self.synced_sequence.fetch_max(end.sequence, Ordering::Release);
+        drop(state);
+        if self.policy != SyncPolicy::Os {
+            log.show(end);
+        }
+        self.durable.notify_all();
+        Ok(())
     }
 
     /// Waits a moment for as many appends as came together last time: those whose callers the last sync let go are about to

@@ -30,6 +30,7 @@ mod op;
 pub mod position;
 mod read;
 mod recover;
+mod rescue;
 mod scan;
 mod segment;
 pub mod slots;
@@ -41,7 +42,6 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::{self, Ages};
@@ -60,6 +60,7 @@ pub use mark::Mark;
 pub use op::CRASH_POINTS;
 pub use read::Stretch;
 pub use recover::Cut;
+pub use rescue::Rescue;
 pub use scan::MAX_RESERVED_BYTES;
 
 /// Where a log lies on disk, and how much of it is kept.
@@ -162,6 +163,15 @@ struct State {
     broken: Option<Broken>,
 }
 
+/// What writes and syncs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To confirm what is synced, for as long as the log is usable.
+    Confirm,
+    /// To save what was taken before the log lost its directory. Nothing is confirmed.
+    Rescue,
+}
+
 /// Why a log ended for good.
 #[derive(Clone, Debug)]
 struct Broken {
@@ -188,8 +198,6 @@ pub struct DiskLog {
     /// The segments read last, so that their files stay open.
     recent: Mutex<VecDeque<Arc<Opened>>>,
     next: NextFile,
-    /// See [`DiskLog::rescue`].
-    rescuing: AtomicBool,
     dir: Arc<Dir>,
 }
 
@@ -277,7 +285,6 @@ impl DiskLog {
             state: Mutex::new(opened),
             recent: Mutex::default(),
             next: NextFile::default(),
-            rescuing: AtomicBool::new(false),
             dir,
         };
         Ok((log, recovery))
@@ -288,7 +295,7 @@ impl DiskLog {
         self.state.lock().written
     }
 
-    /// The end of what is durable.
+    /// The end of what is durable, as far as it was confirmed: a rescue does not move it.
     pub fn synced(&self) -> Mark {
         self.state.lock().synced
     }
@@ -334,10 +341,7 @@ impl DiskLog {
     ///
     /// [`DiskLog::sync`] asks this first, so that nothing is called durable that the host would not find again.
     pub fn check_identity(&self) -> Result<()> {
-        drop(self.usable(self.state.lock())?);
-        if self.rescuing.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+        self.check_usable()?;
         self.dir.check().map_err(|fault| {
             if fault.fatal {
                 let broken = || Broken { text: fault.error.message.clone(), lost: true };
@@ -347,26 +351,21 @@ impl DiskLog {
         })
     }
 
-    /// After the log lost its directory: lets `write` write and sync once more what was taken before, to the files that
-    /// the log had, unless they are gone or somebody else may have opened them. Nobody may be told that it is durable:
-    /// it is for whoever finds the directory.
-    pub fn rescue(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
-        let is_lost = self.state.lock().broken.as_ref().is_some_and(|broken| broken.lost);
-        if !is_lost || !self.dir.is_still_ours() {
-            return Ok(());
+    /// The same before something is written or synced for this purpose.
+    fn check_place(&self, purpose: Purpose) -> Result<()> {
+        match purpose {
+            Purpose::Confirm => self.check_identity(),
+            Purpose::Rescue => Ok(()),
         }
-        self.rescuing.store(true, Ordering::Relaxed);
-        let written = write();
-        self.rescuing.store(false, Ordering::Relaxed);
-        written
     }
 
     /// Refuses what must not go on after a failed sync, or in a directory that is another one.
-    fn usable<'a>(&self, state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
+    fn usable<'a>(&self, state: MutexGuard<'a, State>, purpose: Purpose) -> Result<MutexGuard<'a, State>> {
         match &state.broken {
-            None => Ok(state),
-            Some(broken) if broken.lost && self.rescuing.load(Ordering::Relaxed) => Ok(state),
-            Some(broken) => Err(Error::new(Status::Io, broken.text.clone())),
+            Some(broken) if purpose == Purpose::Confirm || !broken.lost => {
+                Err(Error::new(Status::Io, broken.text.clone()))
+            }
+            _ => Ok(state),
         }
     }
 
@@ -377,7 +376,7 @@ impl DiskLog {
 
     /// Fails with what made the log unusable, if something did.
     pub fn check_usable(&self) -> Result<()> {
-        self.usable(self.state.lock()).map(drop)
+        self.usable(self.state.lock(), Purpose::Confirm).map(drop)
     }
 
     /// Makes the next segment's file, so that it is there when it is needed. What fails here fails again when a segment

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::segment::Sealed;
-use super::{DiskConfig, DiskLog, Mark, State, file};
+use super::{DiskConfig, DiskLog, Mark, Purpose, State, file};
 use crate::clock::{Ages, Now};
 use crate::error::Result;
 
@@ -20,7 +20,7 @@ impl DiskLog {
     pub fn trim_one(&self, keep_from: u64, now: Now) -> Result<Option<Mark>> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
-        let mut state = self.usable(self.state.lock())?;
+        let mut state = self.usable(self.state.lock(), Purpose::Confirm)?;
         if state.going.is_none() {
             match given_up(&self.config, &state, &ages, now) {
                 Some(first) if first.end().position <= keep_from => drop(state.let_go()),
@@ -55,11 +55,11 @@ impl DiskLog {
         let mut ages = self.trimming.lock();
         ages.observe(now);
         let _writing = self.writing.lock();
-        let filled = self.usable(self.state.lock())?.active.filled;
+        let filled = self.usable(self.state.lock(), Purpose::Confirm)?.active.filled;
         if filled.is_none_or(|(first, _)| ages.of(first, now) < age) {
             return Ok(false);
         }
-        self.roll(None).map(|()| true)
+        self.roll(None, Purpose::Confirm).map(|()| true)
     }
 }
 

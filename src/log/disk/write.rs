@@ -1,6 +1,5 @@
 //! Writing: entries behind the end, syncs, and the change to another segment.
 
-use super::DiskLog;
 use super::fault::Fault;
 use super::file;
 use super::head::{self, Fixed};
@@ -8,6 +7,7 @@ use super::mark::Mark;
 use super::op::Op;
 use super::recover::{self, Points};
 use super::segment::Active;
+use super::{DiskLog, Purpose};
 use crate::clock::{self, Stamp};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
@@ -33,29 +33,32 @@ impl DiskLog {
     /// to a segment of their own are, so go on at [`DiskLog::written`]. `DISK_FULL` and `STALLED` may pass: try again.
     /// After `IO` the log must be opened again.
     pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, false)
+        self.write_runs(bytes, false, Purpose::Confirm)?;
+        Ok(self.written())
     }
 
     /// The same for entries whose checksums this process has made or checked already: only that they follow is looked at.
     pub fn write_verified(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, true)
+        self.write_runs(bytes, true, Purpose::Confirm)?;
+        Ok(self.written())
     }
 
-    fn write_runs(&self, bytes: &[u8], verified: bool) -> Result<Mark> {
+    pub(super) fn write_runs(&self, bytes: &[u8], verified: bool, purpose: Purpose) -> Result<()> {
         let _writing = self.writing.lock();
+        drop(self.usable(self.state.lock(), purpose)?);
         let (runs, mut rolls) = self.plan(bytes, verified)?;
         for run in runs {
             if std::mem::replace(&mut rolls, true) {
-                self.roll(None)?;
+                self.roll(None, purpose)?;
             }
             self.put(&bytes[run.bytes.clone()], run)?;
         }
-        Ok(self.written())
+        Ok(())
     }
 
     /// Divides what is to be written among segments. True if a new one is needed before the first part.
     fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<Run>, bool)> {
-        let state = self.usable(self.state.lock())?;
+        let state = self.state.lock();
         let (mut base, mut end, sealed) = (state.active.fixed.base, state.written, state.active.commit.sealed);
         let mut points = state.active.points.ahead();
         drop(state);
@@ -145,9 +148,13 @@ impl DiskLog {
     ///
     /// Others may write and read meanwhile. After `IO` the log must be opened again.
     pub fn sync(&self) -> Result<Mark> {
+        self.sync_for(Purpose::Confirm)
+    }
+
+    pub(super) fn sync_for(&self, purpose: Purpose) -> Result<Mark> {
         let _syncing = self.syncing.lock();
-        self.check_identity()?;
-        let state = self.usable(self.state.lock())?;
+        self.check_place(purpose)?;
+        let state = self.usable(self.state.lock(), purpose)?;
         let (written, active) = (state.written, &state.active);
         if written == state.synced {
             return Ok(written);
@@ -157,34 +164,41 @@ impl DiskLog {
 
         file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
         let commit = commit.next(written);
-        let noted = head::write_commit(&file, &path, &fixed, &commit);
-        let mut state = self.state.lock();
-        state.synced = written;
-        // The entries are durable. If only the note of it failed, the next sync writes another.
-        if noted.is_ok() {
-            state.active.commit = commit;
+        // The entries are durable. If only the note of it fails, the next sync writes another.
+        if head::write_commit(&file, &path, &fixed, &commit).is_ok() {
+            self.state.lock().active.commit = commit;
         }
+        self.confirm(written, purpose)?;
         Ok(written)
+    }
+
+    /// Everything before `end` was synced: it is confirmed, unless the log has ended meanwhile, which the host may know.
+    fn confirm(&self, end: Mark, purpose: Purpose) -> Result<()> {
+        let mut state = self.usable(self.state.lock(), purpose)?;
+        if purpose == Purpose::Confirm {
+            state.synced = end;
+        }
+        Ok(())
     }
 
     /// Lets a higher epoch of the same stream begin behind the last entry. It is durable when this returns.
     pub fn begin_epoch(&self, epoch: u64) -> Result<()> {
         let _writing = self.writing.lock();
-        let present = self.usable(self.state.lock())?.active.fixed.epoch;
+        let present = self.usable(self.state.lock(), Purpose::Confirm)?.active.fixed.epoch;
         if epoch <= present {
             let text = format!("epoch {epoch} cannot begin in epoch {present}; epochs rise");
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        self.roll(Some(epoch))
+        self.roll(Some(epoch), Purpose::Confirm)
     }
 
     /// Completes the active segment and opens another, in a new epoch if there is one. An empty segment is replaced.
     ///
     /// Where it fails, the next call does again what is not known to be done.
-    pub(super) fn roll(&self, epoch: Option<u64>) -> Result<()> {
+    pub(super) fn roll(&self, epoch: Option<u64>, purpose: Purpose) -> Result<()> {
         let _syncing = self.syncing.lock();
-        self.check_identity()?;
-        let state = self.usable(self.state.lock())?;
+        self.check_place(purpose)?;
+        let state = self.usable(self.state.lock(), purpose)?;
         let (end, old) = (state.written, state.active.fixed);
         drop(state);
         if end.sequence == u64::MAX {
@@ -196,7 +210,7 @@ impl DiskLog {
             // A failure may come after the replacement: nothing goes to the file that had the name.
             self.state.lock().active.commit.sealed = true;
         } else {
-            self.seal()?;
+            self.seal(purpose)?;
         }
         let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
         let now = clock::now();
@@ -211,8 +225,8 @@ impl DiskLog {
     }
 
     /// Makes the active segment complete: its entries, then its index and the note that it is complete.
-    fn seal(&self) -> Result<()> {
-        let state = self.usable(self.state.lock())?;
+    fn seal(&self, purpose: Purpose) -> Result<()> {
+        let state = self.usable(self.state.lock(), purpose)?;
         let (active, end, synced) = (&state.active, state.written, state.synced);
         if active.commit.sealed {
             return Ok(());
@@ -230,7 +244,7 @@ impl DiskLog {
         }
         if synced != end {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
-            self.state.lock().synced = end;
+            self.confirm(end, purpose)?;
         } else if length > offset {
             file::sync(Op::SyncTruncate, &file, &path).map_err(|fault| self.fault(fault))?;
         }

@@ -47,8 +47,12 @@ impl Log {
             return Err(Error::new(Status::InvalidArgument, text));
         }
         // The end of the log is a little more than what was asked for, and costs no look-up.
-        let position = if storage.disk.synced().sequence >= sequence { 0 } else { end.position };
-        storage.wait_synced(position, Instant::now().checked_add(timeout), false)
+        storage.wait_synced(sequence, end.position, Instant::now().checked_add(timeout), false)
+    }
+
+    /// The last entry that was confirmed as durable, if there is a disk side.
+    pub fn durable_sequence(&self) -> Option<u64> {
+        self.storage.as_ref().map(Storage::synced_sequence)
     }
 
     /// Keeps what lies behind `position` on disk, whatever retention says. `u64::MAX`: nobody needs anything.

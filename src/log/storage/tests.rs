@@ -108,7 +108,7 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     assert!(storage.write_some(&log).unwrap());
     log.put(0, b"more").unwrap();
     assert!(!storage.is_sync_due(None, false), "nobody waits");
-    storage.wait_synced(waited_for.position, Some(Instant::now()), false).unwrap_err();
+    storage.wait_synced(waited_for.sequence, waited_for.position, Some(Instant::now()), false).unwrap_err();
     assert!(storage.is_sync_due(None, false));
     // What is waited for and not written would gain nothing.
     storage.hurry();
