@@ -276,6 +276,35 @@ fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
     scenario.teardown();
 }
 
+/// P2: a segment with room takes entries although the next one cannot be made: it is completed for its age when it can.
+#[test]
+fn p2_a_segment_is_not_completed_before_there_is_a_next_one() {
+    let scenario = FailScenario::setup();
+    for (point, errno) in [("disk-new-create-before", 24), ("disk-new-write-before", 28)] {
+        for prepared in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (log, _) = DiskLog::open(DiskConfig { segment_bytes: 10_000, ..config(dir.path()) }, start).unwrap();
+            log.write(&encode(0, 2)).unwrap();
+            if prepared && errno == 28 {
+                log.prepare_next().unwrap();
+            }
+            fail::cfg(point, &format!("return({errno})")).unwrap();
+            let now = replication::clock::now();
+            let error = log.roll_older_than(Duration::ZERO, now).unwrap_err();
+            assert!(error.status.is_passing() && error.message.contains("a segment for entries from 3 on"), "{error}");
+            log.write(&encode(2, 1)).unwrap();
+            assert_eq!(log.sync().unwrap().sequence, 3, "{point}");
+            fail::remove(point);
+            assert!(log.roll_older_than(Duration::ZERO, now).unwrap(), "{point}");
+            log.write(&encode(3, 1)).unwrap();
+            log.sync().unwrap();
+            drop(log);
+            reopen_and_check(dir.path(), 4, 4);
+        }
+    }
+    scenario.teardown();
+}
+
 /// P10: a sync during which the log was found to be lost confirms nothing: the host may know of the loss already.
 #[test]
 fn p10_a_sync_confirms_nothing_once_the_log_is_lost() {

@@ -109,11 +109,18 @@ impl Upkeep {
     ) -> Result<()> {
         let age = disk.retain_age();
         let look_every = (age / ROLLS_PER_AGE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
-        let mut untrimmed = false;
+        let (mut untrimmed, mut rolled_at) = (false, None::<Instant>);
         while !self.is_over() {
             // Nobody waits for these two. What fails here and does not pass stalls whoever needs it.
-            let _ = disk.prepare_next();
-            let _ = disk.roll_older_than(age / ROLLS_PER_AGE, clock::now());
+            let prepared = disk.prepare_next();
+            let rolled_lately = rolled_at.is_some_and(|at| at.elapsed() < *LOOK_EVERY.start());
+            if prepared.is_ok()
+                && !rolled_lately
+                && matches!(disk.roll_older_than(age / ROLLS_PER_AGE, clock::now()), Ok(true))
+            {
+                rolled_at = Some(Instant::now());
+            }
+            disk.check_usable()?;
             match self.trim(disk, kept_from, report) {
                 Ok(()) if std::mem::take(&mut untrimmed) => report(UpkeepNews::Untrimmed(None)),
                 Ok(()) => {}
@@ -189,5 +196,37 @@ impl Upkeep {
             state = self.rung.wait(state, Some(until));
         }
         state.rung = false;
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::log::disk::DiskConfig;
+    use crate::log::disk::tests::{encode, scratch, start};
+
+    /// P5: however small the age at which entries go is, segments are not completed one after the other.
+    #[test]
+    fn p5_a_small_age_completes_no_more_than_a_segment_in_a_second() {
+        let dir = scratch();
+        let config = DiskConfig { retain_age: Duration::from_millis(1), ..DiskConfig::new(dir.path()) };
+        let (disk, _) = DiskLog::open(config, start).unwrap();
+        let upkeep = Upkeep::default();
+        let first_at = std::thread::scope(|scope| {
+            scope.spawn(|| upkeep.run(&disk, &mut |_| Ok(u64::MAX), &mut |_| ()));
+            let mut first_at = None;
+            while disk.begun() < 3 {
+                disk.write(&encode(disk.written().sequence, &[10])).unwrap();
+                upkeep.ring();
+                let now = Instant::now();
+                if disk.begun() == 0 {
+                    first_at = Some(now);
+                }
+            }
+            upkeep.close();
+            first_at
+        });
+        // The second and the third come a second after the one before.
+        assert!(first_at.unwrap().elapsed() >= 2 * *LOOK_EVERY.start());
     }
 }

@@ -13,20 +13,28 @@ use crate::sync::Mutex;
 
 /// A file without a place among the segments, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct NextFile(Mutex<Option<Arc<File>>>);
+pub(super) struct NextFile(Mutex<Option<Next>>);
+
+#[derive(Debug)]
+struct Next {
+    file: Arc<File>,
+    /// The head that it has for good, if it has one.
+    head: Option<Vec<u8>>,
+}
 
 impl NextFile {
     /// Makes the file unless it is there.
     pub(super) fn prepare(&self, dir: &Dir) -> Result<(), Fault> {
-        let mut next = self.0.lock();
-        if next.is_none() {
-            *next = Some(Arc::new(file::create(dir, &path_in(dir))?));
-        }
-        Ok(())
+        prepared(&mut self.0.lock(), dir).map(drop)
     }
 
-    /// Makes it a file with this head and this name, both durable. It takes the place of what has the name. A failure
-    /// leaves either the file to try it with again, or nothing, or a whole file with the name that the next try replaces.
+    /// Makes it a file with this head, durable. All that a segment then lacks is its name.
+    pub(super) fn complete(&self, dir: &Dir, head: &[u8]) -> Result<(), Fault> {
+        complete(&mut self.0.lock(), dir, head).map(drop)
+    }
+
+    /// The same, and gives it this name, durable too. It takes the place of what has the name. A failure leaves either the
+    /// file to try it with again, or nothing, or a whole file with the name that the next try replaces.
     pub(super) fn begin(&self, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
         let mut next = self.0.lock();
         let prepared = next.is_some();
@@ -46,17 +54,29 @@ impl NextFile {
     }
 }
 
-fn begin_with(next: &mut Option<Arc<File>>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
-    let new = path_in(dir);
-    let file = match next {
-        Some(file) => file.clone(),
-        None => next.insert(Arc::new(file::create(dir, &new)?)).clone(),
-    };
-    file::write_at(Op::WriteNew, &file, &new, 0, head)?;
-    file::sync(Op::SyncNew, &file, &new)?;
+fn prepared<'a>(next: &'a mut Option<Next>, dir: &Dir) -> Result<&'a mut Next, Fault> {
+    match next {
+        Some(next) => Ok(next),
+        None => Ok(next.insert(Next { file: Arc::new(file::create(dir, &path_in(dir))?), head: None })),
+    }
+}
+
+fn complete(next: &mut Option<Next>, dir: &Dir, head: &[u8]) -> Result<Arc<File>, Fault> {
+    let Next { file, head: present } = prepared(next, dir)?;
+    if present.as_deref() != Some(head) {
+        *present = None;
+        file::write_at(Op::WriteNew, file, &path_in(dir), 0, head)?;
+        file::sync(Op::SyncNew, file, &path_in(dir))?;
+        *present = Some(head.to_vec());
+    }
+    Ok(file.clone())
+}
+
+fn begin_with(next: &mut Option<Next>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
+    let file = complete(next, dir, head)?;
     // A rename that fails may have taken place: then this file must not become another segment too.
     *next = None;
-    file::rename(dir, &new, path)?;
+    file::rename(dir, &path_in(dir), path)?;
     Ok(file)
 }
 

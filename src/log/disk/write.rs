@@ -205,21 +205,24 @@ impl DiskLog {
             let text = format!("no sequence is left after {}", end.sequence);
             return Err(Error::new(Status::InvalidState, text));
         }
-        let empty = end == old.base;
-        if empty {
+        let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
+        let now = clock::now();
+        let fixed = Fixed { epoch, epoch_start, base: end, created_us: now.wall_us, ..old };
+        let not_begun = |fault: Fault| {
+            let mut error = self.fault(fault);
+            error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
+            error
+        };
+        // Nothing is written behind a seal. So the active segment goes on as it is until the next one has its descriptor
+        // and its room.
+        self.next.complete(&self.dir, &head::encode_new(&fixed)).map_err(not_begun)?;
+        if end == old.base {
             // A failure may come after the replacement: nothing goes to the file that had the name.
             self.state.lock().active.commit.sealed = true;
         } else {
             self.seal(purpose)?;
         }
-        let (epoch, epoch_start) = epoch.map_or((old.epoch, old.epoch_start), |epoch| (epoch, end.sequence));
-        let now = clock::now();
-        let fixed = Fixed { epoch, epoch_start, base: end, created_us: now.wall_us, ..old };
-        let active = Active::create(&self.dir, &self.next, fixed, self.config.spacing(), now).map_err(|fault| {
-            let mut error = self.fault(fault);
-            error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
-            error
-        })?;
+        let active = Active::create(&self.dir, &self.next, fixed, self.config.spacing(), now).map_err(not_begun)?;
         self.state.lock().begin(active);
         Ok(())
     }
