@@ -604,6 +604,24 @@ fn p5_age_reaches_every_entry() {
     scenario.teardown();
 }
 
+/// P6: a sync that failed for good while the directory was kept is told at once, also to a receiver that gets nothing.
+#[test]
+fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let (sender, address, _) = sender(SenderConfig::default());
+    let mut config = local(&scratch.path().join("reader"), "os", &address);
+    // The segment is completed after a quarter of that, and the failed one is not looked at for long.
+    config.local_log.as_mut().unwrap().retain_age = Duration::from_secs(8);
+    let (reader, _, events) = follow(config);
+    fail::cfg("disk-seal-sync-before", "return(5)").unwrap();
+    reader.wait_sequence(write(&sender, 1).unwrap(), PATIENCE).unwrap();
+    let failed = events.wait_status(EventKind::LogFailed, Status::Io);
+    assert!(failed.message.contains("errno 5"), "{failed:?}");
+    fail::remove("disk-seal-sync-before");
+    scenario.teardown();
+}
+
 // ---- no descriptors -------------------------------------------------------------------------------------------------
 
 /// Not a test: what a process does that this file starts, because the limit of descriptors is the process's.

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::wire::*;
-use common::{PATIENCE, receiver, receiver_config};
+use common::{Applied, Events, PATIENCE, receiver, receiver_config, sender};
 use replication::error::Status;
 use replication::host::EventKind;
 use replication::protocol::control::TYPE_BATCH;
 use replication::protocol::entry::encode_header;
 use replication::protocol::frame::{TYPE_ENTRY, encode_header as frame_header};
-use replication::receiver::config::{ProtocolChoice, ReceiverConfig};
+use replication::receiver::Receiver;
+use replication::receiver::config::{LocalLogConfig, ProtocolChoice, ReceiverConfig, ReceiverHost};
 use replication::records::{DEFAULT_MAX_BYTES, Records};
+use replication::sender::config::SenderConfig;
 
 /// The system's allocator, which has nothing left for allocations of this size and above.
 struct Scarce;
@@ -103,6 +105,36 @@ fn p5_a_large_entry_without_memory_ends_the_connection_only() {
         reader.wait_sequence(1, PATIENCE).unwrap();
         assert_eq!(applied.sequences(), [1]);
     }
+}
+
+/// P2, P5: what an earlier life received, and for which there is no memory for a moment, is applied when there is.
+#[test]
+fn p2_p5_a_moment_without_memory_stalls_a_replay_only() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let local_log = Some(LocalLogConfig::new(dir.path().join("log")));
+    let (sender, address, _) = sender(SenderConfig::default());
+    let (reader, _, _) =
+        receiver(ReceiverConfig { local_log: local_log.clone(), ..receiver_config("reader", &address) });
+    let last = sender.replicate(0, &vec![7; 2 * SHORT]).unwrap();
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    drop((reader, sender));
+    // The host stands at the beginning, and no writer is there.
+    let config = ReceiverConfig { local_log, has_position: true, ..receiver_config("reader", &address) };
+    let (applied, events) = (Applied::default(), Events::default());
+    let (handler, observer) = (Box::new(applied.clone()), Box::new(events.clone()));
+    let host = ReceiverHost { handler, local_wal: None, connect: None, observer };
+    let reader = Receiver::new(config, host).unwrap();
+    let shortage = Shortage::of(SHORT);
+    reader.start().unwrap();
+    let stalled = events.wait_status(EventKind::LogStalled, Status::Stalled);
+    assert!(stalled.message.contains("no memory for"), "{stalled:?}");
+    assert_eq!(applied.last(), 0);
+    drop(shortage);
+    events.wait(EventKind::LogResumed);
+    reader.wait_sequence(last, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [last]);
+    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
 }
 
 #[test]

@@ -104,8 +104,11 @@ impl Keeper {
             self.replay_to = None;
             return Ok(None);
         };
-        // Reading changes nothing, so whatever is no damage may pass.
-        let next = self.log()?.read_behind(applied, end.position).map_err(Error::passing)?;
+        // Reading changes nothing, so whatever is no damage may pass, a lack of memory as well.
+        let next = self.log()?.read_behind(applied, end.position).map_err(|error| match error.status {
+            Status::Damaged | Status::Diverged => error,
+            _ => Error { status: Status::Stalled, ..error },
+        })?;
         if next.is_none() {
             // The host stands before what the log still has: the writer sends what lies between, and the rest with it.
             self.replay_to = None;
@@ -189,12 +192,13 @@ impl Keeper {
         self.checked_at + CHECK_EVERY
     }
 
-    /// Fails if the directory is the log's no more. What cannot be found out now stands in the way of the next sync.
+    /// Fails if the directory is the log's no more, or if what is in it is not known: another thread may have found that
+    /// out. What cannot be found out now stands in the way of the next sync.
     pub(super) fn check_identity(&mut self) -> Result<()> {
         self.checked_at = Instant::now();
         match self.position.check_identity() {
             Err(error) if !self.position.is_usable() => Err(error),
-            _ => Ok(()),
+            _ => self.log()?.disk().map_or(Ok(()), DiskLog::check_usable),
         }
     }
 
