@@ -13,10 +13,11 @@ use super::disk::{DiskLog, Stretch};
 use super::sync::Arc as ChunkArc;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Log, Mark, SyncPolicy};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
 mod log;
+mod wait;
 
 /// What the thread that stores has to tell.
 #[derive(Debug)]
@@ -195,70 +196,6 @@ impl Storage {
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.work.notify_all();
-    }
-
-    /// Waits until nobody stores, syncs or keeps the directory any more. A disk that still refuses at `deadline` is given
-    /// up; a call of the system that does not return has `patience` more.
-    fn wait_over(&self, deadline: Instant, patience: Duration) -> Ended {
-        let mut state = self.state.lock();
-        state.until = Some(deadline);
-        self.work.notify_all();
-        let deadline = deadline + patience;
-        while (!state.over || state.ahead || state.keeping) && Instant::now() < deadline {
-            state = self.durable.wait(state, Some(deadline));
-        }
-        match (state.over, state.ahead || state.keeping) {
-            (true, false) => Ended::All,
-            (true, true) => Ended::Stored,
-            (false, _) => Ended::Not,
-        }
-    }
-
-    /// Has everything that was appended synced without waiting for the policy's time.
-    fn hurry(&self) {
-        let mut state = self.state.lock();
-        state.wanted = self.appended.end();
-        self.ring(&mut state);
-    }
-
-    /// The last entry that was confirmed as durable.
-    pub(super) fn synced_sequence(&self) -> u64 {
-        self.synced_sequence.load(Ordering::Acquire)
-    }
-
-    /// Waits until the entry `sequence` is durable, which it is when everything before `position` is. A disk that refuses,
-    /// and was tried for this wait as well, ends it unless `patient`.
-    pub(super) fn wait_synced(
-        &self,
-        sequence: u64,
-        position: u64,
-        deadline: Option<Instant>,
-        patient: bool,
-    ) -> Result<()> {
-        let mut state = self.state.lock();
-        loop {
-            if self.synced_sequence() >= sequence {
-                return Ok(());
-            }
-            if state.wanted < position {
-                state.wanted = position;
-                self.ring(&mut state);
-            }
-            let failed = state.failed.as_ref();
-            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let is_final = !state.stalled || !patient && (state.refused >= position || over);
-            if let Some(error) = failed.filter(|_| is_final) {
-                return Err(error.clone());
-            }
-            if state.over {
-                return Err(Error::new(Status::Closed, "the log was closed before the entry was durable"));
-            }
-            if over {
-                let why = failed.map(|error| format!(": {}", error.message)).unwrap_or_default();
-                return Err(Error::new(Status::Timeout, format!("the entry is in the log, but not durable yet{why}")));
-            }
-            state = self.durable.wait(state, deadline);
-        }
     }
 
     /// Stores until the log is closed or the disk fails. Returns what became of it.

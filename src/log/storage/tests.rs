@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Now;
+use crate::error::Status;
 use crate::log::disk::tests::trim;
 use crate::log::disk::{DiskConfig, Start};
 use crate::log::{Cursor, FullPolicy, LogConfig, Next};
