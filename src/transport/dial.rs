@@ -24,6 +24,14 @@ use crate::threads;
 /// Failed attempts that an error's text names, at most.
 const MAX_NAMED: usize = 8;
 
+/// Connects to the address, as one dialler of it alone does.
+#[cfg(all(test, not(model)))]
+pub(super) async fn dial(address: &Address) -> Result<Stream> {
+    let mut dialler = Dialler::new(vec![address.clone()], Dialling::Library);
+    dialler.begin(Instant::now(), Duration::from_secs(10));
+    dialler.connect().await.map(|dialled| dialled.0)
+}
+
 /// Who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialling {

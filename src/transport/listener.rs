@@ -275,6 +275,7 @@ fn binding(address: &str, error: &io::Error) -> Error {
 
 #[cfg(all(test, not(model)))]
 mod tests {
+    use super::super::dial::dial;
     use super::*;
 
     const MODE: u32 = 0o600;
@@ -296,7 +297,7 @@ mod tests {
         let second = bind(&address);
         assert!(!first.is_reachable());
         drop(first);
-        Stream::connect(&address).await.unwrap();
+        dial(&address).await.unwrap();
         drop(second);
         assert!(!path.exists());
     }
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(listening.listeners.len(), 2);
         for host in ["127.0.0.1", "::1"] {
             let address = Address::Tcp { host: host.into(), port: listening.port };
-            Stream::connect(&address).await.unwrap();
+            dial(&address).await.unwrap();
         }
     }
 
@@ -336,7 +337,7 @@ mod tests {
         let only_v6 = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").unwrap();
         let listening = Listener::bind(&Address::parse("[::]:0").unwrap(), MODE).unwrap();
         let v4 = Address::Tcp { host: "127.0.0.1".into(), port: listening.port };
-        assert_eq!(Stream::connect(&v4).await.is_ok(), only_v6.trim() == "0");
+        assert_eq!(dial(&v4).await.is_ok(), only_v6.trim() == "0");
     }
 
     #[test]

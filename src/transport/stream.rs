@@ -10,8 +10,6 @@ use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpStream, UnixStream};
 
-#[cfg(all(test, not(model)))]
-use super::Address;
 use super::socket::Socket as Plain;
 use super::tls::Tls;
 use super::tls_errors::Files;
@@ -32,14 +30,6 @@ pub(super) enum Kind {
 }
 
 impl Stream {
-    /// Connects to the address, as one dialler of it alone does.
-    #[cfg(all(test, not(model)))]
-    pub(super) async fn connect(address: &Address) -> Result<Self> {
-        let mut dialler = super::Dialler::new(vec![address.clone()], super::Dialling::Library);
-        dialler.begin(std::time::Instant::now(), Duration::from_secs(10));
-        dialler.connect().await.map(|dialled| dialled.0)
-    }
-
     /// A connection to this peer, not yet under TLS.
     pub(super) fn from_plain(socket: Plain, peer: String) -> Result<Self> {
         Self::new(socket, peer)
@@ -264,13 +254,14 @@ fn is_within_host(stream: &TcpStream) -> bool {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::{Accepted, Listener};
+    use super::super::dial::dial;
+    use super::super::{Accepted, Address, Listener};
     use super::*;
 
     #[tokio::test]
     async fn within_a_host_nothing_paces() {
         let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap(), 0o600).unwrap().listeners.remove(0);
-        let connected = Stream::connect(&Address::parse(listener.address()).unwrap()).await.unwrap();
+        let connected = dial(&Address::parse(listener.address()).unwrap()).await.unwrap();
         let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
         let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
             Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::beside::{TRIES, find_all, is_gone};
 use super::dir::Dir;
 use super::fault::damaged;
 use super::head;
 use super::mark::Mark;
 use super::recover::{self, Cut, Found};
 use super::scan::{Scanner, Step};
-use super::verify::{TRIES, find_all, is_gone};
 use crate::error::{Error, Result, Status};
 
 /// An entry with its own payload.

@@ -16,6 +16,7 @@
 //! is left of them when it is complete.
 
 mod at;
+mod beside;
 mod dir;
 mod entries;
 mod fault;

@@ -5,22 +5,20 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::beside::{find_all, is_gone};
 use super::dir::Dir;
 use super::fault::damaged;
 use super::file::read_at;
 use super::head;
 use super::holder::{Held, holder_of};
 use super::mark::{Mark, be64};
-use super::recover::{self, All, Cut, Found, Listing, Seen};
+use super::recover::{self, Cut, Found, Seen};
 use super::scan::{Scanner, Step};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::protocol::entry::ENTRY_HEADER_SIZE;
 use crate::protocol::lineage::Lineage;
 
 pub use super::entries::{Entries, OwnedEntry, entries, entries_since};
-
-/// How often a directory that changes while it is read is read again.
-pub(super) const TRIES: usize = 8;
 
 /// Bytes and entries after which progress is told.
 const TOLD_EVERY: (u64, u64) = (4 << 20, 4096);
@@ -173,35 +171,6 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
     report.segments += 1;
     progress(total, total);
     Ok(report)
-}
-
-/// Whether retention removed this segment: neither it nor any before it is there.
-pub(super) fn is_gone(dir: &Dir, segment: &Path) -> Result<bool> {
-    let listing = recover::list(dir)?;
-    Ok(!listing.segments.is_empty() && listing.segments.iter().all(|path| path.file_name() > segment.file_name()))
-}
-
-/// All segments of a directory that others may write to. A listing is not one moment: when something does not fit and
-/// the directory has changed meanwhile, it is read again.
-pub(super) fn find_all(dir: &Dir) -> Result<All> {
-    let mut listing = recover::list(dir)?;
-    for _ in 0..TRIES {
-        let error = match recover::find_all(dir, &listing, false) {
-            Ok(found) => return found.ok_or_else(|| recover::empty(dir)),
-            Err(error) => error,
-        };
-        let again = recover::list(dir)?;
-        if again.segments == listing.segments {
-            return retry_last(dir, &again, error);
-        }
-        listing = again;
-    }
-    recover::find_all(dir, &listing, false)?.ok_or_else(|| recover::empty(dir))
-}
-
-/// The last segment may have been completed between the look at its head and the look at the next file's.
-fn retry_last(dir: &Dir, listing: &Listing, error: Error) -> Result<All> {
-    recover::find_all(dir, listing, false).map_err(|_| error)?.ok_or_else(|| recover::empty(dir))
 }
 
 impl SegmentInfo {
