@@ -76,7 +76,7 @@ fn is_end(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected)
 }
 
-/// Whether the peer was greeted as a reader. What follows the greeting are frames whose entries follow one another; the
+/// Whether the peer was greeted as a reader, and told of no mistake. What follows the greeting are frames whose entries follow one another; the
 /// last frame may be cut off.
 fn check_heard(mut heard: &[u8]) -> bool {
     let (mut greeted, mut last) = (false, None);
@@ -93,6 +93,7 @@ fn check_heard(mut heard: &[u8]) -> bool {
                 let error = message::decode_error(frame.payload).expect("an Error");
                 assert!(!error.code.is_empty() && !error.message.is_empty());
                 assert!(heard.is_empty(), "something follows an Error");
+                return false;
             }
             TYPE_ENTRY if greeted => {
                 let entry = message::decode_entry(frame.payload, &mut Vec::new()).expect("an Entry");
