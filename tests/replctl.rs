@@ -871,7 +871,7 @@ fn p1_a_live_writer_is_followed_in_both_protocols() {
     // The one that wants the end only asks first where that is.
     until("all are connected", || {
         let stats: Value = serde_json::from_str(&sender.stats_json().unwrap()).unwrap();
-        let late = |reader: &Value| reader["reader_id"] == "late" && reader["last_ack_seq"] == 10;
+        let late = |reader: &Value| reader["reader_id"] == "late" && reader["lag"] == 0;
         stats["readers"].as_array().unwrap().iter().any(late)
     });
     replicate(&sender, 500);

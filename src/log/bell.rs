@@ -43,7 +43,7 @@ impl Bell {
 #[cfg(all(test, model))]
 mod model {
     use super::*;
-    use crate::log::sync::Arc;
+    use loom::sync::Arc;
 
     #[test]
     fn no_sleeper_is_forgotten() {

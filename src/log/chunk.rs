@@ -4,9 +4,11 @@
 //! above it. `published` is stored with release order after the bytes, and loaded with acquire order before them.
 
 use std::alloc::{self, Layout};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::ptr::NonNull;
 
-use super::sync::{Arc, AtomicUsize, Ordering};
+use super::sync::{AtomicUsize, Ordering, fence};
 
 /// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is used.
 pub(super) struct Memory {
@@ -103,17 +105,86 @@ impl Chunk {
     }
 }
 
+struct Counted {
+    references: AtomicUsize,
+    chunk: Chunk,
+}
+
+/// A shared chunk, as an `Arc` would be; but making one fails where there is no memory, which `Arc` cannot.
+pub(super) struct ChunkRef(NonNull<Counted>);
+
+// SAFETY: as for an `Arc<Chunk>`: a `Chunk` may be used and dropped by any thread, and the count is atomic.
+unsafe impl Send for ChunkRef {}
+// SAFETY: as above.
+unsafe impl Sync for ChunkRef {}
+
+impl ChunkRef {
+    /// `None` when there is no memory.
+    fn new(chunk: Chunk) -> Option<Self> {
+        // SAFETY: the type has a size.
+        let counted = NonNull::new(unsafe { alloc::alloc(Layout::new::<Counted>()) })?.cast::<Counted>();
+        // SAFETY: fresh memory with the type's layout, which nobody else knows.
+        unsafe { counted.write(Counted { references: AtomicUsize::new(1), chunk }) };
+        Some(Self(counted))
+    }
+
+    fn counted(&self) -> &Counted {
+        // SAFETY: it lives as long as one reference does, and this is one.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The chunk, if this is the last reference.
+    pub(super) fn into_inner(self) -> Option<Chunk> {
+        let this = ManuallyDrop::new(self);
+        if this.counted().references.fetch_sub(1, Ordering::Release) != 1 {
+            return None;
+        }
+        fence(Ordering::Acquire);
+        // SAFETY: the last reference is gone, and what all others did happened before. The memory came from the global
+        // allocator with this very layout, as a box's does.
+        Some(unsafe { Box::from_raw(this.0.as_ptr()) }.chunk)
+    }
+}
+
+impl Clone for ChunkRef {
+    fn clone(&self) -> Self {
+        // One for each cursor that is sending at this moment, and a few more: it cannot overflow.
+        self.counted().references.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Deref for ChunkRef {
+    type Target = Chunk;
+
+    #[inline]
+    fn deref(&self) -> &Chunk {
+        &self.counted().chunk
+    }
+}
+
+impl Drop for ChunkRef {
+    #[inline]
+    fn drop(&mut self) {
+        if self.counted().references.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: as in `into_inner`.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
+
 /// The one writer of a chunk. There is no other way to write, and it cannot be cloned.
 pub(super) struct ChunkWriter {
-    chunk: Arc<Chunk>,
+    chunk: ChunkRef,
     written: usize,
 }
 
 impl ChunkWriter {
-    /// An empty chunk in this memory, and its writer.
-    pub(super) fn new(memory: Memory) -> (Self, Arc<Chunk>) {
-        let chunk = Arc::new(Chunk { memory, published: AtomicUsize::new(0) });
-        (Self { chunk: Arc::clone(&chunk), written: 0 }, chunk)
+    /// An empty chunk in this memory, and its writer. `None` when there is no memory for what belongs to it.
+    pub(super) fn new(memory: Memory) -> Option<(Self, ChunkRef)> {
+        let chunk = ChunkRef::new(Chunk { memory, published: AtomicUsize::new(0) })?;
+        Some((Self { chunk: chunk.clone(), written: 0 }, chunk))
     }
 
     /// Bytes that still fit.
@@ -148,7 +219,7 @@ mod tests {
 
     #[test]
     fn readers_see_published_bytes_only() {
-        let (mut writer, chunk) = ChunkWriter::new(Memory::new(16).unwrap());
+        let (mut writer, chunk) = ChunkWriter::new(Memory::new(16).unwrap()).unwrap();
         writer.write(b"abc");
         assert_eq!(chunk.bytes(), b"");
         writer.publish();
@@ -157,9 +228,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_reference_gives_the_chunk_back() {
+        let (writer, chunk) = ChunkWriter::new(Memory::new(16).unwrap()).unwrap();
+        let sending = chunk.clone();
+        assert!(chunk.into_inner().is_none());
+        drop(writer);
+        assert_eq!(sending.into_inner().unwrap().into_memory().capacity(), 16);
+        // And one that is dropped frees it; a tool for memory would find it otherwise.
+        let (writer, chunk) = ChunkWriter::new(Memory::new(16).unwrap()).unwrap();
+        drop(chunk);
+        drop(writer);
+    }
+
+    #[test]
     #[should_panic(expected = "bytes.len() <= self.room()")]
     fn writing_past_the_end_is_refused() {
-        let (mut writer, _) = ChunkWriter::new(Memory::new(4).unwrap());
+        let (mut writer, _) = ChunkWriter::new(Memory::new(4).unwrap()).unwrap();
         writer.write(b"abcde");
     }
 }
@@ -172,7 +256,7 @@ mod model {
     #[test]
     fn a_reader_never_meets_the_writer() {
         loom::model(|| {
-            let (mut writer, chunk) = ChunkWriter::new(Memory::new(4).unwrap());
+            let (mut writer, chunk) = ChunkWriter::new(Memory::new(4).unwrap()).unwrap();
             let reader = loom::thread::spawn(move || {
                 let first = chunk.bytes().to_vec();
                 let second = chunk.bytes().to_vec();
@@ -186,6 +270,25 @@ mod model {
             writer.write(b"cd");
             writer.publish();
             reader.join().unwrap();
+        });
+    }
+    /// Whoever lets go last has the chunk for itself: what the others read was read before.
+    #[test]
+    fn one_of_those_that_let_go_is_the_last() {
+        loom::model(|| {
+            let (mut writer, chunk) = ChunkWriter::new(Memory::new(4).unwrap()).unwrap();
+            writer.write(b"a");
+            writer.publish();
+            drop(writer);
+            let sending = chunk.clone();
+            let sender = loom::thread::spawn(move || {
+                assert_eq!(sending.bytes(), b"a");
+            });
+            if let Some(chunk) = chunk.into_inner() {
+                // SAFETY: nobody else has the chunk any more, which is what is tested.
+                unsafe { chunk.into_memory().write(0, b"b") };
+            }
+            sender.join().unwrap();
         });
     }
 }

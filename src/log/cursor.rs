@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::chunk::Chunk;
+use super::chunk::ChunkRef;
 use super::disk::Stretch;
-use super::sync::Arc as ChunkArc;
 use super::window::Place;
 use super::{Log, Mark};
 use crate::error::Error;
@@ -36,7 +35,7 @@ pub enum Next {
 /// A stretch of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
 /// its chunk's memory from being used again.
 pub struct Span {
-    chunk: ChunkArc<Chunk>,
+    chunk: ChunkRef,
     range: Range<usize>,
 }
 

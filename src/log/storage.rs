@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::chunk::Chunk;
+use super::chunk::ChunkRef;
 use super::disk::{DiskLog, Stretch};
-use super::sync::Arc as ChunkArc;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Log, Mark, SyncPolicy};
 use crate::error::{Error, Result};
@@ -427,7 +426,7 @@ impl Storage {
     }
 
     /// The chunk of memory with what is not written behind `position`, and where in it that begins.
-    fn unwritten(&self, log: &Log, position: u64) -> Option<(ChunkArc<Chunk>, usize)> {
+    fn unwritten(&self, log: &Log, position: u64) -> Option<(ChunkRef, usize)> {
         // What is not written is never given up, so it is there.
         let (chunk, start) = log.window.lock().chunk_at(position)?;
         chunk.bytes().get(start..).is_some_and(|bytes| !bytes.is_empty()).then_some((chunk, start))

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use super::Mark;
-use super::chunk::{Chunk, ChunkWriter, Memory};
-use super::sync::Arc as ChunkArc;
+use super::chunk::{ChunkRef, ChunkWriter, Memory};
 use crate::error::Error;
-use crate::memory::has_room;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 
 /// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
@@ -18,9 +16,6 @@ const CHUNK_BYTES: u64 = 264 * 1024;
 
 /// Chunks a window is made of, at least; evicting one gives up this fraction of it.
 const MIN_CHUNKS: u64 = 16;
-
-/// What a chunk takes besides its entries, with a margin.
-const SMALL_BYTES: usize = 4096;
 
 /// Chunks for which a waiting append likes to have room, at most.
 const SEVERAL: usize = 8;
@@ -35,7 +30,7 @@ pub(super) struct Place {
 
 /// A chunk and the stretch of the log it holds.
 struct Slot {
-    chunk: ChunkArc<Chunk>,
+    chunk: ChunkRef,
     /// The position of its first byte.
     base: u64,
     /// The sequence before its first entry.
@@ -156,23 +151,17 @@ impl Window {
             }
             self.evict(known);
         }
+        let without = || NoRoom::NoMemory { bytes: capacity as usize };
         let fitting = self.spare.iter().position(|memory| memory.capacity() as u64 == capacity);
         let memory = match fitting {
             Some(index) => self.spare.swap_remove(index),
             None => {
                 self.spare.clear();
-                let memory = Memory::new(capacity as usize).ok_or(NoRoom::NoMemory { bytes: capacity as usize })?;
-                // A chunk that was given up leaves its small parts to the next one, as it does its memory.
-                if !has_room(SMALL_BYTES) {
-                    return Err(NoRoom::NoMemory { bytes: SMALL_BYTES });
-                }
-                memory
+                Memory::new(capacity as usize).ok_or_else(without)?
             }
         };
-        if self.slots.try_reserve(1).is_err() {
-            return Err(NoRoom::NoMemory { bytes: SMALL_BYTES });
-        }
-        let (writer, chunk) = ChunkWriter::new(memory);
+        self.slots.try_reserve(1).map_err(|_| without())?;
+        let (writer, chunk) = ChunkWriter::new(memory).ok_or_else(without)?;
         let retained = self.slots.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
         let quota = self.chunk_entries.max(count).min(self.max_entries - retained);
         self.bytes += capacity;
@@ -185,7 +174,7 @@ impl Window {
         let Some(slot) = self.slots.pop_front() else { return };
         self.bytes -= slot.chunk.capacity() as u64;
         // A cursor that is sending from it right now keeps it alive; its memory is then freed, not used again.
-        if let Ok(chunk) = ChunkArc::try_unwrap(slot.chunk) {
+        if let (Some(chunk), Ok(())) = (slot.chunk.into_inner(), self.spare.try_reserve(1)) {
             self.spare.push(chunk.into_memory());
         }
     }
@@ -245,10 +234,10 @@ impl Window {
     }
 
     /// The chunk that holds `position`, and the offset in it; `None` when it is gone or not there yet.
-    pub(super) fn chunk_at(&self, position: u64) -> Option<(ChunkArc<Chunk>, usize)> {
+    pub(super) fn chunk_at(&self, position: u64) -> Option<(ChunkRef, usize)> {
         let after = self.slots.partition_point(|slot| slot.base <= position);
         let slot = self.slots.get(after.checked_sub(1)?)?;
-        Some((ChunkArc::clone(&slot.chunk), (position - slot.base) as usize))
+        Some((slot.chunk.clone(), (position - slot.base) as usize))
     }
 
     /// Memory of the chunks from the one that holds `position` to the newest.

@@ -496,6 +496,28 @@ TEST(p5_the_threads_of_a_handle_have_begun_when_it_is_started)
     sender_free(sender);
 }
 
+/* One that opens another piece of the log's memory. */
+static bool another_large_entry(void *sender)
+{
+    static const uint8_t payload[200000];
+    const uint64_t before = sender_current_sequence(sender);
+    const replication_status status = sender_replicate(sender, 0, payload, sizeof payload, NULL);
+    CHECK_U64(sender_current_sequence(sender), before + (status == REPLICATION_STATUS_OK));
+    if (status == REPLICATION_STATUS_OK)
+        return true;
+    CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
+    CHECK_CONTAINS(replication_last_error_message(), "no memory");
+    return false;
+}
+
+TEST(p9_no_memory_for_an_entry)
+{
+    replication_sender *sender = start_sender(NULL);
+    for (int i = 0; i < 50; i++)
+        with_each_allocation_failing(another_large_entry, sender);
+    sender_free(sender);
+}
+
 TEST(p5_entries_until_memory_ends)
 {
     replication_sender_config *config = sender_config_new();
@@ -554,5 +576,5 @@ TEST_MAIN(CASE(p9_no_memory_for_a_sender_configuration), CASE(p9_no_memory_for_a
           CASE(p9_no_memory_for_a_call_whose_quorum_is_complete), CASE(p9_no_memory_for_a_call_with_a_quorum),
           CASE(p5_sender_configurations_until_memory_ends), CASE(p5_receiver_configurations_until_memory_ends),
           CASE(p5_quorums_until_memory_ends), CASE(p5_the_threads_of_a_handle_have_begun_when_it_is_started),
-          CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends), CASE(p5_receivers_until_memory_ends),
-          CASE(p5_records_without_memory_are_an_error_and_no_end))
+          CASE(p9_no_memory_for_an_entry), CASE(p5_entries_until_memory_ends), CASE(p5_senders_until_memory_ends),
+          CASE(p5_receivers_until_memory_ends), CASE(p5_records_without_memory_are_an_error_and_no_end))
