@@ -47,7 +47,7 @@
 //! | `receiver` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
 //! | `records` | `error` |
 //! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
-//! | `log` | `clock`, `error`, `fd`, `memory`, `permissions`, `protocol`, `sync` |
+//! | `log` | `clock`, `error`, `fd`, `permissions`, `protocol`, `sync` |
 //! | `protocol` | `error`, `text` |
 //! | `host` | `error`, `permissions`, `sync`, `text` |
 //! | `threads` | `error` |
