@@ -18,11 +18,13 @@ use common::hosts::{
 };
 use common::process::{Role, role as told_role};
 use common::*;
+use replication::error::Status;
 use replication::host::EventKind;
 use replication::log::disk::verify;
 use replication::protocol::lineage::Lineage;
 use replication::receiver as receiving;
 use replication::receiver::config::{LocalLogConfig, ReceiverConfig};
+use replication::sender::config::SenderConfig;
 use replication::sender::{AckLevel, Sender};
 
 /// Scenarios that run at the same time: most of the time they wait for a disk or a process.
@@ -257,6 +259,17 @@ impl Feed<'_> {
     }
 }
 
+/// Opens the log that the writer before has left. A stop does not wait for ever for a disk that is slow, and the directory is
+/// locked until the call that it is in returns.
+fn next_writer(config: &SenderConfig) -> Sender {
+    let mut opened = None;
+    until("the lock", || match Sender::new(config.clone(), Box::new(Events::default())) {
+        Err(error) if error.status == Status::Locked => false,
+        result => opened.replace(result.unwrap()).is_none(),
+    });
+    opened.unwrap()
+}
+
 /// A reader's process in its lives, in front of a writer that changes its epoch between them at the second hit.
 fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
     let scratch = tempfile::tempdir().unwrap();
@@ -269,7 +282,7 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
         let lineage = (hit == 2).then_some(Lineage { stream_id: STREAM, epoch: number + 1 });
         let mut config = stored(&dir, policy("group"), SEGMENT, 1 << 30);
         config.lineage = lineage;
-        let sender = Sender::new(config, Box::new(Events::default())).unwrap();
+        let sender = next_writer(&config);
         sender.start().unwrap();
         sender.listen(&address).unwrap();
         let begun = sender.current_sequence();
