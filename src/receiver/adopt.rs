@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::config::GapPolicy;
 use super::core::Core;
+use super::delivery::Before;
 use super::follow::End;
-use super::inbound::Before;
 use super::judge::{Agreed, Held, beginning, judge, parting};
 use super::session::{pass_hole, stopped};
 use crate::error::{Error, Result, Status};

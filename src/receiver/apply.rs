@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::adopt::Adoption;
 use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::core::Core;
-use super::inbound::{Before, Delivery};
+use super::delivery::{Before, Delivery};
 use super::keeper::Keeper;
 use super::local_log::behind;
 use crate::error::{Error, Result, Status};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::core::Core;
-use super::inbound::Delivery;
+use super::delivery::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};

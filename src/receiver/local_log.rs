@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::inbound::{Before, Delivery};
+use super::delivery::{Before, Delivery};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};

@@ -9,6 +9,7 @@ mod apply;
 mod backoff;
 pub mod config;
 mod core;
+mod delivery;
 mod follow;
 mod handshake;
 mod history;

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::core::Core;
-use super::inbound::{Before, Control, Inbound};
+use super::delivery::Before;
+use super::inbound::{Control, Inbound};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
