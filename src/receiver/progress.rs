@@ -320,3 +320,110 @@ impl Place {
         }
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::protocol::HEADER_SIZE;
+    use crate::protocol::control::{AckRequest, LEVEL_DURABLE, StreamAck};
+    use crate::transport::Stream;
+
+    const APPLIED: u8 = 3;
+    const ACK_INTERVAL: Duration = Duration::from_millis(100);
+
+    /// A receiver's progress on a connection whose task does not run, and the writer's end of it.
+    fn connected(runtime: &tokio::runtime::Runtime) -> (Progress, Arc<Stream>, UnixStream) {
+        let _within = runtime.enter();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let stream = Arc::new(Stream::from_fd(ours.into()).unwrap());
+        runtime.block_on(stream.writable()).unwrap();
+        let progress = Progress::new(Point::default(), Point::default(), false);
+        progress.acks.lock().begin(&stream, true, "reader", ACK_INTERVAL, Duration::from_secs(3600));
+        progress.set_received(Point { sequence: 10, hash: 0 });
+        (progress, stream, theirs)
+    }
+
+    /// What the writer has heard: the positions, if anything.
+    fn heard(theirs: &mut UnixStream) -> Option<Positions> {
+        let mut bytes = [0; 256];
+        match theirs.read(&mut bytes) {
+            Ok(read) => Some(StreamAck::decode(&bytes[HEADER_SIZE..read]).unwrap().positions),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether the connection's task would wake now.
+    fn is_woken(runtime: &tokio::runtime::Runtime, progress: &Progress) -> bool {
+        runtime.block_on(async { tokio::time::timeout(Duration::ZERO, progress.moved.notified()).await.is_ok() })
+    }
+
+    #[test]
+    fn what_the_writer_waits_for_is_said_by_the_thread_that_made_it_durable() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (progress, _stream, mut theirs) = connected(&runtime);
+        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 4 });
+
+        // Not yet: the task looks when the interval is over.
+        progress.set_durable(3);
+        assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
+        progress.set_durable(4);
+        let said = heard(&mut theirs).unwrap();
+        assert_eq!((said.received, said.durable, said.applied), (10, 4, 0));
+        assert!(!is_woken(&runtime, &progress), "there was nothing left to do");
+
+        // Nobody waits any more, and nobody is there.
+        progress.set_durable(7);
+        assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
+        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 8 });
+        progress.acks.lock().close();
+        progress.set_durable(8);
+        assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
+    }
+
+    /// A writer that waits for every entry costs one frame for many of them, and no call where they are applied.
+    #[test]
+    fn what_is_applied_is_said_by_the_task_once_for_all() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (progress, _stream, mut theirs) = connected(&runtime);
+        for sequence in 1..=9 {
+            progress.acks.lock().ask(AckRequest { level: APPLIED, sequence });
+        }
+        progress.acknowledge_if_due().unwrap();
+        for sequence in 1..=8 {
+            progress.set_applied(sequence, 0, 1);
+        }
+        assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
+        progress.acknowledge_if_due().unwrap();
+        assert_eq!(heard(&mut theirs).unwrap().applied, 8);
+        progress.set_applied(9, 0, 1);
+        assert!(is_woken(&runtime, &progress));
+    }
+
+    /// P5: a writer that does not read keeps no thread of this side; what it is to hear is left to the task.
+    #[test]
+    fn p5_an_answer_that_the_socket_does_not_take_is_left_to_the_task() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (progress, stream, mut theirs) = connected(&runtime);
+        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 4 });
+        for piece in [&[0; 4096][..], &[0]] {
+            while stream.try_send(&[io::IoSlice::new(piece)]).is_ok() {}
+        }
+        progress.set_durable(4);
+        assert!(is_woken(&runtime, &progress) && progress.acks.lock().is_unsent());
+        while theirs.read(&mut [0; 4096]).is_ok() {}
+        runtime.block_on(stream.writable()).unwrap();
+        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 5 });
+        // The old numbers, then the new ones.
+        progress.set_durable(5);
+        let mut bytes = [0; 256];
+        let read = theirs.read(&mut bytes).unwrap();
+        let said = [&bytes[..read / 2], &bytes[read / 2..read]];
+        assert_eq!(said.map(|frame| StreamAck::decode(&frame[HEADER_SIZE..]).unwrap().positions.durable), [4, 5]);
+    }
+}

@@ -84,8 +84,9 @@ impl<'a> Session<'a> {
         // What the last writer, or the last connection's, waited for.
         core.sync_wanted.store(0, Ordering::SeqCst);
         inbound.receives_at(clock::now());
-        let interval = pulse.map_or(IDLE, |pulse| pulse.interval);
-        core.progress.acks.lock().begin(stream, pulse.is_some(), interval, &core.config);
+        let heartbeat = pulse.map_or(IDLE, |pulse| pulse.interval);
+        let (id, interval) = (&core.config.reader_id, core.config.ack_interval);
+        core.progress.acks.lock().begin(stream, pulse.is_some(), id, interval, heartbeat);
         Self { core, stream, inbound, pulse, heard_at: Instant::now(), unannounced: false }
     }
 
