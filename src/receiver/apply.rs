@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::adopt::Adoption;
-use super::config::{ApplyFailure, ApplyPolicy, Connect, Handler, LocalWal, Place, ReceiverHost};
+use super::config::ApplyPolicy;
 use super::core::Core;
 use super::delivery::{Before, Delivery};
+use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
 use super::local_log::behind;
 use crate::error::{Error, Result, Status};
@@ -267,7 +268,7 @@ impl Applier {
             // The host's log may have taken none; what it took is applied before the one it refused is told.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),
-                _ => self.handler.apply_run(&mut run, &Place(Some(&core))),
+                _ => self.handler.apply_run(&mut run, &Place::of(&core.progress, &core.attention)),
             };
             let outcome = outcome.and(refused.map_or(Ok(()), Err));
             let Walked { bytes: taken, hash, .. } = run.walked();

@@ -1,20 +1,16 @@
-//! What a receiver is told when it is made, and the host's side of it.
+//! What a receiver is told when it is made.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::core::Core;
 use crate::error::{Error, Result, Status};
-use crate::host::Observer;
+use crate::log::disk::DiskConfig;
 use crate::protocol::check_reader_id;
-use crate::protocol::entry::{Entries, Entry, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, Walked};
-use crate::protocol::handshake::Point;
+use crate::protocol::entry::{MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY};
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsClient;
 
-pub use super::local_log::LocalLogConfig;
+pub use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 pub use crate::log::SyncPolicy;
 
 /// Which protocol versions a receiver speaks.
@@ -177,165 +173,50 @@ impl ReceiverConfig {
     }
 }
 
-/// The handler did not take an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApplyFailure {
-    /// Entries at the start of the call that were applied nevertheless.
-    pub applied: usize,
-    /// The host's own code, never 0.
-    pub code: i32,
-    /// What is known about the reason; empty when only the code is.
-    pub message: String,
+/// A local log on disk, and what it keeps.
+#[derive(Clone, Debug)]
+pub struct LocalLogConfig {
+    /// Its directory. One process at a time.
+    pub dir: PathBuf,
+    /// When what is written is made durable, and acknowledged as that.
+    pub sync: SyncPolicy,
+    /// The usual size of a segment, the unit in which old entries go.
+    pub segment_bytes: u64,
+    /// Bytes on disk beyond which the oldest segments go once they are applied.
+    pub retain_bytes: u64,
+    /// The age after which segments go once they are applied.
+    pub retain_age: Duration,
 }
 
-/// The host's handler. Called from the receiver's callback thread, serially, with entries in order.
-pub trait Handler: Send {
-    /// The most entries of one call; 1 for a handler of single entries.
-    fn max_entries(&self) -> usize;
-    /// One call: applies all of the entries, or says how many of the first ones. Walks to the end of what it applied, and
-    /// tells `place` how far it walked before it calls the host.
-    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure>;
-
-    /// As many calls as the run takes, unless something else wants the thread. Walks to the end of what is applied, also
-    /// when a call fails.
-    fn apply_run(&mut self, run: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
-        while !run.is_over() {
-            let mut call = run.limit(self.max_entries());
-            crash_point!("receiver-apply-before");
-            let outcome = self.apply(&mut call, place);
-            crash_point!("receiver-apply-after");
-            if let Err(failure) = &outcome {
-                call = run.limit(failure.applied);
-                call.by_ref().for_each(drop);
-            }
-            let count = call.walked().count - run.walked().count;
-            run.follow(call);
-            let goes_on = place.passed(&run.walked(), count);
-            outcome?;
-            if !goes_on {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a receiver says what its handler is applying, for [`Receiver::token`](super::Receiver::token), and has applied.
-pub struct Place<'a>(pub(super) Option<&'a Core>);
-
-impl Place<'_> {
-    /// A place that nobody asks for.
-    pub fn nowhere() -> Self {
-        Self(None)
-    }
-
-    /// The host is about to apply what was walked over.
-    #[inline]
-    pub fn reaches(&self, walked: &Walked) {
-        if let Some(core) = self.0 {
-            core.progress.set_place(Point { sequence: walked.sequence, hash: walked.hash });
+impl LocalLogConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            sync: SyncPolicy::Always,
+            segment_bytes: 64 << 20,
+            retain_bytes: 1 << 30,
+            retain_age: Duration::from_secs(24 * 3600),
         }
     }
 
-    /// The host has applied what was walked over, `count` entries since the last time. `false`: something else wants this
-    /// thread.
-    #[inline]
-    fn passed(&self, walked: &Walked, count: u64) -> bool {
-        let Some(core) = self.0 else { return true };
-        if count > 0 {
-            // First: who waits for what is applied may ask for the token then.
-            self.reaches(walked);
-            core.progress.set_applied(walked.sequence, walked.timestamp_us, count);
+    fn check(&self) -> Result<()> {
+        if self.dir.as_os_str().is_empty() {
+            return Err(Error::new(Status::InvalidArgument, "log_dir is empty"));
         }
-        !core.attention.load(Ordering::Relaxed)
-    }
-}
-
-/// Writes an entry to the host's own log before the handler sees it; 0 on success.
-pub type LocalWal = Box<dyn FnMut(&Entry<'_>) -> i32 + Send>;
-
-/// Gives a connected stream socket to the address.
-pub type Connect = Box<dyn FnMut(&str) -> io::Result<OwnedFd> + Send>;
-
-/// Everything of the host that the receiver's callback thread calls.
-pub struct ReceiverHost {
-    /// Takes the entries.
-    pub handler: Box<dyn Handler>,
-    /// Takes each entry before the handler, if set.
-    pub local_wal: Option<LocalWal>,
-    /// Dials in the host's way, if set.
-    pub connect: Option<Connect>,
-    /// Hears of events and log records.
-    pub observer: Box<dyn Observer>,
-}
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use super::*;
-    use crate::clock::Now;
-
-    /// Takes entries by twos, and refuses one.
-    struct Pairs<'a> {
-        calls: Vec<Vec<u64>>,
-        refuses: u64,
-        core: &'a Core,
-        /// Something wants the thread from this entry on.
-        interrupted_at: u64,
+        self.disk(false).check()?;
+        self.sync.check()
     }
 
-    impl Handler for Pairs<'_> {
-        fn max_entries(&self) -> usize {
-            2
+    /// The same for the files.
+    pub(super) fn disk(&self, insecure_permissions_allowed: bool) -> DiskConfig {
+        DiskConfig {
+            dir: self.dir.clone(),
+            segment_bytes: self.segment_bytes,
+            retain_bytes: self.retain_bytes,
+            retain_age: self.retain_age,
+            reserve_bytes: self.sync.reserve_bytes(),
+            insecure_permissions_allowed,
         }
-
-        fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
-            let call: Vec<u64> = entries.by_ref().map(|entry| entry.sequence).collect();
-            place.reaches(&entries.walked());
-            assert_eq!(self.core.progress.place().sequence, call[call.len() - 1]);
-            let refused = call.iter().position(|sequence| *sequence == self.refuses);
-            self.core.attention.store(call.contains(&self.interrupted_at), Ordering::Relaxed);
-            self.calls.push(call);
-            refused.map_or(Ok(()), |applied| Err(ApplyFailure { applied, code: 7, message: String::new() }))
-        }
-    }
-
-    /// What is applied of a run of five, and where the walk stands: after all, before a refused entry, or after the call
-    /// in which something else came up.
-    #[test]
-    fn a_run_is_applied_call_by_call_and_the_walk_stands_behind_what_was_applied() {
-        let mut bytes = Vec::new();
-        for sequence in 1..=5 {
-            let payload = [sequence as u8; 9];
-            Entry { sequence, previous: sequence - 1, timestamp_us: 10 * sequence, payload: &payload }
-                .encode_into(&mut bytes);
-        }
-        for (refuses, interrupted_at, calls, applied) in [
-            (0, 0, &[&[1u64, 2][..], &[3, 4], &[5]][..], 5),
-            (4, 0, &[&[1, 2], &[3, 4]], 3),
-            (3, 0, &[&[1, 2], &[3, 4]], 2),
-            (1, 0, &[&[1, 2]], 0),
-            (0, 3, &[&[1, 2], &[3, 4]], 4),
-        ] {
-            let core = Core::new(ReceiverConfig::default(), None, None);
-            let mut handler = Pairs { calls: Vec::new(), refuses, core: &core, interrupted_at };
-            let mut run = Entries::new(&bytes);
-            let outcome = handler.apply_run(&mut run, &Place(Some(&core)));
-            assert_eq!(outcome.is_err(), refuses != 0);
-            assert_eq!(handler.calls, calls);
-            assert_eq!((run.walked().count, run.walked().sequence), (applied, applied));
-            assert_eq!(run.next().map(|entry| entry.sequence), (applied < 5).then_some(applied + 1));
-            assert_eq!(core.progress.applied(), applied);
-            assert_eq!(core.progress.entries_applied(), applied);
-            assert_eq!(core.progress.applied_age_us(Now::default()), 0);
-            core.progress.set_applying(Now { wall_us: 100, boot_us: 1000 });
-            // 100 - 10 * applied on arrival, and 7 since then, whatever the wall clock says by now.
-            let now = Now { wall_us: 1_000_000, boot_us: 1007 };
-            assert_eq!(core.progress.applied_age_us(now), 107 - 10 * applied);
-        }
-        // A run that ends before its bytes do.
-        let core = Core::new(ReceiverConfig::default(), None, None);
-        let mut handler = Pairs { calls: Vec::new(), refuses: 0, core: &core, interrupted_at: 0 };
-        handler.apply_run(&mut Entries::new(&bytes).limit(3), &Place(Some(&core))).unwrap();
-        assert_eq!(handler.calls, [&[1u64, 2][..], &[3]]);
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! Only the callback thread writes. The connection's task looks up points of the history.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
+use super::config::LocalLogConfig;
 use super::delivery::{Before, Delivery};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
-use crate::log::disk::{Dir, DiskConfig, DiskLog, Place, Start, Vacant};
+use crate::log::disk::{Dir, DiskLog, Place, Start, Vacant};
 use crate::log::{Mark, SyncPolicy, Upkeep, UpkeepNews};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
@@ -21,53 +20,6 @@ use crate::sync::Mutex;
 
 /// The file in the log's directory that says how far the handler came.
 const POSITION: &str = "applied";
-
-/// A local log on disk, and what it keeps.
-#[derive(Clone, Debug)]
-pub struct LocalLogConfig {
-    /// Its directory. One process at a time.
-    pub dir: PathBuf,
-    /// When what is written is made durable, and acknowledged as that.
-    pub sync: SyncPolicy,
-    /// The usual size of a segment, the unit in which old entries go.
-    pub segment_bytes: u64,
-    /// Bytes on disk beyond which the oldest segments go once they are applied.
-    pub retain_bytes: u64,
-    /// The age after which segments go once they are applied.
-    pub retain_age: Duration,
-}
-
-impl LocalLogConfig {
-    /// The defaults, in this directory.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            sync: SyncPolicy::Always,
-            segment_bytes: 64 << 20,
-            retain_bytes: 1 << 30,
-            retain_age: Duration::from_secs(24 * 3600),
-        }
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        if self.dir.as_os_str().is_empty() {
-            return Err(Error::new(Status::InvalidArgument, "log_dir is empty"));
-        }
-        self.disk(false).check()?;
-        self.sync.check()
-    }
-
-    fn disk(&self, insecure_permissions_allowed: bool) -> DiskConfig {
-        DiskConfig {
-            dir: self.dir.clone(),
-            segment_bytes: self.segment_bytes,
-            retain_bytes: self.retain_bytes,
-            retain_age: self.retain_age,
-            reserve_bytes: self.sync.reserve_bytes(),
-            insecure_permissions_allowed,
-        }
-    }
-}
 
 /// The log. Its files are there as soon as the stream is known.
 pub(super) struct LocalLog {

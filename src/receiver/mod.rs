@@ -11,6 +11,7 @@ pub mod config;
 mod core;
 mod delivery;
 mod follow;
+mod handler;
 mod handshake;
 mod history;
 pub(crate) mod inbound;
@@ -42,7 +43,8 @@ use crate::sync::Mutex;
 use crate::text;
 use crate::threads;
 use crate::transport::{Address, Dialling, TlsClient};
-use config::{ReceiverConfig, ReceiverHost};
+use config::ReceiverConfig;
+use handler::ReceiverHost;
 
 /// The names of the places just before and just after the handler is called; see
 /// [`disk::CRASH_POINTS`](crate::log::disk::CRASH_POINTS), where the places around the position's file are.
