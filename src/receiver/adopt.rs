@@ -8,46 +8,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::config::GapPolicy;
-use super::core::Core;
+use super::core::{Core, stopped};
 use super::delivery::Before;
-use super::follow::End;
+use super::end::End;
 use super::judge::{Agreed, Held, beginning, judge, parting};
-use super::session::{pass_hole, stopped};
+use super::plan::{Asks, Plan};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
-
-/// What the next Sync asks for beside going on where this reader is. It is from a refusal, and changes neither the position
-/// nor the lineage of this reader: another node may have what this one does not.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    /// Where the node that refused was dialled: only there it is asked.
-    pub(super) peer: String,
-    /// Who that node said it is; v1 does not say.
-    lineage: Option<Lineage>,
-    pub(super) asks: Asks,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Asks {
-    /// Between which entries the histories part: the Sync names points there.
-    WhereHistoriesPart { common: u64, differing: u64 },
-    /// To be let in behind this entry, because those before are gone and the host's policy is to go on.
-    BehindHole(u64),
-}
-
-impl Plan {
-    fn hole_end(&self) -> Option<u64> {
-        match self.asks {
-            Asks::BehindHole(last) => Some(last),
-            Asks::WhereHistoriesPart { .. } => None,
-        }
-    }
-}
-
-/// A lineage that waits for the callback thread to make it durable, and where the outcome goes.
-pub(super) type Adoption = (Lineage, oneshot::Sender<Result<()>>);
 
 /// Where a Sync stands.
 pub(super) fn asking_at(core: &Core, plan: Option<&Plan>) -> Point {
@@ -124,7 +93,7 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
         }
     }
     if let Some(last) = plan.and_then(Plan::hole_end) {
-        pass_hole(core, core.progress.received().saturating_add(1), last);
+        core.pass_hole(core.progress.received().saturating_add(1), last);
         core.progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
     }
     core.progress.set_writer(ack.current_sequence);

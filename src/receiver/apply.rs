@@ -3,21 +3,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::sync::oneshot;
 
-use super::adopt::Adoption;
 use super::config::ApplyPolicy;
 use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
 use super::local_log::behind;
+use super::queue::{Adoption, Dial};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::RETRY;
@@ -30,31 +28,6 @@ const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(1
 
 /// The code of a host that takes no more because it ends.
 const CLOSED: i32 = Status::Closed as i32;
-
-/// A connection that the host is to make.
-pub(super) struct Dial {
-    /// Where to.
-    pub(super) address: String,
-    pub(super) answer: oneshot::Sender<io::Result<OwnedFd>>,
-}
-
-/// What waits for the callback thread besides events.
-#[derive(Default)]
-pub(super) struct Work {
-    pub(super) deliveries: VecDeque<Delivery>,
-    /// How many of them, from the front, are in the local log.
-    pub(super) stored: usize,
-    /// Bytes in `deliveries` and in the one being applied.
-    pub(super) bytes: usize,
-    pub(super) paused: bool,
-    /// The handler may be running.
-    pub(super) applying: bool,
-    pub(super) stop: bool,
-    /// A connection is wanted.
-    pub(super) dial: Option<Dial>,
-    /// A lineage to be noted in the local log's directory before it is followed.
-    pub(super) adopt: Option<Adoption>,
-}
 
 /// The callback thread's own state.
 pub(super) struct Applier {

@@ -2,16 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use serde_json::json;
 use tokio::sync::watch;
 
-use super::apply::Work;
 use super::config::ReceiverConfig;
 use super::history::History;
 use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
+use super::queue::Queue;
 use crate::clock::Now;
-use crate::error::Error;
-use crate::host::{Event, Mailbox};
+use crate::error::{Error, Status};
+use crate::host::{Event, EventKind, Mailbox};
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
@@ -35,7 +36,7 @@ pub(super) struct Core {
     pub(super) config: ReceiverConfig,
     pub(super) progress: Progress,
     pub(super) counters: Counters,
-    pub(super) mailbox: Mailbox<Work>,
+    pub(super) mailbox: Mailbox<Queue>,
     pub(super) started: AtomicBool,
     /// Something besides entries wants the callback thread.
     pub(super) attention: AtomicBool,
@@ -69,7 +70,7 @@ impl Core {
             sync_wanted: AtomicU64::new(0),
             history: Mutex::new(History::new()),
             counters: Counters::default(),
-            mailbox: Mailbox::new(Work::default()),
+            mailbox: Mailbox::new(Queue::default()),
             started: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             lineage: Mutex::new(resumed.map_or(config.lineage, |resumed| resumed.lineage)),
@@ -88,6 +89,17 @@ impl Core {
         event.address.clone_from(&self.peer.lock());
         self.attention.store(true, Ordering::SeqCst);
         self.mailbox.event(event);
+    }
+
+    /// Counts and reports a hole that is passed by decision.
+    pub(super) fn pass_hole(&self, first: u64, last: u64) {
+        self.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
+        self.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
+        let text = format!("entries {first} to {last} are missing; went on behind them");
+        let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
+        event.sequence = first;
+        event.detail = json!({ "first_missing": first, "last_missing": last });
+        self.event(event);
     }
 
     /// Has the callback thread sync the local log until `sequence` is durable, which may still have to arrive. `true`: wake
@@ -112,4 +124,10 @@ impl Core {
     pub(super) fn is_connected(&self) -> bool {
         self.connected_since.lock().is_some()
     }
+}
+
+/// Resolves when the receiver stops.
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // The sender lives in the core, which outlives this task.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

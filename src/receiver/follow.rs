@@ -8,12 +8,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::adopt::{Asks, Plan, adopt, verdict};
+use super::adopt::{adopt, verdict};
 use super::backoff::Backoff;
-use super::core::Core;
+use super::core::{Core, stopped};
+use super::end::{End, is_told};
 use super::handshake::{Opened, open};
 use super::inbound::{Inbound, Incoming};
-use super::session::{Pulse, Session, is_told, stopped};
+use super::session::{Pulse, Session};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
@@ -103,28 +104,6 @@ fn random() -> f64 {
     let mut random = [0; 4];
     let part = if getrandom::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
     f64::from(part) / f64::from(u32::MAX)
-}
-
-/// Why a connection, or the attempt at one, ended.
-pub(super) struct End {
-    pub(super) error: Error,
-    /// The writer's answer to the Sync was a no.
-    pub(super) refused: bool,
-    /// What that suggests for the next Sync.
-    pub(super) plan: Option<Plan>,
-}
-
-impl End {
-    /// Whether the next Sync asks to be let in behind a hole, as the host decided.
-    fn passes_hole(&self) -> bool {
-        self.plan.as_ref().is_some_and(|plan| matches!(plan.asks, Asks::BehindHole(_)))
-    }
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        Self { error, refused: false, plan: None }
-    }
 }
 
 /// Counts and reports an end. `pause`: how long nothing is tried now.

@@ -7,11 +7,12 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::adopt::{Asks, Plan, asking_at};
-use super::apply::Dial;
+use super::adopt::asking_at;
 use super::config::ProtocolChoice;
-use super::core::Core;
-use super::session::{lost, stopped};
+use super::core::{Core, stopped};
+use super::end::lost;
+use super::plan::{Asks, Plan};
+use super::queue::Dial;
 use crate::error::{Error, Result, Status};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{MAX_HISTORY, Offer, Point, Sync, SyncAck};

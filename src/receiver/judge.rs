@@ -2,7 +2,7 @@
 //! whole answer has passed.
 
 use super::config::ProtocolChoice;
-use super::follow::End;
+use super::end::End;
 use super::inbound::Incoming;
 use crate::error::{Error, Status};
 use crate::protocol::STREAM_VERSION;

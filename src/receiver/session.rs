@@ -5,49 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::core::Core;
+use super::core::{Core, stopped};
 use super::delivery::Before;
+use super::end::{is_told, lost};
 use super::inbound::{Control, Inbound};
 use crate::clock;
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind};
 use crate::protocol::control::LEVEL_DURABLE;
 use crate::protocol::handshake::Point;
 use crate::transport::Stream;
 
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
-
-/// Resolves when the receiver stops.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // The sender lives in the core, which outlives this task.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
-}
-
-/// Counts and reports a hole that is passed by decision.
-pub(super) fn pass_hole(core: &Core, first: u64, last: u64) {
-    core.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
-    core.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
-    let text = format!("entries {first} to {last} are missing; went on behind them");
-    let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
-    event.sequence = first;
-    event.detail = json!({ "first_missing": first, "last_missing": last });
-    core.event(event);
-}
-
-/// Whether the writer is told of this error before the connection ends.
-pub(super) fn is_told(error: &Error) -> bool {
-    matches!(error.status, Status::InvalidMsg | Status::SequenceGap | Status::MessageTooLarge | Status::MessageTooSmall)
-}
-
-/// A connection that failed.
-pub(super) fn lost(error: io::Error) -> Error {
-    Error::new(Status::Io, format!("the connection failed: {error}"))
-}
 
 /// The pause of a connection without heartbeats on which nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -225,7 +196,7 @@ impl<'a> Session<'a> {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::HolePassed { first, last } => pass_hole(core, first, last),
+                Control::HolePassed { first, last } => core.pass_hole(first, last),
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.
