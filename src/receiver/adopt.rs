@@ -12,24 +12,16 @@ use super::core::{Core, stopped};
 use super::delivery::Before;
 use super::end::End;
 use super::judge::{Agreed, Held, beginning, judge, parting};
-use super::plan::{Asks, Plan};
+use super::plan::{self, Asks, Plan};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
 
-/// Where a Sync stands.
-pub(super) fn asking_at(core: &Core, plan: Option<&Plan>) -> Point {
-    match plan.and_then(Plan::hole_end) {
-        Some(sequence) => Point { sequence, hash: UNKNOWN_HISTORY },
-        None => core.progress.received_point(),
-    }
-}
-
 /// The verdict on a writer's answer to a Sync with this plan. A refusal may bring a plan for the next one.
 pub(super) fn verdict(core: &Core, ack: &SyncAck, plan: Option<&Plan>) -> Result<Agreed, End> {
     let held = Held {
-        at: asking_at(core, plan),
+        at: plan::asking_at(plan, core.progress.received_point()),
         applied: core.progress.applied(),
         lineage: *core.lineage.lock(),
         bound: is_bound(core),
@@ -103,9 +95,7 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
 /// Has the callback thread, which alone writes the files, note the lineage. It may be in the host's handler.
 async fn make_durable(core: &Core, lineage: Lineage) -> Result<()> {
     let (answer, mut adopted) = oneshot::channel();
-    core.mailbox.lock().work.adopt = Some((lineage, answer));
-    core.attention.store(true, Ordering::SeqCst);
-    core.mailbox.notify();
+    core.enqueue(|queue| queue.adopt = Some((lineage, answer)));
     let mut stopping: watch::Receiver<bool> = core.stopping.subscribe();
     let limit: Duration = core.config.connect_timeout;
     let in_time = tokio::select! {

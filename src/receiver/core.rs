@@ -1,12 +1,11 @@
 //! What the parts of a receiver share, and what they report.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::config::ReceiverConfig;
-use super::history::History;
 use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
 use super::queue::Queue;
@@ -31,25 +30,27 @@ pub(super) struct Counters {
     pub(super) last_receive_us: AtomicU64,
 }
 
+/// A connection after the handshake.
+#[derive(Clone, Copy)]
+pub(super) struct Live {
+    pub(super) since: Now,
+    /// The protocol's version.
+    pub(super) version: u8,
+}
+
 /// The shared part of a receiver.
 pub(super) struct Core {
     pub(super) config: ReceiverConfig,
     pub(super) progress: Progress,
     pub(super) counters: Counters,
     pub(super) mailbox: Mailbox<Queue>,
-    pub(super) started: AtomicBool,
     /// Something besides entries wants the callback thread.
     pub(super) attention: AtomicBool,
     pub(super) lineage: Mutex<Option<Lineage>>,
     /// What was received, on disk.
     pub(super) local: Option<LocalLog>,
-    /// The writer waits until the local log is durable up to here; 0: it does not.
-    pub(super) sync_wanted: AtomicU64,
-    pub(super) history: Mutex<History>,
-    /// When the live connection began.
-    pub(super) connected_since: Mutex<Option<Now>>,
-    /// The live connection's protocol version.
-    pub(super) version: AtomicU8,
+    /// The connection, while there is one on which both ends have accepted.
+    pub(super) live: Mutex<Option<Live>>,
     /// The address that was dialled last, with what it was resolved to.
     pub(super) peer: Mutex<String>,
     pub(super) last_error: Mutex<Option<Error>>,
@@ -67,15 +68,11 @@ impl Core {
         Self {
             progress,
             local,
-            sync_wanted: AtomicU64::new(0),
-            history: Mutex::new(History::new()),
             counters: Counters::default(),
             mailbox: Mailbox::new(Queue::default()),
-            started: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             lineage: Mutex::new(resumed.map_or(config.lineage, |resumed| resumed.lineage)),
-            connected_since: Mutex::new(None),
-            version: AtomicU8::new(0),
+            live: Mutex::new(None),
             peer: Mutex::new(config.writer_addr.clone()),
             last_error: Mutex::new(None),
             stopping: watch::Sender::new(false),
@@ -102,10 +99,23 @@ impl Core {
         self.event(event);
     }
 
-    /// Has the callback thread sync the local log until `sequence` is durable, which may still have to arrive. `true`: wake
-    /// it for what is here.
-    pub(super) fn want_sync(&self, sequence: u64) -> bool {
-        self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
+    /// Has the callback thread look for work, also while it applies a long delivery.
+    pub(super) fn wake(&self) {
+        self.enqueue(|_| {});
+    }
+
+    /// Leaves work for the callback thread, and wakes it.
+    pub(super) fn enqueue(&self, leave: impl FnOnce(&mut Queue)) {
+        // Under the lock, so that it does not fall asleep in between.
+        leave(&mut self.mailbox.lock().work);
+        self.attention.store(true, Ordering::SeqCst);
+        self.mailbox.notify();
+    }
+
+    /// The writer waits until the local log is durable up to `sequence`, which may still have to arrive. `true`: wake the
+    /// callback thread for what is here.
+    pub(super) fn want_sync(&self, local: &LocalLog, sequence: u64) -> bool {
+        local.want_sync(sequence);
         let some = self.progress.received() > self.progress.durable();
         if some {
             self.attention.store(true, Ordering::SeqCst);
@@ -122,7 +132,7 @@ impl Core {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.connected_since.lock().is_some()
+        self.live.lock().is_some()
     }
 }
 

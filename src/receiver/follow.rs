@@ -10,9 +10,10 @@ use tokio::time::{sleep, timeout};
 
 use super::adopt::{adopt, verdict};
 use super::backoff::Backoff;
-use super::core::{Core, stopped};
+use super::core::{Core, Live, stopped};
 use super::end::{End, is_told};
 use super::handshake::{Opened, open};
+use super::history::History;
 use super::inbound::{Inbound, Incoming};
 use super::session::{Pulse, Session};
 use crate::clock;
@@ -28,6 +29,7 @@ const LINGER: Duration = Duration::from_millis(250);
 pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
     let mut stopping = core.stopping.subscribe();
     let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.max_entry_bytes, core.config.gap_policy);
+    let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
     let mut backoff = Backoff::new(core.config.reconnect_interval);
     let mut goes_on = false;
@@ -40,20 +42,19 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             dialler.begin(Instant::now(), core.config.connect_timeout);
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
-        let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan).await;
+        let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan, &history).await;
         let asked = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = Instant::now();
-                let end = serve(&core, &mut inbound, opened).await;
-                (core.is_connected().then(|| begun.elapsed()), end)
+                let end = serve(&core, &mut inbound, &mut history, opened).await;
+                (core.live.lock().take().map(|_| begun.elapsed()), end)
             }
             Err(error) => (None, error.into()),
         };
-        *core.connected_since.lock() = None;
         if *stopping.borrow() {
-            if core.version.load(Ordering::Acquire) != 0 {
-                failed(&core, end, None);
+            if lived.is_some() {
+                failed(&core, end, true, None);
             }
             return;
         }
@@ -73,7 +74,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         // The rest of the list, before any pause: this address has been told that the connection is over.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
         let pause = (!goes_on).then(|| backoff.next(status, lived, random()));
-        failed(&core, end, pause);
+        failed(&core, end, lived.is_some(), pause);
         if let Some(pause) = pause {
             tokio::select! {
                 () = sleep(pause) => {}
@@ -106,11 +107,10 @@ fn random() -> f64 {
     f64::from(part) / f64::from(u32::MAX)
 }
 
-/// Counts and reports an end. `pause`: how long nothing is tried now.
-fn failed(core: &Core, end: End, pause: Option<Duration>) {
+/// Counts and reports an end, of a connection if `was_connected`. `pause`: how long nothing is tried now.
+fn failed(core: &Core, end: End, was_connected: bool, pause: Option<Duration>) {
     let passes_hole = end.passes_hole();
     let End { mut error, refused, .. } = end;
-    let was_connected = core.version.swap(0, Ordering::AcqRel) != 0;
     let peer = core.peer.lock().clone();
     if error.status == Status::Replaced {
         let pause = pause.unwrap_or_default().as_millis();
@@ -155,11 +155,11 @@ fn failed(core: &Core, end: End, pause: Option<Duration>) {
 }
 
 /// Serves one connection from the writer's answer to its end.
-async fn serve(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> End {
+async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Opened) -> End {
     match agree(core, inbound, opened).await {
         Err(end) => end,
         Ok((stream, pulse)) => {
-            let ended = Session::new(core, &stream, inbound, pulse).run().await;
+            let ended = Session::new(core, &stream, inbound, history, pulse).run().await;
             if is_told(&ended) {
                 let _ = timeout(LINGER, stream.discard()).await;
             }
@@ -176,12 +176,12 @@ async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
-    core.version.store(if incoming == Incoming::V2 { 2 } else { 1 }, Ordering::Release);
-    *core.connected_since.lock() = Some(clock::now());
+    let version = if incoming == Incoming::V2 { 2 } else { 1 };
+    *core.live.lock() = Some(Live { since: clock::now(), version });
     let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.peer.lock()));
     event.sequence = last;
     event.detail = json!({
-        "protocol": core.version.load(Ordering::Relaxed),
+        "protocol": version,
         "writer_sequence": ack.current_sequence,
         "peer": stream.peer(),
     });

@@ -1,17 +1,16 @@
 //! The beginning of a connection: dialling, saying who this reader is and where it stands, and the writer's answer.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::adopt::asking_at;
 use super::config::ProtocolChoice;
 use super::core::{Core, stopped};
 use super::end::lost;
-use super::plan::{Asks, Plan};
+use super::history::History;
+use super::plan::{self, Asks, Plan};
 use super::queue::Dial;
 use crate::error::{Error, Result, Status};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
@@ -29,12 +28,13 @@ pub(super) struct Opened {
 }
 
 /// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled. `plan` is
-/// what the last refusal suggests.
+/// what the last refusal suggests, `history` what was received.
 pub(super) async fn open(
     core: &Core,
     dialler: &mut Dialler,
     dialling: Dialling,
     plan: &mut Option<Plan>,
+    history: &History,
 ) -> (Option<Dialled>, Result<Opened>) {
     let mut stopping = core.stopping.subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
@@ -63,7 +63,7 @@ pub(super) async fn open(
             Some(stream) => stream,
             None => dial(core, &dialled).await?,
         };
-        greet(core, stream, &dialled.address, plan).await
+        greet(core, stream, &dialled.address, plan, history).await
     };
     let met = tokio::select! {
         met = timeout(limit, meeting) => met.unwrap_or_else(|_| {
@@ -76,7 +76,13 @@ pub(super) async fn open(
 }
 
 /// Says who this reader is, and waits for the writer's answer.
-async fn greet(core: &Core, stream: Stream, address: &Address, plan: Option<Plan>) -> Result<Opened> {
+async fn greet(
+    core: &Core,
+    stream: Stream,
+    address: &Address,
+    plan: Option<Plan>,
+    history: &History,
+) -> Result<Opened> {
     let config = &core.config;
     let stream = match &config.tls {
         Some(tls) => tls.connect(stream, address)?,
@@ -84,7 +90,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address, plan: Option<Plan
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let lineage = *core.lineage.lock();
-    let received = asking_at(core, plan.as_ref());
+    let received = plan::asking_at(plan.as_ref(), core.progress.received_point());
     let sync = Sync {
         reader_id: config.reader_id.clone(),
         last_known_sequence: received.sequence,
@@ -94,7 +100,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address, plan: Option<Plan
             epoch: lineage.map_or(0, |lineage| lineage.epoch),
             heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
             hash: received.hash,
-            history: history(core, received.sequence, plan.as_ref()),
+            history: points(core, history, received.sequence, plan.as_ref()),
         }),
     };
     let mut hello = Vec::new();
@@ -128,9 +134,7 @@ async fn greet(core: &Core, stream: Stream, address: &Address, plan: Option<Plan
 async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     let (answer, socket) = oneshot::channel();
     let address = &dialled.peer;
-    core.mailbox.lock().work.dial = Some(Dial { address: address.clone(), answer });
-    core.attention.store(true, Ordering::SeqCst);
-    core.mailbox.notify();
+    core.enqueue(|queue| queue.dial = Some(Dial { address: address.clone(), answer }));
     let socket = match socket.await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
@@ -143,7 +147,7 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
 
 /// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
 /// refusal to the next, as far as the local log goes.
-fn history(core: &Core, received: u64, plan: Option<&Plan>) -> Vec<Point> {
+fn points(core: &Core, history: &History, received: u64, plan: Option<&Plan>) -> Vec<Point> {
     let mut points = match (&core.local, plan.map(|plan| plan.asks)) {
         (Some(local), Some(Asks::WhereHistoriesPart { common, differing })) => {
             local.points(common, differing, MAX_HISTORY)
@@ -152,7 +156,7 @@ fn history(core: &Core, received: u64, plan: Option<&Plan>) -> Vec<Point> {
         (None, _) => Vec::new(),
     };
     if points.is_empty() {
-        points = core.history.lock().points().to_vec();
+        points = history.points().to_vec();
     }
     points.retain(|point| point.sequence < received);
     points

@@ -2,7 +2,6 @@
 //! how far the handler came is stored after it. What retention gives up is removed on a thread of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -208,8 +207,8 @@ impl Keeper {
             return false;
         }
         let durable = self.core.progress.durable();
-        self.core.sync_wanted.load(Ordering::SeqCst) > durable
-            && self.log().is_ok_and(|log| log.disk().is_some_and(|disk| disk.written().sequence > durable))
+        let is_behind = |disk: &DiskLog| disk.written().sequence > durable;
+        self.log().is_ok_and(|log| log.sync_wanted() > durable && log.disk().is_some_and(is_behind))
     }
 
     /// Makes everything that was written durable, and tells the writer if it waits. A sync that could not even begin is
@@ -297,7 +296,7 @@ pub(super) fn keep(core: &Core) {
     let kept = log.keep(&mut |news| match news {
         UpkeepNews::Room => {
             log.made_room();
-            wake(core);
+            core.wake();
         }
         UpkeepNews::Trimmed { .. } => {}
         // What cannot be removed costs room, and no entry.
@@ -311,15 +310,8 @@ pub(super) fn keep(core: &Core) {
     });
     if kept.is_err() {
         // The callback thread finds out why.
-        wake(core);
+        core.wake();
     }
-}
-
-/// Has the callback thread look at the log, also while it sleeps or applies a long delivery.
-fn wake(core: &Core) {
-    core.attention.store(true, Ordering::SeqCst);
-    drop(core.mailbox.lock());
-    core.mailbox.notify();
 }
 
 fn report(core: &Core, kind: EventKind, status: Status, text: String) {

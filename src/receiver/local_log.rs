@@ -33,6 +33,8 @@ pub(super) struct LocalLog {
     /// The lineage that the file names for good; `None` if none is sure to be there after a loss of power.
     lineage: Mutex<Option<Lineage>>,
     pub(super) upkeep: Upkeep,
+    /// The writer waits until the log is durable up to here; 0: it does not.
+    sync_wanted: AtomicU64,
     /// A segment went while the disk was full.
     room: AtomicBool,
     /// Why the directory cannot be kept any more: it has to be opened anew.
@@ -87,6 +89,7 @@ impl LocalLog {
             position: position.syncing(),
             lineage: Mutex::new(durable),
             upkeep: Upkeep::default(),
+            sync_wanted: AtomicU64::new(0),
             room: AtomicBool::new(false),
             lost: OnceLock::new(),
         };
@@ -164,6 +167,21 @@ impl LocalLog {
         };
         let kept = self.upkeep.run(disk, &mut kept_from, report);
         kept.inspect_err(|error| drop(self.lost.set(error.clone())))
+    }
+
+    /// The writer waits until this is durable.
+    pub(super) fn want_sync(&self, sequence: u64) {
+        self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
+    }
+
+    /// The writer waits for nothing.
+    pub(super) fn want_no_sync(&self) {
+        self.sync_wanted.store(0, Ordering::SeqCst);
+    }
+
+    /// What the writer waits for to be durable.
+    pub(super) fn sync_wanted(&self) -> u64 {
+        self.sync_wanted.load(Ordering::SeqCst)
     }
 
     /// There is more room on the disk.

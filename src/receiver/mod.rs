@@ -26,7 +26,7 @@ mod requests;
 mod session;
 mod stats;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -56,6 +56,7 @@ pub const CRASH_POINTS: &[&str] = &["receiver-apply-before", "receiver-apply-aft
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
     core: Arc<Core>,
+    started: AtomicBool,
     life: Mutex<Life>,
 }
 
@@ -95,7 +96,8 @@ impl Receiver {
         for unprotected in [of_dir, of_key].into_iter().flatten() {
             core.event(Event::unprotected(unprotected));
         }
-        Ok(Self { core, life: Mutex::new(Life::New(host, addresses, resumed.map(|resumed| resumed.position))) })
+        let life = Life::New(host, addresses, resumed.map(|resumed| resumed.position));
+        Ok(Self { core, started: AtomicBool::new(false), life: Mutex::new(life) })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -124,7 +126,7 @@ impl Receiver {
             let spawned = threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke);
             spawned.inspect_err(|_| self.core.local.iter().for_each(|local| local.upkeep.close()))?
         };
-        self.core.started.store(true, Ordering::Release);
+        self.started.store(true, Ordering::Release);
         let (ended, connection_ended) = mpsc::channel();
         let following = follow::follow(Arc::clone(&self.core), addresses, dialling);
         runtime.spawn(async move {
@@ -163,7 +165,7 @@ impl Receiver {
 
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
-        if !self.core.started.load(Ordering::Acquire) {
+        if !self.started.load(Ordering::Acquire) {
             self.check_running()?;
         }
         self.core.progress.wait_applied(sequence, timeout)
@@ -211,9 +213,7 @@ impl Receiver {
             Life::Running { runtime, connection_ended, callback, keeping } => {
                 let _ = connection_ended.recv_timeout(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                core.mailbox.lock().work.stop = true;
-                core.attention.store(true, Ordering::SeqCst);
-                core.mailbox.notify();
+                core.enqueue(|queue| queue.stop = true);
                 threads::join(callback);
                 if let (Some((thread, ended)), Some(local)) = (keeping, &core.local) {
                     local.upkeep.close();
@@ -237,7 +237,7 @@ impl Receiver {
         if *self.core.stopping.borrow() {
             return Err(Error::new(Status::Closed, "the receiver was stopped"));
         }
-        if !self.core.started.load(Ordering::Acquire) {
+        if !self.started.load(Ordering::Acquire) {
             return Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start"));
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! What a refusal suggests for the next attempt at the same node.
 
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 
 /// What the next Sync asks for beside going on where this reader is. It is from a refusal, and changes neither the position
@@ -28,5 +30,13 @@ impl Plan {
             Asks::BehindHole(last) => Some(last),
             Asks::WhereHistoriesPart { .. } => None,
         }
+    }
+}
+
+/// Where the Sync stands of a reader that has this plan and is at `received`.
+pub(super) fn asking_at(plan: Option<&Plan>, received: Point) -> Point {
+    match plan.and_then(Plan::hole_end) {
+        Some(sequence) => Point { sequence, hash: UNKNOWN_HISTORY },
+        None => received,
     }
 }

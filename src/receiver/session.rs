@@ -10,7 +10,9 @@ use tokio::time::sleep;
 use super::core::{Core, stopped};
 use super::delivery::Before;
 use super::end::{is_told, lost};
+use super::history::History;
 use super::inbound::{Control, Inbound};
+use super::local_log::LocalLog;
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::LEVEL_DURABLE;
@@ -37,6 +39,8 @@ pub(super) struct Session<'a> {
     core: &'a Arc<Core>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
+    /// Points of what was received over v2.
+    history: &'a mut History,
     /// Of a v2 connection.
     pulse: Option<Pulse>,
     heard_at: Instant,
@@ -50,15 +54,16 @@ impl<'a> Session<'a> {
         core: &'a Arc<Core>,
         stream: &'a Arc<Stream>,
         inbound: &'a mut Inbound,
+        history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
         // What the last writer, or the last connection's, waited for.
-        core.sync_wanted.store(0, Ordering::SeqCst);
+        core.local.iter().for_each(LocalLog::want_no_sync);
         inbound.receives_at(clock::now());
         let heartbeat = pulse.map_or(IDLE, |pulse| pulse.interval);
         let (id, interval) = (&core.config.reader_id, core.config.ack_interval);
         core.progress.acks.lock().begin(stream, pulse.is_some(), id, interval, heartbeat);
-        Self { core, stream, inbound, pulse, heard_at: Instant::now(), unannounced: false }
+        Self { core, stream, inbound, history, pulse, heard_at: Instant::now(), unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -183,7 +188,7 @@ impl<'a> Session<'a> {
             let at = Point { sequence, hash };
             core.progress.set_received(at);
             if self.pulse.is_some() {
-                core.history.lock().note(at);
+                self.history.note(at);
             }
         }
         let mut wanted = 0;
@@ -192,7 +197,7 @@ impl<'a> Session<'a> {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
                     core.progress.acks.lock().ask(request);
-                    if request.level == LEVEL_DURABLE && core.local.is_some() {
+                    if request.level == LEVEL_DURABLE {
                         wanted = wanted.max(request.sequence);
                     }
                 }
@@ -212,7 +217,7 @@ impl<'a> Session<'a> {
                 self.announce();
             }
         }
-        if wanted > 0 && core.want_sync(wanted) {
+        if wanted > 0 && core.local.as_ref().is_some_and(|local| core.want_sync(local, wanted)) {
             self.unannounced = true;
             self.announce();
         }

@@ -17,7 +17,8 @@ impl Core {
         let counters = &self.counters;
         let progress = &self.progress;
         let positions = progress.positions();
-        let since = *self.connected_since.lock();
+        let live = *self.live.lock();
+        let since = live.map(|live| live.since);
         let now = clock::now();
         // By the boot clock: the wall clock may have been set meanwhile.
         let connected_us = since.map_or(0, |since| now.boot_us.saturating_sub(since.boot_us));
@@ -53,7 +54,7 @@ impl Core {
             "writer_sequence": progress.writer(),
             "lag": lag,
             "lag_ms": lag_ms,
-            "protocol": self.version.load(Ordering::Relaxed),
+            "protocol": live.map_or(0, |live| live.version),
             "stream_id": lineage.map(|lineage| hex(&lineage.stream_id)),
             "epoch": lineage.map(|lineage| lineage.epoch),
             "tls": self.config.tls.is_some(),
