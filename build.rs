@@ -7,7 +7,7 @@ use std::{env, fs};
 
 /// Where the header's declarations are, in their order in the header.
 const SOURCES: [&str; 5] =
-    ["src/error.rs", "src/host.rs", "src/sender/mod.rs", "src/records/value.rs", "src/ffi/mod.rs"];
+    ["src/error.rs", "src/host.rs", "src/protocol/control.rs", "src/records/value.rs", "src/ffi/mod.rs"];
 
 /// The sections of the header, each with its first function.
 const SECTIONS: [(&str, &str); 11] = [

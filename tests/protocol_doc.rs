@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use replication::error::Status;
 use replication::protocol::control::{
-    self, AckRequest, Heartbeat, Positions, StreamAck, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, TYPE_STREAM_ACK,
+    self, AckLevel, AckRequest, Heartbeat, Positions, StreamAck, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT,
+    TYPE_STREAM_ACK,
 };
 use replication::protocol::entry::{self, ENTRY_HEADER_SIZE, Entry, MAX_PAYLOAD_BYTES};
 use replication::protocol::frame::{self, FrameError, TYPE_ACK, TYPE_ENTRY, TYPE_ERROR, TYPE_SYNC, TYPE_SYNC_ACK};
@@ -231,7 +232,7 @@ fn the_v2_control_frames_are_as_documented() {
     assert_eq!(StreamAck::decode(&payload("stream-ack", TYPE_STREAM_ACK)), Some(ack));
     assert_eq!(ack.encode(), example("stream-ack"));
 
-    let request = AckRequest { level: 3, sequence: 2 };
+    let request = AckRequest { level: AckLevel::Applied, sequence: 2 };
     assert_eq!(AckRequest::decode(&payload("ack-request", TYPE_ACK_REQUEST)), Some(request));
     assert_eq!(request.encode(), example("ack-request"));
 }

@@ -107,10 +107,7 @@ pub(crate) unsafe fn texts<'a>(texts: *const *const c_char, count: usize, name: 
 
 /// The acknowledgement level with this number.
 pub(crate) fn ack_level(number: u32) -> Result<AckLevel> {
-    [AckLevel::Received, AckLevel::Durable, AckLevel::Applied]
-        .into_iter()
-        .find(|level| *level as u32 == number)
-        .ok_or_else(|| invalid(format!("level {number} is no replication_ack_level")))
+    AckLevel::from_number(number).ok_or_else(|| invalid(format!("level {number} is no replication_ack_level")))
 }
 
 /// The reader id at `id`.

@@ -14,7 +14,7 @@ use crate::log::disk::position::PositionFile;
 use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
 use crate::log::disk::{DiskConfig, DiskLog, Mark, Start};
 use crate::protocol::HEADER_SIZE;
-use crate::protocol::control::{AckRequest, Heartbeat, Positions, StreamAck, TYPE_BATCH};
+use crate::protocol::control::{AckLevel, AckRequest, Heartbeat, Positions, StreamAck, TYPE_BATCH};
 use crate::protocol::entry::{Entry, chain_start};
 use crate::protocol::frame::{self, TYPE_ENTRY, TYPE_ERROR};
 use crate::protocol::handshake::{Answer, Offer, Point, Sync, SyncAck};
@@ -160,7 +160,7 @@ fn batch(last: &mut u64, step: u64, sizes: &[usize]) -> Vec<u8> {
 fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     let heartbeat = Heartbeat { last_sequence: 7, time_us: 1 << 50 };
     let ack = StreamAck { positions: Positions { received: 5, durable: 4, applied: 3 }, reply: true };
-    let request = AckRequest { level: 2, sequence: 6 };
+    let request = AckRequest { level: AckLevel::Durable, sequence: 6 };
     let controls = [heartbeat.encode(), ack.encode(), request.encode()];
     let [heartbeat, ack, request] = controls.clone().map(|frame| frame[HEADER_SIZE..].to_vec());
     put("control", "good-heartbeat", with(&[0], &heartbeat));
@@ -243,7 +243,7 @@ fn writers(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
         frame(TYPE_BATCH, &bytes)
     };
     let heartbeat = Heartbeat { last_sequence: 9, time_us: 1 << 50 }.encode();
-    let request = AckRequest { level: 3, sequence: 2 }.encode();
+    let request = AckRequest { level: AckLevel::Applied, sequence: 2 }.encode();
     let v2 = [greeting(&full, false), heartbeat, entries(0, 1), request, entries(4, 2)].concat();
     put("receiver", "good-v2", with(&[0, 0], &v2));
     put("receiver", "good-v2-only-in-pieces", with(&[1 | 4, 3], &v2));

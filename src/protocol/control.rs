@@ -10,6 +10,8 @@
 //!
 //! Types 0x40 to 0x7F are optional: who does not know one skips it. Any other unknown type ends the connection.
 
+use std::ops::{Index, IndexMut};
+
 use super::HEADER_SIZE;
 
 /// Whole entries.
@@ -21,12 +23,70 @@ pub const TYPE_STREAM_ACK: u8 = 0x22;
 /// The writer wants to hear as soon as a position is reached.
 pub const TYPE_ACK_REQUEST: u8 = 0x23;
 
-/// The level of an [`AckRequest`] that is reached when an entry is on the reader's disk.
-pub const LEVEL_DURABLE: u8 = 2;
-
 /// Whether a frame of an unknown type may be skipped.
 pub fn is_optional(kind: u8) -> bool {
     (0x40..=0x7F).contains(&kind)
+}
+
+/// How sure a reader is of an entry. Numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum AckLevel {
+    /// It has the bytes, checked.
+    Received = 1,
+    /// They are on its disk.
+    Durable = 2,
+    /// Its handler has applied it.
+    Applied = 3,
+}
+
+impl AckLevel {
+    /// Every level, by number.
+    pub const ALL: [Self; 3] = [Self::Received, Self::Durable, Self::Applied];
+
+    /// The level with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| *level as u32 == number)
+    }
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Durable => "durable",
+            Self::Applied => "applied",
+        }
+    }
+}
+
+/// One value for each level, in the order of [`AckLevel::ALL`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByLevel<T>(pub [T; 3]);
+
+impl<T> Index<AckLevel> for ByLevel<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, level: AckLevel) -> &T {
+        let [received, durable, applied] = &self.0;
+        match level {
+            AckLevel::Received => received,
+            AckLevel::Durable => durable,
+            AckLevel::Applied => applied,
+        }
+    }
+}
+
+impl<T> IndexMut<AckLevel> for ByLevel<T> {
+    #[inline]
+    fn index_mut(&mut self, level: AckLevel) -> &mut T {
+        let [received, durable, applied] = &mut self.0;
+        match level {
+            AckLevel::Received => received,
+            AckLevel::Durable => durable,
+            AckLevel::Applied => applied,
+        }
+    }
 }
 
 /// How far a reader is: `applied` and `durable` never pass `received`.
@@ -38,6 +98,19 @@ pub struct Positions {
     pub durable: u64,
     /// Applied by the reader's handler.
     pub applied: u64,
+}
+
+impl Index<AckLevel> for Positions {
+    type Output = u64;
+
+    #[inline]
+    fn index(&self, level: AckLevel) -> &u64 {
+        match level {
+            AckLevel::Received => &self.received,
+            AckLevel::Durable => &self.durable,
+            AckLevel::Applied => &self.applied,
+        }
+    }
 }
 
 /// Where the writer stands.
@@ -61,8 +134,8 @@ pub struct StreamAck {
 /// What a writer wants to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckRequest {
-    /// The number of an acknowledgement level: 1 received, 2 durable, 3 applied.
-    pub level: u8,
+    /// The level at which it wants to hear.
+    pub level: AckLevel,
     /// The sequence to reach.
     pub sequence: u64,
 }
@@ -113,13 +186,13 @@ impl StreamAck {
 impl AckRequest {
     /// The whole frame.
     pub fn encode(&self) -> Vec<u8> {
-        frame(TYPE_ACK_REQUEST, [&[self.level], &self.sequence.to_be_bytes()])
+        frame(TYPE_ACK_REQUEST, [&[self.level as u8], &self.sequence.to_be_bytes()])
     }
 
     /// Reads the payload; `None` when it is too short or the level is unknown.
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        let level = *payload.first()?;
-        (1..=3).contains(&level).then_some(Self { level, sequence: be64(payload, 1)? })
+        let level = AckLevel::from_number((*payload.first()?).into())?;
+        Some(Self { level, sequence: be64(payload, 1)? })
     }
 }
 
@@ -132,7 +205,7 @@ mod tests {
         let heartbeat = Heartbeat { last_sequence: u64::MAX, time_us: 1 };
         let positions = Positions { received: 3, durable: 2, applied: u64::MAX - 1 };
         let ack = StreamAck { positions, reply: true };
-        let request = AckRequest { level: 2, sequence: 1 << 63 };
+        let request = AckRequest { level: AckLevel::Durable, sequence: 1 << 63 };
         assert_eq!(Heartbeat::decode(&heartbeat.encode()[HEADER_SIZE..]), Some(heartbeat));
         assert_eq!(StreamAck::decode(&ack.encode()[HEADER_SIZE..]), Some(ack));
         assert_eq!(AckRequest::decode(&request.encode()[HEADER_SIZE..]), Some(request));

@@ -329,10 +329,9 @@ mod tests {
 
     use super::*;
     use crate::protocol::HEADER_SIZE;
-    use crate::protocol::control::{AckRequest, LEVEL_DURABLE, StreamAck};
+    use crate::protocol::control::{AckLevel, AckRequest, StreamAck};
     use crate::transport::Stream;
 
-    const APPLIED: u8 = 3;
     const ACK_INTERVAL: Duration = Duration::from_millis(100);
 
     /// A receiver's progress on a connection whose task does not run, and the writer's end of it.
@@ -367,7 +366,7 @@ mod tests {
     fn what_the_writer_waits_for_is_said_by_the_thread_that_made_it_durable() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, _stream, mut theirs) = connected(&runtime);
-        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 4 });
+        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 4 });
 
         // Not yet: the task looks when the interval is over.
         progress.set_durable(3);
@@ -380,7 +379,7 @@ mod tests {
         // Nobody waits any more, and nobody is there.
         progress.set_durable(7);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
-        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 8 });
+        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 8 });
         progress.acks.lock().close();
         progress.set_durable(8);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
@@ -392,7 +391,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, _stream, mut theirs) = connected(&runtime);
         for sequence in 1..=9 {
-            progress.acks.lock().ask(AckRequest { level: APPLIED, sequence });
+            progress.acks.lock().ask(AckRequest { level: AckLevel::Applied, sequence });
         }
         progress.acknowledge_if_due().unwrap();
         for sequence in 1..=8 {
@@ -410,7 +409,7 @@ mod tests {
     fn p5_an_answer_that_the_socket_does_not_take_is_left_to_the_task() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, stream, mut theirs) = connected(&runtime);
-        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 4 });
+        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 4 });
         for piece in [&[0; 4096][..], &[0]] {
             while stream.try_send(&[io::IoSlice::new(piece)]).is_ok() {}
         }
@@ -418,7 +417,7 @@ mod tests {
         assert!(is_woken(&runtime, &progress) && progress.acks.lock().is_unsent());
         while theirs.read(&mut [0; 4096]).is_ok() {}
         runtime.block_on(stream.writable()).unwrap();
-        progress.acks.lock().ask(AckRequest { level: LEVEL_DURABLE, sequence: 5 });
+        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 5 });
         // The old numbers, then the new ones.
         progress.set_durable(5);
         let mut bytes = [0; 256];

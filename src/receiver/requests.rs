@@ -1,6 +1,6 @@
 //! What the writer wants to hear of at once: sequences by level, each until it was told.
 
-use crate::protocol::control::{AckRequest, Positions};
+use crate::protocol::control::{AckLevel, AckRequest, ByLevel, Positions};
 
 /// Sequences of one level that are remembered, at most. The ones before the highest are given up first: what is asked
 /// for there is told with the highest, or after the ack interval.
@@ -8,11 +8,11 @@ const MAX_REQUESTS: usize = 64;
 
 /// Requests that are not answered, each level ascending.
 #[derive(Default)]
-pub(super) struct Requests([Vec<u64>; 3]);
+pub(super) struct Requests(ByLevel<Vec<u64>>);
 
 impl Requests {
     pub(super) fn add(&mut self, request: AckRequest) {
-        let Some(wanted) = self.0.get_mut(usize::from(request.level).wrapping_sub(1)) else { return };
+        let wanted = &mut self.0[request.level];
         if let Err(place) = wanted.binary_search(&request.sequence) {
             wanted.insert(place, request.sequence);
             if wanted.len() > MAX_REQUESTS {
@@ -23,27 +23,23 @@ impl Requests {
 
     /// Whether one is reached.
     pub(super) fn are_due(&self, positions: Positions) -> bool {
-        self.0.iter().zip(by_level(positions)).any(|(wanted, reached)| wanted.first().is_some_and(|w| *w <= reached))
+        AckLevel::ALL.into_iter().any(|level| self.0[level].first().is_some_and(|wanted| *wanted <= positions[level]))
     }
 
     /// Forgets those that are reached, because the writer was told.
     pub(super) fn told(&mut self, positions: Positions) {
-        for (wanted, reached) in self.0.iter_mut().zip(by_level(positions)) {
-            wanted.drain(..wanted.partition_point(|wanted| *wanted <= reached));
+        for level in AckLevel::ALL {
+            let wanted = &mut self.0[level];
+            wanted.drain(..wanted.partition_point(|wanted| *wanted <= positions[level]));
         }
     }
 
     /// The first applied sequence to tell of. `durable_when_applied`: a durable position moves with the applied one, or
     /// not at all.
     pub(super) fn next_applied(&self, durable_when_applied: bool) -> Option<u64> {
-        let [_, durable, applied] = &self.0;
-        let durable = durable.first().filter(|_| durable_when_applied);
-        durable.into_iter().chain(applied.first()).min().copied()
+        let durable = self.0[AckLevel::Durable].first().filter(|_| durable_when_applied);
+        durable.into_iter().chain(self.0[AckLevel::Applied].first()).min().copied()
     }
-}
-
-fn by_level(positions: Positions) -> [u64; 3] {
-    [positions.received, positions.durable, positions.applied]
 }
 
 #[cfg(all(test, not(model)))]
@@ -58,9 +54,9 @@ mod tests {
     fn every_sequence_is_told_of_when_it_is_reached() {
         let mut requests = Requests::default();
         for sequence in [100, 5, 50, 5] {
-            requests.add(AckRequest { level: 3, sequence });
+            requests.add(AckRequest { level: AckLevel::Applied, sequence });
         }
-        requests.add(AckRequest { level: 2, sequence: 7 });
+        requests.add(AckRequest { level: AckLevel::Durable, sequence: 7 });
         assert_eq!((requests.next_applied(false), requests.next_applied(true)), (Some(5), Some(5)));
         assert!(!requests.are_due(applied(4)) && requests.are_due(applied(5)));
         requests.told(applied(5));
@@ -74,9 +70,10 @@ mod tests {
     fn p5_a_writer_that_asks_for_ever_is_remembered_up_to_a_bound() {
         let mut requests = Requests::default();
         for sequence in 1..=10_000 {
-            requests.add(AckRequest { level: 3, sequence });
+            requests.add(AckRequest { level: AckLevel::Applied, sequence });
         }
-        assert_eq!(requests.0[2].len(), MAX_REQUESTS);
-        assert_eq!((requests.0[2][0], requests.0[2][MAX_REQUESTS - 1]), (1, 10_000));
+        let wanted = &requests.0[AckLevel::Applied];
+        assert_eq!(wanted.len(), MAX_REQUESTS);
+        assert_eq!((wanted[0], wanted[MAX_REQUESTS - 1]), (1, 10_000));
     }
 }

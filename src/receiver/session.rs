@@ -15,7 +15,7 @@ use super::inbound::{Control, Inbound};
 use super::local_log::LocalLog;
 use crate::clock;
 use crate::error::{Error, Result, Status};
-use crate::protocol::control::LEVEL_DURABLE;
+use crate::protocol::control::AckLevel;
 use crate::protocol::handshake::Point;
 use crate::transport::Stream;
 
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
                     core.progress.acks.lock().ask(request);
-                    if request.level == LEVEL_DURABLE {
+                    if request.level == AckLevel::Durable {
                         wanted = wanted.max(request.sequence);
                     }
                 }

@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::AckLevel;
 use super::answers::Answers;
-use super::quorum::{Quorum, Reached, Tally};
-use super::registry::at;
+use super::quorum::{Reached, Readers, Tally, Wish};
 use super::sorted::Sorted;
 use super::tickets::Tickets;
 use super::watermark::Watermark;
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
-use crate::protocol::control::Positions;
+use crate::protocol::control::{AckLevel, ByLevel, Positions};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The sequences that one reader is asked for at a time, by level, at most.
@@ -25,27 +23,6 @@ const MAX_ASKED: usize = 32;
 
 /// From so many on, waits that end together are taken from the lists in one go: each alone may move half of a list.
 const MANY: usize = 64;
-
-pub(super) const LEVELS: [AckLevel; 3] = [AckLevel::Received, AckLevel::Durable, AckLevel::Applied];
-
-/// What somebody waits for.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) sequence: u64,
-    pub(super) level: AckLevel,
-    pub(super) quorum: Quorum,
-}
-
-/// Readers, as waits count them.
-pub(super) trait Readers {
-    /// How far they are at a level.
-    fn tally(&self, level: AckLevel) -> Tally;
-
-    /// How many have what is wished for.
-    fn look(&self, wish: &Wish) -> Reached {
-        self.tally(wish.level).look(wish.sequence, &wish.quorum)
-    }
-}
 
 /// How a wait ended, or stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +135,7 @@ struct State {
     last: u64,
     waits: HashMap<u64, Wait>,
     /// Sequence and number of each wait, by level.
-    by_sequence: [Sorted<(u64, u64)>; 3],
+    by_sequence: ByLevel<Sorted<(u64, u64)>>,
     /// Deadline and number of each ordered call that has one.
     by_deadline: Sorted<(Instant, u64)>,
     /// What the callback thread knows of them.
@@ -186,13 +163,13 @@ impl State {
         self.waits
             .try_reserve(1)
             .map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.waits.len())))?;
-        self.by_sequence[level as usize - 1].try_reserve()?;
+        self.by_sequence[level].try_reserve()?;
         self.by_deadline.try_reserve()
     }
 
     fn add(&mut self, wish: Wish, waiter: Waiter) -> u64 {
         self.last += 1;
-        self.by_sequence[wish.level as usize - 1].insert((wish.sequence, self.last));
+        self.by_sequence[wish.level].insert((wish.sequence, self.last));
         if let Waiter::Call { deadline: Some(deadline), .. } = &waiter {
             self.by_deadline.insert((*deadline, self.last));
         }
@@ -210,12 +187,12 @@ impl State {
     fn unlist(&mut self, ended: &[Listed]) {
         if ended.len() >= MANY {
             let waits = &self.waits;
-            self.by_sequence.iter_mut().for_each(|list| list.retain(|(_, number)| waits.contains_key(number)));
+            self.by_sequence.0.iter_mut().for_each(|list| list.retain(|(_, number)| waits.contains_key(number)));
             self.by_deadline.retain(|(_, number)| waits.contains_key(number));
             return;
         }
         for Listed { number, level, sequence, deadline } in ended {
-            self.by_sequence[*level as usize - 1].remove(&(*sequence, *number));
+            self.by_sequence[*level].remove(&(*sequence, *number));
             if let Some(deadline) = deadline {
                 self.by_deadline.remove(&(*deadline, *number));
             }
@@ -225,9 +202,9 @@ impl State {
 
 /// The notice board between connections that take in acknowledgements and hosts that wait for them.
 pub(super) struct AckBoard {
-    lowest: [Watermark; 3],
+    lowest: ByLevel<Watermark>,
     /// The highest sequence that the sender itself wants to hear of, by level.
-    asked: [AtomicU64; 3],
+    asked: ByLevel<AtomicU64>,
     /// Rises with every change of what readers are to be asked for.
     version: AtomicU64,
     /// Calls that were ordered and not made yet.
@@ -263,7 +240,7 @@ impl AckBoard {
 
     /// Has readers asked to tell as soon as they reach `sequence`, which need not exist yet. `true`: that is new.
     pub(super) fn ask(&self, level: AckLevel, sequence: u64) -> bool {
-        let higher = self.asked[level as usize - 1].fetch_max(sequence, Ordering::Relaxed) < sequence;
+        let higher = self.asked[level].fetch_max(sequence, Ordering::Relaxed) < sequence;
         if higher {
             self.version.fetch_add(1, Ordering::SeqCst);
         }
@@ -280,19 +257,19 @@ impl AckBoard {
     /// somebody waits for, and the highest one.
     pub(super) fn wanted(&self, positions: Positions) -> [Vec<u64>; 3] {
         let state = self.state.lock();
-        LEVELS.map(|level| {
-            let (index, position) = (level as usize - 1, at(positions, level));
+        AckLevel::ALL.map(|level| {
+            let position = positions[level];
             let mut wanted = Vec::new();
             let mut from = position.saturating_add(1);
-            while let Some((sequence, _)) = state.by_sequence[index].from(&(from, 0)).next() {
+            while let Some((sequence, _)) = state.by_sequence[level].from(&(from, 0)).next() {
                 wanted.push(*sequence);
                 if wanted.len() == MAX_ASKED || *sequence == u64::MAX {
                     break;
                 }
                 from = sequence + 1;
             }
-            let highest = state.by_sequence[index].last().map_or(0, |(sequence, _)| *sequence);
-            for highest in [highest, self.asked[index].load(Ordering::Relaxed)] {
+            let highest = state.by_sequence[level].last().map_or(0, |(sequence, _)| *sequence);
+            for highest in [highest, self.asked[level].load(Ordering::Relaxed)] {
                 if highest > position && !wanted.contains(&highest) {
                     wanted.push(highest);
                 }
@@ -305,9 +282,9 @@ impl AckBoard {
     /// Tells that a reader's positions have moved from `before` to `now`, where `readers` sees them.
     #[inline]
     pub(super) fn announce(&self, before: Positions, now: Positions, readers: &impl Readers) {
-        for level in LEVELS {
-            let (before, now) = (at(before, level), at(now, level));
-            if now > before && self.lowest[level as usize - 1].is_at(now) {
+        for level in AckLevel::ALL {
+            let (before, now) = (before[level], now[level]);
+            if now > before && self.lowest[level].is_at(now) {
                 self.resolve(level, before, now, readers);
             }
         }
@@ -328,7 +305,7 @@ impl AckBoard {
     fn resolve(&self, level: AckLevel, before: u64, now: u64, readers: &impl Readers) {
         let mut state = self.state.lock();
         let first = (before.saturating_add(1), 0);
-        let between = state.by_sequence[level as usize - 1].from(&first).take_while(|(sequence, _)| *sequence <= now);
+        let between = state.by_sequence[level].from(&first).take_while(|(sequence, _)| *sequence <= now);
         let concerned: Vec<_> = between.map(|(_, number)| *number).collect();
         if concerned.is_empty() {
             return;
@@ -347,7 +324,7 @@ impl AckBoard {
             }
         }
         state.unlist(&std::mem::take(&mut due.listed));
-        if !state.by_sequence[level as usize - 1].is_empty() {
+        if !state.by_sequence[level].is_empty() {
             // The next ones may have been left out of what the reader was asked for.
             self.version.fetch_add(1, Ordering::SeqCst);
         }
@@ -384,7 +361,7 @@ impl AckBoard {
     /// Brings what others see in line with the state, and hands over what is due. With the state's lock, so that no call
     /// comes to the mailbox after the board was closed.
     fn settle(&self, state: &mut State, due: Vec<Call>) {
-        for (lowest, waits) in self.lowest.iter().zip(&state.by_sequence) {
+        for (lowest, waits) in self.lowest.0.iter().zip(&state.by_sequence.0) {
             lowest.set(waits.first().map(|(sequence, _)| *sequence));
         }
         let look_at = state.by_deadline.first().map(|(deadline, _)| *deadline);
@@ -500,13 +477,13 @@ impl AckBoard {
     /// Ends the ordered calls whose time is over.
     pub(super) fn expire(&self, now: Instant, readers: &impl Readers) {
         let mut state = self.state.lock();
-        let mut tallies: [Option<Tally>; 3] = Default::default();
+        let mut tallies: ByLevel<Option<Tally>> = ByLevel::default();
         let mut due = Due::default();
         let late: Vec<_> = state.by_deadline.iter().take_while(|(deadline, _)| *deadline <= now).copied().collect();
         for (_, number) in late {
             let State { waits, answers, .. } = &mut *state;
             let Some(Wait { wish, .. }) = waits.get(&number) else { continue };
-            let tally = tallies[wish.level as usize - 1].get_or_insert_with(|| readers.tally(wish.level));
+            let tally = tallies[wish.level].get_or_insert_with(|| readers.tally(wish.level));
             let reached = answers.judge(wish, tally.look(wish.sequence, &wish.quorum));
             Self::end(&mut state, number, verdict(reached, false), &mut due);
         }
@@ -523,14 +500,14 @@ impl AckBoard {
     pub(super) fn close(&self, readers: &impl Readers) {
         let mut state = self.state.lock();
         state.closed = true;
-        let tallies = LEVELS.map(|level| readers.tally(level));
+        let tallies = ByLevel(AckLevel::ALL.map(|level| readers.tally(level)));
         let mut numbers: Vec<_> = state.waits.keys().copied().collect();
         numbers.sort_unstable();
         let mut due = Due::default();
         for number in numbers {
             let State { waits, answers, .. } = &mut *state;
             let Some(Wait { wish, .. }) = waits.get(&number) else { continue };
-            let reached = tallies[wish.level as usize - 1].look(wish.sequence, &wish.quorum);
+            let reached = tallies[wish.level].look(wish.sequence, &wish.quorum);
             let reached = answers.judge(wish, reached);
             Self::end(&mut state, number, verdict(reached, true), &mut due);
         }

@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::AckLevel;
-use super::acks::Wish;
-use super::quorum::{Quorum, Reached, is_ours};
+use super::quorum::{Quorum, Reached, Wish, is_ours};
+use crate::protocol::control::{AckLevel, ByLevel};
 
 /// Quorums and levels whose answers are remembered, at most.
 const MAX_QUESTIONS: usize = 1024;
@@ -20,7 +19,7 @@ struct Given {
 /// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that this
 /// writer can answer for.
 pub(super) struct Answers {
-    given: HashMap<Quorum, [Given; 3]>,
+    given: HashMap<Quorum, ByLevel<Given>>,
     /// See `core::beginning`.
     inherited_from: u64,
     /// Questions that were answered with enough, and whose answer was not kept.
@@ -46,11 +45,10 @@ impl Answers {
             self.note(wish, now.readers);
             return now;
         }
-        let level = wish.level as usize - 1;
-        let implies = |(quorum, given): &(&Quorum, &[Given; 3])| {
-            given[level].sequence >= wish.sequence && quorum.implies(&wish.quorum)
+        let implies = |(quorum, given): &(&Quorum, &ByLevel<Given>)| {
+            given[wish.level].sequence >= wish.sequence && quorum.implies(&wish.quorum)
         };
-        match self.given.iter().filter(implies).map(|(_, given)| given[level].readers).max() {
+        match self.given.iter().filter(implies).map(|(_, given)| given[wish.level].readers).max() {
             Some(readers) => Reached { readers: now.readers.max(readers), enough: true },
             None => now,
         }
@@ -62,7 +60,7 @@ impl Answers {
             return raise(given, wish.level, answer);
         }
         if self.given.len() >= MAX_QUESTIONS {
-            let furthest = |given: &[Given; 3]| given.iter().map(|given| given.sequence).max();
+            let furthest = |given: &ByLevel<Given>| given.0.iter().map(|given| given.sequence).max();
             let least = self.given.iter().min_by_key(|(_, given)| furthest(given)).map(|(quorum, _)| quorum.clone());
             least.and_then(|quorum| self.given.remove(&quorum));
             self.forgotten += 1;
@@ -72,16 +70,16 @@ impl Answers {
             self.forgotten += 1;
             return;
         };
-        let mut given = [Given::default(); 3];
+        let mut given = ByLevel::default();
         raise(&mut given, wish.level, answer);
         self.given.insert(quorum, given);
     }
 }
 
 /// Takes account of an answer at `level`, and at the level that it implies: what is durable or applied was received.
-fn raise(given: &mut [Given; 3], level: AckLevel, answer: Given) {
+fn raise(given: &mut ByLevel<Given>, level: AckLevel, answer: Given) {
     for level in [level, AckLevel::Received] {
-        let given = &mut given[level as usize - 1];
+        let given = &mut given[level];
         if answer.sequence > given.sequence {
             *given = answer;
         }

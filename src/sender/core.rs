@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::AckLevel;
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
 use super::eager::Eager;
@@ -21,7 +20,7 @@ use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::log::Log;
-use crate::protocol::control::Positions;
+use crate::protocol::control::{AckLevel, Positions};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;

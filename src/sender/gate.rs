@@ -11,12 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::AckLevel;
 use super::core::Core;
-use super::registry::at;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::control::Positions;
+use crate::protocol::control::{AckLevel, Positions};
 use crate::sync::{Condvar, Mutex};
 
 /// What happens to an entry while too few readers are near enough.
@@ -149,7 +147,7 @@ impl WriteGate {
     /// Takes account of a reader whose positions moved.
     #[inline]
     pub(super) fn reader_moved(&self, core: &Core, before: Positions, now: Positions) {
-        if at(now, self.config.level) > at(before, self.config.level) {
+        if now[self.config.level] > before[self.config.level] {
             self.adjust(core);
         }
     }
@@ -264,11 +262,7 @@ impl WriteGate {
 
     fn lag(&self) -> String {
         let WriteGateConfig { max_lag_entries: entries, max_lag, level, .. } = self.config;
-        let level = match level {
-            AckLevel::Received => "received",
-            AckLevel::Durable => "durable",
-            AckLevel::Applied => "applied",
-        };
+        let level = level.name();
         match (entries, max_lag.as_millis()) {
             (0, 0) => "reach".into(),
             (0, ms) => format!("{ms} ms, {level}"),

@@ -54,23 +54,12 @@ use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
 use slots::Slots;
 
+pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
 pub use quorum::Quorum;
 
 /// How many threads may wait for the disk on behalf of readers.
 const DISK_THREADS: usize = 4;
-
-/// How sure a reader is of an entry. Numbers are part of the ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum AckLevel {
-    /// It has the bytes, checked.
-    Received = 1,
-    /// They are on its disk.
-    Durable = 2,
-    /// Its handler has applied it.
-    Applied = 3,
-}
 
 /// A sender. All methods may be called from any thread.
 pub struct Sender {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::piece::{Load, Loaded, NoPiece, Piece};
 use crate::error::Error;
 use crate::log::{AttachError, Cursor, Log};
-use crate::protocol::control::{AckRequest, TYPE_BATCH};
+use crate::protocol::control::{AckLevel, AckRequest, TYPE_BATCH};
 use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
@@ -254,7 +254,7 @@ impl Outgoing {
         };
         let fresh = *body_left == 0;
         if fresh && self.control.is_empty() {
-            for ((level, wanted), requested) in (1u8..).zip(wanted).zip(requested) {
+            for ((level, wanted), requested) in AckLevel::ALL.into_iter().zip(wanted).zip(requested) {
                 if wanted.is_empty() {
                     continue;
                 }

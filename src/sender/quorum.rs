@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, Result, Status};
 use crate::protocol::check_reader_id;
+use crate::protocol::control::AckLevel;
 
 /// Groups of one sender, at most: a reader's groups fit one word.
 pub const MAX_GROUPS: usize = 64;
@@ -239,6 +240,25 @@ impl Tally {
     pub(super) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
         let enough = quorum.terms().all(|term| self.count(sequence, *term) >= term.readers);
         Reached { readers: self.count(sequence, Term::ALL), enough }
+    }
+}
+
+/// What somebody waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) sequence: u64,
+    pub(super) level: AckLevel,
+    pub(super) quorum: Quorum,
+}
+
+/// Readers, as waits count them.
+pub(super) trait Readers {
+    /// How far they are at a level.
+    fn tally(&self, level: AckLevel) -> Tally;
+
+    /// How many have what is wished for.
+    fn look(&self, wish: &Wish) -> Reached {
+        self.tally(wish.level).look(wish.sequence, &wish.quorum)
     }
 }
 

@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::AckLevel;
-use super::acks::{Readers, Wish};
 use super::config::SenderConfig;
-use super::quorum::{Groups, Place, Quorum, Reached, Tally, is_ours};
+use super::quorum::{Groups, Place, Quorum, Reached, Readers, Tally, Wish, is_ours};
 use super::reader::Reader;
 use super::standing::{Claim, Entered, Known, Standing, furthest};
 use crate::error::{Result, Status};
-use crate::protocol::control::Positions;
+use crate::protocol::control::{AckLevel, Positions};
 use crate::sync::Mutex;
 
 /// What is known of one reader id.
@@ -72,15 +70,6 @@ pub(super) struct Registry {
     /// Readers with acknowledgements that were forgotten because the table was full.
     forgotten: AtomicU64,
     groups: Groups,
-}
-
-/// The position at one level.
-pub(super) fn at(positions: Positions, level: AckLevel) -> u64 {
-    match level {
-        AckLevel::Received => positions.received,
-        AckLevel::Durable => positions.durable,
-        AckLevel::Applied => positions.applied,
-    }
 }
 
 impl Registry {
@@ -197,7 +186,7 @@ impl Registry {
             begins || reader.has_acknowledged() || reader.has_its_start()
         };
         // Before the log's origin there is nothing to lack.
-        let position = |reader: &Arc<Reader>| at(reader.positions_for_gate(), level).max(self.origin);
+        let position = |reader: &Arc<Reader>| reader.positions_for_gate()[level].max(self.origin);
         positions.extend(connected(&records).filter(counts).map(position));
     }
 }
@@ -206,14 +195,14 @@ impl Readers for Registry {
     /// How far every known reader is at `level`, connected or not.
     fn tally(&self, level: AckLevel) -> Tally {
         let records = self.records.lock();
-        let place = |record: &Record| Place { position: at(record.positions(), level), groups: record.groups };
+        let place = |record: &Record| Place { position: record.positions()[level], groups: record.groups };
         Tally::new(records.values().map(place)).behind(self.inherited_from)
     }
 
     fn look(&self, wish: &Wish) -> Reached {
         let records = self.records.lock();
         let ours = is_ours(wish.sequence, self.inherited_from);
-        let has = |record: &&Record| ours && at(record.positions(), wish.level) >= wish.sequence;
+        let has = |record: &&Record| ours && record.positions()[wish.level] >= wish.sequence;
         let there = records.values().filter(has);
         wish.quorum.count(there.map(|record| record.groups))
     }

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::acks::Wish;
-use super::quorum::Reached;
+use super::quorum::{Reached, Wish};
 use crate::error::{Error, Result};
 
 /// Tickets of resolved calls that are remembered, at most; the oldest are forgotten first.

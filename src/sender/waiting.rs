@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::acks::{Acked, AckedCall, Readers, Wish};
-use super::quorum::Quorum;
-use super::{AckLevel, Gate, Sender};
+use super::acks::{Acked, AckedCall};
+use super::quorum::{Quorum, Readers, Wish};
+use super::{Gate, Sender};
 use crate::error::{Error, Result, Status};
+use crate::protocol::control::AckLevel;
 
 /// Readers that a thread which waits for acknowledgements sends to and hears itself, at most.
 const MAX_HELPED: usize = 8;

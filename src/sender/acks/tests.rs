@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sender::quorum::{Group, Groups, Place};
+use crate::sender::quorum::{Group, Groups, Place, Quorum};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ fn wish(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Wish
 struct Stage {
     board: AckBoard,
     mailbox: Arc<Mailbox<Work>>,
-    readers: [[AtomicU64; 3]; 4],
+    readers: [ByLevel<AtomicU64>; 4],
 }
 
 impl Stage {
@@ -39,7 +39,7 @@ impl Stage {
     }
 
     fn positions(&self, reader: usize) -> Positions {
-        let [received, durable, applied] = &self.readers[reader];
+        let ByLevel([received, durable, applied]) = &self.readers[reader];
         let load = |position: &AtomicU64| position.load(Ordering::Acquire);
         Positions { received: load(received), durable: load(durable), applied: load(applied) }
     }
@@ -48,7 +48,7 @@ impl Stage {
     fn ack(&self, reader: usize, level: AckLevel, position: u64) {
         let before = self.positions(reader);
         for level in [level, AckLevel::Received] {
-            self.readers[reader][level as usize - 1].fetch_max(position, Ordering::AcqRel);
+            self.readers[reader][level].fetch_max(position, Ordering::AcqRel);
         }
         self.board.announce(before, self.positions(reader), self);
     }
@@ -86,10 +86,12 @@ impl Stage {
 impl Readers for Stage {
     fn tally(&self, level: AckLevel) -> Tally {
         let groups = groups();
-        Tally::new((0..4).map(|reader| Place {
-            position: at(self.positions(reader), level),
-            groups: groups.of(&format!("r{reader}")),
-        }))
+        Tally::new(
+            (0..4).map(|reader| Place {
+                position: self.positions(reader)[level],
+                groups: groups.of(&format!("r{reader}")),
+            }),
+        )
     }
 }
 
@@ -238,7 +240,7 @@ fn many_calls_end_at_once() {
     }
     let listed = || {
         let state = stage.board.state.lock();
-        (state.waits.len(), state.by_sequence[1].len(), state.by_deadline.len())
+        (state.waits.len(), state.by_sequence[AckLevel::Durable].len(), state.by_deadline.len())
     };
     stage.ack(0, AckLevel::Durable, 10_000);
     assert_eq!(stage.deliver(&heard).len(), 2 * MANY);
@@ -261,9 +263,9 @@ proptest! {
         let (mut open, mut hours, mut closed) = (Vec::<Open>::new(), 0, false);
         for step in steps {
             match step {
-                Step::Ack { reader, level, position } => stage.ack(reader, LEVELS[level], position),
+                Step::Ack { reader, level, position } => stage.ack(reader, AckLevel::ALL[level], position),
                 Step::Order { sequence, level, terms, hours: limit } => {
-                    let wish = wish(sequence, LEVELS[level], &terms);
+                    let wish = wish(sequence, AckLevel::ALL[level], &terms);
                     // Deadlines between the hours at which the model looks; 3: none.
                     let timeout = match limit {
                         0 => Duration::ZERO,
