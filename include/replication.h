@@ -202,6 +202,27 @@ typedef int32_t replication_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** How sure a reader is of an entry. Numbers are part of the ABI. */
+enum replication_ack_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** It has the bytes, checked. */
+    REPLICATION_ACK_LEVEL_RECEIVED = 1,
+    /** They are on its disk. */
+    REPLICATION_ACK_LEVEL_DURABLE = 2,
+    /** Its handler has applied it. */
+    REPLICATION_ACK_LEVEL_APPLIED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum replication_ack_level replication_ack_level;
+#else
+typedef uint32_t replication_ack_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /** How much a log record matters. Numbers are part of the ABI. */
 enum replication_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -300,27 +321,6 @@ enum replication_event_kind
 typedef enum replication_event_kind replication_event_kind;
 #else
 typedef int32_t replication_event_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-/** How sure a reader is of an entry. Numbers are part of the ABI. */
-enum replication_ack_level
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    /** It has the bytes, checked. */
-    REPLICATION_ACK_LEVEL_RECEIVED = 1,
-    /** They are on its disk. */
-    REPLICATION_ACK_LEVEL_DURABLE = 2,
-    /** Its handler has applied it. */
-    REPLICATION_ACK_LEVEL_APPLIED = 3,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum replication_ack_level replication_ack_level;
-#else
-typedef uint32_t replication_ack_level;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
