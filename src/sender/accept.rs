@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::core::{Core, MAX_HANDSHAKES, Phase, Task};
+use super::core::{Core, MAX_HANDSHAKES};
+use super::phase::Phase;
 use super::session;
+use super::tasks::Task;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::transport::{Accepted, Listener, Stream};
@@ -37,9 +39,11 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
             Ok(accepted) => {
                 pause = *PAUSES.start();
                 match accepted {
-                    Accepted::Stream(stream) => take(&core, stream).unwrap_or_else(|error| core.refused_unheard(error)),
-                    Accepted::Stranger(error) => core.refused_unheard(error),
-                    Accepted::Scarce(limit) => core.descriptors_low(&listener, limit),
+                    Accepted::Stream(stream) => {
+                        take(&core, stream).unwrap_or_else(|error| core.report.refused_unheard(error))
+                    }
+                    Accepted::Stranger(error) => core.report.refused_unheard(error),
+                    Accepted::Scarce(limit) => core.report.descriptors_low(listener.address(), limit),
                     Accepted::Gone => {}
                 }
             }
@@ -95,7 +99,7 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
 
 /// Runs a task that `stop` waits for.
 pub(super) fn spawn(core: &Arc<Core>, serving: impl Future<Output = ()> + Send + 'static) {
-    let task = Task::begin(core);
+    let task = Task::begin(&core.tasks);
     tokio::spawn(async move {
         serving.await;
         drop(task);

@@ -47,7 +47,7 @@ impl Admitted {
 
 /// Whether the reader may follow, or why not.
 pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Admitted, Refusal> {
-    core.check_writable()?;
+    core.gate.check()?;
     if core.log.disk().is_none() {
         return decide(core, sync);
     }

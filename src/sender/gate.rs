@@ -120,7 +120,7 @@ impl WriteGate {
             let deadline = Instant::now().checked_add(limit);
             state.waiting += 1;
             while !self.is_open(core)
-                && core.check_writable().is_ok()
+                && core.gate.check().is_ok()
                 && deadline.is_none_or(|deadline| Instant::now() < deadline)
             {
                 self.tell(core, &mut state, false);
@@ -129,7 +129,7 @@ impl WriteGate {
             state.waiting -= 1;
         }
         // A sender that was stopped meanwhile has another reason.
-        core.check_writable()?;
+        core.gate.check()?;
         if self.is_open(core) {
             return Ok(());
         }

@@ -157,7 +157,7 @@ impl Incoming {
 /// What a reader may not say: it is told to the host, and ends the connection.
 fn refused(core: &Core, reader: &Reader, text: String) -> Error {
     let error = Error::new(Status::InvalidMsg, text);
-    core.protocol_error(&reader.stream, &reader.id, &error);
+    core.report.protocol_error(reader.peer(), &error);
     error
 }
 
@@ -173,7 +173,7 @@ fn read_failed(core: &Core, reader: &Reader, error: ReadError) -> Error {
         ReadError::Io(error) => lost(&error),
         ReadError::Frame(_) => {
             let error = Error::from(error);
-            core.protocol_error(&reader.stream, &reader.id, &error);
+            core.report.protocol_error(reader.peer(), &error);
             error
         }
     }

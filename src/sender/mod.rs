@@ -15,10 +15,12 @@ mod gate;
 mod incoming;
 mod milestones;
 mod outgoing;
+mod phase;
 mod piece;
 mod quorum;
 mod reader;
 mod registry;
+mod report;
 mod session;
 mod slot;
 mod slots;
@@ -26,6 +28,7 @@ mod sorted;
 mod standing;
 mod stats;
 mod storage;
+mod tasks;
 mod tickets;
 mod waiting;
 mod watermark;
@@ -38,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Runtime};
 
-use self::core::{Core, Gate, Phase};
+use self::core::Core;
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Observer, Postman};
@@ -52,6 +55,7 @@ use crate::text::{self, Escaped};
 use crate::threads;
 use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
+use phase::{Gate, Phase};
 use slots::Slots;
 
 pub use crate::protocol::control::AckLevel;
@@ -146,7 +150,7 @@ impl Sender {
         threads::wait_begun();
         self.core.started.store(true, Ordering::Relaxed);
         // A node that was said not to be the writer before the start stays so.
-        self.core.set_gate(Gate::NotStarted, Gate::Open);
+        self.core.gate.set(Gate::NotStarted, Gate::Open);
         Ok(())
     }
 
@@ -197,7 +201,7 @@ impl Sender {
     /// Puts an entry into the log; returns the boundary behind it, which is to be settled next.
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
-        self.core.check_writable()?;
+        self.core.gate.check()?;
         if let Some(gate) = &self.core.write_gate {
             gate.pass(&self.core, 1)?;
         }
@@ -229,7 +233,7 @@ impl Sender {
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<(u64, Mark)> {
-        self.core.check_writable()?;
+        self.core.gate.check()?;
         let count = payloads.len() as u64;
         if let Some(gate) = &self.core.write_gate {
             gate.pass(&self.core, count)?;
@@ -264,16 +268,16 @@ impl Sender {
 
     /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
-        if self.core.gate() == Gate::Stopped {
+        if self.core.gate.get() == Gate::Stopped {
             return Err(Error::new(Status::Closed, "the sender was stopped"));
         }
         if writable {
             let open = if self.runtime.get().is_some() { Gate::Open } else { Gate::NotStarted };
-            self.core.set_gate(Gate::NotWriter, open);
+            self.core.gate.set(Gate::NotWriter, open);
             return Ok(());
         }
-        self.core.set_gate(Gate::NotStarted, Gate::NotWriter);
-        self.core.set_gate(Gate::Open, Gate::NotWriter);
+        self.core.gate.set(Gate::NotStarted, Gate::NotWriter);
+        self.core.gate.set(Gate::Open, Gate::NotWriter);
         self.core.wake_gated();
         for reader in self.core.readers.connected() {
             reader.close(Status::NotWriter, "this node is not the writer any more");
@@ -330,7 +334,7 @@ impl Sender {
         let mut life = self.life.lock();
         let core = &self.core;
         let (mut behind, mut unsaved, mut unstored) = (Vec::new(), None, false);
-        core.stop_gate();
+        core.gate.stop();
         core.wake_gated();
         core.log.close();
         match std::mem::replace(&mut *life, Life::Stopped) {
@@ -394,7 +398,7 @@ impl Sender {
     }
 
     fn running(&self) -> Result<&Handle> {
-        match (self.core.gate(), self.runtime.get()) {
+        match (self.core.gate.get(), self.runtime.get()) {
             (Gate::Stopped, _) => Err(Error::new(Status::Closed, "the sender was stopped")),
             (_, Some(runtime)) => Ok(runtime),
             (_, None) => Err(Error::new(Status::InvalidState, "the sender was not started: call sender_start")),
@@ -404,7 +408,7 @@ impl Sender {
     #[cold]
     fn not_taken(&self, count: u64, error: &Error) {
         if error.status == Status::BufferFull {
-            self.core.entries_refused(count, error);
+            self.core.report.entries_refused(count, self.core.log.last_sequence(), error);
         }
     }
 }

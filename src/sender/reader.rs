@@ -11,6 +11,7 @@ use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped, Sent};
 use super::piece::Loaded;
+use super::report::Peer;
 use super::standing::{Start, furthest};
 use crate::error::{Error, Result, Status};
 use crate::log::CutWatch;
@@ -110,6 +111,11 @@ impl Reader {
             closing: Mutex::new(None),
             closed: Notify::new(),
         })
+    }
+
+    /// It, for events.
+    pub(super) fn peer(&self) -> Peer<'_> {
+        Peer { reader_id: &self.id, address: self.stream.peer() }
     }
 
     /// Sends what can be sent now. `own_thread`: this is the reader's task, whose thread may send from files.

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admission::{self, Refusal};
-use super::core::{Core, Phase};
+use super::core::Core;
 use super::incoming::{Incoming, lost, say_heartbeat};
 use super::outgoing::{Outgoing, Pumped};
+use super::phase::Phase;
 use super::reader::Reader;
+use super::report::Peer;
 use crate::error::{Error, Status};
-use crate::host::{Event, EventKind};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
@@ -43,16 +43,21 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
             attach(core, stream, frames, sync, coordinator, Some(handshake)).await;
         }
         Some(Ok(Some(Err(error)))) => {
-            core.protocol_error(&stream, "", &error);
+            core.report.protocol_error(stranger(&stream), &error);
             unless_closed(&core, say_last(&stream, &error_frame(&error))).await;
         }
         // Nor is who says nothing at all.
         Some(Err(_)) if spoken => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
-            core.protocol_error(&stream, "", &error);
+            core.report.protocol_error(stranger(&stream), &error);
         }
         Some(Ok(None) | Err(_)) | None => {}
     }
+}
+
+/// A peer that has not said who it is.
+fn stranger(stream: &Stream) -> Peer<'_> {
+    Peer { reader_id: "", address: stream.peer() }
 }
 
 /// Serves a connection whose Sync the host has read.
@@ -133,7 +138,8 @@ async fn attach(
         answer.hash = admitted.told_hash();
     }
     if let Err(error) = message::encode_sync_ack(&mut greeting, &ack, coordinator) {
-        return core.protocol_error(&stream, &sync.reader_id, &Error::new(error.status(), error.to_string()));
+        let peer = Peer { reader_id: &sync.reader_id, address: stream.peer() };
+        return core.report.protocol_error(peer, &Error::new(error.status(), error.to_string()));
     }
     let outgoing = Outgoing::new(Arc::clone(&core.log), admitted.cursor, sync.last_known_sequence, v2, greeting);
     let reader =
@@ -146,7 +152,7 @@ async fn attach(
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     };
     // Who said meanwhile that this node is not the writer has told those that were entered then.
-    if let Err(error) = core.check_writable() {
+    if let Err(error) = core.gate.check() {
         core.readers.leave(&reader, true);
         reader.let_go();
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
@@ -161,7 +167,7 @@ async fn attach(
         unless_closed(&core, stored).await;
     }
     drop(handshake);
-    core.connected(&reader);
+    core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
     core.reader_came(before, &reader, entered);
     let mut place = Place { core: &core, reader: &reader, ended: None };
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
@@ -182,7 +188,7 @@ async fn attach(
 async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
     match core.farewells.try_acquire() {
         Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),
-        Err(_) => core.counters.farewell_left_out(),
+        Err(_) => core.report.counters.farewell_left_out(),
     }
 }
 
@@ -199,13 +205,17 @@ impl Drop for Place<'_> {
         let ended = self.ended.take().unwrap_or_else(lost);
         self.core.readers.leave(self.reader, ended.status != Status::Ok);
         self.core.readers_changed();
-        self.core.disconnected(self.reader, &ended);
+        let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
+        // That is known now. What the reader did not get holds nobody up, while it takes its time to close.
+        self.reader.let_go();
+        let entries = sent.saturating_sub(self.reader.started_after);
+        self.core.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
     }
 }
 
 /// Answers a Sync with the reason why there is no stream.
 async fn refuse(core: &Core, stream: &Stream, sync: &Sync, mut ack: SyncAck, error: &Error, coordinator: bool) {
-    core.refused(stream, sync, error);
+    core.report.refused(stream.peer(), sync, error);
     ack.can_resume = false;
     ack.error = error.to_string();
     if let Some(answer) = &mut ack.answer {
@@ -391,7 +401,8 @@ impl Session<'_> {
         }
         if !self.lagging && core.is_lagging(reader) {
             self.lagging = true;
-            core.lagging(reader);
+            let sent = reader.sent_whole();
+            core.report.lagging(reader.peer(), sent, core.log.last_sequence().saturating_sub(sent));
         }
         None
     }
@@ -399,15 +410,11 @@ impl Session<'_> {
     fn cut_off(&self) -> Error {
         let (core, reader) = (self.core, self.reader);
         let at = reader.sent_whole();
-        let oldest = core.log.oldest_known();
+        let (oldest, current) = (core.log.oldest_known(), core.log.last_sequence());
         let text =
             format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());
         let error = Error::new(core.gone(), text);
-        let mut event = Event::new(EventKind::CutOff, error.status, error.message.clone());
-        event.sequence = at + 1;
-        event.detail = json!({ "sent": at, "oldest_known": oldest, "current": core.log.last_sequence() });
-        core.counters.cut_off(oldest.saturating_sub(at));
-        core.reader_event(event, reader);
+        core.report.cut_off(reader.peer(), at, (oldest, current), &error);
         error
     }
 
@@ -456,7 +463,8 @@ mod tests {
 
     use super::super::Sender;
     use super::super::config::{SenderConfig, StorageConfig};
-    use super::super::core::{Gate, MAX_HANDSHAKES};
+    use super::super::core::MAX_HANDSHAKES;
+    use super::super::phase::Gate;
     use super::*;
     use crate::host::Silent;
     use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, frame};
@@ -487,7 +495,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
         let sender = Sender::new(config, Box::new(Silent)).unwrap();
-        sender.core.set_gate(Gate::NotStarted, Gate::Open);
+        sender.core.gate.set(Gate::NotStarted, Gate::Open);
         let runtime =
             tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();

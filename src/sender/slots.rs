@@ -183,7 +183,8 @@ impl Slots {
         let mut event = Event::new(EventKind::SlotRefused, Status::BufferFull, text);
         event.sequence = reader.started_after;
         event.detail = json!({ "max_slots": self.max });
-        core.reader_event(event, reader);
+        reader.peer().concerns(&mut event);
+        core.mailbox.event(event);
     }
 
     /// Gives connected readers that have no slot one, as soon as there is room or they have acknowledged something.
@@ -421,7 +422,7 @@ pub(super) async fn keep(core: Arc<Core>) {
         let is_due = tokio::select! {
             _ = tick.tick() => true,
             () = slots.awaited.notified() => false,
-            _ = phase.wait_for(|phase| *phase == super::core::Phase::Closing) => return,
+            _ = phase.wait_for(|phase| *phase == super::phase::Phase::Closing) => return,
         };
         let working = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {

@@ -5,8 +5,9 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
-use super::core::{Core, Gate};
+use super::core::Core;
 use super::gate::WriteGate;
+use super::phase::Gate;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
 use crate::protocol::handshake::hex;
@@ -17,7 +18,7 @@ impl Core {
         let (now, current) = (clock::now(), self.log.last_sequence());
         self.milestones.note(now.boot_us, current);
         let occupancy = self.log.occupancy();
-        let (mut entries_sent, mut bytes_sent) = self.counters.sent_before();
+        let (mut entries_sent, mut bytes_sent) = self.report.counters.sent_before();
         let rows: Vec<Value> = readers
             .iter()
             .map(|reader| {
@@ -27,12 +28,12 @@ impl Core {
                 row
             })
             .collect();
-        let counters = &self.counters;
+        let counters = &self.report.counters;
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
         let forgotten = self.acks.forgotten();
         json!({
-            "running": self.started.load(Ordering::Relaxed) && self.gate() != Gate::Stopped,
+            "running": self.started.load(Ordering::Relaxed) && self.gate.get() != Gate::Stopped,
             "current_sequence": current,
             "buffer_size": self.config.buffer_size,
             "buffer_used": occupancy.entries,
@@ -42,7 +43,7 @@ impl Core {
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
-            "writable": self.gate() == Gate::Open,
+            "writable": self.gate.get() == Gate::Open,
             "stream_id": hex(&self.lineage.stream_id),
             "epoch": self.lineage.epoch,
             "buffer_bytes": self.config.buffer_bytes,

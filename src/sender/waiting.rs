@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Sender;
 use super::acks::{Acked, AckedCall};
+use super::phase::Gate;
 use super::quorum::{Quorum, Readers, Wish};
-use super::{Gate, Sender};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 
@@ -77,7 +78,7 @@ impl Sender {
         self.check_replicated(sequence)?;
         let wish = Wish { sequence, level, quorum: quorum.clone() };
         let reached = self.core.acks.look(&wish, &self.core.readers);
-        let status = match (reached.enough, self.core.gate()) {
+        let status = match (reached.enough, self.core.gate.get()) {
             (true, _) => Status::Ok,
             (false, Gate::Stopped) => Status::Closed,
             (false, _) => Status::Timeout,

@@ -1,0 +1,238 @@
+//! What the host hears of readers and entries, and the numbers that count it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::acks::Work;
+use crate::error::{Error, Status};
+use crate::host::{Event, EventKind, Mailbox};
+use crate::protocol::control::Positions;
+use crate::protocol::handshake::Sync;
+use crate::sync::Mutex;
+use crate::text::Escaped;
+
+/// Numbers that only rise.
+#[derive(Default)]
+pub(super) struct Counters {
+    refused_entries: AtomicU64,
+    refused_reported: Seldom,
+    cut_off_readers: AtomicU64,
+    cut_off_entries: AtomicU64,
+    refused_readers: AtomicU64,
+    refused_for_descriptors: AtomicU64,
+    descriptors_reported: Seldom,
+    later_epochs: Seldom,
+    farewells_left_out: AtomicU64,
+    protocol_errors: AtomicU64,
+    entries_sent_before: AtomicU64,
+    bytes_sent_before: AtomicU64,
+}
+
+/// Whose connection an event is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer<'a> {
+    /// Empty when it is not known.
+    pub(super) reader_id: &'a str,
+    pub(super) address: &'a str,
+}
+
+impl Peer<'_> {
+    /// Has the host hear that this event is about it.
+    pub(super) fn concerns(self, event: &mut Event) {
+        (event.reader_id, event.address) = (self.reader_id.to_owned(), self.address.to_owned());
+    }
+}
+
+/// Reports to the host.
+pub(super) struct Report {
+    mailbox: Arc<Mailbox<Work>>,
+    /// The writer's.
+    epoch: u64,
+    pub(super) counters: Counters,
+}
+
+impl Report {
+    pub(super) fn new(mailbox: Arc<Mailbox<Work>>, epoch: u64) -> Self {
+        Self { mailbox, epoch, counters: Counters::default() }
+    }
+
+    pub(super) fn event(&self, event: Event) {
+        self.mailbox.event(event);
+    }
+
+    fn event_of(&self, mut event: Event, peer: Peer) {
+        peer.concerns(&mut event);
+        self.event(event);
+    }
+
+    pub(super) fn connected(&self, reader: Peer, after: u64, protocol: u32) {
+        let text = format!("reader \"{}\" connected after sequence {after}", Escaped(reader.reader_id));
+        let mut event = Event::new(EventKind::Connected, Status::Ok, text);
+        event.sequence = after;
+        event.detail = json!({ "protocol": protocol });
+        self.event_of(event, reader);
+    }
+
+    /// `entries` and `bytes` were sent on the connection, up to the entry `sent`.
+    pub(super) fn disconnected(&self, reader: Peer, (entries, bytes): (u64, u64), sent: u64, why: &Error) {
+        self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
+        self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);
+        let text = format!("reader \"{}\" disconnected: {}", Escaped(reader.reader_id), why.message);
+        let mut event = Event::new(EventKind::Disconnected, why.status, text);
+        event.sequence = sent;
+        event.detail = json!({ "entries_sent": entries, "bytes_sent": bytes });
+        self.event_of(event, reader);
+    }
+
+    /// It came back, proven, at `at`, and had acknowledged more.
+    pub(super) fn rewound(&self, reader: Peer, at: u64, had: Positions) {
+        let id = Escaped(reader.reader_id);
+        let Positions { received, durable, applied } = had;
+        let text = format!(
+            "reader \"{id}\" came back at {at}, it had acknowledged {received}: from now on it counts for entries up to {at} only"
+        );
+        let mut event = Event::new(EventKind::ReaderRewound, Status::Ok, text);
+        event.sequence = at;
+        event.detail = json!({ "acknowledged": received, "durable": durable, "applied": applied });
+        self.event_of(event, reader);
+    }
+
+    pub(super) fn lagging(&self, reader: Peer, sent: u64, behind: u64) {
+        let id = Escaped(reader.reader_id);
+        let text = format!("reader \"{id}\" is {behind} entries behind and about to lose its place");
+        let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
+        event.sequence = sent;
+        event.detail = json!({ "entries_behind": behind });
+        self.event_of(event, reader);
+    }
+
+    /// A reader whose entries are gone: it was sent those up to `sent`, and those up to `oldest` of `current` are missing.
+    pub(super) fn cut_off(&self, reader: Peer, sent: u64, (oldest, current): (u64, u64), why: &Error) {
+        self.counters.cut_off(oldest.saturating_sub(sent));
+        let mut event = Event::new(EventKind::CutOff, why.status, why.message.clone());
+        event.sequence = sent + 1;
+        event.detail = json!({ "sent": sent, "oldest_known": oldest, "current": current });
+        self.event_of(event, reader);
+    }
+
+    pub(super) fn refused(&self, address: &str, sync: &Sync, why: &Error) {
+        self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        let epoch = sync.offer.as_ref().map_or(0, |offer| offer.epoch);
+        // Anybody can say a number: it is counted, and told once a second.
+        let suppressed = match why.status {
+            Status::Diverged if epoch > self.epoch => self.counters.later_epochs.is_due(),
+            _ => Some(0),
+        };
+        let Some(suppressed) = suppressed else { return };
+        let text = format!("reader \"{}\" was refused: {}", Escaped(&sync.reader_id), why.message);
+        let mut event = Event::new(EventKind::Refused, why.status, text);
+        event.sequence = sync.last_known_sequence;
+        if suppressed > 0 {
+            event.detail = json!({ "suppressed": suppressed });
+        }
+        self.event_of(event, Peer { reader_id: &sync.reader_id, address });
+    }
+
+    /// A connection that is closed before it said anything.
+    pub(super) fn refused_unheard(&self, why: Error) {
+        self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        self.event(Event::new(EventKind::Refused, why.status, why.message));
+    }
+
+    pub(super) fn protocol_error(&self, peer: Peer, error: &Error) {
+        self.counters.protocol_errors.fetch_add(1, Ordering::Relaxed);
+        self.event_of(Event::new(EventKind::ProtocolError, error.status, error.message.clone()), peer);
+    }
+
+    /// A connection that is closed because the process is about to run out of descriptors; tells the host once a second.
+    pub(super) fn descriptors_low(&self, address: &str, limit: u64) {
+        let counters = &self.counters;
+        counters.refused_readers.fetch_add(1, Ordering::Relaxed);
+        let refused = counters.refused_for_descriptors.fetch_add(1, Ordering::Relaxed) + 1;
+        if counters.descriptors_reported.is_due().is_none() {
+            return;
+        }
+        let text = format!(
+            "a connection at {address} is refused: of the {limit} files that this process may have open, all but a few are in use; \
+             raise the limit (RLIMIT_NOFILE) or lower max_readers"
+        );
+        let mut event = Event::new(EventKind::DescriptorsLow, Status::Io, text);
+        event.address = address.to_owned();
+        event.detail = json!({ "limit": limit, "closed": refused });
+        self.event(event);
+    }
+
+    /// Counts entries that the full buffer refused behind the entry `last`; tells the host of it once a second.
+    #[cold]
+    pub(super) fn entries_refused(&self, count: u64, last: u64, error: &Error) {
+        let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
+        if self.counters.refused_reported.is_due().is_some() {
+            let mut event = Event::new(EventKind::EntryRefused, error.status, error.message.clone());
+            event.sequence = last;
+            event.detail = json!({ "total_entries_refused": refused });
+            self.event(event);
+        }
+    }
+}
+
+/// Lets one report through a second.
+#[derive(Default)]
+struct Seldom(Mutex<Option<(Instant, u64)>>);
+
+impl Seldom {
+    /// Whether a report may be made now, and how many were not since the last one.
+    fn is_due(&self) -> Option<u64> {
+        let (mut last, now) = (self.0.lock(), Instant::now());
+        match &mut *last {
+            Some((at, suppressed)) if now.duration_since(*at) < Duration::from_secs(1) => {
+                *suppressed += 1;
+                None
+            }
+            last => Some(last.replace((now, 0)).map_or(0, |(_, suppressed)| suppressed)),
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn farewell_left_out(&self) {
+        self.farewells_left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn farewells_left_out(&self) -> u64 {
+        self.farewells_left_out.load(Ordering::Relaxed)
+    }
+
+    fn cut_off(&self, entries: u64) {
+        self.cut_off_readers.fetch_add(1, Ordering::Relaxed);
+        self.cut_off_entries.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused_entries(&self) -> u64 {
+        self.refused_entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cut_off_readers(&self) -> u64 {
+        self.cut_off_readers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn cut_off_entries(&self) -> u64 {
+        self.cut_off_entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused_readers(&self) -> u64 {
+        self.refused_readers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn protocol_errors(&self) -> u64 {
+        self.protocol_errors.load(Ordering::Relaxed)
+    }
+
+    /// Entries and bytes sent on connections that ended.
+    pub(super) fn sent_before(&self) -> (u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.entries_sent_before), load(&self.bytes_sent_before))
+    }
+}

@@ -1,0 +1,42 @@
+//! The tasks that serve connections, counted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex};
+
+/// How many tasks serve connections; `stop` waits for none to be left.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// Counts one task while it lives.
+pub(super) struct Task(Arc<Tasks>);
+
+impl Task {
+    pub(super) fn begin(tasks: &Arc<Tasks>) -> Self {
+        *tasks.running.lock() += 1;
+        Self(Arc::clone(tasks))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        *self.0.running.lock() -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Tasks {
+    /// Waits until none is left; `false` when the time passed first.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut running = self.running.lock();
+        while *running > 0 && Instant::now() < deadline {
+            running = self.ended.wait(running, Some(deadline));
+        }
+        *running == 0
+    }
+}
