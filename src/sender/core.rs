@@ -15,13 +15,12 @@ use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
 use super::slots::Slots;
-use super::standing::Entered;
 use super::tasks::Tasks;
 use crate::clock::boot_us;
 use crate::error::Status;
 use crate::host::Mailbox;
 use crate::log::Log;
-use crate::protocol::control::{AckLevel, Positions};
+use crate::protocol::control::AckLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::text::Escaped;
@@ -95,39 +94,6 @@ impl Core {
     pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
         if self.acks.ask(level, sequence) {
             self.end_moved.notify_waiters();
-        }
-    }
-
-    /// Takes account of a reader whose positions moved from `before` to `now`.
-    pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
-        // The gate first: who is woken by this finds it open.
-        if let Some(gate) = &self.write_gate {
-            gate.reader_moved(self, before, now);
-        }
-        self.acks.announce(before, now, &self.readers);
-    }
-
-    /// Takes account of a new connection of a reader that was at `before`.
-    pub(super) fn reader_came(&self, before: Positions, reader: &Reader, entered: Entered) {
-        if let Some(had) = entered.rewound_from {
-            self.report.rewound(reader.peer(), reader.started_after, had);
-        }
-        self.readers_changed();
-        self.acks.announce(before, reader.positions(), &self.readers);
-    }
-
-    /// Takes account of a reader that came, left or said what only the write gate believes.
-    #[cold]
-    pub(super) fn readers_changed(&self) {
-        if let Some(gate) = &self.write_gate {
-            gate.adjust(self);
-        }
-    }
-
-    /// Has entries that wait for the write gate look for another reason not to be taken.
-    pub(super) fn wake_gated(&self) {
-        if let Some(gate) = &self.write_gate {
-            gate.wake();
         }
     }
 

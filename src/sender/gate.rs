@@ -2,20 +2,20 @@
 //!
 //! What entries are compared with is one number, the sequence from which on the gate is shut. It follows from how far
 //! the readers are, and moves when they acknowledge, come or leave, and with time; an entry reads it and takes no lock.
+//!
+//! It is told where the log ends and where the readers are, and says what to ask them and what to tell the host; see
+//! `gating` for who does that.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::core::Core;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::control::{AckLevel, Positions};
-use crate::sync::{Condvar, Mutex};
+use crate::protocol::control::AckLevel;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What happens to an entry while too few readers are near enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ const SHORTEST_TICK: Duration = Duration::from_millis(5);
 /// The ends of the log that are remembered for the lag in time, in one such time.
 const SAMPLES: u32 = 8;
 
+/// The write gate of a sender.
 pub(super) struct WriteGate {
     config: WriteGateConfig,
     /// Entries are taken while the last sequence is below this.
@@ -69,8 +70,16 @@ struct State {
     told: (bool, Option<Instant>),
     /// What the readers were asked to tell of.
     asked: u64,
-    /// Kept for its room.
+    /// Where the connected readers are, in no order. Kept for its room.
     positions: Vec<u64>,
+}
+
+/// What follows from where the readers are.
+pub(super) struct Adjusted {
+    /// Readers are to tell as soon as they reach this.
+    pub(super) ask: Option<u64>,
+    /// The host is to hear this.
+    pub(super) event: Option<Event>,
 }
 
 impl WriteGate {
@@ -92,15 +101,20 @@ impl WriteGate {
         }
     }
 
-    /// Lets `count` entries pass, or says why not.
-    #[inline]
-    pub(super) fn pass(&self, core: &Core, count: u64) -> Result<()> {
-        if self.is_open(core) { Ok(()) } else { self.wait(core, count) }
+    pub(super) fn config(&self) -> &WriteGateConfig {
+        &self.config
     }
 
+    /// How often time alone may change something.
+    pub(super) fn tick_every(&self) -> Duration {
+        let lag = self.config.max_lag;
+        if lag.is_zero() { TICK } else { (lag / SAMPLES).clamp(SHORTEST_TICK, TICK) }
+    }
+
+    /// Whether an entry after `last` is taken.
     #[inline]
-    pub(super) fn is_open(&self, core: &Core) -> bool {
-        core.log.last_sequence() < self.shut_from.load(Ordering::Relaxed)
+    pub(super) fn is_open(&self, last: u64) -> bool {
+        last < self.shut_from.load(Ordering::Relaxed)
     }
 
     pub(super) fn entries_gated(&self) -> u64 {
@@ -111,153 +125,16 @@ impl WriteGate {
         self.closings.load(Ordering::Relaxed)
     }
 
-    #[cold]
-    fn wait(&self, core: &Core, count: u64) -> Result<()> {
-        // Readers that are there already may not have said so yet.
-        core.ask(self.config.level, core.log.last_sequence());
-        let mut state = self.state.lock();
-        if let GatePolicy::Slow(limit) = self.config.policy {
-            let deadline = Instant::now().checked_add(limit);
-            state.waiting += 1;
-            while !self.is_open(core)
-                && core.gate.check().is_ok()
-                && deadline.is_none_or(|deadline| Instant::now() < deadline)
-            {
-                self.tell(core, &mut state, false);
-                state = self.moved.wait(state, deadline);
-            }
-            state.waiting -= 1;
-        }
-        // A sender that was stopped meanwhile has another reason.
-        core.gate.check()?;
-        if self.is_open(core) {
-            return Ok(());
-        }
-        self.entries_gated.fetch_add(count, Ordering::Relaxed);
-        self.tell(core, &mut state, false);
-        Err(Error::new(Status::Gated, self.reason(core, &mut state)))
-    }
-
     /// Ends the waits of entries that have another reason not to be taken.
     pub(super) fn wake(&self) {
         drop(self.state.lock());
         self.moved.notify_all();
     }
 
-    /// Takes account of a reader whose positions moved.
-    #[inline]
-    pub(super) fn reader_moved(&self, core: &Core, before: Positions, now: Positions) {
-        if now[self.config.level] > before[self.config.level] {
-            self.adjust(core);
-        }
-    }
-
-    /// Takes account of where the connected readers are.
-    pub(super) fn adjust(&self, core: &Core) {
-        self.adjust_locked(core, &mut self.state.lock());
-    }
-
-    fn adjust_locked(&self, core: &Core, state: &mut State) {
-        let config = &self.config;
-        // With the lock, so that of two threads the later one sees what both have stored.
-        core.readers.connected_at(config.level, &mut state.positions);
-        let below = state.positions.len().checked_sub(config.min_readers);
-        let nth = below.map(|below| *state.positions.select_nth_unstable(below).1);
-        let shut_from = match nth {
-            Some(position) if position >= state.due => match config.max_lag_entries {
-                0 => u64::MAX,
-                lag => position.saturating_add(lag).saturating_add(1),
-            },
-            _ => 0,
-        };
-        self.shut_from.store(shut_from, Ordering::Relaxed);
-        let open = self.is_open(core);
-        self.tell(core, state, open);
-        if open && state.waiting > 0 {
-            self.moved.notify_all();
-        }
-        // Readers are to tell long before the gate would shut for their silence, and not for every entry.
-        let lag = config.max_lag_entries;
-        if let Some(position) = nth
-            && lag > 0
-        {
-            let soon = position.saturating_add(lag.div_ceil(2));
-            if soon >= state.asked.saturating_add(lag.div_ceil(4)) {
-                state.asked = soon;
-                core.ask(config.level, soon);
-            }
-        }
-    }
-
-    /// What time alone brings: entries get too old, and the host hears of what it was spared before.
-    fn tick(&self, core: &Core, now: Instant) {
-        let mut state = self.state.lock();
-        let lag = self.config.max_lag;
-        if !lag.is_zero() {
-            let last = core.log.last_sequence();
-            let spacing = lag / SAMPLES;
-            if state.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= spacing) {
-                if state.samples.back().is_none_or(|(_, before)| *before < last) {
-                    core.ask(self.config.level, last);
-                }
-                state.samples.push_back((now, last));
-            }
-            let old = |sample: Option<&(Instant, u64)>| sample.is_some_and(|(at, _)| now.duration_since(*at) >= lag);
-            while old(state.samples.get(1)) {
-                state.samples.pop_front();
-            }
-            if old(state.samples.front()) {
-                state.due = state.samples.front().map_or(0, |(_, last)| *last);
-            }
-        }
-        self.adjust_locked(core, &mut state);
-    }
-
-    /// Tells the host that the gate is open or shut, unless it knows. What changes again and again is told less often.
-    fn tell(&self, core: &Core, state: &mut State, open: bool) {
-        let (told, when) = state.told;
-        let now = Instant::now();
-        if told == open || when.is_some_and(|when| now.duration_since(when) < TICK) {
-            return;
-        }
-        state.told = (open, Some(now));
-        let (near, last) = (self.near(core, state), core.log.last_sequence());
-        let (kind, status, text) = if open {
-            let text = format!("entries are taken again: {near} readers are within {}", self.lag());
-            (EventKind::GateOpened, Status::Ok, text)
-        } else {
-            self.closings.fetch_add(1, Ordering::Relaxed);
-            (EventKind::GateClosed, Status::Gated, self.reason(core, state))
-        };
-        let mut event = Event::new(kind, status, text);
-        event.sequence = last;
-        event.detail = json!({
-            "readers": near,
-            "min_readers": self.config.min_readers,
-            "max_lag_entries": self.config.max_lag_entries,
-            "max_lag_ms": self.config.max_lag.as_millis() as u64,
-            "level": self.config.level as u32,
-        });
-        core.mailbox.event(event);
-    }
-
-    /// Connected readers that are near enough.
-    fn near(&self, core: &Core, state: &mut State) -> usize {
-        let last = core.log.last_sequence();
-        let lag = match self.config.max_lag_entries {
-            0 => u64::MAX,
-            lag => lag,
-        };
-        core.readers.connected_at(self.config.level, &mut state.positions);
-        let near = |position: &&u64| **position >= state.due && last.saturating_sub(**position) <= lag;
-        state.positions.iter().filter(near).count()
-    }
-
-    fn reason(&self, core: &Core, state: &mut State) -> String {
-        let near = self.near(core, state);
-        let last = core.log.last_sequence();
-        let min = self.config.min_readers;
-        format!("no entry is taken after {last}: {near} of {min} readers are within {}", self.lag())
+    /// Holds it. Where the readers are is looked up after this, so that of two threads the later one sees what both have
+    /// stored.
+    pub(super) fn hold(&self) -> Held<'_> {
+        Held { gate: self, state: self.state.lock() }
     }
 
     fn lag(&self) -> String {
@@ -272,15 +149,127 @@ impl WriteGate {
     }
 }
 
-/// Keeps the write gate up with time.
-pub(super) async fn watch(core: Arc<Core>) {
-    let Some(gate) = &core.write_gate else { return };
-    let lag = gate.config.max_lag;
-    let every = if lag.is_zero() { TICK } else { (lag / SAMPLES).clamp(SHORTEST_TICK, TICK) };
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        gate.tick(&core, Instant::now());
+/// The gate while one thread holds it.
+pub(super) struct Held<'a> {
+    gate: &'a WriteGate,
+    state: MutexGuard<'a, State>,
+}
+
+impl Held<'_> {
+    /// Where the connected readers are, in no order: to be set before what depends on it is called.
+    pub(super) fn positions(&mut self) -> &mut Vec<u64> {
+        &mut self.state.positions
+    }
+
+    /// Takes account of where the readers are. `last`: the log's last sequence.
+    pub(super) fn adjust(&mut self, last: u64, now: Instant) -> Adjusted {
+        let (config, state) = (&self.gate.config, &mut *self.state);
+        let below = state.positions.len().checked_sub(config.min_readers);
+        let nth = below.map(|below| *state.positions.select_nth_unstable(below).1);
+        let shut_from = match nth {
+            Some(position) if position >= state.due => match config.max_lag_entries {
+                0 => u64::MAX,
+                lag => position.saturating_add(lag).saturating_add(1),
+            },
+            _ => 0,
+        };
+        self.gate.shut_from.store(shut_from, Ordering::Relaxed);
+        let open = last < shut_from;
+        if open && state.waiting > 0 {
+            self.gate.moved.notify_all();
+        }
+        // Readers are to tell long before the gate would shut for their silence, and not for every entry.
+        let lag = config.max_lag_entries;
+        let mut ask = None;
+        if let Some(position) = nth
+            && lag > 0
+        {
+            let soon = position.saturating_add(lag.div_ceil(2));
+            if soon >= state.asked.saturating_add(lag.div_ceil(4)) {
+                state.asked = soon;
+                ask = Some(soon);
+            }
+        }
+        Adjusted { ask, event: self.event(open, last, now) }
+    }
+
+    /// What time alone brings: entries get too old. Gives what readers are to be asked for. [`Self::adjust`] comes next.
+    pub(super) fn age(&mut self, last: u64, now: Instant) -> Option<u64> {
+        let (lag, state) = (self.gate.config.max_lag, &mut *self.state);
+        if lag.is_zero() {
+            return None;
+        }
+        let mut ask = None;
+        let spacing = lag / SAMPLES;
+        if state.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= spacing) {
+            if state.samples.back().is_none_or(|(_, before)| *before < last) {
+                ask = Some(last);
+            }
+            state.samples.push_back((now, last));
+        }
+        let old = |sample: Option<&(Instant, u64)>| sample.is_some_and(|(at, _)| now.duration_since(*at) >= lag);
+        while old(state.samples.get(1)) {
+            state.samples.pop_front();
+        }
+        if old(state.samples.front()) {
+            state.due = state.samples.front().map_or(0, |(_, last)| *last);
+        }
+        ask
+    }
+
+    /// That the gate is open or shut, unless the host knows. What changes again and again is told less often.
+    pub(super) fn event(&mut self, open: bool, last: u64, now: Instant) -> Option<Event> {
+        let (told, when) = self.state.told;
+        if told == open || when.is_some_and(|when| now.duration_since(when) < TICK) {
+            return None;
+        }
+        self.state.told = (open, Some(now));
+        let (near, config) = (self.near(last), &self.gate.config);
+        let (kind, status, text) = if open {
+            let text = format!("entries are taken again: {near} readers are within {}", self.gate.lag());
+            (EventKind::GateOpened, Status::Ok, text)
+        } else {
+            self.gate.closings.fetch_add(1, Ordering::Relaxed);
+            (EventKind::GateClosed, Status::Gated, self.reason(last))
+        };
+        let mut event = Event::new(kind, status, text);
+        event.sequence = last;
+        event.detail = json!({
+            "readers": near,
+            "min_readers": config.min_readers,
+            "max_lag_entries": config.max_lag_entries,
+            "max_lag_ms": config.max_lag.as_millis() as u64,
+            "level": config.level as u32,
+        });
+        Some(event)
+    }
+
+    /// Refuses `count` entries after `last`, and says why.
+    pub(super) fn refuse(&mut self, count: u64, last: u64) -> Error {
+        self.gate.entries_gated.fetch_add(count, Ordering::Relaxed);
+        Error::new(Status::Gated, self.reason(last))
+    }
+
+    /// Gives it back until it moves, or until `deadline`.
+    pub(super) fn wait(mut self, deadline: Option<Instant>) -> Self {
+        self.state.waiting += 1;
+        self.state = self.gate.moved.wait(self.state, deadline);
+        self.state.waiting -= 1;
+        self
+    }
+
+    /// Connected readers that are near enough.
+    fn near(&self, last: u64) -> usize {
+        let lag = match self.gate.config.max_lag_entries {
+            0 => u64::MAX,
+            lag => lag,
+        };
+        let near = |position: &&u64| **position >= self.state.due && last.saturating_sub(**position) <= lag;
+        self.state.positions.iter().filter(near).count()
+    }
+
+    fn reason(&self, last: u64) -> String {
+        let (near, min) = (self.near(last), self.gate.config.min_readers);
+        format!("no entry is taken after {last}: {near} of {min} readers are within {}", self.gate.lag())
     }
 }

@@ -12,6 +12,7 @@ mod core;
 mod eager;
 mod forecast;
 mod gate;
+mod gating;
 mod incoming;
 mod milestones;
 mod outgoing;
@@ -144,7 +145,7 @@ impl Sender {
         if !storing.is_empty() {
             runtime.spawn(slots::keep(Arc::clone(&self.core)));
         }
-        runtime.spawn(gate::watch(Arc::clone(&self.core)));
+        runtime.spawn(gating::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
         *life = Life::Running { runtime, callback, storing };
         threads::wait_begun();
@@ -202,9 +203,7 @@ impl Sender {
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         self.core.gate.check()?;
-        if let Some(gate) = &self.core.write_gate {
-            gate.pass(&self.core, 1)?;
-        }
+        self.core.pass_gate(1)?;
         self.core.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
 
@@ -235,9 +234,7 @@ impl Sender {
     ) -> Result<(u64, Mark)> {
         self.core.gate.check()?;
         let count = payloads.len() as u64;
-        if let Some(gate) = &self.core.write_gate {
-            gate.pass(&self.core, count)?;
-        }
+        self.core.pass_gate(count)?;
         self.core.log.put_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
     }
 

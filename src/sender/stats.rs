@@ -66,7 +66,7 @@ impl Core {
             "log_written_sequence": disk.map(|disk| disk.written().sequence),
             "log_durable_sequence": self.log.durable_sequence(),
             "log_error": self.log.storage_error().map(|error| error.to_string()),
-            "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self)),
+            "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self.log.last_sequence())),
             "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
             "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
         })

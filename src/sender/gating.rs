@@ -1,0 +1,129 @@
+//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how entries
+//! pass the gate.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::core::Core;
+use super::gate::{Adjusted, GatePolicy, Held, WriteGate};
+use super::reader::Reader;
+use super::standing::Entered;
+use crate::error::Result;
+use crate::protocol::control::Positions;
+
+impl Core {
+    /// Takes account of a reader whose positions moved from `before` to `now`.
+    pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
+        // The gate first: who is woken by this finds it open.
+        if let Some(gate) = &self.write_gate {
+            let level = gate.config().level;
+            if now[level] > before[level] {
+                self.adjust(gate, &mut gate.hold(), Instant::now());
+            }
+        }
+        self.acks.announce(before, now, &self.readers);
+    }
+
+    /// Takes account of a new connection of a reader that was at `before`.
+    pub(super) fn reader_came(&self, before: Positions, reader: &Reader, entered: Entered) {
+        if let Some(had) = entered.rewound_from {
+            self.report.rewound(reader.peer(), reader.started_after, had);
+        }
+        self.readers_changed();
+        self.acks.announce(before, reader.positions(), &self.readers);
+    }
+
+    /// Takes account of a reader that came, left or said what only the write gate believes.
+    #[cold]
+    pub(super) fn readers_changed(&self) {
+        if let Some(gate) = &self.write_gate {
+            self.adjust(gate, &mut gate.hold(), Instant::now());
+        }
+    }
+
+    /// Has entries that wait for the write gate look for another reason not to be taken.
+    pub(super) fn wake_gated(&self) {
+        if let Some(gate) = &self.write_gate {
+            gate.wake();
+        }
+    }
+
+    /// Lets `count` entries pass the write gate, or says why not.
+    #[inline]
+    pub(super) fn pass_gate(&self, count: u64) -> Result<()> {
+        match &self.write_gate {
+            Some(gate) if !gate.is_open(self.log.last_sequence()) => self.wait_at(gate, count),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn wait_at(&self, gate: &WriteGate, count: u64) -> Result<()> {
+        let last = || self.log.last_sequence();
+        // Readers that are there already may not have said so yet.
+        self.ask(gate.config().level, last());
+        let mut held = gate.hold();
+        if let GatePolicy::Slow(limit) = gate.config().policy {
+            let deadline = Instant::now().checked_add(limit);
+            while !gate.is_open(last())
+                && self.gate.check().is_ok()
+                && deadline.is_none_or(|deadline| Instant::now() < deadline)
+            {
+                self.locate(gate, &mut held);
+                self.tell_shut(&mut held);
+                held = held.wait(deadline);
+            }
+        }
+        // A sender that was stopped meanwhile has another reason.
+        self.gate.check()?;
+        if gate.is_open(last()) {
+            return Ok(());
+        }
+        self.locate(gate, &mut held);
+        let refused = held.refuse(count, last());
+        self.tell_shut(&mut held);
+        Err(refused)
+    }
+
+    fn locate(&self, gate: &WriteGate, held: &mut Held) {
+        self.readers.connected_at(gate.config().level, held.positions());
+    }
+
+    fn tell_shut(&self, held: &mut Held) {
+        if let Some(event) = held.event(false, self.log.last_sequence(), Instant::now()) {
+            self.mailbox.event(event);
+        }
+    }
+
+    fn adjust(&self, gate: &WriteGate, held: &mut Held, now: Instant) {
+        self.locate(gate, held);
+        let Adjusted { ask, event } = held.adjust(self.log.last_sequence(), now);
+        if let Some(event) = event {
+            self.mailbox.event(event);
+        }
+        if let Some(sequence) = ask {
+            self.ask(gate.config().level, sequence);
+        }
+    }
+
+    fn tick(&self, gate: &WriteGate, now: Instant) {
+        let mut held = gate.hold();
+        if let Some(sequence) = held.age(self.log.last_sequence(), now) {
+            self.ask(gate.config().level, sequence);
+        }
+        self.adjust(gate, &mut held, now);
+    }
+}
+
+/// Keeps the write gate up with time.
+pub(super) async fn watch(core: Arc<Core>) {
+    let Some(gate) = &core.write_gate else { return };
+    let mut ticks = interval(gate.tick_every());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        core.tick(gate, Instant::now());
+    }
+}
