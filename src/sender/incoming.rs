@@ -1,25 +1,44 @@
-//! What comes in from one reader: acknowledgements, and what it reports.
+//! What comes in from one reader: the messages in its bytes.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::outgoing::Sent;
-use super::reader::Reader;
-use super::standing::{furthest, up_to};
-use crate::clock::boot_us;
-use crate::error::{Error, Result, Status};
-use crate::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
+use super::standing::furthest;
+use crate::error::{Error, Status};
+use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
 use crate::protocol::message;
-use crate::transport::{FrameReader, ReadError};
+use crate::transport::{FrameReader, ReadError, Stream};
 
-/// Reads of a reader's words in a row before other readers get a turn.
-const READS_PER_TURN: usize = 16;
+/// What a reader says.
+pub(super) enum Said {
+    /// How far it is, and whether it wants to hear from this side at once.
+    Ack { positions: Positions, reply: bool },
+    /// Why it ends the connection.
+    Error(Error),
+}
+
+/// Why no more can be read.
+pub(super) enum Unread {
+    /// The connection ended.
+    Ended(Error),
+    /// The reader said what it may not.
+    Invalid(Error),
+}
+
+impl From<ReadError> for Unread {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::Ended(Error::new(Status::Ok, "the reader closed the connection")),
+            ReadError::Io(error) => Self::Ended(lost(&error)),
+            ReadError::Frame(_) => Self::Invalid(error.into()),
+        }
+    }
+}
 
 /// The receiving side of a connection. One thread at a time.
 pub(super) struct Incoming {
     frames: FrameReader,
+    v2: bool,
     last_heard: Instant,
     /// An acknowledgement that was put off, because it is not known yet whether what it is for was sent.
     undecided: Option<Positions>,
@@ -27,8 +46,8 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Goes on behind the handshake.
-    pub(super) fn new(frames: FrameReader) -> Self {
-        Self { frames, last_heard: Instant::now(), undecided: None }
+    pub(super) fn new(frames: FrameReader, v2: bool) -> Self {
+        Self { frames, v2, last_heard: Instant::now(), undecided: None }
     }
 
     /// For how long nothing came.
@@ -41,355 +60,72 @@ impl Incoming {
         self.frames.unfinished_since().map(|since| since.elapsed())
     }
 
-    /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
-    pub(super) fn take(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
-        // What came together with the Sync.
-        self.take_frames(core, reader)?;
-        for _ in 0..READS_PER_TURN {
-            let received = self.frames.receive(&reader.stream);
-            if !self.take_received(core, reader, received)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Takes in what has arrived. `false`: nothing has, as far as the runtime knows.
+    pub(super) fn receive(&mut self, stream: &Stream) -> Result<bool, Unread> {
+        let received = self.frames.receive(stream);
+        self.heard(received)
     }
 
-    /// Takes in what has arrived, for a host thread that does not wait until the task is told of it. `false`: nothing has.
-    pub(super) fn take_from_outside(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<bool> {
-        let received = self.frames.receive_at_once(&reader.stream);
-        self.take_received(core, reader, received)
+    /// The same, whether or not the runtime knows of what has arrived.
+    pub(super) fn receive_at_once(&mut self, stream: &Stream) -> Result<bool, Unread> {
+        let received = self.frames.receive_at_once(stream);
+        self.heard(received)
     }
 
-    fn take_received(
-        &mut self,
-        core: &Arc<Core>,
-        reader: &Reader,
-        received: std::result::Result<bool, ReadError>,
-    ) -> Result<bool> {
-        let received = received.map_err(|error| read_failed(core, reader, error))?;
+    fn heard(&mut self, received: Result<bool, ReadError>) -> Result<bool, Unread> {
+        let received = received?;
         if received {
             self.last_heard = Instant::now();
-            core.milestones.note(boot_us(), core.log.last_sequence());
-            self.take_frames(core, reader)?;
         }
         Ok(received)
     }
 
-    fn take_frames(&mut self, core: &Arc<Core>, reader: &Reader) -> Result<()> {
-        let failed = |error| read_failed(core, reader, error);
-        while let Some((kind, payload)) = self.frames.next_frame().map_err(failed)? {
-            self.take_frame(core, reader, kind, &payload)?;
+    /// The next message of what was taken in.
+    pub(super) fn next(&mut self) -> Result<Option<Said>, Unread> {
+        while let Some((kind, payload)) = self.frames.next_frame()? {
+            if let Some(said) = self.read(kind, &payload).map_err(Unread::Invalid)? {
+                return Ok(Some(said));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn take_frame(&mut self, core: &Core, reader: &Reader, kind: u8, payload: &[u8]) -> Result<()> {
-        let invalid = |text: String| refused(core, reader, text);
+    /// What a frame says; `None`: what need not be known.
+    fn read(&self, kind: u8, payload: &[u8]) -> Result<Option<Said>, Error> {
+        let invalid = |text: String| Error::new(Status::InvalidMsg, text);
         match kind {
             TYPE_ACK => {
                 let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
                 // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
-                self.acknowledge(core, reader, Positions { received: ack.last_sequence, durable: 0, applied: 0 }, false)
+                let positions = Positions { received: ack.last_sequence, durable: 0, applied: 0 };
+                Ok(Some(Said::Ack { positions, reply: false }))
             }
-            TYPE_STREAM_ACK if reader.v2 => {
-                let ack = StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-                self.acknowledge(core, reader, ack.positions, false)?;
-                if ack.reply {
-                    say_heartbeat(core, reader);
-                }
-                Ok(())
+            TYPE_STREAM_ACK if self.v2 => {
+                let StreamAck { positions, reply } =
+                    StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
+                Ok(Some(Said::Ack { positions, reply }))
             }
             TYPE_ERROR => {
                 let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-                Err(said.to_error("the reader reports"))
+                Ok(Some(Said::Error(said.to_error("the reader reports"))))
             }
-            kind if reader.v2 && is_optional(kind) => Ok(()),
+            kind if self.v2 && is_optional(kind) => Ok(None),
             kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
         }
     }
 
-    /// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
-    fn acknowledge(&mut self, core: &Core, reader: &Reader, said: Positions, has_pumped: bool) -> Result<()> {
-        let Positions { received, durable, applied } = said;
-        let last = core.log.last_sequence();
-        if received > last || durable > received || applied > received {
-            let text = format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}");
-            return Err(refused(core, reader, text));
-        }
-        let counted = match reader.has_been_sent(received) {
-            Sent::Whole => said,
-            Sent::Undecided => {
-                self.put_off(reader, said);
-                up_to(said, reader.sent())
-            }
-            Sent::Not if !has_pumped => {
-                self.put_off(reader, said);
-                return Ok(());
-            }
-            Sent::Not => {
-                let sent = reader.sent_whole();
-                let text = format!("impossible Ack: received {received}, but whole entries were sent up to {sent}");
-                return Err(refused(core, reader, text));
-            }
-        };
-        let before = reader.positions();
-        let look = reader.acknowledge(counted);
-        core.reader_moved(before, reader.positions());
-        if look {
-            core.readers_changed();
-        }
-        Ok(())
-    }
-
-    /// Leaves it to the reader's task to judge this, when it has sent what it can.
-    fn put_off(&mut self, reader: &Reader, said: Positions) {
+    /// Keeps an acknowledgement that cannot be judged yet.
+    pub(super) fn put_off(&mut self, said: Positions) {
         self.undecided = Some(self.undecided.map_or(said, |before| furthest(before, said)));
-        reader.set_undecided(true);
     }
 
-    /// Looks again at an acknowledgement that was put off. Called when what can be sent was.
-    pub(super) fn decide(&mut self, core: &Core, reader: &Reader) -> Result<()> {
-        reader.set_undecided(false);
-        self.undecided.take().map_or(Ok(()), |said| self.acknowledge(core, reader, said, true))
-    }
-}
-
-/// What a reader may not say: it is told to the host, and ends the connection.
-fn refused(core: &Core, reader: &Reader, text: String) -> Error {
-    let error = Error::new(Status::InvalidMsg, text);
-    core.report.protocol_error(reader.peer(), &error);
-    error
-}
-
-/// Tells a v2 reader that this side lives.
-pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
-    let time_us = crate::clock::unix_time_us();
-    reader.say(&Heartbeat { last_sequence: core.log.last_sequence(), time_us }.encode());
-}
-
-fn read_failed(core: &Core, reader: &Reader, error: ReadError) -> Error {
-    match error {
-        ReadError::Closed => Error::new(Status::Ok, "the reader closed the connection"),
-        ReadError::Io(error) => lost(&error),
-        ReadError::Frame(_) => {
-            let error = Error::from(error);
-            core.report.protocol_error(reader.peer(), &error);
-            error
-        }
+    /// Gives what was put off.
+    pub(super) fn take_undecided(&mut self) -> Option<Positions> {
+        self.undecided.take()
     }
 }
 
 /// A connection that failed.
 pub(super) fn lost(error: &std::io::Error) -> Error {
     Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
-}
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-
-    use super::super::config::SenderConfig;
-    use super::super::outgoing::{Outgoing, Pumped};
-    use super::*;
-    use crate::log::disk::{DiskConfig, DiskLog, Start};
-    use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
-    use crate::protocol::lineage::Lineage;
-    use crate::transport::Stream;
-
-    /// A reader whose task does not run, and the reader's end of the connection.
-    fn reader_of(runtime: &tokio::runtime::Runtime, log: Arc<Log>, v2: bool) -> (Arc<Core>, Arc<Reader>, UnixStream) {
-        let _within = runtime.enter();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let stream = Stream::from_fd(ours.into()).unwrap();
-        let core = Core::new(SenderConfig::default(), Lineage::random().unwrap(), Arc::clone(&log), None);
-        let cursor = log.attach(0).ok().unwrap();
-        let outgoing = Outgoing::new(log, cursor, 0, v2, Vec::new());
-        let reader = Reader::new("r".into(), stream, v2, 0, outgoing, Incoming::new(FrameReader::default()));
-        runtime.block_on(reader.stream.writable()).unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        (Arc::new(core), reader, theirs)
-    }
-
-    /// The same with one entry sent to it.
-    fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
-        let log = Arc::new(Log::new(LogConfig::new(8, 8 << 20, FullPolicy::Refuse)));
-        let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
-        log.append(0, b"entry").unwrap();
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
-        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
-        (core, reader, theirs)
-    }
-
-    fn ack(received: u64) -> Vec<u8> {
-        StreamAck { positions: Positions { received, durable: 0, applied: 0 }, reply: false }.encode()
-    }
-
-    #[test]
-    fn a_waiting_thread_takes_in_what_the_runtime_does_not_know_of() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (core, reader, mut theirs) = reader(&runtime);
-        theirs.write_all(&ack(1)).unwrap();
-        assert!(reader.take(&core).unwrap());
-        assert_eq!(reader.positions().received, 0, "its task was not told yet");
-        reader.take_from_outside(&core);
-        assert_eq!(reader.positions().received, 1);
-        // In two pieces, as a network may bring it.
-        let (first, second) = (&ack(1)[..3], &ack(1)[3..]);
-        theirs.write_all(first).unwrap();
-        reader.take_from_outside(&core);
-        assert!(reader.heard().1.is_some());
-        theirs.write_all(second).unwrap();
-        reader.take_from_outside(&core);
-        assert!(reader.heard().1.is_none() && reader.closing().is_none());
-    }
-
-    /// P8: what a waiting thread comes upon ends the connection as it would in the reader's task.
-    #[test]
-    fn p8_a_waiting_thread_that_is_lied_to_has_the_connection_ended() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (core, liar, mut theirs) = reader(&runtime);
-        let positions = Positions { received: 1, durable: 2, applied: 0 };
-        theirs.write_all(&StreamAck { positions, reply: false }.encode()).unwrap();
-        liar.take_from_outside(&core);
-        let why = liar.closing().unwrap();
-        assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
-        assert_eq!(liar.positions().received, 0);
-
-        let (core, gone, theirs) = reader(&runtime);
-        drop(theirs);
-        gone.take_from_outside(&core);
-        assert_eq!(gone.closing().unwrap().status, Status::Ok);
-    }
-
-    /// A log of which the first entries are on disk alone.
-    fn stored_log(dir: &std::path::Path, entries: u64, payload: &[u8]) -> Arc<Log> {
-        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
-        let (disk, _) = DiskLog::open(DiskConfig::new(dir), start).unwrap();
-        let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
-        let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
-        std::thread::scope(|scope| {
-            let storing = scope.spawn(|| log.store(&mut |_| ()));
-            (1..=entries).for_each(|sequence| assert_eq!(log.append(0, payload).unwrap(), sequence));
-            log.close();
-            storing.join().unwrap().unwrap();
-        });
-        log
-    }
-
-    /// Sends until the socket takes no more, loading what is on disk.
-    fn pump_full(core: &Core, reader: &Reader) -> Pumped {
-        loop {
-            match reader.pump(&core.acks, true) {
-                Pumped::Far(load) => reader.supply(load.run().unwrap()),
-                Pumped::More => {}
-                pumped => return pumped,
-            }
-        }
-    }
-
-    /// A host's thread may die of the SIGPIPE that sending a file to a peer which is gone can raise.
-    #[test]
-    fn p9_a_waiting_thread_sends_nothing_from_files() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let (core, reader, mut theirs) = reader_of(&runtime, stored_log(dir.path(), 100, b"entry"), true);
-        let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
-        reader.supply(load.run().unwrap());
-        reader.pump_from_outside(&core.acks);
-        assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
-        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
-    }
-
-    /// Says this to a task that has sent what it can. `false`: it is refused.
-    fn say(reader: &Reader, core: &Arc<Core>, theirs: &mut UnixStream, bytes: &[u8]) -> bool {
-        theirs.write_all(bytes).unwrap();
-        reader.take_from_outside(core);
-        assert!(reader.closing().is_none());
-        let decided = reader.decide(core);
-        if let Err(why) = &decided {
-            assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
-        }
-        decided.is_ok()
-    }
-
-    /// P6: an acknowledgement is not refused because the task has not come to send yet.
-    #[test]
-    fn p6_what_was_not_sent_is_doubted_when_what_can_be_sent_was() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for (said, is_there) in [(2, true), (3, false)] {
-            let (core, reader, mut theirs) = reader(&runtime);
-            core.log.append(0, b"entry").unwrap();
-            // It is there, and more than the socket takes comes before its end.
-            core.log.append(0, &[7; 2 << 20]).unwrap();
-            theirs.write_all(&ack(said)).unwrap();
-            reader.take_from_outside(&core);
-            assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
-            assert_eq!(reader.decide(&core).is_ok(), is_there);
-            assert_eq!(reader.positions().received, if is_there { said } else { 0 });
-        }
-    }
-
-    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
-    /// it never does.
-    #[test]
-    fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        // Some batches of sixteen entries or so, more than the socket holds.
-        let log = stored_log(dir.path(), 100, &[7; 16 << 10]);
-        let begun = || {
-            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), true);
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
-            assert!(reader.is_inside_frame(), "the socket takes whole batches: this tests nothing");
-            (core, reader, theirs)
-        };
-        let known = begun().1.sent_whole();
-        for (above, refused) in [(1, false), (40, true), (100 - known, true)] {
-            let (core, reader, mut theirs) = begun();
-            assert_eq!(say(&reader, &core, &mut theirs, &ack(known + above)), !refused, "{above} above {known}");
-            assert_eq!(reader.positions().received, known * u64::from(!refused));
-        }
-        let (core, reader, mut theirs) = begun();
-        assert!(say(&reader, &core, &mut theirs, &ack(known + 1)));
-        assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
-            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
-            runtime.block_on(reader.stream.writable()).unwrap();
-        }
-        reader.decide(&core).unwrap();
-        assert_eq!((reader.positions().received, reader.sent_whole()), (known + 1, 100));
-        assert!(say(&reader, &core, &mut theirs, &ack(100)) && reader.positions().received == 100);
-    }
-
-    /// P6: a v1 reader has an entry when its last byte was sent, however large it is.
-    #[test]
-    fn p6_an_encoded_entry_counts_when_it_was_sent_whole() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let log = Arc::new(Log::new(LogConfig::new(8, 64 << 20, FullPolicy::Refuse)));
-        let begun = || {
-            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), false);
-            pump_full(&core, &reader);
-            (core, reader, theirs)
-        };
-        let ack = |sequence| {
-            let mut frame = Vec::new();
-            message::encode_ack(&mut frame, sequence, "r").unwrap();
-            frame
-        };
-        // Encoded together: the first is out, of the second only a part.
-        log.append(0, b"small").unwrap();
-        log.append(0, &[7; 4 << 20]).unwrap();
-        let (core, reader, mut theirs) = begun();
-        assert!(say(&reader, &core, &mut theirs, &ack(1)) && reader.positions().received == 1);
-        assert!(!say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 1);
-        let (core, reader, mut theirs) = begun();
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
-            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
-            runtime.block_on(reader.stream.writable()).unwrap();
-        }
-        assert!(say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 2);
-    }
 }

@@ -14,6 +14,7 @@ mod forecast;
 mod gate;
 mod gating;
 mod incoming;
+mod intake;
 mod milestones;
 mod outgoing;
 mod phase;

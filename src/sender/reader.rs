@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
-use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped, Sent};
 use super::piece::Loaded;
 use super::report::Peer;
 use super::standing::{Start, furthest};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
 use crate::sync::Mutex;
@@ -55,7 +54,7 @@ pub(super) struct Reader {
     pub(super) cut: CutWatch,
     outgoing: Mutex<Outgoing>,
     /// Taken before `outgoing`.
-    incoming: Mutex<Incoming>,
+    pub(super) incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
     /// The same without what was known when it began.
     acknowledged_here: [AtomicU64; 3],
@@ -132,34 +131,12 @@ impl Reader {
         }
     }
 
-    /// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
-    pub(super) fn take(&self, core: &Arc<Core>) -> Result<bool> {
-        self.incoming.lock().take(core, self)
-    }
-
-    /// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
-    #[inline]
-    pub(super) fn decide(&self, core: &Core) -> Result<()> {
-        if self.is_undecided() { self.incoming.lock().decide(core, self) } else { Ok(()) }
-    }
-
     pub(super) fn is_undecided(&self) -> bool {
         self.undecided.load(Ordering::Acquire)
     }
 
     pub(super) fn set_undecided(&self, undecided: bool) {
         self.undecided.store(undecided, Ordering::Release);
-    }
-
-    /// Takes in what has arrived, for a host thread that waits for it, unless the task is about to.
-    pub(super) fn take_from_outside(&self, core: &Arc<Core>) {
-        let taken = self.incoming.try_lock().map_or(Ok(false), |mut incoming| incoming.take_from_outside(core, self));
-        if let Err(error) = taken {
-            self.close(error.status, error.message);
-        }
-        if self.is_undecided() {
-            self.poked.notify_one();
-        }
     }
 
     /// For how long nothing was heard, and for how long a frame has been unfinished, if one is.

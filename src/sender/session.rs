@@ -9,7 +9,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admission::{self, Refusal};
 use super::core::Core;
-use super::incoming::{Incoming, lost, say_heartbeat};
+use super::incoming::{Incoming, lost};
+use super::intake::{self, say_heartbeat};
 use super::outgoing::{Outgoing, Pumped};
 use super::phase::Phase;
 use super::reader::Reader;
@@ -143,7 +144,7 @@ async fn attach(
     }
     let outgoing = Outgoing::new(Arc::clone(&core.log), admitted.cursor, sync.last_known_sequence, v2, greeting);
     let reader =
-        Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing, Incoming::new(frames));
+        Reader::new(sync.reader_id.clone(), stream, v2, sync.last_known_sequence, outgoing, Incoming::new(frames, v2));
     let held = core.slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
     let Some((before, entered)) = core.readers.enter(&reader, claim, held) else {
         reader.let_go();
@@ -281,7 +282,7 @@ impl Session<'_> {
         // It is told that it may follow before it is told that another one took its place meanwhile.
         let _ = reader.pump(&core.acks, true);
         loop {
-            match reader.take(core) {
+            match intake::take(core, reader) {
                 Ok(true) => {}
                 // A reader that never pauses must not keep this thread from the others.
                 Ok(false) => tokio::task::yield_now().await,
@@ -294,7 +295,7 @@ impl Session<'_> {
             tokio::pin!(end_moved);
             end_moved.as_mut().enable();
             let pumped = reader.pump(&core.acks, true);
-            if let Err(error) = reader.decide(core) {
+            if let Err(error) = intake::decide(core, reader) {
                 return error;
             }
             match pumped {
@@ -367,7 +368,7 @@ impl Session<'_> {
             return error;
         }
         let _ = reader.pump(&core.acks, true);
-        reader.decide(core).err().unwrap_or(error)
+        intake::decide(core, reader).err().unwrap_or(error)
     }
 
     /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
@@ -427,9 +428,9 @@ impl Session<'_> {
     async fn drain(&mut self, phase: &mut watch::Receiver<Phase>) -> Error {
         self.reader.stream.finish();
         loop {
-            let taken = self.reader.take(self.core);
+            let taken = intake::take(self.core, self.reader);
             // A waiting thread may have come upon the end first.
-            let decided = taken.and_then(|all| self.reader.decide(self.core).map(|()| all));
+            let decided = taken.and_then(|all| intake::decide(self.core, self.reader).map(|()| all));
             match decided.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,

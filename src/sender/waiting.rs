@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Sender;
 use super::acks::{Acked, AckedCall};
+use super::intake::take_from_outside;
 use super::phase::Gate;
 use super::quorum::{Quorum, Readers, Wish};
 use crate::error::{Error, Result, Status};
@@ -59,7 +60,7 @@ impl Sender {
             core.end_moved.notify_waiters();
         }
         core.eager.look(|| {
-            helped.clone().for_each(|reader| reader.take_from_outside(core));
+            helped.clone().for_each(|reader| take_from_outside(core, reader));
             over()
         });
     }

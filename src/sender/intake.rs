@@ -1,0 +1,357 @@
+//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a host that
+//! waits for it.
+
+use super::core::Core;
+use super::incoming::{Incoming, Said, Unread};
+use super::outgoing::Sent;
+use super::reader::Reader;
+use super::standing::up_to;
+use crate::clock::boot_us;
+use crate::error::{Error, Result, Status};
+use crate::protocol::control::{Heartbeat, Positions};
+
+/// Reads of a reader's words in a row before other readers get a turn.
+const READS_PER_TURN: usize = 16;
+
+/// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
+pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
+    let mut incoming = reader.incoming.lock();
+    // What came together with the Sync.
+    take_messages(core, reader, &mut incoming)?;
+    for _ in 0..READS_PER_TURN {
+        let received = incoming.receive(&reader.stream);
+        if !take_received(core, reader, &mut incoming, received)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is about to.
+pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
+    let taken = reader.incoming.try_lock().map_or(Ok(false), |mut incoming| {
+        let received = incoming.receive_at_once(&reader.stream);
+        take_received(core, reader, &mut incoming, received)
+    });
+    if let Err(error) = taken {
+        reader.close(error.status, error.message);
+    }
+    if reader.is_undecided() {
+        reader.poked.notify_one();
+    }
+}
+
+/// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
+#[inline]
+pub(super) fn decide(core: &Core, reader: &Reader) -> Result<()> {
+    if reader.is_undecided() { decide_now(core, reader) } else { Ok(()) }
+}
+
+fn decide_now(core: &Core, reader: &Reader) -> Result<()> {
+    let mut incoming = reader.incoming.lock();
+    reader.set_undecided(false);
+    let undecided = incoming.take_undecided();
+    undecided.map_or(Ok(()), |said| acknowledge(core, reader, &mut incoming, said, true))
+}
+
+fn take_received(
+    core: &Core,
+    reader: &Reader,
+    incoming: &mut Incoming,
+    received: std::result::Result<bool, Unread>,
+) -> Result<bool> {
+    let received = received.map_err(|why| unread(core, reader, why))?;
+    if received {
+        core.milestones.note(boot_us(), core.log.last_sequence());
+        take_messages(core, reader, incoming)?;
+    }
+    Ok(received)
+}
+
+fn take_messages(core: &Core, reader: &Reader, incoming: &mut Incoming) -> Result<()> {
+    while let Some(said) = incoming.next().map_err(|why| unread(core, reader, why))? {
+        match said {
+            Said::Ack { positions, reply } => {
+                acknowledge(core, reader, incoming, positions, false)?;
+                if reply {
+                    say_heartbeat(core, reader);
+                }
+            }
+            Said::Error(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
+fn acknowledge(core: &Core, reader: &Reader, incoming: &mut Incoming, said: Positions, has_pumped: bool) -> Result<()> {
+    let Positions { received, durable, applied } = said;
+    let last = core.log.last_sequence();
+    if received > last || durable > received || applied > received {
+        let text = format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}");
+        return Err(refused(core, reader, text));
+    }
+    // What cannot be judged yet is left to the reader's task, when it has sent what it can.
+    let mut put_off = || {
+        incoming.put_off(said);
+        reader.set_undecided(true);
+    };
+    let counted = match reader.has_been_sent(received) {
+        Sent::Whole => said,
+        Sent::Undecided => {
+            put_off();
+            up_to(said, reader.sent())
+        }
+        Sent::Not if !has_pumped => {
+            put_off();
+            return Ok(());
+        }
+        Sent::Not => {
+            let sent = reader.sent_whole();
+            let text = format!("impossible Ack: received {received}, but whole entries were sent up to {sent}");
+            return Err(refused(core, reader, text));
+        }
+    };
+    let before = reader.positions();
+    let look = reader.acknowledge(counted);
+    core.reader_moved(before, reader.positions());
+    if look {
+        core.readers_changed();
+    }
+    Ok(())
+}
+
+/// Why the connection ends when no more can be read. What a reader may not say is told to the host.
+fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
+    match why {
+        Unread::Ended(error) => error,
+        Unread::Invalid(error) => {
+            core.report.protocol_error(reader.peer(), &error);
+            error
+        }
+    }
+}
+
+/// What a reader may not say: it is told to the host, and ends the connection.
+fn refused(core: &Core, reader: &Reader, text: String) -> Error {
+    unread(core, reader, Unread::Invalid(Error::new(Status::InvalidMsg, text)))
+}
+
+/// Tells a v2 reader that this side lives.
+pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
+    let time_us = crate::clock::unix_time_us();
+    reader.say(&Heartbeat { last_sequence: core.log.last_sequence(), time_us }.encode());
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::super::config::SenderConfig;
+    use super::super::outgoing::{Outgoing, Pumped};
+    use super::*;
+    use crate::log::disk::{DiskConfig, DiskLog, Start};
+    use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
+    use crate::protocol::control::StreamAck;
+    use crate::protocol::lineage::Lineage;
+    use crate::protocol::message;
+    use crate::transport::{FrameReader, Stream};
+
+    /// A reader whose task does not run, and the reader's end of the connection.
+    fn reader_of(runtime: &tokio::runtime::Runtime, log: Arc<Log>, v2: bool) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+        let _within = runtime.enter();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::from_fd(ours.into()).unwrap();
+        let core = Core::new(SenderConfig::default(), Lineage::random().unwrap(), Arc::clone(&log), None);
+        let cursor = log.attach(0).ok().unwrap();
+        let outgoing = Outgoing::new(log, cursor, 0, v2, Vec::new());
+        let reader = Reader::new("r".into(), stream, v2, 0, outgoing, Incoming::new(FrameReader::default(), v2));
+        runtime.block_on(reader.stream.writable()).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (Arc::new(core), reader, theirs)
+    }
+
+    /// The same with one entry sent to it.
+    fn reader(runtime: &tokio::runtime::Runtime) -> (Arc<Core>, Arc<Reader>, UnixStream) {
+        let log = Arc::new(Log::new(LogConfig::new(8, 8 << 20, FullPolicy::Refuse)));
+        let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
+        log.append(0, b"entry").unwrap();
+        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
+        (core, reader, theirs)
+    }
+
+    fn ack(received: u64) -> Vec<u8> {
+        StreamAck { positions: Positions { received, durable: 0, applied: 0 }, reply: false }.encode()
+    }
+
+    #[test]
+    fn a_waiting_thread_takes_in_what_the_runtime_does_not_know_of() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (core, reader, mut theirs) = reader(&runtime);
+        theirs.write_all(&ack(1)).unwrap();
+        assert!(take(&core, &reader).unwrap());
+        assert_eq!(reader.positions().received, 0, "its task was not told yet");
+        take_from_outside(&core, &reader);
+        assert_eq!(reader.positions().received, 1);
+        // In two pieces, as a network may bring it.
+        let (first, second) = (&ack(1)[..3], &ack(1)[3..]);
+        theirs.write_all(first).unwrap();
+        take_from_outside(&core, &reader);
+        assert!(reader.heard().1.is_some());
+        theirs.write_all(second).unwrap();
+        take_from_outside(&core, &reader);
+        assert!(reader.heard().1.is_none() && reader.closing().is_none());
+    }
+
+    /// P8: what a waiting thread comes upon ends the connection as it would in the reader's task.
+    #[test]
+    fn p8_a_waiting_thread_that_is_lied_to_has_the_connection_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (core, liar, mut theirs) = reader(&runtime);
+        let positions = Positions { received: 1, durable: 2, applied: 0 };
+        theirs.write_all(&StreamAck { positions, reply: false }.encode()).unwrap();
+        take_from_outside(&core, &liar);
+        let why = liar.closing().unwrap();
+        assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
+        assert_eq!(liar.positions().received, 0);
+
+        let (core, gone, theirs) = reader(&runtime);
+        drop(theirs);
+        take_from_outside(&core, &gone);
+        assert_eq!(gone.closing().unwrap().status, Status::Ok);
+    }
+
+    /// A log of which the first entries are on disk alone.
+    fn stored_log(dir: &std::path::Path, entries: u64, payload: &[u8]) -> Arc<Log> {
+        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
+        let (disk, _) = DiskLog::open(DiskConfig::new(dir), start).unwrap();
+        let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
+        let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
+        std::thread::scope(|scope| {
+            let storing = scope.spawn(|| log.store(&mut |_| ()));
+            (1..=entries).for_each(|sequence| assert_eq!(log.append(0, payload).unwrap(), sequence));
+            log.close();
+            storing.join().unwrap().unwrap();
+        });
+        log
+    }
+
+    /// Sends until the socket takes no more, loading what is on disk.
+    fn pump_full(core: &Core, reader: &Reader) -> Pumped {
+        loop {
+            match reader.pump(&core.acks, true) {
+                Pumped::Far(load) => reader.supply(load.run().unwrap()),
+                Pumped::More => {}
+                pumped => return pumped,
+            }
+        }
+    }
+
+    /// A host's thread may die of the SIGPIPE that sending a file to a peer which is gone can raise.
+    #[test]
+    fn p9_a_waiting_thread_sends_nothing_from_files() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (core, reader, mut theirs) = reader_of(&runtime, stored_log(dir.path(), 100, b"entry"), true);
+        let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
+        reader.supply(load.run().unwrap());
+        reader.pump_from_outside(&core.acks);
+        assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
+    }
+
+    /// Says this to a task that has sent what it can. `false`: it is refused.
+    fn say(reader: &Reader, core: &Arc<Core>, theirs: &mut UnixStream, bytes: &[u8]) -> bool {
+        theirs.write_all(bytes).unwrap();
+        take_from_outside(core, reader);
+        assert!(reader.closing().is_none());
+        let decided = decide(core, reader);
+        if let Err(why) = &decided {
+            assert!(why.status == Status::InvalidMsg && why.message.contains("impossible Ack"), "{why}");
+        }
+        decided.is_ok()
+    }
+
+    /// P6: an acknowledgement is not refused because the task has not come to send yet.
+    #[test]
+    fn p6_what_was_not_sent_is_doubted_when_what_can_be_sent_was() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (said, is_there) in [(2, true), (3, false)] {
+            let (core, reader, mut theirs) = reader(&runtime);
+            core.log.append(0, b"entry").unwrap();
+            // It is there, and more than the socket takes comes before its end.
+            core.log.append(0, &[7; 2 << 20]).unwrap();
+            theirs.write_all(&ack(said)).unwrap();
+            take_from_outside(&core, &reader);
+            assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
+            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert_eq!(decide(&core, &reader).is_ok(), is_there);
+            assert_eq!(reader.positions().received, if is_there { said } else { 0 });
+        }
+    }
+
+    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
+    /// it never does.
+    #[test]
+    fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Some batches of sixteen entries or so, more than the socket holds.
+        let log = stored_log(dir.path(), 100, &[7; 16 << 10]);
+        let begun = || {
+            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), true);
+            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(reader.is_inside_frame(), "the socket takes whole batches: this tests nothing");
+            (core, reader, theirs)
+        };
+        let known = begun().1.sent_whole();
+        for (above, refused) in [(1, false), (40, true), (100 - known, true)] {
+            let (core, reader, mut theirs) = begun();
+            assert_eq!(say(&reader, &core, &mut theirs, &ack(known + above)), !refused, "{above} above {known}");
+            assert_eq!(reader.positions().received, known * u64::from(!refused));
+        }
+        let (core, reader, mut theirs) = begun();
+        assert!(say(&reader, &core, &mut theirs, &ack(known + 1)));
+        assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
+        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
+            runtime.block_on(reader.stream.writable()).unwrap();
+        }
+        decide(&core, &reader).unwrap();
+        assert_eq!((reader.positions().received, reader.sent_whole()), (known + 1, 100));
+        assert!(say(&reader, &core, &mut theirs, &ack(100)) && reader.positions().received == 100);
+    }
+
+    /// P6: a v1 reader has an entry when its last byte was sent, however large it is.
+    #[test]
+    fn p6_an_encoded_entry_counts_when_it_was_sent_whole() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let log = Arc::new(Log::new(LogConfig::new(8, 64 << 20, FullPolicy::Refuse)));
+        let begun = || {
+            let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), false);
+            pump_full(&core, &reader);
+            (core, reader, theirs)
+        };
+        let ack = |sequence| {
+            let mut frame = Vec::new();
+            message::encode_ack(&mut frame, sequence, "r").unwrap();
+            frame
+        };
+        // Encoded together: the first is out, of the second only a part.
+        log.append(0, b"small").unwrap();
+        log.append(0, &[7; 4 << 20]).unwrap();
+        let (core, reader, mut theirs) = begun();
+        assert!(say(&reader, &core, &mut theirs, &ack(1)) && reader.positions().received == 1);
+        assert!(!say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 1);
+        let (core, reader, mut theirs) = begun();
+        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+            while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
+            runtime.block_on(reader.stream.writable()).unwrap();
+        }
+        assert!(say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 2);
+    }
+}
