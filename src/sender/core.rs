@@ -14,9 +14,9 @@ use super::phase::{GateState, Phase};
 use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
-use super::slots::Slots;
+use super::slots::{Around, Slots};
 use super::tasks::Tasks;
-use crate::clock::boot_us;
+use crate::clock::{self, boot_us};
 use crate::error::Status;
 use crate::host::Mailbox;
 use crate::log::Log;
@@ -94,6 +94,17 @@ impl Core {
     pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
         if self.acks.ask(level, sequence) {
             self.end_moved.notify_waiters();
+        }
+    }
+
+    pub(super) fn around_slots(&self) -> Around<'_> {
+        Around { log: &self.log, readers: &self.readers }
+    }
+
+    /// Moves slots with their readers, and tells the host what became of them.
+    pub(super) fn look_after_slots(&self) {
+        if let Some(slots) = &self.slots {
+            self.report.events(slots.look_after(self.around_slots(), clock::now()));
         }
     }
 

@@ -44,7 +44,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 
 use self::core::Core;
-use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Observer, Postman};
 use crate::log::{Ended, Log, LogConfig, Mark};
@@ -104,7 +103,7 @@ impl Sender {
         };
         let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));
         if let Some(slots) = &core.slots {
-            slots.hold(&core);
+            slots.hold(&core.log);
         }
         let of_dir = core.log.disk().and_then(|disk| disk.directory().unprotected());
         let of_key = core.config.tls.as_ref().and_then(TlsServer::unprotected);
@@ -144,7 +143,7 @@ impl Sender {
         };
         runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
         if !storing.is_empty() {
-            runtime.spawn(slots::keep(Arc::clone(&self.core)));
+            runtime.spawn(storage::keep_slots(Arc::clone(&self.core)));
         }
         runtime.spawn(gating::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
@@ -298,13 +297,13 @@ impl Sender {
 
     /// The slots of its readers as JSON.
     pub fn slots_json(&self) -> Result<String> {
-        Ok(text::json(&self.slots()?.json(&self.core)))
+        Ok(text::json(&self.slots()?.json(self.core.around_slots())))
     }
 
     /// Gives up the slot of a reader that will not come back.
     pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
         let slots = self.slots()?;
-        if slots.drop_slot(&self.core, reader_id) {
+        if slots.drop_slot(&self.core.log, reader_id) {
             // While it runs they are written about once a second, and when it stops; otherwise nobody else does it.
             return if self.running().is_ok() { Ok(()) } else { slots.save() };
         }
@@ -346,10 +345,8 @@ impl Sender {
                 if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {
                     behind = core.readers_behind();
                 }
-                if let Some(slots) = &core.slots {
-                    // While the readers are still there to be asked.
-                    slots.look_after(core, clock::now());
-                }
+                // While the readers are still there to be asked.
+                core.look_after_slots();
                 core.phase.send_replace(Phase::Closing);
                 core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);

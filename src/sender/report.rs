@@ -59,8 +59,12 @@ impl Report {
         Self { mailbox, epoch, counters: Counters::default() }
     }
 
-    pub(super) fn event(&self, event: Event) {
+    fn event(&self, event: Event) {
         self.mailbox.event(event);
+    }
+
+    pub(super) fn events(&self, events: Vec<Event>) {
+        events.into_iter().for_each(|event| self.event(event));
     }
 
     fn event_of(&self, mut event: Event, peer: Peer) {

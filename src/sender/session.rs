@@ -159,13 +159,17 @@ async fn attach(
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     }
     if let Some(slots) = &core.slots {
-        let stored = async {
-            tokio::select! {
-                () = slots.enter(&core, &reader, claim, &start) => {}
-                () = reader.closed.notified() => {}
-            }
-        };
-        unless_closed(&core, stored).await;
+        let (version, events) = slots.enter(core.around_slots(), &reader, claim, &start);
+        core.report.events(events);
+        if let Some(version) = version {
+            let stored = async {
+                tokio::select! {
+                    () = slots.saved(version) => {}
+                    () = reader.closed.notified() => {}
+                }
+            };
+            unless_closed(&core, stored).await;
+        }
     }
     drop(handshake);
     core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });

@@ -18,9 +18,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::config::StorageConfig;
-use super::core::Core;
 use super::forecast::Rate;
 use super::reader::Reader;
+use super::registry::Registry;
 use super::slot::{Hold, News, Seen, Slot};
 use super::standing::Claim;
 use crate::clock::{self, Ages, Now, Stamp, rfc3339};
@@ -28,7 +28,7 @@ use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::Dir;
 use crate::log::disk::slots::{MAX_SLOTS, SlotFile, SlotRecord, SlotState};
-use crate::log::{Mark, RETRY};
+use crate::log::{Log, Mark, RETRY};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sync::Mutex;
@@ -39,6 +39,15 @@ pub(super) const ROUND: Duration = Duration::from_secs(1);
 
 /// How long a reader waits for its slot to be in the file. On a disk that takes longer it is served without.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What slots look at: the log that they hold, and the readers that they are for.
+///
+/// The log is told what to hold with the lock of the slots, so that of two threads the later one tells it of both.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) log: &'a Log,
+    pub(super) readers: &'a Registry,
+}
 
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
@@ -106,18 +115,16 @@ impl Slots {
         })
     }
 
-    /// A reader attached at `mark`. Without a proof that it has what lies before, its slot stays where it is.
-    ///
-    /// Returns when the log keeps as much for it after a crash, too, as far as the disk allows.
-    pub(super) async fn enter(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) {
-        let Some(version) = self.place(core, reader, claim, mark) else { return };
-        self.awaited.notify_one();
-        // If it cannot be written, which is reported, the reader is served all the same.
-        let _ = timeout(PATIENCE, self.saved.subscribe().wait_for(|saved| *saved >= version)).await;
-    }
-
-    /// Puts the reader's slot where it belongs. Gives the version to wait for, if the file keeps less than the slot.
-    fn place(&self, core: &Core, reader: &Reader, claim: Claim, mark: &Mark) -> Option<u64> {
+    /// A reader attached at `mark`: puts its slot where it belongs. Without a proof that it has what lies before, its slot
+    /// stays where it is. Gives the version to wait for, if the file keeps less than the slot.
+    pub(super) fn enter(
+        &self,
+        around: Around,
+        reader: &Reader,
+        claim: Claim,
+        mark: &Mark,
+    ) -> (Option<u64>, Vec<Event>) {
+        let mut events = Vec::new();
         let now = clock::now();
         let mut state = self.state.lock();
         let before = state.held_at(&reader.id);
@@ -125,36 +132,53 @@ impl Slots {
             Some(slot) if slot.record.state == SlotState::Held => slot.enter(claim.proven, mark, now),
             // A lost slot holds nothing that could be moved.
             Some(slot) => *slot = Slot::at(mark, claim.proven, now),
-            None => self.add(core, &mut state, reader, Slot::at(mark, claim.proven, now), now),
+            None => {
+                let slot = Slot::at(mark, claim.proven, now);
+                self.add(around, &mut state, reader, slot, now, &mut events);
+            }
         }
         state.changed = true;
-        core.log.hold_from(state.held_from());
+        around.log.hold_from(state.held_from());
         let keeps_more = state.held_at(&reader.id).is_some_and(|at| before.is_none_or(|before| at < before));
-        keeps_more.then(|| {
+        let version = keeps_more.then(|| {
             state.version += 1;
             state.version
-        })
+        });
+        (version, events)
+    }
+
+    /// Returns when the log keeps as much after a crash, too, as far as the disk allows.
+    pub(super) async fn saved(&self, version: u64) {
+        self.awaited.notify_one();
+        // If it cannot be written, which is reported, the reader is served all the same.
+        let _ = timeout(PATIENCE, self.saved.subscribe().wait_for(|saved| *saved >= version)).await;
+    }
+
+    /// Returns when a reader waits for the file.
+    pub(super) async fn awaited(&self) {
+        self.awaited.notified().await;
     }
 
     /// Adds a slot, in the place of another one if all are in use, or tells that there is none. A reader without one is
     /// served, and finds its place as long as retention keeps it.
-    fn add(&self, core: &Core, state: &mut State, reader: &Reader, slot: Slot, now: Now) {
-        if state.slots.len() >= self.max && !self.make_room(core, state, now) {
-            return self.refuse(core, state, reader);
+    fn add(&self, around: Around, state: &mut State, reader: &Reader, slot: Slot, now: Now, events: &mut Vec<Event>) {
+        if state.slots.len() >= self.max && !self.make_room(around, state, now, events) {
+            events.push(self.refuse(state, reader));
+            return;
         }
         state.slots.insert(reader.id.clone(), slot);
         state.changed = true;
     }
 
     /// Gives up the slot that is needed least. `false`: all are needed.
-    fn make_room(&self, core: &Core, state: &mut State, now: Now) -> bool {
-        let rank = |id: &str, slot: &Slot| slot.rank(core.readers.get(id).is_some(), state.ages.of(slot.used, now));
+    fn make_room(&self, around: Around, state: &mut State, now: Now, events: &mut Vec<Event>) -> bool {
+        let rank = |id: &str, slot: &Slot| slot.rank(around.readers.get(id).is_some(), state.ages.of(slot.used, now));
         let ranked = state.slots.iter().filter_map(|(id, slot)| Some((rank(id, slot)?, id)));
         let Some(id) = ranked.min().map(|(_, id)| id.clone()) else { return false };
         let Some(slot) = state.slots.remove(&id) else { return false };
         state.given_up += 1;
-        if let Some(reader) = core.readers.get(&id) {
-            self.refuse(core, state, &reader);
+        if let Some(reader) = around.readers.get(&id) {
+            events.push(self.refuse(state, &reader));
         } else if slot.record.state == SlotState::Held && slot.acknowledged {
             let text = format!(
                 "the slot of reader \"{}\" at {} was given up for another one: all {} slots are in use, and it was unused for longest",
@@ -164,14 +188,14 @@ impl Slots {
             );
             let mut event = Event::new(EventKind::SlotExpired, Status::BufferFull, text);
             (event.reader_id, event.sequence) = (id, slot.record.sequence);
-            core.mailbox.event(event);
+            events.push(event);
         } else {
             state.untold += 1;
         }
         true
     }
 
-    fn refuse(&self, core: &Core, state: &mut State, reader: &Reader) {
+    fn refuse(&self, state: &mut State, reader: &Reader) -> Event {
         state.lacking = true;
         state.refused += 1;
         reader.slot_refused.store(true, Ordering::Relaxed);
@@ -184,21 +208,21 @@ impl Slots {
         event.sequence = reader.started_after;
         event.detail = json!({ "max_slots": self.max });
         reader.peer().concerns(&mut event);
-        core.mailbox.event(event);
+        event
     }
 
     /// Gives connected readers that have no slot one, as soon as there is room or they have acknowledged something.
-    fn supply(&self, core: &Core, state: &mut State, now: Now) {
+    fn supply(&self, around: Around, state: &mut State, now: Now, events: &mut Vec<Event>) {
         if !std::mem::take(&mut state.lacking) {
             return;
         }
-        let Some(disk) = core.log.disk() else { return };
-        for reader in core.readers.connected() {
+        let Some(disk) = around.log.disk() else { return };
+        for reader in around.readers.connected() {
             if !reader.slot_refused.load(Ordering::Relaxed) || state.slots.contains_key(&reader.id) {
                 continue;
             }
             let acknowledged = reader.positions().received > 0;
-            if state.slots.len() >= self.max && !(acknowledged && self.make_room(core, state, now)) {
+            if state.slots.len() >= self.max && !(acknowledged && self.make_room(around, state, now, events)) {
                 state.lacking = true;
                 continue;
             }
@@ -223,31 +247,32 @@ impl Slots {
     }
 
     /// Gives a slot up. `false`: there is none.
-    pub(super) fn drop_slot(&self, core: &Core, id: &str) -> bool {
+    pub(super) fn drop_slot(&self, log: &Log, id: &str) -> bool {
         let mut state = self.state.lock();
         let dropped = state.slots.remove(id).is_some();
         state.changed |= dropped;
-        core.log.hold_from(state.held_from());
+        log.hold_from(state.held_from());
         dropped
     }
 
     /// Has the log keep what the slots need. Before the sender runs.
-    pub(super) fn hold(&self, core: &Core) {
+    pub(super) fn hold(&self, log: &Log) {
         let mut state = self.state.lock();
-        state.end = core.log.end();
-        if core.log.last_mark().hash == UNKNOWN_HISTORY {
+        state.end = log.end();
+        if log.last_mark().hash == UNKNOWN_HISTORY {
             // No slot of this log has a hash.
             state.slots.values_mut().for_each(|slot| slot.acknowledged = true);
         }
-        core.log.hold_from(state.held_from());
+        log.hold_from(state.held_from());
     }
 
-    /// Moves slots with their readers, gives up those over the cap or out of use, and reports what is to come.
-    pub(super) fn look_after(&self, core: &Core, now: Now) {
-        let mut news = Vec::new();
+    /// Moves slots with their readers, and gives up those over the cap or out of use. Gives what the host is to hear of that,
+    /// and of what is to come.
+    pub(super) fn look_after(&self, around: Around, now: Now) -> Vec<Event> {
+        let (mut news, mut events) = (Vec::new(), Vec::new());
         let mut state = self.state.lock();
         let passed = state.looked_at.elapsed();
-        let end = core.log.end();
+        let end = around.log.end();
         let grown = end.saturating_sub(state.end);
         state.growth.measure(grown, passed);
         (state.end, state.looked_at) = (end, Instant::now());
@@ -264,9 +289,9 @@ impl Slots {
                 changed = true;
                 return false;
             }
-            let reader = core.readers.get(id);
+            let reader = around.readers.get(id);
             if let Some(reader) = &reader {
-                if let Some(disk) = core.log.disk() {
+                if let Some(disk) = around.log.disk() {
                     changed |= slot.follow(seen(reader), |sequence| disk.floor(sequence), passed, now);
                 }
                 changed |= slot.note(now, expiry);
@@ -295,8 +320,8 @@ impl Slots {
             true
         });
         state.changed |= changed;
-        self.supply(core, &mut state, now);
-        core.log.hold_from(state.held_from());
+        self.supply(around, &mut state, now, &mut events);
+        around.log.hold_from(state.held_from());
         let untold = std::mem::take(&mut state.untold);
         drop(state);
         if untold > 0 {
@@ -306,13 +331,14 @@ impl Slots {
             );
             let mut event = Event::new(EventKind::SlotExpired, Status::BufferFull, text);
             event.detail = json!({ "slots_given_up": untold });
-            core.mailbox.event(event);
+            events.push(event);
         }
         for News { kind, status, id, sequence, text, detail } in news {
             let mut event = Event::new(kind, status, text);
             (event.reader_id, event.sequence, event.detail) = (id, sequence, detail);
-            core.mailbox.event(event);
+            events.push(event);
         }
+        events
     }
 
     /// Writes the slots to their file if they changed. Waits for the disk.
@@ -339,10 +365,9 @@ impl Slots {
         }
     }
 
-    /// Where a reader's slot stands, for the statistics: its state, its sequence, and the bytes that it holds. All null when it
+    /// Where a reader's slot stands in a log that ends at `end`, for the statistics: its state, its sequence, and the bytes that it holds. All null when it
     /// has none.
-    pub(super) fn of_reader(&self, core: &Core, id: &str) -> [Value; 3] {
-        let end = core.log.end();
+    pub(super) fn of_reader(&self, end: u64, id: &str) -> [Value; 3] {
         match self.state.lock().slots.get(id) {
             Some(Slot { record, .. }) => {
                 [record.state.into(), record.sequence.into(), end.saturating_sub(record.position).into()]
@@ -352,9 +377,9 @@ impl Slots {
     }
 
     /// The slots as JSON, by reader id.
-    pub(super) fn json(&self, core: &Core) -> Value {
+    pub(super) fn json(&self, around: Around) -> Value {
         let state = self.state.lock();
-        let end = core.log.end();
+        let end = around.log.end();
         let mut ids: Vec<_> = state.slots.keys().collect();
         ids.sort();
         let rows = ids.into_iter().map(|id| {
@@ -362,7 +387,7 @@ impl Slots {
             let behind = end.saturating_sub(slot.record.position);
             json!({
                 "reader_id": id,
-                "connected": core.readers.get(id).is_some(),
+                "connected": around.readers.get(id).is_some(),
                 "state": Value::from(slot.record.state),
                 "sequence": slot.record.sequence,
                 "held_bytes": behind,
@@ -408,45 +433,6 @@ fn kept(reader: &Reader) -> u64 {
         (false, _) => positions.received,
         (true, 0) => positions.applied,
         (true, durable) => durable,
-    }
-}
-
-/// Looks after the slots while the sender runs.
-pub(super) async fn keep(core: Arc<Core>) {
-    let mut tick = tokio::time::interval(ROUND);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut phase = core.phase.subscribe();
-    let mut failing = false;
-    loop {
-        let Some(slots) = &core.slots else { return };
-        let is_due = tokio::select! {
-            _ = tick.tick() => true,
-            () = slots.awaited.notified() => false,
-            _ = phase.wait_for(|phase| *phase == super::phase::Phase::Closing) => return,
-        };
-        let working = Arc::clone(&core);
-        let saved = tokio::task::spawn_blocking(move || {
-            let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
-            if is_due {
-                slots.look_after(&working, clock::now());
-            }
-            let saved = slots.save();
-            // A log that lost its directory ends, which the thread that stores it tells.
-            let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
-            (!ended).then_some(saved)
-        });
-        match saved.await {
-            Ok(None) => return,
-            Ok(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
-                let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
-                core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
-            }
-            Ok(Some(Ok(()))) if std::mem::take(&mut failing) => {
-                let text = "the slots are written again";
-                core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
-            }
-            _ => {}
-        }
     }
 }
 

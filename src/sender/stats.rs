@@ -88,7 +88,7 @@ impl Core {
         };
         let none = || [Value::Null, Value::Null, Value::Null];
         let [slot_state, slot_sequence, slot_held_bytes] =
-            self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self, &reader.id));
+            self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self.log.end(), &reader.id));
         let connected = reader.connected_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         json!({
             "reader_id": reader.id,

@@ -1,4 +1,5 @@
-//! A sender's log on disk: how it is opened, the thread that stores it, and what the host hears of that.
+//! A sender's log on disk: how it is opened, the threads that store it, the task that keeps its slots, and what the host hears
+//! of that.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,6 +8,8 @@ use serde_json::json;
 
 use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
+use super::phase::Phase;
+use super::slots;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
@@ -103,6 +106,45 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
 pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
     core.log.close();
     threads.into_iter().for_each(threads::join);
+}
+
+/// Looks after the slots while the sender runs.
+pub(super) async fn keep_slots(core: Arc<Core>) {
+    let mut tick = tokio::time::interval(slots::ROUND);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut phase = core.phase.subscribe();
+    let mut failing = false;
+    loop {
+        let Some(slots) = &core.slots else { return };
+        let is_due = tokio::select! {
+            _ = tick.tick() => true,
+            () = slots.awaited() => false,
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+        };
+        let working = Arc::clone(&core);
+        let saved = tokio::task::spawn_blocking(move || {
+            let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
+            if is_due {
+                working.look_after_slots();
+            }
+            let saved = slots.save();
+            // A log that lost its directory ends, which the thread that stores it tells.
+            let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
+            (!ended).then_some(saved)
+        });
+        match saved.await {
+            Ok(None) => return,
+            Ok(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
+                let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
+                core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
+            }
+            Ok(Some(Ok(()))) if std::mem::take(&mut failing) => {
+                let text = "the slots are written again";
+                core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Tells the host that a torn tail was cut off.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::Sender;
 use super::super::config::{SenderConfig, StorageConfig};
+use super::super::core::Core;
 use super::*;
 use crate::host::{LogLevel, Observer};
 
@@ -39,7 +40,7 @@ fn later(now: Now, passed: u64, set_days: i64) -> Now {
 /// Whether the slot of "absent" is there after a round.
 fn lives(core: &Core, now: Now) -> bool {
     let slots = core.slots.as_ref().unwrap();
-    slots.look_after(core, now);
+    slots.look_after(core.around_slots(), now);
     slots.state.lock().slots.contains_key("absent")
 }
 
