@@ -273,3 +273,75 @@ impl Held<'_> {
         format!("no entry is taken after {last}: {near} of {min} readers are within {}", self.gate.lag())
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    fn gate(min_readers: usize, max_lag_entries: u64, max_lag: Duration) -> WriteGate {
+        let (level, policy) = (AckLevel::Applied, GatePolicy::Refuse);
+        WriteGate::new(WriteGateConfig { min_readers, max_lag_entries, max_lag, level, policy })
+    }
+
+    fn adjust(held: &mut Held, positions: &[u64], last: u64, now: Instant) -> (Option<u64>, Option<EventKind>) {
+        *held.positions() = positions.to_vec();
+        let Adjusted { ask, event } = held.adjust(last, now);
+        (ask, event.map(|event| event.kind))
+    }
+
+    #[test]
+    fn entries_are_taken_while_enough_readers_are_within_the_lag() {
+        let now = Instant::now();
+        // The connected readers, and from which sequence on the gate is shut for want of two within five entries.
+        for (positions, shut_from) in
+            [(vec![], 0), (vec![100], 0), (vec![10, 20], 16), (vec![3, 20, 10], 16), (vec![20, 20, 3], 26)]
+        {
+            let gate = gate(2, 5, Duration::ZERO);
+            adjust(&mut gate.hold(), &positions, 0, now);
+            assert!(!gate.is_open(shut_from), "{positions:?}");
+            assert_eq!(gate.is_open(shut_from.saturating_sub(1)), shut_from > 0, "{positions:?}");
+        }
+        let any = gate(1, 0, Duration::ZERO);
+        adjust(&mut any.hold(), &[0], 0, now);
+        assert!(any.is_open(u64::MAX - 1));
+    }
+
+    #[test]
+    fn readers_are_asked_before_the_gate_shuts_and_not_for_every_entry() {
+        let (now, gate) = (Instant::now(), gate(1, 8, Duration::ZERO));
+        let mut held = gate.hold();
+        let asked: Vec<_> = (0..=6).map(|position| adjust(&mut held, &[position], position, now).0).collect();
+        assert_eq!(asked, [Some(4), None, Some(6), None, Some(8), None, Some(10)]);
+    }
+
+    #[test]
+    fn the_host_hears_of_changes_and_not_of_each_when_there_are_many() {
+        use EventKind::{GateClosed, GateOpened};
+
+        let (begun, gate) = (Instant::now(), gate(1, 5, Duration::ZERO));
+        let mut held = gate.hold();
+        let mut event = |positions: &[u64], ticks: u32| adjust(&mut held, positions, 7, begun + TICK * ticks).1;
+        assert_eq!(event(&[7], 0), None, "it is taken for open at first");
+        assert_eq!((event(&[], 1), event(&[7], 1), event(&[], 1)), (Some(GateClosed), None, None));
+        assert_eq!((event(&[7], 2), event(&[7], 3)), (Some(GateOpened), None));
+        let refused = held.refuse(3, 7);
+        assert!(refused.status == Status::Gated && refused.message.contains("1 of 1 readers"), "{refused}");
+        drop(held);
+        assert_eq!((gate.entries_gated(), gate.closings()), (3, 1));
+    }
+
+    #[test]
+    fn an_entry_that_gets_too_old_shuts_the_gate() {
+        let (begun, lag) = (Instant::now(), Duration::from_millis(80));
+        let gate = gate(1, 0, lag);
+        let mut held = gate.hold();
+        assert_eq!((held.age(5, begun), held.age(5, begun + lag / 2)), (Some(5), None), "it is asked for once");
+        adjust(&mut held, &[4], 5, begun + lag / 2);
+        assert!(gate.is_open(5));
+        held.age(6, begun + lag);
+        adjust(&mut held, &[4], 6, begun + lag);
+        assert!(!gate.is_open(6));
+        adjust(&mut held, &[5], 6, begun + lag);
+        assert!(gate.is_open(6));
+    }
+}
