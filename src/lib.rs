@@ -5,13 +5,15 @@
 //! those who change the library. `ARCHITECTURE.md` tells how the parts work together, `docs/protocol.md` what travels.
 //!
 //! ```text
-//!                  ffi
-//!         ┌─────────┼──────────┐
-//!      sender    receiver   records
-//!        │  ╲    ╱  │
-//!        │ transport│
-//!       log    │    │
-//!         ╲    │   ╱
+//!                   ffi
+//!          ┌─────────┼──────────┐
+//!       sender    receiver   records
+//!          │  ╲   ╱  │
+//!          │   ╲ ╱   │
+//!          │   ╱ ╲   │
+//!          │  ╱   ╲  │
+//!         log   transport
+//!           ╲     ╱
 //!          protocol
 //! ```
 //!
@@ -76,7 +78,6 @@ macro_rules! crash_point {
 
 pub mod clock;
 pub mod error;
-#[allow(dead_code, reason = "used where descriptors are kept")]
 mod fd;
 pub mod ffi;
 #[cfg(all(any(test, feature = "fuzzing"), not(model)))]

@@ -251,26 +251,3 @@ pub(super) fn unpaced(socket: SockRef<'_>) {
 fn is_within_host(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
 }
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use super::super::dial::dial;
-    use super::super::{Accepted, Address, Listener};
-    use super::*;
-
-    #[tokio::test]
-    async fn within_a_host_nothing_paces() {
-        let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap(), 0o600).unwrap().listeners.remove(0);
-        let connected = dial(&Address::parse(listener.address()).unwrap()).await.unwrap();
-        let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
-        let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
-            Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
-            kind => panic!("{kind:?}"),
-        });
-        // The listener's own: what is accepted has it from the first packet on.
-        for socket in sockets.into_iter().chain([listener.tcp().unwrap()]) {
-            let name = socket.tcp_congestion().unwrap();
-            assert_eq!(std::str::from_utf8(&name).unwrap().trim_end_matches('\0'), "reno");
-        }
-    }
-}

@@ -3,6 +3,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 
+use super::super::stream::Kind;
+use super::super::{Accepted, Listener};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -272,4 +274,21 @@ async fn silence_is_told_from_speech() {
     assert!(accepted.is_spoken_on().await.unwrap());
     let mut heard = Vec::with_capacity(1);
     assert_eq!(accepted.try_receive(&mut heard).unwrap(), 1);
+}
+
+/// Neither end of a connection within a host is paced.
+#[tokio::test]
+async fn within_a_host_nothing_paces() {
+    let listener = Listener::bind(&Address::parse("127.0.0.1:0").unwrap(), 0o600).unwrap().listeners.remove(0);
+    let connected = dial(&Address::parse(listener.address()).unwrap()).await.unwrap();
+    let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
+    let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
+        Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
+        kind => panic!("{kind:?}"),
+    });
+    // The listener's own: what is accepted has it from the first packet on.
+    for socket in sockets.into_iter().chain([listener.tcp().unwrap()]) {
+        let name = socket.tcp_congestion().unwrap();
+        assert_eq!(std::str::from_utf8(&name).unwrap().trim_end_matches('\0'), "reno");
+    }
 }
