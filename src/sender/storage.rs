@@ -110,7 +110,8 @@ pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
 
 /// Looks after the slots while the sender runs.
 pub(super) async fn keep_slots(core: Arc<Core>) {
-    let mut tick = tokio::time::interval(slots::ROUND);
+    // Not at once: the thread that does it has only just been started.
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + slots::ROUND, slots::ROUND);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut phase = core.phase.subscribe();
     let mut failing = false;
