@@ -365,8 +365,8 @@ impl Slots {
         }
     }
 
-    /// Where a reader's slot stands in a log that ends at `end`, for the statistics: its state, its sequence, and the bytes that it holds. All null when it
-    /// has none.
+    /// Where a reader's slot stands in a log that ends at `end`, for the statistics: its state, its sequence, and the bytes that
+    /// it holds. All null when it has none.
     pub(super) fn of_reader(&self, end: u64, id: &str) -> [Value; 3] {
         match self.state.lock().slots.get(id) {
             Some(Slot { record, .. }) => {
