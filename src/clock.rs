@@ -4,7 +4,7 @@
 //! Nothing may expire or go because of that. The boot clock only moves forward, at its pace, also while the machine is
 //! suspended; but it says nothing about what an earlier process left on disk. [`Ages`] joins the two.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -22,14 +22,38 @@ pub fn now() -> Now {
     Now { wall_us: unix_time_us(), boot_us: boot_us() }
 }
 
+/// Reads the monotonic clock, by which deadlines go.
+#[inline]
+pub(crate) fn instant() -> Instant {
+    #[cfg(feature = "simulation")]
+    if let Some(instant) = crate::simulation::instant() {
+        return instant;
+    }
+    Instant::now()
+}
+
+/// Time since `then` by the monotonic clock.
+#[inline]
+pub(crate) fn since(then: Instant) -> Duration {
+    instant().saturating_duration_since(then)
+}
+
 /// Microseconds since the Unix epoch; 0 on a machine whose clock stands before it.
 pub(crate) fn unix_time_us() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(wall_us) = crate::simulation::wall_us() {
+        return wall_us;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Microseconds since the machine booted, suspended time included.
 pub(crate) fn boot_us() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(boot_us) = crate::simulation::boot_us() {
+        return boot_us;
+    }
     // A sandbox may refuse the boot clock. The monotonic clock differs from it by suspended time only.
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
     time.map_or(0, |time| u64::try_from(Duration::from(time).as_micros()).unwrap_or(u64::MAX))

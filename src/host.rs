@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::error::Status;
 use crate::permissions::Unprotected;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -331,7 +332,7 @@ impl Postman {
         if self.observer.max_level().is_none_or(|max| level > max) {
             return;
         }
-        let now = Instant::now();
+        let now = clock::instant();
         let lines = self.lines.entry(event.kind).or_insert(Lines { since: now, written: 0, suppressed: 0 });
         if now.duration_since(lines.since) >= Duration::from_secs(1) {
             (lines.since, lines.written) = (now, 0);

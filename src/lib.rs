@@ -76,6 +76,17 @@ macro_rules! crash_point {
     };
 }
 
+/// Whether a simulation makes this deliberate mistake, to show that it would be found. `false` in every other build.
+macro_rules! mutant {
+    ($name:literal) => {{
+        #[cfg(feature = "simulation")]
+        let made = crate::simulation::has_mutant($name);
+        #[cfg(not(feature = "simulation"))]
+        let made = false;
+        made
+    }};
+}
+
 pub mod clock;
 pub mod error;
 mod fd;
@@ -87,9 +98,13 @@ pub mod log;
 mod memory;
 mod permissions;
 pub mod protocol;
+mod random;
 pub mod receiver;
 pub mod records;
 pub mod sender;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+mod runtime;
 mod sync;
 pub mod text;
 mod threads;

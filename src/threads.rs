@@ -9,13 +9,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Builder;
 
+use crate::clock;
 use crate::error::{Error, Result, Status};
+use crate::runtime::{self, Handle, Runtime};
 
 /// How long the end of tasks that were told to end may take, before they are left to themselves.
 pub(crate) const END: Duration = Duration::from_secs(2);
@@ -89,8 +90,27 @@ pub(crate) fn wait_begun() {
     BEGINNING.wait(Duration::from_secs(1));
 }
 
+/// A thread that was started.
+#[derive(Debug)]
+pub(crate) enum Thread {
+    System(std::thread::JoinHandle<()>),
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<crate::simulation::Ended>),
+}
+
 /// Starts a thread.
-fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
+    #[cfg(feature = "simulation")]
+    if let Some(environment) = crate::simulation::environment() {
+        return Ok(Thread::Simulated(crate::simulation::Ended::after(&*environment, name, work)));
+    }
+    start_in_system(name, work).map(Thread::System)
+}
+
+fn start_in_system<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>> {
     let thread = without_signals(name, || {
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             BEGINNING.add(-1);
@@ -149,6 +169,17 @@ impl Build {
 /// A runtime with this many threads, and up to `blocking` for work that waits for the disk. One of these is there from the
 /// start and stays, so that such work may have to wait for a thread, and never fails for want of one.
 pub(crate) fn runtime(name: &'static str, threads: usize, blocking: usize) -> Result<Runtime> {
+    #[cfg(feature = "simulation")]
+    if let Some(runtime) = Runtime::simulated() {
+        return Ok(runtime);
+    }
+    let runtime = tokio_runtime(name, threads, blocking)?;
+    #[cfg(feature = "simulation")]
+    let runtime = Runtime::Tokio(runtime);
+    Ok(runtime)
+}
+
+fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<tokio::runtime::Runtime> {
     let started = threads + blocking.min(1);
     with_locals(move || {
         let build = Arc::new(Build::default());
@@ -210,9 +241,14 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     core: &Arc<C>,
     work: impl FnOnce() + Send + 'static,
     panicked: impl FnOnce(Error) + Send + 'static,
-) -> Result<JoinHandle<()>> {
+) -> Result<Thread> {
     let address = Arc::as_ptr(core).addr();
     start(name, move || {
+        #[cfg(feature = "simulation")]
+        if crate::simulation::calls_back_for(address) {
+            // A panic is a failure of the simulation.
+            return work();
+        }
         CALLBACKS_OF.set(address);
         // The host learns of it by the status; the thread itself has nobody to pass it on to.
         if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
@@ -238,26 +274,83 @@ pub(crate) fn within<T: Send + 'static>(
 
 /// Runs `work` on a thread whose thread-locals live: this one, or another one when this one's are gone.
 fn with_locals<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    if !Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+    if !runtime::current().is_err_and(|error| error.is_thread_local_destroyed()) {
         return work();
     }
-    start("repl-exit", work)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    start_in_system("repl-exit", work)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A thread that never calls the host.
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
     start(name, work)
 }
 
 /// Whether the calling thread is the callback thread of the handle that `core` belongs to.
 pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
+    #[cfg(feature = "simulation")]
+    if let Some(address) = crate::simulation::called_back_for() {
+        return address == Arc::as_ptr(core).addr();
+    }
     CALLBACKS_OF.get() == Arc::as_ptr(core).addr()
 }
 
 /// Waits for a thread's end.
-pub(crate) fn join(thread: JoinHandle<()>) {
-    // A panic on it was its own; there is nobody left to tell.
-    let _ = thread.join();
+pub(crate) fn join(thread: Thread) {
+    match thread {
+        // A panic on it was its own; there is nobody left to tell.
+        Thread::System(thread) => drop(thread.join()),
+        #[cfg(feature = "simulation")]
+        Thread::Simulated(ended) => ended.wait(),
+    }
+}
+
+/// Opens when its [`Opener`] goes, however that comes about.
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    is_open: crate::sync::Mutex<bool>,
+    opened: crate::sync::Condvar,
+}
+
+/// Opens a latch when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Opener(Arc<Latch>);
+
+impl Latch {
+    /// A latch, and what opens it.
+    pub(crate) fn new() -> (Opener, Arc<Self>) {
+        let latch = Arc::<Self>::default();
+        (Opener(Arc::clone(&latch)), latch)
+    }
+
+    /// Waits until it is open; `false` when the time passed first.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let deadline = clock::instant() + limit;
+        let mut is_open = self.is_open.lock();
+        while !*is_open && clock::instant() < deadline {
+            is_open = self.opened.wait(is_open, Some(deadline));
+        }
+        *is_open
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        *self.0.is_open.lock() = true;
+        self.0.opened.notify_all();
+    }
+}
+
+/// Lets time pass.
+pub(crate) fn pause(time: Duration) {
+    #[cfg(feature = "simulation")]
+    if let Some(environment) = crate::simulation::environment() {
+        let until = environment.instant() + time;
+        while environment.instant() < until {
+            environment.park(Some(until));
+        }
+        return;
+    }
+    std::thread::sleep(time);
 }
 
 #[cfg(all(test, not(model)))]
@@ -276,7 +369,7 @@ mod tests {
         let told = tell.clone();
         let calls = move || told.send(SigSet::thread_get_mask().unwrap()).unwrap();
         join(spawn_callbacks("repl-test", &Arc::new(()), calls, |error| panic!("{error}")).unwrap());
-        let runtime = runtime("repl-test", 1, 4).unwrap();
+        let runtime = tokio_runtime("repl-test", 1, 4).unwrap();
         let (told, wait) = (tell.clone(), tell);
         runtime.spawn(async move { told.send(SigSet::thread_get_mask().unwrap()).unwrap() });
         runtime.spawn_blocking(move || wait.send(SigSet::thread_get_mask().unwrap()).unwrap());

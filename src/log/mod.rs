@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_MESSAGE_SIZE;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, chain_hash, encode_header, payload_crc};
@@ -365,7 +366,7 @@ impl Log {
 
     #[cold]
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
-        let deadline = Instant::now().checked_add(self.disk_timeout);
+        let deadline = clock::instant().checked_add(self.disk_timeout);
         // A full disk is not the entry's end: `DISK_FULL` is for those that were not taken, and may be offered again.
         storage.wait_synced(end.sequence, end.position, deadline, true).map_err(|error| {
             let text =
@@ -413,7 +414,7 @@ impl Log {
             (FullPolicy::CutOffSlowest, Some(_)) => Some(self.disk_timeout),
             _ => None,
         };
-        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let deadline = patience.and_then(|patience| clock::instant().checked_add(patience));
         let cut_off = self.full_policy == FullPolicy::CutOffSlowest;
         loop {
             if appender.closed {
@@ -445,15 +446,15 @@ impl Log {
                     if patience.is_none() {
                         return Err(self.full(appender.end.sequence, false));
                     }
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
                         return Err(self.full(appender.end.sequence, true));
                     }
                     // For a moment it waits for room for several chunks: two threads that wake each other for every
                     // single one do little else.
-                    let moment = Instant::now() + MOMENT;
+                    let moment = clock::instant() + MOMENT;
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     appender = self.wait_for(appender, plenty, Some(moment));
-                    if Instant::now() >= moment {
+                    if clock::instant() >= moment {
                         appender = self.wait_for(appender, until, deadline);
                     }
                 }

@@ -12,6 +12,7 @@ use super::chunk::ChunkRef;
 use super::disk::{DiskLog, Stretch};
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Log, Mark, SyncPolicy};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
@@ -260,7 +261,7 @@ impl Storage {
                 match synced {
                     Ok(_) => {}
                     Err(error) if error.status.is_passing() => {
-                        state = self.much.wait(state, Some(Instant::now() + RETRY));
+                        state = self.much.wait(state, Some(clock::instant() + RETRY));
                     }
                     // The log is unusable, and the next write says why.
                     Err(_) => break,
@@ -282,13 +283,13 @@ impl Storage {
         let mut turn = Turn::default();
         let mut stalled = None;
         let mut begun = self.disk.begun();
-        let mut checked_at = Instant::now();
+        let mut checked_at = clock::instant();
         loop {
             // What failed on the side ends the log although nothing is appended.
             self.disk.check_usable()?;
-            if checked_at.elapsed() >= CHECK_EVERY {
+            if clock::since(checked_at) >= CHECK_EVERY {
                 self.check_identity()?;
-                checked_at = Instant::now();
+                checked_at = clock::instant();
             }
             self.gather(&turn.group);
             let closing = self.state.lock().closed;
@@ -340,12 +341,12 @@ impl Storage {
             }
         };
         if wrote {
-            turn.unsynced_since.get_or_insert_with(Instant::now);
+            turn.unsynced_since.get_or_insert_with(clock::instant);
         }
         if self.is_sync_due(turn.unsynced_since, !wrote && closing) {
-            let begun = Instant::now();
+            let begun = clock::instant();
             let arrived = self.sync(log)?;
-            let until = Some(Instant::now() + PATIENCE.min(begun.elapsed() / 2));
+            let until = Some(clock::instant() + PATIENCE.min(clock::since(begun) / 2));
             let expected = arrived - turn.group.calls;
             (turn.unsynced_since, turn.group) = (None, Group { calls, expected, until });
         }
@@ -375,7 +376,7 @@ impl Storage {
         // Room may come from retention too.
         self.upkeep.hurry();
         let state = self.state.lock();
-        let now = Instant::now();
+        let now = clock::instant();
         match state.until.filter(|_| state.closed) {
             Some(until) if now >= until => {
                 drop(state);
@@ -447,7 +448,7 @@ impl Storage {
             SyncPolicy::Group { interval, bytes } => {
                 unsynced >= bytes
                     || wanted && nothing_left
-                    || unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+                    || unsynced_since.is_some_and(|since| clock::since(since) >= interval)
             }
             // No time ends this wait, and there may always be something left.
             SyncPolicy::Os => wanted && (nothing_left || asked_for <= self.written()),
@@ -487,7 +488,7 @@ impl Storage {
         let awaited = group.calls + group.expected;
         self.awaited.store(awaited, Ordering::SeqCst);
         let mut state = self.state.lock();
-        while self.calls.load(Ordering::SeqCst) < awaited && !state.closed && Instant::now() < until {
+        while self.calls.load(Ordering::SeqCst) < awaited && !state.closed && clock::instant() < until {
             state.gathering = true;
             state = self.work.wait(state, Some(until));
         }
@@ -525,7 +526,7 @@ impl Storage {
             return;
         }
         let mut state = self.state.lock();
-        while !state.rung && !state.closed && Instant::now() < deadline {
+        while !state.rung && !state.closed && clock::instant() < deadline {
             state.idle = true;
             state = self.work.wait(state, Some(deadline));
         }

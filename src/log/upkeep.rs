@@ -113,12 +113,12 @@ impl Upkeep {
         while !self.is_over() {
             // Nobody waits for these two. What fails here and does not pass stalls whoever needs it.
             let prepared = disk.prepare_next();
-            let rolled_lately = rolled_at.is_some_and(|at| at.elapsed() < *LOOK_EVERY.start());
+            let rolled_lately = rolled_at.is_some_and(|at| clock::since(at) < *LOOK_EVERY.start());
             if prepared.is_ok()
                 && !rolled_lately
                 && matches!(disk.roll_older_than(age / ROLLS_PER_AGE, clock::now()), Ok(true))
             {
-                rolled_at = Some(Instant::now());
+                rolled_at = Some(clock::instant());
             }
             disk.check_usable()?;
             match self.trim(disk, kept_from, report) {
@@ -143,7 +143,7 @@ impl Upkeep {
         kept_from: &mut dyn FnMut(Mark) -> Result<u64>,
         report: &mut dyn FnMut(UpkeepNews),
     ) -> Result<()> {
-        let (mut segments, mut last_sequence, mut reported_at) = (0, 0, Instant::now());
+        let (mut segments, mut last_sequence, mut reported_at) = (0, 0, clock::instant());
         let mut begun = disk.begun();
         let tell = |report: &mut dyn FnMut(UpkeepNews), segments: &mut usize, last_sequence| {
             if *segments > 0 {
@@ -151,7 +151,7 @@ impl Upkeep {
             }
         };
         let trimmed = loop {
-            let (started, now) = (Instant::now(), clock::now());
+            let (started, now) = (clock::instant(), clock::now());
             let Some(end) = disk.first_given_up(now) else { break Ok(()) };
             match kept_from(end).and_then(|keep_from| disk.trim_one(keep_from, now)) {
                 Ok(Some(end)) => (segments, last_sequence) = (segments + 1, end.sequence),
@@ -161,16 +161,16 @@ impl Upkeep {
             if self.state.lock().hurried {
                 report(UpkeepNews::Room);
             }
-            if reported_at.elapsed() >= REPORT_EVERY {
+            if clock::since(reported_at) >= REPORT_EVERY {
                 tell(report, &mut segments, last_sequence);
-                reported_at = Instant::now();
+                reported_at = clock::instant();
             }
             // At least one goes for each that begins, so that what is to go does not grow.
             if begun < disk.begun() {
                 begun += 1;
                 let _ = disk.prepare_next();
             } else {
-                self.pause(started.elapsed());
+                self.pause(clock::since(started));
             }
             if self.is_over() {
                 break Ok(());
@@ -182,17 +182,17 @@ impl Upkeep {
 
     /// Leaves the disk to others for as long as it was used, unless there is a hurry.
     fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
+        let until = clock::instant() + time;
         let mut state = self.state.lock();
-        while !state.hurried && !state.over && Instant::now() < until {
+        while !state.hurried && !state.over && clock::instant() < until {
             state = self.rung.wait(state, Some(until));
         }
     }
 
     fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
+        let until = clock::instant() + time;
         let mut state = self.state.lock();
-        while !state.rung && !state.over && Instant::now() < until {
+        while !state.rung && !state.over && clock::instant() < until {
             state = self.rung.wait(state, Some(until));
         }
         state.rung = false;

@@ -1,6 +1,7 @@
 //! Who a log is: the identity that positions belong to.
 
 use crate::error::{Error, Result, Status};
+use crate::random;
 
 /// The identity of a log's lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ impl Lineage {
     /// A lineage that nobody has seen before.
     pub fn random() -> Result<Self> {
         let mut stream_id = [0; 16];
-        getrandom::fill(&mut stream_id)
+        random::fill(&mut stream_id)
             .map_err(|e| Error::new(Status::Io, format!("no random stream id from the operating system: {e}")))?;
         Ok(Self { stream_id, epoch: 1 })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::requests::Requests;
+use crate::clock;
 use crate::error::Error;
 use crate::protocol::control::{AckRequest, Positions, StreamAck};
 use crate::protocol::message;
@@ -53,7 +54,7 @@ impl Acks {
             out: Vec::new(),
             unflushed: false,
             acked: Positions::default(),
-            acked_at: Instant::now(),
+            acked_at: clock::instant(),
             requests: Requests::default(),
         });
     }
@@ -79,7 +80,7 @@ impl Acks {
     /// sends what the socket takes. `now` is as far as this side is.
     pub(super) fn say_if_due(&mut self, now: Positions) -> io::Result<()> {
         let Some(line) = &mut self.0 else { return Ok(()) };
-        let passed = line.acked_at.elapsed();
+        let passed = clock::since(line.acked_at);
         let moved = if line.v2 { now != line.acked } else { now.applied != line.acked.applied };
         if line.requests.are_due(now) || moved && passed >= line.interval || line.v2 && passed >= line.heartbeat {
             line.say(now);
@@ -130,7 +131,7 @@ impl Acks {
         } else {
             line.heartbeat
         };
-        pause.saturating_sub(line.acked_at.elapsed())
+        pause.saturating_sub(clock::since(line.acked_at))
     }
 }
 
@@ -148,7 +149,7 @@ impl Line {
         }
         self.requests.told(now);
         self.acked = now;
-        self.acked_at = Instant::now();
+        self.acked_at = clock::instant();
         true
     }
 

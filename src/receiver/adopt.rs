@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
 
 use super::config::GapPolicy;
 use super::core::{Core, stopped};
@@ -14,6 +13,7 @@ use super::end::End;
 use super::judge::{Agreed, Held, beginning, judge, parting};
 use super::plan::{self, Asks, Plan};
 use crate::error::{Error, Result, Status};
+use crate::runtime::timeout;
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
@@ -99,6 +99,7 @@ async fn make_durable(core: &Core, lineage: Lineage) -> Result<()> {
     let mut stopping: watch::Receiver<bool> = core.stopping.subscribe();
     let limit: Duration = core.config.connect_timeout;
     let in_time = tokio::select! {
+        biased;
         done = timeout(limit, &mut adopted) => done.ok(),
         () = stopped(&mut stopping) => None,
     };

@@ -16,6 +16,7 @@ use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHo
 use super::keeper::Keeper;
 use super::local_log::behind;
 use super::queue::{Adoption, Dial};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::RETRY;
@@ -75,7 +76,7 @@ impl Applier {
     pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
         // Where the host stands may be further than the file says, and retention goes by that.
-        let note_at = position.is_some().then(Instant::now);
+        let note_at = position.is_some().then(clock::instant);
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
             keeper: position.map(|position| Keeper::new(&core, position)),
@@ -171,7 +172,7 @@ impl Applier {
             if let Some(adoption) = content.work.adopt.take() {
                 return Next::Adopt(adoption);
             }
-            let now = Instant::now();
+            let now = clock::instant();
             let keeper = self.keeper.as_ref().filter(|_| !self.over);
             let sync_at = keeper.and_then(Keeper::sync_at);
             let check_at = keeper.map(Keeper::check_at);
@@ -199,7 +200,7 @@ impl Applier {
                     return Next::Replay;
                 }
             }
-            let due = self.retry_at.is_none_or(|at| at <= Instant::now());
+            let due = self.retry_at.is_none_or(|at| at <= clock::instant());
             if due && !content.work.paused && !self.over {
                 // What an earlier life received comes first.
                 let is_next = self.current.is_none() && self.replay_at.is_none();
@@ -292,7 +293,7 @@ impl Applier {
                     self.give_up(EventKind::Diverged, &error);
                 }
             }
-            Err(error) if error.status.is_passing() => self.replay_at = Some(Instant::now() + RETRY),
+            Err(error) if error.status.is_passing() => self.replay_at = Some(clock::instant() + RETRY),
             Err(error) => self.log_failed(&error),
         }
     }
@@ -332,7 +333,7 @@ impl Applier {
             Ok(stored) => {
                 self.core.mailbox.lock().work.stored += stored;
                 if stored < deliveries.len() {
-                    self.store_at = Some(Instant::now() + RETRY);
+                    self.store_at = Some(clock::instant() + RETRY);
                 }
             }
             Err(error) => self.log_failed(&error),
@@ -358,7 +359,7 @@ impl Applier {
         self.note_at = None;
         match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
             Ok(()) => {}
-            Err(error) if error.status.is_passing() => self.note_at = Some(Instant::now() + RETRY),
+            Err(error) if error.status.is_passing() => self.note_at = Some(clock::instant() + RETRY),
             Err(error) => self.log_failed(&error),
         }
     }
@@ -423,7 +424,7 @@ impl Applier {
             }
             _ => {
                 let doubled = RETRY_PAUSES.start().saturating_mul(1 << (self.failures - 1).min(10));
-                self.retry_at = Some(Instant::now() + doubled.min(*RETRY_PAUSES.end()));
+                self.retry_at = Some(clock::instant() + doubled.min(*RETRY_PAUSES.end()));
                 false
             }
         }

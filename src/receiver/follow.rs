@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
 use super::adopt::{adopt, verdict};
 use super::backoff::Backoff;
@@ -20,6 +19,7 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::heartbeat;
+use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
 
 /// How long the writer may take to read why this side ends the connection.
@@ -39,16 +39,16 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             return;
         }
         if !goes_on || !dialler.has_more() {
-            dialler.begin(Instant::now(), core.config.connect_timeout);
+            dialler.begin(clock::instant(), core.config.connect_timeout);
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
         let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan, &history).await;
         let asked = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
-                let begun = Instant::now();
+                let begun = clock::instant();
                 let end = serve(&core, &mut inbound, &mut history, opened).await;
-                (core.live.lock().take().map(|_| begun.elapsed()), end)
+                (core.live.lock().take().map(|_| clock::since(begun)), end)
             }
             Err(error) => (None, error.into()),
         };
@@ -77,6 +77,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         failed(&core, end, lived.is_some(), pause);
         if let Some(pause) = pause {
             tokio::select! {
+                biased;
                 () = sleep(pause) => {}
                 () = stopped(&mut stopping) => return,
             }
@@ -92,6 +93,7 @@ async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> boo
         core.progress.want_room();
         if is_full() {
             tokio::select! {
+                biased;
                 () = core.progress.moved.notified() => {}
                 () = stopped(stopping) => return false,
             }
@@ -103,7 +105,7 @@ async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> boo
 /// A number from 0 to 1. Without randomness it is 1, which makes pauses longer.
 fn random() -> f64 {
     let mut random = [0; 4];
-    let part = if getrandom::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
+    let part = if crate::random::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
     f64::from(part) / f64::from(u32::MAX)
 }
 

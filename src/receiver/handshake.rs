@@ -1,10 +1,8 @@
 //! The beginning of a connection: dialling, saying who this reader is and where it stands, and the writer's answer.
 
 use std::io;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::config::ProtocolChoice;
 use super::core::{Core, stopped};
@@ -12,7 +10,9 @@ use super::end::lost;
 use super::history::History;
 use super::plan::{self, Asks, Plan};
 use super::queue::Dial;
+use crate::clock;
 use crate::error::{Error, Result, Status};
+use crate::runtime::timeout;
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{MAX_HISTORY, Offer, Point, Sync, SyncAck};
 use crate::protocol::{STREAM_VERSION, message};
@@ -41,6 +41,7 @@ pub(super) async fn open(
     let (stream, dialled) = match dialling {
         Dialling::Library => {
             let connected = tokio::select! {
+                biased;
                 connected = dialler.connect() => connected,
                 () = stopped(&mut stopping) => Err(stops()),
             };
@@ -57,7 +58,7 @@ pub(super) async fn open(
     core.peer.lock().clone_from(&dialled.peer);
     // It goes to the node that it is from, or to none.
     let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
-    let limit = dialled.deadline.saturating_duration_since(Instant::now());
+    let limit = dialled.deadline.saturating_duration_since(clock::instant());
     let meeting = async {
         let stream = match stream {
             Some(stream) => stream,
@@ -66,6 +67,7 @@ pub(super) async fn open(
         greet(core, stream, &dialled.address, plan, history).await
     };
     let met = tokio::select! {
+        biased;
         met = timeout(limit, meeting) => met.unwrap_or_else(|_| {
             let text = format!("no handshake with {} within {} ms", dialled.peer, limit.as_millis());
             Err(Error::new(Status::PeerTimeout, text))

@@ -9,12 +9,14 @@ use serde_json::json;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::local_log::{LocalLog, token};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::log::disk::position::PositionFile;
 use crate::log::{Mark, RETRY, SyncPolicy, UpkeepNews};
 use crate::protocol::lineage::Lineage;
+use crate::threads;
 
 /// How long a receiver that stops tries to note how far its handler came on a disk that refuses.
 const LAST_TRIES: Duration = Duration::from_secs(1);
@@ -72,7 +74,7 @@ impl Keeper {
             sync_again_at: None,
             refused: [false; Work::COUNT],
             replay_to,
-            checked_at: Instant::now(),
+            checked_at: clock::instant(),
             begun: 0,
         }
     }
@@ -134,12 +136,12 @@ impl Keeper {
             Ok(()) => {}
         }
         self.tell(Work::Store, &outcome);
-        self.unsynced_since.get_or_insert_with(Instant::now);
+        self.unsynced_since.get_or_insert_with(clock::instant);
         let due = match self.log()?.sync_policy() {
             SyncPolicy::Always => true,
             SyncPolicy::Group { interval, bytes } => {
                 let unsynced = self.log()?.disk().map_or(0, |disk| disk.written().position - disk.synced().position);
-                unsynced >= bytes || self.unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+                unsynced >= bytes || self.unsynced_since.is_some_and(|since| clock::since(since) >= interval)
             }
             SyncPolicy::Os => false,
         };
@@ -194,7 +196,7 @@ impl Keeper {
     /// Fails if the directory is the log's no more, or if what is in it is not known: another thread may have found that
     /// out. What cannot be found out now stands in the way of the next sync.
     pub(super) fn check_identity(&mut self) -> Result<()> {
-        self.checked_at = Instant::now();
+        self.checked_at = clock::instant();
         match self.position.check_identity() {
             Err(error) if !self.position.is_usable() => Err(error),
             _ => self.log()?.disk().map_or(Ok(()), DiskLog::check_usable),
@@ -224,7 +226,7 @@ impl Keeper {
                 Ok(())
             }
             Err(error) if error.status.is_passing() => {
-                self.sync_again_at = Some(Instant::now() + RETRY);
+                self.sync_again_at = Some(clock::instant() + RETRY);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -266,10 +268,10 @@ impl Keeper {
 
     /// Nothing more comes. What the disk refuses for now is tried again for a while.
     pub(super) fn finish(&mut self) {
-        let until = Instant::now() + LAST_TRIES;
+        let until = clock::instant() + LAST_TRIES;
         let ended = loop {
             match self.end() {
-                Err(error) if error.status.is_passing() && Instant::now() < until => std::thread::sleep(RETRY),
+                Err(error) if error.status.is_passing() && clock::instant() < until => threads::pause(RETRY),
                 ended => break ended,
             }
         };

@@ -27,11 +27,8 @@ mod session;
 mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::runtime::Runtime;
 
 use self::apply::Applier;
 use self::core::Core;
@@ -42,9 +39,10 @@ use crate::log::disk::position::PositionFile;
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
+use crate::runtime::Runtime;
 use crate::sync::Mutex;
 use crate::text;
-use crate::threads;
+use crate::threads::{self, Latch, Thread};
 use crate::transport::{Address, Dialling, TlsClient};
 use config::ReceiverConfig;
 use handler::ReceiverHost;
@@ -64,10 +62,10 @@ enum Life {
     New(ReceiverHost, Vec<Address>, Option<PositionFile>),
     Running {
         runtime: Runtime,
-        connection_ended: mpsc::Receiver<()>,
-        callback: JoinHandle<()>,
+        connection_ended: Arc<Latch>,
+        callback: Thread,
         /// Keeps the directory of the local log, if there is one.
-        keeping: Option<(JoinHandle<()>, mpsc::Receiver<()>)>,
+        keeping: Option<(Thread, Arc<Latch>)>,
     },
     Stopped,
 }
@@ -127,12 +125,11 @@ impl Receiver {
             spawned.inspect_err(|_| self.core.local.iter().for_each(|local| local.upkeep.close()))?
         };
         self.started.store(true, Ordering::Release);
-        let (ended, connection_ended) = mpsc::channel();
+        let (ended, connection_ended) = Latch::new();
         let following = follow::follow(Arc::clone(&self.core), addresses, dialling);
         runtime.spawn(async move {
             following.await;
-            // `stop` may have given up waiting.
-            let _ = ended.send(());
+            drop(ended);
         });
         *life = Life::Running { runtime, connection_ended, callback, keeping };
         threads::wait_begun();
@@ -211,14 +208,14 @@ impl Receiver {
         match std::mem::replace(&mut *life, Life::Stopped) {
             Life::New(host, ..) => drop(host),
             Life::Running { runtime, connection_ended, callback, keeping } => {
-                let _ = connection_ended.recv_timeout(threads::END);
+                let _ = connection_ended.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 core.enqueue(|queue| queue.stop = true);
                 threads::join(callback);
                 if let (Some((thread, ended)), Some(local)) = (keeping, &core.local) {
                     local.upkeep.close();
                     // A call of the system that does not return is left to itself.
-                    if ended.recv_timeout(threads::END).is_ok() {
+                    if ended.wait(threads::END) {
                         threads::join(thread);
                     }
                 }
@@ -245,12 +242,12 @@ impl Receiver {
 }
 
 /// Starts the thread that keeps the directory of the local log. What it gives tells when it has ended.
-fn keep(core: &Arc<Core>) -> Result<(JoinHandle<()>, mpsc::Receiver<()>)> {
+fn keep(core: &Arc<Core>) -> Result<(Thread, Arc<Latch>)> {
     let core = Arc::clone(core);
-    let (ended, has_ended) = mpsc::channel();
+    let (ended, has_ended) = Latch::new();
     let thread = threads::spawn("repl-recv-keep", move || {
         keeper::keep(&core);
-        let _ = ended.send(());
+        drop(ended);
     })?;
     Ok((thread, has_ended))
 }

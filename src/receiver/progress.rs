@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::acks::Acks;
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -250,7 +250,7 @@ impl Progress {
         if self.applied() >= sequence {
             return Ok(());
         }
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut over = self.over.lock();
@@ -269,7 +269,7 @@ impl Progress {
                 );
                 break Err(Error::new(Status::LineageChanged, text));
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
                 let text = format!(
                     "sequence {sequence} was not applied within {} ms, the last one is {applied}",
                     timeout.as_millis()

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
 use super::core::{Core, stopped};
 use super::delivery::Before;
 use super::end::{is_told, lost};
@@ -17,6 +15,7 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 use crate::protocol::handshake::Point;
+use crate::runtime::sleep;
 use crate::transport::Stream;
 
 /// Reads in a row before other tasks get a turn.
@@ -63,7 +62,7 @@ impl<'a> Session<'a> {
         let heartbeat = pulse.map_or(IDLE, |pulse| pulse.interval);
         let (id, interval) = (&core.config.reader_id, core.config.ack_interval);
         core.progress.acks.lock().begin(stream, pulse.is_some(), id, interval, heartbeat);
-        Self { core, stream, inbound, history, pulse, heard_at: Instant::now(), unannounced: false }
+        Self { core, stream, inbound, history, pulse, heard_at: clock::instant(), unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -108,28 +107,29 @@ impl<'a> Session<'a> {
             self.announce();
             if !room {
                 // Not reading is this side's own doing.
-                self.heard_at = Instant::now();
+                self.heard_at = clock::instant();
             }
-            if self.pulse.is_some_and(|pulse| self.heard_at.elapsed() > pulse.patience) {
-                let text = format!("nothing heard from the writer for {} ms", self.heard_at.elapsed().as_millis());
+            if self.pulse.is_some_and(|pulse| clock::since(self.heard_at) > pulse.patience) {
+                let text = format!("nothing heard from the writer for {} ms", clock::since(self.heard_at).as_millis());
                 return Error::new(Status::PeerTimeout, text);
             }
             if let Err(error) = core.progress.acknowledge_if_due() {
                 return lost(error);
             }
             let unsent = core.progress.acks.lock().is_unsent();
-            let look_at = tokio::time::Instant::now() + self.next_look();
+            let look_at = tokio::time::Instant::from(clock::instant() + self.next_look());
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
             }
             tokio::select! {
-                readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
+                biased;
+                () = stopped(&mut stopping) => {}
+                () = &mut look => {}
+                () = core.progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(error) }
                 }
-                () = core.progress.moved.notified() => {}
-                () = &mut look => {}
-                () = stopped(&mut stopping) => {}
+                readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
             }
         }
     }
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         let now = clock::now();
         counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
         self.inbound.receives_at(now);
-        self.heard_at = Instant::now();
+        self.heard_at = clock::instant();
         self.take()?;
         Ok(true)
     }
@@ -236,7 +236,7 @@ impl<'a> Session<'a> {
     fn next_look(&self) -> Duration {
         let progress = &self.core.progress;
         let ack = progress.acks.lock().rest(progress.positions());
-        let left = |pulse: Pulse| pulse.patience.saturating_sub(self.heard_at.elapsed());
+        let left = |pulse: Pulse| pulse.patience.saturating_sub(clock::since(self.heard_at));
         let silence = self.pulse.map_or(Duration::MAX, left);
         ack.min(silence).max(Duration::from_millis(1))
     }

@@ -12,6 +12,7 @@ use super::session;
 use super::tasks::Task;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
+use crate::runtime;
 use crate::transport::{Accepted, Listener, Stream};
 
 /// Pauses after an accept that failed for want of descriptors or memory, doubling.
@@ -100,7 +101,7 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
 /// Runs a task that `stop` waits for.
 pub(super) fn spawn(core: &Arc<Core>, serving: impl Future<Output = ()> + Send + 'static) {
     let task = Task::begin(&core.tasks);
-    tokio::spawn(async move {
+    runtime::spawn(async move {
         serving.await;
         drop(task);
     });

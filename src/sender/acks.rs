@@ -13,6 +13,7 @@ use super::quorum::{Reached, Readers, Tally, Wish};
 use super::sorted::Sorted;
 use super::tickets::Tickets;
 use super::watermark::Watermark;
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
@@ -85,7 +86,7 @@ impl Sleeper {
 
     fn sleep(&self, deadline: Option<Instant>) -> Option<Acked> {
         let mut acked = self.acked.lock();
-        while acked.is_none() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        while acked.is_none() && deadline.is_none_or(|deadline| clock::instant() < deadline) {
             acked = self.changed.wait(acked, deadline);
         }
         *acked
@@ -399,7 +400,7 @@ impl AckBoard {
         readers: &impl Readers,
         before: impl FnOnce(&dyn Fn() -> bool),
     ) -> Acked {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = clock::instant().checked_add(timeout);
         let sleeper = Arc::new(Sleeper::default());
         let mut state = self.state.lock();
         let number = self.add(&mut state, wish.clone(), Waiter::Sleeper(Arc::clone(&sleeper)));
@@ -435,7 +436,7 @@ impl AckBoard {
             );
             return Err(Error::new(Status::BufferFull, text));
         }
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = clock::instant().checked_add(timeout);
         let mut state = self.state.lock();
         if state.closed {
             self.ordered.fetch_sub(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::standing::Claim;
 use crate::error::{Error, Status};
 use crate::log::{AttachError, Cursor, Log};
+use crate::runtime;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::{Offer, Point, Sync};
 
@@ -53,8 +54,8 @@ pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Admitted, Ref
     }
     // The log's files may have to be read, which must not keep this thread from the other readers.
     let (core, sync) = (Arc::clone(core), sync.clone());
-    let decided = tokio::task::spawn_blocking(move || decide(&core, &sync)).await;
-    decided.unwrap_or_else(|_| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
+    let decided = runtime::spawn_blocking(move || decide(&core, &sync)).await;
+    decided.unwrap_or_else(|| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
 }
 
 fn decide(core: &Core, sync: &Sync) -> Result<Admitted, Refusal> {

@@ -16,6 +16,14 @@ const PATIENCE: u32 = 8;
 /// How often it is tried again then.
 const RETRY_EVERY: u32 = 64;
 
+/// In a simulation no other processor answers while this one looks.
+fn is_simulated() -> bool {
+    #[cfg(feature = "simulation")]
+    return crate::simulation::environment().is_some();
+    #[cfg(not(feature = "simulation"))]
+    false
+}
+
 /// Whether it pays to look.
 pub(super) struct Eager {
     possible: bool,
@@ -27,7 +35,7 @@ pub(super) struct Eager {
 
 impl Eager {
     pub(super) fn new() -> Self {
-        let possible = available_parallelism().is_ok_and(|processors| processors.get() > 1);
+        let possible = !is_simulated() && available_parallelism().is_ok_and(|processors| processors.get() > 1);
         Self { possible, moment: MOMENT, busy: AtomicBool::new(false), missed: AtomicU32::new(0) }
     }
 

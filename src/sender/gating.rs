@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::core::Core;
 use super::gate::{Adjusted, GatePolicy, Held, WriteGate};
 use super::reader::Reader;
 use super::standing::Entered;
+use crate::{clock, runtime};
 use crate::error::Result;
 use crate::protocol::control::Positions;
 
@@ -20,7 +19,7 @@ impl Core {
         if let Some(gate) = &self.write_gate {
             let level = gate.config().level;
             if now[level] > before[level] {
-                self.adjust(gate, &mut gate.hold(), Instant::now());
+                self.adjust(gate, &mut gate.hold(), clock::instant());
             }
         }
         self.acks.announce(before, now, &self.readers);
@@ -39,7 +38,7 @@ impl Core {
     #[cold]
     pub(super) fn readers_changed(&self) {
         if let Some(gate) = &self.write_gate {
-            self.adjust(gate, &mut gate.hold(), Instant::now());
+            self.adjust(gate, &mut gate.hold(), clock::instant());
         }
     }
 
@@ -66,10 +65,10 @@ impl Core {
         self.ask(gate.config().level, last());
         let mut held = gate.hold();
         if let GatePolicy::Slow(limit) = gate.config().policy {
-            let deadline = Instant::now().checked_add(limit);
+            let deadline = clock::instant().checked_add(limit);
             while !gate.is_open(last())
                 && self.gate.check().is_ok()
-                && deadline.is_none_or(|deadline| Instant::now() < deadline)
+                && deadline.is_none_or(|deadline| clock::instant() < deadline)
             {
                 self.locate(gate, &mut held);
                 self.tell_shut(&mut held);
@@ -92,7 +91,7 @@ impl Core {
     }
 
     fn tell_shut(&self, held: &mut Held) {
-        if let Some(event) = held.event(false, self.log.last_sequence(), Instant::now()) {
+        if let Some(event) = held.event(false, self.log.last_sequence(), clock::instant()) {
             self.mailbox.event(event);
         }
     }
@@ -120,10 +119,9 @@ impl Core {
 /// Keeps the write gate up with time.
 pub(super) async fn watch(core: Arc<Core>) {
     let Some(gate) = &core.write_gate else { return };
-    let mut ticks = interval(gate.tick_every());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = runtime::interval(gate.tick_every());
     loop {
         ticks.tick().await;
-        core.tick(gate, Instant::now());
+        core.tick(gate, clock::instant());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::standing::furthest;
+use crate::clock;
 use crate::error::{Error, Status};
 use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
@@ -47,17 +48,17 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Goes on behind the handshake.
     pub(super) fn new(frames: FrameReader, v2: bool) -> Self {
-        Self { frames, v2, last_heard: Instant::now(), undecided: None }
+        Self { frames, v2, last_heard: clock::instant(), undecided: None }
     }
 
     /// For how long nothing came.
     pub(super) fn silent(&self) -> Duration {
-        self.last_heard.elapsed()
+        clock::since(self.last_heard)
     }
 
     /// For how long a frame has been unfinished, if one is.
     pub(super) fn unfinished(&self) -> Option<Duration> {
-        self.frames.unfinished_since().map(|since| since.elapsed())
+        self.frames.unfinished_since().map(|since| clock::since(since))
     }
 
     /// Takes in what has arrived. `false`: nothing has, as far as the runtime knows.
@@ -75,7 +76,7 @@ impl Incoming {
     fn heard(&mut self, received: Result<bool, ReadError>) -> Result<bool, Unread> {
         let received = received?;
         if received {
-            self.last_heard = Instant::now();
+            self.last_heard = clock::instant();
         }
         Ok(received)
     }

@@ -38,12 +38,10 @@ mod watermark;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use tokio::runtime::{Handle, Runtime};
+use std::time::Duration;
 
 use self::core::Core;
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Observer, Postman};
 use crate::log::{Ended, Log, LogConfig, Mark};
@@ -51,9 +49,10 @@ use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
+use crate::runtime::{Handle, Runtime};
 use crate::sync::Mutex;
 use crate::text::{self, Escaped};
-use crate::threads;
+use crate::threads::{self, Thread};
 use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
 use phase::{Gate, Phase};
@@ -75,7 +74,7 @@ pub struct Sender {
 
 enum Life {
     New(Box<dyn Observer>),
-    Running { runtime: Runtime, callback: JoinHandle<()>, storing: Vec<JoinHandle<()>> },
+    Running { runtime: Runtime, callback: Thread, storing: Vec<Thread> },
     Stopped,
 }
 
@@ -189,6 +188,15 @@ impl Sender {
     pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
         let core = Arc::clone(&self.core);
         self.unless_stopped(threads::within(self.running()?, move || accept::take(&core, Stream::from_fd(socket)?)))
+    }
+
+    /// Takes a connection of an environment and does the handshake.
+    #[cfg(feature = "simulation")]
+    pub fn accept_simulated(&self, socket: Box<dyn crate::simulation::Socket>, peer: &str) -> Result<()> {
+        let (core, peer) = (Arc::clone(&self.core), peer.to_owned());
+        self.unless_stopped(threads::within(self.running()?, move || {
+            accept::take(&core, Stream::simulated(socket, peer))
+        }))
     }
 
     /// Puts an entry into the log and settles it; returns its sequence.
@@ -339,10 +347,10 @@ impl Sender {
             Life::Running { runtime, callback, storing } => {
                 // Readers never get what a failed disk did not take.
                 let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
-                let deadline = Instant::now() + patience;
+                let deadline = clock::instant() + patience;
                 core.ask(AckLevel::Received, core.log.last_sequence());
                 core.phase.send_replace(Phase::Draining);
-                if !core.tasks.wait(deadline.saturating_duration_since(Instant::now())) {
+                if !core.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
                     behind = core.readers_behind();
                 }
                 // While the readers are still there to be asked.
@@ -352,7 +360,7 @@ impl Sender {
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 // The connections have given their descriptors back by now, which may be what the disk's side lacked.
-                let until = deadline.max(Instant::now() + threads::END / 2);
+                let until = deadline.max(clock::instant() + threads::END / 2);
                 match core.log.end_by(until, threads::END / 2) {
                     Ended::All => storing.into_iter().for_each(threads::join),
                     Ended::Stored => {}
@@ -436,7 +444,7 @@ fn call_host(core: &Core, mut postman: Postman) {
     loop {
         let mut content = core.mailbox.lock();
         let late = loop {
-            let late = content.work.look_at.is_some_and(|at| Instant::now() >= at);
+            let late = content.work.look_at.is_some_and(|at| clock::instant() >= at);
             if late || content.has_events() || content.work.over || !content.work.calls.is_empty() {
                 break late;
             }
@@ -448,7 +456,7 @@ fn call_host(core: &Core, mut postman: Postman) {
         let over = content.work.over;
         drop(content);
         if late {
-            core.acks.expire(Instant::now(), &core.readers);
+            core.acks.expire(clock::instant(), &core.readers);
         }
         if over && events.is_empty() && calls.is_empty() {
             return;

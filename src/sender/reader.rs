@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -45,7 +45,8 @@ pub(super) struct Reader {
     pub(super) id: String,
     pub(super) stream: Stream,
     pub(super) v2: bool,
-    pub(super) connected_at: SystemTime,
+    /// In microseconds since the Unix epoch.
+    pub(super) connected_at_us: u64,
     /// The sequence after which this connection began, as the reader said.
     pub(super) started_after: u64,
     /// See [`Start`].
@@ -90,7 +91,7 @@ impl Reader {
             id,
             stream,
             v2,
-            connected_at: SystemTime::now(),
+            connected_at_us: crate::clock::unix_time_us(),
             started_after,
             proven: AtomicBool::new(false),
             believed: AtomicU64::new(0),

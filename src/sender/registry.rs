@@ -1,6 +1,6 @@
 //! The readers of a sender by id: who is connected, and how far the ones that left had come.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,13 +50,13 @@ impl Record {
     }
 }
 
-fn connected(records: &HashMap<String, Record>) -> impl Iterator<Item = &Arc<Reader>> {
+fn connected(records: &BTreeMap<String, Record>) -> impl Iterator<Item = &Arc<Reader>> {
     records.values().filter_map(|record| record.connected.as_ref())
 }
 
 /// All reader ids of a sender. Ids that are not connected are remembered up to a bound.
 pub(super) struct Registry {
-    records: Mutex<HashMap<String, Record>>,
+    records: Mutex<BTreeMap<String, Record>>,
     max_readers: usize,
     max_known: usize,
     /// See `core::beginning`.
@@ -81,7 +81,7 @@ impl Registry {
             began_at,
             ends: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
-            records: Mutex::new(HashMap::new()),
+            records: Mutex::new(BTreeMap::new()),
             max_readers: config.max_readers,
             max_known: config.known_readers(),
             groups: config.groups.clone(),
@@ -129,7 +129,7 @@ impl Registry {
 
     /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one that is
     /// not connected if there are many.
-    fn has_room(&self, records: &mut HashMap<String, Record>, id: &str) -> bool {
+    fn has_room(&self, records: &mut BTreeMap<String, Record>, id: &str) -> bool {
         let known = records.get(id);
         if known.is_some_and(|record| record.connected.is_some()) {
             return true;

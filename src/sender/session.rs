@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admission::{self, Refusal};
 use super::core::Core;
@@ -15,11 +14,13 @@ use super::outgoing::{Outgoing, Pumped};
 use super::phase::Phase;
 use super::reader::Reader;
 use super::report::Peer;
+use crate::clock;
 use crate::error::{Error, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
 use crate::protocol::{STREAM_VERSION, check_reader_id, heartbeat, message};
+use crate::runtime::{self, interval, timeout};
 use crate::transport::{FrameReader, Stream};
 
 /// How long a peer may take to read a last word and close its end.
@@ -164,6 +165,7 @@ async fn attach(
         if let Some(version) = version {
             let stored = async {
                 tokio::select! {
+                    biased;
                     () = slots.saved(version) => {}
                     () = reader.closed.notified() => {}
                 }
@@ -177,7 +179,7 @@ async fn attach(
     let mut place = Place { core: &core, reader: &reader, ended: None };
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
     let heartbeat = heartbeat::interval(core.config.heartbeat_interval, wanted, core.config.min_heartbeat);
-    let now = Instant::now();
+    let now = clock::instant();
     let mut session = Session { core: &core, reader: &reader, heartbeat, sent: 0, idle_since: now, lagging: false };
     let ended = session.run().await;
     place.ended = Some(ended.clone());
@@ -281,7 +283,6 @@ impl Session<'_> {
         let config = &core.config;
         let shortest = (self.heartbeat / 2).min(config.write_timeout / 4).min(config.peer_timeout / 4);
         let mut tick = interval(shortest.max(Duration::from_millis(5)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocked_since: Option<(Instant, (u64, u64))> = None;
         // It is told that it may follow before it is told that another one took its place meanwhile.
         let _ = reader.pump(&core.acks, true);
@@ -319,38 +320,42 @@ impl Session<'_> {
                     if !core.log.sleep_at(reader.position()) {
                         continue;
                     }
+                    // What comes seldom first: neither entries nor a reader that never pauses keep it waiting.
                     tokio::select! {
-                        () = &mut end_moved => {}
-                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
+                        biased;
                         _ = tick.tick() => if let Some(error) = self.look_after(None) { return error },
-                        () = reader.poked.notified() => {}
-                        () = reader.closed.notified() => {}
                         _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                        () = reader.closed.notified() => {}
+                        () = &mut end_moved => {}
+                        () = reader.poked.notified() => {}
+                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
                     }
                 }
                 Pumped::Blocked => {
                     let sent = (reader.bytes_sent(), reader.stream.flushed());
                     let since = match blocked_since {
                         Some((since, before)) if before == sent => since,
-                        _ => Instant::now(),
+                        _ => clock::instant(),
                     };
                     blocked_since = Some((since, sent));
                     tokio::select! {
+                        biased;
+                        _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
+                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                        () = reader.closed.notified() => {}
+                        () = reader.cut.cut() => {}
                         writable = reader.stream.writable() => if let Err(error) = writable { return lost(&error) },
                         readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
-                        _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
-                        () = reader.cut.cut() => {}
-                        () = reader.closed.notified() => {}
-                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
                     }
                 }
                 Pumped::Far(load) => {
                     blocked_since = None;
                     tokio::select! {
-                        loaded = tokio::task::spawn_blocking(move || load.run()) => match loaded {
-                            Ok(Ok(loaded)) => reader.supply(loaded),
-                            Ok(Err(error)) => return error,
-                            Err(_) => return Error::new(Status::Panic, "internal error while the log was read"),
+                        biased;
+                        loaded = runtime::spawn_blocking(move || load.run()) => match loaded {
+                            Some(Ok(loaded)) => reader.supply(loaded),
+                            Some(Err(error)) => return error,
+                            None => return Error::new(Status::Panic, "internal error while the log was read"),
                         },
                         _ = phase.wait_for(|phase| *phase == Phase::Closing) => return stopped(),
                     }
@@ -390,16 +395,16 @@ impl Session<'_> {
         }
         match blocked_since {
             // A v2 reader that talks but does not read is slow, not dead: it may use up the window.
-            Some(since) if since.elapsed() > config.write_timeout && (!reader.v2 || silent > config.write_timeout) => {
-                let text = format!("the reader took no byte for {} ms", ms(since.elapsed()));
+            Some(since) if clock::since(since) > config.write_timeout && (!reader.v2 || silent > config.write_timeout) => {
+                let text = format!("the reader took no byte for {} ms", ms(clock::since(since)));
                 return Some(Error::new(Status::PeerTimeout, text));
             }
             Some(_) => {}
             None => {
                 let sent = reader.bytes_sent();
                 if sent != self.sent {
-                    (self.sent, self.idle_since) = (sent, Instant::now());
-                } else if reader.v2 && self.idle_since.elapsed() >= self.heartbeat / 2 {
+                    (self.sent, self.idle_since) = (sent, clock::instant());
+                } else if reader.v2 && clock::since(self.idle_since) >= self.heartbeat / 2 {
                     say_heartbeat(core, reader);
                 }
             }
@@ -443,12 +448,13 @@ impl Session<'_> {
                 Err(error) => return error,
             }
             tokio::select! {
+                biased;
                 () = self.reader.closed.notified() => {}
-                readable = self.reader.stream.readable() => if readable.is_err() { return stopped() },
                 changed = phase.wait_for(|phase| *phase == Phase::Closing) => {
                     drop(changed);
                     return stopped();
                 }
+                readable = self.reader.stream.readable() => if readable.is_err() { return stopped() },
             }
         }
     }

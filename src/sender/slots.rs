@@ -8,14 +8,13 @@
 //! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would keep
 //! less, a slot that is new or went back, is in the file before its reader is told that it may follow.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 
 use super::config::StorageConfig;
 use super::forecast::Rate;
@@ -31,7 +30,9 @@ use crate::log::disk::slots::{MAX_SLOTS, SlotFile, SlotRecord, SlotState};
 use crate::log::{Log, Mark, RETRY};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::runtime::timeout;
 use crate::sync::Mutex;
+use crate::threads;
 use crate::text::Escaped;
 
 /// How often slots are looked after.
@@ -62,7 +63,7 @@ pub(super) struct Slots {
 }
 
 struct State {
-    slots: HashMap<String, Slot>,
+    slots: BTreeMap<String, Slot>,
     changed: bool,
     /// Counts changes by which the file keeps too little.
     version: u64,
@@ -97,7 +98,7 @@ impl Slots {
             changed: false,
             version: 0,
             ages: Ages::new(now),
-            looked_at: Instant::now(),
+            looked_at: clock::instant(),
             end: 0,
             growth: Rate::default(),
             lacking: false,
@@ -271,11 +272,11 @@ impl Slots {
     pub(super) fn look_after(&self, around: Around, now: Now) -> Vec<Event> {
         let (mut news, mut events) = (Vec::new(), Vec::new());
         let mut state = self.state.lock();
-        let passed = state.looked_at.elapsed();
+        let passed = clock::since(state.looked_at);
         let end = around.log.end();
         let grown = end.saturating_sub(state.end);
         state.growth.measure(grown, passed);
-        (state.end, state.looked_at) = (end, Instant::now());
+        (state.end, state.looked_at) = (end, clock::instant());
         let clock_was_set = state.ages.observe(now);
         let (growth, ages, expiry) = (state.growth, state.ages, self.config.slot_expiry);
         let mut changed = clock_was_set;
@@ -359,7 +360,7 @@ impl Slots {
     pub(super) fn save_by(&self, deadline: Instant) -> Result<()> {
         loop {
             match self.save() {
-                Err(error) if error.status.is_passing() && Instant::now() < deadline => std::thread::sleep(RETRY),
+                Err(error) if error.status.is_passing() && clock::instant() < deadline => threads::pause(RETRY),
                 saved => return saved,
             }
         }

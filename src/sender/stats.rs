@@ -1,7 +1,6 @@
 //! The statistics of a sender: the documented keys, and ours behind them.
 
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
@@ -89,7 +88,7 @@ impl Core {
         let none = || [Value::Null, Value::Null, Value::Null];
         let [slot_state, slot_sequence, slot_held_bytes] =
             self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self.log.end(), &reader.id));
-        let connected = reader.connected_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        
         json!({
             "reader_id": reader.id,
             "last_ack_seq": acked,
@@ -103,7 +102,7 @@ impl Core {
             "protocol": if reader.v2 { 2 } else { 1 },
             "address": reader.stream.peer(),
             "tls": reader.stream.is_tls(),
-            "connected_since": rfc3339(connected),
+            "connected_since": rfc3339(reader.connected_at_us),
             "sent_sequence": sent,
             "received_sequence": positions.received,
             "durable_sequence": positions.durable,

@@ -2,7 +2,6 @@
 //! of that.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use serde_json::json;
 
@@ -16,7 +15,8 @@ use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
 use crate::log::{Log, LogConfig, Mark, StorageNews, UpkeepNews};
 use crate::protocol::handshake::hex;
 use crate::protocol::lineage::Lineage;
-use crate::threads;
+use crate::threads::{self, Thread};
+use crate::{clock, runtime};
 
 /// A log that was opened, and whose it is.
 pub(super) struct Opened {
@@ -74,7 +74,7 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
 }
 
 /// Starts the threads that store the log, if it has a directory.
-pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
+pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
     let mut threads = Vec::new();
     if core.log.disk().is_none() {
         return Ok(threads);
@@ -103,7 +103,7 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<JoinHandle<()>>> {
 }
 
 /// Ends those threads before anything was appended.
-pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
+pub(super) fn end(core: &Core, threads: Vec<Thread>) {
     core.log.close();
     threads.into_iter().for_each(threads::join);
 }
@@ -111,19 +111,19 @@ pub(super) fn end(core: &Core, threads: Vec<JoinHandle<()>>) {
 /// Looks after the slots while the sender runs.
 pub(super) async fn keep_slots(core: Arc<Core>) {
     // Not at once: the thread that does it has only just been started.
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + slots::ROUND, slots::ROUND);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
     let mut phase = core.phase.subscribe();
     let mut failing = false;
     loop {
         let Some(slots) = &core.slots else { return };
         let is_due = tokio::select! {
+            biased;
             _ = tick.tick() => true,
             () = slots.awaited() => false,
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
         };
         let working = Arc::clone(&core);
-        let saved = tokio::task::spawn_blocking(move || {
+        let saved = runtime::spawn_blocking(move || {
             let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
             if is_due {
                 working.look_after_slots();
@@ -134,12 +134,12 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
             (!ended).then_some(saved)
         });
         match saved.await {
-            Ok(None) => return,
-            Ok(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
+            Some(None) => return,
+            Some(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
                 let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
                 core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
             }
-            Ok(Some(Ok(()))) if std::mem::take(&mut failing) => {
+            Some(Some(Ok(()))) if std::mem::take(&mut failing) => {
                 let text = "the slots are written again";
                 core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
             }

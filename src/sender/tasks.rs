@@ -1,8 +1,9 @@
 //! The tasks that serve connections, counted.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
 /// How many tasks serve connections; `stop` waits for none to be left.
@@ -32,9 +33,9 @@ impl Drop for Task {
 impl Tasks {
     /// Waits until none is left; `false` when the time passed first.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::instant() + timeout;
         let mut running = self.running.lock();
-        while *running > 0 && Instant::now() < deadline {
+        while *running > 0 && clock::instant() < deadline {
             running = self.ended.wait(running, Some(deadline));
         }
         *running == 0

@@ -17,6 +17,7 @@ use super::race::{ATTEMPT_DELAY, Begin, Place, Round, Step, interleave};
 use super::socket::Socket as Plain;
 use super::stream::unpaced;
 use super::{Address, Stream, unix};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
 use crate::threads;
@@ -28,7 +29,7 @@ const MAX_NAMED: usize = 8;
 #[cfg(all(test, not(model)))]
 pub(super) async fn dial(address: &Address) -> Result<Stream> {
     let mut dialler = Dialler::new(vec![address.clone()], Dialling::Library);
-    dialler.begin(Instant::now(), Duration::from_secs(10));
+    dialler.begin(clock::instant(), Duration::from_secs(10));
     dialler.connect().await.map(|dialled| dialled.0)
 }
 
@@ -89,7 +90,7 @@ impl Dialler {
         Self {
             looking: vec![false; entries.len()],
             awaited: vec![false; entries.len()],
-            round: Round::new(0, Begin::First, ATTEMPT_DELAY, Instant::now(), Duration::ZERO),
+            round: Round::new(0, Begin::First, ATTEMPT_DELAY, clock::instant(), Duration::ZERO),
             entries,
             dialling,
             lookup: Arc::new(|host, port| (host, port).to_socket_addrs().map(Iterator::collect)),
@@ -176,9 +177,13 @@ impl Dialler {
 
     /// The next connection of this round. Cancel-safe: attempts under way are given up.
     pub async fn connect(&mut self) -> Result<(Stream, Dialled)> {
+        #[cfg(feature = "simulation")]
+        if let Some(environment) = crate::simulation::environment() {
+            return self.connect_within(&*environment);
+        }
         let mut attempts = JoinSet::new();
         loop {
-            let until = match self.round.next(Instant::now()) {
+            let until = match self.round.next(clock::instant()) {
                 Step::Start(place) => {
                     let dialled = self.dialled(place);
                     let target = self.round.target(place).cloned().unwrap_or(Target::Entry);
@@ -195,7 +200,7 @@ impl Dialler {
                 Some(ended) = attempts.join_next() => {
                     // An attempt that broke ends with the round.
                     let Ok((mut dialled, attempt)) = ended else { continue };
-                    let now = Instant::now();
+                    let now = clock::instant();
                     match attempt.and_then(|plain| Stream::from_plain(plain, dialled.peer.clone()).map_err(io::Error::other)) {
                         Ok(stream) => {
                             dialled.deadline = self.round.connected(dialled.place, now);
@@ -213,9 +218,28 @@ impl Dialler {
         }
     }
 
+    /// The same in an environment, one attempt after the other.
+    #[cfg(feature = "simulation")]
+    fn connect_within(&mut self, environment: &dyn crate::simulation::Environment) -> Result<(Stream, Dialled)> {
+        while let Step::Start(place) = self.round.next(clock::instant()) {
+            let mut dialled = self.dialled(place);
+            match environment.connect(&dialled.address.to_string()) {
+                Ok(socket) => {
+                    dialled.deadline = self.round.connected(place, clock::instant());
+                    return Ok((Stream::simulated(socket, dialled.peer.clone()), dialled));
+                }
+                Err(error) => {
+                    self.failures.push((Status::Io, format!("cannot connect to {}: {error}", dialled.peer)));
+                    self.round.failed(place, clock::instant());
+                }
+            }
+        }
+        Err(self.over())
+    }
+
     /// The next address of this round for the host to dial, with its share of the time.
     pub fn next_for_host(&mut self) -> Result<Dialled> {
-        let now = Instant::now();
+        let now = clock::instant();
         let Step::Start(place) = self.round.next(now) else { return Err(self.over()) };
         let deadline = self.round.connected(place, now);
         Ok(Dialled { deadline, ..self.dialled(place) })
@@ -224,7 +248,7 @@ impl Dialler {
     /// What came behind the connect failed: the next attempt is at the address behind this one.
     pub fn failed(&mut self, dialled: &Dialled) {
         let place = dialled.place;
-        self.round.failed(place, Instant::now());
+        self.round.failed(place, clock::instant());
         if let Some(target) = self.round.target(place) {
             self.begin = Begin::Behind(place.entry, target.clone());
         }
@@ -239,7 +263,7 @@ impl Dialler {
 
     /// Whether an address is left that has not failed in this round.
     pub fn has_more(&self) -> bool {
-        self.round.has_more(Instant::now())
+        self.round.has_more(clock::instant())
     }
 
     fn dialled(&self, place: Place) -> Dialled {
@@ -248,7 +272,7 @@ impl Dialler {
             Some(Target::Tcp(resolved)) => address.resolved(resolved.ip()),
             _ => address.to_string(),
         };
-        Dialled { place, address, peer, deadline: Instant::now() }
+        Dialled { place, address, peer, deadline: clock::instant() }
     }
 
     /// Why no connect of this round is left.

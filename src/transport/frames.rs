@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::Stream;
+use crate::clock;
 use crate::error::{Error, Status};
 use crate::protocol::frame::{self, FrameError};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES};
@@ -75,7 +76,7 @@ impl FrameReader {
         let Some(header) = header.filter(|header| self.bytes.len() - HEADER_SIZE >= header.payload_len) else {
             self.unfinished_since = match self.bytes.is_empty() {
                 true => None,
-                false => self.unfinished_since.or_else(|| Some(Instant::now())),
+                false => self.unfinished_since.or_else(|| Some(clock::instant())),
             };
             return Ok(None);
         };

@@ -15,6 +15,8 @@ use super::tls::Tls;
 use super::tls_errors::Files;
 use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
+#[cfg(feature = "simulation")]
+use crate::simulation;
 
 /// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Stream {
 pub(super) enum Kind {
     Plain(Plain),
     Tls(Box<Tls>),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn simulation::Socket>),
 }
 
 impl Stream {
@@ -35,11 +39,22 @@ impl Stream {
         Self::new(socket, peer)
     }
 
+    /// A connection of an environment.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
+        Self { kind: Kind::Simulated(socket), peer }
+    }
+
     /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
     pub async fn is_spoken_on(&self) -> io::Result<bool> {
         let socket = match &self.kind {
             Kind::Plain(socket) => socket,
             Kind::Tls(tls) => tls.socket(),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => {
+                simulation::readable(&**socket).await;
+                return socket.peek();
+            }
         };
         socket.is_spoken_on().await
     }
@@ -100,7 +115,7 @@ impl Stream {
                 let tls = Tls::new(socket, connection, &self.peer, files);
                 Self { kind: Kind::Tls(Box::new(tls)), peer: self.peer }
             }
-            Kind::Tls(_) => self,
+            _ => self,
         }
     }
 
@@ -109,6 +124,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(_) => Ok(()),
             Kind::Tls(tls) => tls.handshake().await,
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(_) => Ok(()),
         }
     }
 
@@ -129,6 +146,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.try_send(pieces),
             Kind::Tls(tls) => tls.try_send(pieces),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
@@ -137,6 +156,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.try_send_more(pieces),
             Kind::Tls(tls) => tls.try_send(pieces),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
@@ -150,7 +171,7 @@ impl Stream {
     pub fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
         match &self.kind {
             Kind::Plain(socket) => socket.try_send_file(file, offset, len),
-            Kind::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -158,16 +179,16 @@ impl Stream {
     #[inline]
     pub fn try_flush(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(_) => Ok(()),
             Kind::Tls(tls) => tls.try_flush(),
+            _ => Ok(()),
         }
     }
 
     /// A number that moves when the socket takes bytes of what `try_send` took before.
     pub fn flushed(&self) -> u64 {
         match &self.kind {
-            Kind::Plain(_) => 0,
             Kind::Tls(tls) => tls.flushed(),
+            _ => 0,
         }
     }
 
@@ -177,6 +198,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.try_receive(buffer),
             Kind::Tls(tls) => tls.try_receive(buffer),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => simulation::receive(&**socket, buffer),
         }
     }
 
@@ -186,6 +209,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.try_receive_at_once(buffer),
             Kind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => socket.try_receive(buffer),
         }
     }
 
@@ -194,6 +219,11 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.readable().await,
             Kind::Tls(tls) => tls.readable().await,
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => {
+                simulation::readable(&**socket).await;
+                Ok(())
+            }
         }
     }
 
@@ -202,6 +232,11 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.writable().await,
             Kind::Tls(tls) => tls.socket().writable().await,
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => {
+                simulation::writable(&**socket).await;
+                Ok(())
+            }
         }
     }
 
@@ -210,6 +245,8 @@ impl Stream {
         match &self.kind {
             Kind::Plain(socket) => socket.finish(),
             Kind::Tls(tls) => tls.finish(),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => socket.finish(),
         }
     }
 
@@ -219,6 +256,8 @@ impl Stream {
         let socket = match &self.kind {
             Kind::Plain(socket) => socket,
             Kind::Tls(tls) => tls.socket(),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(socket) => return simulation::discard(&**socket).await,
         };
         let mut scratch = Vec::with_capacity(4096);
         loop {

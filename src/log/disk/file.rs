@@ -55,6 +55,26 @@ macro_rules! note {
     };
 }
 
+/// Tells a simulator of a change that is about to be made, which may have it fail.
+macro_rules! simulated {
+    ($change:expr) => {
+        #[cfg(feature = "simulation")]
+        {
+            use crate::simulation::Change::*;
+            crate::simulation::disk($change)?;
+        }
+    };
+}
+
+/// Does what costs time on a real disk alone, and nothing in a simulation.
+fn on_real_disk(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::environment().is_some() {
+        return Ok(());
+    }
+    work()
+}
+
 /// The name in its directory of a file.
 fn name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
@@ -90,7 +110,10 @@ pub(super) fn open_if_there(dir: &Dir, path: &Path, writable: bool) -> Result<Op
 /// Writes all of `bytes` at `offset`.
 pub(super) fn write_at(op: Op, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     note!(Write(path.into(), offset, bytes.to_vec()));
-    at_points(op, || file.write_all_at(bytes, offset)).map_err(|error| {
+    at_points(op, || {
+        simulated!(Write(path, offset, bytes));
+        file.write_all_at(bytes, offset)
+    }).map_err(|error| {
         let mut fault = Fault::new(op, path, &error, false);
         fault.error.message = format!("{} bytes at byte {offset}: {}", bytes.len(), fault.error.message);
         fault
@@ -113,14 +136,22 @@ pub(super) fn reserve(file: &File, path: &Path, length: u64, more: u64) -> Resul
 
 /// Makes the bytes of a file, and its length, durable.
 pub(super) fn sync(op: Op, file: &File, path: &Path) -> Result<(), Fault> {
-    at_points(op, || file.sync_data()).map_err(|error| Fault::new(op, path, &error, true))?;
+    at_points(op, || {
+        simulated!(Sync(path));
+        on_real_disk(|| file.sync_data())
+    })
+    .map_err(|error| Fault::new(op, path, &error, true))?;
     note!(Sync(path.into()));
     Ok(())
 }
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(dir: &Dir) -> Result<(), Fault> {
-    at_points(Op::SyncDir, || dir.sync()).map_err(|error| Fault::new(Op::SyncDir, dir.path(), &error, true))?;
+    at_points(Op::SyncDir, || {
+        simulated!(SyncDir(dir.path()));
+        on_real_disk(|| dir.sync())
+    })
+    .map_err(|error| Fault::new(Op::SyncDir, dir.path(), &error, true))?;
     note!(SyncDir);
     Ok(())
 }
@@ -128,13 +159,21 @@ pub(super) fn sync_dir(dir: &Dir) -> Result<(), Fault> {
 /// Cuts a file to `length` bytes.
 pub(super) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), Fault> {
     note!(Truncate(path.into(), length));
-    at_points(Op::Truncate, || file.set_len(length)).map_err(|error| Fault::new(Op::Truncate, path, &error, false))
+    at_points(Op::Truncate, || {
+        simulated!(Truncate(path, length));
+        file.set_len(length)
+    })
+    .map_err(|error| Fault::new(Op::Truncate, path, &error, false))
 }
 
 /// Removes a file, if it is there. It is gone for good after the next [`sync_dir`].
 pub(super) fn unlink(dir: &Dir, path: &Path) -> Result<(), Fault> {
     note!(Unlink(path.into()));
-    at_points(Op::Unlink, || remove(dir, path)).map_err(|error| Fault::new(Op::Unlink, path, &error, false))
+    at_points(Op::Unlink, || {
+        simulated!(Unlink(path));
+        remove(dir, path)
+    })
+    .map_err(|error| Fault::new(Op::Unlink, path, &error, false))
 }
 
 fn remove(dir: &Dir, path: &Path) -> io::Result<()> {
@@ -176,6 +215,7 @@ fn replace_with(dir: &Dir, path: &Path, new: &Path, bytes: &[u8]) -> Result<File
 /// Makes an empty file. A leftover of that name is removed, not opened: it may be a link to elsewhere.
 pub(super) fn create(dir: &Dir, new: &Path) -> Result<File, Fault> {
     let created = at_points(Op::Create, || {
+        simulated!(Create(new));
         remove(dir, new)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
         dir.open_file(name(new), flags, Mode::S_IRUSR | Mode::S_IWUSR)
@@ -188,7 +228,11 @@ pub(super) fn create(dir: &Dir, new: &Path) -> Result<File, Fault> {
 /// Gives a new file, whose bytes are durable, its name, which is durable when this returns.
 pub(super) fn rename(dir: &Dir, new: &Path, path: &Path) -> Result<(), Fault> {
     note!(Rename(new.into(), path.into()));
-    at_points(Op::Rename, || Ok(renameat(dir, name(new), dir, name(path))?))
+    let rename = || {
+        simulated!(Rename(new, path));
+        Ok(renameat(dir, name(new), dir, name(path))?)
+    };
+    at_points(Op::Rename, rename)
         .map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
     sync_dir(dir)
 }
@@ -207,6 +251,9 @@ pub(super) fn read_at(file: &File, path: &Path, offset: u64, buffer: &mut [u8]) 
             }
         }
     }
+    #[cfg(feature = "simulation")]
+    crate::simulation::read(path, offset, &mut buffer[..done])
+        .map_err(|error| failed(&format!("cannot read {done} bytes at byte {offset} of"), path, &error))?;
     Ok(done)
 }
 

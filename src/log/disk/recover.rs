@@ -119,6 +119,10 @@ pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
 impl Found {
     /// When it was last written to, in microseconds since the Unix epoch.
     pub(super) fn modified_us(&self) -> Result<u64> {
+        #[cfg(feature = "simulation")]
+        if let Some(environment) = crate::simulation::environment() {
+            return Ok(environment.modified_us(&self.path));
+        }
         let metadata =
             self.file.metadata().map_err(|error| failed("cannot ask for the time of", &self.path, &error))?;
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Ended, Storage, StorageNews};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskLog;
 use crate::log::{Log, SyncPolicy, UpkeepNews};
@@ -47,7 +48,7 @@ impl Log {
             return Err(Error::new(Status::InvalidArgument, text));
         }
         // The end of the log is a little more than what was asked for, and costs no look-up.
-        storage.wait_synced(sequence, end.position, Instant::now().checked_add(timeout), false)
+        storage.wait_synced(sequence, end.position, clock::instant().checked_add(timeout), false)
     }
 
     /// The last entry that was confirmed as durable, if there is a disk side.

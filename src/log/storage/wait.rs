@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Ended, Storage};
+use crate::clock;
 use crate::error::{Error, Result, Status};
 
 impl Storage {
@@ -14,7 +15,7 @@ impl Storage {
         state.until = Some(deadline);
         self.work.notify_all();
         let deadline = deadline + patience;
-        while (!state.over || state.ahead || state.keeping) && Instant::now() < deadline {
+        while (!state.over || state.ahead || state.keeping) && clock::instant() < deadline {
             state = self.durable.wait(state, Some(deadline));
         }
         match (state.over, state.ahead || state.keeping) {
@@ -55,7 +56,7 @@ impl Storage {
                 self.ring(&mut state);
             }
             let failed = state.failed.as_ref();
-            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let over = deadline.is_some_and(|deadline| clock::instant() >= deadline);
             let is_final = !state.stalled || !patient && (state.refused >= position || over);
             if let Some(error) = failed.filter(|_| is_final) {
                 return Err(error.clone());
