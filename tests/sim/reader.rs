@@ -1,0 +1,407 @@
+//! A reader's host: it applies entries to a database of its own, fails now and then, and finds after a restart what it
+//! committed.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use replication::error::Status;
+use replication::host::{Event, EventKind, LogLevel, Observer};
+use replication::protocol::entry::Entries;
+use replication::protocol::lineage::Lineage;
+use replication::protocol::token::Token;
+use replication::receiver::Receiver;
+use replication::receiver::config::{
+    ApplyFailure, ApplyPolicy, Handler, LocalLogConfig, Place, ProtocolChoice, ReceiverConfig, SyncPolicy,
+};
+use replication::sender::AckLevel;
+
+use crate::model::{EntryId, ROOT, id_of};
+use crate::scheduler::NodeId;
+use crate::world::{Local, World};
+use crate::writer::WriterHost;
+
+/// How a reader is set up.
+#[derive(Clone, Debug)]
+pub struct ReaderPlan {
+    pub local_log: Option<SyncPolicy>,
+    /// The host stores its position with its data. If not, the local log knows it.
+    pub transactional: bool,
+    /// Entries between two commits.
+    pub commits_every: u64,
+    pub handler_durable: bool,
+    pub protocol: ProtocolChoice,
+    pub apply_policy: ApplyPolicy,
+    /// How often in a thousand calls the handler fails, or takes its time.
+    pub fails: u32,
+    pub slow: u32,
+    pub buffer_bytes: u64,
+    pub retain_bytes: u64,
+    pub max_entries: usize,
+}
+
+impl ReaderPlan {
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let local_log = match rng.u32(..6) {
+            0 => Some(SyncPolicy::Always),
+            1 => Some(SyncPolicy::Os),
+            2 => Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) }),
+            _ => None,
+        };
+        let transactional = local_log.is_none() || rng.bool();
+        let commits_every = if rng.bool() { 1 } else { rng.u64(2..20) };
+        let protocol = if local_log.is_none() && rng.u32(..6) == 0 { ProtocolChoice::V1 } else { ProtocolChoice::Auto };
+        Self {
+            local_log,
+            transactional,
+            commits_every,
+            handler_durable: transactional && commits_every == 1 && rng.bool(),
+            protocol,
+            apply_policy: if rng.u32(..4) == 0 { ApplyPolicy::Stop(2) } else { ApplyPolicy::Retry },
+            fails: if rng.u32(..3) == 0 { 30 } else { 0 },
+            slow: if rng.u32(..4) == 0 { 20 } else { 0 },
+            buffer_bytes: if rng.bool() { 64 << 10 } else { 4 << 20 },
+            retain_bytes: if rng.bool() { 128 << 10 } else { 1 << 30 },
+            max_entries: if rng.bool() { 1 } else { rng.usize(2..64) },
+        }
+    }
+}
+
+/// What the host's database has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Db {
+    tip: EntryId,
+    token: Option<Token>,
+}
+
+pub struct ReaderHost {
+    pub world: Rc<World>,
+    pub node: NodeId,
+    pub plan: ReaderPlan,
+    pub id: String,
+    pub writer: Rc<WriterHost>,
+    /// What the running process has applied.
+    now: Cell<Db>,
+    /// What of it survives.
+    committed: Cell<Db>,
+    uncommitted: Cell<u64>,
+    /// Where the host came to before it began anew.
+    past: RefCell<Vec<EntryId>>,
+    /// Nothing was applied yet in this life.
+    is_fresh: Cell<bool>,
+    /// A wait was answered with this entry being durable here.
+    relied_on: Cell<EntryId>,
+    pub trouble: Cell<Option<EventKind>>,
+    /// It has to begin from nothing.
+    pub wants_reseed: Cell<bool>,
+    receiver: RefCell<Weak<Receiver>>,
+    pub applied: Cell<u64>,
+    pub reseeds: Cell<u64>,
+}
+
+struct Ears(Local<Rc<ReaderHost>>);
+
+impl Observer for Ears {
+    fn event(&mut self, event: &Event) {
+        let host = &self.0.0;
+        host.world.note(format_args!("reader {} {:?} {:?} at {}", host.node, event.kind, event.status, event.sequence));
+        host.heard(event);
+    }
+
+    fn log(&mut self, _: LogLevel, _: &str, _: &serde_json::Value) {}
+
+    fn max_level(&self) -> Option<LogLevel> {
+        None
+    }
+}
+
+struct Applies(Local<Rc<ReaderHost>>);
+
+impl Handler for Applies {
+    fn max_entries(&self) -> usize {
+        self.0.0.plan.max_entries
+    }
+
+    fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> Result<(), ApplyFailure> {
+        let host = &self.0.0;
+        let world = &host.world;
+        let mut applied = 0;
+        let failed = |applied| Err(ApplyFailure { applied, code: 7, message: String::new() });
+        for entry in entries.by_ref() {
+            if world.chance(host.plan.slow) {
+                world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(1..100))));
+            }
+            if !world.calm.get() && world.chance(host.plan.fails) {
+                return failed(applied);
+            }
+            host.apply(entry.sequence, entry.payload);
+            applied += 1;
+        }
+        place.reaches(&entries.walked());
+        host.maybe_commit(applied as u64);
+        Ok(())
+    }
+}
+
+impl ReaderHost {
+    pub fn new(world: &Rc<World>, node: NodeId, plan: ReaderPlan, writer: &Rc<WriterHost>) -> Rc<Self> {
+        Rc::new(Self {
+            world: Rc::clone(world),
+            node,
+            plan,
+            id: format!("reader-{node}"),
+            writer: Rc::clone(writer),
+            now: Cell::default(),
+            committed: Cell::default(),
+            uncommitted: Cell::new(0),
+            past: RefCell::default(),
+            is_fresh: Cell::new(true),
+            relied_on: Cell::new(ROOT),
+            trouble: Cell::new(None),
+            wants_reseed: Cell::new(false),
+            receiver: RefCell::default(),
+            applied: Cell::new(0),
+            reseeds: Cell::new(0),
+        })
+    }
+
+    pub fn tip(&self) -> EntryId {
+        self.now.get().tip
+    }
+
+    /// The host takes an entry.
+    fn apply(&self, sequence: u64, bytes: &[u8]) {
+        let world = &self.world;
+        let Some(id) = id_of(bytes) else {
+            return world.fail(format_args!("P8: reader {} got bytes as entry {sequence} that nobody wrote", self.node));
+        };
+        let model = world.model.borrow();
+        let Some(entry) = model.entry(id).cloned() else {
+            drop(model);
+            return world.fail(format_args!("P8: reader {} got an entry {sequence} that nobody wrote", self.node));
+        };
+        let tip = self.now.get().tip;
+        // A host without transactions may get again what it had, at the beginning of a life.
+        let repeats = self.is_fresh.get() && !self.plan.transactional && model.is_prefix(entry.parent, tip);
+        // In v1 nothing tells an old history from another one of the same length.
+        let is_blind = self.plan.protocol == ProtocolChoice::V1 && self.writer.went_back.get();
+        let follows = entry.parent == tip || repeats || is_blind && sequence == model.sequence(tip) + 1;
+        let (at, length) = (model.sequence(tip), bytes.len());
+        drop(model);
+        if entry.sequence != sequence || entry.length.max(8) != length {
+            return world.fail(format_args!("P1: reader {} got entry {} as {sequence}", self.node, entry.sequence));
+        }
+        if !follows {
+            return world.fail(format_args!(
+                "P1: reader {} got entry {sequence} (id {id}, behind id {}) after {at} (id {tip})",
+                self.node, entry.parent
+            ));
+        }
+        self.is_fresh.set(false);
+        self.applied.set(self.applied.get() + 1);
+        self.now.set(Db { tip: id, ..self.now.get() });
+        if !self.plan.transactional {
+            self.committed.set(self.now.get());
+        }
+        world.note(format_args!("reader {} applies {sequence}", self.node));
+    }
+
+    /// Stores what was applied with the position behind it.
+    fn maybe_commit(&self, entries: u64) {
+        self.uncommitted.set(self.uncommitted.get() + entries);
+        if !self.plan.transactional || self.uncommitted.get() < self.plan.commits_every {
+            return;
+        }
+        self.uncommitted.set(0);
+        let token = self.receiver.borrow().upgrade().and_then(|receiver| receiver.token().ok());
+        let sequence = self.world.model.borrow().sequence(self.now.get().tip);
+        if let Some(token) = token.filter(|token| token.sequence != sequence) {
+            let at = token.sequence;
+            self.world.fail(format_args!("P7: the token behind entry {sequence} is one of {at}"));
+        }
+        self.now.set(Db { token, ..self.now.get() });
+        self.committed.set(self.now.get());
+    }
+
+    fn heard(&self, event: &Event) {
+        match event.kind {
+            EventKind::Diverged | EventKind::Regressed | EventKind::Gap => {
+                if event.kind != EventKind::Gap && !self.writer.went_back.get() {
+                    self.world.fail(format_args!(
+                        "P2: reader {} is refused with {:?} at {}, and its writer lost nothing",
+                        self.node, event.kind, event.sequence
+                    ));
+                }
+                self.trouble.set(Some(event.kind));
+                self.wants_reseed.set(true);
+            }
+            EventKind::LogFailed | EventKind::Stopped => self.trouble.set(Some(event.kind)),
+            _ => {}
+        }
+    }
+
+    /// Whether it truly has, or had, an entry at a level.
+    pub fn has(&self, id: EntryId, level: AckLevel) -> bool {
+        let model = self.world.model.borrow();
+        match level {
+            AckLevel::Received => true,
+            AckLevel::Applied => {
+                let past = self.past.borrow();
+                past.iter().chain([&self.now.get().tip]).any(|tip| model.is_prefix(id, *tip))
+            }
+            AckLevel::Durable => {
+                // What a host had before it began anew is not looked for.
+                // What retention has removed was applied before.
+                self.reseeds.get() > 0
+                    || self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip)
+                    || self.plan.handler_durable && model.is_prefix(id, self.committed.get().tip)
+                    || self.world.with_disk(self.node, |disk| disk.has_durable(&id.to_be_bytes())).unwrap_or(false)
+                    || model.is_prefix(id, self.relied_on.get())
+            }
+        }
+    }
+
+    /// A wait was answered with this entry being durable here.
+    pub fn is_relied_on(&self, id: EntryId) {
+        let model = self.world.model.borrow();
+        if model.sequence(id) > model.sequence(self.relied_on.get()) {
+            self.relied_on.set(id);
+        }
+    }
+
+    fn config(&self, dir: PathBuf) -> ReceiverConfig {
+        let mut config = ReceiverConfig {
+            reader_id: self.id.clone(),
+            writer_addr: World::address(self.writer.node),
+            protocol: self.plan.protocol,
+            apply_policy: self.plan.apply_policy,
+            handler_durable: self.plan.handler_durable,
+            reconnect_interval: Duration::from_millis(400),
+            ack_interval: Duration::from_millis(50),
+            connect_timeout: Duration::from_millis(1_000),
+            heartbeat_interval: Duration::from_millis(200),
+            peer_timeout: Duration::from_millis(2_000),
+            buffer_bytes: self.plan.buffer_bytes,
+            ..ReceiverConfig::default()
+        };
+        config.local_log = self.plan.local_log.map(|sync| LocalLogConfig {
+            sync,
+            segment_bytes: 64 << 10,
+            retain_bytes: self.plan.retain_bytes,
+            ..LocalLogConfig::new(dir)
+        });
+        let committed = self.committed.get();
+        if self.plan.transactional {
+            config.has_position = true;
+            config.last_sequence = self.world.model.borrow().sequence(committed.tip);
+            if let Some(token) = committed.token {
+                config.last_hash = token.hash;
+                config.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
+            }
+        }
+        config
+    }
+
+    /// Begins a life of its process.
+    pub fn start(self: &Rc<Self>) {
+        if self.wants_reseed.replace(false) {
+            self.world.note(format_args!("reader {} begins from nothing", self.node));
+            self.past.borrow_mut().push(self.now.get().tip);
+            self.committed.set(Db::default());
+            self.relied_on.set(ROOT);
+            self.reseeds.set(self.reseeds.get() + 1);
+            self.world.with_disk(self.node, |disk| *disk = crate::disk::Disk::default());
+        }
+        let before = self.now.replace(self.committed.get()).tip;
+        self.past.borrow_mut().push(before);
+        self.uncommitted.set(0);
+        self.is_fresh.set(true);
+        self.trouble.set(None);
+        let dir = self.world.begin_life(self.node, None);
+        let host = Rc::clone(self);
+        self.world.scheduler.spawn(self.node, "reader", move || host.live(dir));
+    }
+
+    fn live(self: Rc<Self>, dir: PathBuf) {
+        let world = Rc::clone(&self.world);
+        let host = replication::receiver::config::ReceiverHost {
+            handler: Box::new(Applies(Local(Rc::clone(&self)))),
+            local_wal: None,
+            connect: None,
+            observer: Box::new(Ears(Local(Rc::clone(&self)))),
+        };
+        let receiver = match Receiver::new(self.config(dir), host) {
+            Ok(receiver) => Arc::new(receiver),
+            Err(error) => {
+                world.note(format_args!("reader {} cannot open its log: {:?}", self.node, error.status));
+                return self.opening_failed(&error);
+            }
+        };
+        self.opened(&receiver);
+        *self.receiver.borrow_mut() = Arc::downgrade(&receiver);
+        receiver.start().expect("a receiver starts");
+        loop {
+            world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(20..400))));
+            if self.trouble.get().is_some() {
+                break;
+            }
+            if !world.calm.get() && world.chance(50) {
+                let _ = receiver.pause();
+                world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(1..500))));
+                let _ = receiver.resume();
+            }
+        }
+        world.note(format_args!("reader {} stops", self.node));
+        let _ = receiver.stop();
+        drop(receiver);
+        // It ended in good order: what it applied stays.
+        if self.plan.transactional {
+            self.committed.set(Db { ..self.committed.get() });
+        }
+        self.begin_again();
+    }
+
+    fn begin_again(self: &Rc<Self>) {
+        let host = Rc::clone(self);
+        let after = Duration::from_millis(self.world.draw(|rng| rng.u64(10..500)));
+        self.world.scheduler.call_in(after, move || {
+            host.world.end_life(host.node);
+            host.start();
+        });
+    }
+
+    fn opening_failed(self: &Rc<Self>, error: &replication::error::Error) {
+        match error.status {
+            Status::DiskFull | Status::Stalled | Status::Io => {}
+            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {
+                self.wants_reseed.set(true);
+            }
+            Status::Diverged if self.writer.went_back.get() => self.wants_reseed.set(true),
+            _ => self.world.fail(format_args!("P10: reader {} cannot open its own log: {error}", self.node)),
+        }
+        self.begin_again();
+    }
+
+    /// What the local log has after a restart must be what was relied on.
+    fn opened(&self, receiver: &Receiver) {
+        let relied_on = self.world.model.borrow().sequence(self.relied_on.get());
+        if relied_on == 0 || self.plan.local_log.is_none() || self.plan.handler_durable {
+            return;
+        }
+        let stats: serde_json::Value = receiver.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        let found = stats["log_written_sequence"].as_u64().unwrap_or(0);
+        if found < relied_on {
+            self.world.fail(format_args!(
+                "P6: reader {} acknowledged entry {relied_on} as durable, and after a restart its log ends at {found}",
+                self.node
+            ));
+        }
+    }
+
+    /// Whether it has everything that the writer has.
+    pub fn is_at_end(&self) -> bool {
+        self.now.get().tip == self.writer.tip.get()
+    }
+}
