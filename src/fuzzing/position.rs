@@ -37,7 +37,7 @@ pub fn position(data: &[u8]) -> bool {
     };
     assert_eq!(read, Ok(token));
     assert_eq!(token, newest(&bytes));
-    // More than once, as the slots take turns.
+    // More than once, durable or not: each slot is written to.
     for sequence in 1..4 {
         let next = Token { stream_id: [9; 16], epoch: 2, sequence, hash: !sequence };
         file.store(&next, sequence == 2).expect("a file that was read takes a token");
@@ -69,13 +69,13 @@ fn expand(data: &[u8], flags: u8) -> Vec<u8> {
     bytes
 }
 
-/// The token of the slot with the higher generation, of those that are whole and in their place.
+/// The token of the slot with the higher generation, of those that are whole.
 fn newest(bytes: &[u8]) -> Option<Token> {
-    let slots = SLOTS.iter().zip([1, 0]).filter_map(|(at, parity)| {
+    let slots = SLOTS.iter().filter_map(|at| {
         let slot = &bytes[*at..at + SLOT_BYTES];
         let (covered, crc) = slot.split_at(SLOT_BYTES - 4);
         let generation = u64::from_be_bytes(*slot.first_chunk()?);
-        let whole = crc == crc_fast::crc32_iscsi(covered).to_be_bytes() && generation > 0 && generation % 2 == parity;
+        let whole = crc == crc_fast::crc32_iscsi(covered).to_be_bytes() && generation > 0;
         let token = Token::decode(&covered[8..]).ok()?;
         whole.then_some((generation, token))
     });

@@ -1,5 +1,5 @@
-//! A reader's own position, in a small file that is written in place: two slots that take turns, so that a torn write
-//! leaves the other one.
+//! A reader's own position, in a small file that is written in place. Of its two slots, the one that is durable stays as it
+//! is until the other one is durable too: whatever becomes of a write, one of them is whole.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::mark::{be32, be64};
 use super::op::Op;
 use crate::error::{Error, Result, Status};
 use crate::protocol::token::{TOKEN_BYTES, Token};
+use crate::sync::Mutex;
 
 const MAGIC: &[u8; 8] = b"RPLPOSN\n";
 const VERSION: u32 = 1;
@@ -25,31 +26,37 @@ const FILE_BYTES: usize = 8192 + SLOT_BYTES;
 
 /// A file with one token, which is replaced often.
 #[derive(Debug)]
-pub struct PositionFile {
-    synced: PositionSync,
-    generation: u64,
-}
+pub struct PositionFile(Arc<Shared>);
 
 /// The file of a position, for a thread that makes durable what another one stores.
 #[derive(Clone, Debug)]
-pub struct PositionSync {
+pub struct PositionSync(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     dir: Arc<Dir>,
     path: PathBuf,
-    file: Arc<File>,
+    file: File,
+    /// Held while a slot is written, and while the file is synced. Taken before `state`.
+    syncing: Mutex<()>,
+    state: Mutex<State>,
     /// A sync failed, or the directory is lost; see [`DiskLog`](super::DiskLog).
-    broken: Arc<AtomicBool>,
+    broken: AtomicBool,
 }
 
-impl PositionSync {
-    /// Makes durable what was stored before the call. After a failure the file must be opened again.
-    pub fn sync(&self) -> Result<()> {
-        self.check_identity()?;
-        self.check()?;
-        file::sync(Op::SyncPosition, &self.file, &self.path)
-            .inspect_err(|_| self.broken.store(true, Ordering::SeqCst))
-            .map_err(Fault::while_open)
-    }
+#[derive(Debug)]
+struct State {
+    /// The last one that was written.
+    generation: u64,
+    /// Which slot that is.
+    written: usize,
+    /// The slot that survives a loss of power. It is not written to before another one does.
+    durable: usize,
+    /// A token that came during a sync, and is not written yet.
+    pending: Option<Token>,
+}
 
+impl Shared {
     fn check_identity(&self) -> Result<()> {
         self.dir.check().map_err(|fault| {
             self.broken.fetch_or(fault.fatal, Ordering::SeqCst);
@@ -65,6 +72,50 @@ impl PositionSync {
             );
             return Err(Error::new(Status::Io, text));
         }
+        Ok(())
+    }
+
+    /// Writes a token to the slot that need not survive. With `syncing`.
+    fn write(&self, token: &Token) -> Result<()> {
+        let (generation, slot) = {
+            let state = self.state.lock();
+            let slot = if mutant!("position-slots-in-turns") { 1 - state.written } else { 1 - state.durable };
+            (state.generation.saturating_add(1), slot)
+        };
+        let bytes = encode_slot(generation, token);
+        file::write_at(Op::WritePosition, &self.file, &self.path, SLOTS[slot], &bytes).map_err(Fault::while_open)?;
+        let mut state = self.state.lock();
+        (state.generation, state.written, state.pending) = (generation, slot, None);
+        Ok(())
+    }
+
+    /// Makes durable what is written. With `syncing`.
+    fn sync_written(&self) -> Result<()> {
+        self.check_identity()?;
+        self.check()?;
+        file::sync(Op::SyncPosition, &self.file, &self.path)
+            .inspect_err(|_| self.broken.store(true, Ordering::SeqCst))
+            .map_err(Fault::while_open)?;
+        let mut state = self.state.lock();
+        state.durable = state.written;
+        Ok(())
+    }
+
+    fn write_pending(&self) -> Result<()> {
+        let pending = self.state.lock().pending;
+        pending.map_or(Ok(()), |token| self.write(&token))
+    }
+}
+
+impl PositionSync {
+    /// Makes durable what was stored before the call. After a failure the file must be opened again.
+    pub fn sync(&self) -> Result<()> {
+        let shared = &self.0;
+        let _syncing = shared.syncing.lock();
+        shared.write_pending()?;
+        shared.sync_written()?;
+        // What came meanwhile. If it is refused, the next sync or the next token finds it.
+        let _ = shared.write_pending();
         Ok(())
     }
 }
@@ -87,50 +138,62 @@ impl PositionFile {
             Some(file) => file,
             None => file::replace(&dir, &path, &empty())?,
         };
-        let file = Arc::new(file);
         let mut bytes = vec![0; FILE_BYTES];
         let read = read_at(&file, &path, 0, &mut bytes)?;
         let last = decode(&path, &bytes[..read])?;
-        let (generation, token) = last.map_or((0, None), |(generation, token)| (generation, Some(token)));
-        let synced = PositionSync { dir, path, file, broken: Arc::default() };
-        Ok((PositionFile { synced, generation }, token))
+        let token = last.as_ref().map(|last| last.token);
+        // The first token goes to slot A: while B is as it was made, a torn one is known for what it is.
+        let (generation, slot) = last.map_or((0, 1), |last| (last.generation, last.slot));
+        let state = State { generation, written: slot, durable: slot, pending: None };
+        let shared = Shared {
+            dir,
+            path,
+            file,
+            syncing: Mutex::new(()),
+            state: Mutex::new(state),
+            broken: AtomicBool::new(false),
+        };
+        Ok((PositionFile(Arc::new(shared)), token))
     }
 
-    /// Stores a token. It survives the process at once, and a loss of power if `durable`; without, the file may go back
-    /// to an earlier one then.
+    /// Stores a token. It survives the process, and a loss of power if `durable`; without, the file may go back to the last
+    /// durable one then. A token that comes while another thread syncs the file is written when that is done.
     ///
     /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a failed
     /// sync, when the file must be opened again.
     pub fn store(&mut self, token: &Token, durable: bool) -> Result<()> {
+        let shared = &self.0;
         if durable {
-            self.check_identity()?;
+            shared.check_identity()?;
+            shared.check()?;
+            let _syncing = shared.syncing.lock();
+            shared.write(token)?;
+            return shared.sync_written();
         }
-        self.synced.check()?;
-        let PositionSync { path, file, .. } = &self.synced;
-        let generation = self.generation.saturating_add(1);
-        let bytes = encode_slot(generation, token);
-        file::write_at(Op::WritePosition, file, path, slot_of(generation), &bytes).map_err(Fault::while_open)?;
-        if durable {
-            self.synced.sync()?;
+        shared.check()?;
+        match shared.syncing.try_lock() {
+            Some(_syncing) => shared.write(token),
+            None => {
+                shared.state.lock().pending = Some(*token);
+                Ok(())
+            }
         }
-        self.generation = generation;
-        Ok(())
     }
 
     /// Fails if its directory is no longer where it was opened, or is locked by somebody else; see
     /// [`DiskLog::check_identity`](super::DiskLog::check_identity). The file takes nothing any more then.
     pub fn check_identity(&self) -> Result<()> {
-        self.synced.check_identity()
+        self.0.check_identity()
     }
 
     /// The same file, to make durable what is stored.
     pub fn syncing(&self) -> PositionSync {
-        self.synced.clone()
+        PositionSync(Arc::clone(&self.0))
     }
 
     /// Whether it takes tokens: no sync failed, and its directory was not lost.
     pub fn is_usable(&self) -> bool {
-        !self.synced.broken.load(Ordering::SeqCst)
+        !self.0.broken.load(Ordering::SeqCst)
     }
 
     /// Reads the token of a file without opening it for writing; `None` if there is no file, or no token in it.
@@ -140,12 +203,16 @@ impl PositionFile {
         let Some(file) = file::open_if_there(&dir, &path, false)? else { return Ok(None) };
         let mut bytes = vec![0; FILE_BYTES];
         let read = read_at(&file, &path, 0, &mut bytes)?;
-        Ok(decode(&path, &bytes[..read])?.map(|(_, token)| token))
+        Ok(decode(&path, &bytes[..read])?.map(|last| last.token))
     }
 }
 
-fn slot_of(generation: u64) -> u64 {
-    SLOTS[usize::from(generation.is_multiple_of(2))]
+/// A slot that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stored {
+    generation: u64,
+    slot: usize,
+    token: Token,
 }
 
 fn empty() -> Vec<u8> {
@@ -166,8 +233,8 @@ fn encode_slot(generation: u64, token: &Token) -> [u8; SLOT_BYTES] {
     bytes
 }
 
-/// The newest whole slot: its generation and its token. `None` when none was ever written.
-fn decode(path: &Path, bytes: &[u8]) -> Result<Option<(u64, Token)>> {
+/// The newest whole slot. `None` when none was ever written.
+fn decode(path: &Path, bytes: &[u8]) -> Result<Option<Stored>> {
     if bytes.len() < FILE_BYTES {
         return Err(damaged(path, bytes.len() as u64, format_args!("a position file has {FILE_BYTES} bytes")));
     }
@@ -180,8 +247,8 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Option<(u64, Token)>> {
         return Err(too_new(path, 8, text));
     }
     let slots = SLOTS.map(|at| &bytes[at as usize..at as usize + SLOT_BYTES]);
-    let whole = slots.into_iter().zip(SLOTS).filter_map(|(slot, at)| decode_slot(slot, at));
-    match whole.max_by_key(|(generation, _)| *generation) {
+    let whole = slots.into_iter().enumerate().filter_map(|(slot, bytes)| decode_slot(slot, bytes));
+    match whole.max_by_key(|stored| stored.generation) {
         Some(newest) => Ok(Some(newest)),
         // The first write may have been torn: then the other slot is as it was made.
         None if slots[1].iter().all(|byte| *byte == 0) => Ok(None),
@@ -189,13 +256,11 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Option<(u64, Token)>> {
     }
 }
 
-fn decode_slot(slot: &[u8], at: u64) -> Option<(u64, Token)> {
-    let generation = be64(slot, 0);
-    let whole = be32(slot, SLOT_BYTES - 4) == crc_fast::crc32_iscsi(&slot[..SLOT_BYTES - 4])
-        && slot_of(generation) == at
-        && generation > 0;
-    let token = Token::decode(&slot[8..8 + TOKEN_BYTES]).ok()?;
-    whole.then_some((generation, token))
+fn decode_slot(slot: usize, bytes: &[u8]) -> Option<Stored> {
+    let generation = be64(bytes, 0);
+    let whole = be32(bytes, SLOT_BYTES - 4) == crc_fast::crc32_iscsi(&bytes[..SLOT_BYTES - 4]) && generation > 0;
+    let token = Token::decode(&bytes[8..8 + TOKEN_BYTES]).ok()?;
+    whole.then_some(Stored { generation, slot, token })
 }
 
 #[cfg(all(test, not(model)))]
@@ -229,27 +294,50 @@ mod tests {
         }
     }
 
-    /// P10: whatever part of a write reaches the disk, the position before it or the new one is there.
+    /// P10: whatever parts of the writes since the last sync reach the disk, the durable position is there or a later one.
     #[test]
-    fn p10_a_torn_write_leaves_the_position_before() {
+    fn p10_torn_writes_leave_the_durable_position() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r");
         let (mut file, _) = PositionFile::open(dir.path(), "r").unwrap();
-        for n in 1..5 {
-            let before = fs::read(&path).unwrap();
-            file.store(&token(n), false).unwrap();
+        let syncing = file.syncing();
+        let (mut durable, mut synced) = (0, fs::read(&path).unwrap());
+        for n in 1..=20 {
+            file.store(&token(n), n % 7 == 0).unwrap();
             let after = fs::read(&path).unwrap();
-            let at = slot_of(n) as usize;
             for torn in 0..SLOT_BYTES {
-                let mut bytes = before.clone();
-                bytes[at..at + torn].copy_from_slice(&after[at..at + torn]);
-                fs::write(&path, bytes).unwrap();
-                let stored = PositionFile::read(dir.path(), "r").unwrap();
-                let expected = (n > 1).then(|| token(n - 1));
-                assert!(stored == expected || stored == Some(token(n)), "{n}, {torn} bytes: {stored:?}");
+                // Of both slots at once, as far as they were written to.
+                let mut bytes = synced.clone();
+                for at in SLOTS.map(|at| at as usize) {
+                    bytes[at..at + torn].copy_from_slice(&after[at..at + torn]);
+                }
+                let stored = decode(&path, &bytes).unwrap().map_or(0, |stored| stored.token.sequence);
+                assert!(stored == n || stored == durable || n % 7 == 0, "{n}, {torn} bytes: {stored}");
             }
-            fs::write(&path, after).unwrap();
+            if n % 5 == 0 {
+                syncing.sync().unwrap();
+            }
+            if n % 5 == 0 || n % 7 == 0 {
+                (durable, synced) = (n, after);
+            }
         }
+    }
+
+    /// A token that comes during a sync is not lost, and the sync makes durable no other one than was there before.
+    #[test]
+    fn p10_a_position_that_comes_during_a_sync_is_written_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, _) = PositionFile::open(dir.path(), "r").unwrap();
+        file.store(&token(1), false).unwrap();
+        let syncing = file.syncing();
+        let under_way = syncing.0.syncing.lock();
+        file.store(&token(2), false).unwrap();
+        assert_eq!(PositionFile::read(dir.path(), "r").unwrap(), Some(token(1)));
+        drop(under_way);
+        syncing.sync().unwrap();
+        assert_eq!(PositionFile::read(dir.path(), "r").unwrap(), Some(token(2)));
+        file.store(&token(3), false).unwrap();
+        assert_eq!(PositionFile::read(dir.path(), "r").unwrap(), Some(token(3)));
     }
 
     /// P8: a flipped bit gives an error, or the position before, but never another one.
@@ -257,7 +345,7 @@ mod tests {
     fn p8_every_flipped_bit_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let (mut file, _) = PositionFile::open(dir.path(), "r").unwrap();
-        file.store(&token(1), false).unwrap();
+        file.store(&token(1), true).unwrap();
         file.store(&token(2), false).unwrap();
         let whole = fs::read(dir.path().join("r")).unwrap();
         let path = Path::new("/r");
@@ -266,7 +354,10 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
                 match decode(path, &bytes) {
-                    Ok(stored) => assert!(stored == Some((2, token(2))) || stored == Some((1, token(1)))),
+                    Ok(stored) => {
+                        let token_of = |n, slot| Some(Stored { generation: n, slot, token: token(n) });
+                        assert!(stored == token_of(2, 1) || stored == token_of(1, 0));
+                    }
                     Err(error) => assert!(error.status == Status::Damaged && error.message.contains("/r: at byte")),
                 }
             }
