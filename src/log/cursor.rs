@@ -71,7 +71,7 @@ impl Cursor {
         if shown <= self.position {
             return Next::AtEnd;
         }
-        let Some((chunk, start)) = self.log.window.lock().chunk_at(self.position) else {
+        let Some((chunk, start)) = self.log.memory.window.lock().chunk_at(self.position) else {
             return self.stored(shown);
         };
         let end = chunk.bytes().len().min(start.saturating_add((shown - self.position) as usize));
@@ -92,7 +92,7 @@ impl Cursor {
     pub fn advance(&mut self, bytes: usize) {
         self.position += bytes as u64;
         self.place.position.store(self.position, Ordering::SeqCst);
-        self.log.passed(self.position);
+        self.log.memory.passed(self.position);
     }
 
     /// Whether the log gave up what this cursor needed.
@@ -103,8 +103,8 @@ impl Cursor {
     /// Says that nothing behind it is needed any more. From then on it is cut off.
     pub fn let_go(&self) {
         self.place.cut_off.store(true, Ordering::Relaxed);
-        self.log.window.lock().unregister(&self.place);
-        self.log.passed(u64::MAX);
+        self.log.memory.window.lock().unregister(&self.place);
+        self.log.memory.passed(u64::MAX);
     }
 
     /// A handle to wait on for being cut off, apart from the cursor itself.

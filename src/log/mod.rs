@@ -7,6 +7,7 @@ mod bell;
 mod chunk;
 mod cursor;
 pub mod disk;
+mod memory;
 mod policy;
 mod storage;
 mod sync;
@@ -14,19 +15,16 @@ mod upkeep;
 mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
 
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_MESSAGE_SIZE;
-use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, chain_hash, encode_header, payload_crc};
-use crate::sync::{Condvar, Mutex, MutexGuard};
-use bell::Bell;
-use chunk::ChunkWriter;
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, payload_crc};
+use crate::sync::MutexGuard;
 use disk::DiskLog;
+use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
 use window::{Hold, NoRoom, Window};
 
@@ -73,43 +71,14 @@ impl LogConfig {
 /// How long an append that has to wait waits for more room than it needs.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// The append side. Whoever holds the lock is the writer.
-struct Appender {
-    writer: Option<ChunkWriter>,
-    /// Entries the current chunk may still take.
-    quota: usize,
-    /// The boundary behind the last entry.
-    end: Mark,
-    closed: bool,
-    /// Why no entry is taken now: the disk.
-    refused: Option<Error>,
-}
-
 /// The log. Appends may come from any thread.
 pub struct Log {
-    appender: Mutex<Appender>,
-    /// Signalled, with the appender's lock, when a cursor left what an append waits for.
-    room: Condvar,
-    window: Mutex<Window>,
-    shared: Shared,
+    memory: MemoryLog,
     storage: Option<Storage>,
     full_policy: FullPolicy,
     max_bytes: u64,
     max_entries: usize,
     disk_timeout: Duration,
-}
-
-/// What appends and cursors share without a lock.
-struct Shared {
-    /// The end of what cursors may see.
-    bell: Bell,
-    last_sequence: AtomicU64,
-    /// The last entry before the bell's end, or an earlier one: it moves after the end.
-    shown_sequence: AtomicU64,
-    /// The least position that an append waits for, or waited for; `u64::MAX` when none waits.
-    wanted: AtomicU64,
-    /// Rung when the end moved while a cursor slept.
-    rung: Notify,
 }
 
 impl Log {
@@ -125,18 +94,10 @@ impl Log {
     }
 
     fn with(config: LogConfig, storage: Option<Storage>) -> Self {
+        let window = Window::new(config.max_entries, config.max_bytes, config.start.sequence);
         Self {
+            memory: MemoryLog::new(window, config.start),
             storage,
-            appender: Mutex::new(Appender { writer: None, quota: 0, end: config.start, closed: false, refused: None }),
-            room: Condvar::new(),
-            window: Mutex::new(Window::new(config.max_entries, config.max_bytes, config.start.sequence)),
-            shared: Shared {
-                bell: Bell::new(config.start.position),
-                last_sequence: config.start.sequence.into(),
-                shown_sequence: config.start.sequence.into(),
-                wanted: u64::MAX.into(),
-                rung: Notify::new(),
-            },
             full_policy: config.full_policy,
             max_bytes: config.max_bytes,
             max_entries: config.max_entries,
@@ -158,7 +119,7 @@ impl Log {
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);
         let size = ENTRY_HEADER_SIZE + payload.len();
-        let mut appender = self.appender.lock();
+        let mut appender = self.memory.appender.lock();
         if appender.quota == 0 || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
             self.check_payload(payload.len())?;
             appender = self.next_chunk(appender, size, 1)?;
@@ -202,7 +163,7 @@ impl Log {
             ));
         }
         let size = size as usize;
-        let mut appender = self.appender.lock();
+        let mut appender = self.memory.appender.lock();
         if appender.quota < count || appender.closed || appender.writer.as_ref().is_none_or(|w| w.room() < size) {
             appender = self.next_chunk(appender, size, count)?;
         }
@@ -220,35 +181,35 @@ impl Log {
     /// The sequence of the last entry.
     #[inline]
     pub fn last_sequence(&self) -> u64 {
-        self.shared.last_sequence.load(Ordering::Acquire)
+        self.memory.last_sequence()
     }
 
     /// The last entry that cursors may see, or, while the end is moving, an earlier one: a cursor that is at the end after this
     /// call has passed it.
     #[inline]
     pub fn shown_sequence(&self) -> u64 {
-        self.shared.shown_sequence.load(Ordering::Acquire)
+        self.memory.shown_sequence.load(Ordering::Acquire)
     }
 
     /// The boundary behind the last entry.
     pub fn last_mark(&self) -> Mark {
-        self.appender.lock().end
+        self.memory.appender.lock().end
     }
 
     /// The position behind the last entry that cursors may see, in bytes since the log began.
     pub fn end(&self) -> u64 {
-        self.shared.bell.end()
+        self.memory.bell.end()
     }
 
     /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
-        let end = self.appender.lock().end;
-        let mut window = self.window.lock();
+        let end = self.memory.appender.lock().end;
+        let mut window = self.memory.window.lock();
         let start = match (window.locate(last_known, end), &self.storage) {
             (Err(AttachError::Gone { .. }), Some(storage)) => {
                 drop(window);
                 let start = storage.locate(last_known)?;
-                window = self.window.lock();
+                window = self.memory.window.lock();
                 start
             }
             (located, _) => located?,
@@ -261,13 +222,13 @@ impl Log {
 
     /// The boundary behind the entry `sequence`, if it is in memory.
     pub fn find_in_memory(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
-        let end = self.appender.lock().end;
-        self.window.lock().locate(sequence, end)
+        let end = self.memory.appender.lock().end;
+        self.memory.window.lock().locate(sequence, end)
     }
 
     /// How full the window is.
     pub fn occupancy(&self) -> Occupancy {
-        self.window.lock().occupancy(self.last_sequence())
+        self.memory.window.lock().occupancy(self.last_sequence())
     }
 
     /// The sequence before the oldest retained entry: a reader has to be there or later to get all.
@@ -283,26 +244,26 @@ impl Log {
 
     /// The timestamp of the first retained entry after `sequence`, if there is one.
     pub fn timestamp_after(&self, sequence: u64) -> Option<u64> {
-        self.window.lock().timestamp_after(sequence)
+        self.memory.window.lock().timestamp_after(sequence)
     }
 
     /// Memory that is held from `position` on, of the `max_bytes` there may be.
     pub fn bytes_from(&self, position: u64) -> u64 {
-        self.window.lock().bytes_from(position)
+        self.memory.window.lock().bytes_from(position)
     }
 
     /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary; `None` when
     /// that place is gone from memory.
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
         // With the lock, no entry is between its sequence and its place.
-        let appender = self.appender.lock();
-        self.window.lock().sequence_before(position, &appender.end)
+        let appender = self.memory.appender.lock();
+        self.memory.window.lock().sequence_before(position, &appender.end)
     }
 
     /// Refuses every later append, and ends the ones that wait.
     pub fn close(&self) {
-        self.appender.lock().closed = true;
-        self.room.notify_all();
+        self.memory.appender.lock().closed = true;
+        self.memory.room.notify_all();
         if let Some(storage) = &self.storage {
             storage.close();
         }
@@ -310,12 +271,12 @@ impl Log {
 
     /// Resolves when the end moved while somebody slept at it. One task waits here and wakes the cursors' owners.
     pub async fn rung(&self) {
-        self.shared.rung.notified().await;
+        self.memory.rung.notified().await;
     }
 
     /// Announces a sleeper at `position`. `true`: nothing lies behind it yet, and the next append will ring.
     pub fn sleep_at(&self, position: u64) -> bool {
-        self.shared.bell.announce(position)
+        self.memory.bell.announce(position)
     }
 
     fn check_payload(&self, len: usize) -> Result<()> {
@@ -335,20 +296,20 @@ impl Log {
         let end = appender.end;
         // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
         // this thread runs on.
-        self.shared.last_sequence.store(end.sequence, Ordering::Release);
+        self.memory.last_sequence.store(end.sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
         // With the lock: ends are told in their order.
         let wake = match &self.storage {
             Some(storage) => storage.appended(end.position),
-            None => self.advance(&end),
+            None => self.memory.advance(&end),
         };
         drop(appender);
         if wake {
             match &self.storage {
                 Some(storage) => storage.wake(),
-                None => self.shared.rung.notify_one(),
+                None => self.memory.rung.notify_one(),
             }
         }
         end
@@ -373,31 +334,6 @@ impl Log {
                 format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
             Error::new(error.status, text)
         })
-    }
-
-    /// Lets cursors see what lies before `end`.
-    fn show(&self, end: &Mark) {
-        if self.advance(end) {
-            self.shared.rung.notify_one();
-        }
-    }
-
-    /// Moves the end that cursors see. `true`: a sleeper has to be woken.
-    #[inline]
-    fn advance(&self, end: &Mark) -> bool {
-        let wake = self.shared.bell.advance(end.position);
-        self.shared.shown_sequence.store(end.sequence, Ordering::Release);
-        wake
-    }
-
-    /// Refuses every append for this reason, or takes them again.
-    fn refuse_with(&self, reason: Option<Error>) {
-        let mut appender = self.appender.lock();
-        // Without a quota the next append comes by where the reason is looked at.
-        appender.quota = 0;
-        appender.refused = reason;
-        drop(appender);
-        self.room.notify_all();
     }
 
     /// Gives the appender a chunk with room for `size` bytes and `count` entries, as the policy allows.
@@ -432,7 +368,7 @@ impl Log {
                 None if cut_off => Hold::Nothing,
                 None => Hold::Cursors,
             };
-            let opened = self.window.lock().open_chunk(size, count, &appender.end, hold);
+            let opened = self.memory.window.lock().open_chunk(size, count, &appender.end, hold);
             match opened {
                 Ok((writer, quota)) => {
                     appender.writer = Some(writer);
@@ -471,12 +407,12 @@ impl Log {
     ) -> MutexGuard<'a, Appender> {
         // From here on those who pass look: the one that passes `position` takes the lock and signals. Another append may
         // wait for less, and would not hear of it if more were asked for.
-        self.shared.wanted.fetch_min(position, Ordering::SeqCst);
-        let needed = self.storage.as_ref().map_or_else(|| self.window.lock().slowest(), Storage::written);
+        self.memory.wanted.fetch_min(position, Ordering::SeqCst);
+        let needed = self.storage.as_ref().map_or_else(|| self.memory.window.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {
             return appender;
         }
-        self.room.wait(appender, deadline)
+        self.memory.room.wait(appender, deadline)
     }
 
     fn full(&self, last_sequence: u64, waited: bool) -> Error {
@@ -490,40 +426,6 @@ impl Log {
                 if waited { ", and the time to wait is over" } else { "" }
             ),
         )
-    }
-
-    /// Called when a cursor moved to `position`, or the disk did.
-    fn passed(&self, position: u64) {
-        if position >= self.shared.wanted.load(Ordering::SeqCst) {
-            // With the lock, the append is either before its look at the cursors or already waiting.
-            let appender = self.appender.lock();
-            self.shared.wanted.store(u64::MAX, Ordering::SeqCst);
-            drop(appender);
-            self.room.notify_all();
-        }
-    }
-}
-
-#[cold]
-fn exhausted(last: u64) -> Error {
-    Error::new(Status::InvalidState, format!("no sequence is left after {last}"))
-}
-
-impl Appender {
-    /// Writes one entry behind the last one. The chunk was made to have room.
-    #[inline]
-    fn put(&mut self, crc: u32, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
-        let previous = self.end.sequence;
-        let (Some(writer), Some(sequence)) = (&mut self.writer, previous.checked_add(1)) else {
-            return Err(exhausted(previous));
-        };
-        let header = encode_header(crc, payload.len(), sequence, previous, timestamp_us);
-        writer.write(&header);
-        writer.write(payload);
-        let position = self.end.position + (ENTRY_HEADER_SIZE + payload.len()) as u64;
-        self.end = Mark { position, sequence, hash: chain_hash(self.end.hash, &header), timestamp_us };
-        self.quota -= 1;
-        Ok(sequence)
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::chunk::ChunkRef;
 use super::disk::{DiskLog, Stretch};
+use super::memory::MemoryLog;
 use super::upkeep::{Upkeep, UpkeepNews};
-use super::{AttachError, Log, Mark, SyncPolicy};
+use super::{AttachError, Mark, SyncPolicy};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
@@ -199,12 +199,12 @@ impl Storage {
     }
 
     /// Stores until the log is closed or the disk fails. Returns what became of it.
-    pub(super) fn run(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        let ended = self.store_all(log, report);
+    pub(super) fn run(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        let ended = self.store_all(memory, report);
         if let Err(error) = &ended {
-            self.fail(log, error, false);
+            self.fail(memory, error, false);
             // What was taken before the directory was lost is to be found in it. If it cannot, the error is told already.
-            let _ = self.rescue(log);
+            let _ = self.rescue(memory);
             report(StorageNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
@@ -215,9 +215,9 @@ impl Storage {
     }
 
     /// After the log lost its directory: writes and syncs what was taken before. Nobody is shown or told any of it.
-    fn rescue(&self, log: &Log) -> Result<()> {
+    fn rescue(&self, memory: &MemoryLog) -> Result<()> {
         let Some(rescue) = self.disk.rescue() else { return Ok(()) };
-        while let Some((chunk, start)) = self.unwritten(log, self.disk.written().position) {
+        while let Some((chunk, start)) = memory.entries_from(self.disk.written().position) {
             rescue.write_verified(&chunk.bytes()[start..])?;
         }
         rescue.sync()
@@ -248,14 +248,14 @@ impl Storage {
 
     /// Syncs on the side what is written under `OS`, each time when it is much, until the storing thread is gone. Only a
     /// whole segment that is durable has a next one, and the storing thread would wait for all of it, and readers with it.
-    fn sync_ahead(&self, log: &Log) {
+    fn sync_ahead(&self, memory: &MemoryLog) {
         let mut state = self.state.lock();
         // What is written after a failure is durable for nobody.
         while !state.over && (state.stalled || state.failed.is_none()) {
             if self.is_much_unsynced() {
                 state.ahead = true;
                 drop(state);
-                let synced = self.sync(log);
+                let synced = self.sync(memory);
                 state = self.state.lock();
                 state.ahead = false;
                 match synced {
@@ -279,7 +279,7 @@ impl Storage {
         self.written().saturating_sub(self.synced.load(Ordering::Relaxed)) >= MUCH_BYTES
     }
 
-    fn store_all(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+    fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
         let mut turn = Turn::default();
         let mut stalled = None;
         let mut begun = self.disk.begun();
@@ -293,22 +293,22 @@ impl Storage {
             }
             self.gather(&turn.group);
             let closing = self.state.lock().closed;
-            let wrote = match self.take_turn(log, closing, &mut turn) {
+            let wrote = match self.take_turn(memory, closing, &mut turn) {
                 Ok(wrote) => wrote,
                 Err(error) if error.status.is_passing() => {
-                    self.stall(log, error, turn.wanted, &mut stalled, report)?;
+                    self.stall(memory, error, turn.wanted, &mut stalled, report)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             if stalled.take().is_some() {
-                self.go_on(log, report);
+                self.go_on(memory, report);
             }
             if self.disk.begun() != begun {
                 begun = self.disk.begun();
                 self.upkeep.ring();
                 // What a segment has that is complete is synced.
-                self.confirm(log, &self.disk.synced())?;
+                self.confirm(memory, &self.disk.synced())?;
                 if self.synced.load(Ordering::Relaxed) >= self.written() {
                     turn.unsynced_since = None;
                 }
@@ -324,17 +324,17 @@ impl Storage {
     }
 
     /// Writes what there is, and syncs if it is time to. `false`: there was nothing to write.
-    fn take_turn(&self, log: &Log, closing: bool, turn: &mut Turn) -> Result<bool> {
+    fn take_turn(&self, memory: &MemoryLog, closing: bool, turn: &mut Turn) -> Result<bool> {
         let calls = self.calls.load(Ordering::Relaxed);
         turn.wanted = self.state.lock().wanted;
-        let wrote = match self.write_some(log) {
+        let wrote = match self.write_some(memory) {
             Ok(wrote) => wrote,
             Err(error) => {
                 // What was written before does not wait for the disk as well: nobody knows for how long.
                 let synced = self.synced.load(Ordering::Relaxed);
                 let sync_needed = self.policy != SyncPolicy::Os || closing || turn.wanted > synced;
                 if error.status.is_passing() && sync_needed && self.written() > synced {
-                    self.sync(log)?;
+                    self.sync(memory)?;
                     turn.unsynced_since = None;
                 }
                 return Err(error);
@@ -345,7 +345,7 @@ impl Storage {
         }
         if self.is_sync_due(turn.unsynced_since, !wrote && closing) {
             let begun = clock::instant();
-            let arrived = self.sync(log)?;
+            let arrived = self.sync(memory)?;
             let until = Some(clock::instant() + PATIENCE.min(clock::since(begun) / 2));
             let expected = arrived - turn.group.calls;
             (turn.unsynced_since, turn.group) = (None, Group { calls, expected, until });
@@ -357,7 +357,7 @@ impl Storage {
     /// tried again. Fails when the log is closed and the time for that is over.
     fn stall(
         &self,
-        log: &Log,
+        memory: &MemoryLog,
         error: Error,
         wanted: u64,
         stalled: &mut Option<Error>,
@@ -365,7 +365,7 @@ impl Storage {
     ) -> Result<()> {
         let is_news = stalled.is_none();
         if stalled.as_ref() != Some(&error) {
-            self.fail(log, &error, true);
+            self.fail(memory, &error, true);
             *stalled = Some(error.clone());
         }
         self.state.lock().refused = wanted;
@@ -380,7 +380,7 @@ impl Storage {
         match state.until.filter(|_| state.closed) {
             Some(until) if now >= until => {
                 drop(state);
-                let (first, last) = (self.synced_sequence().saturating_add(1), log.last_sequence());
+                let (first, last) = (self.synced_sequence().saturating_add(1), memory.last_sequence());
                 let text = format!("closed, but entries {first} to {last} are not durable: {}", error.message);
                 Err(Error::new(error.status, text))
             }
@@ -392,8 +392,8 @@ impl Storage {
     }
 
     /// The disk takes entries again.
-    fn go_on(&self, log: &Log, report: &mut dyn FnMut(StorageNews)) {
-        log.refuse_with(None);
+    fn go_on(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) {
+        memory.refuse_with(None);
         let mut state = self.state.lock();
         (state.failed, state.stalled) = (None, false);
         drop(state);
@@ -402,35 +402,29 @@ impl Storage {
     }
 
     /// Writes the next stretch of memory. `false`: there is none.
-    fn write_some(&self, log: &Log) -> Result<bool> {
+    fn write_some(&self, memory: &MemoryLog) -> Result<bool> {
         let position = self.written();
         if self.appended.end() <= position {
             return Ok(false);
         }
-        let Some((chunk, start)) = self.unwritten(log, position) else { return Ok(false) };
+        // What is not written is never given up, so it is there.
+        let Some((chunk, start)) = memory.entries_from(position) else { return Ok(false) };
         let wrote = self.disk.write_verified(&chunk.bytes()[start..]);
         // Of what found no room as a whole, the part that went to segments before is there all the same.
         let end = self.disk.written();
         if end.position > position {
             self.written.store(end.position, Ordering::SeqCst);
             if self.policy == SyncPolicy::Os {
-                log.show(&end);
+                memory.show(&end);
                 if self.is_much_unsynced() {
                     // With the lock, so that it does not fall asleep with the old number.
                     drop(self.state.lock());
                     self.much.notify_all();
                 }
             }
-            log.passed(end.position);
+            memory.passed(end.position);
         }
         wrote.map(|_| true)
-    }
-
-    /// The chunk of memory with what is not written behind `position`, and where in it that begins.
-    fn unwritten(&self, log: &Log, position: u64) -> Option<(ChunkRef, usize)> {
-        // What is not written is never given up, so it is there.
-        let (chunk, start) = log.window.lock().chunk_at(position)?;
-        chunk.bytes().get(start..).is_some_and(|bytes| !bytes.is_empty()).then_some((chunk, start))
     }
 
     fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
@@ -457,16 +451,16 @@ impl Storage {
 
     /// Makes what is written durable. Returns how many appends had come when it was: those that it lets go, and those that
     /// came meanwhile.
-    fn sync(&self, log: &Log) -> Result<u64> {
+    fn sync(&self, memory: &MemoryLog) -> Result<u64> {
         let end = self.disk.sync()?;
         // Before anybody is let go.
         let arrived = self.calls.load(Ordering::Relaxed);
-        self.confirm(log, &end)?;
+        self.confirm(memory, &end)?;
         Ok(arrived)
     }
 
     /// What lies before `end` is durable. Fails if another thread has ended the log meanwhile: whoever waited was told so.
-    fn confirm(&self, log: &Log, end: &Mark) -> Result<()> {
+    fn confirm(&self, memory: &MemoryLog, end: &Mark) -> Result<()> {
         let state = self.state.lock();
         if let Some(error) = state.failed.as_ref().filter(|_| !state.stalled) {
             return Err(error.clone());
@@ -475,7 +469,7 @@ impl Storage {
         self.synced_sequence.fetch_max(end.sequence, Ordering::Release);
         drop(state);
         if self.policy != SyncPolicy::Os {
-            log.show(end);
+            memory.show(end);
         }
         self.durable.notify_all();
         Ok(())
@@ -505,8 +499,8 @@ impl Storage {
     }
 
     /// Refuses appends and ends waits for durability.
-    fn fail(&self, log: &Log, error: &Error, stalled: bool) {
-        log.refuse_with(Some(error.clone()));
+    fn fail(&self, memory: &MemoryLog, error: &Error, stalled: bool) {
+        memory.refuse_with(Some(error.clone()));
         let mut state = self.state.lock();
         (state.failed, state.stalled) = (Some(error.clone()), stalled);
         drop(state);

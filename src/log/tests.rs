@@ -150,7 +150,7 @@ fn waiting_ends_when_the_reader_moves_or_the_time_is_over_or_the_log_closes() {
         }
         assert_eq!(appended.join().unwrap(), seen.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>());
         let waiting = scope.spawn(|| (0..100).find_map(|_| log.append(0, b"x").err()));
-        while log.shared.wanted.load(Ordering::SeqCst) == u64::MAX {
+        while log.memory.wanted.load(Ordering::SeqCst) == u64::MAX {
             std::thread::yield_now();
         }
         log.close();
@@ -182,11 +182,11 @@ fn p3_every_waiting_append_hears_that_there_is_room() {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| log.append(0, b"x"));
-        while log.shared.wanted.load(Ordering::SeqCst) != ENTRY {
+        while log.memory.wanted.load(Ordering::SeqCst) != ENTRY {
             std::thread::yield_now();
         }
         // Another one comes, which is gone again before the reader moves on.
-        drop(log.wait_for(log.appender.lock(), 4 * ENTRY, Some(begun)));
+        drop(log.wait_for(log.memory.appender.lock(), 4 * ENTRY, Some(begun)));
         cursor.advance(ENTRY as usize);
         assert_eq!(waiting.join().unwrap().unwrap(), 17);
     });

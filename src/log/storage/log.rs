@@ -1,6 +1,5 @@
 //! What a log does with its disk side, if it has one.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Ended, Storage, StorageNews};
@@ -12,8 +11,8 @@ use crate::log::{Log, SyncPolicy, UpkeepNews};
 impl Log {
     /// Stores what is appended, until the log is closed or the disk fails. For a thread of its own; returns at once when
     /// the log lives in memory only.
-    pub fn store(self: &Arc<Self>, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        self.storage.as_ref().map_or(Ok(()), |storage| storage.run(self, report))
+    pub fn store(&self, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.run(&self.memory, report))
     }
 
     /// Whether [`Self::sync_ahead`] has something to do.
@@ -25,7 +24,7 @@ impl Log {
     /// the change from segment to segment takes longer, which is all.
     pub fn sync_ahead(&self) {
         if let Some(storage) = self.storage.as_ref().filter(|_| self.syncs_ahead()) {
-            storage.sync_ahead(self);
+            storage.sync_ahead(&self.memory);
         }
     }
 
@@ -42,7 +41,7 @@ impl Log {
         let Some(storage) = &self.storage else {
             return Err(Error::new(Status::InvalidState, "the log is in memory only: log_dir is not set"));
         };
-        let end = self.appender.lock().end;
+        let end = self.memory.appender.lock().end;
         if sequence > end.sequence {
             let text = format!("sequence {sequence} was not replicated yet, the last one is {}", end.sequence);
             return Err(Error::new(Status::InvalidArgument, text));

@@ -10,7 +10,7 @@ use crate::clock::Now;
 use crate::error::Status;
 use crate::log::disk::tests::trim;
 use crate::log::disk::{DiskConfig, Start};
-use crate::log::{Cursor, FullPolicy, LogConfig, Next};
+use crate::log::{Cursor, FullPolicy, Log, LogConfig, Next};
 use crate::protocol::entry::{Entries, chain_start};
 use crate::protocol::lineage::Lineage;
 
@@ -106,7 +106,7 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     let log = open(dir.path(), 1000, SyncPolicy::Os);
     let storage = log.storage.as_ref().unwrap();
     let waited_for = log.put(0, b"waited for").unwrap();
-    assert!(storage.write_some(&log).unwrap());
+    assert!(storage.write_some(&log.memory).unwrap());
     log.put(0, b"more").unwrap();
     assert!(!storage.is_sync_due(None, false), "nobody waits");
     storage.wait_synced(waited_for.sequence, waited_for.position, Some(Instant::now()), false).unwrap_err();
