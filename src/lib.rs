@@ -26,6 +26,8 @@
 //! - [`log`]: the ordered log, the only queue between the host's writers and the readers' connections. Appends take one
 //!   short lock and write the entry as it will travel; [`Cursor`](log::Cursor)s read published bytes without that lock.
 //!   Bounded by entries and bytes, with a [policy](log::FullPolicy) for the bound. Knows no networks.
+//! - `engine`: what is decided, as pure state machines: no threads, locks, clocks, files or sockets. Its drivers hold those, and
+//!   do what it says.
 //! - [`transport`]: sockets. Addresses, listening, TCP and Unix streams and descriptors of the host's, and small frames
 //!   put together from the pieces they arrive in. Does not know what the bytes mean.
 //! - [`sender`]: the writer's end. Listening, handshakes, one task for each reader that sends from its cursor and takes in
@@ -44,12 +46,13 @@
 //!
 //! | module | uses |
 //! |---|---|
-//! | `ffi` | `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
-//! | `sender` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
-//! | `receiver` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
+//! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `engine` | `error`, `host` |
 //! | `records` | `error` |
 //! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
-//! | `log` | `clock`, `error`, `fd`, `permissions`, `protocol`, `sync` |
+//! | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `sync` |
 //! | `protocol` | `error`, `text` |
 //! | `host` | `error`, `permissions`, `sync`, `text` |
 //! | `threads` | `error` |
@@ -88,6 +91,7 @@ macro_rules! mutant {
 }
 
 pub mod clock;
+mod engine;
 pub mod error;
 mod fd;
 pub mod ffi;

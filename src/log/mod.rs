@@ -8,7 +8,6 @@ mod chunk;
 mod cursor;
 pub mod disk;
 mod memory;
-mod policy;
 mod storage;
 mod sync;
 mod upkeep;
@@ -28,10 +27,11 @@ use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
 use window::{Hold, NoRoom, Window};
 
+pub use crate::engine::disk::{RETRY, SyncPolicy};
+pub use crate::engine::stall::DiskNews;
 pub use cursor::{Cursor, CutWatch, Next, Span};
 pub use disk::Mark;
-pub use policy::SyncPolicy;
-pub use storage::{Ended, RETRY, StorageNews};
+pub use storage::Ended;
 pub use upkeep::{Upkeep, UpkeepNews};
 pub use window::{AttachError, Occupancy};
 

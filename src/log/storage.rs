@@ -11,36 +11,21 @@ use super::bell::Bell;
 use super::disk::{DiskLog, Stretch};
 use super::memory::MemoryLog;
 use super::upkeep::{Upkeep, UpkeepNews};
-use super::{AttachError, Mark, SyncPolicy};
+use super::{AttachError, Mark};
 use crate::clock;
+use crate::engine::disk::{Backlog, RETRY, Schedule, SyncPolicy, Wanted};
+use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
 mod log;
 mod wait;
 
-/// What the thread that stores has to tell.
-#[derive(Debug)]
-pub enum StorageNews {
-    /// The disk took nothing, for this reason, which may pass; appends are refused. It is tried again.
-    Stalled(Error),
-    /// The disk takes entries again.
-    Resumed,
-    /// The disk failed for good; the log must be opened anew.
-    Failed(Error),
-}
-
-/// How often a disk that refuses is tried again.
-pub const RETRY: Duration = Duration::from_millis(100);
-
 /// How long a sync waits for appends to share it, at most; also no longer than half of the sync before.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// So many bytes are synced under [`SyncPolicy::Os`], too.
 const MUCH_BYTES: u64 = 8 << 20;
-
-/// How often it is made sure that the directory is still the log's, also when nothing is written.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The log's disk side.
 pub(super) struct Storage {
@@ -80,10 +65,9 @@ struct Group {
 }
 
 /// What the storing thread remembers from turn to turn.
-#[derive(Default)]
 struct Turn {
-    /// Since when something written is not synced.
-    unsynced_since: Option<Instant>,
+    schedule: Schedule,
+    stall: Stall,
     /// [`State::wanted`] when the turn began.
     wanted: u64,
     group: Group,
@@ -199,13 +183,13 @@ impl Storage {
     }
 
     /// Stores until the log is closed or the disk fails. Returns what became of it.
-    pub(super) fn run(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+    pub(super) fn run(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         let ended = self.store_all(memory, report);
         if let Err(error) = &ended {
             self.fail(memory, error, false);
             // What was taken before the directory was lost is to be found in it. If it cannot, the error is told already.
             let _ = self.rescue(memory);
-            report(StorageNews::Failed(error.clone()));
+            report(DiskNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
         self.durable.notify_all();
@@ -279,38 +263,40 @@ impl Storage {
         self.written().saturating_sub(self.synced.load(Ordering::Relaxed)) >= MUCH_BYTES
     }
 
-    fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
-        let mut turn = Turn::default();
-        let mut stalled = None;
-        let mut begun = self.disk.begun();
-        let mut checked_at = clock::instant();
+    fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
+        let mut turn = Turn {
+            schedule: Schedule::new(self.policy, self.disk.begun(), clock::instant()),
+            stall: Stall::new(Operation::Write),
+            wanted: 0,
+            group: Group::default(),
+        };
         loop {
             // What failed on the side ends the log although nothing is appended.
             self.disk.check_usable()?;
-            if clock::since(checked_at) >= CHECK_EVERY {
+            if turn.schedule.check_at() <= clock::instant() {
                 self.check_identity()?;
-                checked_at = clock::instant();
+                turn.schedule.checked(clock::instant());
             }
             self.gather(&turn.group);
             let closing = self.state.lock().closed;
             let wrote = match self.take_turn(memory, closing, &mut turn) {
                 Ok(wrote) => wrote,
                 Err(error) if error.status.is_passing() => {
-                    self.stall(memory, error, turn.wanted, &mut stalled, report)?;
+                    self.stall(memory, error, &mut turn, report)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            if stalled.take().is_some() {
-                self.go_on(memory, report);
+            if let Some(resumed) = turn.stall.end() {
+                self.resume(memory);
+                report(resumed);
             }
-            if self.disk.begun() != begun {
-                begun = self.disk.begun();
+            if turn.schedule.has_begun(self.disk.begun()) {
                 self.upkeep.ring();
-                // What a segment has that is complete is synced.
+                // The segments before it are durable.
                 self.confirm(memory, &self.disk.synced())?;
                 if self.synced.load(Ordering::Relaxed) >= self.written() {
-                    turn.unsynced_since = None;
+                    turn.schedule.synced();
                 }
             }
             if wrote {
@@ -319,7 +305,8 @@ impl Storage {
             if closing {
                 return Ok(());
             }
-            self.sleep(self.deadline(turn.unsynced_since, checked_at + CHECK_EVERY));
+            let check_at = turn.schedule.check_at();
+            self.sleep(turn.schedule.sync_at().map_or(check_at, |sync_at| sync_at.min(check_at)));
         }
     }
 
@@ -335,43 +322,35 @@ impl Storage {
                 let sync_needed = self.policy != SyncPolicy::Os || closing || turn.wanted > synced;
                 if error.status.is_passing() && sync_needed && self.written() > synced {
                     self.sync(memory)?;
-                    turn.unsynced_since = None;
+                    turn.schedule.synced();
                 }
                 return Err(error);
             }
         };
         if wrote {
-            turn.unsynced_since.get_or_insert_with(clock::instant);
+            turn.schedule.wrote(clock::instant());
         }
-        if self.is_sync_due(turn.unsynced_since, !wrote && closing) {
+        if self.is_sync_due(&turn.schedule, !wrote && closing) {
             let begun = clock::instant();
             let arrived = self.sync(memory)?;
             let until = Some(clock::instant() + PATIENCE.min(clock::since(begun) / 2));
             let expected = arrived - turn.group.calls;
-            (turn.unsynced_since, turn.group) = (None, Group { calls, expected, until });
+            turn.schedule.synced();
+            turn.group = Group { calls, expected, until };
         }
         Ok(wrote)
     }
 
-    /// The disk refuses for now, also what was wanted up to the position `wanted`: so do appends, and after a moment it is
-    /// tried again. Fails when the log is closed and the time for that is over.
-    fn stall(
-        &self,
-        memory: &MemoryLog,
-        error: Error,
-        wanted: u64,
-        stalled: &mut Option<Error>,
-        report: &mut dyn FnMut(StorageNews),
-    ) -> Result<()> {
-        let is_news = stalled.is_none();
-        if stalled.as_ref() != Some(&error) {
+    /// The disk refuses for now, also what was wanted up to `turn.wanted`: so do appends, and after a moment it is tried
+    /// again. Fails when the log is closed and the time for that is over.
+    fn stall(&self, memory: &MemoryLog, error: Error, turn: &mut Turn, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
+        if turn.stall.reason() != Some(&error) {
             self.fail(memory, &error, true);
-            *stalled = Some(error.clone());
         }
-        self.state.lock().refused = wanted;
+        self.state.lock().refused = turn.wanted;
         self.durable.notify_all();
-        if is_news {
-            report(StorageNews::Stalled(error.clone()));
+        if let Some(stalled) = turn.stall.begin(&error) {
+            report(stalled);
         }
         // Room may come from retention too.
         self.upkeep.hurry();
@@ -392,13 +371,12 @@ impl Storage {
     }
 
     /// The disk takes entries again.
-    fn go_on(&self, memory: &MemoryLog, report: &mut dyn FnMut(StorageNews)) {
+    fn resume(&self, memory: &MemoryLog) {
         memory.refuse_with(None);
         let mut state = self.state.lock();
         (state.failed, state.stalled) = (None, false);
         drop(state);
         self.upkeep.relax();
-        report(StorageNews::Resumed);
     }
 
     /// Writes the next stretch of memory. `false`: there is none.
@@ -427,26 +405,20 @@ impl Storage {
         wrote.map(|_| true)
     }
 
-    fn is_sync_due(&self, unsynced_since: Option<Instant>, last_chance: bool) -> bool {
-        let synced = self.synced.load(Ordering::Relaxed);
-        let unsynced = self.written().saturating_sub(synced);
-        if unsynced == 0 {
-            return false;
-        }
-        let asked_for = self.state.lock().wanted;
-        let wanted = last_chance || asked_for > synced;
-        let nothing_left = self.appended.end() <= self.written();
-        match self.policy {
-            // Whoever appended until now shares this sync.
-            SyncPolicy::Always => nothing_left || unsynced >= 1 << 20,
-            SyncPolicy::Group { interval, bytes } => {
-                unsynced >= bytes
-                    || wanted && nothing_left
-                    || unsynced_since.is_some_and(|since| clock::since(since) >= interval)
-            }
-            // No time ends this wait, and there may always be something left.
-            SyncPolicy::Os => wanted && (nothing_left || asked_for <= self.written()),
-        }
+    /// Whether what is written is to be synced now; `last`: nothing more will be written.
+    fn is_sync_due(&self, schedule: &Schedule, last: bool) -> bool {
+        let (written, synced) = (self.written(), self.synced.load(Ordering::Relaxed));
+        let wanted = if last { written } else { self.state.lock().wanted };
+        let backlog = Backlog {
+            bytes: written.saturating_sub(synced),
+            wanted: match wanted {
+                _ if wanted <= synced => Wanted::Nothing,
+                _ if wanted <= written => Wanted::Written,
+                _ => Wanted::Unwritten,
+            },
+            all_written: self.appended.end() <= written,
+        };
+        schedule.is_sync_due(backlog, clock::instant())
     }
 
     /// Makes what is written durable. Returns how many appends had come when it was: those that it lets go, and those that
@@ -505,14 +477,6 @@ impl Storage {
         (state.failed, state.stalled) = (Some(error.clone()), stalled);
         drop(state);
         self.durable.notify_all();
-    }
-
-    /// When something is due although nothing is appended: a sync, or at `check_at` a look at the directory.
-    fn deadline(&self, unsynced_since: Option<Instant>, check_at: Instant) -> Instant {
-        match (self.policy, unsynced_since) {
-            (SyncPolicy::Group { interval, .. }, Some(since)) => check_at.min(since + interval),
-            _ => check_at,
-        }
     }
 
     fn sleep(&self, deadline: Instant) {

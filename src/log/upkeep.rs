@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::Mark;
 use super::disk::DiskLog;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::engine::stall::{DiskNews, Operation, Stall};
+use crate::error::Result;
 use crate::sync::{Condvar, Mutex};
 
 /// How often retention looks at the age of segments, at least and at most.
@@ -34,8 +35,8 @@ pub enum UpkeepNews {
         /// The last entry of the last one.
         last_sequence: u64,
     },
-    /// A segment that retention gives up could not be removed, for this reason, and is tried again; `None`: it works again.
-    Untrimmed(Option<Error>),
+    /// A segment that retention gives up could not be removed, or can be again.
+    Disk(DiskNews),
 }
 
 /// What a thread that keeps a directory is told.
@@ -109,7 +110,7 @@ impl Upkeep {
     ) -> Result<()> {
         let age = disk.retain_age();
         let look_every = (age / ROLLS_PER_AGE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
-        let (mut untrimmed, mut rolled_at) = (false, None::<Instant>);
+        let (mut stall, mut rolled_at) = (Stall::new(Operation::Trim), None::<Instant>);
         while !self.is_over() {
             // Nobody waits for these two. What fails here and does not pass stalls whoever needs it.
             let prepared = disk.prepare_next();
@@ -122,16 +123,14 @@ impl Upkeep {
             }
             disk.check_usable()?;
             match self.trim(disk, kept_from, report) {
-                Ok(()) if std::mem::take(&mut untrimmed) => report(UpkeepNews::Untrimmed(None)),
-                Ok(()) => {}
-                Err(error) if disk.is_usable() && error.status.is_passing() => {
-                    if !std::mem::replace(&mut untrimmed, true) {
-                        report(UpkeepNews::Untrimmed(Some(error)));
+                Err(error) if !disk.is_usable() || !error.status.is_passing() => return Err(error),
+                trimmed => {
+                    if let Some(news) = stall.observe(&trimmed) {
+                        report(UpkeepNews::Disk(news));
                     }
                 }
-                Err(error) => return Err(error),
             }
-            self.sleep(if untrimmed { RETRY } else { look_every });
+            self.sleep(if stall.reason().is_some() { RETRY } else { look_every });
         }
         Ok(())
     }

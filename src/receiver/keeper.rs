@@ -10,72 +10,47 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::clock;
+use crate::engine::disk::{Backlog, RETRY, Schedule, SyncPolicy, Wanted};
+use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::log::disk::position::PositionFile;
-use crate::log::{Mark, RETRY, SyncPolicy, UpkeepNews};
+use crate::log::{Mark, UpkeepNews};
 use crate::protocol::lineage::Lineage;
 use crate::threads;
 
 /// How long a receiver that stops tries to note how far its handler came on a disk that refuses.
 const LAST_TRIES: Duration = Duration::from_secs(1);
 
-/// How often it is made sure that the directory is still the log's, also when nothing is received.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// What the disk may refuse for a while, each on its own.
-#[derive(Clone, Copy)]
-enum Work {
-    Store,
-    Sync,
-    ReadBack,
-    Note,
-}
-
-impl Work {
-    const COUNT: usize = 4;
-
-    /// What is told when the disk does it again.
-    fn resumed(self) -> &'static str {
-        match self {
-            Self::Store => "the disk takes entries again",
-            Self::Sync => "the disk makes entries durable again",
-            Self::ReadBack => "the disk gives back entries again",
-            Self::Note => "the disk takes positions again",
-        }
-    }
-}
-
 /// Stores what a receiver gets, for its callback thread.
 pub(super) struct Keeper {
     core: Arc<Core>,
     position: PositionFile,
-    /// Since when something written is not synced.
-    unsynced_since: Option<Instant>,
-    /// A sync that could not begin is tried again then.
+    schedule: Schedule,
+    /// When to try a sync again that could not begin.
     sync_again_at: Option<Instant>,
-    /// By [`Work`]: what the disk refuses for now.
-    refused: [bool; Work::COUNT],
+    writing: Stall,
+    syncing: Stall,
+    reading_back: Stall,
+    noting: Stall,
     /// What was here at the start; `None` when all of it has been applied.
     replay_to: Option<Mark>,
-    checked_at: Instant,
-    /// How many segments had begun when the upkeep last heard of it.
-    begun: u64,
 }
 
 impl Keeper {
     pub(super) fn new(core: &Arc<Core>, position: PositionFile) -> Self {
-        let replay_to = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.written());
+        let disk = core.local.as_ref().and_then(LocalLog::disk);
+        let policy = core.local.as_ref().map_or(SyncPolicy::Os, LocalLog::sync_policy);
         Self {
             core: Arc::clone(core),
             position,
-            unsynced_since: None,
+            schedule: Schedule::new(policy, 0, clock::instant()),
             sync_again_at: None,
-            refused: [false; Work::COUNT],
-            replay_to,
-            checked_at: clock::instant(),
-            begun: 0,
+            writing: Stall::new(Operation::Write),
+            syncing: Stall::new(Operation::Sync),
+            reading_back: Stall::new(Operation::ReadBack),
+            noting: Stall::new(Operation::StorePosition),
+            replay_to: disk.map(DiskLog::written),
         }
     }
 
@@ -96,7 +71,8 @@ impl Keeper {
     /// What was received in an earlier life and is not applied yet. `DISK_FULL` or `STALLED`: it cannot be read for now.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let next = self.read_back(applied);
-        self.tell(Work::ReadBack, &next);
+        let news = self.reading_back.observe(&next);
+        self.tell(news);
         next
     }
 
@@ -132,71 +108,49 @@ impl Keeper {
         match outcome {
             // Room may come from retention, of what is applied by now.
             Err(_) => log.upkeep.hurry(),
-            Ok(()) if self.is_refused(Work::Store) => log.upkeep.relax(),
+            Ok(()) if self.writing.reason().is_some() => log.upkeep.relax(),
             Ok(()) => {}
         }
-        self.tell(Work::Store, &outcome);
-        self.unsynced_since.get_or_insert_with(clock::instant);
-        let due = match self.log()?.sync_policy() {
-            SyncPolicy::Always => true,
-            SyncPolicy::Group { interval, bytes } => {
-                let unsynced = self.log()?.disk().map_or(0, |disk| disk.written().position - disk.synced().position);
-                unsynced >= bytes || self.unsynced_since.is_some_and(|since| clock::since(since) >= interval)
-            }
-            SyncPolicy::Os => false,
-        };
-        if due {
+        let disk = log.disk().map(|disk| (disk.begun(), disk.written(), disk.synced()));
+        let news = self.writing.observe(&outcome);
+        self.tell(news);
+        let Some((begun, written, durable)) = disk else { return Ok(stored) };
+        self.schedule.wrote(clock::instant());
+        let has_begun = self.schedule.has_begun(begun);
+        // For the writer's wait, see `is_sync_wanted`: it comes when nothing is left to store.
+        let bytes = written.position - durable.position;
+        let backlog = Backlog { bytes, wanted: Wanted::Nothing, all_written: true };
+        if self.schedule.is_sync_due(backlog, clock::instant()) {
             self.sync()?;
+        } else if has_begun {
+            // The segments before it are durable.
+            self.core.progress.set_durable(durable.sequence);
         }
-        self.tell_begun();
+        if has_begun {
+            self.log()?.upkeep.ring();
+        }
         Ok(stored)
     }
 
-    fn is_refused(&self, work: Work) -> bool {
-        self.refused[work as usize]
-    }
-
-    /// Tells the host when the disk begins to refuse this for now, and when it goes on.
-    fn tell<T>(&mut self, work: Work, done: &Result<T>) {
-        let refused = &mut self.refused[work as usize];
-        match done {
-            Err(error) if error.status.is_passing() && !std::mem::replace(refused, true) => {
-                self.report(EventKind::LogStalled, error.status, error.message.clone());
-            }
-            Ok(_) if std::mem::take(refused) => {
-                self.report(EventKind::LogResumed, Status::Ok, work.resumed().into());
-            }
-            _ => {}
-        }
-    }
-
-    /// Has the upkeep look for what is to go when another segment has begun.
-    fn tell_begun(&mut self) {
-        let Some(log) = &self.core.local else { return };
-        let begun = log.disk().map_or(0, DiskLog::begun);
-        if std::mem::replace(&mut self.begun, begun) != begun {
-            log.upkeep.ring();
-        }
+    /// Tells the host when the disk begins to refuse something for now, and when it goes on.
+    fn tell(&self, news: Option<DiskNews>) {
+        news.into_iter().for_each(|news| report(&self.core, news));
     }
 
     /// When something written is to be synced, if nothing happens before.
     pub(super) fn sync_at(&self) -> Option<Instant> {
-        match self.log().map(LocalLog::sync_policy) {
-            _ if self.sync_again_at.is_some() => self.sync_again_at,
-            Ok(SyncPolicy::Group { interval, .. }) => self.unsynced_since.map(|since| since + interval),
-            _ => None,
-        }
+        self.sync_again_at.or_else(|| self.schedule.sync_at())
     }
 
     /// When [`Self::check_identity`] is due.
     pub(super) fn check_at(&self) -> Instant {
-        self.checked_at + CHECK_EVERY
+        self.schedule.check_at()
     }
 
     /// Fails if the directory is the log's no more, or if what is in it is not known: another thread may have found that
     /// out. What cannot be found out now stands in the way of the next sync.
     pub(super) fn check_identity(&mut self) -> Result<()> {
-        self.checked_at = clock::instant();
+        self.schedule.checked(clock::instant());
         match self.position.check_identity() {
             Err(error) if !self.position.is_usable() => Err(error),
             _ => self.log()?.disk().map_or(Ok(()), DiskLog::check_usable),
@@ -218,10 +172,12 @@ impl Keeper {
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
         let synced = disk.sync();
-        self.tell(Work::Sync, &synced);
+        let news = self.syncing.observe(&synced);
+        self.tell(news);
         match synced {
             Ok(synced) => {
-                (self.unsynced_since, self.sync_again_at) = (None, None);
+                self.schedule.synced();
+                self.sync_again_at = None;
                 self.core.progress.set_durable(synced.sequence);
                 Ok(())
             }
@@ -236,9 +192,10 @@ impl Keeper {
     /// Notes how far the handler came. `DISK_FULL` or `STALLED`: not yet, it may be tried again.
     pub(super) fn applied(&mut self) -> Result<()> {
         let noted = self.note(false);
-        self.tell(Work::Note, &noted);
+        let news = self.noting.observe(&noted);
+        self.tell(news);
         noted?;
-        if self.is_refused(Work::Store) {
+        if self.writing.reason().is_some() {
             // What was applied by now may go, and what comes waits for the room.
             self.log()?.upkeep.ring();
         }
@@ -250,7 +207,8 @@ impl Keeper {
         let token = token(lineage, self.core.progress.place());
         // In both places of the file: a later note that is torn leads back to the one before, which is of this lineage too.
         let stored = self.position.store(&token, true).and_then(|()| self.position.store(&token, true));
-        self.tell(Work::Note, &stored);
+        let news = self.noting.observe(&stored);
+        self.tell(news);
         stored?;
         self.log()?.bind(lineage);
         *self.core.lineage.lock() = Some(lineage);
@@ -276,7 +234,7 @@ impl Keeper {
             }
         };
         if let Err(error) = ended {
-            self.report(EventKind::LogFailed, error.status, error.message);
+            report(&self.core, DiskNews::Failed(error));
         }
     }
 
@@ -285,10 +243,6 @@ impl Keeper {
             self.core.progress.set_durable(disk.sync()?.sequence);
         }
         self.note(true)
-    }
-
-    fn report(&self, kind: EventKind, status: Status, text: String) {
-        report(&self.core, kind, status, text);
     }
 }
 
@@ -301,14 +255,7 @@ pub(super) fn keep(core: &Core) {
             core.wake();
         }
         UpkeepNews::Trimmed { .. } => {}
-        // What cannot be removed costs room, and no entry.
-        UpkeepNews::Untrimmed(Some(error)) => {
-            let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
-            report(core, EventKind::LogStalled, error.status, text);
-        }
-        UpkeepNews::Untrimmed(None) => {
-            report(core, EventKind::LogResumed, Status::Ok, "the log keeps no more than it is to".into());
-        }
+        UpkeepNews::Disk(news) => report(core, news),
     });
     if kept.is_err() {
         // The callback thread finds out why.
@@ -316,8 +263,8 @@ pub(super) fn keep(core: &Core) {
     }
 }
 
-fn report(core: &Core, kind: EventKind, status: Status, text: String) {
-    let mut event = Event::new(kind, status, text);
+fn report(core: &Core, news: DiskNews) {
+    let mut event = news.into_event();
     event.sequence = core.progress.applied();
     let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_string_lossy());
     event.detail = json!({ "path": dir });

@@ -9,10 +9,11 @@ use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use super::phase::Phase;
 use super::slots;
+use crate::engine::stall::{Operation, Stall};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
-use crate::log::{Log, LogConfig, Mark, StorageNews, UpkeepNews};
+use crate::log::{Log, LogConfig, Mark, UpkeepNews};
 use crate::protocol::handshake::hex;
 use crate::protocol::lineage::Lineage;
 use crate::threads::{self, Thread};
@@ -82,7 +83,7 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
     let storing = Arc::clone(core);
     threads.push(threads::spawn("repl-log", move || {
         // What went wrong was reported, and every later append says it too.
-        let _ = storing.log.store(&mut |news| tell(&storing, news));
+        let _ = storing.log.store(&mut |news| event(&storing, news.into_event()));
     })?);
     let keeping = Arc::clone(core);
     let mut spawned =
@@ -113,7 +114,7 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
     // Not at once: the thread that does it has only just been started.
     let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
     let mut phase = core.phase.subscribe();
-    let mut failing = false;
+    let mut stall = Stall::new(Operation::StoreSlots);
     loop {
         let Some(slots) = &core.slots else { return };
         let is_due = tokio::select! {
@@ -133,18 +134,17 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
             let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
             (!ended).then_some(saved)
         });
-        match saved.await {
+        let saved = match saved.await {
+            Some(Some(saved)) => saved,
             Some(None) => return,
-            Some(Some(Err(error))) if !std::mem::replace(&mut failing, true) => {
-                let text = format!("the slots cannot be written, a restart finds them as before: {}", error.message);
-                core.mailbox.event(Event::new(EventKind::LogStalled, error.status, text));
-            }
-            Some(Some(Ok(()))) if std::mem::take(&mut failing) => {
-                let text = "the slots are written again";
-                core.mailbox.event(Event::new(EventKind::LogResumed, Status::Ok, text));
-            }
-            _ => {}
-        }
+            None => continue,
+        };
+        // Any failure is one to try again: the log goes on without its slots.
+        let news = match saved {
+            Ok(()) => stall.end(),
+            Err(error) => stall.begin(&error),
+        };
+        news.into_iter().for_each(|news| core.mailbox.event(news.into_event()));
     }
 }
 
@@ -159,17 +159,7 @@ pub(super) fn tell_cut(core: &Core, cut: &Cut) {
         cut.reason
     );
     let detail = json!({ "path": cut.path.to_string_lossy(), "offset": cut.offset, "bytes": cut.bytes });
-    event(core, EventKind::LogRecovered, Status::Ok, text, detail);
-}
-
-fn tell(core: &Core, news: StorageNews) {
-    match news {
-        StorageNews::Stalled(error) => event(core, EventKind::LogStalled, error.status, error.message, json!({})),
-        StorageNews::Resumed => {
-            event(core, EventKind::LogResumed, Status::Ok, "the disk takes entries again".into(), json!({}));
-        }
-        StorageNews::Failed(error) => event(core, EventKind::LogFailed, error.status, error.message, json!({})),
-    }
+    event(core, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
 }
 
 fn tell_upkeep(core: &Core, news: UpkeepNews) {
@@ -177,22 +167,15 @@ fn tell_upkeep(core: &Core, news: UpkeepNews) {
         UpkeepNews::Room => {}
         UpkeepNews::Trimmed { segments, last_sequence } => {
             let text = format!("entries up to {last_sequence} left the log on disk, as retention wants it");
-            event(core, EventKind::LogTrimmed, Status::Ok, text, json!({ "segments": segments }));
+            let detail = json!({ "segments": segments });
+            event(core, Event { detail, ..Event::new(EventKind::LogTrimmed, Status::Ok, text) });
         }
-        UpkeepNews::Untrimmed(Some(error)) => {
-            let text = format!("the log keeps more than it is to, and goes on: {}", error.message);
-            event(core, EventKind::LogStalled, error.status, text, json!({}));
-        }
-        UpkeepNews::Untrimmed(None) => {
-            let text = "the log keeps no more than it is to";
-            event(core, EventKind::LogResumed, Status::Ok, text.into(), json!({}));
-        }
+        UpkeepNews::Disk(news) => event(core, news.into_event()),
     }
 }
 
-fn event(core: &Core, kind: EventKind, status: Status, text: String, detail: serde_json::Value) {
-    let mut event = Event::new(kind, status, text);
+/// Leaves an event of the log's for the host.
+fn event(core: &Core, mut event: Event) {
     event.sequence = core.log.last_sequence();
-    event.detail = detail;
     core.mailbox.event(event);
 }

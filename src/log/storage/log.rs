@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ended, Storage, StorageNews};
+use super::{Ended, Storage};
 use crate::clock;
+use crate::engine::disk::SyncPolicy;
+use crate::engine::stall::DiskNews;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskLog;
-use crate::log::{Log, SyncPolicy, UpkeepNews};
+use crate::log::{Log, UpkeepNews};
 
 impl Log {
     /// Stores what is appended, until the log is closed or the disk fails. For a thread of its own; returns at once when
     /// the log lives in memory only.
-    pub fn store(&self, report: &mut dyn FnMut(StorageNews)) -> Result<()> {
+    pub fn store(&self, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         self.storage.as_ref().map_or(Ok(()), |storage| storage.run(&self.memory, report))
     }
 

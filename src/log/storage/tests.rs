@@ -105,15 +105,16 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), 1000, SyncPolicy::Os);
     let storage = log.storage.as_ref().unwrap();
+    let schedule = Schedule::new(SyncPolicy::Os, 0, Instant::now());
     let waited_for = log.put(0, b"waited for").unwrap();
     assert!(storage.write_some(&log.memory).unwrap());
     log.put(0, b"more").unwrap();
-    assert!(!storage.is_sync_due(None, false), "nobody waits");
+    assert!(!storage.is_sync_due(&schedule, false), "nobody waits");
     storage.wait_synced(waited_for.sequence, waited_for.position, Some(Instant::now()), false).unwrap_err();
-    assert!(storage.is_sync_due(None, false));
+    assert!(storage.is_sync_due(&schedule, false));
     // What is waited for and not written would gain nothing.
     storage.hurry();
-    assert!(!storage.is_sync_due(None, false));
+    assert!(!storage.is_sync_due(&schedule, false));
 }
 
 /// P2: a reader that is served from disk is not taken for one that has everything, when the log was just opened.
