@@ -119,6 +119,11 @@ impl Schedule {
         }
     }
 
+    /// Whether what is written is to be synced while the disk refuses what follows, for nobody knows how long.
+    pub(crate) fn is_sync_due_in_stall(&self, backlog: Backlog) -> bool {
+        backlog.bytes > 0 && (self.policy != SyncPolicy::Os || backlog.wanted != Wanted::Nothing)
+    }
+
     /// When a sync is due although nothing more is written and nobody waits.
     pub(crate) fn sync_at(&self) -> Option<Instant> {
         match self.policy {
@@ -204,6 +209,18 @@ mod tests {
         assert!(schedule.is_sync_due(backlog(1, Wanted::Written, false), now));
         assert!(!schedule.is_sync_due(backlog(1, Wanted::Unwritten, false), now));
         assert!(schedule.is_sync_due(backlog(1, Wanted::Unwritten, true), now));
+    }
+
+    #[test]
+    fn what_is_written_does_not_wait_for_a_disk_that_refuses_the_rest() {
+        let now = Instant::now();
+        let group = SyncPolicy::Group { interval: INTERVAL, bytes: 100 };
+        for (policy, without_wait) in [(SyncPolicy::Always, true), (group, true), (SyncPolicy::Os, false)] {
+            let schedule = written(policy, now);
+            assert!(!schedule.is_sync_due_in_stall(backlog(0, Wanted::Unwritten, false)));
+            assert!(schedule.is_sync_due_in_stall(backlog(1, Wanted::Unwritten, false)));
+            assert_eq!(schedule.is_sync_due_in_stall(backlog(1, Wanted::Nothing, false)), without_wait);
+        }
     }
 
     #[test]

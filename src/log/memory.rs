@@ -98,8 +98,8 @@ impl MemoryLog {
         }
     }
 
-    /// The chunk with the published entries after `position`, and the offset in it where they begin; `None` if there are
-    /// none.
+    /// The chunk with the published entries after `position`, and the offset in it where they begin; `None` if there
+    /// are none.
     pub(super) fn entries_from(&self, position: u64) -> Option<(ChunkRef, usize)> {
         let (chunk, start) = self.window.lock().chunk_at(position)?;
         chunk.bytes().get(start..).is_some_and(|bytes| !bytes.is_empty()).then_some((chunk, start))

@@ -68,7 +68,7 @@ impl LogConfig {
     }
 }
 
-/// How long an append that has to wait waits for more room than it needs.
+/// How long an append that must wait waits for more room than it needs.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// The log. Appends may come from any thread.
@@ -113,8 +113,8 @@ impl Log {
         Ok(end.sequence)
     }
 
-    /// Appends one entry and returns the boundary behind it; [`Self::settle`] comes next. Copies the payload; never waits
-    /// for a reader unless the policy says so.
+    /// Appends one entry and returns the boundary after it; [`Self::settle`] comes next. Copies the payload; never
+    /// waits for a reader unless the policy says so.
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);
@@ -128,8 +128,8 @@ impl Log {
         Ok(self.publish(appender))
     }
 
-    /// Appends entries with consecutive sequences, all or none, and settles them; returns the first sequence (of the next
-    /// entry when there are none).
+    /// Appends entries with consecutive sequences, all or none, and settles them; returns the first sequence (of the
+    /// next entry when there are none).
     pub fn append_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -140,8 +140,8 @@ impl Log {
         Ok(first)
     }
 
-    /// Appends entries with consecutive sequences, all or none. Returns the first sequence (of the next entry when there
-    /// are none), and the boundary behind them; [`Self::settle`] comes next.
+    /// Appends entries with consecutive sequences, all or none. Returns the first sequence (of the next entry when
+    /// there are none), and the boundary after them; [`Self::settle`] comes next.
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -184,24 +184,24 @@ impl Log {
         self.memory.last_sequence()
     }
 
-    /// The last entry that cursors may see, or, while the end is moving, an earlier one: a cursor that is at the end after this
-    /// call has passed it.
+    /// The last entry that cursors may see, or, while the end is moving, an earlier one: a cursor that is at the end
+    /// after this call has passed it.
     #[inline]
     pub fn shown_sequence(&self) -> u64 {
         self.memory.shown_sequence.load(Ordering::Acquire)
     }
 
-    /// The boundary behind the last entry.
+    /// The boundary after the last entry.
     pub fn last_mark(&self) -> Mark {
         self.memory.appender.lock().end
     }
 
-    /// The position behind the last entry that cursors may see, in bytes since the log began.
+    /// The position after the last entry that cursors may see, in bytes since the log began.
     pub fn end(&self) -> u64 {
         self.memory.bell.end()
     }
 
-    /// Places a cursor behind the entry `last_known`, so that it gives every entry after it; or says why it cannot.
+    /// Places a cursor after the entry `last_known`, or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
         let end = self.memory.appender.lock().end;
         let mut window = self.memory.window.lock();
@@ -220,7 +220,7 @@ impl Log {
         Ok(Cursor::new(Arc::clone(self), place, start))
     }
 
-    /// The boundary behind the entry `sequence`, if it is in memory.
+    /// The boundary after the entry `sequence`, if it is in memory.
     pub fn find_in_memory(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
         let end = self.memory.appender.lock().end;
         self.memory.window.lock().locate(sequence, end)
@@ -274,7 +274,7 @@ impl Log {
         self.memory.rung.notified().await;
     }
 
-    /// Announces a sleeper at `position`. `true`: nothing lies behind it yet, and the next append will ring.
+    /// Announces a sleeper at `position`. `true`: the log still ends there, and the next append will ring.
     pub fn sleep_at(&self, position: u64) -> bool {
         self.memory.bell.announce(position)
     }
@@ -290,17 +290,17 @@ impl Log {
         ))
     }
 
-    /// Shows what was put to cursors, or to the thread that stores it.
+    /// Makes appended entries visible to cursors, or to the thread that stores them.
     #[inline]
     fn publish(&self, mut appender: MutexGuard<'_, Appender>) -> Mark {
         let end = appender.end;
-        // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them before
-        // this thread runs on.
+        // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them
+        // before this thread runs on.
         self.memory.last_sequence.store(end.sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
         }
-        // With the lock: ends are told in their order.
+        // Under the lock, so that the end never goes back.
         let wake = match &self.storage {
             Some(storage) => storage.appended(end.position),
             None => self.memory.advance(&end),
@@ -315,8 +315,8 @@ impl Log {
         end
     }
 
-    /// Waits until what lies before `end` is as safe as the policy wants before its append is done. After an error nobody
-    /// knows whether it is.
+    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is not known
+    /// whether they are.
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         match &self.storage {
@@ -328,7 +328,7 @@ impl Log {
     #[cold]
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
         let deadline = clock::instant().checked_add(self.disk_timeout);
-        // A full disk is not the entry's end: `DISK_FULL` is for those that were not taken, and may be offered again.
+        // Patient: `DISK_FULL` would say that the entry was not taken and may be offered again.
         storage.wait_synced(end.sequence, end.position, deadline, true).map_err(|error| {
             let text =
                 format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
@@ -359,7 +359,7 @@ impl Log {
             if let Some(reason) = &appender.refused {
                 return Err(reason.clone());
             }
-            // Another thread may have opened a chunk while this one waited.
+            // Another thread may have opened a chunk meanwhile.
             if appender.quota >= count && appender.writer.as_ref().is_some_and(|w| w.room() >= size) {
                 return Ok(appender);
             }
@@ -398,15 +398,15 @@ impl Log {
         }
     }
 
-    /// Waits until nothing before `position` is needed in memory, the log closes or the time is over.
+    /// Waits until nothing before `position` is needed in memory, the log closes, or the deadline passes.
     fn wait_for<'a>(
         &'a self,
         appender: MutexGuard<'a, Appender>,
         position: u64,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Appender> {
-        // From here on those who pass look: the one that passes `position` takes the lock and signals. Another append may
-        // wait for less, and would not hear of it if more were asked for.
+        // From now on, whoever passes `position` takes the lock and signals. The least position counts: another append may
+        // wait for less.
         self.memory.wanted.fetch_min(position, Ordering::SeqCst);
         let needed = self.storage.as_ref().map_or_else(|| self.memory.window.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {

@@ -1,8 +1,8 @@
-//! The log on disk: one more cursor over the memory, which writes what it passes.
+//! The disk side of the log: one more cursor over the log in memory, which writes the entries it passes.
 //!
-//! One thread writes. Appends go on in memory meanwhile; what they may not do is to use memory again that is not written
-//! yet. Readers are shown what the policy calls safe: what is written, or what is synced. So a writer that comes back
-//! after a crash is never behind a reader.
+//! One thread writes. Appends continue in memory meanwhile, but may not reuse memory that is not written yet. Readers
+//! see entries once the policy calls them safe: written, or synced. So a writer that restarts after a crash never lacks
+//! an entry that a reader has.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,46 +21,49 @@ use crate::sync::{Condvar, Mutex};
 mod log;
 mod wait;
 
-/// How long a sync waits for appends to share it, at most; also no longer than half of the sync before.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// The longest that a sync waits for more appends to share it. It also waits no longer than half of what the previous
+/// sync took.
+const MAX_GATHER: Duration = Duration::from_millis(1);
 
-/// So many bytes are synced under [`SyncPolicy::Os`], too.
-const MUCH_BYTES: u64 = 8 << 20;
+/// Unsynced bytes at which [`Storage::sync_ahead`] syncs under [`SyncPolicy::Os`].
+const SYNC_AHEAD_BYTES: u64 = 8 << 20;
 
 /// The log's disk side.
 pub(super) struct Storage {
     disk: DiskLog,
     policy: SyncPolicy,
-    /// The end of what was appended. The storing thread sleeps there.
+    /// The end of the appended entries, at which the storing thread sleeps.
     appended: Bell,
+    /// The end of the written entries.
     written: AtomicU64,
-    /// The end of what was confirmed as durable, and its last entry. Nothing is any more once the log has failed.
+    /// The end of the entries confirmed as durable, and the last of them. Nothing is confirmed after the log has
+    /// failed.
     synced: AtomicU64,
     synced_sequence: AtomicU64,
-    /// The position from which on somebody still needs the log.
+    /// The position from which on readers need the log, whatever retention says.
     held_from: AtomicU64,
-    /// How many appends wait for their sync, or did.
-    calls: AtomicU64,
-    /// The number of appends at which the storing thread, which waits for them, is woken.
+    /// How many appends have come, under [`SyncPolicy::Always`].
+    appends: AtomicU64,
+    /// The number of appends at which the storing thread, which gathers them, is woken; 0 when it does not.
     awaited: AtomicU64,
     state: Mutex<State>,
-    /// For the storing thread.
+    /// Wakes the storing thread.
     work: Condvar,
-    /// For those who wait until something is durable.
+    /// Wakes callers that wait for entries to be durable, or for the threads to end.
     durable: Condvar,
-    /// For the thread that syncs on the side.
-    much: Condvar,
+    /// Wakes the thread that syncs ahead.
+    ahead: Condvar,
     upkeep: Upkeep,
 }
 
-/// Appends that share a sync, before it begins.
+/// The appends that are to share the next sync.
 #[derive(Default)]
 struct Group {
-    /// The number of appends that were synced before.
-    calls: u64,
-    /// How many appends are likely to come.
+    /// How many appends had come before the turn of the last sync.
+    appends: u64,
+    /// How many more are likely to come: as many as came for the last sync and during it.
     expected: u64,
-    /// Until when they are waited for.
+    /// When the sync starts without them.
     until: Option<Instant>,
 }
 
@@ -73,39 +76,41 @@ struct Turn {
     group: Group,
 }
 
-/// How the end of a log on disk was.
+/// How far the threads of a log on disk have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Everything is stored, or was given up with an error, and all threads are gone.
+    /// All entries are stored, or were given up with an error, and all threads have ended.
     All,
-    /// The same, but a thread that keeps the directory is still in a call of the system.
+    /// The same, but a thread beside the storing one is still in a system call.
     Stored,
-    /// The storing thread is still in a call of the system.
+    /// The storing thread is still in a system call.
     Not,
 }
 
 #[derive(Default)]
 struct State {
+    /// The storing thread has been asked to look again.
     rung: bool,
     /// The storing thread sleeps and has not been woken.
     idle: bool,
-    /// The storing thread waits for appends to share a sync.
+    /// The storing thread waits for appends to share the next sync.
     gathering: bool,
-    /// Somebody waits until this position is synced.
+    /// The highest position that a caller waits for to be durable.
     wanted: u64,
+    /// Why the disk takes nothing, if it does not.
     failed: Option<Error>,
-    /// That may pass, and is tried again.
+    /// The failure may pass; the disk is tried again.
     stalled: bool,
-    /// What was tried and refused so far was wanted up to this position.
+    /// The disk refused an attempt that was made for everything wanted up to this position.
     refused: u64,
     closed: bool,
-    /// Until when a disk that refuses is tried again, once the log is closed and somebody waits for its end.
+    /// When a disk that still refuses is given up, once the log is closed and a caller waits for its end.
     until: Option<Instant>,
-    /// The storing thread is gone.
+    /// The storing thread has ended.
     over: bool,
-    /// Another one syncs on the side.
-    ahead: bool,
-    /// Another one keeps the directory.
+    /// A sync ahead is under way.
+    syncing_ahead: bool,
+    /// The thread that keeps the directory runs.
     keeping: bool,
 }
 
@@ -120,12 +125,12 @@ impl Storage {
             synced: end.into(),
             synced_sequence: sequence.into(),
             held_from: u64::MAX.into(),
-            calls: 0.into(),
+            appends: 0.into(),
             awaited: 0.into(),
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             durable: Condvar::new(),
-            much: Condvar::new(),
+            ahead: Condvar::new(),
             upkeep: Upkeep::default(),
         }
     }
@@ -138,7 +143,7 @@ impl Storage {
         self.policy == SyncPolicy::Always
     }
 
-    /// The position up to which memory may be used again.
+    /// The position up to which memory may be reused.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::SeqCst)
     }
@@ -147,27 +152,28 @@ impl Storage {
         self.held_from.store(position, Ordering::SeqCst);
     }
 
-    /// Called by an append, with its lock: the log reaches `end` now. `true`: then [`Self::wake`] the storing thread.
+    /// Called by an append, under its lock, when the log has reached `end`. `true`: the caller must [`Self::wake`] the
+    /// storing thread.
     #[inline]
     pub(super) fn appended(&self, end: u64) -> bool {
-        // The count first: whoever is awaited has then arrived.
+        // Before the end moves: a storing thread that sees this entry has also counted it.
         let complete = self.waits_for_sync()
-            && self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.awaited.load(Ordering::SeqCst);
+            && self.appends.fetch_add(1, Ordering::SeqCst) + 1 == self.awaited.load(Ordering::SeqCst);
         self.appended.advance(end) || complete
     }
 
-    /// Wakes the storing thread, which sleeps at the end or waits for company.
+    /// Wakes the storing thread if it sleeps, or if it has gathered all the appends it waits for.
     #[cold]
     pub(super) fn wake(&self) {
         let mut state = self.state.lock();
         self.ring(&mut state);
-        if state.gathering && self.calls.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst) {
+        if state.gathering && self.appends.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst) {
             state.gathering = false;
             self.work.notify_all();
         }
     }
 
-    /// Has the storing thread look again.
+    /// Has the storing thread look for work again.
     fn ring(&self, state: &mut State) {
         state.rung = true;
         if std::mem::take(&mut state.idle) {
@@ -175,30 +181,32 @@ impl Storage {
         }
     }
 
-    /// Has the storing thread write and sync what there is, and end. While the disk refuses, it goes on trying until
-    /// [`Self::wait_over`] says for how long.
+    /// Has the storing thread write and sync all entries, and end. If the disk refuses, it keeps trying until the
+    /// deadline that [`Self::wait_over`] sets.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.work.notify_all();
     }
 
-    /// Stores until the log is closed or the disk fails. Returns what became of it.
+    /// Stores entries until the log is closed or the disk fails.
     pub(super) fn run(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         let ended = self.store_all(memory, report);
         if let Err(error) = &ended {
             self.fail(memory, error, false);
-            // What was taken before the directory was lost is to be found in it. If it cannot, the error is told already.
+            // Entries taken before the directory was lost should be found in it. A failure of that adds nothing to the
+            // error.
             let _ = self.rescue(memory);
             report(DiskNews::Failed(error.clone()));
         }
         self.state.lock().over = true;
         self.durable.notify_all();
-        self.much.notify_all();
+        self.ahead.notify_all();
         self.upkeep.close();
         ended
     }
 
-    /// After the log lost its directory: writes and syncs what was taken before. Nobody is shown or told any of it.
+    /// After the log has lost its directory, writes and syncs the entries taken before. They are shown and confirmed to
+    /// nobody.
     fn rescue(&self, memory: &MemoryLog) -> Result<()> {
         let Some(rescue) = self.disk.rescue() else { return Ok(()) };
         while let Some((chunk, start)) = memory.entries_from(self.disk.written().position) {
@@ -207,14 +215,14 @@ impl Storage {
         rescue.sync()
     }
 
-    /// Keeps the directory until the storing thread is gone.
+    /// Runs the directory's upkeep until the storing thread has ended.
     fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         self.state.lock().keeping = true;
-        // Before each removal: a reader that came meanwhile may need what would go.
+        // Read before each removal: a reader that has connected meanwhile may need the segment.
         let mut kept_from = |_| Ok(self.held_from.load(Ordering::SeqCst));
         let kept = self.upkeep.run(&self.disk, &mut kept_from, &mut |news| match news {
             UpkeepNews::Room => {
-                // With the lock, so that the storing thread does not fall asleep as if there were none.
+                // Under the lock, or the storing thread could miss this between its check and its wait.
                 drop(self.state.lock());
                 self.work.notify_all();
             }
@@ -223,44 +231,45 @@ impl Storage {
         let mut state = self.state.lock();
         state.keeping = false;
         if kept.is_err() {
-            // The log is unusable, and the storing thread finds out why.
+            // The log is unusable; the storing thread finds the cause.
             self.ring(&mut state);
         }
         drop(state);
         self.durable.notify_all();
     }
 
-    /// Syncs on the side what is written under `OS`, each time when it is much, until the storing thread is gone. Only a
-    /// whole segment that is durable has a next one, and the storing thread would wait for all of it, and readers with it.
+    /// Under [`SyncPolicy::Os`], syncs whenever [`SYNC_AHEAD_BYTES`] are unsynced, until the storing thread has ended.
+    /// A segment must be durable before the next one begins; without this, the storing thread, and readers with it,
+    /// would wait for the sync of a whole segment.
     fn sync_ahead(&self, memory: &MemoryLog) {
         let mut state = self.state.lock();
-        // What is written after a failure is durable for nobody.
+        // After a failure nothing more is confirmed as durable.
         while !state.over && (state.stalled || state.failed.is_none()) {
-            if self.is_much_unsynced() {
-                state.ahead = true;
+            if self.is_sync_ahead_due() {
+                state.syncing_ahead = true;
                 drop(state);
                 let synced = self.sync(memory);
                 state = self.state.lock();
-                state.ahead = false;
+                state.syncing_ahead = false;
                 match synced {
                     Ok(_) => {}
                     Err(error) if error.status.is_passing() => {
-                        state = self.much.wait(state, Some(clock::instant() + RETRY));
+                        state = self.ahead.wait(state, Some(clock::instant() + RETRY));
                     }
-                    // The log is unusable, and the next write says why.
+                    // The log is unusable; the next write reports the cause.
                     Err(_) => break,
                 }
             } else {
-                state = self.much.wait(state, None);
+                state = self.ahead.wait(state, None);
             }
         }
         drop(state);
         self.durable.notify_all();
     }
 
-    fn is_much_unsynced(&self) -> bool {
-        // A sync on the side may meet a write before this number does.
-        self.written().saturating_sub(self.synced.load(Ordering::Relaxed)) >= MUCH_BYTES
+    fn is_sync_ahead_due(&self) -> bool {
+        // Saturating: a sync ahead may cover a write before `written` says so.
+        self.written().saturating_sub(self.synced.load(Ordering::Relaxed)) >= SYNC_AHEAD_BYTES
     }
 
     fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
@@ -271,7 +280,7 @@ impl Storage {
             group: Group::default(),
         };
         loop {
-            // What failed on the side ends the log although nothing is appended.
+            // A failure on another thread ends the log even if nothing is appended.
             self.disk.check_usable()?;
             if turn.schedule.check_at() <= clock::instant() {
                 self.check_identity()?;
@@ -310,17 +319,14 @@ impl Storage {
         }
     }
 
-    /// Writes what there is, and syncs if it is time to. `false`: there was nothing to write.
+    /// Writes the next entries, and syncs if that is due. Returns `false` if there was nothing to write.
     fn take_turn(&self, memory: &MemoryLog, closing: bool, turn: &mut Turn) -> Result<bool> {
-        let calls = self.calls.load(Ordering::Relaxed);
+        let appends = self.appends.load(Ordering::Relaxed);
         turn.wanted = self.state.lock().wanted;
         let wrote = match self.write_some(memory) {
             Ok(wrote) => wrote,
             Err(error) => {
-                // What was written before does not wait for the disk as well: nobody knows for how long.
-                let synced = self.synced.load(Ordering::Relaxed);
-                let sync_needed = self.policy != SyncPolicy::Os || closing || turn.wanted > synced;
-                if error.status.is_passing() && sync_needed && self.written() > synced {
+                if error.status.is_passing() && turn.schedule.is_sync_due_in_stall(self.backlog(closing)) {
                     self.sync(memory)?;
                     turn.schedule.synced();
                 }
@@ -330,19 +336,19 @@ impl Storage {
         if wrote {
             turn.schedule.wrote(clock::instant());
         }
-        if self.is_sync_due(&turn.schedule, !wrote && closing) {
-            let begun = clock::instant();
+        let begun = clock::instant();
+        if turn.schedule.is_sync_due(self.backlog(closing && !wrote), begun) {
             let arrived = self.sync(memory)?;
-            let until = Some(clock::instant() + PATIENCE.min(clock::since(begun) / 2));
-            let expected = arrived - turn.group.calls;
+            let until = Some(clock::instant() + MAX_GATHER.min(clock::since(begun) / 2));
+            let expected = arrived - turn.group.appends;
             turn.schedule.synced();
-            turn.group = Group { calls, expected, until };
+            turn.group = Group { appends, expected, until };
         }
         Ok(wrote)
     }
 
-    /// The disk refuses for now, also what was wanted up to `turn.wanted`: so do appends, and after a moment it is tried
-    /// again. Fails when the log is closed and the time for that is over.
+    /// The disk refuses for now: refuses appends, and waits until it is time to try again. Fails if the log is closed
+    /// and its deadline has passed.
     fn stall(&self, memory: &MemoryLog, error: Error, turn: &mut Turn, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         if turn.stall.reason() != Some(&error) {
             self.fail(memory, &error, true);
@@ -352,7 +358,7 @@ impl Storage {
         if let Some(stalled) = turn.stall.begin(&error) {
             report(stalled);
         }
-        // Room may come from retention too.
+        // Retention may free space.
         self.upkeep.hurry();
         let state = self.state.lock();
         let now = clock::instant();
@@ -370,7 +376,7 @@ impl Storage {
         }
     }
 
-    /// The disk takes entries again.
+    /// The disk takes entries again: so do appends.
     fn resume(&self, memory: &MemoryLog) {
         memory.refuse_with(None);
         let mut state = self.state.lock();
@@ -379,25 +385,25 @@ impl Storage {
         self.upkeep.relax();
     }
 
-    /// Writes the next stretch of memory. `false`: there is none.
+    /// Writes the next entries that lie in one piece in memory. Returns `false` if there are none.
     fn write_some(&self, memory: &MemoryLog) -> Result<bool> {
         let position = self.written();
         if self.appended.end() <= position {
             return Ok(false);
         }
-        // What is not written is never given up, so it is there.
+        // Memory that is not written is never evicted.
         let Some((chunk, start)) = memory.entries_from(position) else { return Ok(false) };
         let wrote = self.disk.write_verified(&chunk.bytes()[start..]);
-        // Of what found no room as a whole, the part that went to segments before is there all the same.
+        // A write that failed may have completed segments before: those entries are written.
         let end = self.disk.written();
         if end.position > position {
             self.written.store(end.position, Ordering::SeqCst);
             if self.policy == SyncPolicy::Os {
                 memory.show(&end);
-                if self.is_much_unsynced() {
-                    // With the lock, so that it does not fall asleep with the old number.
+                if self.is_sync_ahead_due() {
+                    // Under the lock, or the thread could miss this between its check and its wait.
                     drop(self.state.lock());
-                    self.much.notify_all();
+                    self.ahead.notify_all();
                 }
             }
             memory.passed(end.position);
@@ -405,11 +411,11 @@ impl Storage {
         wrote.map(|_| true)
     }
 
-    /// Whether what is written is to be synced now; `last`: nothing more will be written.
-    fn is_sync_due(&self, schedule: &Schedule, last: bool) -> bool {
+    /// What a sync would do now. `closing`: everything that is written is wanted.
+    fn backlog(&self, closing: bool) -> Backlog {
         let (written, synced) = (self.written(), self.synced.load(Ordering::Relaxed));
-        let wanted = if last { written } else { self.state.lock().wanted };
-        let backlog = Backlog {
+        let wanted = if closing { written } else { self.state.lock().wanted };
+        Backlog {
             bytes: written.saturating_sub(synced),
             wanted: match wanted {
                 _ if wanted <= synced => Wanted::Nothing,
@@ -417,21 +423,21 @@ impl Storage {
                 _ => Wanted::Unwritten,
             },
             all_written: self.appended.end() <= written,
-        };
-        schedule.is_sync_due(backlog, clock::instant())
+        }
     }
 
-    /// Makes what is written durable. Returns how many appends had come when it was: those that it lets go, and those that
-    /// came meanwhile.
+    /// Syncs what is written. Returns how many appends had come by the end of the sync: those that it releases, and
+    /// those that came meanwhile.
     fn sync(&self, memory: &MemoryLog) -> Result<u64> {
         let end = self.disk.sync()?;
-        // Before anybody is let go.
-        let arrived = self.calls.load(Ordering::Relaxed);
+        // Counted before any of them is released and can come back.
+        let arrived = self.appends.load(Ordering::Relaxed);
         self.confirm(memory, &end)?;
         Ok(arrived)
     }
 
-    /// What lies before `end` is durable. Fails if another thread has ended the log meanwhile: whoever waited was told so.
+    /// Confirms that the entries before `end` are durable. Fails if the log has failed meanwhile, which callers that
+    /// waited have been told.
     fn confirm(&self, memory: &MemoryLog, end: &Mark) -> Result<()> {
         let state = self.state.lock();
         if let Some(error) = state.failed.as_ref().filter(|_| !state.stalled) {
@@ -447,14 +453,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Waits a moment for as many appends as came together last time: those whose callers the last sync let go are about to
-    /// come back, and a sync for the first of them alone would make the others wait for two.
+    /// Group commit: waits a moment for as many appends as came together last time. The callers that the last sync
+    /// released are about to append again; a sync for the first of them alone would make the others wait for two.
     fn gather(&self, group: &Group) {
         let Some(until) = group.until.filter(|_| group.expected > 1) else { return };
-        let awaited = group.calls + group.expected;
+        let awaited = group.appends + group.expected;
         self.awaited.store(awaited, Ordering::SeqCst);
         let mut state = self.state.lock();
-        while self.calls.load(Ordering::SeqCst) < awaited && !state.closed && clock::instant() < until {
+        while self.appends.load(Ordering::SeqCst) < awaited && !state.closed && clock::instant() < until {
             state.gathering = true;
             state = self.work.wait(state, Some(until));
         }
@@ -462,7 +468,8 @@ impl Storage {
         self.awaited.store(0, Ordering::Relaxed);
     }
 
-    /// Fails if the directory is the log's no more. What cannot be found out now stands in the way of the next sync.
+    /// Fails if the directory is no longer the log's. A check that cannot be made now is made again before the next
+    /// sync.
     fn check_identity(&self) -> Result<()> {
         match self.disk.check_identity() {
             Err(error) if !self.disk.is_usable() => Err(error),
@@ -470,7 +477,7 @@ impl Storage {
         }
     }
 
-    /// Refuses appends and ends waits for durability.
+    /// Refuses appends, and ends waits for durability that this failure decides.
     fn fail(&self, memory: &MemoryLog, error: &Error, stalled: bool) {
         memory.refuse_with(Some(error.clone()));
         let mut state = self.state.lock();
@@ -479,6 +486,7 @@ impl Storage {
         self.durable.notify_all();
     }
 
+    /// Sleeps until more is appended, another thread rings, or the deadline.
     fn sleep(&self, deadline: Instant) {
         if !self.appended.announce(self.written()) {
             return;
@@ -491,7 +499,7 @@ impl Storage {
         (state.idle, state.rung) = (false, false);
     }
 
-    /// The boundary behind the entry `sequence`, if it is still there.
+    /// The boundary after the entry `sequence`, if it is still there.
     pub(super) fn locate(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
         match self.disk.locate(sequence).map_err(AttachError::Failed)? {
             Some(mark) => Ok(mark),
@@ -502,7 +510,7 @@ impl Storage {
         }
     }
 
-    /// The stored bytes from `position` on that may be shown; `None` when they are gone.
+    /// The stored entries from `position` to `shown`, as far as they lie in one piece; `None` if they are gone.
     pub(super) fn stretch(&self, position: u64, shown: u64) -> Result<Option<Stretch>> {
         self.disk.stretch(position, shown)
     }

@@ -1,6 +1,6 @@
-//! The upkeep of a log's directory, for a thread of its own: retention, and the next segment's file. What takes as long
-//! as the past is (thousands of old segments, each removed for good before the next) is done here, so that nobody who
-//! stores or delivers entries waits for it.
+//! The upkeep of a log's directory, on a thread of its own: retention, and preparing the next segment's file. Removing
+//! thousands of old segments, each durably before the next, can take minutes; here, no thread that stores or delivers
+//! entries waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -11,35 +11,35 @@ use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::Result;
 use crate::sync::{Condvar, Mutex};
 
-/// How often retention looks at the age of segments, at least and at most.
+/// The bounds of the interval at which retention checks the age of segments.
 const LOOK_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(5);
 
-/// A segment is completed when its first entry has this part of the age at which entries go.
+/// A segment is completed when its first entry has reached this fraction of the age at which entries are removed.
 const ROLLS_PER_AGE: u32 = 4;
 
-/// How often a segment that cannot be removed is tried again.
+/// How often the removal of a segment is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How much time passes between two reports of a long removal.
+/// The interval between reports during a long removal.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// What the upkeep has to tell.
+/// News of the upkeep.
 #[derive(Debug)]
 pub enum UpkeepNews {
-    /// A segment went while somebody waits for room.
+    /// A segment was removed while a write waits for space.
     Room,
-    /// So many segments went, with all entries up to this one.
+    /// Segments were removed, with all entries up to this one.
     Trimmed {
         /// How many.
         segments: usize,
         /// The last entry of the last one.
         last_sequence: u64,
     },
-    /// A segment that retention gives up could not be removed, or can be again.
+    /// The disk refuses to remove a segment, or removes it after all.
     Disk(DiskNews),
 }
 
-/// What a thread that keeps a directory is told.
+/// What other threads tell the thread that runs the upkeep.
 #[derive(Debug, Default)]
 pub struct Upkeep {
     state: Mutex<State>,
@@ -49,7 +49,7 @@ pub struct Upkeep {
 #[derive(Debug, Default)]
 struct State {
     rung: bool,
-    /// Somebody waits for room.
+    /// A write waits for space.
     hurried: bool,
     over: bool,
 }
@@ -61,7 +61,7 @@ impl Upkeep {
         self.rung.notify_all();
     }
 
-    /// The disk is full: what may go is to go as fast as it can, until [`Self::relax`].
+    /// The disk is full: segments are removed without pauses until [`Self::relax`].
     pub fn hurry(&self) {
         let mut state = self.state.lock();
         (state.rung, state.hurried) = (true, true);
@@ -69,7 +69,7 @@ impl Upkeep {
         self.rung.notify_all();
     }
 
-    /// There is room again.
+    /// There is space again.
     pub fn relax(&self) {
         self.state.lock().hurried = false;
     }
@@ -84,7 +84,7 @@ impl Upkeep {
         self.state.lock().over
     }
 
-    /// Waits until there is a log, which is told by [`Self::ring`]. `None`: it is over before.
+    /// Waits until there is a log, which [`Self::ring`] announces. `None` if [`Self::close`] comes first.
     pub fn wait_for<'a>(&self, log: impl Fn() -> Option<&'a DiskLog>) -> Option<&'a DiskLog> {
         let mut state = self.state.lock();
         loop {
@@ -98,10 +98,10 @@ impl Upkeep {
         }
     }
 
-    /// Keeps the directory of `disk` until [`Self::close`], or until what is on disk is not known any more.
+    /// Runs the upkeep of the directory until [`Self::close`], or until the log is unusable.
     ///
-    /// `kept_from` is asked before each removal, with the end of the segment that would go, for the position from which on
-    /// entries are needed; what it answers must hold after a loss of power as well.
+    /// `kept_from` is called before each removal, with the end of the segment to be removed. It returns the position
+    /// from which on entries are needed, which must still hold after a loss of power.
     pub fn run(
         &self,
         disk: &DiskLog,
@@ -112,7 +112,8 @@ impl Upkeep {
         let look_every = (age / ROLLS_PER_AGE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
         let (mut stall, mut rolled_at) = (Stall::new(Operation::Trim), None::<Instant>);
         while !self.is_over() {
-            // Nobody waits for these two. What fails here and does not pass stalls whoever needs it.
+            // No thread waits for these two. A failure that lasts is met again by the thread that needs the next
+            // segment.
             let prepared = disk.prepare_next();
             let rolled_lately = rolled_at.is_some_and(|at| clock::since(at) < *LOOK_EVERY.start());
             if prepared.is_ok()
@@ -135,7 +136,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes what retention gives up and nobody needs.
+    /// Removes the segments that retention gives up and no reader needs.
     fn trim(
         &self,
         disk: &DiskLog,
@@ -144,7 +145,7 @@ impl Upkeep {
     ) -> Result<()> {
         let (mut segments, mut last_sequence, mut reported_at) = (0, 0, clock::instant());
         let mut begun = disk.begun();
-        let tell = |report: &mut dyn FnMut(UpkeepNews), segments: &mut usize, last_sequence| {
+        let report_trimmed = |report: &mut dyn FnMut(UpkeepNews), segments: &mut usize, last_sequence| {
             if *segments > 0 {
                 report(UpkeepNews::Trimmed { segments: std::mem::take(segments), last_sequence });
             }
@@ -161,10 +162,10 @@ impl Upkeep {
                 report(UpkeepNews::Room);
             }
             if clock::since(reported_at) >= REPORT_EVERY {
-                tell(report, &mut segments, last_sequence);
+                report_trimmed(report, &mut segments, last_sequence);
                 reported_at = clock::instant();
             }
-            // At least one goes for each that begins, so that what is to go does not grow.
+            // At least one segment is removed for each that begins, so that the log does not grow.
             if begun < disk.begun() {
                 begun += 1;
                 let _ = disk.prepare_next();
@@ -175,11 +176,11 @@ impl Upkeep {
                 break Ok(());
             }
         };
-        tell(report, &mut segments, last_sequence);
+        report_trimmed(report, &mut segments, last_sequence);
         trimmed
     }
 
-    /// Leaves the disk to others for as long as it was used, unless there is a hurry.
+    /// Leaves the disk to other threads for `time`, unless a write waits for space.
     fn pause(&self, time: Duration) {
         let until = clock::instant() + time;
         let mut state = self.state.lock();
@@ -204,7 +205,7 @@ mod tests {
     use crate::log::disk::DiskConfig;
     use crate::log::disk::tests::{encode, scratch, start};
 
-    /// P5: however small the age at which entries go is, segments are not completed one after the other.
+    /// P5: however small the retained age is, at most one segment is completed in a second.
     #[test]
     fn p5_a_small_age_completes_no_more_than_a_segment_in_a_second() {
         let dir = scratch();

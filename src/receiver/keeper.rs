@@ -1,5 +1,5 @@
-//! The callback thread's side of the local log: entries are stored before they are applied, and synced as the policy says;
-//! how far the handler came is stored after it. What retention gives up is removed on a thread of its own.
+//! The callback thread's side of the local log. It stores entries before they are applied, syncs them as the policy
+//! says, and then stores the position up to which the handler has applied them. Retention runs on a thread of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,21 +19,21 @@ use crate::log::{Mark, UpkeepNews};
 use crate::protocol::lineage::Lineage;
 use crate::threads;
 
-/// How long a receiver that stops tries to note how far its handler came on a disk that refuses.
+/// How long a receiver that stops keeps trying to store its position on a disk that refuses.
 const LAST_TRIES: Duration = Duration::from_secs(1);
 
-/// Stores what a receiver gets, for its callback thread.
+/// The local log's writer, owned by the callback thread.
 pub(super) struct Keeper {
     core: Arc<Core>,
     position: PositionFile,
     schedule: Schedule,
-    /// When to try a sync again that could not begin.
+    /// When to retry a sync that the disk refused.
     sync_again_at: Option<Instant>,
     writing: Stall,
     syncing: Stall,
     reading_back: Stall,
-    noting: Stall,
-    /// What was here at the start; `None` when all of it has been applied.
+    storing_position: Stall,
+    /// The end of the entries that were in the log at the start; `None` once all of them are applied.
     replay_to: Option<Mark>,
 }
 
@@ -49,7 +49,7 @@ impl Keeper {
             writing: Stall::new(Operation::Write),
             syncing: Stall::new(Operation::Sync),
             reading_back: Stall::new(Operation::ReadBack),
-            noting: Stall::new(Operation::StorePosition),
+            storing_position: Stall::new(Operation::StorePosition),
             replay_to: disk.map(DiskLog::written),
         }
     }
@@ -58,21 +58,21 @@ impl Keeper {
         self.core.local.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "there is no local log"))
     }
 
-    /// Why the log's directory is lost, if it is.
+    /// Why the log's directory was lost, if it was.
     pub(super) fn lost(&self) -> Option<Error> {
         self.log().ok()?.lost().cloned()
     }
 
-    /// Whether a disk that was full has more room than a moment before.
+    /// Whether retention has freed space on a full disk since the last call.
     pub(super) fn has_room(&self) -> bool {
         self.log().is_ok_and(LocalLog::has_room)
     }
 
-    /// What was received in an earlier life and is not applied yet. `DISK_FULL` or `STALLED`: it cannot be read for now.
+    /// The next entries that an earlier process received and that are not applied yet. After `DISK_FULL` or `STALLED`,
+    /// try again.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let next = self.read_back(applied);
-        let news = self.reading_back.observe(&next);
-        self.tell(news);
+        report(&self.core, self.reading_back.observe(&next));
         next
     }
 
@@ -81,20 +81,20 @@ impl Keeper {
             self.replay_to = None;
             return Ok(None);
         };
-        // Reading changes nothing, so whatever is no damage may pass, a lack of memory as well.
-        let next = self.log()?.read_behind(applied, end.position).map_err(|error| match error.status {
+        // Reading changes nothing, so every failure but damage may pass, even a lack of memory.
+        let next = self.log()?.read_after(applied, end.position).map_err(|error| match error.status {
             Status::Damaged | Status::Diverged => error,
             _ => Error { status: Status::Stalled, ..error },
         })?;
         if next.is_none() {
-            // The host stands before what the log still has: the writer sends what lies between, and the rest with it.
+            // The host's position is before the oldest entry here: the writer sends all entries from there on.
             self.replay_to = None;
         }
         Ok(next)
     }
 
-    /// Stores the entries of these deliveries, with one sync for all if one is due. Gives how many deliveries are stored: not
-    /// all when the disk refuses for now; then it may be tried again.
+    /// Stores the entries of these deliveries, with one sync for all of them if one is due. Returns how many deliveries
+    /// are stored; fewer than all if the disk refuses for now, and the rest may be tried again.
     pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<usize> {
         let lineage = *self.core.lineage.lock();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
@@ -106,18 +106,17 @@ impl Keeper {
             Some((_, error)) => return Err(error),
         };
         match outcome {
-            // Room may come from retention, of what is applied by now.
+            // Retention may free space: entries that are applied may go.
             Err(_) => log.upkeep.hurry(),
             Ok(()) if self.writing.reason().is_some() => log.upkeep.relax(),
             Ok(()) => {}
         }
         let disk = log.disk().map(|disk| (disk.begun(), disk.written(), disk.synced()));
-        let news = self.writing.observe(&outcome);
-        self.tell(news);
+        report(&self.core, self.writing.observe(&outcome));
         let Some((begun, written, durable)) = disk else { return Ok(stored) };
         self.schedule.wrote(clock::instant());
         let has_begun = self.schedule.has_begun(begun);
-        // For the writer's wait, see `is_sync_wanted`: it comes when nothing is left to store.
+        // A sync that the writer requested follows when nothing is left to store; see `is_sync_wanted`.
         let bytes = written.position - durable.position;
         let backlog = Backlog { bytes, wanted: Wanted::Nothing, all_written: true };
         if self.schedule.is_sync_due(backlog, clock::instant()) {
@@ -132,12 +131,7 @@ impl Keeper {
         Ok(stored)
     }
 
-    /// Tells the host when the disk begins to refuse something for now, and when it goes on.
-    fn tell(&self, news: Option<DiskNews>) {
-        news.into_iter().for_each(|news| report(&self.core, news));
-    }
-
-    /// When something written is to be synced, if nothing happens before.
+    /// When a sync is due if no more entries arrive.
     pub(super) fn sync_at(&self) -> Option<Instant> {
         self.sync_again_at.or_else(|| self.schedule.sync_at())
     }
@@ -147,8 +141,8 @@ impl Keeper {
         self.schedule.check_at()
     }
 
-    /// Fails if the directory is the log's no more, or if what is in it is not known: another thread may have found that
-    /// out. What cannot be found out now stands in the way of the next sync.
+    /// Fails if the directory is no longer the log's, or if the log is unusable, which another thread may have found. A
+    /// check that cannot be made now is made again before the next sync.
     pub(super) fn check_identity(&mut self) -> Result<()> {
         self.schedule.checked(clock::instant());
         match self.position.check_identity() {
@@ -157,23 +151,22 @@ impl Keeper {
         }
     }
 
-    /// Whether the writer waits for something to be durable, and a sync would bring it nearer.
+    /// Whether the writer waits for entries to be durable, and a sync would make more of them so.
     pub(super) fn is_sync_wanted(&self) -> bool {
         if self.sync_again_at.is_some() {
             return false;
         }
         let durable = self.core.progress.durable();
-        let is_behind = |disk: &DiskLog| disk.written().sequence > durable;
-        self.log().is_ok_and(|log| log.sync_wanted() > durable && log.disk().is_some_and(is_behind))
+        let has_unsynced = |disk: &DiskLog| disk.written().sequence > durable;
+        self.log().is_ok_and(|log| log.sync_wanted() > durable && log.disk().is_some_and(has_unsynced))
     }
 
-    /// Makes everything that was written durable, and tells the writer if it waits. A sync that could not even begin is
-    /// tried again.
+    /// Makes all written entries durable, and acknowledges them if the writer waits for that. A sync that the disk
+    /// refuses is retried later.
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
         let synced = disk.sync();
-        let news = self.syncing.observe(&synced);
-        self.tell(news);
+        report(&self.core, self.syncing.observe(&synced));
         match synced {
             Ok(synced) => {
                 self.schedule.synced();
@@ -189,34 +182,32 @@ impl Keeper {
         }
     }
 
-    /// Notes how far the handler came. `DISK_FULL` or `STALLED`: not yet, it may be tried again.
+    /// Stores the handler's position after entries were applied. After `DISK_FULL` or `STALLED`, try again.
     pub(super) fn applied(&mut self) -> Result<()> {
-        let noted = self.note(false);
-        let news = self.noting.observe(&noted);
-        self.tell(news);
-        noted?;
+        let stored = self.store_position(false);
+        report(&self.core, self.storing_position.observe(&stored));
+        stored?;
         if self.writing.reason().is_some() {
-            // What was applied by now may go, and what comes waits for the room.
+            // New entries wait for space, and retention may now remove those that were applied.
             self.log()?.upkeep.ring();
         }
         Ok(())
     }
 
-    /// Takes on a lineage. It is durable when this returns, and every later note is of it. `DISK_FULL` or `STALLED`: not yet.
+    /// Adopts a lineage durably; every position stored later belongs to it. After `DISK_FULL` or `STALLED`, try again.
     pub(super) fn adopt(&mut self, lineage: Lineage) -> Result<()> {
         let token = token(lineage, self.core.progress.place());
-        // In both places of the file: a later note that is torn leads back to the one before, which is of this lineage too.
+        // To both copies in the file: if a later write is torn, the copy that is left is of this lineage too.
         let stored = self.position.store(&token, true).and_then(|()| self.position.store(&token, true));
-        let news = self.noting.observe(&stored);
-        self.tell(news);
+        report(&self.core, self.storing_position.observe(&stored));
         stored?;
         self.log()?.bind(lineage);
         *self.core.lineage.lock() = Some(lineage);
         Ok(())
     }
 
-    /// Stores how far the handler came. `durable`: for good.
-    fn note(&mut self, durable: bool) -> Result<()> {
+    /// Stores the handler's position, durably if `durable`.
+    fn store_position(&mut self, durable: bool) -> Result<()> {
         let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
         let place = self.core.progress.place();
         self.position.store(&token(lineage, place), durable)?;
@@ -224,7 +215,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Nothing more comes. What the disk refuses for now is tried again for a while.
+    /// Syncs the log and stores the position when the receiver stops. While the disk refuses, it retries for a moment.
     pub(super) fn finish(&mut self) {
         let until = clock::instant() + LAST_TRIES;
         let ended = loop {
@@ -234,7 +225,7 @@ impl Keeper {
             }
         };
         if let Err(error) = ended {
-            report(&self.core, DiskNews::Failed(error));
+            report(&self.core, Some(DiskNews::Failed(error)));
         }
     }
 
@@ -242,11 +233,11 @@ impl Keeper {
         if let Some(disk) = self.log()?.disk() {
             self.core.progress.set_durable(disk.sync()?.sequence);
         }
-        self.note(true)
+        self.store_position(true)
     }
 }
 
-/// Keeps the log's directory, on a thread of its own, until the receiver ends.
+/// Runs the upkeep of the log's directory, on a thread of its own, until the receiver ends.
 pub(super) fn keep(core: &Core) {
     let Some(log) = &core.local else { return };
     let kept = log.keep(&mut |news| match news {
@@ -255,15 +246,17 @@ pub(super) fn keep(core: &Core) {
             core.wake();
         }
         UpkeepNews::Trimmed { .. } => {}
-        UpkeepNews::Disk(news) => report(core, news),
+        UpkeepNews::Disk(news) => report(core, Some(news)),
     });
     if kept.is_err() {
-        // The callback thread finds out why.
+        // The callback thread finds the cause.
         core.wake();
     }
 }
 
-fn report(core: &Core, news: DiskNews) {
+/// Reports news of the log's disk to the host, if there is any.
+fn report(core: &Core, news: Option<DiskNews>) {
+    let Some(news) = news else { return };
     let mut event = news.into_event();
     event.sequence = core.progress.applied();
     let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_string_lossy());

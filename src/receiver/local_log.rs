@@ -1,4 +1,4 @@
-//! The receiver's own log on disk: what was received, before the handler sees it, and how far the handler came.
+//! The receiver's own log on disk: received entries, stored before the handler sees them, and the handler's position.
 //!
 //! Only the callback thread writes. The connection's task looks up points of the history.
 
@@ -18,34 +18,35 @@ use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::sync::Mutex;
 
-/// The file in the log's directory that says how far the handler came.
+/// The name of the file with the handler's position, in the log's directory.
 const POSITION: &str = "applied";
 
-/// The log. Its files are there as soon as the stream is known.
+/// The log. Its files are created when the stream is known.
 pub(super) struct LocalLog {
     config: LocalLogConfig,
     disk: OnceLock<DiskLog>,
-    /// The directory, as long as there is no log in it.
+    /// The directory, until there is a log in it.
     vacant: Option<Vacant>,
-    /// How far the handler came, as the file says; and what makes that durable.
+    /// The last applied entry according to the position file.
     noted: AtomicU64,
+    /// Makes the position file durable, for the upkeep's thread.
     position: PositionSync,
-    /// The lineage that the file names for good; `None` if none is sure to be there after a loss of power.
+    /// The lineage in the position file, if it is durable.
     lineage: Mutex<Option<Lineage>>,
     pub(super) upkeep: Upkeep,
-    /// The writer waits until the log is durable up to here; 0: it does not.
+    /// The entry up to which the writer waits for the log to be durable; 0 if it does not wait.
     sync_wanted: AtomicU64,
-    /// A segment went while the disk was full.
+    /// Retention has removed a segment while the disk was full.
     room: AtomicBool,
-    /// Why the directory cannot be kept any more: it has to be opened anew.
+    /// Why the upkeep has ended: the directory must be opened anew.
     lost: OnceLock<Error>,
 }
 
-/// Where a receiver with a local log begins.
+/// Where a receiver with a local log resumes.
 pub(super) struct Resumed {
-    /// What the handler has applied.
+    /// Up to where the handler has applied entries.
     pub(super) applied: Point,
-    /// What is here, applied or not.
+    /// Up to where entries are here, applied or not.
     pub(super) received: Point,
     pub(super) lineage: Option<Lineage>,
     pub(super) position: PositionFile,
@@ -53,7 +54,7 @@ pub(super) struct Resumed {
 }
 
 impl LocalLog {
-    /// Opens what is there. `host` is where the host says that it stands, if it does.
+    /// Opens the directory and what is in it. `host`: the position that the host gives, if it gives one.
     pub(super) fn open(
         config: &LocalLogConfig,
         insecure_permissions_allowed: bool,
@@ -63,7 +64,7 @@ impl LocalLog {
         let dir = Arc::clone(place.directory());
         let (mut position, stored) = PositionFile::open_in(Arc::clone(&dir), POSITION)?;
         let durable = stored.map_or(Ok(None), |token| match position.store(&token, true) {
-            // It is made durable when a writer is followed.
+            // It is made durable again when a writer is followed.
             Err(error) if error.status.is_passing() => Ok(None),
             stored => stored.map(|()| Some(lineage_of(&token))),
         })?;
@@ -77,7 +78,7 @@ impl LocalLog {
             (None, None, Some(disk)) => point(disk.oldest()),
             (None, None, None) => Point::default(),
         };
-        // The epoch that was noted here counts also where the host's position does: it was followed since.
+        // The stored epoch counts even if the host gives a position: this receiver has followed it since.
         let noted = stored.as_ref().map(lineage_of);
         let named = host.and_then(|(_, lineage)| lineage);
         let lineage = named.map_or(noted, |lineage| Some(later(lineage, noted)));
@@ -101,7 +102,7 @@ impl LocalLog {
         Ok((log, resumed))
     }
 
-    /// Finds out how the host's position and the log's lie to each other.
+    /// Compares the host's position with the log, and derives where to resume.
     fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, noted: Option<Lineage>) -> Result<()> {
         let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
         if let Some(wanted) =
@@ -118,7 +119,7 @@ impl LocalLog {
         resumed.lineage = Some(later(wanted, noted));
         let (oldest, end) = (disk.oldest(), disk.written());
         if applied.sequence < oldest.sequence {
-            // The network brings what lies between; the log ignores what it has.
+            // The writer sends the entries from there on; those that are here already are not written again.
             return Ok(());
         }
         resumed.received = point(end);
@@ -137,28 +138,29 @@ impl LocalLog {
         self.disk.get()
     }
 
-    /// The lineage that this directory is bound to, also after a loss of power.
+    /// The lineage that this directory is bound to durably.
     pub(super) fn lineage(&self) -> Option<Lineage> {
         *self.lineage.lock()
     }
 
-    /// The file names this lineage now, for good.
+    /// The position file names this lineage durably now.
     pub(super) fn bind(&self, lineage: Lineage) {
         *self.lineage.lock() = Some(lineage);
     }
 
-    /// The file says now that the handler has everything up to this entry.
+    /// The position file says now that the entries up to this one are applied.
     pub(super) fn noted(&self, sequence: u64) {
         self.noted.store(sequence, Ordering::SeqCst);
     }
 
-    /// Keeps the directory until [`Upkeep::close`]. Fails when it is lost, and notes why.
+    /// Runs the directory's upkeep until [`Upkeep::close`]. When it fails, the directory is lost, and [`Self::lost`]
+    /// tells why.
     pub(super) fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) -> Result<()> {
         let Some(disk) = self.upkeep.wait_for(|| self.disk()) else { return Ok(()) };
         let mut applied = 0;
         let mut kept_from = |end: Mark| {
             if applied < end.sequence {
-                // A loss of power must not bring back a position before what is gone.
+                // After a loss of power the position must not be before the oldest entry.
                 let noted = self.noted.load(Ordering::SeqCst);
                 self.position.sync()?;
                 applied = noted;
@@ -169,32 +171,32 @@ impl LocalLog {
         kept.inspect_err(|error| drop(self.lost.set(error.clone())))
     }
 
-    /// The writer waits until this is durable.
+    /// The writer waits for this entry to be durable.
     pub(super) fn want_sync(&self, sequence: u64) {
         self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
     }
 
-    /// The writer waits for nothing.
+    /// The writer does not wait.
     pub(super) fn want_no_sync(&self) {
         self.sync_wanted.store(0, Ordering::SeqCst);
     }
 
-    /// What the writer waits for to be durable.
+    /// The entry that the writer waits for to be durable; 0 if it does not wait.
     pub(super) fn sync_wanted(&self) -> u64 {
         self.sync_wanted.load(Ordering::SeqCst)
     }
 
-    /// There is more room on the disk.
+    /// Retention has freed space while the disk was full.
     pub(super) fn made_room(&self) {
         self.room.store(true, Ordering::SeqCst);
     }
 
-    /// Whether there was more room on the disk since the last call.
+    /// Whether retention has freed space since the last call.
     pub(super) fn has_room(&self) -> bool {
         self.room.swap(false, Ordering::SeqCst)
     }
 
-    /// Why the directory is lost, if it is.
+    /// Why the directory was lost, if it was.
     pub(super) fn lost(&self) -> Option<&Error> {
         self.lost.get()
     }
@@ -203,7 +205,7 @@ impl LocalLog {
         self.config.sync
     }
 
-    /// Writes the entries of a delivery that are not here yet.
+    /// Writes the entries of a delivery, except those that are here already.
     pub(super) fn write(&self, delivery: &Delivery, stream_id: [u8; 16]) -> Result<()> {
         let before = delivery.before();
         let disk = self.disk_for(before, stream_id)?;
@@ -221,14 +223,14 @@ impl LocalLog {
             hash = new.walked().hash;
             if !new.is_over() {
                 self.same_history(end, hash, "writer")?;
-                // The connection's task has checked them.
+                // The connection's task has verified them.
                 hash = disk.write_verified(new.rest())?.hash;
             }
             delivery.advance(length);
         }
     }
 
-    /// Whether somebody whose history has this hash at `ours` has the one that is here, as far as both know it.
+    /// Fails if `whose` history differs from this log's: its hash at `ours` is another. An unknown hash matches any.
     fn same_history(&self, ours: Mark, theirs: u64, whose: &str) -> Result<()> {
         if ours.hash == UNKNOWN_HISTORY || theirs == UNKNOWN_HISTORY || ours.hash == theirs {
             return Ok(());
@@ -241,7 +243,7 @@ impl LocalLog {
         Err(Error::new(Status::Diverged, text))
     }
 
-    /// The files, made if this is the first that is known of the stream.
+    /// The log's files, created if these are the first entries of the stream.
     fn disk_for(&self, before: Before, stream_id: [u8; 16]) -> Result<&DiskLog> {
         if let Some(disk) = self.disk.get() {
             return Ok(disk);
@@ -256,8 +258,8 @@ impl LocalLog {
         Ok(disk)
     }
 
-    /// Entries behind `sequence` and before the position `end`, checked; `None` when they are not here.
-    pub(super) fn read_behind(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
+    /// Verified entries after `sequence` and before the position `end`; `None` if they are not here.
+    pub(super) fn read_after(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
         let Some(disk) = self.disk.get() else { return Ok(None) };
         let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
         let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
@@ -268,8 +270,8 @@ impl LocalLog {
         Ok(Some(Delivery::of_entries(bytes.into(), before, clock::now())))
     }
 
-    /// Points of the history that are known without reading, at or before evenly spread places up to a sequence, at most
-    /// `max`: enough for a writer that has the same history, and for the first step with one that has not.
+    /// At most `max` points of the history, at or before evenly spread sequences up to `last`, that are known without
+    /// reading the log. They suffice for a writer with the same history, and for the first step with another.
     pub(super) fn known_points(&self, last: u64, max: usize) -> Vec<Point> {
         let Some(disk) = self.disk.get() else { return Vec::new() };
         let first = disk.oldest().sequence;
@@ -280,7 +282,7 @@ impl LocalLog {
         points
     }
 
-    /// Points of the history from one sequence to another, both included, evenly and at most `max`. Reads the log.
+    /// At most `max` points of the history, evenly spread from `first` to `last`, both included. Reads the log.
     pub(super) fn points(&self, first: u64, last: u64, max: usize) -> Vec<Point> {
         let Some(disk) = self.disk.get() else { return Vec::new() };
         let first = first.max(disk.oldest().sequence);
@@ -293,7 +295,7 @@ impl LocalLog {
     }
 }
 
-/// A lineage in the higher one of its epoch and that of `other`, if that is of the same stream.
+/// The lineage, in the epoch of `other` if that is of the same stream and higher.
 fn later(lineage: Lineage, other: Option<Lineage>) -> Lineage {
     match other.filter(|other| other.stream_id == lineage.stream_id && other.epoch > lineage.epoch) {
         Some(other) => other,
@@ -309,7 +311,7 @@ fn point(mark: Mark) -> Point {
     Point { sequence: mark.sequence, hash: mark.hash }
 }
 
-/// The part of a run of entries that lies behind `sequence`.
+/// The entries of the run after `sequence`.
 pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
     let mut rest = run;
     while run.next().is_some_and(|entry| entry.sequence <= sequence) {
@@ -318,7 +320,7 @@ pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
     rest
 }
 
-/// The token of a place in a stream.
+/// The token of a point in a stream.
 pub(super) fn token(lineage: Lineage, at: Point) -> Token {
     Token { stream_id: lineage.stream_id, epoch: lineage.epoch, sequence: at.sequence, hash: at.hash }
 }

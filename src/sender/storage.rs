@@ -1,5 +1,5 @@
-//! A sender's log on disk: how it is opened, the threads that store it, the task that keeps its slots, and what the host hears
-//! of that.
+//! A sender's log on disk: opening it, the threads that store it, the task that saves its slots, and the events of
+//! these.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::protocol::lineage::Lineage;
 use crate::threads::{self, Thread};
 use crate::{clock, runtime};
 
-/// A log that was opened, and whose it is.
+/// An opened log and its lineage.
 pub(super) struct Opened {
     pub(super) log: Log,
     pub(super) lineage: Lineage,
@@ -29,7 +29,7 @@ pub(super) struct Opened {
     pub(super) cut: Option<Cut>,
 }
 
-/// Opens the directory's log, or begins one in it.
+/// Opens the log in the configured directory, or begins one there.
 pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogConfig) -> Result<Opened> {
     let begin = || {
         let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
@@ -42,7 +42,7 @@ pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogCo
     Ok(Opened { log: Log::stored(memory, disk, storage.sync), lineage, dir, cut: recovery.cut })
 }
 
-/// The lineage with which the log on disk goes on, given what the host says it is.
+/// The lineage with which the log on disk continues, or why it cannot with the one that the host gives.
 fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, found: Lineage) -> Result<Lineage> {
     let (dir, end) = (storage.dir.display(), disk.written().sequence);
     let Some(wanted) = config.lineage else {
@@ -82,12 +82,12 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
     }
     let storing = Arc::clone(core);
     threads.push(threads::spawn("repl-log", move || {
-        // What went wrong was reported, and every later append says it too.
+        // The failure was reported, and every later append returns it.
         let _ = storing.log.store(&mut |news| event(&storing, news.into_event()));
     })?);
     let keeping = Arc::clone(core);
     let mut spawned =
-        threads::spawn("repl-log-keep", move || keeping.log.keep(&mut |news| tell_upkeep(&keeping, news)));
+        threads::spawn("repl-log-keep", move || keeping.log.keep(&mut |news| report_upkeep(&keeping, news)));
     if let (true, Ok(_)) = (core.log.syncs_ahead(), &spawned) {
         threads.extend(spawned);
         let syncing = Arc::clone(core);
@@ -103,15 +103,15 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
     Ok(threads)
 }
 
-/// Ends those threads before anything was appended.
+/// Ends those threads when nothing has been appended.
 pub(super) fn end(core: &Core, threads: Vec<Thread>) {
     core.log.close();
     threads.into_iter().for_each(threads::join);
 }
 
-/// Looks after the slots while the sender runs.
+/// Updates and saves the slots while the sender runs.
 pub(super) async fn keep_slots(core: Arc<Core>) {
-    // Not at once: the thread that does it has only just been started.
+    // Not at once: the thread that does it has only just started.
     let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
     let mut phase = core.phase.subscribe();
     let mut stall = Stall::new(Operation::StoreSlots);
@@ -130,7 +130,7 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
                 working.look_after_slots();
             }
             let saved = slots.save();
-            // A log that lost its directory ends, which the thread that stores it tells.
+            // If the log has lost its directory, the storing thread reports that.
             let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
             (!ended).then_some(saved)
         });
@@ -139,7 +139,7 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
             Some(None) => return,
             None => continue,
         };
-        // Any failure is one to try again: the log goes on without its slots.
+        // Every failure is retried: entries are stored without the slots.
         let news = match saved {
             Ok(()) => stall.end(),
             Err(error) => stall.begin(&error),
@@ -162,7 +162,7 @@ pub(super) fn tell_cut(core: &Core, cut: &Cut) {
     event(core, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
 }
 
-fn tell_upkeep(core: &Core, news: UpkeepNews) {
+fn report_upkeep(core: &Core, news: UpkeepNews) {
     match news {
         UpkeepNews::Room => {}
         UpkeepNews::Trimmed { segments, last_sequence } => {
@@ -174,7 +174,7 @@ fn tell_upkeep(core: &Core, news: UpkeepNews) {
     }
 }
 
-/// Leaves an event of the log's for the host.
+/// Reports an event of the log to the host.
 fn event(core: &Core, mut event: Event) {
     event.sequence = core.log.last_sequence();
     core.mailbox.event(event);

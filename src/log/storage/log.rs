@@ -1,4 +1,4 @@
-//! What a log does with its disk side, if it has one.
+//! The log's calls that go to its disk side, if it has one.
 
 use std::time::{Duration, Instant};
 
@@ -11,27 +11,27 @@ use crate::log::disk::DiskLog;
 use crate::log::{Log, UpkeepNews};
 
 impl Log {
-    /// Stores what is appended, until the log is closed or the disk fails. For a thread of its own; returns at once when
-    /// the log lives in memory only.
+    /// Stores appended entries until the log is closed or the disk fails. Needs a thread of its own; returns at once if
+    /// the log is in memory only.
     pub fn store(&self, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         self.storage.as_ref().map_or(Ok(()), |storage| storage.run(&self.memory, report))
     }
 
-    /// Whether [`Self::sync_ahead`] has something to do.
+    /// Whether [`Self::sync_ahead`] has anything to do.
     pub fn syncs_ahead(&self) -> bool {
         self.storage.as_ref().is_some_and(|storage| storage.policy == SyncPolicy::Os)
     }
 
-    /// Under `OS`, makes durable on the side what [`Self::store`] wrote, until that ends. For a thread of its own; without it
-    /// the change from segment to segment takes longer, which is all.
+    /// Under [`SyncPolicy::Os`], syncs what [`Self::store`] has written, until that ends. Needs a thread of its own.
+    /// Without it, only the change from one segment to the next takes longer.
     pub fn sync_ahead(&self) {
         if let Some(storage) = self.storage.as_ref().filter(|_| self.syncs_ahead()) {
             storage.sync_ahead(&self.memory);
         }
     }
 
-    /// Removes what retention gives up and makes the next segment's file, until [`Self::store`] ends. For a thread of its
-    /// own.
+    /// Removes segments that retention gives up, and prepares the next segment's file, until [`Self::store`] ends.
+    /// Needs a thread of its own.
     pub fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         if let Some(storage) = &self.storage {
             storage.keep(report);
@@ -48,31 +48,31 @@ impl Log {
             let text = format!("sequence {sequence} was not replicated yet, the last one is {}", end.sequence);
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        // The end of the log is a little more than what was asked for, and costs no look-up.
+        // The end of the log is a little further than the entry, but needs no look-up.
         storage.wait_synced(sequence, end.position, clock::instant().checked_add(timeout), false)
     }
 
-    /// The last entry that was confirmed as durable, if there is a disk side.
+    /// The last entry confirmed as durable, if there is a disk side.
     pub fn durable_sequence(&self) -> Option<u64> {
         self.storage.as_ref().map(Storage::synced_sequence)
     }
 
-    /// Keeps what lies behind `position` on disk, whatever retention says. `u64::MAX`: nobody needs anything.
+    /// Keeps entries after `position` on disk, whatever retention says. `u64::MAX`: nobody needs any.
     pub fn hold_from(&self, position: u64) {
         if let Some(storage) = &self.storage {
             storage.hold_from(position);
         }
     }
 
-    /// Has entries shown as soon as the disk can: somebody waits for readers.
+    /// Has entries synced, and so shown to readers, as soon as possible: a caller waits for readers.
     pub fn hurry(&self) {
         if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
             storage.hurry();
         }
     }
 
-    /// Waits until everything is stored after [`Self::close`]. A disk that still refuses at `deadline` is given up; a call
-    /// of the system that does not return has `patience` more.
+    /// Waits until everything is stored after [`Self::close`]. A disk that still refuses at `deadline` is given up; a
+    /// system call that does not return gets `patience` more.
     pub fn end_by(&self, deadline: Instant, patience: Duration) -> Ended {
         self.storage.as_ref().map_or(Ended::All, |storage| storage.wait_over(deadline, patience))
     }
@@ -82,7 +82,7 @@ impl Log {
         self.storage.as_ref().and_then(|storage| storage.state.lock().failed.clone())
     }
 
-    /// Whether the disk side ended badly. While the disk only refuses for now, it has not.
+    /// Whether the disk side has failed for good. A disk that only refuses for now has not.
     pub fn is_storage_lost(&self) -> bool {
         self.storage.as_ref().is_some_and(|storage| {
             let state = storage.state.lock();

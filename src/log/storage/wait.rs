@@ -1,4 +1,4 @@
-//! Waits for the disk side: until an entry is durable, and until all is over.
+//! Waiting for the disk side: until an entry is durable, and until its threads have ended.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,37 +8,37 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 
 impl Storage {
-    /// Waits until nobody stores, syncs or keeps the directory any more. A disk that still refuses at `deadline` is given
-    /// up; a call of the system that does not return has `patience` more.
+    /// Waits until the threads that store, sync ahead and keep the directory have ended. A disk that still refuses at
+    /// `deadline` is given up; a system call that does not return gets `patience` more.
     pub(super) fn wait_over(&self, deadline: Instant, patience: Duration) -> Ended {
         let mut state = self.state.lock();
         state.until = Some(deadline);
         self.work.notify_all();
         let deadline = deadline + patience;
-        while (!state.over || state.ahead || state.keeping) && clock::instant() < deadline {
+        while (!state.over || state.syncing_ahead || state.keeping) && clock::instant() < deadline {
             state = self.durable.wait(state, Some(deadline));
         }
-        match (state.over, state.ahead || state.keeping) {
+        match (state.over, state.syncing_ahead || state.keeping) {
             (true, false) => Ended::All,
             (true, true) => Ended::Stored,
             (false, _) => Ended::Not,
         }
     }
 
-    /// Has everything that was appended synced without waiting for the policy's time.
+    /// Requests a sync of everything appended so far, before the policy's interval is over.
     pub(super) fn hurry(&self) {
         let mut state = self.state.lock();
         state.wanted = self.appended.end();
         self.ring(&mut state);
     }
 
-    /// The last entry that was confirmed as durable.
+    /// The last entry confirmed as durable.
     pub(super) fn synced_sequence(&self) -> u64 {
         self.synced_sequence.load(Ordering::Acquire)
     }
 
-    /// Waits until the entry `sequence` is durable, which it is when everything before `position` is. A disk that refuses,
-    /// and was tried for this wait as well, ends it unless `patient`.
+    /// Waits until the entry `sequence` is durable, which it is when everything before `position` is. Unless `patient`,
+    /// a disk that has refused an attempt made for this wait ends it.
     pub(in crate::log) fn wait_synced(
         &self,
         sequence: u64,
