@@ -315,8 +315,8 @@ impl Log {
         end
     }
 
-    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is not known
-    /// whether they are.
+    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is not
+    /// known whether they are.
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         match &self.storage {
@@ -405,8 +405,8 @@ impl Log {
         position: u64,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Appender> {
-        // From now on, whoever passes `position` takes the lock and signals. The least position counts: another append may
-        // wait for less.
+        // From now on, whoever passes `position` takes the lock and signals. The least position counts: another append
+        // may wait for less.
         self.memory.wanted.fetch_min(position, Ordering::SeqCst);
         let needed = self.storage.as_ref().map_or_else(|| self.memory.window.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {
