@@ -315,8 +315,8 @@ impl Log {
         end
     }
 
-    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is not
-    /// known whether they are.
+    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is
+    /// unknown whether they are.
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         match &self.storage {
