@@ -355,9 +355,9 @@ fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     let mut last = two.clone();
     last[16..24].fill(0xff);
     put("position", "good-last-generation", with(&[0], last));
-    let mut misplaced = two;
-    (misplaced[23], misplaced[83]) = (2, 1);
-    put("position", "bad-misplaced", with(&[0], misplaced));
+    let mut exchanged = two;
+    (exchanged[23], exchanged[83]) = (2, 1);
+    put("position", "good-exchanged", with(&[0], exchanged));
     put("position", "bad-short-file", with(&[2], [7; 100]));
 }
 
