@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use replication::host::EventKind;
+
 use crate::disk::{Disk, Faults};
+use crate::fate::{self, Fate, Stroke};
+use crate::liar;
 use crate::model::EntryId;
 use crate::net::Weather;
 use crate::reader::{ReaderHost, ReaderPlan};
@@ -13,20 +17,16 @@ use crate::scheduler::NodeId;
 use crate::world::World;
 use crate::writer::{WriterHost, WriterPlan};
 
-/// How often things go wrong.
-#[derive(Clone, Debug)]
-struct Chaos {
-    /// How long it lasts.
-    time: Duration,
-    /// The pause between two strokes of fate.
-    pause_ms: (u64, u64),
-    kills: bool,
-    power: bool,
-    restores: bool,
-    disks: bool,
-    syncs_fail: bool,
-    clocks: bool,
-    partitions: bool,
+/// Which simulation.
+#[derive(Clone, Debug, Default)]
+pub struct Case {
+    pub seed: u64,
+    /// The deliberate mistake that the library makes.
+    pub mutant: Option<String>,
+    /// Strokes of fate that are left out, by their places.
+    pub without: Vec<usize>,
+    /// Prints what happens.
+    pub verbose: bool,
 }
 
 /// How a simulation ended.
@@ -38,13 +38,18 @@ pub struct Outcome {
     pub applied: u64,
     pub failure: Option<String>,
     pub lines: Vec<String>,
+    /// The strokes there were.
+    pub strokes: usize,
 }
 
 struct Cluster {
     world: Rc<World>,
-    writer: Rc<WriterHost>,
-    readers: Vec<Rc<ReaderHost>>,
-    chaos: Chaos,
+    writers: RefCell<Vec<Rc<WriterHost>>>,
+    readers: RefCell<Vec<Rc<ReaderHost>>>,
+    /// From where lies come.
+    stranger: NodeId,
+    /// The same for all writers of the stream.
+    plan: WriterPlan,
     /// An older state of the writer's disk, and the last entry at that time.
     copy: RefCell<Option<(Disk, EntryId)>>,
 }
@@ -58,73 +63,98 @@ fn weather(rng: &mut fastrand::Rng) -> Weather {
     }
 }
 
-fn chaos(rng: &mut fastrand::Rng) -> Chaos {
-    let mut has = || rng.u32(..3) == 0;
-    let [kills, power, restores, disks, syncs_fail, clocks, partitions] = std::array::from_fn(|_| has());
-    Chaos {
-        time: Duration::from_millis(rng.u64(500..6_000)),
-        pause_ms: (rng.u64(5..100), rng.u64(100..1_500)),
-        kills,
-        power,
-        restores: restores && rng.bool(),
-        disks,
-        syncs_fail,
-        clocks,
-        partitions,
-    }
-}
-
 /// Virtual time in which a cluster that nothing troubles has healed.
 const HEALED: Duration = Duration::from_secs(120);
 
-/// Simulates the cluster of a seed.
-pub fn simulate(seed: u64, root: PathBuf, mutant: Option<String>, verbose: bool) -> Outcome {
-    let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
-    let world = World::new(seed, root, weather(&mut rng), mutant, verbose);
-    world.scheduler.shows_turns.set(std::env::var_os("SIM_TURNS").is_some());
+/// Simulates a cluster.
+pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
+    let mut rng = fastrand::Rng::with_seed(case.seed ^ 0x5eed);
+    let world = World::new(case.seed, root, weather(&mut rng), case.mutant.clone(), case.verbose);
     world.scheduler.preemption.set([0, 5, 20, 100][rng.usize(..4)]);
     replication::simulation::enter(Some(world.clone()));
+    let time = Duration::from_millis(rng.u64(500..6_000));
+    let fates = fate::draw(&mut rng, time);
     let plan = WriterPlan::draw(&mut rng);
     world.note(format_args!("{plan:?}"));
     let node = world.add_node();
-    let writer = WriterHost::new(&world, node, plan);
+    let writer = WriterHost::new(&world, node, plan.clone());
+    let cluster = Rc::new(Cluster {
+        world: Rc::clone(&world),
+        writers: RefCell::new(vec![writer]),
+        readers: RefCell::default(),
+        stranger: world.add_node(),
+        plan,
+        copy: RefCell::new(None),
+    });
+    world.nodes.borrow_mut()[cluster.stranger].alive = true;
     let count = [1, 1, 2, 2, 3, 5, 7][rng.usize(..7)];
-    let readers: Vec<_> = (0..count)
-        .map(|_| {
-            let plan = ReaderPlan::draw(&mut rng);
-            world.note(format_args!("{plan:?}"));
-            ReaderHost::new(&world, world.add_node(), plan, &writer)
-        })
-        .collect();
-    writer.readers.borrow_mut().extend(readers.iter().cloned());
-    let chaos = chaos(&mut rng);
-    world.note(format_args!("{chaos:?}"));
-    let cluster = Rc::new(Cluster { world: Rc::clone(&world), writer, readers, chaos, copy: RefCell::new(None) });
+    for _ in 0..count {
+        let plan = ReaderPlan::draw(&mut rng);
+        world.note(format_args!("{plan:?}"));
+        let reader = ReaderHost::new(&world, world.add_node(), plan, &cluster.writer());
+        cluster.readers.borrow_mut().push(reader);
+    }
+    cluster.tell_who_is_there();
     {
         let cluster = Rc::clone(&cluster);
-        world.set_on_death(move |_, node| cluster.died(node, None));
+        let mut powers = rng.fork();
+        let power = powers.bool();
+        world.set_on_death(move |_, node| cluster.died(node, power));
     }
-    cluster.writer.start(None);
-    cluster.readers.iter().for_each(ReaderHost::start);
-    cluster.next_stroke();
+    cluster.writer().start(None);
+    cluster.readers.borrow().iter().for_each(ReaderHost::start);
+    let strokes = fates.len();
+    for (n, fate) in fates.into_iter().enumerate().filter(|(n, _)| !case.without.contains(n)) {
+        let cluster = Rc::clone(&cluster);
+        world.scheduler.call_in(fate.at, move || {
+            if !cluster.world.calm.get() {
+                cluster.strike(n, fate);
+            }
+        });
+    }
     cluster.watch();
-    cluster.run();
+    cluster.run(time);
     let outcome = Outcome {
         trace: world.trace_hash(),
         turns: world.scheduler.turns(),
-        appended: cluster.writer.appended.get(),
-        applied: cluster.readers.iter().map(|reader| reader.applied.get()).sum(),
+        appended: cluster.writers.borrow().iter().map(|writer| writer.appended.get()).sum(),
+        applied: cluster.readers.borrow().iter().map(|reader| reader.applied.get()).sum(),
         failure: world.failure(),
         lines: world.lines(),
+        strokes,
     };
     replication::simulation::enter(None);
     outcome
 }
 
 impl Cluster {
-    fn run(self: &Rc<Self>) {
+    /// The writer of the present epoch.
+    fn writer(&self) -> Rc<WriterHost> {
+        Rc::clone(self.writers.borrow().last().expect("there is a writer"))
+    }
+
+    /// Every reader knows every writer's address and the present writer, and every writer its readers.
+    fn tell_who_is_there(&self) {
+        let writers = self.writers.borrow();
+        let addresses: Vec<_> = writers.iter().map(|writer| World::address(writer.node)).collect();
+        for reader in self.readers.borrow().iter() {
+            *reader.writer.borrow_mut() = self.writer();
+            *reader.addresses.borrow_mut() = addresses.join(",");
+        }
+        for writer in writers.iter() {
+            // Those that became writers have what they had.
+            let mut known = writer.readers.borrow_mut();
+            for reader in self.readers.borrow().iter() {
+                if known.iter().all(|one| one.node != reader.node) {
+                    known.push(Rc::clone(reader));
+                }
+            }
+        }
+    }
+
+    fn run(self: &Rc<Self>, time: Duration) {
         let world = &self.world;
-        while world.failure().is_none() && world.scheduler.now() < self.chaos.time && world.scheduler.turn() {}
+        while world.failure().is_none() && world.scheduler.now() < time && world.scheduler.turn() {}
         if world.failure().is_some() {
             return;
         }
@@ -138,35 +168,40 @@ impl Cluster {
     }
 
     fn is_healed(&self) -> bool {
-        self.writer.sender.borrow().is_some()
-            && self.world.is_alive(self.writer.node)
-            && !self.writer.lost.get()
-            && self.readers.iter().all(|reader| reader.is_at_end() || self.cannot_follow(reader))
+        let writer = self.writer();
+        // A log with a flipped bit waits for somebody who restores it.
+        if writer.is_damaged.get() {
+            return true;
+        }
+        writer.is_up()
+            && self.readers.borrow().iter().all(|reader| reader.is_at_end() || Self::cannot_follow(reader, &writer))
     }
 
     /// What it lacks is gone for good, and it was told so.
-    fn cannot_follow(&self, reader: &ReaderHost) -> bool {
-        use replication::host::EventKind::Gap;
-
-        reader.reseeds.get() > 0 && self.writer.oldest.get() > 1 && reader.tip() == 0 && reader.trouble.get() == Some(Gap)
+    fn cannot_follow(reader: &ReaderHost, writer: &WriterHost) -> bool {
+        let is_blind = reader.was_blind.get();
+        is_blind || writer.oldest.get() > 1 && reader.tip() == 0 && reader.trouble.get() == Some(EventKind::Gap)
     }
 
     fn tell_unhealed(&self) {
         let model = self.world.model.borrow();
         let at = |id| model.sequence(id);
-        let end = at(self.writer.tip.get());
+        let writer = self.writer();
+        let end = at(writer.tip.get());
         let readers: Vec<_> = self
             .readers
+            .borrow()
             .iter()
             .map(|reader| {
                 let tasks = self.world.scheduler.tasks_of(reader.node);
                 format!("reader {} at {} ({:?}; {tasks:?})", reader.node, at(reader.tip()), reader.trouble.get())
             })
             .collect();
-        let tasks = self.world.scheduler.tasks_of(self.writer.node);
+        let tasks = self.world.scheduler.tasks_of(writer.node);
         drop(model);
         self.world.fail(format_args!(
-            "liveness: the writer is at {end} ({tasks:?}), and after {} s of calm {}",
+            "liveness: writer {} is at {end} ({tasks:?}), and after {} s of calm {}",
+            writer.node,
             HEALED.as_secs(),
             readers.join(", ")
         ));
@@ -186,29 +221,41 @@ impl Cluster {
                 disk.dies_in = None;
             });
         }
-        let writer = Rc::clone(&self.writer);
-        world.scheduler.call_in(Duration::from_millis(500), move || writer.quiet.set(true));
+        self.retire_old_writers();
+        let cluster = Rc::clone(self);
+        world.scheduler.call_in(Duration::from_millis(500), move || cluster.writer().quiet.set(true));
+    }
+
+    fn retire_old_writers(&self) {
+        let writers = self.writers.borrow();
+        for writer in &writers[..writers.len() - 1] {
+            writer.is_retired.set(true);
+            self.world.kill(writer.node, false);
+        }
     }
 
     fn nodes(&self) -> Vec<NodeId> {
-        std::iter::once(self.writer.node).chain(self.readers.iter().map(|reader| reader.node)).collect()
+        let writers = self.writers.borrow();
+        let readers = self.readers.borrow();
+        writers.iter().map(|writer| writer.node).chain(readers.iter().map(|reader| reader.node)).collect()
     }
 
     /// A writer whose log ended for good begins anew.
     fn watch(self: &Rc<Self>) {
         let cluster = Rc::clone(self);
         self.world.scheduler.call_in(Duration::from_millis(100), move || {
-            if cluster.writer.lost.get() && cluster.world.is_alive(cluster.writer.node) {
-                cluster.died(cluster.writer.node, Some(false));
+            for writer in cluster.writers.borrow().clone() {
+                if writer.lost.get() && cluster.world.is_alive(writer.node) {
+                    cluster.died(writer.node, false);
+                }
             }
             cluster.watch();
         });
     }
 
-    /// A node's process is gone, `power`: with the power; `None`: as it is drawn. It comes back after a while.
-    fn died(self: &Rc<Self>, node: NodeId, power: Option<bool>) {
+    /// A node's process is gone, perhaps with the power. It comes back after a while.
+    fn died(self: &Rc<Self>, node: NodeId, power: bool) {
         let world = &self.world;
-        let power = power.unwrap_or_else(|| self.chaos.power && world.draw(fastrand::Rng::bool));
         world.kill(node, power);
         let after = Duration::from_millis(world.draw(|rng| rng.u64(1..1_500)));
         let cluster = Rc::clone(self);
@@ -219,101 +266,127 @@ impl Cluster {
         if self.world.is_alive(node) {
             return;
         }
-        if node == self.writer.node {
-            *self.writer.sender.borrow_mut() = None;
-            return self.writer.start(restored);
+        let writer = self.writers.borrow().iter().find(|writer| writer.node == node).cloned();
+        if let Some(writer) = writer {
+            if !writer.is_retired.get() {
+                writer.start(restored);
+            }
+            return;
         }
-        if let Some(reader) = self.readers.iter().find(|reader| reader.node == node) {
+        let reader = self.readers.borrow().iter().find(|reader| reader.node == node).cloned();
+        if let Some(reader) = reader {
             reader.start();
         }
     }
 
-    fn next_stroke(self: &Rc<Self>) {
-        let (least, most) = self.chaos.pause_ms;
-        let pause = Duration::from_millis(self.world.draw(|rng| rng.u64(least..=most.max(least))));
-        let cluster = Rc::clone(self);
-        self.world.scheduler.call_in(pause, move || {
-            if !cluster.world.calm.get() {
-                cluster.stroke();
-                cluster.next_stroke();
-            }
-        });
-    }
-
+    /// Nodes that may die: what a writer in memory had would be gone for good.
     fn mortal(&self) -> Vec<NodeId> {
-        let writer = self.writer.is_stored().then_some(self.writer.node);
-        let readers = self.readers.iter().map(|reader| reader.node);
-        writer.into_iter().chain(readers).filter(|node| self.world.is_alive(*node)).collect()
+        let writers = self.writers.borrow();
+        let stored = writers.iter().filter(|writer| writer.is_stored()).map(|writer| writer.node);
+        let readers = self.readers.borrow();
+        let all = stored.chain(readers.iter().map(|reader| reader.node));
+        all.filter(|node| self.world.is_alive(*node)).collect()
     }
 
-    fn stroke(self: &Rc<Self>) {
+    fn strike(self: &Rc<Self>, number: usize, Fate { stroke, whom, .. }: Fate) {
         let world = &self.world;
         let nodes = self.mortal();
-        if nodes.is_empty() {
-            return;
-        }
-        let node = nodes[world.draw(|rng| rng.usize(..nodes.len()))];
-        match world.draw(|rng| rng.u32(..10)) {
-            0 | 1 if self.chaos.kills || self.chaos.power => self.died(node, None),
-            2 | 3 if self.chaos.kills || self.chaos.power => {
-                let changes = world.draw(|rng| rng.u64(..30));
-                world.note(format_args!("node {node} dies at its change {changes}"));
-                world.with_disk(node, |disk| disk.dies_in = Some(changes));
-            }
-            4 if self.chaos.disks => {
-                world.note(format_args!("the disk of node {node} is full, or fails"));
+        let Some(node) = (!nodes.is_empty()).then(|| nodes[whom as usize % nodes.len()]) else { return };
+        world.note(format_args!("stroke {number}: {stroke:?} at node {node}"));
+        let later = |ms: u64, call: Box<dyn FnOnce(&Rc<Self>)>| {
+            let cluster = Rc::clone(self);
+            world.scheduler.call_in(Duration::from_millis(ms), move || call(&cluster));
+        };
+        match stroke {
+            Stroke::Kill { power } => self.died(node, power),
+            Stroke::KillAtChange { changes } => drop(world.with_disk(node, |disk| disk.dies_in = Some(changes))),
+            Stroke::Disk { full, ms } => {
                 let faults = Faults { write_fails: 20, read_fails: 20, ..Faults::default() };
-                let full = world.draw(fastrand::Rng::bool);
                 world.with_disk(node, |disk| (disk.full, disk.faults) = (full, faults));
-                let (cluster, after) = (Rc::clone(self), Duration::from_millis(world.draw(|rng| rng.u64(10..1_000))));
-                world.scheduler.call_in(after, move || {
-                    cluster.world.note(format_args!("the disk of node {node} works again"));
+                later(ms, Box::new(move |cluster| {
                     cluster.world.with_disk(node, |disk| (disk.full, disk.faults) = (false, Faults::default()));
-                });
+                }));
             }
-            5 if self.chaos.syncs_fail => {
-                world.note(format_args!("syncs of node {node} fail"));
+            Stroke::Syncs { ms } => {
                 world.with_disk(node, |disk| disk.faults.sync_fails = 300);
-                let cluster = Rc::clone(self);
-                world.scheduler.call_in(Duration::from_millis(100), move || {
+                later(ms, Box::new(move |cluster| {
                     cluster.world.with_disk(node, |disk| disk.faults.sync_fails = 0);
-                });
+                }));
             }
-            6 if self.chaos.clocks => {
-                let step = world.draw(|rng| rng.i64(-400 * 86_400_000_000..400 * 86_400_000_000));
-                world.note(format_args!("the clock of node {node} is set"));
-                world.nodes.borrow_mut()[node].clock_us = step;
-            }
-            7 if self.chaos.partitions => {
-                let other = if node == self.writer.node { self.readers[0].node } else { self.writer.node };
-                let (from, to) = if world.draw(fastrand::Rng::bool) { (node, other) } else { (other, node) };
-                world.note(format_args!("nothing gets from node {from} to {to}"));
+            Stroke::Clock { us } => world.nodes.borrow_mut()[node].clock_us = us,
+            Stroke::Cut { back, ms } => {
+                let writer = self.writer().node;
+                let other = if node == writer { self.readers.borrow()[0].node } else { writer };
+                let (from, to) = if back { (other, node) } else { (node, other) };
                 world.net.cut(from, to);
-                let (cluster, after) = (Rc::clone(self), Duration::from_millis(world.draw(|rng| rng.u64(10..4_000))));
-                world.scheduler.call_in(after, move || cluster.world.net.heal());
+                later(ms, Box::new(|cluster| cluster.world.net.heal()));
             }
-            8 => world.net.break_one(),
-            9 if self.chaos.restores && self.writer.is_stored() => self.restore(),
-            _ => {}
+            Stroke::Break => world.net.break_one(),
+            Stroke::Copy => self.copy_or_restore(),
+            Stroke::Promote { overlap_ms } => self.promote(overlap_ms, whom),
+            Stroke::Flip => {
+                let mut rng = world.draw(fastrand::Rng::fork);
+                world.with_disk(node, |disk| disk.flip_bit(&mut rng));
+            }
+            Stroke::Lie => {
+                let readers = self.readers.borrow();
+                let id = match whom % 3 {
+                    0 => "liar".to_owned(),
+                    _ => readers[whom as usize % readers.len()].id.clone(),
+                };
+                liar::lie(world, self.stranger, self.writer().node, id);
+            }
         }
     }
 
     /// Takes a copy of the writer's disk, or puts the one that was taken in its place.
-    fn restore(self: &Rc<Self>) {
-        let (world, node) = (&self.world, self.writer.node);
+    fn copy_or_restore(self: &Rc<Self>) {
+        let (world, writer) = (&self.world, self.writer());
+        if !writer.is_stored() || !writer.is_up() {
+            return;
+        }
         let Some(copy) = self.copy.borrow_mut().take() else {
-            world.note(format_args!("a copy of the writer's disk is taken"));
-            let copy = world.with_disk(node, |disk| {
+            let copy = world.with_disk(writer.node, |disk| {
                 let mut copy = disk.clone();
                 copy.settle();
                 copy
             });
-            *self.copy.borrow_mut() = copy.map(|copy| (copy, self.writer.tip.get()));
+            *self.copy.borrow_mut() = copy.map(|copy| (copy, writer.tip.get()));
             return;
         };
         world.note(format_args!("the copy of the writer's disk is restored"));
-        world.kill(node, false);
+        world.kill(writer.node, false);
         let (cluster, after) = (Rc::clone(self), Duration::from_millis(world.draw(|rng| rng.u64(1..1_500))));
-        world.scheduler.call_in(after, move || cluster.start_again(node, Some(copy)));
+        world.scheduler.call_in(after, move || cluster.start_again(writer.node, Some(copy)));
+    }
+
+    /// Makes a reader with a log of its own the writer of the next epoch.
+    fn promote(self: &Rc<Self>, overlap_ms: u64, whom: u64) {
+        let (world, old) = (&self.world, self.writer());
+        if old.plan.sync.is_none() {
+            return;
+        }
+        let able = |reader: &Rc<ReaderHost>| reader.plan.local_log.is_some() && world.is_alive(reader.node);
+        let mut readers = self.readers.borrow_mut();
+        let candidates: Vec<_> = readers.iter().enumerate().filter(|(_, reader)| able(reader)).map(|(n, _)| n).collect();
+        if candidates.is_empty() || readers.len() < 2 {
+            return;
+        }
+        let reader = readers.remove(candidates[whom as usize % candidates.len()]);
+        drop(readers);
+        world.note(format_args!("reader {} becomes the writer", reader.node));
+        reader.is_promoted.set(true);
+        world.kill(reader.node, false);
+        *self.copy.borrow_mut() = None;
+        let plan = WriterPlan { sync: reader.plan.local_log, ..self.plan.clone() };
+        let writer = WriterHost::promoted(world, reader.node, plan, &old);
+        self.writers.borrow_mut().push(writer);
+        self.tell_who_is_there();
+        let cluster = Rc::clone(self);
+        let after = Duration::from_millis(world.draw(|rng| rng.u64(1..300)));
+        let node = reader.node;
+        world.scheduler.call_in(after, move || cluster.start_again(node, None));
+        let cluster = Rc::clone(self);
+        world.scheduler.call_in(Duration::from_millis(overlap_ms), move || cluster.retire_old_writers());
     }
 }

@@ -156,10 +156,16 @@ impl Disk {
         Ok(())
     }
 
+    /// Whether these bytes are in a file.
+    pub fn has(&self, bytes: &[u8]) -> bool {
+        let mut files = self.names.values().filter_map(|inode| self.files.get(inode));
+        files.any(|file| file.content.windows(bytes.len()).any(|there| there == bytes))
+    }
+
     /// Whether these bytes would be found after a loss of power.
     pub fn has_durable(&self, bytes: &[u8]) -> bool {
-        let files = self.durable_names.values().filter_map(|inode| self.files.get(inode));
-        files.into_iter().any(|file| file.durable.windows(bytes.len()).any(|there| there == bytes))
+        let mut files = self.durable_names.values().filter_map(|inode| self.files.get(inode));
+        files.any(|file| file.durable.windows(bytes.len()).any(|there| there == bytes))
     }
 
     pub fn modified_us(&self, path: &Path) -> u64 {

@@ -5,6 +5,8 @@
 
 mod cluster;
 mod disk;
+mod fate;
+mod liar;
 mod model;
 mod mutants;
 mod net;
@@ -17,6 +19,7 @@ mod writer;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use cluster::Case;
 use workers::{Batch, Summary};
 
 /// Seeds of an ordinary run.
@@ -80,15 +83,16 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
-/// Runs one seed and shows it.
+/// Runs one seed and shows it; of a failure the part of the schedule that is needed for it.
 fn show(batch: &Batch, trace: bool) -> ExitCode {
-    let outcome = workers::run_one(batch.from, batch.mutant.clone(), trace);
-    if let Some(failure) = &outcome.failure {
-        if !trace {
-            outcome.lines.iter().for_each(|line| println!("{line}"));
-        }
-        println!("seed {}: {failure}", batch.from);
-    }
+    let case = Case { seed: batch.from, mutant: batch.mutant.clone(), verbose: trace, ..Case::default() };
+    let outcome = workers::run_one(&case);
     println!("trace {:016x}", outcome.trace);
-    if outcome.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let Some(failure) = outcome.failure else { return ExitCode::SUCCESS };
+    println!("seed {}: {failure}", case.seed);
+    let shortest = workers::shorten(&Case { verbose: false, ..case }, outcome.strokes);
+    let shown = workers::run_one(&shortest);
+    println!("with {} of {} strokes of fate:", outcome.strokes - shortest.without.len(), outcome.strokes);
+    shown.lines.iter().for_each(|line| println!("{line}"));
+    ExitCode::FAILURE
 }

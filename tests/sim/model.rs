@@ -45,6 +45,11 @@ impl Model {
         self.entries.get(&id).map_or(0, |entry| entry.sequence)
     }
 
+    /// The entries with a sequence, of all histories.
+    pub fn with_sequence(&self, sequence: u64) -> Vec<EntryId> {
+        self.entries.iter().filter(|(_, entry)| entry.sequence == sequence).map(|(id, _)| *id).collect()
+    }
+
     /// The ancestor of an entry at a sequence, which is the entry itself if that is its own.
     pub fn ancestor_at(&self, mut id: EntryId, sequence: u64) -> EntryId {
         while self.sequence(id) > sequence {
@@ -59,15 +64,23 @@ impl Model {
     }
 }
 
+/// What no other number in a log looks like.
+const STAMP: u64 = 0xc0de_5eed << 32;
+
+/// The first bytes of an entry's payload.
+pub fn stamp(id: EntryId) -> [u8; 8] {
+    (id | STAMP).to_be_bytes()
+}
+
 /// An entry's payload: its id, and bytes that follow from it.
 pub fn payload(id: EntryId, length: usize) -> Vec<u8> {
-    let mut payload = id.to_be_bytes().to_vec();
+    let mut payload = stamp(id).to_vec();
     payload.resize(length.max(8), id as u8);
     payload
 }
 
 /// The id in a payload, if all of it is as it was made.
 pub fn id_of(bytes: &[u8]) -> Option<EntryId> {
-    let id = EntryId::from_be_bytes(*bytes.first_chunk()?);
+    let id = EntryId::from_be_bytes(*bytes.first_chunk()?).checked_sub(STAMP)?;
     bytes[8..].iter().all(|byte| *byte == id as u8).then_some(id)
 }

@@ -14,11 +14,11 @@ use replication::protocol::lineage::Lineage;
 use replication::protocol::token::Token;
 use replication::receiver::Receiver;
 use replication::receiver::config::{
-    ApplyFailure, ApplyPolicy, Handler, LocalLogConfig, Place, ProtocolChoice, ReceiverConfig, SyncPolicy,
+    ApplyFailure, ApplyPolicy, GapPolicy, Handler, LocalLogConfig, Place, ProtocolChoice, ReceiverConfig, SyncPolicy,
 };
 use replication::sender::AckLevel;
 
-use crate::model::{EntryId, ROOT, id_of};
+use crate::model::{EntryId, ROOT, id_of, stamp};
 use crate::scheduler::NodeId;
 use crate::world::{Local, World};
 use crate::writer::WriterHost;
@@ -34,6 +34,7 @@ pub struct ReaderPlan {
     pub handler_durable: bool,
     pub protocol: ProtocolChoice,
     pub apply_policy: ApplyPolicy,
+    pub gap_policy: GapPolicy,
     /// How often in a thousand calls the handler fails, or takes its time.
     pub fails: u32,
     pub slow: u32,
@@ -60,6 +61,7 @@ impl ReaderPlan {
             handler_durable: transactional && commits_every == 1 && rng.bool(),
             protocol,
             apply_policy: if rng.u32(..4) == 0 { ApplyPolicy::Stop(2) } else { ApplyPolicy::Retry },
+            gap_policy: if local_log.is_none() && rng.u32(..5) == 0 { GapPolicy::Continue } else { GapPolicy::Refuse },
             fails: if rng.u32(..3) == 0 { 30 } else { 0 },
             slow: if rng.u32(..4) == 0 { 20 } else { 0 },
             buffer_bytes: if rng.bool() { 64 << 10 } else { 4 << 20 },
@@ -81,7 +83,10 @@ pub struct ReaderHost {
     pub node: NodeId,
     pub plan: ReaderPlan,
     pub id: String,
-    pub writer: Rc<WriterHost>,
+    /// The writer of the present epoch.
+    pub writer: RefCell<Rc<WriterHost>>,
+    /// Where writers are.
+    pub addresses: RefCell<String>,
     /// What the running process has applied.
     now: Cell<Db>,
     /// What of it survives.
@@ -99,6 +104,12 @@ pub struct ReaderHost {
     receiver: RefCell<Weak<Receiver>>,
     pub applied: Cell<u64>,
     pub reseeds: Cell<u64>,
+    /// It is a writer now.
+    pub is_promoted: Cell<bool>,
+    /// Gaps that were reported: the first and the last missing entry.
+    holes: RefCell<Vec<(u64, u64)>>,
+    /// It followed a writer over v1 into another history, which nothing can tell it.
+    pub was_blind: Cell<bool>,
 }
 
 struct Ears(Local<Rc<ReaderHost>>);
@@ -152,7 +163,10 @@ impl ReaderHost {
             node,
             plan,
             id: format!("reader-{node}"),
-            writer: Rc::clone(writer),
+            writer: RefCell::new(Rc::clone(writer)),
+            addresses: RefCell::default(),
+            holes: RefCell::default(),
+            was_blind: Cell::new(false),
             now: Cell::default(),
             committed: Cell::default(),
             uncommitted: Cell::new(0),
@@ -164,6 +178,7 @@ impl ReaderHost {
             receiver: RefCell::default(),
             applied: Cell::new(0),
             reseeds: Cell::new(0),
+            is_promoted: Cell::new(false),
         })
     }
 
@@ -186,9 +201,15 @@ impl ReaderHost {
         // A host without transactions may get again what it had, at the beginning of a life.
         let repeats = self.is_fresh.get() && !self.plan.transactional && model.is_prefix(entry.parent, tip);
         // In v1 nothing tells an old history from another one of the same length.
-        let is_blind = self.plan.protocol == ProtocolChoice::V1 && self.writer.went_back.get();
-        let follows = entry.parent == tip || repeats || is_blind && sequence == model.sequence(tip) + 1;
-        let (at, length) = (model.sequence(tip), bytes.len());
+        let is_blind = self.plan.protocol == ProtocolChoice::V1 && self.writer.borrow().went_back.get();
+        let at = model.sequence(tip);
+        let blindly = is_blind && sequence == at + 1;
+        let over_hole = sequence > at + 1 && self.are_reported(at + 1, sequence - 1);
+        let follows = entry.parent == tip || repeats || blindly || over_hole;
+        if blindly && entry.parent != tip {
+            self.was_blind.set(true);
+        }
+        let length = bytes.len();
         drop(model);
         if entry.sequence != sequence || entry.length.max(8) != length {
             return world.fail(format_args!("P1: reader {} got entry {} as {sequence}", self.node, entry.sequence));
@@ -206,6 +227,16 @@ impl ReaderHost {
             self.committed.set(self.now.get());
         }
         world.note(format_args!("reader {} applies {sequence}", self.node));
+    }
+
+    /// Whether the host was told that all of these are missing.
+    fn are_reported(&self, first: u64, last: u64) -> bool {
+        let holes = self.holes.borrow();
+        let mut next = first;
+        while let Some((_, end)) = holes.iter().find(|(begin, end)| (*begin..=*end).contains(&next)) {
+            next = end + 1;
+        }
+        next > last
     }
 
     /// Stores what was applied with the position behind it.
@@ -228,7 +259,7 @@ impl ReaderHost {
     fn heard(&self, event: &Event) {
         match event.kind {
             EventKind::Diverged | EventKind::Regressed | EventKind::Gap => {
-                if event.kind != EventKind::Gap && !self.writer.went_back.get() {
+                if event.kind != EventKind::Gap && !self.writer.borrow().went_back.get() {
                     self.world.fail(format_args!(
                         "P2: reader {} is refused with {:?} at {}, and its writer lost nothing",
                         self.node, event.kind, event.sequence
@@ -236,6 +267,10 @@ impl ReaderHost {
                 }
                 self.trouble.set(Some(event.kind));
                 self.wants_reseed.set(true);
+            }
+            EventKind::HolePassed => {
+                let missing = |key: &str| event.detail[key].as_u64().unwrap_or(0);
+                self.holes.borrow_mut().push((missing("first_missing"), missing("last_missing")));
             }
             EventKind::LogFailed | EventKind::Stopped => self.trouble.set(Some(event.kind)),
             _ => {}
@@ -249,7 +284,7 @@ impl ReaderHost {
             AckLevel::Received => true,
             AckLevel::Applied => {
                 let past = self.past.borrow();
-                past.iter().chain([&self.now.get().tip]).any(|tip| model.is_prefix(id, *tip))
+                self.was_blind.get() || past.iter().chain([&self.now.get().tip]).any(|tip| model.is_prefix(id, *tip))
             }
             AckLevel::Durable => {
                 // What a host had before it began anew is not looked for.
@@ -257,7 +292,7 @@ impl ReaderHost {
                 self.reseeds.get() > 0
                     || self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip)
                     || self.plan.handler_durable && model.is_prefix(id, self.committed.get().tip)
-                    || self.world.with_disk(self.node, |disk| disk.has_durable(&id.to_be_bytes())).unwrap_or(false)
+                    || self.world.with_disk(self.node, |disk| disk.has_durable(&stamp(id))).unwrap_or(false)
                     || model.is_prefix(id, self.relied_on.get())
             }
         }
@@ -274,9 +309,10 @@ impl ReaderHost {
     fn config(&self, dir: PathBuf) -> ReceiverConfig {
         let mut config = ReceiverConfig {
             reader_id: self.id.clone(),
-            writer_addr: World::address(self.writer.node),
+            writer_addr: self.addresses.borrow().clone(),
             protocol: self.plan.protocol,
             apply_policy: self.plan.apply_policy,
+            gap_policy: self.plan.gap_policy,
             handler_durable: self.plan.handler_durable,
             reconnect_interval: Duration::from_millis(400),
             ack_interval: Duration::from_millis(50),
@@ -332,6 +368,7 @@ impl ReaderHost {
             connect: None,
             observer: Box::new(Ears(Local(Rc::clone(&self)))),
         };
+        let addresses = self.addresses.borrow().clone();
         let receiver = match Receiver::new(self.config(dir), host) {
             Ok(receiver) => Arc::new(receiver),
             Err(error) => {
@@ -344,7 +381,7 @@ impl ReaderHost {
         receiver.start().expect("a receiver starts");
         loop {
             world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(20..400))));
-            if self.trouble.get().is_some() {
+            if self.trouble.get().is_some() || *self.addresses.borrow() != addresses {
                 break;
             }
             if !world.calm.get() && world.chance(50) {
@@ -366,9 +403,12 @@ impl ReaderHost {
     fn begin_again(self: &Rc<Self>) {
         let host = Rc::clone(self);
         let after = Duration::from_millis(self.world.draw(|rng| rng.u64(10..500)));
+        let life = self.world.life(self.node);
         self.world.scheduler.call_in(after, move || {
-            host.world.end_life(host.node);
-            host.start();
+            if !host.is_promoted.get() && host.world.life(host.node) == life {
+                host.world.end_life(host.node);
+                host.start();
+            }
         });
     }
 
@@ -378,7 +418,7 @@ impl ReaderHost {
             Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {
                 self.wants_reseed.set(true);
             }
-            Status::Diverged if self.writer.went_back.get() => self.wants_reseed.set(true),
+            Status::Diverged if self.writer.borrow().went_back.get() => self.wants_reseed.set(true),
             _ => self.world.fail(format_args!("P10: reader {} cannot open its own log: {error}", self.node)),
         }
         self.begin_again();
@@ -402,6 +442,6 @@ impl ReaderHost {
 
     /// Whether it has everything that the writer has.
     pub fn is_at_end(&self) -> bool {
-        self.now.get().tip == self.writer.tip.get()
+        self.now.get().tip == self.writer.borrow().tip.get()
     }
 }

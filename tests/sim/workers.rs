@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::cluster::{self, Outcome};
+use crate::cluster::{self, Case, Outcome};
 
 /// Seeds of one process.
 const SEEDS_EACH: u64 = 100;
@@ -53,10 +53,10 @@ fn base() -> &'static Path {
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-/// Runs one seed in this process.
-pub fn run_one(seed: u64, mutant: Option<String>, verbose: bool) -> Outcome {
+/// Runs one case in this process.
+pub fn run_one(case: &Case) -> Outcome {
     let root = tempfile::tempdir_in(base()).expect("a temporary directory");
-    let run = || cluster::simulate(seed, root.path().to_owned(), mutant.clone(), verbose);
+    let run = || cluster::simulate(case, root.path().to_owned());
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     close_within(root.path());
     outcome.unwrap_or_else(|panic| {
@@ -64,6 +64,26 @@ pub fn run_one(seed: u64, mutant: Option<String>, verbose: bool) -> Outcome {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Outcome { failure: Some(format!("panic: {}", text.unwrap_or_default())), ..Outcome::default() }
     })
+}
+
+/// Leaves out strokes of fate as long as the case fails all the same: what is left is needed.
+pub fn shorten(case: &Case, strokes: usize) -> Case {
+    let mut shortest = case.clone();
+    let mut step = strokes.div_ceil(2).max(1);
+    loop {
+        for first in (0..strokes).step_by(step) {
+            let more = (first..(first + step).min(strokes)).filter(|n| !shortest.without.contains(n));
+            let without: Vec<_> = shortest.without.iter().copied().chain(more).collect();
+            let shorter = Case { without, verbose: false, ..shortest.clone() };
+            if shorter.without.len() > shortest.without.len() && run_one(&shorter).failure.is_some() {
+                shortest = shorter;
+            }
+        }
+        if step == 1 {
+            return shortest;
+        }
+        step = step.div_ceil(2);
+    }
 }
 
 /// Closes the files there that processes which were killed have left open.
@@ -80,7 +100,7 @@ impl Batch {
     /// Runs all of it in this process, and says on standard output what became of it.
     pub fn work(&self) -> ExitCode {
         for seed in self.from..self.from + self.seeds {
-            let outcome = run_one(seed, self.mutant.clone(), false);
+            let outcome = run_one(&Case { seed, mutant: self.mutant.clone(), ..Case::default() });
             let Outcome { trace, turns, appended, applied, failure, .. } = outcome;
             let failure = failure.unwrap_or_default().replace('\n', " ");
             println!("{seed} {trace:016x} {turns} {appended} {applied} {failure}");

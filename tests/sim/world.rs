@@ -164,6 +164,10 @@ impl World {
         self.nodes.borrow()[node].alive
     }
 
+    pub fn life(&self, node: NodeId) -> u64 {
+        self.nodes.borrow()[node].life
+    }
+
     /// Begins another life of a node, on what is left of its disk. Gives its directory.
     pub fn begin_life(&self, node: NodeId, disk: Option<Disk>) -> PathBuf {
         let mut nodes = self.nodes.borrow_mut();

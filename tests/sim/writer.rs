@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use replication::error::Status;
@@ -13,7 +13,7 @@ use replication::sender::config::{FullPolicy, GatePolicy, SenderConfig, StorageC
 use replication::sender::{AckLevel, Sender};
 
 use crate::disk::Disk;
-use crate::model::{Entry, EntryId, ROOT, payload};
+use crate::model::{Entry, EntryId, ROOT, payload, stamp};
 use crate::reader::ReaderHost;
 use crate::scheduler::NodeId;
 use crate::world::{Local, World};
@@ -85,13 +85,20 @@ pub struct WriterHost {
     /// One at a time appends, so that the model knows which entry follows which.
     appending: Cell<bool>,
     pub readers: RefCell<Vec<Rc<ReaderHost>>>,
-    pub sender: RefCell<Option<Arc<Sender>>>,
+    sender: RefCell<Weak<Sender>>,
     /// The log ended for good: the process is to start anew.
     pub lost: Cell<bool>,
     /// No new entries come.
     pub quiet: Cell<bool>,
-    /// Entries may be gone that readers have: an old copy was restored, or the system kept what was not synced.
+    /// Entries may be gone that readers have: an old copy was restored, the system kept what was not synced, or another node
+    /// went on from what it had.
     pub went_back: Cell<bool>,
+    /// Its log is that of a reader, which it was: what is in it has to be looked up.
+    begins_as_reader: Cell<bool>,
+    /// Its log cannot be opened, because a bit of it flipped.
+    pub is_damaged: Cell<bool>,
+    /// Another one is the writer now.
+    pub is_retired: Cell<bool>,
     pub appended: Cell<u64>,
     /// The oldest entry of its log, looked at while it is quiet.
     pub oldest: Cell<u64>,
@@ -120,9 +127,13 @@ impl Observer for Ears {
 
 impl WriterHost {
     pub fn new(world: &Rc<World>, node: NodeId, plan: WriterPlan) -> Rc<Self> {
+        Rc::new(Self::bare(world, node, plan))
+    }
+
+    fn bare(world: &Rc<World>, node: NodeId, plan: WriterPlan) -> Self {
         let mut stream_id = [0; 16];
         world.draw(|rng| rng.fill(&mut stream_id));
-        Rc::new(Self {
+        Self {
             world: Rc::clone(world),
             node,
             plan,
@@ -135,9 +146,25 @@ impl WriterHost {
             lost: Cell::new(false),
             quiet: Cell::new(false),
             went_back: Cell::new(false),
+            is_retired: Cell::new(false),
+            is_damaged: Cell::new(false),
+            begins_as_reader: Cell::new(false),
             appended: Cell::new(0),
             oldest: Cell::new(0),
-        })
+        }
+    }
+
+    /// The writer of the next epoch, on a node that was a reader of this one.
+    pub fn promoted(world: &Rc<World>, node: NodeId, plan: WriterPlan, old: &Rc<Self>) -> Rc<Self> {
+        let Lineage { stream_id, epoch } = old.lineage;
+        let lineage = Lineage { stream_id, epoch: epoch + 1 };
+        let host = Self { lineage, went_back: Cell::new(true), begins_as_reader: Cell::new(true), ..Self::bare(world, node, plan) };
+        Rc::new(host)
+    }
+
+    /// Whether it takes entries and readers.
+    pub fn is_up(&self) -> bool {
+        self.sender.borrow().strong_count() > 0 && self.world.is_alive(self.node) && !self.lost.get()
     }
 
     /// Whether a writer that dies can come back.
@@ -198,7 +225,7 @@ impl WriterHost {
         self.opened(&sender);
         sender.start().expect("a sender starts");
         world.nodes.borrow_mut()[self.node].sender = Some(Arc::downgrade(&sender));
-        *self.sender.borrow_mut() = Some(Arc::clone(&sender));
+        *self.sender.borrow_mut() = Arc::downgrade(&sender);
         for _ in 1..self.plan.appenders {
             let (host, sender) = (Rc::clone(&self), Arc::clone(&sender));
             world.scheduler.spawn(self.node, "appender", move || host.append_for_ever(&sender));
@@ -210,7 +237,11 @@ impl WriterHost {
         match error.status {
             // The disk refuses for now, or a bit of it is wrong: somebody has to look after it.
             Status::DiskFull | Status::Stalled | Status::Io => {}
-            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {}
+            // The reader that it was had received nothing, or a stream of its own.
+            Status::Diverged | Status::Regressed if self.begins_as_reader.get() => {}
+            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {
+                self.is_damaged.set(true);
+            }
             _ => self.world.fail(format_args!("P10: the writer cannot open its own log: {error}")),
         }
         self.lost.set(true);
@@ -218,7 +249,11 @@ impl WriterHost {
 
     /// What the log has after a restart must be what was promised of it.
     fn opened(&self, sender: &Sender) {
+        self.is_damaged.set(false);
         let found = sender.current_sequence();
+        if self.begins_as_reader.replace(false) {
+            self.tip.set(self.entry_on_disk(found));
+        }
         let mut tip = self.tip.get();
         let model = self.world.model.borrow();
         if found > model.sequence(tip) {
@@ -240,6 +275,14 @@ impl WriterHost {
         }
         self.world.note(format_args!("writer {} opened its log at {found}", self.node));
         self.tip.set(tip);
+    }
+
+    /// Which of the entries with this sequence lies on the disk.
+    fn entry_on_disk(&self, sequence: u64) -> EntryId {
+        let model = self.world.model.borrow();
+        let ids = model.with_sequence(sequence);
+        let there = |id: &EntryId| self.world.with_disk(self.node, |disk| disk.has(&stamp(*id))).unwrap_or(false);
+        ids.into_iter().find(there).unwrap_or(ROOT)
     }
 
     fn append_for_ever(&self, sender: &Arc<Sender>) {

@@ -1,0 +1,73 @@
+//! What goes wrong in a cluster, and when: drawn from the seed beforehand, so that a failure can be shown with less of it.
+
+use std::time::Duration;
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    /// A process dies, perhaps with its machine's power.
+    Kill { power: bool },
+    /// The same at one of its next changes of its disk.
+    KillAtChange { changes: u64 },
+    /// A disk is full, or fails now and then, for a while.
+    Disk { full: bool, ms: u64 },
+    /// Syncs fail for a while.
+    Syncs { ms: u64 },
+    /// A wall clock is set.
+    Clock { us: i64 },
+    /// Nothing gets from one node to another for a while.
+    Cut { back: bool, ms: u64 },
+    /// A connection breaks.
+    Break,
+    /// A copy of the writer's disk is taken, or restored if there is one.
+    Copy,
+    /// A reader with a log becomes the writer; the old one goes on for a while.
+    Promote { overlap_ms: u64 },
+    /// A bit of a disk flips.
+    Flip,
+    /// Somebody connects who lies about who or where it is.
+    Lie,
+}
+
+/// A stroke at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Fate {
+    pub at: Duration,
+    pub stroke: Stroke,
+    /// Says whom it strikes.
+    pub whom: u64,
+}
+
+/// Draws what happens until `end`: each cluster has a mix of its own.
+pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
+    let kinds: Vec<u32> = (0..12).filter(|kind| rng.u32(..3) == 0 && (*kind != 9 || rng.bool())).collect();
+    let (least, most) = (rng.u64(5..100), rng.u64(100..1_500));
+    let mut fates = Vec::new();
+    let mut at = Duration::ZERO;
+    while !kinds.is_empty() {
+        at += Duration::from_millis(rng.u64(least..=most));
+        if at >= end {
+            break;
+        }
+        let stroke = match kinds[rng.usize(..kinds.len())] {
+            0 | 1 => Stroke::Kill { power: false },
+            2 => Stroke::Kill { power: true },
+            3 => Stroke::KillAtChange { changes: rng.u64(..30) },
+            4 => Stroke::Disk { full: rng.bool(), ms: rng.u64(10..1_000) },
+            5 => Stroke::Syncs { ms: rng.u64(10..200) },
+            6 => Stroke::Clock { us: rng.i64(-400 * 86_400_000_000..400 * 86_400_000_000) },
+            7 => Stroke::Cut { back: rng.bool(), ms: rng.u64(10..4_000) },
+            8 => Stroke::Copy,
+            9 => Stroke::Promote { overlap_ms: if rng.bool() { 0 } else { rng.u64(1..1_000) } },
+            10 => Stroke::Flip,
+            11 => Stroke::Lie,
+            _ => Stroke::Break,
+        };
+        // A flipped bit and a promotion change what is true afterwards: few of them.
+        if stroke == Stroke::Flip && rng.u32(..4) > 0 {
+            continue;
+        }
+        fates.push(Fate { at, stroke, whom: rng.u64(..) });
+    }
+    fates
+}
