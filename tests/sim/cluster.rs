@@ -170,7 +170,7 @@ impl Cluster {
     fn is_healed(&self) -> bool {
         let writer = self.writer();
         // A log with a flipped bit waits for somebody who restores it.
-        if writer.is_damaged.get() {
+        if self.world.with_disk(writer.node, |disk| disk.damaged).unwrap_or(false) {
             return true;
         }
         writer.is_up()

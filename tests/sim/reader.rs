@@ -108,7 +108,7 @@ pub struct ReaderHost {
     pub is_promoted: Cell<bool>,
     /// Gaps that were reported: the first and the last missing entry.
     holes: RefCell<Vec<(u64, u64)>>,
-    /// It followed a writer over v1 into another history, which nothing can tell it.
+    /// It followed a writer into another history, which nothing could tell it.
     pub was_blind: Cell<bool>,
 }
 
@@ -200,8 +200,9 @@ impl ReaderHost {
         let tip = self.now.get().tip;
         // A host without transactions may get again what it had, at the beginning of a life.
         let repeats = self.is_fresh.get() && !self.plan.transactional && model.is_prefix(entry.parent, tip);
-        // In v1 nothing tells an old history from another one of the same length.
-        let is_blind = self.plan.protocol == ProtocolChoice::V1 && self.writer.borrow().went_back.get();
+        // In v1, and behind a gap that was passed, nothing tells a history from another one of the same length.
+        let knows_history = self.plan.protocol != ProtocolChoice::V1 && self.holes.borrow().is_empty();
+        let is_blind = !knows_history && self.writer.borrow().went_back.get();
         let at = model.sequence(tip);
         let blindly = is_blind && sequence == at + 1;
         let over_hole = sequence > at + 1 && self.are_reported(at + 1, sequence - 1);

@@ -95,8 +95,6 @@ pub struct WriterHost {
     pub went_back: Cell<bool>,
     /// Its log is that of a reader, which it was: what is in it has to be looked up.
     begins_as_reader: Cell<bool>,
-    /// Its log cannot be opened, because a bit of it flipped.
-    pub is_damaged: Cell<bool>,
     /// Another one is the writer now.
     pub is_retired: Cell<bool>,
     pub appended: Cell<u64>,
@@ -147,7 +145,6 @@ impl WriterHost {
             quiet: Cell::new(false),
             went_back: Cell::new(false),
             is_retired: Cell::new(false),
-            is_damaged: Cell::new(false),
             begins_as_reader: Cell::new(false),
             appended: Cell::new(0),
             oldest: Cell::new(0),
@@ -239,9 +236,7 @@ impl WriterHost {
             Status::DiskFull | Status::Stalled | Status::Io => {}
             // The reader that it was had received nothing, or a stream of its own.
             Status::Diverged | Status::Regressed if self.begins_as_reader.get() => {}
-            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {
-                self.is_damaged.set(true);
-            }
+            Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {}
             _ => self.world.fail(format_args!("P10: the writer cannot open its own log: {error}")),
         }
         self.lost.set(true);
@@ -249,7 +244,6 @@ impl WriterHost {
 
     /// What the log has after a restart must be what was promised of it.
     fn opened(&self, sender: &Sender) {
-        self.is_damaged.set(false);
         let found = sender.current_sequence();
         if self.begins_as_reader.replace(false) {
             self.tip.set(self.entry_on_disk(found));
