@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::answers::Answers;
-use super::quorum::{Reached, Readers, Tally, Wish};
-use super::sorted::Sorted;
-use super::tickets::Tickets;
+use crate::engine::writer::answers::Answers;
+use crate::engine::writer::quorum::{Reached, Readers, Tally, Wish};
+use crate::engine::writer::sorted::Sorted;
+use crate::engine::writer::tickets::Tickets;
 use super::watermark::Watermark;
 use crate::clock;
 use crate::error::{Error, Result, Status};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::core::Core;
-use super::standing::Claim;
+use crate::engine::writer::standing::Claim;
 use crate::error::{Error, Status};
 use crate::log::{AttachError, Cursor, Log};
 use crate::runtime;

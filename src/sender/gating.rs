@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::gate::{Adjusted, GatePolicy, Held, WriteGate};
 use super::reader::Reader;
-use super::standing::Entered;
+use crate::engine::writer::standing::Entered;
 use crate::{clock, runtime};
 use crate::error::Result;
 use crate::protocol::control::Positions;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::standing::furthest;
+use crate::engine::writer::standing::furthest;
 use crate::clock;
 use crate::error::{Error, Status};
 use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};

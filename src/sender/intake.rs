@@ -5,7 +5,7 @@ use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
 use super::outgoing::Sent;
 use super::reader::Reader;
-use super::standing::up_to;
+use crate::engine::writer::standing::up_to;
 use crate::clock::boot_us;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{Heartbeat, Positions};

@@ -6,7 +6,6 @@
 mod accept;
 mod acks;
 mod admission;
-mod answers;
 pub mod config;
 mod core;
 mod eager;
@@ -19,19 +18,15 @@ mod milestones;
 mod outgoing;
 mod phase;
 mod piece;
-mod quorum;
 mod reader;
 mod registry;
 mod report;
 mod session;
 mod slot;
 mod slots;
-mod sorted;
-mod standing;
 mod stats;
 mod storage;
 mod tasks;
-mod tickets;
 mod waiting;
 mod watermark;
 
@@ -60,7 +55,7 @@ use slots::Slots;
 
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
-pub use quorum::Quorum;
+pub use crate::engine::writer::quorum::Quorum;
 
 /// How many threads may wait for the disk on behalf of readers.
 const DISK_THREADS: usize = 4;

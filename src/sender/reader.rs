@@ -11,7 +11,7 @@ use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped, Sent};
 use super::piece::Loaded;
 use super::report::Peer;
-use super::standing::{Start, furthest};
+use crate::engine::writer::standing::{Start, furthest};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;

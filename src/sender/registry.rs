@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::config::SenderConfig;
-use super::quorum::{Groups, Place, Quorum, Reached, Readers, Tally, Wish, is_ours};
+use crate::engine::writer::quorum::{Groups, Place, Quorum, Reached, Readers, Tally, Wish, is_ours};
 use super::reader::Reader;
-use super::standing::{Claim, Entered, Known, Standing, furthest};
+use crate::engine::writer::standing::{Claim, Entered, Known, Standing, furthest};
 use crate::error::{Result, Status};
 use crate::protocol::control::{AckLevel, Positions};
 use crate::sync::Mutex;

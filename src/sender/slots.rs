@@ -21,7 +21,7 @@ use super::forecast::Rate;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::slot::{Hold, News, Seen, Slot};
-use super::standing::Claim;
+use crate::engine::writer::standing::Claim;
 use crate::clock::{self, Ages, Now, Stamp, rfc3339};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};

@@ -6,7 +6,7 @@ use super::Sender;
 use super::acks::{Acked, AckedCall};
 use super::intake::take_from_outside;
 use super::phase::Gate;
-use super::quorum::{Quorum, Readers, Wish};
+use crate::engine::writer::quorum::{Quorum, Readers, Wish};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 

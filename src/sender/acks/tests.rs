@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sender::quorum::{Group, Groups, Place, Quorum};
+use crate::engine::writer::quorum::{Group, Groups, Place, Quorum};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

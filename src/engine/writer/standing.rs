@@ -11,14 +11,14 @@ use crate::protocol::handshake::Sync;
 
 /// What a Sync says beside the position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     /// The hash that the reader brought is this writer's hash at that position.
-    pub(super) proven: bool,
+    pub(crate) proven: bool,
 }
 
 impl Claim {
     /// The claim in `sync` to a writer whose chain hash at the reader's position is `hash`.
-    pub(super) fn of(sync: &Sync, hash: u64) -> Self {
+    pub(crate) fn of(sync: &Sync, hash: u64) -> Self {
         let Some(offer) = &sync.offer else { return Self::default() };
         let known = offer.hash != UNKNOWN_HISTORY && hash != UNKNOWN_HISTORY;
         Self { proven: sync.last_known_sequence > 0 && known && offer.hash == hash }
@@ -27,33 +27,33 @@ impl Claim {
 
 /// What this sender knows of a reader id, from which the write gate judges what it acknowledges without proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its slot shows that it acknowledged entries up to here.
-    pub(super) held: u64,
+    pub(crate) held: u64,
     /// The last entry that was there when the sender was made.
-    pub(super) began_at: u64,
+    pub(crate) began_at: u64,
 }
 
 /// Where a connection begins, and what is believed of the entries before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The position of the Sync.
-    pub(super) after: u64,
+    pub(crate) after: u64,
     /// The reader proved that it has the entries up to there.
-    pub(super) proven: bool,
+    pub(crate) proven: bool,
     /// Up to here, at most `after`, the write gate believes an acknowledgement without proof.
-    pub(super) believed: u64,
+    pub(crate) believed: u64,
 }
 
 impl Start {
     /// What an acknowledgement of what was sent counts for: what lies behind the start, and before it what is proven.
     #[inline]
-    pub(super) fn counts(self, said: Positions) -> Positions {
+    pub(crate) fn counts(self, said: Positions) -> Positions {
         self.from(said, if self.proven { self.after } else { 0 })
     }
 
     /// What it counts for at the write gate.
-    pub(super) fn counts_for_gate(self, said: Positions) -> Positions {
+    pub(crate) fn counts_for_gate(self, said: Positions) -> Positions {
         self.from(said, if self.proven { self.after } else { self.believed })
     }
 
@@ -66,13 +66,13 @@ impl Start {
 }
 
 /// The entries up to `sequence` of these.
-pub(super) fn up_to(positions: Positions, sequence: u64) -> Positions {
+pub(crate) fn up_to(positions: Positions, sequence: u64) -> Positions {
     let Positions { received, durable, applied } = positions;
     Positions { received: received.min(sequence), durable: durable.min(sequence), applied: applied.min(sequence) }
 }
 
 /// The further one at each level.
-pub(super) fn furthest(a: Positions, b: Positions) -> Positions {
+pub(crate) fn furthest(a: Positions, b: Positions) -> Positions {
     Positions {
         received: a.received.max(b.received),
         durable: a.durable.max(b.durable),
@@ -82,23 +82,23 @@ pub(super) fn furthest(a: Positions, b: Positions) -> Positions {
 
 /// What is known of a reader between its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// What it acknowledged or proved.
-    pub(super) has: Positions,
+    pub(crate) has: Positions,
     /// Entries up to here were sent to it on earlier connections, or proven. For the write gate alone.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// It came back, proven, before what it had acknowledged.
-    pub(super) rewound: bool,
+    pub(crate) rewound: bool,
 }
 
 /// How a connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entered {
-    pub(super) start: Start,
+pub(crate) struct Entered {
+    pub(crate) start: Start,
     /// What counts from the first moment on.
-    pub(super) now: Positions,
+    pub(crate) now: Positions,
     /// What the reader had acknowledged before, when it came back, proven, at an earlier position.
-    pub(super) rewound_from: Option<Positions>,
+    pub(crate) rewound_from: Option<Positions>,
 }
 
 impl Standing {
@@ -106,7 +106,7 @@ impl Standing {
     ///
     /// A proven position counts as received, also when it is an earlier one than was acknowledged. Without proof a Sync
     /// changes nothing: neither does a lower one take back what was acknowledged, nor does a higher one add to it.
-    pub(super) fn enter(&mut self, after: u64, claim: Claim, known: Known) -> Entered {
+    pub(crate) fn enter(&mut self, after: u64, claim: Claim, known: Known) -> Entered {
         if !claim.proven {
             let start = Start { after, proven: false, believed: self.believed(after, known) };
             return Entered { start, now: Positions::default(), rewound_from: None };
@@ -132,7 +132,7 @@ impl Standing {
     }
 
     /// Takes account of the end of a connection that was at `positions`, and to which entries up to `sent` were sent.
-    pub(super) fn leave(&mut self, positions: Positions, sent: u64) {
+    pub(crate) fn leave(&mut self, positions: Positions, sent: u64) {
         self.has = furthest(self.has, positions);
         self.sent = self.sent.max(sent).max(self.has.received);
     }

@@ -1,0 +1,14 @@
+//! What a writer decides about its readers.
+//!
+//! - [`standing`]: how much of what a reader claims counts.
+//! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
+//!   already told, which stays true.
+//! - [`timeline`]: when the log had reached which entry.
+//! - [`sorted`]: a sorted list whose memory can be reserved.
+
+pub(crate) mod answers;
+pub(crate) mod quorum;
+pub(crate) mod sorted;
+pub(crate) mod standing;
+pub(crate) mod tickets;
+pub(crate) mod timeline;
