@@ -10,7 +10,7 @@ use crate::protocol::heartbeat;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
-pub use super::gate::{GatePolicy, WriteGateConfig};
+pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
 pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
 pub use crate::engine::writer::tickets::TICKETS_KEPT;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::gate::{Adjusted, GatePolicy, Held, WriteGate};
+use super::gate::{Held, WriteGate};
 use super::reader::Reader;
+use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
 use crate::{clock, runtime};
 use crate::error::Result;
@@ -98,7 +99,9 @@ impl Core {
 
     fn adjust(&self, gate: &WriteGate, held: &mut Held, now: Instant) {
         self.locate(gate, held);
-        let Adjusted { ask, event } = held.adjust(self.log.last_sequence(), now);
+        let last = self.log.last_sequence();
+        let Adjusted { shut_from, ask, event } = held.adjust(last, now);
+        held.shut_from(shut_from, last);
         if let Some(event) = event {
             self.mailbox.event(event);
         }
@@ -119,7 +122,7 @@ impl Core {
 /// Keeps the write gate up with time.
 pub(super) async fn watch(core: Arc<Core>) {
     let Some(gate) = &core.write_gate else { return };
-    let mut ticks = runtime::interval(gate.tick_every());
+    let mut ticks = runtime::interval(gate.config().tick_every());
     loop {
         ticks.tick().await;
         core.tick(gate, clock::instant());

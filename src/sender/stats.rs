@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::core::Core;
-use super::gate::WriteGate;
 use super::phase::Gate;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
@@ -31,6 +30,7 @@ impl Core {
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
         let forgotten = self.acks.forgotten();
+        let (entries_gated, gate_closings) = self.write_gate.as_ref().map_or((0, 0), |gate| gate.counts());
         json!({
             "running": self.started.load(Ordering::Relaxed) && self.gate.get() != Gate::Stopped,
             "current_sequence": current,
@@ -66,8 +66,8 @@ impl Core {
             "log_durable_sequence": self.log.durable_sequence(),
             "log_error": self.log.storage_error().map(|error| error.to_string()),
             "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self.log.last_sequence())),
-            "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
-            "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
+            "total_entries_gated": entries_gated,
+            "total_write_gate_closed": gate_closings,
         })
     }
 

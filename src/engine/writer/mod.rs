@@ -3,10 +3,12 @@
 //! - [`standing`]: how much of what a reader claims counts.
 //! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
 //!   already told, which stays true.
+//! - [`gate`]: whether enough readers are near enough for another entry.
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
 
 pub(crate) mod answers;
+pub(crate) mod gate;
 pub(crate) mod quorum;
 pub(crate) mod sorted;
 pub(crate) mod standing;
