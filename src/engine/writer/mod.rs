@@ -4,6 +4,7 @@
 //! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
 //!   already told, which stays true.
 //! - [`gate`]: whether enough readers are near enough for another entry.
+//! - [`waits`]: who waits for which quorum to have which entry.
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
 
@@ -14,3 +15,4 @@ pub(crate) mod sorted;
 pub(crate) mod standing;
 pub(crate) mod tickets;
 pub(crate) mod timeline;
+pub(crate) mod waits;
