@@ -11,7 +11,7 @@ use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped, Sent};
 use super::piece::Loaded;
 use super::report::Peer;
-use crate::engine::writer::standing::{Start, furthest};
+use crate::engine::writer::standing::{Entered, Start, furthest};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -222,10 +222,6 @@ impl Reader {
         self.errors.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_errors(&self, errors: u64) {
-        self.errors.store(errors, Ordering::Relaxed);
-    }
-
     /// What of its acknowledgements on this connection counts, and what it proved when it began.
     pub(super) fn positions(&self) -> Positions {
         load(&self.positions)
@@ -242,11 +238,13 @@ impl Reader {
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Takes its place among the readers, before it says or is sent anything.
-    pub(super) fn begin(&self, start: Start, now: Positions) {
-        self.proven.store(start.proven, Ordering::Relaxed);
-        self.believed.store(start.believed, Ordering::Relaxed);
-        rise(&self.positions, now);
+    /// Takes its place among the readers, before it says or is sent anything. `errors`: connections of its id that ended with
+    /// an error.
+    pub(super) fn begin(&self, entered: &Entered, errors: u64) {
+        self.proven.store(entered.start.proven, Ordering::Relaxed);
+        self.believed.store(entered.start.believed, Ordering::Relaxed);
+        rise(&self.positions, entered.now);
+        self.errors.store(errors, Ordering::Relaxed);
     }
 
     /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`: the write

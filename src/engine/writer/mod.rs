@@ -4,6 +4,7 @@
 //! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
 //!   already told, which stays true.
 //! - [`gate`]: whether enough readers are near enough for another entry.
+//! - [`registry`]: what is known of each reader id, connected or not.
 //! - [`waits`]: who waits for which quorum to have which entry.
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
@@ -11,6 +12,7 @@
 pub(crate) mod answers;
 pub(crate) mod gate;
 pub(crate) mod quorum;
+pub(crate) mod registry;
 pub(crate) mod sorted;
 pub(crate) mod standing;
 pub(crate) mod tickets;

@@ -222,7 +222,7 @@ impl Tally {
     }
 
     /// The same, where nobody counts for an entry up to this one.
-    pub(crate) fn behind(self, inherited_from: u64) -> Self {
+    pub(crate) fn after(self, inherited_from: u64) -> Self {
         Self { inherited_from, ..self }
     }
 
