@@ -47,7 +47,7 @@
 //! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
 //! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
 //! | `receiver` | `clock`, `error`, `host`, `log`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
-//! | `engine` | `clock`, `error`, `host`, `protocol` |
+//! | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
 //! | `records` | `error` |
 //! | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
 //! | `log` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |

@@ -64,8 +64,6 @@ pub(super) struct Reader {
     acknowledged: AtomicBool,
     /// An acknowledgement was put off until it is known whether what it is for was sent.
     undecided: AtomicBool,
-    /// It has no slot, because all are in use.
-    pub(super) slot_refused: AtomicBool,
     /// An entry up to which all were sent whole.
     sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
@@ -103,7 +101,6 @@ impl Reader {
             for_gate: Default::default(),
             acknowledged: AtomicBool::new(false),
             undecided: AtomicBool::new(false),
-            slot_refused: AtomicBool::new(false),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),

@@ -85,10 +85,9 @@ impl Core {
         } else {
             Some(0)
         };
-        let none = || [Value::Null, Value::Null, Value::Null];
-        let [slot_state, slot_sequence, slot_held_bytes] =
+        let none = || [Value::Null, Value::Null, Value::Null, false.into()];
+        let [slot_state, slot_sequence, slot_held_bytes, slot_refused] =
             self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self.log.end(), &reader.id));
-        
         json!({
             "reader_id": reader.id,
             "last_ack_seq": acked,
@@ -110,7 +109,7 @@ impl Core {
             "slot_state": slot_state,
             "slot_sequence": slot_sequence,
             "slot_held_bytes": slot_held_bytes,
-            "slot_refused": reader.slot_refused.load(Ordering::Relaxed),
+            "slot_refused": slot_refused,
         })
     }
 }

@@ -6,13 +6,18 @@
 //! - [`gate`]: whether enough readers are near enough for another entry.
 //! - [`registry`]: what is known of each reader id, connected or not.
 //! - [`waits`]: who waits for which quorum to have which entry.
+//! - [`slots`]: what each reader still needs of the log on disk; [`slot`] is one of them, [`forecast`] tells when it will be
+//!   lost.
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
 
 pub(crate) mod answers;
+pub(crate) mod forecast;
 pub(crate) mod gate;
 pub(crate) mod quorum;
 pub(crate) mod registry;
+pub(crate) mod slot;
+pub(crate) mod slots;
 pub(crate) mod sorted;
 pub(crate) mod standing;
 pub(crate) mod tickets;

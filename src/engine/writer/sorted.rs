@@ -49,10 +49,6 @@ impl<T: Ord> Sorted<T> {
         self.0.back()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     #[cfg(all(test, not(model)))]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -93,7 +89,7 @@ mod tests {
                 sorted.insert(item);
             }
             assert_eq!((sorted.first(), sorted.last()), (set.first(), set.last()));
-            assert_eq!(sorted.is_empty(), set.is_empty());
+            assert_eq!(sorted.len(), set.len());
             let least = random >> 40 & 0x1ff;
             assert!(sorted.from(&least).eq(set.range(least..)));
         }

@@ -10,17 +10,17 @@ const NO_LAG: Duration = Duration::from_secs(3);
 
 /// Bytes a second, smoothed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     bytes_per_s: f64,
     measured: u32,
 }
 
 impl Rate {
     /// Nothing moves, and that is known.
-    pub(super) const STILL: Self = Self { bytes_per_s: 0.0, measured: SETTLED_AFTER };
+    pub(crate) const STILL: Self = Self { bytes_per_s: 0.0, measured: SETTLED_AFTER };
 
     /// Takes in what was measured over one more round.
-    pub(super) fn measure(&mut self, bytes: u64, passed: Duration) {
+    pub(crate) fn measure(&mut self, bytes: u64, passed: Duration) {
         let now = bytes as f64 / passed.as_secs_f64().max(0.001);
         self.bytes_per_s = if self.measured == 0 { now } else { self.bytes_per_s * 0.7 + now * 0.3 };
         self.measured = self.measured.saturating_add(1);
@@ -33,7 +33,7 @@ impl Rate {
 
 /// In how much time a slot is lost that is `behind` the log's end and may be `left` bytes further behind. `None`: never, or
 /// it is too early to tell.
-pub(super) fn lost_in(growth: Rate, pace: Rate, behind: u64, left: u64) -> Option<Duration> {
+pub(crate) fn lost_in(growth: Rate, pace: Rate, behind: u64, left: u64) -> Option<Duration> {
     let closing_in = growth.bytes_per_s - pace.bytes_per_s;
     let has_lag = behind as f64 > growth.bytes_per_s * NO_LAG.as_secs_f64();
     let known = growth.is_settled() && pace.is_settled() && has_lag && closing_in >= 1.0;

@@ -1,4 +1,4 @@
-//! One slot: where it stands, what it holds, and how it moves. Values in, values out.
+//! One slot: the position of a reader that the log on disk must keep, and how it moves.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -8,118 +8,121 @@ use serde_json::{Value, json};
 use super::forecast::{Rate, lost_in};
 use crate::clock::{Now, Stamp};
 use crate::error::Status;
-use crate::host::EventKind;
-use crate::log::Mark;
-use crate::log::disk::slots::{SlotRecord, SlotState};
-use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::host::{Event, EventKind};
+use crate::protocol::entry::{Mark, UNKNOWN_HISTORY};
 use crate::text::Escaped;
 
-/// A slot that is lost within this time is reported.
+/// A slot that would be lost within this time is reported.
 const WARNING: Duration = Duration::from_secs(300);
 
-/// One reader's slot.
-pub(super) struct Slot {
-    pub(super) record: SlotRecord,
-    /// When it was last in use. The record has the same by the wall clock.
-    pub(super) used: Stamp,
-    /// The boot time at which the file last learned that it is in use.
-    noted_us: u64,
-    /// How its reader takes the log in.
-    pub(super) pace: Rate,
-    warned: bool,
-    /// Its reader has acknowledged or proven something.
-    pub(super) acknowledged: bool,
-    /// What the log keeps besides, while the reader is connected.
-    pub(super) hold: Option<Hold>,
+/// What the slot file stores of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The position after the last entry that the reader no longer needs.
+    pub(crate) position: u64,
+    /// That entry.
+    pub(crate) sequence: u64,
+    /// The chain hash through it.
+    pub(crate) hash: u64,
+    /// When the slot was last in use, in microseconds since the Unix epoch.
+    pub(crate) updated_us: u64,
+    /// The slot was given up because it held back too much of the log; it holds nothing any more.
+    pub(crate) is_lost: bool,
 }
 
-/// A position before the slot's that is held as well.
+/// One reader's slot.
+pub(crate) struct Slot {
+    pub(crate) record: Record,
+    /// When it was last in use. The record has the same by the wall clock.
+    pub(crate) used: Stamp,
+    /// The boot time at which the file was last told that the slot is in use.
+    noted_us: u64,
+    /// How fast its reader advances.
+    pub(crate) pace: Rate,
+    warned: bool,
+    /// The reader has acknowledged or proven something.
+    pub(crate) acknowledged: bool,
+    /// An earlier position that is kept as well, while the reader is connected.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// A position before the slot's own that the log keeps as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// The reader proved a later position than was held, and may keep less than it has received. Until it acknowledges,
-    /// this is held, and the file has the slot as it was.
-    Unconfirmed { from: u64, filed: SlotRecord },
-    /// Where the reader is served from, which it did not prove, as long as it is connected.
+pub(crate) enum Hold {
+    /// The reader proved a later position than the slot had, but may have stored less than it received. Until it
+    /// acknowledges, the log is kept from `from` on, and the file keeps the slot as it was.
+    Unconfirmed { from: u64, filed: Record },
+    /// The position that a connected reader is served from without having proven it.
     Serving(u64),
 }
 
-/// What a round found.
-pub(super) struct News {
-    pub(super) kind: EventKind,
-    pub(super) status: Status,
-    pub(super) id: String,
-    pub(super) sequence: u64,
-    pub(super) text: String,
-    pub(super) detail: Value,
-}
-
-/// How a slot sees its reader's connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    /// The entry behind which it began.
-    pub(super) started_after: u64,
-    /// What it is sure to have for ever.
-    pub(super) kept: u64,
+/// What a slot needs to know of its reader's connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// The sequence after which the connection began.
+    pub(crate) started_after: u64,
+    /// The last entry that the reader is sure to keep for ever.
+    pub(crate) kept: u64,
     /// What it acknowledged or proved.
-    pub(super) received: u64,
-    /// It acknowledged something, be it what it had.
-    pub(super) has_acknowledged: bool,
+    pub(crate) received: u64,
+    /// It has acknowledged something on this connection, be it only its start.
+    pub(crate) has_acknowledged: bool,
 }
 
 impl Hold {
-    pub(super) fn position(self) -> u64 {
+    pub(crate) fn position(self) -> u64 {
         let (Self::Unconfirmed { from: position, .. } | Self::Serving(position)) = self;
         position
     }
 }
 
 impl Slot {
-    pub(super) fn new(record: SlotRecord, used: Stamp, now: Now, acknowledged: bool) -> Self {
+    pub(crate) fn new(record: Record, used: Stamp, now: Now, acknowledged: bool) -> Self {
         let noted_us = now.boot_us;
         Self { record, used, noted_us, pace: Rate::default(), warned: false, acknowledged, hold: None }
     }
 
     /// One at `mark`.
-    pub(super) fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
-        let record = SlotRecord {
+    pub(crate) fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
+        let record = Record {
             position: mark.position,
             sequence: mark.sequence,
             hash: mark.hash,
             updated_us: now.wall_us,
-            state: SlotState::Held,
+            is_lost: false,
         };
         Self::new(record, Stamp::here(now), now, acknowledged)
     }
 
     /// The position from which on it keeps the log.
-    pub(super) fn held_from(&self) -> u64 {
+    pub(crate) fn held_from(&self) -> u64 {
         self.hold.map_or(self.record.position, |hold| hold.position().min(self.record.position))
     }
 
     /// What the file is to have of it.
-    pub(super) fn filed(&self) -> SlotRecord {
-        let SlotRecord { updated_us, state, .. } = self.record;
+    pub(crate) fn filed(&self) -> Record {
+        let Record { updated_us, is_lost, .. } = self.record;
         match self.hold {
-            Some(Hold::Unconfirmed { filed, .. }) => SlotRecord { updated_us, state, ..filed },
+            Some(Hold::Unconfirmed { filed, .. }) => Record { updated_us, is_lost, ..filed },
             // The file tells by an unknown history that its reader has acknowledged nothing.
-            _ if !self.acknowledged => SlotRecord { hash: UNKNOWN_HISTORY, ..self.record },
+            _ if !self.acknowledged => Record { hash: UNKNOWN_HISTORY, ..self.record },
             _ => self.record,
         }
     }
 
     /// How much it is needed when all are in use, the least first: one that is lost, one that was never acknowledged, the one
     /// that was unused for longest. `None`: it is that of a connected reader that has acknowledged.
-    pub(super) fn rank(&self, connected: bool, unused: Duration) -> Option<(u8, bool, Reverse<Duration>)> {
-        let class = match (self.record.state, self.acknowledged) {
-            (SlotState::Invalidated, _) => 0,
-            (SlotState::Held, false) => 1,
-            (SlotState::Held, true) if !connected => 2,
-            (SlotState::Held, true) => return None,
+    pub(crate) fn rank(&self, connected: bool, unused: Duration) -> Option<(u8, bool, Reverse<Duration>)> {
+        let class = match (self.record.is_lost, self.acknowledged) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) if !connected => 2,
+            (false, true) => return None,
         };
         Some((class, connected, Reverse(unused)))
     }
 
-    pub(super) fn use_at(&mut self, now: Now) {
+    pub(crate) fn use_at(&mut self, now: Now) {
         (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
     }
 
@@ -128,7 +131,7 @@ impl Slot {
     }
 
     /// Takes account of a new connection of its reader at `mark`.
-    pub(super) fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
+    pub(crate) fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
         self.use_at(now);
         (self.pace, self.warned) = (Rate::default(), false);
         let (from, filed) = (self.held_from(), self.filed());
@@ -146,7 +149,7 @@ impl Slot {
 
     /// Moves to where the reader is. `floor`: the last place known of the log at an entry or before it. Whether that is
     /// another place.
-    pub(super) fn follow(&mut self, reader: Seen, floor: impl Fn(u64) -> Mark, passed: Duration, now: Now) -> bool {
+    pub(crate) fn follow(&mut self, reader: Seen, floor: impl Fn(u64) -> Mark, passed: Duration, now: Now) -> bool {
         self.use_at(now);
         let (sequence, from) = (reader.kept, self.held_from());
         let mark = floor(sequence);
@@ -161,7 +164,7 @@ impl Slot {
                     if mark.position > filed.position {
                         self.stand_at(&mark);
                     } else {
-                        self.record = SlotRecord { updated_us: self.record.updated_us, ..filed };
+                        self.record = Record { updated_us: self.record.updated_us, ..filed };
                     }
                 }
                 true
@@ -185,7 +188,7 @@ impl Slot {
     }
 
     /// Whether the file should learn again that the slot is in use: far more often than it would expire.
-    pub(super) fn note(&mut self, now: Now, expiry: Duration) -> bool {
+    pub(crate) fn note(&mut self, now: Now, expiry: Duration) -> bool {
         let due = Duration::from_micros(now.boot_us.saturating_sub(self.noted_us)) > expiry / 8;
         if due {
             self.noted_us = now.boot_us;
@@ -194,43 +197,45 @@ impl Slot {
     }
 
     /// How long the slot lasts if log and reader go on as they do; `None`: for ever.
-    pub(super) fn lost_in(&self, growth: Rate, behind: u64, left: u64) -> Option<Duration> {
-        if self.record.state == SlotState::Held { lost_in(growth, self.pace, behind, left) } else { None }
+    pub(crate) fn lost_in(&self, growth: Rate, behind: u64, left: u64) -> Option<Duration> {
+        if self.record.is_lost { None } else { lost_in(growth, self.pace, behind, left) }
     }
 
-    fn news(&self, kind: EventKind, status: Status, id: &str, text: String, detail: Value) -> News {
-        News { kind, status, id: id.to_owned(), sequence: self.record.sequence, text, detail }
+    fn event(&self, kind: EventKind, status: Status, id: &str, text: String, detail: Value) -> Event {
+        let mut event = Event::new(kind, status, text);
+        (event.reader_id, event.sequence, event.detail) = (id.to_owned(), self.record.sequence, detail);
+        event
     }
 
-    pub(super) fn expired(&self, id: &str) -> News {
+    pub(crate) fn expired(&self, id: &str) -> Event {
         let text = format!(
             "the slot of reader \"{}\" at {} was not used for too long and is gone",
             Escaped(id),
             self.record.sequence
         );
-        self.news(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
+        self.event(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
     }
 
     /// Of a file from a version that admitted ids with control characters: nobody can come back for the slot.
-    pub(super) fn unusable(&self, id: &str) -> News {
+    pub(crate) fn unusable(&self, id: &str) -> Event {
         let (id, at) = (Escaped(id), self.record.sequence);
         let text = format!(
             "the slot of reader \"{id}\" at {at} is gone: the id has control characters, no reader may have it"
         );
-        self.news(EventKind::SlotExpired, Status::InvalidArgument, &id.to_string(), text, json!({}))
+        self.event(EventKind::SlotExpired, Status::InvalidArgument, &id.to_string(), text, json!({}))
     }
 
-    pub(super) fn lost(&self, id: &str, behind: u64, max: u64) -> News {
+    pub(crate) fn lost(&self, id: &str, behind: u64, max: u64) -> Event {
         let text = format!(
             "the slot of reader \"{}\" at {} holds back {behind} bytes of the log, at most {max} are allowed: the log goes on without it",
             Escaped(id),
             self.record.sequence
         );
-        self.news(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": behind, "max_bytes": max }))
+        self.event(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": behind, "max_bytes": max }))
     }
 
     /// A warning, once until the danger has passed.
-    pub(super) fn warning(&mut self, id: &str, growth: Rate, behind: u64, left: u64) -> Option<News> {
+    pub(crate) fn warning(&mut self, id: &str, growth: Rate, behind: u64, left: u64) -> Option<Event> {
         let Some(time) = self.lost_in(growth, behind, left).filter(|time| *time < WARNING) else {
             self.warned = false;
             return None;
@@ -240,6 +245,6 @@ impl Slot {
         }
         let seconds = time.as_secs();
         let text = format!("at this rate reader \"{}\" loses its place in the log in {seconds} s", Escaped(id));
-        Some(self.news(EventKind::Lagging, Status::Ok, id, text, json!({ "lost_in_s": seconds })))
+        Some(self.event(EventKind::Lagging, Status::Ok, id, text, json!({ "lost_in_s": seconds })))
     }
 }
