@@ -17,7 +17,7 @@ use super::report::Report;
 use super::slots::{Around, Slots};
 use super::tasks::Tasks;
 use crate::clock::{self, boot_us};
-use crate::error::Status;
+use crate::engine::writer::admit::Medium;
 use crate::host::Mailbox;
 use crate::log::Log;
 use crate::protocol::control::AckLevel;
@@ -123,14 +123,9 @@ impl Core {
         bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
     }
 
-    /// What readers are told whose entries are gone.
-    pub(super) fn gone(&self) -> Status {
-        if self.config.storage.is_some() { Status::WalRotated } else { Status::SequenceGap }
-    }
-
-    /// Where those entries are gone from.
-    pub(super) fn gone_from(&self) -> &'static str {
-        if self.config.storage.is_some() { "in the log" } else { "in memory" }
+    /// Where the log keeps its entries.
+    pub(super) fn medium(&self) -> Medium {
+        if self.config.storage.is_some() { Medium::Disk } else { Medium::Memory }
     }
 
     /// The connected readers that did not get everything, as text.

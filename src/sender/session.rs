@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::admission::{self, Refusal};
+use super::admission;
 use super::core::Core;
 use super::incoming::{Incoming, lost};
 use super::intake::{self, say_heartbeat};
@@ -15,6 +15,7 @@ use super::phase::Phase;
 use super::reader::Reader;
 use super::report::Peer;
 use crate::clock;
+use crate::engine::writer::admit::Refusal;
 use crate::error::{Error, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
@@ -134,7 +135,7 @@ async fn attach(
             return refuse(&core, &stream, &sync, ack, &error, coordinator).await;
         }
     };
-    let (start, claim) = (admitted.cursor.start(), admitted.claim);
+    let (start, claim) = (admitted.start, admitted.claim);
     ack.can_resume = true;
     if let Some(answer) = &mut ack.answer {
         answer.hash = admitted.told_hash();
@@ -421,9 +422,10 @@ impl Session<'_> {
         let (core, reader) = (self.core, self.reader);
         let at = reader.sent_whole();
         let (oldest, current) = (core.log.oldest_known(), core.log.last_sequence());
+        let medium = core.medium();
         let text =
-            format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", core.gone_from());
-        let error = Error::new(core.gone(), text);
+            format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", medium.place());
+        let error = Error::new(medium.gone(), text);
         core.report.cut_off(reader.peer(), at, (oldest, current), &error);
         error
     }

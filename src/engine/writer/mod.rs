@@ -1,5 +1,6 @@
 //! What a writer decides about its readers.
 //!
+//! - [`admit`]: whether a reader may follow.
 //! - [`standing`]: how much of what a reader claims counts.
 //! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
 //!   already told, which stays true.
@@ -11,6 +12,7 @@
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
 
+pub(crate) mod admit;
 pub(crate) mod answers;
 pub(crate) mod forecast;
 pub(crate) mod gate;
