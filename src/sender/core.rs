@@ -18,6 +18,7 @@ use super::slots::{Around, Slots};
 use super::tasks::Tasks;
 use crate::clock::{self, boot_us};
 use crate::engine::writer::admit::Medium;
+use crate::engine::writer::peer::Backlog;
 use crate::host::Mailbox;
 use crate::log::Log;
 use crate::protocol::control::AckLevel;
@@ -108,19 +109,21 @@ impl Core {
         }
     }
 
-    /// Whether the reader still has to get more than three quarters of what the window, or its slot, can hold.
-    pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
-        let position = reader.position();
-        if position >= self.log.end() {
-            return false;
+    /// What the reader still has to get, and what the window, or its slot, can hold of that.
+    pub(super) fn backlog(&self, reader: &Reader) -> (Backlog, Backlog) {
+        let (config, position) = (&self.config, reader.position());
+        if let Some(storage) = &config.storage {
+            let bytes = self.log.end().saturating_sub(position);
+            return (Backlog { bytes, entries: 0 }, Backlog { bytes: storage.slot_max_bytes, entries: u64::MAX });
         }
-        if let Some(storage) = &self.config.storage {
-            return (self.log.end() - position) / 3 > storage.slot_max_bytes / 4;
+        let allowed = Backlog { bytes: config.buffer_bytes, entries: config.buffer_size as u64 };
+        if position >= self.log.end() {
+            return (Backlog { bytes: 0, entries: 0 }, allowed);
         }
         // Chunks count whole: what entries leave free at their ends is used up too.
         let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(reader.sent_whole());
-        bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+        (Backlog { bytes, entries }, allowed)
     }
 
     /// Where the log keeps its entries.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, Pumped, Sent};
+use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
 use super::report::Peer;
 use crate::engine::writer::standing::{Entered, Start, furthest};
+use crate::engine::writer::peer::{Heard, Sent};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -137,10 +137,9 @@ impl Reader {
         self.undecided.store(undecided, Ordering::Release);
     }
 
-    /// For how long nothing was heard, and for how long a frame has been unfinished, if one is.
-    pub(super) fn heard(&self) -> (Duration, Option<Duration>) {
-        let incoming = self.incoming.lock();
-        (incoming.silent(), incoming.unfinished())
+    /// When it was last heard.
+    pub(super) fn heard(&self) -> Heard {
+        self.incoming.lock().heard()
     }
 
     fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {

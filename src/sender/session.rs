@@ -2,7 +2,7 @@
 //! acknowledgements in.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -16,6 +16,7 @@ use super::reader::Reader;
 use super::report::Peer;
 use crate::clock;
 use crate::engine::writer::admit::Refusal;
+use crate::engine::writer::peer::{self, Limits};
 use crate::error::{Error, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
@@ -179,9 +180,14 @@ async fn attach(
     core.reader_came(before, &reader, entered);
     let mut place = Place { core: &core, reader: &reader, ended: None };
     let wanted = sync.offer.map_or(Duration::MAX, |offer| Duration::from_millis(offer.heartbeat_ms));
-    let heartbeat = heartbeat::interval(core.config.heartbeat_interval, wanted, core.config.min_heartbeat);
-    let now = clock::instant();
-    let mut session = Session { core: &core, reader: &reader, heartbeat, sent: 0, idle_since: now, lagging: false };
+    let limits = Limits {
+        v2,
+        heartbeat: heartbeat::interval(core.config.heartbeat_interval, wanted, core.config.min_heartbeat),
+        write_timeout: core.config.write_timeout,
+        peer_timeout: core.config.peer_timeout,
+    };
+    let peer = peer::Peer::new(limits, clock::instant());
+    let mut session = Session { core: &core, reader: &reader, peer };
     let ended = session.run().await;
     place.ended = Some(ended.clone());
     drop(place);
@@ -268,12 +274,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
 struct Session<'a> {
     core: &'a Arc<Core>,
     reader: &'a Arc<Reader>,
-    /// How often this side says something.
-    heartbeat: Duration,
-    /// Bytes sent when this was last looked at, and since when there were no more.
-    sent: u64,
-    idle_since: Instant,
-    lagging: bool,
+    peer: peer::Peer,
 }
 
 impl Session<'_> {
@@ -281,10 +282,7 @@ impl Session<'_> {
     async fn run(&mut self) -> Error {
         let (core, reader) = (self.core, self.reader);
         let mut phase = core.phase.subscribe();
-        let config = &core.config;
-        let shortest = (self.heartbeat / 2).min(config.write_timeout / 4).min(config.peer_timeout / 4);
-        let mut tick = interval(shortest.max(Duration::from_millis(5)));
-        let mut blocked_since: Option<(Instant, (u64, u64))> = None;
+        let mut tick = interval(self.peer.tick_every());
         // It is told that it may follow before it is told that another one took its place meanwhile.
         let _ = reader.pump(&core.acks, true);
         loop {
@@ -306,15 +304,14 @@ impl Session<'_> {
             }
             match pumped {
                 Pumped::More => {
-                    blocked_since = None;
+                    self.peer.moves();
                     if *phase.borrow() == Phase::Closing {
                         return stopped();
                     }
                     tokio::task::yield_now().await;
                 }
                 Pumped::AtEnd => {
-                    blocked_since = None;
-                    self.lagging = false;
+                    self.peer.caught_up();
                     if *phase.borrow() != Phase::Running && self.is_drained() {
                         return self.drain(&mut phase).await;
                     }
@@ -324,7 +321,7 @@ impl Session<'_> {
                     // What comes seldom first: neither entries nor a reader that never pauses keep it waiting.
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Some(error) = self.look_after(None) { return error },
+                        _ = tick.tick() => if let Err(error) = self.look() { return error },
                         _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = &mut end_moved => {}
@@ -333,15 +330,10 @@ impl Session<'_> {
                     }
                 }
                 Pumped::Blocked => {
-                    let sent = (reader.bytes_sent(), reader.stream.flushed());
-                    let since = match blocked_since {
-                        Some((since, before)) if before == sent => since,
-                        _ => clock::instant(),
-                    };
-                    blocked_since = Some((since, sent));
+                    self.peer.is_blocked((reader.bytes_sent(), reader.stream.flushed()), clock::instant());
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Some(error) = self.look_after(Some(since)) { return error },
+                        _ = tick.tick() => if let Err(error) = self.look() { return error },
                         _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = reader.cut.cut() => {}
@@ -350,7 +342,7 @@ impl Session<'_> {
                     }
                 }
                 Pumped::Far(load) => {
-                    blocked_since = None;
+                    self.peer.moves();
                     tokio::select! {
                         biased;
                         loaded = runtime::spawn_blocking(move || load.run()) => match loaded {
@@ -360,7 +352,7 @@ impl Session<'_> {
                         },
                         _ = phase.wait_for(|phase| *phase == Phase::Closing) => return stopped(),
                     }
-                    if let Some(error) = self.look_after(None) {
+                    if let Err(error) = self.look() {
                         return error;
                     }
                 }
@@ -374,65 +366,39 @@ impl Session<'_> {
     /// Why the connection ends, when reading from it ended so: what the reader said before it closed is judged first.
     fn conclude(&self, error: Error) -> Error {
         let (core, reader) = (self.core, self.reader);
-        if !matches!(error.status, Status::Ok | Status::WriteFailed) || !reader.is_undecided() {
+        if !peer::just_left(&error) || !reader.is_undecided() {
             return error;
         }
         let _ = reader.pump(&core.acks, true);
         intake::decide(core, reader).err().unwrap_or(error)
     }
 
-    /// What time alone brings: heartbeats, a warning, and the end of peers that are silent or stuck.
-    fn look_after(&mut self, blocked_since: Option<Instant>) -> Option<Error> {
-        let (core, reader, config) = (self.core, self.reader, &self.core.config);
-        let (silent, unfinished) = reader.heard();
-        let ms = |duration: Duration| duration.as_millis();
-        if reader.v2 && silent > config.peer_timeout {
-            let text = format!("nothing heard from the reader for {} ms", ms(silent));
-            return Some(Error::new(Status::PeerTimeout, text));
+    /// Does what time alone brings: heartbeats, a warning, and the end of a reader that is silent or stuck.
+    fn look(&mut self) -> Result<(), Error> {
+        let (core, reader) = (self.core, self.reader);
+        let (heard, sent) = (reader.heard(), reader.bytes_sent());
+        let due = self.peer.look(heard, sent, core.backlog(reader), clock::instant())?;
+        if due.heartbeat {
+            say_heartbeat(core, reader);
         }
-        if let Some(unfinished) = unfinished.filter(|unfinished| *unfinished > config.peer_timeout) {
-            let text = format!("a frame of the reader's is unfinished for {} ms", ms(unfinished));
-            return Some(Error::new(Status::PeerTimeout, text));
-        }
-        match blocked_since {
-            // A v2 reader that talks but does not read is slow, not dead: it may use up the window.
-            Some(since) if clock::since(since) > config.write_timeout && (!reader.v2 || silent > config.write_timeout) => {
-                let text = format!("the reader took no byte for {} ms", ms(clock::since(since)));
-                return Some(Error::new(Status::PeerTimeout, text));
-            }
-            Some(_) => {}
-            None => {
-                let sent = reader.bytes_sent();
-                if sent != self.sent {
-                    (self.sent, self.idle_since) = (sent, clock::instant());
-                } else if reader.v2 && clock::since(self.idle_since) >= self.heartbeat / 2 {
-                    say_heartbeat(core, reader);
-                }
-            }
-        }
-        if !self.lagging && core.is_lagging(reader) {
-            self.lagging = true;
+        if due.lagging {
             let sent = reader.sent_whole();
             core.report.lagging(reader.peer(), sent, core.log.last_sequence().saturating_sub(sent));
         }
-        None
+        Ok(())
     }
 
     fn cut_off(&self) -> Error {
         let (core, reader) = (self.core, self.reader);
         let at = reader.sent_whole();
         let (oldest, current) = (core.log.oldest_known(), core.log.last_sequence());
-        let medium = core.medium();
-        let text =
-            format!("the reader got entries up to {at}; those up to {oldest} are no longer {}", medium.place());
-        let error = Error::new(medium.gone(), text);
+        let error = peer::cut_off(core.medium(), at, oldest);
         core.report.cut_off(reader.peer(), at, (oldest, current), &error);
         error
     }
 
-    /// Whether a stopping sender has nothing left to do for this reader but to end the stream.
     fn is_drained(&self) -> bool {
-        !self.reader.v2 || self.reader.stands_at() >= self.core.log.last_sequence()
+        peer::is_drained(self.reader.v2, self.reader.stands_at(), self.core.log.last_sequence())
     }
 
     /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.
@@ -446,7 +412,7 @@ impl Session<'_> {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,
                 // However it went away, it was told that this is the end.
-                Err(error) if matches!(error.status, Status::Ok | Status::WriteFailed) => return stopped(),
+                Err(error) if peer::just_left(&error) => return stopped(),
                 Err(error) => return error,
             }
             tokio::select! {

@@ -1,6 +1,7 @@
 //! What a writer decides about its readers.
 //!
 //! - [`admit`]: whether a reader may follow.
+//! - [`peer`]: one connected reader, from its handshake to its end.
 //! - [`standing`]: how much of what a reader claims counts.
 //! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
 //!   already told, which stays true.
@@ -16,6 +17,7 @@ pub(crate) mod admit;
 pub(crate) mod answers;
 pub(crate) mod forecast;
 pub(crate) mod gate;
+pub(crate) mod peer;
 pub(crate) mod quorum;
 pub(crate) mod registry;
 pub(crate) mod slot;
