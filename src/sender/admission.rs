@@ -13,7 +13,7 @@ pub(super) type Admitted = admit::Admitted<Cursor>;
 
 /// Whether the reader may follow, or why not.
 pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Admitted, Refusal> {
-    core.gate.check()?;
+    core.life.check_open()?;
     let decide = |core: &Core, sync: &Sync| admit::admit(&core.log, core.medium(), &core.lineage, sync);
     if core.log.disk().is_none() {
         return decide(core, sync);

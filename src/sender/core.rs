@@ -1,16 +1,15 @@
 //! What the parts of a running sender share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
 use super::eager::Eager;
 use super::gate::WriteGate;
+use super::life::Life;
 use super::milestones::Milestones;
-use super::phase::{GateState, Phase};
 use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
@@ -52,15 +51,13 @@ pub(super) struct Core {
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) report: Report,
     pub(super) milestones: Milestones,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(super) life: Life,
     /// Wakes every reader's task that sleeps at the log's end.
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
     /// Readers that have a moment to read why their connection ended.
     pub(super) farewells: Semaphore,
     pub(super) tasks: Arc<Tasks>,
-    pub(super) started: AtomicBool,
-    pub(super) gate: GateState,
 }
 
 impl Core {
@@ -82,12 +79,10 @@ impl Core {
             mailbox,
             milestones: Milestones::new(boot_us(), log.last_sequence()),
             log,
-            phase: watch::Sender::new(Phase::Running),
+            life: Life::new(),
             end_moved: Notify::new(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             tasks: Arc::default(),
-            started: AtomicBool::new(false),
-            gate: GateState::new(),
         }
     }
 

@@ -9,9 +9,9 @@ use super::gate::{Held, WriteGate};
 use super::reader::Reader;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
-use crate::{clock, runtime};
 use crate::error::Result;
 use crate::protocol::control::Positions;
+use crate::{clock, runtime};
 
 impl Core {
     /// Takes account of a reader whose positions moved from `before` to `now`.
@@ -68,7 +68,7 @@ impl Core {
         if let GatePolicy::Slow(limit) = gate.config().policy {
             let deadline = clock::instant().checked_add(limit);
             while !gate.is_open(last())
-                && self.gate.check().is_ok()
+                && self.life.check_open().is_ok()
                 && deadline.is_none_or(|deadline| clock::instant() < deadline)
             {
                 self.locate(gate, &mut held);
@@ -77,7 +77,7 @@ impl Core {
             }
         }
         // A sender that was stopped meanwhile has another reason.
-        self.gate.check()?;
+        self.life.check_open()?;
         if gate.is_open(last()) {
             return Ok(());
         }

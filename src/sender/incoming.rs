@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use crate::clock;
 use crate::engine::writer::peer::Heard;
 use crate::engine::writer::standing::furthest;
-use crate::clock;
 use crate::error::{Error, Status};
 use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};

@@ -4,8 +4,8 @@
 use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
 use super::reader::Reader;
-use crate::engine::writer::peer::{self, Judged};
 use crate::clock::boot_us;
+use crate::engine::writer::peer::{self, Judged};
 use crate::error::{Error, Result};
 use crate::protocol::control::{Heartbeat, Positions};
 

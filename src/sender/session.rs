@@ -11,11 +11,11 @@ use super::core::Core;
 use super::incoming::{Incoming, lost};
 use super::intake::{self, say_heartbeat};
 use super::outgoing::{Outgoing, Pumped};
-use super::phase::Phase;
 use super::reader::Reader;
 use super::report::Peer;
 use crate::clock;
 use crate::engine::writer::admit::Refusal;
+use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{self, Limits};
 use crate::error::{Error, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
@@ -42,7 +42,7 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
         spoken = true;
         Some(read_sync(&mut frames, &stream).await)
     };
-    match unless(&core, |phase| phase != Phase::Running, timeout(limit, hello)).await {
+    match unless(&core, Stage::Draining, timeout(limit, hello)).await {
         Some(Ok(Some(Ok((sync, coordinator))))) => {
             attach(core, stream, frames, sync, coordinator, Some(handshake)).await;
         }
@@ -72,16 +72,16 @@ pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: Stri
 
 /// What `work` gives, unless the sender closes its connections first.
 async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
-    unless(core, |phase| phase == Phase::Closing, work).await
+    unless(core, Stage::Closing, work).await
 }
 
-/// What `work` gives, if it can before the sender comes to such a phase.
-async fn unless<T>(core: &Core, is_over: impl Fn(Phase) -> bool, work: impl Future<Output = T>) -> Option<T> {
-    let mut phase = core.phase.subscribe();
+/// What `work` gives, if it can before the sender comes to that stage.
+async fn unless<T>(core: &Core, over: Stage, work: impl Future<Output = T>) -> Option<T> {
+    let mut stage = core.life.subscribe();
     tokio::select! {
         biased;
         done = work => Some(done),
-        _ = phase.wait_for(|phase| is_over(*phase)) => None,
+        _ = stage.wait_for(|stage| *stage >= over) => None,
     }
 }
 
@@ -156,7 +156,7 @@ async fn attach(
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
     };
     // Who said meanwhile that this node is not the writer has told those that were entered then.
-    if let Err(error) = core.gate.check() {
+    if let Err(error) = core.life.check_open() {
         core.readers.leave(&reader, true);
         reader.let_go();
         return refuse(&core, &reader.stream, &sync, ack, &error, coordinator).await;
@@ -281,7 +281,7 @@ impl Session<'_> {
     /// Streams until the connection ends, and says why it did.
     async fn run(&mut self) -> Error {
         let (core, reader) = (self.core, self.reader);
-        let mut phase = core.phase.subscribe();
+        let mut stage = core.life.subscribe();
         let mut tick = interval(self.peer.tick_every());
         // It is told that it may follow before it is told that another one took its place meanwhile.
         let _ = reader.pump(&core.acks, true);
@@ -305,15 +305,15 @@ impl Session<'_> {
             match pumped {
                 Pumped::More => {
                     self.peer.moves();
-                    if *phase.borrow() == Phase::Closing {
+                    if *stage.borrow() >= Stage::Closing {
                         return stopped();
                     }
                     tokio::task::yield_now().await;
                 }
                 Pumped::AtEnd => {
                     self.peer.caught_up();
-                    if *phase.borrow() != Phase::Running && self.is_drained() {
-                        return self.drain(&mut phase).await;
+                    if *stage.borrow() >= Stage::Draining && self.is_drained() {
+                        return self.drain(&mut stage).await;
                     }
                     if !core.log.sleep_at(reader.position()) {
                         continue;
@@ -322,7 +322,7 @@ impl Session<'_> {
                     tokio::select! {
                         biased;
                         _ = tick.tick() => if let Err(error) = self.look() { return error },
-                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                        _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = &mut end_moved => {}
                         () = reader.poked.notified() => {}
@@ -334,7 +334,7 @@ impl Session<'_> {
                     tokio::select! {
                         biased;
                         _ = tick.tick() => if let Err(error) = self.look() { return error },
-                        _ = phase.changed() => if *phase.borrow() == Phase::Closing { return stopped() },
+                        _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = reader.cut.cut() => {}
                         writable = reader.stream.writable() => if let Err(error) = writable { return lost(&error) },
@@ -350,7 +350,7 @@ impl Session<'_> {
                             Some(Err(error)) => return error,
                             None => return Error::new(Status::Panic, "internal error while the log was read"),
                         },
-                        _ = phase.wait_for(|phase| *phase == Phase::Closing) => return stopped(),
+                        _ = stage.wait_for(|stage| *stage >= Stage::Closing) => return stopped(),
                     }
                     if let Err(error) = self.look() {
                         return error;
@@ -402,7 +402,7 @@ impl Session<'_> {
     }
 
     /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.
-    async fn drain(&mut self, phase: &mut watch::Receiver<Phase>) -> Error {
+    async fn drain(&mut self, stage: &mut watch::Receiver<Stage>) -> Error {
         self.reader.stream.finish();
         loop {
             let taken = intake::take(self.core, self.reader);
@@ -418,7 +418,7 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 () = self.reader.closed.notified() => {}
-                changed = phase.wait_for(|phase| *phase == Phase::Closing) => {
+                changed = stage.wait_for(|stage| *stage >= Stage::Closing) => {
                     drop(changed);
                     return stopped();
                 }
@@ -443,7 +443,6 @@ mod tests {
     use super::super::Sender;
     use super::super::config::{SenderConfig, StorageConfig};
     use super::super::core::MAX_HANDSHAKES;
-    use super::super::phase::Gate;
     use super::*;
     use crate::host::Silent;
     use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, frame};
@@ -474,7 +473,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
         let sender = Sender::new(config, Box::new(Silent)).unwrap();
-        sender.core.gate.set(Gate::NotStarted, Gate::Open);
+        sender.core.life.move_to(Stage::Running);
         let runtime =
             tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();

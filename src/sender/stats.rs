@@ -1,13 +1,11 @@
 //! The statistics of a sender: the documented keys, and ours behind them.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::{Value, json};
 
 use super::core::Core;
-use super::phase::Gate;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
+use crate::engine::writer::life::Lifecycle;
 use crate::protocol::handshake::hex;
 
 impl Core {
@@ -26,13 +24,13 @@ impl Core {
                 row
             })
             .collect();
-        let counters = &self.report.counters;
+        let (life, counters) = (self.life.get(), &self.report.counters);
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
         let forgotten = self.acks.forgotten();
         let (entries_gated, gate_closings) = self.write_gate.as_ref().map_or((0, 0), |gate| gate.counts());
         json!({
-            "running": self.started.load(Ordering::Relaxed) && self.gate.get() != Gate::Stopped,
+            "running": life.is_running(),
             "current_sequence": current,
             "buffer_size": self.config.buffer_size,
             "buffer_used": occupancy.entries,
@@ -42,7 +40,7 @@ impl Core {
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
-            "writable": self.gate.get() == Gate::Open,
+            "writable": life == Lifecycle::OPEN,
             "stream_id": hex(&self.lineage.stream_id),
             "epoch": self.lineage.epoch,
             "buffer_bytes": self.config.buffer_bytes,

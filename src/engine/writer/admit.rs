@@ -241,9 +241,9 @@ mod tests {
     /// The status of a refusal, and where the histories part; or whether the reader's claim is proven.
     fn decide(sync: &Sync) -> Result<bool, (Status, Option<u64>, Option<u64>)> {
         let admitted = admit(&Ten, Medium::Disk, &OURS, sync);
-        admitted.map(|admitted| admitted.claim.proven).map_err(|refusal| {
-            (refusal.error.status, refusal.common_sequence, refusal.differing_sequence)
-        })
+        admitted
+            .map(|admitted| admitted.claim.proven)
+            .map_err(|refusal| (refusal.error.status, refusal.common_sequence, refusal.differing_sequence))
     }
 
     #[test]

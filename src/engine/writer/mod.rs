@@ -1,5 +1,6 @@
 //! What a writer decides about its readers.
 //!
+//! - [`life`]: where a sender is in its life.
 //! - [`admit`]: whether a reader may follow.
 //! - [`peer`]: one connected reader, from its handshake to its end.
 //! - [`standing`]: how much of what a reader claims counts.
@@ -17,6 +18,7 @@ pub(crate) mod admit;
 pub(crate) mod answers;
 pub(crate) mod forecast;
 pub(crate) mod gate;
+pub(crate) mod life;
 pub(crate) mod peer;
 pub(crate) mod quorum;
 pub(crate) mod registry;

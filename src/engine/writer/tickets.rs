@@ -60,8 +60,8 @@ impl Tickets {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::protocol::control::AckLevel;
     use crate::engine::writer::quorum::{Groups, Place, Tally};
+    use crate::protocol::control::AckLevel;
 
     fn wish(sequence: u64) -> Wish {
         Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
