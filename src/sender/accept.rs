@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::core::{Core, MAX_HANDSHAKES};
-use super::session;
+use super::handshake;
 use super::tasks::Task;
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
@@ -94,7 +94,7 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
         Some(tls) => tls.accept(stream)?,
         None => stream,
     };
-    spawn(core, session::serve(Arc::clone(core), stream, permit));
+    spawn(core, handshake::serve(Arc::clone(core), stream, permit));
     Ok(())
 }
 

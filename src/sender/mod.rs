@@ -11,6 +11,7 @@ mod core;
 mod eager;
 mod gate;
 mod gating;
+mod handshake;
 mod incoming;
 mod intake;
 mod life;
@@ -166,7 +167,7 @@ impl Sender {
         let (core, reader_id) = (Arc::clone(&self.core), reader_id.to_owned());
         self.unless_stopped(threads::within(self.running()?, move || {
             let stream = Stream::from_fd(socket)?;
-            let serving = session::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
+            let serving = handshake::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
             accept::spawn(&core, serving);
             Ok(())
         }))

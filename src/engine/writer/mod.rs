@@ -1,6 +1,7 @@
 //! What a writer decides about its readers.
 //!
 //! - [`life`]: where a sender is in its life.
+//! - [`handshake`]: what a reader opens a connection with, and what it is answered.
 //! - [`admit`]: whether a reader may follow.
 //! - [`peer`]: one connected reader, from its handshake to its end.
 //! - [`standing`]: how much of what a reader claims counts.
@@ -18,6 +19,7 @@ pub(crate) mod admit;
 pub(crate) mod answers;
 pub(crate) mod forecast;
 pub(crate) mod gate;
+pub(crate) mod handshake;
 pub(crate) mod life;
 pub(crate) mod peer;
 pub(crate) mod quorum;
