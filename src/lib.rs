@@ -15,8 +15,8 @@
 //!           protocol
 //! ```
 //!
-//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; `engine`, [`sender`],
-//! [`receiver`] and [`ffi`] use [`host`].
+//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; `engine`,
+//! [`sender`], [`receiver`] and [`ffi`] use [`host`].
 //!
 //! - [`protocol`]: bytes on the wire. Frames, the v1 messages as Go's JSON encoder writes them, the handshake with its v2
 //!   object, the v2 frames, and entries as they lie in the log. Functions from bytes to values and back; no I/O, no
@@ -30,8 +30,8 @@
 //!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
 //! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
 //!   applies: it alone calls the host. Between them lie the received bytes, bounded.
-//! - `engine`: what both ends decide, as pure state machines: values and the time in, values out. `sender` and `receiver`
-//!   drive it.
+//! - `engine`: what both ends decide, as pure state machines: values and the time in, values out. `sender` and
+//!   `receiver` drive it.
 //! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
 //! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
 //! - [`error`]: the stable status numbers, and the error that carries one with a text.
@@ -65,10 +65,10 @@
 //! | `text` | |
 //! | `simulation` | |
 //!
-//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads and
-//! runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `memory` (whether there is any) and
-//! `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for clocks, threads, tasks,
-//! the network and the disk.
+//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
+//! and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `memory` (whether there
+//! is any) and `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for
+//! clocks, threads, tasks, the network and the disk.
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]

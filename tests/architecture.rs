@@ -1,5 +1,5 @@
-//! The map in `src/lib.rs` says which module uses which; here it is compared with what the sources say. And what is to be
-//! pure is kept so.
+//! The map in `src/lib.rs` says which module uses which; here it is compared with what the sources say. And what is to
+//! be pure is kept so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -304,8 +304,8 @@ fn circles(sources: &Sources) -> Vec<BTreeSet<String>> {
     found.into_iter().collect()
 }
 
-/// In no room do files use one another in a circle. A part may use what the face of its room, which has the room's name,
-/// defines.
+/// In no room do files use one another in a circle. A part may use what the face of its room, which has the room's
+/// name, defines.
 #[test]
 fn no_room_has_a_circle() {
     let found = circles(&Sources::read());

@@ -103,7 +103,8 @@ impl AckBoard {
         }
     }
 
-    /// Has readers asked to acknowledge as soon as they reach `sequence`, which need not exist yet. `true`: that is new.
+    /// Has readers asked to acknowledge as soon as they reach `sequence`, which need not exist yet. `true`: that is
+    /// new.
     pub(super) fn ask(&self, level: AckLevel, sequence: u64) -> bool {
         let higher = self.asked[level].fetch_max(sequence, Ordering::Relaxed) < sequence;
         if higher {
@@ -166,8 +167,8 @@ impl AckBoard {
         due.sleepers.iter().for_each(|(sleeper, _)| sleeper.wake());
     }
 
-    /// Brings what others see in line with the state, and hands over what is due. With the state's lock, so that no call
-    /// comes to the mailbox after the board was closed.
+    /// Brings what others see in line with the state, and hands over what is due. With the state's lock, so that no
+    /// call comes to the mailbox after the board was closed.
     fn settle(&self, state: &mut State, due: Vec<Call>) {
         for level in AckLevel::ALL {
             self.lowest[level].set(state.waits.lowest(level));
@@ -198,8 +199,8 @@ impl AckBoard {
         number
     }
 
-    /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of it,
-    /// and is told whether it is over already.
+    /// Sleeps until the wish is fulfilled, the time passes or the board is closed. `before` runs when others know of
+    /// it, and is told whether it is over already.
     pub(super) fn wait(
         &self,
         wish: Wish,

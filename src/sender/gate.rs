@@ -1,5 +1,5 @@
-//! The write gate between host threads, which pass it or wait at it, and tasks that move it. An entry that may pass costs
-//! one load.
+//! The write gate between host threads, which pass it or wait at it, and tasks that move it. An entry that may pass
+//! costs one load.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how entries
-//! pass the gate.
+//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how
+//! entries pass the gate.
 
 use std::sync::Arc;
 use std::time::Instant;

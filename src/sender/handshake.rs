@@ -110,7 +110,7 @@ async fn attach(
         Err(refusal) => return refuse(&core, &stream, sync, &reply, refusal).await,
     };
     let (start, claim) = (admitted.start, admitted.claim);
-    let greeting = match reply.accept(admitted.told_hash()) {
+    let greeting = match reply.accept(admitted.disclosed_hash()) {
         Ok(greeting) => greeting,
         Err(error) => {
             let peer = Peer { reader_id: &sync.reader_id, address: stream.peer() };
@@ -167,8 +167,8 @@ async fn attach(
     say_farewell(&core, &reader.stream, &word).await;
 }
 
-/// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could pile up
-/// connections that nothing else counts any more.
+/// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could
+/// pile up connections that nothing else counts any more.
 async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
     match core.farewells.try_acquire() {
         Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),

@@ -1,5 +1,5 @@
-//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a host that
-//! waits for it.
+//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a
+//! host that waits for it.
 
 use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
@@ -26,7 +26,8 @@ pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is about to.
+/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is
+/// about to.
 pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     let taken = reader.incoming.try_lock().map_or(Ok(false), |mut incoming| {
         let received = incoming.receive_at_once(&reader.stream);
@@ -276,8 +277,8 @@ mod tests {
         }
     }
 
-    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
-    /// it never does.
+    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and
+    /// one behind it never does.
     #[test]
     fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

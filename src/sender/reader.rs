@@ -234,8 +234,8 @@ impl Reader {
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Takes its place among the readers, before it says or is sent anything. `errors`: connections of its id that ended with
-    /// an error.
+    /// Takes its place among the readers, before it says or is sent anything. `errors`: connections of its id that
+    /// ended with an error.
     pub(super) fn begin(&self, entered: &Entered, errors: u64) {
         self.proven.store(entered.start.proven, Ordering::Relaxed);
         self.believed.store(entered.start.believed, Ordering::Relaxed);
@@ -243,8 +243,8 @@ impl Reader {
         self.errors.store(errors, Ordering::Relaxed);
     }
 
-    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`: the write
-    /// gate has to look, whether or not `positions` moved. One thread at a time.
+    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`:
+    /// the write gate has to look, whether or not `positions` moved. One thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) -> bool {
         let start = self.start();
         let counts = start.counts(said);

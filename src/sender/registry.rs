@@ -35,8 +35,8 @@ impl Registry {
         &self.groups
     }
 
-    /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same id is
-    /// told to close. `held`: what its slot shows that it acknowledged. `None`: there is no room.
+    /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same
+    /// id is told to close. `held`: what its slot shows that it acknowledged. `None`: there is no room.
     pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
         let mut records = self.records.lock();
         let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, claim, held)?;

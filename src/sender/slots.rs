@@ -1,7 +1,7 @@
 //! The slots of a sender, shared by its tasks, and their file.
 //!
-//! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would keep
-//! less, a slot that is new or went back, is in the file before its reader is told that it may follow.
+//! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would
+//! keep less, a slot that is new or went back, is in the file before its reader is told that it may follow.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Whether a reader may follow: whether this writer has every entry after its position, and whether what the reader has is
-//! what this writer has.
+//! Whether a reader may follow: whether this writer has every entry after its position, and whether what the reader has
+//! is what this writer has.
 
 use super::standing::Claim;
 use crate::error::{Error, Status};
@@ -85,8 +85,9 @@ pub(crate) struct Admitted<C> {
 }
 
 impl<C> Admitted<C> {
-    /// The hash that the reader is told. To one that brought none it would be the proof of what it does not have.
-    pub(crate) fn told_hash(&self) -> u64 {
+    /// The hash to disclose. A reader that brought none must not learn it: it would prove what the reader does not
+    /// have.
+    pub(crate) fn disclosed_hash(&self) -> u64 {
         if self.claim.proven || self.start.sequence == 0 { self.start.hash } else { UNKNOWN_HISTORY }
     }
 }
@@ -135,9 +136,9 @@ fn same_lineage(ours: &Lineage, offer: &Offer, known: u64) -> Result<(), Refusal
     Ok(())
 }
 
-/// Whether what the reader has of its epoch lies before the next epoch began. A log that was a reader's own knows that place
-/// as the one where the reader met the epoch, which may be an earlier one: so this is for histories that cannot be compared,
-/// or that differ.
+/// Whether what the reader has of its epoch lies before the next epoch began. A log that belonged to a reader knows
+/// that place as the one where the reader met the epoch, which may be earlier: so this is for histories that cannot be
+/// compared, or that differ.
 fn within_its_epoch(log: &impl LogView, offer: &Offer, known: u64) -> Result<(), Refusal> {
     if offer.stream_id.is_none() {
         return Ok(());
@@ -207,7 +208,8 @@ mod tests {
 
     const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
 
-    /// A log of ten entries, of which the first two are gone. The hash after an entry is a hundred more than its sequence.
+    /// A log of ten entries, of which the first two are gone. The hash after an entry is a hundred more than its
+    /// sequence.
     struct Ten;
 
     impl LogView for Ten {
@@ -278,7 +280,8 @@ mod tests {
     /// P6: the hash would be the proof of what a reader does not have.
     #[test]
     fn p6_a_reader_is_told_the_hash_that_it_brought_and_no_other() {
-        let told = |hash| admit(&Ten, Medium::Disk, &OURS, &sync(10, Some(offer(7, 5, hash)))).unwrap().told_hash();
+        let told =
+            |hash| admit(&Ten, Medium::Disk, &OURS, &sync(10, Some(offer(7, 5, hash)))).unwrap().disclosed_hash();
         assert_eq!((told(110), told(UNKNOWN_HISTORY)), (110, UNKNOWN_HISTORY));
     }
 

@@ -1,5 +1,5 @@
-//! Answers that were given. Once a host was told that enough readers have an entry, every later answer says so too, also
-//! when one of those readers came back without it, or was forgotten.
+//! Answers that hosts were given. Once a host was told that enough readers have an entry, every later answer says so
+//! too, even when one of those readers came back without it, or was forgotten.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ struct Given {
     readers: usize,
 }
 
-/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that this
-/// writer can answer for.
+/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that
+/// this writer can answer for.
 pub(crate) struct Answers {
     given: HashMap<Quorum, ByLevel<Given>>,
     /// See [`is_ours`].
@@ -36,7 +36,7 @@ impl Answers {
         self.forgotten
     }
 
-    /// What the host is told, when this is what the readers have now.
+    /// The answer for the host, given what the readers have now.
     pub(crate) fn judge(&mut self, wish: &Wish, now: Reached) -> Reached {
         if wish.sequence == 0 || !is_ours(wish.sequence, self.inherited_from) {
             return now;

@@ -101,7 +101,8 @@ impl Gate {
         }
     }
 
-    /// Positions of the connected readers, in no order. The caller brings them up to date before it calls anything else.
+    /// Positions of the connected readers, in no order. The caller brings them up to date before it calls anything
+    /// else.
     pub(crate) fn positions(&mut self) -> &mut Vec<u64> {
         &mut self.positions
     }

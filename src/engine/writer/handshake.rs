@@ -91,7 +91,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The frame that tells the reader to follow. `hash`: see [`Admitted::told_hash`](super::admit::Admitted::told_hash).
+    /// The frame that tells the reader to follow. `hash`: see
+    /// [`Admitted::disclosed_hash`](super::admit::Admitted::disclosed_hash).
     pub(crate) fn accept(&self, hash: u64) -> Result<Vec<u8>> {
         let mut ack = SyncAck { can_resume: true, ..self.ack.clone() };
         if let Some(answer) = &mut ack.answer {

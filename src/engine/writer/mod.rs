@@ -10,8 +10,8 @@
 //! - [`gate`]: whether enough readers are near enough for another entry.
 //! - [`registry`]: what is known of each reader id, connected or not.
 //! - [`waits`]: who waits for which quorum to have which entry.
-//! - [`slots`]: what each reader still needs of the log on disk; [`slot`] is one of them, [`forecast`] tells when it will be
-//!   lost.
+//! - [`slots`]: what each reader still needs of the log on disk; [`slot`] is one of them, [`forecast`] tells when it
+//!   will be lost.
 //! - [`timeline`]: when the log had reached which entry.
 //! - [`sorted`]: a sorted list whose memory can be reserved.
 

@@ -1,5 +1,5 @@
-//! One connected reader: when it is heard too seldom, when it takes nothing, when it lags, when it is to hear a heartbeat, and
-//! what its acknowledgements count for.
+//! One connected reader: when it is heard too seldom, when it takes nothing, when it lags, when it is to hear a
+//! heartbeat, and what its acknowledgements count for.
 
 use std::time::{Duration, Instant};
 
@@ -140,8 +140,8 @@ fn is_near(backlog: Backlog, allowed: Backlog) -> bool {
 pub(crate) enum Sent {
     Whole,
     Not,
-    /// Its end lies in a batch that is under way, or was just sent, from a part of the log that is not in memory. The batch's
-    /// end will tell.
+    /// Its end lies in a batch that is under way, or was just sent, from a part of the log that is not in memory. The
+    /// batch's end will tell.
     Undecided,
 }
 
@@ -168,8 +168,8 @@ pub(crate) fn check_ack(said: Positions, last: u64) -> Result<()> {
     Ok(())
 }
 
-/// Judges an acknowledgement. `sent`: whether the last entry of it was sent; `sent_up_to`: an entry up to which all were.
-/// `has_pumped`: what can be sent was, so what was not sent cannot be at the reader.
+/// Judges an acknowledgement. `sent`: whether the last entry of it was sent; `sent_up_to`: an entry up to which all
+/// were. `has_pumped`: what can be sent was, so what was not sent cannot be at the reader.
 pub(crate) fn judge_ack(said: Positions, sent: Sent, sent_up_to: u64, has_pumped: bool) -> Judged {
     match sent {
         Sent::Whole => Judged::Counts(said),
@@ -185,8 +185,8 @@ pub(crate) fn not_sent(received: u64, sent: u64) -> Error {
     Error::new(Status::InvalidMsg, text)
 }
 
-/// Why the connection of a reader ends whose next entries are gone: it got those up to `sent`, and those up to `oldest` are
-/// missing.
+/// Why the connection of a reader ends whose next entries are gone: it got those up to `sent`, and those up to `oldest`
+/// are missing.
 pub(crate) fn cut_off(medium: Medium, sent: u64, oldest: u64) -> Error {
     let text = format!("the reader got entries up to {sent}; those up to {oldest} are no longer {}", medium.place());
     Error::new(medium.gone(), text)

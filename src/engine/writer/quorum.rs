@@ -1,4 +1,4 @@
-//! Who must have acknowledged an entry: so many readers, or so many of each of several groups.
+//! Which readers must have acknowledged an entry: a number of them, or numbers of several groups.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ impl Groups {
         bits.fold(0, |bits, bit: u64| bits | bit)
     }
 
-    /// The quorum of these terms, each so many readers of a group or, for `None`, of all. A term that can never be
+    /// The quorum of these terms, each a number of readers of a group or, for `None`, of all. A term that can never be
     /// reached is refused, so that nobody waits for it. `known` is how many reader ids the sender knows at most.
     pub(crate) fn quorum(&self, terms: &[(Option<&str>, usize)], known: usize) -> Result<Quorum> {
         let invalid = |text: String| Error::new(Status::InvalidArgument, text);
@@ -107,16 +107,16 @@ impl Groups {
         Ok(Quorum { first: resolve(first)?, rest: others })
     }
 
-    /// What of the quorum is not there yet, for people.
+    /// What the quorum still lacks, as text.
     pub(crate) fn lacking(&self, quorum: &Quorum, sequence: u64, tally: &Tally) -> String {
-        let behind = |term: &Term| {
+        let missing = |term: &Term| {
             let reached = tally.count(sequence, *term);
             (reached < term.readers).then(|| match term.group.and_then(|at| self.0.get(usize::from(at))) {
                 Some(group) => format!("{reached} of {} readers in group \"{}\"", term.readers, group.name),
                 None => format!("{reached} of {} readers", term.readers),
             })
         };
-        quorum.terms().filter_map(behind).collect::<Vec<_>>().join(", ")
+        quorum.terms().filter_map(missing).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -174,7 +174,7 @@ impl Quorum {
         Reached { readers: all, enough }
     }
 
-    /// Whether who meets this quorum meets `other` too.
+    /// Whether readers that meet this quorum also meet `other`.
     pub(crate) fn implies(&self, other: &Self) -> bool {
         let has = |term: &Term| self.terms().any(|mine| mine.group == term.group && mine.readers >= term.readers);
         other.terms().all(|term| term.readers == 0 || has(term))
@@ -185,23 +185,24 @@ impl Quorum {
     }
 }
 
-/// How far one reader is at one level.
+/// One reader's position at one level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct ReaderPosition {
     pub(crate) position: u64,
     pub(crate) groups: u64,
 }
 
-/// Whether this writer can say who has the entry `sequence`. It cannot for entries up to `inherited_from`, when that is not
-/// 0: there the host gave it a bare number to go on from and no history, so nobody can prove to have the same entries.
+/// Whether this writer can say who has the entry `sequence`. It cannot for entries up to `inherited_from`, when that is
+/// not 0: there the host gave it a bare number to go on from and no history, so nobody can prove to have the same
+/// entries.
 pub(crate) fn is_ours(sequence: u64, inherited_from: u64) -> bool {
     inherited_from == 0 || sequence > inherited_from
 }
 
-/// How far readers are at one level at one moment, the furthest first.
+/// The readers' positions at one level at one moment, the furthest first.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    places: Vec<Place>,
+    positions: Vec<ReaderPosition>,
     /// See [`is_ours`].
     inherited_from: u64,
 }
@@ -215,10 +216,10 @@ pub(crate) struct Reached {
 }
 
 impl Tally {
-    pub(crate) fn new(places: impl Iterator<Item = Place>) -> Self {
-        let mut places: Vec<_> = places.collect();
-        places.sort_unstable_by(|a, b| b.cmp(a));
-        Self { places, inherited_from: 0 }
+    pub(crate) fn new(positions: impl Iterator<Item = ReaderPosition>) -> Self {
+        let mut positions: Vec<_> = positions.collect();
+        positions.sort_unstable_by(|a, b| b.cmp(a));
+        Self { positions, inherited_from: 0 }
     }
 
     /// The same, where nobody counts for an entry up to this one.
@@ -231,10 +232,10 @@ impl Tally {
         if !is_ours(sequence, self.inherited_from) {
             return 0;
         }
-        let there = &self.places[..self.places.partition_point(|place| place.position >= sequence)];
+        let there = &self.positions[..self.positions.partition_point(|reader| reader.position >= sequence)];
         match term.group {
             None => there.len(),
-            Some(_) => there.iter().filter(|place| term.has(place.groups)).count(),
+            Some(_) => there.iter().filter(|reader| term.has(reader.groups)).count(),
         }
     }
 
@@ -244,7 +245,7 @@ impl Tally {
     }
 }
 
-/// What somebody waits for.
+/// An entry, and which readers must have it at which level.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) sequence: u64,
@@ -254,7 +255,7 @@ pub(crate) struct Wish {
 
 /// Readers, as waits count them.
 pub(crate) trait Readers {
-    /// How far they are at a level.
+    /// Their positions at a level.
     fn tally(&self, level: AckLevel) -> Tally;
 
     /// How many have what is wished for.
@@ -294,7 +295,7 @@ mod tests {
     fn a_quorum_needs_every_one_of_its_terms() {
         let groups = groups();
         let ids = [("dc1-a", 9), ("dc1-b", 5), ("b1", 7), ("other", 8)];
-        let place = |(id, position): &(&str, u64)| Place { position: *position, groups: groups.of(id) };
+        let place = |(id, position): &(&str, u64)| ReaderPosition { position: *position, groups: groups.of(id) };
         let tally = Tally::new(ids.iter().map(place));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
         let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::quorum::{Groups, Place, Reached, Tally, Wish, is_ours};
+use super::quorum::{Groups, Reached, ReaderPosition, Tally, Wish, is_ours};
 use super::standing::{Claim, Entered, Known, Standing, furthest};
 use crate::protocol::control::{AckLevel, Positions};
 
@@ -110,8 +110,8 @@ impl<C: Connection> Records<C> {
         Self { records: BTreeMap::new(), bounds, ends: 0, forgotten: 0 }
     }
 
-    /// Enters a new connection. One with the same id is replaced: the new one stays. `held`: what the id's slot shows that
-    /// it acknowledged. `None`: there is no room.
+    /// Enters a new connection. One with the same id is replaced: the new one stays. `held`: what the id's slot shows
+    /// that it acknowledged. `None`: there is no room.
     pub(crate) fn enter(
         &mut self,
         id: &str,
@@ -132,8 +132,8 @@ impl<C: Connection> Records<C> {
         Some(Arrival { before, entered, errors: record.errors, replaced })
     }
 
-    /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one that is
-    /// not connected if there are many.
+    /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one
+    /// that is not connected if there are many.
     fn has_room(&mut self, id: &str) -> bool {
         let known = self.records.get(id);
         if known.is_some_and(|record| record.connected.is_some()) {
@@ -153,7 +153,8 @@ impl<C: Connection> Records<C> {
         true
     }
 
-    /// Takes a connection out that ended, unless another one took its place. `is_it` tells it from others of the same id.
+    /// Takes a connection out that ended, unless another one took its place. `is_it` tells it from others of the same
+    /// id.
     pub(crate) fn leave(&mut self, id: &str, is_it: impl Fn(&C) -> bool, failed: bool) {
         let Some(record) = self.records.get_mut(id) else { return };
         record.errors += u64::from(failed);
@@ -180,8 +181,9 @@ impl<C: Connection> Records<C> {
     }
 
     /// The positions of the connected readers at `level`, in no order, for the write gate: what counts of their present
-    /// connections alone, because a reader that claims to be an absent one is not as near as that one was. A reader that
-    /// has only said where it is, without proof, is left out, unless it says that it has nothing and cannot say more.
+    /// connections alone, because a reader that claims to be an absent one is not as near as that one was. A reader
+    /// that has only said where it is, without proof, is left out, unless it says that it has nothing and cannot say
+    /// more.
     pub(crate) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         positions.clear();
         let origin = self.bounds.origin;
@@ -197,7 +199,7 @@ impl<C: Connection> Records<C> {
 
     /// How far every known reader is at `level`, connected or not.
     pub(crate) fn tally(&self, level: AckLevel) -> Tally {
-        let place = |record: &Record<C>| Place { position: record.positions()[level], groups: record.groups };
+        let place = |record: &Record<C>| ReaderPosition { position: record.positions()[level], groups: record.groups };
         Tally::new(self.records.values().map(place)).after(self.bounds.inherited_from)
     }
 

@@ -82,7 +82,7 @@ impl Slot {
         Self { record, used, noted_us, pace: Rate::default(), warned: false, acknowledged, hold: None }
     }
 
-    /// One at `mark`.
+    /// A slot at `mark`.
     pub(crate) fn at(mark: &Mark, acknowledged: bool, now: Now) -> Self {
         let record = Record {
             position: mark.position,
@@ -94,24 +94,24 @@ impl Slot {
         Self::new(record, Stamp::here(now), now, acknowledged)
     }
 
-    /// The position from which on it keeps the log.
+    /// The position from which the slot keeps the log.
     pub(crate) fn held_from(&self) -> u64 {
         self.hold.map_or(self.record.position, |hold| hold.position().min(self.record.position))
     }
 
-    /// What the file is to have of it.
+    /// What the slot file is to store.
     pub(crate) fn filed(&self) -> Record {
         let Record { updated_us, is_lost, .. } = self.record;
         match self.hold {
             Some(Hold::Unconfirmed { filed, .. }) => Record { updated_us, is_lost, ..filed },
-            // The file tells by an unknown history that its reader has acknowledged nothing.
+            // In the file, an unknown history says that the reader has acknowledged nothing.
             _ if !self.acknowledged => Record { hash: UNKNOWN_HISTORY, ..self.record },
             _ => self.record,
         }
     }
 
-    /// How much it is needed when all are in use, the least first: one that is lost, one that was never acknowledged, the one
-    /// that was unused for longest. `None`: it is that of a connected reader that has acknowledged.
+    /// The order in which slots are given up when all are in use: one that is lost, one that was never acknowledged,
+    /// the one that was unused for longest. `None`: it belongs to a connected reader that has acknowledged, and stays.
     pub(crate) fn rank(&self, connected: bool, unused: Duration) -> Option<(u8, bool, Reverse<Duration>)> {
         let class = match (self.record.is_lost, self.acknowledged) {
             (true, _) => 0,
@@ -126,11 +126,11 @@ impl Slot {
         (self.used, self.record.updated_us) = (Stamp::here(now), now.wall_us);
     }
 
-    fn stand_at(&mut self, mark: &Mark) {
+    fn set_mark(&mut self, mark: &Mark) {
         (self.record.position, self.record.sequence, self.record.hash) = (mark.position, mark.sequence, mark.hash);
     }
 
-    /// Takes account of a new connection of its reader at `mark`.
+    /// Its reader connected at `mark`.
     pub(crate) fn enter(&mut self, proven: bool, mark: &Mark, now: Now) {
         self.use_at(now);
         (self.pace, self.warned) = (Rate::default(), false);
@@ -141,14 +141,14 @@ impl Slot {
                 self.hold = Some(Hold::Unconfirmed { from, filed });
             }
             self.acknowledged = true;
-            self.stand_at(mark);
+            self.set_mark(mark);
         } else if mark.position < self.record.position {
             self.hold = Some(Hold::Serving(mark.position));
         }
     }
 
-    /// Moves to where the reader is. `floor`: the last place known of the log at an entry or before it. Whether that is
-    /// another place.
+    /// Moves with the reader. `floor`: the last index point of the log at an entry or before it. Returns whether the
+    /// file is to be written.
     pub(crate) fn follow(&mut self, reader: Seen, floor: impl Fn(u64) -> Mark, passed: Duration, now: Now) -> bool {
         self.use_at(now);
         let (sequence, from) = (reader.kept, self.held_from());
@@ -156,13 +156,13 @@ impl Slot {
         let newly = !self.acknowledged && reader.received > 0;
         self.acknowledged |= newly;
         let moved = match self.hold {
-            // What it has received and does not keep yet is still needed.
+            // What the reader received and has not stored yet is still needed.
             Some(Hold::Unconfirmed { filed, .. }) if reader.has_acknowledged => {
                 self.hold = None;
-                // Where it stood before was acknowledged, or proven, too.
+                // The slot's earlier position was acknowledged or proven as well.
                 if mark.position.max(filed.position) < self.record.position {
                     if mark.position > filed.position {
-                        self.stand_at(&mark);
+                        self.set_mark(&mark);
                     } else {
                         self.record = Record { updated_us: self.record.updated_us, ..filed };
                     }
@@ -178,16 +178,16 @@ impl Slot {
         };
         let forward = sequence > self.record.sequence && mark.position > self.record.position;
         if forward {
-            self.stand_at(&mark);
+            self.set_mark(&mark);
         } else if newly && self.record.hash == UNKNOWN_HISTORY {
-            // The file did not tell the hash, so that of the next place before it has to do.
-            self.stand_at(&floor(self.record.sequence));
+            // The file had no hash, so the index point before it has to do.
+            self.set_mark(&floor(self.record.sequence));
         }
         self.pace.measure(self.held_from().saturating_sub(from), passed);
         moved || forward || newly
     }
 
-    /// Whether the file should learn again that the slot is in use: far more often than it would expire.
+    /// Whether it is time to store again that the slot is in use, which is done far more often than a slot expires.
     pub(crate) fn note(&mut self, now: Now, expiry: Duration) -> bool {
         let due = Duration::from_micros(now.boot_us.saturating_sub(self.noted_us)) > expiry / 8;
         if due {
@@ -196,9 +196,9 @@ impl Slot {
         due
     }
 
-    /// How long the slot lasts if log and reader go on as they do; `None`: for ever.
-    pub(crate) fn lost_in(&self, growth: Rate, behind: u64, left: u64) -> Option<Duration> {
-        if self.record.is_lost { None } else { lost_in(growth, self.pace, behind, left) }
+    /// How long the slot lasts if the log grows and the reader advances as they do now; `None`: for ever.
+    pub(crate) fn lost_in(&self, growth: Rate, held: u64, left: u64) -> Option<Duration> {
+        if self.record.is_lost { None } else { lost_in(growth, self.pace, held, left) }
     }
 
     fn event(&self, kind: EventKind, status: Status, id: &str, text: String, detail: Value) -> Event {
@@ -207,6 +207,7 @@ impl Slot {
         event
     }
 
+    /// The event that it expired.
     pub(crate) fn expired(&self, id: &str) -> Event {
         let text = format!(
             "the slot of reader \"{}\" at {} was not used for too long and is gone",
@@ -216,7 +217,8 @@ impl Slot {
         self.event(EventKind::SlotExpired, Status::Ok, id, text, json!({}))
     }
 
-    /// Of a file from a version that admitted ids with control characters: nobody can come back for the slot.
+    /// The event that a slot of an older version's file is removed: its reader id has control characters, so nobody can
+    /// come back for it.
     pub(crate) fn unusable(&self, id: &str) -> Event {
         let (id, at) = (Escaped(id), self.record.sequence);
         let text = format!(
@@ -225,18 +227,19 @@ impl Slot {
         self.event(EventKind::SlotExpired, Status::InvalidArgument, &id.to_string(), text, json!({}))
     }
 
-    pub(crate) fn lost(&self, id: &str, behind: u64, max: u64) -> Event {
+    /// The event that it held back too much.
+    pub(crate) fn lost(&self, id: &str, held: u64, max: u64) -> Event {
         let text = format!(
-            "the slot of reader \"{}\" at {} holds back {behind} bytes of the log, at most {max} are allowed: the log goes on without it",
+            "the slot of reader \"{}\" at {} holds back {held} bytes of the log, at most {max} are allowed: the log goes on without it",
             Escaped(id),
             self.record.sequence
         );
-        self.event(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": behind, "max_bytes": max }))
+        self.event(EventKind::SlotLost, Status::WalRotated, id, text, json!({ "held_bytes": held, "max_bytes": max }))
     }
 
-    /// A warning, once until the danger has passed.
-    pub(crate) fn warning(&mut self, id: &str, growth: Rate, behind: u64, left: u64) -> Option<Event> {
-        let Some(time) = self.lost_in(growth, behind, left).filter(|time| *time < WARNING) else {
+    /// The event that it will soon be lost, once until the danger has passed.
+    pub(crate) fn warning(&mut self, id: &str, growth: Rate, held: u64, left: u64) -> Option<Event> {
+        let Some(time) = self.lost_in(growth, held, left).filter(|time| *time < WARNING) else {
             self.warned = false;
             return None;
         };

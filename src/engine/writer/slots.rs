@@ -1,8 +1,8 @@
 //! Slots: what each reader still needs of the log on disk, remembered over restarts of both.
 //!
-//! A slot keeps entries until its reader has them, up to a cap; beyond it the slot is lost and the entries go. A slot is at
-//! an index point of the log, so it holds a little more than its reader needs. It moves with what its reader acknowledges,
-//! and to a position that the reader proves. A Sync by itself moves none.
+//! A slot keeps entries until its reader has them, up to a cap; beyond it the slot is lost and the entries go. A slot
+//! is at an index point of the log, so it holds a little more than its reader needs. It moves with what its reader
+//! acknowledges, and to a position that the reader proves. A Sync by itself moves none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -114,9 +114,9 @@ impl Table {
         held.map(Slot::held_from).min().unwrap_or(u64::MAX)
     }
 
-    /// A reader connected at `mark`: puts its slot where it belongs. Without a proof that it has what lies before, its slot
-    /// stays where it is. Returns the version that the file must reach before the reader is told that it may follow, if the
-    /// file keeps less than the slot.
+    /// A reader connected at `mark`: puts its slot where it belongs. Without a proof that it has what lies before, its
+    /// slot stays where it is. Returns the version that the file must reach before the reader is told that it may
+    /// follow, if the file keeps less than the slot.
     pub(crate) fn enter(
         &mut self,
         around: &impl Surroundings,
@@ -235,8 +235,8 @@ impl Table {
         dropped
     }
 
-    /// Moves slots with their readers, and gives up those over the cap or out of use. Returns what the host is to hear of
-    /// that, and of what is to come.
+    /// Moves slots with their readers, and gives up those over the cap or out of use. Returns what the host is to hear
+    /// of that, and of what is to come.
     pub(crate) fn look_after(&mut self, around: &impl Surroundings, now: Now, instant: Instant) -> Vec<Event> {
         let (mut news, mut events) = (Vec::new(), Vec::new());
         let passed = instant.saturating_duration_since(self.looked_at);
@@ -300,8 +300,8 @@ impl Table {
         events
     }
 
-    /// A reader's slot in a log that ends at `end`, for the statistics: its state, its sequence, the bytes that it holds back
-    /// (all null when there is none), and whether the reader has none because all are in use.
+    /// A reader's slot in a log that ends at `end`, for the statistics: its state, its sequence, the bytes that it
+    /// holds back (all null when there is none), and whether the reader has none because all are in use.
     pub(crate) fn of_reader(&self, end: u64, id: &str) -> [Value; 4] {
         let refused = self.without.contains(id).into();
         match self.slots.get(id) {
@@ -333,8 +333,8 @@ impl Table {
         Value::Array(rows.collect())
     }
 
-    /// What the file is to have, and the version that it reaches with that; `None`: it has all. When it cannot be written,
-    /// [`unsaved`](Self::unsaved) is to be called.
+    /// What the file is to have, and the version that it reaches with that; `None`: it has all. When it cannot be
+    /// written, [`unsaved`](Self::unsaved) is to be called.
     pub(crate) fn take_changes(&mut self) -> Option<(BTreeMap<String, Record>, u64)> {
         if !std::mem::take(&mut self.changed) {
             return None;

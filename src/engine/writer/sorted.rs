@@ -1,11 +1,11 @@
-//! A sorted list whose memory can be asked for ahead, which the standard library's sets do not offer.
+//! A sorted list whose memory can be reserved ahead, which the standard library's sets do not offer.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 
-/// Items in order. Those that come come mostly last and those that go go mostly first, so both cost little; at worst one
-/// moves half of the others.
+/// Items in order. Insertions are mostly at the end and removals at the front, so both are cheap; at worst one moves
+/// half of the items.
 #[derive(Debug)]
 pub(crate) struct Sorted<T>(VecDeque<T>);
 

@@ -1,15 +1,15 @@
-//! What a reader's claims count for. A Sync says where a reader stands, and is no proof of it. What counts is what a connection
-//! was sent and acknowledged, and a position whose chain hash the reader knew.
+//! How much of what a reader claims counts. A Sync says where a reader is, which proves nothing. What counts is what a
+//! connection was sent and acknowledged, and a position whose chain hash the reader knew.
 //!
-//! Waits, answers, quorums and slots believe nothing else. The write gate promises nothing about what readers have, it only
-//! limits how far the writer runs ahead of them, and it believes a little more: a reader without a hash that comes back while the
-//! gate is shut is sent nothing new that it could acknowledge, and could never open it.
+//! Waits, answers, quorums and slots rely on nothing else. The write gate promises nothing about what readers have and
+//! only limits how far the writer runs ahead of them. It accepts a little more: a reader without a hash that reconnects
+//! while the gate is shut is sent nothing new that it could acknowledge, and could never open it.
 
 use crate::protocol::control::Positions;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
 
-/// What a Sync says beside the position.
+/// What a Sync proves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// The hash that the reader brought is this writer's hash at that position.
@@ -34,34 +34,35 @@ pub(crate) struct Known {
     pub(crate) began_at: u64,
 }
 
-/// Where a connection begins, and what is believed of the entries before.
+/// Where a connection begins, and what is accepted for the entries before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Start {
     /// The position of the Sync.
     pub(crate) after: u64,
     /// The reader proved that it has the entries up to there.
     pub(crate) proven: bool,
-    /// Up to here, at most `after`, the write gate believes an acknowledgement without proof.
+    /// The write gate accepts unproven acknowledgements up to here, at most `after`.
     pub(crate) believed: u64,
 }
 
 impl Start {
-    /// What an acknowledgement of what was sent counts for: what lies behind the start, and before it what is proven.
+    /// The part of an acknowledgement that counts: entries after the start, which were sent, and before it what is
+    /// proven.
     #[inline]
-    pub(crate) fn counts(self, said: Positions) -> Positions {
-        self.from(said, if self.proven { self.after } else { 0 })
+    pub(crate) fn counts(self, acked: Positions) -> Positions {
+        self.from(acked, if self.proven { self.after } else { 0 })
     }
 
-    /// What it counts for at the write gate.
-    pub(crate) fn counts_for_gate(self, said: Positions) -> Positions {
-        self.from(said, if self.proven { self.after } else { self.believed })
+    /// The part that counts at the write gate.
+    pub(crate) fn counts_for_gate(self, acked: Positions) -> Positions {
+        self.from(acked, if self.proven { self.after } else { self.believed })
     }
 
-    /// What of `said` lies behind the start, and before it at most `before`.
+    /// The part of `acked` after the start, and before it at most `before`.
     #[inline]
-    fn from(self, said: Positions, before: u64) -> Positions {
-        let credit = |said: u64| if said > self.after { said } else { said.min(before) };
-        Positions { received: credit(said.received), durable: credit(said.durable), applied: credit(said.applied) }
+    fn from(self, acked: Positions, before: u64) -> Positions {
+        let credit = |acked: u64| if acked > self.after { acked } else { acked.min(before) };
+        Positions { received: credit(acked.received), durable: credit(acked.durable), applied: credit(acked.applied) }
     }
 }
 
@@ -102,10 +103,10 @@ pub(crate) struct Entered {
 }
 
 impl Standing {
-    /// Takes account of a new connection behind `after`.
+    /// Records a new connection that begins after the entry `after`.
     ///
-    /// A proven position counts as received, also when it is an earlier one than was acknowledged. Without proof a Sync
-    /// changes nothing: neither does a lower one take back what was acknowledged, nor does a higher one add to it.
+    /// A proven position counts as received, even when it is an earlier one than was acknowledged. Without proof a Sync
+    /// changes nothing: a lower one takes back nothing that was acknowledged, and a higher one adds nothing to it.
     pub(crate) fn enter(&mut self, after: u64, claim: Claim, known: Known) -> Entered {
         if !claim.proven {
             let start = Start { after, proven: false, believed: self.believed(after, known) };
@@ -118,20 +119,21 @@ impl Standing {
             self.rewound = true;
         }
         self.has.received = after;
-        // Behind a rewind, what was sent later was lost.
+        // After a rewind, what was sent later was lost.
         self.sent = after;
         Entered { start: Start { after, proven: true, believed: 0 }, now: self.has, rewound_from }
     }
 
-    /// Up to where the write gate believes what a reader that begins behind `after` acknowledges without proof: what it was
-    /// sent in this process, or acknowledged. A crash may have taken what the sender knew of it about entries that were there
-    /// when the sender was made; whose slot shows that it acknowledged before, and who begins behind them, may have all.
+    /// The entry up to which the write gate accepts unproven acknowledgements of a reader that begins after `after`:
+    /// what it was sent in this process, or acknowledged. A crash may have lost what the sender knew about entries that
+    /// existed when it was made; a reader whose slot shows an earlier acknowledgement, and that begins after those
+    /// entries, may have them all.
     fn believed(&self, after: u64, known: Known) -> u64 {
         let older = if known.held > 0 && after >= known.began_at { known.began_at } else { 0 };
         self.sent.max(known.held).max(older).min(after)
     }
 
-    /// Takes account of the end of a connection that was at `positions`, and to which entries up to `sent` were sent.
+    /// Records the end of a connection that was at `positions`, and to which entries up to `sent` were sent.
     pub(crate) fn leave(&mut self, positions: Positions, sent: u64) {
         self.has = furthest(self.has, positions);
         self.sent = self.sent.max(sent).max(self.has.received);

@@ -60,7 +60,7 @@ impl Tickets {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::engine::writer::quorum::{Groups, Place, Tally};
+    use crate::engine::writer::quorum::{Groups, ReaderPosition, Tally};
     use crate::protocol::control::AckLevel;
 
     fn wish(sequence: u64) -> Wish {
@@ -68,7 +68,9 @@ mod tests {
     }
 
     fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
-        let tally = Tally::new(positions.iter().map(|position| Place { position: *position, ..Place::default() }));
+        let tally = Tally::new(
+            positions.iter().map(|position| ReaderPosition { position: *position, ..ReaderPosition::default() }),
+        );
         move |wish| tally.look(wish.sequence, &wish.quorum)
     }
 

@@ -1,5 +1,5 @@
-//! When the log had reached which entry, by the boot clock. It bounds the age of an entry, which timestamps and the wall
-//! clock alone do not tell reliably.
+//! When the log had reached which entry, by the boot clock. It bounds the age of an entry, which timestamps and the
+//! wall clock alone do not tell reliably.
 
 use std::collections::VecDeque;
 

@@ -16,13 +16,15 @@ use crate::protocol::control::{AckLevel, ByLevel, Positions};
 /// How many sequences of a level one reader is asked for at a time, at most.
 pub(crate) const MAX_ASKED: usize = 32;
 
-/// From this many on, waits that end together are removed from the lists in one pass: each alone may move half of a list.
+/// From this many on, waits that end together are removed from the lists in one pass: each alone may move half of a
+/// list.
 pub(crate) const MANY: usize = 64;
 
 /// How a wait ended, or stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acked {
-    /// `Ok`: enough readers have the entry. `Timeout`: not in time, or not yet. `Closed`: the sender was stopped before.
+    /// `Ok`: enough readers have the entry. `Timeout`: not in time, or not yet. `Closed`: the sender was stopped
+    /// before.
     pub status: Status,
     /// How many readers have it, of whatever group.
     pub readers: usize,
@@ -192,8 +194,8 @@ impl<S, C> Waits<S, C> {
         self.by_deadline.try_reserve()
     }
 
-    /// Adds a wait and returns its number. The caller publishes [`lowest`](Self::lowest) and only then looks whether the
-    /// wait is over already: an acknowledgement that is not counted then will find the wait.
+    /// Adds a wait and returns its number. The caller publishes [`lowest`](Self::lowest) and only then looks whether
+    /// the wait is over already: an acknowledgement that is not counted then will find the wait.
     pub(crate) fn add(&mut self, wish: Wish, waiter: Waiter<S, C>) -> u64 {
         self.last += 1;
         self.by_sequence[wish.level].insert((wish.sequence, self.last));
@@ -325,7 +327,7 @@ impl<S, C> Waits<S, C> {
     }
 
     /// How many waits there are, how many are listed at a level, and how many have a deadline.
-    #[cfg(test)]
+    #[cfg(all(test, not(model)))]
     pub(crate) fn sizes(&self, level: AckLevel) -> (usize, usize, usize) {
         (self.waits.len(), self.by_sequence[level].len(), self.by_deadline.len())
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::writer::quorum::{Group, Groups, Place, Quorum, Tally};
+use crate::engine::writer::quorum::{Group, Groups, Quorum, ReaderPosition, Tally};
 use crate::engine::writer::waits::{MANY, MAX_ASKED};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,12 +87,10 @@ impl Stage {
 impl Readers for Stage {
     fn tally(&self, level: AckLevel) -> Tally {
         let groups = groups();
-        Tally::new(
-            (0..4).map(|reader| Place {
-                position: self.positions(reader)[level],
-                groups: groups.of(&format!("r{reader}")),
-            }),
-        )
+        Tally::new((0..4).map(|reader| ReaderPosition {
+            position: self.positions(reader)[level],
+            groups: groups.of(&format!("r{reader}")),
+        }))
     }
 }
 
