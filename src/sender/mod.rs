@@ -2,6 +2,8 @@
 //!
 //! Host threads append to the log and wait for acknowledgements. Each connection is a task on the sender's own runtime.
 //! One more thread calls the host's observer.
+//!
+//! What is decided about readers is decided in `engine::writer`. Here are the threads, tasks, sockets and locks that do it.
 
 mod accept;
 mod acks;
