@@ -5,20 +5,18 @@
 //! those who change the library. `ARCHITECTURE.md` tells how the parts work together, `docs/protocol.md` what travels.
 //!
 //! ```text
-//!                   ffi
-//!          ┌─────────┼──────────┐
-//!       sender    receiver   records
-//!          │  ╲   ╱  │
-//!          │   ╲ ╱   │
-//!          │   ╱ ╲   │
-//!          │  ╱   ╲  │
-//!         log   transport
-//!           ╲     ╱
-//!          protocol
+//!                    ffi
+//!         ┌───────────┼──────────┐
+//!      sender      receiver   records
+//!         └─────┬─────┘
+//!     ┌─────────┼─────────┐
+//!  engine      log    transport
+//!     └─────────┼─────────┘
+//!           protocol
 //! ```
 //!
-//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; [`sender`],
-//! [`receiver`] and [`ffi`] use [`host`].
+//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; `engine`,
+//! [`sender`], [`receiver`] and [`ffi`] use [`host`].
 //!
 //! - [`protocol`]: bytes on the wire. Frames, the v1 messages as Go's JSON encoder writes them, the handshake with its v2
 //!   object, the v2 frames, and entries as they lie in the log. Functions from bytes to values and back; no I/O, no
@@ -34,6 +32,8 @@
 //!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
 //! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
 //!   applies: it alone calls the host. Between them lie the received bytes, bounded.
+//! - `engine`: what both ends decide, as pure state machines: values and the time in, values out. `sender` and
+//!   `receiver` drive it.
 //! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
 //! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
 //! - [`error`]: the stable status numbers, and the error that carries one with a text.
@@ -47,26 +47,30 @@
 //! | module | uses |
 //! |---|---|
 //! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
-//! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
-//! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
-//! | `engine` | `error`, `host` |
+//! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
+//! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
+//! | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
 //! | `records` | `error` |
-//! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
-//! | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `sync` |
-//! | `protocol` | `error`, `text` |
-//! | `host` | `error`, `permissions`, `sync`, `text` |
-//! | `threads` | `error` |
+//! | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
+//! | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |
+//! | `protocol` | `error`, `random`, `text` |
+//! | `host` | `clock`, `error`, `permissions`, `sync`, `text` |
+//! | `threads` | `clock`, `error`, `runtime`, `simulation`, `sync` |
+//! | `runtime` | `simulation` |
 //! | `permissions` | `error` |
 //! | `error` | `text` |
-//! | `clock` | |
+//! | `clock` | `simulation` |
+//! | `random` | `simulation` |
 //! | `fd` | |
 //! | `memory` | |
-//! | `sync` | |
+//! | `sync` | `simulation` |
 //! | `text` | |
+//! | `simulation` | |
 //!
-//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do five private modules: `threads` (threads
-//! and runtimes), `sync` (locks), `fd` (descriptors), `memory` (whether there is any) and `permissions` (who else may change
-//! a file).
+//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
+//! and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `memory` (whether there
+//! is any) and `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for
+//! clocks, threads, tasks, the network and the disk.
 //!
 //! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
 #![warn(missing_docs)]

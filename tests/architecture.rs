@@ -1,4 +1,5 @@
-//! The map in `src/lib.rs` says which module uses which; here it is compared with what the sources say.
+//! The map in `src/lib.rs` says which module uses which; here it is compared with what the sources say. And what is to
+//! be pure is kept so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,18 @@ struct Uses {
     paths: BTreeSet<Vec<String>>,
     /// Names that it re-exports, each with where they come from.
     exports: BTreeMap<String, Vec<String>>,
+    /// What it names that reads a clock, shares state, or reaches the world outside.
+    impure: BTreeSet<String>,
 }
 
 impl Uses {
+    fn of(module: Module, file: &syn::File) -> Self {
+        let (paths, exports, impure) = Default::default();
+        let mut uses = Self { module, paths, exports, impure };
+        uses.visit_file(file);
+        uses
+    }
+
     /// The path from the root. One that names another crate leads nowhere from here, and is of this module itself.
     fn resolve(&self, path: &[String]) -> Vec<String> {
         let ups = path.iter().take_while(|name| *name == "super").count();
@@ -30,6 +40,9 @@ impl Uses {
 
     fn take(&mut self, path: &[String]) {
         self.paths.insert(self.resolve(path));
+        if is_impure(path) {
+            self.impure.insert(path.join("::"));
+        }
     }
 
     fn take_tree(&mut self, tree: &syn::UseTree, prefix: &[String], exported: bool) {
@@ -93,6 +106,90 @@ impl<'ast> Visit<'ast> for Uses {
         self.take(&path_of);
         visit::visit_path(self, path);
     }
+
+    fn visit_macro(&mut self, called: &'ast syn::Macro) {
+        visit::visit_macro(self, called);
+        // What a macro is given need not be an expression: it is looked at as words.
+        let text = called.tokens.to_string().replace(" :: ", "::");
+        for words in text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+            let path: Vec<_> = words.split("::").map(str::to_owned).collect();
+            if is_impure(&path) {
+                self.impure.insert(words.to_owned());
+            }
+        }
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        if call.method == "elapsed" {
+            self.impure.insert("elapsed".into());
+        }
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_expr_unsafe(&mut self, block: &'ast syn::ExprUnsafe) {
+        self.impure.insert("unsafe".into());
+        visit::visit_expr_unsafe(self, block);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        if signature.unsafety.is_some() {
+            self.impure.insert("unsafe".into());
+        }
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if item.unsafety.is_some() {
+            self.impure.insert("unsafe".into());
+        }
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
+        if matches!(item.mutability, syn::StaticMutability::Mut(_)) {
+            self.impure.insert("static mut".into());
+        }
+        visit::visit_item_static(self, item);
+    }
+}
+
+/// What no pure state machine names: runtimes, networks, threads, files, clocks, randomness, and state that is shared.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::net",
+    "std::os",
+    "std::thread",
+    "std::fs",
+    "std::sync",
+    "std::time::SystemTime",
+    "SystemTime",
+    "Instant::now",
+    "clock::now",
+    "clock::instant",
+    "clock::since",
+    "clock::boot_us",
+    "clock::unix_time_us",
+    "getrandom",
+    "random",
+    "Mutex",
+    "Condvar",
+    "RwLock",
+    "OnceLock",
+    "Cell",
+    "RefCell",
+    "thread_local",
+    "unsafe",
+];
+
+fn is_impure(path: &[String]) -> bool {
+    if path.starts_with(&["std", "sync", "Arc"].map(str::to_owned)) {
+        return false;
+    }
+    let names = |what: &str| {
+        let what: Vec<_> = what.split("::").collect();
+        path.windows(what.len()).any(|window| window == what)
+    };
+    IMPURE.iter().any(|what| names(what)) || path.iter().any(|name| name.starts_with("Atomic"))
 }
 
 /// Every source of the library but tests, by its module.
@@ -119,8 +216,7 @@ impl Sources {
             let file: &PathBuf = at.iter().find(|file| file.exists()).unwrap_or_else(|| panic!("no file of {name}"));
             let parsed = syn::parse_file(&std::fs::read_to_string(file).unwrap()).unwrap();
             let module = [parent, std::slice::from_ref(&name)].concat();
-            let mut uses = Uses { module: module.clone(), paths: BTreeSet::new(), exports: BTreeMap::new() };
-            uses.visit_file(&parsed);
+            let uses = Uses::of(module.clone(), &parsed);
             self.0.insert(module.clone(), uses);
             self.read_modules(&parsed.items, &dir.join(name), &module);
         }
@@ -208,10 +304,50 @@ fn circles(sources: &Sources) -> Vec<BTreeSet<String>> {
     found.into_iter().collect()
 }
 
-/// In no room do files use one another in a circle. A part may use what the face of its room, which has the room's name,
-/// defines.
+/// In no room do files use one another in a circle. A part may use what the face of its room, which has the room's
+/// name, defines.
 #[test]
 fn no_room_has_a_circle() {
     let found = circles(&Sources::read());
     assert!(found.is_empty(), "{found:#?}");
+}
+
+fn impure(source: &str) -> BTreeSet<String> {
+    Uses::of(vec!["engine".into()], &syn::parse_file(source).unwrap()).impure
+}
+
+/// The engine decides by what it is given alone.
+#[test]
+fn the_engine_is_pure() {
+    let sources = Sources::read();
+    let engine = sources.0.iter().filter(|(module, _)| module[0] == "engine");
+    let found: Vec<_> = engine.map(|(module, uses)| (module.join("/"), &uses.impure)).collect();
+    assert!(found.len() > 5, "{found:?}");
+    assert!(found.iter().all(|(_, impure)| impure.is_empty()), "{found:#?}");
+}
+
+#[test]
+fn whatever_is_impure_is_found() {
+    for (source, name) in [
+        ("use std::{net::TcpStream, time::Duration};", "std::net::TcpStream"),
+        ("use std::sync::atomic::AtomicU64;", "std::sync::atomic::AtomicU64"),
+        ("use crate::sync::Mutex;", "crate::sync::Mutex"),
+        ("use crate::{clock, random};", "crate::random"),
+        ("fn f() { let at = std::time::Instant::now(); }", "std::time::Instant::now"),
+        ("fn f() { crate::clock::since(at); }", "crate::clock::since"),
+        ("fn f() { println!(\"{:?}\", clock::now()); }", "clock::now"),
+        ("fn f() { at.elapsed(); }", "elapsed"),
+        ("impl S { fn f() { tokio::spawn(async {}); } }", "tokio::spawn"),
+        ("struct S(std::cell::RefCell<u8>);", "std::cell::RefCell"),
+        ("thread_local!(static S: u8 = 0);", "thread_local"),
+        ("static mut S: u8 = 0;", "static mut"),
+        ("unsafe fn f() {}", "unsafe"),
+        ("fn f() { unsafe { g() } }", "unsafe"),
+        ("unsafe impl Send for S {}", "unsafe"),
+    ] {
+        assert!(impure(source).contains(name), "{source} gives {:?}", impure(source));
+    }
+    let pure = "use std::{sync::Arc, time::{Duration, Instant}}; fn f(now: Instant) { now.duration_since(now); }
+        #[cfg(test)] mod tests { use std::fs; fn f() { Instant::now(); } }";
+    assert!(impure(pure).is_empty(), "{:?}", impure(pure));
 }

@@ -33,6 +33,19 @@ pub struct Entry<'a> {
     pub payload: &'a [u8],
 }
 
+/// A boundary between two entries of a lineage, or its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes of entries since the lineage's log began.
+    pub position: u64,
+    /// The last entry before it, 0 at the beginning.
+    pub sequence: u64,
+    /// The chain hash of the history through that entry.
+    pub hash: u64,
+    /// The timestamp of that entry, 0 if there is none.
+    pub timestamp_us: u64,
+}
+
 /// Why bytes are no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::core::{Core, MAX_HANDSHAKES};
-use super::phase::Phase;
-use super::session;
+use super::handshake;
 use super::tasks::Task;
+use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::runtime;
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the sender ends.
 pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
-    let mut phase = core.phase.subscribe();
+    let mut stage = core.life.subscribe();
     let mut pause = *PAUSES.start();
     let mut is_reachable = true;
     loop {
@@ -34,7 +34,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
                 look_after(&core, &listener, &mut is_reachable);
                 continue;
             }
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+            _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
         };
         match accepted {
             Ok(accepted) => {
@@ -58,7 +58,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
                 core.mailbox.event(event);
                 tokio::select! {
                     () = sleep(pause) => {}
-                    _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+                    _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
                 }
                 pause = (pause * 2).min(*PAUSES.end());
             }
@@ -94,7 +94,7 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
         Some(tls) => tls.accept(stream)?,
         None => stream,
     };
-    spawn(core, session::serve(Arc::clone(core), stream, permit));
+    spawn(core, handshake::serve(Arc::clone(core), stream, permit));
     Ok(())
 }
 

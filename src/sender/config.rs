@@ -10,9 +10,9 @@ use crate::protocol::heartbeat;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 
-pub use super::gate::{GatePolicy, WriteGateConfig};
-pub use super::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
-pub use super::tickets::TICKETS_KEPT;
+pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
+pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
+pub use crate::engine::writer::tickets::TICKETS_KEPT;
 
 pub use crate::log::{FullPolicy, SyncPolicy};
 

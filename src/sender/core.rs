@@ -1,23 +1,23 @@
 //! What the parts of a running sender share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
 use super::eager::Eager;
 use super::gate::WriteGate;
+use super::life::Life;
 use super::milestones::Milestones;
-use super::phase::{GateState, Phase};
 use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
 use super::slots::{Around, Slots};
 use super::tasks::Tasks;
 use crate::clock::{self, boot_us};
-use crate::error::Status;
+use crate::engine::writer::admit::Medium;
+use crate::engine::writer::peer::Backlog;
 use crate::host::Mailbox;
 use crate::log::Log;
 use crate::protocol::control::AckLevel;
@@ -28,8 +28,8 @@ use crate::text::Escaped;
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// Behind which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host gave
-/// this node a bare number to go on from and no history. It neither numbered nor inherited those entries.
+/// Behind which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host
+/// gave this node a bare number to go on from and no history. It neither numbered nor inherited those entries.
 fn beginning(log: &Log) -> (u64, u64) {
     let begin = log.disk().map_or_else(|| log.last_mark(), |disk| disk.oldest());
     (begin.sequence, if begin.hash == UNKNOWN_HISTORY { begin.sequence } else { 0 })
@@ -51,15 +51,13 @@ pub(super) struct Core {
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) report: Report,
     pub(super) milestones: Milestones,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(super) life: Life,
     /// Wakes every reader's task that sleeps at the log's end.
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
     /// Readers that have a moment to read why their connection ended.
     pub(super) farewells: Semaphore,
     pub(super) tasks: Arc<Tasks>,
-    pub(super) started: AtomicBool,
-    pub(super) gate: GateState,
 }
 
 impl Core {
@@ -81,12 +79,10 @@ impl Core {
             mailbox,
             milestones: Milestones::new(boot_us(), log.last_sequence()),
             log,
-            phase: watch::Sender::new(Phase::Running),
+            life: Life::new(),
             end_moved: Notify::new(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             tasks: Arc::default(),
-            started: AtomicBool::new(false),
-            gate: GateState::new(),
         }
     }
 
@@ -108,29 +104,26 @@ impl Core {
         }
     }
 
-    /// Whether the reader still has to get more than three quarters of what the window, or its slot, can hold.
-    pub(super) fn is_lagging(&self, reader: &Reader) -> bool {
-        let position = reader.position();
-        if position >= self.log.end() {
-            return false;
+    /// What the reader still has to get, and what the window, or its slot, can hold of that.
+    pub(super) fn backlog(&self, reader: &Reader) -> (Backlog, Backlog) {
+        let (config, position) = (&self.config, reader.position());
+        if let Some(storage) = &config.storage {
+            let bytes = self.log.end().saturating_sub(position);
+            return (Backlog { bytes, entries: 0 }, Backlog { bytes: storage.slot_max_bytes, entries: u64::MAX });
         }
-        if let Some(storage) = &self.config.storage {
-            return (self.log.end() - position) / 3 > storage.slot_max_bytes / 4;
+        let allowed = Backlog { bytes: config.buffer_bytes, entries: config.buffer_size as u64 };
+        if position >= self.log.end() {
+            return (Backlog { bytes: 0, entries: 0 }, allowed);
         }
         // Chunks count whole: what entries leave free at their ends is used up too.
         let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(reader.sent_whole());
-        bytes / 3 > self.config.buffer_bytes / 4 || entries / 3 > self.config.buffer_size as u64 / 4
+        (Backlog { bytes, entries }, allowed)
     }
 
-    /// What readers are told whose entries are gone.
-    pub(super) fn gone(&self) -> Status {
-        if self.config.storage.is_some() { Status::WalRotated } else { Status::SequenceGap }
-    }
-
-    /// Where those entries are gone from.
-    pub(super) fn gone_from(&self) -> &'static str {
-        if self.config.storage.is_some() { "in the log" } else { "in memory" }
+    /// Where the log keeps its entries.
+    pub(super) fn medium(&self) -> Medium {
+        if self.config.storage.is_some() { Medium::Disk } else { Medium::Memory }
     }
 
     /// The connected readers that did not get everything, as text.

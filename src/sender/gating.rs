@@ -1,16 +1,17 @@
-//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how entries
-//! pass the gate.
+//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how
+//! entries pass the gate.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::gate::{Adjusted, GatePolicy, Held, WriteGate};
+use super::gate::{Held, WriteGate};
 use super::reader::Reader;
-use super::standing::Entered;
-use crate::{clock, runtime};
+use crate::engine::writer::gate::{Adjusted, GatePolicy};
+use crate::engine::writer::standing::Entered;
 use crate::error::Result;
 use crate::protocol::control::Positions;
+use crate::{clock, runtime};
 
 impl Core {
     /// Takes account of a reader whose positions moved from `before` to `now`.
@@ -67,7 +68,7 @@ impl Core {
         if let GatePolicy::Slow(limit) = gate.config().policy {
             let deadline = clock::instant().checked_add(limit);
             while !gate.is_open(last())
-                && self.gate.check().is_ok()
+                && self.life.check_open().is_ok()
                 && deadline.is_none_or(|deadline| clock::instant() < deadline)
             {
                 self.locate(gate, &mut held);
@@ -76,7 +77,7 @@ impl Core {
             }
         }
         // A sender that was stopped meanwhile has another reason.
-        self.gate.check()?;
+        self.life.check_open()?;
         if gate.is_open(last()) {
             return Ok(());
         }
@@ -98,7 +99,9 @@ impl Core {
 
     fn adjust(&self, gate: &WriteGate, held: &mut Held, now: Instant) {
         self.locate(gate, held);
-        let Adjusted { ask, event } = held.adjust(self.log.last_sequence(), now);
+        let last = self.log.last_sequence();
+        let Adjusted { shut_from, ask, event } = held.adjust(last, now);
+        held.shut_from(shut_from, last);
         if let Some(event) = event {
             self.mailbox.event(event);
         }
@@ -119,7 +122,7 @@ impl Core {
 /// Keeps the write gate up with time.
 pub(super) async fn watch(core: Arc<Core>) {
     let Some(gate) = &core.write_gate else { return };
-    let mut ticks = runtime::interval(gate.tick_every());
+    let mut ticks = runtime::interval(gate.config().tick_every());
     loop {
         ticks.tick().await;
         core.tick(gate, clock::instant());

@@ -1,9 +1,10 @@
 //! What comes in from one reader: the messages in its bytes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::standing::furthest;
 use crate::clock;
+use crate::engine::writer::peer::Heard;
+use crate::engine::writer::standing::furthest;
 use crate::error::{Error, Status};
 use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
@@ -51,29 +52,24 @@ impl Incoming {
         Self { frames, v2, last_heard: clock::instant(), undecided: None }
     }
 
-    /// For how long nothing came.
-    pub(super) fn silent(&self) -> Duration {
-        clock::since(self.last_heard)
-    }
-
-    /// For how long a frame has been unfinished, if one is.
-    pub(super) fn unfinished(&self) -> Option<Duration> {
-        self.frames.unfinished_since().map(|since| clock::since(since))
+    /// When something came last.
+    pub(super) fn heard(&self) -> Heard {
+        Heard { at: self.last_heard, unfinished_since: self.frames.unfinished_since() }
     }
 
     /// Takes in what has arrived. `false`: nothing has, as far as the runtime knows.
     pub(super) fn receive(&mut self, stream: &Stream) -> Result<bool, Unread> {
         let received = self.frames.receive(stream);
-        self.heard(received)
+        self.note(received)
     }
 
     /// The same, whether or not the runtime knows of what has arrived.
     pub(super) fn receive_at_once(&mut self, stream: &Stream) -> Result<bool, Unread> {
         let received = self.frames.receive_at_once(stream);
-        self.heard(received)
+        self.note(received)
     }
 
-    fn heard(&mut self, received: Result<bool, ReadError>) -> Result<bool, Unread> {
+    fn note(&mut self, received: Result<bool, ReadError>) -> Result<bool, Unread> {
         let received = received?;
         if received {
             self.last_heard = clock::instant();

@@ -1,13 +1,12 @@
-//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a host that
-//! waits for it.
+//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a
+//! host that waits for it.
 
 use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
-use super::outgoing::Sent;
 use super::reader::Reader;
-use super::standing::up_to;
 use crate::clock::boot_us;
-use crate::error::{Error, Result, Status};
+use crate::engine::writer::peer::{self, Judged};
+use crate::error::{Error, Result};
 use crate::protocol::control::{Heartbeat, Positions};
 
 /// Reads of a reader's words in a row before other readers get a turn.
@@ -27,7 +26,8 @@ pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is about to.
+/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is
+/// about to.
 pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     let taken = reader.incoming.try_lock().map_or(Ok(false), |mut incoming| {
         let received = incoming.receive_at_once(&reader.stream);
@@ -85,32 +85,19 @@ fn take_messages(core: &Core, reader: &Reader, incoming: &mut Incoming) -> Resul
 
 /// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
 fn acknowledge(core: &Core, reader: &Reader, incoming: &mut Incoming, said: Positions, has_pumped: bool) -> Result<()> {
-    let Positions { received, durable, applied } = said;
-    let last = core.log.last_sequence();
-    if received > last || durable > received || applied > received {
-        let text = format!("impossible Ack: received {received}, durable {durable}, applied {applied} of {last}");
-        return Err(refused(core, reader, text));
-    }
-    // What cannot be judged yet is left to the reader's task, when it has sent what it can.
-    let mut put_off = || {
+    let refused = |error| unread(core, reader, Unread::Invalid(error));
+    peer::check_ack(said, core.log.last_sequence()).map_err(refused)?;
+    let sent = reader.has_been_sent(said.received);
+    let judged = peer::judge_ack(said, sent, reader.sent(), has_pumped);
+    if matches!(judged, Judged::CountsSoFar(_) | Judged::Later) {
+        // The reader's task judges it again, when it has sent what it can.
         incoming.put_off(said);
         reader.set_undecided(true);
-    };
-    let counted = match reader.has_been_sent(received) {
-        Sent::Whole => said,
-        Sent::Undecided => {
-            put_off();
-            up_to(said, reader.sent())
-        }
-        Sent::Not if !has_pumped => {
-            put_off();
-            return Ok(());
-        }
-        Sent::Not => {
-            let sent = reader.sent_whole();
-            let text = format!("impossible Ack: received {received}, but whole entries were sent up to {sent}");
-            return Err(refused(core, reader, text));
-        }
+    }
+    let counted = match judged {
+        Judged::Counts(counted) | Judged::CountsSoFar(counted) => counted,
+        Judged::Later => return Ok(()),
+        Judged::NotSent => return Err(refused(peer::not_sent(said.received, reader.sent_whole()))),
     };
     let before = reader.positions();
     let look = reader.acknowledge(counted);
@@ -132,11 +119,6 @@ fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
     }
 }
 
-/// What a reader may not say: it is told to the host, and ends the connection.
-fn refused(core: &Core, reader: &Reader, text: String) -> Error {
-    unread(core, reader, Unread::Invalid(Error::new(Status::InvalidMsg, text)))
-}
-
 /// Tells a v2 reader that this side lives.
 pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();
@@ -152,6 +134,7 @@ mod tests {
     use super::super::config::SenderConfig;
     use super::super::outgoing::{Outgoing, Pumped};
     use super::*;
+    use crate::error::Status;
     use crate::log::disk::{DiskConfig, DiskLog, Start};
     use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
     use crate::protocol::control::StreamAck;
@@ -200,10 +183,10 @@ mod tests {
         let (first, second) = (&ack(1)[..3], &ack(1)[3..]);
         theirs.write_all(first).unwrap();
         take_from_outside(&core, &reader);
-        assert!(reader.heard().1.is_some());
+        assert!(reader.heard().unfinished_since.is_some());
         theirs.write_all(second).unwrap();
         take_from_outside(&core, &reader);
-        assert!(reader.heard().1.is_none() && reader.closing().is_none());
+        assert!(reader.heard().unfinished_since.is_none() && reader.closing().is_none());
     }
 
     /// P8: what a waiting thread comes upon ends the connection as it would in the reader's task.
@@ -294,8 +277,8 @@ mod tests {
         }
     }
 
-    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and one behind
-    /// it never does.
+    /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and
+    /// one behind it never does.
     #[test]
     fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

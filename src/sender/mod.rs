@@ -2,46 +2,42 @@
 //!
 //! Host threads append to the log and wait for acknowledgements. Each connection is a task on the sender's own runtime.
 //! One more thread calls the host's observer.
+//!
+//! What is decided about readers is decided in `engine::writer`. Here are the threads, tasks, sockets and locks that do it.
 
 mod accept;
 mod acks;
 mod admission;
-mod answers;
 pub mod config;
 mod core;
 mod eager;
-mod forecast;
 mod gate;
 mod gating;
+mod handshake;
 mod incoming;
 mod intake;
+mod life;
 mod milestones;
 mod outgoing;
-mod phase;
 mod piece;
-mod quorum;
 mod reader;
 mod registry;
 mod report;
 mod session;
-mod slot;
 mod slots;
-mod sorted;
-mod standing;
 mod stats;
 mod storage;
 mod tasks;
-mod tickets;
 mod waiting;
 mod watermark;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::core::Core;
 use crate::clock;
+use crate::engine::writer::life::{Stage, already_started, not_started, was_stopped};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Observer, Postman};
 use crate::log::{Ended, Log, LogConfig, Mark};
@@ -55,12 +51,11 @@ use crate::text::{self, Escaped};
 use crate::threads::{self, Thread};
 use crate::transport::{Address, Listener, Stream, TlsServer};
 use config::SenderConfig;
-use phase::{Gate, Phase};
 use slots::Slots;
 
+pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
-pub use quorum::Quorum;
 
 /// How many threads may wait for the disk on behalf of readers.
 const DISK_THREADS: usize = 4;
@@ -69,13 +64,14 @@ const DISK_THREADS: usize = 4;
 pub struct Sender {
     core: Arc<Core>,
     runtime: OnceLock<Handle>,
-    life: Mutex<Life>,
+    owned: Mutex<Owned>,
 }
 
-enum Life {
-    New(Box<dyn Observer>),
+/// What a sender has to give back.
+enum Owned {
+    Observer(Box<dyn Observer>),
     Running { runtime: Runtime, callback: Thread, storing: Vec<Thread> },
-    Stopped,
+    Nothing,
 }
 
 impl Sender {
@@ -112,24 +108,20 @@ impl Sender {
         if let Some(cut) = cut {
             storage::tell_cut(&core, &cut);
         }
-        Ok(Self { core, runtime: OnceLock::new(), life: Mutex::new(Life::New(observer)) })
+        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Owned::Observer(observer)) })
     }
 
     /// Starts its threads.
     pub fn start(&self) -> Result<()> {
         if self.on_callback_thread() {
-            return Err(Error::new(Status::InvalidState, "the sender was started already"));
+            return Err(already_started());
         }
-        let mut life = self.life.lock();
-        match &*life {
-            Life::New(_) => {}
-            Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the sender was started already")),
-            Life::Stopped => return Err(Error::new(Status::Closed, "the sender was stopped; make a new one")),
-        }
+        let mut owned = self.owned.lock();
+        self.core.life.get().check_new()?;
         let for_disk = if self.core.log.disk().is_some() { DISK_THREADS } else { 0 };
         let runtime = threads::runtime("repl-send", self.core.config.threads(), for_disk)?;
         let storing = storage::spawn(&self.core)?;
-        let Life::New(observer) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let Owned::Observer(observer) = std::mem::replace(&mut *owned, Owned::Nothing) else { return Ok(()) };
         let core = Arc::clone(&self.core);
         let calling = move || call_host(&core, Postman::new(observer));
         // Without its callback thread a sender still serves its readers; only events are lost.
@@ -137,6 +129,7 @@ impl Sender {
             Ok(callback) => callback,
             Err(error) => {
                 storage::end(&self.core, storing);
+                self.core.life.move_to(Stage::Stopped);
                 return Err(error);
             }
         };
@@ -146,11 +139,9 @@ impl Sender {
         }
         runtime.spawn(gating::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
-        *life = Life::Running { runtime, callback, storing };
+        *owned = Owned::Running { runtime, callback, storing };
         threads::wait_begun();
-        self.core.started.store(true, Ordering::Relaxed);
-        // A node that was said not to be the writer before the start stays so.
-        self.core.gate.set(Gate::NotStarted, Gate::Open);
+        self.core.life.move_to(Stage::Running);
         Ok(())
     }
 
@@ -178,7 +169,7 @@ impl Sender {
         let (core, reader_id) = (Arc::clone(&self.core), reader_id.to_owned());
         self.unless_stopped(threads::within(self.running()?, move || {
             let stream = Stream::from_fd(socket)?;
-            let serving = session::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
+            let serving = handshake::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
             accept::spawn(&core, serving);
             Ok(())
         }))
@@ -210,7 +201,7 @@ impl Sender {
     /// Puts an entry into the log; returns the boundary behind it, which is to be settled next.
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
-        self.core.gate.check()?;
+        self.core.life.check_open()?;
         self.core.pass_gate(1)?;
         self.core.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
@@ -240,7 +231,7 @@ impl Sender {
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<(u64, Mark)> {
-        self.core.gate.check()?;
+        self.core.life.check_open()?;
         let count = payloads.len() as u64;
         self.core.pass_gate(count)?;
         self.core.log.put_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
@@ -273,16 +264,10 @@ impl Sender {
 
     /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
-        if self.core.gate.get() == Gate::Stopped {
-            return Err(Error::new(Status::Closed, "the sender was stopped"));
-        }
+        self.core.life.set_writer(writable)?;
         if writable {
-            let open = if self.runtime.get().is_some() { Gate::Open } else { Gate::NotStarted };
-            self.core.gate.set(Gate::NotWriter, open);
             return Ok(());
         }
-        self.core.gate.set(Gate::NotStarted, Gate::NotWriter);
-        self.core.gate.set(Gate::Open, Gate::NotWriter);
         self.core.wake_gated();
         for reader in self.core.readers.connected() {
             reader.close(Status::NotWriter, "this node is not the writer any more");
@@ -336,26 +321,26 @@ impl Sender {
             return Err(Error::new(Status::WrongThread, "a handle cannot be stopped from inside its own callback"));
         }
         // The lock makes a second caller wait for the first one's end.
-        let mut life = self.life.lock();
+        let mut owned = self.owned.lock();
         let core = &self.core;
         let (mut behind, mut unsaved, mut unstored) = (Vec::new(), None, false);
-        core.gate.stop();
+        core.life.move_to(Stage::Stopping);
         core.wake_gated();
         core.log.close();
-        match std::mem::replace(&mut *life, Life::Stopped) {
-            Life::New(observer) => drop(observer),
-            Life::Running { runtime, callback, storing } => {
+        match std::mem::replace(&mut *owned, Owned::Nothing) {
+            Owned::Observer(observer) => drop(observer),
+            Owned::Running { runtime, callback, storing } => {
                 // Readers never get what a failed disk did not take.
                 let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
                 let deadline = clock::instant() + patience;
                 core.ask(AckLevel::Received, core.log.last_sequence());
-                core.phase.send_replace(Phase::Draining);
+                core.life.move_to(Stage::Draining);
                 if !core.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
                     behind = core.readers_behind();
                 }
                 // While the readers are still there to be asked.
                 core.look_after_slots();
-                core.phase.send_replace(Phase::Closing);
+                core.life.move_to(Stage::Closing);
                 core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
@@ -373,8 +358,9 @@ impl Sender {
                 core.mailbox.notify();
                 threads::join(callback);
             }
-            Life::Stopped => {}
+            Owned::Nothing => {}
         }
+        core.life.move_to(Stage::Stopped);
         if unstored {
             let text = "stopped, but the disk has not taken all entries yet: those that it does not take are lost";
             return Err(Error::new(Status::Timeout, text));
@@ -401,11 +387,10 @@ impl Sender {
     }
 
     fn running(&self) -> Result<&Handle> {
-        match (self.core.gate.get(), self.runtime.get()) {
-            (Gate::Stopped, _) => Err(Error::new(Status::Closed, "the sender was stopped")),
-            (_, Some(runtime)) => Ok(runtime),
-            (_, None) => Err(Error::new(Status::InvalidState, "the sender was not started: call sender_start")),
+        if self.core.life.get().is_stopped() {
+            return Err(was_stopped());
         }
+        self.runtime.get().ok_or_else(not_started)
     }
 
     #[cold]

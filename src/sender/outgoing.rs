@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::piece::{Load, Loaded, NoPiece, Piece};
+use crate::engine::writer::peer::Sent;
 use crate::error::Error;
 use crate::log::{AttachError, Cursor, Log};
 use crate::protocol::control::{AckLevel, AckRequest, TYPE_BATCH};
@@ -33,16 +34,6 @@ pub(super) enum Pumped {
     Failed(io::Error),
     /// The log on disk failed.
     LogFailed(Error),
-}
-
-/// Whether an entry was sent whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Whole,
-    Not,
-    /// Its end lies in a batch that is under way, or was just sent, from a part of the log that is not in memory. The batch's end
-    /// tells.
-    Undecided,
 }
 
 /// The sending side of a connection. One thread at a time.

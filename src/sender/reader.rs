@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, Pumped, Sent};
+use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
 use super::report::Peer;
-use super::standing::{Start, furthest};
+use crate::engine::writer::peer::{Heard, Sent};
+use crate::engine::writer::standing::{Entered, Start, furthest};
 use crate::error::{Error, Status};
 use crate::log::CutWatch;
 use crate::protocol::control::Positions;
@@ -64,8 +64,6 @@ pub(super) struct Reader {
     acknowledged: AtomicBool,
     /// An acknowledgement was put off until it is known whether what it is for was sent.
     undecided: AtomicBool,
-    /// It has no slot, because all are in use.
-    pub(super) slot_refused: AtomicBool,
     /// An entry up to which all were sent whole.
     sent: AtomicU64,
     /// Microseconds since the Unix epoch of the last send; 0 before the first.
@@ -103,7 +101,6 @@ impl Reader {
             for_gate: Default::default(),
             acknowledged: AtomicBool::new(false),
             undecided: AtomicBool::new(false),
-            slot_refused: AtomicBool::new(false),
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -140,10 +137,9 @@ impl Reader {
         self.undecided.store(undecided, Ordering::Release);
     }
 
-    /// For how long nothing was heard, and for how long a frame has been unfinished, if one is.
-    pub(super) fn heard(&self) -> (Duration, Option<Duration>) {
-        let incoming = self.incoming.lock();
-        (incoming.silent(), incoming.unfinished())
+    /// When it was last heard.
+    pub(super) fn heard(&self) -> Heard {
+        self.incoming.lock().heard()
     }
 
     fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
@@ -222,10 +218,6 @@ impl Reader {
         self.errors.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_errors(&self, errors: u64) {
-        self.errors.store(errors, Ordering::Relaxed);
-    }
-
     /// What of its acknowledgements on this connection counts, and what it proved when it began.
     pub(super) fn positions(&self) -> Positions {
         load(&self.positions)
@@ -242,15 +234,17 @@ impl Reader {
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Takes its place among the readers, before it says or is sent anything.
-    pub(super) fn begin(&self, start: Start, now: Positions) {
-        self.proven.store(start.proven, Ordering::Relaxed);
-        self.believed.store(start.believed, Ordering::Relaxed);
-        rise(&self.positions, now);
+    /// Takes its place among the readers, before it says or is sent anything. `errors`: connections of its id that
+    /// ended with an error.
+    pub(super) fn begin(&self, entered: &Entered, errors: u64) {
+        self.proven.store(entered.start.proven, Ordering::Relaxed);
+        self.believed.store(entered.start.believed, Ordering::Relaxed);
+        rise(&self.positions, entered.now);
+        self.errors.store(errors, Ordering::Relaxed);
     }
 
-    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`: the write
-    /// gate has to look, whether or not `positions` moved. One thread at a time.
+    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`:
+    /// the write gate has to look, whether or not `positions` moved. One thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) -> bool {
         let start = self.start();
         let counts = start.counts(said);

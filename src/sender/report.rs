@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::acks::Work;
+use crate::clock;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::protocol::control::Positions;
@@ -189,7 +190,7 @@ struct Seldom(Mutex<Option<(Instant, u64)>>);
 impl Seldom {
     /// Whether a report may be made now, and how many were not since the last one.
     fn is_due(&self) -> Option<u64> {
-        let (mut last, now) = (self.0.lock(), Instant::now());
+        let (mut last, now) = (self.0.lock(), clock::instant());
         match &mut *last {
             Some((at, suppressed)) if now.duration_since(*at) < Duration::from_secs(1) => {
                 *suppressed += 1;

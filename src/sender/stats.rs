@@ -1,14 +1,11 @@
 //! The statistics of a sender: the documented keys, and ours behind them.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::{Value, json};
 
 use super::core::Core;
-use super::gate::WriteGate;
-use super::phase::Gate;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
+use crate::engine::writer::life::Lifecycle;
 use crate::protocol::handshake::hex;
 
 impl Core {
@@ -27,12 +24,13 @@ impl Core {
                 row
             })
             .collect();
-        let counters = &self.report.counters;
+        let (life, counters) = (self.life.get(), &self.report.counters);
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
         let forgotten = self.acks.forgotten();
+        let (entries_gated, gate_closings) = self.write_gate.as_ref().map_or((0, 0), |gate| gate.counts());
         json!({
-            "running": self.started.load(Ordering::Relaxed) && self.gate.get() != Gate::Stopped,
+            "running": life.is_running(),
             "current_sequence": current,
             "buffer_size": self.config.buffer_size,
             "buffer_used": occupancy.entries,
@@ -42,7 +40,7 @@ impl Core {
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
-            "writable": self.gate.get() == Gate::Open,
+            "writable": life == Lifecycle::OPEN,
             "stream_id": hex(&self.lineage.stream_id),
             "epoch": self.lineage.epoch,
             "buffer_bytes": self.config.buffer_bytes,
@@ -66,8 +64,8 @@ impl Core {
             "log_durable_sequence": self.log.durable_sequence(),
             "log_error": self.log.storage_error().map(|error| error.to_string()),
             "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self.log.last_sequence())),
-            "total_entries_gated": self.write_gate.as_ref().map_or(0, WriteGate::entries_gated),
-            "total_write_gate_closed": self.write_gate.as_ref().map_or(0, WriteGate::closings),
+            "total_entries_gated": entries_gated,
+            "total_write_gate_closed": gate_closings,
         })
     }
 
@@ -85,10 +83,9 @@ impl Core {
         } else {
             Some(0)
         };
-        let none = || [Value::Null, Value::Null, Value::Null];
-        let [slot_state, slot_sequence, slot_held_bytes] =
+        let none = || [Value::Null, Value::Null, Value::Null, false.into()];
+        let [slot_state, slot_sequence, slot_held_bytes, slot_refused] =
             self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self.log.end(), &reader.id));
-        
         json!({
             "reader_id": reader.id,
             "last_ack_seq": acked,
@@ -110,7 +107,7 @@ impl Core {
             "slot_state": slot_state,
             "slot_sequence": slot_sequence,
             "slot_held_bytes": slot_held_bytes,
-            "slot_refused": reader.slot_refused.load(Ordering::Relaxed),
+            "slot_refused": slot_refused,
         })
     }
 }

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
-use super::phase::Phase;
 use super::slots;
 use crate::engine::stall::{Operation, Stall};
+use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
@@ -113,7 +113,7 @@ pub(super) fn end(core: &Core, threads: Vec<Thread>) {
 pub(super) async fn keep_slots(core: Arc<Core>) {
     // Not at once: the thread that does it has only just started.
     let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
-    let mut phase = core.phase.subscribe();
+    let mut stage = core.life.subscribe();
     let mut stall = Stall::new(Operation::StoreSlots);
     loop {
         let Some(slots) = &core.slots else { return };
@@ -121,7 +121,7 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
             biased;
             _ = tick.tick() => true,
             () = slots.awaited() => false,
-            _ = phase.wait_for(|phase| *phase == Phase::Closing) => return,
+            _ = stage.wait_for(|stage| *stage >= Stage::Closing) => return,
         };
         let working = Arc::clone(&core);
         let saved = runtime::spawn_blocking(move || {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::Sender;
 use super::acks::{Acked, AckedCall};
 use super::intake::take_from_outside;
-use super::phase::Gate;
-use super::quorum::{Quorum, Readers, Wish};
+use crate::engine::writer::quorum::{Quorum, Readers, Wish};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 
@@ -79,10 +78,10 @@ impl Sender {
         self.check_replicated(sequence)?;
         let wish = Wish { sequence, level, quorum: quorum.clone() };
         let reached = self.core.acks.look(&wish, &self.core.readers);
-        let status = match (reached.enough, self.core.gate.get()) {
+        let status = match (reached.enough, self.core.life.get().is_stopped()) {
             (true, _) => Status::Ok,
-            (false, Gate::Stopped) => Status::Closed,
-            (false, _) => Status::Timeout,
+            (false, true) => Status::Closed,
+            (false, false) => Status::Timeout,
         };
         Ok(Acked { status, readers: reached.readers })
     }

@@ -1,19 +1,8 @@
-//! A boundary between two entries, and the rule by which entries follow one another.
+//! How the boundary between two entries lies on disk, and the rule by which entries follow one another.
 
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_hash};
 
-/// A boundary between two entries of a lineage, or its beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// Bytes of entries since the lineage's log began.
-    pub position: u64,
-    /// The last entry before it, 0 at the beginning.
-    pub sequence: u64,
-    /// The chain hash of the history through that entry.
-    pub hash: u64,
-    /// The timestamp of that entry, 0 if there is none.
-    pub timestamp_us: u64,
-}
+pub use crate::protocol::entry::Mark;
 
 /// Bytes of a mark on disk.
 pub(super) const MARK_BYTES: usize = 32;

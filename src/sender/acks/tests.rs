@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sender::quorum::{Group, Groups, Place, Quorum};
+use crate::engine::writer::quorum::{Group, Groups, Quorum, ReaderPosition, Tally};
+use crate::engine::writer::waits::{MANY, MAX_ASKED};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,12 +87,10 @@ impl Stage {
 impl Readers for Stage {
     fn tally(&self, level: AckLevel) -> Tally {
         let groups = groups();
-        Tally::new(
-            (0..4).map(|reader| Place {
-                position: self.positions(reader)[level],
-                groups: groups.of(&format!("r{reader}")),
-            }),
-        )
+        Tally::new((0..4).map(|reader| ReaderPosition {
+            position: self.positions(reader)[level],
+            groups: groups.of(&format!("r{reader}")),
+        }))
     }
 }
 
@@ -113,7 +112,7 @@ fn waits_end_by_news_by_time_and_by_closing() {
     });
     assert_eq!(stage.wait(any(4), PATIENCE), is(Status::Closed, 3));
     assert_eq!(stage.wait(any(3), PATIENCE), is(Status::Ok, 3));
-    assert!(stage.board.state.lock().waits.is_empty());
+    assert_eq!(stage.board.state.lock().waits.sizes(Applied), (0, 0, 0));
 }
 
 #[test]
@@ -238,10 +237,7 @@ fn many_calls_end_at_once() {
         let wish = wish(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
         stage.order(wish, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
     }
-    let listed = || {
-        let state = stage.board.state.lock();
-        (state.waits.len(), state.by_sequence[AckLevel::Durable].len(), state.by_deadline.len())
-    };
+    let listed = || stage.board.state.lock().waits.sizes(AckLevel::Durable);
     stage.ack(0, AckLevel::Durable, 10_000);
     assert_eq!(stage.deliver(&heard).len(), 2 * MANY);
     assert_eq!(listed(), (2 * MANY, 2 * MANY, 2 * MANY));
@@ -306,10 +302,9 @@ proptest! {
             for (ticket, status, _) in calls {
                 prop_assert_eq!(stage.ticket(ticket).map(|acked| acked.status), Some(status));
             }
-            let state = stage.board.state.lock();
-            prop_assert_eq!(state.waits.len(), open.len());
-            let timed = open.iter().filter(|wait| wait.until.is_some()).count();
-            prop_assert_eq!(state.by_deadline.len(), timed);
+            let (waits, _, with_deadline) = stage.board.state.lock().waits.sizes(AckLevel::Received);
+            prop_assert_eq!(waits, open.len());
+            prop_assert_eq!(with_deadline, open.iter().filter(|wait| wait.until.is_some()).count());
             prop_assert_eq!(stage.board.ordered.load(Ordering::Relaxed), open.len());
         }
     }

@@ -1,5 +1,5 @@
-//! Answers that were given. Once a host was told that enough readers have an entry, every later answer says so too, also
-//! when one of those readers came back without it, or was forgotten.
+//! Answers that hosts were given. Once a host was told that enough readers have an entry, every later answer says so
+//! too, even when one of those readers came back without it, or was forgotten.
 
 use std::collections::HashMap;
 
@@ -16,28 +16,28 @@ struct Given {
     readers: usize,
 }
 
-/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that this
-/// writer can answer for.
-pub(super) struct Answers {
+/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that
+/// this writer can answer for.
+pub(crate) struct Answers {
     given: HashMap<Quorum, ByLevel<Given>>,
-    /// See `core::beginning`.
+    /// See [`is_ours`].
     inherited_from: u64,
     /// Questions that were answered with enough, and whose answer was not kept.
     forgotten: u64,
 }
 
 impl Answers {
-    pub(super) fn new(inherited_from: u64) -> Self {
+    pub(crate) fn new(inherited_from: u64) -> Self {
         Self { given: HashMap::new(), inherited_from, forgotten: 0 }
     }
 
     /// Questions whose answer may be another one from now on, because there were too many or no memory was left.
-    pub(super) fn forgotten(&self) -> u64 {
+    pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// What the host is told, when this is what the readers have now.
-    pub(super) fn judge(&mut self, wish: &Wish, now: Reached) -> Reached {
+    /// The answer for the host, given what the readers have now.
+    pub(crate) fn judge(&mut self, wish: &Wish, now: Reached) -> Reached {
         if wish.sequence == 0 || !is_ours(wish.sequence, self.inherited_from) {
             return now;
         }
@@ -89,7 +89,7 @@ fn raise(given: &mut ByLevel<Given>, level: AckLevel, answer: Given) {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::sender::quorum::Groups;
+    use crate::engine::writer::quorum::Groups;
 
     fn wish(sequence: u64, level: AckLevel, readers: usize) -> Wish {
         Wish { sequence, level, quorum: Groups::default().quorum(&[(None, readers)], 5000).unwrap() }

@@ -1,4 +1,4 @@
-//! Who must have acknowledged an entry: so many readers, or so many of each of several groups.
+//! Which readers must have acknowledged an entry: a number of them, or numbers of several groups.
 
 use std::collections::BTreeSet;
 
@@ -74,14 +74,14 @@ impl Groups {
     }
 
     /// The groups of a reader: bit *i* for the group *i*.
-    pub(super) fn of(&self, reader_id: &str) -> u64 {
+    pub(crate) fn of(&self, reader_id: &str) -> u64 {
         let bits = self.0.iter().enumerate().filter(|(_, group)| group.contains(reader_id)).map(|(at, _)| 1 << at);
         bits.fold(0, |bits, bit: u64| bits | bit)
     }
 
-    /// The quorum of these terms, each so many readers of a group or, for `None`, of all. A term that can never be
+    /// The quorum of these terms, each a number of readers of a group or, for `None`, of all. A term that can never be
     /// reached is refused, so that nobody waits for it. `known` is how many reader ids the sender knows at most.
-    pub(super) fn quorum(&self, terms: &[(Option<&str>, usize)], known: usize) -> Result<Quorum> {
+    pub(crate) fn quorum(&self, terms: &[(Option<&str>, usize)], known: usize) -> Result<Quorum> {
         let invalid = |text: String| Error::new(Status::InvalidArgument, text);
         let resolve = |(name, readers): &(Option<&str>, usize)| {
             let Some(name) = name else {
@@ -107,16 +107,16 @@ impl Groups {
         Ok(Quorum { first: resolve(first)?, rest: others })
     }
 
-    /// What of the quorum is not there yet, for people.
-    pub(super) fn lacking(&self, quorum: &Quorum, sequence: u64, tally: &Tally) -> String {
-        let behind = |term: &Term| {
+    /// What the quorum still lacks, as text.
+    pub(crate) fn lacking(&self, quorum: &Quorum, sequence: u64, tally: &Tally) -> String {
+        let missing = |term: &Term| {
             let reached = tally.count(sequence, *term);
             (reached < term.readers).then(|| match term.group.and_then(|at| self.0.get(usize::from(at))) {
                 Some(group) => format!("{reached} of {} readers in group \"{}\"", term.readers, group.name),
                 None => format!("{reached} of {} readers", term.readers),
             })
         };
-        quorum.terms().filter_map(behind).collect::<Vec<_>>().join(", ")
+        quorum.terms().filter_map(missing).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -153,7 +153,7 @@ pub struct Quorum {
 
 impl Quorum {
     /// A copy; `None` without memory.
-    pub(super) fn try_clone(&self) -> Option<Self> {
+    pub(crate) fn try_clone(&self) -> Option<Self> {
         let mut rest = Vec::new();
         rest.try_reserve_exact(self.rest.len()).ok()?;
         rest.extend_from_slice(&self.rest);
@@ -161,7 +161,7 @@ impl Quorum {
     }
 
     /// Counts readers that have an entry, each given by its groups.
-    pub(super) fn count(&self, readers: impl Iterator<Item = u64>) -> Reached {
+    pub(crate) fn count(&self, readers: impl Iterator<Item = u64>) -> Reached {
         let mut counts = [0; MAX_TERMS];
         let mut all = 0;
         for groups in readers {
@@ -174,8 +174,8 @@ impl Quorum {
         Reached { readers: all, enough }
     }
 
-    /// Whether who meets this quorum meets `other` too.
-    pub(super) fn implies(&self, other: &Self) -> bool {
+    /// Whether readers that meet this quorum also meet `other`.
+    pub(crate) fn implies(&self, other: &Self) -> bool {
         let has = |term: &Term| self.terms().any(|mine| mine.group == term.group && mine.readers >= term.readers);
         other.terms().all(|term| term.readers == 0 || has(term))
     }
@@ -185,43 +185,45 @@ impl Quorum {
     }
 }
 
-/// How far one reader is at one level.
+/// One reader's position at one level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) position: u64,
-    pub(super) groups: u64,
+pub(crate) struct ReaderPosition {
+    pub(crate) position: u64,
+    pub(crate) groups: u64,
 }
 
-/// Whether this writer can say of the entry `sequence` who has it. `inherited_from`: see `core::beginning`.
-pub(super) fn is_ours(sequence: u64, inherited_from: u64) -> bool {
+/// Whether this writer can say who has the entry `sequence`. It cannot for entries up to `inherited_from`, when that is
+/// not 0: there the host gave it a bare number to go on from and no history, so nobody can prove to have the same
+/// entries.
+pub(crate) fn is_ours(sequence: u64, inherited_from: u64) -> bool {
     inherited_from == 0 || sequence > inherited_from
 }
 
-/// How far readers are at one level at one moment, the furthest first.
+/// The readers' positions at one level at one moment, the furthest first.
 #[derive(Debug)]
-pub(super) struct Tally {
-    places: Vec<Place>,
+pub(crate) struct Tally {
+    positions: Vec<ReaderPosition>,
     /// See [`is_ours`].
     inherited_from: u64,
 }
 
 /// What a tally says of a quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reached {
+pub(crate) struct Reached {
     /// Readers that have the entry, of whatever group.
-    pub(super) readers: usize,
-    pub(super) enough: bool,
+    pub(crate) readers: usize,
+    pub(crate) enough: bool,
 }
 
 impl Tally {
-    pub(super) fn new(places: impl Iterator<Item = Place>) -> Self {
-        let mut places: Vec<_> = places.collect();
-        places.sort_unstable_by(|a, b| b.cmp(a));
-        Self { places, inherited_from: 0 }
+    pub(crate) fn new(positions: impl Iterator<Item = ReaderPosition>) -> Self {
+        let mut positions: Vec<_> = positions.collect();
+        positions.sort_unstable_by(|a, b| b.cmp(a));
+        Self { positions, inherited_from: 0 }
     }
 
     /// The same, where nobody counts for an entry up to this one.
-    pub(super) fn behind(self, inherited_from: u64) -> Self {
+    pub(crate) fn after(self, inherited_from: u64) -> Self {
         Self { inherited_from, ..self }
     }
 
@@ -230,30 +232,30 @@ impl Tally {
         if !is_ours(sequence, self.inherited_from) {
             return 0;
         }
-        let there = &self.places[..self.places.partition_point(|place| place.position >= sequence)];
+        let there = &self.positions[..self.positions.partition_point(|reader| reader.position >= sequence)];
         match term.group {
             None => there.len(),
-            Some(_) => there.iter().filter(|place| term.has(place.groups)).count(),
+            Some(_) => there.iter().filter(|reader| term.has(reader.groups)).count(),
         }
     }
 
-    pub(super) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
+    pub(crate) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
         let enough = quorum.terms().all(|term| self.count(sequence, *term) >= term.readers);
         Reached { readers: self.count(sequence, Term::ALL), enough }
     }
 }
 
-/// What somebody waits for.
+/// An entry, and which readers must have it at which level.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) sequence: u64,
-    pub(super) level: AckLevel,
-    pub(super) quorum: Quorum,
+pub(crate) struct Wish {
+    pub(crate) sequence: u64,
+    pub(crate) level: AckLevel,
+    pub(crate) quorum: Quorum,
 }
 
 /// Readers, as waits count them.
-pub(super) trait Readers {
-    /// How far they are at a level.
+pub(crate) trait Readers {
+    /// Their positions at a level.
     fn tally(&self, level: AckLevel) -> Tally;
 
     /// How many have what is wished for.
@@ -293,7 +295,7 @@ mod tests {
     fn a_quorum_needs_every_one_of_its_terms() {
         let groups = groups();
         let ids = [("dc1-a", 9), ("dc1-b", 5), ("b1", 7), ("other", 8)];
-        let place = |(id, position): &(&str, u64)| Place { position: *position, groups: groups.of(id) };
+        let place = |(id, position): &(&str, u64)| ReaderPosition { position: *position, groups: groups.of(id) };
         let tally = Tally::new(ids.iter().map(place));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
         let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();

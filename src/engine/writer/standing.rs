@@ -1,24 +1,24 @@
-//! What a reader's claims count for. A Sync says where a reader stands, and is no proof of it. What counts is what a connection
-//! was sent and acknowledged, and a position whose chain hash the reader knew.
+//! How much of what a reader claims counts. A Sync says where a reader is, which proves nothing. What counts is what a
+//! connection was sent and acknowledged, and a position whose chain hash the reader knew.
 //!
-//! Waits, answers, quorums and slots believe nothing else. The write gate promises nothing about what readers have, it only
-//! limits how far the writer runs ahead of them, and it believes a little more: a reader without a hash that comes back while the
-//! gate is shut is sent nothing new that it could acknowledge, and could never open it.
+//! Waits, answers, quorums and slots rely on nothing else. The write gate promises nothing about what readers have and
+//! only limits how far the writer runs ahead of them. It accepts a little more: a reader without a hash that reconnects
+//! while the gate is shut is sent nothing new that it could acknowledge, and could never open it.
 
 use crate::protocol::control::Positions;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Sync;
 
-/// What a Sync says beside the position.
+/// What a Sync proves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     /// The hash that the reader brought is this writer's hash at that position.
-    pub(super) proven: bool,
+    pub(crate) proven: bool,
 }
 
 impl Claim {
     /// The claim in `sync` to a writer whose chain hash at the reader's position is `hash`.
-    pub(super) fn of(sync: &Sync, hash: u64) -> Self {
+    pub(crate) fn of(sync: &Sync, hash: u64) -> Self {
         let Some(offer) = &sync.offer else { return Self::default() };
         let known = offer.hash != UNKNOWN_HISTORY && hash != UNKNOWN_HISTORY;
         Self { proven: sync.last_known_sequence > 0 && known && offer.hash == hash }
@@ -27,52 +27,53 @@ impl Claim {
 
 /// What this sender knows of a reader id, from which the write gate judges what it acknowledges without proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its slot shows that it acknowledged entries up to here.
-    pub(super) held: u64,
+    pub(crate) held: u64,
     /// The last entry that was there when the sender was made.
-    pub(super) began_at: u64,
+    pub(crate) began_at: u64,
 }
 
-/// Where a connection begins, and what is believed of the entries before.
+/// Where a connection begins, and what is accepted for the entries before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The position of the Sync.
-    pub(super) after: u64,
+    pub(crate) after: u64,
     /// The reader proved that it has the entries up to there.
-    pub(super) proven: bool,
-    /// Up to here, at most `after`, the write gate believes an acknowledgement without proof.
-    pub(super) believed: u64,
+    pub(crate) proven: bool,
+    /// The write gate accepts unproven acknowledgements up to here, at most `after`.
+    pub(crate) believed: u64,
 }
 
 impl Start {
-    /// What an acknowledgement of what was sent counts for: what lies behind the start, and before it what is proven.
+    /// The part of an acknowledgement that counts: entries after the start, which were sent, and before it what is
+    /// proven.
     #[inline]
-    pub(super) fn counts(self, said: Positions) -> Positions {
-        self.from(said, if self.proven { self.after } else { 0 })
+    pub(crate) fn counts(self, acked: Positions) -> Positions {
+        self.from(acked, if self.proven { self.after } else { 0 })
     }
 
-    /// What it counts for at the write gate.
-    pub(super) fn counts_for_gate(self, said: Positions) -> Positions {
-        self.from(said, if self.proven { self.after } else { self.believed })
+    /// The part that counts at the write gate.
+    pub(crate) fn counts_for_gate(self, acked: Positions) -> Positions {
+        self.from(acked, if self.proven { self.after } else { self.believed })
     }
 
-    /// What of `said` lies behind the start, and before it at most `before`.
+    /// The part of `acked` after the start, and before it at most `before`.
     #[inline]
-    fn from(self, said: Positions, before: u64) -> Positions {
-        let credit = |said: u64| if said > self.after { said } else { said.min(before) };
-        Positions { received: credit(said.received), durable: credit(said.durable), applied: credit(said.applied) }
+    fn from(self, acked: Positions, before: u64) -> Positions {
+        let credit = |acked: u64| if acked > self.after { acked } else { acked.min(before) };
+        Positions { received: credit(acked.received), durable: credit(acked.durable), applied: credit(acked.applied) }
     }
 }
 
 /// The entries up to `sequence` of these.
-pub(super) fn up_to(positions: Positions, sequence: u64) -> Positions {
+pub(crate) fn up_to(positions: Positions, sequence: u64) -> Positions {
     let Positions { received, durable, applied } = positions;
     Positions { received: received.min(sequence), durable: durable.min(sequence), applied: applied.min(sequence) }
 }
 
 /// The further one at each level.
-pub(super) fn furthest(a: Positions, b: Positions) -> Positions {
+pub(crate) fn furthest(a: Positions, b: Positions) -> Positions {
     Positions {
         received: a.received.max(b.received),
         durable: a.durable.max(b.durable),
@@ -82,31 +83,31 @@ pub(super) fn furthest(a: Positions, b: Positions) -> Positions {
 
 /// What is known of a reader between its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// What it acknowledged or proved.
-    pub(super) has: Positions,
+    pub(crate) has: Positions,
     /// Entries up to here were sent to it on earlier connections, or proven. For the write gate alone.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// It came back, proven, before what it had acknowledged.
-    pub(super) rewound: bool,
+    pub(crate) rewound: bool,
 }
 
 /// How a connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entered {
-    pub(super) start: Start,
+pub(crate) struct Entered {
+    pub(crate) start: Start,
     /// What counts from the first moment on.
-    pub(super) now: Positions,
+    pub(crate) now: Positions,
     /// What the reader had acknowledged before, when it came back, proven, at an earlier position.
-    pub(super) rewound_from: Option<Positions>,
+    pub(crate) rewound_from: Option<Positions>,
 }
 
 impl Standing {
-    /// Takes account of a new connection behind `after`.
+    /// Records a new connection that begins after the entry `after`.
     ///
-    /// A proven position counts as received, also when it is an earlier one than was acknowledged. Without proof a Sync
-    /// changes nothing: neither does a lower one take back what was acknowledged, nor does a higher one add to it.
-    pub(super) fn enter(&mut self, after: u64, claim: Claim, known: Known) -> Entered {
+    /// A proven position counts as received, even when it is an earlier one than was acknowledged. Without proof a Sync
+    /// changes nothing: a lower one takes back nothing that was acknowledged, and a higher one adds nothing to it.
+    pub(crate) fn enter(&mut self, after: u64, claim: Claim, known: Known) -> Entered {
         if !claim.proven {
             let start = Start { after, proven: false, believed: self.believed(after, known) };
             return Entered { start, now: Positions::default(), rewound_from: None };
@@ -118,21 +119,22 @@ impl Standing {
             self.rewound = true;
         }
         self.has.received = after;
-        // Behind a rewind, what was sent later was lost.
+        // After a rewind, what was sent later was lost.
         self.sent = after;
         Entered { start: Start { after, proven: true, believed: 0 }, now: self.has, rewound_from }
     }
 
-    /// Up to where the write gate believes what a reader that begins behind `after` acknowledges without proof: what it was
-    /// sent in this process, or acknowledged. A crash may have taken what the sender knew of it about entries that were there
-    /// when the sender was made; whose slot shows that it acknowledged before, and who begins behind them, may have all.
+    /// The entry up to which the write gate accepts unproven acknowledgements of a reader that begins after `after`:
+    /// what it was sent in this process, or acknowledged. A crash may have lost what the sender knew about entries that
+    /// existed when it was made; a reader whose slot shows an earlier acknowledgement, and that begins after those
+    /// entries, may have them all.
     fn believed(&self, after: u64, known: Known) -> u64 {
         let older = if known.held > 0 && after >= known.began_at { known.began_at } else { 0 };
         self.sent.max(known.held).max(older).min(after)
     }
 
-    /// Takes account of the end of a connection that was at `positions`, and to which entries up to `sent` were sent.
-    pub(super) fn leave(&mut self, positions: Positions, sent: u64) {
+    /// Records the end of a connection that was at `positions`, and to which entries up to `sent` were sent.
+    pub(crate) fn leave(&mut self, positions: Positions, sent: u64) {
         self.has = furthest(self.has, positions);
         self.sent = self.sent.max(sent).max(self.has.received);
     }

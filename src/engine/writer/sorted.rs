@@ -1,13 +1,13 @@
-//! A sorted list whose memory can be asked for ahead, which the standard library's sets do not offer.
+//! A sorted list whose memory can be reserved ahead, which the standard library's sets do not offer.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 
-/// Items in order. Those that come come mostly last and those that go go mostly first, so both cost little; at worst one
-/// moves half of the others.
+/// Items in order. Insertions are mostly at the end and removals at the front, so both are cheap; at worst one moves
+/// half of the items.
 #[derive(Debug)]
-pub(super) struct Sorted<T>(VecDeque<T>);
+pub(crate) struct Sorted<T>(VecDeque<T>);
 
 impl<T> Default for Sorted<T> {
     fn default() -> Self {
@@ -17,49 +17,45 @@ impl<T> Default for Sorted<T> {
 
 impl<T: Ord> Sorted<T> {
     /// After this the next insertion takes no memory.
-    pub(super) fn try_reserve(&mut self) -> Result<()> {
+    pub(crate) fn try_reserve(&mut self) -> Result<()> {
         self.0.try_reserve(1).map_err(|_| Error::out_of_memory(format_args!("one more of {} waits", self.0.len())))
     }
 
     /// Puts an item in, which must not be there already.
-    pub(super) fn insert(&mut self, item: T) {
+    pub(crate) fn insert(&mut self, item: T) {
         let at = self.place_of(&item);
         self.0.insert(at, item);
     }
 
-    pub(super) fn remove(&mut self, item: &T) {
+    pub(crate) fn remove(&mut self, item: &T) {
         if let Ok(at) = self.0.binary_search(item) {
             self.0.remove(at);
         }
     }
 
-    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.0.retain(keep);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 
-    pub(super) fn first(&self) -> Option<&T> {
+    pub(crate) fn first(&self) -> Option<&T> {
         self.0.front()
     }
 
-    pub(super) fn last(&self) -> Option<&T> {
+    pub(crate) fn last(&self) -> Option<&T> {
         self.0.back()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     #[cfg(all(test, not(model)))]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Those from `least` on.
-    pub(super) fn from(&self, least: &T) -> impl Iterator<Item = &T> {
+    pub(crate) fn from(&self, least: &T) -> impl Iterator<Item = &T> {
         self.0.range(self.place_of(least)..)
     }
 
@@ -93,7 +89,7 @@ mod tests {
                 sorted.insert(item);
             }
             assert_eq!((sorted.first(), sorted.last()), (set.first(), set.last()));
-            assert_eq!(sorted.is_empty(), set.is_empty());
+            assert_eq!(sorted.len(), set.len());
             let least = random >> 40 & 0x1ff;
             assert!(sorted.from(&least).eq(set.range(least..)));
         }

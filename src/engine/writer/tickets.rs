@@ -16,7 +16,7 @@ struct Ticket {
 
 /// Tickets of calls that were resolved.
 #[derive(Default)]
-pub(super) struct Tickets {
+pub(crate) struct Tickets {
     tickets: HashMap<u64, Ticket>,
     /// Their numbers, in the order in which they were resolved.
     resolved: VecDeque<u64>,
@@ -26,13 +26,13 @@ pub(super) struct Tickets {
 
 impl Tickets {
     /// After this the next one can be kept without more memory.
-    pub(super) fn try_reserve(&mut self) -> Result<()> {
+    pub(crate) fn try_reserve(&mut self) -> Result<()> {
         let no_memory = |_| Error::out_of_memory(format_args!("a ticket"));
         self.tickets.try_reserve(1).map_err(no_memory)?;
         self.resolved.try_reserve(1).map_err(no_memory)
     }
 
-    pub(super) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
+    pub(crate) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
         if self.resolved.len() == TICKETS_KEPT {
             self.resolved.pop_front().and_then(|oldest| self.tickets.remove(&oldest));
             self.forgotten += 1;
@@ -42,12 +42,12 @@ impl Tickets {
     }
 
     /// How many were forgotten because there were too many.
-    pub(super) fn forgotten(&self) -> u64 {
+    pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
     /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
-    pub(super) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
+    pub(crate) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
         let ticket = self.tickets.get_mut(&number)?;
         let now = count(&ticket.wish);
         if now.enough || ticket.enough.is_some() {
@@ -60,15 +60,17 @@ impl Tickets {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::sender::AckLevel;
-    use crate::sender::quorum::{Groups, Place, Tally};
+    use crate::engine::writer::quorum::{Groups, ReaderPosition, Tally};
+    use crate::protocol::control::AckLevel;
 
     fn wish(sequence: u64) -> Wish {
         Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
     }
 
     fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
-        let tally = Tally::new(positions.iter().map(|position| Place { position: *position, ..Place::default() }));
+        let tally = Tally::new(
+            positions.iter().map(|position| ReaderPosition { position: *position, ..ReaderPosition::default() }),
+        );
         move |wish| tally.look(wish.sequence, &wish.quorum)
     }
 

@@ -1,0 +1,304 @@
+//! What is known of each reader id: its connection, and how far it had come when its last one ended.
+
+use std::collections::BTreeMap;
+
+use super::quorum::{Groups, Reached, ReaderPosition, Tally, Wish, is_ours};
+use super::standing::{Claim, Entered, Known, Standing, furthest};
+use crate::protocol::control::{AckLevel, Positions};
+
+/// A reader's connection, as its record sees it. Positions may rise at any time.
+pub(crate) trait Connection {
+    /// Whether it speaks v2.
+    fn is_v2(&self) -> bool;
+
+    /// The sequence after which it began.
+    fn started_after(&self) -> u64;
+
+    /// What counts of its acknowledgements, and what it proved when it began.
+    fn positions(&self) -> Positions;
+
+    /// The same with what only the write gate believes.
+    fn positions_for_gate(&self) -> Positions;
+
+    /// Whether it acknowledged anything, be it only its start.
+    fn has_acknowledged(&self) -> bool;
+
+    /// Whether it has the entries up to its start, by proof or by acknowledgement.
+    fn has_its_start(&self) -> bool;
+
+    /// The entry up to which all were sent on it; 0 if none was.
+    fn sent_here(&self) -> u64;
+}
+
+/// What is known of one reader id.
+struct Record<C> {
+    /// What earlier connections left, and what the present one proved when it began.
+    standing: Standing,
+    connected: Option<C>,
+    /// When its last connection ended, counted in such ends.
+    left_at: u64,
+    /// The groups it belongs to, as bits.
+    groups: u64,
+    /// Connections that ended with an error.
+    errors: u64,
+}
+
+impl<C: Connection> Record<C> {
+    fn new(groups: u64) -> Self {
+        Self { standing: Standing::default(), connected: None, left_at: 0, groups, errors: 0 }
+    }
+
+    /// What counts for waits: what it acknowledged, now or before.
+    fn positions(&self) -> Positions {
+        let has = self.standing.has;
+        self.connected.as_ref().map_or(has, |connection| furthest(has, connection.positions()))
+    }
+
+    /// Takes the connection out and keeps what it brought.
+    fn disconnect(&mut self) -> Option<C> {
+        let connection = self.connected.take()?;
+        self.standing.leave(connection.positions(), connection.sent_here());
+        Some(connection)
+    }
+
+    /// Which records of absent readers a full table forgets first: those that never acknowledged, then those that left
+    /// longest ago. One that came back before what it had acknowledged is the last.
+    fn rank(&self) -> (bool, bool, u64) {
+        (self.standing.rewound, self.standing.has.received > 0, self.left_at)
+    }
+}
+
+/// What a table of records is bounded by, and what the log was like when the sender was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Connected readers, at most.
+    pub(crate) max_readers: usize,
+    /// Reader ids, connected or not, at most.
+    pub(crate) max_known: usize,
+    /// See [`is_ours`].
+    pub(crate) inherited_from: u64,
+    /// The entry after which the log began: a reader that is there lacks nothing.
+    pub(crate) origin: u64,
+    /// The last entry that was there.
+    pub(crate) began_at: u64,
+}
+
+/// How a connection entered.
+pub(crate) struct Arrival<C> {
+    /// What was known of its id before.
+    pub(crate) before: Positions,
+    /// How the connection begins, which it is to learn before it sends or takes in anything.
+    pub(crate) entered: Entered,
+    /// Earlier connections of its id that ended with an error.
+    pub(crate) errors: u64,
+    /// Another connection with the same id, whose place it took.
+    pub(crate) replaced: Option<C>,
+}
+
+/// The records of all reader ids of a sender.
+pub(crate) struct Records<C> {
+    records: BTreeMap<String, Record<C>>,
+    bounds: Bounds,
+    /// Connections that ended.
+    ends: u64,
+    /// Readers with acknowledgements that were forgotten because the table was full.
+    forgotten: u64,
+}
+
+impl<C: Connection> Records<C> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { records: BTreeMap::new(), bounds, ends: 0, forgotten: 0 }
+    }
+
+    /// Enters a new connection. One with the same id is replaced: the new one stays. `held`: what the id's slot shows
+    /// that it acknowledged. `None`: there is no room.
+    pub(crate) fn enter(
+        &mut self,
+        id: &str,
+        connection: C,
+        groups: &Groups,
+        claim: Claim,
+        held: u64,
+    ) -> Option<Arrival<C>> {
+        if !self.has_room(id) {
+            return None;
+        }
+        let record = self.records.entry(id.to_owned()).or_insert_with(|| Record::new(groups.of(id)));
+        let replaced = record.disconnect();
+        let before = record.standing.has;
+        let known = Known { held, began_at: self.bounds.began_at };
+        let entered = record.standing.enter(connection.started_after(), claim, known);
+        record.connected = Some(connection);
+        Some(Arrival { before, entered, errors: record.errors, replaced })
+    }
+
+    /// Whether `id` may connect: in the place of its own connection, or as one more. A new id takes the room of one
+    /// that is not connected if there are many.
+    fn has_room(&mut self, id: &str) -> bool {
+        let known = self.records.get(id);
+        if known.is_some_and(|record| record.connected.is_some()) {
+            return true;
+        }
+        let is_new = known.is_none();
+        if self.connected().count() >= self.bounds.max_readers {
+            return false;
+        }
+        if is_new && self.records.len() >= self.bounds.max_known {
+            let gone = self.records.iter().filter(|(_, record)| record.connected.is_none());
+            let first = gone.min_by_key(|(_, record)| record.rank()).map(|(id, _)| id.clone());
+            if let Some(forgotten) = first.and_then(|id| self.records.remove(&id)) {
+                self.forgotten += u64::from(forgotten.standing.has.received > 0);
+            }
+        }
+        true
+    }
+
+    /// Takes a connection out that ended, unless another one took its place. `is_it` tells it from others of the same
+    /// id.
+    pub(crate) fn leave(&mut self, id: &str, is_it: impl Fn(&C) -> bool, failed: bool) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        record.errors += u64::from(failed);
+        if record.connected.as_ref().is_some_and(is_it) {
+            record.disconnect();
+            self.ends += 1;
+            record.left_at = self.ends;
+        }
+    }
+
+    /// The connection of this id.
+    pub(crate) fn get(&self, id: &str) -> Option<&C> {
+        self.records.get(id)?.connected.as_ref()
+    }
+
+    /// All connections.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &C> {
+        self.records.values().filter_map(|record| record.connected.as_ref())
+    }
+
+    /// Readers with acknowledgements that were forgotten because the table was full.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// The positions of the connected readers at `level`, in no order, for the write gate: what counts of their present
+    /// connections alone, because a reader that claims to be an absent one is not as near as that one was. A reader
+    /// that has only said where it is, without proof, is left out, unless it says that it has nothing and cannot say
+    /// more.
+    pub(crate) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
+        positions.clear();
+        let origin = self.bounds.origin;
+        let counts = |connection: &&C| {
+            // A v1 reader may be silent until it gets an entry, for which the gate would have to be open.
+            let begins = !connection.is_v2() && connection.started_after() <= origin;
+            begins || connection.has_acknowledged() || connection.has_its_start()
+        };
+        // Before the log's origin there is nothing to lack.
+        let position = |connection: &C| connection.positions_for_gate()[level].max(origin);
+        positions.extend(self.connected().filter(counts).map(position));
+    }
+
+    /// How far every known reader is at `level`, connected or not.
+    pub(crate) fn tally(&self, level: AckLevel) -> Tally {
+        let place = |record: &Record<C>| ReaderPosition { position: record.positions()[level], groups: record.groups };
+        Tally::new(self.records.values().map(place)).after(self.bounds.inherited_from)
+    }
+
+    /// How many readers have what is wished for.
+    pub(crate) fn look(&self, wish: &Wish) -> Reached {
+        let ours = is_ours(wish.sequence, self.bounds.inherited_from);
+        let has = |record: &&Record<C>| ours && record.positions()[wish.level] >= wish.sequence;
+        wish.quorum.count(self.records.values().filter(has).map(|record| record.groups))
+    }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    /// A v2 connection that is at a position. Its number tells it from others.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct At(u32, u64);
+
+    impl Connection for At {
+        fn is_v2(&self) -> bool {
+            true
+        }
+
+        fn started_after(&self) -> u64 {
+            0
+        }
+
+        fn positions(&self) -> Positions {
+            Positions { received: self.1, ..Positions::default() }
+        }
+
+        fn positions_for_gate(&self) -> Positions {
+            self.positions()
+        }
+
+        fn has_acknowledged(&self) -> bool {
+            self.1 > 0
+        }
+
+        fn has_its_start(&self) -> bool {
+            self.1 > 0
+        }
+
+        fn sent_here(&self) -> u64 {
+            self.1
+        }
+    }
+
+    fn records(max_readers: usize, max_known: usize) -> Records<At> {
+        Records::new(Bounds { max_readers, max_known, ..Bounds::default() })
+    }
+
+    fn enter(records: &mut Records<At>, id: &str, connection: At) -> Option<(u64, Option<At>)> {
+        let arrival = records.enter(id, connection, &Groups::default(), Claim::default(), 0)?;
+        Some((arrival.before.received, arrival.replaced))
+    }
+
+    fn leave(records: &mut Records<At>, id: &str, connection: At) {
+        records.leave(id, |other| *other == connection, true);
+    }
+
+    #[test]
+    fn a_second_connection_replaces_the_first_and_outlives_its_end() {
+        let mut records = records(1, 2);
+        assert_eq!(enter(&mut records, "a", At(1, 7)), Some((0, None)));
+        assert_eq!(enter(&mut records, "b", At(2, 0)), None, "all places are taken");
+        assert_eq!(enter(&mut records, "a", At(3, 5)), Some((7, Some(At(1, 7)))));
+        leave(&mut records, "a", At(1, 7));
+        assert_eq!(records.get("a"), Some(&At(3, 5)));
+        leave(&mut records, "a", At(3, 5));
+        assert_eq!((records.get("a"), records.connected().count()), (None, 0));
+        let arrival = records.enter("a", At(4, 0), &Groups::default(), Claim::default(), 0).unwrap();
+        assert_eq!((arrival.before.received, arrival.errors), (7, 2), "what was acknowledged stays");
+    }
+
+    #[test]
+    fn p5_a_full_table_forgets_who_acknowledged_nothing_then_who_left_longest_ago() {
+        let mut records = records(3, 3);
+        for (id, connection) in [("a", At(1, 9)), ("b", At(2, 0)), ("c", At(3, 4))] {
+            enter(&mut records, id, connection).unwrap();
+            leave(&mut records, id, connection);
+        }
+        for (id, forgotten, tally) in [("d", 0, vec!["a", "c", "d"]), ("e", 1, vec!["c", "d", "e"])] {
+            enter(&mut records, id, At(4, 1)).unwrap();
+            assert!(records.records.keys().eq(tally.iter()), "{:?}", records.records.keys());
+            assert_eq!(records.forgotten(), forgotten);
+        }
+    }
+
+    /// The gate counts a reader when it has said something that counts.
+    #[test]
+    fn connected_readers_count_at_the_gate_once_they_acknowledged() {
+        let mut records = records(3, 3);
+        for (id, connection) in [("a", At(1, 9)), ("b", At(2, 0)), ("c", At(3, 4))] {
+            enter(&mut records, id, connection).unwrap();
+        }
+        let mut positions = vec![1];
+        records.connected_at(AckLevel::Received, &mut positions);
+        assert_eq!(positions, [9, 4]);
+    }
+}

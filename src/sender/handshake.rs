@@ -1,0 +1,300 @@
+//! Takes a reader in: what it says first, what it is answered, its place among the readers, and its last word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::admission;
+use super::core::Core;
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
+use super::reader::Reader;
+use super::report::Peer;
+use super::session::Session;
+use crate::engine::writer::admit::Refusal;
+use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
+use crate::engine::writer::life::Stage;
+use crate::engine::writer::peer::Limits;
+use crate::error::{Error, Status};
+use crate::protocol::handshake::Sync;
+use crate::protocol::heartbeat;
+use crate::runtime::timeout;
+use crate::transport::{FrameReader, Stream};
+
+/// How long a peer may take to read a last word and close its end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection whose peer has said nothing yet.
+pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
+    let mut frames = FrameReader::default();
+    let limit = core.config.handshake_timeout;
+    let mut spoken = false;
+    // A sender that stops takes no new readers: it waits for none to say that it is one.
+    let hello = async {
+        // Who closes without a word is no reader: a health check, say, or one that another address served.
+        if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
+            return None;
+        }
+        spoken = true;
+        Some(read_opening(&mut frames, &stream).await)
+    };
+    match unless(&core, Stage::Draining, timeout(limit, hello)).await {
+        Some(Ok(Some(Ok(opening)))) => attach(core, stream, frames, opening, Some(handshake)).await,
+        Some(Ok(Some(Err(error)))) => {
+            core.report.protocol_error(stranger(&stream), &error);
+            unless_closed(&core, say_last(&stream, &last_word(&error))).await;
+        }
+        // Nor is who says nothing at all.
+        Some(Err(_)) if spoken => {
+            let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
+            core.report.protocol_error(stranger(&stream), &error);
+        }
+        Some(Ok(None) | Err(_)) | None => {}
+    }
+}
+
+/// A peer that has not said who it is.
+fn stranger(stream: &Stream) -> Peer<'_> {
+    Peer { reader_id: "", address: stream.peer() }
+}
+
+/// Serves a connection whose Sync the host has read.
+pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: String, last_known_sequence: u64) {
+    let opening = Opening::known(reader_id, last_known_sequence);
+    attach(core, stream, FrameReader::default(), opening, None).await;
+}
+
+/// What `work` gives, unless the sender closes its connections first.
+async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
+    unless(core, Stage::Closing, work).await
+}
+
+/// What `work` gives, if it can before the sender comes to that stage.
+async fn unless<T>(core: &Core, over: Stage, work: impl Future<Output = T>) -> Option<T> {
+    let mut stage = core.life.subscribe();
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        _ = stage.wait_for(|stage| *stage >= over) => None,
+    }
+}
+
+/// What the transport has to agree on, then what the reader says first.
+async fn read_opening(frames: &mut FrameReader, stream: &Stream) -> Result<Opening, Error> {
+    stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
+    let (kind, payload) = frames.read(stream).await?;
+    Opening::read(kind, &payload)
+}
+
+/// Admits the reader or refuses it, and streams to it until the connection ends.
+async fn attach(
+    core: Arc<Core>,
+    stream: Stream,
+    frames: FrameReader,
+    opening: Opening,
+    handshake: Option<OwnedSemaphorePermit>,
+) {
+    let (sync, v2) = (&opening.sync, opening.is_v2());
+    let current_sequence = core.log.last_sequence();
+    let admitted = admission::admit(&core, sync).await;
+    let reply = opening.reply(&Writer {
+        lineage: core.lineage,
+        current_sequence,
+        first_sequence: core.log.first_sequence(),
+        heartbeat: core.config.heartbeat_interval,
+        min_heartbeat: core.config.min_heartbeat,
+    });
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(&core, &stream, sync, &reply, refusal).await,
+    };
+    let (start, claim) = (admitted.start, admitted.claim);
+    let greeting = match reply.accept(admitted.disclosed_hash()) {
+        Ok(greeting) => greeting,
+        Err(error) => {
+            let peer = Peer { reader_id: &sync.reader_id, address: stream.peer() };
+            return core.report.protocol_error(peer, &error);
+        }
+    };
+    let known = sync.last_known_sequence;
+    let outgoing = Outgoing::new(Arc::clone(&core.log), admitted.cursor, known, v2, greeting);
+    let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
+    let held = core.slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
+    let Some((before, entered)) = core.readers.enter(&reader, claim, held) else {
+        reader.let_go();
+        let error =
+            Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
+        return refuse(&core, &reader.stream, sync, &reply, error.into()).await;
+    };
+    // Who said meanwhile that this node is not the writer has told those that were entered then.
+    if let Err(error) = core.life.check_open() {
+        core.readers.leave(&reader, true);
+        reader.let_go();
+        return refuse(&core, &reader.stream, sync, &reply, error.into()).await;
+    }
+    if let Some(slots) = &core.slots {
+        let (version, events) = slots.enter(core.around_slots(), &reader, claim, &start);
+        core.report.events(events);
+        if let Some(version) = version {
+            let stored = async {
+                tokio::select! {
+                    biased;
+                    () = slots.saved(version) => {}
+                    () = reader.closed.notified() => {}
+                }
+            };
+            unless_closed(&core, stored).await;
+        }
+    }
+    drop(handshake);
+    core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
+    core.reader_came(before, &reader, entered);
+    let mut place = Place { core: &core, reader: &reader, ended: None };
+    let config = &core.config;
+    let limits = Limits {
+        v2,
+        heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
+        write_timeout: config.write_timeout,
+        peer_timeout: config.peer_timeout,
+    };
+    let ended = Session::new(&core, &reader, limits).run().await;
+    place.ended = Some(ended.clone());
+    drop(place);
+    // Even without a last word the reader gets what is under way to it, unless this side closes too early.
+    let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
+    let word = if says_why { last_word(&ended) } else { Vec::new() };
+    say_farewell(&core, &reader.stream, &word).await;
+}
+
+/// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could
+/// pile up connections that nothing else counts any more.
+async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
+    match core.farewells.try_acquire() {
+        Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),
+        Err(_) => core.report.counters.farewell_left_out(),
+    }
+}
+
+/// A reader's place among the connected ones, given up however its session ends.
+struct Place<'a> {
+    core: &'a Core,
+    reader: &'a Arc<Reader>,
+    ended: Option<Error>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let lost = || Error::new(Status::Panic, "internal error in the reader's session");
+        let ended = self.ended.take().unwrap_or_else(lost);
+        self.core.readers.leave(self.reader, ended.status != Status::Ok);
+        self.core.readers_changed();
+        let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
+        // That is known now. What the reader did not get holds nobody up, while it takes its time to close.
+        self.reader.let_go();
+        let entries = sent.saturating_sub(self.reader.started_after);
+        self.core.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
+    }
+}
+
+/// Answers a Sync with the reason why there is no stream.
+async fn refuse(core: &Core, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
+    core.report.refused(stream.peer(), sync, &refusal.error);
+    // The texts are ours and short.
+    if let Ok(frame) = reply.refuse(&refusal) {
+        unless_closed(core, say_last(stream, &frame)).await;
+    }
+}
+
+/// Says a last word and gives the peer a moment to read it.
+async fn say_last(stream: &Stream, last_word: &[u8]) {
+    let said = async {
+        let mut left = last_word;
+        while !left.is_empty() {
+            match stream.try_send(&[std::io::IoSlice::new(left)]) {
+                Ok(sent) => left = &left[sent..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
+                // TLS may have had a last word of its own.
+                Err(_) => break,
+            }
+        }
+        stream.finish();
+        stream.discard().await;
+        Ok::<(), std::io::Error>(())
+    };
+    // A peer that is gone, or does not want to hear, has had its chance.
+    let _ = timeout(LINGER, said).await;
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use super::super::Sender;
+    use super::super::config::{SenderConfig, StorageConfig};
+    use super::super::core::MAX_HANDSHAKES;
+    use super::*;
+    use crate::host::Silent;
+    use crate::protocol::message;
+    use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES, frame};
+
+    /// P5: a reader that was connected waits for its end only while few do.
+    #[tokio::test]
+    async fn p5_readers_whose_connection_has_ended_are_bounded() {
+        let sender = Sender::new(SenderConfig::default(), Box::new(Silent)).unwrap();
+        let core = &sender.core;
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::from_fd(ours.into()).unwrap();
+        let is_over = async || {
+            let mut farewell = std::pin::pin!(say_farewell(core, &stream, b"why"));
+            poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
+        };
+        let all = core.farewells.available_permits();
+        assert_eq!(all, core.config.max_readers + MAX_HANDSHAKES);
+        let others = core.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
+        assert!(is_over().await);
+        drop(others);
+        assert!(!is_over().await);
+    }
+
+    /// Go failure 11: a reader that is being admitted when this node ceases to be the writer is told, as those that are
+    /// connected are.
+    #[test]
+    fn p7_go11_a_reader_that_is_being_admitted_is_told_that_this_is_not_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
+        let sender = Sender::new(config, Box::new(Silent)).unwrap();
+        sender.core.life.move_to(Stage::Running);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // The one thread on which readers are admitted is busy.
+        let (release, held) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || held.recv());
+        let heard = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            // An end, or nothing more for too long.
+            let _ = theirs.read_to_end(&mut heard);
+            heard
+        });
+        runtime.block_on(async {
+            let stream = Stream::from_fd(ours.into()).unwrap();
+            let mut serving = Box::pin(serve_known(Arc::clone(&sender.core), stream, "r".into(), 0));
+            assert!(poll_fn(|task| Poll::Ready(serving.as_mut().poll(task).is_pending())).await);
+            sender.set_writable(false).unwrap();
+            drop(release);
+            serving.await;
+        });
+        let heard = heard.join().unwrap();
+        let frame = frame::decode(&heard, MAX_HANDSHAKE_BYTES).unwrap();
+        let ack = message::decode_sync_ack(frame.payload).unwrap();
+        assert!(!ack.can_resume && ack.error.starts_with("NOT_WRITER"), "{ack:?}");
+        assert_eq!(heard.len(), HEADER_SIZE + frame.payload.len());
+        assert_eq!(sender.reader_count(), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! A sender's life as its threads and tasks see it. An entry costs one load.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::watch;
+
+use crate::engine::writer::life::{Lifecycle, Stage};
+use crate::error::Result;
+
+/// The life of a sender.
+pub(super) struct Life {
+    /// The [`Lifecycle`], as bits.
+    state: AtomicU8,
+    /// Its stage, for tasks that wait for another one. One thread at a time moves it.
+    stage: watch::Sender<Stage>,
+}
+
+impl Life {
+    pub(super) fn new() -> Self {
+        Self { state: AtomicU8::new(Lifecycle::NEW.bits()), stage: watch::Sender::new(Stage::New) }
+    }
+
+    pub(super) fn get(&self) -> Lifecycle {
+        Lifecycle::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    /// An error unless this node is a running writer.
+    #[inline]
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.state.load(Ordering::Relaxed) == Lifecycle::OPEN.bits() { Ok(()) } else { self.get().check_open() }
+    }
+
+    /// Enters the next stage, of which tasks are told.
+    pub(super) fn move_to(&self, stage: Stage) {
+        let _ = self.change(|life| Ok(life.moved_to(stage)));
+        self.stage.send_if_modified(|before| {
+            let rises = stage > *before;
+            *before = stage.max(*before);
+            rises
+        });
+    }
+
+    /// The host says whether this node is the writer.
+    pub(super) fn set_writer(&self, is_writer: bool) -> Result<()> {
+        self.change(|life| life.with_writer(is_writer))
+    }
+
+    fn change(&self, to: impl Fn(Lifecycle) -> Result<Lifecycle>) -> Result<()> {
+        let next = |bits| to(Lifecycle::from_bits(bits)).map(Lifecycle::bits).ok();
+        let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        changed.map_or_else(|bits| to(Lifecycle::from_bits(bits)).map(drop), |_| Ok(()))
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+}
