@@ -12,9 +12,9 @@
 //!          │   ╲ ╱   │
 //!          │   ╱ ╲   │
 //!          │  ╱   ╲  │
-//!         log   transport
-//!           ╲     ╱
-//!          protocol
+//!     log  engine  transport
+//!       ╲    │    ╱
+//!        protocol
 //! ```
 //!
 //! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; [`sender`],
@@ -32,6 +32,7 @@
 //!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
 //! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
 //!   applies: it alone calls the host. Between them lie the received bytes, bounded.
+//! - `engine`: what the two ends decide, without clocks, locks, threads or sockets: values in, values out.
 //! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
 //! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
 //! - [`error`]: the stable status numbers, and the error that carries one with a text.
@@ -44,9 +45,10 @@
 //!
 //! | module | uses |
 //! |---|---|
-//! | `ffi` | `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
+//! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
 //! | `sender` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
-//! | `receiver` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `engine` | `error`, `protocol`, `text` |
 //! | `records` | `error` |
 //! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
 //! | `log` | `clock`, `error`, `fd`, `permissions`, `protocol`, `sync` |
@@ -88,6 +90,7 @@ macro_rules! mutant {
 }
 
 pub mod clock;
+mod engine;
 pub mod error;
 mod fd;
 pub mod ffi;
@@ -101,10 +104,10 @@ pub mod protocol;
 mod random;
 pub mod receiver;
 pub mod records;
+mod runtime;
 pub mod sender;
 #[cfg(feature = "simulation")]
 pub mod simulation;
-mod runtime;
 mod sync;
 pub mod text;
 mod threads;

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::requests::Requests;
 use crate::clock;
+use crate::engine::reader::requests::Requests;
 use crate::error::Error;
 use crate::protocol::control::{AckRequest, Positions, StreamAck};
 use crate::protocol::message;
@@ -82,7 +82,7 @@ impl Acks {
         let Some(line) = &mut self.0 else { return Ok(()) };
         let passed = clock::since(line.acked_at);
         let moved = if line.v2 { now != line.acked } else { now.applied != line.acked.applied };
-        if line.requests.are_due(now) || moved && passed >= line.interval || line.v2 && passed >= line.heartbeat {
+        if line.requests.is_due(now) || moved && passed >= line.interval || line.v2 && passed >= line.heartbeat {
             line.say(now);
         }
         line.flush()
@@ -98,7 +98,7 @@ impl Acks {
     /// Tells the writer if it waits for this. `false`: there is something left to do, or to look at, for the connection's
     /// task.
     pub(super) fn answer(&mut self, now: Positions) -> bool {
-        let Some(line) = self.0.as_mut().filter(|line| line.requests.are_due(now)) else { return false };
+        let Some(line) = self.0.as_mut().filter(|line| line.requests.is_due(now)) else { return false };
         // What is still on its way out goes first. Why that fails is learnt by the task, which reads.
         line.flush().is_ok() && line.say(now) && line.flush().is_ok() && !line.is_unsent()
     }
@@ -147,7 +147,7 @@ impl Line {
             // An id of at most 255 bytes always fits a frame.
             return false;
         }
-        self.requests.told(now);
+        self.requests.acknowledged(now);
         self.acked = now;
         self.acked_at = clock::instant();
         true

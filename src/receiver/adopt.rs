@@ -9,19 +9,19 @@ use tokio::sync::{oneshot, watch};
 use super::config::GapPolicy;
 use super::core::{Core, stopped};
 use super::delivery::Before;
-use super::end::End;
-use super::judge::{Agreed, Held, beginning, judge, parting};
-use super::plan::{self, Asks, Plan};
+use crate::engine::reader::end::End;
+use crate::engine::reader::handshake::{Agreed, Held, beginning, judge, parting};
+use crate::engine::reader::plan::{self, Goal, Plan};
 use crate::error::{Error, Result, Status};
-use crate::runtime::timeout;
 use crate::protocol::entry::{UNKNOWN_HISTORY, chain_start};
 use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
+use crate::runtime::timeout;
 
 /// The verdict on a writer's answer to a Sync with this plan. A refusal may bring a plan for the next one.
 pub(super) fn verdict(core: &Core, ack: &SyncAck, plan: Option<&Plan>) -> Result<Agreed, End> {
     let held = Held {
-        at: plan::asking_at(plan, core.progress.received_point()),
+        at: plan::sync_position(plan, core.progress.received_point()),
         applied: core.progress.applied(),
         lineage: *core.lineage.lock(),
         bound: is_bound(core),
@@ -41,23 +41,23 @@ pub(super) fn verdict(core: &Core, ack: &SyncAck, plan: Option<&Plan>) -> Result
         return Err(Error::new(Status::LineageChanged, text).into());
     }
     judge(&held, ack).map_err(|end| {
-        let asks = asks(core.config.gap_policy, &held, &end, ack);
-        let plan = asks.map(|asks| Plan { peer: core.peer.lock().clone(), lineage: theirs, asks });
+        let goal = goal(core.config.gap_policy, &held, &end, ack);
+        let plan = goal.map(|goal| Plan { peer: core.peer.lock().clone(), lineage: theirs, goal });
         End { plan, ..end }
     })
 }
 
 /// What may be asked of a writer that refuses.
-fn asks(policy: GapPolicy, held: &Held, end: &End, ack: &SyncAck) -> Option<Asks> {
+fn goal(policy: GapPolicy, held: &Held, end: &End, ack: &SyncAck) -> Option<Goal> {
     if !end.refused {
         return None;
     }
     if let Some((common, differing)) = parting(held, ack) {
-        return Some(Asks::WhereHistoriesPart { common, differing });
+        return Some(Goal::LocateFork { common, differing });
     }
     let gone = matches!(end.error.status, Status::SequenceGap | Status::WalRotated);
     let passes = gone && policy == GapPolicy::Continue;
-    passes.then(|| beginning(held, ack)).flatten().map(Asks::BehindHole)
+    passes.then(|| beginning(held, ack)).flatten().map(Goal::PassHole)
 }
 
 /// Who a writer says it is; v1 does not say.

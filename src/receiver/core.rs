@@ -10,6 +10,7 @@ use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
 use super::queue::Queue;
 use crate::clock::Now;
+use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::protocol::handshake::Point;
@@ -34,8 +35,7 @@ pub(super) struct Counters {
 #[derive(Clone, Copy)]
 pub(super) struct Live {
     pub(super) since: Now,
-    /// The protocol's version.
-    pub(super) version: u8,
+    pub(super) version: WireVersion,
 }
 
 /// The shared part of a receiver.

@@ -8,14 +8,14 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::adopt::{adopt, verdict};
-use super::backoff::Backoff;
 use super::core::{Core, Live, stopped};
-use super::end::{End, is_told};
 use super::handshake::{Opened, open};
-use super::history::History;
-use super::inbound::{Inbound, Incoming};
+use super::inbound::Inbound;
 use super::session::{Pulse, Session};
 use crate::clock;
+use crate::engine::reader::backoff::Backoff;
+use crate::engine::reader::end::{End, is_sent_to_writer};
+use crate::engine::reader::history::History;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::protocol::heartbeat;
@@ -162,7 +162,7 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
         Err(end) => end,
         Ok((stream, pulse)) => {
             let ended = Session::new(core, &stream, inbound, history, pulse).run().await;
-            if is_told(&ended) {
+            if is_sent_to_writer(&ended) {
                 let _ = timeout(LINGER, stream.discard()).await;
             }
             ended.into()
@@ -174,23 +174,22 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
 async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
     let Opened { stream, frames, ack, plan } = opened;
     let agreed = verdict(core, &ack, plan.as_ref())?;
-    let incoming = agreed.incoming;
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
-    let version = if incoming == Incoming::V2 { 2 } else { 1 };
+    let version = agreed.version;
     *core.live.lock() = Some(Live { since: clock::now(), version });
     let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.peer.lock()));
     event.sequence = last;
     event.detail = json!({
-        "protocol": version,
+        "protocol": version.number(),
         "writer_sequence": ack.current_sequence,
         "peer": stream.peer(),
     });
     core.event(event);
     let rest = frames.into_rest();
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
-    inbound.begin(incoming, before, &rest)?;
+    inbound.begin(version, before, &rest)?;
     let stream = Arc::new(stream);
     let (own, limit) = (core.config.heartbeat_interval, core.config.peer_timeout);
     let pulse = ack.answer.map(|answer| Pulse {

@@ -6,17 +6,16 @@ use tokio::sync::oneshot;
 
 use super::config::ProtocolChoice;
 use super::core::{Core, stopped};
-use super::end::lost;
-use super::history::History;
-use super::plan::{self, Asks, Plan};
 use super::queue::Dial;
 use crate::clock;
+use crate::engine::reader::history::History;
+use crate::engine::reader::plan::{self, Goal, Plan};
 use crate::error::{Error, Result, Status};
-use crate::runtime::timeout;
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
 use crate::protocol::handshake::{MAX_HISTORY, Offer, Point, Sync, SyncAck};
 use crate::protocol::{STREAM_VERSION, message};
-use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream};
+use crate::runtime::timeout;
+use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
 
 /// A connection on which the writer has answered.
 pub(super) struct Opened {
@@ -92,7 +91,7 @@ async fn greet(
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let lineage = *core.lineage.lock();
-    let received = plan::asking_at(plan.as_ref(), core.progress.received_point());
+    let received = plan::sync_position(plan.as_ref(), core.progress.received_point());
     let sync = Sync {
         reader_id: config.reader_id.clone(),
         last_known_sequence: received.sequence,
@@ -112,8 +111,10 @@ async fn greet(
     while !left.is_empty() {
         match stream.try_send(&[io::IoSlice::new(left)]) {
             Ok(sent) => left = &left[sent..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await.map_err(lost)?,
-            Err(error) => return Err(lost(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.writable().await.map_err(|error| lost(Status::Io, &error))?
+            }
+            Err(error) => return Err(lost(Status::Io, &error)),
         }
     }
     let mut frames = FrameReader::default();
@@ -150,10 +151,8 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
 /// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
 /// refusal to the next, as far as the local log goes.
 fn points(core: &Core, history: &History, received: u64, plan: Option<&Plan>) -> Vec<Point> {
-    let mut points = match (&core.local, plan.map(|plan| plan.asks)) {
-        (Some(local), Some(Asks::WhereHistoriesPart { common, differing })) => {
-            local.points(common, differing, MAX_HISTORY)
-        }
+    let mut points = match (&core.local, plan.map(|plan| plan.goal)) {
+        (Some(local), Some(Goal::LocateFork { common, differing })) => local.points(common, differing, MAX_HISTORY),
         (Some(local), _) => local.known_points(received, MAX_HISTORY),
         (None, _) => Vec::new(),
     };

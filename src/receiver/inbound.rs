@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::config::GapPolicy;
 use super::delivery::{Before, Delivery};
 use crate::clock::Now;
+use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::protocol::control::{AckRequest, Heartbeat, TYPE_ACK_REQUEST, TYPE_BATCH, TYPE_HEARTBEAT, is_optional};
 use crate::protocol::entry::{
@@ -48,16 +49,6 @@ pub(super) struct Parsed {
     pub(super) full: bool,
 }
 
-/// Which stream arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
-    /// JSON frames; a coordinator may repeat its SyncAck.
-    V1 {
-        coordinator: bool,
-    },
-    V2,
-}
-
 /// The receiving side of a connection.
 pub(super) struct Inbound {
     block: BytesMut,
@@ -69,7 +60,7 @@ pub(super) struct Inbound {
     /// Bytes the element at the front of the block takes, as far as known.
     needed: usize,
     batch_left: usize,
-    incoming: Incoming,
+    version: WireVersion,
     gap_policy: GapPolicy,
     /// The largest payload that is taken.
     max_entry_bytes: u64,
@@ -95,7 +86,7 @@ impl Inbound {
             max_blocks: usize::try_from(buffer_bytes).unwrap_or(usize::MAX) / block_bytes,
             needed: 0,
             batch_left: 0,
-            incoming: Incoming::V2,
+            version: WireVersion::V2,
             gap_policy,
             max_entry_bytes,
             last: 0,
@@ -111,8 +102,8 @@ impl Inbound {
     }
 
     /// Begins a new connection's stream at `before`; `rest` came with the handshake. Fails without memory.
-    pub(super) fn begin(&mut self, incoming: Incoming, before: Before, rest: &[u8]) -> Result<(), Error> {
-        (self.incoming, self.batch_left, self.needed) = (incoming, 0, 0);
+    pub(super) fn begin(&mut self, version: WireVersion, before: Before, rest: &[u8]) -> Result<(), Error> {
+        (self.version, self.batch_left, self.needed) = (version, 0, 0);
         (self.epoch, self.last, self.hash) = (before.epoch, before.sequence, before.hash);
         self.block.clear();
         if self.spare()?.is_none() {
@@ -172,9 +163,9 @@ impl Inbound {
 
     /// Takes out whole, good entries of what was received: all, unless the delivery becomes full.
     pub(super) fn parse(&mut self) -> Parsed {
-        match self.incoming {
-            Incoming::V2 => self.parse_v2(),
-            Incoming::V1 { coordinator } => self.parse_v1(coordinator),
+        match self.version {
+            WireVersion::V2 => self.parse_v2(),
+            WireVersion::V1 { coordinator } => self.parse_v1(coordinator),
         }
     }
 

@@ -6,28 +6,22 @@
 mod acks;
 mod adopt;
 mod apply;
-mod backoff;
 pub mod config;
 mod core;
 mod delivery;
-mod end;
 mod follow;
 mod handler;
 mod handshake;
-mod history;
 pub(crate) mod inbound;
-mod judge;
 mod keeper;
 mod local_log;
-mod plan;
 mod progress;
 mod queue;
-mod requests;
 mod session;
 mod stats;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use self::apply::Applier;

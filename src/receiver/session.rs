@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, stopped};
 use super::delivery::Before;
-use super::end::{is_told, lost};
-use super::history::History;
 use super::inbound::{Control, Inbound};
 use super::local_log::LocalLog;
 use crate::clock;
+use crate::engine::reader::end::is_sent_to_writer;
+use crate::engine::reader::history::History;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 use crate::protocol::handshake::Point;
 use crate::runtime::sleep;
-use crate::transport::Stream;
+use crate::transport::{Stream, lost};
 
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
                 return Error::new(Status::PeerTimeout, text);
             }
             if let Err(error) = core.progress.acknowledge_if_due() {
-                return lost(error);
+                return lost(Status::Io, &error);
             }
             let unsent = core.progress.acks.lock().is_unsent();
             let look_at = tokio::time::Instant::from(clock::instant() + self.next_look());
@@ -127,9 +127,9 @@ impl<'a> Session<'a> {
                 () = &mut look => {}
                 () = core.progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
-                    if let Err(error) = writable { return lost(error) }
+                    if let Err(error) = writable { return lost(Status::Io, &error) }
                 }
-                readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
+                readable = stream.readable(), if room => if let Err(error) = readable { return lost(Status::Io, &error) },
             }
         }
     }
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Ok(false);
             }
-            Err(error) => return Err(lost(error)),
+            Err(error) => return Err(lost(Status::Io, &error)),
         };
         let counters = &self.core.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
@@ -205,7 +205,7 @@ impl<'a> Session<'a> {
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.
-        let flushed = core.progress.acknowledge_if_due().map_err(lost);
+        let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = parsed.delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
-        if is_told(&error) {
+        if is_sent_to_writer(&error) {
             self.core.progress.acks.lock().finish(None, Some(&error));
         }
         error

@@ -28,9 +28,9 @@ const BUFFER_BYTES: u64 = 64 << 10;
 /// connection began to where it says that it is; and memory grows with what has arrived.
 pub fn inbound(data: &[u8]) -> bool {
     let [flags, seed, with_handshake, stream @ ..] = data else { return false };
-    let incoming = match flags & V1 {
-        0 => Incoming::V2,
-        _ => Incoming::V1 { coordinator: flags & COORDINATOR != 0 },
+    let version = match flags & V1 {
+        0 => WireVersion::V2,
+        _ => WireVersion::V1 { coordinator: flags & COORDINATOR != 0 },
     };
     let policy = if flags & CONTINUE == 0 { GapPolicy::Refuse } else { GapPolicy::Continue };
     let before = Before {
@@ -39,12 +39,12 @@ pub fn inbound(data: &[u8]) -> bool {
         hash: if flags & UNKNOWN == 0 { 7 } else { UNKNOWN_HISTORY },
     };
     let mut stream = stream.to_vec();
-    if incoming == Incoming::V2 {
+    if version == WireVersion::V2 {
         repair(&mut stream, *flags, before.sequence);
     }
     let (with_handshake, rest) = stream.split_at(usize::from(*with_handshake).min(stream.len()));
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let mut run = Run::new(incoming, policy, before, with_handshake);
+        let mut run = Run::new(version, policy, before, with_handshake);
         for piece in pieces {
             if !run.take(piece) {
                 break;
@@ -75,9 +75,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(incoming: Incoming, policy: GapPolicy, before: Before, with_handshake: &[u8]) -> Self {
+    fn new(version: WireVersion, policy: GapPolicy, before: Before, with_handshake: &[u8]) -> Self {
         let mut inbound = Inbound::new(BUFFER_BYTES, MAX_PAYLOAD_BYTES as u64, policy);
-        inbound.begin(incoming, before, with_handshake).expect("memory");
+        inbound.begin(version, before, with_handshake).expect("memory");
         let received = with_handshake.len();
         let (entries, controls, refused) = (Vec::new(), Vec::new(), None);
         let mut run = Self { inbound, policy, at: before, entries, controls, refused, received };

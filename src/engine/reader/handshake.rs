@@ -1,9 +1,9 @@
 //! Whether a writer may be followed, by what it answers to the Sync. Values in, a verdict out: nothing changes before the
 //! whole answer has passed.
 
-use super::config::ProtocolChoice;
 use super::end::End;
-use super::inbound::Incoming;
+use super::policy::ProtocolChoice;
+use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::protocol::STREAM_VERSION;
 use crate::protocol::entry::UNKNOWN_HISTORY;
@@ -13,33 +13,33 @@ use crate::text::Quoted;
 
 /// What this reader holds, and whom it may follow.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Where its Sync stood.
-    pub(super) at: Point,
+    pub(crate) at: Point,
     /// What its handler has applied, which may be more: a host may stand ahead.
-    pub(super) applied: u64,
+    pub(crate) applied: u64,
     /// The lineage that it followed last.
-    pub(super) lineage: Option<Lineage>,
+    pub(crate) lineage: Option<Lineage>,
     /// Whether that binds it: it has entries of that lineage, or its host said so.
-    pub(super) bound: bool,
+    pub(crate) bound: bool,
     /// Whether it keeps a log on disk.
-    pub(super) local_log: bool,
-    pub(super) protocol: ProtocolChoice,
-    pub(super) coordinator: bool,
+    pub(crate) local_log: bool,
+    pub(crate) protocol: ProtocolChoice,
+    pub(crate) coordinator: bool,
     /// How far an epoch may rise at once.
-    pub(super) max_epoch_jump: u64,
+    pub(crate) max_epoch_jump: u64,
 }
 
 /// A writer that may be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Agreed {
-    pub(super) incoming: Incoming,
+pub(crate) struct Agreed {
+    pub(crate) version: WireVersion,
     /// To be adopted before anything is acknowledged or applied; v1 names none.
-    pub(super) lineage: Option<Lineage>,
+    pub(crate) lineage: Option<Lineage>,
 }
 
 /// Whether this writer may be followed, and in which protocol.
-pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
+pub(crate) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
     let invalid = |text: &str| Err(Error::new(Status::InvalidMsg, text).into());
     if !ack.error.is_empty() {
         let code = match &ack.answer {
@@ -76,10 +76,10 @@ pub(super) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
         if held.protocol == ProtocolChoice::V2 {
             return invalid("the writer does not speak v2, and nothing else is allowed here");
         }
-        return Ok(Agreed { incoming: Incoming::V1 { coordinator: held.coordinator }, lineage: None });
+        return Ok(Agreed { version: WireVersion::V1 { coordinator: held.coordinator }, lineage: None });
     };
     let lineage = Some(Lineage { stream_id: answer.stream_id, epoch: answer.epoch });
-    Ok(Agreed { incoming: Incoming::V2, lineage })
+    Ok(Agreed { version: WireVersion::V2, lineage })
 }
 
 /// Whether a v2 writer is one of the stream that was followed so far, with the history that this reader has.
@@ -122,7 +122,7 @@ fn follows(held: &Held, answer: &Answer) -> Result<(), Error> {
 
 /// The entry behind which a writer that refuses this reader, because entries are gone, could let it in. Only one that would be
 /// followed if it did not refuse is believed.
-pub(super) fn beginning(held: &Held, refusal: &SyncAck) -> Option<u64> {
+pub(crate) fn beginning(held: &Held, refusal: &SyncAck) -> Option<u64> {
     let welcome = SyncAck { error: String::new(), ..refusal.clone() };
     judge(held, &welcome).ok()?;
     // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
@@ -133,7 +133,7 @@ pub(super) fn beginning(held: &Held, refusal: &SyncAck) -> Option<u64> {
 
 /// Where a writer that refuses this reader says that their histories part: the last entry that both have and the first one
 /// that is known to differ. Another stream's have nothing in common.
-pub(super) fn parting(held: &Held, refusal: &SyncAck) -> Option<(u64, u64)> {
+pub(crate) fn parting(held: &Held, refusal: &SyncAck) -> Option<(u64, u64)> {
     let answer = refusal.answer.as_ref()?;
     if held.lineage.is_some_and(|ours| ours.stream_id != answer.stream_id) {
         return None;

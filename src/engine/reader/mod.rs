@@ -1,0 +1,17 @@
+//! A reader's end of a connection: what it says to the writer, whether it follows it, and what it does when that ends.
+//!
+//! - `handshake`: whether a writer may be followed, by its answer to the Sync.
+//! - `plan`: what a refusal suggests for the next Sync to the same node.
+//! - `end`: why a connection ended.
+//! - `backoff`: the pauses between connections.
+//! - `requests`: the sequences whose acknowledgement the writer asked for.
+//! - `history`: points of the received history, by which a fork is found.
+//! - `policy`: the host's choices.
+
+pub(crate) mod backoff;
+pub(crate) mod end;
+pub(crate) mod handshake;
+pub(crate) mod history;
+pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod requests;
