@@ -17,6 +17,7 @@ use super::keeper::Keeper;
 use super::local_log::behind;
 use super::queue::{Adoption, Dial};
 use crate::clock;
+use crate::engine::lineage::{self, Follower, Source, Verdict};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::RETRY;
@@ -316,11 +317,11 @@ impl Applier {
             delivery.advance(bytes);
         }
         let skipped = length - delivery.len();
-        let compares =
-            skipped > 0 && at == host.sequence && host.hash != UNKNOWN_HISTORY && self.hash != UNKNOWN_HISTORY;
-        if compares && self.hash != host.hash {
+        let compares = skipped > 0 && at == host.sequence;
+        let verdict = lineage::judge(&Follower::at(host), &Source::new(None, self.hash));
+        if compares && verdict == Verdict::Forked {
             let text = format!("the writer has another history up to entry {at} than the host: re-seed the reader");
-            return Err(Error::new(Status::Diverged, text));
+            return Err(Error::new(verdict.status(), text));
         }
         Ok(skipped)
     }

@@ -3,6 +3,7 @@
 
 use super::end::End;
 use super::policy::ProtocolChoice;
+use crate::engine::lineage::{self, Follower, Source, Verdict};
 use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::protocol::STREAM_VERSION;
@@ -54,17 +55,12 @@ pub(crate) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
         if held.protocol == ProtocolChoice::V1 {
             return invalid("the writer takes an offer of v2 that was not made");
         }
-        follows(held, answer)?;
+        if answer.version != STREAM_VERSION {
+            let picked = answer.version;
+            return invalid(&format!("the writer picked version {picked} of the stream, {STREAM_VERSION} was offered"));
+        }
     }
-    // A host may stand ahead of what this receiver has.
-    let has = held.at.sequence.max(held.applied);
-    if ack.current_sequence < has {
-        let text = format!(
-            "the writer is at {}, this reader already at {has}: it was restarted or restored without its log",
-            ack.current_sequence
-        );
-        return Err(Error::new(Status::Regressed, text).into());
-    }
+    has_history(held, ack)?;
     let Some(answer) = &ack.answer else {
         if held.local_log {
             return invalid("the writer speaks v1, which names no stream: a local log cannot follow it");
@@ -78,46 +74,55 @@ pub(crate) fn judge(held: &Held, ack: &SyncAck) -> Result<Agreed, End> {
         }
         return Ok(Agreed { version: WireVersion::V1 { coordinator: held.coordinator }, lineage: None });
     };
-    let lineage = Some(Lineage { stream_id: answer.stream_id, epoch: answer.epoch });
-    Ok(Agreed { version: WireVersion::V2, lineage })
+    Ok(Agreed { version: WireVersion::V2, lineage: Some(lineage_of(answer)) })
 }
 
-/// Whether a v2 writer is one of the stream that was followed so far, with the history that this reader has.
-fn follows(held: &Held, answer: &Answer) -> Result<(), Error> {
-    let diverged = |text: String| Err(Error::new(Status::Diverged, text));
-    if answer.version != STREAM_VERSION {
-        let text = format!("the writer picked version {} of the stream, {STREAM_VERSION} was offered", answer.version);
-        return Err(Error::new(Status::InvalidMsg, text));
-    }
-    if let Some(old) = held.lineage.filter(|_| held.bound) {
-        let sequence = held.at.sequence;
-        if old.stream_id != answer.stream_id {
-            let (old, new) = (hex(&old.stream_id), hex(&answer.stream_id));
-            return diverged(format!("the writer has stream {new}, position {sequence} belongs to stream {old}"));
-        }
-        let (old, new) = (old.epoch, answer.epoch);
-        match new.checked_sub(old) {
-            None => {
-                return diverged(format!(
-                    "the writer has epoch {new}, epoch {old} was seen: it is no longer the writer"
-                ));
-            }
-            Some(jump) if jump > held.max_epoch_jump => {
-                return diverged(format!(
-                    "the writer has epoch {new}, {old} was the last one seen: an epoch may rise by {} at once; raise that with receiver_config_set_max_epoch_jump if the writer is right",
-                    held.max_epoch_jump
-                ));
-            }
-            Some(_) => {}
-        }
-    }
+/// Whether the writer has the history that this reader has, as far as it says.
+fn has_history(held: &Held, ack: &SyncAck) -> Result<(), Error> {
     let Point { sequence, hash } = held.at;
-    if sequence > 0 && hash != UNKNOWN_HISTORY && answer.hash != UNKNOWN_HISTORY && hash != answer.hash {
-        return diverged(format!(
-            "the writer has another history up to entry {sequence} than this reader: re-seed the reader"
-        ));
-    }
-    Ok(())
+    let reader = Follower {
+        lineage: held.lineage.filter(|_| held.bound),
+        // Before the first entry there is nothing to compare.
+        at: Point { sequence, hash: if sequence > 0 { hash } else { UNKNOWN_HISTORY } },
+        last: sequence.max(held.applied),
+        max_epoch_jump: held.max_epoch_jump,
+    };
+    let answer = ack.answer.as_ref();
+    let hash = answer.map_or(UNKNOWN_HISTORY, |answer| answer.hash);
+    let writer = Source { last: ack.current_sequence, ..Source::new(answer.map(lineage_of), hash) };
+    let verdict = lineage::judge(&reader, &writer);
+    let hex = |lineage: Option<Lineage>| lineage.map(|lineage| hex(&lineage.stream_id)).unwrap_or_default();
+    let epoch = |lineage: Option<Lineage>| lineage.map_or(0, |lineage| lineage.epoch);
+    let (old, new) = (epoch(reader.lineage), epoch(writer.lineage));
+    let text = match verdict {
+        Verdict::Same { .. } => return Ok(()),
+        Verdict::OtherStream => {
+            let (old, new) = (hex(reader.lineage), hex(writer.lineage));
+            format!("the writer has stream {new}, position {sequence} belongs to stream {old}")
+        }
+        Verdict::OldEpoch => {
+            format!("the writer has epoch {new}, epoch {old} was seen: it is no longer the writer")
+        }
+        Verdict::EpochJump => format!(
+            "the writer has epoch {new}, {old} was the last one seen: an epoch may rise by {} at once; raise that with \
+             receiver_config_set_max_epoch_jump if the writer is right",
+            held.max_epoch_jump
+        ),
+        // A writer does not send where its epochs began; it judges that itself.
+        Verdict::PastEpoch { .. } | Verdict::Forked => {
+            format!("the writer has another history up to entry {sequence} than this reader: re-seed the reader")
+        }
+        Verdict::Regressed => format!(
+            "the writer is at {}, this reader already at {}: it was restarted or restored without its log",
+            writer.last, reader.last
+        ),
+    };
+    Err(Error::new(verdict.status(), text))
+}
+
+/// Who a writer says it is.
+fn lineage_of(answer: &Answer) -> Lineage {
+    Lineage { stream_id: answer.stream_id, epoch: answer.epoch }
 }
 
 /// The entry behind which a writer that refuses this reader, because entries are gone, could let it in. Only one that would be
