@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::adopt::{adopt, verdict};
+use super::adopt::{adopt, held};
 use super::core::{Core, Live, stopped};
 use super::handshake::{Opened, open};
 use super::inbound::Inbound;
@@ -15,6 +15,7 @@ use super::session::{Pulse, Session};
 use crate::clock;
 use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{End, is_sent_to_writer};
+use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
@@ -173,7 +174,8 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
 /// Adopts what both ends agree on. Nothing changes if they do not.
 async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
     let Opened { stream, frames, ack, plan } = opened;
-    let agreed = verdict(core, &ack, plan.as_ref())?;
+    let peer = core.peer.lock().clone();
+    let agreed = verdict(&held(core), &ack, plan.as_ref(), &peer)?;
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);

@@ -4,16 +4,17 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use super::config::ProtocolChoice;
+use super::adopt::held;
 use super::core::{Core, stopped};
 use super::queue::Dial;
 use crate::clock;
+use crate::engine::reader::handshake::sync;
 use crate::engine::reader::history::History;
-use crate::engine::reader::plan::{self, Goal, Plan};
+use crate::engine::reader::plan::{Plan, sync_position};
 use crate::error::{Error, Result, Status};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
-use crate::protocol::handshake::{MAX_HISTORY, Offer, Point, Sync, SyncAck};
-use crate::protocol::{STREAM_VERSION, message};
+use crate::protocol::handshake::{MAX_HISTORY, Point, SyncAck};
+use crate::protocol::message;
 use crate::runtime::timeout;
 use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
 
@@ -90,20 +91,9 @@ async fn greet(
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
-    let lineage = *core.lineage.lock();
-    let received = plan::sync_position(plan.as_ref(), core.progress.received_point());
-    let sync = Sync {
-        reader_id: config.reader_id.clone(),
-        last_known_sequence: received.sequence,
-        offer: (config.protocol != ProtocolChoice::V1).then(|| Offer {
-            version: STREAM_VERSION,
-            stream_id: lineage.map(|lineage| lineage.stream_id),
-            epoch: lineage.map_or(0, |lineage| lineage.epoch),
-            heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
-            hash: received.hash,
-            history: points(core, history, received.sequence, plan.as_ref()),
-        }),
-    };
+    let held = held(core);
+    let logged = logged_points(core, plan.as_ref());
+    let sync = sync(&held, plan.as_ref(), &config.reader_id, config.heartbeat_interval, logged, history);
     let mut hello = Vec::new();
     message::encode_sync(&mut hello, &sync, config.coordinator_handshake)
         .map_err(|e| Error::new(e.status(), e.to_string()))?;
@@ -148,17 +138,12 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     Stream::from_fd(socket)
 }
 
-/// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
-/// refusal to the next, as far as the local log goes.
-fn points(core: &Core, history: &History, received: u64, plan: Option<&Plan>) -> Vec<Point> {
-    let mut points = match (&core.local, plan.map(|plan| plan.goal)) {
-        (Some(local), Some(Goal::LocateFork { common, differing })) => local.points(common, differing, MAX_HISTORY),
-        (Some(local), _) => local.known_points(received, MAX_HISTORY),
-        (None, _) => Vec::new(),
-    };
-    if points.is_empty() {
-        points = history.points().to_vec();
+/// Points of the history from the log on disk, if there is one. Where a fork lies is narrowed down from one refusal to the
+/// next, as far as that log goes back.
+fn logged_points(core: &Core, plan: Option<&Plan>) -> Vec<Point> {
+    let Some(local) = &core.local else { return Vec::new() };
+    match plan.and_then(Plan::fork_range) {
+        Some((common, differing)) => local.points(common, differing, MAX_HISTORY),
+        None => local.known_points(sync_position(plan, core.progress.received_point()).sequence, MAX_HISTORY),
     }
-    points.retain(|point| point.sequence < received);
-    points
 }

@@ -1,6 +1,7 @@
 //! A reader's end of a connection: what it says to the writer, whether it follows it, and what it does when that ends.
 //!
-//! - `handshake`: whether a writer may be followed, by its answer to the Sync.
+//! - `handshake`: the Sync, and whether a writer may be followed by its answer.
+//! - `stream`: the entries that a connection brings.
 //! - `plan`: what a refusal suggests for the next Sync to the same node.
 //! - `end`: why a connection ended.
 //! - `backoff`: the pauses between connections.
@@ -15,3 +16,4 @@ pub(crate) mod history;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod requests;
+pub(crate) mod stream;

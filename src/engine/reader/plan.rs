@@ -24,6 +24,14 @@ pub(crate) enum Goal {
 }
 
 impl Plan {
+    /// The entries between which the Sync names points of the history.
+    pub(crate) fn fork_range(&self) -> Option<(u64, u64)> {
+        match self.goal {
+            Goal::LocateFork { common, differing } => Some((common, differing)),
+            Goal::PassHole(_) => None,
+        }
+    }
+
     /// The last entry of the hole that the Sync asks to pass.
     pub(crate) fn hole_end(&self) -> Option<u64> {
         match self.goal {
