@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, stopped};
 use super::delivery::Before;
-use super::inbound::{Control, Inbound};
+use super::inbound::Inbound;
 use super::local_log::LocalLog;
 use crate::clock;
 use crate::engine::reader::end::is_sent_to_writer;
 use crate::engine::reader::history::History;
+use crate::engine::reader::stream::Control;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 use crate::protocol::handshake::Point;
@@ -181,7 +182,7 @@ impl<'a> Session<'a> {
     /// Passes on one delivery of it. `true`: there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
         let core = self.core;
-        let parsed = self.inbound.parse();
+        let (parsed, delivery) = self.inbound.parse();
         if parsed.entries > 0 {
             core.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
             let Before { sequence, hash, .. } = self.inbound.before();
@@ -206,7 +207,7 @@ impl<'a> Session<'a> {
         }
         // Who waits for the acknowledgement waits longer than the handler does.
         let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
-        if let Some(delivery) = parsed.delivery {
+        if let Some(delivery) = delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);

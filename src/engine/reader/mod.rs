@@ -1,7 +1,7 @@
 //! A reader's end of a connection: what it says to the writer, whether it follows it, and what it does when that ends.
 //!
 //! - `handshake`: the Sync, and whether a writer may be followed by its answer.
-//! - `stream`: the entries that a connection brings.
+//! - `stream`: the bytes that a connection brings, as checked entries.
 //! - `plan`: what a refusal suggests for the next Sync to the same node.
 //! - `end`: why a connection ended.
 //! - `backoff`: the pauses between connections.

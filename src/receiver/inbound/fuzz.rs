@@ -3,7 +3,13 @@
 
 use super::*;
 use crate::fuzzing::pieces;
-use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
+use crate::engine::reader::stream::Control;
+use crate::error::Status;
+use crate::protocol::control::TYPE_BATCH;
+use crate::protocol::entry::{
+    ENTRY_HEADER_SIZE, Entries, Entry, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, chain_hash, encode_header, payload_crc,
+};
+use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 
 /// Speak v1, and as the coordinator does.
 const V1: u8 = 1;
@@ -103,10 +109,10 @@ impl Run {
 
     fn parse(&mut self) {
         loop {
-            let parsed = self.inbound.parse();
-            assert_eq!(parsed.entries > 0, parsed.delivery.is_some());
+            let (parsed, delivery) = self.inbound.parse();
+            assert_eq!(parsed.entries > 0, delivery.is_some());
             self.controls.extend(parsed.controls);
-            let count = parsed.delivery.map_or(0, |delivery| self.apply(delivery));
+            let count = delivery.map_or(0, |delivery| self.apply(delivery));
             assert_eq!(count, parsed.entries);
             // Whatever was refused, what came before it counts and nothing else does.
             let now = self.inbound.before();

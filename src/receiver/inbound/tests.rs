@@ -3,7 +3,12 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
+use crate::engine::reader::stream::DELIVERY_BYTES;
+use crate::error::Status;
+use crate::protocol::control::{Heartbeat, TYPE_BATCH};
+use crate::protocol::entry::{Entries, Entry, MAX_PAYLOAD_BYTES, encode_header};
+use crate::protocol::frame::{self, TYPE_ENTRY};
+use crate::protocol::message;
 
 /// What one entry of a stream is made of: the step of its sequence, and its payload's length.
 type Shape = (u64, usize);
@@ -83,8 +88,8 @@ fn receive(inbound: &mut Inbound, bytes: &[u8], sizes: &[usize]) -> (Vec<(u64, V
         assert!(taken > 0 || at == bytes.len(), "no room though nothing is held");
         at += taken;
         loop {
-            let parsed = inbound.parse();
-            if let Some(delivery) = parsed.delivery {
+            let (parsed, delivery) = inbound.parse();
+            if let Some(delivery) = delivery {
                 assert!(delivery.len() < DELIVERY_BYTES + MAX_LENGTH, "a delivery of {} bytes", delivery.len());
                 apply(delivery, &mut out);
             }
@@ -151,9 +156,9 @@ proptest! {
         while at < bytes.len() || !waiting.is_empty() {
             let taken = read(&mut inbound, &bytes[at..bytes.len().min(at + 1500)]);
             at += taken;
-            let parsed = inbound.parse();
+            let (parsed, delivery) = inbound.parse();
             prop_assert_eq!(parsed.error, None);
-            waiting.extend(parsed.delivery);
+            waiting.extend(delivery);
             // All blocks there are, each of the usual size: more are never made.
             prop_assert!(inbound.retired.len() <= inbound.max_blocks);
             prop_assert!(inbound.max_blocks as u64 * inbound.block_bytes as u64 <= BOUND);
@@ -223,7 +228,7 @@ fn p8_a_large_entrys_memory_grows_with_what_arrives() {
     let mut sent = read(&mut inbound, &entry);
     let piece = vec![0; 4096];
     while sent < 1 << 20 {
-        assert!(inbound.parse().error.is_none());
+        assert!(inbound.parse().0.error.is_none());
         sent += read(&mut inbound, &piece);
         let held = inbound.block.capacity();
         assert!(held <= (2 * sent).max(2 * inbound.block_bytes), "{held} bytes for {sent}");
