@@ -3,7 +3,6 @@
 //! One thread keeps the connection: it receives, checks and acknowledges. Another one stores what is received, and
 //! calls the host. What is not yet applied lies between them, within a bound.
 
-mod acks;
 mod adopt;
 mod apply;
 pub mod config;
@@ -15,6 +14,7 @@ mod handshake;
 pub(crate) mod inbound;
 mod keeper;
 mod local_log;
+mod outgoing;
 mod progress;
 mod queue;
 mod session;

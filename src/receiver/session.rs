@@ -10,6 +10,7 @@ use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
 use crate::clock;
+use crate::engine::reader::acks::Acks;
 use crate::engine::reader::end::is_sent_to_writer;
 use crate::engine::reader::history::History;
 use crate::engine::reader::stream::Control;
@@ -22,7 +23,7 @@ use crate::transport::{Stream, lost};
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
 
-/// The pause of a connection without heartbeats on which nothing happens.
+/// How often a connection without heartbeats is looked at when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// How often a v2 connection shows that it lives.
@@ -60,10 +61,11 @@ impl<'a> Session<'a> {
         // What the last writer, or the last connection's, waited for.
         core.local.iter().for_each(LocalLog::want_no_sync);
         inbound.receives_at(clock::now());
-        let heartbeat = pulse.map_or(IDLE, |pulse| pulse.interval);
-        let (id, interval) = (&core.config.reader_id, core.config.ack_interval);
-        core.progress.acks.lock().begin(stream, pulse.is_some(), id, interval, heartbeat);
-        Self { core, stream, inbound, history, pulse, heard_at: clock::instant(), unannounced: false }
+        let now = clock::instant();
+        let heartbeat = pulse.map(|pulse| pulse.interval);
+        let acks = Acks::new(&core.config.reader_id, core.config.ack_interval, heartbeat, now);
+        core.progress.outgoing.lock().begin(stream, acks);
+        Self { core, stream, inbound, history, pulse, heard_at: now, unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -83,7 +85,7 @@ impl<'a> Session<'a> {
         core.progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is too late: to arm it costs a system call.
-        let mut look = std::pin::pin!(sleep(self.next_look()));
+        let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
         loop {
             if *stopping.borrow() {
                 return self.say_good_bye();
@@ -117,8 +119,8 @@ impl<'a> Session<'a> {
             if let Err(error) = core.progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
             }
-            let unsent = core.progress.acks.lock().is_unsent();
-            let look_at = tokio::time::Instant::from(clock::instant() + self.next_look());
+            let unsent = core.progress.outgoing.lock().is_unsent();
+            let look_at = tokio::time::Instant::from(self.next_look());
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
             }
@@ -197,7 +199,7 @@ impl<'a> Session<'a> {
             match control {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    core.progress.acks.lock().ask(request);
+                    core.progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
                         wanted = wanted.max(request.sequence);
                     }
@@ -233,19 +235,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// How long nothing is due, if nothing happens.
-    fn next_look(&self) -> Duration {
-        let progress = &self.core.progress;
-        let ack = progress.acks.lock().rest(progress.positions());
-        let left = |pulse: Pulse| pulse.patience.saturating_sub(clock::since(self.heard_at));
-        let silence = self.pulse.map_or(Duration::MAX, left);
-        ack.min(silence).max(Duration::from_millis(1))
+    /// When something is due, if nothing happens before.
+    fn next_look(&self) -> Instant {
+        let (now, progress) = (clock::instant(), &self.core.progress);
+        let ack = progress.outgoing.lock().next_at(progress.positions());
+        let silence = self.pulse.and_then(|pulse| self.heard_at.checked_add(pulse.patience));
+        let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
+        next.max(now + Duration::from_millis(1))
     }
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
         if is_sent_to_writer(&error) {
-            self.core.progress.acks.lock().finish(None, Some(&error));
+            self.core.progress.outgoing.lock().finish(None, Some(&error));
         }
         error
     }
@@ -254,14 +256,14 @@ impl<'a> Session<'a> {
     fn say_good_bye(&mut self) -> Error {
         let progress = &self.core.progress;
         let reason = progress.ended().filter(|reason| reason.status == Status::ApplyFailed);
-        let mut acks = progress.acks.lock();
-        acks.finish(Some(progress.positions()), reason.as_ref());
+        let mut outgoing = progress.outgoing.lock();
+        outgoing.finish(Some(progress.positions()), reason.as_ref());
         reason.unwrap_or_else(|| Error::new(Status::Ok, "the receiver stops"))
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.core.progress.acks.lock().close();
+        self.core.progress.outgoing.lock().close();
     }
 }

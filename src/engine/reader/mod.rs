@@ -5,10 +5,12 @@
 //! - `plan`: what a refusal suggests for the next Sync to the same node.
 //! - `end`: why a connection ended.
 //! - `backoff`: the pauses between connections.
+//! - `acks`: when and what it acknowledges.
 //! - `requests`: the sequences whose acknowledgement the writer asked for.
 //! - `history`: points of the received history, by which a fork is found.
 //! - `policy`: the host's choices.
 
+pub(crate) mod acks;
 pub(crate) mod backoff;
 pub(crate) mod end;
 pub(crate) mod handshake;
