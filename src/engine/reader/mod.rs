@@ -6,11 +6,13 @@
 //! - `end`: why a connection ended.
 //! - `backoff`: the pauses between connections.
 //! - `acks`: when and what it acknowledges.
+//! - `apply`: what the thread that calls the host does next, and what becomes of a refused entry.
 //! - `requests`: the sequences whose acknowledgement the writer asked for.
 //! - `history`: points of the received history, by which a fork is found.
 //! - `policy`: the host's choices.
 
 pub(crate) mod acks;
+pub(crate) mod apply;
 pub(crate) mod backoff;
 pub(crate) mod end;
 pub(crate) mod handshake;
