@@ -46,9 +46,9 @@
 //! | module | uses |
 //! |---|---|
 //! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
-//! | `sender` | `clock`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
+//! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
 //! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `sync`, `text`, `threads`, `transport` |
-//! | `engine` | `error`, `protocol`, `text` |
+//! | `engine` | `error`, `host`, `protocol`, `text` |
 //! | `records` | `error` |
 //! | `transport` | `error`, `fd`, `permissions`, `protocol`, `sync`, `text`, `threads` |
 //! | `log` | `clock`, `error`, `fd`, `permissions`, `protocol`, `sync` |

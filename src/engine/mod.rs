@@ -5,9 +5,11 @@
 //! payloads, only lengths, positions and verdicts. [`receiver`](crate::receiver) drives `reader`.
 //!
 //! - `reader`: a reader's end of a connection, and what follows when one ends.
+//! - `heartbeat`: how often each end sends something, and how long silence is allowed.
 //! - `lineage`: whether a position lies in the history of a log.
 //! - `version`: which form of the protocol a connection speaks.
 
+pub(crate) mod heartbeat;
 pub(crate) mod lineage;
 pub(crate) mod reader;
 pub(crate) mod version;

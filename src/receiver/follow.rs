@@ -11,15 +11,16 @@ use super::adopt::{adopt, held};
 use super::core::{Core, Live, stopped};
 use super::handshake::{Opened, open};
 use super::inbound::Inbound;
-use super::session::{Pulse, Session};
+use super::session::Session;
 use crate::clock;
+use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{End, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
-use crate::error::{Error, Result, Status};
+use crate::engine::reader::reconnect::{Attempt, Report};
+use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::heartbeat;
 use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
 
@@ -44,7 +45,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
         let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan, &history).await;
-        let asked = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
+        let planned = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = clock::instant();
@@ -53,29 +54,23 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             }
             Err(error) => (None, error.into()),
         };
+        let peer = core.peer.lock().clone();
+        let attempt = Attempt { end: &end, peer: &peer, connected: lived.is_some(), planned };
         if *stopping.borrow() {
-            if lived.is_some() {
-                failed(&core, end, true, None);
+            if attempt.connected {
+                report(&core, &attempt, None);
             }
             return;
         }
-        let passes_hole = end.passes_hole();
         plan = end.plan.clone().or(plan);
-        let status = end.error.status;
-        let stays = match status {
-            // Only there the next Sync asks to be let in behind the hole; a node that refuses that too is left.
-            _ if passes_hole && !asked => true,
-            Status::Ok | Status::Replaced | Status::Removed => true,
-            Status::NotWriter => false,
-            _ => lived.is_some_and(|lived| backoff.is_stable(lived)),
-        };
+        let stays = attempt.stays(lived.is_some_and(|lived| backoff.is_stable(lived)));
         if let Some(dialled) = &dialled {
             if stays { dialler.stay(dialled) } else { dialler.failed(dialled) }
         }
         // The rest of the list, before any pause: this address has been told that the connection is over.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
-        let pause = (!goes_on).then(|| backoff.next(status, lived, random()));
-        failed(&core, end, lived.is_some(), pause);
+        let pause = (!goes_on).then(|| backoff.next(end.error.status, lived, random()));
+        report(&core, &attempt, pause);
         if let Some(pause) = pause {
             tokio::select! {
                 biased;
@@ -110,51 +105,14 @@ fn random() -> f64 {
     f64::from(part) / f64::from(u32::MAX)
 }
 
-/// Counts and reports an end, of a connection if `was_connected`. `pause`: how long nothing is tried now.
-fn failed(core: &Core, end: End, was_connected: bool, pause: Option<Duration>) {
-    let passes_hole = end.passes_hole();
-    let End { mut error, refused, .. } = end;
-    let peer = core.peer.lock().clone();
-    if error.status == Status::Replaced {
-        let pause = pause.unwrap_or_default().as_millis();
-        error.message += &format!(
-            "; another receiver seems to have the reader_id \"{}\" too: give each its own. The next attempt is in {pause} ms",
-            core.config.reader_id
-        );
-    }
-    let text = if error.message.contains(&peer) { error.message.clone() } else { format!("{peer}: {}", error.message) };
-    if error.status != Status::Ok {
+/// Counts and reports an end. `pause`: how long nothing is dialled now.
+fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
+    let Report { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
+    if error.is_some() {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
-        *core.last_error.lock() = Some(Error::new(error.status, text.clone()));
+        *core.last_error.lock() = error;
     }
-    if passes_hole {
-        // The host decided about that beforehand, and hears of it when a writer lets this reader in behind the hole.
-        return;
-    }
-    let kind = match error.status {
-        Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
-        Status::Regressed => Some(EventKind::Regressed),
-        Status::Diverged => Some(EventKind::Diverged),
-        _ if refused => Some(EventKind::Refused),
-        Status::InvalidMsg | Status::MessageTooLarge | Status::MessageTooSmall | Status::Truncated => {
-            Some(EventKind::ProtocolError)
-        }
-        _ => None,
-    };
-    let received = core.progress.received();
-    if let Some(kind) = kind {
-        let mut event = Event::new(kind, error.status, text);
-        let is_about_the_next = kind == EventKind::Gap || error.status == Status::MessageTooLarge;
-        event.sequence = if is_about_the_next { received.saturating_add(1) } else { received };
-        core.event(event);
-    }
-    if was_connected || kind.is_none() {
-        let verb = if was_connected { "disconnected from" } else { "not connected to" };
-        let text = format!("{verb} {peer}: {}", error.message);
-        let mut event = Event::new(EventKind::Disconnected, error.status, text);
-        event.sequence = received;
-        core.event(event);
-    }
+    events.into_iter().for_each(|event| core.event(event));
 }
 
 /// Serves one connection from the writer's answer to its end.
@@ -193,10 +151,7 @@ async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Resul
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
     inbound.begin(version, before, &rest)?;
     let stream = Arc::new(stream);
-    let (own, limit) = (core.config.heartbeat_interval, core.config.peer_timeout);
-    let pulse = ack.answer.map(|answer| Pulse {
-        interval: heartbeat::interval(own, Duration::from_millis(answer.heartbeat_ms), heartbeat::SHORTEST),
-        patience: heartbeat::patience(limit, own, answer.heartbeat_ms, answer.min_heartbeat_ms),
-    });
+    let pulse =
+        ack.answer.map(|answer| Pulse::of_reader(core.config.heartbeat_interval, core.config.peer_timeout, &answer));
     Ok((stream, pulse))
 }

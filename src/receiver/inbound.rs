@@ -109,7 +109,9 @@ impl Inbound {
         let parsed = self.parser.parse(&self.block, &mut decoded);
         let Parsed { taken, batch_left, before, entries, .. } = parsed;
         let delivery = match self.parser.version() {
-            WireVersion::V2 => Delivery::of_frames(self.block.split_to(taken).freeze(), batch_left, before, self.received),
+            WireVersion::V2 => {
+                Delivery::of_frames(self.block.split_to(taken).freeze(), batch_left, before, self.received)
+            }
             WireVersion::V1 { .. } => {
                 self.block.advance(taken);
                 Delivery::of_entries(decoded.into(), before, self.received)

@@ -10,6 +10,7 @@ use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
 use crate::clock;
+use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::acks::Acks;
 use crate::engine::reader::end::is_sent_to_writer;
 use crate::engine::reader::history::History;
@@ -25,15 +26,6 @@ const READS_PER_TURN: u32 = 16;
 
 /// How often a connection without heartbeats is looked at when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// How often a v2 connection shows that it lives.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pulse {
-    /// How often this side says something.
-    pub(super) interval: Duration,
-    /// How long the writer may be silent.
-    pub(super) patience: Duration,
-}
 
 /// A connection after the handshake.
 pub(super) struct Session<'a> {
@@ -112,9 +104,8 @@ impl<'a> Session<'a> {
                 // Not reading is this side's own doing.
                 self.heard_at = clock::instant();
             }
-            if self.pulse.is_some_and(|pulse| clock::since(self.heard_at) > pulse.patience) {
-                let text = format!("nothing heard from the writer for {} ms", clock::since(self.heard_at).as_millis());
-                return Error::new(Status::PeerTimeout, text);
+            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
+                return error;
             }
             if let Err(error) = core.progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
@@ -239,7 +230,7 @@ impl<'a> Session<'a> {
     fn next_look(&self) -> Instant {
         let (now, progress) = (clock::instant(), &self.core.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
-        let silence = self.pulse.and_then(|pulse| self.heard_at.checked_add(pulse.patience));
+        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
         next.max(now + Duration::from_millis(1))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskConfig;
 use crate::protocol::entry::UNKNOWN_HISTORY;
-use crate::protocol::heartbeat;
+use crate::engine::heartbeat;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 

@@ -15,11 +15,12 @@ use super::phase::Phase;
 use super::reader::Reader;
 use super::report::Peer;
 use crate::clock;
+use crate::engine::heartbeat;
 use crate::error::{Error, Status};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::frame::{TYPE_ENTRY, TYPE_SYNC};
 use crate::protocol::handshake::{Answer, Sync, SyncAck};
-use crate::protocol::{STREAM_VERSION, check_reader_id, heartbeat, message};
+use crate::protocol::{STREAM_VERSION, check_reader_id, message};
 use crate::runtime::{self, interval, timeout};
 use crate::transport::{FrameReader, Stream};
 

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use crate::error::{Error, Status};
 
 /// Why a connection, or the attempt at one, ended.
+#[derive(Debug)]
 pub(crate) struct End {
     pub(crate) error: Error,
     /// The writer refused the Sync.

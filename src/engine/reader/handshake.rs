@@ -379,9 +379,9 @@ mod tests {
 
     fn begins_at_20() -> SyncAck {
         SyncAck {
-        error: "WAL_ROTATED: gone".into(),
-        current_sequence: 30,
-        ..answering(|a| (a.first_sequence, a.hash) = (20, UNKNOWN_HISTORY))
+            error: "WAL_ROTATED: gone".into(),
+            current_sequence: 30,
+            ..answering(|a| (a.first_sequence, a.hash) = (20, UNKNOWN_HISTORY))
         }
     }
 

@@ -4,6 +4,7 @@
 //! - `stream`: the bytes that a connection brings, as checked entries.
 //! - `plan`: what a refusal suggests for the next Sync to the same node.
 //! - `end`: why a connection ended.
+//! - `reconnect`: which node is dialled next, and what the host hears of an end.
 //! - `backoff`: the pauses between connections.
 //! - `acks`: when and what it acknowledges.
 //! - `apply`: what the thread that calls the host does next, and what becomes of a refused entry.
@@ -19,5 +20,6 @@ pub(crate) mod handshake;
 pub(crate) mod history;
 pub(crate) mod plan;
 pub(crate) mod policy;
+pub(crate) mod reconnect;
 pub(crate) mod requests;
 pub(crate) mod stream;

@@ -2,9 +2,9 @@
 //! how much of it came with the handshake, then the stream.
 
 use super::*;
-use crate::fuzzing::pieces;
 use crate::engine::reader::stream::Control;
 use crate::error::Status;
+use crate::fuzzing::pieces;
 use crate::protocol::control::TYPE_BATCH;
 use crate::protocol::entry::{
     ENTRY_HEADER_SIZE, Entries, Entry, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, chain_hash, encode_header, payload_crc,
