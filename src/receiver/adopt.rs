@@ -4,9 +4,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::core::{Core, stopped};
+use super::core::{Core, ending};
 use super::delivery::Before;
 use crate::engine::reader::handshake::{Agreed, Held, stream_start};
 use crate::engine::reader::plan::Plan;
@@ -61,12 +61,12 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
 async fn make_durable(core: &Core, lineage: Lineage) -> Result<()> {
     let (answer, mut adopted) = oneshot::channel();
     core.enqueue(|queue| queue.adopt = Some((lineage, answer)));
-    let mut stopping: watch::Receiver<bool> = core.stopping.subscribe();
+    let mut life = core.life().subscribe();
     let limit: Duration = core.config.connect_timeout;
     let in_time = tokio::select! {
         biased;
         done = timeout(limit, &mut adopted) => done.ok(),
-        () = stopped(&mut stopping) => None,
+        () = ending(&mut life) => None,
     };
     let outcome = match in_time {
         Some(outcome) => outcome,

@@ -195,7 +195,7 @@ impl Applier {
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
         Work {
             events,
-            stop: queue.stop,
+            stop: self.core.life().borrow().is_closed(),
             dial: queue.dial.is_some(),
             adopt: queue.adopt.is_some(),
             paused: queue.paused,
@@ -344,7 +344,7 @@ impl Applier {
         let mut event = Event::new(kind, error.status, error.message.clone());
         event.sequence = self.core.progress.applied();
         self.core.event(event);
-        self.core.halt(error.clone());
+        self.core.progress.end(error.clone());
     }
 
     /// Notes how far the handler came. A disk that refuses is tried again; what is applied stays so.
@@ -406,7 +406,7 @@ impl Applier {
             Outcome::Stop => {
                 let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);
                 report(EventKind::Stopped, text.clone());
-                self.core.halt(Error::new(Status::ApplyFailed, text));
+                self.core.progress.end(Error::new(Status::ApplyFailed, text));
             }
             Outcome::Skip => {
                 self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);

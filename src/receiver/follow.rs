@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::adopt::{adopt, held};
-use super::core::{Core, Live, stopped};
+use super::core::{Core, Live, ending};
 use super::handshake::{Opened, open};
 use super::inbound::Inbound;
 use super::session::Session;
@@ -18,6 +18,7 @@ use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{End, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
+use crate::engine::reader::life::Lifecycle;
 use crate::engine::reader::reconnect::{Attempt, Report};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
@@ -29,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(250);
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
 pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
-    let mut stopping = core.stopping.subscribe();
+    let mut life = core.life().subscribe();
     let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.max_entry_bytes, core.config.gap_policy);
     let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
@@ -37,7 +38,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
     let mut goes_on = false;
     let mut plan = None;
     loop {
-        if !wait_for_room(&core, &mut stopping).await {
+        if !wait_for_room(&core, &mut life).await {
             return;
         }
         if !goes_on || !dialler.has_more() {
@@ -56,7 +57,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         };
         let peer = core.peer.lock().clone();
         let attempt = Attempt { end: &end, peer: &peer, connected: lived.is_some(), planned };
-        if *stopping.borrow() {
+        if life.borrow().is_ending() {
             if attempt.connected {
                 report(&core, &attempt, None);
             }
@@ -75,7 +76,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             tokio::select! {
                 biased;
                 () = sleep(pause) => {}
-                () = stopped(&mut stopping) => return,
+                () = ending(&mut life) => return,
             }
         }
     }
@@ -83,7 +84,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
 
 /// Waits until the host has applied enough of what came before: each connection brings some bytes with its handshake.
 /// `false`: the receiver stops.
-async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> bool {
+async fn wait_for_room(core: &Core, life: &mut watch::Receiver<Lifecycle>) -> bool {
     let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
     while is_full() {
         core.progress.want_room();
@@ -91,7 +92,7 @@ async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> boo
             tokio::select! {
                 biased;
                 () = core.progress.moved.notified() => {}
-                () = stopped(stopping) => return false,
+                () = ending(life) => return false,
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use tokio::sync::oneshot;
 
 use super::adopt::held;
-use super::core::{Core, stopped};
+use super::core::{Core, ending};
 use super::queue::Dial;
 use crate::clock;
 use crate::engine::reader::handshake::sync;
@@ -36,14 +36,14 @@ pub(super) async fn open(
     plan: &mut Option<Plan>,
     history: &History,
 ) -> (Option<Dialled>, Result<Opened>) {
-    let mut stopping = core.stopping.subscribe();
+    let mut life = core.life().subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
         Dialling::Library => {
             let connected = tokio::select! {
                 biased;
                 connected = dialler.connect() => connected,
-                () = stopped(&mut stopping) => Err(stops()),
+                () = ending(&mut life) => Err(stops()),
             };
             match connected {
                 Ok((stream, dialled)) => (Some(stream), dialled),
@@ -72,7 +72,7 @@ pub(super) async fn open(
             let text = format!("no handshake with {} within {} ms", dialled.peer, limit.as_millis());
             Err(Error::new(Status::PeerTimeout, text))
         }),
-        () = stopped(&mut stopping) => Err(stops()),
+        () = ending(&mut life) => Err(stops()),
     };
     (Some(dialled), met)
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::outgoing::Outgoing;
 use crate::clock::{self, Now};
+use crate::engine::reader::life::Lifecycle;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -44,8 +45,10 @@ pub(super) struct Progress {
     pub(super) moved: Notify,
     room_wanted: AtomicBool,
     waiting: AtomicUsize,
-    over: Mutex<Option<Error>>,
+    waiters: Mutex<()>,
     changed: Condvar,
+    /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
+    pub(super) life: watch::Sender<Lifecycle>,
 }
 
 impl Progress {
@@ -69,8 +72,9 @@ impl Progress {
             moved: Notify::new(),
             room_wanted: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            over: Mutex::new(None),
+            waiters: Mutex::new(()),
             changed: Condvar::new(),
+            life: watch::Sender::default(),
         }
     }
 
@@ -160,7 +164,7 @@ impl Progress {
     /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
     pub(super) fn lineage_changed(&self) {
         self.lineage_changes.fetch_add(1, Ordering::SeqCst);
-        drop(self.over.lock());
+        drop(self.waiters.lock());
         self.changed.notify_all();
     }
 
@@ -217,7 +221,7 @@ impl Progress {
             self.moved.notify_one();
         }
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(self.over.lock());
+            drop(self.waiters.lock());
             self.changed.notify_all();
         }
     }
@@ -234,15 +238,11 @@ impl Progress {
         }
     }
 
-    /// Nothing will be applied any more, for this reason.
+    /// Ends the connection for good, and the waits for what is applied.
     pub(super) fn end(&self, reason: Error) {
-        self.over.lock().get_or_insert(reason);
+        self.life.send_modify(|life| life.end(reason));
+        drop(self.waiters.lock());
         self.changed.notify_all();
-    }
-
-    /// Why nothing will be applied any more, if that is so.
-    pub(super) fn ended(&self) -> Option<Error> {
-        self.over.lock().clone()
     }
 
     /// Waits until `sequence` is applied.
@@ -253,14 +253,14 @@ impl Progress {
         let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut over = self.over.lock();
+        let mut waiters = self.waiters.lock();
         let result = loop {
             fence(Ordering::SeqCst);
             let applied = self.applied();
             if applied >= sequence {
                 break Ok(());
             }
-            if let Some(reason) = &*over {
+            if let Some(reason) = self.life.borrow().reason() {
                 break Err(reason.clone());
             }
             if self.lineage_changes.load(Ordering::SeqCst) != changes {
@@ -276,9 +276,9 @@ impl Progress {
                 );
                 break Err(Error::new(Status::Timeout, text));
             }
-            over = self.changed.wait(over, deadline);
+            waiters = self.changed.wait(waiters, deadline);
         };
-        drop(over);
+        drop(waiters);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         result
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, stopped};
+use super::core::{Core, ending};
 use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
 
     async fn receive_all(&mut self) -> Error {
         let (core, stream) = (self.core, self.stream);
-        let mut stopping = core.stopping.subscribe();
+        let mut life = core.life().subscribe();
         // What came with the handshake.
         if let Err(error) = self.take() {
             return error;
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
         // Moved only when it is too late: to arm it costs a system call.
         let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
         loop {
-            if *stopping.borrow() {
+            if life.borrow().is_ending() {
                 return self.say_good_bye();
             }
             let room = match self.has_room() {
@@ -117,7 +117,7 @@ impl<'a> Session<'a> {
             }
             tokio::select! {
                 biased;
-                () = stopped(&mut stopping) => {}
+                () = ending(&mut life) => {}
                 () = &mut look => {}
                 () = core.progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
     /// The last words of a receiver that stops: how far it came, and why it stops if it had to.
     fn say_good_bye(&mut self) -> Error {
         let progress = &self.core.progress;
-        let reason = progress.ended().filter(|reason| reason.status == Status::ApplyFailed);
+        let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
         let mut outgoing = progress.outgoing.lock();
         outgoing.finish(Some(progress.positions()), reason.as_ref());
         reason.unwrap_or_else(|| Error::new(Status::Ok, "the receiver stops"))

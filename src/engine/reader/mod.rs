@@ -10,6 +10,7 @@
 //! - `apply`: what the thread that calls the host does next, and what becomes of a refused entry.
 //! - `requests`: the sequences whose acknowledgement the writer asked for.
 //! - `history`: points of the received history, by which a fork is found.
+//! - `life`: from its start to its end.
 //! - `policy`: the host's choices.
 
 pub(crate) mod acks;
@@ -18,6 +19,7 @@ pub(crate) mod backoff;
 pub(crate) mod end;
 pub(crate) mod handshake;
 pub(crate) mod history;
+pub(crate) mod life;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod reconnect;
