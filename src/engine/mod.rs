@@ -9,6 +9,8 @@
 //! - `lineage`: whether a position lies in the history of a log.
 //! - `version`: which form of the protocol a connection speaks.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod heartbeat;
 pub(crate) mod lineage;
 pub(crate) mod reader;

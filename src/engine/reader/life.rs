@@ -85,9 +85,7 @@ impl Lifecycle {
     /// Fails unless it runs.
     pub(crate) fn check_running(&self) -> Result<()> {
         match self {
-            Self::New => {
-                Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start"))
-            }
+            Self::New => Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start")),
             Self::Running => Ok(()),
             Self::Ending(_) | Self::Closed(_) => Err(Error::new(Status::Closed, "the receiver was stopped")),
         }
