@@ -109,10 +109,10 @@ pub mod protocol;
 mod random;
 pub mod receiver;
 pub mod records;
+mod runtime;
 pub mod sender;
 #[cfg(feature = "simulation")]
 pub mod simulation;
-mod runtime;
 mod sync;
 pub mod text;
 mod threads;

@@ -5,12 +5,22 @@
 //! never owns payload bytes; it deals in lengths, positions, sequences and identities. `sender` and `receiver` are its
 //! drivers: they hold the locks, read the clocks, move the bytes, and do what the engine says.
 //!
+//! - [`heartbeat`]: how often each end sends something, and how long silence is allowed.
+//! - [`lineage`]: whether a position lies in the history of a log.
+//! - [`version`]: which form of the protocol a connection speaks.
 //! - [`disk`]: when a log on disk is synced and its directory checked.
 //! - [`stall`]: what a disk refuses for now, and what the host is told of it.
 //! - [`writer`]: the writer's end.
+//! - [`reader`]: a reader's end of a connection, and what follows when one ends.
 //!
 //! `tests/architecture.rs` keeps everything impure out.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod disk;
+pub(crate) mod heartbeat;
+pub(crate) mod lineage;
+pub(crate) mod reader;
 pub(crate) mod stall;
+pub(crate) mod version;
 pub(crate) mod writer;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::args::{invalid, lineage, optional_path, path, positive_ms};
 use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
 use super::guard::{Gate, Guarded, guard, make, release};
+use crate::engine::heartbeat;
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
-use crate::protocol::heartbeat;
 use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
 

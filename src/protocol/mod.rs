@@ -7,7 +7,6 @@ pub mod entry;
 pub mod frame;
 mod go_json;
 pub mod handshake;
-pub mod heartbeat;
 pub mod lineage;
 pub mod message;
 pub mod token;

@@ -5,30 +5,24 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::config::ApplyPolicy;
 use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
 use super::local_log::behind;
-use super::queue::{Adoption, Dial};
+use super::queue::{Adoption, Dial, Queue};
 use crate::clock;
+use crate::engine::lineage::{self, Follower, Source, Verdict};
+use crate::engine::reader::apply::{Deferred, LogWork, Next, Outcome, Schedule, Work};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::RETRY;
 use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
-
-/// Pauses between two tries of an entry that the handler does not take, doubling.
-const RETRY_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
-
-/// The code of a host that takes no more because it ends.
-const CLOSED: i32 = Status::Closed as i32;
 
 /// The callback thread's own state.
 pub(super) struct Applier {
@@ -45,20 +39,12 @@ pub(super) struct Applier {
     hash: u64,
     /// Entries up to here are in the host's own log.
     logged: u64,
-    failures: u32,
-    retry_at: Option<Instant>,
-    /// When a disk that refuses is tried again, for entries.
-    store_at: Option<Instant>,
-    /// The same for what is read back of an earlier life.
-    replay_at: Option<Instant>,
-    /// When the handler's position is stored although nothing is applied.
-    note_at: Option<Instant>,
-    over: bool,
+    schedule: Schedule,
 }
 
-/// What the thread does next.
-enum Next {
-    Events(VecDeque<Event>),
+/// What the thread does next, with what that takes.
+enum Task {
+    Deliver(VecDeque<Event>),
     Dial(Dial),
     Adopt(Adoption),
     Apply,
@@ -67,16 +53,18 @@ enum Next {
     Check,
     Note,
     Replay,
-    Diverged(Error),
-    Lost(Error),
+    GiveUp(EventKind, Error),
     Stop,
 }
 
 impl Applier {
     pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
-        // Where the host stands may be further than the file says, and retention goes by that.
-        let note_at = position.is_some().then(clock::instant);
+        let mut schedule = Schedule::new(core.config.apply_policy);
+        if position.is_some() {
+            // The host may be further than the file says, and retention goes by the file.
+            schedule.defer(Deferred::Note, clock::instant());
+        }
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
             keeper: position.map(|position| Keeper::new(&core, position)),
@@ -88,12 +76,7 @@ impl Applier {
             current: None,
             hash: UNKNOWN_HISTORY,
             logged,
-            failures: 0,
-            retry_at: None,
-            store_at: None,
-            replay_at: None,
-            note_at,
-            over: false,
+            schedule,
         }
     }
 
@@ -101,8 +84,8 @@ impl Applier {
     pub(super) fn run(mut self) {
         loop {
             match self.next() {
-                Next::Events(events) => events.iter().for_each(|event| self.postman.deliver(event)),
-                Next::Dial(Dial { address, answer }) => {
+                Task::Deliver(events) => events.iter().for_each(|event| self.postman.deliver(event)),
+                Task::Dial(Dial { address, answer }) => {
                     let dialled = match &mut self.connect {
                         Some(connect) => connect(&address),
                         None => Err(io::Error::other("no connect handler is set")),
@@ -110,7 +93,7 @@ impl Applier {
                     // Nobody waits any more: the socket closes with the answer.
                     let _ = answer.send(dialled);
                 }
-                Next::Adopt((lineage, answer)) => {
+                Task::Adopt((lineage, answer)) => {
                     let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
@@ -120,22 +103,21 @@ impl Applier {
                     // Who asked waits for it.
                     let _ = answer.send(adopted);
                 }
-                Next::Apply => self.apply(),
-                Next::Store(deliveries) => self.store(&deliveries),
-                Next::Sync => {
+                Task::Apply => self.apply(),
+                Task::Store(deliveries) => self.store(&deliveries),
+                Task::Sync => {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Next::Check => {
+                Task::Check => {
                     let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Next::Note => self.note(),
-                // It comes before everything else.
-                Next::Replay => self.replay_at = None,
-                Next::Diverged(error) => self.give_up(EventKind::Diverged, &error),
-                Next::Lost(error) => self.log_failed(&error),
-                Next::Stop => {
+                Task::Note => self.note(),
+                // It is read before the next look for work.
+                Task::Replay => self.schedule.take_up(Deferred::Replay),
+                Task::GiveUp(kind, error) => self.give_up(kind, &error),
+                Task::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
                         let events = self.core.mailbox.lock().take_events();
@@ -148,7 +130,7 @@ impl Applier {
     }
 
     /// Waits for something to do.
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> Task {
         self.core.progress.settle();
         self.replay();
         let core = Arc::clone(&self.core);
@@ -160,74 +142,83 @@ impl Applier {
         }
         self.core.attention.store(false, Ordering::SeqCst);
         loop {
-            if content.has_events() {
-                return Next::Events(content.take_events());
-            }
-            if content.work.stop {
-                return Next::Stop;
-            }
-            if let Some(dial) = content.work.dial.take() {
-                return Next::Dial(dial);
-            }
-            if let Some(adoption) = content.work.adopt.take() {
-                return Next::Adopt(adoption);
-            }
             let now = clock::instant();
-            let keeper = self.keeper.as_ref().filter(|_| !self.over);
-            let sync_at = keeper.and_then(Keeper::sync_at);
-            let check_at = keeper.map(Keeper::check_at);
-            if let Some(keeper) = keeper {
-                if let Some(error) = keeper.lost() {
-                    return Next::Lost(error);
+            let work = self.work(&content.work, content.has_events());
+            return match self.schedule.next(&work, now) {
+                Next::DeliverEvents => Task::Deliver(content.take_events()),
+                Next::Stop => Task::Stop,
+                Next::Dial => match content.work.dial.take() {
+                    Some(dial) => Task::Dial(dial),
+                    None => continue,
+                },
+                Next::Adopt => match content.work.adopt.take() {
+                    Some(adoption) => Task::Adopt(adoption),
+                    None => continue,
+                },
+                Next::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
+                    Some(error) => Task::GiveUp(EventKind::LogFailed, error),
+                    None => continue,
+                },
+                Next::Store => Task::Store(content.work.deliveries.range(content.work.stored..).cloned().collect()),
+                Next::Sync => Task::Sync,
+                Next::Check => Task::Check,
+                Next::Note => Task::Note,
+                Next::Replay => Task::Replay,
+                Next::Apply => match self.take_delivery(&mut content.work) {
+                    Ok(()) => Task::Apply,
+                    Err(error) => Task::GiveUp(EventKind::Diverged, error),
+                },
+                Next::Wait(deadline) => {
+                    content = mailbox.wait(content, deadline);
+                    continue;
                 }
-                // Before anything is applied, and whether or not it can be: what is stored does not wait for the handler.
-                let stored = content.work.stored;
-                if stored < content.work.deliveries.len()
-                    && self.store_at.is_none_or(|at| at <= now || keeper.has_room())
-                {
-                    return Next::Store(content.work.deliveries.range(stored..).cloned().collect());
-                }
-                if sync_at.is_some_and(|at| at <= now) || keeper.is_sync_wanted() {
-                    return Next::Sync;
-                }
-                if check_at.is_some_and(|at| at <= now) {
-                    return Next::Check;
-                }
-                if self.note_at.is_some_and(|at| at <= now) {
-                    return Next::Note;
-                }
-                if self.replay_at.is_some_and(|at| at <= now) {
-                    return Next::Replay;
-                }
-            }
-            let due = self.retry_at.is_none_or(|at| at <= clock::instant());
-            if due && !content.work.paused && !self.over {
-                // What an earlier life received comes first.
-                let is_next = self.current.is_none() && self.replay_at.is_none();
-                if is_next && (self.keeper.is_none() || content.work.stored > 0) {
-                    self.current = content.work.deliveries.pop_front();
-                    content.work.stored = content.work.stored.saturating_sub(1);
-                    match self.begin() {
-                        Ok(skipped) => content.work.bytes -= skipped,
-                        Err(error) => return Next::Diverged(error),
-                    }
-                }
-                if self.current.is_some() {
-                    content.work.applying = true;
-                    return Next::Apply;
-                }
-            }
-            let retry_at = self.retry_at.filter(|_| !content.work.paused && !self.over);
-            let again = [retry_at, sync_at, check_at, self.store_at, self.replay_at, self.note_at];
-            let deadline = again.into_iter().flatten().min();
-            content = mailbox.wait(content, deadline);
+            };
         }
+    }
+
+    /// What waits for this thread.
+    fn work(&mut self, queue: &Queue, events: bool) -> Work {
+        let unstored = queue.stored < queue.deliveries.len();
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
+            && keeper.has_room()
+        {
+            self.schedule.take_up(Deferred::Store);
+        }
+        let log = self.keeper.as_ref().map(|keeper| LogWork {
+            lost: keeper.lost().is_some(),
+            unstored,
+            sync_wanted: keeper.is_sync_wanted(),
+            sync_at: keeper.sync_at(),
+            check_at: Some(keeper.check_at()),
+        });
+        // Entries of an earlier process come first, and with a log on disk only stored ones are applied.
+        let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
+        Work {
+            events,
+            stop: self.core.life().borrow().is_closed(),
+            dial: queue.dial.is_some(),
+            adopt: queue.adopt.is_some(),
+            paused: queue.paused,
+            entry: self.current.is_some() || ready && !self.schedule.is_replay_deferred(),
+            log,
+        }
+    }
+
+    /// Takes the next delivery up, if none is at hand. Fails if the host has another history.
+    fn take_delivery(&mut self, queue: &mut Queue) -> Result<()> {
+        if self.current.is_none() {
+            self.current = queue.deliveries.pop_front();
+            queue.stored = queue.stored.saturating_sub(1);
+            queue.bytes -= self.begin()?;
+        }
+        queue.applying = true;
+        Ok(())
     }
 
     /// Applies what is at hand until something else wants this thread.
     fn apply(&mut self) {
         let core = Arc::clone(&self.core);
-        self.retry_at = None;
+        self.schedule.begin_try();
         let Some(mut delivery) = self.current.take() else { return };
         core.progress.set_applying(delivery.received());
         let before = delivery.len();
@@ -261,13 +252,13 @@ impl Applier {
                     self.logged = self.logged.max(sequence);
                 }
                 delivery.advance(taken + skipped);
-                if self.retry_at.is_some() || self.over {
+                if self.schedule.holds_back() {
                     self.current = Some(delivery);
                     let left = self.current.as_ref().map_or(0, Delivery::len);
                     return self.gave_back(before - left);
                 }
             } else {
-                self.failures = 0;
+                self.schedule.applied();
                 delivery.advance(taken);
             }
             if core.attention.load(Ordering::Relaxed) {
@@ -282,7 +273,7 @@ impl Applier {
 
     /// Takes up what was received in an earlier life, before anything else.
     fn replay(&mut self) {
-        let is_due = self.current.is_none() && self.replay_at.is_none() && !self.over;
+        let is_due = self.current.is_none() && !self.schedule.is_replay_deferred() && !self.schedule.is_over();
         let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
         match keeper.replay(self.core.progress.applied()) {
             Ok(None) => {}
@@ -293,7 +284,9 @@ impl Applier {
                     self.give_up(EventKind::Diverged, &error);
                 }
             }
-            Err(error) if error.status.is_passing() => self.replay_at = Some(clock::instant() + RETRY),
+            Err(error) if error.status.is_passing() => {
+                self.schedule.defer(Deferred::Replay, clock::instant() + RETRY);
+            }
             Err(error) => self.log_failed(&error),
         }
     }
@@ -316,24 +309,24 @@ impl Applier {
             delivery.advance(bytes);
         }
         let skipped = length - delivery.len();
-        let compares =
-            skipped > 0 && at == host.sequence && host.hash != UNKNOWN_HISTORY && self.hash != UNKNOWN_HISTORY;
-        if compares && self.hash != host.hash {
+        let compares = skipped > 0 && at == host.sequence;
+        let verdict = lineage::judge(&Follower::at(host), &Source::new(None, self.hash));
+        if compares && verdict == Verdict::Forked {
             let text = format!("the writer has another history up to entry {at} than the host: re-seed the reader");
-            return Err(Error::new(Status::Diverged, text));
+            return Err(Error::new(verdict.status(), text));
         }
         Ok(skipped)
     }
 
     /// Puts deliveries into the local log.
     fn store(&mut self, deliveries: &[Delivery]) {
-        self.store_at = None;
+        self.schedule.take_up(Deferred::Store);
         let Some(keeper) = &mut self.keeper else { return };
         match keeper.store(deliveries) {
             Ok(stored) => {
                 self.core.mailbox.lock().work.stored += stored;
                 if stored < deliveries.len() {
-                    self.store_at = Some(clock::instant() + RETRY);
+                    self.schedule.defer(Deferred::Store, clock::instant() + RETRY);
                 }
             }
             Err(error) => self.log_failed(&error),
@@ -347,19 +340,21 @@ impl Applier {
 
     /// Nothing can be applied any more.
     fn give_up(&mut self, kind: EventKind, error: &Error) {
-        self.over = true;
+        self.schedule.end();
         let mut event = Event::new(kind, error.status, error.message.clone());
         event.sequence = self.core.progress.applied();
         self.core.event(event);
-        self.core.halt(error.clone());
+        self.core.progress.end(error.clone());
     }
 
     /// Notes how far the handler came. A disk that refuses is tried again; what is applied stays so.
     fn note(&mut self) {
-        self.note_at = None;
+        self.schedule.take_up(Deferred::Note);
         match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
             Ok(()) => {}
-            Err(error) if error.status.is_passing() => self.note_at = Some(clock::instant() + RETRY),
+            Err(error) if error.status.is_passing() => {
+                self.schedule.defer(Deferred::Note, clock::instant() + RETRY);
+            }
             Err(error) => self.log_failed(&error),
         }
     }
@@ -390,50 +385,34 @@ impl Applier {
         (run, None)
     }
 
-    /// Decides about an entry that was not taken. `true`: skip it.
+    /// Does what the policy says about an entry that was not taken. `true`: skip it.
     fn failed(&mut self, sequence: u64, moved: bool, failure: &ApplyFailure) -> bool {
-        if moved {
-            self.failures = 0;
-        }
-        self.failures += 1;
+        let (tries, outcome) = self.schedule.refused(failure.code, moved, clock::instant());
         let why = match failure.message.as_str() {
             "" => format!("the handler returned {}", failure.code),
             message => message.to_owned(),
         };
         self.core.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
-        let text = format!("applying entry {sequence} failed (try {}): {why}", self.failures);
-        self.report(EventKind::ApplyFailed, sequence, text.clone(), failure.code);
-        let policy = match failure.code {
-            // The host ends and leaves the entry, which is nothing that a policy may give up.
-            CLOSED => ApplyPolicy::Retry,
-            _ => self.core.config.apply_policy,
+        let text = format!("applying entry {sequence} failed (try {tries}): {why}");
+        let report = |kind, text| {
+            let mut event = Event::new(kind, Status::ApplyFailed, text);
+            event.sequence = sequence;
+            event.detail = json!({ "code": failure.code, "tries": tries });
+            self.core.event(event);
         };
-        match policy {
-            ApplyPolicy::Stop(retries) if self.failures > retries => {
-                self.over = true;
+        report(EventKind::ApplyFailed, text.clone());
+        match outcome {
+            Outcome::Retry => {}
+            Outcome::Stop => {
                 let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);
-                self.report(EventKind::Stopped, sequence, text.clone(), failure.code);
-                self.core.halt(Error::new(Status::ApplyFailed, text));
-                false
+                report(EventKind::Stopped, text.clone());
+                self.core.progress.end(Error::new(Status::ApplyFailed, text));
             }
-            ApplyPolicy::Skip(retries) if self.failures > retries => {
+            Outcome::Skip => {
                 self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
-                self.report(EventKind::EntrySkipped, sequence, format!("{text}; skipped"), failure.code);
-                self.failures = 0;
-                true
-            }
-            _ => {
-                let doubled = RETRY_PAUSES.start().saturating_mul(1 << (self.failures - 1).min(10));
-                self.retry_at = Some(clock::instant() + doubled.min(*RETRY_PAUSES.end()));
-                false
+                report(EventKind::EntrySkipped, format!("{text}; skipped"));
             }
         }
-    }
-
-    fn report(&mut self, kind: EventKind, sequence: u64, text: String, code: i32) {
-        let mut event = Event::new(kind, Status::ApplyFailed, text);
-        event.sequence = sequence;
-        event.detail = json!({ "code": code, "tries": self.failures });
-        self.core.event(event);
+        outcome == Outcome::Skip
     }
 }

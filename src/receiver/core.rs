@@ -10,6 +10,8 @@ use super::local_log::{LocalLog, Resumed};
 use super::progress::Progress;
 use super::queue::Queue;
 use crate::clock::Now;
+use crate::engine::reader::life::Lifecycle;
+use crate::engine::version::WireVersion;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind, Mailbox};
 use crate::protocol::handshake::Point;
@@ -34,8 +36,7 @@ pub(super) struct Counters {
 #[derive(Clone, Copy)]
 pub(super) struct Live {
     pub(super) since: Now,
-    /// The protocol's version.
-    pub(super) version: u8,
+    pub(super) version: WireVersion,
 }
 
 /// The shared part of a receiver.
@@ -54,7 +55,6 @@ pub(super) struct Core {
     /// The address that was dialled last, with what it was resolved to.
     pub(super) peer: Mutex<String>,
     pub(super) last_error: Mutex<Option<Error>>,
-    pub(super) stopping: watch::Sender<bool>,
 }
 
 impl Core {
@@ -75,7 +75,6 @@ impl Core {
             live: Mutex::new(None),
             peer: Mutex::new(config.writer_addr.clone()),
             last_error: Mutex::new(None),
-            stopping: watch::Sender::new(false),
             config,
         }
     }
@@ -125,10 +124,9 @@ impl Core {
         some
     }
 
-    /// Ends the connection for good and tells whoever waits.
-    pub(super) fn halt(&self, reason: Error) {
-        self.progress.end(reason);
-        self.stopping.send_replace(true);
+    /// Where the receiver is in its life.
+    pub(super) fn life(&self) -> &watch::Sender<Lifecycle> {
+        &self.progress.life
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -136,8 +134,8 @@ impl Core {
     }
 }
 
-/// Resolves when the receiver stops.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+/// Resolves when the receiver ends.
+pub(super) async fn ending(life: &mut watch::Receiver<Lifecycle>) {
     // The sender lives in the core, which outlives this task.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
+    let _ = life.wait_for(Lifecycle::is_ending).await;
 }

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use crate::clock::Now;
+pub(super) use crate::engine::reader::stream::Before;
 use crate::protocol::control::TYPE_BATCH;
 use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 
@@ -16,17 +17,6 @@ pub(super) struct Delivery {
     before: Before,
     /// When it came.
     received: Now,
-}
-
-/// The place before an entry: the lineage and the history it goes on from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Before {
-    /// The epoch of the writer that sent what follows.
-    pub(super) epoch: u64,
-    /// The last entry before.
-    pub(super) sequence: u64,
-    /// The chain hash of all entries before; 0 when unknown.
-    pub(super) hash: u64,
 }
 
 impl Delivery {

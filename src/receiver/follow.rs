@@ -7,18 +7,21 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::adopt::{adopt, verdict};
-use super::backoff::Backoff;
-use super::core::{Core, Live, stopped};
-use super::end::{End, is_told};
+use super::adopt::{adopt, held};
+use super::core::{Core, Live, ending};
 use super::handshake::{Opened, open};
-use super::history::History;
-use super::inbound::{Inbound, Incoming};
-use super::session::{Pulse, Session};
+use super::inbound::Inbound;
+use super::session::Session;
 use crate::clock;
-use crate::error::{Error, Result, Status};
+use crate::engine::heartbeat::Pulse;
+use crate::engine::reader::backoff::Backoff;
+use crate::engine::reader::end::{End, is_sent_to_writer};
+use crate::engine::reader::handshake::verdict;
+use crate::engine::reader::history::History;
+use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::reconnect::{Attempt, Report};
+use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
-use crate::protocol::heartbeat;
 use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
 
@@ -27,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(250);
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
 pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
-    let mut stopping = core.stopping.subscribe();
+    let mut life = core.life().subscribe();
     let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.max_entry_bytes, core.config.gap_policy);
     let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
@@ -35,7 +38,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
     let mut goes_on = false;
     let mut plan = None;
     loop {
-        if !wait_for_room(&core, &mut stopping).await {
+        if !wait_for_room(&core, &mut life).await {
             return;
         }
         if !goes_on || !dialler.has_more() {
@@ -43,7 +46,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         }
         core.peer.lock().clone_from(&core.config.writer_addr);
         let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan, &history).await;
-        let asked = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
+        let planned = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = clock::instant();
@@ -52,34 +55,28 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
             }
             Err(error) => (None, error.into()),
         };
-        if *stopping.borrow() {
-            if lived.is_some() {
-                failed(&core, end, true, None);
+        let peer = core.peer.lock().clone();
+        let attempt = Attempt { end: &end, peer: &peer, connected: lived.is_some(), planned };
+        if life.borrow().is_ending() {
+            if attempt.connected {
+                report(&core, &attempt, None);
             }
             return;
         }
-        let passes_hole = end.passes_hole();
         plan = end.plan.clone().or(plan);
-        let status = end.error.status;
-        let stays = match status {
-            // Only there the next Sync asks to be let in behind the hole; a node that refuses that too is left.
-            _ if passes_hole && !asked => true,
-            Status::Ok | Status::Replaced | Status::Removed => true,
-            Status::NotWriter => false,
-            _ => lived.is_some_and(|lived| backoff.is_stable(lived)),
-        };
+        let stays = attempt.stays(lived.is_some_and(|lived| backoff.is_stable(lived)));
         if let Some(dialled) = &dialled {
             if stays { dialler.stay(dialled) } else { dialler.failed(dialled) }
         }
         // The rest of the list, before any pause: this address has been told that the connection is over.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
-        let pause = (!goes_on).then(|| backoff.next(status, lived, random()));
-        failed(&core, end, lived.is_some(), pause);
+        let pause = (!goes_on).then(|| backoff.next(end.error.status, lived, random()));
+        report(&core, &attempt, pause);
         if let Some(pause) = pause {
             tokio::select! {
                 biased;
                 () = sleep(pause) => {}
-                () = stopped(&mut stopping) => return,
+                () = ending(&mut life) => return,
             }
         }
     }
@@ -87,7 +84,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
 
 /// Waits until the host has applied enough of what came before: each connection brings some bytes with its handshake.
 /// `false`: the receiver stops.
-async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> bool {
+async fn wait_for_room(core: &Core, life: &mut watch::Receiver<Lifecycle>) -> bool {
     let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
     while is_full() {
         core.progress.want_room();
@@ -95,7 +92,7 @@ async fn wait_for_room(core: &Core, stopping: &mut watch::Receiver<bool>) -> boo
             tokio::select! {
                 biased;
                 () = core.progress.moved.notified() => {}
-                () = stopped(stopping) => return false,
+                () = ending(life) => return false,
             }
         }
     }
@@ -109,51 +106,14 @@ fn random() -> f64 {
     f64::from(part) / f64::from(u32::MAX)
 }
 
-/// Counts and reports an end, of a connection if `was_connected`. `pause`: how long nothing is tried now.
-fn failed(core: &Core, end: End, was_connected: bool, pause: Option<Duration>) {
-    let passes_hole = end.passes_hole();
-    let End { mut error, refused, .. } = end;
-    let peer = core.peer.lock().clone();
-    if error.status == Status::Replaced {
-        let pause = pause.unwrap_or_default().as_millis();
-        error.message += &format!(
-            "; another receiver seems to have the reader_id \"{}\" too: give each its own. The next attempt is in {pause} ms",
-            core.config.reader_id
-        );
-    }
-    let text = if error.message.contains(&peer) { error.message.clone() } else { format!("{peer}: {}", error.message) };
-    if error.status != Status::Ok {
+/// Counts and reports an end. `pause`: how long nothing is dialled now.
+fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
+    let Report { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
+    if error.is_some() {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
-        *core.last_error.lock() = Some(Error::new(error.status, text.clone()));
+        *core.last_error.lock() = error;
     }
-    if passes_hole {
-        // The host decided about that beforehand, and hears of it when a writer lets this reader in behind the hole.
-        return;
-    }
-    let kind = match error.status {
-        Status::SequenceGap | Status::WalRotated => Some(EventKind::Gap),
-        Status::Regressed => Some(EventKind::Regressed),
-        Status::Diverged => Some(EventKind::Diverged),
-        _ if refused => Some(EventKind::Refused),
-        Status::InvalidMsg | Status::MessageTooLarge | Status::MessageTooSmall | Status::Truncated => {
-            Some(EventKind::ProtocolError)
-        }
-        _ => None,
-    };
-    let received = core.progress.received();
-    if let Some(kind) = kind {
-        let mut event = Event::new(kind, error.status, text);
-        let is_about_the_next = kind == EventKind::Gap || error.status == Status::MessageTooLarge;
-        event.sequence = if is_about_the_next { received.saturating_add(1) } else { received };
-        core.event(event);
-    }
-    if was_connected || kind.is_none() {
-        let verb = if was_connected { "disconnected from" } else { "not connected to" };
-        let text = format!("{verb} {peer}: {}", error.message);
-        let mut event = Event::new(EventKind::Disconnected, error.status, text);
-        event.sequence = received;
-        core.event(event);
-    }
+    events.into_iter().for_each(|event| core.event(event));
 }
 
 /// Serves one connection from the writer's answer to its end.
@@ -162,7 +122,7 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
         Err(end) => end,
         Ok((stream, pulse)) => {
             let ended = Session::new(core, &stream, inbound, history, pulse).run().await;
-            if is_told(&ended) {
+            if is_sent_to_writer(&ended) {
                 let _ = timeout(LINGER, stream.discard()).await;
             }
             ended.into()
@@ -173,29 +133,26 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
 /// Adopts what both ends agree on. Nothing changes if they do not.
 async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
     let Opened { stream, frames, ack, plan } = opened;
-    let agreed = verdict(core, &ack, plan.as_ref())?;
-    let incoming = agreed.incoming;
+    let peer = core.peer.lock().clone();
+    let agreed = verdict(&held(core), &ack, plan.as_ref(), &peer)?;
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
     core.counters.connects.fetch_add(1, Ordering::Relaxed);
-    let version = if incoming == Incoming::V2 { 2 } else { 1 };
+    let version = agreed.version;
     *core.live.lock() = Some(Live { since: clock::now(), version });
     let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.peer.lock()));
     event.sequence = last;
     event.detail = json!({
-        "protocol": version,
+        "protocol": version.number(),
         "writer_sequence": ack.current_sequence,
         "peer": stream.peer(),
     });
     core.event(event);
     let rest = frames.into_rest();
     core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
-    inbound.begin(incoming, before, &rest)?;
+    inbound.begin(version, before, &rest)?;
     let stream = Arc::new(stream);
-    let (own, limit) = (core.config.heartbeat_interval, core.config.peer_timeout);
-    let pulse = ack.answer.map(|answer| Pulse {
-        interval: heartbeat::interval(own, Duration::from_millis(answer.heartbeat_ms), heartbeat::SHORTEST),
-        patience: heartbeat::patience(limit, own, answer.heartbeat_ms, answer.min_heartbeat_ms),
-    });
+    let pulse =
+        ack.answer.map(|answer| Pulse::of_reader(core.config.heartbeat_interval, core.config.peer_timeout, &answer));
     Ok((stream, pulse))
 }

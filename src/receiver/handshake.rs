@@ -4,19 +4,19 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use super::config::ProtocolChoice;
-use super::core::{Core, stopped};
-use super::end::lost;
-use super::history::History;
-use super::plan::{self, Asks, Plan};
+use super::adopt::held;
+use super::core::{Core, ending};
 use super::queue::Dial;
 use crate::clock;
+use crate::engine::reader::handshake::sync;
+use crate::engine::reader::history::History;
+use crate::engine::reader::plan::{Plan, sync_position};
 use crate::error::{Error, Result, Status};
-use crate::runtime::timeout;
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR, TYPE_SYNC_ACK};
-use crate::protocol::handshake::{MAX_HISTORY, Offer, Point, Sync, SyncAck};
-use crate::protocol::{STREAM_VERSION, message};
-use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream};
+use crate::protocol::handshake::{MAX_HISTORY, Point, SyncAck};
+use crate::protocol::message;
+use crate::runtime::timeout;
+use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
 
 /// A connection on which the writer has answered.
 pub(super) struct Opened {
@@ -36,14 +36,14 @@ pub(super) async fn open(
     plan: &mut Option<Plan>,
     history: &History,
 ) -> (Option<Dialled>, Result<Opened>) {
-    let mut stopping = core.stopping.subscribe();
+    let mut life = core.life().subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
         Dialling::Library => {
             let connected = tokio::select! {
                 biased;
                 connected = dialler.connect() => connected,
-                () = stopped(&mut stopping) => Err(stops()),
+                () = ending(&mut life) => Err(stops()),
             };
             match connected {
                 Ok((stream, dialled)) => (Some(stream), dialled),
@@ -72,7 +72,7 @@ pub(super) async fn open(
             let text = format!("no handshake with {} within {} ms", dialled.peer, limit.as_millis());
             Err(Error::new(Status::PeerTimeout, text))
         }),
-        () = stopped(&mut stopping) => Err(stops()),
+        () = ending(&mut life) => Err(stops()),
     };
     (Some(dialled), met)
 }
@@ -91,20 +91,9 @@ async fn greet(
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
-    let lineage = *core.lineage.lock();
-    let received = plan::asking_at(plan.as_ref(), core.progress.received_point());
-    let sync = Sync {
-        reader_id: config.reader_id.clone(),
-        last_known_sequence: received.sequence,
-        offer: (config.protocol != ProtocolChoice::V1).then(|| Offer {
-            version: STREAM_VERSION,
-            stream_id: lineage.map(|lineage| lineage.stream_id),
-            epoch: lineage.map_or(0, |lineage| lineage.epoch),
-            heartbeat_ms: config.heartbeat_interval.as_millis() as u64,
-            hash: received.hash,
-            history: points(core, history, received.sequence, plan.as_ref()),
-        }),
-    };
+    let held = held(core);
+    let logged = logged_points(core, plan.as_ref());
+    let sync = sync(&held, plan.as_ref(), &config.reader_id, config.heartbeat_interval, logged, history);
     let mut hello = Vec::new();
     message::encode_sync(&mut hello, &sync, config.coordinator_handshake)
         .map_err(|e| Error::new(e.status(), e.to_string()))?;
@@ -112,8 +101,10 @@ async fn greet(
     while !left.is_empty() {
         match stream.try_send(&[io::IoSlice::new(left)]) {
             Ok(sent) => left = &left[sent..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await.map_err(lost)?,
-            Err(error) => return Err(lost(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.writable().await.map_err(|error| lost(Status::Io, &error))?
+            }
+            Err(error) => return Err(lost(Status::Io, &error)),
         }
     }
     let mut frames = FrameReader::default();
@@ -147,19 +138,12 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     Stream::from_fd(socket)
 }
 
-/// Points of the history up to `received`, for a writer that has another one. Where the two part is narrowed down from one
-/// refusal to the next, as far as the local log goes.
-fn points(core: &Core, history: &History, received: u64, plan: Option<&Plan>) -> Vec<Point> {
-    let mut points = match (&core.local, plan.map(|plan| plan.asks)) {
-        (Some(local), Some(Asks::WhereHistoriesPart { common, differing })) => {
-            local.points(common, differing, MAX_HISTORY)
-        }
-        (Some(local), _) => local.known_points(received, MAX_HISTORY),
-        (None, _) => Vec::new(),
-    };
-    if points.is_empty() {
-        points = history.points().to_vec();
+/// Points of the history from the log on disk, if there is one. Where a fork lies is narrowed down from one refusal to the
+/// next, as far as that log goes back.
+fn logged_points(core: &Core, plan: Option<&Plan>) -> Vec<Point> {
+    let Some(local) = &core.local else { return Vec::new() };
+    match plan.and_then(Plan::fork_range) {
+        Some((common, differing)) => local.points(common, differing, MAX_HISTORY),
+        None => local.known_points(sync_position(plan, core.progress.received_point()).sequence, MAX_HISTORY),
     }
-    points.retain(|point| point.sequence < received);
-    points
 }

@@ -3,36 +3,31 @@
 //! One thread keeps the connection: it receives, checks and acknowledges. Another one stores what is received, and
 //! calls the host. What is not yet applied lies between them, within a bound.
 
-mod acks;
 mod adopt;
 mod apply;
-mod backoff;
 pub mod config;
 mod core;
 mod delivery;
-mod end;
 mod follow;
 mod handler;
 mod handshake;
-mod history;
 pub(crate) mod inbound;
-mod judge;
 mod keeper;
 mod local_log;
-mod plan;
+mod outgoing;
 mod progress;
 mod queue;
-mod requests;
 mod session;
 mod stats;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::apply::Applier;
 use self::core::Core;
 use self::local_log::LocalLog;
+use crate::engine::reader::life::Lifecycle;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
 use crate::log::disk::position::PositionFile;
@@ -54,12 +49,13 @@ pub const CRASH_POINTS: &[&str] = &["receiver-apply-before", "receiver-apply-aft
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
     core: Arc<Core>,
-    started: AtomicBool,
-    life: Mutex<Life>,
+    parts: Mutex<Parts>,
 }
 
-enum Life {
-    New(ReceiverHost, Vec<Address>, Option<PositionFile>),
+/// What a receiver is made of, beside what its parts share. Where it is in its life, [`Core::life`] says.
+enum Parts {
+    /// What its threads are made of.
+    Unstarted(ReceiverHost, Vec<Address>, Option<PositionFile>),
     Running {
         runtime: Runtime,
         connection_ended: Arc<Latch>,
@@ -67,7 +63,7 @@ enum Life {
         /// Keeps the directory of the local log, if there is one.
         keeping: Option<(Thread, Arc<Latch>)>,
     },
-    Stopped,
+    Gone,
 }
 
 impl Receiver {
@@ -94,8 +90,8 @@ impl Receiver {
         for unprotected in [of_dir, of_key].into_iter().flatten() {
             core.event(Event::unprotected(unprotected));
         }
-        let life = Life::New(host, addresses, resumed.map(|resumed| resumed.position));
-        Ok(Self { core, started: AtomicBool::new(false), life: Mutex::new(life) })
+        let parts = Parts::Unstarted(host, addresses, resumed.map(|resumed| resumed.position));
+        Ok(Self { core, parts: Mutex::new(parts) })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -103,35 +99,37 @@ impl Receiver {
         if self.on_callback_thread() {
             return Err(Error::new(Status::InvalidState, "the receiver was started already"));
         }
-        let mut life = self.life.lock();
-        match &*life {
-            Life::New(..) => {}
-            Life::Running { .. } => return Err(Error::new(Status::InvalidState, "the receiver was started already")),
-            Life::Stopped => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
+        let mut parts = self.parts.lock();
+        match &*parts {
+            Parts::Unstarted(..) => {}
+            Parts::Running { .. } => return Err(Error::new(Status::InvalidState, "the receiver was started already")),
+            Parts::Gone => return Err(Error::new(Status::Closed, "the receiver was stopped; make a new one")),
         }
         let runtime = threads::runtime("repl-recv", 1, 0)?;
-        let Life::New(host, addresses, position) = std::mem::replace(&mut *life, Life::Stopped) else { return Ok(()) };
+        let Parts::Unstarted(host, addresses, position) = std::mem::replace(&mut *parts, Parts::Gone) else {
+            return Ok(());
+        };
         let dialling = if host.connect.is_some() { Dialling::Host } else { Dialling::Library };
         let keeping = self.core.local.is_some().then(|| keep(&self.core)).transpose()?;
         let applier = Applier::new(Arc::clone(&self.core), host, position);
         let callback = {
             let core = Arc::clone(&self.core);
             let broke = move |error| {
-                core.halt(error);
+                core.progress.end(error);
                 core.mailbox.lock().work.applying = false;
                 core.mailbox.notify();
             };
             let spawned = threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke);
             spawned.inspect_err(|_| self.core.local.iter().for_each(|local| local.upkeep.close()))?
         };
-        self.started.store(true, Ordering::Release);
+        self.core.life().send_modify(Lifecycle::start);
         let (ended, connection_ended) = Latch::new();
         let following = follow::follow(Arc::clone(&self.core), addresses, dialling);
         runtime.spawn(async move {
             following.await;
             drop(ended);
         });
-        *life = Life::Running { runtime, connection_ended, callback, keeping };
+        *parts = Parts::Running { runtime, connection_ended, callback, keeping };
         threads::wait_begun();
         Ok(())
     }
@@ -162,9 +160,7 @@ impl Receiver {
 
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
-        if !self.started.load(Ordering::Acquire) {
-            self.check_running()?;
-        }
+        self.core.life().borrow().check_started()?;
         self.core.progress.wait_applied(sequence, timeout)
     }
 
@@ -176,7 +172,7 @@ impl Receiver {
         content.work.paused = true;
         self.core.attention.store(true, Ordering::SeqCst);
         if !self.on_callback_thread() {
-            while content.work.applying && content.work.paused && !content.work.stop {
+            while content.work.applying && content.work.paused && !self.core.life().borrow().is_closed() {
                 content = mailbox.wait(content, None);
             }
         }
@@ -202,15 +198,16 @@ impl Receiver {
             return Err(Error::new(Status::WrongThread, "a handle cannot be stopped from inside its own callback"));
         }
         // The lock makes a second caller wait for the first one's end.
-        let mut life = self.life.lock();
+        let mut parts = self.parts.lock();
         let core = &self.core;
-        core.halt(Error::new(Status::Closed, "the receiver was stopped"));
-        match std::mem::replace(&mut *life, Life::Stopped) {
-            Life::New(host, ..) => drop(host),
-            Life::Running { runtime, connection_ended, callback, keeping } => {
+        core.progress.end(Error::new(Status::Closed, "the receiver was stopped"));
+        match std::mem::replace(&mut *parts, Parts::Gone) {
+            Parts::Unstarted(host, ..) => drop(host),
+            Parts::Running { runtime, connection_ended, callback, keeping } => {
                 let _ = connection_ended.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                core.enqueue(|queue| queue.stop = true);
+                core.life().send_modify(Lifecycle::close);
+                core.wake();
                 threads::join(callback);
                 if let (Some((thread, ended)), Some(local)) = (keeping, &core.local) {
                     local.upkeep.close();
@@ -220,7 +217,7 @@ impl Receiver {
                     }
                 }
             }
-            Life::Stopped => {}
+            Parts::Gone => {}
         }
         Ok(())
     }
@@ -231,13 +228,7 @@ impl Receiver {
     }
 
     fn check_running(&self) -> Result<()> {
-        if *self.core.stopping.borrow() {
-            return Err(Error::new(Status::Closed, "the receiver was stopped"));
-        }
-        if !self.started.load(Ordering::Acquire) {
-            return Err(Error::new(Status::InvalidState, "the receiver was not started: call receiver_start"));
-        }
-        Ok(())
+        self.core.life().borrow().check_running()
     }
 }
 

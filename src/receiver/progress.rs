@@ -4,10 +4,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::acks::Acks;
+use super::outgoing::Outgoing;
 use crate::clock::{self, Now};
+use crate::engine::reader::life::Lifecycle;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -38,14 +39,16 @@ pub(super) struct Progress {
     durable_when_applied: bool,
     /// The applied sequence at which the connection's task wants to be woken; `u64::MAX` for none.
     report_at: AtomicU64,
-    /// What is said of all this.
-    pub(super) acks: Mutex<Acks>,
+    /// The connection on which this is acknowledged.
+    pub(super) outgoing: Mutex<Outgoing>,
     /// Wakes the connection's task: there is something to be said, or buffers came free.
     pub(super) moved: Notify,
     room_wanted: AtomicBool,
     waiting: AtomicUsize,
-    over: Mutex<Option<Error>>,
+    waiters: Mutex<()>,
     changed: Condvar,
+    /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
+    pub(super) life: watch::Sender<Lifecycle>,
 }
 
 impl Progress {
@@ -65,12 +68,13 @@ impl Progress {
             writer: AtomicU64::new(0),
             durable_when_applied,
             report_at: u64::MAX.into(),
-            acks: Mutex::default(),
+            outgoing: Mutex::default(),
             moved: Notify::new(),
             room_wanted: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            over: Mutex::new(None),
+            waiters: Mutex::new(()),
             changed: Condvar::new(),
+            life: watch::Sender::default(),
         }
     }
 
@@ -119,24 +123,24 @@ impl Progress {
     /// connection's task look.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);
-        // In the lock: what is said later is not less.
-        let mut acks = self.acks.lock();
-        if !acks.answer(self.positions()) {
+        // Under the lock: a later acknowledgement says no less.
+        let mut outgoing = self.outgoing.lock();
+        if !outgoing.send_if_requested(self.positions()) {
             self.moved.notify_one();
         }
     }
 
     /// Acknowledges as far as it is, with the next flush.
     pub(super) fn acknowledge(&self) {
-        self.acks.lock().say(self.positions());
+        self.outgoing.lock().acknowledge(self.positions());
     }
 
     /// Acknowledges what is due, and has the connection's task woken when the writer's next wish is applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
-        let mut acks = self.acks.lock();
-        acks.say_if_due(self.positions())?;
+        let mut outgoing = self.outgoing.lock();
+        outgoing.send_if_due(self.positions())?;
         // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let Some(wanted) = acks.next_applied(self.durable_when_applied) else { return Ok(()) };
+        let Some(wanted) = outgoing.next_applied(self.durable_when_applied) else { return Ok(()) };
         self.report_at.store(wanted, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.applied.load(Ordering::Relaxed) >= wanted {
@@ -160,7 +164,7 @@ impl Progress {
     /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
     pub(super) fn lineage_changed(&self) {
         self.lineage_changes.fetch_add(1, Ordering::SeqCst);
-        drop(self.over.lock());
+        drop(self.waiters.lock());
         self.changed.notify_all();
     }
 
@@ -217,7 +221,7 @@ impl Progress {
             self.moved.notify_one();
         }
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(self.over.lock());
+            drop(self.waiters.lock());
             self.changed.notify_all();
         }
     }
@@ -234,15 +238,11 @@ impl Progress {
         }
     }
 
-    /// Nothing will be applied any more, for this reason.
+    /// Ends the connection for good, and the waits for what is applied.
     pub(super) fn end(&self, reason: Error) {
-        self.over.lock().get_or_insert(reason);
+        self.life.send_modify(|life| life.end(reason));
+        drop(self.waiters.lock());
         self.changed.notify_all();
-    }
-
-    /// Why nothing will be applied any more, if that is so.
-    pub(super) fn ended(&self) -> Option<Error> {
-        self.over.lock().clone()
     }
 
     /// Waits until `sequence` is applied.
@@ -253,14 +253,14 @@ impl Progress {
         let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut over = self.over.lock();
+        let mut waiters = self.waiters.lock();
         let result = loop {
             fence(Ordering::SeqCst);
             let applied = self.applied();
             if applied >= sequence {
                 break Ok(());
             }
-            if let Some(reason) = &*over {
+            if let Some(reason) = self.life.borrow().reason() {
                 break Err(reason.clone());
             }
             if self.lineage_changes.load(Ordering::SeqCst) != changes {
@@ -276,9 +276,9 @@ impl Progress {
                 );
                 break Err(Error::new(Status::Timeout, text));
             }
-            over = self.changed.wait(over, deadline);
+            waiters = self.changed.wait(waiters, deadline);
         };
-        drop(over);
+        drop(waiters);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         result
     }
@@ -328,6 +328,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::engine::reader::acks::Acks;
     use crate::protocol::HEADER_SIZE;
     use crate::protocol::control::{AckLevel, AckRequest, StreamAck};
     use crate::transport::Stream;
@@ -342,7 +343,8 @@ mod tests {
         let stream = Arc::new(Stream::from_fd(ours.into()).unwrap());
         runtime.block_on(stream.writable()).unwrap();
         let progress = Progress::new(Point::default(), Point::default(), false);
-        progress.acks.lock().begin(&stream, true, "reader", ACK_INTERVAL, Duration::from_secs(3600));
+        let acks = Acks::new("reader", ACK_INTERVAL, Some(Duration::from_secs(3600)), clock::instant());
+        progress.outgoing.lock().begin(&stream, acks);
         progress.set_received(Point { sequence: 10, hash: 0 });
         (progress, stream, theirs)
     }
@@ -366,7 +368,7 @@ mod tests {
     fn what_the_writer_waits_for_is_said_by_the_thread_that_made_it_durable() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, _stream, mut theirs) = connected(&runtime);
-        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 4 });
+        progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 4 });
 
         // Not yet: the task looks when the interval is over.
         progress.set_durable(3);
@@ -379,8 +381,8 @@ mod tests {
         // Nobody waits any more, and nobody is there.
         progress.set_durable(7);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
-        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 8 });
-        progress.acks.lock().close();
+        progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 8 });
+        progress.outgoing.lock().close();
         progress.set_durable(8);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
     }
@@ -391,7 +393,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, _stream, mut theirs) = connected(&runtime);
         for sequence in 1..=9 {
-            progress.acks.lock().ask(AckRequest { level: AckLevel::Applied, sequence });
+            progress.outgoing.lock().request(AckRequest { level: AckLevel::Applied, sequence });
         }
         progress.acknowledge_if_due().unwrap();
         for sequence in 1..=8 {
@@ -409,15 +411,15 @@ mod tests {
     fn p5_an_answer_that_the_socket_does_not_take_is_left_to_the_task() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (progress, stream, mut theirs) = connected(&runtime);
-        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 4 });
+        progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 4 });
         for piece in [&[0; 4096][..], &[0]] {
             while stream.try_send(&[io::IoSlice::new(piece)]).is_ok() {}
         }
         progress.set_durable(4);
-        assert!(is_woken(&runtime, &progress) && progress.acks.lock().is_unsent());
+        assert!(is_woken(&runtime, &progress) && progress.outgoing.lock().is_unsent());
         while theirs.read(&mut [0; 4096]).is_ok() {}
         runtime.block_on(stream.writable()).unwrap();
-        progress.acks.lock().ask(AckRequest { level: AckLevel::Durable, sequence: 5 });
+        progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 5 });
         // The old numbers, then the new ones.
         progress.set_durable(5);
         let mut bytes = [0; 256];

@@ -31,7 +31,6 @@ pub(super) struct Queue {
     pub(super) paused: bool,
     /// The handler may be running.
     pub(super) applying: bool,
-    pub(super) stop: bool,
     /// A connection is wanted.
     pub(super) dial: Option<Dial>,
     /// A lineage to be noted in the local log's directory before it is followed.

@@ -5,33 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, stopped};
+use super::core::{Core, ending};
 use super::delivery::Before;
-use super::end::{is_told, lost};
-use super::history::History;
-use super::inbound::{Control, Inbound};
+use super::inbound::Inbound;
 use super::local_log::LocalLog;
 use crate::clock;
+use crate::engine::heartbeat::Pulse;
+use crate::engine::reader::acks::Acks;
+use crate::engine::reader::end::is_sent_to_writer;
+use crate::engine::reader::history::History;
+use crate::engine::reader::stream::Control;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 use crate::protocol::handshake::Point;
 use crate::runtime::sleep;
-use crate::transport::Stream;
+use crate::transport::{Stream, lost};
 
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
 
-/// The pause of a connection without heartbeats on which nothing happens.
+/// How often a connection without heartbeats is looked at when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// How often a v2 connection shows that it lives.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pulse {
-    /// How often this side says something.
-    pub(super) interval: Duration,
-    /// How long the writer may be silent.
-    pub(super) patience: Duration,
-}
 
 /// A connection after the handshake.
 pub(super) struct Session<'a> {
@@ -59,10 +53,11 @@ impl<'a> Session<'a> {
         // What the last writer, or the last connection's, waited for.
         core.local.iter().for_each(LocalLog::want_no_sync);
         inbound.receives_at(clock::now());
-        let heartbeat = pulse.map_or(IDLE, |pulse| pulse.interval);
-        let (id, interval) = (&core.config.reader_id, core.config.ack_interval);
-        core.progress.acks.lock().begin(stream, pulse.is_some(), id, interval, heartbeat);
-        Self { core, stream, inbound, history, pulse, heard_at: clock::instant(), unannounced: false }
+        let now = clock::instant();
+        let heartbeat = pulse.map(|pulse| pulse.interval);
+        let acks = Acks::new(&core.config.reader_id, core.config.ack_interval, heartbeat, now);
+        core.progress.outgoing.lock().begin(stream, acks);
+        Self { core, stream, inbound, history, pulse, heard_at: now, unannounced: false }
     }
 
     /// Receives until the connection ends, and says why it did.
@@ -74,7 +69,7 @@ impl<'a> Session<'a> {
 
     async fn receive_all(&mut self) -> Error {
         let (core, stream) = (self.core, self.stream);
-        let mut stopping = core.stopping.subscribe();
+        let mut life = core.life().subscribe();
         // What came with the handshake.
         if let Err(error) = self.take() {
             return error;
@@ -82,9 +77,9 @@ impl<'a> Session<'a> {
         core.progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is too late: to arm it costs a system call.
-        let mut look = std::pin::pin!(sleep(self.next_look()));
+        let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
         loop {
-            if *stopping.borrow() {
+            if life.borrow().is_ending() {
                 return self.say_good_bye();
             }
             let room = match self.has_room() {
@@ -109,27 +104,26 @@ impl<'a> Session<'a> {
                 // Not reading is this side's own doing.
                 self.heard_at = clock::instant();
             }
-            if self.pulse.is_some_and(|pulse| clock::since(self.heard_at) > pulse.patience) {
-                let text = format!("nothing heard from the writer for {} ms", clock::since(self.heard_at).as_millis());
-                return Error::new(Status::PeerTimeout, text);
+            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
+                return error;
             }
             if let Err(error) = core.progress.acknowledge_if_due() {
-                return lost(error);
+                return lost(Status::Io, &error);
             }
-            let unsent = core.progress.acks.lock().is_unsent();
-            let look_at = tokio::time::Instant::from(clock::instant() + self.next_look());
+            let unsent = core.progress.outgoing.lock().is_unsent();
+            let look_at = tokio::time::Instant::from(self.next_look());
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
             }
             tokio::select! {
                 biased;
-                () = stopped(&mut stopping) => {}
+                () = ending(&mut life) => {}
                 () = &mut look => {}
                 () = core.progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
-                    if let Err(error) = writable { return lost(error) }
+                    if let Err(error) = writable { return lost(Status::Io, &error) }
                 }
-                readable = stream.readable(), if room => if let Err(error) = readable { return lost(error) },
+                readable = stream.readable(), if room => if let Err(error) = readable { return lost(Status::Io, &error) },
             }
         }
     }
@@ -160,7 +154,7 @@ impl<'a> Session<'a> {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Ok(false);
             }
-            Err(error) => return Err(lost(error)),
+            Err(error) => return Err(lost(Status::Io, &error)),
         };
         let counters = &self.core.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
@@ -181,7 +175,7 @@ impl<'a> Session<'a> {
     /// Passes on one delivery of it. `true`: there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
         let core = self.core;
-        let parsed = self.inbound.parse();
+        let (parsed, delivery) = self.inbound.parse();
         if parsed.entries > 0 {
             core.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
             let Before { sequence, hash, .. } = self.inbound.before();
@@ -196,7 +190,7 @@ impl<'a> Session<'a> {
             match control {
                 Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    core.progress.acks.lock().ask(request);
+                    core.progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
                         wanted = wanted.max(request.sequence);
                     }
@@ -205,8 +199,8 @@ impl<'a> Session<'a> {
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.
-        let flushed = core.progress.acknowledge_if_due().map_err(lost);
-        if let Some(delivery) = parsed.delivery {
+        let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
+        if let Some(delivery) = delivery {
             let mut content = core.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
@@ -232,19 +226,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// How long nothing is due, if nothing happens.
-    fn next_look(&self) -> Duration {
-        let progress = &self.core.progress;
-        let ack = progress.acks.lock().rest(progress.positions());
-        let left = |pulse: Pulse| pulse.patience.saturating_sub(clock::since(self.heard_at));
-        let silence = self.pulse.map_or(Duration::MAX, left);
-        ack.min(silence).max(Duration::from_millis(1))
+    /// When something is due, if nothing happens before.
+    fn next_look(&self) -> Instant {
+        let (now, progress) = (clock::instant(), &self.core.progress);
+        let ack = progress.outgoing.lock().next_at(progress.positions());
+        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
+        let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
+        next.max(now + Duration::from_millis(1))
     }
 
     /// Tells the writer why this side ends the connection, if it does.
     fn end(&mut self, error: Error) -> Error {
-        if is_told(&error) {
-            self.core.progress.acks.lock().finish(None, Some(&error));
+        if is_sent_to_writer(&error) {
+            self.core.progress.outgoing.lock().finish(None, Some(&error));
         }
         error
     }
@@ -252,15 +246,15 @@ impl<'a> Session<'a> {
     /// The last words of a receiver that stops: how far it came, and why it stops if it had to.
     fn say_good_bye(&mut self) -> Error {
         let progress = &self.core.progress;
-        let reason = progress.ended().filter(|reason| reason.status == Status::ApplyFailed);
-        let mut acks = progress.acks.lock();
-        acks.finish(Some(progress.positions()), reason.as_ref());
+        let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
+        let mut outgoing = progress.outgoing.lock();
+        outgoing.finish(Some(progress.positions()), reason.as_ref());
         reason.unwrap_or_else(|| Error::new(Status::Ok, "the receiver stops"))
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.core.progress.acks.lock().close();
+        self.core.progress.outgoing.lock().close();
     }
 }

@@ -54,7 +54,7 @@ impl Core {
             "writer_sequence": progress.writer(),
             "lag": lag,
             "lag_ms": lag_ms,
-            "protocol": live.map_or(0, |live| live.version),
+            "protocol": live.map_or(0, |live| live.version.number()),
             "stream_id": lineage.map(|lineage| hex(&lineage.stream_id)),
             "epoch": lineage.map(|lineage| lineage.epoch),
             "tls": self.config.tls.is_some(),

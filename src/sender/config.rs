@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::heartbeat;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskConfig;
 use crate::protocol::entry::UNKNOWN_HISTORY;
-use crate::protocol::heartbeat;
 use crate::protocol::lineage::Lineage;
 use crate::transport::TlsServer;
 

@@ -12,13 +12,14 @@ use super::outgoing::Outgoing;
 use super::reader::Reader;
 use super::report::Peer;
 use super::session::Session;
+use crate::engine::heartbeat;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
 use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::Limits;
 use crate::error::{Error, Status};
 use crate::protocol::handshake::Sync;
-use crate::protocol::heartbeat;
+
 use crate::runtime::timeout;
 use crate::transport::{FrameReader, Stream};
 

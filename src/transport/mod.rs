@@ -23,3 +23,4 @@ pub use dial::{Dialled, Dialler, Dialling};
 pub use frames::{FrameReader, ReadError};
 pub use listener::{Accepted, Listener, Listening};
 pub use stream::Stream;
+pub(crate) use stream::lost;

@@ -290,3 +290,8 @@ pub(super) fn unpaced(socket: SockRef<'_>) {
 fn is_within_host(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
 }
+
+/// The error of a connection that failed while it was read from or written to.
+pub(crate) fn lost(status: Status, error: &io::Error) -> Error {
+    Error::new(status, format!("the connection failed: {error}"))
+}

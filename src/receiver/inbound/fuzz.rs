@@ -2,8 +2,14 @@
 //! how much of it came with the handshake, then the stream.
 
 use super::*;
+use crate::engine::reader::stream::Control;
+use crate::error::Status;
 use crate::fuzzing::pieces;
-use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
+use crate::protocol::control::TYPE_BATCH;
+use crate::protocol::entry::{
+    ENTRY_HEADER_SIZE, Entries, Entry, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, chain_hash, encode_header, payload_crc,
+};
+use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 
 /// Speak v1, and as the coordinator does.
 const V1: u8 = 1;
@@ -28,9 +34,9 @@ const BUFFER_BYTES: u64 = 64 << 10;
 /// connection began to where it says that it is; and memory grows with what has arrived.
 pub fn inbound(data: &[u8]) -> bool {
     let [flags, seed, with_handshake, stream @ ..] = data else { return false };
-    let incoming = match flags & V1 {
-        0 => Incoming::V2,
-        _ => Incoming::V1 { coordinator: flags & COORDINATOR != 0 },
+    let version = match flags & V1 {
+        0 => WireVersion::V2,
+        _ => WireVersion::V1 { coordinator: flags & COORDINATOR != 0 },
     };
     let policy = if flags & CONTINUE == 0 { GapPolicy::Refuse } else { GapPolicy::Continue };
     let before = Before {
@@ -39,12 +45,12 @@ pub fn inbound(data: &[u8]) -> bool {
         hash: if flags & UNKNOWN == 0 { 7 } else { UNKNOWN_HISTORY },
     };
     let mut stream = stream.to_vec();
-    if incoming == Incoming::V2 {
+    if version == WireVersion::V2 {
         repair(&mut stream, *flags, before.sequence);
     }
     let (with_handshake, rest) = stream.split_at(usize::from(*with_handshake).min(stream.len()));
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let mut run = Run::new(incoming, policy, before, with_handshake);
+        let mut run = Run::new(version, policy, before, with_handshake);
         for piece in pieces {
             if !run.take(piece) {
                 break;
@@ -75,9 +81,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(incoming: Incoming, policy: GapPolicy, before: Before, with_handshake: &[u8]) -> Self {
+    fn new(version: WireVersion, policy: GapPolicy, before: Before, with_handshake: &[u8]) -> Self {
         let mut inbound = Inbound::new(BUFFER_BYTES, MAX_PAYLOAD_BYTES as u64, policy);
-        inbound.begin(incoming, before, with_handshake).expect("memory");
+        inbound.begin(version, before, with_handshake).expect("memory");
         let received = with_handshake.len();
         let (entries, controls, refused) = (Vec::new(), Vec::new(), None);
         let mut run = Self { inbound, policy, at: before, entries, controls, refused, received };
@@ -103,10 +109,10 @@ impl Run {
 
     fn parse(&mut self) {
         loop {
-            let parsed = self.inbound.parse();
-            assert_eq!(parsed.entries > 0, parsed.delivery.is_some());
+            let (parsed, delivery) = self.inbound.parse();
+            assert_eq!(parsed.entries > 0, delivery.is_some());
             self.controls.extend(parsed.controls);
-            let count = parsed.delivery.map_or(0, |delivery| self.apply(delivery));
+            let count = delivery.map_or(0, |delivery| self.apply(delivery));
             assert_eq!(count, parsed.entries);
             // Whatever was refused, what came before it counts and nothing else does.
             let now = self.inbound.before();

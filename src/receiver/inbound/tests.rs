@@ -3,7 +3,12 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::entry::{Entries, MAX_PAYLOAD_BYTES};
+use crate::engine::reader::stream::DELIVERY_BYTES;
+use crate::error::Status;
+use crate::protocol::control::{Heartbeat, TYPE_BATCH};
+use crate::protocol::entry::{Entries, Entry, MAX_PAYLOAD_BYTES, encode_header};
+use crate::protocol::frame::{self, TYPE_ENTRY};
+use crate::protocol::message;
 
 /// What one entry of a stream is made of: the step of its sequence, and its payload's length.
 type Shape = (u64, usize);
@@ -44,9 +49,9 @@ fn v1_stream(count: u64) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
     (bytes, entries)
 }
 
-fn inbound(incoming: Incoming, buffer_bytes: u64) -> Inbound {
+fn inbound(version: WireVersion, buffer_bytes: u64) -> Inbound {
     let mut inbound = Inbound::new(buffer_bytes, MAX_PAYLOAD_BYTES as u64, GapPolicy::Refuse);
-    inbound.begin(incoming, Before::default(), &[]).unwrap();
+    inbound.begin(version, Before::default(), &[]).unwrap();
     inbound
 }
 
@@ -83,8 +88,8 @@ fn receive(inbound: &mut Inbound, bytes: &[u8], sizes: &[usize]) -> (Vec<(u64, V
         assert!(taken > 0 || at == bytes.len(), "no room though nothing is held");
         at += taken;
         loop {
-            let parsed = inbound.parse();
-            if let Some(delivery) = parsed.delivery {
+            let (parsed, delivery) = inbound.parse();
+            if let Some(delivery) = delivery {
                 assert!(delivery.len() < DELIVERY_BYTES + MAX_LENGTH, "a delivery of {} bytes", delivery.len());
                 apply(delivery, &mut out);
             }
@@ -119,7 +124,7 @@ proptest! {
         let (bytes, entries) = stream(&batches);
         // Of pieces of a byte or two, a large stream would be read for minutes.
         let sizes: Vec<_> = sizes.iter().map(|size| size.max(&(bytes.len() / 2000)).to_owned()).collect();
-        let mut inbound = inbound(Incoming::V2, if large { 4 << 20 } else { 64 << 10 });
+        let mut inbound = inbound(WireVersion::V2, if large { 4 << 20 } else { 64 << 10 });
         let (got, error) = receive(&mut inbound, &bytes, &sizes);
         prop_assert_eq!(error, None);
         prop_assert!(got == entries, "{} entries of {}", got.len(), entries.len());
@@ -132,7 +137,7 @@ proptest! {
         sizes in prop::collection::vec(1usize..300, 1..12),
     ) {
         let (bytes, entries) = v1_stream(count);
-        let mut inbound = inbound(Incoming::V1 { coordinator: false }, 64 << 10);
+        let mut inbound = inbound(WireVersion::V1 { coordinator: false }, 64 << 10);
         let (got, error) = receive(&mut inbound, &bytes, &sizes);
         prop_assert_eq!(error, None);
         prop_assert_eq!(got, entries);
@@ -146,14 +151,14 @@ proptest! {
     ) {
         const BOUND: u64 = 64 << 10;
         let (bytes, entries) = stream(&batches);
-        let mut inbound = inbound(Incoming::V2, BOUND);
+        let mut inbound = inbound(WireVersion::V2, BOUND);
         let (mut waiting, mut out, mut at) = (VecDeque::new(), Vec::new(), 0);
         while at < bytes.len() || !waiting.is_empty() {
             let taken = read(&mut inbound, &bytes[at..bytes.len().min(at + 1500)]);
             at += taken;
-            let parsed = inbound.parse();
+            let (parsed, delivery) = inbound.parse();
             prop_assert_eq!(parsed.error, None);
-            waiting.extend(parsed.delivery);
+            waiting.extend(delivery);
             // All blocks there are, each of the usual size: more are never made.
             prop_assert!(inbound.retired.len() <= inbound.max_blocks);
             prop_assert!(inbound.max_blocks as u64 * inbound.block_bytes as u64 <= BOUND);
@@ -172,12 +177,12 @@ proptest! {
 
 /// Damages each byte of a stream in every bit and checks that what comes out is a beginning of what went in. A frame of
 /// batches may become one that is skipped: then what follows names another predecessor and is refused.
-fn check_damage(incoming: Incoming, bytes: &[u8], entries: &[(u64, Vec<u8>)]) {
+fn check_damage(version: WireVersion, bytes: &[u8], entries: &[(u64, Vec<u8>)]) {
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 1 << bit;
-            let (got, _) = receive(&mut inbound(incoming, 64 << 10), &damaged, &[damaged.len()]);
+            let (got, _) = receive(&mut inbound(version, 64 << 10), &damaged, &[damaged.len()]);
             assert!(entries.starts_with(&got), "bit {bit} of byte {at} gives {got:?}");
         }
     }
@@ -188,18 +193,18 @@ fn check_damage(incoming: Incoming, bytes: &[u8], entries: &[(u64, Vec<u8>)]) {
 fn a_delivery_is_bounded() {
     let (bytes, entries) = stream(&vec![vec![(1, 1000); 100]; 10]);
     assert!(bytes.len() > 3 * DELIVERY_BYTES && bytes.len() < BLOCK_BYTES);
-    let (got, error) = receive(&mut inbound(Incoming::V2, 8 << 20), &bytes, &[bytes.len()]);
+    let (got, error) = receive(&mut inbound(WireVersion::V2, 8 << 20), &bytes, &[bytes.len()]);
     assert_eq!((got == entries, error), (true, None));
     let (bytes, entries) = v1_stream(12_000);
     assert!(bytes.len() > 3 * DELIVERY_BYTES);
-    let (got, error) = receive(&mut inbound(Incoming::V1 { coordinator: false }, 8 << 20), &bytes, &[bytes.len()]);
+    let (got, error) = receive(&mut inbound(WireVersion::V1 { coordinator: false }, 8 << 20), &bytes, &[bytes.len()]);
     assert_eq!((got == entries, error), (true, None));
 }
 
 #[test]
 fn p8_no_single_damaged_bit_alters_an_entry() {
     let (bytes, entries) = stream(&[vec![(1, 5), (3, 0), (1, 20)], vec![], vec![(2, 9)], vec![(1, 1), (1, 2)]]);
-    check_damage(Incoming::V2, &bytes, &entries);
+    check_damage(WireVersion::V2, &bytes, &entries);
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn p8_no_single_damaged_byte_alters_an_entry() {
         for value in 0..=u8::MAX {
             let mut damaged = bytes.clone();
             damaged[at] = value;
-            let (got, _) = receive(&mut inbound(Incoming::V2, 64 << 10), &damaged, &[damaged.len()]);
+            let (got, _) = receive(&mut inbound(WireVersion::V2, 64 << 10), &damaged, &[damaged.len()]);
             assert!(entries.starts_with(&got), "{value} at byte {at} gives {got:?}");
         }
     }
@@ -217,13 +222,13 @@ fn p8_no_single_damaged_byte_alters_an_entry() {
 
 #[test]
 fn p8_a_large_entrys_memory_grows_with_what_arrives() {
-    let mut inbound = inbound(Incoming::V2, 64 << 10);
+    let mut inbound = inbound(WireVersion::V2, 64 << 10);
     let mut entry = encode_header(0, 50_000_000, 1, 0, 0).to_vec();
     entry.splice(0..0, frame::encode_header(TYPE_BATCH, 50_000_032).unwrap());
     let mut sent = read(&mut inbound, &entry);
     let piece = vec![0; 4096];
     while sent < 1 << 20 {
-        assert!(inbound.parse().error.is_none());
+        assert!(inbound.parse().0.error.is_none());
         sent += read(&mut inbound, &piece);
         let held = inbound.block.capacity();
         assert!(held <= (2 * sent).max(2 * inbound.block_bytes), "{held} bytes for {sent}");
@@ -231,28 +236,28 @@ fn p8_a_large_entrys_memory_grows_with_what_arrives() {
 }
 
 /// The refusal of a stream of entries, of which those over `max` bytes are too large.
-fn refusal(incoming: Incoming, max: u64, bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<Error>) {
+fn refusal(version: WireVersion, max: u64, bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<Error>) {
     let mut inbound = Inbound::new(64 << 10, max, GapPolicy::Refuse);
-    inbound.begin(incoming, Before::default(), &[]).unwrap();
+    inbound.begin(version, Before::default(), &[]).unwrap();
     receive(&mut inbound, bytes, &[bytes.len()])
 }
 
 #[test]
 fn p5_an_entry_over_the_limit_is_refused_with_its_sequence() {
-    let v1 = Incoming::V1 { coordinator: false };
+    let v1 = WireVersion::V1 { coordinator: false };
     let mut json = Vec::new();
     for (sequence, length) in (1..).zip([100, 0, 101]) {
         message::encode_entry(&mut json, sequence, !sequence, Some(&vec![7; length])).unwrap();
     }
     let (binary, entries) = stream(&[vec![(1, 100), (1, 0), (1, 101)]]);
-    for (incoming, bytes) in [(Incoming::V2, &binary), (v1, &json)] {
-        assert_eq!(refusal(incoming, 101, bytes).1, None);
-        let (taken, refused) = refusal(incoming, 100, bytes);
+    for (version, bytes) in [(WireVersion::V2, &binary), (v1, &json)] {
+        assert_eq!(refusal(version, 101, bytes).1, None);
+        let (taken, refused) = refusal(version, 100, bytes);
         let refused = refused.unwrap();
         assert_eq!((refused.status, taken.len()), (Status::MessageTooLarge, 2), "{refused}");
         assert!(refused.message.starts_with("entry 3 has 101 bytes, this receiver takes at most 100"), "{refused}");
     }
-    assert_eq!(refusal(Incoming::V2, 100, &binary).0, entries[..2]);
+    assert_eq!(refusal(WireVersion::V2, 100, &binary).0, entries[..2]);
 }
 
 #[test]
@@ -260,8 +265,8 @@ fn p5_an_entry_over_the_limit_is_refused_before_memory_is_taken_for_it() {
     let header = encode_header(0, 50_000_000, 1, 0, 0);
     let batch = [&frame::encode_header(TYPE_BATCH, 50_000_032).unwrap()[..], &header].concat();
     let json = frame::encode_header(TYPE_ENTRY, 50_000_000).unwrap();
-    for (incoming, bytes) in [(Incoming::V2, &batch[..]), (Incoming::V1 { coordinator: false }, &json)] {
-        let (_, refused) = refusal(incoming, 1 << 20, bytes);
+    for (version, bytes) in [(WireVersion::V2, &batch[..]), (WireVersion::V1 { coordinator: false }, &json)] {
+        let (_, refused) = refusal(version, 1 << 20, bytes);
         let refused = refused.unwrap();
         assert_eq!(refused.status, Status::MessageTooLarge);
         assert!(refused.message.starts_with("entry 1 has "), "{refused}");

@@ -1,21 +1,22 @@
-//! Points of the history that was received: what a writer with another one is told, so that it can say where the two part.
+//! Points of the received history. The Sync names them, so that a writer with another history can tell where the two part.
 
 use crate::protocol::handshake::{MAX_HISTORY, Point};
 
-/// Points from the first to the newest, ever further apart, so that a few of them span any history.
+/// Evenly spread points, from the first to the newest. The stride doubles when they become too many, so a few span any
+/// history.
 #[derive(Debug)]
-pub(super) struct History {
+pub(crate) struct History {
     points: Vec<Point>,
     stride: u64,
 }
 
 impl History {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { points: Vec::with_capacity(MAX_HISTORY), stride: 1 }
     }
 
     /// Notes a point, if it is far enough from the last one.
-    pub(super) fn note(&mut self, point: Point) {
+    pub(crate) fn note(&mut self, point: Point) {
         if self.points.last().is_some_and(|last| point.sequence < last.sequence.saturating_add(self.stride)) {
             return;
         }
@@ -31,7 +32,7 @@ impl History {
         self.points.push(point);
     }
 
-    pub(super) fn points(&self) -> &[Point] {
+    pub(crate) fn points(&self) -> &[Point] {
         &self.points
     }
 }

@@ -1,4 +1,4 @@
-//! How long a receiver waits between two attempts to connect. Values in, values out.
+//! How long a reader waits between two attempts to connect.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const FIRST: Duration = Duration::from_millis(20);
 
 /// The pauses so far.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// The next pause, before jitter.
     pause: Duration,
     interval: Duration,
@@ -17,19 +17,19 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Pauses that grow up to `interval`.
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self { pause: FIRST.min(interval), interval }
     }
 
-    /// Whether a connection that lived so long shows that the next one may come at once. Longer than any pause: what an
-    /// opponent for the same reader id grants between two of its attempts is shorter.
-    pub(super) fn is_stable(&self, lived: Duration) -> bool {
+    /// Whether a connection lived long enough that the next attempt need not wait: longer than any pause, which is all that
+    /// another receiver with the same reader id leaves between two of its attempts.
+    pub(crate) fn is_stable(&self, lived: Duration) -> bool {
         lived >= self.interval * 2
     }
 
     /// The pause after a round of attempts that ended with this status. `lived`: how long its connection did, if there was
     /// one. `random`: from 0 to 1, so that many receivers do not come back at once.
-    pub(super) fn next(&mut self, status: Status, lived: Option<Duration>, random: f64) -> Duration {
+    pub(crate) fn next(&mut self, status: Status, lived: Option<Duration>, random: f64) -> Duration {
         if status == Status::Replaced {
             // Never earlier than configured: whoever has the same id would be replaced in turn.
             self.pause = self.interval;

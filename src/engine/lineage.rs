@@ -1,0 +1,203 @@
+//! Whether a position lies in the history of a log: the one question behind every handshake and every log that is opened.
+//!
+//! A follower has the entries up to a position and wants those after it; a source is the log that it would take them from.
+//! Who asks, and about whom, differs:
+//!
+//! | who asks | follower | source |
+//! |---|---|---|
+//! | a writer, of a reader's Sync | the reader | its own log |
+//! | a reader, of a writer's answer | itself | the writer's log |
+//! | a writer that opens its log on disk | what the host says it goes on from | the log on disk |
+//! | a reader that opens its log on disk | the host's position | the log on disk |
+//! | a reader, before it calls the handler | the host's position | what it received |
+//!
+//! Stream and epoch are what the two say of themselves. The chain hash is the proof: equal hashes at the position are one
+//! history up to there, different ones are a fork, whatever else the two say.
+
+use crate::error::Status;
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::Point;
+use crate::protocol::lineage::Lineage;
+
+/// What a follower has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Follower {
+    /// The lineage that its position belongs to; `None` if it may follow any. An epoch of 0 is below every other.
+    pub(crate) lineage: Option<Lineage>,
+    /// Its position: the source is to go on after it.
+    pub(crate) at: Point,
+    /// The last entry that it has, if the source must have that too. Usually the position.
+    pub(crate) last: u64,
+    /// How far the source's epoch may be above its own.
+    pub(crate) max_epoch_jump: u64,
+}
+
+impl Follower {
+    /// One at this position that may follow any lineage.
+    pub(crate) fn at(at: Point) -> Self {
+        Self { lineage: None, at, last: at.sequence, max_epoch_jump: u64::MAX }
+    }
+}
+
+/// What a source has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    /// The lineage of the log; `None` if it names none, as in v1.
+    pub(crate) lineage: Option<Lineage>,
+    /// The chain hash of its entries up to the follower's position.
+    pub(crate) hash: u64,
+    /// The last entry of the log; `u64::MAX` if the follower may be ahead of it.
+    pub(crate) last: u64,
+    /// The epochs that the log knows, rising, each with the last entry before it.
+    pub(crate) epochs: &'a [(u64, u64)],
+}
+
+impl Source<'_> {
+    /// One of which no more is known, or of no interest, than its lineage and its hash at the follower's position.
+    pub(crate) fn new(lineage: Option<Lineage>, hash: u64) -> Self {
+        Self { lineage, hash, last: u64::MAX, epochs: &[] }
+    }
+}
+
+/// Whether the follower's position lies in the source's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It does, as far as both know. `proven`: their hashes are equal.
+    Same { proven: bool },
+    /// The source has another stream.
+    OtherStream,
+    /// The source has a lower epoch than the follower has seen: it is no longer the writer.
+    OldEpoch,
+    /// The source's epoch is further above the follower's than is allowed.
+    EpochJump,
+    /// The follower has entries of its epoch after the last one before `epoch`, with which the source went on.
+    PastEpoch { epoch: u64, last_before: u64 },
+    /// The source has other entries up to the position.
+    Forked,
+    /// The source ends before what the follower has: it was restarted or restored without its log.
+    Regressed,
+}
+
+impl Verdict {
+    /// The status of a refusal for this reason.
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Self::Same { .. } => Status::Ok,
+            Self::Regressed => Status::Regressed,
+            Self::OtherStream | Self::OldEpoch | Self::EpochJump | Self::PastEpoch { .. } | Self::Forked => {
+                Status::Diverged
+            }
+        }
+    }
+}
+
+/// Whether the follower's position lies in the source's history; of several reasons why not, the one that says most.
+pub(crate) fn judge(follower: &Follower, source: &Source<'_>) -> Verdict {
+    let known = follower.at.hash != UNKNOWN_HISTORY && source.hash != UNKNOWN_HISTORY;
+    let proven = known && follower.at.hash == source.hash;
+    if let (Some(theirs), Some(ours)) = (follower.lineage, source.lineage) {
+        if theirs.stream_id != ours.stream_id {
+            return Verdict::OtherStream;
+        }
+        match ours.epoch.checked_sub(theirs.epoch) {
+            None => return Verdict::OldEpoch,
+            Some(jump) if jump > follower.max_epoch_jump => return Verdict::EpochJump,
+            Some(_) => {}
+        }
+        // A log that was a reader's knows an epoch from where the reader met it, which may be earlier than where it began.
+        // So this counts for histories that cannot be compared, or that differ.
+        let next = source.epochs.iter().find(|(epoch, _)| *epoch > theirs.epoch).filter(|_| !proven);
+        if let Some((epoch, last_before)) = next.copied().filter(|(_, before)| follower.at.sequence > *before) {
+            return Verdict::PastEpoch { epoch, last_before };
+        }
+    }
+    if known && !proven {
+        return Verdict::Forked;
+    }
+    if source.last < follower.last {
+        return Verdict::Regressed;
+    }
+    Verdict::Same { proven }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    fn follower(change: impl FnOnce(&mut Follower)) -> Follower {
+        let mut follower =
+            Follower { lineage: Some(OURS), max_epoch_jump: 3, ..Follower::at(Point { sequence: 10, hash: 99 }) };
+        change(&mut follower);
+        follower
+    }
+
+    fn source(change: impl FnOnce(&mut Source<'static>)) -> Source<'static> {
+        let mut source = Source { last: 20, ..Source::new(Some(OURS), 99) };
+        change(&mut source);
+        source
+    }
+
+    /// P7: every row that a handshake, an opened log or the apply thread decides by.
+    #[test]
+    fn p7_a_position_is_judged_by_stream_epoch_history_and_length() {
+        let same = || follower(|_| {});
+        let unhashed = || follower(|f| f.at.hash = UNKNOWN_HISTORY);
+        let unbound = || follower(|f| f.lineage = None);
+        let epoch = |epoch| source(move |s| s.lineage = Some(Lineage { epoch, ..OURS }));
+        let other = Some(Lineage { stream_id: [8; 16], ..OURS });
+        // The source went on with epoch 6 after entry 8, or after entry 10.
+        let after_8 = |hash| source(|s| (s.lineage, s.hash, s.epochs) = (epoch(6).lineage, hash, &[(5, 0), (6, 8)]));
+        let after_10 = |hash| source(|s| (s.lineage, s.hash, s.epochs) = (epoch(6).lineage, hash, &[(5, 0), (6, 10)]));
+        let (proven, unproven) = (Verdict::Same { proven: true }, Verdict::Same { proven: false });
+        let past = Verdict::PastEpoch { epoch: 6, last_before: 8 };
+        let table = [
+            ("the same", same(), source(|_| {}), proven),
+            ("a follower without a hash", unhashed(), source(|_| {}), unproven),
+            ("a source without a hash", same(), source(|s| s.hash = UNKNOWN_HISTORY), unproven),
+            ("another history", same(), source(|s| s.hash = 98), Verdict::Forked),
+            ("another stream", same(), source(|s| s.lineage = other), Verdict::OtherStream),
+            ("another stream, when unbound", unbound(), source(|s| s.lineage = other), proven),
+            ("another history, when unbound", unbound(), source(|s| s.hash = 98), Verdict::Forked),
+            ("no lineage", same(), source(|s| s.lineage = None), proven),
+            ("a lower epoch", same(), epoch(4), Verdict::OldEpoch),
+            ("a higher epoch", same(), epoch(6), proven),
+            ("as high as it may be", same(), epoch(8), proven),
+            ("too high", same(), epoch(9), Verdict::EpochJump),
+            ("the highest", same(), epoch(u64::MAX), Verdict::EpochJump),
+            ("the highest, when unbound", unbound(), epoch(u64::MAX), proven),
+            ("no epoch seen", follower(|f| f.lineage = Some(Lineage { epoch: 0, ..OURS })), epoch(3), proven),
+            ("up to the end of its epoch", unhashed(), after_10(99), unproven),
+            ("past its epoch, not compared", unhashed(), after_8(99), past),
+            ("past its epoch, source unknown", same(), after_8(UNKNOWN_HISTORY), past),
+            ("past its epoch, but the same entries", same(), after_8(99), proven),
+            ("past its epoch, other entries", same(), after_8(98), past),
+            ("within its epoch, other entries", same(), after_10(98), Verdict::Forked),
+            ("past its epoch, when unbound", follower(|f| (f.lineage, f.at.hash) = (None, 0)), after_8(99), unproven),
+            ("at the end", same(), source(|s| s.last = 10), proven),
+            ("ahead", unhashed(), source(|s| s.last = 9), Verdict::Regressed),
+            ("a host that is ahead of its reader", follower(|f| f.last = 21), source(|_| {}), Verdict::Regressed),
+            ("ahead, where it may be", follower(|f| f.last = 21), source(|s| s.last = u64::MAX), proven),
+        ];
+        for (what, follower, source, expected) in table {
+            assert_eq!(judge(&follower, &source), expected, "{what}");
+        }
+    }
+
+    /// P7: of several reasons the one that no later entry can change comes first.
+    #[test]
+    fn p7_the_stream_is_told_before_the_epoch_before_the_history_before_the_length() {
+        let all = follower(|f| (f.last, f.lineage) = (21, Some(Lineage { epoch: 6, ..OURS })));
+        let mut source = source(|s| (s.lineage, s.hash) = (Some(Lineage { stream_id: [8; 16], ..OURS }), 98));
+        assert_eq!(judge(&all, &source), Verdict::OtherStream);
+        source.lineage = Some(OURS);
+        assert_eq!(judge(&all, &source), Verdict::OldEpoch);
+        source.lineage = Some(Lineage { epoch: 6, ..OURS });
+        assert_eq!(judge(&all, &source), Verdict::Forked);
+        source.hash = 99;
+        assert_eq!(judge(&all, &source), Verdict::Regressed);
+        source.last = 21;
+        assert_eq!(judge(&all, &source), Verdict::Same { proven: true });
+    }
+}
