@@ -91,15 +91,18 @@ demo: examples ## watch one writer replicate live data into two readers' SQLite 
 test: test-rust test-model test-header test-c test-examples test-readme test-symbols ## run every test, in every language
 	@echo 'test: everything passed'
 
+# Most tests wait most of the time, so more of them run at once than there are processors.
+TEST_FEATURES := cli,failpoints
+TESTS ?=
+
 .PHONY: test-rust
-test-rust: ## the tests of the Rust core and of replctl
-	$(CARGO) test --features cli
-	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test disk_stalls --test crash_points
+test-rust: ## the tests of the Rust core and of replctl; TESTS=NAME runs those whose name has NAME in it
+	RUST_TEST_THREADS=$$((4 * $$(nproc))) $(CARGO) test --features $(TEST_FEATURES) $(TESTS)
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model
 test-model: ## the concurrent parts of log and sender under every interleaving of their threads
-	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features cli --lib model::
+	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features $(TEST_FEATURES) --lib model::
 
 .PHONY: test-header
 test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
@@ -150,7 +153,7 @@ fmt: ## format the sources
 lint: ## check formatting, clippy, shell scripts, and the documents' links and commands
 	$(CARGO) fmt --check
 	clang-format --dry-run -Werror $(C_SOURCES)
-	$(CARGO) clippy --all-targets --features cli,failpoints -- -D warnings
+	$(CARGO) clippy --all-targets --features $(TEST_FEATURES) -- -D warnings
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
 
