@@ -403,43 +403,48 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
 #[test]
 fn p3_p5_a_removal_that_takes_for_ever_holds_nobody() {
     let scenario = FailScenario::setup();
-    for sync in POLICIES {
-        let scratch = tempfile::tempdir().unwrap();
-        let dirs = ["writer", "reader"].map(|name| scratch.path().join(name));
+    let latch = Latch::default();
+    let held = latch.clone();
+    fail::cfg_callback("disk-unlink-before", move || held.pass()).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = POLICIES.map(|sync| {
+        let dirs = ["writer", "reader"].map(|name| scratch.path().join(format!("{sync}-{name}")));
         let (sender, address, _) = sender(stored(&dirs[0], policy(sync), SEGMENT, SEGMENT));
         let mut config = local(&dirs[1], sync, &address);
         config.local_log.as_mut().unwrap().retain_bytes = SEGMENT;
-        let latch = Latch::default();
-        let held = latch.clone();
-        fail::cfg_callback("disk-unlink-before", move || held.pass()).unwrap();
         let (reader, seen, _) = follow(config);
-        until("both ends to remove something", || {
-            reader.wait_sequence(write(&sender, 10).unwrap(), PATIENCE).unwrap();
-            latch.held() == 2
-        });
+        (sync, dirs, sender, reader, seen)
+    });
+    let ends = 2 * pairs.len();
+    until("every end to remove something", || {
+        for (_, _, sender, reader, _) in &pairs {
+            reader.wait_sequence(write(sender, 10).unwrap(), PATIENCE).unwrap();
+        }
+        latch.held() == ends
+    });
+    let last = pairs.each_ref().map(|(sync, _, sender, reader, seen)| {
         // Many segments more.
-        let end = write(&sender, 200).unwrap();
+        let end = write(sender, 200).unwrap();
         sender.wait_durable(end, PATIENCE).unwrap();
         reader.wait_sequence(end, PATIENCE).unwrap();
         assert_eq!(sender.wait_acked(end, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{sync}");
-        assert_eq!(latch.held(), 2, "{sync}: somebody else removes too");
-        check(&seen, 1, end);
-        if sync == "always" {
-            reader.stop().unwrap();
-            sender.stop().unwrap();
-        }
-        latch.open();
-        if sync != "always" {
-            // What was to go goes then, and no more.
-            for dir in &dirs {
-                until("the old segments to go", || {
-                    let names = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name());
-                    names.filter(|name| name.to_string_lossy().ends_with(".seg")).count() <= 3
-                });
-            }
-        }
+        check(seen, 1, end);
+        end
+    });
+    assert_eq!(latch.held(), ends, "somebody else removes too");
+    let (_, _, sender, reader, _) = &pairs[0];
+    reader.stop().unwrap();
+    sender.stop().unwrap();
+    latch.open();
+    // What was to go goes then, and no more.
+    for dir in pairs[1..].iter().flat_map(|(_, dirs, ..)| dirs) {
+        until("the old segments to go", || {
+            let names = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(".seg")).count() <= 3
+        });
+    }
+    for ((sync, dirs, sender, reader, _), end) in pairs.into_iter().zip(last) {
         drop((reader, sender));
-        fail::remove("disk-unlink-before");
         assert!(dirs.iter().all(|dir| verified_end(dir) == end), "{sync}");
     }
     scenario.teardown();
