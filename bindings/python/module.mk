@@ -27,7 +27,8 @@ test-python: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready lint-python ## the Py
 test-python-scenarios: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
 	$(PYTEST) tests/test_scenarios.py
 
-test-python-long: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready python-wheels ## the Python package's wheels, and its examples with DuckDB
+test-python-long: private LIB := build/lib/libreplication.so
+test-python-long: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready python-wheels ## the Python package's wheels, and its examples with DuckDB
 	$(PYTEST) $(PYTHON_LONG)
 
 .PHONY: lint-python

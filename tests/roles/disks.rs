@@ -16,7 +16,7 @@ use replication::sender::config::SenderConfig;
 
 use crate::common::disks::*;
 use crate::common::hosts::{policy, stored, verified_end};
-use crate::common::{PATIENCE, disk_log, receiver_config, sender, until};
+use crate::common::{Events, PATIENCE, disk_log, receiver_config, sender, until};
 use crate::parent::{Arguments, say};
 
 /// Takes up room that can be given back.
@@ -24,6 +24,11 @@ fn ballast(dir: &Path) -> Vec<std::path::PathBuf> {
     let files: Vec<_> = (0..2).map(|n| dir.join(format!("ballast-{n}"))).collect();
     files.iter().for_each(|file| std::fs::write(file, vec![1; 256 << 10]).unwrap());
     files
+}
+
+/// Events about entries. The slots are a file of their own, which may find no room, and some again, meanwhile.
+fn of_entries(events: &Events, kind: EventKind) -> usize {
+    events.all().iter().filter(|event| event.kind == kind && !event.message.starts_with("the slots")).count()
 }
 
 pub fn writer_on_a_small_disk(arguments: &Arguments) {
@@ -52,17 +57,12 @@ pub fn writer_on_a_small_disk(arguments: &Arguments) {
         assert_eq!(first.current_sequence(), last, "a refused entry took a sequence");
         last
     };
-    // The slots are a file of their own, which may find no room, and some again, while the entries have to wait.
-    let of_entries = |kind| {
-        let events = events.all();
-        events.iter().filter(|event| event.kind == kind && !event.message.starts_with("the slots")).count()
-    };
     let mut last = 0;
     for (n, file) in ballast.iter().enumerate() {
         last = fill();
-        until("the news", || of_entries(EventKind::LogStalled) > n);
+        until("the news", || of_entries(&events, EventKind::LogStalled) > n);
         std::fs::remove_file(file).unwrap();
-        until("room", || of_entries(EventKind::LogResumed) > n);
+        until("room", || of_entries(&events, EventKind::LogResumed) > n);
     }
     first.wait_durable(last, PATIENCE).unwrap();
     reader.wait_sequence(last, PATIENCE).unwrap();
@@ -158,7 +158,7 @@ pub fn writer_without_descriptors(arguments: &Arguments) {
     // A segment has room for sixteen entries, and the next one needs no descriptor.
     let last = write(&sender, 25).unwrap();
     sender.wait_durable(last, PATIENCE).unwrap();
-    assert_eq!(events.count(EventKind::LogStalled), 0, "{:?}", events.all());
+    assert_eq!(of_entries(&events, EventKind::LogStalled), 0, "{:?}", events.all());
     // Each segment that is completed gives one back, which the log or the host has next.
     let (last, error) = write_until_refused(&sender, sync);
     assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
