@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use replication::error::Status;
+use replication::host::EventKind;
 use replication::log::disk::verify;
 use replication::protocol::entry::{Entries, Entry};
 use replication::protocol::token::{TOKEN_BYTES, Token};
 use replication::receiver::Receiver;
 use replication::receiver::config::{ApplyFailure, Handler, Place};
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
+
+use super::Events;
 
 /// The stream of writers that are told their epoch.
 pub const STREAM: [u8; 16] = *b"a stream of test";
@@ -189,6 +193,18 @@ impl Handler for Store {
             self.records += 1;
         }
         Ok(())
+    }
+}
+
+/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes meanwhile.
+pub fn only_connections(events: &Events) {
+    for event in events.all() {
+        let fine = match event.kind {
+            EventKind::Connected | EventKind::Disconnected => true,
+            EventKind::Refused => event.status == Status::Closed,
+            _ => false,
+        };
+        assert!(fine, "{event:?}");
     }
 }
 

@@ -182,10 +182,19 @@ def handle(entry):
     while not receiver.closed:
         time.sleep(0.001)
 
+def interrupt(*_):
+    if not heard:
+        heard.append(True)
+        raise KeyboardInterrupt
+
 def stop_and_interrupt(pointer):
     stop(pointer)
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    while not heard:  # a signal that comes just before a thread begins to wait does not wake it
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        time.sleep(0.01)
 
+heard = []
+signal.signal(signal.SIGALRM, interrupt)
 running = threading.Event()
 receiver = follow(handle)
 sender.replicate(b"x")
