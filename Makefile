@@ -6,17 +6,23 @@
 CARGO   ?= scripts/cargo
 CC      ?= cc
 CXX     ?= c++
-B       := build
 SONAME  := libreplication.so.0.1
-LIB     := $(B)/lib/libreplication.so
 HEADER  := include/replication.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 
+# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them take
+# what is shipped all the same.
+TESTS_ONLY := $(if $(filter check check-% soak test test-%,$(GOALS)),$(if $(filter-out check check-% soak test test-%,$(GOALS)),,yes))
+PROFILE    := $(if $(TESTS_ONLY),tested,release)
+B          := $(if $(TESTS_ONLY),build/tested,build)
+LIB        := $(B)/lib/libreplication.so
+SHIPPED    := build/lib/libreplication.so build/bin/replctl
+
 # CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS of the caller are heard, and come last. Warnings stop a build that is tested, not
 # the build of somebody whose compiler is newer than those that this code has seen.
 CFLAGS  ?= -O2 -g
-WERROR  ?= $(if $(CI)$(filter test% lint,$(GOALS)),-Werror)
+WERROR  ?= $(if $(CI)$(filter check test% lint,$(GOALS)),-Werror)
 override CFLAGS   := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes $(WERROR) $(CFLAGS)
 override CPPFLAGS := -Iinclude -D_GNU_SOURCE $(CPPFLAGS)
 override LDFLAGS  := -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
@@ -35,10 +41,10 @@ MAKEFLAGS += --no-builtin-rules
 
 # Not for what is often done as root: that takes what was built.
 SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
-             $(if $(filter test% docs% header %-go %-python python-wheels deb abi-dump,$(GOALS)),test) \
+             $(if $(filter check soak test% docs% header %-go %-python python-wheels deb abi-dump,$(GOALS)),test) \
              $(if $(filter bench%,$(GOALS)),test bench) \
-             $(if $(filter fmt lint,$(GOALS)),test lint) \
-             $(if $(filter fuzz,$(GOALS)),fuzz)
+             $(if $(filter check fmt lint,$(GOALS)),test lint) \
+             $(if $(filter fuzz soak,$(GOALS)),fuzz)
 ifneq ($(SETUP),no)
 ifneq ($(strip $(SETUP_FOR)),)
 ifeq ($(MAKELEVEL)$(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),0)
@@ -61,24 +67,26 @@ setup: ## install what building, testing, benchmarks and linting need
 	scripts/setup all
 
 .PHONY: build
-build: $(LIB) $(B)/bin/replctl ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
+build: $(SHIPPED) ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
 # The library has no use for the tool's feature, and has it so that the two share one build.
-RELEASE := --release --features cli
+BUILD := build --features cli --profile
 
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
 FORCE:
-$(LIB): FORCE
+build/lib/libreplication.so: MADE_AS := release
+build/tested/lib/libreplication.so: MADE_AS := tested
+build/lib/libreplication.so build/tested/lib/libreplication.so: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) build $(RELEASE) --lib
-	@cmp -s target/release/libreplication.so $(@D)/$(SONAME) || \
-	    { cp target/release/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
+	$(CARGO) $(BUILD) $(MADE_AS) --lib
+	@cmp -s target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME) || \
+	    { cp target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
 
-$(B)/bin/replctl: FORCE
+build/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) build $(RELEASE) --bin replctl
+	$(CARGO) $(BUILD) release --bin replctl
 	@cmp -s target/release/replctl $@ || { cp target/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
@@ -87,40 +95,89 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
+# Compiles as many programs at once as there are processors; the tests then run one after another.
+.PHONY: compile-check compile-test check-programs test-programs
+compile-check compile-test: compile-%:
+	+@$(MAKE) --no-print-directory -j$$(nproc) $*-programs
+test-programs: check-programs examples
+
+# The modules add their part to each of these.
+.PHONY: check
+check: compile-check lint-sources test-it test-c-plain test-scenarios ## formatting, clippy, and the tests that tell most in little time
+	@echo 'check: everything passed'
+
 .PHONY: test
-test: test-rust test-model test-header test-c test-examples test-readme test-symbols ## run every test, in every language
+test: compile-test test-rust test-model test-header test-c test-examples test-readme test-symbols ## the tests of every language
 	@echo 'test: everything passed'
 
+.PHONY: test-long
+test-long: test-minutes test-c-valgrind ## what takes long: valgrind, storms, collectors, databases, wheels, packages
+	@echo 'test-long: everything passed'
+
+.PHONY: soak
+soak: ## storms and fuzzing for SOAK_SECONDS, and for a tenth of it each target; for a night
+	STORM_SECONDS=$(SOAK_SECONDS) $(TEST_RUST) --test it storm::
+	fuzz/run $$(($(SOAK_SECONDS) / 10)) $(FUZZ_TARGETS)
+
+SOAK_SECONDS ?= 3600
+
+# Most tests wait most of the time, so more of them run at once than there are processors.
+TEST_FEATURES := cli,failpoints,simulation
+TEST_RUST     := RUST_TEST_THREADS=$$((4 * $$(nproc))) $(CARGO) test --features $(TEST_FEATURES)
+TESTS         ?=
+
 .PHONY: test-rust
-test-rust: ## the tests of the Rust core and of replctl
-	$(CARGO) test --features cli
-	$(CARGO) test --features failpoints --test disk_faults --test disk_failures --test disk_stalls --test crash_points
+test-rust: ## the tests of the Rust core and of replctl; TESTS=NAME runs those whose name has NAME in it
+	$(TEST_RUST) $(TESTS)
+
+.PHONY: test-it
+test-it: ## those of them that run beside each other in one process
+	$(TEST_RUST) --test it
+
+# A thousand clusters of it are in test-rust.
+.PHONY: sim
+sim: ## simulate SEEDS clusters in virtual time, and say how many a second
+	$(CARGO) test --features $(TEST_FEATURES) --test sim -- --seeds $(SEEDS)
+
+SEEDS ?= 100000
+
+.PHONY: sim-mutants
+sim-mutants: ## show that the simulator finds each of its deliberate mistakes, and after how many clusters
+	$(CARGO) test --features $(TEST_FEATURES) --test sim -- --mutants
+
+# What lasts a few seconds otherwise.
+.PHONY: test-minutes
+test-minutes: ## a minute of cut connections, and of a reader that stands still
+	STORM_SECONDS=60 STALL_SECONDS=60 $(TEST_RUST) --test it --test alone -- storm:: stalled_reader::
+
+.PHONY: test-scenarios
+test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those in C are in test-c-plain
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model
 test-model: ## the concurrent parts of log and sender under every interleaving of their threads
-	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features cli --lib model::
+	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features $(TEST_FEATURES) --lib model::
 
 .PHONY: test-header
 test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
 
 .PHONY: check-header
 check-header: $(LIB)
-	scripts/header --check
+	scripts/header --check $(PROFILE)
 
 .PHONY: test-c
-test-c: $(LIB) ## the C tests: plain, under valgrind, with AddressSanitizer
+test-c: $(LIB) ## the C tests: plain, with AddressSanitizer, and under valgrind where ownership is the subject
 
 .PHONY: test-examples
 test-examples: examples ## the C programs as a user runs them
 
 .PHONY: test-readme
 test-readme: $(LIB) ## the README's example, compiled and run as printed
-	CC='$(CC)' tests/readme.sh
+	CC='$(CC)' tests/readme.sh $(B)
 
 .PHONY: test-symbols
 test-symbols: $(LIB) ## the library exports what the header declares and nothing else
-	scripts/check-symbols
+	scripts/check-symbols $(LIB)
 
 # Seconds for each target of fuzz/, and which ones: all unless FUZZ_TARGETS names some.
 FUZZ_SECONDS ?= 60
@@ -146,11 +203,14 @@ fmt: ## format the sources
 	$(CARGO) fmt
 	clang-format -i $(C_SOURCES)
 
-.PHONY: lint
-lint: ## check formatting, clippy, shell scripts, and the documents' links and commands
+.PHONY: lint-sources
+lint-sources:
 	$(CARGO) fmt --check
 	clang-format --dry-run -Werror $(C_SOURCES)
-	$(CARGO) clippy --all-targets --features cli,failpoints -- -D warnings
+	$(CARGO) clippy --all-targets --features $(TEST_FEATURES) -- -D warnings
+
+.PHONY: lint
+lint: lint-sources ## check formatting, clippy, shell scripts, and the documents' links and commands
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
 

@@ -1,5 +1,5 @@
 //! Names the shared library and generates the C header, into the build directory only: `make header` copies it to
-//! `include/`, and `tests/header.rs` fails when both differ.
+//! `include/`, and `tests/it/header.rs` fails when both differ.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ fn generate_header() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The macros, which cannot be generated from Rust: the version is Cargo's. `tests/header.rs` compares them with the
+/// The macros, which cannot be generated from Rust: the version is Cargo's. `tests/it/header.rs` compares them with the
 /// library's own numbers.
 fn macros() -> Result<String, Box<dyn Error>> {
     let (major, minor, patch) = (version_part("MAJOR")?, version_part("MINOR")?, version_part("PATCH")?);

@@ -33,12 +33,12 @@ INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 $(MANDIR)/man3/libreplic
 # What is built is taken as it is, so that `sudo make install` compiles nothing as root; what is missing is built.
 .PHONY: install
 install: ## install the library, its headers and replctl below PREFIX (/usr/local), with DESTDIR before it
-	@[ -e $(LIB) ] && [ -e $(STATIC_LIB) ] && [ -e $(B)/bin/replctl ] || MAKELEVEL=0 $(MAKE) build
+	@[ -e $(STATIC_LIB) ] && ls $(SHIPPED) >/dev/null 2>&1 || MAKELEVEL=0 $(MAKE) build
 	$(INSTALL) -d $(addprefix '$(DESTDIR)',$(sort $(dir $(INSTALLED))))
-	$(INSTALL_PROGRAM) $(B)/bin/replctl '$(DESTDIR)$(BINDIR)/replctl'
+	$(INSTALL_PROGRAM) build/bin/replctl '$(DESTDIR)$(BINDIR)/replctl'
 	$(INSTALL_DATA) docs/replctl.1 '$(DESTDIR)$(MANDIR)/man1/replctl.1'
 	$(INSTALL_DATA) docs/libreplication.3 '$(DESTDIR)$(MANDIR)/man3/libreplication.3'
-	$(INSTALL_DATA) $(B)/lib/$(SONAME) '$(DESTDIR)$(LIBDIR)/$(SO_FILE)'
+	$(INSTALL_DATA) build/lib/$(SONAME) '$(DESTDIR)$(LIBDIR)/$(SO_FILE)'
 	ln -sf $(SO_FILE) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libreplication.so'
 	$(INSTALL_DATA) $(STATIC_LIB) '$(DESTDIR)$(LIBDIR)/libreplication.a'
@@ -60,10 +60,11 @@ uninstall: ## remove what `make install` with the same directories put there
 	[ ! -d '$(DESTDIR)$(CMAKEDIR)' ] || rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(CMAKEDIR)'
 
 .PHONY: test-packages
-test-packages: $(LIB) $(B)/bin/replctl ## install, and build programs with what pkg-config and CMake tell
+test-packages: $(SHIPPED) ## install, and build programs with what pkg-config and CMake tell
 	CC='$(CC)' CXX='$(CXX)' tests/packages/run
+	scripts/check-symbols
 
-test: test-packages
+test-long: test-packages
 
 # ---- the ABI ------------------------------------------------------------------------------------------------------------
 
@@ -74,7 +75,7 @@ abi-dump: $(LIB) ## describe the ABI of this version in packaging/abi, for a rel
 
 .PHONY: test-abi
 test-abi: $(LIB) ## the ABI is the released one, or the changelog says what became of it
-	CC='$(CC)' packaging/abi/check
+	CC='$(CC)' packaging/abi/check '' '' $(LIB)
 	CC='$(CC)' tests/packages/abi
 
 test: test-abi
@@ -82,7 +83,7 @@ test: test-abi
 # ---- Debian packages ----------------------------------------------------------------------------------------------------
 
 .PHONY: deb
-deb: $(LIB) $(B)/bin/replctl ## build the Debian packages, in build/deb
+deb: $(SHIPPED) ## build the Debian packages, in build/deb
 	packaging/deb
 
 .PHONY: test-deb
@@ -90,4 +91,4 @@ test-deb: deb ## lintian finds nothing in the packages, and they can be installe
 	CC='$(CC)' tests/packages/deb
 
 # Elsewhere there is no Debian to install them in.
-test: $(if $(shell command -v dpkg-deb),test-deb)
+test-long: $(if $(shell command -v dpkg-deb),test-deb)

@@ -42,7 +42,7 @@
 //!   arguments, calls the core and converts.
 //! - [`text`]: strangers' text, escaped and capped for whoever shows it.
 //!
-//! Which uses which; `tests/architecture.rs` compares this with the sources:
+//! Which uses which; `tests/it/architecture.rs` compares this with the sources:
 //!
 //! | module | uses |
 //! |---|---|

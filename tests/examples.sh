@@ -82,7 +82,7 @@ expect() {
     shift 3
     launch expect "$@"
     finish 20 "$pid"
-    if ((status == wanted)) && cat "$dir/expect.out" "$dir/expect.err" | grep -qF -- "$text"; then
+    if ((status == wanted)) && grep -qF -- "$text" "$dir/expect.out" "$dir/expect.err"; then
         pass "$name"
     else
         fail "$name: exit status $status, wanted $wanted and '$text'" "$dir/expect.out" "$dir/expect.err"

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # The documents' examples: the first C block of each, compiled and run by the shell block after it, must print the text
 # block after that. In a directory of its own, where include/ and build/ are the project's.
+#
+#     tests/readme.sh [BUILD]      BUILD: what is build/ there, if not the project's
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$(realpath "${1:-$root/build}")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,7 +28,8 @@ check() {
             exit 1
         }
     done
-    ln -s "$root/include" "$root/build" "$dir/"
+    ln -s "$root/include" "$dir/include"
+    ln -s "$build" "$dir/build"
     (cd "$dir" && timeout 60 bash -eu commands.sh >printed) || status=$?
     if ((status != 0)) || ! diff -u "$dir/expected" "$dir/printed"; then
         echo "readme: the example of $document does not do what the document says (exit status $status)" >&2

@@ -27,7 +27,7 @@ func block(t *testing.T, page, language string, from int) (text string, end int)
 }
 
 // The example of docs/go.md, run by the commands of the page, prints what the page says. In a directory of its own, where
-// bindings/ and build/ are the project's.
+// bindings/ is the project's, and build/ has the library that is tested.
 func TestTheExampleOfThePage(t *testing.T) {
 	content, err := os.ReadFile("../../docs/go.md")
 	must(t, err)
@@ -43,11 +43,11 @@ func TestTheExampleOfThePage(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "example.go")
 	must(t, os.WriteFile(file, []byte(source), 0o600))
-	for _, name := range []string{"bindings", "build"} {
-		project, err := filepath.Abs("../../" + name)
-		must(t, err)
-		must(t, os.Symlink(project, filepath.Join(dir, name)))
-	}
+	bindings, err := filepath.Abs("..")
+	must(t, err)
+	must(t, os.Symlink(bindings, filepath.Join(dir, "bindings")))
+	build := filepath.Dir(filepath.Dir(os.Getenv(replication.EnvLibrary)))
+	must(t, os.Symlink(build, filepath.Join(dir, "build")))
 	shell := exec.Command("bash", "-eu", "-c", commands)
 	shell.Dir = dir
 	for _, variable := range os.Environ() { // the page sets it

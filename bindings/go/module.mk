@@ -9,18 +9,21 @@ GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
 GO_TROUBLE = $(B)/test/trouble.so
 GO_PRELOAD = -exec 'env LD_PRELOAD=$(abspath $(GO_TROUBLE))'
 
-.PHONY: test-go test-go-package test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
+.PHONY: test-go test-go-package test-go-scenarios test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
 
-# The second run makes Go's collector run all the time and cgo check every pointer that goes to C.
-test-go: lint-go test-go-package test-go-checked test-go-examples ## the Go package: vet, tests with the race detector and under the collector, examples with the race detector
+test-go: lint-go test-go-package ## the Go package: vet, and tests with the race detector
 
 test-go-package: $(LIB) $(GO_TROUBLE) lint-go
 	cd $(GO_DIR) && $(GO_TEST) $(GO_PRELOAD) -race ./...
 
-test-go-checked: $(LIB) $(GO_TROUBLE) test-go-package
+test-go-scenarios: $(LIB) $(GO_TROUBLE)
+	cd $(GO_DIR) && $(GO_TEST) $(GO_PRELOAD) -run TestScenarios .
+
+# Go's collector runs all the time, and cgo checks every pointer that goes to C.
+test-go-checked: $(LIB) $(GO_TROUBLE) ## the same under Go's collector
 	cd $(GO_DIR) && GODEBUG=cgocheck=1 GOGC=1 REPLICATION_LIFECYCLES=1000 $(GO_TEST) $(GO_PRELOAD) .
 
-test-go-examples: $(LIB) test-go-checked
+test-go-examples: $(LIB) ## Go's examples with the race detector: bbolt, killed in the middle
 	cd $(GO_DIR)/examples && $(GO_TEST) -race ./...
 
 lint-go:
@@ -46,6 +49,8 @@ $(B)/bench/go_baseline: $(GO_DIR)/internal/bench/baseline/main.c include/replica
 	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS) $(LDLIBS) -lpthread
 
 test: test-go
+test-scenarios: test-go-scenarios
+test-long: test-go-checked test-go-examples
 bench: bench-go
 lint: lint-go
 fmt: fmt-go

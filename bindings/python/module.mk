@@ -2,7 +2,7 @@
 
 PYTHON        ?= python3
 PYTHON_DIR    := bindings/python
-PYTHON_VENV   := $(B)/python-venv
+PYTHON_VENV   := build/python-venv
 PYTHON_BIN    := $(abspath $(PYTHON_VENV))/bin
 PYTHON_ENV     = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$(abspath $(PYTHON_DIR)) LIBREPLICATION_LIB=$(abspath $(LIB))
 PYTHON_SOURCES = $(shell find $(PYTHON_DIR) -name '*.py')
@@ -16,9 +16,20 @@ $(PYTHON_VENV)/ready: $(PYTHON_DIR)/requirements.txt
 # The trouble that every language's runner of the scenarios makes; its rule is with the tests in C.
 PYTHON_TROUBLE := $(B)/test/trouble.so
 
-.PHONY: test-python
-test-python: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready lint-python python-wheels ## the Python package: tests, types, wheels, examples
-	cd $(PYTHON_DIR) && $(PYTHON_ENV) LD_PRELOAD=$(abspath $(PYTHON_TROUBLE)) $(PYTHON_BIN)/python -X dev -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+PYTHON_LONG    := tests/test_wheels.py tests/test_examples.py
+PYTEST          = cd $(PYTHON_DIR) && $(PYTHON_ENV) LD_PRELOAD=$(abspath $(PYTHON_TROUBLE)) $(PYTHON_BIN)/python -X dev -m pytest \
+                  -p no:cacheprovider $(PYTEST_ARGS)
+
+.PHONY: test-python test-python-scenarios test-python-long
+test-python: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready lint-python ## the Python package: tests, types
+	$(PYTEST) $(PYTHON_LONG:%=--ignore=%)
+
+test-python-scenarios: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
+	$(PYTEST) tests/test_scenarios.py
+
+test-python-long: private LIB := build/lib/libreplication.so
+test-python-long: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready python-wheels ## the Python package's wheels, and its examples with DuckDB
+	$(PYTEST) $(PYTHON_LONG)
 
 .PHONY: lint-python
 lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting
@@ -32,9 +43,9 @@ fmt-python: $(PYTHON_VENV)/ready
 
 # Both wheels: the one with the library inside is tagged by what the library needs of this platform.
 .PHONY: python-wheels
-python-wheels: $(LIB) $(PYTHON_VENV)/ready ## build the wheels into build/wheels: with the library inside, and without
-	@rm -rf $(B)/wheels
-	$(PYTHON_BIN)/python $(PYTHON_DIR)/wheels.py --library $(LIB) $(B)/wheels
+python-wheels: $(SHIPPED) $(PYTHON_VENV)/ready ## build the wheels into build/wheels: with the library inside, and without
+	@rm -rf build/wheels
+	$(PYTHON_BIN)/python $(PYTHON_DIR)/wheels.py --library build/lib/libreplication.so build/wheels
 
 .PHONY: bench-python
 bench-python: $(LIB) $(PYTHON_VENV)/ready $(B)/bench-python/peer ## measure Python's overhead over C
@@ -50,6 +61,8 @@ docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package,
 	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -W error -m pdoc --output-directory $(abspath $(B))/docs/python libreplication
 
 test: test-python
+test-scenarios: test-python-scenarios
+test-long: test-python-long
 bench: bench-python
 lint: lint-python
 fmt: fmt-python

@@ -13,7 +13,7 @@
 //! - [`writer`]: the writer's end.
 //! - [`reader`]: a reader's end of a connection, and what follows when one ends.
 //!
-//! `tests/architecture.rs` keeps everything impure out.
+//! `tests/it/architecture.rs` keeps everything impure out.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-# The C tests: one program for each file that is no helper, run plain, under valgrind and with AddressSanitizer.
+# The C tests: one program for each file that is no helper, run plain, with AddressSanitizer and under valgrind.
 
 C_TEST_HELPERS  := harness host json peer
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
@@ -12,6 +12,8 @@ C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
 C_TEST_OWN      := endings memory signals threads
 C_TEST_ASAN     := $(addprefix $(B)/test-asan/,$(filter-out fork $(C_TEST_OWN),$(C_TEST_NAMES)))
 C_TEST_VALGRIND := $(filter-out $(C_TEST_OWN:%=$(B)/test/%),$(C_TEST_PLAIN))
+# Whose subject is who owns what, and for how long.
+C_TEST_OWNERSHIP := $(addprefix $(B)/test/,callbacks fork lifecycle lives misuse)
 
 $(B)/test/%.o: tests/c/%.c $(C_TEST_HEADERS)
 	@mkdir -p $(@D)
@@ -50,9 +52,12 @@ $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/tes
 
 .SECONDARY: $(C_TEST_PLAIN:=.o) $(C_TEST_ASAN:=.o) $(C_TEST_HELPERS:%=$(B)/test/%.o) $(C_TEST_HELPERS:%=$(B)/test-asan/%.o)
 
-.PHONY: test-c-plain test-c-valgrind test-c-asan test-c-coverage
+.PHONY: test-c-plain test-c-ownership test-c-valgrind test-c-asan test-c-coverage
 test-c-plain: $(C_TEST_PLAIN) ## the C tests as they are
 	tests/c/run plain $(C_TEST_PLAIN)
+
+test-c-ownership: $(C_TEST_OWNERSHIP) ## those of callbacks, forks and lifetimes under valgrind's memcheck
+	tests/c/run valgrind $(C_TEST_OWNERSHIP)
 
 test-c-valgrind: $(C_TEST_VALGRIND) ## the C tests under valgrind's memcheck
 	tests/c/run valgrind $(C_TEST_VALGRIND)
@@ -63,4 +68,6 @@ test-c-asan: $(C_TEST_ASAN) ## the C tests with AddressSanitizer and UndefinedBe
 test-c-coverage: $(C_TEST_PLAIN)
 	tests/c/check-coverage include/replication.h $(C_TEST_PLAIN)
 
-test-c: test-c-coverage test-c-plain test-c-asan test-c-valgrind
+check-programs: $(C_TEST_PLAIN)
+test-programs: $(C_TEST_ASAN)
+test-c: test-c-coverage test-c-plain test-c-asan test-c-ownership

@@ -1,25 +1,22 @@
-//! Hosts of the library in processes of their own, for tests that kill them: a writer that tells what it was promised, and
-//! readers that keep what they applied in a file.
+//! Hosts of the library: payloads that tell who made them, and handlers that check what they are given.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use replication::error::Status;
 use replication::host::EventKind;
 use replication::log::disk::verify;
 use replication::protocol::entry::{Entries, Entry};
-use replication::protocol::lineage::Lineage;
 use replication::protocol::token::{TOKEN_BYTES, Token};
 use replication::receiver::Receiver;
-use replication::receiver::config::{ApplyFailure, Handler, LocalLogConfig, Place, ReceiverConfig, ReceiverHost};
+use replication::receiver::config::{ApplyFailure, Handler, Place};
 use replication::sender::config::{SenderConfig, StorageConfig, SyncPolicy};
-use replication::sender::{AckLevel, Sender};
 
-use super::process::{Arguments, orders, say};
-use super::{Events, PATIENCE, receiver_config};
+use super::Events;
 
 /// The stream of writers that are told their epoch.
 pub const STREAM: [u8; 16] = *b"a stream of test";
@@ -51,22 +48,6 @@ pub fn policy(name: &str) -> SyncPolicy {
     }
 }
 
-/// Kills this process, in the middle of whatever it does, when it passes a point for the `hit`th time.
-pub fn arm(point: &str, hit: u64) {
-    #[cfg(feature = "failpoints")]
-    if !point.is_empty() {
-        let passed = std::sync::atomic::AtomicU64::new(0);
-        let strike = move || {
-            if passed.fetch_add(1, Ordering::SeqCst) + 1 == hit {
-                nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL).unwrap();
-            }
-        };
-        fail::cfg_callback(point, strike).unwrap();
-    }
-    #[cfg(not(feature = "failpoints"))]
-    assert!(point.is_empty(), "{hit}");
-}
-
 /// A configuration for a log in small segments.
 pub fn stored(dir: &Path, sync: SyncPolicy, segment_bytes: u64, retain_bytes: u64) -> SenderConfig {
     let storage = StorageConfig { sync, segment_bytes, retain_bytes, ..StorageConfig::new(dir) };
@@ -78,57 +59,6 @@ pub fn stored(dir: &Path, sync: SyncPolicy, segment_bytes: u64, retain_bytes: u6
         storage: Some(storage),
         ..SenderConfig::default()
     }
-}
-
-/// A writer that writes without end, or until it is told to finish, and says each promise that it was given:
-/// `durable SEQUENCE LIFE` and `acked SEQUENCE LIFE`. It says `opened SEQUENCE` when its log is open, `done SEQUENCE` when
-/// its readers have all.
-pub fn play_writer(arguments: &Arguments) {
-    arm(arguments.text("point"), arguments.number("hit"));
-    let (life, size, sync) = (arguments.number("life"), arguments.number("size") as usize, arguments.text("sync"));
-    let readers = arguments.number("readers") as usize;
-    let dir = Path::new(arguments.text("dir"));
-    let mut config = stored(dir, policy(sync), arguments.number("segment"), arguments.number("retain"));
-    config.lineage =
-        Some(arguments.number("epoch")).filter(|epoch| *epoch > 0).map(|epoch| Lineage { stream_id: STREAM, epoch });
-    let events = Events::default();
-    let sender = Sender::new(config, Box::new(events.clone())).unwrap();
-    sender.start().unwrap();
-    say(&format!("opened {}", sender.current_sequence()));
-    sender.listen(arguments.text("address")).unwrap();
-    let finish = Arc::new(AtomicBool::new(false));
-    std::thread::spawn({
-        let finish = Arc::clone(&finish);
-        move || {
-            for order in orders() {
-                assert_eq!(order, "finish");
-                finish.store(true, Ordering::SeqCst);
-            }
-            // Nobody listens any more.
-            std::process::exit(0);
-        }
-    });
-    // From then on their slots keep the log for them.
-    let connected = || events.count(EventKind::Connected) >= readers && sender.reader_count() == readers;
-    super::until("the readers", connected);
-    while !finish.load(Ordering::SeqCst) {
-        let sequence = sender.current_sequence() + 1;
-        assert_eq!(sender.replicate(sequence, &payload(sequence, life, size)).unwrap(), sequence);
-        if sync != "always" && sequence.is_multiple_of(3) {
-            sender.wait_durable(sequence, PATIENCE).unwrap();
-        }
-        if sync == "always" || sequence.is_multiple_of(3) {
-            say(&format!("durable {sequence} {life}"));
-        }
-        if sequence.is_multiple_of(5) && sender.wait_acked(sequence, AckLevel::Durable, 1, PATIENCE).unwrap() > 0 {
-            say(&format!("acked {sequence} {life}"));
-        }
-    }
-    let last = sender.current_sequence();
-    sender.wait_durable(last, PATIENCE).unwrap();
-    assert!(sender.wait_acked(last, AckLevel::Applied, readers, PATIENCE).unwrap() >= readers);
-    sender.stop().unwrap();
-    say(&format!("done {last}"));
 }
 
 /// What a handler saw: sequences, and which life of the writer made them.
@@ -174,6 +104,40 @@ impl Handler for Seen {
         Ok(())
     }
 }
+
+/// How far a handler came, as long as nothing was missing.
+#[derive(Clone, Default)]
+pub struct Count(Arc<AtomicU64>);
+
+impl Count {
+    /// Begins behind this entry.
+    pub fn from(sequence: u64) -> Self {
+        Self(Arc::new(sequence.into()))
+    }
+
+    pub fn last(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Handler for Count {
+    fn max_entries(&self) -> usize {
+        usize::MAX
+    }
+    fn apply(&mut self, entries: &mut Entries<'_>, _: &Place<'_>) -> Result<(), ApplyFailure> {
+        let mut last = self.0.load(Ordering::Relaxed);
+        for entry in entries {
+            assert_eq!(entry.sequence, last + 1);
+            assert_eq!(entry.payload[..8], entry.sequence.to_be_bytes());
+            last = entry.sequence;
+        }
+        self.0.store(last, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Bytes of a record that the role `plain-reader` appends to its file: the sequence, and the payload's first eight bytes.
+pub const PLAIN_RECORD: usize = 16;
 
 /// Bytes of a record of a [`Store`]: sequence, life, token.
 const RECORD: usize = 16 + TOKEN_BYTES;
@@ -232,55 +196,15 @@ impl Handler for Store {
     }
 }
 
-/// A reader that follows until it is told to finish. Its `host` is
-/// - `transactions`: entry and token go to its file in one write, and it begins at the last token there;
-/// - `position`: it applies, and leaves the position to the library;
-/// - `bare`: as the first, and without a local log.
-pub fn play_reader(arguments: &Arguments) {
-    arm(arguments.text("point"), arguments.number("hit"));
-    let host = arguments.text("host");
-    let (store, token) = Store::open(Path::new(arguments.text("file")), if host == "position" { 16 } else { 1 });
-    let mut config = ReceiverConfig {
-        reconnect_interval: Duration::from_millis(20),
-        ..receiver_config("reader", arguments.text("address"))
-    };
-    if host != "bare" {
-        config.local_log = Some(LocalLogConfig {
-            sync: policy(arguments.text("sync")),
-            segment_bytes: arguments.number("segment"),
-            retain_bytes: arguments.number("retain"),
-            ..LocalLogConfig::new(arguments.text("dir"))
-        });
-    }
-    if let Some(Token { stream_id, epoch, sequence, hash }) = token.filter(|_| host != "position") {
-        (config.last_sequence, config.last_hash, config.has_position) = (sequence, hash, true);
-        config.lineage = Some(Lineage { stream_id, epoch });
-    }
-    let held = store.receiver();
-    let events = Saying;
-    let host = ReceiverHost { handler: Box::new(store), local_wal: None, connect: None, observer: Box::new(events) };
-    let receiver = Receiver::new(config, host).unwrap();
-    say(&format!("opened {}", receiver.last_sequence()));
-    let receiver = held.get_or_init(|| receiver);
-    receiver.start().unwrap();
-    for order in orders() {
-        assert_eq!(order, "finish");
-        receiver.stop().unwrap();
-        say("done");
-    }
-    std::process::exit(0);
-}
-
-/// Says each event's kind and status.
-pub struct Saying;
-
-impl replication::host::Observer for Saying {
-    fn event(&mut self, event: &replication::host::Event) {
-        say(&format!("event {:?} {:?} {}", event.kind, event.status, event.message));
-    }
-    fn log(&mut self, _: replication::host::LogLevel, _: &str, _: &serde_json::Value) {}
-    fn max_level(&self) -> Option<replication::host::LogLevel> {
-        None
+/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes meanwhile.
+pub fn only_connections(events: &Events) {
+    for event in events.all() {
+        let fine = match event.kind {
+            EventKind::Connected | EventKind::Disconnected => true,
+            EventKind::Refused => event.status == Status::Closed,
+            _ => false,
+        };
+        assert!(fine, "{event:?}");
     }
 }
 

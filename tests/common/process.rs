@@ -1,9 +1,7 @@
-//! Roles that a test plays in processes of their own: each is this very program, told by its environment what to do.
-//!
-//! A test file that uses this has a test named `role` that calls [`role`]. A process ends with its standard input, with the
-//! thread that started it, or with its [`Role`], whichever comes first.
+//! Processes that a test starts: each plays a role of the program in `tests/roles`. A process ends with its standard input,
+//! with the thread that started it, or with its [`Role`], whichever comes first.
+#![allow(dead_code, reason = "each test program uses its part")]
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -13,10 +11,10 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::PATIENCE;
+use crate::common::PATIENCE;
 
-/// What stands before each line that a role says: the test runner writes to the same pipe.
-const MARK: &str = "@ ";
+/// The program that plays the roles.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_roles");
 
 /// A process that plays a role; killed when dropped.
 pub struct Role {
@@ -34,16 +32,14 @@ struct Heard {
 impl Role {
     /// Starts one.
     pub fn play(role: &str, arguments: &[(&str, &dyn ToString)]) -> Self {
-        Self::play_within(Command::new(std::env::current_exe().unwrap()), role, arguments)
+        Self::play_within(Command::new(PROGRAM), role, arguments)
     }
 
-    /// Starts one with another command, which ends in this program.
+    /// Starts one with another command, which ends in [`PROGRAM`].
     pub fn play_within(mut command: Command, role: &str, arguments: &[(&str, &dyn ToString)]) -> Self {
-        let arguments: Vec<_> = arguments.iter().map(|(key, value)| format!("{key}={}", value.to_string())).collect();
         let mut child = command
-            .args(["--exact", "role", "--nocapture", "--test-threads=1"])
-            .env("ROLE", role)
-            .env("ROLE_ARGUMENTS", arguments.join("\n"))
+            .arg(role)
+            .args(arguments.iter().map(|(key, value)| format!("{key}={}", value.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -54,10 +50,8 @@ impl Role {
         std::thread::spawn(move || {
             // What was said before the process was killed is in the pipe.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some((_, said)) = line.split_once(MARK) {
-                    hearing.0.lock().unwrap().lines.push(said.to_owned());
-                    hearing.1.notify_all();
-                }
+                hearing.0.lock().unwrap().lines.push(line);
+                hearing.1.notify_all();
             }
             hearing.0.lock().unwrap().over = true;
             hearing.1.notify_all();
@@ -151,39 +145,4 @@ impl Drop for Role {
 fn rest(line: &str, word: &str) -> Option<String> {
     let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
     (first == word).then(|| rest.to_owned())
-}
-
-/// What a role was told at its start.
-pub struct Arguments(HashMap<String, String>);
-
-impl Arguments {
-    pub fn text(&self, key: &str) -> &str {
-        &self.0[key]
-    }
-
-    pub fn number(&self, key: &str) -> u64 {
-        self.0[key].parse().unwrap()
-    }
-}
-
-/// The role of this process and its arguments, if it has one.
-pub fn role() -> Option<(String, Arguments)> {
-    let role = std::env::var("ROLE").ok()?;
-    // SAFETY: the call takes two numbers and touches no memory.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let arguments = std::env::var("ROLE_ARGUMENTS").ok()?;
-    let pairs = arguments.lines().filter_map(|line| line.split_once('='));
-    Some((role, Arguments(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())))
-}
-
-/// Says a line to the test, in one piece.
-pub fn say(line: &str) {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(format!("{MARK}{line}\n").as_bytes()).unwrap();
-    stdout.flush().unwrap();
-}
-
-/// What the test tells this process; over when it has said all.
-pub fn orders() -> impl Iterator<Item = String> {
-    std::io::stdin().lines().map_while(Result::ok)
 }

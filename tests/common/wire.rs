@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use replication::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_BATCH};
+use replication::protocol::control::{Heartbeat, Positions, StreamAck, TYPE_BATCH, TYPE_HEARTBEAT};
 use replication::protocol::entry::Entry;
 use replication::protocol::frame::{self, TYPE_ERROR, TYPE_SYNC_ACK};
 use replication::protocol::handshake::{Answer, Offer, Sync, SyncAck};
@@ -178,6 +178,17 @@ impl Door {
         let (mut peer, sync) = self.accept_sync();
         peer.send(&greeting(&sync, current));
         (peer, sync)
+    }
+}
+
+/// Lets so many of a sender's heartbeats pass, as a reader of their own hears them.
+pub fn heartbeats(address: &str, count: usize) {
+    let mut peer = Peer::connect(address);
+    // As often as the sender allows.
+    let offer = Offer { version: 1, heartbeat_ms: 1, ..Offer::default() };
+    peer.shake(&Sync { offer: Some(offer), ..sync_v1("heartbeats", 0) });
+    for _ in 0..count {
+        peer.frame_of(TYPE_HEARTBEAT);
     }
 }
 

@@ -3,6 +3,6 @@
 .PHONY: test-symbol-tables
 test-symbol-tables: $(LIB)
 	CC='$(CC)' tests/symbols/check
-	CC='$(CC)' tests/symbols/compare
+	CC='$(CC)' tests/symbols/compare $(LIB)
 
 test-symbols: test-symbol-tables

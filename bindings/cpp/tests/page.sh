@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # The example of docs/cpp.md: its C++ block is the quickstart, and compiled and run by the shell block it prints the text
 # block. In a directory of its own, where include/, bindings/ and build/ are the project's.
+#
+#     bindings/cpp/tests/page.sh [BUILD]      BUILD: what is build/ there, if not the project's
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+build=$(realpath "${1:-$root/build}")
 page=docs/cpp.md
 
 work=$(mktemp -d)
@@ -27,7 +30,8 @@ diff -u "$root/bindings/cpp/examples/quickstart.cpp" "$work/example.cpp" || {
     exit 1
 }
 
-ln -s "$root/include" "$root/bindings" "$root/build" "$work/"
+ln -s "$root/include" "$root/bindings" "$work/"
+ln -s "$build" "$work/build"
 mkdir "$work/bin"
 ln -s "$(command -v "${CXX:-c++}")" "$work/bin/c++" # the compiler that the tests are for
 status=0

@@ -24,8 +24,9 @@ def blocks(text, language):
 
 def test_the_example_does_what_the_page_says(tmp_path):
     (tmp_path / "example.py").write_text(blocks(PAGE, "python")[0])
-    for name in ("bindings", "build", "include"):
+    for name in ("bindings", "include"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "build").symlink_to(Path(os.environ["LIBREPLICATION_LIB"]).parent.parent)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "LIBREPLICATION_LIB")}
     done = subprocess.run(

@@ -86,11 +86,12 @@ def test_the_interpreter_ends_in_a_callbacks_time():
     program = f"""{PAIR}
 def handle(entry):
     running.set()
-    time.sleep(0.2)
+    ending.wait(20)
     receiver.close()
     print("handled", flush=True)
 
-running = threading.Event()
+running, ending = threading.Event(), threading.Event()
+atexit.register(ending.set)  # what is registered last is called first
 receiver = follow(handle)
 sender.replicate(b"x")
 running.wait(20)
@@ -178,15 +179,29 @@ import signal
 
 def handle(entry):
     running.set()
-    time.sleep(0.5)
+    while not receiver.closed:
+        time.sleep(0.001)
 
+def interrupt(*_):
+    if not heard:
+        heard.append(True)
+        raise KeyboardInterrupt
+
+def stop_and_interrupt(pointer):
+    stop(pointer)
+    while not heard:  # a signal that comes just before a thread begins to wait does not wake it
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        time.sleep(0.01)
+
+heard = []
+signal.signal(signal.SIGALRM, interrupt)
 running = threading.Event()
 receiver = follow(handle)
 sender.replicate(b"x")
 running.wait(20)
 receiver._handle._users.append(-1)  # a call that does not end
-signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-signal.setitimer(signal.ITIMER_REAL, 1)
+stop = receiver._handle._stop
+receiver._handle._stop = stop_and_interrupt
 try:
     receiver.close()
 except KeyboardInterrupt:

@@ -379,15 +379,23 @@ mod tests {
     /// A writer in the middle of an entry leaves no torn end.
     #[test]
     fn an_entry_that_is_being_written_is_waited_for() {
-        let dir = scratch();
+        let dir = &scratch();
         let log = log(dir.path(), 3, u64::MAX);
         let path = inspect(dir.path()).unwrap().segments[0].path.clone();
         let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         let next = encode(3, &[500]);
         std::io::Write::write_all(&mut &file, &next[..100]).unwrap();
         let report = std::thread::scope(|scope| {
-            let checked = scope.spawn(|| verify(dir.path(), &mut |_, _| {}).unwrap());
-            std::thread::sleep(std::time::Duration::from_millis(60));
+            let (tell, told) = std::sync::mpsc::channel();
+            let checked = scope.spawn(move || {
+                tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                verify(dir.path(), &mut |_, _| {}).unwrap()
+            });
+            // It sleeps between two looks at that entry, and nowhere else.
+            let status = Path::new("/proc").join(told.recv().unwrap()).join("status");
+            while !std::fs::read_to_string(&status).unwrap().contains("State:\tS") {
+                std::thread::yield_now();
+            }
             std::io::Write::write_all(&mut &file, &next[100..]).unwrap();
             checked.join().unwrap()
         });

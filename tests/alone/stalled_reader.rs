@@ -1,0 +1,92 @@
+//! P4, P5: one reader's process stands still (SIGSTOP) while a writer writes as fast as it can. The others do not notice, the
+//! writer's memory stays bounded, and the reader gets all it missed when it goes on.
+//!
+//! `STALL_SECONDS=60 make test-rust TESTS=stands_still`: measures for a minute, and wants 95 % of the other
+//! readers' rate instead of a bound that no busy machine breaks. It takes 2 GB in the directory for temporary files.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use replication::host::EventKind;
+
+use crate::alone;
+use crate::common::hosts::Count;
+use crate::common::*;
+use crate::process::Role;
+
+/// What the writer's process may need, its window of 2 MiB included.
+const CAP: u64 = 64 << 20;
+
+/// Bytes of a process in memory that are its own: what it maps of files is the system's.
+fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn p4_p5_a_reader_that_stands_still_costs_the_others_nothing() {
+    let _alone = alone();
+    let seconds: u64 = std::env::var("STALL_SECONDS").map_or(5, |seconds| seconds.parse().unwrap());
+    let (rounds, least) = if seconds >= 60 { (6, 0.95) } else { (2, 0.4) };
+    let phase = Duration::from_secs(seconds) / (2 * rounds);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut writer = Role::play("fast-writer", &[("dir", &scratch.path().join("log").display())]);
+    let address = writer.hear("listening", 1);
+    let others: Vec<_> = ["one", "two"]
+        .into_iter()
+        .map(|id| {
+            let (count, events) = (Count::default(), Events::default());
+            (start(receiver_config(id, &address), count.clone(), &events).unwrap(), count, events)
+        })
+        .collect();
+    until("the flow", || others.iter().all(|(_, count, _)| count.last() > 1000));
+    let applied = || others.iter().map(|(_, count, _)| count.last()).sum::<u64>();
+    let measure = || {
+        let (before, begun) = (applied(), Instant::now());
+        let mut memory = 0;
+        while begun.elapsed() < phase {
+            std::thread::sleep(Duration::from_millis(20));
+            memory = memory.max(resident(writer.pid()));
+        }
+        ((applied() - before) as f64 / begun.elapsed().as_secs_f64(), memory)
+    };
+    let (mut alone, mut beside, mut from, mut most) = (0.0, 0.0, 0, 0);
+    for _ in 0..rounds {
+        alone += measure().0;
+        let mut role = Role::play("counting-reader", &[("address", &address), ("from", &from)]);
+        role.hear("connected", 1);
+        role.signal(Signal::SIGSTOP);
+        let (rate, memory) = measure();
+        (beside, most) = (beside + rate, most.max(memory));
+        role.signal(Signal::SIGCONT);
+        // It goes on by itself; where it came to is where the next one begins.
+        role.tell("stop");
+        from = role.hear("at", 1).parse().unwrap();
+        role.end();
+    }
+    // The last one gets all there is, from the disk: some of it is as old as the log.
+    let mut follower = Role::play("counting-reader", &[("address", &address), ("from", &from)]);
+    writer.tell("finish");
+    let last = writer.hear("wrote", 1);
+    follower.tell(&format!("reach {last}"));
+    assert_eq!(follower.hear("at", 1), last);
+    follower.end();
+    for (receiver, _, events) in &others {
+        receiver.wait_sequence(last.parse().unwrap(), PATIENCE).unwrap();
+        assert_eq!(events.count(EventKind::Connected), 1);
+    }
+    for event in writer.said("event") {
+        assert!(!["CutOff", "SlotLost", "Refused", "LogFailed"].iter().any(|bad| event.starts_with(bad)), "{event}");
+    }
+    let share = beside / alone;
+    println!(
+        "{:.0} entries/s alone, {:.0} beside a reader that stands still: {:.1} %; the writer had {} KiB; {last} entries",
+        alone / f64::from(rounds),
+        beside / f64::from(rounds),
+        share * 100.0,
+        most >> 10
+    );
+    assert!(most < CAP, "the writer had {most} bytes in memory");
+    assert!(share >= least, "{:.1} % of the others' rate was left", share * 100.0);
+}
