@@ -303,15 +303,21 @@ impl Cluster {
             Stroke::Disk { full, ms } => {
                 let faults = Faults { write_fails: 20, read_fails: 20, ..Faults::default() };
                 world.with_disk(node, |disk| (disk.full, disk.faults) = (full, faults));
-                later(ms, Box::new(move |cluster| {
-                    cluster.world.with_disk(node, |disk| (disk.full, disk.faults) = (false, Faults::default()));
-                }));
+                later(
+                    ms,
+                    Box::new(move |cluster| {
+                        cluster.world.with_disk(node, |disk| (disk.full, disk.faults) = (false, Faults::default()));
+                    }),
+                );
             }
             Stroke::Syncs { ms } => {
                 world.with_disk(node, |disk| disk.faults.sync_fails = 300);
-                later(ms, Box::new(move |cluster| {
-                    cluster.world.with_disk(node, |disk| disk.faults.sync_fails = 0);
-                }));
+                later(
+                    ms,
+                    Box::new(move |cluster| {
+                        cluster.world.with_disk(node, |disk| disk.faults.sync_fails = 0);
+                    }),
+                );
             }
             Stroke::Clock { us } => world.nodes.borrow_mut()[node].clock_us = us,
             Stroke::Cut { back, ms } => {
@@ -368,7 +374,8 @@ impl Cluster {
         }
         let able = |reader: &Rc<ReaderHost>| reader.plan.local_log.is_some() && world.is_alive(reader.node);
         let mut readers = self.readers.borrow_mut();
-        let candidates: Vec<_> = readers.iter().enumerate().filter(|(_, reader)| able(reader)).map(|(n, _)| n).collect();
+        let candidates: Vec<_> =
+            readers.iter().enumerate().filter(|(_, reader)| able(reader)).map(|(n, _)| n).collect();
         if candidates.is_empty() || readers.len() < 2 {
             return;
         }

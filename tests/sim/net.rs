@@ -27,8 +27,7 @@ pub struct Weather {
 }
 
 impl Weather {
-    pub const CALM: Self =
-        Self { latency_us: (20, 60), window: 256 << 10, segment: 64 << 10, breaks: 0, stalls: 0 };
+    pub const CALM: Self = Self { latency_us: (20, 60), window: 256 << 10, segment: 64 << 10, breaks: 0, stalls: 0 };
 }
 
 /// One direction of a connection.
@@ -142,8 +141,13 @@ impl Net {
 
     /// A connection between two nodes: the ends of both.
     pub fn connect(self: &Rc<Self>, from: NodeId, to: NodeId) -> (Link, Link) {
-        let connection =
-            Connection { ends: [from, to], ways: Default::default(), broken: false, closed: [false; 2], severed: false };
+        let connection = Connection {
+            ends: [from, to],
+            ways: Default::default(),
+            broken: false,
+            closed: [false; 2],
+            severed: false,
+        };
         let connection = Rc::new(RefCell::new(connection));
         self.connections.borrow_mut().push(Rc::downgrade(&connection));
         let end = |side| Link(End { net: Rc::clone(self), connection: Rc::clone(&connection), side });

@@ -48,7 +48,9 @@ impl ReaderPlan {
         let local_log = match rng.u32(..6) {
             0 => Some(SyncPolicy::Always),
             1 => Some(SyncPolicy::Os),
-            2 => Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) }),
+            2 => {
+                Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) })
+            }
             _ => None,
         };
         let transactional = local_log.is_none() || rng.bool();
@@ -190,7 +192,8 @@ impl ReaderHost {
     fn apply(&self, sequence: u64, bytes: &[u8]) {
         let world = &self.world;
         let Some(id) = id_of(bytes) else {
-            return world.fail(format_args!("P8: reader {} got bytes as entry {sequence} that nobody wrote", self.node));
+            return world
+                .fail(format_args!("P8: reader {} got bytes as entry {sequence} that nobody wrote", self.node));
         };
         let model = world.model.borrow();
         let Some(entry) = model.entry(id).cloned() else {
@@ -431,7 +434,8 @@ impl ReaderHost {
         if relied_on == 0 || self.plan.local_log.is_none() || self.plan.handler_durable {
             return;
         }
-        let stats: serde_json::Value = receiver.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        let stats: serde_json::Value =
+            receiver.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let found = stats["log_written_sequence"].as_u64().unwrap_or(0);
         if found < relied_on {
             self.world.fail(format_args!(

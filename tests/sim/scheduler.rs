@@ -298,7 +298,11 @@ impl Scheduler {
         };
         let Some(id) = next else { return self.elapse() };
         self.turns.set(self.turns.get() + 1);
-        assert!(self.turns.get() < MAX_TURNS, "a task never waits: {:?}", self.tasks.borrow().get(&id).map(|t| t.name.clone()));
+        assert!(
+            self.turns.get() < MAX_TURNS,
+            "a task never waits: {:?}",
+            self.tasks.borrow().get(&id).map(|t| t.name.clone())
+        );
         // Work takes time, and so that nobody spins for ever.
         self.now.set(self.now.get() + Duration::from_nanos(self.draw(|rng| rng.u64(200..5_000))));
         let routine = self.tasks.borrow_mut().get_mut(&id).and_then(|task| {

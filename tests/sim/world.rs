@@ -183,8 +183,7 @@ impl World {
         disk.settle();
         disk.write_to(&dir).expect("a directory can be made");
         self.disks.borrow_mut().0.insert(dir.clone(), disk);
-        nodes[node] =
-            Node { alive: true, life, dir: Some(dir.clone()), sender: None, clock_us: nodes[node].clock_us };
+        nodes[node] = Node { alive: true, life, dir: Some(dir.clone()), sender: None, clock_us: nodes[node].clock_us };
         dir
     }
 

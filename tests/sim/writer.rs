@@ -37,10 +37,9 @@ impl WriterPlan {
             0 | 1 => None,
             2 | 3 => Some(SyncPolicy::Always),
             4 => Some(SyncPolicy::Os),
-            _ => Some(SyncPolicy::Group {
-                interval: Duration::from_millis(rng.u64(1..50)),
-                bytes: 1 << rng.u32(10..20),
-            }),
+            _ => {
+                Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) })
+            }
         };
         let full_policy = match rng.u32(..4) {
             0 => FullPolicy::Refuse,
@@ -52,7 +51,11 @@ impl WriterPlan {
             max_lag_entries: if rng.bool() { rng.u64(1..200) } else { 0 },
             max_lag: if rng.bool() { Duration::from_millis(rng.u64(50..2_000)) } else { Duration::ZERO },
             level: [AckLevel::Received, AckLevel::Durable, AckLevel::Applied][rng.usize(..3)],
-            policy: if rng.bool() { GatePolicy::Refuse } else { GatePolicy::Slow(Duration::from_millis(rng.u64(1..500))) },
+            policy: if rng.bool() {
+                GatePolicy::Refuse
+            } else {
+                GatePolicy::Slow(Duration::from_millis(rng.u64(1..500)))
+            },
         });
         Self {
             sync,
@@ -155,7 +158,12 @@ impl WriterHost {
     pub fn promoted(world: &Rc<World>, node: NodeId, plan: WriterPlan, old: &Rc<Self>) -> Rc<Self> {
         let Lineage { stream_id, epoch } = old.lineage;
         let lineage = Lineage { stream_id, epoch: epoch + 1 };
-        let host = Self { lineage, went_back: Cell::new(true), begins_as_reader: Cell::new(true), ..Self::bare(world, node, plan) };
+        let host = Self {
+            lineage,
+            went_back: Cell::new(true),
+            begins_as_reader: Cell::new(true),
+            ..Self::bare(world, node, plan)
+        };
         Rc::new(host)
     }
 

@@ -113,7 +113,8 @@ pub(super) fn write_at(op: Op, file: &File, path: &Path, offset: u64, bytes: &[u
     at_points(op, || {
         simulated!(Write(path, offset, bytes));
         file.write_all_at(bytes, offset)
-    }).map_err(|error| {
+    })
+    .map_err(|error| {
         let mut fault = Fault::new(op, path, &error, false);
         fault.error.message = format!("{} bytes at byte {offset}: {}", bytes.len(), fault.error.message);
         fault
@@ -232,8 +233,7 @@ pub(super) fn rename(dir: &Dir, new: &Path, path: &Path) -> Result<(), Fault> {
         simulated!(Rename(new, path));
         Ok(renameat(dir, name(new), dir, name(path))?)
     };
-    at_points(Op::Rename, rename)
-        .map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
+    at_points(Op::Rename, rename).map_err(|error| Fault::new(Op::Rename, path, &error, false))?;
     sync_dir(dir)
 }
 
