@@ -100,6 +100,7 @@ pub(crate) fn judge(follower: &Follower, source: &Source<'_>) -> Verdict {
             return Verdict::OtherStream;
         }
         match ours.epoch.checked_sub(theirs.epoch) {
+            None if mutant!("old-epochs-followed") => {}
             None => return Verdict::OldEpoch,
             Some(jump) if jump > follower.max_epoch_jump => return Verdict::EpochJump,
             Some(_) => {}

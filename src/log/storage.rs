@@ -219,7 +219,10 @@ impl Storage {
     fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         self.state.lock().keeping = true;
         // Read before each removal: a reader that has connected meanwhile may need the segment.
-        let mut kept_from = |_| Ok(self.held_from.load(Ordering::SeqCst));
+        let mut kept_from = |_| {
+            let held = self.held_from.load(Ordering::SeqCst);
+            Ok(if mutant!("trim-past-slots") { u64::MAX } else { held })
+        };
         let kept = self.upkeep.run(&self.disk, &mut kept_from, &mut |news| match news {
             UpkeepNews::Room => {
                 // Under the lock, or the storing thread could miss this between its check and its wait.
@@ -378,6 +381,9 @@ impl Storage {
 
     /// The disk takes entries again: so do appends.
     fn resume(&self, memory: &MemoryLog) {
+        if mutant!("stalled-for-ever") {
+            return;
+        }
         memory.refuse_with(None);
         let mut state = self.state.lock();
         (state.failed, state.stalled) = (None, false);
@@ -398,7 +404,7 @@ impl Storage {
         let end = self.disk.written();
         if end.position > position {
             self.written.store(end.position, Ordering::SeqCst);
-            if self.policy == SyncPolicy::Os {
+            if self.policy == SyncPolicy::Os || mutant!("shown-before-sync") {
                 memory.show(&end);
                 if self.is_sync_ahead_due() {
                     // Under the lock, or the thread could miss this between its check and its wait.

@@ -77,7 +77,7 @@ impl Keeper {
     }
 
     fn read_back(&mut self, applied: u64) -> Result<Option<Delivery>> {
-        let Some(end) = self.replay_to.filter(|end| end.sequence > applied) else {
+        let Some(end) = self.replay_to.filter(|end| end.sequence > applied && !mutant!("replay-left-out")) else {
             self.replay_to = None;
             return Ok(None);
         };
@@ -165,6 +165,9 @@ impl Keeper {
     /// refuses is retried later.
     pub(super) fn sync(&mut self) -> Result<()> {
         let Some(disk) = self.log()?.disk() else { return Ok(()) };
+        if mutant!("ack-before-sync") {
+            self.core.progress.set_durable(disk.written().sequence);
+        }
         let synced = disk.sync();
         report(&self.core, self.syncing.observe(&synced));
         match synced {
@@ -198,7 +201,10 @@ impl Keeper {
     pub(super) fn adopt(&mut self, lineage: Lineage) -> Result<()> {
         let token = token(lineage, self.core.progress.place());
         // To both copies in the file: if a later write is torn, the copy that is left is of this lineage too.
-        let stored = self.position.store(&token, true).and_then(|()| self.position.store(&token, true));
+        let stored = match mutant!("epoch-not-stored") {
+            false => self.position.store(&token, true).and_then(|()| self.position.store(&token, true)),
+            true => Ok(()),
+        };
         report(&self.core, self.storing_position.observe(&stored));
         stored?;
         self.log()?.bind(lineage);
@@ -209,7 +215,10 @@ impl Keeper {
     /// Stores the handler's position, durably if `durable`.
     fn store_position(&mut self, durable: bool) -> Result<()> {
         let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
-        let place = self.core.progress.place();
+        let place = match mutant!("position-ahead-of-handler") {
+            false => self.core.progress.place(),
+            true => self.core.progress.received_point(),
+        };
         self.position.store(&token(lineage, place), durable)?;
         self.log()?.noted(place.sequence);
         Ok(())

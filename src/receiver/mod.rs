@@ -155,7 +155,11 @@ impl Receiver {
         let lineage = self.lineage().ok_or_else(|| {
             Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")
         })?;
-        Ok(local_log::token(lineage, self.core.progress.place()))
+        let mut place = self.core.progress.place();
+        if mutant!("token-with-hash-of-another-entry") {
+            place.hash = self.core.progress.received_point().hash;
+        }
+        Ok(local_log::token(lineage, place))
     }
 
     /// Waits until `sequence` is applied.

@@ -99,6 +99,7 @@ impl Progress {
         let stored = if applied < self.log_begins_behind { 0 } else { stored };
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
+        let applied = if mutant!("applied-when-received") { received } else { applied };
         // A host may stand ahead of what this receiver was sent.
         Positions { received, durable: durable.min(received), applied: applied.min(received) }
     }

@@ -137,7 +137,7 @@ async fn attach(
     if let Some(slots) = &core.slots {
         let (version, events) = slots.enter(core.around_slots(), &reader, claim, &start);
         core.report.events(events);
-        if let Some(version) = version {
+        if let Some(version) = version.filter(|_| !mutant!("welcomed-before-slot-is-stored")) {
             let stored = async {
                 tokio::select! {
                     biased;

@@ -1,11 +1,9 @@
 //! One simulation: a cluster that is drawn from a seed, what goes wrong in it, and whether it heals.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-
-use replication::host::EventKind;
 
 use crate::disk::{Disk, Faults};
 use crate::fate::{self, Fate, Stroke};
@@ -52,7 +50,10 @@ struct Cluster {
     plan: WriterPlan,
     /// An older state of the writer's disk, and the last entry at that time.
     copy: RefCell<Option<(Disk, EntryId)>>,
+    appended_before_calm: Cell<u64>,
 }
+
+type Later = Box<dyn FnOnce(&Rc<Cluster>)>;
 
 fn weather(rng: &mut fastrand::Rng) -> Weather {
     match rng.u32(..4) {
@@ -85,6 +86,7 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
         stranger: world.add_node(),
         plan,
         copy: RefCell::new(None),
+        appended_before_calm: Cell::new(0),
     });
     world.nodes.borrow_mut()[cluster.stranger].alive = true;
     let count = [1, 1, 2, 2, 3, 5, 7][rng.usize(..7)];
@@ -174,13 +176,14 @@ impl Cluster {
             return true;
         }
         writer.is_up()
+            && writer.quiet.get()
             && self.readers.borrow().iter().all(|reader| reader.is_at_end() || Self::cannot_follow(reader, &writer))
     }
 
     /// What it lacks is gone for good, and it was told so.
     fn cannot_follow(reader: &ReaderHost, writer: &WriterHost) -> bool {
         let is_blind = reader.was_blind.get();
-        is_blind || writer.oldest.get() > 1 && reader.tip() == 0 && reader.trouble.get() == Some(EventKind::Gap)
+        is_blind || writer.oldest.get() > 1 && reader.tip() == 0 && reader.is_gone.get()
     }
 
     fn tell_unhealed(&self) {
@@ -222,8 +225,28 @@ impl Cluster {
             });
         }
         self.retire_old_writers();
+        self.appended_before_calm.set(self.writer().appended.get());
+        self.rest();
+    }
+
+    /// A writer that takes entries again takes no more after a while.
+    fn rest(self: &Rc<Self>) {
         let cluster = Rc::clone(self);
-        world.scheduler.call_in(Duration::from_millis(500), move || cluster.writer().quiet.set(true));
+        self.world.scheduler.call_in(Duration::from_millis(500), move || {
+            let writer = cluster.writer();
+            if writer.appended.get() > cluster.appended_before_calm.get() || !cluster.can_open_gate() {
+                writer.quiet.set(true);
+            } else {
+                cluster.rest();
+            }
+        });
+    }
+
+    /// Whether there is a reader that can be within the lag of the write gate.
+    fn can_open_gate(&self) -> bool {
+        let Some(gate) = self.writer().plan.gate else { return true };
+        let readers = self.readers.borrow();
+        readers.iter().any(|reader| reader.plan.acknowledges(gate.level) && !reader.is_gone.get())
     }
 
     fn retire_old_writers(&self) {
@@ -293,7 +316,7 @@ impl Cluster {
         let nodes = self.mortal();
         let Some(node) = (!nodes.is_empty()).then(|| nodes[whom as usize % nodes.len()]) else { return };
         world.note(format_args!("stroke {number}: {stroke:?} at node {node}"));
-        let later = |ms: u64, call: Box<dyn FnOnce(&Rc<Self>)>| {
+        let later = |ms: u64, call: Later| {
             let cluster = Rc::clone(self);
             world.scheduler.call_in(Duration::from_millis(ms), move || call(&cluster));
         };
@@ -302,7 +325,7 @@ impl Cluster {
             Stroke::KillAtChange { changes } => drop(world.with_disk(node, |disk| disk.dies_in = Some(changes))),
             Stroke::Disk { full, ms } => {
                 let faults = Faults { write_fails: 20, read_fails: 20, ..Faults::default() };
-                world.with_disk(node, |disk| (disk.full, disk.faults) = (full, faults));
+                world.with_disk(node, |disk| (disk.full, disk.faults, disk.troubled) = (full, faults, true));
                 later(
                     ms,
                     Box::new(move |cluster| {
@@ -311,7 +334,7 @@ impl Cluster {
                 );
             }
             Stroke::Syncs { ms } => {
-                world.with_disk(node, |disk| disk.faults.sync_fails = 300);
+                world.with_disk(node, |disk| (disk.faults.sync_fails, disk.troubled) = (300, true));
                 later(
                     ms,
                     Box::new(move |cluster| {

@@ -46,6 +46,8 @@ pub struct Disk {
     durable_names: BTreeMap<String, Inode>,
     unsynced_names: Vec<NameOp>,
     inodes: Inode,
+    /// It was full, or failed.
+    pub troubled: bool,
     /// A bit was flipped.
     pub damaged: bool,
     /// Nothing grows while it is full.

@@ -17,6 +17,8 @@ pub struct Entry {
     /// The entry before it.
     pub parent: EntryId,
     pub length: usize,
+    /// That of the writer which took it.
+    pub epoch: u64,
 }
 
 #[derive(Default)]

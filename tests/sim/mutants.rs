@@ -6,7 +6,34 @@ use std::time::Instant;
 use crate::workers::Batch;
 
 /// The mistakes: switches in the library, by their names in `mutant!`.
-const MUTANTS: &[&str] = &[];
+const MUTANTS: &[&str] = &[
+    "ack-before-sync",
+    "acks-believed",
+    "append-before-sync",
+    "applied-when-received",
+    "claims-believed",
+    "commit-before-sync",
+    "epoch-not-stored",
+    "failed-syncs-ignored",
+    "gap-passed-silently",
+    "gate-ignores-lag",
+    "histories-not-compared",
+    "host-position-ignored",
+    "names-not-synced",
+    "old-epochs-followed",
+    "position-ahead-of-handler",
+    "position-slots-in-turns",
+    "recovery-stops-at-commit",
+    "replay-left-out",
+    "sealed-before-sync",
+    "shown-before-sync",
+    "slot-ahead-of-reader",
+    "slots-expire-by-the-wall-clock",
+    "stalled-for-ever",
+    "token-with-hash-of-another-entry",
+    "trim-past-slots",
+    "welcomed-before-slot-is-stored",
+];
 
 /// Looks for each mutant in so many seeds, and says after how many it was found.
 pub fn hunt(seeds: u64) -> ExitCode {

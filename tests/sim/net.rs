@@ -54,6 +54,8 @@ struct Connection {
     /// From the first to the second end, and back.
     ways: [Way; 2],
     broken: bool,
+    /// It is about to break: nothing that is sent arrives any more.
+    breaking: bool,
     /// Which ends were closed.
     closed: [bool; 2],
     /// An end is gone and cannot tell the other one.
@@ -145,6 +147,7 @@ impl Net {
             ends: [from, to],
             ways: Default::default(),
             broken: false,
+            breaking: false,
             closed: [false; 2],
             severed: false,
         };
@@ -269,6 +272,10 @@ impl Socket for Link {
             let left = taken - bytes.len();
             bytes.extend_from_slice(&piece[..piece.len().min(left)]);
         }
+        if held.breaking {
+            return Ok(taken);
+        }
+        let way = &mut held.ways[end.side];
         way.under_way += taken;
         let breaks = end.net.scheduler.chance(weather.breaks);
         drop(held);
@@ -276,7 +283,10 @@ impl Socket for Link {
             // A part of it arrives, and then nothing any more.
             let part = end.net.scheduler.draw(|rng| rng.usize(..=bytes.len()));
             let lost = bytes.split_off(part);
-            end.connection.borrow_mut().ways[end.side].under_way -= lost.len();
+            let mut held = end.connection.borrow_mut();
+            held.breaking = true;
+            held.ways[end.side].under_way -= lost.len();
+            drop(held);
             end.carry(&bytes, false);
             let connection = Rc::clone(&end.connection);
             let after = end.net.latency();

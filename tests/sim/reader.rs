@@ -73,6 +73,18 @@ impl ReaderPlan {
     }
 }
 
+impl ReaderPlan {
+    /// Whether such a reader ever acknowledges entries at a level, as far as a writer believes it.
+    pub fn acknowledges(&self, level: AckLevel) -> bool {
+        let is_v2 = self.protocol != ProtocolChoice::V1;
+        match level {
+            AckLevel::Received => true,
+            AckLevel::Durable => is_v2 && (self.local_log.is_some() || self.handler_durable),
+            AckLevel::Applied => is_v2,
+        }
+    }
+}
+
 /// What the host's database has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Db {
@@ -106,6 +118,12 @@ pub struct ReaderHost {
     receiver: RefCell<Weak<Receiver>>,
     pub applied: Cell<u64>,
     pub reseeds: Cell<u64>,
+    /// It was let in by the stream's writer.
+    was_welcome: Cell<bool>,
+    /// The highest epoch that it was let in by, as far as it has to remember.
+    seen_epoch: Cell<u64>,
+    /// What it wants is gone, as it was told.
+    pub is_gone: Cell<bool>,
     /// It is a writer now.
     pub is_promoted: Cell<bool>,
     /// Gaps that were reported: the first and the last missing entry.
@@ -180,6 +198,9 @@ impl ReaderHost {
             receiver: RefCell::default(),
             applied: Cell::new(0),
             reseeds: Cell::new(0),
+            was_welcome: Cell::new(false),
+            seen_epoch: Cell::new(0),
+            is_gone: Cell::new(false),
             is_promoted: Cell::new(false),
         })
     }
@@ -224,6 +245,14 @@ impl ReaderHost {
                 self.node, entry.parent
             ));
         }
+        if self.is_of_old_writer(id) {
+            return world.fail(format_args!(
+                "P7: reader {} follows an old writer into entry {sequence} after it followed epoch {}",
+                self.node,
+                self.seen_epoch.get()
+            ));
+        }
+        self.is_gone.set(false);
         self.is_fresh.set(false);
         self.applied.set(self.applied.get() + 1);
         self.now.set(Db { tip: id, ..self.now.get() });
@@ -231,6 +260,13 @@ impl ReaderHost {
             self.committed.set(self.now.get());
         }
         world.note(format_args!("reader {} applies {sequence}", self.node));
+    }
+
+    /// Whether an entry is one that only a writer of an earlier epoch has than this reader followed.
+    fn is_of_old_writer(&self, id: EntryId) -> bool {
+        let (model, writer) = (self.world.model.borrow(), self.writer.borrow());
+        let is_old = model.entry(id).is_some_and(|entry| entry.epoch < self.seen_epoch.get());
+        is_old && self.seen_epoch.get() == writer.lineage.epoch && !model.is_prefix(id, writer.tip.get())
     }
 
     /// Whether the host was told that all of these are missing.
@@ -260,9 +296,33 @@ impl ReaderHost {
         self.committed.set(self.now.get());
     }
 
+    /// Whether its slot has to keep the writer from letting go what it lacks.
+    fn is_held(&self) -> bool {
+        let writer = self.writer.borrow();
+        let keeps_what_it_acknowledges = !self.plan.transactional || self.plan.commits_every == 1;
+        keeps_what_it_acknowledges
+            && self.was_welcome.get()
+            && self.reseeds.get() == 0
+            && writer.is_stored()
+            && writer.holds_for_ever()
+    }
+
     fn heard(&self, event: &Event) {
         match event.kind {
+            EventKind::Connected => {
+                self.was_welcome.set(true);
+                let lineage = self.receiver.borrow().upgrade().and_then(|receiver| receiver.lineage());
+                let epoch = lineage.map_or(0, |lineage| lineage.epoch);
+                self.seen_epoch.set(self.seen_epoch.get().max(epoch));
+            }
             EventKind::Diverged | EventKind::Regressed | EventKind::Gap => {
+                if event.kind == EventKind::Gap && self.is_held() {
+                    self.world.fail(format_args!(
+                        "P5: entries from {} on are gone, which the slot of reader {} has to hold",
+                        event.sequence, self.node
+                    ));
+                }
+                self.is_gone.set(event.kind == EventKind::Gap);
                 if event.kind != EventKind::Gap && !self.writer.borrow().went_back.get() {
                     self.world.fail(format_args!(
                         "P2: reader {} is refused with {:?} at {}, and its writer lost nothing",
@@ -279,6 +339,13 @@ impl ReaderHost {
             EventKind::LogFailed | EventKind::Stopped => self.trouble.set(Some(event.kind)),
             _ => {}
         }
+    }
+
+    /// The last entry that it ever applied.
+    pub fn furthest(&self) -> u64 {
+        let model = self.world.model.borrow();
+        let past = self.past.borrow();
+        past.iter().chain([&self.now.get().tip]).map(|tip| model.sequence(*tip)).max().unwrap_or(0)
     }
 
     /// Whether it truly has, or had, an entry at a level.
@@ -351,6 +418,7 @@ impl ReaderHost {
             self.past.borrow_mut().push(self.now.get().tip);
             self.committed.set(Db::default());
             self.relied_on.set(ROOT);
+            self.seen_epoch.set(0);
             self.reseeds.set(self.reseeds.get() + 1);
             self.world.with_disk(self.node, |disk| *disk = crate::disk::Disk::default());
         }
@@ -359,6 +427,10 @@ impl ReaderHost {
         self.uncommitted.set(0);
         self.is_fresh.set(true);
         self.trouble.set(None);
+        if self.plan.local_log.is_none() {
+            // It knows what its host stored.
+            self.seen_epoch.set(self.committed.get().token.map_or(0, |token| token.epoch));
+        }
         let dir = self.world.begin_life(self.node, None);
         let host = Rc::clone(self);
         self.world.scheduler.spawn(self.node, "reader", move || host.live(dir));

@@ -40,6 +40,8 @@ pub struct Node {
     pub dir: Option<PathBuf>,
 }
 
+type OnDeath = Box<dyn Fn(&Rc<World>, NodeId)>;
+
 pub struct World {
     pub scheduler: Rc<Scheduler>,
     pub net: Rc<Net>,
@@ -57,7 +59,7 @@ pub struct World {
     /// A node that dies as soon as the change that its task has just made is done.
     dying: Cell<Option<NodeId>>,
     /// What happens when a node died at a change of its disk.
-    on_death: RefCell<Option<Box<dyn Fn(&Rc<World>, NodeId)>>>,
+    on_death: RefCell<Option<OnDeath>>,
     me: RefCell<std::rc::Weak<World>>,
     /// From now on nothing goes wrong any more.
     pub calm: Cell<bool>,

@@ -172,6 +172,12 @@ impl WriterHost {
         self.sender.borrow().strong_count() > 0 && self.world.is_alive(self.node) && !self.lost.get()
     }
 
+    /// Whether its slots hold entries however many, and its disk was never in trouble.
+    pub fn holds_for_ever(&self) -> bool {
+        let troubled = self.world.with_disk(self.node, |disk| disk.troubled).unwrap_or(true);
+        self.plan.slot_max_bytes > 1 << 30 && !self.went_back.get() && !troubled
+    }
+
     /// Whether a writer that dies can come back.
     pub fn is_stored(&self) -> bool {
         self.plan.sync.is_some()
@@ -323,7 +329,7 @@ impl WriterHost {
         let id = {
             let mut model = world.model.borrow_mut();
             let (id, sequence) = (model.next_id(), model.sequence(before) + 1);
-            model.took(id, Entry { sequence, parent: before, length });
+            model.took(id, Entry { sequence, parent: before, length, epoch: self.lineage.epoch });
             id
         };
         self.tip.set(id);
@@ -345,6 +351,7 @@ impl WriterHost {
             }
         };
         self.appended.set(self.appended.get() + 1);
+        self.check_gate(end.sequence);
         let expected = world.model.borrow().sequence(id);
         if end.sequence != expected {
             world.fail(format_args!("P1: an entry got sequence {}, the one before has {}", end.sequence, expected - 1));
@@ -356,6 +363,21 @@ impl WriterHost {
             Err(_) => return None,
         }
         Some(id)
+    }
+
+    /// An entry that passed the write gate was near enough to what a reader had.
+    fn check_gate(&self, sequence: u64) {
+        let Some(gate) = self.plan.gate.filter(|gate| gate.level == AckLevel::Applied && gate.max_lag_entries > 0) else {
+            return;
+        };
+        let furthest = self.readers.borrow().iter().map(|reader| reader.furthest()).max().unwrap_or(0);
+        // Appenders that pass it together may be so many too far.
+        if sequence > furthest + gate.max_lag_entries + self.plan.appenders as u64 {
+            self.world.fail(format_args!(
+                "the write gate lets entry {sequence} pass, and no reader has more than {furthest} of a lag of {}",
+                gate.max_lag_entries
+            ));
+        }
     }
 
     fn promise_durable(&self, id: EntryId) {

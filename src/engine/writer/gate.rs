@@ -117,6 +117,7 @@ impl Gate {
         let surplus = self.positions.len().checked_sub(self.config.min_readers);
         let nth = surplus.map(|surplus| *self.positions.select_nth_unstable(surplus).1);
         let shut_from = match nth {
+            Some(_) if mutant!("gate-ignores-lag") => u64::MAX,
             Some(position) if position >= self.due => match self.config.max_lag_entries {
                 0 => u64::MAX,
                 lag => position.saturating_add(lag).saturating_add(1),

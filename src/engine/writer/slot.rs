@@ -151,7 +151,8 @@ impl Slot {
     /// file is to be written.
     pub(crate) fn follow(&mut self, reader: Seen, floor: impl Fn(u64) -> Mark, passed: Duration, now: Now) -> bool {
         self.use_at(now);
-        let (sequence, from) = (reader.kept, self.held_from());
+        let kept = if mutant!("slot-ahead-of-reader") { reader.received.saturating_add(1000) } else { reader.kept };
+        let (sequence, from) = (kept, self.held_from());
         let mark = floor(sequence);
         let newly = !self.acknowledged && reader.received > 0;
         self.acknowledged |= newly;

@@ -243,7 +243,7 @@ impl Table {
         let end = around.end();
         self.growth.measure(end.saturating_sub(self.end), passed);
         (self.end, self.looked_at) = (end, instant);
-        let clock_was_set = self.ages.observe(now);
+        let clock_was_set = self.ages.observe(now) && !mutant!("slots-expire-by-the-wall-clock");
         let (growth, ages, limits) = (self.growth, self.ages, self.limits);
         let mut changed = clock_was_set;
         self.slots.retain(|id, slot| {
@@ -264,7 +264,9 @@ impl Table {
                 slot.pace = Rate::STILL;
                 slot.hold = slot.hold.filter(|hold| matches!(hold, Hold::Unconfirmed { .. }));
             }
-            if reader.is_none() && ages.of(slot.used, now) > limits.expiry {
+            let by_wall_clock = mutant!("slots-expire-by-the-wall-clock")
+                && now.wall_us.saturating_sub(slot.record.updated_us) > limits.expiry.as_micros() as u64;
+            if reader.is_none() && (by_wall_clock || ages.of(slot.used, now) > limits.expiry) {
                 news.push(slot.expired(id));
                 changed = true;
                 return false;

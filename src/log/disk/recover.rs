@@ -244,6 +244,9 @@ pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
     let reason = loop {
         let before = scanner.mark();
         match scanner.next()? {
+            Step::Entry(..) if met && mutant!("recovery-stops-at-commit") => {
+                break Some("it lies after the commit".into());
+            }
             Step::Entry(..) => {}
             Step::End if !met => break Some("zeroes stand where entries were".into()),
             Step::End => break None,

@@ -162,6 +162,9 @@ impl DiskLog {
         let (file, path, fixed, commit) = (active.file.clone(), active.path.clone(), active.fixed, active.commit);
         drop(state);
 
+        if mutant!("commit-before-sync") {
+            let _ = head::write_commit(&file, &path, &fixed, &commit.next(written));
+        }
         file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
         let commit = commit.next(written);
         // The entries are durable. If only the note of it fails, the next sync writes another.
@@ -245,7 +248,9 @@ impl DiskLog {
             let mut state = self.state.lock();
             (state.active.length, state.active.torn) = (offset, false);
         }
-        if synced != end {
+        if mutant!("sealed-before-sync") {
+            self.confirm(end, purpose)?;
+        } else if synced != end {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
             self.confirm(end, purpose)?;
         } else if length > offset {
