@@ -91,6 +91,9 @@ impl Core {
     pub(super) fn pass_hole(&self, first: u64, last: u64) {
         self.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
         self.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
+        if mutant!("gap-passed-silently") {
+            return;
+        }
         let text = format!("entries {first} to {last} are missing; went on behind them");
         let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
         event.sequence = first;

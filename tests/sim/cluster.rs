@@ -363,7 +363,9 @@ impl Cluster {
                     0 => "liar".to_owned(),
                     _ => readers[whom as usize % readers.len()].id.clone(),
                 };
-                liar::lie(world, self.stranger, self.writer().node, id);
+                let writer = self.writer();
+                let last = world.model.borrow().sequence(writer.tip.get());
+                liar::lie(world, self.stranger, writer.node, id, last);
             }
         }
     }

@@ -16,11 +16,13 @@ use crate::world::World;
 const STAY: Duration = Duration::from_millis(400);
 
 /// Connects from a node to a writer's, under an id that may be another reader's, and acknowledges what it was never sent.
-pub fn lie(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String) {
+///
+/// `last`: the writer's last entry.
+pub fn lie(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, last: u64) {
     let me = Rc::clone(world);
     world.scheduler.spawn(node, "liar", move || {
         let Ok(socket) = me.connect(&World::address(writer)) else { return };
-        let claimed = me.draw(|rng| if rng.bool() { 0 } else { rng.u64(1..500) });
+        let claimed = me.draw(|rng| if rng.bool() { 0 } else { last.saturating_sub(rng.u64(..20)) });
         let offer = Offer {
             version: STREAM_VERSION,
             hash: me.draw(|rng| if rng.bool() { 0 } else { rng.u64(..) }),

@@ -341,6 +341,12 @@ impl ReaderHost {
         }
     }
 
+    /// The last entry that its process has received.
+    fn received(&self) -> u64 {
+        let Some(receiver) = self.receiver.borrow().upgrade() else { return u64::MAX };
+        stats(&receiver)["received_sequence"].as_u64().unwrap_or(0)
+    }
+
     /// The last entry that it ever applied.
     pub fn furthest(&self) -> u64 {
         let model = self.world.model.borrow();
@@ -350,6 +356,11 @@ impl ReaderHost {
 
     /// Whether it truly has, or had, an entry at a level.
     pub fn has(&self, id: EntryId, level: AckLevel) -> bool {
+        if level == AckLevel::Received {
+            let sequence = self.world.model.borrow().sequence(id);
+            // What a process that is gone had received is not known any more.
+            return self.world.life(self.node) > 1 || self.received() >= sequence;
+        }
         let model = self.world.model.borrow();
         match level {
             AckLevel::Received => true,
@@ -506,9 +517,7 @@ impl ReaderHost {
         if relied_on == 0 || self.plan.local_log.is_none() || self.plan.handler_durable {
             return;
         }
-        let stats: serde_json::Value =
-            receiver.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-        let found = stats["log_written_sequence"].as_u64().unwrap_or(0);
+        let found = stats(receiver)["log_written_sequence"].as_u64().unwrap_or(0);
         if found < relied_on {
             self.world.fail(format_args!(
                 "P6: reader {} acknowledged entry {relied_on} as durable, and after a restart its log ends at {found}",
@@ -521,4 +530,8 @@ impl ReaderHost {
     pub fn is_at_end(&self) -> bool {
         self.now.get().tip == self.writer.borrow().tip.get()
     }
+}
+
+fn stats(receiver: &Receiver) -> serde_json::Value {
+    receiver.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
 }

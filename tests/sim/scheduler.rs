@@ -180,12 +180,16 @@ impl Scheduler {
     /// Lets others run until the running task is woken, or until the deadline.
     pub fn park(&self, deadline: Option<Instant>) {
         let id = self.current.get();
+        let woken = self.tasks.borrow_mut().get_mut(&id).map(|task| std::mem::take(&mut task.woken));
+        match woken {
+            None => panic!("nothing runs that could wait"),
+            // Others have their turn all the same.
+            Some(true) => return self.give_turn(id),
+            Some(false) => {}
+        }
         {
             let mut tasks = self.tasks.borrow_mut();
-            let Some(task) = tasks.get_mut(&id) else { panic!("nothing runs that could wait") };
-            if std::mem::take(&mut task.woken) {
-                return;
-            }
+            let Some(task) = tasks.get_mut(&id) else { return };
             task.state = State::Parked;
             task.parked += 1;
             if let Some(deadline) = deadline {

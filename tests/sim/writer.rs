@@ -311,7 +311,8 @@ impl WriterHost {
             let Some(id) = self.append(sender) else { continue };
             match world.draw(|rng| rng.u32(..12)) {
                 0 => self.wait_durable(sender, id),
-                1 | 2 => self.wait_acked(sender, id),
+                1 => self.wait_acked(sender, id),
+                2 => self.wait_acked(sender, self.earlier(id)),
                 _ => {}
             }
         }
@@ -397,6 +398,13 @@ impl WriterHost {
             }
             Err(_) => {}
         }
+    }
+
+    /// An entry not long before another one.
+    fn earlier(&self, id: EntryId) -> EntryId {
+        let model = self.world.model.borrow();
+        let back = self.world.draw(|rng| rng.u64(..60));
+        model.ancestor_at(id, model.sequence(id).saturating_sub(back).max(1))
     }
 
     /// Waits for readers, and looks whether the answer is true.

@@ -107,7 +107,7 @@ fn next_goal(held: &Held, at: Point, refused_with: Status, ack: &SyncAck) -> Opt
         return Some(Goal::LocateFork { common, differing });
     }
     let gone = matches!(refused_with, Status::SequenceGap | Status::WalRotated);
-    let passes = gone && held.gap_policy == GapPolicy::Continue;
+    let passes = gone && (held.gap_policy == GapPolicy::Continue || mutant!("gap-passed-silently"));
     passes.then(|| hole_end(held, at, ack)).flatten().map(Goal::PassHole)
 }
 
