@@ -320,7 +320,9 @@ impl Log {
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         match &self.storage {
-            Some(storage) if storage.waits_for_sync() && !mutant!("append-before-sync") => self.wait_stored(storage, end),
+            Some(storage) if storage.waits_for_sync() && !mutant!("append-before-sync") => {
+                self.wait_stored(storage, end)
+            }
             _ => Ok(()),
         }
     }

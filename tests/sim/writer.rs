@@ -368,7 +368,8 @@ impl WriterHost {
 
     /// An entry that passed the write gate was near enough to what a reader had.
     fn check_gate(&self, sequence: u64) {
-        let Some(gate) = self.plan.gate.filter(|gate| gate.level == AckLevel::Applied && gate.max_lag_entries > 0) else {
+        let Some(gate) = self.plan.gate.filter(|gate| gate.level == AckLevel::Applied && gate.max_lag_entries > 0)
+        else {
             return;
         };
         let furthest = self.readers.borrow().iter().map(|reader| reader.furthest()).max().unwrap_or(0);
