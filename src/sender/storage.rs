@@ -8,13 +8,15 @@ use serde_json::json;
 use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use super::slots;
+use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::engine::stall::{Operation, Stall};
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
 use crate::log::{Log, LogConfig, Mark, UpkeepNews};
-use crate::protocol::handshake::hex;
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::threads::{self, Thread};
 use crate::{clock, runtime};
@@ -53,25 +55,34 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
         }
         return Ok(found);
     };
-    if wanted.stream_id != found.stream_id {
-        let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-        let text =
-            format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory");
-        return Err(Error::new(Status::Diverged, text));
-    }
-    if config.last_sequence > end {
-        let text = format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence);
-        return Err(Error::new(Status::Regressed, text));
-    }
-    if wanted.epoch < found.epoch {
-        let text =
-            format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch);
-        return Err(Error::new(Status::Diverged, text));
-    }
-    if wanted.epoch > found.epoch {
-        disk.begin_epoch(wanted.epoch).map_err(at_opening)?;
-    }
-    Ok(wanted)
+    // The host's position may belong to any epoch. The epoch that it is to write must not be below the log's.
+    let at = Point { sequence: config.last_sequence, hash: UNKNOWN_HISTORY };
+    let host = Follower { lineage: Some(Lineage { epoch: 0, ..wanted }), ..Follower::at(at) };
+    let log = Follower { lineage: Some(found), ..Follower::at(Point::default()) };
+    let verdict = match judge(&host, &Source { last: end, ..Source::new(Some(found), UNKNOWN_HISTORY) }) {
+        Verdict::Same { .. } => judge(&log, &Source::new(Some(wanted), UNKNOWN_HISTORY)),
+        refused => refused,
+    };
+    let text = match verdict {
+        Verdict::Same { .. } => {
+            if wanted.epoch > found.epoch {
+                disk.begin_epoch(wanted.epoch).map_err(at_opening)?;
+            }
+            return Ok(wanted);
+        }
+        Verdict::OtherStream => {
+            let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
+            format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory")
+        }
+        Verdict::Regressed => {
+            format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence)
+        }
+        // No hashes are compared, and no epochs but these two.
+        Verdict::OldEpoch | Verdict::EpochJump | Verdict::PastEpoch { .. } | Verdict::Forked => {
+            format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch)
+        }
+    };
+    Err(Error::new(verdict.status(), text))
 }
 
 /// Starts the threads that store the log, if it has a directory.
