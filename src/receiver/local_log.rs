@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::config::LocalLogConfig;
 use super::delivery::{Before, Delivery};
 use crate::clock;
+use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
 use crate::log::disk::{Dir, DiskLog, Place, Start, Vacant};
@@ -104,16 +105,12 @@ impl LocalLog {
 
     /// Compares the host's position with the log, and derives where to resume.
     fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, noted: Option<Lineage>) -> Result<()> {
-        let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
-        if let Some(wanted) =
-            resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0)
-        {
-            let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-            let text = format!(
-                "{dir} holds stream {found}, the host's position belongs to stream {wanted}: re-seed with an empty directory"
-            );
-            return Err(Error::new(Status::Diverged, text));
-        }
+        let (found, applied) = (disk.lineage(), resumed.applied);
+        // The position may belong to any epoch.
+        let lineage = resumed.lineage.filter(|_| applied.sequence > 0).map(|wanted| Lineage { epoch: 0, ..wanted });
+        let (host, log) = (Follower { lineage, ..Follower::at(applied) }, Source::new(Some(found), UNKNOWN_HISTORY));
+        // A position in another stream costs no look at the log.
+        self.check(&host, &log, "host's position")?;
         let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
         let wanted = Lineage { epoch: found.epoch.max(wanted_epoch), ..found };
         resumed.lineage = Some(later(wanted, noted));
@@ -128,9 +125,9 @@ impl LocalLog {
             std::cmp::Ordering::Equal => Some(end),
             std::cmp::Ordering::Less => disk.locate(applied.sequence)?,
         };
-        let ours = ours.unwrap_or(Mark { sequence: applied.sequence, ..Mark::default() });
-        self.same_history(ours, applied.hash, "host's position")?;
-        resumed.applied.hash = ours.hash;
+        let hash = ours.map_or(UNKNOWN_HISTORY, |mark| mark.hash);
+        self.check(&host, &Source { hash, ..log }, "host's position")?;
+        resumed.applied.hash = hash;
         Ok(())
     }
 
@@ -222,7 +219,8 @@ impl LocalLog {
             let new = behind(Entries::new(run).behind(hash), end.sequence);
             hash = new.walked().hash;
             if !new.is_over() {
-                self.same_history(end, hash, "writer")?;
+                let received = Point { sequence: end.sequence, hash };
+                self.check(&Follower::at(received), &Source::new(None, end.hash), "writer")?;
                 // The connection's task has verified them.
                 hash = disk.write_verified(new.rest())?.hash;
             }
@@ -230,17 +228,26 @@ impl LocalLog {
         }
     }
 
-    /// Fails if `whose` history differs from this log's: its hash at `ours` is another. An unknown hash matches any.
-    fn same_history(&self, ours: Mark, theirs: u64, whose: &str) -> Result<()> {
-        if ours.hash == UNKNOWN_HISTORY || theirs == UNKNOWN_HISTORY || ours.hash == theirs {
-            return Ok(());
-        }
-        let text = format!(
-            "{} has another history up to entry {} than the {whose}: re-seed with an empty directory",
-            self.config.dir.display(),
-            ours.sequence
-        );
-        Err(Error::new(Status::Diverged, text))
+    /// Fails if the position of `whose` does not lie in the history of this log.
+    fn check(&self, follower: &Follower, log: &Source<'_>, whose: &str) -> Result<()> {
+        let (dir, verdict) = (self.config.dir.display(), judge(follower, log));
+        let text = match verdict {
+            Verdict::Same { .. } => return Ok(()),
+            Verdict::OtherStream => {
+                let hex = |lineage: Option<Lineage>| lineage.map(|lineage| hex(&lineage.stream_id)).unwrap_or_default();
+                let (found, wanted) = (hex(log.lineage), hex(follower.lineage));
+                format!(
+                    "{dir} holds stream {found}, the {whose} belongs to stream {wanted}: re-seed with an \
+                     empty directory"
+                )
+            }
+            // Epochs and lengths are not compared, so it is a fork.
+            _ => format!(
+                "{dir} has another history up to entry {} than the {whose}: re-seed with an empty directory",
+                follower.at.sequence
+            ),
+        };
+        Err(Error::new(verdict.status(), text))
     }
 
     /// The log's files, created if these are the first entries of the stream.
