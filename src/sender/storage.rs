@@ -190,3 +190,38 @@ fn event(core: &Core, mut event: Event) {
     event.sequence = core.log.last_sequence();
     core.mailbox.event(event);
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::super::Sender;
+    use super::*;
+    use crate::host::Silent;
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    /// P7: a log on disk goes on with its stream, up to its end, and in no lower epoch.
+    #[test]
+    fn p7_a_found_log_goes_on_with_its_own_history_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |lineage, last_sequence| {
+            let storage = Some(StorageConfig::new(dir.path()));
+            let config = SenderConfig { lineage: Some(lineage), last_sequence, storage, ..SenderConfig::default() };
+            Sender::new(config, Box::new(Silent)).map(|sender| sender.lineage())
+        };
+        let refused = |lineage, last_sequence, status, text: &str| {
+            let error = open(lineage, last_sequence).unwrap_err();
+            assert_eq!(error.status, status, "{error}");
+            assert!(error.message.contains(text), "{error}");
+        };
+        let (other, older) = (Lineage { stream_id: [8; 16], ..OURS }, Lineage { epoch: 4, ..OURS });
+        let newer = Lineage { epoch: u64::MAX, ..OURS };
+        assert_eq!(open(OURS, 5), Ok(OURS));
+        refused(other, 5, Status::Diverged, "give it another directory");
+        refused(other, 6, Status::Diverged, "give it another directory");
+        refused(OURS, 6, Status::Regressed, "ends at sequence 5, this sender is to go on behind 6");
+        refused(older, 6, Status::Regressed, "ends at sequence 5");
+        refused(older, 5, Status::Diverged, "was written in epoch 5, this sender is to write epoch 4");
+        assert_eq!((open(OURS, 3), open(newer, 5)), (Ok(OURS), Ok(newer)));
+        refused(OURS, 5, Status::Diverged, "this sender is to write epoch 5");
+    }
+}
