@@ -331,3 +331,60 @@ pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
 pub(super) fn token(lineage: Lineage, at: Point) -> Token {
     Token { stream_id: lineage.stream_id, epoch: lineage.epoch, sequence: at.sequence, hash: at.hash }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::protocol::entry::{Entry, chain_start};
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    /// Entries from 1 on, each with one byte of these, as a writer of our stream sends them.
+    fn delivery(payloads: &[u8]) -> Delivery {
+        let before = Before { epoch: OURS.epoch, sequence: 0, hash: chain_start(&OURS.stream_id) };
+        Delivery::of_entries(encoded(payloads).into(), before, clock::now())
+    }
+
+    fn encoded(payloads: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (previous, payload) in (0..).zip(payloads.chunks(1)) {
+            Entry { sequence: previous + 1, previous, timestamp_us: 0, payload }.encode_into(&mut bytes);
+        }
+        bytes
+    }
+
+    /// P7: a local log goes on with its own stream and history only, whether the host or the writer has another.
+    #[test]
+    fn p7_a_local_log_goes_on_with_its_own_history_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |host| LocalLog::open(&LocalLogConfig::new(dir.path()), false, host);
+        let (log, _) = open(None).unwrap();
+        log.write(&delivery(b"abcde"), OURS.stream_id).unwrap();
+        let refused = |error: Error, text: &str| {
+            assert_eq!(error.status, Status::Diverged, "{error}");
+            assert!(error.message.contains(text), "{error}");
+        };
+        refused(log.write(&delivery(b"axcdef"), OURS.stream_id).unwrap_err(), "up to entry 5 than the writer");
+        log.write(&delivery(b"abcdef"), OURS.stream_id).unwrap();
+        drop(log);
+
+        let entries = encoded(b"abc");
+        let hash = behind(Entries::new(&entries).behind(chain_start(&OURS.stream_id)), 3).walked().hash;
+        let at = |sequence, hash| Point { sequence, hash };
+        let (other, newer) = (Lineage { stream_id: [8; 16], ..OURS }, Lineage { epoch: 9, ..OURS });
+        let resumed = |point, lineage| {
+            let (log, resumed) = open(Some((point, lineage))).unwrap();
+            assert_eq!(log.disk().unwrap().written().sequence, 6);
+            (resumed.applied, resumed.received.sequence, resumed.lineage)
+        };
+        let not_resumed = |point, lineage, text| refused(open(Some((point, lineage))).map(drop).unwrap_err(), text);
+        assert_eq!(resumed(at(3, hash), Some(newer)), (at(3, hash), 6, Some(newer)));
+        assert_eq!(resumed(at(3, UNKNOWN_HISTORY), None), (at(3, hash), 6, Some(OURS)));
+        not_resumed(at(3, hash + 1), None, "up to entry 3 than the host's position");
+        not_resumed(at(3, hash), Some(other), "the host's position belongs to stream 0808");
+        // After the log's end only the stream is compared, and before the first entry nothing.
+        assert_eq!(resumed(at(8, 1), Some(OURS)), (at(8, 1), 6, Some(OURS)));
+        not_resumed(at(8, 1), Some(other), "belongs to stream");
+        assert_eq!(resumed(at(0, 0), Some(other)).1, 6);
+    }
+}
