@@ -6,6 +6,7 @@
 //! drivers: they hold the locks, read the clocks, move the bytes, and do what the engine says.
 //!
 //! - [`heartbeat`]: how often each end sends something, and how long silence is allowed.
+//! - [`farewell`]: how long each end waits for the peer to read its last word.
 //! - [`lineage`]: whether a position lies in the history of a log.
 //! - [`version`]: which form of the protocol a connection speaks.
 //! - [`disk`]: when a log on disk is synced and its directory checked.
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod disk;
+pub(crate) mod farewell;
 pub(crate) mod heartbeat;
 pub(crate) mod lineage;
 pub(crate) mod reader;

@@ -13,6 +13,7 @@ use super::handshake::{Opened, open};
 use super::inbound::Inbound;
 use super::session::Session;
 use crate::clock;
+use crate::engine::farewell;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{End, is_sent_to_writer};
@@ -24,9 +25,6 @@ use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
-
-/// How long the writer may take to read why this side ends the connection.
-const LINGER: Duration = Duration::from_millis(250);
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
 pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
@@ -123,7 +121,7 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
         Ok((stream, pulse)) => {
             let ended = Session::new(core, &stream, inbound, history, pulse).run().await;
             if is_sent_to_writer(&ended) {
-                let _ = timeout(LINGER, stream.discard()).await;
+                let _ = timeout(farewell::READER_WAITS, stream.discard()).await;
             }
             ended.into()
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::config::LocalLogConfig;
 use super::delivery::{Before, Delivery};
 use crate::clock;
+use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
 use crate::log::disk::{Dir, DiskLog, Place, Start, Vacant};
@@ -104,16 +105,12 @@ impl LocalLog {
 
     /// Compares the host's position with the log, and derives where to resume.
     fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, noted: Option<Lineage>) -> Result<()> {
-        let (found, applied, dir) = (disk.lineage(), resumed.applied, self.config.dir.display());
-        if let Some(wanted) =
-            resumed.lineage.filter(|wanted| wanted.stream_id != found.stream_id && applied.sequence > 0)
-        {
-            let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-            let text = format!(
-                "{dir} holds stream {found}, the host's position belongs to stream {wanted}: re-seed with an empty directory"
-            );
-            return Err(Error::new(Status::Diverged, text));
-        }
+        let (found, applied) = (disk.lineage(), resumed.applied);
+        // The position may belong to any epoch.
+        let lineage = resumed.lineage.filter(|_| applied.sequence > 0).map(|wanted| Lineage { epoch: 0, ..wanted });
+        let (host, log) = (Follower { lineage, ..Follower::at(applied) }, Source::new(Some(found), UNKNOWN_HISTORY));
+        // A position in another stream costs no look at the log.
+        self.check(&host, &log, "host's position")?;
         let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
         let wanted = Lineage { epoch: found.epoch.max(wanted_epoch), ..found };
         resumed.lineage = Some(later(wanted, noted));
@@ -128,9 +125,9 @@ impl LocalLog {
             std::cmp::Ordering::Equal => Some(end),
             std::cmp::Ordering::Less => disk.locate(applied.sequence)?,
         };
-        let ours = ours.unwrap_or(Mark { sequence: applied.sequence, ..Mark::default() });
-        self.same_history(ours, applied.hash, "host's position")?;
-        resumed.applied.hash = ours.hash;
+        let hash = ours.map_or(UNKNOWN_HISTORY, |mark| mark.hash);
+        self.check(&host, &Source { hash, ..log }, "host's position")?;
+        resumed.applied.hash = hash;
         Ok(())
     }
 
@@ -222,7 +219,8 @@ impl LocalLog {
             let new = behind(Entries::new(run).behind(hash), end.sequence);
             hash = new.walked().hash;
             if !new.is_over() {
-                self.same_history(end, hash, "writer")?;
+                let received = Point { sequence: end.sequence, hash };
+                self.check(&Follower::at(received), &Source::new(None, end.hash), "writer")?;
                 // The connection's task has verified them.
                 hash = disk.write_verified(new.rest())?.hash;
             }
@@ -230,17 +228,26 @@ impl LocalLog {
         }
     }
 
-    /// Fails if `whose` history differs from this log's: its hash at `ours` is another. An unknown hash matches any.
-    fn same_history(&self, ours: Mark, theirs: u64, whose: &str) -> Result<()> {
-        if ours.hash == UNKNOWN_HISTORY || theirs == UNKNOWN_HISTORY || ours.hash == theirs {
-            return Ok(());
-        }
-        let text = format!(
-            "{} has another history up to entry {} than the {whose}: re-seed with an empty directory",
-            self.config.dir.display(),
-            ours.sequence
-        );
-        Err(Error::new(Status::Diverged, text))
+    /// Fails if the position of `whose` does not lie in the history of this log.
+    fn check(&self, follower: &Follower, log: &Source<'_>, whose: &str) -> Result<()> {
+        let (dir, verdict) = (self.config.dir.display(), judge(follower, log));
+        let text = match verdict {
+            Verdict::Same { .. } => return Ok(()),
+            Verdict::OtherStream => {
+                let hex = |lineage: Option<Lineage>| lineage.map(|lineage| hex(&lineage.stream_id)).unwrap_or_default();
+                let (found, wanted) = (hex(log.lineage), hex(follower.lineage));
+                format!(
+                    "{dir} holds stream {found}, the {whose} belongs to stream {wanted}: re-seed with an \
+                     empty directory"
+                )
+            }
+            // Epochs and lengths are not compared, so it is a fork.
+            _ => format!(
+                "{dir} has another history up to entry {} than the {whose}: re-seed with an empty directory",
+                follower.at.sequence
+            ),
+        };
+        Err(Error::new(verdict.status(), text))
     }
 
     /// The log's files, created if these are the first entries of the stream.
@@ -323,4 +330,61 @@ pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
 /// The token of a point in a stream.
 pub(super) fn token(lineage: Lineage, at: Point) -> Token {
     Token { stream_id: lineage.stream_id, epoch: lineage.epoch, sequence: at.sequence, hash: at.hash }
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use crate::protocol::entry::{Entry, chain_start};
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    /// Entries from 1 on, each with one byte of these, as a writer of our stream sends them.
+    fn delivery(payloads: &[u8]) -> Delivery {
+        let before = Before { epoch: OURS.epoch, sequence: 0, hash: chain_start(&OURS.stream_id) };
+        Delivery::of_entries(encoded(payloads).into(), before, clock::now())
+    }
+
+    fn encoded(payloads: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (previous, payload) in (0..).zip(payloads.chunks(1)) {
+            Entry { sequence: previous + 1, previous, timestamp_us: 0, payload }.encode_into(&mut bytes);
+        }
+        bytes
+    }
+
+    /// P7: a local log goes on with its own stream and history only, whether the host or the writer has another.
+    #[test]
+    fn p7_a_local_log_goes_on_with_its_own_history_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |host| LocalLog::open(&LocalLogConfig::new(dir.path()), false, host);
+        let (log, _) = open(None).unwrap();
+        log.write(&delivery(b"abcde"), OURS.stream_id).unwrap();
+        let refused = |error: Error, text: &str| {
+            assert_eq!(error.status, Status::Diverged, "{error}");
+            assert!(error.message.contains(text), "{error}");
+        };
+        refused(log.write(&delivery(b"axcdef"), OURS.stream_id).unwrap_err(), "up to entry 5 than the writer");
+        log.write(&delivery(b"abcdef"), OURS.stream_id).unwrap();
+        drop(log);
+
+        let entries = encoded(b"abc");
+        let hash = behind(Entries::new(&entries).behind(chain_start(&OURS.stream_id)), 3).walked().hash;
+        let at = |sequence, hash| Point { sequence, hash };
+        let (other, newer) = (Lineage { stream_id: [8; 16], ..OURS }, Lineage { epoch: 9, ..OURS });
+        let resumed = |point, lineage| {
+            let (log, resumed) = open(Some((point, lineage))).unwrap();
+            assert_eq!(log.disk().unwrap().written().sequence, 6);
+            (resumed.applied, resumed.received.sequence, resumed.lineage)
+        };
+        let not_resumed = |point, lineage, text| refused(open(Some((point, lineage))).map(drop).unwrap_err(), text);
+        assert_eq!(resumed(at(3, hash), Some(newer)), (at(3, hash), 6, Some(newer)));
+        assert_eq!(resumed(at(3, UNKNOWN_HISTORY), None), (at(3, hash), 6, Some(OURS)));
+        not_resumed(at(3, hash + 1), None, "up to entry 3 than the host's position");
+        not_resumed(at(3, hash), Some(other), "the host's position belongs to stream 0808");
+        // After the log's end only the stream is compared, and before the first entry nothing.
+        assert_eq!(resumed(at(8, 1), Some(OURS)), (at(8, 1), 6, Some(OURS)));
+        not_resumed(at(8, 1), Some(other), "belongs to stream");
+        assert_eq!(resumed(at(0, 0), Some(other)).1, 6);
+    }
 }

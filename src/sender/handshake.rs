@@ -1,7 +1,6 @@
 //! Takes a reader in: what it says first, what it is answered, its place among the readers, and its last word.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -12,19 +11,15 @@ use super::outgoing::Outgoing;
 use super::reader::Reader;
 use super::report::Peer;
 use super::session::Session;
-use crate::engine::heartbeat;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
 use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::Limits;
+use crate::engine::{farewell, heartbeat};
 use crate::error::{Error, Status};
 use crate::protocol::handshake::Sync;
-
 use crate::runtime::timeout;
 use crate::transport::{FrameReader, Stream};
-
-/// How long a peer may take to read a last word and close its end.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose peer has said nothing yet.
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
@@ -224,7 +219,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
         Ok::<(), std::io::Error>(())
     };
     // A peer that is gone, or does not want to hear, has had its chance.
-    let _ = timeout(LINGER, said).await;
+    let _ = timeout(farewell::WRITER_WAITS, said).await;
 }
 
 #[cfg(all(test, not(model)))]
@@ -234,6 +229,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc;
     use std::task::Poll;
+    use std::time::Duration;
 
     use super::super::Sender;
     use super::super::config::{SenderConfig, StorageConfig};

@@ -9,7 +9,7 @@ use crate::error::{Error, Status};
 use crate::protocol::control::{Positions, StreamAck, TYPE_STREAM_ACK, is_optional};
 use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
 use crate::protocol::message;
-use crate::transport::{FrameReader, ReadError, Stream};
+use crate::transport::{FrameReader, ReadError, Stream, lost};
 
 /// What a reader says.
 pub(super) enum Said {
@@ -31,7 +31,7 @@ impl From<ReadError> for Unread {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Closed => Self::Ended(Error::new(Status::Ok, "the reader closed the connection")),
-            ReadError::Io(error) => Self::Ended(lost(&error)),
+            ReadError::Io(error) => Self::Ended(lost(Status::WriteFailed, &error)),
             ReadError::Frame(_) => Self::Invalid(error.into()),
         }
     }
@@ -120,9 +120,4 @@ impl Incoming {
     pub(super) fn take_undecided(&mut self) -> Option<Positions> {
         self.undecided.take()
     }
-}
-
-/// A connection that failed.
-pub(super) fn lost(error: &std::io::Error) -> Error {
-    Error::new(Status::WriteFailed, format!("the connection failed: {error}"))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::core::Core;
-use super::incoming::lost;
 use super::intake::{self, say_heartbeat};
 use super::outgoing::Pumped;
 use super::reader::Reader;
@@ -14,6 +13,7 @@ use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{self, Limits, Peer};
 use crate::error::{Error, Status};
 use crate::runtime::{self, interval};
+use crate::transport::lost;
 
 /// A reader's connection after the handshake.
 pub(super) struct Session<'a> {
@@ -75,7 +75,9 @@ impl<'a> Session<'a> {
                         () = reader.closed.notified() => {}
                         () = &mut end_moved => {}
                         () = reader.poked.notified() => {}
-                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
+                        readable = reader.stream.readable() => if let Err(error) = readable {
+                            return lost(Status::WriteFailed, &error);
+                        },
                     }
                 }
                 Pumped::Blocked => {
@@ -86,8 +88,12 @@ impl<'a> Session<'a> {
                         _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = reader.cut.cut() => {}
-                        writable = reader.stream.writable() => if let Err(error) = writable { return lost(&error) },
-                        readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
+                        writable = reader.stream.writable() => if let Err(error) = writable {
+                            return lost(Status::WriteFailed, &error);
+                        },
+                        readable = reader.stream.readable() => if let Err(error) = readable {
+                            return lost(Status::WriteFailed, &error);
+                        },
                     }
                 }
                 Pumped::Far(load) => {
@@ -106,7 +112,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Pumped::CutOff => return self.cut_off(),
-                Pumped::Failed(error) => return lost(&error),
+                Pumped::Failed(error) => return lost(Status::WriteFailed, &error),
                 Pumped::LogFailed(error) => return error,
             }
         }

@@ -8,13 +8,15 @@ use serde_json::json;
 use super::config::{SenderConfig, StorageConfig};
 use super::core::Core;
 use super::slots;
+use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::engine::stall::{Operation, Stall};
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
 use crate::log::{Log, LogConfig, Mark, UpkeepNews};
-use crate::protocol::handshake::hex;
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::threads::{self, Thread};
 use crate::{clock, runtime};
@@ -53,25 +55,34 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
         }
         return Ok(found);
     };
-    if wanted.stream_id != found.stream_id {
-        let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
-        let text =
-            format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory");
-        return Err(Error::new(Status::Diverged, text));
-    }
-    if config.last_sequence > end {
-        let text = format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence);
-        return Err(Error::new(Status::Regressed, text));
-    }
-    if wanted.epoch < found.epoch {
-        let text =
-            format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch);
-        return Err(Error::new(Status::Diverged, text));
-    }
-    if wanted.epoch > found.epoch {
-        disk.begin_epoch(wanted.epoch).map_err(at_opening)?;
-    }
-    Ok(wanted)
+    // The host's position may belong to any epoch. The epoch that it is to write must not be below the log's.
+    let at = Point { sequence: config.last_sequence, hash: UNKNOWN_HISTORY };
+    let host = Follower { lineage: Some(Lineage { epoch: 0, ..wanted }), ..Follower::at(at) };
+    let log = Follower { lineage: Some(found), ..Follower::at(Point::default()) };
+    let verdict = match judge(&host, &Source { last: end, ..Source::new(Some(found), UNKNOWN_HISTORY) }) {
+        Verdict::Same { .. } => judge(&log, &Source::new(Some(wanted), UNKNOWN_HISTORY)),
+        refused => refused,
+    };
+    let text = match verdict {
+        Verdict::Same { .. } => {
+            if wanted.epoch > found.epoch {
+                disk.begin_epoch(wanted.epoch).map_err(at_opening)?;
+            }
+            return Ok(wanted);
+        }
+        Verdict::OtherStream => {
+            let (found, wanted) = (hex(&found.stream_id), hex(&wanted.stream_id));
+            format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory")
+        }
+        Verdict::Regressed => {
+            format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence)
+        }
+        // No hashes are compared, and no epochs but these two.
+        Verdict::OldEpoch | Verdict::EpochJump | Verdict::PastEpoch { .. } | Verdict::Forked => {
+            format!("{dir} was written in epoch {}, this sender is to write epoch {}", found.epoch, wanted.epoch)
+        }
+    };
+    Err(Error::new(verdict.status(), text))
 }
 
 /// Starts the threads that store the log, if it has a directory.
@@ -178,4 +189,39 @@ fn report_upkeep(core: &Core, news: UpkeepNews) {
 fn event(core: &Core, mut event: Event) {
     event.sequence = core.log.last_sequence();
     core.mailbox.event(event);
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::super::Sender;
+    use super::*;
+    use crate::host::Silent;
+
+    const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
+
+    /// P7: a log on disk goes on with its stream, up to its end, and in no lower epoch.
+    #[test]
+    fn p7_a_found_log_goes_on_with_its_own_history_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |lineage, last_sequence| {
+            let storage = Some(StorageConfig::new(dir.path()));
+            let config = SenderConfig { lineage: Some(lineage), last_sequence, storage, ..SenderConfig::default() };
+            Sender::new(config, Box::new(Silent)).map(|sender| sender.lineage())
+        };
+        let refused = |lineage, last_sequence, status, text: &str| {
+            let error = open(lineage, last_sequence).unwrap_err();
+            assert_eq!(error.status, status, "{error}");
+            assert!(error.message.contains(text), "{error}");
+        };
+        let (other, older) = (Lineage { stream_id: [8; 16], ..OURS }, Lineage { epoch: 4, ..OURS });
+        let newer = Lineage { epoch: u64::MAX, ..OURS };
+        assert_eq!(open(OURS, 5), Ok(OURS));
+        refused(other, 5, Status::Diverged, "give it another directory");
+        refused(other, 6, Status::Diverged, "give it another directory");
+        refused(OURS, 6, Status::Regressed, "ends at sequence 5, this sender is to go on behind 6");
+        refused(older, 6, Status::Regressed, "ends at sequence 5");
+        refused(older, 5, Status::Diverged, "was written in epoch 5, this sender is to write epoch 4");
+        assert_eq!((open(OURS, 3), open(newer, 5)), (Ok(OURS), Ok(newer)));
+        refused(OURS, 5, Status::Diverged, "this sender is to write epoch 5");
+    }
 }

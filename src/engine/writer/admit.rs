@@ -2,6 +2,7 @@
 //! is what this writer has.
 
 use super::standing::Claim;
+use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::error::{Error, Status};
 use crate::protocol::entry::{Mark, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Offer, Point, Sync};
@@ -100,61 +101,58 @@ pub(crate) fn admit<L: LogView>(
     sync: &Sync,
 ) -> Result<Admitted<L::Cursor>, Refusal> {
     let known = sync.last_known_sequence;
-    let attach = || -> Result<_, Refusal> {
-        let (cursor, start) = log.attach(known).map_err(|missing| not_here(medium, known, missing))?;
-        Ok(Admitted { claim: Claim::of(sync, start.hash), cursor, start })
+    // Before the first entry there is nothing to compare.
+    let offer = sync.offer.as_ref().filter(|_| known > 0);
+    let hash = offer.map_or(UNKNOWN_HISTORY, |offer| offer.hash);
+    let reader = Follower { lineage: offer.and_then(lineage_of), ..Follower::at(Point { sequence: known, hash }) };
+    // A reader of another stream costs no look at the log.
+    let unread = Source::new(Some(*lineage), UNKNOWN_HISTORY);
+    check_lineage(judge(&reader, &unread), &reader, lineage)?;
+    let attached = log.attach(known);
+    let (hash, last) = match &attached {
+        Ok((_, start)) => (start.hash, u64::MAX),
+        Err(Missing::Ahead { last }) => (UNKNOWN_HISTORY, *last),
+        Err(Missing::Gone { .. } | Missing::Failed(_)) => (UNKNOWN_HISTORY, u64::MAX),
     };
-    let Some(offer) = sync.offer.as_ref().filter(|_| known > 0) else { return attach() };
-    same_lineage(lineage, offer, known)?;
-    let attached = attach();
-    if attached.as_ref().is_ok_and(|admitted| admitted.claim.proven) {
-        return attached;
+    let verdict = judge(&reader, &Source { hash, last, epochs: &log.epochs(), ..unread });
+    check_lineage(verdict, &reader, lineage)?;
+    if verdict == Verdict::Forked {
+        return Err(fork(log, offer.map_or(&[], |offer| &offer.history), known));
     }
-    within_its_epoch(log, offer, known)?;
-    let ours = attached.as_ref().map_or(UNKNOWN_HISTORY, |admitted| admitted.start.hash);
-    let compares = !mutant!("histories-not-compared") && offer.hash != UNKNOWN_HISTORY && ours != UNKNOWN_HISTORY;
-    if compares { Err(fork(log, offer, known)) } else { attached }
+    let (cursor, start) = attached.map_err(|missing| not_here(medium, known, missing))?;
+    Ok(Admitted { cursor, start, claim: Claim { proven: verdict.is_proven() } })
+}
+
+/// The lineage of the reader's position, if it has followed one.
+fn lineage_of(offer: &Offer) -> Option<Lineage> {
+    offer.stream_id.map(|stream_id| Lineage { stream_id, epoch: offer.epoch })
 }
 
 fn diverged(text: String) -> Refusal {
     Error::new(Status::Diverged, text).into()
 }
 
-/// Whether stream and epoch are this writer's, or earlier ones of its own.
-fn same_lineage(ours: &Lineage, offer: &Offer, known: u64) -> Result<(), Refusal> {
-    let Some(stream_id) = offer.stream_id else { return Ok(()) };
-    if stream_id != ours.stream_id {
-        let text = format!("position {known} belongs to another stream than this writer's; re-seed the reader");
-        return Err(diverged(text));
-    }
-    if offer.epoch > ours.epoch {
-        let (theirs, ours) = (offer.epoch, ours.epoch);
-        return Err(diverged(format!(
-            "the reader says that it has seen epoch {theirs}, this writer has epoch {ours}: if another node was promoted, stop this one"
-        )));
-    }
-    Ok(())
-}
-
-/// Whether what the reader has of its epoch lies before the next epoch began. A log that belonged to a reader knows
-/// that place as the one where the reader met the epoch, which may be earlier: so this is for histories that cannot be
-/// compared, or that differ.
-fn within_its_epoch(log: &impl LogView, offer: &Offer, known: u64) -> Result<(), Refusal> {
-    if offer.stream_id.is_none() {
-        return Ok(());
-    }
-    let epochs = log.epochs();
-    let ended = epochs.iter().find(|(epoch, _)| *epoch > offer.epoch);
-    if let Some((epoch, after)) = ended.filter(|(_, after)| known > *after) {
-        let differing = after + 1;
-        let text = format!(
-            "the reader is at {known} in epoch {}, but epoch {epoch} began behind entry {after}: the first entry that differs is {differing}; re-seed the reader",
-            offer.epoch
-        );
-        let refusal = diverged(text);
-        return Err(Refusal { common_sequence: Some(*after), differing_sequence: Some(differing), ..refusal });
-    }
-    Ok(())
+/// Refuses a reader for its stream or epoch.
+fn check_lineage(verdict: Verdict, reader: &Follower, ours: &Lineage) -> Result<(), Refusal> {
+    let (known, theirs, ours) = (reader.at.sequence, reader.lineage.map_or(0, |lineage| lineage.epoch), ours.epoch);
+    Err(match verdict {
+        Verdict::Same { .. } | Verdict::Forked | Verdict::Regressed => return Ok(()),
+        Verdict::OtherStream => {
+            diverged(format!("position {known} belongs to another stream than this writer's; re-seed the reader"))
+        }
+        Verdict::OldEpoch | Verdict::EpochJump => diverged(format!(
+            "the reader says that it has seen epoch {theirs}, this writer has epoch {ours}: if another node \
+             was promoted, stop this one"
+        )),
+        Verdict::PastEpoch { epoch, last_before } => {
+            let differing = last_before + 1;
+            let text = format!(
+                "the reader is at {known} in epoch {theirs}, but epoch {epoch} began behind entry {last_before}: the \
+                 first entry that differs is {differing}; re-seed the reader"
+            );
+            Refusal { common_sequence: Some(last_before), differing_sequence: Some(differing), ..diverged(text) }
+        }
+    })
 }
 
 fn not_here(medium: Medium, known: u64, missing: Missing) -> Error {
@@ -177,11 +175,14 @@ fn not_here(medium: Medium, known: u64, missing: Missing) -> Error {
 }
 
 /// The histories differ at or before `known`. Finds out where, as far as the points that the reader named tell.
-fn fork(log: &impl LogView, offer: &Offer, known: u64) -> Refusal {
-    let same = |point: &Point| log.attach(point.sequence).is_ok_and(|(_, start)| start.hash == point.hash);
+fn fork(log: &impl LogView, history: &[Point], known: u64) -> Refusal {
+    let same = |point: &Point| {
+        let proven = |ours: Mark| judge(&Follower::at(*point), &Source::new(None, ours.hash)).is_proven();
+        log.attach(point.sequence).is_ok_and(|(_, start)| proven(start))
+    };
     let ours = log.oldest_known()..known;
     let compares = |point: &&Point| ours.contains(&point.sequence) && point.hash != UNKNOWN_HISTORY;
-    let rising = offer.history.iter().filter(compares).collect::<Vec<_>>();
+    let rising = history.iter().filter(compares).collect::<Vec<_>>();
     // Once different, histories stay different.
     let split = rising.partition_point(|point| same(point));
     let common_sequence = split.checked_sub(1).map(|last| rising[last].sequence);
@@ -189,14 +190,17 @@ fn fork(log: &impl LogView, offer: &Offer, known: u64) -> Refusal {
     let text = match common_sequence {
         Some(common) if common + 1 == differing_sequence => {
             format!(
-                "the reader has another history than this writer: the first entry that differs is {differing_sequence}; re-seed the reader"
+                "the reader has another history than this writer: the first entry that differs is \
+                 {differing_sequence}; re-seed the reader"
             )
         }
         Some(common) => format!(
-            "the reader has another history than this writer: the first entry that differs lies behind {common}, at {differing_sequence} or before; re-seed the reader"
+            "the reader has another history than this writer: the first entry that differs lies behind {common}, \
+             at {differing_sequence} or before; re-seed the reader"
         ),
         None => format!(
-            "the reader has another history than this writer: the first entry that differs is {differing_sequence} or an earlier one; re-seed the reader"
+            "the reader has another history than this writer: the first entry that differs is \
+             {differing_sequence} or an earlier one; re-seed the reader"
         ),
     };
     Refusal { common_sequence, differing_sequence: Some(differing_sequence), ..diverged(text) }
@@ -208,23 +212,25 @@ mod tests {
 
     const OURS: Lineage = Lineage { stream_id: [7; 16], epoch: 5 };
 
-    /// A log of ten entries, of which the first two are gone. The hash after an entry is a hundred more than its
+    /// A log of ten entries; those up to `oldest` are gone. The hash after an entry is a hundred more than its
     /// sequence.
-    struct Ten;
+    struct Ten {
+        oldest: u64,
+    }
 
     impl LogView for Ten {
         type Cursor = ();
 
         fn attach(&self, sequence: u64) -> Result<((), Mark), Missing> {
             match sequence {
-                0 | 1 => Err(Missing::Gone { oldest_known: 2 }),
-                2..=10 => Ok(((), Mark { sequence, hash: sequence + 100, ..Mark::default() })),
-                _ => Err(Missing::Ahead { last: 10 }),
+                11.. => Err(Missing::Ahead { last: 10 }),
+                _ if sequence < self.oldest => Err(Missing::Gone { oldest_known: self.oldest }),
+                _ => Ok(((), Mark { sequence, hash: sequence + 100, ..Mark::default() })),
             }
         }
 
         fn oldest_known(&self) -> u64 {
-            2
+            self.oldest
         }
 
         fn epochs(&self) -> Vec<(u64, u64)> {
@@ -242,7 +248,7 @@ mod tests {
 
     /// The status of a refusal, and where the histories part; or whether the reader's claim is proven.
     fn decide(sync: &Sync) -> Result<bool, (Status, Option<u64>, Option<u64>)> {
-        let admitted = admit(&Ten, Medium::Disk, &OURS, sync);
+        let admitted = admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, sync);
         admitted
             .map(|admitted| admitted.claim.proven)
             .map_err(|refusal| (refusal.error.status, refusal.common_sequence, refusal.differing_sequence))
@@ -269,6 +275,12 @@ mod tests {
             // A wrong hash is a fork.
             (sync(10, Some(offer(7, 5, 1))), Err((Status::Diverged, None, Some(10)))),
             (sync(11, Some(offer(7, 5, 111))), refused(Status::Regressed)),
+            // A reader past its epoch has diverged, even where the log ends before it.
+            (sync(11, Some(offer(7, 1, 111))), Err((Status::Diverged, Some(6), Some(7)))),
+            (sync(1, Some(offer(7, 1, 101))), refused(Status::WalRotated)),
+            // Of an unnamed stream only the hash is compared.
+            (sync(10, Some(Offer { stream_id: None, ..offer(8, 9, 110) })), Ok(true)),
+            (sync(10, Some(Offer { stream_id: None, ..offer(8, 9, 1) })), Err((Status::Diverged, None, Some(10)))),
             // Who has nothing has no history.
             (sync(0, Some(offer(8, 9, 1))), refused(Status::WalRotated)),
         ];
@@ -277,11 +289,22 @@ mod tests {
         }
     }
 
+    /// P6: what a Sync claims is proven by the right hash of a position after the first entry, and by nothing else.
+    #[test]
+    fn p6_a_claim_is_proven_by_a_right_hash_and_by_nothing_else() {
+        let proven = |sync: Sync| admit(&Ten { oldest: 0 }, Medium::Disk, &OURS, &sync).unwrap().claim.proven;
+        assert!(proven(sync(1, Some(offer(7, 5, 101)))));
+        assert!(!proven(sync(0, Some(offer(7, 5, 100)))));
+        assert!(!proven(sync(1, Some(offer(7, 5, UNKNOWN_HISTORY)))));
+        assert!(!proven(sync(1, None)));
+    }
+
     /// P6: the hash would be the proof of what a reader does not have.
     #[test]
     fn p6_a_reader_is_told_the_hash_that_it_brought_and_no_other() {
-        let told =
-            |hash| admit(&Ten, Medium::Disk, &OURS, &sync(10, Some(offer(7, 5, hash)))).unwrap().disclosed_hash();
+        let told = |hash| {
+            admit(&Ten { oldest: 2 }, Medium::Disk, &OURS, &sync(10, Some(offer(7, 5, hash)))).unwrap().disclosed_hash()
+        };
         assert_eq!((told(110), told(UNKNOWN_HISTORY)), (110, UNKNOWN_HISTORY));
     }
 

@@ -6,23 +6,12 @@
 //! while the gate is shut is sent nothing new that it could acknowledge, and could never open it.
 
 use crate::protocol::control::Positions;
-use crate::protocol::entry::UNKNOWN_HISTORY;
-use crate::protocol::handshake::Sync;
 
 /// What a Sync proves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// The hash that the reader brought is this writer's hash at that position.
     pub(crate) proven: bool,
-}
-
-impl Claim {
-    /// The claim in `sync` to a writer whose chain hash at the reader's position is `hash`.
-    pub(crate) fn of(sync: &Sync, hash: u64) -> Self {
-        let Some(offer) = &sync.offer else { return Self::default() };
-        let known = offer.hash != UNKNOWN_HISTORY && hash != UNKNOWN_HISTORY;
-        Self { proven: sync.last_known_sequence > 0 && known && offer.hash == hash }
-    }
 }
 
 /// What this sender knows of a reader id, from which the write gate judges what it acknowledges without proof.
@@ -143,7 +132,6 @@ impl Standing {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
-    use crate::protocol::handshake::Offer;
 
     fn at(received: u64, durable: u64, applied: u64) -> Positions {
         Positions { received, durable, applied }
@@ -151,21 +139,6 @@ mod tests {
 
     const PROVEN: Claim = Claim { proven: true };
     const BARE: Claim = Claim { proven: false };
-
-    #[test]
-    fn p6_a_claim_is_proven_by_a_right_hash_and_by_nothing_else() {
-        let claim = |known, hash, ours| {
-            let offer = Offer { version: 1, stream_id: Some([7; 16]), epoch: 5, hash, ..Offer::default() };
-            let sync = Sync { reader_id: "r".into(), last_known_sequence: known, offer: Some(offer) };
-            Claim::of(&sync, ours).proven
-        };
-        assert!(claim(1, 9, 9));
-        for (known, hash, ours) in [(0, 9, 9), (1, 9, 8), (1, 0, 9), (1, 9, 0), (1, 0, 0)] {
-            assert!(!claim(known, hash, ours), "{known} {hash} {ours}");
-        }
-        let v1 = Sync { reader_id: "r".into(), last_known_sequence: 3, offer: None };
-        assert_eq!(Claim::of(&v1, 9), BARE);
-    }
 
     /// What an acknowledgement counts for, and what it counts for at the write gate, by how the connection began.
     #[test]
