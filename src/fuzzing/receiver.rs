@@ -26,7 +26,7 @@ const V1: u8 = 2;
 const V2: u8 = 4;
 /// Shake hands as the coordinator does.
 const COORDINATOR: u8 = 8;
-/// Go on behind holes.
+/// Go on after holes.
 const CONTINUE: u8 = 16;
 /// The host has entries of a stream that it does not name.
 const POSITION: u8 = 32;
@@ -116,8 +116,8 @@ fn ended(error: &std::io::Error) {
     assert!(end.contains(&error.kind()), "the connection does not end: {error}");
 }
 
-/// Serves the receiver as a good writer, until an entry more is applied, and gives its sequence; `None`: there is none behind
-/// the reader's. A refusal may have made the receiver ask for a place behind a hole: it finds that this is another writer, and
+/// Serves the receiver as a good writer, until an entry more is applied, and gives its sequence; `None`: there is none after
+/// the reader's. A refusal may have made the receiver ask for a place after a hole: it finds that this is another writer, and
 /// comes once more.
 fn follow_good_writer(receiver: &Receiver, dialled: &Mailbox<UnixStream>) -> Option<u64> {
     let deadline = Instant::now() + PATIENCE;

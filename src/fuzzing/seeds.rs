@@ -144,7 +144,7 @@ fn handshakes(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("handshake", "bad-answer-v2-list", with(&[1], br#"{"current_seq":1,"can_resume":true,"v2":[1]}"#));
 }
 
-/// A batch of entries with such payloads behind entry `last`. Their checksums are zero.
+/// A batch of entries with such payloads after entry `last`. Their checksums are zero.
 fn batch(last: &mut u64, step: u64, sizes: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for size in sizes {

@@ -10,7 +10,7 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_hash};
 
 /// Checksums are taken as they are.
 const AS_IS: u8 = 1;
-/// Each entry follows the one before it, and none reaches behind the end.
+/// Each entry follows the one before it, and none reaches after the end.
 const LINK: u8 = 2;
 /// Commits and the points of indices name boundaries between entries, where they name a place among them.
 const MARKS: u8 = 4;
@@ -28,7 +28,7 @@ const MAX_POINTS: usize = 384;
 const MAX_SEGMENTS: usize = 4;
 
 /// A log is refused, and nothing of it is changed; or it opens: then every entry can be read and is found, it goes on
-/// behind the last one, and opening it again finds the same. Tools agree and change nothing.
+/// after the last one, and opening it again finds the same. Tools agree and change nothing.
 pub fn segment(data: &[u8]) -> bool {
     let (flags, data) = split_flags(data);
     let files: BTreeMap<String, Vec<u8>> = match flags & FILE {
@@ -83,7 +83,7 @@ fn open(dir: &Path) -> Result<(DiskLog, Recovery), Error> {
     DiskLog::open(DiskConfig::new(dir), || Err(Error::new(Status::NotFound, "no log is there")))
 }
 
-/// The name of the segment that begins behind the entry its head names.
+/// The name of the segment that begins after the entry its head names.
 fn name(file: &[u8]) -> String {
     let before = file.get(48..56).and_then(|field| field.try_into().ok()).map_or(0, u64::from_be_bytes);
     format!("{:020}.seg", before.saturating_add(1))
@@ -118,7 +118,7 @@ fn encode(sequence: u64, previous: u64, timestamp_us: u64, payload: &[u8]) -> Ve
     bytes
 }
 
-/// The mark behind the entry at the start of `bytes`.
+/// The mark after the entry at the start of `bytes`.
 fn after(mark: Mark, bytes: &[u8]) -> Option<Mark> {
     let entry = Entry::decode(bytes).ok()?;
     Some(Mark {
@@ -171,7 +171,7 @@ fn take(data: &mut &[u8]) -> Vec<u8> {
     file
 }
 
-/// Makes right what a fuzzer cannot guess. Gives the mark behind the last entry that follows.
+/// Makes right what a fuzzer cannot guess. Gives the mark after the last entry that follows.
 fn repair(file: &mut [u8], flags: u8) -> Mark {
     let (head, entries) = file.split_at_mut(HEAD_BYTES as usize);
     let mut boundaries = vec![mark(&head[40..72])];

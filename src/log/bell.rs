@@ -17,7 +17,7 @@ impl Bell {
         Self { end: AtomicU64::new(end), asleep: AtomicBool::new(false) }
     }
 
-    /// The position behind the last published entry.
+    /// The position after the last published entry.
     #[inline]
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)

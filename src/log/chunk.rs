@@ -193,14 +193,14 @@ impl ChunkWriter {
         self.chunk.capacity() - self.written
     }
 
-    /// Writes `bytes` behind what is there; readers do not see them yet.
+    /// Writes `bytes` after what is there; readers do not see them yet.
     ///
     /// # Panics
     /// When they do not fit.
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.room());
-        // SAFETY: the range lies behind `written >= published`, which no reader touches, fits as just checked, and
+        // SAFETY: the range lies past `written >= published`, which no reader touches, fits as just checked, and
         // `&mut self` is the only writer.
         unsafe { self.chunk.memory.write(self.written, bytes) };
         self.written += bytes.len();

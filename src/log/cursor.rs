@@ -18,7 +18,7 @@ pub struct Cursor {
     position: u64,
 }
 
-/// What lies behind a cursor.
+/// What lies after a cursor.
 pub enum Next {
     /// Bytes in memory that can be sent.
     Ready(Span),
@@ -26,7 +26,7 @@ pub enum Next {
     Stored(Stretch),
     /// Nothing yet.
     AtEnd,
-    /// The bytes behind the cursor are gone.
+    /// The bytes after the cursor are gone.
     CutOff,
     /// The disk failed.
     Failed(Error),
@@ -62,7 +62,7 @@ impl Cursor {
         self.position
     }
 
-    /// The longest stretch behind the cursor that lies in one piece. From an entry's boundary it holds whole entries.
+    /// The longest stretch after the cursor that lies in one piece. From an entry's boundary it holds whole entries.
     pub fn next(&self) -> Next {
         if self.is_cut_off() {
             return Next::CutOff;
@@ -100,7 +100,7 @@ impl Cursor {
         self.place.cut_off.load(Ordering::Relaxed)
     }
 
-    /// Says that nothing behind it is needed any more. From then on it is cut off.
+    /// Says that nothing after it is needed any more. From then on it is cut off.
     pub fn let_go(&self) {
         self.place.cut_off.store(true, Ordering::Relaxed);
         self.log.memory.window.lock().unregister(&self.place);

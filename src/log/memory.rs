@@ -1,4 +1,4 @@
-//! The log in memory: the end where entries are appended, the window of chunks behind it, and what cursors may see.
+//! The log in memory: the end where entries are appended, the window of chunks before it, and what cursors may see.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

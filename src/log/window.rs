@@ -74,7 +74,7 @@ pub(super) enum Hold {
     Nothing,
     /// What a cursor still needs.
     Cursors,
-    /// What lies behind this position.
+    /// What lies after this position.
     Until(u64),
 }
 
@@ -193,7 +193,7 @@ impl Window {
         }
     }
 
-    /// The boundary behind the entry `last_known`, in a log that ends at `end`.
+    /// The boundary after the entry `last_known`, in a log that ends at `end`.
     pub(super) fn locate(&self, last_known: u64, end: Mark) -> Result<Mark, AttachError> {
         if last_known < self.oldest_known {
             return Err(AttachError::Gone { oldest_known: self.oldest_known });

@@ -75,7 +75,7 @@ mod x86_64 {
             for i in 0..last {
                 crcs = [next(crcs[0], &first[i]), next(crcs[1], &second[i]), next(crcs[2], &third[i])];
             }
-            // The first two go over what lies behind them, and into the last word.
+            // The first two go over the words after them, and into the last word.
             let first = shifted(next(crcs[0], &first[last]), const { zeros(2 * N) });
             let second = shifted(next(crcs[1], &second[last]), const { zeros(N) });
             crc = _mm_crc32_u64(crcs[2], u64::from_le_bytes(third[last]) ^ first ^ second);

@@ -203,7 +203,7 @@ pub struct Walked {
     pub sequence: u64,
     /// The last one's timestamp.
     pub timestamp_us: u64,
-    /// The chain hash behind it, if the one before the walk is known.
+    /// The chain hash after it, if the one before the walk is known.
     pub hash: u64,
 }
 
@@ -214,9 +214,9 @@ impl<'a> Entries<'a> {
         Self { bytes, left: usize::MAX, walked: Walked::default() }
     }
 
-    /// The same run, in a history that has the chain hash `before` it.
+    /// The same run, of a history whose chain hash is `before` where the run begins: the walk then continues that hash.
     #[inline]
-    pub fn behind(mut self, before: u64) -> Self {
+    pub fn with_history(mut self, before: u64) -> Self {
         self.walked.hash = before;
         self
     }

@@ -46,7 +46,7 @@ pub struct Offer {
     pub history: Vec<Point>,
 }
 
-/// A place in a history: the chain hash behind the entry `sequence`.
+/// A place in a history: the chain hash after the entry `sequence`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
     /// The entry.

@@ -12,7 +12,7 @@ use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
-use super::local_log::behind;
+use super::local_log::entries_after;
 use super::queue::{Adoption, Dial, Queue};
 use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
@@ -35,7 +35,7 @@ pub(super) struct Applier {
     keeper: Option<Keeper>,
     /// What is being applied.
     current: Option<Delivery>,
-    /// The chain hash behind what was applied of it.
+    /// The chain hash after what was applied of it.
     hash: u64,
     /// Entries up to here are in the host's own log.
     logged: u64,
@@ -225,7 +225,7 @@ impl Applier {
         // What the host's own log takes is applied call by call.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
         loop {
-            let entries = Entries::new(delivery.entries()).behind(self.hash);
+            let entries = Entries::new(delivery.entries()).with_history(self.hash);
             if entries.is_over() {
                 break;
             }
@@ -240,7 +240,7 @@ impl Applier {
             self.hash = hash;
             if let Err(failure) = outcome {
                 core.progress.set_place(Point { sequence: core.progress.applied(), hash });
-                let mut rest = Entries::new(run.rest()).behind(hash);
+                let mut rest = Entries::new(run.rest()).with_history(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
                 let skip = self.failed(sequence, taken > 0, &failure);
@@ -300,8 +300,8 @@ impl Applier {
         self.hash = hash;
         let length = delivery.len();
         while at < host.sequence {
-            let run = Entries::new(delivery.entries()).behind(self.hash);
-            let Walked { bytes, sequence, hash, .. } = behind(run, host.sequence).walked();
+            let run = Entries::new(delivery.entries()).with_history(self.hash);
+            let Walked { bytes, sequence, hash, .. } = entries_after(run, host.sequence).walked();
             if bytes == 0 {
                 break;
             }

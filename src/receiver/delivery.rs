@@ -25,7 +25,7 @@ impl Delivery {
         Self { bytes, batch_left, before, received }
     }
 
-    /// Entries that lie behind one another, read from disk.
+    /// Consecutive entries, read from disk.
     pub(super) fn of_entries(bytes: Bytes, before: Before, received: Now) -> Self {
         Self { batch_left: bytes.len(), bytes, before, received }
     }

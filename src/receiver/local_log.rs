@@ -219,7 +219,7 @@ impl LocalLog {
                 return Ok(());
             }
             let (length, end) = (run.len(), disk.written());
-            let new = behind(Entries::new(run).behind(hash), end.sequence);
+            let new = entries_after(Entries::new(run).with_history(hash), end.sequence);
             hash = new.walked().hash;
             if !new.is_over() {
                 self.same_history(end, hash, "writer")?;
@@ -312,7 +312,7 @@ fn point(mark: Mark) -> Point {
 }
 
 /// The entries of the run after `sequence`.
-pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
+pub(super) fn entries_after(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
     let mut rest = run;
     while run.next().is_some_and(|entry| entry.sequence <= sequence) {
         rest = run;

@@ -1,4 +1,4 @@
-//! The statistics of a receiver: the documented keys, and ours behind them.
+//! The statistics of a receiver: the documented keys, and ours after them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -278,7 +278,7 @@ mod tests {
     }
 
     /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and
-    /// one behind it never does.
+    /// one after it never does.
     #[test]
     fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -198,7 +198,7 @@ impl Sender {
         Ok(end.sequence)
     }
 
-    /// Puts an entry into the log; returns the boundary behind it, which is to be settled next.
+    /// Puts an entry into the log; returns the boundary after it, which is to be settled next.
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         self.core.life.check_open()?;
@@ -224,7 +224,7 @@ impl Sender {
         self.core.log.settle(end)
     }
 
-    /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence and the boundary behind
+    /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence and the boundary after
     /// them, which is to be settled next.
     pub fn put_batch<'a>(
         &self,
@@ -281,7 +281,7 @@ impl Sender {
         self.core.log.wait_durable(sequence, timeout)
     }
 
-    /// The position behind its last entry, as a token.
+    /// The position after its last entry, as a token.
     pub fn token(&self) -> Token {
         let Lineage { stream_id, epoch } = self.core.lineage;
         let end = self.core.log.last_mark();

@@ -26,7 +26,7 @@ pub(super) enum Pumped {
     Blocked,
     /// The turn is over; there is more to send.
     More,
-    /// The entries behind the cursor are gone.
+    /// The entries after the cursor are gone.
     CutOff,
     /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
     Far(Load),
@@ -70,7 +70,7 @@ enum Wire {
         body_left: usize,
         /// The last entry of the batch, where that is known before it is sent.
         last: Option<u64>,
-        /// The position behind the last batch that was sent whole.
+        /// The position after the last batch that was sent whole.
         boundary: u64,
         /// The same of the last such batch whose last entry `sent` takes account of.
         sent_to: u64,
@@ -107,7 +107,7 @@ impl Pending {
 }
 
 impl Outgoing {
-    /// Begins behind the entry `known` with the frames in `greeting`.
+    /// Begins after the entry `known` with the frames in `greeting`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let position = cursor.position();
         let wire = if v2 {
@@ -165,7 +165,7 @@ impl Outgoing {
             return Sent::Not;
         }
         match self.log.find_in_memory(sequence) {
-            Ok(behind) if behind.position <= self.cursor.position() => Sent::Whole,
+            Ok(boundary) if boundary.position <= self.cursor.position() => Sent::Whole,
             Ok(_) | Err(AttachError::Ahead { .. }) => Sent::Not,
             Err(_) if *body_left > 0 && last.is_some_and(|last| sequence > last) => Sent::Not,
             Err(_) => Sent::Undecided,
@@ -237,7 +237,7 @@ impl Outgoing {
         }
     }
 
-    /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
+    /// One write of control frames, and entries as they lie in the log after a batch header. `Ok(0)`: nothing to send.
     fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
         let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, wanted, requested } = &mut self.wire
         else {

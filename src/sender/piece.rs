@@ -131,7 +131,7 @@ impl Load {
         Ok(Loaded::Near(self.position + (end - self.stretch.offset)))
     }
 
-    /// Where in the file ends what is brought near: the stretch, and what comes behind it.
+    /// Where in the file ends what is brought near: the stretch, and what comes after it.
     fn near_end(&self) -> io::Result<u64> {
         let Stretch { file, offset, len, .. } = &self.stretch;
         Ok(file.metadata()?.len().min(offset + NEAR_BYTES).max(offset + len))
@@ -142,7 +142,7 @@ impl Load {
         let mut byte = [0];
         for at in (*offset..end).step_by(STRIDE as usize).chain([end - 1]) {
             match file.read_exact_at(&mut byte, at) {
-                // Room behind the entries, which a segment gives back when it is complete.
+                // Room after the entries, which a segment gives back when it is complete.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && at >= offset + len => break,
                 read => read?,
             }

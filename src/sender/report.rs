@@ -170,7 +170,7 @@ impl Report {
         self.event(event);
     }
 
-    /// Counts entries that the full buffer refused behind the entry `last`; tells the host of it once a second.
+    /// Counts entries that the full buffer refused after the entry `last`; tells the host of it once a second.
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, last: u64, error: &Error) {
         let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;

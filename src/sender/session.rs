@@ -150,7 +150,7 @@ impl<'a> Session<'a> {
         peer::is_drained(self.reader.v2, self.reader.stands_at(), self.core.log.last_sequence())
     }
 
-    /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.
+    /// Ends the stream after the last entry and waits for the reader to close, or for the end of the drain's time.
     async fn drain(&mut self, stage: &mut watch::Receiver<Stage>) -> Error {
         self.reader.stream.finish();
         loop {

@@ -245,12 +245,12 @@ impl Dialler {
         Ok(Dialled { deadline, ..self.dialled(place) })
     }
 
-    /// What came behind the connect failed: the next attempt is at the address behind this one.
+    /// What came after the connect failed: the next attempt is at the address after this one.
     pub fn failed(&mut self, dialled: &Dialled) {
         let place = dialled.place;
         self.round.failed(place, clock::instant());
         if let Some(target) = self.round.target(place) {
-            self.begin = Begin::Behind(place.entry, target.clone());
+            self.begin = Begin::After(place.entry, target.clone());
         }
     }
 

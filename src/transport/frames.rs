@@ -103,7 +103,7 @@ impl FrameReader {
         self.unfinished_since
     }
 
-    /// What arrived behind the frames that were taken.
+    /// What arrived after the frames that were taken.
     pub fn into_rest(self) -> BytesMut {
         self.bytes
     }

@@ -89,7 +89,7 @@ fn is_der(file: &[u8]) -> bool {
     file.first() == Some(&0x30) && file.iter().any(|byte| !byte.is_ascii())
 }
 
-/// What there is in place of a certificate, to go behind "no certificate is in it".
+/// What there is in place of a certificate, to go after "no certificate is in it".
 fn instead_of_certificate(file: &[u8]) -> String {
     let labels = labels(file);
     let has = |wanted: &str| labels.contains(&wanted);
@@ -114,7 +114,7 @@ fn instead_of_certificate(file: &[u8]) -> String {
     }
 }
 
-/// What there is in place of a private key, to go behind "no private key is in it".
+/// What there is in place of a private key, to go after "no private key is in it".
 fn instead_of_key(file: &[u8], labels: &[&str]) -> String {
     let has = |wanted: &str| labels.contains(&wanted);
     if file.is_empty() {

@@ -1,9 +1,9 @@
 //! Which of several addresses is dialled next, and when: values in, values out.
 //!
 //! A round tries every address once. Connects race as RFC 8305 describes: one starts, the next one 250 ms later or as soon
-//! as it has failed, and the first that connects ends the race. What comes behind the connect (TLS, the handshake) is done
+//! as it has failed, and the first that connects ends the race. What comes after the connect (TLS, the handshake) is done
 //! with one connection at a time, which has a share of the round's time; when it fails, the race goes on among the
-//! addresses that have not failed in this round, beginning with the one behind it.
+//! addresses that have not failed in this round, beginning with the one after it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long addresses wait for a name before them in the list to resolve (RFC 8305, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What comes behind a connect has this much time, however many addresses there are, if the round has it.
+/// What comes after a connect has this much time, however many addresses there are, if the round has it.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 
 /// Addresses of one name that are tried, at most.
@@ -27,8 +27,8 @@ pub(super) enum Begin<T> {
     First,
     /// At the address that served well.
     At(usize, T),
-    /// Behind the address that failed.
-    Behind(usize, T),
+    /// After the address that failed.
+    After(usize, T),
 }
 
 /// One address: the entry of the list, and which of the addresses behind it.
@@ -131,7 +131,7 @@ impl<T: Clone + PartialEq> Round<T> {
         }
     }
 
-    /// The attempt failed, or what came behind it did. The next one starts at once.
+    /// The attempt failed, or what came after it did. The next one starts at once.
     pub(super) fn failed(&mut self, place: Place, now: Instant) {
         self.set(place, State::Failed);
         self.next_start = now;
@@ -166,12 +166,12 @@ impl<T: Clone + PartialEq> Round<T> {
     }
 
     /// Where the next round begins when nothing better is known: at the first address that this one had no time for, which
-    /// is the one behind the last that was started.
+    /// is the one after the last that was started.
     pub(super) fn rest(&self) -> Begin<T> {
         let has_untried = self.order().into_iter().any(|place| self.state(place) == Some(State::Untried));
         let last = self.last_started.filter(|_| has_untried);
         let last = last.and_then(|place| Some((place.entry, self.target(place)?.clone())));
-        last.map_or_else(|| self.begin.clone(), |(entry, target)| Begin::Behind(entry, target))
+        last.map_or_else(|| self.begin.clone(), |(entry, target)| Begin::After(entry, target))
     }
 
     /// All places in the order in which they are tried. A name that is not resolved has one, without a state.
@@ -198,7 +198,7 @@ impl<T: Clone + PartialEq> Round<T> {
         match &self.begin {
             Begin::First => Place { entry: 0, nth: 0 },
             Begin::At(entry, target) => Place { entry: *entry, nth: find(*entry, target).unwrap_or(0) },
-            Begin::Behind(entry, target) => find(*entry, target)
+            Begin::After(entry, target) => find(*entry, target)
                 .map_or(Place { entry: *entry + 1, nth: 0 }, |nth| Place { entry: *entry, nth: nth + 1 }),
         }
     }

@@ -106,7 +106,7 @@ impl Tls {
                     flushed => flushed?,
                 }
                 if !session.connection.is_handshaking() {
-                    // Something may have come right behind the handshake.
+                    // Something may have come right after the handshake.
                     session.readable = true;
                     return Ok(());
                 }

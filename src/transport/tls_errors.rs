@@ -52,7 +52,7 @@ fn named(argument: &str, file: &Path) -> String {
     format!("{argument} \"{}\"", file.display())
 }
 
-/// An error of TLS as a text: what rustls says, and behind it what it means here.
+/// An error of TLS as a text: what rustls says, and after it what it means here.
 pub(super) fn explain(error: &Error, files: &Files) -> String {
     let said = Quoted(&error.to_string()).to_string();
     match meaning(error, files) {

@@ -213,7 +213,7 @@ fn lineage_of(answer: &Answer) -> Lineage {
 fn hole_end(held: &Held, at: Point, refusal: &SyncAck) -> Option<u64> {
     let welcome = SyncAck { error: String::new(), ..refusal.clone() };
     judge(held, at, &welcome).ok()?;
-    // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
+    // A writer whose log is empty, or that does not say where it begins, goes on after its position.
     let oldest = refusal.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
     let oldest = oldest.unwrap_or(refusal.current_sequence);
     (oldest > at.sequence && oldest <= refusal.current_sequence).then_some(oldest)

@@ -286,7 +286,7 @@ fn unknown(path: &Path, error: &io::Error) -> Fault {
 fn absolute(path: &Path) -> Result<PathBuf> {
     let unresolved = |error: io::Error| failed("cannot resolve the path", path, &error);
     let whole = std::path::absolute(path).map_err(unresolved)?;
-    // The path of a directory may end in a slash, but behind that the last component would be followed.
+    // The path of a directory may end in a slash, but after that the last component would be followed.
     let whole: PathBuf = whole.components().collect();
     if whole.file_name().is_none() {
         // It ends in `..`, or is the root.

@@ -22,7 +22,7 @@ pub struct OwnedEntry {
     pub timestamp_us: u64,
     /// The host's bytes.
     pub payload: Vec<u8>,
-    /// The boundary right behind it.
+    /// The boundary right after it.
     pub mark: Mark,
     /// The epoch of its segment.
     pub epoch: u64,
@@ -30,7 +30,7 @@ pub struct OwnedEntry {
 
 /// The entries of a log, in order. At the end it gives `None`, and later those that came since.
 ///
-/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on behind the hole. Any other
+/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on after the hole. Any other
 /// error is its end.
 pub struct Entries {
     dir: Dir,
@@ -51,7 +51,7 @@ enum From {
     Time(u64),
 }
 
-/// The entries behind entry `after` of the log in a directory, or from its oldest on if that is gone.
+/// The entries after entry `after` of the log in a directory, or from its oldest on if that is gone.
 pub fn entries(dir: &Path, after: u64) -> Result<Entries> {
     open(dir, From::Behind(after))
 }
@@ -65,7 +65,7 @@ pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<Entries> {
 }
 
 impl From {
-    /// True for a boundary that is not behind the place.
+    /// True for a boundary that is not past the place.
     fn allows(self, mark: &Mark) -> bool {
         match self {
             From::Behind(sequence) => mark.sequence <= sequence,
@@ -122,7 +122,7 @@ impl Iterator for Entries {
 }
 
 impl Entries {
-    /// After `None`: the bytes behind the last entry that are no whole one. An entry that is being written now, or what a
+    /// After `None`: the bytes after the last entry that are no whole one. An entry that is being written now, or what a
     /// crash left.
     pub fn torn(&self) -> Option<&Cut> {
         self.torn.as_ref()
@@ -179,7 +179,7 @@ impl Entries {
         Ok(Some(Error::new(Status::SequenceGap, text)))
     }
 
-    /// The segment behind this one, if there is one.
+    /// The segment after this one, if there is one.
     fn next_segment(&self) -> Result<Option<Found>> {
         let mut tries = 0;
         loop {
@@ -207,7 +207,7 @@ impl Entries {
         next.map(|path| recover::find(&self.dir, path, false)).transpose()
     }
 
-    /// The next entry of this segment that is wanted. What is not whole is the end, behind the synced mark.
+    /// The next entry of this segment that is wanted. What is not whole is the end, after the synced mark.
     fn next_here(&mut self) -> Result<Option<OwnedEntry>> {
         self.torn = None;
         loop {
@@ -324,7 +324,7 @@ mod tests {
         assert!(epochs.into_iter().eq((4..=23).map(|sequence| (sequence, 3))));
     }
 
-    /// Between two looks at the directory segments go: nothing fails, and what is told begins behind them.
+    /// Between two looks at the directory segments go: nothing fails, and what is told begins after them.
     #[test]
     fn a_check_beside_retention_begins_behind_what_it_removed() {
         // Large segments, so that progress is told in the first one.

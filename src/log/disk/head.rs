@@ -47,7 +47,7 @@ pub(super) struct Commit {
     pub(super) generation: u64,
     /// Everything before this was durable when the slot was written.
     pub(super) synced: Mark,
-    /// Nothing follows behind `synced`, and the index is there.
+    /// No entry follows `synced`, and the index is there.
     pub(super) sealed: bool,
     pub(super) points: u32,
     pub(super) points_crc: u32,
@@ -121,7 +121,7 @@ impl Fixed {
         }
         if fixed.epoch_start > base.sequence || base.sequence == u64::MAX {
             let (start, base) = (fixed.epoch_start, base.sequence);
-            return bad(72, format!("an epoch that began behind entry {start} in a segment that begins behind {base}"));
+            return bad(72, format!("an epoch that began after entry {start} in a segment that begins after {base}"));
         }
         Ok(fixed)
     }

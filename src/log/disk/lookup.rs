@@ -8,7 +8,7 @@ impl DiskLog {
         self.state.lock().sealed.len() + 1
     }
 
-    /// A boundary at or before the one behind entry `sequence`, as near as is known without reading; the oldest one when
+    /// A boundary at or before the one after entry `sequence`, as near as is known without reading; the oldest one when
     /// that lies before the log.
     pub fn floor(&self, sequence: u64) -> Mark {
         let state = self.state.lock();

@@ -8,21 +8,21 @@ pub use crate::protocol::entry::Mark;
 pub(super) const MARK_BYTES: usize = 32;
 
 impl Mark {
-    /// The last position at which a segment may begin. No log comes so far; what lies behind it can be counted without a
+    /// The last position at which a segment may begin. No log comes so far; what lies after it can be counted without a
     /// look at every sum.
     pub(super) const MAX_POSITION: u64 = u64::MAX >> 1;
 
-    /// The mark behind the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
+    /// The mark after the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
     pub(super) fn after(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<Mark, String> {
         let Entry { sequence, previous, timestamp_us, .. } = *entry;
         if previous != self.sequence {
             return Err(format!(
-                "entry {sequence} says that it follows entry {previous}, but stands behind entry {}",
+                "entry {sequence} says that it follows entry {previous}, but stands after entry {}",
                 self.sequence
             ));
         }
         if sequence <= previous {
-            return Err(format!("entry {sequence} stands behind entry {previous}; sequences rise"));
+            return Err(format!("entry {sequence} stands after entry {previous}; sequences rise"));
         }
         let Some(position) = self.position.checked_add(entry.encoded_len() as u64) else {
             return Err(format!("entry {sequence} ends past the last possible position"));

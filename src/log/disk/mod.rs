@@ -5,13 +5,13 @@
 //!
 //! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
 //! - [`DiskLog::write`] and [`DiskLog::sync`] are two steps: only what was synced survives a loss of power.
-//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes behind one, for `sendfile` or `pread`.
+//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes after one, for `sendfile` or `pread`.
 //! - [`DiskLog::trim_one`] removes old segments.
 //!
 //! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
 //! finds no room does not.
 //!
-//! A log that is synced often has room reserved behind its end, zeroes that were written there: small writes over them
+//! A log that is synced often has room reserved after its end, zeroes that were written there: small writes over them
 //! change neither the file's length nor its blocks, and `fdatasync` has no journal to wait for. A segment gives back what
 //! is left of them when it is complete.
 
@@ -525,7 +525,7 @@ fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State, Faul
     let invalid = |text| Err(Fault { error: Error::new(Status::InvalidArgument, text), fatal: false });
     let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
     if mark.sequence == u64::MAX {
-        let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
+        let text = format!("a log cannot begin after entry {}, no sequence is left", mark.sequence);
         return invalid(text);
     }
     if mark.position > Mark::MAX_POSITION {

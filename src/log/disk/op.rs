@@ -32,10 +32,10 @@ macro_rules! ops {
 }
 
 ops! {
-    /// Entries behind the end.
+    /// Entries after the end.
     WriteEntries = "entries-write", "cannot write entries to";
     /// Room for entries to come.
-    Reserve = "reserve", "cannot write zeroes behind the end of";
+    Reserve = "reserve", "cannot write zeroes past the end of";
     /// Entries become durable.
     SyncEntries = "entries-sync", "cannot sync";
     /// A commit slot.
@@ -60,7 +60,7 @@ ops! {
     Truncate = "truncate", "cannot cut off the end of";
     /// What was cut stays cut.
     SyncTruncate = "truncate-sync", "cannot sync";
-    /// Entries that recovery found behind the synced mark are written once more.
+    /// Entries that recovery found after the synced mark are written once more.
     Rewrite = "rewrite-write", "cannot write to";
     /// A slot of a position file.
     WritePosition = "position-write", "cannot write a position to";

@@ -17,7 +17,7 @@ use crate::protocol::entry::Entry;
 /// Segments whose files are kept open for reading.
 const KEPT_OPEN: usize = 64;
 
-/// Whole entries that lie behind one another in one file. They stay readable when their segment is trimmed.
+/// Consecutive whole entries of one file. They stay readable when their segment is trimmed.
 ///
 /// The bytes were checked when they were written or recovered, but not now: whoever takes them checks each entry.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ struct View {
     fixed: Fixed,
     /// Its base, then its points in the part that was asked for.
     from: Mark,
-    /// The first boundary that is known behind `from`.
+    /// The first boundary that is known after `from`.
     until: Mark,
 }
 
@@ -91,7 +91,7 @@ enum Key {
 }
 
 impl Key {
-    /// True for a boundary that does not lie behind what is looked for.
+    /// True for a boundary that does not lie past what is looked for.
     fn allows(self, mark: &Mark) -> bool {
         match self {
             Key::Position(position) => mark.position <= position,
@@ -118,7 +118,7 @@ impl Key {
 }
 
 impl DiskLog {
-    /// The boundary right behind entry `sequence`. `None` if that lies before [`DiskLog::oldest`] or behind
+    /// The boundary right after entry `sequence`. `None` if that lies before [`DiskLog::oldest`] or after
     /// [`DiskLog::written`], or if no entry has this number.
     pub fn locate(&self, sequence: u64) -> Result<Option<Mark>> {
         if sequence > self.written().sequence {
@@ -160,11 +160,11 @@ impl DiskLog {
     /// end of the segment, or `limit`, which is a boundary too. `None` if they were trimmed. Empty at the end, and at
     /// the limit.
     ///
-    /// Fails with `INVALID_ARGUMENT` for a position behind the end.
+    /// Fails with `INVALID_ARGUMENT` for a position past the end.
     pub fn stretch(&self, position: u64, limit: u64) -> Result<Option<Stretch>> {
         let written = self.written().position;
         if position > written {
-            let text = format!("position {position} lies behind the end of the log, {written}");
+            let text = format!("position {position} lies past the end of the log, {written}");
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let Some(view) = self.view(Key::Position(position))? else { return Ok(None) };
@@ -256,7 +256,7 @@ impl View {
     }
 }
 
-/// Moves behind the next entry; false at the end. These bytes were written and checked before, so bad ones are damage.
+/// Moves after the next entry; false at the end. These bytes were written and checked before, so bad ones are damage.
 fn advance(scanner: &mut Scanner) -> Result<bool> {
     let offset = scanner.offset();
     let after = scanner.mark().sequence;

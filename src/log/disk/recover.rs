@@ -23,7 +23,7 @@ pub struct Cut {
     pub path: PathBuf,
     /// Where in the file it was cut.
     pub offset: u64,
-    /// Bytes behind that.
+    /// Bytes after that.
     pub bytes: u64,
     /// The last whole entry before it.
     pub after_sequence: u64,
@@ -63,7 +63,7 @@ pub(super) struct Listing {
     pub(super) leftovers: Vec<PathBuf>,
 }
 
-/// The name of the segment that begins behind `base`.
+/// The name of the segment that begins after `base`.
 pub(super) fn segment_path(dir: &Dir, base: Mark) -> PathBuf {
     dir.join(&segment_name(base))
 }
@@ -108,7 +108,7 @@ pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
     let (identity, size) = identity(path, &file)?;
     let base = head.fixed.base;
     if path.file_name() != Some(OsStr::new(&segment_name(base))) {
-        let text = format!("the head belongs to a segment that begins behind entry {}", base.sequence);
+        let text = format!("the head belongs to a segment that begins after entry {}", base.sequence);
         return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
     }
     let seen = Seen { path: path.into(), identity, head, size };
@@ -145,7 +145,7 @@ impl Seen {
         self.head.fixed.base
     }
 
-    /// The position behind the last byte that is there.
+    /// The position after the last byte that is there.
     pub(super) fn end(&self) -> u64 {
         self.base().position.saturating_add(self.size.saturating_sub(HEAD_BYTES))
     }
@@ -198,7 +198,7 @@ impl Seen {
         if !same && !later {
             let text = format!("epoch {} from entry {}", fixed.epoch, fixed.epoch_start);
             let before = format!("epoch {} from entry {}", mine.epoch, mine.epoch_start);
-            return bad(32, format!("{text} on, behind a segment of {before} on"));
+            return bad(32, format!("{text} on, after a segment of {before} on"));
         }
         Ok(())
     }
@@ -230,12 +230,12 @@ pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<
 pub(super) struct Tail {
     pub(super) end: Mark,
     pub(super) points: Points,
-    /// What lies behind the end.
+    /// What lies after the end.
     pub(super) torn: Option<Cut>,
 }
 
 /// Walks over a segment that was not completed. What does not belong there is damage before the synced mark, and a torn
-/// end behind it.
+/// end after it.
 pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
     let synced = found.head.commit.synced;
     let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
@@ -326,7 +326,7 @@ pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
     Ok(commit)
 }
 
-/// Writes the entries behind the synced mark once more. They may lie in the page cache only, and marked as written: after
+/// Writes the entries after the synced mark once more. They may lie in the page cache only, and marked as written: after
 /// a sync that failed the kernel does not try again, and the next sync would succeed without them.
 fn rewrite(found: &Found, from: u64, to: u64) -> Result<()> {
     let mut block = vec![0; (to - from).min(1 << 20) as usize];

@@ -19,7 +19,7 @@ pub const MAX_RESERVED_BYTES: u64 = 4 << 20;
 /// What lies at a place of a segment.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
-    /// A whole entry. The scanner stands behind it.
+    /// A whole entry. The scanner stands after it.
     Entry(Entry<'a>),
     /// The end that was given, or nothing but reserved room before it.
     End,
@@ -47,7 +47,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 impl Scanner {
-    /// A walk from a boundary of this segment on. Nothing is read at or behind the position `end`.
+    /// A walk from a boundary of this segment on. Nothing is read at or after the position `end`.
     pub(super) fn new(file: Arc<File>, path: &Path, fixed: Fixed, mark: Mark, end: u64) -> Self {
         Self { file, path: path.into(), fixed, mark, end, buffer: Vec::new(), from: 0, filled: 0 }
     }

@@ -30,7 +30,7 @@ pub(super) struct Active {
     pub(super) points: Points,
     /// Bytes of the file, with those reserved.
     pub(super) length: u64,
-    /// A write failed and may have left bytes behind the end.
+    /// A write failed and may have left bytes after the end.
     pub(super) torn: bool,
     /// When its first and its last entry were written; `None` while it is empty.
     pub(super) filled: Option<(Stamp, Stamp)>,

@@ -26,7 +26,7 @@ const MAX_FILE_BYTES: u64 = (HEADER_BYTES + MAX_SLOTS * (RECORD_BYTES + MAX_READ
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SlotState {
-    /// Holds the log: what is behind its position is needed.
+    /// Holds the log: what is after its position is needed.
     Held = 0,
     /// Was given up, because it held too much.
     Invalidated = 1,
@@ -35,7 +35,7 @@ pub enum SlotState {
 /// One reader's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotRecord {
-    /// The position behind the last entry that the reader does not need any more.
+    /// The position after the last entry that the reader does not need any more.
     pub position: u64,
     /// That entry.
     pub sequence: u64,
@@ -139,7 +139,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
             return bad(at, format!("slot {n} is none"));
         };
         if slots.last_key_value().is_some_and(|(last, _)| *last >= id) {
-            return bad(at, format!("slot {n} is not behind the one before it in the order of ids"));
+            return bad(at, format!("slot {n} does not follow the one before it in the order of ids"));
         }
         slots.insert(id, record);
         at += length;

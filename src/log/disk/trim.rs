@@ -10,7 +10,7 @@ use crate::error::Result;
 
 impl DiskLog {
     /// Removes the first segment, and gives its end, if the log is larger than `retain_bytes` or the segment's last entry
-    /// was written more than `retain_age` before `now`; but not if it has something at or behind the position `keep_from`
+    /// was written more than `retain_age` before `now`; but not if it has something at or after the position `keep_from`
     /// (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old as the wall
     /// clock says only while that clock can be believed.
     ///
@@ -67,7 +67,7 @@ impl DiskLog {
 fn given_up<'a>(config: &DiskConfig, state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
     let first = state.sealed.front()?;
     // The host's timestamps may be anything. Where it is not known when the last entry was written, it was before the
-    // segment behind it was made.
+    // segment after it was made.
     let next = state.sealed.get(1).map_or(state.active.made, |next| next.made);
     let old = ages.of(first.ended.unwrap_or(next), now) > config.retain_age;
     (old || state.bytes() > config.retain_bytes).then_some(first)

@@ -71,7 +71,7 @@ pub struct Inspection {
     pub durable: Mark,
     /// The end of the whole entries.
     pub end: Mark,
-    /// Bytes behind the end that are no whole entry: an entry that is being written now, or what a crash left.
+    /// Bytes after the end that are no whole entry: an entry that is being written now, or what a crash left.
     pub torn: Option<Cut>,
 }
 
@@ -88,14 +88,14 @@ pub struct Report {
     pub oldest: Mark,
     /// The end of the whole entries.
     pub end: Mark,
-    /// Bytes behind the end that are no whole entry, and that nobody is writing: what a crash left. The next opening cuts
+    /// Bytes after the end that are no whole entry, and that nobody is writing: what a crash left. The next opening cuts
     /// it off.
     pub torn: Option<Cut>,
-    /// Segments that retention removed before they were read. What is said of the rest begins behind them.
+    /// Segments that retention removed before they were read. What is said of the rest begins after them.
     pub trimmed: u64,
 }
 
-/// Lists the segments of a log. Only their heads are read, and of the last one what is behind its durable mark.
+/// Lists the segments of a log. Only their heads are read, and of the last one what is after its durable mark.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
     let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
@@ -269,7 +269,7 @@ fn torn(
     Ok(Some(Cut { bytes: size.saturating_sub(scanner.offset()), ..cut(found, scanner, reason) }))
 }
 
-/// What lies behind the place of the scanner.
+/// What lies after the place of the scanner.
 fn cut(found: &Found, scanner: &Scanner, reason: String) -> Cut {
     let (offset, after_sequence) = (scanner.offset(), scanner.mark().sequence);
     Cut { path: found.path.clone(), offset, bytes: found.size.saturating_sub(offset), after_sequence, reason }

@@ -1,4 +1,4 @@
-//! Writing: entries behind the end, syncs, and the change to another segment.
+//! Writing: entries after the end, syncs, and the change to another segment.
 
 use super::fault::Fault;
 use super::file;
@@ -26,7 +26,7 @@ struct Run {
 }
 
 impl DiskLog {
-    /// Writes whole entries behind the end, and gives the new end. They are durable after the next [`DiskLog::sync`].
+    /// Writes whole entries after the end, and gives the new end. They are durable after the next [`DiskLog::sync`].
     ///
     /// Each entry is checked as it would be when it is read, and nothing is written if one is wrong
     /// (`INVALID_ARGUMENT`). After a failure nothing of the part that failed is in the log; entries before it that went
@@ -181,7 +181,7 @@ impl DiskLog {
         Ok(())
     }
 
-    /// Lets a higher epoch of the same stream begin behind the last entry. It is durable when this returns.
+    /// Lets a higher epoch of the same stream begin after the last entry. It is durable when this returns.
     pub fn begin_epoch(&self, epoch: u64) -> Result<()> {
         let _writing = self.writing.lock();
         let present = self.usable(self.state.lock(), Purpose::Confirm)?.active.fixed.epoch;
@@ -213,7 +213,7 @@ impl DiskLog {
             error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
             error
         };
-        // Nothing is written behind a seal. So the active segment goes on as it is until the next one has its descriptor
+        // Nothing is written after a seal. So the active segment goes on as it is until the next one has its descriptor
         // and its room.
         self.next.complete(&self.dir, &head::encode_new(&fixed)).map_err(not_begun)?;
         if end == old.base {
@@ -263,10 +263,10 @@ impl DiskLog {
     }
 }
 
-/// The first entry of `bytes`: the mark behind it, and its length.
+/// The first entry of `bytes`: the mark after it, and its length.
 fn next_entry(end: Mark, bytes: &[u8], at: usize, verified: bool) -> Result<(Mark, usize)> {
     let wrong = |text: String| {
-        let text = format!("byte {at} of what is to be written behind entry {}: {text}", end.sequence);
+        let text = format!("byte {at} of what is to be written after entry {}: {text}", end.sequence);
         Error::new(Status::InvalidArgument, text)
     };
     let entry = if verified { Entry::decode(bytes) } else { Entry::decode_checked(bytes) };

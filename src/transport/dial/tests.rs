@@ -187,7 +187,7 @@ async fn an_answer_that_a_round_waited_for_serves_the_next() {
     let refused = dialler.connect().await.map(drop).unwrap_err();
     assert!(refused.message.starts_with("cannot connect to db:7000 (127.0.0.1)"), "{refused}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    // Once: the round behind it looks anew.
+    // Once: the round after it looks anew.
     dialler.begin(Instant::now(), Duration::from_millis(20));
     assert_eq!(dialler.connect().await.map(drop).unwrap_err().status, Status::PeerTimeout);
     assert_eq!(asked.load(Ordering::SeqCst), 2);

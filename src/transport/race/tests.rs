@@ -44,14 +44,14 @@ fn a_round_tries_every_address_once_from_where_the_last_one_ended() {
         (Begin::First, [1, 2, 3, 4, 5]),
         (Begin::At(0, 2), [2, 3, 4, 5, 1]),
         (Begin::At(2, 3), [3, 4, 5, 1, 2]),
-        (Begin::Behind(0, 1), [2, 3, 4, 5, 1]),
-        (Begin::Behind(0, 2), [3, 4, 5, 1, 2]),
-        (Begin::Behind(3, 5), [1, 2, 3, 4, 5]),
+        (Begin::After(0, 1), [2, 3, 4, 5, 1]),
+        (Begin::After(0, 2), [3, 4, 5, 1, 2]),
+        (Begin::After(3, 5), [1, 2, 3, 4, 5]),
         // Addresses that the name no longer has.
         (Begin::At(3, 9), [4, 5, 1, 2, 3]),
-        (Begin::Behind(0, 9), [3, 4, 5, 1, 2]),
+        (Begin::After(0, 9), [3, 4, 5, 1, 2]),
         // An entry that the list does not have.
-        (Begin::Behind(7, 1), [1, 2, 3, 4, 5]),
+        (Begin::After(7, 1), [1, 2, 3, 4, 5]),
     ] {
         assert_eq!(order(entries, begin.clone()), expected, "{begin:?}");
     }
@@ -121,7 +121,7 @@ fn an_address_without_time_left_comes_first_in_the_next_round() {
     assert_eq!(started(&mut round, t), Some(1));
     assert_eq!(started(&mut round, t + MS(300)), Some(2));
     assert_eq!(round.next(t + LIMIT), Step::Over);
-    assert_eq!(round.rest(), Begin::Behind(0, 2));
+    assert_eq!(round.rest(), Begin::After(0, 2));
     assert_eq!(order(entries, round.rest()), [3, 1, 2]);
 }
 

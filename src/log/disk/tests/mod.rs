@@ -42,7 +42,7 @@ pub(super) fn payload(sequence: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Entries of these sizes behind entry `previous`; the timestamp of each is its sequence times ten.
+/// Entries of these sizes after entry `previous`; the timestamp of each is its sequence times ten.
 pub(in crate::log) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (sequence, size) in (previous + 1..).zip(sizes) {
@@ -472,7 +472,7 @@ fn p5_many_segments_are_opened_at_once() {
     assert_eq!(verify::entries(dir.path(), 700).unwrap().count(), 800);
 }
 
-/// P10: what recovery found behind the synced mark may be in the page cache only, after a sync that failed; and a segment's
+/// P10: what recovery found after the synced mark may be in the page cache only, after a sync that failed; and a segment's
 /// name may not be durable yet.
 #[test]
 fn p10_opening_writes_and_syncs_what_was_not_synced() {

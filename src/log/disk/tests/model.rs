@@ -25,7 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Model {
     bytes: Vec<u8>,
-    /// The position behind each sequence.
+    /// The position after each sequence.
     ends: Vec<u64>,
     epochs: Vec<(u64, u64)>,
 }
