@@ -105,13 +105,13 @@ impl Chunk {
     }
 }
 
-struct Counted {
+struct CountedChunk {
     references: AtomicUsize,
     chunk: Chunk,
 }
 
 /// A shared chunk, as an `Arc` would be; but making one fails where there is no memory, which `Arc` cannot.
-pub(super) struct ChunkRef(NonNull<Counted>);
+pub(super) struct ChunkRef(NonNull<CountedChunk>);
 
 // SAFETY: as for an `Arc<Chunk>`: a `Chunk` may be used and dropped by any thread, and the count is atomic.
 unsafe impl Send for ChunkRef {}
@@ -122,13 +122,13 @@ impl ChunkRef {
     /// `None` when there is no memory.
     fn new(chunk: Chunk) -> Option<Self> {
         // SAFETY: the type has a size.
-        let counted = NonNull::new(unsafe { alloc::alloc(Layout::new::<Counted>()) })?.cast::<Counted>();
+        let counted = NonNull::new(unsafe { alloc::alloc(Layout::new::<CountedChunk>()) })?.cast::<CountedChunk>();
         // SAFETY: fresh memory with the type's layout, which nobody else knows.
-        unsafe { counted.write(Counted { references: AtomicUsize::new(1), chunk }) };
+        unsafe { counted.write(CountedChunk { references: AtomicUsize::new(1), chunk }) };
         Some(Self(counted))
     }
 
-    fn counted(&self) -> &Counted {
+    fn counted(&self) -> &CountedChunk {
         // SAFETY: it lives as long as one reference does, and this is one.
         unsafe { self.0.as_ref() }
     }

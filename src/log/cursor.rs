@@ -1,4 +1,4 @@
-//! One reader's place in the log.
+//! One reader's cursor in the log.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 
 use super::chunk::ChunkRef;
 use super::disk::Stretch;
-use super::window::Place;
+use super::window::CursorState;
 use super::{Log, Mark};
 use crate::error::Error;
 
-/// A reader's place. While it lives, the log knows what the reader still needs; dropping it lets go.
+/// A reader's cursor. While it lives, the log knows what the reader still needs; dropping it lets go.
 pub struct Cursor {
     log: Arc<Log>,
-    place: Arc<Place>,
+    state: Arc<CursorState>,
     start: Mark,
     position: u64,
 }
@@ -48,8 +48,8 @@ impl Span {
 }
 
 impl Cursor {
-    pub(super) fn new(log: Arc<Log>, place: Arc<Place>, start: Mark) -> Self {
-        Self { log, place, start, position: start.position }
+    pub(super) fn new(log: Arc<Log>, state: Arc<CursorState>, start: Mark) -> Self {
+        Self { log, state, start, position: start.position }
     }
 
     /// Where it was placed.
@@ -91,25 +91,25 @@ impl Cursor {
     /// Moves on by `bytes` that were taken care of.
     pub fn advance(&mut self, bytes: usize) {
         self.position += bytes as u64;
-        self.place.position.store(self.position, Ordering::SeqCst);
+        self.state.position.store(self.position, Ordering::SeqCst);
         self.log.memory.passed(self.position);
     }
 
     /// Whether the log gave up what this cursor needed.
     pub fn is_cut_off(&self) -> bool {
-        self.place.cut_off.load(Ordering::Relaxed)
+        self.state.cut_off.load(Ordering::Relaxed)
     }
 
     /// Says that nothing after it is needed any more. From then on it is cut off.
     pub fn let_go(&self) {
-        self.place.cut_off.store(true, Ordering::Relaxed);
-        self.log.memory.window.lock().unregister(&self.place);
+        self.state.cut_off.store(true, Ordering::Relaxed);
+        self.log.memory.window.lock().unregister(&self.state);
         self.log.memory.passed(u64::MAX);
     }
 
     /// A handle to wait on for being cut off, apart from the cursor itself.
     pub fn watch(&self) -> CutWatch {
-        CutWatch(Arc::clone(&self.place))
+        CutWatch(Arc::clone(&self.state))
     }
 }
 
@@ -120,7 +120,7 @@ impl Drop for Cursor {
 }
 
 /// Tells when the log gave up what a cursor needed.
-pub struct CutWatch(Arc<Place>);
+pub struct CutWatch(Arc<CursorState>);
 
 impl CutWatch {
     /// Resolves when the cursor is cut off.

@@ -25,7 +25,7 @@ use crate::sync::MutexGuard;
 use disk::DiskLog;
 use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
-use window::{Hold, NoRoom, Window};
+use window::{NoRoom, Retain, Window};
 
 pub use crate::engine::disk::{RETRY, SyncPolicy};
 pub use crate::engine::stall::DiskNews;
@@ -215,9 +215,9 @@ impl Log {
             (located, _) => located?,
         };
         // In the same lock: no append gives up what the cursor needs before it holds it.
-        let place = window.register(start.position);
+        let state = window.register(start.position);
         drop(window);
-        Ok(Cursor::new(Arc::clone(self), place, start))
+        Ok(Cursor::new(Arc::clone(self), state, start))
     }
 
     /// The boundary after the entry `sequence`, if it is in memory.
@@ -364,9 +364,9 @@ impl Log {
                 return Ok(appender);
             }
             let hold = match &self.storage {
-                Some(storage) => Hold::Until(storage.written()),
-                None if cut_off => Hold::Nothing,
-                None => Hold::Cursors,
+                Some(storage) => Retain::Until(storage.written()),
+                None if cut_off => Retain::Nothing,
+                None => Retain::Cursors,
             };
             let opened = self.memory.window.lock().open_chunk(size, count, &appender.end, hold);
             match opened {

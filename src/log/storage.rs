@@ -13,7 +13,7 @@ use super::memory::MemoryLog;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Mark};
 use crate::clock;
-use crate::engine::disk::{Backlog, RETRY, Schedule, SyncPolicy, Wanted};
+use crate::engine::disk::{PendingSync, RETRY, SyncPolicy, SyncSchedule, Wanted};
 use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
@@ -58,7 +58,7 @@ pub(super) struct Storage {
 
 /// The appends that are to share the next sync.
 #[derive(Default)]
-struct Group {
+struct SyncGroup {
     /// How many appends had come before the turn of the last sync.
     appends: u64,
     /// How many more are likely to come: as many as came for the last sync and during it.
@@ -69,11 +69,11 @@ struct Group {
 
 /// What the storing thread remembers from turn to turn.
 struct Turn {
-    schedule: Schedule,
+    schedule: SyncSchedule,
     stall: Stall,
     /// [`State::wanted`] when the turn began.
     wanted: u64,
-    group: Group,
+    group: SyncGroup,
 }
 
 /// How far the threads of a log on disk have ended.
@@ -274,10 +274,10 @@ impl Storage {
 
     fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         let mut turn = Turn {
-            schedule: Schedule::new(self.policy, self.disk.begun(), clock::instant()),
+            schedule: SyncSchedule::new(self.policy, self.disk.begun(), clock::instant()),
             stall: Stall::new(Operation::Write),
             wanted: 0,
-            group: Group::default(),
+            group: SyncGroup::default(),
         };
         loop {
             // A failure on another thread ends the log even if nothing is appended.
@@ -342,7 +342,7 @@ impl Storage {
             let until = Some(clock::instant() + MAX_GATHER.min(clock::since(begun) / 2));
             let expected = arrived - turn.group.appends;
             turn.schedule.synced();
-            turn.group = Group { appends, expected, until };
+            turn.group = SyncGroup { appends, expected, until };
         }
         Ok(wrote)
     }
@@ -412,10 +412,10 @@ impl Storage {
     }
 
     /// What a sync would do now. `closing`: everything that is written is wanted.
-    fn backlog(&self, closing: bool) -> Backlog {
+    fn backlog(&self, closing: bool) -> PendingSync {
         let (written, synced) = (self.written(), self.synced.load(Ordering::Relaxed));
         let wanted = if closing { written } else { self.state.lock().wanted };
-        Backlog {
+        PendingSync {
             bytes: written.saturating_sub(synced),
             wanted: match wanted {
                 _ if wanted <= synced => Wanted::Nothing,
@@ -455,7 +455,7 @@ impl Storage {
 
     /// Group commit: waits a moment for as many appends as came together last time. The callers that the last sync
     /// released are about to append again; a sync for the first of them alone would make the others wait for two.
-    fn gather(&self, group: &Group) {
+    fn gather(&self, group: &SyncGroup) {
         let Some(until) = group.until.filter(|_| group.expected > 1) else { return };
         let awaited = group.appends + group.expected;
         self.awaited.store(awaited, Ordering::SeqCst);

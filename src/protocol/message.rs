@@ -417,21 +417,21 @@ impl Visitor<'_> for Name {
 }
 
 /// Reads an object into `members` and keeps track of the member it is at.
-struct Reader<'m, M> {
+struct ObjectReader<'m, M> {
     members: &'m mut M,
-    progress: &'m mut Progress,
+    progress: &'m mut ParsePosition,
 }
 
 /// Where the reading of a message is.
 #[derive(Default)]
-struct Progress {
+struct ParsePosition {
     /// The member that is being read.
     field: Option<&'static str>,
     /// Whether a value was passed over whose nesting nobody looked at.
     passed_over: bool,
 }
 
-impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
+impl<'de, M: Members<'de>> Visitor<'de> for ObjectReader<'_, M> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -465,10 +465,10 @@ fn read_message<'de, M: Members<'de> + Default>(text: &'de str) -> Result<M, Mes
     if go_json::is_null(text) {
         return Ok(members);
     }
-    let mut progress = Progress::default();
+    let mut progress = ParsePosition::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Reader { members: &mut members, progress: &mut progress })
+        .deserialize_map(ObjectReader { members: &mut members, progress: &mut progress })
         .and_then(|()| deserializer.end())
         .map_err(|error| json_error(M::MESSAGE, progress.field, text, &error))?;
     if progress.passed_over

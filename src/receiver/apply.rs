@@ -16,7 +16,7 @@ use super::local_log::entries_after;
 use super::queue::{Adoption, Dial, Queue};
 use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
-use crate::engine::reader::apply::{Deferred, LogWork, Next, Outcome, Schedule, Work};
+use crate::engine::reader::apply::{Action, ApplySchedule, Deferred, LogWork, Outcome, PendingWork};
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind, Postman};
 use crate::log::RETRY;
@@ -39,11 +39,11 @@ pub(super) struct Applier {
     hash: u64,
     /// Entries up to here are in the host's own log.
     logged: u64,
-    schedule: Schedule,
+    schedule: ApplySchedule,
 }
 
 /// What the thread does next, with what that takes.
-enum Task {
+enum CallbackTask {
     Deliver(VecDeque<Event>),
     Dial(Dial),
     Adopt(Adoption),
@@ -60,7 +60,7 @@ enum Task {
 impl Applier {
     pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
-        let mut schedule = Schedule::new(core.config.apply_policy);
+        let mut schedule = ApplySchedule::new(core.config.apply_policy);
         if position.is_some() {
             // The host may be further than the file says, and retention goes by the file.
             schedule.defer(Deferred::Note, clock::instant());
@@ -84,8 +84,8 @@ impl Applier {
     pub(super) fn run(mut self) {
         loop {
             match self.next() {
-                Task::Deliver(events) => events.iter().for_each(|event| self.postman.deliver(event)),
-                Task::Dial(Dial { address, answer }) => {
+                CallbackTask::Deliver(events) => events.iter().for_each(|event| self.postman.deliver(event)),
+                CallbackTask::Dial(Dial { address, answer }) => {
                     let dialled = match &mut self.connect {
                         Some(connect) => connect(&address),
                         None => Err(io::Error::other("no connect handler is set")),
@@ -93,7 +93,7 @@ impl Applier {
                     // Nobody waits any more: the socket closes with the answer.
                     let _ = answer.send(dialled);
                 }
-                Task::Adopt((lineage, answer)) => {
+                CallbackTask::Adopt((lineage, answer)) => {
                     let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
@@ -103,21 +103,21 @@ impl Applier {
                     // Who asked waits for it.
                     let _ = answer.send(adopted);
                 }
-                Task::Apply => self.apply(),
-                Task::Store(deliveries) => self.store(&deliveries),
-                Task::Sync => {
+                CallbackTask::Apply => self.apply(),
+                CallbackTask::Store(deliveries) => self.store(&deliveries),
+                CallbackTask::Sync => {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Task::Check => {
+                CallbackTask::Check => {
                     let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Task::Note => self.note(),
+                CallbackTask::Note => self.note(),
                 // It is read before the next look for work.
-                Task::Replay => self.schedule.take_up(Deferred::Replay),
-                Task::GiveUp(kind, error) => self.give_up(kind, &error),
-                Task::Stop => {
+                CallbackTask::Replay => self.schedule.take_up(Deferred::Replay),
+                CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
+                CallbackTask::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
                         let events = self.core.mailbox.lock().take_events();
@@ -130,7 +130,7 @@ impl Applier {
     }
 
     /// Waits for something to do.
-    fn next(&mut self) -> Task {
+    fn next(&mut self) -> CallbackTask {
         self.core.progress.settle();
         self.replay();
         let core = Arc::clone(&self.core);
@@ -145,30 +145,32 @@ impl Applier {
             let now = clock::instant();
             let work = self.work(&content.work, content.has_events());
             return match self.schedule.next(&work, now) {
-                Next::DeliverEvents => Task::Deliver(content.take_events()),
-                Next::Stop => Task::Stop,
-                Next::Dial => match content.work.dial.take() {
-                    Some(dial) => Task::Dial(dial),
+                Action::DeliverEvents => CallbackTask::Deliver(content.take_events()),
+                Action::Stop => CallbackTask::Stop,
+                Action::Dial => match content.work.dial.take() {
+                    Some(dial) => CallbackTask::Dial(dial),
                     None => continue,
                 },
-                Next::Adopt => match content.work.adopt.take() {
-                    Some(adoption) => Task::Adopt(adoption),
+                Action::Adopt => match content.work.adopt.take() {
+                    Some(adoption) => CallbackTask::Adopt(adoption),
                     None => continue,
                 },
-                Next::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
-                    Some(error) => Task::GiveUp(EventKind::LogFailed, error),
+                Action::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
+                    Some(error) => CallbackTask::GiveUp(EventKind::LogFailed, error),
                     None => continue,
                 },
-                Next::Store => Task::Store(content.work.deliveries.range(content.work.stored..).cloned().collect()),
-                Next::Sync => Task::Sync,
-                Next::Check => Task::Check,
-                Next::Note => Task::Note,
-                Next::Replay => Task::Replay,
-                Next::Apply => match self.take_delivery(&mut content.work) {
-                    Ok(()) => Task::Apply,
-                    Err(error) => Task::GiveUp(EventKind::Diverged, error),
+                Action::Store => {
+                    CallbackTask::Store(content.work.deliveries.range(content.work.stored..).cloned().collect())
+                }
+                Action::Sync => CallbackTask::Sync,
+                Action::Check => CallbackTask::Check,
+                Action::Note => CallbackTask::Note,
+                Action::Replay => CallbackTask::Replay,
+                Action::Apply => match self.take_delivery(&mut content.work) {
+                    Ok(()) => CallbackTask::Apply,
+                    Err(error) => CallbackTask::GiveUp(EventKind::Diverged, error),
                 },
-                Next::Wait(deadline) => {
+                Action::Wait(deadline) => {
                     content = mailbox.wait(content, deadline);
                     continue;
                 }
@@ -177,7 +179,7 @@ impl Applier {
     }
 
     /// What waits for this thread.
-    fn work(&mut self, queue: &Queue, events: bool) -> Work {
+    fn work(&mut self, queue: &Queue, events: bool) -> PendingWork {
         let unstored = queue.stored < queue.deliveries.len();
         if let Some(keeper) = self.keeper.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
             && keeper.has_room()
@@ -193,7 +195,7 @@ impl Applier {
         });
         // Entries of an earlier process come first, and with a log on disk only stored ones are applied.
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
-        Work {
+        PendingWork {
             events,
             stop: self.core.life().borrow().is_closed(),
             dial: queue.dial.is_some(),

@@ -9,17 +9,17 @@ use tokio::sync::watch;
 
 use super::adopt::{adopt, held};
 use super::core::{Core, Live, ending};
-use super::handshake::{Opened, open};
+use super::handshake::{Handshaken, open};
 use super::inbound::Inbound;
 use super::session::Session;
 use crate::clock;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::backoff::Backoff;
-use crate::engine::reader::end::{End, is_sent_to_writer};
+use crate::engine::reader::end::{ConnectionEnd, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
 use crate::engine::reader::life::Lifecycle;
-use crate::engine::reader::reconnect::{Attempt, Report};
+use crate::engine::reader::reconnect::{Attempt, EndReport};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::runtime::{sleep, timeout};
@@ -108,7 +108,7 @@ fn random() -> f64 {
 
 /// Counts and reports an end. `pause`: how long nothing is dialled now.
 fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
-    let Report { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
+    let EndReport { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
     if error.is_some() {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
         *core.last_error.lock() = error;
@@ -117,7 +117,7 @@ fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
 }
 
 /// Serves one connection from the writer's answer to its end.
-async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Opened) -> End {
+async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Handshaken) -> ConnectionEnd {
     match agree(core, inbound, opened).await {
         Err(end) => end,
         Ok((stream, pulse)) => {
@@ -131,8 +131,12 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
 }
 
 /// Adopts what both ends agree on. Nothing changes if they do not.
-async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
-    let Opened { stream, frames, ack, plan } = opened;
+async fn agree(
+    core: &Arc<Core>,
+    inbound: &mut Inbound,
+    opened: Handshaken,
+) -> Result<(Arc<Stream>, Option<Pulse>), ConnectionEnd> {
+    let Handshaken { stream, frames, ack, plan } = opened;
     let peer = core.peer.lock().clone();
     let agreed = verdict(&held(core), &ack, plan.as_ref(), &peer)?;
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;

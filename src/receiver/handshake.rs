@@ -19,7 +19,7 @@ use crate::runtime::timeout;
 use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
 
 /// A connection on which the writer has answered.
-pub(super) struct Opened {
+pub(super) struct Handshaken {
     pub(super) stream: Stream,
     pub(super) frames: FrameReader,
     pub(super) ack: SyncAck,
@@ -35,7 +35,7 @@ pub(super) async fn open(
     dialling: Dialling,
     plan: &mut Option<Plan>,
     history: &History,
-) -> (Option<Dialled>, Result<Opened>) {
+) -> (Option<Dialled>, Result<Handshaken>) {
     let mut life = core.life().subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
@@ -84,7 +84,7 @@ async fn greet(
     address: &Address,
     plan: Option<Plan>,
     history: &History,
-) -> Result<Opened> {
+) -> Result<Handshaken> {
     let config = &core.config;
     let stream = match &config.tls {
         Some(tls) => tls.connect(stream, address)?,
@@ -120,7 +120,7 @@ async fn greet(
     }
     let ack = message::decode_sync_ack(&payload);
     let ack = ack.map_err(|e| Error::new(Status::InvalidMsg, format!("bad SyncAck: {e}")))?;
-    Ok(Opened { stream, frames, ack, plan })
+    Ok(Handshaken { stream, frames, ack, plan })
 }
 
 /// Has the host dial, on its callback thread.

@@ -10,7 +10,7 @@ use super::delivery::{Before, Delivery};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
-use crate::log::disk::{Dir, DiskLog, Place, Start, Vacant};
+use crate::log::disk::{Contents, Dir, DiskLog, LogStart, Vacant};
 use crate::log::{Mark, SyncPolicy, Upkeep, UpkeepNews};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
@@ -69,8 +69,8 @@ impl LocalLog {
             stored => stored.map(|()| Some(lineage_of(&token))),
         })?;
         let (disk, vacant) = match place {
-            Place::Log(disk, _) => (Some(*disk), None),
-            Place::Vacant(vacant) => (None, Some(vacant)),
+            Contents::Log(disk, _) => (Some(*disk), None),
+            Contents::Vacant(vacant) => (None, Some(vacant)),
         };
         let applied = match (&host, stored, &disk) {
             (Some((point, _)), ..) => *point,
@@ -249,7 +249,8 @@ impl LocalLog {
             return Ok(disk);
         }
         let Before { epoch, sequence, hash } = before;
-        let start = Start { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
+        let start =
+            LogStart { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
         let vacant =
             self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
         let (disk, _) = vacant.begin(start)?;

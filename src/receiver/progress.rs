@@ -21,7 +21,7 @@ pub(super) struct Progress {
     received_hash: AtomicU64,
     applied: AtomicU64,
     /// The place behind what is being applied, or was applied last.
-    place: Place,
+    place: AtomicPoint,
     /// What the local log has made durable.
     durable: AtomicU64,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
@@ -57,7 +57,7 @@ impl Progress {
             received: received.sequence.into(),
             received_hash: received.hash.into(),
             applied: applied.sequence.into(),
-            place: Place::new(applied),
+            place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
             log_begins_after: 0,
             lineage_changes: AtomicU64::new(0),
@@ -285,14 +285,14 @@ impl Progress {
 }
 
 /// A point that one thread sets and any reads, both halves together.
-struct Place {
+struct AtomicPoint {
     /// Odd while it is being set.
     version: AtomicU64,
     sequence: AtomicU64,
     hash: AtomicU64,
 }
 
-impl Place {
+impl AtomicPoint {
     fn new(at: Point) -> Self {
         Self { version: AtomicU64::new(0), sequence: at.sequence.into(), hash: at.hash.into() }
     }

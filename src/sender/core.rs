@@ -28,7 +28,7 @@ use crate::text::Escaped;
 /// Handshakes under way at once, at most; connections beyond them are closed unheard.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// Behind which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host
+/// After which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host
 /// gave this node a bare number to go on from and no history. It neither numbered nor inherited those entries.
 fn beginning(log: &Log) -> (u64, u64) {
     let begin = log.disk().map_or_else(|| log.last_mark(), |disk| disk.oldest());

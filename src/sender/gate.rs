@@ -56,18 +56,18 @@ impl WriteGate {
 
     /// Locks the gate. The readers' positions are to be looked up after this, so that of two threads the later one sees
     /// what both have stored.
-    pub(super) fn hold(&self) -> Held<'_> {
-        Held { gate: self, state: self.state.lock() }
+    pub(super) fn hold(&self) -> GateGuard<'_> {
+        GateGuard { gate: self, state: self.state.lock() }
     }
 }
 
 /// The gate while one thread holds it.
-pub(super) struct Held<'a> {
+pub(super) struct GateGuard<'a> {
     gate: &'a WriteGate,
     state: MutexGuard<'a, State>,
 }
 
-impl Held<'_> {
+impl GateGuard<'_> {
     /// Shuts the gate from this sequence on, and lets waiting entries look if one after `last` may pass.
     pub(super) fn shut_from(&self, sequence: u64, last: u64) {
         self.gate.shut_from.store(sequence, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl Held<'_> {
     }
 }
 
-impl Deref for Held<'_> {
+impl Deref for GateGuard<'_> {
     type Target = Gate;
 
     fn deref(&self) -> &Gate {
@@ -93,7 +93,7 @@ impl Deref for Held<'_> {
     }
 }
 
-impl DerefMut for Held<'_> {
+impl DerefMut for GateGuard<'_> {
     fn deref_mut(&mut self) -> &mut Gate {
         &mut self.state.gate
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::gate::{Held, WriteGate};
+use super::gate::{GateGuard, WriteGate};
 use super::reader::Reader;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
@@ -87,17 +87,17 @@ impl Core {
         Err(refused)
     }
 
-    fn locate(&self, gate: &WriteGate, held: &mut Held) {
+    fn locate(&self, gate: &WriteGate, held: &mut GateGuard) {
         self.readers.connected_at(gate.config().level, held.positions());
     }
 
-    fn tell_shut(&self, held: &mut Held) {
+    fn tell_shut(&self, held: &mut GateGuard) {
         if let Some(event) = held.event(false, self.log.last_sequence(), clock::instant()) {
             self.mailbox.event(event);
         }
     }
 
-    fn adjust(&self, gate: &WriteGate, held: &mut Held, now: Instant) {
+    fn adjust(&self, gate: &WriteGate, held: &mut GateGuard, now: Instant) {
         self.locate(gate, held);
         let last = self.log.last_sequence();
         let Adjusted { shut_from, ask, event } = held.adjust(last, now);

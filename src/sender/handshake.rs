@@ -10,13 +10,13 @@ use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::reader::Reader;
-use super::report::Peer;
+use super::report::ReaderLabel;
 use super::session::Session;
 use crate::engine::heartbeat;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::Limits;
+use crate::engine::writer::peer::PeerLimits;
 use crate::error::{Error, Status};
 use crate::protocol::handshake::Sync;
 
@@ -56,8 +56,8 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
 }
 
 /// A peer that has not said who it is.
-fn stranger(stream: &Stream) -> Peer<'_> {
-    Peer { reader_id: "", address: stream.peer() }
+fn stranger(stream: &Stream) -> ReaderLabel<'_> {
+    ReaderLabel { reader_id: "", address: stream.peer() }
 }
 
 /// Serves a connection whose Sync the host has read.
@@ -114,7 +114,7 @@ async fn attach(
     let greeting = match reply.accept(admitted.disclosed_hash()) {
         Ok(greeting) => greeting,
         Err(error) => {
-            let peer = Peer { reader_id: &sync.reader_id, address: stream.peer() };
+            let peer = ReaderLabel { reader_id: &sync.reader_id, address: stream.peer() };
             return core.report.protocol_error(peer, &error);
         }
     };
@@ -151,9 +151,9 @@ async fn attach(
     drop(handshake);
     core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
     core.reader_came(before, &reader, entered);
-    let mut place = Place { core: &core, reader: &reader, ended: None };
+    let mut place = Registration { core: &core, reader: &reader, ended: None };
     let config = &core.config;
-    let limits = Limits {
+    let limits = PeerLimits {
         v2,
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
         write_timeout: config.write_timeout,
@@ -178,13 +178,13 @@ async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
 }
 
 /// A reader's place among the connected ones, given up however its session ends.
-struct Place<'a> {
+struct Registration<'a> {
     core: &'a Core,
     reader: &'a Arc<Reader>,
     ended: Option<Error>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);

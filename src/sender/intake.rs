@@ -135,7 +135,7 @@ mod tests {
     use super::super::outgoing::{Outgoing, Pumped};
     use super::*;
     use crate::error::Status;
-    use crate::log::disk::{DiskConfig, DiskLog, Start};
+    use crate::log::disk::{DiskConfig, DiskLog, LogStart};
     use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
     use crate::protocol::control::StreamAck;
     use crate::protocol::lineage::Lineage;
@@ -209,7 +209,7 @@ mod tests {
 
     /// A log of which the first entries are on disk alone.
     fn stored_log(dir: &std::path::Path, entries: u64, payload: &[u8]) -> Arc<Log> {
-        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
+        let start = || Ok(LogStart { lineage: Lineage::random()?, mark: Mark::default() });
         let (disk, _) = DiskLog::open(DiskConfig::new(dir), start).unwrap();
         let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
         let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));

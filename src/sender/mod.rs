@@ -64,11 +64,11 @@ const DISK_THREADS: usize = 4;
 pub struct Sender {
     core: Arc<Core>,
     runtime: OnceLock<Handle>,
-    owned: Mutex<Owned>,
+    owned: Mutex<Resources>,
 }
 
 /// What a sender has to give back.
-enum Owned {
+enum Resources {
     Observer(Box<dyn Observer>),
     Running { runtime: Runtime, callback: Thread, storing: Vec<Thread> },
     Nothing,
@@ -108,7 +108,7 @@ impl Sender {
         if let Some(cut) = cut {
             storage::tell_cut(&core, &cut);
         }
-        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Owned::Observer(observer)) })
+        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Resources::Observer(observer)) })
     }
 
     /// Starts its threads.
@@ -121,7 +121,7 @@ impl Sender {
         let for_disk = if self.core.log.disk().is_some() { DISK_THREADS } else { 0 };
         let runtime = threads::runtime("repl-send", self.core.config.threads(), for_disk)?;
         let storing = storage::spawn(&self.core)?;
-        let Owned::Observer(observer) = std::mem::replace(&mut *owned, Owned::Nothing) else { return Ok(()) };
+        let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
         let core = Arc::clone(&self.core);
         let calling = move || call_host(&core, Postman::new(observer));
         // Without its callback thread a sender still serves its readers; only events are lost.
@@ -139,7 +139,7 @@ impl Sender {
         }
         runtime.spawn(gating::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
-        *owned = Owned::Running { runtime, callback, storing };
+        *owned = Resources::Running { runtime, callback, storing };
         threads::wait_begun();
         self.core.life.move_to(Stage::Running);
         Ok(())
@@ -327,9 +327,9 @@ impl Sender {
         core.life.move_to(Stage::Stopping);
         core.wake_gated();
         core.log.close();
-        match std::mem::replace(&mut *owned, Owned::Nothing) {
-            Owned::Observer(observer) => drop(observer),
-            Owned::Running { runtime, callback, storing } => {
+        match std::mem::replace(&mut *owned, Resources::Nothing) {
+            Resources::Observer(observer) => drop(observer),
+            Resources::Running { runtime, callback, storing } => {
                 // Readers never get what a failed disk did not take.
                 let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
                 let deadline = clock::instant() + patience;
@@ -358,7 +358,7 @@ impl Sender {
                 core.mailbox.notify();
                 threads::join(callback);
             }
-            Owned::Nothing => {}
+            Resources::Nothing => {}
         }
         core.life.move_to(Stage::Stopped);
         if unstored {

@@ -9,7 +9,7 @@ use super::acks::AckBoard;
 use super::incoming::Incoming;
 use super::outgoing::{Outgoing, Pumped};
 use super::piece::Loaded;
-use super::report::Peer;
+use super::report::ReaderLabel;
 use crate::engine::writer::peer::{Heard, Sent};
 use crate::engine::writer::standing::{Entered, Start, furthest};
 use crate::error::{Error, Status};
@@ -111,8 +111,8 @@ impl Reader {
     }
 
     /// It, for events.
-    pub(super) fn peer(&self) -> Peer<'_> {
-        Peer { reader_id: &self.id, address: self.stream.peer() }
+    pub(super) fn peer(&self) -> ReaderLabel<'_> {
+        ReaderLabel { reader_id: &self.id, address: self.stream.peer() }
     }
 
     /// Sends what can be sent now. `own_thread`: this is the reader's task, whose thread may send from files.

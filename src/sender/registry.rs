@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::SenderConfig;
 use super::reader::Reader;
 use crate::engine::writer::quorum::{Groups, Quorum, Reached, Readers, Tally, Wish};
-use crate::engine::writer::registry::{Arrival, Bounds, Connection, Records};
+use crate::engine::writer::registry::{Arrival, Bounds, Connection, ReaderRecords};
 use crate::engine::writer::standing::{Claim, Entered};
 use crate::error::{Result, Status};
 use crate::protocol::control::{AckLevel, Positions};
@@ -13,7 +13,7 @@ use crate::sync::Mutex;
 
 /// All reader ids of a sender. Ids that are not connected are remembered up to a bound.
 pub(super) struct Registry {
-    records: Mutex<Records<Arc<Reader>>>,
+    records: Mutex<ReaderRecords<Arc<Reader>>>,
     max_known: usize,
     groups: Groups,
 }
@@ -23,7 +23,7 @@ impl Registry {
     pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
-        Self { records: Mutex::new(Records::new(bounds)), max_known, groups: config.groups.clone() }
+        Self { records: Mutex::new(ReaderRecords::new(bounds)), max_known, groups: config.groups.clone() }
     }
 
     /// The quorum of these terms in terms of the groups.
@@ -76,7 +76,7 @@ impl Registry {
         self.records.lock().connected().count()
     }
 
-    /// See [`Records::connected_at`].
+    /// See [`ReaderRecords::connected_at`].
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         self.records.lock().connected_at(level, positions);
     }

@@ -34,13 +34,13 @@ pub(super) struct Counters {
 
 /// Whose connection an event is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer<'a> {
+pub(super) struct ReaderLabel<'a> {
     /// Empty when it is not known.
     pub(super) reader_id: &'a str,
     pub(super) address: &'a str,
 }
 
-impl Peer<'_> {
+impl ReaderLabel<'_> {
     /// Has the host hear that this event is about it.
     pub(super) fn concerns(self, event: &mut Event) {
         (event.reader_id, event.address) = (self.reader_id.to_owned(), self.address.to_owned());
@@ -68,12 +68,12 @@ impl Report {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    fn event_of(&self, mut event: Event, peer: Peer) {
+    fn event_of(&self, mut event: Event, peer: ReaderLabel) {
         peer.concerns(&mut event);
         self.event(event);
     }
 
-    pub(super) fn connected(&self, reader: Peer, after: u64, protocol: u32) {
+    pub(super) fn connected(&self, reader: ReaderLabel, after: u64, protocol: u32) {
         let text = format!("reader \"{}\" connected after sequence {after}", Escaped(reader.reader_id));
         let mut event = Event::new(EventKind::Connected, Status::Ok, text);
         event.sequence = after;
@@ -82,7 +82,7 @@ impl Report {
     }
 
     /// `entries` and `bytes` were sent on the connection, up to the entry `sent`.
-    pub(super) fn disconnected(&self, reader: Peer, (entries, bytes): (u64, u64), sent: u64, why: &Error) {
+    pub(super) fn disconnected(&self, reader: ReaderLabel, (entries, bytes): (u64, u64), sent: u64, why: &Error) {
         self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
         self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);
         let text = format!("reader \"{}\" disconnected: {}", Escaped(reader.reader_id), why.message);
@@ -93,7 +93,7 @@ impl Report {
     }
 
     /// It came back, proven, at `at`, and had acknowledged more.
-    pub(super) fn rewound(&self, reader: Peer, at: u64, had: Positions) {
+    pub(super) fn rewound(&self, reader: ReaderLabel, at: u64, had: Positions) {
         let id = Escaped(reader.reader_id);
         let Positions { received, durable, applied } = had;
         let text = format!(
@@ -105,7 +105,7 @@ impl Report {
         self.event_of(event, reader);
     }
 
-    pub(super) fn lagging(&self, reader: Peer, sent: u64, behind: u64) {
+    pub(super) fn lagging(&self, reader: ReaderLabel, sent: u64, behind: u64) {
         let id = Escaped(reader.reader_id);
         let text = format!("reader \"{id}\" is {behind} entries behind and about to lose its place");
         let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
@@ -115,7 +115,7 @@ impl Report {
     }
 
     /// A reader whose entries are gone: it was sent those up to `sent`, and those up to `oldest` of `current` are missing.
-    pub(super) fn cut_off(&self, reader: Peer, sent: u64, (oldest, current): (u64, u64), why: &Error) {
+    pub(super) fn cut_off(&self, reader: ReaderLabel, sent: u64, (oldest, current): (u64, u64), why: &Error) {
         self.counters.cut_off(oldest.saturating_sub(sent));
         let mut event = Event::new(EventKind::CutOff, why.status, why.message.clone());
         event.sequence = sent + 1;
@@ -138,7 +138,7 @@ impl Report {
         if suppressed > 0 {
             event.detail = json!({ "suppressed": suppressed });
         }
-        self.event_of(event, Peer { reader_id: &sync.reader_id, address });
+        self.event_of(event, ReaderLabel { reader_id: &sync.reader_id, address });
     }
 
     /// A connection that is closed before it said anything.
@@ -147,7 +147,7 @@ impl Report {
         self.event(Event::new(EventKind::Refused, why.status, why.message));
     }
 
-    pub(super) fn protocol_error(&self, peer: Peer, error: &Error) {
+    pub(super) fn protocol_error(&self, peer: ReaderLabel, error: &Error) {
         self.counters.protocol_errors.fetch_add(1, Ordering::Relaxed);
         self.event_of(Event::new(EventKind::ProtocolError, error.status, error.message.clone()), peer);
     }

@@ -11,7 +11,7 @@ use super::outgoing::Pumped;
 use super::reader::Reader;
 use crate::clock;
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::{self, Limits, Peer};
+use crate::engine::writer::peer::{self, Peer, PeerLimits};
 use crate::error::{Error, Status};
 use crate::runtime::{self, interval};
 
@@ -23,7 +23,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(core: &'a Arc<Core>, reader: &'a Arc<Reader>, limits: Limits) -> Self {
+    pub(super) fn new(core: &'a Arc<Core>, reader: &'a Arc<Reader>, limits: PeerLimits) -> Self {
         Self { core, reader, peer: Peer::new(limits, clock::instant()) }
     }
 

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::registry::Registry;
 use crate::clock::{self, Now};
 use crate::engine::writer::slot::{Record, Seen};
-use crate::engine::writer::slots::{Limits, Surroundings, Table};
+use crate::engine::writer::slots::{SlotLimits, Surroundings, Table};
 use crate::engine::writer::standing::Claim;
 use crate::error::Result;
 use crate::host::Event;
@@ -54,7 +54,7 @@ impl Slots {
     /// Takes the slots of before from the file.
     pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
-        let limits = Limits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
+        let limits = SlotLimits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
         let records = slots.into_iter().map(|(id, record)| (id, record.into()));
         let table = Table::new(records, limits, clock::now(), clock::instant());
         Ok(Self { file, table: Mutex::new(table), awaited: Notify::new(), saved: watch::Sender::new(0) })

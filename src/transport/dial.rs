@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::race::{ATTEMPT_DELAY, Begin, Place, Round, Step, interleave};
+use super::race::{ATTEMPT_DELAY, Begin, Candidate, DialStep, Round, interleave};
 use super::socket::Socket as Plain;
 use super::stream::unpaced;
 use super::{Address, Stream, unix};
@@ -53,7 +53,7 @@ enum Target {
 /// An address that was dialled.
 #[derive(Clone, Debug)]
 pub struct Dialled {
-    place: Place,
+    candidate: Candidate,
     /// The one of the list.
     pub address: Address,
     /// The same with what it was resolved to, as text for people.
@@ -184,17 +184,17 @@ impl Dialler {
         let mut attempts = JoinSet::new();
         loop {
             let until = match self.round.next(clock::instant()) {
-                Step::Start(place) => {
-                    let dialled = self.dialled(place);
-                    let target = self.round.target(place).cloned().unwrap_or(Target::Entry);
+                DialStep::Start(candidate) => {
+                    let dialled = self.dialled(candidate);
+                    let target = self.round.target(candidate).cloned().unwrap_or(Target::Entry);
                     attempts.spawn(async move {
                         let attempt = connect(&target, &dialled.address).await;
                         (dialled, attempt)
                     });
                     continue;
                 }
-                Step::Wait(until) => until,
-                Step::Over => return Err(self.over()),
+                DialStep::Wait(until) => until,
+                DialStep::Over => return Err(self.over()),
             };
             tokio::select! {
                 Some(ended) = attempts.join_next() => {
@@ -203,12 +203,12 @@ impl Dialler {
                     let now = clock::instant();
                     match attempt.and_then(|plain| Stream::from_plain(plain, dialled.peer.clone()).map_err(io::Error::other)) {
                         Ok(stream) => {
-                            dialled.deadline = self.round.connected(dialled.place, now);
+                            dialled.deadline = self.round.connected(dialled.candidate, now);
                             return Ok((stream, dialled));
                         }
                         Err(error) => {
                             self.failures.push((Status::Io, format!("cannot connect to {}: {error}", dialled.peer)));
-                            self.round.failed(dialled.place, now);
+                            self.round.failed(dialled.candidate, now);
                         }
                     }
                 }
@@ -221,16 +221,16 @@ impl Dialler {
     /// The same in an environment, one attempt after the other.
     #[cfg(feature = "simulation")]
     fn connect_within(&mut self, environment: &dyn crate::simulation::Environment) -> Result<(Stream, Dialled)> {
-        while let Step::Start(place) = self.round.next(clock::instant()) {
-            let mut dialled = self.dialled(place);
+        while let DialStep::Start(candidate) = self.round.next(clock::instant()) {
+            let mut dialled = self.dialled(candidate);
             match environment.connect(&dialled.address.to_string()) {
                 Ok(socket) => {
-                    dialled.deadline = self.round.connected(place, clock::instant());
+                    dialled.deadline = self.round.connected(candidate, clock::instant());
                     return Ok((Stream::simulated(socket, dialled.peer.clone()), dialled));
                 }
                 Err(error) => {
                     self.failures.push((Status::Io, format!("cannot connect to {}: {error}", dialled.peer)));
-                    self.round.failed(place, clock::instant());
+                    self.round.failed(candidate, clock::instant());
                 }
             }
         }
@@ -240,24 +240,24 @@ impl Dialler {
     /// The next address of this round for the host to dial, with its share of the time.
     pub fn next_for_host(&mut self) -> Result<Dialled> {
         let now = clock::instant();
-        let Step::Start(place) = self.round.next(now) else { return Err(self.over()) };
-        let deadline = self.round.connected(place, now);
-        Ok(Dialled { deadline, ..self.dialled(place) })
+        let DialStep::Start(candidate) = self.round.next(now) else { return Err(self.over()) };
+        let deadline = self.round.connected(candidate, now);
+        Ok(Dialled { deadline, ..self.dialled(candidate) })
     }
 
     /// What came after the connect failed: the next attempt is at the address after this one.
     pub fn failed(&mut self, dialled: &Dialled) {
-        let place = dialled.place;
-        self.round.failed(place, clock::instant());
-        if let Some(target) = self.round.target(place) {
-            self.begin = Begin::After(place.entry, target.clone());
+        let candidate = dialled.candidate;
+        self.round.failed(candidate, clock::instant());
+        if let Some(target) = self.round.target(candidate) {
+            self.begin = Begin::After(candidate.entry, target.clone());
         }
     }
 
     /// The next round begins with this address.
     pub fn stay(&mut self, dialled: &Dialled) {
-        if let Some(target) = self.round.target(dialled.place) {
-            self.begin = Begin::At(dialled.place.entry, target.clone());
+        if let Some(target) = self.round.target(dialled.candidate) {
+            self.begin = Begin::At(dialled.candidate.entry, target.clone());
         }
     }
 
@@ -266,19 +266,19 @@ impl Dialler {
         self.round.has_more(clock::instant())
     }
 
-    fn dialled(&self, place: Place) -> Dialled {
-        let address = self.entries[place.entry].clone();
-        let peer = match self.round.target(place) {
+    fn dialled(&self, candidate: Candidate) -> Dialled {
+        let address = self.entries[candidate.entry].clone();
+        let peer = match self.round.target(candidate) {
             Some(Target::Tcp(resolved)) => address.resolved(resolved.ip()),
             _ => address.to_string(),
         };
-        Dialled { place, address, peer, deadline: clock::instant() }
+        Dialled { candidate, address, peer, deadline: clock::instant() }
     }
 
     /// Why no connect of this round is left.
     fn over(&mut self) -> Error {
         self.begin = self.round.rest();
-        let silent: Vec<_> = self.round.connecting().map(|place| self.dialled(place).peer).collect();
+        let silent: Vec<_> = self.round.connecting().map(|candidate| self.dialled(candidate).peer).collect();
         self.awaited.clone_from(&self.looking);
         let unresolved = (0..self.entries.len()).filter(|entry| self.looking[*entry]);
         let unresolved: Vec<_> = unresolved.map(|entry| self.entries[entry].to_string()).collect();

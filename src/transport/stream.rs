@@ -21,12 +21,12 @@ use crate::simulation;
 /// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct Stream {
-    pub(super) kind: Kind,
+    pub(super) kind: StreamKind,
     peer: String,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum StreamKind {
     Plain(Plain),
     Tls(Box<Tls>),
     #[cfg(feature = "simulation")]
@@ -42,16 +42,16 @@ impl Stream {
     /// A connection of an environment.
     #[cfg(feature = "simulation")]
     pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
-        Self { kind: Kind::Simulated(socket), peer }
+        Self { kind: StreamKind::Simulated(socket), peer }
     }
 
     /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
     pub async fn is_spoken_on(&self) -> io::Result<bool> {
         let socket = match &self.kind {
-            Kind::Plain(socket) => socket,
-            Kind::Tls(tls) => tls.socket(),
+            StreamKind::Plain(socket) => socket,
+            StreamKind::Tls(tls) => tls.socket(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::readable(&**socket).await;
                 return socket.peek();
             }
@@ -105,15 +105,15 @@ impl Stream {
                 unpaced(SockRef::from(stream));
             }
         }
-        Ok(Self { kind: Kind::Plain(socket), peer })
+        Ok(Self { kind: StreamKind::Plain(socket), peer })
     }
 
     /// Puts TLS over the socket, before anything was said on it. [`Self::handshake`] comes next.
     pub(super) fn over_tls(self, connection: rustls::Connection, files: Arc<Files>) -> Self {
         match self.kind {
-            Kind::Plain(socket) => {
+            StreamKind::Plain(socket) => {
                 let tls = Tls::new(socket, connection, &self.peer, files);
-                Self { kind: Kind::Tls(Box::new(tls)), peer: self.peer }
+                Self { kind: StreamKind::Tls(Box::new(tls)), peer: self.peer }
             }
             _ => self,
         }
@@ -122,10 +122,10 @@ impl Stream {
     /// Shakes hands as far as the transport has a handshake of its own. Cancelled, it may be called again.
     pub async fn handshake(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(_) => Ok(()),
-            Kind::Tls(tls) => tls.handshake().await,
+            StreamKind::Plain(_) => Ok(()),
+            StreamKind::Tls(tls) => tls.handshake().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(_) => Ok(()),
+            StreamKind::Simulated(_) => Ok(()),
         }
     }
 
@@ -136,7 +136,7 @@ impl Stream {
 
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.kind, Kind::Tls(_))
+        matches!(self.kind, StreamKind::Tls(_))
     }
 
     /// Takes what goes out now of these pieces, in order. The rest of what TLS took goes out on [`Self::try_flush`], and
@@ -144,33 +144,33 @@ impl Stream {
     #[inline]
     pub fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send(pieces),
-            Kind::Tls(tls) => tls.try_send(pieces),
+            StreamKind::Plain(socket) => socket.try_send(pieces),
+            StreamKind::Tls(tls) => tls.try_send(pieces),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_send(pieces),
+            StreamKind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
     /// As [`Self::try_send`], for bytes that more will follow at once.
     pub fn try_send_more(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send_more(pieces),
-            Kind::Tls(tls) => tls.try_send(pieces),
+            StreamKind::Plain(socket) => socket.try_send_more(pieces),
+            StreamKind::Tls(tls) => tls.try_send(pieces),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_send(pieces),
+            StreamKind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
     /// Whether [`Self::try_send_file`] works: TLS has to see what it encrypts.
     pub fn takes_files(&self) -> bool {
-        matches!(self.kind, Kind::Plain(_))
+        matches!(self.kind, StreamKind::Plain(_))
     }
 
     /// Takes what goes out now of `len` bytes of a file, from `offset` on. Blocks while the file's bytes are not in memory.
     /// Only for a thread that blocks SIGPIPE.
     pub fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send_file(file, offset, len),
+            StreamKind::Plain(socket) => socket.try_send_file(file, offset, len),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -179,7 +179,7 @@ impl Stream {
     #[inline]
     pub fn try_flush(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Tls(tls) => tls.try_flush(),
+            StreamKind::Tls(tls) => tls.try_flush(),
             _ => Ok(()),
         }
     }
@@ -187,7 +187,7 @@ impl Stream {
     /// A number that moves when the socket takes bytes of what `try_send` took before.
     pub fn flushed(&self) -> u64 {
         match &self.kind {
-            Kind::Tls(tls) => tls.flushed(),
+            StreamKind::Tls(tls) => tls.flushed(),
             _ => 0,
         }
     }
@@ -196,10 +196,10 @@ impl Stream {
     #[inline]
     pub fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_receive(buffer),
-            Kind::Tls(tls) => tls.try_receive(buffer),
+            StreamKind::Plain(socket) => socket.try_receive(buffer),
+            StreamKind::Tls(tls) => tls.try_receive(buffer),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => simulation::receive(&**socket, buffer),
+            StreamKind::Simulated(socket) => simulation::receive(&**socket, buffer),
         }
     }
 
@@ -207,20 +207,20 @@ impl Stream {
     /// the runtime.
     pub fn try_receive_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_receive_at_once(buffer),
-            Kind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            StreamKind::Plain(socket) => socket.try_receive_at_once(buffer),
+            StreamKind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_receive(buffer),
+            StreamKind::Simulated(socket) => socket.try_receive(buffer),
         }
     }
 
     /// Resolves when a receive is worth trying. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(socket) => socket.readable().await,
-            Kind::Tls(tls) => tls.readable().await,
+            StreamKind::Plain(socket) => socket.readable().await,
+            StreamKind::Tls(tls) => tls.readable().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::readable(&**socket).await;
                 Ok(())
             }
@@ -230,10 +230,10 @@ impl Stream {
     /// Resolves when a send or a flush is worth trying. Cancel-safe.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(socket) => socket.writable().await,
-            Kind::Tls(tls) => tls.socket().writable().await,
+            StreamKind::Plain(socket) => socket.writable().await,
+            StreamKind::Tls(tls) => tls.socket().writable().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::writable(&**socket).await;
                 Ok(())
             }
@@ -243,10 +243,10 @@ impl Stream {
     /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
     pub fn finish(&self) {
         match &self.kind {
-            Kind::Plain(socket) => socket.finish(),
-            Kind::Tls(tls) => tls.finish(),
+            StreamKind::Plain(socket) => socket.finish(),
+            StreamKind::Tls(tls) => tls.finish(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.finish(),
+            StreamKind::Simulated(socket) => socket.finish(),
         }
     }
 
@@ -254,10 +254,10 @@ impl Stream {
     /// word that is on its way to it.
     pub async fn discard(&self) {
         let socket = match &self.kind {
-            Kind::Plain(socket) => socket,
-            Kind::Tls(tls) => tls.socket(),
+            StreamKind::Plain(socket) => socket,
+            StreamKind::Tls(tls) => tls.socket(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => return simulation::discard(&**socket).await,
+            StreamKind::Simulated(socket) => return simulation::discard(&**socket).await,
         };
         let mut scratch = Vec::with_capacity(4096);
         loop {

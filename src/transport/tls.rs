@@ -28,11 +28,11 @@ pub(super) struct Tls {
     socket: Socket,
     peer: String,
     files: Arc<Files>,
-    session: Mutex<Session>,
+    session: Mutex<TlsSession>,
 }
 
 #[derive(Debug)]
-struct Session {
+struct TlsSession {
     connection: Connection,
     /// From the socket, not yet taken in.
     inbound: BytesMut,
@@ -77,7 +77,7 @@ impl Tls {
             Connection::Client(_) => CLIENT_READ_BYTES,
             Connection::Server(_) => SERVER_READ_BYTES,
         };
-        let session = Session {
+        let session = TlsSession {
             connection,
             inbound: BytesMut::new(),
             read_bytes,
@@ -162,7 +162,7 @@ impl Tls {
         received
     }
 
-    fn receive(&self, session: &mut Session, buffer: &mut impl BufMut) -> io::Result<usize> {
+    fn receive(&self, session: &mut TlsSession, buffer: &mut impl BufMut) -> io::Result<usize> {
         let mut received = 0;
         loop {
             let mut reader = session.connection.reader();
@@ -201,7 +201,7 @@ impl Tls {
     }
 
     /// Takes in what arrived, and sends what TLS answers to it. `false`: nothing comes any more.
-    fn feed(&self, session: &mut Session) -> io::Result<bool> {
+    fn feed(&self, session: &mut TlsSession) -> io::Result<bool> {
         if let Some(failure) = &session.failure {
             return Err(io::Error::new(io::ErrorKind::InvalidData, failure.clone()));
         }
@@ -274,7 +274,7 @@ impl Drop for Tls {
     }
 }
 
-impl Session {
+impl TlsSession {
     /// Sends what is encrypted; `WouldBlock` while the socket does not take all.
     fn flush(&mut self, socket: &Socket) -> io::Result<()> {
         while self.connection.wants_write() {

@@ -7,7 +7,7 @@ use fail::FailScenario;
 use replication::clock::Now;
 use replication::error::{Result, Status};
 use replication::log::disk::position::PositionFile;
-use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use replication::log::disk::slots::{SlotFile, SlotRecord, SlotRecords, SlotState};
 use replication::log::disk::{CRASH_POINTS, DiskConfig, DiskLog};
 use replication::protocol::token::Token;
 
@@ -329,7 +329,7 @@ fn p10_slots_and_positions_that_could_not_be_stored_are_the_ones_before() {
     let scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let record = |position| SlotRecord { position, sequence: 1, hash: 2, updated_us: 3, state: SlotState::Held };
-    let slots = |position| Slots::from([("reader".to_owned(), record(position))]);
+    let slots = |position| SlotRecords::from([("reader".to_owned(), record(position))]);
     let (file, _) = SlotFile::load(dir.path()).unwrap();
     file.store(&slots(1)).unwrap();
     for point in ["disk-new-write-before", "disk-new-write-after", "disk-new-sync-before", "disk-rename-before"] {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::history::History;
 use super::plan::{self, Goal, Plan};
 use super::policy::{GapPolicy, ProtocolChoice};
@@ -81,7 +81,7 @@ pub(crate) struct Agreed {
 }
 
 /// The verdict on the answer of the writer at `peer` to a Sync with this plan. A refusal may bring a plan for the next one.
-pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &str) -> Result<Agreed, End> {
+pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &str) -> Result<Agreed, ConnectionEnd> {
     let at = plan::sync_position(plan, held.received);
     let lineage = ack.answer.as_ref().map(lineage_of);
     if let Some(plan) = plan.filter(|_| ack.error.is_empty()).filter(|plan| plan.hole_end().is_some())
@@ -97,7 +97,7 @@ pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &st
     judge(held, at, ack).map_err(|end| {
         let goal = if end.refused { next_goal(held, at, end.error.status, ack) } else { None };
         let plan = goal.map(|goal| Plan { peer: peer.to_owned(), lineage, goal });
-        End { plan, ..end }
+        ConnectionEnd { plan, ..end }
     })
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn stream_start(received: Point, ack: &SyncAck) -> Before {
 }
 
 /// Whether this writer may be followed from `at` on, and in which protocol.
-fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, End> {
+fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, ConnectionEnd> {
     let invalid = |text: &str| Err(Error::new(Status::InvalidMsg, text).into());
     if !ack.error.is_empty() {
         let code = match &ack.answer {
@@ -132,7 +132,7 @@ fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, End> {
         };
         let error =
             Error::new(Status::reported(code), format!("the writer refuses this reader: {}", Quoted(&ack.error)));
-        return Err(End { error, refused: true, plan: None });
+        return Err(ConnectionEnd { error, refused: true, plan: None });
     }
     if let Some(answer) = &ack.answer {
         if held.protocol == ProtocolChoice::V1 {

@@ -14,12 +14,12 @@ use crate::fd::above_stdio;
 
 /// What a file is, whatever its name: another file under the same name is noticed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     #[allow(clippy::useless_conversion, reason = "on 32 bits they are narrower")]
     pub(super) fn of(stat: &FileStat) -> Self {
         Self { device: stat.st_dev.into(), inode: stat.st_ino.into() }

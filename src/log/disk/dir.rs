@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
-use super::at::{Identity, open_at, open_file, stat_at};
+use super::at::{FileIdentity, open_at, open_file, stat_at};
 use super::fault::{Fault, failed};
 use super::lock::Lock;
 use super::op::pass;
@@ -28,14 +28,14 @@ use crate::permissions::{self, Kind, Owned, Unprotected};
 pub struct Dir {
     fd: OwnedFd,
     parent: OwnedFd,
-    parent_identity: Identity,
+    parent_identity: FileIdentity,
     /// What the parent calls it.
     name: PathBuf,
     /// Absolute; for texts only.
     path: PathBuf,
     /// The same as the kernel tells it.
     told: Option<PathBuf>,
-    identity: Identity,
+    identity: FileIdentity,
     lock: OnceLock<Lock>,
     /// Why a sync of it failed.
     unsynced: OnceLock<Errno>,
@@ -90,8 +90,8 @@ impl Dir {
             opened => opened,
         };
         let fd = fd.map_err(unopened)?;
-        let identity = |fd: &OwnedFd| -> Result<Identity> {
-            Ok(Identity::of(&fstat(fd).map_err(|errno| unopened(errno.into()))?))
+        let identity = |fd: &OwnedFd| -> Result<FileIdentity> {
+            Ok(FileIdentity::of(&fstat(fd).map_err(|errno| unopened(errno.into()))?))
         };
         Ok(Self {
             told: told(&fd),
@@ -168,7 +168,7 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.check_from_inside(),
             there => there.map_err(|error| unknown(&self.path, &error))?,
         };
-        match there.as_ref().map(Identity::of) {
+        match there.as_ref().map(FileIdentity::of) {
             Some(identity) if identity == self.identity => self.check_lock(),
             Some(_) => {
                 Err(self.gone(&format!("something else took the place of the log's directory {}", self.shown())))
@@ -191,7 +191,7 @@ impl Dir {
             return Err(lost());
         }
         match stat_at(&self.fd, "..") {
-            Ok(Some(parent)) => match Identity::of(&parent) {
+            Ok(Some(parent)) => match FileIdentity::of(&parent) {
                 parent if parent == self.parent_identity => self.check_lock(),
                 // It is the root of this process now, whose parent nobody tells.
                 parent if parent == self.identity => self.check_lock(),
@@ -237,7 +237,7 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
             there => there.map_err(|error| unknown(&path, &error))?,
         };
-        match there.as_ref().map(Identity::of) {
+        match there.as_ref().map(FileIdentity::of) {
             Some(identity) if identity == lock.identity() => Ok(()),
             there => {
                 let what = if there.is_some() { "replaced" } else { "removed" };

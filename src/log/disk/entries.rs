@@ -7,7 +7,7 @@ use super::dir::Dir;
 use super::fault::damaged;
 use super::head;
 use super::mark::Mark;
-use super::recover::{self, Cut, Found};
+use super::recover::{self, Cut, SegmentFile};
 use super::scan::{Scanner, Step};
 use crate::error::{Error, Result, Status};
 
@@ -32,10 +32,10 @@ pub struct OwnedEntry {
 ///
 /// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on after the hole. Any other
 /// error is its end.
-pub struct Entries {
+pub struct StoredEntries {
     dir: Dir,
     scanner: Scanner,
-    current: Found,
+    current: SegmentFile,
     /// Entries up to this one are passed over.
     after: u64,
     /// Entries before this time are passed over, until the first that is not before it.
@@ -47,20 +47,20 @@ pub struct Entries {
 /// Where reading begins.
 #[derive(Clone, Copy)]
 enum From {
-    Behind(u64),
+    After(u64),
     Time(u64),
 }
 
 /// The entries after entry `after` of the log in a directory, or from its oldest on if that is gone.
-pub fn entries(dir: &Path, after: u64) -> Result<Entries> {
-    open(dir, From::Behind(after))
+pub fn entries(dir: &Path, after: u64) -> Result<StoredEntries> {
+    open(dir, From::After(after))
 }
 
 /// The entries from the first one on whose timestamp is `timestamp_us` or later.
 ///
 /// Timestamps are the host's. Where they fall, entries before that one may be late enough as well: of the segments and
 /// parts of a segment before it, only the last entry is looked at.
-pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<Entries> {
+pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<StoredEntries> {
     open(dir, From::Time(timestamp_us))
 }
 
@@ -68,19 +68,19 @@ impl From {
     /// True for a boundary that is not past the place.
     fn allows(self, mark: &Mark) -> bool {
         match self {
-            From::Behind(sequence) => mark.sequence <= sequence,
+            From::After(sequence) => mark.sequence <= sequence,
             From::Time(time) => mark.timestamp_us < time,
         }
     }
 }
 
-fn open(dir: &Path, from: From) -> Result<Entries> {
+fn open(dir: &Path, from: From) -> Result<StoredEntries> {
     let dir = Dir::open(dir)?;
     let mut tries = 0;
     let (current, mark) = loop {
         let (sealed, last) = find_all(&dir)?;
         let first = sealed.iter().find(|segment| match from {
-            From::Behind(after) => segment.head.commit.synced.sequence > after,
+            From::After(after) => segment.head.commit.synced.sequence > after,
             From::Time(_) => !from.allows(&segment.head.commit.synced),
         });
         let Some(segment) = first else {
@@ -98,17 +98,17 @@ fn open(dir: &Path, from: From) -> Result<Entries> {
         break (found, mark);
     };
     let (after, since_us) = match from {
-        From::Behind(after) => (after, None),
+        From::After(after) => (after, None),
         From::Time(time) => (0, Some(time)),
     };
-    Ok(Entries { dir, scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
+    Ok(StoredEntries { dir, scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
 }
 
-fn scan(found: &Found, from: Mark) -> Scanner {
+fn scan(found: &SegmentFile, from: Mark) -> Scanner {
     Scanner::new(found.file.clone(), &found.path, found.head.fixed, from, found.end())
 }
 
-impl Iterator for Entries {
+impl Iterator for StoredEntries {
     type Item = Result<OwnedEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -121,7 +121,7 @@ impl Iterator for Entries {
     }
 }
 
-impl Entries {
+impl StoredEntries {
     /// After `None`: the bytes after the last entry that are no whole one. An entry that is being written now, or what a
     /// crash left.
     pub fn torn(&self) -> Option<&Cut> {
@@ -161,7 +161,7 @@ impl Entries {
 
     /// Goes on in a segment that does not follow, if those between were removed from the front: the error that says so,
     /// unless nothing in the hole was wanted. Else it is damage.
-    fn pass_hole(&mut self, next: Found) -> Result<Option<Error>> {
+    fn pass_hole(&mut self, next: SegmentFile) -> Result<Option<Error>> {
         let (mark, base) = (self.scanner.mark(), next.base());
         let ours = next.head.fixed.stream_id == self.current.head.fixed.stream_id;
         if !ours || base.sequence <= mark.sequence || !is_gone(&self.dir, &self.current.path)? {
@@ -180,7 +180,7 @@ impl Entries {
     }
 
     /// The segment after this one, if there is one.
-    fn next_segment(&self) -> Result<Option<Found>> {
+    fn next_segment(&self) -> Result<Option<SegmentFile>> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -192,7 +192,7 @@ impl Entries {
         }
     }
 
-    fn look_for_next(&self) -> Result<Option<Found>> {
+    fn look_for_next(&self) -> Result<Option<SegmentFile>> {
         // What is added to another directory in its place belongs to another log.
         self.dir.check()?;
         let (here, segments) = (&self.current.path, recover::list(&self.dir)?.segments);
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::clock::Now;
 
-    fn sequences(entries: Entries) -> Vec<u64> {
+    fn sequences(entries: StoredEntries) -> Vec<u64> {
         entries.map(|entry| entry.unwrap().sequence).collect()
     }
 

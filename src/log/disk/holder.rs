@@ -17,7 +17,7 @@ const MAX_TEXT_BYTES: usize = 4096;
 
 /// Whether the lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum LockState {
     /// A process of this machine holds it.
     Yes,
     /// No process that this one can see holds it.
@@ -30,7 +30,7 @@ pub enum Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Whether the lock is held now.
-    pub held: Held,
+    pub held: LockState,
     /// The process that holds it, or else the last one that did.
     pub pid: Option<u32>,
     /// That process's host; empty when unknown.
@@ -57,33 +57,33 @@ pub(super) fn holder_of(dir: &Dir) -> Result<Option<Holder>> {
     let host = words.next().unwrap_or_default().to_owned();
     let metadata = file.metadata().map_err(|error| failed("cannot ask for the state of", &path, &error))?;
     let Ok(locks) = std::fs::read_to_string("/proc/locks") else {
-        return Ok(Some(Holder { held: Held::Unknown, pid: named, host }));
+        return Ok(Some(Holder { held: LockState::Unknown, pid: named, host }));
     };
     let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
     let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
     let inode = format!(":{}", metadata.ino());
     // Some file systems give programs another device number than the kernel uses: then the process must be the one named.
-    let of_this_file = |lock: &Lock<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
-    let holding = locks.lines().filter_map(Lock::parse).find(of_this_file);
-    let held = if holding.is_some() { Held::Yes } else { Held::No };
+    let of_this_file = |lock: &LockLine<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
+    let holding = locks.lines().filter_map(LockLine::parse).find(of_this_file);
+    let held = if holding.is_some() { LockState::Yes } else { LockState::No };
     let pid = holding.and_then(|lock| lock.pid).or(named);
     Ok(Some(Holder { held, pid, host }))
 }
 
 /// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
-struct Lock<'a> {
+struct LockLine<'a> {
     /// The process, where its number can be seen from here.
     pid: Option<u32>,
     file: &'a str,
 }
 
-impl<'a> Lock<'a> {
+impl<'a> LockLine<'a> {
     /// The lock of a line; `None` for one that is waited for, of another kind, or for reading.
     fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let is_ours = words.next()? == "FLOCK" && words.next().is_some() && words.next()? == "WRITE";
         let pid = words.next()?.parse().ok().filter(|pid| *pid > 0);
-        is_ours.then_some(Lock { pid, file: words.next()? })
+        is_ours.then_some(LockLine { pid, file: words.next()? })
     }
 }
 
@@ -102,13 +102,13 @@ mod tests {
         let lock = take().unwrap();
         let held = holder(dir.path()).unwrap().unwrap();
         assert_eq!(held.pid, Some(std::process::id()));
-        assert_ne!(held.held, Held::No);
+        assert_ne!(held.held, LockState::No);
         // It did not get into the way of anybody.
         assert_eq!(take().unwrap_err().status, crate::error::Status::Locked);
         drop(lock);
         let free = holder(dir.path()).unwrap().unwrap();
         assert_eq!(free.pid, Some(std::process::id()));
-        assert_ne!(free.held, Held::Yes);
+        assert_ne!(free.held, LockState::Yes);
         take().unwrap();
     }
 
@@ -122,9 +122,9 @@ mod tests {
             "1: -> FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF",
             "1: FLOCK  ADVISORY  WRITE",
         ] {
-            assert!(Lock::parse(line).is_none(), "{line}");
+            assert!(LockLine::parse(line).is_none(), "{line}");
         }
-        let lock = Lock::parse("33: FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF").unwrap();
+        let lock = LockLine::parse("33: FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF").unwrap();
         assert_eq!((lock.pid, lock.file), (Some(12), "fe:00:7"));
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("lock"), [0xff, b' ', 0, b'\n']).unwrap();

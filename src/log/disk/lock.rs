@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
-use super::at::{Identity, open_file};
+use super::at::{FileIdentity, open_file};
 use super::fault::{damaged, failed};
 use crate::error::{Error, Result, Status};
 
@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "lock";
 /// The locks of a directory, held as long as this lives. The kernel gives them back when the process ends, however it does.
 #[derive(Debug)]
 pub(super) struct Lock {
-    identity: Identity,
+    identity: FileIdentity,
     file: Flock<File>,
     /// `None` where the file system locks no directories.
     dir: Option<Flock<OwnedFd>>,
@@ -62,7 +62,7 @@ impl Lock {
             let text = format!("{} {}\n", std::process::id(), host_name());
             let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
         }
-        Ok(Self { identity: Identity::of_file(&metadata), file, dir: whole })
+        Ok(Self { identity: FileIdentity::of_file(&metadata), file, dir: whole })
     }
 
     /// Whether the lock file has a name, which need not be its own any more.
@@ -76,7 +76,7 @@ impl Lock {
     }
 
     /// The lock file.
-    pub(super) fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> FileIdentity {
         self.identity
     }
 }

@@ -52,8 +52,8 @@ use crate::sync::{Mutex, MutexGuard};
 use fault::Fault;
 use head::{Commit, Fixed};
 use next::NextFile;
-use recover::{Found, Seen};
-use segment::{Active, Opened, Sealed};
+use recover::{CheckedSegment, SegmentFile};
+use segment::{Active, OpenSegment, Sealed};
 
 pub use dir::Dir;
 pub use head::{FORMAT_VERSION, HEAD_BYTES};
@@ -125,7 +125,7 @@ impl DiskConfig {
 
 /// Where a new log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct LogStart {
     /// Whose log it is.
     pub lineage: Lineage,
     /// The boundary before its first entry.
@@ -197,7 +197,7 @@ pub struct DiskLog {
     syncing: Mutex<()>,
     state: Mutex<State>,
     /// The segments read last, so that their files stay open.
-    recent: Mutex<VecDeque<Arc<Opened>>>,
+    recent: Mutex<VecDeque<Arc<OpenSegment>>>,
     next: NextFile,
     dir: Arc<Dir>,
 }
@@ -211,26 +211,26 @@ pub struct Vacant {
 
 /// What there is in a log's directory.
 #[derive(Debug)]
-pub enum Place {
+pub enum Contents {
     /// A log, opened.
     Log(Box<DiskLog>, Recovery),
     /// None.
     Vacant(Vacant),
 }
 
-impl Place {
+impl Contents {
     /// The directory.
     pub fn directory(&self) -> &Arc<Dir> {
         match self {
-            Place::Log(log, _) => &log.dir,
-            Place::Vacant(vacant) => &vacant.dir,
+            Contents::Log(log, _) => &log.dir,
+            Contents::Vacant(vacant) => &vacant.dir,
         }
     }
 }
 
 impl Vacant {
     /// Begins a log here. Fails with `DISK_FULL` or `STALLED`, and may be tried again then, or with `IO`.
-    pub fn begin(&self, start: Start) -> Result<(DiskLog, Recovery)> {
+    pub fn begin(&self, start: LogStart) -> Result<(DiskLog, Recovery)> {
         self.dir.check().map_err(Fault::while_open)?;
         let state = begin_log(&self.config, &self.dir, start).map_err(Fault::while_open)?;
         DiskLog::opened(self.config.clone(), self.dir.clone(), state, None)
@@ -243,15 +243,15 @@ impl DiskLog {
     /// All segments' heads are read, and the entries of the last segment. Fails with `LOCKED`, with `DAMAGED` (then
     /// nothing was changed on disk), with `DISK_FULL`, with `IO`, with `INVALID_ARGUMENT` for a directory that others may
     /// change, or as `start` does.
-    pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
+    pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<LogStart>) -> Result<(DiskLog, Recovery)> {
         match Self::find(config)? {
-            Place::Log(log, recovery) => Ok((*log, recovery)),
-            Place::Vacant(vacant) => vacant.begin(start()?).map_err(at_opening),
+            Contents::Log(log, recovery) => Ok((*log, recovery)),
+            Contents::Vacant(vacant) => vacant.begin(start()?).map_err(at_opening),
         }
     }
 
     /// The same, but begins none.
-    pub fn find(config: DiskConfig) -> Result<Place> {
+    pub fn find(config: DiskConfig) -> Result<Contents> {
         if config.segment_bytes == 0 {
             return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
         }
@@ -265,9 +265,9 @@ impl DiskLog {
         for path in &listing.leftovers {
             file::unlink(&dir, path)?;
         }
-        let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, dir })) };
+        let Some((opened, cut)) = continued else { return Ok(Contents::Vacant(Vacant { config, dir })) };
         let (log, recovery) = Self::opened(config, dir, opened, cut)?;
-        Ok(Place::Log(Box::new(log), recovery))
+        Ok(Contents::Log(Box::new(log), recovery))
     }
 
     fn opened(config: DiskConfig, dir: Arc<Dir>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
@@ -493,7 +493,7 @@ fn epoch_of(fixed: &Fixed) -> (u64, u64) {
 }
 
 /// The state of a log that has segments.
-fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
+fn continue_log(config: &DiskConfig, sealed: &[CheckedSegment], last: &SegmentFile) -> Result<(State, Option<Cut>)> {
     // Before anything is written to it.
     let modified_us = last.modified_us()?;
     let tail = recover::scan_tail(last, config.spacing())?;
@@ -521,9 +521,9 @@ fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(S
 }
 
 /// The state of a log that begins.
-fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State, Fault> {
+fn begin_log(config: &DiskConfig, dir: &Dir, start: LogStart) -> Result<State, Fault> {
     let invalid = |text| Err(Fault { error: Error::new(Status::InvalidArgument, text), fatal: false });
-    let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
+    let LogStart { lineage: Lineage { stream_id, epoch }, mark } = start;
     if mark.sequence == u64::MAX {
         let text = format!("a log cannot begin after entry {}, no sequence is left", mark.sequence);
         return invalid(text);

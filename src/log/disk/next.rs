@@ -13,10 +13,10 @@ use crate::sync::Mutex;
 
 /// A file without a place among the segments, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct NextFile(Mutex<Option<Next>>);
+pub(super) struct NextFile(Mutex<Option<PreparedFile>>);
 
 #[derive(Debug)]
-struct Next {
+struct PreparedFile {
     file: Arc<File>,
     /// The head that it has for good, if it has one.
     head: Option<Vec<u8>>,
@@ -54,15 +54,15 @@ impl NextFile {
     }
 }
 
-fn prepared<'a>(next: &'a mut Option<Next>, dir: &Dir) -> Result<&'a mut Next, Fault> {
+fn prepared<'a>(next: &'a mut Option<PreparedFile>, dir: &Dir) -> Result<&'a mut PreparedFile, Fault> {
     match next {
         Some(next) => Ok(next),
-        None => Ok(next.insert(Next { file: Arc::new(file::create(dir, &path_in(dir))?), head: None })),
+        None => Ok(next.insert(PreparedFile { file: Arc::new(file::create(dir, &path_in(dir))?), head: None })),
     }
 }
 
-fn complete(next: &mut Option<Next>, dir: &Dir, head: &[u8]) -> Result<Arc<File>, Fault> {
-    let Next { file, head: present } = prepared(next, dir)?;
+fn complete(next: &mut Option<PreparedFile>, dir: &Dir, head: &[u8]) -> Result<Arc<File>, Fault> {
+    let PreparedFile { file, head: present } = prepared(next, dir)?;
     if present.as_deref() != Some(head) {
         *present = None;
         file::write_at(Op::WriteNew, file, &path_in(dir), 0, head)?;
@@ -72,7 +72,7 @@ fn complete(next: &mut Option<Next>, dir: &Dir, head: &[u8]) -> Result<Arc<File>
     Ok(file.clone())
 }
 
-fn begin_with(next: &mut Option<Next>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
+fn begin_with(next: &mut Option<PreparedFile>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
     let file = complete(next, dir, head)?;
     // A rename that fails may have taken place: then this file must not become another segment too.
     *next = None;

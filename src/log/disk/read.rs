@@ -10,7 +10,7 @@ use super::file::read_at;
 use super::head::Fixed;
 use super::mark::Mark;
 use super::scan::{Scanner, Step};
-use super::segment::{OpenError, Opened, Sealed};
+use super::segment::{OpenError, OpenSegment, Sealed};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 
@@ -204,7 +204,7 @@ impl DiskLog {
     }
 
     /// The file and index of a sealed segment; `None` if it was trimmed.
-    fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<Opened>>> {
+    fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<OpenSegment>>> {
         match segment.open(&self.dir) {
             Ok(opened) => {
                 self.keep_open(segment, &opened);
@@ -221,7 +221,7 @@ impl DiskLog {
         }
     }
 
-    pub(super) fn keep_open(&self, segment: &Sealed, opened: &Arc<Opened>) {
+    pub(super) fn keep_open(&self, segment: &Sealed, opened: &Arc<OpenSegment>) {
         let mut recent = self.recent.lock();
         if !recent.iter().any(|other| Arc::ptr_eq(other, opened)) {
             if recent.len() == KEPT_OPEN {

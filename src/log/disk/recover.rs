@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::at::Identity;
+use super::at::FileIdentity;
 use super::dir::Dir;
 use super::fault::{damaged, failed};
 use super::file::{self, open_part, read_at};
@@ -34,24 +34,24 @@ pub struct Cut {
 /// What is known of a segment file whose head was checked. It is not kept open: there may be more segments than a process
 /// may have files.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct CheckedSegment {
     pub(super) path: PathBuf,
-    pub(super) identity: Identity,
+    pub(super) identity: FileIdentity,
     pub(super) head: Head,
     pub(super) size: u64,
 }
 
 /// The same, with its file.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) seen: Seen,
+pub(super) struct SegmentFile {
+    pub(super) seen: CheckedSegment,
     pub(super) file: Arc<File>,
 }
 
-impl std::ops::Deref for Found {
-    type Target = Seen;
+impl std::ops::Deref for SegmentFile {
+    type Target = CheckedSegment;
 
-    fn deref(&self) -> &Seen {
+    fn deref(&self) -> &CheckedSegment {
         &self.seen
     }
 }
@@ -72,9 +72,9 @@ fn segment_name(base: Mark) -> String {
     format!("{:020}.seg", base.sequence.saturating_add(1))
 }
 
-pub(super) fn identity(path: &Path, file: &File) -> Result<(Identity, u64)> {
+pub(super) fn identity(path: &Path, file: &File) -> Result<(FileIdentity, u64)> {
     let metadata = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?;
-    Ok((Identity::of_file(&metadata), metadata.len()))
+    Ok((FileIdentity::of_file(&metadata), metadata.len()))
 }
 
 /// What there is in a directory: segments in their order, and what a crash left half made.
@@ -101,7 +101,7 @@ pub(super) fn list(dir: &Dir) -> Result<Listing> {
 }
 
 /// Opens a segment and checks its head, and that its name is its own.
-pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
+pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<SegmentFile> {
     let file = open_part(dir, path, writable)?;
     // The commit slot first: what it claims was in the file before.
     let head = head::read(&file, path)?;
@@ -111,12 +111,12 @@ pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
         let text = format!("the head belongs to a segment that begins after entry {}", base.sequence);
         return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
     }
-    let seen = Seen { path: path.into(), identity, head, size };
+    let seen = CheckedSegment { path: path.into(), identity, head, size };
     seen.check_size()?;
-    Ok(Found { seen, file: Arc::new(file) })
+    Ok(SegmentFile { seen, file: Arc::new(file) })
 }
 
-impl Found {
+impl SegmentFile {
     /// When it was last written to, in microseconds since the Unix epoch.
     pub(super) fn modified_us(&self) -> Result<u64> {
         #[cfg(feature = "simulation")]
@@ -131,14 +131,14 @@ impl Found {
     }
 }
 
-impl Seen {
+impl CheckedSegment {
     /// Its file, once more; damage if another one has taken its place.
-    pub(super) fn reopen(&self, dir: &Dir) -> Result<Found> {
+    pub(super) fn reopen(&self, dir: &Dir) -> Result<SegmentFile> {
         let file = open_part(dir, &self.path, false)?;
         if identity(&self.path, &file)?.0 != self.identity {
             return Err(damaged(&self.path, 0, "another file stands here than a moment before"));
         }
-        Ok(Found { seen: self.clone(), file: Arc::new(file) })
+        Ok(SegmentFile { seen: self.clone(), file: Arc::new(file) })
     }
 
     pub(super) fn base(&self) -> Mark {
@@ -169,7 +169,7 @@ impl Seen {
     }
 
     /// Checks that `next` begins exactly where this segment ends.
-    pub(super) fn check_next(&self, next: &Seen) -> Result<()> {
+    pub(super) fn check_next(&self, next: &CheckedSegment) -> Result<()> {
         let (mine, fixed) = (&self.head.fixed, &next.head.fixed);
         let bad = |at, text: String| Err(damaged(&next.path, at, text));
         if fixed.stream_id != mine.stream_id {
@@ -205,12 +205,12 @@ impl Seen {
 }
 
 /// The segments of a log: those before the last one, and the last one.
-pub(super) type All = (Vec<Seen>, Found);
+pub(super) type All = (Vec<CheckedSegment>, SegmentFile);
 
 /// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are none.
 pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<Option<All>> {
     let Some((last, others)) = listing.segments.split_last() else { return Ok(None) };
-    let mut all: Vec<Seen> = Vec::with_capacity(others.len());
+    let mut all: Vec<CheckedSegment> = Vec::with_capacity(others.len());
     for path in others {
         let found = find(dir, path, false)?;
         if let Some(before) = all.last() {
@@ -236,7 +236,7 @@ pub(super) struct Tail {
 
 /// Walks over a segment that was not completed. What does not belong there is damage before the synced mark, and a torn
 /// end after it.
-pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
+pub(super) fn scan_tail(found: &SegmentFile, spacing: u64) -> Result<Tail> {
     let synced = found.head.commit.synced;
     let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
     let mut points = Points::new(found.base(), spacing);
@@ -272,7 +272,7 @@ pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
     Ok(Tail { end, points, torn })
 }
 
-fn lost(found: &Found, offset: u64, last_good: Mark, reason: &str) -> Error {
+fn lost(found: &SegmentFile, offset: u64, last_good: Mark, reason: &str) -> Error {
     let (first, last) = (last_good.sequence.saturating_add(1), found.head.commit.synced.sequence);
     damaged(&found.path, offset, format_args!("{reason}; entries {first} to {last} were durable and are lost"))
 }
@@ -310,8 +310,8 @@ impl Points {
 }
 
 /// Makes the last segment one that ends exactly at `tail.end`, all of it durable, and gives its commit.
-pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
-    let Found { seen: Seen { path, head, .. }, file } = found;
+pub(super) fn settle(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
+    let SegmentFile { seen: CheckedSegment { path, head, .. }, file } = found;
     if let Some(cut) = &tail.torn {
         file::truncate(file, path, cut.offset)?;
         file::sync(Op::SyncTruncate, file, path)?;
@@ -328,7 +328,7 @@ pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
 
 /// Writes the entries after the synced mark once more. They may lie in the page cache only, and marked as written: after
 /// a sync that failed the kernel does not try again, and the next sync would succeed without them.
-fn rewrite(found: &Found, from: u64, to: u64) -> Result<()> {
+fn rewrite(found: &SegmentFile, from: u64, to: u64) -> Result<()> {
     let mut block = vec![0; (to - from).min(1 << 20) as usize];
     let (mut at, end) = (found.head.fixed.offset(from), found.head.fixed.offset(to));
     while at < end {

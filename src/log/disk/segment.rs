@@ -4,14 +4,14 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use super::at::Identity;
+use super::at::FileIdentity;
 use super::dir::Dir;
 use super::fault::{Fault, damaged, failed};
 use super::file;
 use super::head::{self, Commit, Fixed, Head};
 use super::mark::Mark;
 use super::next::NextFile;
-use super::recover::{Points, Seen, identity, segment_path};
+use super::recover::{CheckedSegment, Points, identity, segment_path};
 use crate::clock::{Now, Stamp};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
@@ -21,7 +21,7 @@ use crate::sync::Mutex;
 pub(super) struct Active {
     pub(super) path: PathBuf,
     pub(super) file: Arc<File>,
-    pub(super) identity: Identity,
+    pub(super) identity: FileIdentity,
     pub(super) fixed: Fixed,
     /// When it was made.
     pub(super) made: Stamp,
@@ -72,22 +72,22 @@ pub(super) struct Sealed {
     pub(super) head: Head,
     /// When it was made.
     pub(super) made: Stamp,
-    identity: Identity,
+    identity: FileIdentity,
     /// When its last entry was written, if this process did it.
     pub(super) ended: Option<Stamp>,
     /// Its file and index while somebody uses them.
-    opened: Mutex<Weak<Opened>>,
+    opened: Mutex<Weak<OpenSegment>>,
 }
 
 /// The file and the index of a sealed segment.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenSegment {
     pub(super) file: Arc<File>,
     pub(super) points: Vec<Mark>,
 }
 
 impl Sealed {
-    pub(super) fn new(seen: &Seen, made: Stamp) -> Self {
+    pub(super) fn new(seen: &CheckedSegment, made: Stamp) -> Self {
         let (path, head, identity) = (seen.path.clone(), seen.head, seen.identity);
         Self { path, head, made, identity, ended: None, opened: Mutex::default() }
     }
@@ -113,12 +113,12 @@ impl Sealed {
     }
 
     /// Its file and index, if somebody uses them.
-    pub(super) fn in_use(&self) -> Option<Arc<Opened>> {
+    pub(super) fn in_use(&self) -> Option<Arc<OpenSegment>> {
         self.opened.lock().upgrade()
     }
 
     /// Its file and index, which are opened and read if nobody uses them.
-    pub(super) fn open(&self, dir: &Dir) -> Result<Arc<Opened>, OpenError> {
+    pub(super) fn open(&self, dir: &Dir) -> Result<Arc<OpenSegment>, OpenError> {
         let mut slot = self.opened.lock();
         if let Some(opened) = slot.upgrade() {
             return Ok(opened);
@@ -136,7 +136,7 @@ impl Sealed {
             return Err(damaged(&self.path, 0, text).into());
         }
         let points = head::read_index(&file, &self.path, &self.head)?;
-        let opened = Arc::new(Opened { file: Arc::new(file), points });
+        let opened = Arc::new(OpenSegment { file: Arc::new(file), points });
         *slot = Arc::downgrade(&opened);
         Ok(opened)
     }

@@ -48,7 +48,7 @@ pub struct SlotRecord {
 }
 
 /// All slots, by reader id.
-pub type Slots = BTreeMap<String, SlotRecord>;
+pub type SlotRecords = BTreeMap<String, SlotRecord>;
 
 /// The file `slots` in a log's directory. Whoever stores holds the log open.
 #[derive(Clone, Debug)]
@@ -59,16 +59,16 @@ pub struct SlotFile {
 
 impl SlotFile {
     /// The slot file of a directory, and what is in it: nothing if it is not there. Fails with `DAMAGED` or `IO`.
-    pub fn load(dir: &Path) -> Result<(SlotFile, Slots)> {
+    pub fn load(dir: &Path) -> Result<(SlotFile, SlotRecords)> {
         Self::load_in(Arc::new(Dir::open(dir)?))
     }
 
     /// The same for a directory that is open.
-    pub fn load_in(dir: Arc<Dir>) -> Result<(SlotFile, Slots)> {
+    pub fn load_in(dir: Arc<Dir>) -> Result<(SlotFile, SlotRecords)> {
         let file = SlotFile { path: dir.join("slots"), dir };
         let slots = match file::read_small(&file.dir, &file.path, MAX_FILE_BYTES)? {
             Some(bytes) => decode(&file.path, &bytes)?,
-            None => Slots::new(),
+            None => SlotRecords::new(),
         };
         Ok((file, slots))
     }
@@ -79,14 +79,14 @@ impl SlotFile {
     /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `STALLED`, and with `IO`
     /// when a sync failed or the log lost its directory. The old ones or the new ones are there then; unless the directory
     /// is lost, it may be tried again.
-    pub fn store(&self, slots: &Slots) -> Result<()> {
+    pub fn store(&self, slots: &SlotRecords) -> Result<()> {
         let bytes = encode(slots)?;
         self.dir.check().map_err(Fault::while_open)?;
         file::replace(&self.dir, &self.path, &bytes).map(drop).map_err(Fault::while_open)
     }
 }
 
-fn encode(slots: &Slots) -> Result<Vec<u8>> {
+fn encode(slots: &SlotRecords) -> Result<Vec<u8>> {
     let refused = |text| Err(Error::new(Status::InvalidArgument, text));
     if slots.len() > MAX_SLOTS {
         return refused(format!("{} slots; a slot file holds {MAX_SLOTS}", slots.len()));
@@ -111,7 +111,7 @@ fn encode(slots: &Slots) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
+fn decode(path: &Path, bytes: &[u8]) -> Result<SlotRecords> {
     let bad = |at: usize, text: String| Err(damaged(path, at as u64, text));
     if bytes.len() < HEADER_BYTES + CRC_BYTES {
         return bad(bytes.len(), "the slot file ends inside its header".into());
@@ -132,7 +132,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
     if count as usize > MAX_SLOTS {
         return bad(12, format!("{count} slots; at most {MAX_SLOTS} are possible"));
     }
-    let mut slots = Slots::new();
+    let mut slots = SlotRecords::new();
     let mut at = HEADER_BYTES;
     for n in 0..count {
         let Some((id, record, length)) = decode_record(&body[at..]) else {
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    fn some() -> Slots {
+    fn some() -> SlotRecords {
         [("a", SlotState::Held), ("lösung", SlotState::Invalidated), (&"x".repeat(255), SlotState::Held)]
             .into_iter()
             .zip(1..)
@@ -196,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, slots) = SlotFile::load(dir.path()).unwrap();
         assert!(slots.is_empty());
-        for slots in [some(), Slots::new(), some()] {
+        for slots in [some(), SlotRecords::new(), some()] {
             file.store(&slots).unwrap();
             assert_eq!(SlotFile::load(dir.path()).unwrap().1, slots);
         }
@@ -207,13 +207,14 @@ mod tests {
     fn p5_the_number_of_slots_and_the_length_of_ids_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = SlotFile::load(dir.path()).unwrap();
-        let mut slots: Slots = (0..MAX_SLOTS).map(|n| (format!("{n:0255}"), record(1, SlotState::Held))).collect();
+        let mut slots: SlotRecords =
+            (0..MAX_SLOTS).map(|n| (format!("{n:0255}"), record(1, SlotState::Held))).collect();
         file.store(&slots).unwrap();
         assert!(SlotFile::load(dir.path()).unwrap().1 == slots);
         slots.insert("one more".into(), record(1, SlotState::Held));
         assert_eq!(file.store(&slots).unwrap_err().status, Status::InvalidArgument);
         for id in [String::new(), "x".repeat(256)] {
-            let slots = Slots::from([(id, record(1, SlotState::Held))]);
+            let slots = SlotRecords::from([(id, record(1, SlotState::Held))]);
             assert_eq!(file.store(&slots).unwrap_err().status, Status::InvalidArgument);
         }
         std::fs::File::create(dir.path().join("slots")).unwrap().set_len(1 << 40).unwrap();

@@ -10,15 +10,15 @@ use super::dir::Dir;
 use super::fault::damaged;
 use super::file::read_at;
 use super::head;
-use super::holder::{Held, holder_of};
+use super::holder::{LockState, holder_of};
 use super::mark::{Mark, be64};
-use super::recover::{self, Cut, Found, Seen};
+use super::recover::{self, CheckedSegment, Cut, SegmentFile};
 use super::scan::{Scanner, Step};
 use crate::error::Result;
 use crate::protocol::entry::ENTRY_HEADER_SIZE;
 use crate::protocol::lineage::Lineage;
 
-pub use super::entries::{Entries, OwnedEntry, entries, entries_since};
+pub use super::entries::{OwnedEntry, StoredEntries, entries, entries_since};
 
 /// Bytes and entries after which progress is told.
 const TOLD_EVERY: (u64, u64) = (4 << 20, 4096);
@@ -77,7 +77,7 @@ pub struct Inspection {
 
 /// What was found when every byte was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Verification {
     /// Whose log it is.
     pub lineage: Lineage,
     /// The number of segments.
@@ -124,7 +124,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection> {
     Ok(Inspection { lineage, segments, durable, end: scanner.mark(), torn })
 }
 
-fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
+fn first_entry(found: &SegmentFile) -> Result<Option<FirstEntry>> {
     let mut header = [0; ENTRY_HEADER_SIZE];
     let read = read_at(&found.file, &found.path, head::HEAD_BYTES, &mut header)?;
     let (sequence, previous, timestamp_us) = (be64(&header, 8), be64(&header, 16), be64(&header, 24));
@@ -135,12 +135,12 @@ fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
 
 /// Reads a whole log and checks every entry, every index and that all fits together. `progress` is told how many of how
 /// many bytes are done. Fails with `DAMAGED` at the first thing that is wrong.
-pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification> {
     let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
     let first = sealed.first().unwrap_or(&last);
     let fixed = last.head.fixed;
-    let mut report = Report {
+    let mut report = Verification {
         lineage: Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch },
         segments: 0,
         entries: 0,
@@ -174,7 +174,7 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
 }
 
 impl SegmentInfo {
-    fn new(found: &Seen, first: Option<FirstEntry>) -> Self {
+    fn new(found: &CheckedSegment, first: Option<FirstEntry>) -> Self {
         let (fixed, commit) = (&found.head.fixed, &found.head.commit);
         Self {
             path: found.path.clone(),
@@ -191,7 +191,13 @@ impl SegmentInfo {
 }
 
 /// Reads a segment as a whole. The last one need not be complete.
-fn check_segment(dir: &Dir, found: &Found, last: bool, report: &mut Report, told: &mut dyn FnMut(u64)) -> Result<()> {
+fn check_segment(
+    dir: &Dir,
+    found: &SegmentFile,
+    last: bool,
+    report: &mut Verification,
+    told: &mut dyn FnMut(u64),
+) -> Result<()> {
     let synced = found.head.commit.synced;
     let mut points = match last {
         false => VecDeque::from(head::read_index(&found.file, &found.path, &found.head)?),
@@ -241,13 +247,13 @@ fn check_segment(dir: &Dir, found: &Found, last: bool, report: &mut Report, told
 /// Whether the bytes at the end of the last segment stay what they are, or were about to become an entry.
 fn torn(
     dir: &Dir,
-    found: &Found,
+    found: &SegmentFile,
     scanner: &mut Scanner,
     mut reason: String,
-    report: &mut Report,
+    report: &mut Verification,
 ) -> Result<Option<Cut>> {
     let mut size = found.size;
-    let nobody_writes = holder_of(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == Held::No));
+    let nobody_writes = holder_of(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == LockState::No));
     let mut looks = if nobody_writes { LOOKS } else { 0 };
     while looks < LOOKS {
         std::thread::sleep(PAUSE);
@@ -270,7 +276,7 @@ fn torn(
 }
 
 /// What lies after the place of the scanner.
-fn cut(found: &Found, scanner: &Scanner, reason: String) -> Cut {
+fn cut(found: &SegmentFile, scanner: &Scanner, reason: String) -> Cut {
     let (offset, after_sequence) = (scanner.offset(), scanner.mark().sequence);
     Cut { path: found.path.clone(), offset, bytes: found.size.saturating_sub(offset), after_sequence, reason }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::Now;
 use crate::error::Status;
 use crate::log::disk::tests::trim;
-use crate::log::disk::{DiskConfig, Start};
+use crate::log::disk::{DiskConfig, LogStart};
 use crate::log::{Cursor, FullPolicy, Log, LogConfig, Next};
 use crate::protocol::entry::{Entries, chain_start};
 use crate::protocol::lineage::Lineage;
@@ -22,7 +22,7 @@ fn open(dir: &std::path::Path, max_entries: usize, policy: SyncPolicy) -> Arc<Lo
 
 fn open_with(config: DiskConfig, max_entries: usize, policy: SyncPolicy) -> Arc<Log> {
     let start =
-        || Ok(Start { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
+        || Ok(LogStart { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
     let (disk, _) = DiskLog::open(config, start).unwrap();
     Arc::new(Log::stored(LogConfig::new(max_entries, 1 << 16, FullPolicy::CutOffSlowest), disk, policy))
 }
@@ -105,7 +105,7 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), 1000, SyncPolicy::Os);
     let storage = log.storage.as_ref().unwrap();
-    let schedule = Schedule::new(SyncPolicy::Os, 0, Instant::now());
+    let schedule = SyncSchedule::new(SyncPolicy::Os, 0, Instant::now());
     let is_sync_due = || schedule.is_sync_due(storage.backlog(false), Instant::now());
     let waited_for = log.put(0, b"waited for").unwrap();
     assert!(storage.write_some(&log.memory).unwrap());

@@ -72,7 +72,7 @@ pub fn inbound(data: &[u8]) -> bool {
 struct Run {
     inbound: Inbound,
     policy: GapPolicy,
-    /// Behind the last entry that was delivered.
+    /// After the last entry that was delivered.
     at: Before,
     entries: Vec<(u64, u64, Vec<u8>)>,
     controls: Vec<Control>,

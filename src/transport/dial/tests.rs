@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 
-use super::super::stream::Kind;
+use super::super::stream::StreamKind;
 use super::super::{Accepted, Listener};
 use super::*;
 
@@ -283,7 +283,7 @@ async fn within_a_host_nothing_paces() {
     let connected = dial(&Address::parse(listener.address()).unwrap()).await.unwrap();
     let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
     let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
-        Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
+        StreamKind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
         kind => panic!("{kind:?}"),
     });
     // The listener's own: what is accepted has it from the first packet on.

@@ -161,7 +161,7 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
     let other = scratch();
     let foreign = || {
         let begin = start()?;
-        Ok(Start { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
+        Ok(LogStart { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
     };
     let (log, _) = DiskLog::open(config(other.path(), 200), foreign).unwrap();
     log.write(&encode(0, &[50; 12])).unwrap();
@@ -224,7 +224,7 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
 #[test]
 fn p6_p8_a_log_whose_positions_would_overflow_is_refused() {
     let dir = scratch();
-    let far = |position| move || start().map(|start| Start { mark: Mark { position, ..start.mark }, ..start });
+    let far = |position| move || start().map(|start| LogStart { mark: Mark { position, ..start.mark }, ..start });
     let error = DiskLog::open(config(dir.path(), 200), far(u64::MAX - 100)).unwrap_err();
     assert_eq!(error.status, Status::InvalidArgument, "{error}");
 

@@ -21,12 +21,12 @@ pub(in crate::log) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-pub(in crate::log) fn start() -> Result<Start> {
+pub(in crate::log) fn start() -> Result<LogStart> {
     let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
-    Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+    Ok(LogStart { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
 }
 
-pub(super) fn never() -> Result<Start> {
+pub(super) fn never() -> Result<LogStart> {
     panic!("a log that is there does not begin again")
 }
 
