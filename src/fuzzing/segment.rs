@@ -20,8 +20,8 @@ const JOIN: u8 = 8;
 const FILE: u8 = 16;
 
 const FIXED_BYTES: usize = 92;
-const SLOT_BYTES: usize = 56;
-const SLOTS: [usize; 2] = [512, 1024];
+const COPY_BYTES: usize = 56;
+const COPIES: [usize; 2] = [512, 1024];
 const INDEX_AT: usize = 4096;
 const MARK_BYTES: usize = 32;
 const MAX_POINTS: usize = 384;
@@ -146,7 +146,7 @@ fn expand(mut data: &[u8], flags: u8) -> Vec<Vec<u8>> {
     files
 }
 
-/// Takes a segment off: what is fixed in its head, its two commit slots, the number of points in its index, these, the
+/// Takes a segment off: what is fixed in its head, its two commit copies, the number of points in its index, these, the
 /// bytes of its entries as a big-endian u16, and the entries. Bytes that are missing are zeroes.
 fn take(data: &mut &[u8]) -> Vec<u8> {
     let mut next = |count: usize| {
@@ -158,8 +158,8 @@ fn take(data: &mut &[u8]) -> Vec<u8> {
     };
     let mut file = vec![0; HEAD_BYTES as usize];
     file[..FIXED_BYTES].copy_from_slice(&next(FIXED_BYTES));
-    for at in SLOTS {
-        file[at..at + SLOT_BYTES].copy_from_slice(&next(SLOT_BYTES));
+    for at in COPIES {
+        file[at..at + COPY_BYTES].copy_from_slice(&next(COPY_BYTES));
     }
     let points = usize::from(next(1)[0]) * MARK_BYTES;
     file[INDEX_AT..INDEX_AT + points].copy_from_slice(&next(points));
@@ -183,7 +183,7 @@ fn repair(file: &mut [u8], flags: u8) -> Mark {
                 put_mark(field, *boundary);
             }
         };
-        for at in SLOTS {
+        for at in COPIES {
             place(&mut head[at + 8..at + 8 + MARK_BYTES]);
         }
         head[INDEX_AT..INDEX_AT + MAX_POINTS * MARK_BYTES]
@@ -194,7 +194,7 @@ fn repair(file: &mut [u8], flags: u8) -> Mark {
     if flags & AS_IS == 0 {
         fix_crc(head, 0..88, 88);
         let fixed_crc: [u8; 4] = head[88..92].try_into().expect("four bytes");
-        for at in SLOTS {
+        for at in COPIES {
             let points = u32::from_be_bytes(head[at + 44..at + 48].try_into().expect("four bytes")) as usize;
             fix_crc(head, INDEX_AT..INDEX_AT + points.min(MAX_POINTS) * MARK_BYTES, at + 48);
             let covered = [&fixed_crc, &head[at..at + 52]].concat();
@@ -242,7 +242,7 @@ pub(super) fn compact(file: &[u8]) -> Vec<u8> {
     let (head, entries) = file.split_at(HEAD_BYTES as usize);
     let points = head[INDEX_AT..].chunks_exact(MARK_BYTES).take_while(|point| point.iter().any(|byte| *byte != 0));
     let points: Vec<&[u8]> = points.collect();
-    let slots = SLOTS.map(|at| &head[at..at + SLOT_BYTES]).concat();
+    let copies = COPIES.map(|at| &head[at..at + COPY_BYTES]).concat();
     let length = u16::try_from(entries.len()).expect("a small segment").to_be_bytes();
-    [&head[..FIXED_BYTES], &slots, &[points.len() as u8], &points.concat(), &length, entries].concat()
+    [&head[..FIXED_BYTES], &copies, &[points.len() as u8], &points.concat(), &length, entries].concat()
 }

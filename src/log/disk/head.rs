@@ -21,8 +21,8 @@ pub(super) const MAX_POINTS: usize = 384;
 
 const MAGIC: &[u8; 8] = b"RPLSEG\r\n";
 const FIXED_BYTES: usize = 92;
-const SLOT_BYTES: usize = 56;
-const SLOTS: [usize; 2] = [512, 1024];
+const COPY_BYTES: usize = 56;
+const COPIES: [usize; 2] = [512, 1024];
 const INDEX_AT: u64 = 4096;
 /// What is read of a head when a log is opened.
 const FRONT_BYTES: usize = 2048;
@@ -45,7 +45,7 @@ pub(super) struct Fixed {
 pub(super) struct Commit {
     /// Counts the commits of this segment.
     pub(super) generation: u64,
-    /// Everything before this was durable when the slot was written.
+    /// Everything before this was durable when the copy was written.
     pub(super) synced: Mark,
     /// No entry follows `synced`, and the index is there.
     pub(super) sealed: bool,
@@ -133,36 +133,36 @@ impl Fixed {
     }
 }
 
-/// The checksum of a slot covers the fixed part's, so that a slot of another segment is none of this one.
-fn slot_crc(fixed: &Fixed, slot: &[u8]) -> u32 {
-    let mut covered = [0; 4 + SLOT_BYTES - 4];
+/// The checksum of a copy covers the fixed part's, so that a copy of another segment is none of this one.
+fn copy_crc(fixed: &Fixed, copy: &[u8]) -> u32 {
+    let mut covered = [0; 4 + COPY_BYTES - 4];
     covered[..4].copy_from_slice(&fixed.crc());
-    covered[4..].copy_from_slice(&slot[..SLOT_BYTES - 4]);
+    covered[4..].copy_from_slice(&copy[..COPY_BYTES - 4]);
     crc_fast::crc32_iscsi(&covered)
 }
 
-fn encode_slot(fixed: &Fixed, commit: &Commit) -> [u8; SLOT_BYTES] {
-    let mut bytes = [0; SLOT_BYTES];
+fn encode_copy(fixed: &Fixed, commit: &Commit) -> [u8; COPY_BYTES] {
+    let mut bytes = [0; COPY_BYTES];
     bytes[0..8].copy_from_slice(&commit.generation.to_be_bytes());
     bytes[8..40].copy_from_slice(&commit.synced.encode());
     bytes[40..44].copy_from_slice(&if commit.sealed { SEALED } else { 0 }.to_be_bytes());
     bytes[44..48].copy_from_slice(&commit.points.to_be_bytes());
     bytes[48..52].copy_from_slice(&commit.points_crc.to_be_bytes());
-    let crc = slot_crc(fixed, &bytes);
+    let crc = copy_crc(fixed, &bytes);
     bytes[52..56].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-fn decode_slot(fixed: &Fixed, slot: &[u8]) -> Option<Commit> {
+fn decode_copy(fixed: &Fixed, copy: &[u8]) -> Option<Commit> {
     let commit = Commit {
-        generation: be64(slot, 0),
-        synced: Mark::decode(&slot[8..40]),
-        sealed: be32(slot, 40) == SEALED,
-        points: be32(slot, 44),
-        points_crc: be32(slot, 48),
+        generation: be64(copy, 0),
+        synced: Mark::decode(&copy[8..40]),
+        sealed: be32(copy, 40) == SEALED,
+        points: be32(copy, 44),
+        points_crc: be32(copy, 48),
     };
-    let sound = be32(slot, 52) == slot_crc(fixed, slot)
-        && be32(slot, 40) <= SEALED
+    let sound = be32(copy, 52) == copy_crc(fixed, copy)
+        && be32(copy, 40) <= SEALED
         && (1..u64::MAX).contains(&commit.generation)
         && commit.points as usize <= MAX_POINTS
         && commit.synced.position >= fixed.base.position
@@ -175,18 +175,18 @@ pub(super) fn encode_new(fixed: &Fixed) -> Vec<u8> {
     let mut bytes = vec![0; HEAD_BYTES as usize];
     bytes[..FIXED_BYTES].copy_from_slice(&fixed.encode());
     let commit = Commit::first(fixed.base);
-    let at = slot_of(&commit);
-    bytes[at..at + SLOT_BYTES].copy_from_slice(&encode_slot(fixed, &commit));
+    let at = offset_of(&commit);
+    bytes[at..at + COPY_BYTES].copy_from_slice(&encode_copy(fixed, &commit));
     bytes
 }
 
-fn slot_of(commit: &Commit) -> usize {
-    SLOTS[usize::from(commit.generation.is_multiple_of(2))]
+fn offset_of(commit: &Commit) -> usize {
+    COPIES[usize::from(commit.generation.is_multiple_of(2))]
 }
 
-/// Writes a commit slot: the one that does not hold the last commit, so that a torn write leaves that.
+/// Writes a commit copy: the one that does not hold the last commit, so that a torn write leaves that.
 pub(super) fn write_commit(file: &File, path: &Path, fixed: &Fixed, commit: &Commit) -> Result<(), Fault> {
-    write_at(Op::WriteCommit, file, path, slot_of(commit) as u64, &encode_slot(fixed, commit))
+    write_at(Op::WriteCommit, file, path, offset_of(commit) as u64, &encode_copy(fixed, commit))
 }
 
 /// Reads and checks a head.
@@ -197,10 +197,10 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Head> {
         return Err(damaged(path, read as u64, "the file ends inside its head"));
     }
     let fixed = Fixed::decode(path, &bytes)?;
-    let slots = SLOTS.map(|at| decode_slot(&fixed, &bytes[at..at + SLOT_BYTES]).filter(|slot| slot_of(slot) == at));
-    match slots.into_iter().flatten().max_by_key(|commit| commit.generation) {
+    let copies = COPIES.map(|at| decode_copy(&fixed, &bytes[at..at + COPY_BYTES]).filter(|copy| offset_of(copy) == at));
+    match copies.into_iter().flatten().max_by_key(|commit| commit.generation) {
         Some(commit) => Ok(Head { fixed, commit }),
-        None => Err(damaged(path, SLOTS[0] as u64, "neither of the two commit slots is whole")),
+        None => Err(damaged(path, COPIES[0] as u64, "neither of the two commit copies is whole")),
     }
 }
 

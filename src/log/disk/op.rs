@@ -38,8 +38,8 @@ ops! {
     Reserve = "reserve", "cannot write zeroes past the end of";
     /// Entries become durable.
     SyncEntries = "entries-sync", "cannot sync";
-    /// A commit slot.
-    WriteCommit = "commit-write", "cannot write the commit slot of";
+    /// A commit copy.
+    WriteCommit = "commit-write", "cannot write the commit copy of";
     /// The index of a segment that is full.
     WriteIndex = "index-write", "cannot write the index of";
     /// The index and the seal become durable.

@@ -103,7 +103,7 @@ pub(super) fn list(dir: &Dir) -> Result<Listing> {
 /// Opens a segment and checks its head, and that its name is its own.
 pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<SegmentFile> {
     let file = open_part(dir, path, writable)?;
-    // The commit slot first: what it claims was in the file before.
+    // The commit copy first: what it claims was in the file before.
     let head = head::read(&file, path)?;
     let (identity, size) = identity(path, &file)?;
     let base = head.fixed.base;

@@ -451,7 +451,7 @@ fn p8_the_largest_entry_and_one_that_claims_to_be() {
     assert!(recovery.cut.unwrap().reason.contains("of which 1000 are there"));
 }
 
-/// P8: a commit slot with a right checksum that tells of another history than the entries do.
+/// P8: a commit copy with a right checksum that tells of another history than the entries do.
 #[test]
 fn p8_a_commit_of_another_history_is_damage() {
     let dir = scratch();
