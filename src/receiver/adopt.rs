@@ -44,8 +44,8 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
             core.progress.lineage_changed();
         }
     }
-    if let Some(last) = plan.and_then(Plan::hole_end) {
-        core.pass_hole(core.progress.received().saturating_add(1), last);
+    if let Some(last) = plan.and_then(Plan::gap_end) {
+        core.pass_gap(core.progress.received().saturating_add(1), last);
         core.progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
     }
     core.progress.set_writer(ack.current_sequence);

@@ -26,7 +26,7 @@ pub(super) struct Counters {
     pub(super) errors: AtomicU64,
     pub(super) apply_failures: AtomicU64,
     pub(super) entries_skipped: AtomicU64,
-    pub(super) holes_passed: AtomicU64,
+    pub(super) gaps_passed: AtomicU64,
     pub(super) entries_missing: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) last_receive_us: AtomicU64,
@@ -87,11 +87,11 @@ impl Core {
         self.mailbox.event(event);
     }
 
-    /// Counts and reports a hole that is passed by decision.
-    pub(super) fn pass_hole(&self, first: u64, last: u64) {
-        self.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
+    /// Counts and reports a gap that is passed by decision.
+    pub(super) fn pass_gap(&self, first: u64, last: u64) {
+        self.counters.gaps_passed.fetch_add(1, Ordering::Relaxed);
         self.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
-        let text = format!("entries {first} to {last} are missing; went on behind them");
+        let text = format!("entries {first} to {last} are missing; went on after them");
         let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
         event.sequence = first;
         event.detail = json!({ "first_missing": first, "last_missing": last });

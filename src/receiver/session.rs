@@ -195,7 +195,7 @@ impl<'a> Session<'a> {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::HolePassed { first, last } => core.pass_hole(first, last),
+                Control::GapPassed { first, last } => core.pass_gap(first, last),
             }
         }
         // Who waits for the acknowledgement waits longer than the handler does.

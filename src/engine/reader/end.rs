@@ -14,9 +14,9 @@ pub(crate) struct ConnectionEnd {
 }
 
 impl ConnectionEnd {
-    /// Whether the next Sync asks to go on after a hole, as the host's policy allows.
-    pub(crate) fn passes_hole(&self) -> bool {
-        self.plan.as_ref().is_some_and(|plan| plan.hole_end().is_some())
+    /// Whether the next Sync asks to go on after a gap, as the host's policy allows.
+    pub(crate) fn passes_gap(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.gap_end().is_some())
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) struct Agreed {
 pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &str) -> Result<Agreed, ConnectionEnd> {
     let at = plan::sync_position(plan, held.received);
     let lineage = ack.answer.as_ref().map(lineage_of);
-    if let Some(plan) = plan.filter(|_| ack.error.is_empty()).filter(|plan| plan.hole_end().is_some())
+    if let Some(plan) = plan.filter(|_| ack.error.is_empty()).filter(|plan| plan.gap_end().is_some())
         && plan.lineage != lineage
     {
         let next = held.received.sequence.saturating_add(1);
@@ -108,7 +108,7 @@ fn next_goal(held: &Held, at: Point, refused_with: Status, ack: &SyncAck) -> Opt
     }
     let gone = matches!(refused_with, Status::SequenceGap | Status::WalRotated);
     let passes = gone && held.gap_policy == GapPolicy::Continue;
-    passes.then(|| hole_end(held, at, ack)).flatten().map(Goal::PassHole)
+    passes.then(|| gap_end(held, at, ack)).flatten().map(Goal::PassGap)
 }
 
 /// Where the stream of a writer that may be followed begins: at what this reader has received. Where the reader does not know
@@ -210,7 +210,7 @@ fn lineage_of(answer: &Answer) -> Lineage {
 
 /// The entry after which a writer that refuses this reader, because entries are gone, could let it in. Only a writer that
 /// would be followed if it did not refuse is believed.
-fn hole_end(held: &Held, at: Point, refusal: &SyncAck) -> Option<u64> {
+fn gap_end(held: &Held, at: Point, refusal: &SyncAck) -> Option<u64> {
     let welcome = SyncAck { error: String::new(), ..refusal.clone() };
     judge(held, at, &welcome).ok()?;
     // A writer whose log is empty, or that does not say where it begins, goes on after its position.
@@ -353,7 +353,7 @@ mod tests {
             ("v1, not allowed", Held { protocol: ProtocolChoice::V2, ..fresh }, v1, None),
         ];
         for (what, held, refusal, expected) in table {
-            assert_eq!(hole_end(&held, held.received, &refusal), expected, "{what}");
+            assert_eq!(gap_end(&held, held.received, &refusal), expected, "{what}");
         }
     }
 
@@ -385,14 +385,14 @@ mod tests {
         }
     }
 
-    /// P2: a hole is passed only where the host decided so, and only at the node that named it.
+    /// P2: a gap is passed only where the host decided so, and only at the node that named it.
     #[test]
     fn p2_a_plan_to_pass_a_hole_counts_for_the_node_that_named_it() {
         let held = held();
         let plan = |held: &Held| verdict(held, &begins_at_20(), None, "a:1").err().and_then(|end| end.plan);
         assert!(plan(&Held { gap_policy: GapPolicy::Refuse, ..held }).is_none());
         let plan = plan(&held).unwrap();
-        assert_eq!((plan.peer.as_str(), plan.lineage, plan.hole_end()), ("a:1", Some(OURS), Some(19)));
+        assert_eq!((plan.peer.as_str(), plan.lineage, plan.gap_end()), ("a:1", Some(OURS), Some(19)));
         let said = sync(&held, Some(&plan), "r", Duration::from_secs(1), Vec::new(), &History::new());
         assert_eq!((said.last_known_sequence, said.offer.unwrap().hash), (19, UNKNOWN_HISTORY));
         let welcome = |change: fn(&mut Answer)| SyncAck { current_sequence: 30, ..answering(change) };

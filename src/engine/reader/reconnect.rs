@@ -23,8 +23,8 @@ impl Attempt<'_> {
     /// enough that the node counts as good.
     pub(crate) fn stays(&self, stable: bool) -> bool {
         match self.end.error.status {
-            // Only there the next Sync asks to go on after the hole; a node that refuses that too is left.
-            _ if self.end.passes_hole() && !self.planned => true,
+            // Only there the next Sync asks to go on after the gap; a node that refuses that too is left.
+            _ if self.end.passes_gap() && !self.planned => true,
             Status::Ok | Status::Replaced | Status::Removed => true,
             Status::NotWriter => false,
             _ => stable,
@@ -45,8 +45,8 @@ impl Attempt<'_> {
         }
         let text = if message.contains(peer) { message.clone() } else { format!("{peer}: {message}") };
         let error = (status != Status::Ok).then(|| Error::new(status, text.clone()));
-        if self.end.passes_hole() {
-            // The host decided about that beforehand, and hears of it when a writer lets this reader go on after the hole.
+        if self.end.passes_gap() {
+            // The host decided about that beforehand, and hears of it when a writer lets this reader go on after the gap.
             return EndReport { error, events: Vec::new() };
         }
         let mut events = Vec::new();
@@ -97,8 +97,8 @@ mod tests {
         ConnectionEnd { error: Error::new(status, "why"), refused, plan: None }
     }
 
-    fn passing_hole() -> ConnectionEnd {
-        let plan = Plan { peer: "a:1".into(), lineage: None, goal: Goal::PassHole(9) };
+    fn passing_gap() -> ConnectionEnd {
+        let plan = Plan { peer: "a:1".into(), lineage: None, goal: Goal::PassGap(9) };
         ConnectionEnd { plan: Some(plan), ..end(Status::WalRotated, true) }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         ] {
             assert_eq!(stays(&end(status, false), false, stable), expected, "{status:?}");
         }
-        assert!(stays(&passing_hole(), false, false) && !stays(&passing_hole(), true, false));
+        assert!(stays(&passing_gap(), false, false) && !stays(&passing_gap(), true, false));
     }
 
     /// P2: each end is reported once as what it is, and once as that of a connection, if there was one.
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(events, expected, "{status:?}");
             assert_eq!(error.is_some(), status != Status::Ok);
         }
-        assert_eq!(heard(&passing_hole(), false).1, []);
+        assert_eq!(heard(&passing_gap(), false).1, []);
         let (error, _) = heard(&end(Status::Replaced, false), true);
         let error = error.unwrap();
         assert!(error.contains("a:1: why") && error.contains("\"r\"") && error.contains("in 50 ms"), "{error}");

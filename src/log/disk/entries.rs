@@ -30,7 +30,7 @@ pub struct OwnedEntry {
 
 /// The entries of a log, in order. At the end it gives `None`, and later those that came since.
 ///
-/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on after the hole. Any other
+/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on after the gap. Any other
 /// error is its end.
 pub struct StoredEntries {
     dir: Dir,
@@ -149,7 +149,7 @@ impl StoredEntries {
             let Some(next) = next else { return Ok(None) };
             let mark = self.scanner.mark();
             if next.base() != mark || next.head.fixed.stream_id != self.current.head.fixed.stream_id {
-                match self.pass_hole(next)? {
+                match self.pass_gap(next)? {
                     Some(gap) => return Err(gap),
                     None => continue,
                 }
@@ -160,8 +160,8 @@ impl StoredEntries {
     }
 
     /// Goes on in a segment that does not follow, if those between were removed from the front: the error that says so,
-    /// unless nothing in the hole was wanted. Else it is damage.
-    fn pass_hole(&mut self, next: SegmentFile) -> Result<Option<Error>> {
+    /// unless nothing in the gap was wanted. Else it is damage.
+    fn pass_gap(&mut self, next: SegmentFile) -> Result<Option<Error>> {
         let (mark, base) = (self.scanner.mark(), next.base());
         let ours = next.head.fixed.stream_id == self.current.head.fixed.stream_id;
         if !ours || base.sequence <= mark.sequence || !is_gone(&self.dir, &self.current.path)? {
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(gap.status, Status::SequenceGap);
         assert!(gap.message.contains(&format!("entries {} to {oldest} of ", last + 1)), "{gap}");
         assert!(sequences(slow).into_iter().eq(oldest + 1..=100));
-        // A hole in which nothing was wanted is none.
+        // A gap in which nothing was wanted is none.
         assert_eq!(sequences(ahead), [100]);
     }
 

@@ -31,7 +31,7 @@ impl DiskLog {
         drop(state);
         self.forget(&segment);
         file::unlink(&self.dir, &segment.path).map_err(|fault| self.fault(fault))?;
-        // Each by itself: were two names removed and only the second one's removal survived a loss of power, a hole
+        // Each by itself: were two names removed and only the second one's removal survived a loss of power, a gap
         // would be left.
         file::sync_dir(&self.dir).map_err(|fault| self.fault(fault))?;
         self.state.lock().gone();

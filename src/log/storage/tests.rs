@@ -78,7 +78,7 @@ fn expected(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, Vec<u8>)> {
     range.map(|sequence| (sequence, payload(sequence))).collect()
 }
 
-/// P1, P2: a reader that fell out of memory goes on from disk, then from memory again, with no hole.
+/// P1, P2: a reader that fell out of memory goes on from disk, then from memory again, with no gap.
 #[test]
 fn p2_a_reader_behind_memory_goes_on_from_disk() {
     for policy in [SyncPolicy::Os, SyncPolicy::Group { interval: Duration::from_millis(1), bytes: 1 << 14 }] {

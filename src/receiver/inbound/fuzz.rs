@@ -14,7 +14,7 @@ use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 /// Speak v1, and as the coordinator does.
 const V1: u8 = 1;
 const COORDINATOR: u8 = 2;
-/// Go on after holes.
+/// Go on after gaps.
 const CONTINUE: u8 = 4;
 /// Take checksums as they are; otherwise those of entries are made right.
 const AS_IS: u8 = 8;
@@ -155,7 +155,7 @@ impl Run {
         let Entry { sequence, previous, timestamp_us, payload } = *entry;
         let last = self.at.sequence;
         assert!(sequence > last, "entry {sequence} behind {last}");
-        assert!(previous == last || self.policy == GapPolicy::Continue && previous > last, "a hole before {sequence}");
+        assert!(previous == last || self.policy == GapPolicy::Continue && previous > last, "a gap before {sequence}");
         assert!(previous < sequence);
         let header = encode_header(payload_crc(payload), payload.len(), sequence, previous, timestamp_us);
         self.at.hash = if previous == last { chain_hash(self.at.hash, &header) } else { UNKNOWN_HISTORY };
