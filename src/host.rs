@@ -309,8 +309,8 @@ impl<W> Mailbox<W> {
 /// Log lines of one kind per second, at most; the others are counted.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Hands events to the observer, each also as a log line, of which a flood is thinned.
-pub(crate) struct Postman {
+/// Passes events to the observer, each also as a log line, and limits how many lines of one kind there are.
+pub(crate) struct EventDispatcher {
     observer: Box<dyn Observer>,
     lines: HashMap<EventKind, Lines>,
 }
@@ -321,7 +321,7 @@ struct Lines {
     suppressed: u64,
 }
 
-impl Postman {
+impl EventDispatcher {
     pub(crate) fn new(observer: Box<dyn Observer>) -> Self {
         Self { observer, lines: HashMap::new() }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::chunk::ChunkRef;
-use super::disk::Stretch;
+use super::disk::FileRange;
 use super::window::CursorState;
 use super::{Log, Mark};
 use crate::error::Error;
@@ -21,9 +21,9 @@ pub struct Cursor {
 /// What lies after a cursor.
 pub enum Next {
     /// Bytes in memory that can be sent.
-    Ready(Span),
+    Ready(MemoryRange),
     /// Bytes on disk that can be sent.
-    Stored(Stretch),
+    Stored(FileRange),
     /// Nothing yet.
     AtEnd,
     /// The bytes after the cursor are gone.
@@ -32,14 +32,14 @@ pub enum Next {
     Failed(Error),
 }
 
-/// A stretch of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
+/// A range of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
 /// its chunk's memory from being used again.
-pub struct Span {
+pub struct MemoryRange {
     chunk: ChunkRef,
     range: Range<usize>,
 }
 
-impl Span {
+impl MemoryRange {
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -62,7 +62,7 @@ impl Cursor {
         self.position
     }
 
-    /// The longest stretch after the cursor that lies in one piece. From an entry's boundary it holds whole entries.
+    /// The longest range after the cursor that lies in one piece. From an entry's boundary it holds whole entries.
     pub fn next(&self) -> Next {
         if self.is_cut_off() {
             return Next::CutOff;
@@ -75,14 +75,14 @@ impl Cursor {
             return self.stored(shown);
         };
         let end = chunk.bytes().len().min(start.saturating_add((shown - self.position) as usize));
-        if start < end { Next::Ready(Span { chunk, range: start..end }) } else { Next::AtEnd }
+        if start < end { Next::Ready(MemoryRange { chunk, range: start..end }) } else { Next::AtEnd }
     }
 
     /// The same from the disk, where it goes on when memory has forgotten.
     #[cold]
     fn stored(&self, shown: u64) -> Next {
-        match self.log.storage.as_ref().map(|storage| storage.stretch(self.position, shown)) {
-            Some(Ok(Some(stretch))) => Next::Stored(stretch),
+        match self.log.storage.as_ref().map(|storage| storage.file_range(self.position, shown)) {
+            Some(Ok(Some(range))) => Next::Stored(range),
             Some(Err(error)) => Next::Failed(error),
             Some(Ok(None)) | None => Next::CutOff,
         }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use super::bell::Bell;
 use super::chunk::{ChunkRef, ChunkWriter};
 use super::disk::Mark;
+use super::end_signal::EndSignal;
 use super::window::Window;
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_hash, encode_header};
@@ -31,14 +31,14 @@ pub(super) struct MemoryLog {
     pub(super) room: Condvar,
     pub(super) window: Mutex<Window>,
     /// The end of what cursors may see.
-    pub(super) bell: Bell,
+    pub(super) end_signal: EndSignal,
     pub(super) last_sequence: AtomicU64,
-    /// The last entry before the bell's end, or an earlier one: it moves after the end.
+    /// The last entry before `end_signal`'s end, or an earlier one, because it is stored after the end.
     pub(super) shown_sequence: AtomicU64,
     /// The least position that an append waits for, or waited for; `u64::MAX` when none waits.
     pub(super) wanted: AtomicU64,
     /// Notified when the end moved while a cursor slept.
-    pub(super) rung: Notify,
+    pub(super) end_moved: Notify,
 }
 
 impl MemoryLog {
@@ -48,11 +48,11 @@ impl MemoryLog {
             appender: Mutex::new(Appender { writer: None, quota: 0, end: start, closed: false, refused: None }),
             room: Condvar::new(),
             window: Mutex::new(window),
-            bell: Bell::new(start.position),
+            end_signal: EndSignal::new(start.position),
             last_sequence: start.sequence.into(),
             shown_sequence: start.sequence.into(),
             wanted: u64::MAX.into(),
-            rung: Notify::new(),
+            end_moved: Notify::new(),
         }
     }
 
@@ -65,14 +65,14 @@ impl MemoryLog {
     /// Lets cursors see what lies before `end`.
     pub(super) fn show(&self, end: &Mark) {
         if self.advance(end) {
-            self.rung.notify_one();
+            self.end_moved.notify_one();
         }
     }
 
     /// Moves the end that cursors see. `true`: a sleeper has to be woken.
     #[inline]
     pub(super) fn advance(&self, end: &Mark) -> bool {
-        let wake = self.bell.advance(end.position);
+        let wake = self.end_signal.advance(end.position);
         self.shown_sequence.store(end.sequence, Ordering::Release);
         wake
     }

@@ -3,10 +3,10 @@
 //! An entry gets its sequence and its place in one step under one short lock, and lies there as it travels. Readers
 //! follow with cursors and take no part in that lock. The log knows nothing of networks, handles or protocol versions.
 
-mod bell;
 mod chunk;
 mod cursor;
 pub mod disk;
+mod end_signal;
 mod memory;
 mod storage;
 mod sync;
@@ -29,7 +29,7 @@ use window::{NoRoom, Retain, Window};
 
 pub use crate::engine::disk::{RETRY, SyncPolicy};
 pub use crate::engine::stall::DiskNews;
-pub use cursor::{Cursor, CutWatch, Next, Span};
+pub use cursor::{Cursor, CutWatch, MemoryRange, Next};
 pub use disk::Mark;
 pub use storage::Ended;
 pub use upkeep::{Upkeep, UpkeepNews};
@@ -198,7 +198,7 @@ impl Log {
 
     /// The position after the last entry that cursors may see, in bytes since the log began.
     pub fn end(&self) -> u64 {
-        self.memory.bell.end()
+        self.memory.end_signal.end()
     }
 
     /// Places a cursor after the entry `last_known`, or says why it cannot.
@@ -269,14 +269,15 @@ impl Log {
         }
     }
 
-    /// Resolves when the end moved while somebody slept at it. One task waits here and wakes the cursors' owners.
-    pub async fn rung(&self) {
-        self.memory.rung.notified().await;
+    /// Resolves when the end has moved while a cursor slept there. One task awaits this and wakes the owners of all cursors.
+    pub async fn end_moved(&self) {
+        self.memory.end_moved.notified().await;
     }
 
-    /// Announces a sleeper at `position`. `true`: the log still ends there, and the next append will ring.
+    /// Registers a sleeper at `position`. Returns `true` if the log still ends there: the next append will resolve
+    /// [`Self::end_moved`].
     pub fn sleep_at(&self, position: u64) -> bool {
-        self.memory.bell.announce(position)
+        self.memory.end_signal.announce(position)
     }
 
     fn check_payload(&self, len: usize) -> Result<()> {
@@ -309,7 +310,7 @@ impl Log {
         if wake {
             match &self.storage {
                 Some(storage) => storage.wake(),
-                None => self.memory.rung.notify_one(),
+                None => self.memory.end_moved.notify_one(),
             }
         }
         end

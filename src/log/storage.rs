@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
-use super::disk::{DiskLog, Stretch};
+use super::disk::{DiskLog, FileRange};
+use super::end_signal::EndSignal;
 use super::memory::MemoryLog;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Mark};
@@ -33,7 +33,7 @@ pub(super) struct Storage {
     disk: DiskLog,
     policy: SyncPolicy,
     /// The end of the appended entries, at which the storing thread sleeps.
-    appended: Bell,
+    appended: EndSignal,
     /// The end of the written entries.
     written: AtomicU64,
     /// The end of the entries confirmed as durable, and the last of them. Nothing is confirmed after the log has
@@ -90,7 +90,7 @@ pub enum Ended {
 #[derive(Default)]
 struct State {
     /// The storing thread has been asked to look again.
-    rung: bool,
+    notified: bool,
     /// The storing thread sleeps and has not been woken.
     idle: bool,
     /// The storing thread waits for appends to share the next sync.
@@ -120,7 +120,7 @@ impl Storage {
         Self {
             disk,
             policy,
-            appended: Bell::new(end),
+            appended: EndSignal::new(end),
             written: end.into(),
             synced: end.into(),
             synced_sequence: sequence.into(),
@@ -166,7 +166,7 @@ impl Storage {
     #[cold]
     pub(super) fn wake(&self) {
         let mut state = self.state.lock();
-        self.ring(&mut state);
+        self.notify(&mut state);
         if state.gathering && self.appends.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst) {
             state.gathering = false;
             self.work.notify_all();
@@ -174,8 +174,8 @@ impl Storage {
     }
 
     /// Has the storing thread look for work again.
-    fn ring(&self, state: &mut State) {
-        state.rung = true;
+    fn notify(&self, state: &mut State) {
+        state.notified = true;
         if std::mem::take(&mut state.idle) {
             self.work.notify_all();
         }
@@ -232,7 +232,7 @@ impl Storage {
         state.keeping = false;
         if kept.is_err() {
             // The log is unusable; the storing thread finds the cause.
-            self.ring(&mut state);
+            self.notify(&mut state);
         }
         drop(state);
         self.durable.notify_all();
@@ -301,7 +301,7 @@ impl Storage {
                 report(resumed);
             }
             if turn.schedule.has_begun(self.disk.begun()) {
-                self.upkeep.ring();
+                self.upkeep.notify();
                 // The segments before it are durable.
                 self.confirm(memory, &self.disk.synced())?;
                 if self.synced.load(Ordering::Relaxed) >= self.written() {
@@ -486,17 +486,17 @@ impl Storage {
         self.durable.notify_all();
     }
 
-    /// Sleeps until more is appended, another thread rings, or the deadline.
+    /// Sleeps until more is appended, another thread notifies, or the deadline.
     fn sleep(&self, deadline: Instant) {
         if !self.appended.announce(self.written()) {
             return;
         }
         let mut state = self.state.lock();
-        while !state.rung && !state.closed && clock::instant() < deadline {
+        while !state.notified && !state.closed && clock::instant() < deadline {
             state.idle = true;
             state = self.work.wait(state, Some(deadline));
         }
-        (state.idle, state.rung) = (false, false);
+        (state.idle, state.notified) = (false, false);
     }
 
     /// The boundary after the entry `sequence`, if it is still there.
@@ -511,8 +511,8 @@ impl Storage {
     }
 
     /// The stored entries from `position` to `shown`, as far as they lie in one piece; `None` if they are gone.
-    pub(super) fn stretch(&self, position: u64, shown: u64) -> Result<Option<Stretch>> {
-        self.disk.stretch(position, shown)
+    pub(super) fn file_range(&self, position: u64, shown: u64) -> Result<Option<FileRange>> {
+        self.disk.file_range(position, shown)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
 use crate::engine::reader::apply::{Action, ApplySchedule, Deferred, LogWork, Outcome, PendingWork};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind, Postman};
+use crate::host::{Event, EventDispatcher, EventKind};
 use crate::log::RETRY;
 use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
@@ -30,7 +30,7 @@ pub(super) struct Applier {
     handler: Box<dyn Handler>,
     local_wal: Option<LocalWal>,
     connect: Option<Connect>,
-    postman: Postman,
+    dispatcher: EventDispatcher,
     /// The local log on disk, if there is one.
     keeper: Option<Keeper>,
     /// What is being applied.
@@ -72,7 +72,7 @@ impl Applier {
             handler,
             local_wal,
             connect,
-            postman: Postman::new(observer),
+            dispatcher: EventDispatcher::new(observer),
             current: None,
             hash: UNKNOWN_HISTORY,
             logged,
@@ -84,7 +84,7 @@ impl Applier {
     pub(super) fn run(mut self) {
         loop {
             match self.next() {
-                CallbackTask::Deliver(events) => events.iter().for_each(|event| self.postman.deliver(event)),
+                CallbackTask::Deliver(events) => events.iter().for_each(|event| self.dispatcher.deliver(event)),
                 CallbackTask::Dial(Dial { address, answer }) => {
                     let dialled = match &mut self.connect {
                         Some(connect) => connect(&address),
@@ -121,7 +121,7 @@ impl Applier {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
                         let events = self.core.mailbox.lock().take_events();
-                        events.iter().for_each(|event| self.postman.deliver(event));
+                        events.iter().for_each(|event| self.dispatcher.deliver(event));
                     }
                     return;
                 }

@@ -126,7 +126,7 @@ impl Keeper {
             self.core.progress.set_durable(durable.sequence);
         }
         if has_begun {
-            self.log()?.upkeep.ring();
+            self.log()?.upkeep.notify();
         }
         Ok(stored)
     }
@@ -189,7 +189,7 @@ impl Keeper {
         stored?;
         if self.writing.reason().is_some() {
             // New entries wait for space, and retention may now remove those that were applied.
-            self.log()?.upkeep.ring();
+            self.log()?.upkeep.notify();
         }
         Ok(())
     }

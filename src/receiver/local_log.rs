@@ -255,7 +255,7 @@ impl LocalLog {
             self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
         let (disk, _) = vacant.begin(start)?;
         let disk = self.disk.get_or_init(|| disk);
-        self.upkeep.ring();
+        self.upkeep.notify();
         Ok(disk)
     }
 
@@ -263,7 +263,7 @@ impl LocalLog {
     pub(super) fn read_after(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
         let Some(disk) = self.disk.get() else { return Ok(None) };
         let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
-        let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
+        let Some(stretch) = disk.file_range(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
             return Ok(None);
         };
         let bytes = stretch.load()?;

@@ -6,7 +6,6 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
-use super::eager::Eager;
 use super::gate::WriteGate;
 use super::life::Life;
 use super::milestones::Milestones;
@@ -14,6 +13,7 @@ use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
 use super::slots::{Around, Slots};
+use super::spin_wait::SpinWait;
 use super::tasks::Tasks;
 use crate::clock::{self, boot_us};
 use crate::engine::writer::admit::Medium;
@@ -46,7 +46,7 @@ pub(super) struct Core {
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
     pub(super) acks: AckBoard,
-    pub(super) eager: Eager,
+    pub(super) spin_wait: SpinWait,
     pub(super) write_gate: Option<WriteGate>,
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) report: Report,
@@ -69,7 +69,7 @@ impl Core {
             farewells: Semaphore::new(config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)),
             readers: Registry::new(&config, (origin, inherited_from), log.last_sequence()),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks, inherited_from),
-            eager: Eager::new(),
+            spin_wait: SpinWait::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,

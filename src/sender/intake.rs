@@ -83,12 +83,18 @@ fn take_messages(core: &Core, reader: &Reader, incoming: &mut Incoming) -> Resul
     Ok(())
 }
 
-/// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
-fn acknowledge(core: &Core, reader: &Reader, incoming: &mut Incoming, said: Positions, has_pumped: bool) -> Result<()> {
+/// `has_sent_all`: what could be sent was, so that what was not sent cannot be there.
+fn acknowledge(
+    core: &Core,
+    reader: &Reader,
+    incoming: &mut Incoming,
+    said: Positions,
+    has_sent_all: bool,
+) -> Result<()> {
     let refused = |error| unread(core, reader, Unread::Invalid(error));
     peer::check_ack(said, core.log.last_sequence()).map_err(refused)?;
     let sent = reader.has_been_sent(said.received);
-    let judged = peer::judge_ack(said, sent, reader.sent(), has_pumped);
+    let judged = peer::judge_ack(said, sent, reader.sent(), has_sent_all);
     if matches!(judged, Judged::CountsSoFar(_) | Judged::Later) {
         // The reader's task judges it again, when it has sent what it can.
         incoming.put_off(said);
@@ -132,7 +138,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::config::SenderConfig;
-    use super::super::outgoing::{Outgoing, Pumped};
+    use super::super::outgoing::{Outgoing, SendOutcome};
     use super::*;
     use crate::error::Status;
     use crate::log::disk::{DiskConfig, DiskLog, LogStart};
@@ -161,7 +167,7 @@ mod tests {
         let log = Arc::new(Log::new(LogConfig::new(8, 8 << 20, FullPolicy::Refuse)));
         let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
         log.append(0, b"entry").unwrap();
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(matches!(reader.send(&core.acks, true), SendOutcome::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
         (core, reader, theirs)
     }
@@ -223,12 +229,12 @@ mod tests {
     }
 
     /// Sends until the socket takes no more, loading what is on disk.
-    fn pump_full(core: &Core, reader: &Reader) -> Pumped {
+    fn send_all(core: &Core, reader: &Reader) -> SendOutcome {
         loop {
-            match reader.pump(&core.acks, true) {
-                Pumped::Far(load) => reader.supply(load.run().unwrap()),
-                Pumped::More => {}
-                pumped => return pumped,
+            match reader.send(&core.acks, true) {
+                SendOutcome::NotLoaded(load) => reader.supply(load.run().unwrap()),
+                SendOutcome::More => {}
+                outcome => return outcome,
             }
         }
     }
@@ -239,11 +245,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (core, reader, mut theirs) = reader_of(&runtime, stored_log(dir.path(), 100, b"entry"), true);
-        let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
+        let SendOutcome::NotLoaded(load) = reader.send(&core.acks, true) else {
+            panic!("the first entries are in memory")
+        };
         reader.supply(load.run().unwrap());
-        reader.pump_from_outside(&core.acks);
+        reader.send_from_outside(&core.acks);
         assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(matches!(reader.send(&core.acks, true), SendOutcome::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
     }
 
@@ -271,7 +279,7 @@ mod tests {
             theirs.write_all(&ack(said)).unwrap();
             take_from_outside(&core, &reader);
             assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(matches!(send_all(&core, &reader), SendOutcome::Blocked));
             assert_eq!(decide(&core, &reader).is_ok(), is_there);
             assert_eq!(reader.positions().received, if is_there { said } else { 0 });
         }
@@ -287,7 +295,7 @@ mod tests {
         let log = stored_log(dir.path(), 100, &[7; 16 << 10]);
         let begun = || {
             let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), true);
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(matches!(send_all(&core, &reader), SendOutcome::Blocked));
             assert!(reader.is_inside_frame(), "the socket takes whole batches: this tests nothing");
             (core, reader, theirs)
         };
@@ -300,7 +308,7 @@ mod tests {
         let (core, reader, mut theirs) = begun();
         assert!(say(&reader, &core, &mut theirs, &ack(known + 1)));
         assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+        while !matches!(send_all(&core, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }
@@ -316,7 +324,7 @@ mod tests {
         let log = Arc::new(Log::new(LogConfig::new(8, 64 << 20, FullPolicy::Refuse)));
         let begun = || {
             let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), false);
-            pump_full(&core, &reader);
+            send_all(&core, &reader);
             (core, reader, theirs)
         };
         let ack = |sequence| {
@@ -331,7 +339,7 @@ mod tests {
         assert!(say(&reader, &core, &mut theirs, &ack(1)) && reader.positions().received == 1);
         assert!(!say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 1);
         let (core, reader, mut theirs) = begun();
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+        while !matches!(send_all(&core, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }

@@ -10,7 +10,6 @@ mod acks;
 mod admission;
 pub mod config;
 mod core;
-mod eager;
 mod gate;
 mod gating;
 mod handshake;
@@ -19,12 +18,13 @@ mod intake;
 mod life;
 mod milestones;
 mod outgoing;
-mod piece;
 mod reader;
 mod registry;
 mod report;
+mod send_source;
 mod session;
 mod slots;
+mod spin_wait;
 mod stats;
 mod storage;
 mod tasks;
@@ -39,7 +39,7 @@ use self::core::Core;
 use crate::clock;
 use crate::engine::writer::life::{Stage, already_started, not_started, was_stopped};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind, Observer, Postman};
+use crate::host::{Event, EventDispatcher, EventKind, Observer};
 use crate::log::{Ended, Log, LogConfig, Mark};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
@@ -123,7 +123,7 @@ impl Sender {
         let storing = storage::spawn(&self.core)?;
         let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
         let core = Arc::clone(&self.core);
-        let calling = move || call_host(&core, Postman::new(observer));
+        let calling = move || call_host(&core, EventDispatcher::new(observer));
         // Without its callback thread a sender still serves its readers; only events are lost.
         let callback = match threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop) {
             Ok(callback) => callback,
@@ -416,16 +416,16 @@ fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
     }
 }
 
-/// Wakes every task that sleeps at the log's end when an append rings: the append itself wakes this one task only.
+/// Wakes every task that sleeps at the end of the log. An append notifies this one task only.
 async fn wake_sleepers(core: Arc<Core>) {
     loop {
-        core.log.rung().await;
+        core.log.end_moved().await;
         core.end_moved.notify_waiters();
     }
 }
 
 /// The callback thread: hands events to the host and makes the calls it ordered, until the sender has ended.
-fn call_host(core: &Core, mut postman: Postman) {
+fn call_host(core: &Core, mut dispatcher: EventDispatcher) {
     loop {
         let mut content = core.mailbox.lock();
         let late = loop {
@@ -446,7 +446,7 @@ fn call_host(core: &Core, mut postman: Postman) {
         if over && events.is_empty() && calls.is_empty() {
             return;
         }
-        events.iter().for_each(|event| postman.deliver(event));
+        events.iter().for_each(|event| dispatcher.deliver(event));
         calls.into_iter().for_each(|call| core.acks.make(call));
     }
 }

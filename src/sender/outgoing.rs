@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::piece::{Load, Loaded, NoPiece, Piece};
+use super::send_source::{Load, Loaded, NoSource, SendSource};
 use crate::engine::writer::peer::Sent;
 use crate::error::Error;
 use crate::log::{AttachError, Cursor, Log};
@@ -18,8 +18,8 @@ const TURN_BYTES: usize = 1 << 20;
 /// JSON bytes encoded ahead for a v1 reader.
 const JSON_BYTES: usize = 64 * 1024;
 
-/// How a call to `pump` ended.
-pub(super) enum Pumped {
+/// How a call of [`Outgoing::send`] ended.
+pub(super) enum SendOutcome {
     /// All there is was sent.
     AtEnd,
     /// The socket takes no more now.
@@ -29,7 +29,7 @@ pub(super) enum Pumped {
     /// The entries after the cursor are gone.
     CutOff,
     /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
-    Far(Load),
+    NotLoaded(Load),
     /// The connection failed.
     Failed(io::Error),
     /// The log on disk failed.
@@ -194,7 +194,7 @@ impl Outgoing {
         self.control.sent > 0 || is_inside_entries
     }
 
-    /// Takes what [`Pumped::Far`] wanted loaded.
+    /// Takes what [`SendOutcome::NotLoaded`] wanted loaded.
     pub(super) fn supply(&mut self, loaded: Loaded) {
         self.loaded = Some(loaded);
     }
@@ -208,7 +208,7 @@ impl Outgoing {
     }
 
     /// Sends what the socket takes, without waiting. `own_thread`: this thread is the library's, and may send from files.
-    pub(super) fn pump(&mut self, stream: &Stream, own_thread: bool) -> Pumped {
+    pub(super) fn send(&mut self, stream: &Stream, own_thread: bool) -> SendOutcome {
         let begun = self.bytes_sent;
         loop {
             let sent = match self.wire {
@@ -220,19 +220,19 @@ impl Outgoing {
                 sent => sent,
             };
             match sent {
-                Ok(0) => return Pumped::AtEnd,
+                Ok(0) => return SendOutcome::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,
-                Err(Stopped::CutOff) => return Pumped::CutOff,
-                Err(Stopped::Far(load)) => return Pumped::Far(load),
-                Err(Stopped::LogFailed(error)) => return Pumped::LogFailed(error),
+                Err(Stopped::CutOff) => return SendOutcome::CutOff,
+                Err(Stopped::NotLoaded(load)) => return SendOutcome::NotLoaded(load),
+                Err(Stopped::LogFailed(error)) => return SendOutcome::LogFailed(error),
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if self.cursor.is_cut_off() { Pumped::CutOff } else { Pumped::Blocked };
+                    return if self.cursor.is_cut_off() { SendOutcome::CutOff } else { SendOutcome::Blocked };
                 }
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(Stopped::Failed(error)) => return Pumped::Failed(error),
+                Err(Stopped::Failed(error)) => return SendOutcome::Failed(error),
             }
             if self.bytes_sent - begun >= TURN_BYTES as u64 {
-                return Pumped::More;
+                return SendOutcome::More;
             }
         }
     }
@@ -256,40 +256,40 @@ impl Outgoing {
             }
         }
         let shown = self.log.shown_sequence();
-        let piece = match Piece::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
-            Ok(Piece::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
-            Ok(piece) => Some(piece),
-            Err(NoPiece::AtEnd) => {
+        let source = match SendSource::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
+            Ok(SendSource::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
+            Ok(source) => Some(source),
+            Err(NoSource::AtEnd) => {
                 if fresh {
                     self.sent = self.sent.max(shown);
                 }
                 None
             }
             // What is to be said goes first: a greeting, or a heartbeat that does not wait for the disk.
-            Err(NoPiece::Far(_) | NoPiece::CutOff) if fresh && !self.control.is_empty() => None,
+            Err(NoSource::NotLoaded(_) | NoSource::CutOff) if fresh && !self.control.is_empty() => None,
             Err(why) => return Err(why.into()),
         };
-        if fresh && let Some(piece) = &piece {
-            *body_left = piece.len();
+        if fresh && let Some(source) = &source {
+            *body_left = source.len();
             *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
             *header_left = HEADER_SIZE;
-            *last = piece.last();
-            if let Ok(first) = Entry::decode(piece.bytes()) {
+            *last = source.last();
+            if let Ok(first) = Entry::decode(source.bytes()) {
                 (self.sent, *sent_to) = (first.previous, *boundary);
             }
         }
-        let body = piece.as_ref().map_or(&[][..], |piece| &piece.bytes()[..(*body_left).min(piece.bytes().len())]);
+        let body = source.as_ref().map_or(&[][..], |source| &source.bytes()[..(*body_left).min(source.bytes().len())]);
         // A frame that was begun is finished before anything else is said.
         let control = if *header_left < HEADER_SIZE && *body_left > 0 { &[][..] } else { self.control.left() };
         let rest = &header[HEADER_SIZE - *header_left..];
-        let sent = match &piece {
-            Some(Piece::File(_)) if !(control.is_empty() && rest.is_empty()) => {
+        let sent = match &source {
+            Some(SendSource::File(_)) if !(control.is_empty() && rest.is_empty()) => {
                 stream.try_send_more(&[IoSlice::new(control), IoSlice::new(rest)])
             }
-            Some(Piece::File(stretch)) => stream.try_send_file(
-                &stretch.file,
-                stretch.offset,
-                (*body_left).min(piece.as_ref().map_or(0, Piece::len)),
+            Some(SendSource::File(range)) => stream.try_send_file(
+                &range.file,
+                range.offset,
+                (*body_left).min(source.as_ref().map_or(0, SendSource::len)),
             ),
             _ if control.is_empty() && body.is_empty() => return Ok(0),
             _ => match (control.is_empty(), rest.is_empty()) {
@@ -306,7 +306,7 @@ impl Outgoing {
         let of_body = sent - said - of_header;
         *body_left -= of_body;
         if of_body > 0 {
-            drop(piece);
+            drop(source);
             self.cursor.advance(of_body);
             if *body_left == 0 {
                 *boundary = self.cursor.position();
@@ -323,21 +323,21 @@ impl Outgoing {
         let Wire::V1 { json, ends } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
             ends.clear();
-            match Piece::at(&self.cursor, &mut self.loaded, false) {
-                Ok(piece) => {
-                    let mut entries = Entries::new(piece.bytes());
+            match SendSource::at(&self.cursor, &mut self.loaded, false) {
+                Ok(source) => {
+                    let mut entries = Entries::new(source.bytes());
                     while json.bytes.len() < JSON_BYTES {
                         let Some(entry) = entries.next() else { break };
                         message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
                             .map_err(|_| Stopped::too_large(entry.payload.len()))?;
                         ends.push((json.bytes.len(), entry.sequence));
                     }
-                    let encoded = piece.bytes().len() - entries.rest().len();
-                    drop(piece);
+                    let encoded = source.bytes().len() - entries.rest().len();
+                    drop(source);
                     self.cursor.advance(encoded);
                 }
-                Err(NoPiece::AtEnd) => {}
-                Err(NoPiece::Far(_) | NoPiece::CutOff) if !self.control.is_empty() => {}
+                Err(NoSource::AtEnd) => {}
+                Err(NoSource::NotLoaded(_) | NoSource::CutOff) if !self.control.is_empty() => {}
                 Err(why) => return Err(why.into()),
             }
         }
@@ -363,18 +363,18 @@ impl Outgoing {
 /// Why a write did not happen.
 enum Stopped {
     CutOff,
-    Far(Load),
+    NotLoaded(Load),
     LogFailed(Error),
     Failed(io::Error),
 }
 
-impl From<NoPiece> for Stopped {
-    fn from(why: NoPiece) -> Self {
+impl From<NoSource> for Stopped {
+    fn from(why: NoSource) -> Self {
         match why {
-            NoPiece::AtEnd => Self::Failed(io::ErrorKind::WouldBlock.into()),
-            NoPiece::CutOff => Self::CutOff,
-            NoPiece::Far(load) => Self::Far(load),
-            NoPiece::Failed(error) => Self::LogFailed(error),
+            NoSource::AtEnd => Self::Failed(io::ErrorKind::WouldBlock.into()),
+            NoSource::CutOff => Self::CutOff,
+            NoSource::NotLoaded(load) => Self::NotLoaded(load),
+            NoSource::Failed(error) => Self::LogFailed(error),
         }
     }
 }

@@ -7,9 +7,9 @@ use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, Pumped};
-use super::piece::Loaded;
+use super::outgoing::{Outgoing, SendOutcome};
 use super::report::ReaderLabel;
+use super::send_source::Loaded;
 use crate::engine::writer::peer::{Heard, Sent};
 use crate::engine::writer::standing::{Entered, Start, furthest};
 use crate::error::{Error, Status};
@@ -116,15 +116,15 @@ impl Reader {
     }
 
     /// Sends what can be sent now. `own_thread`: this is the reader's task, whose thread may send from files.
-    pub(super) fn pump(&self, acks: &AckBoard, own_thread: bool) -> Pumped {
-        self.pump_locked(&mut self.outgoing.lock(), acks, own_thread)
+    pub(super) fn send(&self, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+        self.send_locked(&mut self.outgoing.lock(), acks, own_thread)
     }
 
     /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
-    pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
+    pub(super) fn send_from_outside(&self, acks: &AckBoard) {
         // If the task is sending now, it may have looked at what is awaited already: it has to look again.
-        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks, false));
-        if !matches!(pumped, Some(Pumped::AtEnd)) {
+        let outcome = self.outgoing.try_lock().map(|mut outgoing| self.send_locked(&mut outgoing, acks, false));
+        if !matches!(outcome, Some(SendOutcome::AtEnd)) {
             self.poked.notify_one();
         }
     }
@@ -142,21 +142,21 @@ impl Reader {
         self.incoming.lock().heard()
     }
 
-    fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
+    fn send_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
         if outgoing.asked() != version {
             outgoing.ask(version, acks.wanted(self.positions()));
         }
-        let pumped = outgoing.pump(&self.stream, own_thread);
+        let outcome = outgoing.send(&self.stream, own_thread);
         self.sent.store(outgoing.sent(), Ordering::Release);
         if outgoing.bytes_sent() != before {
             self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
         }
-        pumped
+        outcome
     }
 
-    /// Takes what a pump wanted loaded from disk.
+    /// Takes the data that a send needs loaded from disk.
     pub(super) fn supply(&self, loaded: Loaded) {
         self.outgoing.lock().supply(loaded);
     }

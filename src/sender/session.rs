@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::core::Core;
 use super::incoming::lost;
 use super::intake::{self, say_heartbeat};
-use super::outgoing::Pumped;
+use super::outgoing::SendOutcome;
 use super::reader::Reader;
 use crate::clock;
 use crate::engine::writer::life::Stage;
@@ -33,7 +33,7 @@ impl<'a> Session<'a> {
         let mut stage = core.life.subscribe();
         let mut tick = interval(self.peer.tick_every());
         // It is told that it may follow before it is told that another one took its place meanwhile.
-        let _ = reader.pump(&core.acks, true);
+        let _ = reader.send(&core.acks, true);
         loop {
             match intake::take(core, reader) {
                 Ok(true) => {}
@@ -47,19 +47,19 @@ impl<'a> Session<'a> {
             let end_moved = core.end_moved.notified();
             tokio::pin!(end_moved);
             end_moved.as_mut().enable();
-            let pumped = reader.pump(&core.acks, true);
+            let outcome = reader.send(&core.acks, true);
             if let Err(error) = intake::decide(core, reader) {
                 return error;
             }
-            match pumped {
-                Pumped::More => {
+            match outcome {
+                SendOutcome::More => {
                     self.peer.moves();
                     if *stage.borrow() >= Stage::Closing {
                         return stopped();
                     }
                     tokio::task::yield_now().await;
                 }
-                Pumped::AtEnd => {
+                SendOutcome::AtEnd => {
                     self.peer.caught_up();
                     if *stage.borrow() >= Stage::Draining && self.is_drained() {
                         return self.drain(&mut stage).await;
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
                         readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
                     }
                 }
-                Pumped::Blocked => {
+                SendOutcome::Blocked => {
                     self.peer.is_blocked((reader.bytes_sent(), reader.stream.flushed()), clock::instant());
                     tokio::select! {
                         biased;
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
                         readable = reader.stream.readable() => if let Err(error) = readable { return lost(&error) },
                     }
                 }
-                Pumped::Far(load) => {
+                SendOutcome::NotLoaded(load) => {
                     self.peer.moves();
                     tokio::select! {
                         biased;
@@ -105,9 +105,9 @@ impl<'a> Session<'a> {
                         return error;
                     }
                 }
-                Pumped::CutOff => return self.cut_off(),
-                Pumped::Failed(error) => return lost(&error),
-                Pumped::LogFailed(error) => return error,
+                SendOutcome::CutOff => return self.cut_off(),
+                SendOutcome::Failed(error) => return lost(&error),
+                SendOutcome::LogFailed(error) => return error,
             }
         }
     }
@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
         if !peer::just_left(&error) || !reader.is_undecided() {
             return error;
         }
-        let _ = reader.pump(&core.acks, true);
+        let _ = reader.send(&core.acks, true);
         intake::decide(core, reader).err().unwrap_or(error)
     }
 

@@ -54,11 +54,11 @@ impl Sender {
         let core = &self.core;
         let readers = core.readers.connected();
         let helped = readers.iter().take(MAX_HELPED);
-        helped.clone().for_each(|reader| reader.pump_from_outside(&core.acks));
+        helped.clone().for_each(|reader| reader.send_from_outside(&core.acks));
         if readers.len() > MAX_HELPED {
             core.end_moved.notify_waiters();
         }
-        core.eager.look(|| {
+        core.spin_wait.spin(|| {
             helped.clone().for_each(|reader| take_from_outside(core, reader));
             over()
         });

@@ -107,7 +107,7 @@ fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
             assert_eq!(trim(&log, u64::MAX, Now::default()).unwrap_err().status, Status::Io);
             assert_eq!(log.synced(), synced);
             assert_eq!(log.locate(3).unwrap().unwrap(), log.written());
-            assert!(log.stretch(0, u64::MAX).unwrap().is_some(), "reading goes on");
+            assert!(log.file_range(0, u64::MAX).unwrap().is_some(), "reading goes on");
         }
         drop(log);
         reopen_and_check(dir.path(), synced.sequence, 3);
@@ -290,7 +290,7 @@ fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
         until("the first removal", || latch.held() == 1);
         assert!(!first.exists());
         assert_eq!(log.locate(1).unwrap(), None);
-        assert!(log.stretch(0, u64::MAX).unwrap().is_none());
+        assert!(log.file_range(0, u64::MAX).unwrap().is_none());
         latch.open();
         assert!(trimming.join().unwrap().unwrap() > 0);
     });

@@ -169,12 +169,12 @@ pub(crate) fn check_ack(said: Positions, last: u64) -> Result<()> {
 }
 
 /// Judges an acknowledgement. `sent`: whether the last entry of it was sent; `sent_up_to`: an entry up to which all
-/// were. `has_pumped`: what can be sent was, so what was not sent cannot be at the reader.
-pub(crate) fn judge_ack(said: Positions, sent: Sent, sent_up_to: u64, has_pumped: bool) -> Judged {
+/// were. `has_sent_all`: what can be sent was, so what was not sent cannot be at the reader.
+pub(crate) fn judge_ack(said: Positions, sent: Sent, sent_up_to: u64, has_sent_all: bool) -> Judged {
     match sent {
         Sent::Whole => Judged::Counts(said),
         Sent::Undecided => Judged::CountsSoFar(up_to(said, sent_up_to)),
-        Sent::Not if !has_pumped => Judged::Later,
+        Sent::Not if !has_sent_all => Judged::Later,
         Sent::Not => Judged::NotSent,
     }
 }
@@ -307,14 +307,14 @@ mod tests {
             assert_eq!(check_ack(said, 9).is_ok(), possible, "{said:?}");
         }
         let said = at(9, 4, 7);
-        for (sent, has_pumped, judged) in [
+        for (sent, has_sent_all, judged) in [
             (Sent::Whole, false, Judged::Counts(said)),
             (Sent::Undecided, false, Judged::CountsSoFar(at(6, 4, 6))),
             (Sent::Undecided, true, Judged::CountsSoFar(at(6, 4, 6))),
             (Sent::Not, false, Judged::Later),
             (Sent::Not, true, Judged::NotSent),
         ] {
-            assert_eq!(judge_ack(said, sent, 6, has_pumped), judged);
+            assert_eq!(judge_ack(said, sent, 6, has_sent_all), judged);
         }
     }
 }

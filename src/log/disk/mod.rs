@@ -5,7 +5,7 @@
 //!
 //! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
 //! - [`DiskLog::write`] and [`DiskLog::sync`] are two steps: only what was synced survives a loss of power.
-//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes after one, for `sendfile` or `pread`.
+//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::file_range`] the bytes after one, for `sendfile` or `pread`.
 //! - [`DiskLog::trim_one`] removes old segments.
 //!
 //! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
@@ -59,7 +59,7 @@ pub use dir::Dir;
 pub use head::{FORMAT_VERSION, HEAD_BYTES};
 pub use mark::Mark;
 pub use op::CRASH_POINTS;
-pub use read::Stretch;
+pub use read::FileRange;
 pub use recover::Cut;
 pub use rescue::Rescue;
 pub use scan::MAX_RESERVED_BYTES;

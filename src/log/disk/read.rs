@@ -21,7 +21,7 @@ const KEPT_OPEN: usize = 64;
 ///
 /// The bytes were checked when they were written or recovered, but not now: whoever takes them checks each entry.
 #[derive(Clone, Debug)]
-pub struct Stretch {
+pub struct FileRange {
     /// The file.
     pub file: Arc<File>,
     /// Where in the file the first entry begins.
@@ -36,12 +36,12 @@ pub struct Stretch {
     pub path: PathBuf,
 }
 
-impl Stretch {
-    /// Reads bytes of the stretch from `from` on, as many as `buffer` has.
+impl FileRange {
+    /// Reads bytes of the range from `from` on, as many as `buffer` has.
     pub fn read_at(&self, from: u64, buffer: &mut [u8]) -> Result<()> {
         let fits = from.checked_add(buffer.len() as u64).is_some_and(|end| end <= self.len);
         if !fits {
-            let text = format!("{} bytes from {from} on, of a stretch of {}", buffer.len(), self.len);
+            let text = format!("{} bytes from {from} on, of a range of {}", buffer.len(), self.len);
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let offset = self.offset + from;
@@ -51,7 +51,7 @@ impl Stretch {
         }
     }
 
-    /// The stretch, each of its entries checked.
+    /// The range, each of its entries checked.
     pub fn load(&self) -> Result<Vec<u8>> {
         let no_memory = || Error::out_of_memory(format_args!("{} bytes of {}", self.len, self.path.display()));
         let length = usize::try_from(self.len).map_err(|_| no_memory())?;
@@ -161,7 +161,7 @@ impl DiskLog {
     /// the limit.
     ///
     /// Fails with `INVALID_ARGUMENT` for a position past the end.
-    pub fn stretch(&self, position: u64, limit: u64) -> Result<Option<Stretch>> {
+    pub fn file_range(&self, position: u64, limit: u64) -> Result<Option<FileRange>> {
         let written = self.written().position;
         if position > written {
             let text = format!("position {position} lies past the end of the log, {written}");
@@ -174,7 +174,7 @@ impl DiskLog {
         let end = view.until.position.min(limit).max(position);
         let View { file, path, fixed, until, .. } = view;
         let last = (end == until.position).then_some(until.sequence);
-        Ok(Some(Stretch { offset: fixed.offset(position), len: end - position, file, path, position, last }))
+        Ok(Some(FileRange { offset: fixed.offset(position), len: end - position, file, path, position, last }))
     }
 
     /// The part of a segment in which `key` lies. `None` if it was trimmed meanwhile.

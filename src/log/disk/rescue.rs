@@ -20,7 +20,7 @@ impl DiskLog {
 impl Rescue<'_> {
     /// As [`DiskLog::write_verified`].
     pub fn write_verified(&self, bytes: &[u8]) -> Result<()> {
-        self.0.write_runs(bytes, true, Purpose::Rescue)
+        self.0.write_parts(bytes, true, Purpose::Rescue)
     }
 
     /// As [`DiskLog::sync`], but [`DiskLog::synced`] stays where it is.

@@ -14,7 +14,7 @@ impl DiskLog {
     /// (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old as the wall
     /// clock says only while that clock can be believed.
     ///
-    /// It is not read any more from the moment at which this begins, but who has a [`Stretch`](super::Stretch) of it can
+    /// It is not read any more from the moment at which this begins, but who has a [`FileRange`](super::FileRange) of it can
     /// still read that. If it cannot be removed, the next call tries the same one again; that alone makes no log unusable:
     /// see [`DiskLog::is_usable`].
     pub fn trim_one(&self, keep_from: u64, now: Now) -> Result<Option<Mark>> {

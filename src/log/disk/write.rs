@@ -18,8 +18,8 @@ use std::path::Path;
 /// Bytes of a write for which nothing is reserved: to write so much twice takes longer than what it spares the sync.
 const LARGE_WRITE: u64 = 32 << 10;
 
-/// A part of what is to be written that goes to one segment.
-struct Run {
+/// The part of a write that goes to one segment.
+struct SegmentPart {
     bytes: Range<usize>,
     points: Points,
     end: Mark,
@@ -33,36 +33,36 @@ impl DiskLog {
     /// to a segment of their own are, so go on at [`DiskLog::written`]. `DISK_FULL` and `STALLED` may pass: try again.
     /// After `IO` the log must be opened again.
     pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, false, Purpose::Confirm)?;
+        self.write_parts(bytes, false, Purpose::Confirm)?;
         Ok(self.written())
     }
 
     /// The same for entries whose checksums this process has made or checked already: only that they follow is looked at.
     pub fn write_verified(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, true, Purpose::Confirm)?;
+        self.write_parts(bytes, true, Purpose::Confirm)?;
         Ok(self.written())
     }
 
-    pub(super) fn write_runs(&self, bytes: &[u8], verified: bool, purpose: Purpose) -> Result<()> {
+    pub(super) fn write_parts(&self, bytes: &[u8], verified: bool, purpose: Purpose) -> Result<()> {
         let _writing = self.writing.lock();
         drop(self.usable(self.state.lock(), purpose)?);
-        let (runs, mut rolls) = self.plan(bytes, verified)?;
-        for run in runs {
+        let (parts, mut rolls) = self.plan(bytes, verified)?;
+        for part in parts {
             if std::mem::replace(&mut rolls, true) {
                 self.roll(None, purpose)?;
             }
-            self.put(&bytes[run.bytes.clone()], run)?;
+            self.put(&bytes[part.bytes.clone()], part)?;
         }
         Ok(())
     }
 
     /// Divides what is to be written among segments. True if a new one is needed before the first part.
-    fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<Run>, bool)> {
+    fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<SegmentPart>, bool)> {
         let state = self.state.lock();
         let (mut base, mut end, sealed) = (state.active.fixed.base, state.written, state.active.commit.sealed);
         let mut points = state.active.points.ahead();
         drop(state);
-        let (mut runs, mut begun, mut at) = (Vec::new(), 0, 0);
+        let (mut parts, mut begun, mut at) = (Vec::new(), 0, 0);
         let mut rolls = sealed && !bytes.is_empty();
         if rolls {
             (base, points) = (end, Points::new(end, self.config.spacing()));
@@ -74,7 +74,7 @@ impl DiskLog {
                 let next = Points::new(end, self.config.spacing());
                 let points = std::mem::replace(&mut points, next);
                 if at > begun {
-                    runs.push(Run { bytes: begun..at, points, end });
+                    parts.push(SegmentPart { bytes: begun..at, points, end });
                 } else {
                     rolls = true;
                 }
@@ -84,13 +84,13 @@ impl DiskLog {
             (end, at) = (mark, at + length);
         }
         if at > begun {
-            runs.push(Run { bytes: begun..at, points, end });
+            parts.push(SegmentPart { bytes: begun..at, points, end });
         }
-        Ok((runs, rolls))
+        Ok((parts, rolls))
     }
 
     /// Writes one part to the active segment.
-    fn put(&self, bytes: &[u8], run: Run) -> Result<()> {
+    fn put(&self, bytes: &[u8], part: SegmentPart) -> Result<()> {
         self.cut_torn().map_err(|fault| self.fault(fault))?;
         let (file, path, offset, length) = {
             let state = self.state.lock();
@@ -102,7 +102,7 @@ impl DiskLog {
         if let Err(fault) = file::write_at(Op::WriteEntries, &file, &path, offset, bytes) {
             let last = self.written().sequence;
             let mut error = self.fault(fault);
-            error.message = format!("entries {} to {}: {}", last.saturating_add(1), run.end.sequence, error.message);
+            error.message = format!("entries {} to {}: {}", last.saturating_add(1), part.end.sequence, error.message);
             self.state.lock().active.torn = true;
             if let Err(fault) = self.cut_torn() {
                 error.message = format!("{}; then: {}", error.message, fault.error.message);
@@ -110,10 +110,10 @@ impl DiskLog {
             return Err(error);
         }
         let mut state = self.state.lock();
-        state.active.points.join(run.points);
+        state.active.points.join(part.points);
         state.active.length = length;
         state.active.fill(Stamp::Here { boot_us: clock::boot_us() });
-        state.written = run.end;
+        state.written = part.end;
         Ok(())
     }
 

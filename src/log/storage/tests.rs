@@ -46,9 +46,9 @@ fn read_to(cursor: &mut Cursor, last: u64) -> Vec<(u64, Vec<u8>)> {
     while cursor_sequence(&seen, cursor) < last {
         let bytes = match cursor.next() {
             Next::Ready(span) => span.bytes().to_vec(),
-            Next::Stored(stretch) => {
-                let mut bytes = vec![0; stretch.len as usize];
-                stretch.read_at(0, &mut bytes).unwrap();
+            Next::Stored(range) => {
+                let mut bytes = vec![0; range.len as usize];
+                range.read_at(0, &mut bytes).unwrap();
                 bytes
             }
             Next::AtEnd => {

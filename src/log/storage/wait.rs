@@ -29,7 +29,7 @@ impl Storage {
     pub(super) fn hurry(&self) {
         let mut state = self.state.lock();
         state.wanted = self.appended.end();
-        self.ring(&mut state);
+        self.notify(&mut state);
     }
 
     /// The last entry confirmed as durable.
@@ -53,7 +53,7 @@ impl Storage {
             }
             if state.wanted < position {
                 state.wanted = position;
-                self.ring(&mut state);
+                self.notify(&mut state);
             }
             let failed = state.failed.as_ref();
             let over = deadline.is_some_and(|deadline| clock::instant() >= deadline);
