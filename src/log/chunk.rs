@@ -10,7 +10,8 @@ use std::ptr::NonNull;
 
 use super::sync::{AtomicUsize, Ordering, fence};
 
-/// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is used.
+/// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is
+/// used.
 pub(super) struct Memory {
     start: NonNull<u8>,
     layout: Layout,

@@ -10,7 +10,7 @@ use super::window::CursorState;
 use super::{Log, Mark};
 use crate::error::Error;
 
-/// A reader's cursor. While it lives, the log knows what the reader still needs; dropping it lets go.
+/// A reader's position in the log. The log counts the entries after it as needed until the cursor is dropped.
 pub struct Cursor {
     log: Arc<Log>,
     state: Arc<CursorState>,
@@ -32,8 +32,8 @@ pub enum Next {
     Failed(Error),
 }
 
-/// A range of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
-/// its chunk's memory from being used again.
+/// A range of the log in memory. Hold it for one write only, never while waiting: it keeps its chunk's memory from
+/// being reused.
 pub struct MemoryRange {
     chunk: ChunkRef,
     range: Range<usize>,
@@ -52,7 +52,7 @@ impl Cursor {
         Self { log, state, start, position: start.position }
     }
 
-    /// Where it was placed.
+    /// The boundary at which it was placed.
     pub fn start(&self) -> Mark {
         self.start
     }
@@ -62,7 +62,8 @@ impl Cursor {
         self.position
     }
 
-    /// The longest range after the cursor that lies in one piece. From an entry's boundary it holds whole entries.
+    /// The longest contiguous range after the cursor. If the cursor is at a boundary between entries, it is whole
+    /// entries.
     pub fn next(&self) -> Next {
         if self.is_cut_off() {
             return Next::CutOff;
@@ -78,7 +79,7 @@ impl Cursor {
         if start < end { Next::Ready(MemoryRange { chunk, range: start..end }) } else { Next::AtEnd }
     }
 
-    /// The same from the disk, where it goes on when memory has forgotten.
+    /// The same from disk, for entries that memory no longer has.
     #[cold]
     fn stored(&self, shown: u64) -> Next {
         match self.log.storage.as_ref().map(|storage| storage.file_range(self.position, shown)) {
@@ -88,26 +89,26 @@ impl Cursor {
         }
     }
 
-    /// Moves on by `bytes` that were taken care of.
+    /// Moves the cursor forward by `bytes`.
     pub fn advance(&mut self, bytes: usize) {
         self.position += bytes as u64;
         self.state.position.store(self.position, Ordering::SeqCst);
         self.log.memory.passed(self.position);
     }
 
-    /// Whether the log gave up what this cursor needed.
+    /// Whether the log has evicted, or may evict, entries that this cursor needs.
     pub fn is_cut_off(&self) -> bool {
         self.state.cut_off.load(Ordering::Relaxed)
     }
 
-    /// Says that nothing after it is needed any more. From then on it is cut off.
+    /// Releases the entries after this cursor. The cursor is cut off from then on.
     pub fn let_go(&self) {
         self.state.cut_off.store(true, Ordering::Relaxed);
         self.log.memory.window.lock().unregister(&self.state);
         self.log.memory.passed(u64::MAX);
     }
 
-    /// A handle to wait on for being cut off, apart from the cursor itself.
+    /// A handle that resolves when this cursor is cut off.
     pub fn watch(&self) -> CutWatch {
         CutWatch(Arc::clone(&self.state))
     }
@@ -119,7 +120,7 @@ impl Drop for Cursor {
     }
 }
 
-/// Tells when the log gave up what a cursor needed.
+/// Waits until a cursor is cut off.
 pub struct CutWatch(Arc<CursorState>);
 
 impl CutWatch {

@@ -1,8 +1,8 @@
 //! The end of the log, and whether a cursor sleeps there: an event count.
 //!
 //! An append makes a system call only if a cursor went to sleep since the last one. Both sides write, then fence, then
-//! read, so at least one sees the other's write: either the cursor sees the new end and stays awake, or the appender sees
-//! the sleeper and wakes it.
+//! read, so at least one sees the other's write: either the cursor sees the new end and stays awake, or the appender
+//! sees the sleeper and wakes it.
 
 use super::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -32,7 +32,8 @@ impl EndSignal {
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 
-    /// Registers a sleeper. Returns `true` if the end is still at `position`: then the caller may sleep and will be woken.
+    /// Registers a sleeper. Returns `true` if the end is still at `position`: then the caller may sleep and will be
+    /// woken.
     pub(super) fn announce(&self, position: u64) -> bool {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);

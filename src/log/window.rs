@@ -1,4 +1,4 @@
-//! What the log keeps in memory: chunks in order, and where each cursor stands among them.
+//! The part of the log in memory: its chunks, oldest first, and the position of each cursor.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use super::chunk::{ChunkRef, ChunkWriter, Memory};
 use crate::error::Error;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 
-/// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
+/// The usual size of a chunk, and so the most that one write to a socket carries. Four entries of 64 KiB fit, with
+/// headers.
 const CHUNK_BYTES: u64 = 264 * 1024;
 
-/// Chunks a window is made of, at least; evicting one gives up this fraction of it.
+/// The fewest chunks in a full window. Evicting one gives up this fraction of the window.
 const MIN_CHUNKS: u64 = 16;
 
-/// Chunks for which a waiting append likes to have room, at most.
+/// The most chunks for which a waiting append waits to have room.
 const SEVERAL: usize = 8;
 
-/// Where a cursor stands: the window reads it to know which chunks may go.
+/// A cursor's position, from which the window knows which chunks it may evict.
 #[derive(Debug)]
 pub(super) struct CursorState {
     pub(super) position: AtomicU64,
@@ -35,7 +36,7 @@ struct WindowChunk {
     base: u64,
     /// The sequence before its first entry.
     previous: u64,
-    /// The chain hash of what lies before it.
+    /// The chain hash before its first entry.
     hash: u64,
 }
 
@@ -44,18 +45,18 @@ struct WindowChunk {
 pub struct Occupancy {
     /// Entries in memory.
     pub entries: u64,
-    /// Memory of the chunks in bytes.
+    /// Bytes of memory in chunks.
     pub bytes: u64,
-    /// The oldest sequence a reader can have been at, to get all after it.
+    /// The sequence before the oldest entry in memory.
     pub oldest_known: u64,
 }
 
-/// Why no cursor can begin there.
+/// Why a cursor cannot be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachError {
-    /// The entries after it are gone; a reader at `oldest_known` or later could go on.
+    /// The entries after it are gone. A reader that has `oldest_known` or a later entry could continue.
     Gone {
-        /// The oldest sequence a reader can be at.
+        /// The sequence before the oldest entry of the log.
         oldest_known: u64,
     },
     /// The log ends before it.
@@ -67,22 +68,22 @@ pub enum AttachError {
     Failed(Error),
 }
 
-/// What may not go to make room.
+/// Which chunks may not be evicted to make room.
 #[derive(Clone, Copy)]
 pub(super) enum Retain {
-    /// Everything may; cursors that need it are cut off.
+    /// None: cursors that need an evicted chunk are cut off.
     Nothing,
-    /// What a cursor still needs.
+    /// Those that a cursor still needs.
     Cursors,
-    /// What lies after this position.
+    /// Those with entries after this position.
     Until(u64),
 }
 
 /// Why there is no new chunk.
 pub(super) enum NoRoom {
-    /// A cursor before position `until` holds what would have to go; at `plenty` there is room for some chunks more.
+    /// The oldest chunk is needed until everything passes `until`. Past `plenty` there is room for several chunks.
     Held { until: u64, plenty: u64 },
-    /// The allocator has none.
+    /// The allocator refused.
     NoMemory { bytes: usize },
 }
 
@@ -115,8 +116,8 @@ impl Window {
         }
     }
 
-    /// Adds a chunk for at least `size` bytes and `count` entries at `end`, giving up the oldest chunks if it must. Returns
-    /// its writer and how many entries it may take.
+    /// Adds a chunk at `end` for at least `size` bytes and `count` entries, and evicts the oldest chunks if it must.
+    /// Returns the chunk's writer and how many entries it may take.
     pub(super) fn open_chunk(
         &mut self,
         size: usize,
@@ -174,13 +175,13 @@ impl Window {
         self.oldest_known = oldest_known;
         let Some(chunk) = self.chunks.pop_front() else { return };
         self.bytes -= chunk.data.capacity() as u64;
-        // A cursor that is sending from it right now keeps it alive; its memory is then freed, not used again.
+        // While a reader sends from the chunk it cannot be reused: then its memory is freed after the send.
         if let (Some(chunk), Ok(())) = (chunk.data.into_inner(), self.spare.try_reserve(1)) {
             self.spare.push(chunk.into_memory());
         }
     }
 
-    /// The position of the slowest cursor that still counts.
+    /// The lowest position of all cursors that are not cut off.
     pub(super) fn slowest(&self) -> u64 {
         let cursors = self.cursors.iter().filter(|cursor| !cursor.cut_off.load(Ordering::Relaxed));
         cursors.map(|cursor| cursor.position.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)

@@ -8,8 +8,8 @@
 //! | 16 | 8 | sequence of the entry before it, 0 for the first of a lineage |
 //! | 24 | 8 | timestamp in microseconds since the Unix epoch, as the host gave it |
 //!
-//! All numbers are big-endian. The payload's checksum does not depend on the entry's place, so a writer computes it before
-//! it takes the log's lock.
+//! All numbers are big-endian. The payload's checksum does not depend on the entry's place, so a writer computes it
+//! before it takes the log's lock.
 
 use super::MAX_MESSAGE_SIZE;
 use super::crc::{crc32c, crc32c_of};

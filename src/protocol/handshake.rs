@@ -1,5 +1,5 @@
-//! The handshake: what a reader asks for, what a writer answers, and the optional object by which both sides agree on the
-//! v2 stream. Peers that know only v1 ignore the object, and never send it.
+//! The handshake: what a reader asks for, what a writer answers, and the optional object by which both sides agree on
+//! the v2 stream. Peers that know only v1 ignore the object, and never send it.
 
 use super::entry::UNKNOWN_HISTORY;
 use super::go_json::Object;

@@ -1,10 +1,10 @@
 //! The v1 messages: JSON in frames, byte for byte as a Go peer writes them, and read as a Go peer reads them.
 //!
-//! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value, the
-//! last of several members of one name counts, names match whatever their case, `null` alone is a message of zero values,
-//! and text that is not UTF-8 becomes U+FFFD. And in what it does not: a value that is wrong is an error also when another
-//! one of its name follows. Numbers are whole and never go through a float. `tests/vectors/go-json.jsonl` has what Go says
-//! of hundreds of texts.
+//! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value,
+//! the last of several members of one name counts, names match whatever their case, `null` alone is a message of zero
+//! values, and text that is not UTF-8 becomes U+FFFD. And in what it does not: a value that is wrong is an error also
+//! when another one of its name follows. Numbers are whole and never go through a float. `tests/vectors/go-json.jsonl`
+//! has what Go says of hundreds of texts.
 
 use super::HEADER_SIZE;
 use super::base64;
@@ -301,8 +301,8 @@ impl<'de> Members<'de> for ErrorMessage {
 enum Payload<'de> {
     /// Base64, borrowed from the JSON unless it has escapes.
     Text(Cow<'de, str>),
-    /// The bytes are the first `length` ones of `memory`. A `null` in an array leaves the byte that an earlier payload of the
-    /// same message had there, as Go's does.
+    /// The bytes are the first `length` ones of `memory`. A `null` in an array leaves the byte that an earlier payload
+    /// of the same message had there, as Go's does.
     Numbers { memory: Vec<u8>, length: usize },
 }
 
@@ -543,8 +543,8 @@ pub fn decode_entry(json: &[u8], payload_out: &mut Vec<u8>) -> Result<EntryField
     })
 }
 
-/// Reads an Entry, writes its payload to the start of `payload` when there is room for all of it, and returns the payload's
-/// length in any case. After an error the content of `payload` is unspecified.
+/// Reads an Entry, writes its payload to the start of `payload` when there is room for all of it, and returns the
+/// payload's length in any case. After an error the content of `payload` is unspecified.
 pub fn decode_entry_to_slice(json: &[u8], payload: &mut [u8]) -> Result<(EntryFields, usize), MessageError> {
     decode(json, |text| {
         let entry: EntryMembers = read_message(text)?;

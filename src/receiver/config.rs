@@ -59,7 +59,8 @@ pub struct ReceiverConfig {
     pub buffer_bytes: u64,
     /// TLS on every connection; `None`: plain.
     pub tls: Option<TlsClient>,
-    /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
+    /// Takes a log's directory that other users may change, with an event. For key files see
+    /// [`IdentityFiles`](crate::transport::IdentityFiles).
     pub insecure_permissions_allowed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The beginning of a connection: dialling, saying who this reader is and where it stands, and the writer's answer.
+//! The beginning of a connection: dials, sends the Sync and reads the writer's answer.
 
 use std::io;
 
@@ -27,8 +27,8 @@ pub(super) struct Handshaken {
     pub(super) plan: Option<Plan>,
 }
 
-/// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled. `plan` is
-/// what the last refusal suggests, `history` what was received.
+/// Dials the next address of the round and does the handshake there. Returns the address too, unless none could be
+/// dialled. `plan`: what the last refusal suggests. `history`: points in what was received.
 pub(super) async fn open(
     core: &Core,
     dialler: &mut Dialler,
@@ -56,7 +56,7 @@ pub(super) async fn open(
         },
     };
     core.peer.lock().clone_from(&dialled.peer);
-    // It goes to the node that it is from, or to none.
+    // The plan is for the node whose refusal suggested it, and for no other.
     let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
     let limit = dialled.deadline.saturating_duration_since(clock::instant());
     let meeting = async {
@@ -77,7 +77,7 @@ pub(super) async fn open(
     (Some(dialled), met)
 }
 
-/// Says who this reader is, and waits for the writer's answer.
+/// Sends the Sync and waits for the writer's answer.
 async fn greet(
     core: &Core,
     stream: Stream,
@@ -123,7 +123,7 @@ async fn greet(
     Ok(Handshaken { stream, frames, ack, plan })
 }
 
-/// Has the host dial, on its callback thread.
+/// Has the host dial, on the callback thread.
 async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     let (answer, socket) = oneshot::channel();
     let address = &dialled.peer;
@@ -138,8 +138,8 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     Stream::from_fd(socket)
 }
 
-/// Points of the history from the log on disk, if there is one. Where a fork lies is narrowed down from one refusal to the
-/// next, as far as that log goes back.
+/// Points in the history of the log on disk, if there is one. From one refusal to the next they narrow down where the
+/// histories fork, as far back as that log goes.
 fn logged_points(core: &Core, plan: Option<&Plan>) -> Vec<Point> {
     let Some(local) = &core.local else { return Vec::new() };
     match plan.and_then(Plan::fork_range) {

@@ -1,5 +1,5 @@
-//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a
-//! host that waits for it.
+//! Handles the messages of readers: judges their acknowledgements and answers. Runs on the reader's task, or on a host
+//! thread that waits for acknowledgements.
 
 use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
@@ -9,13 +9,14 @@ use crate::engine::writer::peer::{self, Judged};
 use crate::error::{Error, Result};
 use crate::protocol::control::{Heartbeat, Positions};
 
-/// Reads of a reader's words in a row before other readers get a turn.
+/// Reads from one reader in a row, before others get a turn.
 const READS_PER_TURN: usize = 16;
 
-/// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
+/// Handles the messages that have arrived. Returns `false` if there may be more, but others should get a turn. Called
+/// by the reader's task.
 pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     let mut incoming = reader.incoming.lock();
-    // What came together with the Sync.
+    // Bytes that came together with the Sync.
     take_messages(core, reader, &mut incoming)?;
     for _ in 0..READS_PER_TURN {
         let received = incoming.receive(&reader.stream);
@@ -26,8 +27,8 @@ pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is
-/// about to.
+/// Handles the messages that have arrived on a host thread, without waiting for the reader's task to wake. Does nothing
+/// while the task does the same.
 pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     let taken = reader.incoming.try_lock().map_or(Ok(false), |mut incoming| {
         let received = incoming.receive_at_once(&reader.stream);
@@ -41,7 +42,7 @@ pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     }
 }
 
-/// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
+/// Judges an acknowledgement that was put off. Called by the reader's task after it has sent what it can.
 #[inline]
 pub(super) fn decide(core: &Core, reader: &Reader) -> Result<()> {
     if reader.is_undecided() { decide_now(core, reader) } else { Ok(()) }
@@ -83,7 +84,7 @@ fn take_messages(core: &Core, reader: &Reader, incoming: &mut Incoming) -> Resul
     Ok(())
 }
 
-/// `has_sent_all`: what could be sent was, so that what was not sent cannot be there.
+/// `has_sent_all`: everything that the socket accepts was sent, so the reader cannot have an entry that was not.
 fn acknowledge(
     core: &Core,
     reader: &Reader,
@@ -96,7 +97,7 @@ fn acknowledge(
     let sent = reader.has_been_sent(said.received);
     let judged = peer::judge_ack(said, sent, reader.sent(), has_sent_all);
     if matches!(judged, Judged::CountsSoFar(_) | Judged::Later) {
-        // The reader's task judges it again, when it has sent what it can.
+        // The reader's task judges it again after it has sent what it can.
         incoming.put_off(said);
         reader.set_undecided(true);
     }
@@ -114,7 +115,7 @@ fn acknowledge(
     Ok(())
 }
 
-/// Why the connection ends when no more can be read. What a reader may not say is told to the host.
+/// The reason why the connection ends after `error`. Reports a breach of the protocol to the host.
 fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
     match why {
         Unread::Ended(error) => error,
@@ -125,7 +126,7 @@ fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
     }
 }
 
-/// Tells a v2 reader that this side lives.
+/// Sends a heartbeat to a v2 reader.
 pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();
     reader.say(&Heartbeat { last_sequence: core.log.last_sequence(), time_us }.encode());

@@ -1,4 +1,4 @@
-//! What goes out to one reader: a cursor, and its entries in the form that the reader understands.
+//! The sending side of one reader's connection: its cursor, and the wire form of entries in its protocol version.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
 
-/// Bytes one call sends before it lets others go on.
+/// The bytes after which a call of [`Outgoing::send`] returns, so that other tasks get their turn.
 const TURN_BYTES: usize = 1 << 20;
 
-/// JSON bytes encoded ahead for a v1 reader.
+/// How many bytes of JSON are encoded ahead for a v1 reader.
 const JSON_BYTES: usize = 64 * 1024;
 
 /// How a call of [`Outgoing::send`] ended.
 pub(super) enum SendOutcome {
-    /// All there is was sent.
+    /// Everything was sent.
     AtEnd,
-    /// The socket takes no more now.
+    /// The socket accepts no more bytes now.
     Blocked,
-    /// The turn is over; there is more to send.
+    /// There is more to send, but other tasks should run first.
     More,
     /// The entries after the cursor are gone.
     CutOff,
@@ -36,24 +36,24 @@ pub(super) enum SendOutcome {
     LogFailed(Error),
 }
 
-/// The sending side of a connection. One thread at a time.
+/// The sending side of a connection. The reader's lock gives it to one thread at a time.
 pub(super) struct Outgoing {
     log: Arc<Log>,
     cursor: Cursor,
     wire: Wire,
-    /// Frames other than entries. They go out between entries' frames.
+    /// Control frames, which are sent between frames of entries.
     control: Pending,
     /// The last entry known to have been sent whole.
     sent: u64,
-    /// What was loaded from disk.
+    /// The result of the last load from disk.
     loaded: Option<Loaded>,
-    /// The version of what is asked for.
+    /// The version of the acknowledgements asked for last; see [`Self::ask`].
     asked: u64,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
 
-/// Bytes of which some were sent.
+/// Bytes to send, of which the first `sent` are sent.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -61,20 +61,20 @@ struct Pending {
 }
 
 enum Wire {
-    /// JSON frames, encoded for this reader alone, and where each ends, with its entry.
+    /// JSON frames encoded for this reader, and for each its end and its entry's sequence.
     V1 { json: Pending, ends: Vec<(usize, u64)> },
-    /// Batches straight from the log.
+    /// Batches, sent from the log without encoding or copying.
     V2 {
         header: [u8; HEADER_SIZE],
         header_left: usize,
         body_left: usize,
-        /// The last entry of the batch, where that is known before it is sent.
+        /// The last entry of the batch, if that is known before it is sent.
         last: Option<u64>,
         /// The position after the last batch that was sent whole.
         boundary: u64,
-        /// The same of the last such batch whose last entry `sent` takes account of.
+        /// The same, but of the last batch whose entries `sent` counts.
         sent_to: u64,
-        /// By level, the acknowledgements to ask for, and those that were asked for.
+        /// The acknowledgements to request, and those requested before, by level.
         wanted: [Vec<u64>; 3],
         requested: [Vec<u64>; 3],
     },
@@ -89,7 +89,7 @@ impl Pending {
         self.sent == self.bytes.len()
     }
 
-    /// Takes account of `sent` bytes and returns how many belong to what comes after.
+    /// Marks up to `sent` bytes as sent and returns how many of them belong to what follows.
     fn consume(&mut self, sent: usize) -> usize {
         let mine = sent.min(self.bytes.len() - self.sent);
         self.sent += mine;
@@ -107,7 +107,7 @@ impl Pending {
 }
 
 impl Outgoing {
-    /// Begins after the entry `known` with the frames in `greeting`.
+    /// Sends the frames in `greeting` first, then the entries after `known`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let position = cursor.position();
         let wire = if v2 {
@@ -137,13 +137,13 @@ impl Outgoing {
         self.bytes_sent
     }
 
-    /// An entry up to which all were sent whole. Costs nothing, and may be a batch behind.
+    /// An entry up to which all were sent whole. Cheap, but may lag by one batch; see [`Self::sent_whole`].
     #[inline]
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// The last entry that was sent whole, as near as is known without reading the disk: an earlier one, never a later one.
+    /// The last entry that was sent whole, or an earlier one if telling needs the disk.
     pub(super) fn sent_whole(&mut self) -> u64 {
         if let Wire::V2 { boundary, sent_to, .. } = &mut self.wire
             && sent_to < boundary
@@ -154,12 +154,12 @@ impl Outgoing {
         self.sent
     }
 
-    /// Whether the entry was sent whole on this connection, or lies before its beginning.
+    /// Whether the entry was sent whole on this connection, or is from before it began.
     pub(super) fn has_sent(&mut self, sequence: u64) -> Sent {
         if sequence <= self.sent_whole() {
             return Sent::Whole;
         }
-        // Encoded entries are known each by itself.
+        // In v1 the end of each entry is known, so `sent` is exact.
         let Wire::V2 { body_left, boundary, sent_to, last, .. } = &self.wire else { return Sent::Not };
         if *body_left == 0 && sent_to == boundary {
             return Sent::Not;
@@ -177,7 +177,8 @@ impl Outgoing {
         self.asked
     }
 
-    /// Has the reader asked to tell as soon as it reaches these sequences, by level, in place of those given before.
+    /// Requests an acknowledgement as soon as the reader reaches these sequences, by level. Replaces earlier ones that
+    /// were not requested yet.
     pub(super) fn ask(&mut self, version: u64, sequences: [Vec<u64>; 3]) {
         self.asked = version;
         if let Wire::V2 { wanted, .. } = &mut self.wire {
@@ -185,7 +186,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
+    /// Whether a frame is half sent, so that no other frame can be sent now.
     pub(super) fn is_inside_frame(&self) -> bool {
         let is_inside_entries = match &self.wire {
             Wire::V1 { json, .. } => json.sent > 0,
@@ -194,20 +195,21 @@ impl Outgoing {
         self.control.sent > 0 || is_inside_entries
     }
 
-    /// Takes what [`SendOutcome::NotLoaded`] wanted loaded.
+    /// Takes the result of the load that [`SendOutcome::NotLoaded`] asked for.
     pub(super) fn supply(&mut self, loaded: Loaded) {
         self.loaded = Some(loaded);
     }
 
-    /// Adds a frame to go out at the next boundary, unless another one still waits for the reader to take it: a peer
-    /// that does not read cannot make frames pile up.
+    /// Queues a control frame, unless another one still waits to be sent: frames must not pile up for a peer that does
+    /// not read.
     pub(super) fn say(&mut self, frame: &[u8]) {
         if self.control.is_empty() {
             self.control.bytes.extend_from_slice(frame);
         }
     }
 
-    /// Sends what the socket takes, without waiting. `own_thread`: this thread is the library's, and may send from files.
+    /// Sends as much as the socket accepts, without blocking. `own_thread`: the caller is the reader's task, whose
+    /// thread may send from files.
     pub(super) fn send(&mut self, stream: &Stream, own_thread: bool) -> SendOutcome {
         let begun = self.bytes_sent;
         loop {
@@ -237,7 +239,7 @@ impl Outgoing {
         }
     }
 
-    /// One write of control frames, and entries as they lie in the log after a batch header. `Ok(0)`: nothing to send.
+    /// Makes one write, of control frames and a batch of entries. Returns 0 if there is nothing to send.
     fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
         let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, wanted, requested } = &mut self.wire
         else {
@@ -265,7 +267,7 @@ impl Outgoing {
                 }
                 None
             }
-            // What is to be said goes first: a greeting, or a heartbeat that does not wait for the disk.
+            // Control frames, such as the greeting or a heartbeat, do not wait for the disk.
             Err(NoSource::NotLoaded(_) | NoSource::CutOff) if fresh && !self.control.is_empty() => None,
             Err(why) => return Err(why.into()),
         };
@@ -279,7 +281,7 @@ impl Outgoing {
             }
         }
         let body = source.as_ref().map_or(&[][..], |source| &source.bytes()[..(*body_left).min(source.bytes().len())]);
-        // A frame that was begun is finished before anything else is said.
+        // A frame that is half sent is finished before a control frame.
         let control = if *header_left < HEADER_SIZE && *body_left > 0 { &[][..] } else { self.control.left() };
         let rest = &header[HEADER_SIZE - *header_left..];
         let sent = match &source {
@@ -318,7 +320,8 @@ impl Outgoing {
         Ok(sent)
     }
 
-    /// One write of JSON frames, encoding more entries when all were sent. `Ok(0)`: nothing to send.
+    /// Makes one write, of control and JSON frames; encodes more entries when all were sent. Returns 0 if there is
+    /// nothing to send.
     fn send_json(&mut self, stream: &Stream) -> Result<usize, Stopped> {
         let Wire::V1 { json, ends } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
@@ -360,7 +363,7 @@ impl Outgoing {
     }
 }
 
-/// Why a write did not happen.
+/// Why nothing was written.
 enum Stopped {
     CutOff,
     NotLoaded(Load),

@@ -1,4 +1,4 @@
-//! The readers of a sender by id, shared by the tasks that serve them and the hosts that wait for them.
+//! The readers of a sender by id, shared by the tasks that serve them and the host threads that wait for them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry that is there.
+    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry in the log.
     pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
@@ -35,8 +35,9 @@ impl Registry {
         &self.groups
     }
 
-    /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same
-    /// id is told to close. `held`: what its slot shows that it acknowledged. `None`: there is no room.
+    /// Registers a new connection. Returns the positions that were known of its id, and how the connection begins;
+    /// `None` if there is no room. An earlier connection of the same id is closed. `held`: what its slot shows that it
+    /// acknowledged.
     pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
         let mut records = self.records.lock();
         let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, claim, held)?;
@@ -56,7 +57,7 @@ impl Registry {
         self.records.lock().forgotten()
     }
 
-    /// Takes a connection out that ended, unless another one took its place already.
+    /// Removes a connection that ended, unless another one has replaced it already.
     pub(super) fn leave(&self, reader: &Arc<Reader>, failed: bool) {
         self.records.lock().leave(&reader.id, |connected| Arc::ptr_eq(connected, reader), failed);
     }

@@ -1,8 +1,8 @@
 //! Where the bytes come from that a reader is sent next: the log's memory, its file, or a copy of the file's bytes.
 //!
-//! A task must not wait for a disk, because other readers' tasks share its thread. So a thread that may block first reads
-//! a range of the file into the page cache, from where it goes to the socket with `sendfile`. A connection that cannot
-//! send from files gets a copy in memory.
+//! A task must not wait for a disk, because other readers' tasks share its thread. So a thread that may block first
+//! reads a range of the file into the page cache, from where it goes to the socket with `sendfile`. A connection that
+//! cannot send from files gets a copy in memory.
 
 use std::io;
 use std::os::unix::fs::FileExt;

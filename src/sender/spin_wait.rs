@@ -1,8 +1,8 @@
 //! Adaptive spinning before a thread sleeps for acknowledgements.
 //!
-//! On a fast network the acknowledgement arrives sooner than a sleeping thread can be woken. So a waiting thread first polls
-//! the connections itself for a moment. Only one thread does so at a time, only on a machine with more than one processor,
-//! and only as long as spinning keeps succeeding.
+//! On a fast network the acknowledgement arrives sooner than a sleeping thread can be woken. So a waiting thread first
+//! polls the connections itself for a moment. Only one thread does so at a time, only on a machine with more than one
+//! processor, and only as long as spinning keeps succeeding.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{available_parallelism, yield_now};
@@ -40,7 +40,8 @@ impl SpinWait {
         Self { possible, moment: MOMENT, busy: AtomicBool::new(false), missed: AtomicU32::new(0) }
     }
 
-    /// Calls `poll` again and again, until it returns `true` or the moment is over. Does not call it when success is unlikely.
+    /// Calls `poll` again and again, until it returns `true` or the moment is over. Does not call it when success is
+    /// unlikely.
     pub(super) fn spin(&self, mut poll: impl FnMut() -> bool) {
         if !self.possible || self.busy.swap(true, Ordering::Acquire) {
             return;

@@ -1,9 +1,9 @@
-//! Which of several addresses is dialled next, and when: values in, values out.
+//! Decides which of several addresses is dialled next, and when. Pure: values in, values out.
 //!
-//! A round tries every address once. Connects race as RFC 8305 describes: one starts, the next one 250 ms later or as soon
-//! as it has failed, and the first that connects ends the race. What comes after the connect (TLS, the handshake) is done
-//! with one connection at a time, which has a share of the round's time; when it fails, the race goes on among the
-//! addresses that have not failed in this round, beginning with the one after it.
+//! A round tries every address once. Connects race as RFC 8305 describes: each starts 250 ms after the one before it or
+//! as soon as that has failed, and the first that succeeds ends the race. TLS and the handshake follow on one
+//! connection at a time, which has a share of the round's time. If they fail, the race continues among the addresses
+//! that have not failed in this round, beginning with the next one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long addresses wait for a name before them in the list to resolve (RFC 8305, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What comes after a connect has this much time, however many addresses there are, if the round has it.
+/// The shortest share of the round's time for TLS and the handshake on one connection, however many addresses there
+/// are.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are tried, at most.
+/// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 32;
 
 /// Where a round begins.
@@ -25,25 +26,25 @@ const MAX_ADDRESSES: usize = 32;
 pub(super) enum Begin<T> {
     /// At the head of the list.
     First,
-    /// At the address that served well.
+    /// At the address that was used last.
     At(usize, T),
     /// After the address that failed.
     After(usize, T),
 }
 
-/// One address: the entry of the list, and which of the addresses behind it.
+/// One address: an entry of the list, and which of the addresses that it resolved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
     pub(super) entry: usize,
     pub(super) nth: usize,
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DialStep {
     /// Dial this address.
     Start(Candidate),
-    /// Nothing until then, unless an attempt ends or a name resolves.
+    /// Wait until then, or until an attempt ends or a name resolves.
     Wait(Instant),
     /// Every address has failed, or the time is up.
     Over,
@@ -76,14 +77,14 @@ enum State {
 }
 
 impl<T: Clone + PartialEq> Round<T> {
-    /// A round over a list of `entries`, none of which is resolved yet. `delay`: when the next attempt starts while one is
-    /// under way.
+    /// A round over a list of `entries`, none of which is resolved yet. `delay`: when the next attempt starts while one
+    /// is under way.
     pub(super) fn new(entries: usize, begin: Begin<T>, delay: Duration, now: Instant, limit: Duration) -> Self {
         Self {
             entries: std::iter::repeat_with(|| ListEntry::Resolving).take(entries).collect(),
             begin,
             begun: now,
-            // A limit beyond the clock's range is a year, which is as good.
+            // A limit beyond the clock's range becomes a year, which is as good.
             deadline: now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600)),
             delay,
             next_start: now,
@@ -91,7 +92,7 @@ impl<T: Clone + PartialEq> Round<T> {
         }
     }
 
-    /// What an entry stands for is known now; nothing if it does not resolve.
+    /// An entry has resolved to these addresses; to none if it does not resolve.
     pub(super) fn resolved(&mut self, entry: usize, targets: Vec<T>) {
         if let Some(entry) = self.entries.get_mut(entry) {
             *entry = ListEntry::Known(targets.into_iter().map(|target| (target, State::Untried)).collect());
@@ -125,7 +126,7 @@ impl<T: Clone + PartialEq> Round<T> {
         if waits { DialStep::Wait(self.deadline) } else { DialStep::Over }
     }
 
-    /// What an attempt at this candidate dials.
+    /// The address of this candidate.
     pub(super) fn target(&self, candidate: Candidate) -> Option<&T> {
         match self.entries.get(candidate.entry)? {
             ListEntry::Resolving => None,
@@ -133,14 +134,14 @@ impl<T: Clone + PartialEq> Round<T> {
         }
     }
 
-    /// The attempt failed, or what came after it did. The next one starts at once.
+    /// The attempt, or the handshake after it, failed. The next attempt starts at once.
     pub(super) fn failed(&mut self, candidate: Candidate, now: Instant) {
         self.set(candidate, State::Failed);
         self.next_start = now;
     }
 
-    /// The attempt connected. The others are given up and have not failed. Returns until when the rest may take with this
-    /// one: its share of the time that is left.
+    /// The attempt has connected. The others are abandoned, which does not count as failing. Returns the deadline of
+    /// the handshake on this connection: its share of the time that is left.
     pub(super) fn connected(&mut self, candidate: Candidate, now: Instant) -> Instant {
         let mut rivals = 0;
         for rival in self.order() {
@@ -162,13 +163,13 @@ impl<T: Clone + PartialEq> Round<T> {
         now < self.deadline && self.order().into_iter().any(|candidate| self.state(candidate) != Some(State::Failed))
     }
 
-    /// The candidates that an attempt is under way at.
+    /// The candidates with an attempt under way.
     pub(super) fn connecting(&self) -> impl Iterator<Item = Candidate> {
         self.order().into_iter().filter(|candidate| self.state(*candidate) == Some(State::Connecting))
     }
 
-    /// Where the next round begins when nothing better is known: at the first address that this one had no time for, which
-    /// is the one after the last that was started.
+    /// Where the next round begins if nothing better is known: after the last address tried, if this round had no time
+    /// for the rest.
     pub(super) fn rest(&self) -> Begin<T> {
         let has_untried = self.order().into_iter().any(|candidate| self.state(candidate) == Some(State::Untried));
         let last = self.last_started.filter(|_| has_untried);
@@ -176,7 +177,8 @@ impl<T: Clone + PartialEq> Round<T> {
         last.map_or_else(|| self.begin.clone(), |(entry, target)| Begin::After(entry, target))
     }
 
-    /// All candidates in the order in which they are tried. A name that is not resolved has one, without a state.
+    /// All candidates, in the order in which they are tried. A name that is not resolved counts as one, without a
+    /// state.
     fn order(&self) -> Vec<Candidate> {
         let candidates = self.entries.iter().enumerate().flat_map(|(entry, known)| {
             let count = match known {
@@ -221,8 +223,8 @@ impl<T: Clone + PartialEq> Round<T> {
     }
 }
 
-/// The addresses of a name in the order in which they are tried: families by turns, beginning with the first one's, each
-/// address once (RFC 8305, section 4).
+/// The addresses of a name in the order in which they are tried: alternating families, beginning with that of the first
+/// address, and each address once (RFC 8305, section 4).
 pub(super) fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut unique: Vec<SocketAddr> = Vec::new();
     for address in addresses {

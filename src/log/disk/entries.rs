@@ -1,4 +1,4 @@
-//! The entries of a log's directory, one after the other, beside a writer that adds segments and removes them.
+//! Reads the entries of a log's directory in order, while a writer may add and remove segments.
 
 use std::path::Path;
 
@@ -28,17 +28,17 @@ pub struct OwnedEntry {
     pub epoch: u64,
 }
 
-/// The entries of a log, in order. At the end it gives `None`, and later those that came since.
+/// The entries of a log, in order. At the end it returns `None`, and later the entries appended since.
 ///
-/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on after the gap. Any other
-/// error is its end.
+/// If retention removes entries before they are read, it fails once with `SEQUENCE_GAP` and then continues after the
+/// gap. Any other error ends it.
 pub struct StoredEntries {
     dir: Dir,
     scanner: Scanner,
     current: SegmentFile,
-    /// Entries up to this one are passed over.
+    /// Entries up to this one are skipped.
     after: u64,
-    /// Entries before this time are passed over, until the first that is not before it.
+    /// Entries are skipped until the first one that is not before this time.
     since_us: Option<u64>,
     torn: Option<Cut>,
     failed: bool,
@@ -58,14 +58,14 @@ pub fn entries(dir: &Path, after: u64) -> Result<StoredEntries> {
 
 /// The entries from the first one on whose timestamp is `timestamp_us` or later.
 ///
-/// Timestamps are the host's. Where they fall, entries before that one may be late enough as well: of the segments and
-/// parts of a segment before it, only the last entry is looked at.
+/// Timestamps are the host's. If they do not always rise, entries before that one may be late enough as well: of the
+/// segments and index intervals before it, only the last entry is checked.
 pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<StoredEntries> {
     open(dir, From::Time(timestamp_us))
 }
 
 impl From {
-    /// True for a boundary that is not past the place.
+    /// True for a boundary that is not past the first entry to read.
     fn allows(self, mark: &Mark) -> bool {
         match self {
             From::After(sequence) => mark.sequence <= sequence,
@@ -122,13 +122,13 @@ impl Iterator for StoredEntries {
 }
 
 impl StoredEntries {
-    /// After `None`: the bytes after the last entry that are no whole one. An entry that is being written now, or what a
-    /// crash left.
+    /// After `None`: the bytes after the last entry that are no whole entry. They are an entry that is being written,
+    /// or a torn end left by a crash.
     pub fn torn(&self) -> Option<&Cut> {
         self.torn.as_ref()
     }
 
-    /// The boundary it stands at: at the end, that of the log.
+    /// The boundary after the last entry read; at the end, the end of the log.
     pub fn mark(&self) -> Mark {
         self.scanner.mark()
     }
@@ -138,7 +138,7 @@ impl StoredEntries {
             if let Some(entry) = self.next_here()? {
                 return Ok(Some(entry));
             }
-            // In this order: when the next segment is there, nothing is added to this one any more.
+            // First, because nothing is added to this segment once the next one exists.
             let next = self.next_segment()?;
             let (_, size) = recover::identity(&self.current.path, &self.current.file)?;
             self.current.seen.size = size;
@@ -159,8 +159,8 @@ impl StoredEntries {
         }
     }
 
-    /// Goes on in a segment that does not follow, if those between were removed from the front: the error that says so,
-    /// unless nothing in the gap was wanted. Else it is damage.
+    /// Continues in a segment that does not follow, if retention removed those between. Returns the error that reports
+    /// the gap, unless no entry in it was wanted. Fails with `DAMAGED` otherwise.
     fn pass_gap(&mut self, next: SegmentFile) -> Result<Option<Error>> {
         let (mark, base) = (self.scanner.mark(), next.base());
         let ours = next.head.fixed.stream_id == self.current.head.fixed.stream_id;
@@ -185,7 +185,7 @@ impl StoredEntries {
         loop {
             tries += 1;
             match self.look_for_next() {
-                // Between the look at the directory and that at a file.
+                // Removed after the directory was listed.
                 Err(_) if tries < TRIES && is_gone(&self.dir, &self.current.path)? => {}
                 found => return found,
             }
@@ -193,10 +193,10 @@ impl StoredEntries {
     }
 
     fn look_for_next(&self) -> Result<Option<SegmentFile>> {
-        // What is added to another directory in its place belongs to another log.
+        // Segments in another directory under the same name belong to another log.
         self.dir.check()?;
         let (here, segments) = (&self.current.path, recover::list(&self.dir)?.segments);
-        // Before it had an entry, one of a later epoch may have taken its name.
+        // An empty segment is replaced by one of a later epoch with the same name.
         if self.scanner.mark() == self.current.base() && segments.contains(here) {
             let found = recover::find(&self.dir, here, false)?;
             if found.identity != self.current.identity {
@@ -207,7 +207,7 @@ impl StoredEntries {
         next.map(|path| recover::find(&self.dir, path, false)).transpose()
     }
 
-    /// The next entry of this segment that is wanted. What is not whole is the end, after the synced mark.
+    /// The next wanted entry of this segment. After the synced mark, bytes that are no whole entry are the end.
     fn next_here(&mut self) -> Result<Option<OwnedEntry>> {
         self.torn = None;
         loop {

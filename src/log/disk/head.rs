@@ -1,5 +1,5 @@
-//! The head of a segment file, 16 KiB before its entries: what the segment is, how far it is known to be durable, and
-//! where in it one can begin to read. `docs/log-format.md` is the normative description.
+//! The head of a segment file, 16 KiB before its entries: which segment it is, how far it is durable, and an index of
+//! boundaries. `docs/log-format.md` is the normative description.
 
 use std::fs::File;
 use std::path::Path;
@@ -24,11 +24,11 @@ const FIXED_BYTES: usize = 92;
 const COPY_BYTES: usize = 56;
 const COPIES: [usize; 2] = [512, 1024];
 const INDEX_AT: u64 = 4096;
-/// What is read of a head when a log is opened.
+/// How much of a head is read when a log is opened.
 const FRONT_BYTES: usize = 2048;
 const SEALED: u32 = 1;
 
-/// What is written once, when the segment is made.
+/// The part that is written once, when the segment is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) stream_id: [u8; 16],
@@ -40,21 +40,21 @@ pub(super) struct Fixed {
     pub(super) created_us: u64,
 }
 
-/// How far the segment is known to be durable.
+/// How far the segment is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Commit {
     /// Counts the commits of this segment.
     pub(super) generation: u64,
     /// Everything before this was durable when the copy was written.
     pub(super) synced: Mark,
-    /// No entry follows `synced`, and the index is there.
+    /// The segment is complete: no entry follows `synced`, and the index is written.
     pub(super) sealed: bool,
     pub(super) points: u32,
     pub(super) points_crc: u32,
 }
 
 impl Commit {
-    /// The first commit of a segment: it is there, and empty.
+    /// The first commit of a segment, which is empty.
     pub(super) fn first(base: Mark) -> Self {
         Self { generation: 1, synced: base, sealed: false, points: 0, points_crc: 0 }
     }
@@ -133,7 +133,7 @@ impl Fixed {
     }
 }
 
-/// The checksum of a copy covers the fixed part's, so that a copy of another segment is none of this one.
+/// The checksum of a copy covers the fixed part's checksum, so that a copy of another segment is not valid in this one.
 fn copy_crc(fixed: &Fixed, copy: &[u8]) -> u32 {
     let mut covered = [0; 4 + COPY_BYTES - 4];
     covered[..4].copy_from_slice(&fixed.crc());
@@ -184,7 +184,7 @@ fn offset_of(commit: &Commit) -> usize {
     COPIES[usize::from(commit.generation.is_multiple_of(2))]
 }
 
-/// Writes a commit copy: the one that does not hold the last commit, so that a torn write leaves that.
+/// Writes the commit copy that does not hold the last commit, so that a torn write leaves that one whole.
 pub(super) fn write_commit(file: &File, path: &Path, fixed: &Fixed, commit: &Commit) -> Result<(), Fault> {
     write_at(Op::WriteCommit, file, path, offset_of(commit) as u64, &encode_copy(fixed, commit))
 }
@@ -204,13 +204,13 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Head> {
     }
 }
 
-/// Picks those of a segment's points that its index has room for.
+/// Thins out a segment's points to as many as its index has room for.
 pub(super) fn thin(points: &[Mark]) -> Vec<Mark> {
     let step = points.len().div_ceil(MAX_POINTS).max(1);
     points.iter().copied().skip(step - 1).step_by(step).collect()
 }
 
-/// Writes the index of a segment that is full, and gives the commit that seals it.
+/// Writes the index of a full segment and returns the commit that seals it.
 pub(super) fn write_index(
     file: &File,
     path: &Path,

@@ -1,5 +1,5 @@
-//! Who holds the lock of a log's directory, found out without touching it: an attempt to lock would make a writer fail
-//! that opens the log at that moment.
+//! Finds out who holds the lock of a log's directory without taking it: an attempt could make a writer fail that opens
+//! the log at that moment.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::file::{open_if_there, read_at};
 use super::lock;
 use crate::error::Result;
 
-/// The most bytes of a lock file that are looked at.
+/// The most bytes of a lock file that are read.
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// Whether the lock is held.
@@ -22,11 +22,11 @@ pub enum LockState {
     Yes,
     /// No process that this one can see holds it.
     No,
-    /// The kernel does not say.
+    /// The kernel does not tell.
     Unknown,
 }
 
-/// What a lock file says, and the kernel of it.
+/// The content of a lock file, and whether the kernel reports the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Whether the lock is held now.
@@ -37,10 +37,11 @@ pub struct Holder {
     pub host: String,
 }
 
-/// Who holds a directory's lock, or held it last. `None` when there is no lock file: no writer was ever here.
+/// The process that holds a directory's lock, or held it last. `None` without a lock file: no writer ever used the
+/// directory.
 ///
-/// Looks into `/proc/locks`, which names only processes that this one can see: of a writer in another container or on
-/// another host, the lock seems free.
+/// Reads `/proc/locks`, which lists only processes that this one can see: the lock of a writer in another container or
+/// on another host seems free.
 pub fn holder(dir: &Path) -> Result<Option<Holder>> {
     holder_of(&Dir::open(dir)?)
 }
@@ -62,7 +63,8 @@ pub(super) fn holder_of(dir: &Dir) -> Result<Option<Holder>> {
     let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
     let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
     let inode = format!(":{}", metadata.ino());
-    // Some file systems give programs another device number than the kernel uses: then the process must be the one named.
+    // Some file systems show programs another device number than the kernel uses. Then the process must be the one that
+    // the lock file names.
     let of_this_file = |lock: &LockLine<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
     let holding = locks.lines().filter_map(LockLine::parse).find(of_this_file);
     let held = if holding.is_some() { LockState::Yes } else { LockState::No };
@@ -72,13 +74,13 @@ pub(super) fn holder_of(dir: &Dir) -> Result<Option<Holder>> {
 
 /// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
 struct LockLine<'a> {
-    /// The process, where its number can be seen from here.
+    /// The process id, if this process can see it.
     pid: Option<u32>,
     file: &'a str,
 }
 
 impl<'a> LockLine<'a> {
-    /// The lock of a line; `None` for one that is waited for, of another kind, or for reading.
+    /// The lock in a line; `None` for one that is waited for, is of another kind, or is shared.
     fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let is_ours = words.next()? == "FLOCK" && words.next().is_some() && words.next()? == "WRITE";

@@ -1,9 +1,9 @@
-//! What is known of the log without reading it.
+//! Queries that need no read of the log.
 
 use super::{DiskLog, Mark};
 
 impl DiskLog {
-    /// How many segments there are, the one that is written included.
+    /// The number of segments, with the one that is being written.
     pub fn segments(&self) -> usize {
         self.state.lock().sealed.len() + 1
     }

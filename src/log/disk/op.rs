@@ -1,4 +1,4 @@
-//! What is done to the disk. Each change has a name at which tests let it fail or end the process.
+//! The operations on disk. Each has a name by which tests make it fail or end the process.
 
 use std::io;
 
@@ -62,7 +62,7 @@ ops! {
     SyncTruncate = "truncate-sync", "cannot sync";
     /// Entries that recovery found after the synced mark are written once more.
     Rewrite = "rewrite-write", "cannot write to";
-    /// A slot of a position file.
+    /// A copy in a position file.
     WritePosition = "position-write", "cannot write a position to";
     /// A position becomes durable.
     SyncPosition = "position-sync", "cannot sync";

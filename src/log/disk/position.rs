@@ -1,5 +1,5 @@
-//! The position of a reader, in a small file that is written in place. The file has two copies: a write goes to the one that
-//! is not known to be durable, so a torn write leaves the other whole.
+//! The position of a reader, in a small file that is written in place. The file has two copies: a write goes to the one
+//! that is not known to be durable, so a torn write leaves the other whole.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -156,11 +156,11 @@ impl PositionFile {
         Ok((PositionFile(Arc::new(shared)), token))
     }
 
-    /// Stores a token. It survives the process, and a loss of power if `durable`; without, the file may go back to the last
-    /// durable one then. A token that comes while another thread syncs the file is written when that is done.
+    /// Stores a token. It survives the process, and a loss of power if `durable`; without, the file may go back to the
+    /// last durable one then. A token that comes while another thread syncs the file is written when that is done.
     ///
-    /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a failed
-    /// sync, when the file must be opened again.
+    /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a
+    /// failed sync, when the file must be opened again.
     pub fn store(&mut self, token: &Token, durable: bool) -> Result<()> {
         let shared = &self.0;
         if durable {
@@ -294,7 +294,8 @@ mod tests {
         }
     }
 
-    /// P10: whatever parts of the writes since the last sync reach the disk, the durable position is there or a later one.
+    /// P10: whatever parts of the writes since the last sync reach the disk, the durable position is there or a later
+    /// one.
     #[test]
     fn p10_torn_writes_leave_the_durable_position() {
         let dir = tempfile::tempdir().unwrap();

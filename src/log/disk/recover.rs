@@ -1,4 +1,4 @@
-//! Opening: which segments there are, whether they fit together, and where the log ends.
+//! Opening: lists the segments, checks that they fit together, and finds the end of the log.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub struct Cut {
     pub path: PathBuf,
     /// Where in the file it was cut.
     pub offset: u64,
-    /// Bytes after that.
+    /// The number of bytes cut off.
     pub bytes: u64,
     /// The last whole entry before it.
     pub after_sequence: u64,
@@ -31,8 +31,8 @@ pub struct Cut {
     pub reason: String,
 }
 
-/// What is known of a segment file whose head was checked. It is not kept open: there may be more segments than a process
-/// may have files.
+/// A segment file whose head was checked. It is not kept open, because there may be more segments than a process may
+/// have open files.
 #[derive(Clone, Debug)]
 pub(super) struct CheckedSegment {
     pub(super) path: PathBuf,
@@ -77,7 +77,7 @@ pub(super) fn identity(path: &Path, file: &File) -> Result<(FileIdentity, u64)> 
     Ok((FileIdentity::of_file(&metadata), metadata.len()))
 }
 
-/// What there is in a directory: segments in their order, and what a crash left half made.
+/// Lists a directory: the segments in order, and unfinished files that a crash left.
 pub(super) fn list(dir: &Dir) -> Result<Listing> {
     let mut listing = Listing::default();
     for name in dir.names().map_err(|error| failed("cannot read the directory", dir.path(), &error))? {
@@ -100,10 +100,10 @@ pub(super) fn list(dir: &Dir) -> Result<Listing> {
     Ok(listing)
 }
 
-/// Opens a segment and checks its head, and that its name is its own.
+/// Opens a segment and checks its head and its name.
 pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<SegmentFile> {
     let file = open_part(dir, path, writable)?;
-    // The commit copy first: what it claims was in the file before.
+    // The commit copy before the size: the bytes that it claims were in the file before it was written.
     let head = head::read(&file, path)?;
     let (identity, size) = identity(path, &file)?;
     let base = head.fixed.base;
@@ -132,7 +132,7 @@ impl SegmentFile {
 }
 
 impl CheckedSegment {
-    /// Its file, once more; damage if another one has taken its place.
+    /// Opens its file again. Fails with `DAMAGED` if another one has its name.
     pub(super) fn reopen(&self, dir: &Dir) -> Result<SegmentFile> {
         let file = open_part(dir, &self.path, false)?;
         if identity(&self.path, &file)?.0 != self.identity {
@@ -145,7 +145,7 @@ impl CheckedSegment {
         self.head.fixed.base
     }
 
-    /// The position after the last byte that is there.
+    /// The position after the last byte of the file.
     pub(super) fn end(&self) -> u64 {
         self.base().position.saturating_add(self.size.saturating_sub(HEAD_BYTES))
     }
@@ -207,7 +207,8 @@ impl CheckedSegment {
 /// The segments of a log: those before the last one, and the last one.
 pub(super) type All = (Vec<CheckedSegment>, SegmentFile);
 
-/// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are none.
+/// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are
+/// none.
 pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<Option<All>> {
     let Some((last, others)) = listing.segments.split_last() else { return Ok(None) };
     let mut all: Vec<CheckedSegment> = Vec::with_capacity(others.len());
@@ -225,17 +226,16 @@ pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<
     Ok(Some((all, last)))
 }
 
-/// The end of the last segment, as it lies on disk.
+/// The end of the last segment, as found on disk.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) end: Mark,
     pub(super) points: Points,
-    /// What lies after the end.
+    /// The bytes after the end.
     pub(super) torn: Option<Cut>,
 }
 
-/// Walks over a segment that was not completed. What does not belong there is damage before the synced mark, and a torn
-/// end after it.
+/// Walks over a segment that is not complete. Wrong bytes are damage before the synced mark and a torn end after it.
 pub(super) fn scan_tail(found: &SegmentFile, spacing: u64) -> Result<Tail> {
     let synced = found.head.commit.synced;
     let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
@@ -277,7 +277,7 @@ fn lost(found: &SegmentFile, offset: u64, last_good: Mark, reason: &str) -> Erro
     damaged(&found.path, offset, format_args!("{reason}; entries {first} to {last} were durable and are lost"))
 }
 
-/// Chooses the boundaries that an index has.
+/// Chooses the boundaries of an index.
 #[derive(Clone, Debug)]
 pub(super) struct Points {
     pub(super) taken: Vec<Mark>,
@@ -290,12 +290,12 @@ impl Points {
         Self { taken: Vec::new(), last: base.position, spacing }
     }
 
-    /// The choice for entries that are not written yet.
+    /// Chooses for entries that are not written yet.
     pub(super) fn ahead(&self) -> Self {
         Self { taken: Vec::new(), ..*self }
     }
 
-    /// Takes over what was chosen ahead.
+    /// Adds boundaries that were chosen ahead.
     pub(super) fn join(&mut self, ahead: Points) {
         self.taken.extend(ahead.taken);
         self.last = ahead.last;
@@ -309,7 +309,7 @@ impl Points {
     }
 }
 
-/// Makes the last segment one that ends exactly at `tail.end`, all of it durable, and gives its commit.
+/// Makes the last segment end exactly at `tail.end`, durably, and returns its commit.
 pub(super) fn settle(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
     let SegmentFile { seen: CheckedSegment { path, head, .. }, file } = found;
     if let Some(cut) = &tail.torn {
@@ -326,8 +326,8 @@ pub(super) fn settle(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
     Ok(commit)
 }
 
-/// Writes the entries after the synced mark once more. They may lie in the page cache only, and marked as written: after
-/// a sync that failed the kernel does not try again, and the next sync would succeed without them.
+/// Writes the entries after the synced mark again. They may be in the page cache only, in pages marked as clean: after
+/// a failed sync the kernel does not write them again, and the next sync would succeed without them.
 fn rewrite(found: &SegmentFile, from: u64, to: u64) -> Result<()> {
     let mut block = vec![0; (to - from).min(1 << 20) as usize];
     let (mut at, end) = (found.head.fixed.offset(from), found.head.fixed.offset(to));

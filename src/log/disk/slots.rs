@@ -1,4 +1,4 @@
-//! Slots: which position each known reader still needs. A small file, replaced as a whole.
+//! The slot file: for each reader the position from which it needs the log. It is small and is replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,20 @@ const RECORD_BYTES: usize = 1 + 33;
 const CRC_BYTES: usize = 4;
 const MAX_FILE_BYTES: u64 = (HEADER_BYTES + MAX_SLOTS * (RECORD_BYTES + MAX_READER_ID_BYTES) + CRC_BYTES) as u64;
 
-/// What a slot does.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SlotState {
-    /// Holds the log: what is after its position is needed.
+    /// It holds the log: entries after its position are kept.
     Held = 0,
-    /// Was given up, because it held too much.
+    /// It was dropped because it held too much.
     Invalidated = 1,
 }
 
 /// One reader's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotRecord {
-    /// The position after the last entry that the reader does not need any more.
+    /// The position after the last entry that the reader no longer needs.
     pub position: u64,
     /// That entry.
     pub sequence: u64,
@@ -50,7 +50,7 @@ pub struct SlotRecord {
 /// All slots, by reader id.
 pub type SlotRecords = BTreeMap<String, SlotRecord>;
 
-/// The file `slots` in a log's directory. Whoever stores holds the log open.
+/// The file `slots` in a log's directory. Only the process that has the log open may store.
 #[derive(Clone, Debug)]
 pub struct SlotFile {
     dir: Arc<Dir>,
@@ -58,7 +58,8 @@ pub struct SlotFile {
 }
 
 impl SlotFile {
-    /// The slot file of a directory, and what is in it: nothing if it is not there. Fails with `DAMAGED` or `IO`.
+    /// Opens the slot file of a directory and reads its slots; without a file there are none. Fails with `DAMAGED` or
+    /// `IO`.
     pub fn load(dir: &Path) -> Result<(SlotFile, SlotRecords)> {
         Self::load_in(Arc::new(Dir::open(dir)?))
     }
@@ -73,12 +74,12 @@ impl SlotFile {
         Ok((file, slots))
     }
 
-    /// Puts these slots in the place of all that are there. After a crash there are the old ones or the new ones; when
-    /// this returns, the new ones are durable.
+    /// Replaces all slots by these. They are durable when this returns; after a crash before that there are the old
+    /// ones or the new ones.
     ///
-    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `STALLED`, and with `IO`
-    /// when a sync failed or the log lost its directory. The old ones or the new ones are there then; unless the directory
-    /// is lost, it may be tried again.
+    /// Fails with `INVALID_ARGUMENT` for too many slots or an id that is too long, with `DISK_FULL` or `STALLED`, and
+    /// with `IO` if a sync failed or the log lost its directory. Then there are the old ones or the new ones. Unless
+    /// the directory is lost, it may be tried again.
     pub fn store(&self, slots: &SlotRecords) -> Result<()> {
         let bytes = encode(slots)?;
         self.dir.check().map_err(Fault::while_open)?;

@@ -472,8 +472,8 @@ fn p5_many_segments_are_opened_at_once() {
     assert_eq!(verify::entries(dir.path(), 700).unwrap().count(), 800);
 }
 
-/// P10: what recovery found after the synced mark may be in the page cache only, after a sync that failed; and a segment's
-/// name may not be durable yet.
+/// P10: what recovery found after the synced mark may be in the page cache only, after a sync that failed; and a
+/// segment's name may not be durable yet.
 #[test]
 fn p10_opening_writes_and_syncs_what_was_not_synced() {
     let dir = scratch();
