@@ -65,8 +65,8 @@ pub enum EventKind {
     SlotLost = 18,
     /// Sender: the slot of a reader that did not come back was given up.
     SlotExpired = 19,
-    /// The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it only does not
-    /// take the slots or let go of a file, and entries go on. It is tried again.
+    /// The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it only does not take the
+    /// slots or let go of a file, and entries go on. It is tried again.
     LogStalled = 20,
     /// The log's disk does again what it did not.
     LogResumed = 21,

@@ -1,4 +1,4 @@
-//! A piece of memory that one writer fills from front to back while many readers read what is already there.
+//! A block of memory that one writer fills from front to back while many readers read what is already there.
 //!
 //! The rule that makes this sound: bytes below `published` never change, and only the one `ChunkWriter` touches those
 //! above it. `published` is stored with release order after the bytes, and loaded with acquire order before them.

@@ -42,7 +42,7 @@ pub(super) struct Storage {
     synced_sequence: AtomicU64,
     /// The position from which on readers need the log, whatever retention says.
     held_from: AtomicU64,
-    /// How many appends have come, under [`SyncPolicy::Always`].
+    /// How many appends there were, under [`SyncPolicy::Always`].
     appends: AtomicU64,
     /// The number of appends at which the storing thread, which gathers them, is woken; 0 when it does not.
     awaited: AtomicU64,
@@ -59,7 +59,7 @@ pub(super) struct Storage {
 /// The appends that are to share the next sync.
 #[derive(Default)]
 struct SyncGroup {
-    /// How many appends had come before the turn of the last sync.
+    /// How many appends there were before the turn of the last sync.
     appends: u64,
     /// How many more are likely to come: as many as came for the last sync and during it.
     expected: u64,
@@ -89,7 +89,7 @@ pub enum Ended {
 
 #[derive(Default)]
 struct State {
-    /// The storing thread has been asked to look again.
+    /// The storing thread is to check for work again.
     notified: bool,
     /// The storing thread sleeps and has not been woken.
     idle: bool,
@@ -97,7 +97,7 @@ struct State {
     gathering: bool,
     /// The highest position that a caller waits for to be durable.
     wanted: u64,
-    /// Why the disk takes nothing, if it does not.
+    /// Why the disk refuses writes, if it does.
     failed: Option<Error>,
     /// The failure may pass; the disk is tried again.
     stalled: bool,
@@ -110,7 +110,7 @@ struct State {
     over: bool,
     /// A sync ahead is under way.
     syncing_ahead: bool,
-    /// The thread that keeps the directory runs.
+    /// The thread that does the directory's upkeep runs.
     keeping: bool,
 }
 
@@ -173,7 +173,7 @@ impl Storage {
         }
     }
 
-    /// Has the storing thread look for work again.
+    /// Has the storing thread check for work again, and wakes it if it sleeps.
     fn notify(&self, state: &mut State) {
         state.notified = true;
         if std::mem::take(&mut state.idle) {
@@ -193,8 +193,8 @@ impl Storage {
         let ended = self.store_all(memory, report);
         if let Err(error) = &ended {
             self.fail(memory, error, false);
-            // Entries taken before the directory was lost should be found in it. A failure of that adds nothing to the
-            // error.
+            // Entries accepted before the directory was lost should be found in it. If that fails too, the first error
+            // is enough.
             let _ = self.rescue(memory);
             report(DiskNews::Failed(error.clone()));
         }
@@ -205,8 +205,8 @@ impl Storage {
         ended
     }
 
-    /// After the log has lost its directory, writes and syncs the entries taken before. They are shown and confirmed to
-    /// nobody.
+    /// After the log has lost its directory, writes and syncs the entries accepted before. They are neither shown to
+    /// readers nor confirmed.
     fn rescue(&self, memory: &MemoryLog) -> Result<()> {
         let Some(rescue) = self.disk.rescue() else { return Ok(()) };
         while let Some((chunk, start)) = memory.entries_from(self.disk.written().position) {
@@ -347,8 +347,8 @@ impl Storage {
         Ok(wrote)
     }
 
-    /// The disk refuses for now: refuses appends, and waits until it is time to try again. Fails if the log is closed
-    /// and its deadline has passed.
+    /// Handles a disk that refuses for now: refuses appends, and waits until it is time to try again. Fails if the log
+    /// is closed and its deadline has passed.
     fn stall(&self, memory: &MemoryLog, error: Error, turn: &mut Turn, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         if turn.stall.reason() != Some(&error) {
             self.fail(memory, &error, true);
@@ -376,7 +376,7 @@ impl Storage {
         }
     }
 
-    /// The disk takes entries again: so do appends.
+    /// Accepts appends again, because the disk does.
     fn resume(&self, memory: &MemoryLog) {
         memory.refuse_with(None);
         let mut state = self.state.lock();
@@ -385,7 +385,7 @@ impl Storage {
         self.upkeep.relax();
     }
 
-    /// Writes the next entries that lie in one piece in memory. Returns `false` if there are none.
+    /// Writes the next entries of one chunk. Returns `false` if there are none.
     fn write_some(&self, memory: &MemoryLog) -> Result<bool> {
         let position = self.written();
         if self.appended.end() <= position {
@@ -426,18 +426,18 @@ impl Storage {
         }
     }
 
-    /// Syncs what is written. Returns how many appends had come by the end of the sync: those that it releases, and
-    /// those that came meanwhile.
+    /// Syncs what is written. Returns the number of appends by the end of the sync: those that it releases, and those
+    /// made meanwhile.
     fn sync(&self, memory: &MemoryLog) -> Result<u64> {
         let end = self.disk.sync()?;
-        // Counted before any of them is released and can come back.
+        // Counted before any of their callers is released and can append again.
         let arrived = self.appends.load(Ordering::Relaxed);
         self.confirm(memory, &end)?;
         Ok(arrived)
     }
 
-    /// Confirms that the entries before `end` are durable. Fails if the log has failed meanwhile, which callers that
-    /// waited have been told.
+    /// Confirms that the entries before `end` are durable. Fails if the log has failed meanwhile, because waiting
+    /// callers have got an error then.
     fn confirm(&self, memory: &MemoryLog, end: &Mark) -> Result<()> {
         let state = self.state.lock();
         if let Some(error) = state.failed.as_ref().filter(|_| !state.stalled) {
@@ -477,7 +477,7 @@ impl Storage {
         }
     }
 
-    /// Refuses appends, and ends waits for durability that this failure decides.
+    /// Refuses appends, and wakes the callers that wait for entries to be durable.
     fn fail(&self, memory: &MemoryLog, error: &Error, stalled: bool) {
         memory.refuse_with(Some(error.clone()));
         let mut state = self.state.lock();
@@ -486,7 +486,7 @@ impl Storage {
         self.durable.notify_all();
     }
 
-    /// Sleeps until more is appended, another thread notifies, or the deadline.
+    /// Sleeps until there are new entries, another thread notifies, or the deadline passes.
     fn sleep(&self, deadline: Instant) {
         if !self.appended.announce(self.written()) {
             return;
@@ -510,7 +510,7 @@ impl Storage {
         }
     }
 
-    /// The stored entries from `position` to `shown`, as far as they lie in one piece; `None` if they are gone.
+    /// The contiguous entries on disk from `position` to `shown`, or the first of them; `None` if they are gone.
     pub(super) fn file_range(&self, position: u64, shown: u64) -> Result<Option<FileRange>> {
         self.disk.file_range(position, shown)
     }

@@ -35,11 +35,11 @@ pub enum UpkeepNews {
         /// The last entry of the last one.
         last_sequence: u64,
     },
-    /// The disk refuses to remove a segment, or removes it after all.
+    /// The disk refuses to remove a segment, or accepts the removal after all.
     Disk(DiskNews),
 }
 
-/// What other threads tell the thread that runs the upkeep.
+/// The state that other threads share with the thread that does the upkeep.
 #[derive(Debug, Default)]
 pub struct Upkeep {
     state: Mutex<State>,
@@ -136,7 +136,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes the segments that retention gives up and no reader needs.
+    /// Removes the segments that exceed the retention and that no reader needs.
     fn trim(
         &self,
         disk: &DiskLog,

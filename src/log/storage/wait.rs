@@ -8,8 +8,8 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 
 impl Storage {
-    /// Waits until the threads that store, sync ahead and keep the directory have ended. A disk that still refuses at
-    /// `deadline` is given up; a system call that does not return gets `patience` more.
+    /// Waits until the threads of the disk side have ended. A disk that still refuses at `deadline` is given up; a
+    /// system call that does not return gets `patience` more.
     pub(super) fn wait_over(&self, deadline: Instant, patience: Duration) -> Ended {
         let mut state = self.state.lock();
         state.until = Some(deadline);
