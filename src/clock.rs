@@ -163,7 +163,7 @@ fn offset_us(now: Now) -> i128 {
 /// The last microsecond that RFC 3339 has a form for, at the end of the year 9999.
 const LAST_US: u64 = 253_402_300_799_999_999;
 
-/// The time as RFC 3339 in UTC, such as `2026-01-31T12:00:00.000000Z`; the last possible one for times behind it, which only
+/// The time as RFC 3339 in UTC, such as `2026-01-31T12:00:00.000000Z`; the last possible one for times after it, which only
 /// hosts and hostile files have.
 pub(crate) fn rfc3339(unix_time_us: u64) -> String {
     let time = UNIX_EPOCH + Duration::from_micros(unix_time_us.min(LAST_US));

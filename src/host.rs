@@ -1,5 +1,5 @@
-//! What the library tells its host besides entries: events and log records, and the mailbox they wait in for the one
-//! thread of the handle that calls the host.
+//! What the host is told besides entries: events and log records. They wait in a mailbox for the handle's callback
+//! thread, the only one that calls the host.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -95,9 +95,9 @@ pub enum EventKind {
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// What kind of thing.
+    /// The kind.
     pub kind: EventKind,
-    /// The status that belongs to it; `Ok` when nothing failed.
+    /// Its status; `Ok` when nothing failed.
     pub status: Status,
     /// The entry concerned; 0 when there is none.
     pub sequence: u64,
@@ -105,13 +105,13 @@ pub struct Event {
     pub reader_id: String,
     /// The peer's address; empty when unknown.
     pub address: String,
-    /// A sentence for people.
+    /// A text for people.
     pub message: String,
-    /// More, as a JSON object for programs.
+    /// Details for programs, a JSON object.
     pub detail: Value,
 }
 
-/// The host's ears. Called from one thread of the handle, serially.
+/// The host's event and log handlers. One thread of the handle calls them.
 pub trait Observer: Send {
     /// Takes one event.
     fn event(&mut self, event: &Event);
@@ -121,7 +121,7 @@ pub trait Observer: Send {
     fn max_level(&self) -> Option<LogLevel>;
 }
 
-/// A host that does not listen.
+/// An observer that ignores everything.
 pub struct Silent;
 
 impl Observer for Silent {
@@ -146,7 +146,7 @@ impl Event {
         }
     }
 
-    /// A file is used although others have more rights to it than is good.
+    /// Reports a file that other users have more rights to than is safe.
     pub(crate) fn unprotected(found: &Unprotected) -> Self {
         let event = Self::new(EventKind::Unprotected, Status::Ok, found.text.clone());
         Self { detail: json!({ "path": found.path.to_string_lossy() }), ..event }
@@ -222,16 +222,16 @@ impl EventKind {
     }
 }
 
-/// Events that wait for a slow host, at most; the ones that come then are counted and reported as lost.
+/// The most events that wait for a slow host. Later ones are dropped, counted and reported as lost.
 const MAX_WAITING: usize = 1024;
 
-/// Where a handle's threads leave word for its callback thread. `W` is what else that thread has to do.
+/// The queue from a handle's threads to its callback thread. `W` is the work besides events.
 pub(crate) struct Mailbox<W> {
     content: Mutex<Content<W>>,
     changed: Condvar,
 }
 
-/// What lies in a mailbox.
+/// The content of a mailbox.
 pub(crate) struct Content<W> {
     events: VecDeque<Event>,
     lost: u64,
@@ -240,7 +240,7 @@ pub(crate) struct Content<W> {
 }
 
 impl<W> Content<W> {
-    /// The events that wait, oldest first.
+    /// Takes the events that wait, oldest first.
     pub(crate) fn take_events(&mut self) -> VecDeque<Event> {
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost);
@@ -255,7 +255,7 @@ impl<W> Content<W> {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether an event waits.
+    /// Whether events wait.
     pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty() || self.lost > 0
     }
@@ -266,13 +266,13 @@ impl<W> Mailbox<W> {
         Self { content: Mutex::new(Content { events: VecDeque::new(), lost: 0, work }), changed: Condvar::new() }
     }
 
-    /// Leaves an event. Nothing in its texts acts on the log or the terminal that shows them.
+    /// Adds an event. Control characters in its texts are escaped, so that they cannot affect a log file or a terminal.
     pub(crate) fn event(&self, mut event: Event) {
         for text in [&mut event.message, &mut event.address] {
             *text = text::printable(Cow::Owned(std::mem::take(text))).into_owned();
         }
-        // An id is for programs, which look it up: it stays as it is. One with control characters is none, and comes from
-        // a file.
+        // Programs look readers up by their id, so a valid one is left as it is. An id with control characters is not
+        // valid, and comes from a damaged file.
         if text::first_control(&event.reader_id).is_some() {
             event.reader_id = text::printable(Cow::Owned(event.reader_id)).into_owned();
         }
@@ -286,17 +286,17 @@ impl<W> Mailbox<W> {
         self.changed.notify_all();
     }
 
-    /// Opens the mailbox.
+    /// Locks the content.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Content<W>> {
         self.content.lock()
     }
 
-    /// Tells whoever waits that something changed.
+    /// Wakes the threads in [`Self::wait`].
     pub(crate) fn notify(&self) {
         self.changed.notify_all();
     }
 
-    /// Waits for a change, or until the deadline if there is one.
+    /// Waits for a change, at most until the deadline.
     pub(crate) fn wait<'a>(
         &self,
         content: MutexGuard<'a, Content<W>>,
@@ -306,11 +306,11 @@ impl<W> Mailbox<W> {
     }
 }
 
-/// Log lines of one kind per second, at most; the others are counted.
+/// The most log lines of one kind in a second. Further ones are dropped and counted.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Hands events to the observer, each also as a log line, of which a flood is thinned.
-pub(crate) struct Postman {
+/// Passes events to the observer, each also as a log line, and limits how many lines of one kind there are.
+pub(crate) struct EventDispatcher {
     observer: Box<dyn Observer>,
     lines: HashMap<EventKind, Lines>,
 }
@@ -321,7 +321,7 @@ struct Lines {
     suppressed: u64,
 }
 
-impl Postman {
+impl EventDispatcher {
     pub(crate) fn new(observer: Box<dyn Observer>) -> Self {
         Self { observer, lines: HashMap::new() }
     }

@@ -6,7 +6,7 @@ pub(crate) mod encode;
 mod json;
 mod value;
 
-use decode::Limits;
+use decode::DecodeLimits;
 
 use std::collections::TryReserveError;
 
@@ -27,7 +27,7 @@ impl<'a> Records<'a> {
     /// keys of a map are refused, and so are nesting deeper than [`MAX_DEPTH`], more than [`MAX_VALUES`] values, and values
     /// that take more than `max_bytes` of memory besides the payload's.
     pub fn parse(payload: &'a [u8], max_bytes: u64) -> Result<Self, DecodeError> {
-        decode::rows(payload, Limits { values: MAX_VALUES, bytes: max_bytes }).map(|rows| Self { rows })
+        decode::rows(payload, DecodeLimits { values: MAX_VALUES, bytes: max_bytes }).map(|rows| Self { rows })
     }
 
     /// How many there are.

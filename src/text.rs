@@ -1,23 +1,23 @@
-//! Strangers' text made fit for logs, terminals and other people's parsers.
+//! Makes text from outside safe for logs, terminals and parsers.
 //!
-//! What a peer, a file or a host's id contributes to a text may contain characters that act on whatever shows it: ends of
-//! lines, terminal escapes, marks that reverse a line. [`Escaped`] is for such a part of a text: it escapes, quotes and
-//! caps. [`printable`] is for a finished text, as a last line of defence: errors and events go through it. [`json`] writes
-//! JSON with the same characters escaped.
+//! Text from a peer, a file or a host's id may contain characters that act on whatever shows it: line ends, terminal
+//! escapes, marks that reverse a line. [`Escaped`] shows such a part of a text: escaped and of limited length.
+//! [`printable`] is the last line of defence for a finished text: errors and events go through it. [`json`] writes JSON
+//! with the same characters escaped.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Characters of one stranger's text that are shown, at most.
+/// The most characters of one text from outside that are shown.
 pub const MAX_CHARS: usize = 256;
 
-/// Whether this is a control character: C0, DEL, C1, a line or paragraph separator, or one that overrides the direction of
-/// text. Ids must have none.
+/// Whether this is a control character: C0, DEL, C1, a line or paragraph separator, or one that overrides the direction
+/// of text. Ids must not contain one.
 pub fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether this character is escaped where text is shown: controls, and what nobody sees.
+/// Whether this character is escaped where text is shown: a control or an invisible character.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -27,13 +27,13 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// The first control character of `text`, and the byte at which it stands.
+/// The first control character of `text`, and its byte offset.
 pub fn first_control(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, c)| is_control(*c))
 }
 
-/// A stranger's text as part of one of ours. Control and invisible characters, quotes and backslashes are escaped, and
-/// after [`MAX_CHARS`] characters it is cut off with an ellipsis.
+/// A text from outside as part of one of ours. Control and invisible characters, quotes and backslashes are escaped,
+/// and after [`MAX_CHARS`] characters it ends with an ellipsis.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -53,8 +53,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A stranger's sentence, such as the message of an Error frame, as part of one of ours: as [`Escaped`], except that
-/// quotes, which sentences have, stay as they are.
+/// The same for a sentence from outside, such as the message of an Error frame: quotes, which are normal in sentences,
+/// are not escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);
 
@@ -87,8 +87,8 @@ pub fn json(value: &serde_json::Value) -> String {
     printable_json(value.to_string())
 }
 
-/// JSON in which control and invisible characters are escaped. JSON has such characters in strings only, besides the white
-/// space that our writers do not use.
+/// JSON in which control and invisible characters are escaped. Apart from white space, which our writers do not use,
+/// JSON has such characters in strings only.
 pub fn printable_json(json: String) -> String {
     if !json.chars().any(is_hidden) {
         return json;

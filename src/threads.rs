@@ -1,5 +1,6 @@
-//! The library's own threads. They block every signal that is sent to the process, so that the host's handlers for those
-//! run on the host's threads only; signals that the thread itself causes reach the host's handlers as on any thread.
+//! The library's own threads. They block signals sent to the process, so that the host's handlers for those run on the
+//! host's threads only. Signals that a thread causes itself are not blocked, and reach the host's handlers as on any
+//! thread.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -18,20 +19,20 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::runtime::{self, Handle, Runtime};
 
-/// How long the end of tasks that were told to end may take, before they are left to themselves.
+/// How long tasks that were told to end may take before they are abandoned.
 pub(crate) const END: Duration = Duration::from_secs(2);
 
 thread_local! {
-    /// The handle whose host this thread calls, as its address; 0 on all other threads.
+    /// The address of the handle whose callback thread this is; 0 on other threads.
     static CALLBACKS_OF: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What the thread that runs a faulty or forbidden instruction gets itself. Were one of these blocked, the kernel would end
-/// the process without asking the handler of a crash reporter, a managed runtime or a seccomp filter.
+/// The signals that a thread causes by a faulty or forbidden instruction. If one of these were blocked, the kernel
+/// would kill the process without calling the handler of a crash reporter, a managed runtime or a seccomp filter.
 const SYNCHRONOUS: [Signal; 7] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGSYS, Signal::SIGABRT];
 
-/// What the library's threads block.
+/// The signals that the library's threads block.
 fn blocked() -> SigSet {
     let mut mask = SigSet::all();
     for signal in SYNCHRONOUS {
@@ -44,9 +45,9 @@ fn blocked() -> SigSet {
 fn without_signals<T>(name: &str, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
     let failed = |error: io::Error| not_started(name, error);
     let before = blocked().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| failed(e.into()))?;
-    // A runtime panics when the system gives it no thread.
+    // A runtime panics if it cannot start a thread.
     let spawned = std::panic::catch_unwind(AssertUnwindSafe(spawn)).unwrap_or_else(|panic| Err(refused(&*panic)));
-    // Setting a mask that was in force before cannot fail.
+    // Restoring an earlier mask cannot fail.
     let _ = before.thread_set_mask();
     spawned.map_err(failed)
 }
@@ -55,16 +56,16 @@ fn not_started(name: &str, error: io::Error) -> Error {
     Error::new(Status::Io, format!("cannot start thread \"{name}\": {error}"))
 }
 
-/// What a panic says, as the error that it should have been.
+/// Converts a panic to an error with its text.
 fn refused(panic: &(dyn Any + Send)) -> io::Error {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     io::Error::other(text.unwrap_or("no reason is known").to_owned())
 }
 
-/// Threads that were started and have not begun. What the C library takes for a thread as it begins must be there: it ends
-/// the process where there is no memory for it.
+/// Counts threads that were started and do not run yet. The C library allocates memory when a thread begins, and kills
+/// the process if there is none.
 struct Beginning {
-    /// Below zero for a moment, when one begins before it was counted.
+    /// Negative for a moment if a thread begins before it was counted.
     threads: Mutex<isize>,
     changed: Condvar,
 }
@@ -83,14 +84,13 @@ impl Beginning {
     }
 }
 
-/// Waits until the threads that were started have begun, so that a host that runs out of memory later is not ended by one
-/// that the scheduler kept waiting. Not for long: while a library is loaded, where its constructor starts a handle, no thread
-/// can begin.
+/// Waits until the started threads run, so that a late one does not kill a host that runs out of memory meanwhile. The
+/// wait is short, because no thread can begin while a library's constructor starts a handle during loading.
 pub(crate) fn wait_begun() {
     BEGINNING.wait(Duration::from_secs(1));
 }
 
-/// A thread that was started.
+/// A started thread.
 #[derive(Debug)]
 pub(crate) enum Thread {
     System(std::thread::JoinHandle<()>),
@@ -121,13 +121,13 @@ fn start_in_system<T: Send + 'static>(
     Ok(thread)
 }
 
-/// How long the first threads of a runtime wait for it to be built.
+/// How long the first threads of a runtime wait until it is complete.
 const BUILD: Duration = Duration::from_secs(2);
 
 /// For ever.
 const ALWAYS: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// What became of a runtime that is being built.
+/// The state of a runtime that is being built.
 #[derive(Default)]
 struct Build {
     state: Mutex<Built>,
@@ -139,12 +139,12 @@ enum Built {
     #[default]
     NotYet,
     Whole,
-    /// A thread has waited for it for too long.
+    /// A thread has waited for too long.
     Abandoned,
 }
 
 impl Build {
-    /// For a thread of the runtime. `false`: it is to end.
+    /// Waits on a thread of the runtime. Returns `false` if the thread must end.
     fn wait(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(state, BUILD, |built| *built == Built::NotYet);
@@ -155,7 +155,7 @@ impl Build {
         *state == Built::Whole
     }
 
-    /// `false`: it has been abandoned.
+    /// Marks it as complete. Returns `false` if it was abandoned.
     fn complete(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state == Built::NotYet {
@@ -166,8 +166,8 @@ impl Build {
     }
 }
 
-/// A runtime with this many threads, and up to `blocking` for work that waits for the disk. One of these is there from the
-/// start and stays, so that such work may have to wait for a thread, and never fails for want of one.
+/// Builds a runtime with this many threads, and up to `blocking` more for work that waits for the disk. One of those is
+/// started at once and stays, so that such work may wait for a thread, but never fails for lack of one.
 pub(crate) fn runtime(name: &'static str, threads: usize, blocking: usize) -> Result<Runtime> {
     #[cfg(feature = "simulation")]
     if let Some(runtime) = Runtime::simulated() {
@@ -193,13 +193,13 @@ fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<
                 .thread_keep_alive(ALWAYS)
                 .thread_name(name)
                 .on_thread_start(move || {
-                    // Threads that are added later inherit the mask of whichever thread adds them.
+                    // Threads that are added later would inherit the mask of the thread that adds them.
                     let _ = blocked().thread_set_mask();
                     if uncounted.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
                         BEGINNING.add(-1);
                     }
-                    // A runtime that gets only some of its threads waits for these to end before it says so, and nothing
-                    // else ends them.
+                    // A runtime that gets only some of its threads waits for them to end before it fails, and only this
+                    // ends them.
                     assert!(awaited.wait(), "the runtime \"{name}\" did not get all of its threads");
                 })
                 .enable_all()
@@ -218,12 +218,12 @@ fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<
     })
 }
 
-/// Takes the standard streams' descriptors as long as it lives, where a host has closed them: a runtime makes descriptors
-/// that cannot be moved.
+/// Occupies the descriptors of standard streams that the host has closed, while a runtime opens descriptors that cannot
+/// be moved.
 fn take_stdio() -> io::Result<Vec<OwnedFd>> {
     let mut taken = Vec::new();
     loop {
-        // A process in a root of its own may have no such file.
+        // In a changed root there may be no such file.
         let fd: OwnedFd = match File::options().read(true).write(true).open("/dev/null") {
             Ok(file) => file.into(),
             Err(_) => socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?.into(),
@@ -235,7 +235,7 @@ fn take_stdio() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// A callback thread: the one that calls the host of the handle `core` belongs to.
+/// Starts the callback thread of the handle that `core` belongs to.
 pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     name: &str,
     core: &Arc<C>,
@@ -250,7 +250,7 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
             return work();
         }
         CALLBACKS_OF.set(address);
-        // The host learns of it by the status; the thread itself has nobody to pass it on to.
+        // The host learns of the panic by the status.
         if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
             panicked(Error::new(Status::Panic, "internal error on the callback thread; the handle is unusable"));
         }
@@ -259,8 +259,9 @@ pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
 
 /// Runs `work`, which may block, within a runtime.
 ///
-/// Tokio notes the runtime that a thread is within in a thread-local. An ending thread (in a destructor of the host's, or
-/// one that has called `exit`) may have none any more: then another thread does the work, and this one waits for it.
+/// Tokio keeps a thread's current runtime in a thread-local. A thread that is ending (in a destructor of the host's, or
+/// after a call of `exit`) may have lost its thread-locals: then another thread does the work, and this one waits for
+/// it.
 pub(crate) fn within<T: Send + 'static>(
     runtime: &Handle,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -272,7 +273,7 @@ pub(crate) fn within<T: Send + 'static>(
     })
 }
 
-/// Runs `work` on a thread whose thread-locals live: this one, or another one when this one's are gone.
+/// Runs `work` on this thread, or on another one if this thread's thread-locals are gone.
 fn with_locals<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     if !runtime::current().is_err_and(|error| error.is_thread_local_destroyed()) {
         return work();
@@ -280,7 +281,7 @@ fn with_locals<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
     start_in_system("repl-exit", work)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// A thread that never calls the host.
+/// Starts a thread that never calls the host.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
     start(name, work)
 }
@@ -297,14 +298,14 @@ pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
 /// Waits for a thread's end.
 pub(crate) fn join(thread: Thread) {
     match thread {
-        // A panic on it was its own; there is nobody left to tell.
+        // A panic was handled on that thread.
         Thread::System(thread) => drop(thread.join()),
         #[cfg(feature = "simulation")]
         Thread::Simulated(ended) => ended.wait(),
     }
 }
 
-/// Opens when its [`Opener`] goes, however that comes about.
+/// A latch that opens when its [`Opener`] is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     is_open: crate::sync::Mutex<bool>,
@@ -316,13 +317,13 @@ pub(crate) struct Latch {
 pub(crate) struct Opener(Arc<Latch>);
 
 impl Latch {
-    /// A latch, and what opens it.
+    /// A latch and its opener.
     pub(crate) fn new() -> (Opener, Arc<Self>) {
         let latch = Arc::<Self>::default();
         (Opener(Arc::clone(&latch)), latch)
     }
 
-    /// Waits until it is open; `false` when the time passed first.
+    /// Waits until it is open. Returns `false` if the time passed first.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
         let deadline = clock::instant() + limit;
         let mut is_open = self.is_open.lock();

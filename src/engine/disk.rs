@@ -62,7 +62,7 @@ pub(crate) enum Wanted {
 
 /// What a sync would do now.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backlog {
+pub(crate) struct PendingSync {
     /// Bytes that are written and not durable.
     pub(crate) bytes: u64,
     pub(crate) wanted: Wanted,
@@ -72,7 +72,7 @@ pub(crate) struct Backlog {
 
 /// When the thread that writes a log syncs it, checks its directory, and tells the upkeep of a new segment.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(crate) struct SyncSchedule {
     policy: SyncPolicy,
     /// When the first of the unsynced entries was written.
     unsynced_since: Option<Instant>,
@@ -81,7 +81,7 @@ pub(crate) struct Schedule {
     begun: u64,
 }
 
-impl Schedule {
+impl SyncSchedule {
     /// For a log in which `begun` segments have begun, and whose directory was checked just now.
     pub(crate) fn new(policy: SyncPolicy, begun: u64, now: Instant) -> Self {
         Self { policy, unsynced_since: None, checked_at: now, begun }
@@ -97,8 +97,8 @@ impl Schedule {
         self.unsynced_since = None;
     }
 
-    pub(crate) fn is_sync_due(&self, backlog: Backlog, now: Instant) -> bool {
-        let Backlog { bytes, wanted, all_written } = backlog;
+    pub(crate) fn is_sync_due(&self, backlog: PendingSync, now: Instant) -> bool {
+        let PendingSync { bytes, wanted, all_written } = backlog;
         if bytes == 0 {
             return false;
         }
@@ -120,7 +120,7 @@ impl Schedule {
     }
 
     /// Whether what is written is to be synced while the disk refuses what follows, for nobody knows how long.
-    pub(crate) fn is_sync_due_in_stall(&self, backlog: Backlog) -> bool {
+    pub(crate) fn is_sync_due_in_stall(&self, backlog: PendingSync) -> bool {
         backlog.bytes > 0 && (self.policy != SyncPolicy::Os || backlog.wanted != Wanted::Nothing)
     }
 
@@ -156,12 +156,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(20);
 
-    fn backlog(bytes: u64, wanted: Wanted, all_written: bool) -> Backlog {
-        Backlog { bytes, wanted, all_written }
+    fn backlog(bytes: u64, wanted: Wanted, all_written: bool) -> PendingSync {
+        PendingSync { bytes, wanted, all_written }
     }
 
-    fn written(policy: SyncPolicy, now: Instant) -> Schedule {
-        let mut schedule = Schedule::new(policy, 0, now);
+    fn written(policy: SyncPolicy, now: Instant) -> SyncSchedule {
+        let mut schedule = SyncSchedule::new(policy, 0, now);
         schedule.wrote(now);
         schedule
     }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_directory_is_checked_each_second_and_each_segment_is_told_once() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(SyncPolicy::Os, 3, now);
+        let mut schedule = SyncSchedule::new(SyncPolicy::Os, 3, now);
         assert_eq!(schedule.check_at(), now + CHECK_EVERY);
         schedule.checked(now + CHECK_EVERY);
         assert_eq!(schedule.check_at(), now + 2 * CHECK_EVERY);

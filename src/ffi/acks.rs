@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::args::{ack_level, invalid, put_optional, text};
 use super::callbacks::{AckedFn, Callback, FreeFn, acked};
-use super::guard::{Gate, Guarded, guard, is_null, make, release};
+use super::guard::{Guarded, HandleState, guard, is_null, make, release};
 use super::sender::SenderHandle;
 use crate::error::{Error, Result, Status};
 use crate::sender::config::MAX_TERMS;
@@ -16,20 +16,20 @@ use crate::sender::{Acked, Quorum};
 /// replication_quorum_new(). Belongs to no sender, may be used again and again, and by many threads at once once it is
 /// complete.
 pub struct QuorumHandle {
-    gate: Gate,
+    gate: HandleState,
     terms: Mutex<Vec<(Option<String>, usize)>>,
 }
 
 impl Guarded for QuorumHandle {
     const NAME: &'static str = "quorum";
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &HandleState {
         &self.gate
     }
 }
 
 impl QuorumHandle {
     fn new() -> Result<Self> {
-        Ok(Self { gate: Gate::new()?, terms: Mutex::new(Vec::new()) })
+        Ok(Self { gate: HandleState::new()?, terms: Mutex::new(Vec::new()) })
     }
 
     fn add(&self, group: Option<&str>, readers: usize) -> Result<()> {
@@ -310,7 +310,7 @@ pub unsafe extern "C" fn sender_acked_quorum(
 }
 
 /// The host's function and its data.
-struct Listener {
+struct AckedCallback {
     callback: AckedFn,
     user_data: *mut c_void,
     user_data_free: FreeFn,
@@ -322,10 +322,10 @@ unsafe fn order(
     sender: *mut SenderHandle,
     question: &Question,
     quorum: impl FnOnce(&SenderHandle) -> Result<Quorum>,
-    listener: Listener,
+    listener: AckedCallback,
     out_ticket: *mut u64,
 ) -> Status {
-    let Listener { callback, user_data, user_data_free } = listener;
+    let AckedCallback { callback, user_data, user_data_free } = listener;
     let callback = Callback::<AckedFn>::unshared(callback, user_data, user_data_free);
     // SAFETY: the caller's promise.
     unsafe {
@@ -375,7 +375,7 @@ pub unsafe extern "C" fn sender_on_acked(
     out_ticket: *mut u64,
 ) -> Status {
     let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
-    let listener = Listener { callback, user_data, user_data_free };
+    let listener = AckedCallback { callback, user_data, user_data_free };
     // SAFETY: the caller's promise.
     unsafe { order(sender, &question, |sender| any(readers, sender), listener, out_ticket) }
 }
@@ -404,7 +404,7 @@ pub unsafe extern "C" fn sender_on_acked_quorum(
     out_ticket: *mut u64,
 ) -> Status {
     let question = Question { sequence, level, timeout_ms: Some(timeout_ms) };
-    let listener = Listener { callback, user_data, user_data_free };
+    let listener = AckedCallback { callback, user_data, user_data_free };
     // SAFETY: the caller's promise.
     unsafe { order(sender, &question, |sender| quorum_of(quorum, sender), listener, out_ticket) }
 }

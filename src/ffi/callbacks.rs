@@ -174,26 +174,26 @@ impl<F: Function> Callback<F> {
 }
 
 /// The place of a callback in a configuration.
-pub(crate) enum Slot<F: Function> {
+pub(crate) enum CallbackSlot<F: Function> {
     Empty,
     Set(Arc<Callback<F>>),
     /// It belongs to the object that was made from the configuration.
     Moved,
 }
 
-impl<F: Function> From<Option<Arc<Callback<F>>>> for Slot<F> {
+impl<F: Function> From<Option<Arc<Callback<F>>>> for CallbackSlot<F> {
     fn from(callback: Option<Arc<Callback<F>>>) -> Self {
-        callback.map_or(Slot::Empty, Slot::Set)
+        callback.map_or(CallbackSlot::Empty, CallbackSlot::Set)
     }
 }
 
-impl<F: Function> Slot<F> {
+impl<F: Function> CallbackSlot<F> {
     /// The callback for a new object; an error when another object has it. `name` is the setter's subject.
     pub(crate) fn share(&self, name: &str) -> crate::error::Result<Option<Arc<Callback<F>>>> {
         match self {
-            Slot::Empty => Ok(None),
-            Slot::Set(callback) => Ok(Some(Arc::clone(callback))),
-            Slot::Moved => Err(Error::new(
+            CallbackSlot::Empty => Ok(None),
+            CallbackSlot::Set(callback) => Ok(Some(Arc::clone(callback))),
+            CallbackSlot::Moved => Err(Error::new(
                 Status::InvalidState,
                 format!("the {name} of this configuration belongs to the object made from it before: set another"),
             )),
@@ -202,8 +202,8 @@ impl<F: Function> Slot<F> {
 
     /// Gives the callback up to the object that was made.
     pub(crate) fn hand_over(&mut self) {
-        if matches!(self, Slot::Set(_)) {
-            *self = Slot::Moved;
+        if matches!(self, CallbackSlot::Set(_)) {
+            *self = CallbackSlot::Moved;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What stands between C and the core: NULL, fork and panic.
 //!
-//! Every object that C holds has a [`Gate`]. A call passes it with two relaxed loads, so the guard costs no system call,
+//! Every object that C holds has a [`HandleState`]. A call passes it with two relaxed loads, so the guard costs no system call,
 //! no lock and no allocation as long as nothing is wrong.
 
 use std::any::Any;
@@ -37,13 +37,13 @@ fn watch_forks() -> Result<()> {
 }
 
 /// What every object that C holds carries: the process that made it, and the panic that broke it.
-pub(crate) struct Gate {
+pub(crate) struct HandleState {
     generation: u32,
     poisoned: AtomicBool,
     panic: OnceLock<String>,
 }
 
-impl Gate {
+impl HandleState {
     pub(crate) fn new() -> Result<Self> {
         watch_forks()?;
         Ok(Self {
@@ -100,7 +100,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
 pub(crate) trait Guarded {
     /// The name of that pointer in the header, for error texts.
     const NAME: &'static str;
-    fn gate(&self) -> &Gate;
+    fn gate(&self) -> &HandleState;
 }
 
 /// Runs `call` on the object behind `handle`, or says why not. A panic becomes a status and poisons the object.
@@ -216,19 +216,19 @@ mod tests {
     use crate::ffi::status::last_error;
 
     struct Object {
-        gate: Gate,
+        gate: HandleState,
         calls: AtomicU32,
     }
 
     impl Guarded for Object {
         const NAME: &'static str = "object";
-        fn gate(&self) -> &Gate {
+        fn gate(&self) -> &HandleState {
             &self.gate
         }
     }
 
     fn object() -> Object {
-        Object { gate: Gate::new().unwrap(), calls: AtomicU32::new(0) }
+        Object { gate: HandleState::new().unwrap(), calls: AtomicU32::new(0) }
     }
 
     fn count(object: &Object) -> Result<()> {
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn an_object_of_another_process_is_refused_and_left_alone() {
         let foreign = Object {
-            gate: Gate { generation: u32::MAX, poisoned: AtomicBool::new(false), panic: OnceLock::new() },
+            gate: HandleState { generation: u32::MAX, poisoned: AtomicBool::new(false), panic: OnceLock::new() },
             calls: AtomicU32::new(0),
         };
         let foreign = Box::into_raw(Box::new(foreign));

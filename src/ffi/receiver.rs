@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{invalid, put_lineage, required};
 use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, connect};
-use super::guard::{Gate, Guarded, boxed, guard, query, release, room_for_a_handle};
+use super::guard::{Guarded, HandleState, boxed, guard, query, release, room_for_a_handle};
 use super::reaper;
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle, ReceiverConfigState};
 use super::sender::wrong_thread;
@@ -18,7 +18,7 @@ use crate::receiver::config::{Handler, ReceiverHost};
 /// A reader's end: follows one writer and hands its entries to a handler. Made by receiver_new(). Any thread may call any
 /// function on it at any time, until receiver_free().
 pub struct ReceiverHandle {
-    gate: Gate,
+    gate: HandleState,
     core: Receiver,
     muted: Muted,
     /// Dropped after the core.
@@ -32,7 +32,7 @@ const _: () = {
 
 impl Guarded for ReceiverHandle {
     const NAME: &'static str = "receiver";
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &HandleState {
         &self.gate
     }
 }
@@ -43,7 +43,7 @@ impl ReceiverHandle {
     }
 
     fn configured(config: &mut ReceiverConfigState) -> Result<Self> {
-        let gate = Gate::new()?;
+        let gate = HandleState::new()?;
         let muted = Muted::default();
         let mut owners = Owners::default();
         let local_wal = owners.keep(config.local_wal.share("local WAL function")?);

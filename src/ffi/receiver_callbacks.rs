@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::callbacks::{Callback, ConnectFn, EventFn, FreeFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot};
+use super::callbacks::{Callback, CallbackSlot, ConnectFn, EventFn, FreeFn, IngestBatchFn, IngestFn, LogFn, RecordFn};
 use super::guard::{guard, is_null};
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle};
 use super::sender_config::log_level;
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn receiver_config_set_ingest_handler(
     unsafe {
         guard(config, |config| {
             let callback = callback.ok_or_else(|| is_null("handler"))?;
-            config.replace(|state| &mut state.handler, HandlerSlot::Ingest(Slot::Set(callback)));
+            config.replace(|state| &mut state.handler, HandlerSlot::Ingest(CallbackSlot::Set(callback)));
             Ok(())
         })
     }
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(
         guard(config, |config| {
             let callback = callback.ok_or_else(|| is_null("handler"))?;
             let max_entries = if max_entries == 0 { DEFAULT_BATCH_ENTRIES } else { max_entries };
-            config.replace(|state| &mut state.handler, HandlerSlot::Batch(Slot::Set(callback), max_entries));
+            config.replace(|state| &mut state.handler, HandlerSlot::Batch(CallbackSlot::Set(callback), max_entries));
             Ok(())
         })
     }
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn receiver_config_set_record_handler(
     unsafe {
         guard(config, |config| {
             let callback = callback.ok_or_else(|| is_null("handler"))?;
-            config.replace(|state| &mut state.handler, HandlerSlot::Record(Slot::Set(callback)));
+            config.replace(|state| &mut state.handler, HandlerSlot::Record(CallbackSlot::Set(callback)));
             Ok(())
         })
     }

@@ -4,8 +4,8 @@ use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::args::{invalid, lineage, path, positive_ms, reader_id as checked_reader_id, text};
-use super::callbacks::{ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn, Slot};
-use super::guard::{Gate, Guarded, guard, make, release};
+use super::callbacks::{CallbackSlot, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn};
+use super::guard::{Guarded, HandleState, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
@@ -50,9 +50,9 @@ pub enum ApplyPolicyNumber {
 /// Which of the three kinds of handler is set.
 pub(crate) enum HandlerSlot {
     None,
-    Ingest(Slot<IngestFn>),
-    Batch(Slot<IngestBatchFn>, usize),
-    Record(Slot<RecordFn>),
+    Ingest(CallbackSlot<IngestFn>),
+    Batch(CallbackSlot<IngestBatchFn>, usize),
+    Record(CallbackSlot<RecordFn>),
 }
 
 /// What the setters fill.
@@ -63,22 +63,22 @@ pub(crate) struct ReceiverConfigState {
     pub(crate) handler: HandlerSlot,
     /// For the records of one entry.
     pub(crate) records_max_bytes: u64,
-    pub(crate) local_wal: Slot<IngestFn>,
-    pub(crate) connect: Slot<ConnectFn>,
-    pub(crate) event: Slot<EventFn>,
-    pub(crate) log: Slot<LogFn>,
+    pub(crate) local_wal: CallbackSlot<IngestFn>,
+    pub(crate) connect: CallbackSlot<ConnectFn>,
+    pub(crate) event: CallbackSlot<EventFn>,
+    pub(crate) log: CallbackSlot<LogFn>,
     pub(crate) max_level: LogLevel,
 }
 
 /// Options of a receiver, each at its default until it is set. Made by receiver_config_new().
 pub struct ReceiverConfigHandle {
-    gate: Gate,
+    gate: HandleState,
     state: Mutex<ReceiverConfigState>,
 }
 
 impl Guarded for ReceiverConfigHandle {
     const NAME: &'static str = "config";
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &HandleState {
         &self.gate
     }
 }
@@ -86,16 +86,16 @@ impl Guarded for ReceiverConfigHandle {
 impl ReceiverConfigHandle {
     fn new() -> Result<Self> {
         Ok(Self {
-            gate: Gate::new()?,
+            gate: HandleState::new()?,
             state: Mutex::new(ReceiverConfigState {
                 core: ReceiverConfig::default(),
                 local_log: LocalLogConfig::new(""),
                 handler: HandlerSlot::None,
                 records_max_bytes: DEFAULT_MAX_BYTES,
-                local_wal: Slot::Empty,
-                connect: Slot::Empty,
-                event: Slot::Empty,
-                log: Slot::Empty,
+                local_wal: CallbackSlot::Empty,
+                connect: CallbackSlot::Empty,
+                event: CallbackSlot::Empty,
+                log: CallbackSlot::Empty,
                 max_level: LogLevel::Error,
             }),
         })

@@ -7,7 +7,7 @@ use super::args::{
     reader_id as checked_reader_id, required, text,
 };
 use super::callbacks::{HostObserver, Muted, Owners, SliceView};
-use super::guard::{Gate, Guarded, boxed, guard, guard_free, is_null, query, release, room_for_a_handle};
+use super::guard::{Guarded, HandleState, boxed, guard, guard_free, is_null, query, release, room_for_a_handle};
 use super::reaper;
 use super::sender_config::{SenderConfigHandle, SenderConfigState};
 use super::status::c_string;
@@ -19,7 +19,7 @@ use crate::sender::config::SenderConfig;
 /// The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may call any function on
 /// it at any time, until sender_free().
 pub struct SenderHandle {
-    gate: Gate,
+    gate: HandleState,
     pub(super) core: Sender,
     pub(super) muted: Muted,
     /// Dropped after the core.
@@ -33,20 +33,20 @@ const _: () = {
 
 impl Guarded for SenderHandle {
     const NAME: &'static str = "sender";
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &HandleState {
         &self.gate
     }
 }
 
 impl SenderHandle {
     fn with_defaults() -> Result<Self> {
-        let gate = Gate::new()?;
+        let gate = HandleState::new()?;
         let core = Sender::new(SenderConfig::default(), Box::new(Silent))?;
         Ok(Self { gate, core, muted: Muted::default(), _owners: Owners::default() })
     }
 
     fn configured(config: &mut SenderConfigState) -> Result<Self> {
-        let gate = Gate::new()?;
+        let gate = HandleState::new()?;
         let muted = Muted::default();
         let mut owners = Owners::default();
         let observer = HostObserver {

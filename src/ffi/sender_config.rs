@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::args::{invalid, lineage, optional_path, path, positive_ms};
-use super::callbacks::{Callback, EventFn, FreeFn, LogFn, Slot};
-use super::guard::{Gate, Guarded, guard, make, release};
+use super::callbacks::{Callback, CallbackSlot, EventFn, FreeFn, LogFn};
+use super::guard::{Guarded, HandleState, guard, make, release};
 use crate::engine::heartbeat;
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
@@ -36,20 +36,20 @@ pub(crate) struct SenderConfigState {
     pub(crate) core: SenderConfig,
     /// Used when it has a directory.
     pub(crate) storage: StorageConfig,
-    pub(crate) event: Slot<EventFn>,
-    pub(crate) log: Slot<LogFn>,
+    pub(crate) event: CallbackSlot<EventFn>,
+    pub(crate) log: CallbackSlot<LogFn>,
     pub(crate) max_level: LogLevel,
 }
 
 /// Options of a sender, each at its default until it is set. Made by sender_config_new().
 pub struct SenderConfigHandle {
-    gate: Gate,
+    gate: HandleState,
     state: Mutex<SenderConfigState>,
 }
 
 impl Guarded for SenderConfigHandle {
     const NAME: &'static str = "config";
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &HandleState {
         &self.gate
     }
 }
@@ -57,12 +57,12 @@ impl Guarded for SenderConfigHandle {
 impl SenderConfigHandle {
     fn new() -> Result<Self> {
         Ok(Self {
-            gate: Gate::new()?,
+            gate: HandleState::new()?,
             state: Mutex::new(SenderConfigState {
                 core: SenderConfig::default(),
                 storage: StorageConfig::new(""),
-                event: Slot::Empty,
-                log: Slot::Empty,
+                event: CallbackSlot::Empty,
+                log: CallbackSlot::Empty,
                 max_level: LogLevel::Error,
             }),
         })

@@ -4,7 +4,7 @@ use super::split_flags;
 use crate::protocol::HEADER_SIZE;
 use crate::protocol::control::{AckRequest, Heartbeat, StreamAck};
 
-/// A payload is read as far as it is known: what is behind changes nothing, what is missing refuses it.
+/// A payload is read as far as it is known: what is after changes nothing, what is missing refuses it.
 pub fn control(data: &[u8]) -> bool {
     let (which, payload) = split_flags(data);
     match which % 3 {

@@ -1,4 +1,4 @@
-//! The v1 messages behind the handshake. Input: which, then the JSON.
+//! The v1 messages after the handshake. Input: which, then the JSON.
 
 use std::fmt;
 

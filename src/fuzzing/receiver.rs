@@ -26,7 +26,7 @@ const V1: u8 = 2;
 const V2: u8 = 4;
 /// Shake hands as the coordinator does.
 const COORDINATOR: u8 = 8;
-/// Go on behind holes.
+/// Go on after gaps.
 const CONTINUE: u8 = 16;
 /// The host has entries of a stream that it does not name.
 const POSITION: u8 = 32;
@@ -89,8 +89,8 @@ pub fn receiver(data: &[u8]) -> bool {
     let entries = applied.0.lock().expect("the handler never fails").clone();
     let mut at = begins_at;
     for (sequence, previous) in &entries {
-        assert!(*sequence > at, "entry {sequence} behind {at}");
-        assert!(*previous == at || flags & CONTINUE != 0 && *previous > at, "a hole before {sequence}, behind {at}");
+        assert!(*sequence > at, "entry {sequence} after {at}");
+        assert!(*previous == at || flags & CONTINUE != 0 && *previous > at, "a gap before {sequence}, after {at}");
         at = *sequence;
     }
     assert!(last.is_none_or(|last| at == last), "{at} is not {last:?}");
@@ -116,8 +116,8 @@ fn ended(error: &std::io::Error) {
     assert!(end.contains(&error.kind()), "the connection does not end: {error}");
 }
 
-/// Serves the receiver as a good writer, until an entry more is applied, and gives its sequence; `None`: there is none behind
-/// the reader's. A refusal may have made the receiver ask for a place behind a hole: it finds that this is another writer, and
+/// Serves the receiver as a good writer, until an entry more is applied, and gives its sequence; `None`: there is none after
+/// the reader's. A refusal may have made the receiver ask for a place after a gap: it finds that this is another writer, and
 /// comes once more.
 fn follow_good_writer(receiver: &Receiver, dialled: &Mailbox<UnixStream>) -> Option<u64> {
     let deadline = Instant::now() + PATIENCE;

@@ -11,8 +11,8 @@ use super::receiver::HAS;
 use super::segment::compact;
 use super::sender::LINEAGE;
 use crate::log::disk::position::PositionFile;
-use crate::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
-use crate::log::disk::{DiskConfig, DiskLog, Mark, Start};
+use crate::log::disk::slots::{SlotFile, SlotRecord, SlotRecords, SlotState};
+use crate::log::disk::{DiskConfig, DiskLog, LogStart, Mark};
 use crate::protocol::HEADER_SIZE;
 use crate::protocol::control::{AckLevel, AckRequest, Heartbeat, Positions, StreamAck, TYPE_BATCH};
 use crate::protocol::entry::{Entry, chain_start};
@@ -144,7 +144,7 @@ fn handshakes(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("handshake", "bad-answer-v2-list", with(&[1], br#"{"current_seq":1,"can_resume":true,"v2":[1]}"#));
 }
 
-/// A batch of entries with such payloads behind entry `last`. Their checksums are zero.
+/// A batch of entries with such payloads after entry `last`. Their checksums are zero.
 fn batch(last: &mut u64, step: u64, sizes: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for size in sizes {
@@ -312,21 +312,21 @@ fn small_files(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("token", "bad-length", with(&[1], [&encoded[..], &[0]].concat()));
 
     let dir = super::scratch();
-    let slots = |slots: Slots| {
+    let slots = |slots: SlotRecords| {
         SlotFile::load(dir.path()).unwrap().0.store(&slots).unwrap();
         let mut bytes = std::fs::read(dir.path().join("slots")).unwrap();
         bytes.truncate(bytes.len() - 4);
         bytes
     };
     let record = |n: u64, state| SlotRecord { position: n << 30, sequence: n, hash: !n, updated_us: n << 50, state };
-    let some = slots(Slots::from([
+    let some = slots(SlotRecords::from([
         ("a".into(), record(1, SlotState::Held)),
         ("lösung".into(), record(2, SlotState::Invalidated)),
         ("x".repeat(255), record(3, SlotState::Held)),
     ]));
     put("slots", "good-three", with(&[0], &some));
     put("slots", "good-three-counted", with(&[2], &some));
-    put("slots", "good-none", with(&[0], slots(Slots::new())));
+    put("slots", "good-none", with(&[0], slots(SlotRecords::new())));
     put("slots", "bad-checksum", with(&[1], with(&some, [0; 4])));
     put("slots", "bad-count", with(&[0], [&some[..12], &[0, 1, 0, 1], &some[16..]].concat()));
     let (head, first, others) = (&some[..16], &some[16..16 + 35], &some[16 + 35..]);
@@ -380,7 +380,7 @@ fn segments(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     };
     let start = || {
         let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
-        Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+        Ok(LogStart { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
     };
     let (log, _) = DiskLog::open(DiskConfig::new(dir.path()), start).unwrap();
     let entry = |sequence: u64, size: usize| {

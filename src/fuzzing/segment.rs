@@ -10,7 +10,7 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_hash};
 
 /// Checksums are taken as they are.
 const AS_IS: u8 = 1;
-/// Each entry follows the one before it, and none reaches behind the end.
+/// Each entry follows the one before it, and none reaches after the end.
 const LINK: u8 = 2;
 /// Commits and the points of indices name boundaries between entries, where they name a place among them.
 const MARKS: u8 = 4;
@@ -20,15 +20,15 @@ const JOIN: u8 = 8;
 const FILE: u8 = 16;
 
 const FIXED_BYTES: usize = 92;
-const SLOT_BYTES: usize = 56;
-const SLOTS: [usize; 2] = [512, 1024];
+const COPY_BYTES: usize = 56;
+const COPIES: [usize; 2] = [512, 1024];
 const INDEX_AT: usize = 4096;
 const MARK_BYTES: usize = 32;
 const MAX_POINTS: usize = 384;
 const MAX_SEGMENTS: usize = 4;
 
 /// A log is refused, and nothing of it is changed; or it opens: then every entry can be read and is found, it goes on
-/// behind the last one, and opening it again finds the same. Tools agree and change nothing.
+/// after the last one, and opening it again finds the same. Tools agree and change nothing.
 pub fn segment(data: &[u8]) -> bool {
     let (flags, data) = split_flags(data);
     let files: BTreeMap<String, Vec<u8>> = match flags & FILE {
@@ -83,7 +83,7 @@ fn open(dir: &Path) -> Result<(DiskLog, Recovery), Error> {
     DiskLog::open(DiskConfig::new(dir), || Err(Error::new(Status::NotFound, "no log is there")))
 }
 
-/// The name of the segment that begins behind the entry its head names.
+/// The name of the segment that begins after the entry its head names.
 fn name(file: &[u8]) -> String {
     let before = file.get(48..56).and_then(|field| field.try_into().ok()).map_or(0, u64::from_be_bytes);
     format!("{:020}.seg", before.saturating_add(1))
@@ -118,7 +118,7 @@ fn encode(sequence: u64, previous: u64, timestamp_us: u64, payload: &[u8]) -> Ve
     bytes
 }
 
-/// The mark behind the entry at the start of `bytes`.
+/// The mark after the entry at the start of `bytes`.
 fn after(mark: Mark, bytes: &[u8]) -> Option<Mark> {
     let entry = Entry::decode(bytes).ok()?;
     Some(Mark {
@@ -146,7 +146,7 @@ fn expand(mut data: &[u8], flags: u8) -> Vec<Vec<u8>> {
     files
 }
 
-/// Takes a segment off: what is fixed in its head, its two commit slots, the number of points in its index, these, the
+/// Takes a segment off: what is fixed in its head, its two commit copies, the number of points in its index, these, the
 /// bytes of its entries as a big-endian u16, and the entries. Bytes that are missing are zeroes.
 fn take(data: &mut &[u8]) -> Vec<u8> {
     let mut next = |count: usize| {
@@ -158,8 +158,8 @@ fn take(data: &mut &[u8]) -> Vec<u8> {
     };
     let mut file = vec![0; HEAD_BYTES as usize];
     file[..FIXED_BYTES].copy_from_slice(&next(FIXED_BYTES));
-    for at in SLOTS {
-        file[at..at + SLOT_BYTES].copy_from_slice(&next(SLOT_BYTES));
+    for at in COPIES {
+        file[at..at + COPY_BYTES].copy_from_slice(&next(COPY_BYTES));
     }
     let points = usize::from(next(1)[0]) * MARK_BYTES;
     file[INDEX_AT..INDEX_AT + points].copy_from_slice(&next(points));
@@ -171,7 +171,7 @@ fn take(data: &mut &[u8]) -> Vec<u8> {
     file
 }
 
-/// Makes right what a fuzzer cannot guess. Gives the mark behind the last entry that follows.
+/// Makes right what a fuzzer cannot guess. Gives the mark after the last entry that follows.
 fn repair(file: &mut [u8], flags: u8) -> Mark {
     let (head, entries) = file.split_at_mut(HEAD_BYTES as usize);
     let mut boundaries = vec![mark(&head[40..72])];
@@ -183,7 +183,7 @@ fn repair(file: &mut [u8], flags: u8) -> Mark {
                 put_mark(field, *boundary);
             }
         };
-        for at in SLOTS {
+        for at in COPIES {
             place(&mut head[at + 8..at + 8 + MARK_BYTES]);
         }
         head[INDEX_AT..INDEX_AT + MAX_POINTS * MARK_BYTES]
@@ -194,7 +194,7 @@ fn repair(file: &mut [u8], flags: u8) -> Mark {
     if flags & AS_IS == 0 {
         fix_crc(head, 0..88, 88);
         let fixed_crc: [u8; 4] = head[88..92].try_into().expect("four bytes");
-        for at in SLOTS {
+        for at in COPIES {
             let points = u32::from_be_bytes(head[at + 44..at + 48].try_into().expect("four bytes")) as usize;
             fix_crc(head, INDEX_AT..INDEX_AT + points.min(MAX_POINTS) * MARK_BYTES, at + 48);
             let covered = [&fixed_crc, &head[at..at + 52]].concat();
@@ -242,7 +242,7 @@ pub(super) fn compact(file: &[u8]) -> Vec<u8> {
     let (head, entries) = file.split_at(HEAD_BYTES as usize);
     let points = head[INDEX_AT..].chunks_exact(MARK_BYTES).take_while(|point| point.iter().any(|byte| *byte != 0));
     let points: Vec<&[u8]> = points.collect();
-    let slots = SLOTS.map(|at| &head[at..at + SLOT_BYTES]).concat();
+    let copies = COPIES.map(|at| &head[at..at + COPY_BYTES]).concat();
     let length = u16::try_from(entries.len()).expect("a small segment").to_be_bytes();
-    [&head[..FIXED_BYTES], &slots, &[points.len() as u8], &points.concat(), &length, entries].concat()
+    [&head[..FIXED_BYTES], &copies, &[points.len() as u8], &points.concat(), &length, entries].concat()
 }

@@ -172,7 +172,7 @@ impl Stage {
     }
 }
 
-/// Connects the good reader behind the last entry, in v1: it is told of no more than entries.
+/// Connects the good reader after the last entry, in v1: it is told of no more than entries.
 fn connect(sender: &Sender) -> UnixStream {
     let (ours, mut good) = UnixStream::pair().expect("two sockets");
     sender.accept_connection(ours.into()).expect("a connection is taken");

@@ -1,4 +1,4 @@
-//! A piece of memory that one writer fills from front to back while many readers read what is already there.
+//! A block of memory that one writer fills from front to back while many readers read what is already there.
 //!
 //! The rule that makes this sound: bytes below `published` never change, and only the one `ChunkWriter` touches those
 //! above it. `published` is stored with release order after the bytes, and loaded with acquire order before them.
@@ -10,7 +10,8 @@ use std::ptr::NonNull;
 
 use super::sync::{AtomicUsize, Ordering, fence};
 
-/// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is used.
+/// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is
+/// used.
 pub(super) struct Memory {
     start: NonNull<u8>,
     layout: Layout,
@@ -105,13 +106,13 @@ impl Chunk {
     }
 }
 
-struct Counted {
+struct CountedChunk {
     references: AtomicUsize,
     chunk: Chunk,
 }
 
 /// A shared chunk, as an `Arc` would be; but making one fails where there is no memory, which `Arc` cannot.
-pub(super) struct ChunkRef(NonNull<Counted>);
+pub(super) struct ChunkRef(NonNull<CountedChunk>);
 
 // SAFETY: as for an `Arc<Chunk>`: a `Chunk` may be used and dropped by any thread, and the count is atomic.
 unsafe impl Send for ChunkRef {}
@@ -122,13 +123,13 @@ impl ChunkRef {
     /// `None` when there is no memory.
     fn new(chunk: Chunk) -> Option<Self> {
         // SAFETY: the type has a size.
-        let counted = NonNull::new(unsafe { alloc::alloc(Layout::new::<Counted>()) })?.cast::<Counted>();
+        let counted = NonNull::new(unsafe { alloc::alloc(Layout::new::<CountedChunk>()) })?.cast::<CountedChunk>();
         // SAFETY: fresh memory with the type's layout, which nobody else knows.
-        unsafe { counted.write(Counted { references: AtomicUsize::new(1), chunk }) };
+        unsafe { counted.write(CountedChunk { references: AtomicUsize::new(1), chunk }) };
         Some(Self(counted))
     }
 
-    fn counted(&self) -> &Counted {
+    fn counted(&self) -> &CountedChunk {
         // SAFETY: it lives as long as one reference does, and this is one.
         unsafe { self.0.as_ref() }
     }
@@ -193,14 +194,14 @@ impl ChunkWriter {
         self.chunk.capacity() - self.written
     }
 
-    /// Writes `bytes` behind what is there; readers do not see them yet.
+    /// Writes `bytes` after what is there; readers do not see them yet.
     ///
     /// # Panics
     /// When they do not fit.
     #[inline]
     pub(super) fn write(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.room());
-        // SAFETY: the range lies behind `written >= published`, which no reader touches, fits as just checked, and
+        // SAFETY: the range lies past `written >= published`, which no reader touches, fits as just checked, and
         // `&mut self` is the only writer.
         unsafe { self.chunk.memory.write(self.written, bytes) };
         self.written += bytes.len();

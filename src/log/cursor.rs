@@ -1,45 +1,45 @@
-//! One reader's place in the log.
+//! One reader's cursor in the log.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::chunk::ChunkRef;
-use super::disk::Stretch;
-use super::window::Place;
+use super::disk::FileRange;
+use super::window::CursorState;
 use super::{Log, Mark};
 use crate::error::Error;
 
-/// A reader's place. While it lives, the log knows what the reader still needs; dropping it lets go.
+/// A reader's position in the log. The log counts the entries after it as needed until the cursor is dropped.
 pub struct Cursor {
     log: Arc<Log>,
-    place: Arc<Place>,
+    state: Arc<CursorState>,
     start: Mark,
     position: u64,
 }
 
-/// What lies behind a cursor.
+/// What lies after a cursor.
 pub enum Next {
     /// Bytes in memory that can be sent.
-    Ready(Span),
+    Ready(MemoryRange),
     /// Bytes on disk that can be sent.
-    Stored(Stretch),
+    Stored(FileRange),
     /// Nothing yet.
     AtEnd,
-    /// The bytes behind the cursor are gone.
+    /// The bytes after the cursor are gone.
     CutOff,
     /// The disk failed.
     Failed(Error),
 }
 
-/// A stretch of the log that stays where it is while this lives. Hold it for one write, not while waiting: it keeps
-/// its chunk's memory from being used again.
-pub struct Span {
+/// A range of the log in memory. Hold it for one write only, never while waiting: it keeps its chunk's memory from
+/// being reused.
+pub struct MemoryRange {
     chunk: ChunkRef,
     range: Range<usize>,
 }
 
-impl Span {
+impl MemoryRange {
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -48,11 +48,11 @@ impl Span {
 }
 
 impl Cursor {
-    pub(super) fn new(log: Arc<Log>, place: Arc<Place>, start: Mark) -> Self {
-        Self { log, place, start, position: start.position }
+    pub(super) fn new(log: Arc<Log>, state: Arc<CursorState>, start: Mark) -> Self {
+        Self { log, state, start, position: start.position }
     }
 
-    /// Where it was placed.
+    /// The boundary at which it was placed.
     pub fn start(&self) -> Mark {
         self.start
     }
@@ -62,7 +62,8 @@ impl Cursor {
         self.position
     }
 
-    /// The longest stretch behind the cursor that lies in one piece. From an entry's boundary it holds whole entries.
+    /// The longest contiguous range after the cursor. If the cursor is at a boundary between entries, it is whole
+    /// entries.
     pub fn next(&self) -> Next {
         if self.is_cut_off() {
             return Next::CutOff;
@@ -75,41 +76,41 @@ impl Cursor {
             return self.stored(shown);
         };
         let end = chunk.bytes().len().min(start.saturating_add((shown - self.position) as usize));
-        if start < end { Next::Ready(Span { chunk, range: start..end }) } else { Next::AtEnd }
+        if start < end { Next::Ready(MemoryRange { chunk, range: start..end }) } else { Next::AtEnd }
     }
 
-    /// The same from the disk, where it goes on when memory has forgotten.
+    /// The same from disk, for entries that memory no longer has.
     #[cold]
     fn stored(&self, shown: u64) -> Next {
-        match self.log.storage.as_ref().map(|storage| storage.stretch(self.position, shown)) {
-            Some(Ok(Some(stretch))) => Next::Stored(stretch),
+        match self.log.storage.as_ref().map(|storage| storage.file_range(self.position, shown)) {
+            Some(Ok(Some(range))) => Next::Stored(range),
             Some(Err(error)) => Next::Failed(error),
             Some(Ok(None)) | None => Next::CutOff,
         }
     }
 
-    /// Moves on by `bytes` that were taken care of.
+    /// Moves the cursor forward by `bytes`.
     pub fn advance(&mut self, bytes: usize) {
         self.position += bytes as u64;
-        self.place.position.store(self.position, Ordering::SeqCst);
+        self.state.position.store(self.position, Ordering::SeqCst);
         self.log.memory.passed(self.position);
     }
 
-    /// Whether the log gave up what this cursor needed.
+    /// Whether the log has evicted, or may evict, entries that this cursor needs.
     pub fn is_cut_off(&self) -> bool {
-        self.place.cut_off.load(Ordering::Relaxed)
+        self.state.cut_off.load(Ordering::Relaxed)
     }
 
-    /// Says that nothing behind it is needed any more. From then on it is cut off.
+    /// Releases the entries after this cursor. The cursor is cut off from then on.
     pub fn let_go(&self) {
-        self.place.cut_off.store(true, Ordering::Relaxed);
-        self.log.memory.window.lock().unregister(&self.place);
+        self.state.cut_off.store(true, Ordering::Relaxed);
+        self.log.memory.window.lock().unregister(&self.state);
         self.log.memory.passed(u64::MAX);
     }
 
-    /// A handle to wait on for being cut off, apart from the cursor itself.
+    /// A handle that resolves when this cursor is cut off.
     pub fn watch(&self) -> CutWatch {
-        CutWatch(Arc::clone(&self.place))
+        CutWatch(Arc::clone(&self.state))
     }
 }
 
@@ -119,8 +120,8 @@ impl Drop for Cursor {
     }
 }
 
-/// Tells when the log gave up what a cursor needed.
-pub struct CutWatch(Arc<Place>);
+/// Waits until a cursor is cut off.
+pub struct CutWatch(Arc<CursorState>);
 
 impl CutWatch {
     /// Resolves when the cursor is cut off.

@@ -1,44 +1,44 @@
-//! The log in memory: the end where entries are appended, the window of chunks behind it, and what cursors may see.
+//! The log in memory: the end where entries are appended, the window of chunks before it, and what cursors may see.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use super::bell::Bell;
 use super::chunk::{ChunkRef, ChunkWriter};
 use super::disk::Mark;
+use super::end_signal::EndSignal;
 use super::window::Window;
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_hash, encode_header};
 use crate::sync::{Condvar, Mutex};
 
-/// The append side. Whoever holds the lock is the writer.
+/// The append side. The thread that holds its lock is the one writer.
 pub(super) struct Appender {
     pub(super) writer: Option<ChunkWriter>,
-    /// Entries the current chunk may still take.
+    /// How many more entries the current chunk may take.
     pub(super) quota: usize,
     /// The boundary after the last entry.
     pub(super) end: Mark,
     pub(super) closed: bool,
-    /// Why no entry is taken now: the disk.
+    /// Why the disk side refuses entries now.
     pub(super) refused: Option<Error>,
 }
 
 /// The log in memory.
 pub(super) struct MemoryLog {
     pub(super) appender: Mutex<Appender>,
-    /// Signalled, with the appender's lock, when a cursor left what an append waits for.
+    /// Signalled when a cursor has passed what a waiting append needs evicted. Used with the appender's lock.
     pub(super) room: Condvar,
     pub(super) window: Mutex<Window>,
     /// The end of what cursors may see.
-    pub(super) bell: Bell,
+    pub(super) end_signal: EndSignal,
     pub(super) last_sequence: AtomicU64,
-    /// The last entry before the bell's end, or an earlier one: it moves after the end.
+    /// The last entry before `end_signal`'s end, or an earlier one, because it is stored after the end.
     pub(super) shown_sequence: AtomicU64,
-    /// The least position that an append waits for, or waited for; `u64::MAX` when none waits.
+    /// The lowest position that a waiting append needs passed, or needed; `u64::MAX` when none waits.
     pub(super) wanted: AtomicU64,
     /// Notified when the end moved while a cursor slept.
-    pub(super) rung: Notify,
+    pub(super) end_moved: Notify,
 }
 
 impl MemoryLog {
@@ -48,11 +48,11 @@ impl MemoryLog {
             appender: Mutex::new(Appender { writer: None, quota: 0, end: start, closed: false, refused: None }),
             room: Condvar::new(),
             window: Mutex::new(window),
-            bell: Bell::new(start.position),
+            end_signal: EndSignal::new(start.position),
             last_sequence: start.sequence.into(),
             shown_sequence: start.sequence.into(),
             wanted: u64::MAX.into(),
-            rung: Notify::new(),
+            end_moved: Notify::new(),
         }
     }
 
@@ -62,22 +62,22 @@ impl MemoryLog {
         self.last_sequence.load(Ordering::Acquire)
     }
 
-    /// Lets cursors see what lies before `end`.
+    /// Makes the entries before `end` visible to cursors, and wakes those that sleep.
     pub(super) fn show(&self, end: &Mark) {
         if self.advance(end) {
-            self.rung.notify_one();
+            self.end_moved.notify_one();
         }
     }
 
-    /// Moves the end that cursors see. `true`: a sleeper has to be woken.
+    /// Moves the end that cursors see. Returns `true` if a sleeper must be woken.
     #[inline]
     pub(super) fn advance(&self, end: &Mark) -> bool {
-        let wake = self.bell.advance(end.position);
+        let wake = self.end_signal.advance(end.position);
         self.shown_sequence.store(end.sequence, Ordering::Release);
         wake
     }
 
-    /// Refuses every append for this reason, or takes appends again.
+    /// Refuses every append for this reason; with `None`, accepts appends again.
     pub(super) fn refuse_with(&self, reason: Option<Error>) {
         let mut appender = self.appender.lock();
         // Without a quota the next append takes the path that checks for a refusal.
@@ -87,10 +87,10 @@ impl MemoryLog {
         self.room.notify_all();
     }
 
-    /// Called when a cursor moved to `position`, or the disk did.
+    /// Wakes waiting appends if they need `position`, to which a cursor or the disk side has moved.
     pub(super) fn passed(&self, position: u64) {
         if position >= self.wanted.load(Ordering::SeqCst) {
-            // With the lock, the append is either before its look at the cursors or already waiting.
+            // With the lock held, an append has either not checked the cursors yet or is already waiting.
             let appender = self.appender.lock();
             self.wanted.store(u64::MAX, Ordering::SeqCst);
             drop(appender);
@@ -107,7 +107,7 @@ impl MemoryLog {
 }
 
 impl Appender {
-    /// Writes one entry after the last one. The chunk was made to have room.
+    /// Writes one entry after the last one. The caller has made sure that the chunk has room.
     #[inline]
     pub(super) fn put(&mut self, crc: u32, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let previous = self.end.sequence;

@@ -1,12 +1,13 @@
 //! The ordered log: the only queue between the host's writers and the readers' connections.
 //!
-//! An entry gets its sequence and its place in one step under one short lock, and lies there as it travels. Readers
-//! follow with cursors and take no part in that lock. The log knows nothing of networks, handles or protocol versions.
+//! An append takes one short lock, in which it numbers the entry and copies it into a chunk in the form that is sent.
+//! Readers follow with cursors, which do not take that lock. The log knows nothing of networks, handles or protocol
+//! versions.
 
-mod bell;
 mod chunk;
 mod cursor;
 pub mod disk;
+mod end_signal;
 mod memory;
 mod storage;
 mod sync;
@@ -25,11 +26,11 @@ use crate::sync::MutexGuard;
 use disk::DiskLog;
 use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
-use window::{Hold, NoRoom, Window};
+use window::{NoRoom, Retain, Window};
 
 pub use crate::engine::disk::{RETRY, SyncPolicy};
 pub use crate::engine::stall::DiskNews;
-pub use cursor::{Cursor, CutWatch, Next, Span};
+pub use cursor::{Cursor, CutWatch, MemoryRange, Next};
 pub use disk::Mark;
 pub use storage::Ended;
 pub use upkeep::{Upkeep, UpkeepNews};
@@ -38,37 +39,37 @@ pub use window::{AttachError, Occupancy};
 /// What an append does when the window is full and a connected reader still needs its oldest entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullPolicy {
-    /// Cut off the slowest readers; they are told `SEQUENCE_GAP`.
+    /// Cut off the slowest readers: their connections end with `SEQUENCE_GAP`.
     CutOffSlowest,
     /// Refuse the new entry with `BUFFER_FULL`.
     Refuse,
-    /// Wait for the slowest reader up to this time, then refuse.
+    /// Wait up to this time for the slowest reader, then refuse.
     Wait(Duration),
 }
 
 /// The bounds of a log, and where it begins.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
-    /// Entries kept in memory, at most.
+    /// The most entries that memory keeps.
     pub max_entries: usize,
-    /// Bytes kept in memory, at most.
+    /// The most bytes that memory keeps.
     pub max_bytes: u64,
-    /// What happens at the bound.
+    /// What an append does when a bound is reached.
     pub full_policy: FullPolicy,
-    /// Where the first entry goes; for a stored log, the disk knows.
+    /// The boundary before the first entry. A stored log continues at the end of the log on disk instead.
     pub start: Mark,
     /// How long an append waits for the disk.
     pub disk_timeout: Duration,
 }
 
 impl LogConfig {
-    /// A log that begins at the beginning, within these bounds.
+    /// An empty log with these bounds.
     pub fn new(max_entries: usize, max_bytes: u64, full_policy: FullPolicy) -> Self {
         Self { max_entries, max_bytes, full_policy, start: Mark::default(), disk_timeout: Duration::from_secs(5) }
     }
 }
 
-/// How long an append that must wait waits for more room than it needs.
+/// How long a waiting append waits for room for several chunks, before it is content with one.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// The log. Appends may come from any thread.
@@ -82,12 +83,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log within these bounds, in memory only.
+    /// An empty log in memory.
     pub fn new(config: LogConfig) -> Self {
         Self::with(config, None)
     }
 
-    /// A log within these bounds that goes on where the one on disk ended. A thread has to call [`Self::store`].
+    /// A log that continues the one on disk. A thread has to call [`Self::store`].
     pub fn stored(mut config: LogConfig, disk: DiskLog, policy: SyncPolicy) -> Self {
         config.start = disk.written();
         Self::with(config, Some(Storage::new(disk, policy)))
@@ -105,7 +106,7 @@ impl Log {
         }
     }
 
-    /// Appends one entry and settles it; returns its sequence.
+    /// Appends one entry and returns its sequence. Waits until the entry is durable if the sync policy says so.
     #[inline]
     pub fn append(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let end = self.put(timestamp_us, payload)?;
@@ -113,8 +114,8 @@ impl Log {
         Ok(end.sequence)
     }
 
-    /// Appends one entry and returns the boundary after it; [`Self::settle`] comes next. Copies the payload; never
-    /// waits for a reader unless the policy says so.
+    /// Appends one entry and returns the boundary after it, which must be passed to [`Self::settle`]. Copies the
+    /// payload. Waits for a reader only under [`FullPolicy::Wait`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);
@@ -128,8 +129,8 @@ impl Log {
         Ok(self.publish(appender))
     }
 
-    /// Appends entries with consecutive sequences, all or none, and settles them; returns the first sequence (of the
-    /// next entry when there are none).
+    /// Appends entries with consecutive sequences, all or none, and returns the first sequence (without entries, the
+    /// next one). Waits until they are durable if the sync policy says so.
     pub fn append_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -140,8 +141,8 @@ impl Log {
         Ok(first)
     }
 
-    /// Appends entries with consecutive sequences, all or none. Returns the first sequence (of the next entry when
-    /// there are none), and the boundary after them; [`Self::settle`] comes next.
+    /// Appends entries with consecutive sequences, all or none. Returns the first sequence (without entries, the next
+    /// one) and the boundary after them, which must be passed to [`Self::settle`].
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -184,8 +185,8 @@ impl Log {
         self.memory.last_sequence()
     }
 
-    /// The last entry that cursors may see, or, while the end is moving, an earlier one: a cursor that is at the end
-    /// after this call has passed it.
+    /// The last entry that cursors may see. While the end moves this may be an earlier one, but never a later one: a
+    /// cursor that is at the end after this call has passed it.
     #[inline]
     pub fn shown_sequence(&self) -> u64 {
         self.memory.shown_sequence.load(Ordering::Acquire)
@@ -198,7 +199,7 @@ impl Log {
 
     /// The position after the last entry that cursors may see, in bytes since the log began.
     pub fn end(&self) -> u64 {
-        self.memory.bell.end()
+        self.memory.end_signal.end()
     }
 
     /// Places a cursor after the entry `last_known`, or says why it cannot.
@@ -214,10 +215,10 @@ impl Log {
             }
             (located, _) => located?,
         };
-        // In the same lock: no append gives up what the cursor needs before it holds it.
-        let place = window.register(start.position);
+        // Under the same lock, so that no append evicts a chunk between the search and the registration.
+        let state = window.register(start.position);
         drop(window);
-        Ok(Cursor::new(Arc::clone(self), place, start))
+        Ok(Cursor::new(Arc::clone(self), state, start))
     }
 
     /// The boundary after the entry `sequence`, if it is in memory.
@@ -231,7 +232,7 @@ impl Log {
         self.memory.window.lock().occupancy(self.last_sequence())
     }
 
-    /// The sequence before the oldest retained entry: a reader has to be there or later to get all.
+    /// The sequence before the oldest retained entry. A reader must have at least this entry to get all later ones.
     pub fn oldest_known(&self) -> u64 {
         self.disk().map_or_else(|| self.occupancy().oldest_known, |disk| disk.oldest().sequence)
     }
@@ -247,20 +248,20 @@ impl Log {
         self.memory.window.lock().timestamp_after(sequence)
     }
 
-    /// Memory that is held from `position` on, of the `max_bytes` there may be.
+    /// Bytes of the chunks from `position` on, which count towards `max_bytes`.
     pub fn bytes_from(&self, position: u64) -> u64 {
         self.memory.window.lock().bytes_from(position)
     }
 
     /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary; `None` when
-    /// that place is gone from memory.
+    /// memory no longer has that position.
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
-        // With the lock, no entry is between its sequence and its place.
+        // With the lock held, no append is half done.
         let appender = self.memory.appender.lock();
         self.memory.window.lock().sequence_before(position, &appender.end)
     }
 
-    /// Refuses every later append, and ends the ones that wait.
+    /// Refuses every later append. Appends that wait return an error.
     pub fn close(&self) {
         self.memory.appender.lock().closed = true;
         self.memory.room.notify_all();
@@ -269,14 +270,16 @@ impl Log {
         }
     }
 
-    /// Resolves when the end moved while somebody slept at it. One task waits here and wakes the cursors' owners.
-    pub async fn rung(&self) {
-        self.memory.rung.notified().await;
+    /// Resolves when the end has moved while a cursor slept there. One task awaits this and wakes the owners of all
+    /// cursors.
+    pub async fn end_moved(&self) {
+        self.memory.end_moved.notified().await;
     }
 
-    /// Announces a sleeper at `position`. `true`: the log still ends there, and the next append will ring.
+    /// Registers a sleeper at `position`. Returns `true` if the log still ends there: the next append will resolve
+    /// [`Self::end_moved`].
     pub fn sleep_at(&self, position: u64) -> bool {
-        self.memory.bell.announce(position)
+        self.memory.end_signal.announce(position)
     }
 
     fn check_payload(&self, len: usize) -> Result<()> {
@@ -294,8 +297,7 @@ impl Log {
     #[inline]
     fn publish(&self, mut appender: MutexGuard<'_, Appender>) -> Mark {
         let end = appender.end;
-        // In this order: a cursor sees entries as soon as they are published, and its reader may acknowledge them
-        // before this thread runs on.
+        // First, because a reader may acknowledge an entry as soon as it is published.
         self.memory.last_sequence.store(end.sequence, Ordering::Release);
         if let Some(writer) = &mut appender.writer {
             writer.publish();
@@ -309,14 +311,14 @@ impl Log {
         if wake {
             match &self.storage {
                 Some(storage) => storage.wake(),
-                None => self.memory.rung.notify_one(),
+                None => self.memory.end_moved.notify_one(),
             }
         }
         end
     }
 
-    /// Waits until the entries before `end` are durable, if the policy has appends wait for that. After an error it is
-    /// unknown whether they are.
+    /// Waits until the entries before `end` are durable, if the sync policy says so. After an error it is not known
+    /// whether they are.
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         match &self.storage {
@@ -330,7 +332,7 @@ impl Log {
     #[cold]
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
         let deadline = clock::instant().checked_add(self.disk_timeout);
-        // Patient: `DISK_FULL` would say that the entry was not taken and may be offered again.
+        // Patient: `DISK_FULL` would tell the host that the entry was not taken and may be appended again.
         storage.wait_synced(end.sequence, end.position, deadline, true).map_err(|error| {
             let text =
                 format!("entry {} was taken, but whether it is durable is not known: {}", end.sequence, error.message);
@@ -346,7 +348,8 @@ impl Log {
         size: usize,
         count: usize,
     ) -> Result<MutexGuard<'a, Appender>> {
-        // Readers of a stored log go on from the disk: only what is not written there holds the window.
+        // Readers of a stored log continue from disk, so only entries that are not written yet keep their chunks in
+        // memory.
         let patience = match (self.full_policy, &self.storage) {
             (FullPolicy::Wait(limit), _) => Some(limit),
             (FullPolicy::CutOffSlowest, Some(_)) => Some(self.disk_timeout),
@@ -366,9 +369,9 @@ impl Log {
                 return Ok(appender);
             }
             let hold = match &self.storage {
-                Some(storage) => Hold::Until(storage.written()),
-                None if cut_off => Hold::Nothing,
-                None => Hold::Cursors,
+                Some(storage) => Retain::Until(storage.written()),
+                None if cut_off => Retain::Nothing,
+                None => Retain::Cursors,
             };
             let opened = self.memory.window.lock().open_chunk(size, count, &appender.end, hold);
             match opened {
@@ -387,8 +390,8 @@ impl Log {
                     if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
                         return Err(self.full(appender.end.sequence, true));
                     }
-                    // For a moment it waits for room for several chunks: two threads that wake each other for every
-                    // single one do little else.
+                    // First for room for several chunks: an append and a reader that wake each other for every chunk do
+                    // little else.
                     let moment = clock::instant() + MOMENT;
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     appender = self.wait_for(appender, plenty, Some(moment));
@@ -407,8 +410,8 @@ impl Log {
         position: u64,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Appender> {
-        // From now on, whoever passes `position` takes the lock and signals. The least position counts: another append
-        // may wait for less.
+        // From now on, a cursor that passes `position` takes the lock and signals. The lowest position counts, because
+        // another append may wait for less.
         self.memory.wanted.fetch_min(position, Ordering::SeqCst);
         let needed = self.storage.as_ref().map_or_else(|| self.memory.window.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {

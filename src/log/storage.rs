@@ -7,13 +7,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
-use super::disk::{DiskLog, Stretch};
+use super::disk::{DiskLog, FileRange};
+use super::end_signal::EndSignal;
 use super::memory::MemoryLog;
 use super::upkeep::{Upkeep, UpkeepNews};
 use super::{AttachError, Mark};
 use crate::clock;
-use crate::engine::disk::{Backlog, RETRY, Schedule, SyncPolicy, Wanted};
+use crate::engine::disk::{PendingSync, RETRY, SyncPolicy, SyncSchedule, Wanted};
 use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
@@ -33,7 +33,7 @@ pub(super) struct Storage {
     disk: DiskLog,
     policy: SyncPolicy,
     /// The end of the appended entries, at which the storing thread sleeps.
-    appended: Bell,
+    appended: EndSignal,
     /// The end of the written entries.
     written: AtomicU64,
     /// The end of the entries confirmed as durable, and the last of them. Nothing is confirmed after the log has
@@ -42,7 +42,7 @@ pub(super) struct Storage {
     synced_sequence: AtomicU64,
     /// The position from which on readers need the log, whatever retention says.
     held_from: AtomicU64,
-    /// How many appends have come, under [`SyncPolicy::Always`].
+    /// How many appends there were, under [`SyncPolicy::Always`].
     appends: AtomicU64,
     /// The number of appends at which the storing thread, which gathers them, is woken; 0 when it does not.
     awaited: AtomicU64,
@@ -58,8 +58,8 @@ pub(super) struct Storage {
 
 /// The appends that are to share the next sync.
 #[derive(Default)]
-struct Group {
-    /// How many appends had come before the turn of the last sync.
+struct SyncGroup {
+    /// How many appends there were before the turn of the last sync.
     appends: u64,
     /// How many more are likely to come: as many as came for the last sync and during it.
     expected: u64,
@@ -69,11 +69,11 @@ struct Group {
 
 /// What the storing thread remembers from turn to turn.
 struct Turn {
-    schedule: Schedule,
+    schedule: SyncSchedule,
     stall: Stall,
     /// [`State::wanted`] when the turn began.
     wanted: u64,
-    group: Group,
+    group: SyncGroup,
 }
 
 /// How far the threads of a log on disk have ended.
@@ -89,15 +89,15 @@ pub enum Ended {
 
 #[derive(Default)]
 struct State {
-    /// The storing thread has been asked to look again.
-    rung: bool,
+    /// The storing thread is to check for work again.
+    notified: bool,
     /// The storing thread sleeps and has not been woken.
     idle: bool,
     /// The storing thread waits for appends to share the next sync.
     gathering: bool,
     /// The highest position that a caller waits for to be durable.
     wanted: u64,
-    /// Why the disk takes nothing, if it does not.
+    /// Why the disk refuses writes, if it does.
     failed: Option<Error>,
     /// The failure may pass; the disk is tried again.
     stalled: bool,
@@ -110,7 +110,7 @@ struct State {
     over: bool,
     /// A sync ahead is under way.
     syncing_ahead: bool,
-    /// The thread that keeps the directory runs.
+    /// The thread that does the directory's upkeep runs.
     keeping: bool,
 }
 
@@ -120,7 +120,7 @@ impl Storage {
         Self {
             disk,
             policy,
-            appended: Bell::new(end),
+            appended: EndSignal::new(end),
             written: end.into(),
             synced: end.into(),
             synced_sequence: sequence.into(),
@@ -166,16 +166,16 @@ impl Storage {
     #[cold]
     pub(super) fn wake(&self) {
         let mut state = self.state.lock();
-        self.ring(&mut state);
+        self.notify(&mut state);
         if state.gathering && self.appends.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst) {
             state.gathering = false;
             self.work.notify_all();
         }
     }
 
-    /// Has the storing thread look for work again.
-    fn ring(&self, state: &mut State) {
-        state.rung = true;
+    /// Has the storing thread check for work again, and wakes it if it sleeps.
+    fn notify(&self, state: &mut State) {
+        state.notified = true;
         if std::mem::take(&mut state.idle) {
             self.work.notify_all();
         }
@@ -193,8 +193,8 @@ impl Storage {
         let ended = self.store_all(memory, report);
         if let Err(error) = &ended {
             self.fail(memory, error, false);
-            // Entries taken before the directory was lost should be found in it. A failure of that adds nothing to the
-            // error.
+            // Entries accepted before the directory was lost should be found in it. If that fails too, the first error
+            // is enough.
             let _ = self.rescue(memory);
             report(DiskNews::Failed(error.clone()));
         }
@@ -205,8 +205,8 @@ impl Storage {
         ended
     }
 
-    /// After the log has lost its directory, writes and syncs the entries taken before. They are shown and confirmed to
-    /// nobody.
+    /// After the log has lost its directory, writes and syncs the entries accepted before. They are neither shown to
+    /// readers nor confirmed.
     fn rescue(&self, memory: &MemoryLog) -> Result<()> {
         let Some(rescue) = self.disk.rescue() else { return Ok(()) };
         while let Some((chunk, start)) = memory.entries_from(self.disk.written().position) {
@@ -235,7 +235,7 @@ impl Storage {
         state.keeping = false;
         if kept.is_err() {
             // The log is unusable; the storing thread finds the cause.
-            self.ring(&mut state);
+            self.notify(&mut state);
         }
         drop(state);
         self.durable.notify_all();
@@ -277,10 +277,10 @@ impl Storage {
 
     fn store_all(&self, memory: &MemoryLog, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         let mut turn = Turn {
-            schedule: Schedule::new(self.policy, self.disk.begun(), clock::instant()),
+            schedule: SyncSchedule::new(self.policy, self.disk.begun(), clock::instant()),
             stall: Stall::new(Operation::Write),
             wanted: 0,
-            group: Group::default(),
+            group: SyncGroup::default(),
         };
         loop {
             // A failure on another thread ends the log even if nothing is appended.
@@ -304,7 +304,7 @@ impl Storage {
                 report(resumed);
             }
             if turn.schedule.has_begun(self.disk.begun()) {
-                self.upkeep.ring();
+                self.upkeep.notify();
                 // The segments before it are durable.
                 self.confirm(memory, &self.disk.synced())?;
                 if self.synced.load(Ordering::Relaxed) >= self.written() {
@@ -345,13 +345,13 @@ impl Storage {
             let until = Some(clock::instant() + MAX_GATHER.min(clock::since(begun) / 2));
             let expected = arrived - turn.group.appends;
             turn.schedule.synced();
-            turn.group = Group { appends, expected, until };
+            turn.group = SyncGroup { appends, expected, until };
         }
         Ok(wrote)
     }
 
-    /// The disk refuses for now: refuses appends, and waits until it is time to try again. Fails if the log is closed
-    /// and its deadline has passed.
+    /// Handles a disk that refuses for now: refuses appends, and waits until it is time to try again. Fails if the log
+    /// is closed and its deadline has passed.
     fn stall(&self, memory: &MemoryLog, error: Error, turn: &mut Turn, report: &mut dyn FnMut(DiskNews)) -> Result<()> {
         if turn.stall.reason() != Some(&error) {
             self.fail(memory, &error, true);
@@ -379,7 +379,7 @@ impl Storage {
         }
     }
 
-    /// The disk takes entries again: so do appends.
+    /// Accepts appends again, because the disk does.
     fn resume(&self, memory: &MemoryLog) {
         if mutant!("stalled-for-ever") {
             return;
@@ -391,7 +391,7 @@ impl Storage {
         self.upkeep.relax();
     }
 
-    /// Writes the next entries that lie in one piece in memory. Returns `false` if there are none.
+    /// Writes the next entries of one chunk. Returns `false` if there are none.
     fn write_some(&self, memory: &MemoryLog) -> Result<bool> {
         let position = self.written();
         if self.appended.end() <= position {
@@ -418,10 +418,10 @@ impl Storage {
     }
 
     /// What a sync would do now. `closing`: everything that is written is wanted.
-    fn backlog(&self, closing: bool) -> Backlog {
+    fn backlog(&self, closing: bool) -> PendingSync {
         let (written, synced) = (self.written(), self.synced.load(Ordering::Relaxed));
         let wanted = if closing { written } else { self.state.lock().wanted };
-        Backlog {
+        PendingSync {
             bytes: written.saturating_sub(synced),
             wanted: match wanted {
                 _ if wanted <= synced => Wanted::Nothing,
@@ -432,18 +432,18 @@ impl Storage {
         }
     }
 
-    /// Syncs what is written. Returns how many appends had come by the end of the sync: those that it releases, and
-    /// those that came meanwhile.
+    /// Syncs what is written. Returns the number of appends by the end of the sync: those that it releases, and those
+    /// made meanwhile.
     fn sync(&self, memory: &MemoryLog) -> Result<u64> {
         let end = self.disk.sync()?;
-        // Counted before any of them is released and can come back.
+        // Counted before any of their callers is released and can append again.
         let arrived = self.appends.load(Ordering::Relaxed);
         self.confirm(memory, &end)?;
         Ok(arrived)
     }
 
-    /// Confirms that the entries before `end` are durable. Fails if the log has failed meanwhile, which callers that
-    /// waited have been told.
+    /// Confirms that the entries before `end` are durable. Fails if the log has failed meanwhile, because waiting
+    /// callers have got an error then.
     fn confirm(&self, memory: &MemoryLog, end: &Mark) -> Result<()> {
         let state = self.state.lock();
         if let Some(error) = state.failed.as_ref().filter(|_| !state.stalled) {
@@ -461,7 +461,7 @@ impl Storage {
 
     /// Group commit: waits a moment for as many appends as came together last time. The callers that the last sync
     /// released are about to append again; a sync for the first of them alone would make the others wait for two.
-    fn gather(&self, group: &Group) {
+    fn gather(&self, group: &SyncGroup) {
         let Some(until) = group.until.filter(|_| group.expected > 1) else { return };
         let awaited = group.appends + group.expected;
         self.awaited.store(awaited, Ordering::SeqCst);
@@ -483,7 +483,7 @@ impl Storage {
         }
     }
 
-    /// Refuses appends, and ends waits for durability that this failure decides.
+    /// Refuses appends, and wakes the callers that wait for entries to be durable.
     fn fail(&self, memory: &MemoryLog, error: &Error, stalled: bool) {
         memory.refuse_with(Some(error.clone()));
         let mut state = self.state.lock();
@@ -492,17 +492,17 @@ impl Storage {
         self.durable.notify_all();
     }
 
-    /// Sleeps until more is appended, another thread rings, or the deadline.
+    /// Sleeps until there are new entries, another thread notifies, or the deadline passes.
     fn sleep(&self, deadline: Instant) {
         if !self.appended.announce(self.written()) {
             return;
         }
         let mut state = self.state.lock();
-        while !state.rung && !state.closed && clock::instant() < deadline {
+        while !state.notified && !state.closed && clock::instant() < deadline {
             state.idle = true;
             state = self.work.wait(state, Some(deadline));
         }
-        (state.idle, state.rung) = (false, false);
+        (state.idle, state.notified) = (false, false);
     }
 
     /// The boundary after the entry `sequence`, if it is still there.
@@ -516,9 +516,9 @@ impl Storage {
         }
     }
 
-    /// The stored entries from `position` to `shown`, as far as they lie in one piece; `None` if they are gone.
-    pub(super) fn stretch(&self, position: u64, shown: u64) -> Result<Option<Stretch>> {
-        self.disk.stretch(position, shown)
+    /// The contiguous entries on disk from `position` to `shown`, or the first of them; `None` if they are gone.
+    pub(super) fn file_range(&self, position: u64, shown: u64) -> Result<Option<FileRange>> {
+        self.disk.file_range(position, shown)
     }
 }
 

@@ -12,7 +12,7 @@ fn log(max_entries: usize, max_bytes: u64, full_policy: FullPolicy) -> Arc<Log> 
     Arc::new(Log::new(LogConfig::new(max_entries, max_bytes, full_policy)))
 }
 
-/// Reads all that lies behind the cursor; `None` when it was cut off.
+/// Reads all that lies after the cursor; `None` when it was cut off.
 fn drain(cursor: &mut Cursor) -> Option<Vec<(u64, Vec<u8>)>> {
     let mut seen = Vec::new();
     loop {

@@ -35,20 +35,20 @@ pub enum UpkeepNews {
         /// The last entry of the last one.
         last_sequence: u64,
     },
-    /// The disk refuses to remove a segment, or removes it after all.
+    /// The disk refuses to remove a segment, or accepts the removal after all.
     Disk(DiskNews),
 }
 
-/// What other threads tell the thread that runs the upkeep.
+/// The state that other threads share with the thread that does the upkeep.
 #[derive(Debug, Default)]
 pub struct Upkeep {
     state: Mutex<State>,
-    rung: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    rung: bool,
+    notified: bool,
     /// A write waits for space.
     hurried: bool,
     over: bool,
@@ -56,17 +56,17 @@ struct State {
 
 impl Upkeep {
     /// Another segment has begun.
-    pub fn ring(&self) {
-        self.state.lock().rung = true;
-        self.rung.notify_all();
+    pub fn notify(&self) {
+        self.state.lock().notified = true;
+        self.changed.notify_all();
     }
 
     /// The disk is full: segments are removed without pauses until [`Self::relax`].
     pub fn hurry(&self) {
         let mut state = self.state.lock();
-        (state.rung, state.hurried) = (true, true);
+        (state.notified, state.hurried) = (true, true);
         drop(state);
-        self.rung.notify_all();
+        self.changed.notify_all();
     }
 
     /// There is space again.
@@ -77,14 +77,14 @@ impl Upkeep {
     /// Ends [`Self::run`], at the latest after one removal.
     pub fn close(&self) {
         self.state.lock().over = true;
-        self.rung.notify_all();
+        self.changed.notify_all();
     }
 
     fn is_over(&self) -> bool {
         self.state.lock().over
     }
 
-    /// Waits until there is a log, which [`Self::ring`] announces. `None` if [`Self::close`] comes first.
+    /// Waits until there is a log, which [`Self::notify`] announces. `None` if [`Self::close`] comes first.
     pub fn wait_for<'a>(&self, log: impl Fn() -> Option<&'a DiskLog>) -> Option<&'a DiskLog> {
         let mut state = self.state.lock();
         loop {
@@ -94,7 +94,7 @@ impl Upkeep {
             if let Some(log) = log() {
                 return Some(log);
             }
-            state = self.rung.wait(state, None);
+            state = self.changed.wait(state, None);
         }
     }
 
@@ -136,7 +136,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes the segments that retention gives up and no reader needs.
+    /// Removes the segments that exceed the retention and that no reader needs.
     fn trim(
         &self,
         disk: &DiskLog,
@@ -185,17 +185,17 @@ impl Upkeep {
         let until = clock::instant() + time;
         let mut state = self.state.lock();
         while !state.hurried && !state.over && clock::instant() < until {
-            state = self.rung.wait(state, Some(until));
+            state = self.changed.wait(state, Some(until));
         }
     }
 
     fn sleep(&self, time: Duration) {
         let until = clock::instant() + time;
         let mut state = self.state.lock();
-        while !state.rung && !state.over && clock::instant() < until {
-            state = self.rung.wait(state, Some(until));
+        while !state.notified && !state.over && clock::instant() < until {
+            state = self.changed.wait(state, Some(until));
         }
-        state.rung = false;
+        state.notified = false;
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
             let mut first_at = None;
             while disk.begun() < 3 {
                 disk.write(&encode(disk.written().sequence, &[10])).unwrap();
-                upkeep.ring();
+                upkeep.notify();
                 let now = Instant::now();
                 if disk.begun() == 0 {
                     first_at = Some(now);

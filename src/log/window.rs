@@ -1,4 +1,4 @@
-//! What the log keeps in memory: chunks in order, and where each cursor stands among them.
+//! The part of the log in memory: its chunks, oldest first, and the position of each cursor.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,31 +11,32 @@ use super::chunk::{ChunkRef, ChunkWriter, Memory};
 use crate::error::Error;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 
-/// The usual size of a chunk: what one write to a socket carries at most. Four entries of 64 KiB fit, with their headers.
+/// The usual size of a chunk, and so the most that one write to a socket carries. Four entries of 64 KiB fit, with
+/// headers.
 const CHUNK_BYTES: u64 = 264 * 1024;
 
-/// Chunks a window is made of, at least; evicting one gives up this fraction of it.
+/// The fewest chunks in a full window. Evicting one gives up this fraction of the window.
 const MIN_CHUNKS: u64 = 16;
 
-/// Chunks for which a waiting append likes to have room, at most.
+/// The most chunks for which a waiting append waits to have room.
 const SEVERAL: usize = 8;
 
-/// A cursor's place, which the window reads to know what may go.
+/// A cursor's position, from which the window knows which chunks it may evict.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct CursorState {
     pub(super) position: AtomicU64,
     pub(super) cut_off: AtomicBool,
     pub(super) cut: Notify,
 }
 
-/// A chunk and the stretch of the log it holds.
-struct Slot {
-    chunk: ChunkRef,
+/// A chunk of the window, and which part of the log it holds.
+struct WindowChunk {
+    data: ChunkRef,
     /// The position of its first byte.
     base: u64,
     /// The sequence before its first entry.
     previous: u64,
-    /// The chain hash of what lies before it.
+    /// The chain hash before its first entry.
     hash: u64,
 }
 
@@ -44,18 +45,18 @@ struct Slot {
 pub struct Occupancy {
     /// Entries in memory.
     pub entries: u64,
-    /// Memory of the chunks in bytes.
+    /// Bytes of memory in chunks.
     pub bytes: u64,
-    /// The oldest sequence a reader can have been at, to get all after it.
+    /// The sequence before the oldest entry in memory.
     pub oldest_known: u64,
 }
 
-/// Why no cursor can begin there.
+/// Why a cursor cannot be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachError {
-    /// The entries after it are gone; a reader at `oldest_known` or later could go on.
+    /// The entries after it are gone. A reader that has `oldest_known` or a later entry could continue.
     Gone {
-        /// The oldest sequence a reader can be at.
+        /// The sequence before the oldest entry of the log.
         oldest_known: u64,
     },
     /// The log ends before it.
@@ -67,34 +68,34 @@ pub enum AttachError {
     Failed(Error),
 }
 
-/// What may not go to make room.
+/// Which chunks may not be evicted to make room.
 #[derive(Clone, Copy)]
-pub(super) enum Hold {
-    /// Everything may; cursors that need it are cut off.
+pub(super) enum Retain {
+    /// None: cursors that need an evicted chunk are cut off.
     Nothing,
-    /// What a cursor still needs.
+    /// Those that a cursor still needs.
     Cursors,
-    /// What lies behind this position.
+    /// Those with entries after this position.
     Until(u64),
 }
 
 /// Why there is no new chunk.
 pub(super) enum NoRoom {
-    /// A cursor before position `until` holds what would have to go; at `plenty` there is room for some chunks more.
+    /// The oldest chunk is needed until everything passes `until`. Past `plenty` there is room for several chunks.
     Held { until: u64, plenty: u64 },
-    /// The allocator has none.
+    /// The allocator refused.
     NoMemory { bytes: usize },
 }
 
 pub(super) struct Window {
-    slots: VecDeque<Slot>,
-    places: Vec<Arc<Place>>,
+    chunks: VecDeque<WindowChunk>,
+    cursors: Vec<Arc<CursorState>>,
     spare: Vec<Memory>,
     max_entries: usize,
     max_bytes: u64,
     chunk_bytes: u64,
     chunk_entries: usize,
-    /// Capacity of all slots.
+    /// Capacity of all chunks.
     bytes: u64,
     /// The sequence before the oldest retained entry.
     oldest_known: u64,
@@ -103,8 +104,8 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(max_entries: usize, max_bytes: u64, last_sequence: u64) -> Self {
         Self {
-            slots: VecDeque::new(),
-            places: Vec::new(),
+            chunks: VecDeque::new(),
+            cursors: Vec::new(),
             spare: Vec::new(),
             max_entries,
             max_bytes,
@@ -115,38 +116,39 @@ impl Window {
         }
     }
 
-    /// Adds a chunk for at least `size` bytes and `count` entries at `end`, giving up the oldest chunks if it must. Returns
-    /// its writer and how many entries it may take.
+    /// Adds a chunk at `end` for at least `size` bytes and `count` entries, and evicts the oldest chunks if it must.
+    /// Returns the chunk's writer and how many entries it may take.
     pub(super) fn open_chunk(
         &mut self,
         size: usize,
         count: usize,
         end: &Mark,
-        hold: Hold,
+        hold: Retain,
     ) -> Result<(ChunkWriter, usize), NoRoom> {
         let last_sequence = end.sequence;
         let capacity = self.chunk_bytes.max(size as u64);
         // Room for as many entries as the last chunk took: with large entries a chunk is full long before its share.
-        let last_took = self.slots.back().map_or(self.chunk_entries, |slot| (last_sequence - slot.previous) as usize);
+        let last_took =
+            self.chunks.back().map_or(self.chunk_entries, |chunk| (last_sequence - chunk.previous) as usize);
         let reserve = count.max(last_took.clamp(1, self.chunk_entries)) as u64;
-        while let Some(oldest) = self.slots.front() {
+        while let Some(oldest) = self.chunks.front() {
             let retained = last_sequence - oldest.previous;
             if self.bytes + capacity <= self.max_bytes && retained + reserve <= self.max_entries as u64 {
                 break;
             }
             let (until, known) =
-                self.slots.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
+                self.chunks.get(1).map_or((end.position, last_sequence), |next| (next.base, next.previous));
             let held_from = match hold {
-                Hold::Nothing => u64::MAX,
-                Hold::Cursors => self.slowest(),
-                Hold::Until(position) => position,
+                Retain::Nothing => u64::MAX,
+                Retain::Cursors => self.slowest(),
+                Retain::Until(position) => position,
             };
             if held_from < until {
-                let several = self.slots.len().div_ceil(4).min(SEVERAL);
-                let plenty = self.slots.get(several).map_or(until, |slot| slot.base.max(until));
+                let several = self.chunks.len().div_ceil(4).min(SEVERAL);
+                let plenty = self.chunks.get(several).map_or(until, |chunk| chunk.base.max(until));
                 return Err(NoRoom::Held { until, plenty });
             }
-            if matches!(hold, Hold::Nothing) {
+            if matches!(hold, Retain::Nothing) {
                 self.cut_off_before(until);
             }
             self.evict(known);
@@ -160,49 +162,49 @@ impl Window {
                 Memory::new(capacity as usize).ok_or_else(without)?
             }
         };
-        self.slots.try_reserve(1).map_err(|_| without())?;
+        self.chunks.try_reserve(1).map_err(|_| without())?;
         let (writer, chunk) = ChunkWriter::new(memory).ok_or_else(without)?;
-        let retained = self.slots.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
+        let retained = self.chunks.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
         let quota = self.chunk_entries.max(count).min(self.max_entries - retained);
         self.bytes += capacity;
-        self.slots.push_back(Slot { chunk, base: end.position, previous: last_sequence, hash: end.hash });
+        self.chunks.push_back(WindowChunk { data: chunk, base: end.position, previous: last_sequence, hash: end.hash });
         Ok((writer, quota))
     }
 
     fn evict(&mut self, oldest_known: u64) {
         self.oldest_known = oldest_known;
-        let Some(slot) = self.slots.pop_front() else { return };
-        self.bytes -= slot.chunk.capacity() as u64;
-        // A cursor that is sending from it right now keeps it alive; its memory is then freed, not used again.
-        if let (Some(chunk), Ok(())) = (slot.chunk.into_inner(), self.spare.try_reserve(1)) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
+        self.bytes -= chunk.data.capacity() as u64;
+        // While a reader sends from the chunk it cannot be reused: then its memory is freed after the send.
+        if let (Some(chunk), Ok(())) = (chunk.data.into_inner(), self.spare.try_reserve(1)) {
             self.spare.push(chunk.into_memory());
         }
     }
 
-    /// The position of the slowest cursor that still counts.
+    /// The lowest position of all cursors that are not cut off.
     pub(super) fn slowest(&self) -> u64 {
-        let places = self.places.iter().filter(|place| !place.cut_off.load(Ordering::Relaxed));
-        places.map(|place| place.position.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
+        let cursors = self.cursors.iter().filter(|cursor| !cursor.cut_off.load(Ordering::Relaxed));
+        cursors.map(|cursor| cursor.position.load(Ordering::SeqCst)).min().unwrap_or(u64::MAX)
     }
 
     fn cut_off_before(&self, position: u64) {
-        for place in &self.places {
-            if place.position.load(Ordering::SeqCst) < position && !place.cut_off.swap(true, Ordering::Relaxed) {
-                place.cut.notify_one();
+        for cursor in &self.cursors {
+            if cursor.position.load(Ordering::SeqCst) < position && !cursor.cut_off.swap(true, Ordering::Relaxed) {
+                cursor.cut.notify_one();
             }
         }
     }
 
-    /// The boundary behind the entry `last_known`, in a log that ends at `end`.
+    /// The boundary after the entry `last_known`, in a log that ends at `end`.
     pub(super) fn locate(&self, last_known: u64, end: Mark) -> Result<Mark, AttachError> {
         if last_known < self.oldest_known {
             return Err(AttachError::Gone { oldest_known: self.oldest_known });
         }
-        let Some(slot) = self.slot_after(last_known) else {
+        let Some(chunk) = self.chunk_after(last_known) else {
             return if last_known == end.sequence { Ok(end) } else { Err(AttachError::Ahead { last: end.sequence }) };
         };
-        let mut at = Mark { position: slot.base, sequence: slot.previous, hash: slot.hash, timestamp_us: 0 };
-        let mut entries = Entries::new(slot.chunk.bytes());
+        let mut at = Mark { position: chunk.base, sequence: chunk.previous, hash: chunk.hash, timestamp_us: 0 };
+        let mut entries = Entries::new(chunk.data.bytes());
         while at.sequence < last_known {
             let bytes = entries.rest();
             let Some(entry) = entries.next() else { return Err(AttachError::Ahead { last: end.sequence }) };
@@ -217,33 +219,34 @@ impl Window {
         Ok(at)
     }
 
-    /// The last slot that begins at or before the entry after `sequence`.
-    fn slot_after(&self, sequence: u64) -> Option<&Slot> {
-        let after = self.slots.partition_point(|slot| slot.previous <= sequence);
-        self.slots.get(after.checked_sub(1)?)
+    /// The last chunk that begins at or before the entry after `sequence`.
+    fn chunk_after(&self, sequence: u64) -> Option<&WindowChunk> {
+        let after = self.chunks.partition_point(|chunk| chunk.previous <= sequence);
+        self.chunks.get(after.checked_sub(1)?)
     }
 
-    pub(super) fn register(&mut self, position: u64) -> Arc<Place> {
-        let place = Arc::new(Place { position: position.into(), cut_off: AtomicBool::new(false), cut: Notify::new() });
-        self.places.push(Arc::clone(&place));
-        place
+    pub(super) fn register(&mut self, position: u64) -> Arc<CursorState> {
+        let cursor =
+            Arc::new(CursorState { position: position.into(), cut_off: AtomicBool::new(false), cut: Notify::new() });
+        self.cursors.push(Arc::clone(&cursor));
+        cursor
     }
 
-    pub(super) fn unregister(&mut self, place: &Arc<Place>) {
-        self.places.retain(|other| !Arc::ptr_eq(other, place));
+    pub(super) fn unregister(&mut self, cursor: &Arc<CursorState>) {
+        self.cursors.retain(|other| !Arc::ptr_eq(other, cursor));
     }
 
     /// The chunk that holds `position`, and the offset in it; `None` when it is gone or not there yet.
     pub(super) fn chunk_at(&self, position: u64) -> Option<(ChunkRef, usize)> {
-        let after = self.slots.partition_point(|slot| slot.base <= position);
-        let slot = self.slots.get(after.checked_sub(1)?)?;
-        Some((slot.chunk.clone(), (position - slot.base) as usize))
+        let after = self.chunks.partition_point(|chunk| chunk.base <= position);
+        let chunk = self.chunks.get(after.checked_sub(1)?)?;
+        Some((chunk.data.clone(), (position - chunk.base) as usize))
     }
 
     /// Memory of the chunks from the one that holds `position` to the newest.
     pub(super) fn bytes_from(&self, position: u64) -> u64 {
-        let first = self.slots.partition_point(|slot| slot.base <= position).saturating_sub(1);
-        self.slots.range(first..).map(|slot| slot.chunk.capacity() as u64).sum()
+        let first = self.chunks.partition_point(|chunk| chunk.base <= position).saturating_sub(1);
+        self.chunks.range(first..).map(|chunk| chunk.data.capacity() as u64).sum()
     }
 
     pub(super) fn occupancy(&self, last_sequence: u64) -> Occupancy {
@@ -251,13 +254,13 @@ impl Window {
     }
 
     pub(super) fn timestamp_after(&self, sequence: u64) -> Option<u64> {
-        let slot = self.slot_after(sequence.max(self.oldest_known))?;
-        Entries::new(slot.chunk.bytes()).find(|entry| entry.sequence > sequence).map(|entry| entry.timestamp_us)
+        let chunk = self.chunk_after(sequence.max(self.oldest_known))?;
+        Entries::new(chunk.data.bytes()).find(|entry| entry.sequence > sequence).map(|entry| entry.timestamp_us)
     }
 
     /// The sequence before `position`, in a log that ends at `end`.
     pub(super) fn sequence_before(&self, position: u64, end: &Mark) -> Option<u64> {
-        if self.slots.is_empty() {
+        if self.chunks.is_empty() {
             // A stored log that was just opened has all of its entries on disk.
             return (position >= end.position).then_some(end.sequence);
         }
@@ -265,8 +268,8 @@ impl Window {
         Some(match chunk.bytes().get(offset..).map(Entry::decode) {
             Some(Ok(entry)) => entry.previous,
             _ => {
-                let next = self.slots.partition_point(|slot| slot.base <= position);
-                self.slots.get(next).map_or(end.sequence, |slot| slot.previous)
+                let next = self.chunks.partition_point(|chunk| chunk.base <= position);
+                self.chunks.get(next).map_or(end.sequence, |chunk| chunk.previous)
             }
         })
     }

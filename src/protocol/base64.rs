@@ -1,13 +1,13 @@
-//! Standard base64 as Go's decoder takes it: padding is required, CR and LF are skipped, and the unused bits of the last
+//! Standard base64 as Go decodes it: padding is required, CR and LF are skipped, and the unused bits of the last
 //! character may be anything. Text without such oddities goes through the SIMD decoder.
 
 use base64_simd::{AsOut, STANDARD};
 
-/// The offset of the first character that does not belong; the length of the text when characters are missing.
+/// The offset of the first wrong character; the length of the text if characters are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Illegal(pub usize);
 
-/// Appends what `text` decodes to; on an error `out` is as it was.
+/// Appends the decoded `text`. On an error `out` is unchanged.
 #[inline]
 pub(super) fn decode_append(text: &[u8], out: &mut Vec<u8>) -> Result<(), Illegal> {
     // The SIMD decoder reserves exactly, which would move a growing buffer on each call.
@@ -25,7 +25,7 @@ pub(super) fn decode_append(text: &[u8], out: &mut Vec<u8>) -> Result<(), Illega
     }
 }
 
-/// Decodes `text` to the start of `out` when there is room for all of it, and tells how many bytes it is in any case.
+/// Decodes `text` to the start of `out` if there is room for all of it, and returns the decoded length in any case.
 pub(super) fn decode_to_slice(text: &[u8], out: &mut [u8]) -> Result<usize, Illegal> {
     if let Ok(length) = STANDARD.decoded_length(text) {
         let taken =
@@ -45,7 +45,7 @@ pub(super) fn decode_to_slice(text: &[u8], out: &mut [u8]) -> Result<usize, Ille
     Ok(length)
 }
 
-/// Hands up to three decoded bytes at a time to `sink` and returns how many there were.
+/// Passes up to three decoded bytes at a time to `sink` and returns how many there were in all.
 fn decode_leniently(text: &[u8], mut sink: impl FnMut(&[u8])) -> Result<usize, Illegal> {
     let mut characters = text.iter().copied().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
     let mut group = 0_u32;

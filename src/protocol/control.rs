@@ -8,7 +8,7 @@
 //! | 0x22 | Ack | reader → writer | u64 received, u64 durable, u64 applied, u8 flags (bit 0: answer with a heartbeat) |
 //! | 0x23 | AckRequest | writer → reader | u8 level, u64 sequence: acknowledge at once when `level` reaches `sequence` |
 //!
-//! Types 0x40 to 0x7F are optional: who does not know one skips it. Any other unknown type ends the connection.
+//! Types 0x40 to 0x7F are optional: a peer that does not know one skips it. Any other unknown type ends the connection.
 
 use std::ops::{Index, IndexMut};
 
@@ -16,11 +16,11 @@ use super::HEADER_SIZE;
 
 /// Whole entries.
 pub const TYPE_BATCH: u8 = 0x20;
-/// The writer lives, and where it stands.
+/// A heartbeat of the writer, with the end of its log.
 pub const TYPE_HEARTBEAT: u8 = 0x21;
-/// The reader lives, and where it stands.
+/// An acknowledgement, which is also the reader's heartbeat.
 pub const TYPE_STREAM_ACK: u8 = 0x22;
-/// The writer wants to hear as soon as a position is reached.
+/// Asks for an acknowledgement as soon as the reader reaches a position.
 pub const TYPE_ACK_REQUEST: u8 = 0x23;
 
 /// Whether a frame of an unknown type may be skipped.
@@ -89,7 +89,7 @@ impl<T> IndexMut<AckLevel> for ByLevel<T> {
     }
 }
 
-/// How far a reader is: `applied` and `durable` never pass `received`.
+/// A reader's positions. `applied` and `durable` are never beyond `received`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
     /// Checked and in the reader's memory.
@@ -113,30 +113,30 @@ impl Index<AckLevel> for Positions {
     }
 }
 
-/// Where the writer stands.
+/// The writer's heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The last sequence in its log.
+    /// The last sequence in the writer's log.
     pub last_sequence: u64,
-    /// Its clock, in microseconds since the Unix epoch.
+    /// The writer's clock, in microseconds since the Unix epoch.
     pub time_us: u64,
 }
 
-/// What a reader reports.
+/// A reader's acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamAck {
-    /// How far it is.
+    /// Its positions.
     pub positions: Positions,
-    /// It wants a heartbeat at once.
+    /// Asks for a heartbeat at once.
     pub reply: bool,
 }
 
-/// What a writer wants to hear of.
+/// A writer's request for an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckRequest {
-    /// The level at which it wants to hear.
+    /// The level.
     pub level: AckLevel,
-    /// The sequence to reach.
+    /// The sequence that the level has to reach.
     pub sequence: u64,
 }
 

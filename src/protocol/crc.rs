@@ -1,8 +1,8 @@
-//! CRC-32C, for the short inputs that entries are.
+//! CRC-32C, fast for short inputs such as entries.
 //!
-//! The processor's instruction takes eight bytes and gives its result three cycles later, but another one can begin in
-//! each cycle. So input is cut into thirds whose checksums are computed side by side, and put together by a
-//! multiplication. Crates do so for long input only. Where there is no such instruction a crate does it all.
+//! The processor's instruction takes eight bytes and has a latency of three cycles, but one can begin in each cycle. So
+//! the input is cut into thirds, whose checksums are computed in parallel and combined by a multiplication. Crates do
+//! that for long input only. Without such an instruction a crate does everything.
 
 /// The CRC-32C of `bytes`.
 #[inline]
@@ -15,7 +15,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     by_crate(bytes)
 }
 
-/// The CRC-32C of four numbers in big-endian order, which need not lie in memory for it.
+/// The CRC-32C of four numbers in big-endian order, without writing them to memory.
 #[inline]
 pub fn crc32c_of(numbers: [u64; 4]) -> u32 {
     #[cfg(target_arch = "x86_64")]
@@ -27,7 +27,7 @@ pub fn crc32c_of(numbers: [u64; 4]) -> u32 {
     by_crate(numbers.map(u64::to_be_bytes).as_flattened())
 }
 
-/// Apart from the others, to keep them small.
+/// Not inlined, to keep the callers small.
 #[inline(never)]
 fn by_crate(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
@@ -37,10 +37,10 @@ fn by_crate(bytes: &[u8]) -> u32 {
 mod x86_64 {
     use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64};
 
-    /// What the instruction takes, wherever it lies.
+    /// The operands of the instruction, from memory or registers.
     type Word = [u8; 8];
 
-    /// Takes its numbers one by one, so that they come in registers.
+    /// Takes the numbers one by one, so that they are passed in registers.
     #[target_feature(enable = "sse4.2")]
     pub(super) fn in_a_row(a: u64, b: u64, c: u64, d: u64) -> u32 {
         let numbers = [a, b, c, d].map(u64::to_be_bytes);
@@ -50,7 +50,7 @@ mod x86_64 {
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     pub(super) fn in_thirds(bytes: &[u8]) -> u32 {
         let (words, tail) = bytes.as_chunks();
-        // Thirds of 336 and 80 bytes: three of them nearly fill 1024 and 256, and what is left over is slow.
+        // Thirds of 336 and 80 bytes: three of them nearly fill 1024 and 256 bytes, and the rest is slow.
         let (crc, words) = thirds::<42>(u64::from(u32::MAX), words);
         let (crc, words) = thirds::<10>(crc, words);
         let crc = words.iter().fold(crc, |crc, word| next(crc, word));
@@ -63,7 +63,7 @@ mod x86_64 {
         _mm_crc32_u64(crc, u64::from_le_bytes(*word))
     }
 
-    /// Takes three times `N` words while there are so many, and returns the others.
+    /// Processes blocks of three times `N` words, and returns the words that are left.
     #[inline]
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     fn thirds<const N: usize>(mut crc: u64, mut words: &[Word]) -> (u64, &[Word]) {
@@ -75,7 +75,7 @@ mod x86_64 {
             for i in 0..last {
                 crcs = [next(crcs[0], &first[i]), next(crcs[1], &second[i]), next(crcs[2], &third[i])];
             }
-            // The first two go over what lies behind them, and into the last word.
+            // The first two are shifted over the words after them, and mixed into the last word.
             let first = shifted(next(crcs[0], &first[last]), const { zeros(2 * N) });
             let second = shifted(next(crcs[1], &second[last]), const { zeros(N) });
             crc = _mm_crc32_u64(crcs[2], u64::from_le_bytes(third[last]) ^ first ^ second);
@@ -84,7 +84,7 @@ mod x86_64 {
         (crc, words)
     }
 
-    /// The product of a checksum and a power of x, not reduced.
+    /// The unreduced product of a checksum and a power of x.
     #[inline]
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     fn shifted(crc: u64, power: u32) -> u64 {

@@ -1,4 +1,4 @@
-//! One entry as it lies in the log and travels in v2 batches: a 32-byte header, then the payload.
+//! One entry, in the form of the log and of v2 batches: a 32-byte header, then the payload.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | 16 | 8 | sequence of the entry before it, 0 for the first of a lineage |
 //! | 24 | 8 | timestamp in microseconds since the Unix epoch, as the host gave it |
 //!
-//! All numbers are big-endian. The payload's checksum does not depend on the entry's place, so a writer computes it before
+//! All numbers are big-endian. The payload's checksum does not depend on the sequence, so a writer computes it before
 //! it takes the log's lock.
 
 use super::MAX_MESSAGE_SIZE;
@@ -20,10 +20,10 @@ pub const ENTRY_HEADER_SIZE: usize = 32;
 /// The longest payload that fits the frames of both protocol versions: v1 carries it as base64 inside JSON.
 pub const MAX_PAYLOAD_BYTES: usize = (MAX_MESSAGE_SIZE - 128) / 4 * 3;
 
-/// One entry, borrowed from wherever it lies.
+/// One entry, borrowed from a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Its place in the stream.
+    /// Its sequence.
     pub sequence: u64,
     /// The sequence of the entry before it.
     pub previous: u64,
@@ -33,14 +33,14 @@ pub struct Entry<'a> {
     pub payload: &'a [u8],
 }
 
-/// A boundary between two entries of a lineage, or its beginning.
+/// A boundary between two entries of a lineage, or the boundary before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Bytes of entries since the lineage's log began.
+    /// The position: the bytes of all entries before it.
     pub position: u64,
     /// The last entry before it, 0 at the beginning.
     pub sequence: u64,
-    /// The chain hash of the history through that entry.
+    /// The chain hash through that entry.
     pub hash: u64,
     /// The timestamp of that entry, 0 if there is none.
     pub timestamp_us: u64,
@@ -49,35 +49,35 @@ pub struct Mark {
 /// Why bytes are no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// Fewer bytes than the header, or than the header says.
+    /// Fewer bytes than the header has, or than it says.
     #[error("entry needs {needed} bytes, {available} are there")]
     Short {
-        /// Bytes the entry takes.
+        /// The bytes that the entry needs.
         needed: usize,
-        /// Bytes that are there.
+        /// The bytes that there are.
         available: usize,
     },
     /// A payload length over the limit.
     #[error("entry {sequence} is too large: {length} bytes, at most {MAX_PAYLOAD_BYTES}")]
     TooLarge {
-        /// The sequence the header names.
+        /// The sequence in the header.
         sequence: u64,
-        /// The length the header names.
+        /// The length in the header.
         length: usize,
     },
     /// The checksum does not match.
     #[error("entry {sequence} is damaged: CRC-32C is {computed:08x}, its header says {stored:08x}")]
     Damaged {
-        /// The sequence the header names.
+        /// The sequence in the header.
         sequence: u64,
-        /// What the bytes give.
+        /// The checksum of the bytes.
         computed: u32,
-        /// What the header says.
+        /// The checksum in the header.
         stored: u32,
     },
 }
 
-/// The checksum of a payload, the part that does not depend on the entry's place.
+/// The checksum of a payload, which does not depend on the entry's header.
 #[inline]
 pub fn payload_crc(payload: &[u8]) -> u32 {
     crc32c(payload)
@@ -108,17 +108,17 @@ pub fn encode_header(
     header
 }
 
-/// The chain hash of a history whose end is not known to be any particular one. It stays unknown whatever follows.
+/// The chain hash of an unknown history. It stays unknown with every entry that follows.
 pub const UNKNOWN_HISTORY: u64 = 0;
 
-/// The chain hash of a history that begins: the one before the first entry of the stream.
+/// The chain hash of an empty history, before the first entry of the stream.
 pub fn chain_start(stream_id: &[u8; 16]) -> u64 {
     (be64(stream_id, 0) ^ be64(stream_id, 8)).max(1)
 }
 
-/// The chain hash of a history, from the one before its last entry and that entry's header. Two histories with the same
-/// hash at the same sequence have the same entries, but for an accident of one in 2^32 or less: the hash takes in the
-/// checksum and the length of each entry. It is no protection against forgery.
+/// The chain hash of a history, computed from the hash before its last entry and that entry's header. Two histories
+/// with the same hash at the same sequence have the same entries, except with a probability of one in 2^32 or less: the
+/// hash covers the checksum and the length of each entry. It does not protect against forgery.
 #[inline(always)]
 pub fn chain_hash(before: u64, header: &[u8]) -> u64 {
     if before == UNKNOWN_HISTORY {
@@ -139,7 +139,7 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads the entry at the start of `bytes` without looking at its checksum: for bytes that were checked before.
+    /// Reads the entry at the start of `bytes` without verifying its checksum, for bytes that were checked before.
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EntryError> {
         if bytes.len() < ENTRY_HEADER_SIZE {
@@ -170,7 +170,7 @@ impl<'a> Entry<'a> {
         Ok(entry)
     }
 
-    /// Bytes it takes in the log and on the wire.
+    /// Its bytes in the log and on the wire.
     #[inline]
     pub fn encoded_len(&self) -> usize {
         ENTRY_HEADER_SIZE + self.payload.len()
@@ -184,7 +184,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The entries of a run of bytes that was checked before, one after another.
+/// An iterator over the entries of a run of bytes that was checked before.
 #[derive(Clone, Copy, Debug)]
 pub struct Entries<'a> {
     bytes: &'a [u8],
@@ -192,18 +192,18 @@ pub struct Entries<'a> {
     walked: Walked,
 }
 
-/// What a walk along entries went over.
+/// What an iterator has gone past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// How many entries.
+    /// The number of entries.
     pub count: u64,
-    /// Their bytes.
+    /// Their length in bytes.
     pub bytes: usize,
-    /// The last one's sequence.
+    /// The sequence of the last one.
     pub sequence: u64,
-    /// The last one's timestamp.
+    /// The timestamp of the last one.
     pub timestamp_us: u64,
-    /// The chain hash behind it, if the one before the walk is known.
+    /// The chain hash after it, if the one before the run is known.
     pub hash: u64,
 }
 
@@ -214,9 +214,9 @@ impl<'a> Entries<'a> {
         Self { bytes, left: usize::MAX, walked: Walked::default() }
     }
 
-    /// The same run, in a history that has the chain hash `before` it.
+    /// The same run as the continuation of a history whose chain hash before it is `before`.
     #[inline]
-    pub fn behind(mut self, before: u64) -> Self {
+    pub fn with_history(mut self, before: u64) -> Self {
         self.walked.hash = before;
         self
     }
@@ -227,26 +227,26 @@ impl<'a> Entries<'a> {
         Self { left: count.min(self.left), ..self }
     }
 
-    /// Goes to where `part` of this run stands, which was walked along alone.
+    /// Moves to the position of `part`, a copy of this run that was iterated over separately.
     #[inline]
     pub fn follow(&mut self, part: Self) {
         let left = self.left - (part.walked.count - self.walked.count) as usize;
         *self = Self { left, ..part };
     }
 
-    /// Whether there is no other entry.
+    /// Whether there are no more entries.
     #[inline]
     pub fn is_over(&self) -> bool {
         self.left == 0 || self.bytes.is_empty()
     }
 
-    /// The bytes not yet walked over.
+    /// The bytes of the entries that are left.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// What was walked over so far.
+    /// What it has gone past so far.
     #[inline]
     pub fn walked(&self) -> Walked {
         self.walked

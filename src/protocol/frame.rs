@@ -48,9 +48,9 @@ pub enum FrameError {
     Truncated {
         /// What was being read.
         part: Part,
-        /// Bytes this part takes.
+        /// The bytes that this part needs.
         needed: usize,
-        /// Bytes of this part that are there.
+        /// The bytes of this part that there are.
         available: usize,
     },
     /// The length field is 0: not even a type.
@@ -66,7 +66,7 @@ pub enum FrameError {
     },
 }
 
-/// What a length that is none is the beginning of, for a text: everyday mistakes of configuration are told by it.
+/// What the bytes of an impossible length look like, for a text that explains common mistakes of configuration.
 fn foreign(length: usize) -> &'static str {
     match u32::try_from(length).map(u32::to_be_bytes) {
         Ok([0x14..=0x17, 0x03, 0x00..=0x04, _]) => {
@@ -82,7 +82,7 @@ fn foreign(length: usize) -> &'static str {
 }
 
 impl FrameError {
-    /// The status that stands for it.
+    /// The corresponding status.
     pub fn status(&self) -> Status {
         match self {
             FrameError::Truncated { .. } => Status::Truncated,
@@ -98,14 +98,14 @@ impl From<FrameError> for Error {
     }
 }
 
-/// A whole frame, borrowed from the bytes it was found in.
+/// A whole frame, borrowed from a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The type byte.
     pub kind: u8,
-    /// What follows the type.
+    /// The payload.
     pub payload: &'a [u8],
-    /// Bytes of the whole frame; the next one begins after them.
+    /// The length of the whole frame in bytes.
     pub encoded_len: usize,
 }
 
@@ -114,7 +114,7 @@ pub struct Frame<'a> {
 pub struct Header {
     /// The type byte.
     pub kind: u8,
-    /// Bytes that follow it.
+    /// The length of the payload.
     pub payload_len: usize,
 }
 
@@ -137,8 +137,8 @@ fn decode_length(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError
 
 /// Reads the header at the start of `bytes`; `None` when more bytes are needed.
 ///
-/// A length of 0 or over `limit` is an error as soon as the four bytes of the length are there. `limit` bounds the length
-/// field, and is itself bounded by [`MAX_MESSAGE_SIZE`].
+/// A length of 0 or over `limit` is an error as soon as the four bytes of the length are there. `limit` bounds the
+/// length field, and is itself bounded by [`MAX_MESSAGE_SIZE`].
 #[inline]
 pub fn decode_header(bytes: &[u8], limit: usize) -> Result<Option<Header>, FrameError> {
     let length = decode_length(bytes, limit)?;
@@ -161,7 +161,7 @@ pub fn decode(bytes: &[u8], limit: usize) -> Result<Frame<'_>, FrameError> {
     Ok(Frame { kind, payload, encoded_len: HEADER_SIZE + needed })
 }
 
-/// The header of a frame with `payload_len` bytes of payload; refused over [`MAX_MESSAGE_SIZE`].
+/// The header of a frame with `payload_len` bytes of payload. Fails over [`MAX_MESSAGE_SIZE`].
 #[inline]
 pub fn encode_header(kind: u8, payload_len: usize) -> Result<[u8; HEADER_SIZE], FrameError> {
     let length = payload_len.saturating_add(1);

@@ -1,5 +1,5 @@
-//! The handshake: what a reader asks for, what a writer answers, and the optional object by which both sides agree on the
-//! v2 stream. Peers that know only v1 ignore the object, and never send it.
+//! The handshake: the reader's Sync, the writer's SyncAck, and the optional object in both by which the peers agree on
+//! v2. Peers that know only v1 ignore the object and never send it.
 
 use super::entry::UNKNOWN_HISTORY;
 use super::go_json::Object;
@@ -15,11 +15,11 @@ pub(super) const V2: &str = "v2";
 /// A reader's opening message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
-    /// Who asks.
+    /// The reader's id.
     pub reader_id: String,
-    /// The last entry the reader has; 0 for none.
+    /// The last entry that the reader has; 0 for none.
     pub last_known_sequence: u64,
-    /// What it can do beyond v1.
+    /// Its offer to speak v2.
     pub offer: Option<Offer>,
 }
 
@@ -29,33 +29,33 @@ pub struct Offer {
     /// The highest version of the v2 stream that the reader speaks.
     #[serde(deserialize_with = "or_zero")]
     pub version: u32,
-    /// The stream that its position belongs to, if it ever followed one.
+    /// The stream of its position, if it ever followed one.
     #[serde(default, deserialize_with = "optional_stream_id")]
     pub stream_id: Option<[u8; 16]>,
     /// The epoch of that stream; 0 without one.
     #[serde(deserialize_with = "or_zero")]
     pub epoch: u64,
-    /// How often the reader sends at least something.
+    /// The reader's heartbeat interval.
     #[serde(deserialize_with = "or_zero")]
     pub heartbeat_ms: u64,
     /// The chain hash of the reader's history at its position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
     pub hash: u64,
-    /// Earlier points of that history, oldest first, for a writer whose own is another.
+    /// Earlier points of that history, oldest first, by which a writer with another history finds the fork.
     #[serde(default, deserialize_with = "history")]
     pub history: Vec<Point>,
 }
 
-/// A place in a history: the chain hash behind the entry `sequence`.
+/// A point in a history: the chain hash through the entry `sequence`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
-    /// The entry.
+    /// The sequence of the entry.
     pub sequence: u64,
-    /// The chain hash with it as the last entry.
+    /// The chain hash through that entry.
     pub hash: u64,
 }
 
-/// Points of a history in one offer, at most.
+/// The most points of a history in one offer.
 pub const MAX_HISTORY: usize = 32;
 
 /// A writer's answer.
@@ -65,9 +65,9 @@ pub struct SyncAck {
     pub current_sequence: u64,
     /// Whether the reader gets every entry after its position.
     pub can_resume: bool,
-    /// Why the reader is refused; empty when it is not.
+    /// The reason of a refusal; empty if there is none.
     pub error: String,
-    /// The stream that begins now, when the reader offered v2 and the writer takes it.
+    /// The answer to the reader's offer, if the writer speaks v2.
     pub answer: Option<Answer>,
 }
 
@@ -86,23 +86,23 @@ pub struct Answer {
     /// The oldest entry that the writer can still send; 0 when the log is empty.
     #[serde(deserialize_with = "or_zero")]
     pub first_sequence: u64,
-    /// How often the writer sends at least something.
+    /// The writer's heartbeat interval.
     #[serde(deserialize_with = "or_zero")]
     pub heartbeat_ms: u64,
-    /// How often the writer sends something for a reader's sake, at most, where the reader wanted more.
+    /// The shortest heartbeat interval that the writer accepts, if the reader asked for a shorter one.
     #[serde(default)]
     pub min_heartbeat_ms: Option<u64>,
-    /// The status name of a refusal; empty when there is none.
+    /// The status name of a refusal; empty if there is none.
     #[serde(default, deserialize_with = "or_zero")]
     pub code: String,
     /// The chain hash of the writer's history at the reader's position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
     pub hash: u64,
-    /// Of a refusal because the histories differ: the last entry up to which they are known to be the same.
+    /// In a refusal because the histories differ: the last entry up to which they are known to be the same.
     #[serde(default)]
     pub common_sequence: Option<u64>,
-    /// Of such a refusal: the first entry that is known to differ. It is the first one that does when it follows
-    /// `common_sequence`.
+    /// In such a refusal: the first entry that is known to differ. If it follows `common_sequence`, it is the first one
+    /// that does.
     #[serde(default)]
     pub differing_sequence: Option<u64>,
 }
@@ -180,7 +180,7 @@ pub fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
-/// Digits of a fixed length as a number, if that is what the text is.
+/// The number in a text of a fixed count of digits; `None` for another text.
 fn digits(text: &str, length: usize) -> Option<u128> {
     let legal = text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     u128::from_str_radix(text, 16).ok().filter(|_| legal)

@@ -1,4 +1,4 @@
-//! Who a log is: the identity that positions belong to.
+//! The identity of a log, to which its positions belong.
 
 use crate::error::{Error, Result, Status};
 use crate::random;
@@ -13,7 +13,7 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// A lineage that nobody has seen before.
+    /// A new lineage, with a random stream id.
     pub fn random() -> Result<Self> {
         let mut stream_id = [0; 16];
         random::fill(&mut stream_id)

@@ -1,10 +1,10 @@
 //! The v1 messages: JSON in frames, byte for byte as a Go peer writes them, and read as a Go peer reads them.
 //!
-//! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value, the
-//! last of several members of one name counts, names match whatever their case, `null` alone is a message of zero values,
-//! and text that is not UTF-8 becomes U+FFFD. And in what it does not: a value that is wrong is an error also when another
-//! one of its name follows. Numbers are whole and never go through a float. `tests/vectors/go-json.jsonl` has what Go says
-//! of hundreds of texts.
+//! Reading follows Go in what it forgives: unknown members are ignored, missing ones and `null` leave the zero value,
+//! the last of several members of one name counts, names match whatever their case, `null` alone is a message of zero
+//! values, and text that is not UTF-8 becomes U+FFFD. And in what it does not: a value that is wrong is an error also
+//! when another one of its name follows. Numbers are whole and never go through a float. `tests/vectors/go-json.jsonl`
+//! has what Go says of hundreds of texts.
 
 use super::HEADER_SIZE;
 use super::base64;
@@ -20,13 +20,13 @@ use std::fmt;
 /// The longest reason: it may quote what the peer sent.
 const MAX_REASON_CHARS: usize = 200;
 
-/// Why JSON is not the message it should be.
+/// Why JSON is not the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// No JSON, or a member of the wrong type.
+    /// It is not JSON, or a member has the wrong type.
     #[error("{message} message: {}{reason} at byte {offset}", Member(*.field))]
     Json {
-        /// The message that was to be read.
+        /// The expected message.
         message: &'static str,
         /// The member that was being read, if any.
         field: Option<&'static str>,
@@ -35,10 +35,10 @@ pub enum MessageError {
         /// How many bytes of the JSON were read.
         offset: usize,
     },
-    /// A payload that is no base64.
+    /// A payload is not base64.
     #[error("Entry message: member \"payload\": illegal base64 at character {offset}")]
     Base64 {
-        /// The first character of the text that does not belong.
+        /// The offset of the first wrong character.
         offset: usize,
     },
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Member {
 }
 
 impl MessageError {
-    /// The status that stands for it.
+    /// The corresponding status.
     pub fn status(&self) -> Status {
         Status::InvalidMsg
     }
@@ -64,10 +64,10 @@ impl From<MessageError> for Error {
     }
 }
 
-/// What an Entry tells beside its payload.
+/// The members of an Entry besides its payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryFields {
-    /// Its place in the stream.
+    /// Its sequence.
     pub sequence: u64,
     /// Microseconds since the Unix epoch, as the writer's host gave it.
     pub timestamp_us: u64,
@@ -76,9 +76,9 @@ pub struct EntryFields {
 /// A reader's acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ack {
-    /// The last entry that was taken.
+    /// The last entry that the reader acknowledges.
     pub last_sequence: u64,
-    /// Who acknowledges.
+    /// The reader's id.
     pub reader_id: String,
 }
 
@@ -87,12 +87,12 @@ pub struct Ack {
 pub struct ErrorMessage {
     /// A status name, such as `SEQUENCE_GAP`.
     pub code: String,
-    /// The text for people.
+    /// A text for people.
     pub message: String,
 }
 
 impl ErrorMessage {
-    /// The error that the peer reports; `who` is a subject and its verb, such as "the reader reports".
+    /// Converts it to an error of this library. `who` is a subject and its verb, such as "the reader reports".
     pub fn to_error(&self, who: &str) -> Error {
         let text = format!("{who} {}: {}", Escaped(&self.code), Quoted(&self.message));
         Error::new(Status::reported(&self.code), text)
@@ -301,8 +301,8 @@ impl<'de> Members<'de> for ErrorMessage {
 enum Payload<'de> {
     /// Base64, borrowed from the JSON unless it has escapes.
     Text(Cow<'de, str>),
-    /// The bytes are the first `length` ones of `memory`. A `null` in an array leaves the byte that an earlier payload of the
-    /// same message had there, as Go's does.
+    /// The bytes are the first `length` ones of `memory`. A `null` in an array leaves the byte that an earlier payload
+    /// of the same message had there, as Go's does.
     Numbers { memory: Vec<u8>, length: usize },
 }
 
@@ -417,21 +417,21 @@ impl Visitor<'_> for Name {
 }
 
 /// Reads an object into `members` and keeps track of the member it is at.
-struct Reader<'m, M> {
+struct ObjectReader<'m, M> {
     members: &'m mut M,
-    progress: &'m mut Progress,
+    progress: &'m mut ParsePosition,
 }
 
-/// Where the reading of a message is.
+/// The position of a reader in a message.
 #[derive(Default)]
-struct Progress {
+struct ParsePosition {
     /// The member that is being read.
     field: Option<&'static str>,
-    /// Whether a value was passed over whose nesting nobody looked at.
+    /// Whether a value was skipped without a check of its nesting.
     passed_over: bool,
 }
 
-impl<'de, M: Members<'de>> Visitor<'de> for Reader<'_, M> {
+impl<'de, M: Members<'de>> Visitor<'de> for ObjectReader<'_, M> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -465,10 +465,10 @@ fn read_message<'de, M: Members<'de> + Default>(text: &'de str) -> Result<M, Mes
     if go_json::is_null(text) {
         return Ok(members);
     }
-    let mut progress = Progress::default();
+    let mut progress = ParsePosition::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Reader { members: &mut members, progress: &mut progress })
+        .deserialize_map(ObjectReader { members: &mut members, progress: &mut progress })
         .and_then(|()| deserializer.end())
         .map_err(|error| json_error(M::MESSAGE, progress.field, text, &error))?;
     if progress.passed_over
@@ -499,7 +499,7 @@ fn json_error(
     MessageError::Json { message, field, reason, offset }
 }
 
-/// Runs `read` on the JSON, and on what Go takes it for when there is something in it that is no Unicode text.
+/// Runs `read` on the JSON, or, if that is not all Unicode text, on the text that Go reads in its place.
 #[inline]
 fn decode<T>(json: &[u8], mut read: impl FnMut(&str) -> Result<T, MessageError>) -> Result<T, MessageError> {
     let first = match std::str::from_utf8(json) {
@@ -543,8 +543,8 @@ pub fn decode_entry(json: &[u8], payload_out: &mut Vec<u8>) -> Result<EntryField
     })
 }
 
-/// Reads an Entry, writes its payload to the start of `payload` when there is room for all of it, and returns the payload's
-/// length in any case. After an error the content of `payload` is unspecified.
+/// Reads an Entry, writes its payload to the start of `payload` when there is room for all of it, and returns the
+/// payload's length in any case. After an error the content of `payload` is unspecified.
 pub fn decode_entry_to_slice(json: &[u8], payload: &mut [u8]) -> Result<(EntryFields, usize), MessageError> {
     decode(json, |text| {
         let entry: EntryMembers = read_message(text)?;

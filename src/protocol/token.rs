@@ -1,4 +1,4 @@
-//! A place in a history, as hosts store it and as it travels: 48 bytes.
+//! A token: a position in a history, in the 48 bytes that hosts store and exchange.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -20,14 +20,14 @@ const MAGIC: [u8; 3] = *b"RPT";
 const VERSION: u8 = 1;
 const CRC_AT: usize = TOKEN_BYTES - 4;
 
-/// A place in a history: which one, and where in it.
+/// A position in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
-    /// The history's stream.
+    /// The stream of the history.
     pub stream_id: [u8; 16],
-    /// The epoch in which the entry before the place was read.
+    /// The epoch in which the entry before the position was read.
     pub epoch: u64,
-    /// The last entry before the place, 0 at the beginning.
+    /// The last entry before the position, 0 at the beginning.
     pub sequence: u64,
     /// The chain hash of the history through that entry; see [`chain_hash`](super::entry::chain_hash).
     pub hash: u64,
@@ -48,7 +48,7 @@ impl Token {
         bytes
     }
 
-    /// The token in these bytes. Fails with `DAMAGED` for bytes that are none, or a newer one.
+    /// Reads a token. Fails with `DAMAGED` for bytes that are no token, or one of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Token> {
         let wrong = |text: String| Error::new(Status::Damaged, format!("the bytes are no token: {text}"));
         let bytes: &[u8; TOKEN_BYTES] =

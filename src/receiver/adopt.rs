@@ -1,5 +1,5 @@
-//! What a handshake changes at this reader: nothing when either side refuses; and when both accept, everything before the
-//! first entry is acknowledged or applied.
+//! What an accepted handshake changes at this reader. All of it is done before the first entry is acknowledged or
+//! applied; a refusal by either side changes nothing.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
 
-/// What the verdict on a writer goes by.
+/// What this reader has, by which a writer is judged.
 pub(super) fn held(core: &Core) -> Held {
     Held {
         received: core.progress.received_point(),
@@ -31,7 +31,7 @@ pub(super) fn held(core: &Core) -> Held {
     }
 }
 
-/// Adopts what both ends have agreed on after a Sync with this plan, and gives the place at which the stream goes on.
+/// Adopts the agreement that followed a Sync with this plan. Returns the position at which the stream continues.
 pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Option<&Plan>) -> Result<Before> {
     if let Some(new) = agreed.lineage {
         let old = *core.lineage.lock();
@@ -39,13 +39,13 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
             make_durable(core, new).await?;
         }
         *core.lineage.lock() = Some(new);
-        // What the host configured may be long past; a change is one that this receiver sees.
+        // The first writer is no change of writer: the position that the host configured may be old.
         if old.is_some_and(|old| old != new) && core.counters.connects.load(Ordering::Relaxed) > 0 {
             core.progress.lineage_changed();
         }
     }
-    if let Some(last) = plan.and_then(Plan::hole_end) {
-        core.pass_hole(core.progress.received().saturating_add(1), last);
+    if let Some(last) = plan.and_then(Plan::gap_end) {
+        core.pass_gap(core.progress.received().saturating_add(1), last);
         core.progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
     }
     core.progress.set_writer(ack.current_sequence);
@@ -57,7 +57,7 @@ pub(super) async fn adopt(core: &Core, agreed: &Agreed, ack: &SyncAck, plan: Opt
     Ok(start)
 }
 
-/// Has the callback thread, which alone writes the files, note the lineage. It may be in the host's handler.
+/// Has the callback thread, which alone writes the files, store the lineage. It may be busy in the host's handler.
 async fn make_durable(core: &Core, lineage: Lineage) -> Result<()> {
     let (answer, mut adopted) = oneshot::channel();
     core.enqueue(|queue| queue.adopt = Some((lineage, answer)));
@@ -70,7 +70,7 @@ async fn make_durable(core: &Core, lineage: Lineage) -> Result<()> {
     };
     let outcome = match in_time {
         Some(outcome) => outcome,
-        // Not begun yet: it is withdrawn.
+        // The callback thread has not begun it, so it is withdrawn.
         None if core.mailbox.lock().work.adopt.take().is_some() => {
             let text = format!(
                 "epoch {} of the writer could not be noted within {} ms, because the host's handler did not return",

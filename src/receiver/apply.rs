@@ -1,5 +1,5 @@
-//! The callback thread: the only one that calls the host. It applies entries in order, and between them delivers events
-//! and dials.
+//! The callback thread, the only one that calls the host. It applies entries in order; between entries it delivers
+//! events, calls the connect handler and writes the local log.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,38 +12,38 @@ use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
-use super::local_log::behind;
+use super::local_log::entries_after;
 use super::queue::{Adoption, Dial, Queue};
 use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
-use crate::engine::reader::apply::{Deferred, LogWork, Next, Outcome, Schedule, Work};
+use crate::engine::reader::apply::{Action, ApplySchedule, Deferred, LogWork, Outcome, PendingWork};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind, Postman};
+use crate::host::{Event, EventDispatcher, EventKind};
 use crate::log::RETRY;
 use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
 
-/// The callback thread's own state.
+/// The state of the callback thread.
 pub(super) struct Applier {
     core: Arc<Core>,
     handler: Box<dyn Handler>,
     local_wal: Option<LocalWal>,
     connect: Option<Connect>,
-    postman: Postman,
+    dispatcher: EventDispatcher,
     /// The local log on disk, if there is one.
     keeper: Option<Keeper>,
-    /// What is being applied.
+    /// The delivery that is being applied.
     current: Option<Delivery>,
-    /// The chain hash behind what was applied of it.
+    /// The chain hash after the last entry of it that was applied.
     hash: u64,
-    /// Entries up to here are in the host's own log.
+    /// The last entry that the host's own log has.
     logged: u64,
-    schedule: Schedule,
+    schedule: ApplySchedule,
 }
 
-/// What the thread does next, with what that takes.
-enum Task {
+/// The next task of the thread, with its arguments.
+enum CallbackTask {
     Deliver(VecDeque<Event>),
     Dial(Dial),
     Adopt(Adoption),
@@ -60,9 +60,9 @@ enum Task {
 impl Applier {
     pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
         let logged = core.progress.applied();
-        let mut schedule = Schedule::new(core.config.apply_policy);
+        let mut schedule = ApplySchedule::new(core.config.apply_policy);
         if position.is_some() {
-            // The host may be further than the file says, and retention goes by the file.
+            // The host may have applied more than the position file says, and retention follows the file.
             schedule.defer(Deferred::Note, clock::instant());
         }
         let ReceiverHost { handler, local_wal, connect, observer } = host;
@@ -72,7 +72,7 @@ impl Applier {
             handler,
             local_wal,
             connect,
-            postman: Postman::new(observer),
+            dispatcher: EventDispatcher::new(observer),
             current: None,
             hash: UNKNOWN_HISTORY,
             logged,
@@ -84,44 +84,44 @@ impl Applier {
     pub(super) fn run(mut self) {
         loop {
             match self.next() {
-                Task::Deliver(events) => events.iter().for_each(|event| self.postman.deliver(event)),
-                Task::Dial(Dial { address, answer }) => {
+                CallbackTask::Deliver(events) => events.iter().for_each(|event| self.dispatcher.deliver(event)),
+                CallbackTask::Dial(Dial { address, answer }) => {
                     let dialled = match &mut self.connect {
                         Some(connect) => connect(&address),
                         None => Err(io::Error::other("no connect handler is set")),
                     };
-                    // Nobody waits any more: the socket closes with the answer.
+                    // If the receiver no longer waits, dropping the answer closes the socket.
                     let _ = answer.send(dialled);
                 }
-                Task::Adopt((lineage, answer)) => {
+                CallbackTask::Adopt((lineage, answer)) => {
                     let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
                     {
                         self.log_failed(error);
                     }
-                    // Who asked waits for it.
+                    // The connection's task waits for the answer.
                     let _ = answer.send(adopted);
                 }
-                Task::Apply => self.apply(),
-                Task::Store(deliveries) => self.store(&deliveries),
-                Task::Sync => {
+                CallbackTask::Apply => self.apply(),
+                CallbackTask::Store(deliveries) => self.store(&deliveries),
+                CallbackTask::Sync => {
                     let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Task::Check => {
+                CallbackTask::Check => {
                     let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                Task::Note => self.note(),
-                // It is read before the next look for work.
-                Task::Replay => self.schedule.take_up(Deferred::Replay),
-                Task::GiveUp(kind, error) => self.give_up(kind, &error),
-                Task::Stop => {
+                CallbackTask::Note => self.note(),
+                // `next` replays before it looks for other work.
+                CallbackTask::Replay => self.schedule.take_up(Deferred::Replay),
+                CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
+                CallbackTask::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
                         let events = self.core.mailbox.lock().take_events();
-                        events.iter().for_each(|event| self.postman.deliver(event));
+                        events.iter().for_each(|event| self.dispatcher.deliver(event));
                     }
                     return;
                 }
@@ -129,8 +129,8 @@ impl Applier {
         }
     }
 
-    /// Waits for something to do.
-    fn next(&mut self) -> Task {
+    /// Waits for the next task.
+    fn next(&mut self) -> CallbackTask {
         self.core.progress.settle();
         self.replay();
         let core = Arc::clone(&self.core);
@@ -145,30 +145,32 @@ impl Applier {
             let now = clock::instant();
             let work = self.work(&content.work, content.has_events());
             return match self.schedule.next(&work, now) {
-                Next::DeliverEvents => Task::Deliver(content.take_events()),
-                Next::Stop => Task::Stop,
-                Next::Dial => match content.work.dial.take() {
-                    Some(dial) => Task::Dial(dial),
+                Action::DeliverEvents => CallbackTask::Deliver(content.take_events()),
+                Action::Stop => CallbackTask::Stop,
+                Action::Dial => match content.work.dial.take() {
+                    Some(dial) => CallbackTask::Dial(dial),
                     None => continue,
                 },
-                Next::Adopt => match content.work.adopt.take() {
-                    Some(adoption) => Task::Adopt(adoption),
+                Action::Adopt => match content.work.adopt.take() {
+                    Some(adoption) => CallbackTask::Adopt(adoption),
                     None => continue,
                 },
-                Next::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
-                    Some(error) => Task::GiveUp(EventKind::LogFailed, error),
+                Action::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
+                    Some(error) => CallbackTask::GiveUp(EventKind::LogFailed, error),
                     None => continue,
                 },
-                Next::Store => Task::Store(content.work.deliveries.range(content.work.stored..).cloned().collect()),
-                Next::Sync => Task::Sync,
-                Next::Check => Task::Check,
-                Next::Note => Task::Note,
-                Next::Replay => Task::Replay,
-                Next::Apply => match self.take_delivery(&mut content.work) {
-                    Ok(()) => Task::Apply,
-                    Err(error) => Task::GiveUp(EventKind::Diverged, error),
+                Action::Store => {
+                    CallbackTask::Store(content.work.deliveries.range(content.work.stored..).cloned().collect())
+                }
+                Action::Sync => CallbackTask::Sync,
+                Action::Check => CallbackTask::Check,
+                Action::Note => CallbackTask::Note,
+                Action::Replay => CallbackTask::Replay,
+                Action::Apply => match self.take_delivery(&mut content.work) {
+                    Ok(()) => CallbackTask::Apply,
+                    Err(error) => CallbackTask::GiveUp(EventKind::Diverged, error),
                 },
-                Next::Wait(deadline) => {
+                Action::Wait(deadline) => {
                     content = mailbox.wait(content, deadline);
                     continue;
                 }
@@ -177,7 +179,7 @@ impl Applier {
     }
 
     /// What waits for this thread.
-    fn work(&mut self, queue: &Queue, events: bool) -> Work {
+    fn work(&mut self, queue: &Queue, events: bool) -> PendingWork {
         let unstored = queue.stored < queue.deliveries.len();
         if let Some(keeper) = self.keeper.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
             && keeper.has_room()
@@ -191,9 +193,9 @@ impl Applier {
             sync_at: keeper.sync_at(),
             check_at: Some(keeper.check_at()),
         });
-        // Entries of an earlier process come first, and with a log on disk only stored ones are applied.
+        // Stored entries of an earlier process are applied first. With a log on disk, only stored entries are applied.
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
-        Work {
+        PendingWork {
             events,
             stop: self.core.life().borrow().is_closed(),
             dial: queue.dial.is_some(),
@@ -204,7 +206,7 @@ impl Applier {
         }
     }
 
-    /// Takes the next delivery up, if none is at hand. Fails if the host has another history.
+    /// Makes the next delivery the current one, unless there is one. Fails if the host has another history.
     fn take_delivery(&mut self, queue: &mut Queue) -> Result<()> {
         if self.current.is_none() {
             self.current = queue.deliveries.pop_front();
@@ -215,22 +217,22 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies what is at hand until something else wants this thread.
+    /// Applies the current delivery until it is finished, an entry is refused, or other work waits for this thread.
     fn apply(&mut self) {
         let core = Arc::clone(&self.core);
         self.schedule.begin_try();
         let Some(mut delivery) = self.current.take() else { return };
         core.progress.set_applying(delivery.received());
         let before = delivery.len();
-        // What the host's own log takes is applied call by call.
+        // With a log of the host's own, each call of the handler gets only what that log has taken.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
         loop {
-            let entries = Entries::new(delivery.entries()).behind(self.hash);
+            let entries = Entries::new(delivery.entries()).with_history(self.hash);
             if entries.is_over() {
                 break;
             }
             let (mut run, refused) = self.log_locally(entries.limit(longest));
-            // The host's log may have taken none; what it took is applied before the one it refused is told.
+            // Entries that the host's log took are applied before the refused one is reported. There may be none.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),
                 _ => self.handler.apply_run(&mut run, &Place::of(&core.progress, &core.attention)),
@@ -240,7 +242,7 @@ impl Applier {
             self.hash = hash;
             if let Err(failure) = outcome {
                 core.progress.set_place(Point { sequence: core.progress.applied(), hash });
-                let mut rest = Entries::new(run.rest()).behind(hash);
+                let mut rest = Entries::new(run.rest()).with_history(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
                 let skip = self.failed(sequence, taken > 0, &failure);
@@ -271,7 +273,7 @@ impl Applier {
         self.gave_back(before);
     }
 
-    /// Takes up what was received in an earlier life, before anything else.
+    /// Makes entries that an earlier process stored the current delivery, before entries that arrive now.
     fn replay(&mut self) {
         let is_due = self.current.is_none() && !self.schedule.is_replay_deferred() && !self.schedule.is_over();
         let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
@@ -291,8 +293,8 @@ impl Applier {
         }
     }
 
-    /// A new delivery is current. Leaves out what the host has, which may stand ahead of what its local log goes on from,
-    /// and returns its bytes. Fails if the writer has another history there than the host.
+    /// Prepares a new current delivery: skips the entries that the host has applied already, because it may be ahead of
+    /// its local log. Returns the bytes skipped. Fails if the writer's history differs from the host's there.
     fn begin(&mut self) -> Result<usize> {
         let host = self.core.progress.place();
         let Some(delivery) = &mut self.current else { return Ok(0) };
@@ -300,8 +302,8 @@ impl Applier {
         self.hash = hash;
         let length = delivery.len();
         while at < host.sequence && !mutant!("host-position-ignored") {
-            let run = Entries::new(delivery.entries()).behind(self.hash);
-            let Walked { bytes, sequence, hash, .. } = behind(run, host.sequence).walked();
+            let run = Entries::new(delivery.entries()).with_history(self.hash);
+            let Walked { bytes, sequence, hash, .. } = entries_after(run, host.sequence).walked();
             if bytes == 0 {
                 break;
             }
@@ -318,7 +320,7 @@ impl Applier {
         Ok(skipped)
     }
 
-    /// Puts deliveries into the local log.
+    /// Writes deliveries to the local log.
     fn store(&mut self, deliveries: &[Delivery]) {
         self.schedule.take_up(Deferred::Store);
         let Some(keeper) = &mut self.keeper else { return };
@@ -333,12 +335,12 @@ impl Applier {
         }
     }
 
-    /// The local log is unusable: nothing can be applied that was not stored.
+    /// Ends the receiver: without its local log no further entry can be applied.
     fn log_failed(&mut self, error: &Error) {
         self.give_up(EventKind::LogFailed, error);
     }
 
-    /// Nothing can be applied any more.
+    /// Ends the receiver, because no further entry can be applied.
     fn give_up(&mut self, kind: EventKind, error: &Error) {
         self.schedule.end();
         let mut event = Event::new(kind, error.status, error.message.clone());
@@ -347,7 +349,7 @@ impl Applier {
         self.core.progress.end(error.clone());
     }
 
-    /// Notes how far the handler came. A disk that refuses is tried again; what is applied stays so.
+    /// Writes the applied position to the position file. Tries again later if the disk refuses for now.
     fn note(&mut self) {
         self.schedule.take_up(Deferred::Note);
         match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
@@ -359,14 +361,15 @@ impl Applier {
         }
     }
 
-    /// Tells the connection's task that `bytes` are free again.
+    /// Lets the connection's task receive `bytes` more.
     fn gave_back(&mut self, bytes: usize) {
         self.note();
         self.core.mailbox.lock().work.bytes -= bytes;
         self.core.progress.made_room();
     }
 
-    /// Writes the run to the host's own log, each entry once. Returns what is there of it, and why the next is not.
+    /// Writes entries to the host's own log, each once. Returns the entries that it has, and why it refused the next
+    /// one.
     #[inline]
     fn log_locally<'a>(&mut self, run: Entries<'a>) -> (Entries<'a>, Option<ApplyFailure>) {
         let Some(local_wal) = &mut self.local_wal else { return (run, None) };
@@ -385,7 +388,7 @@ impl Applier {
         (run, None)
     }
 
-    /// Does what the policy says about an entry that was not taken. `true`: skip it.
+    /// Reports a refused entry and follows the apply policy. Returns `true` if the entry is to be skipped.
     fn failed(&mut self, sequence: u64, moved: bool, failure: &ApplyFailure) -> bool {
         let (tries, outcome) = self.schedule.refused(failure.code, moved, clock::instant());
         let why = match failure.message.as_str() {

@@ -35,7 +35,7 @@ pub struct ReceiverConfig {
     pub protocol: ProtocolChoice,
     /// Use the coordinator's message types (0x10, 0x11) in the handshake.
     pub coordinator_handshake: bool,
-    /// What to do about holes.
+    /// What to do about gaps.
     pub gap_policy: GapPolicy,
     /// How far the writer's epoch may rise at once. The first one that is met may be any.
     pub max_epoch_jump: u64,
@@ -59,7 +59,8 @@ pub struct ReceiverConfig {
     pub buffer_bytes: u64,
     /// TLS on every connection; `None`: plain.
     pub tls: Option<TlsClient>,
-    /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
+    /// Takes a log's directory that other users may change, with an event. For key files see
+    /// [`IdentityFiles`](crate::transport::IdentityFiles).
     pub insecure_permissions_allowed: bool,
 }
 
@@ -114,7 +115,7 @@ impl ReceiverConfig {
             );
         }
         if self.local_log.is_some() && self.gap_policy == GapPolicy::Continue {
-            return invalid("a local log has no holes: leave out log_dir or the gap policy that continues".into());
+            return invalid("a local log has no gaps: leave out log_dir or the gap policy that continues".into());
         }
         self.local_log.as_ref().map_or(Ok(()), LocalLogConfig::check)?;
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {

@@ -1,4 +1,4 @@
-//! What the parts of a receiver share, and what they report.
+//! What the parts of a receiver share, and the events that they report.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,7 +18,7 @@ use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 
-/// Numbers that only rise.
+/// Counters, which only rise.
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) entries_received: AtomicU64,
@@ -26,7 +26,7 @@ pub(super) struct Counters {
     pub(super) errors: AtomicU64,
     pub(super) apply_failures: AtomicU64,
     pub(super) entries_skipped: AtomicU64,
-    pub(super) holes_passed: AtomicU64,
+    pub(super) gaps_passed: AtomicU64,
     pub(super) entries_missing: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) last_receive_us: AtomicU64,
@@ -45,14 +45,14 @@ pub(super) struct Core {
     pub(super) progress: Progress,
     pub(super) counters: Counters,
     pub(super) mailbox: Mailbox<Queue>,
-    /// Something besides entries wants the callback thread.
+    /// The callback thread has work besides applying entries.
     pub(super) attention: AtomicBool,
     pub(super) lineage: Mutex<Option<Lineage>>,
-    /// What was received, on disk.
+    /// The local log on disk, if there is one.
     pub(super) local: Option<LocalLog>,
-    /// The connection, while there is one on which both ends have accepted.
+    /// The connection, while there is one that both ends accepted.
     pub(super) live: Mutex<Option<Live>>,
-    /// The address that was dialled last, with what it was resolved to.
+    /// The address dialled last, with the IP address that it resolved to.
     pub(super) peer: Mutex<String>,
     pub(super) last_error: Mutex<Option<Error>>,
 }
@@ -79,7 +79,7 @@ impl Core {
         }
     }
 
-    /// Leaves an event for the host.
+    /// Queues an event for the host.
     pub(super) fn event(&self, mut event: Event) {
         event.reader_id.clone_from(&self.config.reader_id);
         event.address.clone_from(&self.peer.lock());
@@ -87,47 +87,47 @@ impl Core {
         self.mailbox.event(event);
     }
 
-    /// Counts and reports a hole that is passed by decision.
-    pub(super) fn pass_hole(&self, first: u64, last: u64) {
-        self.counters.holes_passed.fetch_add(1, Ordering::Relaxed);
+    /// Counts and reports a gap that the policy lets pass.
+    pub(super) fn pass_gap(&self, first: u64, last: u64) {
+        self.counters.gaps_passed.fetch_add(1, Ordering::Relaxed);
         self.counters.entries_missing.fetch_add((last - first).saturating_add(1), Ordering::Relaxed);
         if mutant!("gap-passed-silently") {
             return;
         }
-        let text = format!("entries {first} to {last} are missing; went on behind them");
+        let text = format!("entries {first} to {last} are missing; went on after them");
         let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
         event.sequence = first;
         event.detail = json!({ "first_missing": first, "last_missing": last });
         self.event(event);
     }
 
-    /// Has the callback thread look for work, also while it applies a long delivery.
+    /// Wakes the callback thread, and has it look for work even in the middle of a long delivery.
     pub(super) fn wake(&self) {
         self.enqueue(|_| {});
     }
 
-    /// Leaves work for the callback thread, and wakes it.
+    /// Queues work for the callback thread and wakes it.
     pub(super) fn enqueue(&self, leave: impl FnOnce(&mut Queue)) {
-        // Under the lock, so that it does not fall asleep in between.
+        // Under the lock, so that the thread does not go to sleep in between.
         leave(&mut self.mailbox.lock().work);
         self.attention.store(true, Ordering::SeqCst);
         self.mailbox.notify();
     }
 
-    /// The writer waits until the local log is durable up to `sequence`, which may still have to arrive. `true`: wake the
-    /// callback thread for what is here.
+    /// Requests that the callback thread sync the local log through `sequence`, which may not have arrived yet. Returns
+    /// `true` if unsynced entries are there already, so that the thread must be woken.
     pub(super) fn want_sync(&self, local: &LocalLog, sequence: u64) -> bool {
         local.want_sync(sequence);
         let some = self.progress.received() > self.progress.durable();
         if some {
             self.attention.store(true, Ordering::SeqCst);
-            // So that it does not fall asleep with the old number.
+            // Under the lock, so that the thread does not go to sleep with the old number.
             drop(self.mailbox.lock());
         }
         some
     }
 
-    /// Where the receiver is in its life.
+    /// The state of the receiver.
     pub(super) fn life(&self) -> &watch::Sender<Lifecycle> {
         &self.progress.life
     }

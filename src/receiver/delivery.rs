@@ -1,4 +1,4 @@
-//! Checked entries between the connection's task and the callback thread.
+//! Checked entries, on their way from the connection's task to the callback thread.
 
 use bytes::{Buf, Bytes};
 
@@ -7,25 +7,25 @@ pub(super) use crate::engine::reader::stream::Before;
 use crate::protocol::control::TYPE_BATCH;
 use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 
-/// Checked entries on their way to the handler: frames as they arrived.
+/// Checked entries on their way to the handler: frames as they arrived, or entries read from disk.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     bytes: Bytes,
-    /// Bytes of a batch that was begun before.
+    /// How many of the first bytes belong to a batch that began in an earlier delivery.
     batch_left: usize,
-    /// What lies before its first entry.
+    /// The position before its first entry.
     before: Before,
-    /// When it came.
+    /// When it was received.
     received: Now,
 }
 
 impl Delivery {
-    /// Frames as they arrived. The first bytes of them, up to `batch_left`, belong to a batch that was begun before.
+    /// Frames as they arrived. The first `batch_left` bytes belong to a batch that began in an earlier delivery.
     pub(super) fn of_frames(bytes: Bytes, batch_left: usize, before: Before, received: Now) -> Self {
         Self { bytes, batch_left, before, received }
     }
 
-    /// Entries that lie behind one another, read from disk.
+    /// Consecutive entries, read from disk.
     pub(super) fn of_entries(bytes: Bytes, before: Before, received: Now) -> Self {
         Self { batch_left: bytes.len(), bytes, before, received }
     }
@@ -38,10 +38,10 @@ impl Delivery {
         self.before
     }
 
-    /// The next stretch of entries that lie in one piece; empty when there is none left.
+    /// The next contiguous entries; empty when none is left.
     pub(super) fn entries(&mut self) -> &[u8] {
         while self.batch_left == 0 && self.bytes.len() >= HEADER_SIZE {
-            // These bytes were parsed once; what is no batch has been dealt with.
+            // These bytes were parsed before, and other frames than batches were handled then.
             let Ok(frame) = frame::decode_header(&self.bytes, MAX_MESSAGE_SIZE) else { break };
             let Some(header) = frame else { break };
             self.bytes.advance(HEADER_SIZE);
@@ -53,7 +53,7 @@ impl Delivery {
         &self.bytes[..self.batch_left.min(self.bytes.len())]
     }
 
-    /// Lets go of `bytes` of entries at the front.
+    /// Drops `bytes` of entries from the front.
     pub(super) fn advance(&mut self, bytes: usize) {
         self.bytes.advance(bytes);
         self.batch_left -= bytes;

@@ -1,4 +1,4 @@
-//! Following a writer: one connection after the other, with pauses between them, and why each ended.
+//! Follows a writer: one connection after the other, with pauses between them, and a report of why each ended.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,18 +9,18 @@ use tokio::sync::watch;
 
 use super::adopt::{adopt, held};
 use super::core::{Core, Live, ending};
-use super::handshake::{Opened, open};
+use super::handshake::{Handshaken, open};
 use super::inbound::Inbound;
 use super::session::Session;
 use crate::clock;
 use crate::engine::farewell;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::backoff::Backoff;
-use crate::engine::reader::end::{End, is_sent_to_writer};
+use crate::engine::reader::end::{ConnectionEnd, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
 use crate::engine::reader::life::Lifecycle;
-use crate::engine::reader::reconnect::{Attempt, Report};
+use crate::engine::reader::reconnect::{Attempt, EndReport};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
 use crate::runtime::{sleep, timeout};
@@ -66,7 +66,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         if let Some(dialled) = &dialled {
             if stays { dialler.stay(dialled) } else { dialler.failed(dialled) }
         }
-        // The rest of the list, before any pause: this address has been told that the connection is over.
+        // Try the rest of the list before pausing.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
         let pause = (!goes_on).then(|| backoff.next(end.error.status, lived, random()));
         report(&core, &attempt, pause);
@@ -80,8 +80,8 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
     }
 }
 
-/// Waits until the host has applied enough of what came before: each connection brings some bytes with its handshake.
-/// `false`: the receiver stops.
+/// Waits until the host has applied enough of the entries received before, since each connection brings some with its
+/// handshake. Returns `false` if the receiver stops.
 async fn wait_for_room(core: &Core, life: &mut watch::Receiver<Lifecycle>) -> bool {
     let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
     while is_full() {
@@ -97,16 +97,16 @@ async fn wait_for_room(core: &Core, life: &mut watch::Receiver<Lifecycle>) -> bo
     true
 }
 
-/// A number from 0 to 1. Without randomness it is 1, which makes pauses longer.
+/// A random number from 0 to 1; 1 if the system has no random bytes, which makes pauses longer.
 fn random() -> f64 {
     let mut random = [0; 4];
     let part = if crate::random::fill(&mut random).is_ok() { u32::from_be_bytes(random) } else { u32::MAX };
     f64::from(part) / f64::from(u32::MAX)
 }
 
-/// Counts and reports an end. `pause`: how long nothing is dialled now.
+/// Counts and reports the end of a connection. `pause`: the time until the next attempt.
 fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
-    let Report { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
+    let EndReport { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
     if error.is_some() {
         core.counters.errors.fetch_add(1, Ordering::Relaxed);
         *core.last_error.lock() = error;
@@ -115,7 +115,7 @@ fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
 }
 
 /// Serves one connection from the writer's answer to its end.
-async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Opened) -> End {
+async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Handshaken) -> ConnectionEnd {
     match agree(core, inbound, opened).await {
         Err(end) => end,
         Ok((stream, pulse)) => {
@@ -128,9 +128,13 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
     }
 }
 
-/// Adopts what both ends agree on. Nothing changes if they do not.
-async fn agree(core: &Arc<Core>, inbound: &mut Inbound, opened: Opened) -> Result<(Arc<Stream>, Option<Pulse>), End> {
-    let Opened { stream, frames, ack, plan } = opened;
+/// Adopts the writer's lineage if both ends accept. Otherwise nothing changes.
+async fn agree(
+    core: &Arc<Core>,
+    inbound: &mut Inbound,
+    opened: Handshaken,
+) -> Result<(Arc<Stream>, Option<Pulse>), ConnectionEnd> {
+    let Handshaken { stream, frames, ack, plan } = opened;
     let peer = core.peer.lock().clone();
     let agreed = verdict(&held(core), &ack, plan.as_ref(), &peer)?;
     let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;

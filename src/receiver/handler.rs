@@ -1,4 +1,4 @@
-//! The host's side of a receiver: what takes the entries, and what else of the host is called.
+//! The host's side of a receiver: its entry handler, and whatever else of the host is called.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,27 +9,27 @@ use crate::host::Observer;
 use crate::protocol::entry::{Entries, Entry, Walked};
 use crate::protocol::handshake::Point;
 
-/// The handler did not take an entry.
+/// The handler refused an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyFailure {
-    /// Entries at the start of the call that were applied nevertheless.
+    /// How many of the call's first entries were applied.
     pub applied: usize,
-    /// The host's own code, never 0.
+    /// The host's return code, never 0.
     pub code: i32,
-    /// What is known about the reason; empty when only the code is.
+    /// The reason; empty when only the code is known.
     pub message: String,
 }
 
-/// The host's handler. Called from the receiver's callback thread, serially, with entries in order.
+/// The host's handler. The receiver's callback thread calls it with entries in order.
 pub trait Handler: Send {
     /// The most entries of one call; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
-    /// One call: applies all of the entries, or says how many of the first ones. Walks to the end of what it applied, and
-    /// tells `place` how far it walked before it calls the host.
+    /// Makes one call: applies all of the entries, or fails and says how many of the first ones were applied. Walks to
+    /// the end of what it applied, and tells `place` how far it walked before it calls the host.
     fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure>;
 
-    /// As many calls as the run takes, unless something else wants the thread. Walks to the end of what is applied, also
-    /// when a call fails.
+    /// Makes calls until the run is applied or the callback thread has other work. Walks to the end of what was
+    /// applied, also when a call fails.
     fn apply_run(&mut self, run: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure> {
         while !run.is_over() {
             let mut call = run.limit(self.max_entries());
@@ -52,28 +52,29 @@ pub trait Handler: Send {
     }
 }
 
-/// Where a receiver says what its handler is applying, for [`Receiver::token`](super::Receiver::token), and has applied.
+/// Records how far the handler has come: what it is applying, for [`Receiver::token`](super::Receiver::token), and what
+/// it has applied.
 pub struct Place<'a>(Option<Applying<'a>>);
 
-/// What a handler's calls move, and what ends a row of them.
+/// The positions that a handler's calls move, and the flag that interrupts the calls.
 struct Applying<'a> {
     progress: &'a Progress,
-    /// Something besides entries wants the callback thread.
+    /// The callback thread has work besides applying entries.
     attention: &'a AtomicBool,
 }
 
 impl<'a> Place<'a> {
-    /// The place of a receiver, whose calls go on until something else wants `attention`.
+    /// Records for a receiver. Its calls go on until `attention` is set.
     pub(super) fn of(progress: &'a Progress, attention: &'a AtomicBool) -> Self {
         Self(Some(Applying { progress, attention }))
     }
 
-    /// A place that nobody asks for.
+    /// Records nothing, for handlers that are called without a receiver.
     pub fn nowhere() -> Self {
         Self(None)
     }
 
-    /// The host is about to apply what was walked over.
+    /// The host is about to apply the entries that were walked over.
     #[inline]
     pub fn reaches(&self, walked: &Walked) {
         if let Some(Applying { progress, .. }) = self.0 {
@@ -81,13 +82,13 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The host has applied what was walked over, `count` entries since the last time. `false`: something else wants this
-    /// thread.
+    /// The host has applied the entries that were walked over, `count` of them since the last call. Returns `false` if
+    /// this thread has other work.
     #[inline]
     fn passed(&self, walked: &Walked, count: u64) -> bool {
         let Some(Applying { progress, attention }) = self.0 else { return true };
         if count > 0 {
-            // First: who waits for what is applied may ask for the token then.
+            // First, because a thread that waits for the applied position may ask for the token as soon as it moves.
             self.reaches(walked);
             progress.set_applied(walked.sequence, walked.timestamp_us, count);
         }
@@ -95,21 +96,21 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Writes an entry to the host's own log before the handler sees it; 0 on success.
+/// Writes an entry to the host's own log before the handler gets it; 0 on success.
 pub type LocalWal = Box<dyn FnMut(&Entry<'_>) -> i32 + Send>;
 
-/// Gives a connected stream socket to the address.
+/// Returns a stream socket connected to the address.
 pub type Connect = Box<dyn FnMut(&str) -> io::Result<OwnedFd> + Send>;
 
 /// Everything of the host that the receiver's callback thread calls.
 pub struct ReceiverHost {
-    /// Takes the entries.
+    /// The entry handler.
     pub handler: Box<dyn Handler>,
-    /// Takes each entry before the handler, if set.
+    /// The host's own log, which gets each entry before the handler, if set.
     pub local_wal: Option<LocalWal>,
-    /// Dials in the host's way, if set.
+    /// The connect handler, if the host dials itself.
     pub connect: Option<Connect>,
-    /// Hears of events and log records.
+    /// The event and log handlers.
     pub observer: Box<dyn Observer>,
 }
 
@@ -148,8 +149,8 @@ mod tests {
         (Progress::new(Point::default(), Point::default(), false), AtomicBool::new(false))
     }
 
-    /// What is applied of a run of five, and where the walk stands: after all, before a refused entry, or after the call
-    /// in which something else came up.
+    /// What is applied of a run of five, and where the walk stands: after all, before a refused entry, or after the
+    /// call in which something else came up.
     #[test]
     fn a_run_is_applied_call_by_call_and_the_walk_stands_behind_what_was_applied() {
         let mut bytes = Vec::new();

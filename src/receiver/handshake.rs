@@ -1,4 +1,4 @@
-//! The beginning of a connection: dialling, saying who this reader is and where it stands, and the writer's answer.
+//! The beginning of a connection: dials, sends the Sync and reads the writer's answer.
 
 use std::io;
 
@@ -19,7 +19,7 @@ use crate::runtime::timeout;
 use crate::transport::{Address, Dialled, Dialler, Dialling, FrameReader, Stream, lost};
 
 /// A connection on which the writer has answered.
-pub(super) struct Opened {
+pub(super) struct Handshaken {
     pub(super) stream: Stream,
     pub(super) frames: FrameReader,
     pub(super) ack: SyncAck,
@@ -27,15 +27,15 @@ pub(super) struct Opened {
     pub(super) plan: Option<Plan>,
 }
 
-/// Dials the next address of the round and shakes hands there. The address is known unless none could be dialled. `plan` is
-/// what the last refusal suggests, `history` what was received.
+/// Dials the next address of the round and does the handshake there. Returns the address too, unless none could be
+/// dialled. `plan`: what the last refusal suggests. `history`: points in what was received.
 pub(super) async fn open(
     core: &Core,
     dialler: &mut Dialler,
     dialling: Dialling,
     plan: &mut Option<Plan>,
     history: &History,
-) -> (Option<Dialled>, Result<Opened>) {
+) -> (Option<Dialled>, Result<Handshaken>) {
     let mut life = core.life().subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
@@ -56,7 +56,7 @@ pub(super) async fn open(
         },
     };
     core.peer.lock().clone_from(&dialled.peer);
-    // It goes to the node that it is from, or to none.
+    // The plan is for the node whose refusal suggested it, and for no other.
     let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
     let limit = dialled.deadline.saturating_duration_since(clock::instant());
     let meeting = async {
@@ -77,14 +77,14 @@ pub(super) async fn open(
     (Some(dialled), met)
 }
 
-/// Says who this reader is, and waits for the writer's answer.
+/// Sends the Sync and waits for the writer's answer.
 async fn greet(
     core: &Core,
     stream: Stream,
     address: &Address,
     plan: Option<Plan>,
     history: &History,
-) -> Result<Opened> {
+) -> Result<Handshaken> {
     let config = &core.config;
     let stream = match &config.tls {
         Some(tls) => tls.connect(stream, address)?,
@@ -120,10 +120,10 @@ async fn greet(
     }
     let ack = message::decode_sync_ack(&payload);
     let ack = ack.map_err(|e| Error::new(Status::InvalidMsg, format!("bad SyncAck: {e}")))?;
-    Ok(Opened { stream, frames, ack, plan })
+    Ok(Handshaken { stream, frames, ack, plan })
 }
 
-/// Has the host dial, on its callback thread.
+/// Has the host dial, on the callback thread.
 async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     let (answer, socket) = oneshot::channel();
     let address = &dialled.peer;
@@ -138,8 +138,8 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
     Stream::from_fd(socket)
 }
 
-/// Points of the history from the log on disk, if there is one. Where a fork lies is narrowed down from one refusal to the
-/// next, as far as that log goes back.
+/// Points in the history of the log on disk, if there is one. From one refusal to the next they narrow down where the
+/// histories fork, as far back as that log goes.
 fn logged_points(core: &Core, plan: Option<&Plan>) -> Vec<Point> {
     let Some(local) = &core.local else { return Vec::new() };
     match plan.and_then(Plan::fork_range) {

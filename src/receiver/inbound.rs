@@ -1,6 +1,6 @@
 //! The memory into which a connection's bytes are read, and from which checked entries go to the callback thread.
 //!
-//! Bytes are read into blocks and stay there until the handler has seen them: a v2 entry is never copied on its way.
+//! Bytes are read into blocks and stay there until the handler has had them: a v2 entry is never copied.
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -12,25 +12,26 @@ use crate::engine::reader::stream::{Parsed, Parser};
 use crate::engine::version::WireVersion;
 use crate::error::Error;
 
-/// The usual size of a block: a little more than four times what a writer of this library sends at once. TCP answers each
-/// read, and within a host sends what the answer makes room for in the reader's time: the fewer reads, the better.
+/// The usual size of a block: a little more than four times what a writer of this library sends at once. Few large
+/// reads are best: TCP acknowledges each read, and on one machine the reader's thread then even does the writer's
+/// sending.
 const BLOCK_BYTES: usize = 4 * 264 * 1024;
 
 /// The receiving side of a connection.
 pub(super) struct Inbound {
     block: BytesMut,
-    /// Blocks whose entries may still be with the handler.
+    /// Blocks whose entries the handler may still use.
     retired: Vec<BytesMut>,
     block_size: usize,
     block_bytes: usize,
     max_blocks: usize,
     parser: Parser,
-    /// When the last bytes came.
+    /// When the last bytes arrived.
     received: Now,
 }
 
 impl Inbound {
-    /// Blocks for about `buffer_bytes`, used by one connection after the other.
+    /// Creates blocks of about `buffer_bytes` in all, for one connection after the other.
     pub(super) fn new(buffer_bytes: u64, max_entry_bytes: u64, gap_policy: GapPolicy) -> Self {
         let block_bytes = usize::try_from(buffer_bytes / 4).unwrap_or(usize::MAX).clamp(4096, BLOCK_BYTES);
         Self {
@@ -44,7 +45,7 @@ impl Inbound {
         }
     }
 
-    /// What comes is received now.
+    /// Sets the time of arrival for what is received from now on.
     pub(super) fn receives_at(&mut self, now: Now) {
         self.received = now;
     }
@@ -60,12 +61,12 @@ impl Inbound {
         Ok(())
     }
 
-    /// Free space to receive into; `None` while the handler still has all blocks. Fails without memory for more.
+    /// Free space to receive into; `None` while the handler still uses all blocks. Fails without memory for more.
     pub(super) fn spare(&mut self) -> Result<Option<Limit<&mut BytesMut>>, Error> {
         let free = self.block.capacity() - self.block.len();
         let needed = self.parser.needed();
         let missing = needed.saturating_sub(self.block.len());
-        // A usual element moves to a block that holds all of it, before it grows; a larger one when it must.
+        // An element of usual size moves at once to a block that holds all of it, a larger one only when it must.
         let wanted = if needed <= self.block_bytes { missing.max(self.block_bytes / 16) } else { 1 };
         if free < wanted && !self.next_block()? {
             return Ok(None);
@@ -74,17 +75,17 @@ impl Inbound {
         Ok(Some((&mut self.block).limit(free)))
     }
 
-    /// Memory of which a writer decides how much is needed: having none ends the connection, not the process.
+    /// The writer decides how much memory is needed, so a lack of it ends the connection and not the process.
     fn new_block(&self, size: usize) -> Result<BytesMut, Error> {
         let mut memory = Vec::new();
         memory.try_reserve_exact(size).map_err(|_| self.parser.no_memory(size))?;
-        // The same memory, which nobody else holds.
+        // This reuses the memory, since there is no other reference to it.
         Ok(BytesMut::from(Bytes::from(memory)))
     }
 
-    /// Goes on in another block, taking the unfinished element along. `false`: none is free.
+    /// Continues in another block, to which the unfinished element moves. Returns `false` if no block is free.
     fn next_block(&mut self) -> Result<bool, Error> {
-        // A large element's block grows with what has really arrived, whatever its header says.
+        // The block of a large element grows with the bytes that have arrived, not with the size in its header.
         let size = self.parser.needed().min(self.block.len() * 2).max(self.block_bytes);
         let usual = size == self.block_bytes;
         let reclaimed = self.retired.iter_mut().rposition(|block| usual && block.try_reclaim(size));
@@ -103,7 +104,7 @@ impl Inbound {
         Ok(true)
     }
 
-    /// Takes out what arrived whole, and the entries of it for the callback thread.
+    /// Parses what has arrived whole. Returns its entries as a delivery for the callback thread.
     pub(super) fn parse(&mut self) -> (Parsed, Option<Delivery>) {
         let mut decoded = Vec::new();
         let parsed = self.parser.parse(&self.block, &mut decoded);
@@ -120,12 +121,12 @@ impl Inbound {
         (parsed, Some(delivery).filter(|_| entries > 0))
     }
 
-    /// Where the stream is: the last sequence that was received, and the history up to it.
+    /// The position of the stream: the last sequence received and the chain hash through it.
     pub(super) fn before(&self) -> Before {
         self.parser.before()
     }
 
-    /// Whether something unfinished lies here.
+    /// Whether there are bytes of an unfinished element.
     pub(super) fn is_unfinished(&self) -> bool {
         !self.block.is_empty() || self.parser.is_in_batch()
     }

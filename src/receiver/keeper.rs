@@ -10,7 +10,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::local_log::{LocalLog, token};
 use crate::clock;
-use crate::engine::disk::{Backlog, RETRY, Schedule, SyncPolicy, Wanted};
+use crate::engine::disk::{PendingSync, RETRY, SyncPolicy, SyncSchedule, Wanted};
 use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskLog;
@@ -26,7 +26,7 @@ const LAST_TRIES: Duration = Duration::from_secs(1);
 pub(super) struct Keeper {
     core: Arc<Core>,
     position: PositionFile,
-    schedule: Schedule,
+    schedule: SyncSchedule,
     /// When to retry a sync that the disk refused.
     sync_again_at: Option<Instant>,
     writing: Stall,
@@ -44,7 +44,7 @@ impl Keeper {
         Self {
             core: Arc::clone(core),
             position,
-            schedule: Schedule::new(policy, 0, clock::instant()),
+            schedule: SyncSchedule::new(policy, 0, clock::instant()),
             sync_again_at: None,
             writing: Stall::new(Operation::Write),
             syncing: Stall::new(Operation::Sync),
@@ -118,7 +118,7 @@ impl Keeper {
         let has_begun = self.schedule.has_begun(begun);
         // A sync that the writer requested follows when nothing is left to store; see `is_sync_wanted`.
         let bytes = written.position - durable.position;
-        let backlog = Backlog { bytes, wanted: Wanted::Nothing, all_written: true };
+        let backlog = PendingSync { bytes, wanted: Wanted::Nothing, all_written: true };
         if self.schedule.is_sync_due(backlog, clock::instant()) {
             self.sync()?;
         } else if has_begun {
@@ -126,7 +126,7 @@ impl Keeper {
             self.core.progress.set_durable(durable.sequence);
         }
         if has_begun {
-            self.log()?.upkeep.ring();
+            self.log()?.upkeep.notify();
         }
         Ok(stored)
     }
@@ -192,7 +192,7 @@ impl Keeper {
         stored?;
         if self.writing.reason().is_some() {
             // New entries wait for space, and retention may now remove those that were applied.
-            self.log()?.upkeep.ring();
+            self.log()?.upkeep.notify();
         }
         Ok(())
     }

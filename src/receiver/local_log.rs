@@ -11,7 +11,7 @@ use crate::clock;
 use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
-use crate::log::disk::{Dir, DiskLog, Place, Start, Vacant};
+use crate::log::disk::{Contents, Dir, DiskLog, LogStart, Vacant};
 use crate::log::{Mark, SyncPolicy, Upkeep, UpkeepNews};
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
 use crate::protocol::handshake::{Point, hex};
@@ -70,8 +70,8 @@ impl LocalLog {
             stored => stored.map(|()| Some(lineage_of(&token))),
         })?;
         let (disk, vacant) = match place {
-            Place::Log(disk, _) => (Some(*disk), None),
-            Place::Vacant(vacant) => (None, Some(vacant)),
+            Contents::Log(disk, _) => (Some(*disk), None),
+            Contents::Vacant(vacant) => (None, Some(vacant)),
         };
         let applied = match (&host, stored, &disk) {
             (Some((point, _)), ..) => *point,
@@ -216,7 +216,7 @@ impl LocalLog {
                 return Ok(());
             }
             let (length, end) = (run.len(), disk.written());
-            let new = behind(Entries::new(run).behind(hash), end.sequence);
+            let new = entries_after(Entries::new(run).with_history(hash), end.sequence);
             hash = new.walked().hash;
             if !new.is_over() {
                 let received = Point { sequence: end.sequence, hash };
@@ -256,12 +256,13 @@ impl LocalLog {
             return Ok(disk);
         }
         let Before { epoch, sequence, hash } = before;
-        let start = Start { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
+        let start =
+            LogStart { lineage: Lineage { stream_id, epoch }, mark: Mark { sequence, hash, ..Mark::default() } };
         let vacant =
             self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
         let (disk, _) = vacant.begin(start)?;
         let disk = self.disk.get_or_init(|| disk);
-        self.upkeep.ring();
+        self.upkeep.notify();
         Ok(disk)
     }
 
@@ -269,7 +270,7 @@ impl LocalLog {
     pub(super) fn read_after(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
         let Some(disk) = self.disk.get() else { return Ok(None) };
         let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
-        let Some(stretch) = disk.stretch(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
+        let Some(stretch) = disk.file_range(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
             return Ok(None);
         };
         let bytes = stretch.load()?;
@@ -319,7 +320,7 @@ fn point(mark: Mark) -> Point {
 }
 
 /// The entries of the run after `sequence`.
-pub(super) fn behind(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
+pub(super) fn entries_after(mut run: Entries<'_>, sequence: u64) -> Entries<'_> {
     let mut rest = run;
     while run.next().is_some_and(|entry| entry.sequence <= sequence) {
         rest = run;

@@ -149,8 +149,8 @@ impl Receiver {
         *self.core.lineage.lock()
     }
 
-    /// The place behind the entry that is being applied, for a handler; elsewhere behind the last one that was. `NotFound`
-    /// while the stream is unknown.
+    /// The place after the entry that is being applied, for a handler; elsewhere after the last one that was.
+    /// `NotFound` while the stream is unknown.
     pub fn token(&self) -> Result<Token> {
         let lineage = self.lineage().ok_or_else(|| {
             Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")

@@ -1,6 +1,5 @@
-//! The live connection in the direction of the writer. The connection's task sends the acknowledgements that are due; the
-//! callback thread sends those of what it has made durable itself where the writer waits for them, which spares a wake-up of
-//! the task.
+//! The sending side of the connection to the writer. The connection's task sends the acknowledgements that are due. The
+//! callback thread sends those that the writer waits for after a sync itself, which spares a wake-up of the task.
 
 use std::io;
 use std::sync::Arc;
@@ -13,32 +12,32 @@ use crate::protocol::control::{AckRequest, Positions};
 use crate::protocol::message;
 use crate::transport::Stream;
 
-/// What goes to the writer on one connection after the other; nothing between two.
+/// The sending side of the present connection, if there is one.
 #[derive(Default)]
 pub(super) struct Outgoing(Option<Line>);
 
-/// A connection after the handshake, in the direction of the writer.
+/// The sending side of a connection after the handshake.
 struct Line {
     stream: Arc<Stream>,
     acks: Acks,
-    /// Bytes that the socket did not take yet.
+    /// Bytes that the socket has not accepted yet.
     out: Vec<u8>,
-    /// The stream still has to send some of what it took.
+    /// The stream has accepted bytes that it has not sent yet.
     unflushed: bool,
 }
 
 impl Outgoing {
-    /// From now on `acks` go to `stream`.
+    /// Begins to send on `stream`, as `acks` says.
     pub(super) fn begin(&mut self, stream: &Arc<Stream>, acks: Acks) {
         self.0 = Some(Line { stream: Arc::clone(stream), acks, out: Vec::new(), unflushed: false });
     }
 
-    /// Nothing more is sent.
+    /// Stops sending.
     pub(super) fn close(&mut self) {
         self.0 = None;
     }
 
-    /// The writer wants an acknowledgement as soon as this is reached.
+    /// Takes a request of the writer for an acknowledgement.
     pub(super) fn request(&mut self, request: AckRequest) {
         if let Some(line) = &mut self.0 {
             line.acks.request(request);
@@ -50,7 +49,7 @@ impl Outgoing {
         self.0.as_ref().and_then(|line| line.acks.next_applied(durable_when_applied))
     }
 
-    /// Acknowledges if that is due, and sends what the socket takes.
+    /// Acknowledges if that is due, and sends as much as the socket accepts.
     pub(super) fn send_if_due(&mut self, positions: Positions) -> io::Result<()> {
         let Some(line) = &mut self.0 else { return Ok(()) };
         let now = clock::instant();
@@ -60,57 +59,57 @@ impl Outgoing {
         line.flush()
     }
 
-    /// Acknowledges whether or not it is due, with the next flush.
+    /// Acknowledges with the next flush, whether or not that is due.
     pub(super) fn acknowledge(&mut self, positions: Positions) {
         if let Some(line) = &mut self.0 {
             line.acknowledge(positions, clock::instant());
         }
     }
 
-    /// Acknowledges at once if the writer waits for these positions. `false`: there is something left to send, or to look
-    /// at, for the connection's task.
+    /// Acknowledges at once if the writer requested one of these positions. Returns `false` if the connection's task
+    /// still has something to send or to check.
     pub(super) fn send_if_requested(&mut self, positions: Positions) -> bool {
         let Some(line) = self.0.as_mut().filter(|line| line.acks.is_requested(positions)) else { return false };
-        // Unsent bytes go first. If that fails, the task learns why when it reads.
+        // Unsent bytes go first. If that fails, the task finds out when it reads.
         line.flush().is_ok()
             && line.acknowledge(positions, clock::instant())
             && line.flush().is_ok()
             && !line.is_unsent()
     }
 
-    /// Ends this direction of the connection, with a last acknowledgement and the reason, where given.
+    /// Shuts the sending side down after a last acknowledgement and an error frame, where given.
     pub(super) fn finish(&mut self, positions: Option<Positions>, reason: Option<&Error>) {
         let Some(mut line) = self.0.take() else { return };
         if let Some(positions) = positions {
             line.acknowledge(positions, clock::instant());
         }
         if let Some(reason) = reason {
-            // The text is short.
+            // The text is short, so encoding cannot fail.
             let _ = message::encode_error(&mut line.out, reason.status.name(), &reason.message);
         }
-        // A socket that takes nothing now is about to be closed anyway.
+        // If the socket accepts nothing now, the frames are lost, and it is closed.
         let _ = line.flush();
         line.stream.finish();
     }
 
-    /// Whether the socket did not take all that is to be sent.
+    /// Whether there are bytes that the socket has not accepted yet.
     pub(super) fn is_unsent(&self) -> bool {
         self.0.as_ref().is_some_and(Line::is_unsent)
     }
 
-    /// When an acknowledgement is due, if nothing happens before.
+    /// When the next acknowledgement is due, if nothing happens before.
     pub(super) fn next_at(&self, positions: Positions) -> Option<Instant> {
         self.0.as_ref().and_then(|line| line.acks.next_at(positions))
     }
 }
 
 impl Line {
-    /// `false`: the one before is not sent yet. The next look sends fresh numbers.
+    /// Returns `false` if the one before is not sent yet; a later one will have newer positions.
     fn acknowledge(&mut self, positions: Positions, now: Instant) -> bool {
         self.out.is_empty() && self.acks.acknowledge(positions, now, &mut self.out)
     }
 
-    /// Sends what the socket takes.
+    /// Sends as much as the socket accepts.
     fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             match self.stream.try_send(&[io::IoSlice::new(&self.out)]) {

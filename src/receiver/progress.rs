@@ -21,11 +21,11 @@ pub(super) struct Progress {
     received_hash: AtomicU64,
     applied: AtomicU64,
     /// The place behind what is being applied, or was applied last.
-    place: Place,
+    place: AtomicPoint,
     /// What the local log has made durable.
     durable: AtomicU64,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
-    log_begins_behind: u64,
+    log_begins_after: u64,
     /// How often the stream's lineage changed.
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
@@ -57,9 +57,9 @@ impl Progress {
             received: received.sequence.into(),
             received_hash: received.hash.into(),
             applied: applied.sequence.into(),
-            place: Place::new(applied),
+            place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
-            log_begins_behind: 0,
+            log_begins_after: 0,
             lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
             applying_received_wall_us: AtomicU64::new(0),
@@ -79,8 +79,8 @@ impl Progress {
     }
 
     /// The same, with a local log that was found: what lies before it, and what of it is durable.
-    pub(super) fn with_log(self, log_begins_behind: u64, durable: u64) -> Self {
-        Self { log_begins_behind, durable: durable.into(), ..self }
+    pub(super) fn with_log(self, log_begins_after: u64, durable: u64) -> Self {
+        Self { log_begins_after, durable: durable.into(), ..self }
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -96,7 +96,7 @@ impl Progress {
     pub(super) fn positions(&self) -> Positions {
         // Received last: the others can only be at or behind it then.
         let (applied, stored) = (self.applied(), self.durable.load(Ordering::Acquire));
-        let stored = if applied < self.log_begins_behind { 0 } else { stored };
+        let stored = if applied < self.log_begins_after { 0 } else { stored };
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
         let applied = if mutant!("applied-when-received") { received } else { applied };
@@ -286,14 +286,14 @@ impl Progress {
 }
 
 /// A point that one thread sets and any reads, both halves together.
-struct Place {
+struct AtomicPoint {
     /// Odd while it is being set.
     version: AtomicU64,
     sequence: AtomicU64,
     hash: AtomicU64,
 }
 
-impl Place {
+impl AtomicPoint {
     fn new(at: Point) -> Self {
         Self { version: AtomicU64::new(0), sequence: at.sequence.into(), hash: at.hash.into() }
     }

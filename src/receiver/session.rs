@@ -1,4 +1,4 @@
-//! A connection after the handshake: entries in, acknowledgements out.
+//! A connection after the handshake: receives entries and sends acknowledgements.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::transport::{Stream, lost};
 /// Reads in a row before other tasks get a turn.
 const READS_PER_TURN: u32 = 16;
 
-/// How often a connection without heartbeats is looked at when nothing happens.
+/// How long a connection without heartbeats may sleep when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A connection after the handshake.
@@ -32,17 +32,17 @@ pub(super) struct Session<'a> {
     core: &'a Arc<Core>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
-    /// Points of what was received over v2.
+    /// Points in the history of what was received over v2.
     history: &'a mut History,
-    /// Of a v2 connection.
+    /// The heartbeat rules of a v2 connection.
     pulse: Option<Pulse>,
     heard_at: Instant,
-    /// Deliveries were passed on that the callback thread was not woken for.
+    /// There are new deliveries for which the callback thread was not woken.
     unannounced: bool,
 }
 
 impl<'a> Session<'a> {
-    /// `pulse`: that of v2; v1 has none.
+    /// `pulse`: the heartbeat rules of v2; v1 has none.
     pub(super) fn new(
         core: &'a Arc<Core>,
         stream: &'a Arc<Stream>,
@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
         history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
-        // What the last writer, or the last connection's, waited for.
+        // What the writer waited for on an earlier connection no longer counts.
         core.local.iter().for_each(LocalLog::want_no_sync);
         inbound.receives_at(clock::now());
         let now = clock::instant();
@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
         Self { core, stream, inbound, history, pulse, heard_at: now, unannounced: false }
     }
 
-    /// Receives until the connection ends, and says why it did.
+    /// Receives until the connection ends, and returns the reason.
     pub(super) async fn run(&mut self) -> Error {
         let ended = self.receive_all().await;
         self.announce();
@@ -70,13 +70,13 @@ impl<'a> Session<'a> {
     async fn receive_all(&mut self) -> Error {
         let (core, stream) = (self.core, self.stream);
         let mut life = core.life().subscribe();
-        // What came with the handshake.
+        // Bytes that came with the handshake.
         if let Err(error) = self.take() {
             return error;
         }
         core.progress.acknowledge();
         let mut reads = 0;
-        // Moved only when it is too late: to arm it costs a system call.
+        // Moved only when it is set too late, because arming it costs a system call.
         let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
         loop {
             if life.borrow().is_ending() {
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
             }
             self.announce();
             if !room {
-                // Not reading is this side's own doing.
+                // The writer is not silent: this side does not read.
                 self.heard_at = clock::instant();
             }
             if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
@@ -135,14 +135,14 @@ impl<'a> Session<'a> {
             Ok(waiting >= session.core.config.buffer_bytes || session.inbound.spare()?.is_none())
         };
         if full(self)? {
-            // Look again after asking to be told: it may have come free in between.
+            // Check again after asking for the wake-up, because there may be room by now.
             self.core.progress.want_room();
             return Ok(!full(self)?);
         }
         Ok(true)
     }
 
-    /// Reads once and takes in what came. `false`: nothing came.
+    /// Reads once and handles what arrived. Returns `false` if nothing did.
     fn receive(&mut self) -> Result<bool> {
         let Some(mut spare) = self.inbound.spare()? else { return Ok(false) };
         let received = match self.stream.try_receive(&mut spare) {
@@ -166,13 +166,13 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    /// Passes on what is whole.
+    /// Handles everything that has arrived whole.
     fn take(&mut self) -> Result<()> {
         while self.take_delivery()? {}
         Ok(())
     }
 
-    /// Passes on one delivery of it. `true`: there may be another.
+    /// Handles up to one delivery. Returns `true` if there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
         let core = self.core;
         let (parsed, delivery) = self.inbound.parse();
@@ -195,10 +195,10 @@ impl<'a> Session<'a> {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::HolePassed { first, last } => core.pass_hole(first, last),
+                Control::GapPassed { first, last } => core.pass_gap(first, last),
             }
         }
-        // Who waits for the acknowledgement waits longer than the handler does.
+        // Before the delivery is queued: the writer waits for the acknowledgement, while the handler is not late yet.
         let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = delivery {
             let mut content = core.mailbox.lock();
@@ -219,14 +219,14 @@ impl<'a> Session<'a> {
         Ok(parsed.full)
     }
 
-    /// Wakes the callback thread for what was passed on. While more arrives, once for many deliveries is enough.
+    /// Wakes the callback thread for new deliveries. While more arrive, one wake-up for many is enough.
     fn announce(&mut self) {
         if std::mem::take(&mut self.unannounced) {
             self.core.mailbox.notify();
         }
     }
 
-    /// When something is due, if nothing happens before.
+    /// When the next acknowledgement is due, or the writer has been silent for too long.
     fn next_look(&self) -> Instant {
         let (now, progress) = (clock::instant(), &self.core.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
@@ -235,7 +235,7 @@ impl<'a> Session<'a> {
         next.max(now + Duration::from_millis(1))
     }
 
-    /// Tells the writer why this side ends the connection, if it does.
+    /// Sends the writer the reason, if this side ends the connection.
     fn end(&mut self, error: Error) -> Error {
         if is_sent_to_writer(&error) {
             self.core.progress.outgoing.lock().finish(None, Some(&error));
@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
         error
     }
 
-    /// The last words of a receiver that stops: how far it came, and why it stops if it had to.
+    /// Sends the last acknowledgement of a receiver that stops, and the reason if it stops because of a failure.
     fn say_good_bye(&mut self) -> Error {
         let progress = &self.core.progress;
         let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();

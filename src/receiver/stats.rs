@@ -1,4 +1,4 @@
-//! The statistics of a receiver: the documented keys, and ours behind them.
+//! The statistics of a receiver: the documented keys, and ours after them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,7 +64,7 @@ impl Core {
             "total_connects": load(&counters.connects),
             "total_apply_failures": load(&counters.apply_failures),
             "total_entries_skipped": load(&counters.entries_skipped),
-            "total_holes_passed": load(&counters.holes_passed),
+            "total_holes_passed": load(&counters.gaps_passed),
             "total_entries_missing": load(&counters.entries_missing),
             "log_dir": self.config.local_log.as_ref().map(|log| log.dir.to_string_lossy()),
             "log_bytes": disk.map(|disk| disk.bytes()),

@@ -32,7 +32,7 @@ const ALLOCATION_BYTES: usize = 16;
 
 /// How much a payload may become.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct DecodeLimits {
     /// Values in it.
     pub(super) values: usize,
     /// Bytes of memory that they take, besides those of the payload.
@@ -80,8 +80,8 @@ impl From<DecodeError> for Error {
 }
 
 /// Decodes the rows of a payload within its limits.
-pub(super) fn rows(payload: &[u8], limits: Limits) -> Result<Vec<Value<'_>>, DecodeError> {
-    let progress = Progress::new(limits, false);
+pub(super) fn rows(payload: &[u8], limits: DecodeLimits) -> Result<Vec<Value<'_>>, DecodeError> {
+    let progress = DecodeState::new(limits, false);
     let mut deserializer = Deserializer::from_read_ref(payload);
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
@@ -94,9 +94,9 @@ pub(super) fn rows(payload: &[u8], limits: Limits) -> Result<Vec<Value<'_>>, Dec
 /// Finds the error in a payload that has one. A deserializer that lends from a slice does not tell where it stands, so the
 /// payload is read once more through a reader that does, and nothing is kept.
 #[cold]
-fn locate(payload: &[u8], limits: Limits) -> DecodeError {
-    let progress = Progress::new(limits, true);
-    let mut deserializer = Deserializer::new(Counted { rest: payload, progress: &progress });
+fn locate(payload: &[u8], limits: DecodeLimits) -> DecodeError {
+    let progress = DecodeState::new(limits, true);
+    let mut deserializer = Deserializer::new(CountingReader { rest: payload, progress: &progress });
     deserializer.set_max_depth(MAX_DEPTH + 1);
     match Seed::top(&progress).deserialize(&mut deserializer) {
         Ok(_) => {
@@ -142,7 +142,7 @@ fn at_end<'de>(deserializer: impl de::Deserializer<'de>) -> bool {
 }
 
 /// How far a reader is, in bytes.
-struct Progress {
+struct DecodeState {
     /// All that was read.
     read: Cell<usize>,
     /// Where the latest value began.
@@ -150,15 +150,15 @@ struct Progress {
     /// Values that may still come, and bytes that they may still take.
     values_left: Cell<usize>,
     bytes_left: Cell<u64>,
-    limits: Limits,
+    limits: DecodeLimits,
     /// Whether an allocation failed.
     is_out_of_memory: Cell<bool>,
     /// Nothing is kept: only the place of an error is wanted.
     locates: bool,
 }
 
-impl Progress {
-    fn new(limits: Limits, locates: bool) -> Self {
+impl DecodeState {
+    fn new(limits: DecodeLimits, locates: bool) -> Self {
         Self {
             read: Cell::new(0),
             value: Cell::new(0),
@@ -176,11 +176,11 @@ struct Elements<'p, T> {
     kept: Vec<T>,
     count: usize,
     capacity: usize,
-    progress: &'p Progress,
+    progress: &'p DecodeState,
 }
 
 impl<'p, T> Elements<'p, T> {
-    fn new(progress: &'p Progress) -> Self {
+    fn new(progress: &'p DecodeState) -> Self {
         Self { kept: Vec::new(), count: 0, capacity: 0, progress }
     }
 
@@ -218,12 +218,12 @@ impl<'p, T> Elements<'p, T> {
 }
 
 /// A reader that counts.
-struct Counted<'a> {
+struct CountingReader<'a> {
     rest: &'a [u8],
-    progress: &'a Progress,
+    progress: &'a DecodeState,
 }
 
-impl io::Read for Counted<'_> {
+impl io::Read for CountingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.rest.read(buffer)?;
         self.progress.read.set(self.progress.read.get() + count);
@@ -233,7 +233,7 @@ impl io::Read for Counted<'_> {
 
 /// What may stand where a value is read.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Context {
     /// The whole payload: an array.
     Top,
     /// An element of that: a map.
@@ -245,28 +245,28 @@ enum Place {
     Value,
 }
 
-/// Reads one value at a place.
+/// Reads one value in its context.
 #[derive(Clone, Copy)]
 struct Seed<'p> {
-    place: Place,
-    progress: &'p Progress,
+    context: Context,
+    progress: &'p DecodeState,
 }
 
 impl<'p> Seed<'p> {
-    fn top(progress: &'p Progress) -> Self {
-        Self { place: Place::Top, progress }
+    fn top(progress: &'p DecodeState) -> Self {
+        Self { context: Context::Top, progress }
     }
 
-    fn inside(self, place: Place) -> Self {
-        Self { place, ..self }
+    fn inside(self, context: Context) -> Self {
+        Self { context, ..self }
     }
 
     /// `value` when a scalar may stand here.
     #[inline]
     fn scalar<'de, E: de::Error>(self, value: Value<'de>) -> Result<Value<'de>, E> {
-        match self.place {
-            Place::Key | Place::Value => Ok(value),
-            Place::Top | Place::Row => Err(self.misplaced(&value)),
+        match self.context {
+            Context::Key | Context::Value => Ok(value),
+            Context::Top | Context::Row => Err(self.misplaced(&value)),
         }
     }
 
@@ -278,10 +278,10 @@ impl<'p> Seed<'p> {
     #[cold]
     fn misplaced<E: de::Error>(self, value: &Value<'_>) -> E {
         let found = value.value_type().name();
-        E::custom(match self.place {
-            Place::Top => format!("it is {found}"),
-            Place::Row => format!("a row is {found}"),
-            Place::Key | Place::Value => format!("a map's key is {found}"),
+        E::custom(match self.context {
+            Context::Top => format!("it is {found}"),
+            Context::Row => format!("a row is {found}"),
+            Context::Key | Context::Value => format!("a map's key is {found}"),
         })
     }
 }
@@ -345,10 +345,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        let inside = match self.place {
-            Place::Top => self.inside(Place::Row),
-            Place::Value => self.inside(Place::Value),
-            Place::Row | Place::Key => return Err(self.misplaced(&Value::Array(Vec::new()))),
+        let inside = match self.context {
+            Context::Top => self.inside(Context::Row),
+            Context::Value => self.inside(Context::Value),
+            Context::Row | Context::Key => return Err(self.misplaced(&Value::Array(Vec::new()))),
         };
         let mut elements = Elements::new(self.progress);
         let announced = seq.size_hint();
@@ -360,13 +360,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        if !matches!(self.place, Place::Row | Place::Value) {
+        if !matches!(self.context, Context::Row | Context::Value) {
             return Err(self.misplaced(&Value::Map(Vec::new())));
         }
         let mut entries = Elements::new(self.progress);
         let announced = map.size_hint();
-        while let Some(key) = map.next_key_seed(self.inside(Place::Key))? {
-            let value = map.next_value_seed(self.inside(Place::Value))?;
+        while let Some(key) = map.next_key_seed(self.inside(Context::Key))? {
+            let value = map.next_value_seed(self.inside(Context::Value))?;
             entries.make_room(announced)?;
             entries.push((key, value));
         }
@@ -391,7 +391,7 @@ impl<'de> Visitor<'de> for Extension<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let part = Part(self.0.inside(Place::Value));
+        let part = NestedValue(self.0.inside(Context::Value));
         match (seq.next_element::<i8>()?, seq.next_element_seed(part)?) {
             (Some(ext_type), Some(Value::Bytes(bytes))) => Ok((ext_type, bytes)),
             _ => Err(de::Error::custom("an extension without type or bytes")),
@@ -400,9 +400,9 @@ impl<'de> Visitor<'de> for Extension<'_> {
 }
 
 /// Reads what is no value of its own, and so is no progress.
-struct Part<'p>(Seed<'p>);
+struct NestedValue<'p>(Seed<'p>);
 
-impl<'de> DeserializeSeed<'de> for Part<'_> {
+impl<'de> DeserializeSeed<'de> for NestedValue<'_> {
     type Value = Value<'de>;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {

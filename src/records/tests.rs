@@ -231,7 +231,7 @@ fn nesting_has_a_limit() {
 fn p5_the_number_of_values_has_a_limit() {
     // The array, two maps, a key, an array and its three elements.
     let payload = b"\x92\x80\x81\xa1x\x93\x01\x02\x03";
-    let limits = |values| Limits { values, bytes: DEFAULT_MAX_BYTES };
+    let limits = |values| DecodeLimits { values, bytes: DEFAULT_MAX_BYTES };
     assert_eq!(decode::rows(payload, limits(8)).map(|rows| rows.len()), Ok(2));
     for (max, offset) in [(0, 0), (1, 1), (3, 3), (7, 8)] {
         let reason = format!("more than {max} values");

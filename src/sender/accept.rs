@@ -1,4 +1,4 @@
-//! Where connections come from: listening sockets, and descriptors of the host's.
+//! Accepts connections from listening sockets, and takes the host's descriptors.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::host::{Event, EventKind};
 use crate::runtime;
 use crate::transport::{Accepted, Listener, Stream};
 
-/// Pauses after an accept that failed for want of descriptors or memory, doubling.
+/// The pauses after an accept that failed for lack of descriptors or memory. They double.
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
-/// How often a Unix socket's file is looked after.
+/// How often a Unix socket's file is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the sender ends.
@@ -67,7 +67,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
     look_after(&core, &listener, &mut is_reachable);
 }
 
-/// Tells the host when a listener's name leads elsewhere, once until it leads there again.
+/// Reports that a listener's path no longer leads to its socket, once until it does again.
 fn look_after(core: &Core, listener: &Listener, was_reachable: &mut bool) {
     let is_reachable = listener.is_reachable();
     if std::mem::replace(was_reachable, is_reachable) && !is_reachable {
@@ -82,7 +82,7 @@ fn look_after(core: &Core, listener: &Listener, was_reachable: &mut bool) {
     }
 }
 
-/// Serves a connection whose handshake is still to come, if another handshake may begin now.
+/// Serves a connection, unless too many handshakes are under way.
 pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
     let permit = Arc::clone(&core.handshakes).try_acquire_owned().map_err(|_| {
         Error::new(
@@ -98,7 +98,7 @@ pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
     Ok(())
 }
 
-/// Runs a task that `stop` waits for.
+/// Spawns a task that `stop` waits for.
 pub(super) fn spawn(core: &Arc<Core>, serving: impl Future<Output = ()> + Send + 'static) {
     let task = Task::begin(&core.tasks);
     runtime::spawn(async move {

@@ -1,4 +1,4 @@
-//! What a sender is told when it is made.
+//! The configuration of a sender.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,25 +19,25 @@ pub use crate::log::{FullPolicy, SyncPolicy};
 /// The configuration of a sender; the defaults are the documented ones.
 #[derive(Clone, Debug)]
 pub struct SenderConfig {
-    /// Entries kept in memory, at most.
+    /// The most entries that memory keeps.
     pub buffer_size: usize,
-    /// Bytes kept in memory, at most.
+    /// The most bytes that memory keeps.
     pub buffer_bytes: u64,
     /// What happens when a bound is reached.
     pub full_policy: FullPolicy,
-    /// How long a reader may take no byte.
+    /// How long a write to a reader may make no progress.
     pub write_timeout: Duration,
     /// How long a handshake may take, in all.
     pub handshake_timeout: Duration,
-    /// How often an idle v2 connection says that it lives.
+    /// How often an idle v2 connection sends a heartbeat.
     pub heartbeat_interval: Duration,
-    /// How often v2 readers may want to hear something, at most.
+    /// The shortest heartbeat interval that a v2 reader may ask for.
     pub min_heartbeat: Duration,
     /// How long a v2 reader may be silent.
     pub peer_timeout: Duration,
     /// How long `stop` waits for readers to catch up.
     pub stop_timeout: Duration,
-    /// Connected readers, at most.
+    /// The most connected readers.
     pub max_readers: usize,
     /// Threads for the network; 0 = one for each two cores, at least one and at most four.
     pub io_threads: usize,
@@ -53,30 +53,31 @@ pub struct SenderConfig {
     pub unix_socket_mode: u32,
     /// TLS for every connection whose handshake is this sender's; `None`: plain.
     pub tls: Option<TlsServer>,
-    /// Takes a log's directory that other users may change, with an event. For key files see [`IdentityFiles`](crate::transport::IdentityFiles).
+    /// Takes a log's directory that other users may change, with an event. For key files see
+    /// [`IdentityFiles`](crate::transport::IdentityFiles).
     pub insecure_permissions_allowed: bool,
-    /// Readers that are waited for together.
+    /// Groups of readers, for quorums.
     pub groups: Groups,
-    /// When entries are taken; `None`: always.
+    /// The write gate; `None`: entries are always accepted.
     pub write_gate: Option<WriteGateConfig>,
     /// Ordered calls for acknowledgements that may be outstanding.
     pub max_pending_acks: usize,
 }
 
-/// A log on disk, what it keeps, and for whom.
+/// The configuration of a log on disk.
 #[derive(Clone, Debug)]
 pub struct StorageConfig {
-    /// Its directory. One process at a time.
+    /// Its directory, which one process at a time may use.
     pub dir: PathBuf,
-    /// When what is written is made durable.
+    /// When written entries are made durable.
     pub sync: SyncPolicy,
-    /// The usual size of a segment, the unit in which old entries go.
+    /// The usual size of a segment. Old entries are removed by segments.
     pub segment_bytes: u64,
-    /// Bytes on disk beyond which the oldest segments go, unless a slot holds them.
+    /// The bytes on disk beyond which the oldest segments are removed, unless a slot holds them.
     pub retain_bytes: u64,
-    /// The age after which segments go, unless a slot holds them.
+    /// The age after which segments are removed, unless a slot holds them.
     pub retain_age: Duration,
-    /// Bytes that a reader's slot may hold back, at most; then the slot is lost.
+    /// The most bytes that a reader's slot may hold; beyond that the slot is lost.
     pub slot_max_bytes: u64,
     /// How long the slot of a reader that does not come back is kept.
     pub slot_expiry: Duration,
@@ -85,7 +86,7 @@ pub struct StorageConfig {
 }
 
 impl StorageConfig {
-    /// The defaults, in this directory.
+    /// The defaults, with this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -112,7 +113,7 @@ impl StorageConfig {
         self.sync.check()
     }
 
-    /// What of it is the disk's.
+    /// The part that the log on disk needs.
     pub(super) fn disk(&self, insecure_permissions_allowed: bool) -> DiskConfig {
         DiskConfig {
             dir: self.dir.clone(),
@@ -157,7 +158,7 @@ impl SenderConfig {
     /// The smallest `buffer_bytes`.
     pub const MIN_BUFFER_BYTES: u64 = 64 << 10;
 
-    /// Whether the values fit together and within their ranges.
+    /// Checks that the values are in range and fit together.
     pub fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if self.buffer_size == 0 {

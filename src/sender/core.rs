@@ -6,7 +6,6 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::acks::{AckBoard, Work};
 use super::config::SenderConfig;
-use super::eager::Eager;
 use super::gate::WriteGate;
 use super::life::Life;
 use super::milestones::Milestones;
@@ -14,6 +13,7 @@ use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
 use super::slots::{Around, Slots};
+use super::spin_wait::SpinWait;
 use super::tasks::Tasks;
 use crate::clock::{self, boot_us};
 use crate::engine::writer::admit::Medium;
@@ -25,11 +25,11 @@ use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::text::Escaped;
 
-/// Handshakes under way at once, at most; connections beyond them are closed unheard.
+/// The most handshakes under way at once. Further connections are closed at once.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// Behind which entry the log begins, and `inherited_from`: up to there nobody can prove what he has, because the host
-/// gave this node a bare number to go on from and no history. It neither numbered nor inherited those entries.
+/// The entry after which the log begins, and `inherited_from`: no reader can prove that it has the entries up to there,
+/// because the host configured only their last sequence and no history.
 fn beginning(log: &Log) -> (u64, u64) {
     let begin = log.disk().map_or_else(|| log.last_mark(), |disk| disk.oldest());
     (begin.sequence, if begin.hash == UNKNOWN_HISTORY { begin.sequence } else { 0 })
@@ -40,13 +40,13 @@ pub(super) struct Core {
     pub(super) config: SenderConfig,
     pub(super) lineage: Lineage,
     pub(super) log: Arc<Log>,
-    /// The last entry that was there when the sender was made.
+    /// The last entry in the log when the sender was created.
     pub(super) began_at: u64,
-    /// What readers still need of the log, when it is on disk.
+    /// The slots, when the log is on disk.
     pub(super) slots: Option<Slots>,
     pub(super) readers: Registry,
     pub(super) acks: AckBoard,
-    pub(super) eager: Eager,
+    pub(super) spin_wait: SpinWait,
     pub(super) write_gate: Option<WriteGate>,
     pub(super) mailbox: Arc<Mailbox<Work>>,
     pub(super) report: Report,
@@ -55,7 +55,7 @@ pub(super) struct Core {
     /// Wakes every reader's task that sleeps at the log's end.
     pub(super) end_moved: Notify,
     pub(super) handshakes: Arc<Semaphore>,
-    /// Readers that have a moment to read why their connection ended.
+    /// Ended connections whose readers may still read the reason.
     pub(super) farewells: Semaphore,
     pub(super) tasks: Arc<Tasks>,
 }
@@ -65,11 +65,11 @@ impl Core {
         let mailbox = Arc::new(Mailbox::new(Work::default()));
         let (origin, inherited_from) = beginning(&log);
         Self {
-            // All that are connected may be told at once, and as many as can come anew meanwhile.
+            // Enough for all connected readers at once, and for those that connect and are refused meanwhile.
             farewells: Semaphore::new(config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)),
             readers: Registry::new(&config, (origin, inherited_from), log.last_sequence()),
             acks: AckBoard::new(Arc::clone(&mailbox), config.max_pending_acks, inherited_from),
-            eager: Eager::new(),
+            spin_wait: SpinWait::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             config,
             lineage,
@@ -86,7 +86,7 @@ impl Core {
         }
     }
 
-    /// Has readers asked to tell as soon as they reach `sequence` at `level`.
+    /// Requests acknowledgements from readers as soon as they reach `sequence` at `level`.
     pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
         if self.acks.ask(level, sequence) {
             self.end_moved.notify_waiters();
@@ -97,14 +97,14 @@ impl Core {
         Around { log: &self.log, readers: &self.readers }
     }
 
-    /// Moves slots with their readers, and tells the host what became of them.
+    /// Moves slots to what their readers acknowledged, and reports what became of them.
     pub(super) fn look_after_slots(&self) {
         if let Some(slots) = &self.slots {
             self.report.events(slots.look_after(self.around_slots(), clock::now()));
         }
     }
 
-    /// What the reader still has to get, and what the window, or its slot, can hold of that.
+    /// What the reader still has to receive, and how much of that the window, or its slot, can hold.
     pub(super) fn backlog(&self, reader: &Reader) -> (Backlog, Backlog) {
         let (config, position) = (&self.config, reader.position());
         if let Some(storage) = &config.storage {
@@ -115,18 +115,18 @@ impl Core {
         if position >= self.log.end() {
             return (Backlog { bytes: 0, entries: 0 }, allowed);
         }
-        // Chunks count whole: what entries leave free at their ends is used up too.
+        // Chunks count in full, because the unused bytes at their ends take memory too.
         let bytes = self.log.bytes_from(position);
         let entries = self.log.last_sequence().saturating_sub(reader.sent_whole());
         (Backlog { bytes, entries }, allowed)
     }
 
-    /// Where the log keeps its entries.
+    /// Whether the log keeps its entries in memory or on disk.
     pub(super) fn medium(&self) -> Medium {
         if self.config.storage.is_some() { Medium::Disk } else { Medium::Memory }
     }
 
-    /// The connected readers that did not get everything, as text.
+    /// The connected readers that lack entries, as text.
     pub(super) fn readers_behind(&self) -> Vec<String> {
         let last = self.log.last_sequence();
         let readers = self.readers.connected().into_iter();

@@ -1,4 +1,4 @@
-//! The write gate between host threads, which pass it or wait at it, and tasks that move it. An entry that may pass
+//! The write gate, shared by host threads that pass it or wait at it and tasks that move it. An append that may pass
 //! costs one load.
 
 use std::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// The write gate of a sender.
 pub(super) struct WriteGate {
     config: WriteGateConfig,
-    /// Entries are taken while the last sequence is below this.
+    /// Entries are accepted while the last sequence is below this.
     shut_from: AtomicU64,
     state: Mutex<State>,
     moved: Condvar,
@@ -37,38 +37,38 @@ impl WriteGate {
         &self.config
     }
 
-    /// Whether an entry after `last` is taken.
+    /// Whether an entry after `last` is accepted.
     #[inline]
     pub(super) fn is_open(&self, last: u64) -> bool {
         last < self.shut_from.load(Ordering::Relaxed)
     }
 
-    /// Entries that were refused, and how often the gate was shut.
+    /// How many entries were refused, and how often the gate closed.
     pub(super) fn counts(&self) -> (u64, u64) {
         self.state.lock().gate.counts()
     }
 
-    /// Ends the waits of entries that have another reason not to be taken.
+    /// Wakes the threads that wait at the gate, because their entries are to be refused for another reason.
     pub(super) fn wake(&self) {
         drop(self.state.lock());
         self.moved.notify_all();
     }
 
-    /// Locks the gate. The readers' positions are to be looked up after this, so that of two threads the later one sees
-    /// what both have stored.
-    pub(super) fn hold(&self) -> Held<'_> {
-        Held { gate: self, state: self.state.lock() }
+    /// Locks the gate. Read the readers' positions after this: then the later of two threads sees what both have
+    /// stored.
+    pub(super) fn hold(&self) -> GateGuard<'_> {
+        GateGuard { gate: self, state: self.state.lock() }
     }
 }
 
-/// The gate while one thread holds it.
-pub(super) struct Held<'a> {
+/// The locked gate.
+pub(super) struct GateGuard<'a> {
     gate: &'a WriteGate,
     state: MutexGuard<'a, State>,
 }
 
-impl Held<'_> {
-    /// Shuts the gate from this sequence on, and lets waiting entries look if one after `last` may pass.
+impl GateGuard<'_> {
+    /// Sets the sequence at which the gate is closed, and wakes waiting threads if an entry after `last` may pass.
     pub(super) fn shut_from(&self, sequence: u64, last: u64) {
         self.gate.shut_from.store(sequence, Ordering::Relaxed);
         if last < sequence && self.state.waiting > 0 {
@@ -76,7 +76,7 @@ impl Held<'_> {
         }
     }
 
-    /// Gives the lock back until the gate moves, or until `deadline`.
+    /// Releases the lock and waits until the gate moves or `deadline` passes.
     pub(super) fn wait(mut self, deadline: Option<Instant>) -> Self {
         self.state.waiting += 1;
         self.state = self.gate.moved.wait(self.state, deadline);
@@ -85,7 +85,7 @@ impl Held<'_> {
     }
 }
 
-impl Deref for Held<'_> {
+impl Deref for GateGuard<'_> {
     type Target = Gate;
 
     fn deref(&self) -> &Gate {
@@ -93,7 +93,7 @@ impl Deref for Held<'_> {
     }
 }
 
-impl DerefMut for Held<'_> {
+impl DerefMut for GateGuard<'_> {
     fn deref_mut(&mut self) -> &mut Gate {
         &mut self.state.gate
     }

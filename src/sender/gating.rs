@@ -1,11 +1,11 @@
-//! What follows when readers move, come or leave, for the write gate and for who waits for acknowledgements; and how
-//! entries pass the gate.
+//! Updates the write gate and the waits for acknowledgements when readers move, connect or leave; and passes entries
+//! through the gate.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::gate::{Held, WriteGate};
+use super::gate::{GateGuard, WriteGate};
 use super::reader::Reader;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
@@ -14,9 +14,9 @@ use crate::protocol::control::Positions;
 use crate::{clock, runtime};
 
 impl Core {
-    /// Takes account of a reader whose positions moved from `before` to `now`.
+    /// A reader's positions moved from `before` to `now`.
     pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
-        // The gate first: who is woken by this finds it open.
+        // The gate first, so that a thread woken by the acknowledgement finds it open.
         if let Some(gate) = &self.write_gate {
             let level = gate.config().level;
             if now[level] > before[level] {
@@ -26,7 +26,7 @@ impl Core {
         self.acks.announce(before, now, &self.readers);
     }
 
-    /// Takes account of a new connection of a reader that was at `before`.
+    /// A reader that was at `before` has a new connection.
     pub(super) fn reader_came(&self, before: Positions, reader: &Reader, entered: Entered) {
         if let Some(had) = entered.rewound_from {
             self.report.rewound(reader.peer(), reader.started_after, had);
@@ -35,7 +35,7 @@ impl Core {
         self.acks.announce(before, reader.positions(), &self.readers);
     }
 
-    /// Takes account of a reader that came, left or said what only the write gate believes.
+    /// A reader connected, left, or acknowledged something that counts for the gate only.
     #[cold]
     pub(super) fn readers_changed(&self) {
         if let Some(gate) = &self.write_gate {
@@ -43,14 +43,14 @@ impl Core {
         }
     }
 
-    /// Has entries that wait for the write gate look for another reason not to be taken.
+    /// Wakes entries that wait at the gate, because they are to be refused for another reason.
     pub(super) fn wake_gated(&self) {
         if let Some(gate) = &self.write_gate {
             gate.wake();
         }
     }
 
-    /// Lets `count` entries pass the write gate, or says why not.
+    /// Passes `count` entries through the write gate, or returns why they may not pass.
     #[inline]
     pub(super) fn pass_gate(&self, count: u64) -> Result<()> {
         match &self.write_gate {
@@ -62,7 +62,7 @@ impl Core {
     #[cold]
     fn wait_at(&self, gate: &WriteGate, count: u64) -> Result<()> {
         let last = || self.log.last_sequence();
-        // Readers that are there already may not have said so yet.
+        // Readers may have reached the entries already without having acknowledged them.
         self.ask(gate.config().level, last());
         let mut held = gate.hold();
         if let GatePolicy::Slow(limit) = gate.config().policy {
@@ -76,7 +76,7 @@ impl Core {
                 held = held.wait(deadline);
             }
         }
-        // A sender that was stopped meanwhile has another reason.
+        // A sender that was stopped meanwhile refuses for that reason.
         self.life.check_open()?;
         if gate.is_open(last()) {
             return Ok(());
@@ -87,17 +87,17 @@ impl Core {
         Err(refused)
     }
 
-    fn locate(&self, gate: &WriteGate, held: &mut Held) {
+    fn locate(&self, gate: &WriteGate, held: &mut GateGuard) {
         self.readers.connected_at(gate.config().level, held.positions());
     }
 
-    fn tell_shut(&self, held: &mut Held) {
+    fn tell_shut(&self, held: &mut GateGuard) {
         if let Some(event) = held.event(false, self.log.last_sequence(), clock::instant()) {
             self.mailbox.event(event);
         }
     }
 
-    fn adjust(&self, gate: &WriteGate, held: &mut Held, now: Instant) {
+    fn adjust(&self, gate: &WriteGate, held: &mut GateGuard, now: Instant) {
         self.locate(gate, held);
         let last = self.log.last_sequence();
         let Adjusted { shut_from, ask, event } = held.adjust(last, now);
@@ -119,7 +119,7 @@ impl Core {
     }
 }
 
-/// Keeps the write gate up with time.
+/// Moves the write gate as time passes.
 pub(super) async fn watch(core: Arc<Core>) {
     let Some(gate) = &core.write_gate else { return };
     let mut ticks = runtime::interval(gate.config().tick_every());

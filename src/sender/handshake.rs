@@ -1,4 +1,5 @@
-//! Takes a reader in: what it says first, what it is answered, its place among the readers, and its last word.
+//! The life of a reader's connection around its stream: the Sync and its answer, the reader's registration, and the
+//! error frame at the end.
 
 use std::sync::Arc;
 
@@ -9,26 +10,27 @@ use super::core::Core;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::reader::Reader;
-use super::report::Peer;
+use super::report::ReaderLabel;
 use super::session::Session;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::Limits;
+use crate::engine::writer::peer::PeerLimits;
 use crate::engine::{farewell, heartbeat};
 use crate::error::{Error, Status};
 use crate::protocol::handshake::Sync;
 use crate::runtime::timeout;
 use crate::transport::{FrameReader, Stream};
 
-/// Serves a connection whose peer has said nothing yet.
+/// Serves a connection whose handshake is still to come.
 pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = core.config.handshake_timeout;
     let mut spoken = false;
-    // A sender that stops takes no new readers: it waits for none to say that it is one.
+    // A sender that stops accepts no new readers, so it does not wait for a Sync.
     let hello = async {
-        // Who closes without a word is no reader: a health check, say, or one that another address served.
+        // A peer that closes without sending anything is no reader: a health check, or a reader that another address
+        // served.
         if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
             return None;
         }
@@ -41,7 +43,7 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
             core.report.protocol_error(stranger(&stream), &error);
             unless_closed(&core, say_last(&stream, &last_word(&error))).await;
         }
-        // Nor is who says nothing at all.
+        // Nor is a peer that never sends anything.
         Some(Err(_)) if spoken => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
             core.report.protocol_error(stranger(&stream), &error);
@@ -50,9 +52,9 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
     }
 }
 
-/// A peer that has not said who it is.
-fn stranger(stream: &Stream) -> Peer<'_> {
-    Peer { reader_id: "", address: stream.peer() }
+/// A peer whose id is not known yet.
+fn stranger(stream: &Stream) -> ReaderLabel<'_> {
+    ReaderLabel { reader_id: "", address: stream.peer() }
 }
 
 /// Serves a connection whose Sync the host has read.
@@ -61,12 +63,12 @@ pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: Stri
     attach(core, stream, FrameReader::default(), opening, None).await;
 }
 
-/// What `work` gives, unless the sender closes its connections first.
+/// The result of `work`, unless the sender closes its connections first.
 async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
     unless(core, Stage::Closing, work).await
 }
 
-/// What `work` gives, if it can before the sender comes to that stage.
+/// The result of `work`, unless the sender reaches that stage first.
 async fn unless<T>(core: &Core, over: Stage, work: impl Future<Output = T>) -> Option<T> {
     let mut stage = core.life.subscribe();
     tokio::select! {
@@ -76,7 +78,7 @@ async fn unless<T>(core: &Core, over: Stage, work: impl Future<Output = T>) -> O
     }
 }
 
-/// What the transport has to agree on, then what the reader says first.
+/// The TLS handshake, if there is one, then the reader's Sync.
 async fn read_opening(frames: &mut FrameReader, stream: &Stream) -> Result<Opening, Error> {
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
     let (kind, payload) = frames.read(stream).await?;
@@ -109,7 +111,7 @@ async fn attach(
     let greeting = match reply.accept(admitted.disclosed_hash()) {
         Ok(greeting) => greeting,
         Err(error) => {
-            let peer = Peer { reader_id: &sync.reader_id, address: stream.peer() };
+            let peer = ReaderLabel { reader_id: &sync.reader_id, address: stream.peer() };
             return core.report.protocol_error(peer, &error);
         }
     };
@@ -123,7 +125,7 @@ async fn attach(
             Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
         return refuse(&core, &reader.stream, sync, &reply, error.into()).await;
     };
-    // Who said meanwhile that this node is not the writer has told those that were entered then.
+    // If the node stopped being the writer meanwhile, only the readers that were registered then were told.
     if let Err(error) = core.life.check_open() {
         core.readers.leave(&reader, true);
         reader.let_go();
@@ -146,9 +148,9 @@ async fn attach(
     drop(handshake);
     core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
     core.reader_came(before, &reader, entered);
-    let mut place = Place { core: &core, reader: &reader, ended: None };
+    let mut place = Registration { core: &core, reader: &reader, ended: None };
     let config = &core.config;
-    let limits = Limits {
+    let limits = PeerLimits {
         v2,
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
         write_timeout: config.write_timeout,
@@ -157,14 +159,14 @@ async fn attach(
     let ended = Session::new(&core, &reader, limits).run().await;
     place.ended = Some(ended.clone());
     drop(place);
-    // Even without a last word the reader gets what is under way to it, unless this side closes too early.
+    // The reader still receives what was sent to it, unless this side closes too early.
     let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
     let word = if says_why { last_word(&ended) } else { Vec::new() };
     say_farewell(&core, &reader.stream, &word).await;
 }
 
-/// Says a last word to a reader that was connected. One too many is closed without it: who comes again and again could
-/// pile up connections that nothing else counts any more.
+/// Sends a reader that was connected the reason and waits until it closes. Beyond a bound the connection is closed at
+/// once: a reader that reconnects again and again must not pile up connections that nothing else counts.
 async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
     match core.farewells.try_acquire() {
         Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),
@@ -172,37 +174,37 @@ async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
     }
 }
 
-/// A reader's place among the connected ones, given up however its session ends.
-struct Place<'a> {
+/// A reader's registration, which ends with its session in every case.
+struct Registration<'a> {
     core: &'a Core,
     reader: &'a Arc<Reader>,
     ended: Option<Error>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
         self.core.readers.leave(self.reader, ended.status != Status::Ok);
         self.core.readers_changed();
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
-        // That is known now. What the reader did not get holds nobody up, while it takes its time to close.
+        // The reader needs no more entries, so they must not be kept while it takes its time to close.
         self.reader.let_go();
         let entries = sent.saturating_sub(self.reader.started_after);
         self.core.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
     }
 }
 
-/// Answers a Sync with the reason why there is no stream.
+/// Answers a Sync with a refusal.
 async fn refuse(core: &Core, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
     core.report.refused(stream.peer(), sync, &refusal.error);
-    // The texts are ours and short.
+    // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
         unless_closed(core, say_last(stream, &frame)).await;
     }
 }
 
-/// Says a last word and gives the peer a moment to read it.
+/// Sends a final frame and gives the peer a moment to read it.
 async fn say_last(stream: &Stream, last_word: &[u8]) {
     let said = async {
         let mut left = last_word;
@@ -210,7 +212,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
             match stream.try_send(&[std::io::IoSlice::new(left)]) {
                 Ok(sent) => left = &left[sent..],
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
-                // TLS may have had a last word of its own.
+                // TLS may still have an alert to send.
                 Err(_) => break,
             }
         }
@@ -218,7 +220,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
         stream.discard().await;
         Ok::<(), std::io::Error>(())
     };
-    // A peer that is gone, or does not want to hear, has had its chance.
+    // A peer that is gone or does not read gets no second chance.
     let _ = timeout(farewell::WRITER_WAITS, said).await;
 }
 

@@ -1,5 +1,5 @@
-//! Takes in what readers say: judges what they acknowledge, and answers. On the reader's task, or on the thread of a
-//! host that waits for it.
+//! Handles the messages of readers: judges their acknowledgements and answers. Runs on the reader's task, or on a host
+//! thread that waits for acknowledgements.
 
 use super::core::Core;
 use super::incoming::{Incoming, Said, Unread};
@@ -9,13 +9,14 @@ use crate::engine::writer::peer::{self, Judged};
 use crate::error::{Error, Result};
 use crate::protocol::control::{Heartbeat, Positions};
 
-/// Reads of a reader's words in a row before other readers get a turn.
+/// Reads from one reader in a row, before others get a turn.
 const READS_PER_TURN: usize = 16;
 
-/// Takes in what the reader says. `false`: the turn is over, and there may be more. Called by the reader's task.
+/// Handles the messages that have arrived. Returns `false` if there may be more, but others should get a turn. Called
+/// by the reader's task.
 pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     let mut incoming = reader.incoming.lock();
-    // What came together with the Sync.
+    // Bytes that came together with the Sync.
     take_messages(core, reader, &mut incoming)?;
     for _ in 0..READS_PER_TURN {
         let received = incoming.receive(&reader.stream);
@@ -26,8 +27,8 @@ pub(super) fn take(core: &Core, reader: &Reader) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes in what has arrived, for a host thread that does not wait until the task is told of it, unless the task is
-/// about to.
+/// Handles the messages that have arrived on a host thread, without waiting for the reader's task to wake. Does nothing
+/// while the task does the same.
 pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     let taken = reader.incoming.try_lock().map_or(Ok(false), |mut incoming| {
         let received = incoming.receive_at_once(&reader.stream);
@@ -41,7 +42,7 @@ pub(super) fn take_from_outside(core: &Core, reader: &Reader) {
     }
 }
 
-/// Looks again at an acknowledgement that was put off. Called by the reader's task, when it has sent what it can.
+/// Judges an acknowledgement that was put off. Called by the reader's task after it has sent what it can.
 #[inline]
 pub(super) fn decide(core: &Core, reader: &Reader) -> Result<()> {
     if reader.is_undecided() { decide_now(core, reader) } else { Ok(()) }
@@ -83,14 +84,20 @@ fn take_messages(core: &Core, reader: &Reader, incoming: &mut Incoming) -> Resul
     Ok(())
 }
 
-/// `has_pumped`: what could be sent was, so that what was not sent cannot be there.
-fn acknowledge(core: &Core, reader: &Reader, incoming: &mut Incoming, said: Positions, has_pumped: bool) -> Result<()> {
+/// `has_sent_all`: everything that the socket accepts was sent, so the reader cannot have an entry that was not.
+fn acknowledge(
+    core: &Core,
+    reader: &Reader,
+    incoming: &mut Incoming,
+    said: Positions,
+    has_sent_all: bool,
+) -> Result<()> {
     let refused = |error| unread(core, reader, Unread::Invalid(error));
     peer::check_ack(said, core.log.last_sequence()).map_err(refused)?;
     let sent = reader.has_been_sent(said.received);
-    let judged = peer::judge_ack(said, sent, reader.sent(), has_pumped);
+    let judged = peer::judge_ack(said, sent, reader.sent(), has_sent_all);
     if matches!(judged, Judged::CountsSoFar(_) | Judged::Later) {
-        // The reader's task judges it again, when it has sent what it can.
+        // The reader's task judges it again after it has sent what it can.
         incoming.put_off(said);
         reader.set_undecided(true);
     }
@@ -108,7 +115,7 @@ fn acknowledge(core: &Core, reader: &Reader, incoming: &mut Incoming, said: Posi
     Ok(())
 }
 
-/// Why the connection ends when no more can be read. What a reader may not say is told to the host.
+/// The reason why the connection ends after `error`. Reports a breach of the protocol to the host.
 fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
     match why {
         Unread::Ended(error) => error,
@@ -119,7 +126,7 @@ fn unread(core: &Core, reader: &Reader, why: Unread) -> Error {
     }
 }
 
-/// Tells a v2 reader that this side lives.
+/// Sends a heartbeat to a v2 reader.
 pub(super) fn say_heartbeat(core: &Core, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();
     reader.say(&Heartbeat { last_sequence: core.log.last_sequence(), time_us }.encode());
@@ -132,10 +139,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::config::SenderConfig;
-    use super::super::outgoing::{Outgoing, Pumped};
+    use super::super::outgoing::{Outgoing, SendOutcome};
     use super::*;
     use crate::error::Status;
-    use crate::log::disk::{DiskConfig, DiskLog, Start};
+    use crate::log::disk::{DiskConfig, DiskLog, LogStart};
     use crate::log::{FullPolicy, Log, LogConfig, Mark, SyncPolicy};
     use crate::protocol::control::StreamAck;
     use crate::protocol::lineage::Lineage;
@@ -161,7 +168,7 @@ mod tests {
         let log = Arc::new(Log::new(LogConfig::new(8, 8 << 20, FullPolicy::Refuse)));
         let (core, reader, mut theirs) = reader_of(runtime, Arc::clone(&log), true);
         log.append(0, b"entry").unwrap();
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(matches!(reader.send(&core.acks, true), SendOutcome::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
         (core, reader, theirs)
     }
@@ -209,7 +216,7 @@ mod tests {
 
     /// A log of which the first entries are on disk alone.
     fn stored_log(dir: &std::path::Path, entries: u64, payload: &[u8]) -> Arc<Log> {
-        let start = || Ok(Start { lineage: Lineage::random()?, mark: Mark::default() });
+        let start = || Ok(LogStart { lineage: Lineage::random()?, mark: Mark::default() });
         let (disk, _) = DiskLog::open(DiskConfig::new(dir), start).unwrap();
         let config = LogConfig::new(4, 1 << 16, FullPolicy::CutOffSlowest);
         let log = Arc::new(Log::stored(config, disk, SyncPolicy::Os));
@@ -223,12 +230,12 @@ mod tests {
     }
 
     /// Sends until the socket takes no more, loading what is on disk.
-    fn pump_full(core: &Core, reader: &Reader) -> Pumped {
+    fn send_all(core: &Core, reader: &Reader) -> SendOutcome {
         loop {
-            match reader.pump(&core.acks, true) {
-                Pumped::Far(load) => reader.supply(load.run().unwrap()),
-                Pumped::More => {}
-                pumped => return pumped,
+            match reader.send(&core.acks, true) {
+                SendOutcome::NotLoaded(load) => reader.supply(load.run().unwrap()),
+                SendOutcome::More => {}
+                outcome => return outcome,
             }
         }
     }
@@ -239,11 +246,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (core, reader, mut theirs) = reader_of(&runtime, stored_log(dir.path(), 100, b"entry"), true);
-        let Pumped::Far(load) = reader.pump(&core.acks, true) else { panic!("the first entries are in memory") };
+        let SendOutcome::NotLoaded(load) = reader.send(&core.acks, true) else {
+            panic!("the first entries are in memory")
+        };
         reader.supply(load.run().unwrap());
-        reader.pump_from_outside(&core.acks);
+        reader.send_from_outside(&core.acks);
         assert_eq!(theirs.read(&mut [0; 256]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        assert!(matches!(reader.pump(&core.acks, true), Pumped::AtEnd));
+        assert!(matches!(reader.send(&core.acks, true), SendOutcome::AtEnd));
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
     }
 
@@ -271,14 +280,14 @@ mod tests {
             theirs.write_all(&ack(said)).unwrap();
             take_from_outside(&core, &reader);
             assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(matches!(send_all(&core, &reader), SendOutcome::Blocked));
             assert_eq!(decide(&core, &reader).is_ok(), is_there);
             assert_eq!(reader.positions().received, if is_there { said } else { 0 });
         }
     }
 
     /// P6: where only the ends of batches are known, an acknowledgement inside one counts when that end is sent, and
-    /// one behind it never does.
+    /// one after it never does.
     #[test]
     fn p6_an_acknowledgement_inside_a_batch_from_a_file_counts_when_it_was_sent() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -287,7 +296,7 @@ mod tests {
         let log = stored_log(dir.path(), 100, &[7; 16 << 10]);
         let begun = || {
             let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), true);
-            assert!(matches!(pump_full(&core, &reader), Pumped::Blocked));
+            assert!(matches!(send_all(&core, &reader), SendOutcome::Blocked));
             assert!(reader.is_inside_frame(), "the socket takes whole batches: this tests nothing");
             (core, reader, theirs)
         };
@@ -300,7 +309,7 @@ mod tests {
         let (core, reader, mut theirs) = begun();
         assert!(say(&reader, &core, &mut theirs, &ack(known + 1)));
         assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+        while !matches!(send_all(&core, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }
@@ -316,7 +325,7 @@ mod tests {
         let log = Arc::new(Log::new(LogConfig::new(8, 64 << 20, FullPolicy::Refuse)));
         let begun = || {
             let (core, reader, theirs) = reader_of(&runtime, Arc::clone(&log), false);
-            pump_full(&core, &reader);
+            send_all(&core, &reader);
             (core, reader, theirs)
         };
         let ack = |sequence| {
@@ -331,7 +340,7 @@ mod tests {
         assert!(say(&reader, &core, &mut theirs, &ack(1)) && reader.positions().received == 1);
         assert!(!say(&reader, &core, &mut theirs, &ack(2)) && reader.positions().received == 1);
         let (core, reader, mut theirs) = begun();
-        while !matches!(pump_full(&core, &reader), Pumped::AtEnd) {
+        while !matches!(send_all(&core, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }

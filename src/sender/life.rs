@@ -1,4 +1,4 @@
-//! A sender's life as its threads and tasks see it. An entry costs one load.
+//! The state of a sender, as its threads and tasks read it. An append costs one load.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 pub(super) struct Life {
     /// The [`Lifecycle`], as bits.
     state: AtomicU8,
-    /// Its stage, for tasks that wait for another one. One thread at a time moves it.
+    /// The stage, for tasks that wait for it to change. One thread at a time changes it.
     stage: watch::Sender<Stage>,
 }
 
@@ -24,13 +24,13 @@ impl Life {
         Lifecycle::from_bits(self.state.load(Ordering::Acquire))
     }
 
-    /// An error unless this node is a running writer.
+    /// Fails unless this node is a running writer.
     #[inline]
     pub(super) fn check_open(&self) -> Result<()> {
         if self.state.load(Ordering::Relaxed) == Lifecycle::OPEN.bits() { Ok(()) } else { self.get().check_open() }
     }
 
-    /// Enters the next stage, of which tasks are told.
+    /// Enters the next stage and wakes the tasks that wait for it.
     pub(super) fn move_to(&self, stage: Stage) {
         let _ = self.change(|life| Ok(life.moved_to(stage)));
         self.stage.send_if_modified(|before| {
@@ -40,7 +40,7 @@ impl Life {
         });
     }
 
-    /// The host says whether this node is the writer.
+    /// Sets whether this node is the writer.
     pub(super) fn set_writer(&self, is_writer: bool) -> Result<()> {
         self.change(|life| life.with_writer(is_writer))
     }

@@ -1,4 +1,4 @@
-//! The log's timeline, shared by the tasks that add to it.
+//! The log's timeline, shared by the threads that add to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,13 +14,13 @@ pub(super) struct Milestones {
 }
 
 impl Milestones {
-    /// `sequence`: the last entry now.
+    /// Begins at `sequence`, the last entry of the log.
     pub(super) fn new(boot_us: u64, sequence: u64) -> Self {
         let timeline = Mutex::new(Timeline::new(boot_us, sequence));
         Self { due_us: boot_us.saturating_add(SPACING_US).into(), timeline }
     }
 
-    /// The log's last entry is `sequence` now. Called often.
+    /// Notes that the log ends at `sequence`. Cheap unless a mark is due.
     pub(super) fn note(&self, boot_us: u64, sequence: u64) {
         if boot_us < self.due_us.load(Ordering::Relaxed) {
             return;

@@ -3,14 +3,14 @@
 //! Host threads append to the log and wait for acknowledgements. Each connection is a task on the sender's own runtime.
 //! One more thread calls the host's observer.
 //!
-//! What is decided about readers is decided in `engine::writer`. Here are the threads, tasks, sockets and locks that do it.
+//! `engine::writer` decides everything about readers. This module has the threads, tasks, sockets and locks that carry
+//! it out.
 
 mod accept;
 mod acks;
 mod admission;
 pub mod config;
 mod core;
-mod eager;
 mod gate;
 mod gating;
 mod handshake;
@@ -19,12 +19,13 @@ mod intake;
 mod life;
 mod milestones;
 mod outgoing;
-mod piece;
 mod reader;
 mod registry;
 mod report;
+mod send_source;
 mod session;
 mod slots;
+mod spin_wait;
 mod stats;
 mod storage;
 mod tasks;
@@ -39,7 +40,7 @@ use self::core::Core;
 use crate::clock;
 use crate::engine::writer::life::{Stage, already_started, not_started, was_stopped};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventKind, Observer, Postman};
+use crate::host::{Event, EventDispatcher, EventKind, Observer};
 use crate::log::{Ended, Log, LogConfig, Mark};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
@@ -57,25 +58,25 @@ pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
 
-/// How many threads may wait for the disk on behalf of readers.
+/// The most threads that read from disk for readers.
 const DISK_THREADS: usize = 4;
 
 /// A sender. All methods may be called from any thread.
 pub struct Sender {
     core: Arc<Core>,
     runtime: OnceLock<Handle>,
-    owned: Mutex<Owned>,
+    owned: Mutex<Resources>,
 }
 
-/// What a sender has to give back.
-enum Owned {
+/// What a sender owns until it is stopped.
+enum Resources {
     Observer(Box<dyn Observer>),
     Running { runtime: Runtime, callback: Thread, storing: Vec<Thread> },
     Nothing,
 }
 
 impl Sender {
-    /// Checks the configuration and makes a sender that does not run yet.
+    /// Checks the configuration and creates a sender. It does not run yet.
     pub fn new(config: SenderConfig, observer: Box<dyn Observer>) -> Result<Self> {
         config.check()?;
         let memory = LogConfig {
@@ -108,10 +109,10 @@ impl Sender {
         if let Some(cut) = cut {
             storage::tell_cut(&core, &cut);
         }
-        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Owned::Observer(observer)) })
+        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Resources::Observer(observer)) })
     }
 
-    /// Starts its threads.
+    /// Starts the sender's threads.
     pub fn start(&self) -> Result<()> {
         if self.on_callback_thread() {
             return Err(already_started());
@@ -121,10 +122,10 @@ impl Sender {
         let for_disk = if self.core.log.disk().is_some() { DISK_THREADS } else { 0 };
         let runtime = threads::runtime("repl-send", self.core.config.threads(), for_disk)?;
         let storing = storage::spawn(&self.core)?;
-        let Owned::Observer(observer) = std::mem::replace(&mut *owned, Owned::Nothing) else { return Ok(()) };
+        let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
         let core = Arc::clone(&self.core);
-        let calling = move || call_host(&core, Postman::new(observer));
-        // Without its callback thread a sender still serves its readers; only events are lost.
+        let calling = move || call_host(&core, EventDispatcher::new(observer));
+        // Without its callback thread a sender serves its readers all the same, but delivers no events.
         let callback = match threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop) {
             Ok(callback) => callback,
             Err(error) => {
@@ -139,13 +140,13 @@ impl Sender {
         }
         runtime.spawn(gating::watch(Arc::clone(&self.core)));
         let _ = self.runtime.set(runtime.handle().clone());
-        *owned = Owned::Running { runtime, callback, storing };
+        *owned = Resources::Running { runtime, callback, storing };
         threads::wait_begun();
         self.core.life.move_to(Stage::Running);
         Ok(())
     }
 
-    /// Accepts readers at `address`, which is each address that a name has; returns the port of all of them.
+    /// Listens at `address`, and for a name at each of its addresses. Returns the port, which is the same for all.
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
         let core = Arc::clone(&self.core);
@@ -190,7 +191,7 @@ impl Sender {
         }))
     }
 
-    /// Puts an entry into the log and settles it; returns its sequence.
+    /// Appends an entry and returns its sequence. Waits until it is durable if the sync policy says so.
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let end = self.put(timestamp_us, payload)?;
@@ -198,7 +199,7 @@ impl Sender {
         Ok(end.sequence)
     }
 
-    /// Puts an entry into the log; returns the boundary behind it, which is to be settled next.
+    /// Appends an entry and returns the boundary after it, which must be passed to [`Self::settle`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         self.core.life.check_open()?;
@@ -206,7 +207,8 @@ impl Sender {
         self.core.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
 
-    /// Puts entries with consecutive sequences into the log, all or none, and settles them; returns the first sequence.
+    /// Appends entries with consecutive sequences, all or none, and returns the first sequence. Waits until they are
+    /// durable if the sync policy says so.
     pub fn replicate_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -217,15 +219,15 @@ impl Sender {
         Ok(first)
     }
 
-    /// Waits until what was put is as safe as the policy wants. After an error it is in the log, and nobody knows whether it
-    /// is durable.
+    /// Waits until the entries before a boundary are durable, if the sync policy says so. After an error they are in
+    /// the log, but it is not known whether they are durable.
     #[inline]
     pub fn settle(&self, end: &Mark) -> Result<()> {
         self.core.log.settle(end)
     }
 
-    /// Puts entries with consecutive sequences into the log, all or none; returns the first sequence and the boundary behind
-    /// them, which is to be settled next.
+    /// Appends entries with consecutive sequences, all or none. Returns the first sequence and the boundary after them,
+    /// which must be passed to [`Self::settle`].
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -281,7 +283,7 @@ impl Sender {
         self.core.log.wait_durable(sequence, timeout)
     }
 
-    /// The position behind its last entry, as a token.
+    /// The position after the last entry, as a token.
     pub fn token(&self) -> Token {
         let Lineage { stream_id, epoch } = self.core.lineage;
         let end = self.core.log.last_mark();
@@ -293,11 +295,12 @@ impl Sender {
         Ok(text::json(&self.slots()?.json(self.core.around_slots())))
     }
 
-    /// Gives up the slot of a reader that will not come back.
+    /// Drops the slot of a reader that will not come back.
     pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
         let slots = self.slots()?;
         if slots.drop_slot(&self.core.log, reader_id) {
-            // While it runs they are written about once a second, and when it stops; otherwise nobody else does it.
+            // A running sender writes the slots about once a second, and when it stops. One that does not run writes
+            // them here.
             return if self.running().is_ok() { Ok(()) } else { slots.save() };
         }
         Err(Error::new(Status::NotFound, format!("reader \"{}\" has no slot", Escaped(reader_id))))
@@ -327,10 +330,10 @@ impl Sender {
         core.life.move_to(Stage::Stopping);
         core.wake_gated();
         core.log.close();
-        match std::mem::replace(&mut *owned, Owned::Nothing) {
-            Owned::Observer(observer) => drop(observer),
-            Owned::Running { runtime, callback, storing } => {
-                // Readers never get what a failed disk did not take.
+        match std::mem::replace(&mut *owned, Resources::Nothing) {
+            Resources::Observer(observer) => drop(observer),
+            Resources::Running { runtime, callback, storing } => {
+                // After the disk has failed, readers never get the entries that it did not take.
                 let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
                 let deadline = clock::instant() + patience;
                 core.ask(AckLevel::Received, core.log.last_sequence());
@@ -338,13 +341,13 @@ impl Sender {
                 if !core.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
                     behind = core.readers_behind();
                 }
-                // While the readers are still there to be asked.
+                // While the readers' positions are still known.
                 core.look_after_slots();
                 core.life.move_to(Stage::Closing);
                 core.acks.close(&core.readers);
                 core.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                // The connections have given their descriptors back by now, which may be what the disk's side lacked.
+                // The connections have closed their descriptors by now. The disk side may have lacked some.
                 let until = deadline.max(clock::instant() + threads::END / 2);
                 match core.log.end_by(until, threads::END / 2) {
                     Ended::All => storing.into_iter().for_each(threads::join),
@@ -358,7 +361,7 @@ impl Sender {
                 core.mailbox.notify();
                 threads::join(callback);
             }
-            Owned::Nothing => {}
+            Resources::Nothing => {}
         }
         core.life.move_to(Stage::Stopped);
         if unstored {
@@ -376,12 +379,12 @@ impl Sender {
         Err(Error::new(Status::Timeout, text))
     }
 
-    /// Whether the calling thread is the one that calls this handle's observer.
+    /// Whether the calling thread is this handle's callback thread.
     pub fn on_callback_thread(&self) -> bool {
         threads::is_callback_thread_of(&self.core)
     }
 
-    /// What failed because another thread stopped the sender meanwhile says so, whatever failed.
+    /// An error that another thread caused by stopping the sender becomes `CLOSED`.
     fn unless_stopped<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| self.running().err().unwrap_or(error))
     }
@@ -403,12 +406,12 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // From inside a callback it cannot be stopped; whoever drops it there hands it to another thread.
+        // A callback cannot stop its own sender. If it drops one, another thread stops it.
         let _ = self.stop();
     }
 }
 
-/// The chain hash of what lies before a sender's first entry.
+/// The chain hash before a sender's first entry.
 fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
     match config.last_sequence {
         0 => chain_start(&lineage.stream_id),
@@ -416,16 +419,16 @@ fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
     }
 }
 
-/// Wakes every task that sleeps at the log's end when an append rings: the append itself wakes this one task only.
+/// Wakes every task that sleeps at the end of the log. An append notifies this one task only.
 async fn wake_sleepers(core: Arc<Core>) {
     loop {
-        core.log.rung().await;
+        core.log.end_moved().await;
         core.end_moved.notify_waiters();
     }
 }
 
-/// The callback thread: hands events to the host and makes the calls it ordered, until the sender has ended.
-fn call_host(core: &Core, mut postman: Postman) {
+/// The callback thread: delivers events and calls the acknowledgement handlers until the sender has ended.
+fn call_host(core: &Core, mut dispatcher: EventDispatcher) {
     loop {
         let mut content = core.mailbox.lock();
         let late = loop {
@@ -446,7 +449,7 @@ fn call_host(core: &Core, mut postman: Postman) {
         if over && events.is_empty() && calls.is_empty() {
             return;
         }
-        events.iter().for_each(|event| postman.deliver(event));
+        events.iter().for_each(|event| dispatcher.deliver(event));
         calls.into_iter().for_each(|call| core.acks.make(call));
     }
 }

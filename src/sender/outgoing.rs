@@ -1,9 +1,9 @@
-//! What goes out to one reader: a cursor, and its entries in the form that the reader understands.
+//! The sending side of one reader's connection: its cursor, and the wire form of entries in its protocol version.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::piece::{Load, Loaded, NoPiece, Piece};
+use super::send_source::{Load, Loaded, NoSource, SendSource};
 use crate::engine::writer::peer::Sent;
 use crate::error::Error;
 use crate::log::{AttachError, Cursor, Log};
@@ -12,48 +12,48 @@ use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
 
-/// Bytes one call sends before it lets others go on.
+/// The bytes after which a call of [`Outgoing::send`] returns, so that other tasks get their turn.
 const TURN_BYTES: usize = 1 << 20;
 
-/// JSON bytes encoded ahead for a v1 reader.
+/// How many bytes of JSON are encoded ahead for a v1 reader.
 const JSON_BYTES: usize = 64 * 1024;
 
-/// How a call to `pump` ended.
-pub(super) enum Pumped {
-    /// All there is was sent.
+/// How a call of [`Outgoing::send`] ended.
+pub(super) enum SendOutcome {
+    /// Everything was sent.
     AtEnd,
-    /// The socket takes no more now.
+    /// The socket accepts no more bytes now.
     Blocked,
-    /// The turn is over; there is more to send.
+    /// There is more to send, but other tasks should run first.
     More,
-    /// The entries behind the cursor are gone.
+    /// The entries after the cursor are gone.
     CutOff,
     /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
-    Far(Load),
+    NotLoaded(Load),
     /// The connection failed.
     Failed(io::Error),
     /// The log on disk failed.
     LogFailed(Error),
 }
 
-/// The sending side of a connection. One thread at a time.
+/// The sending side of a connection. The reader's lock gives it to one thread at a time.
 pub(super) struct Outgoing {
     log: Arc<Log>,
     cursor: Cursor,
     wire: Wire,
-    /// Frames other than entries. They go out between entries' frames.
+    /// Control frames, which are sent between frames of entries.
     control: Pending,
     /// The last entry known to have been sent whole.
     sent: u64,
-    /// What was loaded from disk.
+    /// The result of the last load from disk.
     loaded: Option<Loaded>,
-    /// The version of what is asked for.
+    /// The version of the acknowledgements asked for last; see [`Self::ask`].
     asked: u64,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
 
-/// Bytes of which some were sent.
+/// Bytes to send, of which the first `sent` are sent.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -61,20 +61,20 @@ struct Pending {
 }
 
 enum Wire {
-    /// JSON frames, encoded for this reader alone, and where each ends, with its entry.
+    /// JSON frames encoded for this reader, and for each its end and its entry's sequence.
     V1 { json: Pending, ends: Vec<(usize, u64)> },
-    /// Batches straight from the log.
+    /// Batches, sent from the log without encoding or copying.
     V2 {
         header: [u8; HEADER_SIZE],
         header_left: usize,
         body_left: usize,
-        /// The last entry of the batch, where that is known before it is sent.
+        /// The last entry of the batch, if that is known before it is sent.
         last: Option<u64>,
-        /// The position behind the last batch that was sent whole.
+        /// The position after the last batch that was sent whole.
         boundary: u64,
-        /// The same of the last such batch whose last entry `sent` takes account of.
+        /// The same, but of the last batch whose entries `sent` counts.
         sent_to: u64,
-        /// By level, the acknowledgements to ask for, and those that were asked for.
+        /// The acknowledgements to request, and those requested before, by level.
         wanted: [Vec<u64>; 3],
         requested: [Vec<u64>; 3],
     },
@@ -89,7 +89,7 @@ impl Pending {
         self.sent == self.bytes.len()
     }
 
-    /// Takes account of `sent` bytes and returns how many belong to what comes after.
+    /// Marks up to `sent` bytes as sent and returns how many of them belong to what follows.
     fn consume(&mut self, sent: usize) -> usize {
         let mine = sent.min(self.bytes.len() - self.sent);
         self.sent += mine;
@@ -107,7 +107,7 @@ impl Pending {
 }
 
 impl Outgoing {
-    /// Begins behind the entry `known` with the frames in `greeting`.
+    /// Sends the frames in `greeting` first, then the entries after `known`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let position = cursor.position();
         let wire = if v2 {
@@ -137,13 +137,13 @@ impl Outgoing {
         self.bytes_sent
     }
 
-    /// An entry up to which all were sent whole. Costs nothing, and may be a batch behind.
+    /// An entry up to which all were sent whole. Cheap, but may lag by one batch; see [`Self::sent_whole`].
     #[inline]
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// The last entry that was sent whole, as near as is known without reading the disk: an earlier one, never a later one.
+    /// The last entry that was sent whole, or an earlier one if telling needs the disk.
     pub(super) fn sent_whole(&mut self) -> u64 {
         if let Wire::V2 { boundary, sent_to, .. } = &mut self.wire
             && sent_to < boundary
@@ -154,18 +154,18 @@ impl Outgoing {
         self.sent
     }
 
-    /// Whether the entry was sent whole on this connection, or lies before its beginning.
+    /// Whether the entry was sent whole on this connection, or is from before it began.
     pub(super) fn has_sent(&mut self, sequence: u64) -> Sent {
         if sequence <= self.sent_whole() {
             return Sent::Whole;
         }
-        // Encoded entries are known each by itself.
+        // In v1 the end of each entry is known, so `sent` is exact.
         let Wire::V2 { body_left, boundary, sent_to, last, .. } = &self.wire else { return Sent::Not };
         if *body_left == 0 && sent_to == boundary {
             return Sent::Not;
         }
         match self.log.find_in_memory(sequence) {
-            Ok(behind) if behind.position <= self.cursor.position() => Sent::Whole,
+            Ok(boundary) if boundary.position <= self.cursor.position() => Sent::Whole,
             Ok(_) | Err(AttachError::Ahead { .. }) => Sent::Not,
             Err(_) if *body_left > 0 && last.is_some_and(|last| sequence > last) => Sent::Not,
             Err(_) => Sent::Undecided,
@@ -177,7 +177,8 @@ impl Outgoing {
         self.asked
     }
 
-    /// Has the reader asked to tell as soon as it reaches these sequences, by level, in place of those given before.
+    /// Requests an acknowledgement as soon as the reader reaches these sequences, by level. Replaces earlier ones that
+    /// were not requested yet.
     pub(super) fn ask(&mut self, version: u64, sequences: [Vec<u64>; 3]) {
         self.asked = version;
         if let Wire::V2 { wanted, .. } = &mut self.wire {
@@ -185,7 +186,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether a frame was begun and not finished: nothing else can be said to the reader then.
+    /// Whether a frame is half sent, so that no other frame can be sent now.
     pub(super) fn is_inside_frame(&self) -> bool {
         let is_inside_entries = match &self.wire {
             Wire::V1 { json, .. } => json.sent > 0,
@@ -194,21 +195,22 @@ impl Outgoing {
         self.control.sent > 0 || is_inside_entries
     }
 
-    /// Takes what [`Pumped::Far`] wanted loaded.
+    /// Takes the result of the load that [`SendOutcome::NotLoaded`] asked for.
     pub(super) fn supply(&mut self, loaded: Loaded) {
         self.loaded = Some(loaded);
     }
 
-    /// Adds a frame to go out at the next boundary, unless another one still waits for the reader to take it: a peer
-    /// that does not read cannot make frames pile up.
+    /// Queues a control frame, unless another one still waits to be sent: frames must not pile up for a peer that does
+    /// not read.
     pub(super) fn say(&mut self, frame: &[u8]) {
         if self.control.is_empty() {
             self.control.bytes.extend_from_slice(frame);
         }
     }
 
-    /// Sends what the socket takes, without waiting. `own_thread`: this thread is the library's, and may send from files.
-    pub(super) fn pump(&mut self, stream: &Stream, own_thread: bool) -> Pumped {
+    /// Sends as much as the socket accepts, without blocking. `own_thread`: the caller is the reader's task, whose
+    /// thread may send from files.
+    pub(super) fn send(&mut self, stream: &Stream, own_thread: bool) -> SendOutcome {
         let begun = self.bytes_sent;
         loop {
             let sent = match self.wire {
@@ -220,24 +222,24 @@ impl Outgoing {
                 sent => sent,
             };
             match sent {
-                Ok(0) => return Pumped::AtEnd,
+                Ok(0) => return SendOutcome::AtEnd,
                 Ok(bytes) => self.bytes_sent += bytes as u64,
-                Err(Stopped::CutOff) => return Pumped::CutOff,
-                Err(Stopped::Far(load)) => return Pumped::Far(load),
-                Err(Stopped::LogFailed(error)) => return Pumped::LogFailed(error),
+                Err(Stopped::CutOff) => return SendOutcome::CutOff,
+                Err(Stopped::NotLoaded(load)) => return SendOutcome::NotLoaded(load),
+                Err(Stopped::LogFailed(error)) => return SendOutcome::LogFailed(error),
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if self.cursor.is_cut_off() { Pumped::CutOff } else { Pumped::Blocked };
+                    return if self.cursor.is_cut_off() { SendOutcome::CutOff } else { SendOutcome::Blocked };
                 }
                 Err(Stopped::Failed(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(Stopped::Failed(error)) => return Pumped::Failed(error),
+                Err(Stopped::Failed(error)) => return SendOutcome::Failed(error),
             }
             if self.bytes_sent - begun >= TURN_BYTES as u64 {
-                return Pumped::More;
+                return SendOutcome::More;
             }
         }
     }
 
-    /// One write of control frames, and entries as they lie in the log behind a batch header. `Ok(0)`: nothing to send.
+    /// Makes one write, of control frames and a batch of entries. Returns 0 if there is nothing to send.
     fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
         let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, wanted, requested } = &mut self.wire
         else {
@@ -256,40 +258,40 @@ impl Outgoing {
             }
         }
         let shown = self.log.shown_sequence();
-        let piece = match Piece::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
-            Ok(Piece::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
-            Ok(piece) => Some(piece),
-            Err(NoPiece::AtEnd) => {
+        let source = match SendSource::at(&self.cursor, &mut self.loaded, stream.takes_files()) {
+            Ok(SendSource::File(_)) if !own_thread => return Err(Stopped::Failed(io::ErrorKind::WouldBlock.into())),
+            Ok(source) => Some(source),
+            Err(NoSource::AtEnd) => {
                 if fresh {
                     self.sent = self.sent.max(shown);
                 }
                 None
             }
-            // What is to be said goes first: a greeting, or a heartbeat that does not wait for the disk.
-            Err(NoPiece::Far(_) | NoPiece::CutOff) if fresh && !self.control.is_empty() => None,
+            // Control frames, such as the greeting or a heartbeat, do not wait for the disk.
+            Err(NoSource::NotLoaded(_) | NoSource::CutOff) if fresh && !self.control.is_empty() => None,
             Err(why) => return Err(why.into()),
         };
-        if fresh && let Some(piece) = &piece {
-            *body_left = piece.len();
+        if fresh && let Some(source) = &source {
+            *body_left = source.len();
             *header = frame::encode_header(TYPE_BATCH, *body_left).map_err(|_| Stopped::too_large(*body_left))?;
             *header_left = HEADER_SIZE;
-            *last = piece.last();
-            if let Ok(first) = Entry::decode(piece.bytes()) {
+            *last = source.last();
+            if let Ok(first) = Entry::decode(source.bytes()) {
                 (self.sent, *sent_to) = (first.previous, *boundary);
             }
         }
-        let body = piece.as_ref().map_or(&[][..], |piece| &piece.bytes()[..(*body_left).min(piece.bytes().len())]);
-        // A frame that was begun is finished before anything else is said.
+        let body = source.as_ref().map_or(&[][..], |source| &source.bytes()[..(*body_left).min(source.bytes().len())]);
+        // A frame that is half sent is finished before a control frame.
         let control = if *header_left < HEADER_SIZE && *body_left > 0 { &[][..] } else { self.control.left() };
         let rest = &header[HEADER_SIZE - *header_left..];
-        let sent = match &piece {
-            Some(Piece::File(_)) if !(control.is_empty() && rest.is_empty()) => {
+        let sent = match &source {
+            Some(SendSource::File(_)) if !(control.is_empty() && rest.is_empty()) => {
                 stream.try_send_more(&[IoSlice::new(control), IoSlice::new(rest)])
             }
-            Some(Piece::File(stretch)) => stream.try_send_file(
-                &stretch.file,
-                stretch.offset,
-                (*body_left).min(piece.as_ref().map_or(0, Piece::len)),
+            Some(SendSource::File(range)) => stream.try_send_file(
+                &range.file,
+                range.offset,
+                (*body_left).min(source.as_ref().map_or(0, SendSource::len)),
             ),
             _ if control.is_empty() && body.is_empty() => return Ok(0),
             _ => match (control.is_empty(), rest.is_empty()) {
@@ -306,7 +308,7 @@ impl Outgoing {
         let of_body = sent - said - of_header;
         *body_left -= of_body;
         if of_body > 0 {
-            drop(piece);
+            drop(source);
             self.cursor.advance(of_body);
             if *body_left == 0 {
                 *boundary = self.cursor.position();
@@ -318,26 +320,27 @@ impl Outgoing {
         Ok(sent)
     }
 
-    /// One write of JSON frames, encoding more entries when all were sent. `Ok(0)`: nothing to send.
+    /// Makes one write, of control and JSON frames; encodes more entries when all were sent. Returns 0 if there is
+    /// nothing to send.
     fn send_json(&mut self, stream: &Stream) -> Result<usize, Stopped> {
         let Wire::V1 { json, ends } = &mut self.wire else { return Ok(0) };
         if json.is_empty() {
             ends.clear();
-            match Piece::at(&self.cursor, &mut self.loaded, false) {
-                Ok(piece) => {
-                    let mut entries = Entries::new(piece.bytes());
+            match SendSource::at(&self.cursor, &mut self.loaded, false) {
+                Ok(source) => {
+                    let mut entries = Entries::new(source.bytes());
                     while json.bytes.len() < JSON_BYTES {
                         let Some(entry) = entries.next() else { break };
                         message::encode_entry(&mut json.bytes, entry.sequence, entry.timestamp_us, Some(entry.payload))
                             .map_err(|_| Stopped::too_large(entry.payload.len()))?;
                         ends.push((json.bytes.len(), entry.sequence));
                     }
-                    let encoded = piece.bytes().len() - entries.rest().len();
-                    drop(piece);
+                    let encoded = source.bytes().len() - entries.rest().len();
+                    drop(source);
                     self.cursor.advance(encoded);
                 }
-                Err(NoPiece::AtEnd) => {}
-                Err(NoPiece::Far(_) | NoPiece::CutOff) if !self.control.is_empty() => {}
+                Err(NoSource::AtEnd) => {}
+                Err(NoSource::NotLoaded(_) | NoSource::CutOff) if !self.control.is_empty() => {}
                 Err(why) => return Err(why.into()),
             }
         }
@@ -360,21 +363,21 @@ impl Outgoing {
     }
 }
 
-/// Why a write did not happen.
+/// Why nothing was written.
 enum Stopped {
     CutOff,
-    Far(Load),
+    NotLoaded(Load),
     LogFailed(Error),
     Failed(io::Error),
 }
 
-impl From<NoPiece> for Stopped {
-    fn from(why: NoPiece) -> Self {
+impl From<NoSource> for Stopped {
+    fn from(why: NoSource) -> Self {
         match why {
-            NoPiece::AtEnd => Self::Failed(io::ErrorKind::WouldBlock.into()),
-            NoPiece::CutOff => Self::CutOff,
-            NoPiece::Far(load) => Self::Far(load),
-            NoPiece::Failed(error) => Self::LogFailed(error),
+            NoSource::AtEnd => Self::Failed(io::ErrorKind::WouldBlock.into()),
+            NoSource::CutOff => Self::CutOff,
+            NoSource::NotLoaded(load) => Self::NotLoaded(load),
+            NoSource::Failed(error) => Self::LogFailed(error),
         }
     }
 }

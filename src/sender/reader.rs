@@ -1,4 +1,4 @@
-//! One connected reader, as its own task, waiting hosts and statistics see it.
+//! A connected reader: the state that its task, waiting host threads and the statistics share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,9 +7,9 @@ use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, Pumped};
-use super::piece::Loaded;
-use super::report::Peer;
+use super::outgoing::{Outgoing, SendOutcome};
+use super::report::ReaderLabel;
+use super::send_source::Loaded;
 use crate::engine::writer::peer::{Heard, Sent};
 use crate::engine::writer::standing::{Entered, Start, furthest};
 use crate::error::{Error, Status};
@@ -31,7 +31,7 @@ fn rise(positions: &[AtomicU64; 3], to: Positions) {
     }
 }
 
-/// The same where one thread at a time does it.
+/// The same, for positions that only one thread at a time writes.
 fn raise(positions: &[AtomicU64; 3], to: Positions) {
     for (position, new) in positions.iter().zip([to.received, to.durable, to.applied]) {
         if new > position.load(Ordering::Relaxed) {
@@ -47,7 +47,7 @@ pub(super) struct Reader {
     pub(super) v2: bool,
     /// In microseconds since the Unix epoch.
     pub(super) connected_at_us: u64,
-    /// The sequence after which this connection began, as the reader said.
+    /// The position in the reader's Sync: the connection began after this sequence.
     pub(super) started_after: u64,
     /// See [`Start`].
     proven: AtomicBool,
@@ -57,12 +57,12 @@ pub(super) struct Reader {
     /// Taken before `outgoing`.
     pub(super) incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
-    /// The same without what was known when it began.
+    /// The same, but only what was acknowledged on this connection.
     acknowledged_here: [AtomicU64; 3],
-    /// What of its acknowledgements counts for the write gate alone.
+    /// Acknowledgements that count for the write gate only.
     for_gate: [AtomicU64; 3],
     acknowledged: AtomicBool,
-    /// An acknowledgement was put off until it is known whether what it is for was sent.
+    /// An acknowledgement waits until it is known whether its entry was sent.
     undecided: AtomicBool,
     /// An entry up to which all were sent whole.
     sent: AtomicU64,
@@ -70,7 +70,7 @@ pub(super) struct Reader {
     last_send_us: AtomicU64,
     /// Connections of this id that ended with an error.
     errors: AtomicU64,
-    /// Wakes the task when another thread sent and could not send all.
+    /// Wakes the task when another thread could not send everything.
     pub(super) poked: Notify,
     closing: Mutex<Option<Error>>,
     pub(super) closed: Notify,
@@ -110,21 +110,23 @@ impl Reader {
         })
     }
 
-    /// It, for events.
-    pub(super) fn peer(&self) -> Peer<'_> {
-        Peer { reader_id: &self.id, address: self.stream.peer() }
+    /// Its id and address, for events.
+    pub(super) fn peer(&self) -> ReaderLabel<'_> {
+        ReaderLabel { reader_id: &self.id, address: self.stream.peer() }
     }
 
-    /// Sends what can be sent now. `own_thread`: this is the reader's task, whose thread may send from files.
-    pub(super) fn pump(&self, acks: &AckBoard, own_thread: bool) -> Pumped {
-        self.pump_locked(&mut self.outgoing.lock(), acks, own_thread)
+    /// Sends as much as the socket accepts. `own_thread`: the caller is the reader's task, whose thread may send from
+    /// files.
+    pub(super) fn send(&self, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+        self.send_locked(&mut self.outgoing.lock(), acks, own_thread)
     }
 
-    /// Sends what can be sent now, for a host thread that is about to wait for this reader. What is left is the task's.
-    pub(super) fn pump_from_outside(&self, acks: &AckBoard) {
-        // If the task is sending now, it may have looked at what is awaited already: it has to look again.
-        let pumped = self.outgoing.try_lock().map(|mut outgoing| self.pump_locked(&mut outgoing, acks, false));
-        if !matches!(pumped, Some(Pumped::AtEnd)) {
+    /// Sends as much as the socket accepts, from a host thread that is about to wait for this reader. The task sends
+    /// the rest.
+    pub(super) fn send_from_outside(&self, acks: &AckBoard) {
+        // If the task is sending now, it may have read the awaited acknowledgements before: it has to read them again.
+        let outcome = self.outgoing.try_lock().map(|mut outgoing| self.send_locked(&mut outgoing, acks, false));
+        if !matches!(outcome, Some(SendOutcome::AtEnd)) {
             self.poked.notify_one();
         }
     }
@@ -137,36 +139,36 @@ impl Reader {
         self.undecided.store(undecided, Ordering::Release);
     }
 
-    /// When it was last heard.
+    /// When it last sent something.
     pub(super) fn heard(&self) -> Heard {
         self.incoming.lock().heard()
     }
 
-    fn pump_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> Pumped {
+    fn send_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
         if outgoing.asked() != version {
             outgoing.ask(version, acks.wanted(self.positions()));
         }
-        let pumped = outgoing.pump(&self.stream, own_thread);
+        let outcome = outgoing.send(&self.stream, own_thread);
         self.sent.store(outgoing.sent(), Ordering::Release);
         if outgoing.bytes_sent() != before {
             self.last_send_us.store(crate::clock::unix_time_us(), Ordering::Relaxed);
         }
-        pumped
+        outcome
     }
 
-    /// Takes what a pump wanted loaded from disk.
+    /// Takes the result of a load from disk.
     pub(super) fn supply(&self, loaded: Loaded) {
         self.outgoing.lock().supply(loaded);
     }
 
-    /// Gives up its place in the log: its entries need not stay for it, and it is sent no more of them.
+    /// Releases its entries in the log. It is sent no further entries.
     pub(super) fn let_go(&self) {
         self.outgoing.lock().cursor().let_go();
     }
 
-    /// Has a heartbeat go out.
+    /// Queues a heartbeat.
     pub(super) fn say(&self, frame: &[u8]) {
         self.outgoing.lock().say(frame);
     }
@@ -191,7 +193,7 @@ impl Reader {
         self.outgoing.lock().sent_whole()
     }
 
-    /// Whether the entry was sent whole on this connection, or lies before its beginning.
+    /// Whether the entry was sent whole on this connection, or is from before it began.
     #[inline]
     pub(super) fn has_been_sent(&self, sequence: u64) -> Sent {
         if sequence <= self.sent() {
@@ -203,7 +205,7 @@ impl Reader {
         sent
     }
 
-    /// An entry up to which all were sent whole. Costs nothing, and may be a batch behind.
+    /// An entry up to which all were sent whole. Cheap, but may lag by one batch.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Acquire)
     }
@@ -218,24 +220,24 @@ impl Reader {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// What of its acknowledgements on this connection counts, and what it proved when it began.
+    /// Its positions: what it acknowledged on this connection, as far as that counts, and what it proved in its Sync.
     pub(super) fn positions(&self) -> Positions {
         load(&self.positions)
     }
 
-    /// What of its acknowledgements on this connection counts, and nothing else.
+    /// The same, but only what was acknowledged on this connection.
     pub(super) fn acknowledged_here(&self) -> Positions {
         load(&self.acknowledged_here)
     }
 
-    /// Where this connection began, and what was known of that.
+    /// Where this connection began, and how much of that is proven.
     pub(super) fn start(&self) -> Start {
         let (proven, believed) = (self.proven.load(Ordering::Relaxed), self.believed.load(Ordering::Relaxed));
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Takes its place among the readers, before it says or is sent anything. `errors`: connections of its id that
-    /// ended with an error.
+    /// Sets what the registry knows of this reader, before anything is sent or received. `errors`: connections of this
+    /// id that ended with an error.
     pub(super) fn begin(&self, entered: &Entered, errors: u64) {
         self.proven.store(entered.start.proven, Ordering::Relaxed);
         self.believed.store(entered.start.believed, Ordering::Relaxed);
@@ -243,8 +245,8 @@ impl Reader {
         self.errors.store(errors, Ordering::Relaxed);
     }
 
-    /// Takes in what the reader acknowledges of what it was sent, as far as that counts; positions only rise. `true`:
-    /// the write gate has to look, whether or not `positions` moved. One thread at a time.
+    /// Takes an acknowledgement, as far as it counts; positions only rise. Returns `true` if the write gate must be
+    /// checked, even if `positions` did not move. Called by one thread at a time.
     pub(super) fn acknowledge(&self, said: Positions) -> bool {
         let start = self.start();
         let counts = start.counts(said);
@@ -260,22 +262,22 @@ impl Reader {
         look
     }
 
-    /// Whether it has entries up to where it began, at least, by proof or by acknowledgement.
+    /// Whether it has proven or acknowledged the entries up to where its connection began.
     pub(super) fn has_its_start(&self) -> bool {
         self.positions.iter().any(|position| position.load(Ordering::Relaxed) >= self.started_after.max(1))
     }
 
-    /// What of its acknowledgements counts for the write gate.
+    /// Its positions as the write gate counts them.
     pub(super) fn positions_for_gate(&self) -> Positions {
         furthest(self.positions(), load(&self.for_gate))
     }
 
-    /// Whether it acknowledged anything on this connection, be it where it began.
+    /// Whether it acknowledged anything on this connection, even only the position where it began.
     pub(super) fn has_acknowledged(&self) -> bool {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// An entry up to which it has all, or says so: for what only this reader is told, and for people.
+    /// The last entry that it has, or claims to have. Good for messages and for what concerns this reader alone.
     pub(super) fn stands_at(&self) -> u64 {
         self.positions().received.max(self.started_after)
     }
@@ -292,7 +294,7 @@ impl Reader {
         self.closed.notify_one();
     }
 
-    /// Why it is to end, if it is.
+    /// Why the connection is to end, if it is.
     pub(super) fn closing(&self) -> Option<Error> {
         self.closing.lock().clone()
     }

@@ -1,11 +1,11 @@
-//! The readers of a sender by id, shared by the tasks that serve them and the hosts that wait for them.
+//! The readers of a sender by id, shared by the tasks that serve them and the host threads that wait for them.
 
 use std::sync::Arc;
 
 use super::config::SenderConfig;
 use super::reader::Reader;
 use crate::engine::writer::quorum::{Groups, Quorum, Reached, Readers, Tally, Wish};
-use crate::engine::writer::registry::{Arrival, Bounds, Connection, Records};
+use crate::engine::writer::registry::{Arrival, Bounds, Connection, ReaderRecords};
 use crate::engine::writer::standing::{Claim, Entered};
 use crate::error::{Result, Status};
 use crate::protocol::control::{AckLevel, Positions};
@@ -13,17 +13,17 @@ use crate::sync::Mutex;
 
 /// All reader ids of a sender. Ids that are not connected are remembered up to a bound.
 pub(super) struct Registry {
-    records: Mutex<Records<Arc<Reader>>>,
+    records: Mutex<ReaderRecords<Arc<Reader>>>,
     max_known: usize,
     groups: Groups,
 }
 
 impl Registry {
-    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry that is there.
+    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry in the log.
     pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
-        Self { records: Mutex::new(Records::new(bounds)), max_known, groups: config.groups.clone() }
+        Self { records: Mutex::new(ReaderRecords::new(bounds)), max_known, groups: config.groups.clone() }
     }
 
     /// The quorum of these terms in terms of the groups.
@@ -35,8 +35,9 @@ impl Registry {
         &self.groups
     }
 
-    /// Enters a new connection and gives the positions that were known of its id, and how it begins. One with the same
-    /// id is told to close. `held`: what its slot shows that it acknowledged. `None`: there is no room.
+    /// Registers a new connection. Returns the positions that were known of its id, and how the connection begins;
+    /// `None` if there is no room. An earlier connection of the same id is closed. `held`: what its slot shows that it
+    /// acknowledged.
     pub(super) fn enter(&self, reader: &Arc<Reader>, claim: Claim, held: u64) -> Option<(Positions, Entered)> {
         let mut records = self.records.lock();
         let entered = records.enter(&reader.id, Arc::clone(reader), &self.groups, claim, held)?;
@@ -56,7 +57,7 @@ impl Registry {
         self.records.lock().forgotten()
     }
 
-    /// Takes a connection out that ended, unless another one took its place already.
+    /// Removes a connection that ended, unless another one has replaced it already.
     pub(super) fn leave(&self, reader: &Arc<Reader>, failed: bool) {
         self.records.lock().leave(&reader.id, |connected| Arc::ptr_eq(connected, reader), failed);
     }
@@ -76,7 +77,7 @@ impl Registry {
         self.records.lock().connected().count()
     }
 
-    /// See [`Records::connected_at`].
+    /// See [`ReaderRecords::connected_at`].
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         self.records.lock().connected_at(level, positions);
     }

@@ -1,4 +1,4 @@
-//! What the host hears of readers and entries, and the numbers that count it.
+//! Events about readers and entries, and the counters behind the statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::protocol::handshake::Sync;
 use crate::sync::Mutex;
 use crate::text::Escaped;
 
-/// Numbers that only rise.
+/// Counters, which only rise.
 #[derive(Default)]
 pub(super) struct Counters {
     refused_entries: AtomicU64,
@@ -32,16 +32,16 @@ pub(super) struct Counters {
     bytes_sent_before: AtomicU64,
 }
 
-/// Whose connection an event is about.
+/// The reader that an event concerns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer<'a> {
+pub(super) struct ReaderLabel<'a> {
     /// Empty when it is not known.
     pub(super) reader_id: &'a str,
     pub(super) address: &'a str,
 }
 
-impl Peer<'_> {
-    /// Has the host hear that this event is about it.
+impl ReaderLabel<'_> {
+    /// Names this reader in an event.
     pub(super) fn concerns(self, event: &mut Event) {
         (event.reader_id, event.address) = (self.reader_id.to_owned(), self.address.to_owned());
     }
@@ -50,7 +50,7 @@ impl Peer<'_> {
 /// Reports to the host.
 pub(super) struct Report {
     mailbox: Arc<Mailbox<Work>>,
-    /// The writer's.
+    /// The writer's epoch.
     epoch: u64,
     pub(super) counters: Counters,
 }
@@ -68,12 +68,12 @@ impl Report {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    fn event_of(&self, mut event: Event, peer: Peer) {
+    fn event_of(&self, mut event: Event, peer: ReaderLabel) {
         peer.concerns(&mut event);
         self.event(event);
     }
 
-    pub(super) fn connected(&self, reader: Peer, after: u64, protocol: u32) {
+    pub(super) fn connected(&self, reader: ReaderLabel, after: u64, protocol: u32) {
         let text = format!("reader \"{}\" connected after sequence {after}", Escaped(reader.reader_id));
         let mut event = Event::new(EventKind::Connected, Status::Ok, text);
         event.sequence = after;
@@ -82,7 +82,7 @@ impl Report {
     }
 
     /// `entries` and `bytes` were sent on the connection, up to the entry `sent`.
-    pub(super) fn disconnected(&self, reader: Peer, (entries, bytes): (u64, u64), sent: u64, why: &Error) {
+    pub(super) fn disconnected(&self, reader: ReaderLabel, (entries, bytes): (u64, u64), sent: u64, why: &Error) {
         self.counters.entries_sent_before.fetch_add(entries, Ordering::Relaxed);
         self.counters.bytes_sent_before.fetch_add(bytes, Ordering::Relaxed);
         let text = format!("reader \"{}\" disconnected: {}", Escaped(reader.reader_id), why.message);
@@ -92,8 +92,8 @@ impl Report {
         self.event_of(event, reader);
     }
 
-    /// It came back, proven, at `at`, and had acknowledged more.
-    pub(super) fn rewound(&self, reader: Peer, at: u64, had: Positions) {
+    /// A reader came back with proof that it has the entries up to `at`, but had acknowledged more.
+    pub(super) fn rewound(&self, reader: ReaderLabel, at: u64, had: Positions) {
         let id = Escaped(reader.reader_id);
         let Positions { received, durable, applied } = had;
         let text = format!(
@@ -105,7 +105,7 @@ impl Report {
         self.event_of(event, reader);
     }
 
-    pub(super) fn lagging(&self, reader: Peer, sent: u64, behind: u64) {
+    pub(super) fn lagging(&self, reader: ReaderLabel, sent: u64, behind: u64) {
         let id = Escaped(reader.reader_id);
         let text = format!("reader \"{id}\" is {behind} entries behind and about to lose its place");
         let mut event = Event::new(EventKind::Lagging, Status::Ok, text);
@@ -114,8 +114,9 @@ impl Report {
         self.event_of(event, reader);
     }
 
-    /// A reader whose entries are gone: it was sent those up to `sent`, and those up to `oldest` of `current` are missing.
-    pub(super) fn cut_off(&self, reader: Peer, sent: u64, (oldest, current): (u64, u64), why: &Error) {
+    /// A reader was cut off: it was sent the entries up to `sent`, and those up to `oldest` are gone. The log ends at
+    /// `current`.
+    pub(super) fn cut_off(&self, reader: ReaderLabel, sent: u64, (oldest, current): (u64, u64), why: &Error) {
         self.counters.cut_off(oldest.saturating_sub(sent));
         let mut event = Event::new(EventKind::CutOff, why.status, why.message.clone());
         event.sequence = sent + 1;
@@ -126,7 +127,7 @@ impl Report {
     pub(super) fn refused(&self, address: &str, sync: &Sync, why: &Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         let epoch = sync.offer.as_ref().map_or(0, |offer| offer.epoch);
-        // Anybody can say a number: it is counted, and told once a second.
+        // Anyone can connect and claim any number, so the events are limited to one a second.
         let suppressed = match why.status {
             Status::Diverged if epoch > self.epoch => self.counters.later_epochs.is_due(),
             _ => Some(0),
@@ -138,21 +139,21 @@ impl Report {
         if suppressed > 0 {
             event.detail = json!({ "suppressed": suppressed });
         }
-        self.event_of(event, Peer { reader_id: &sync.reader_id, address });
+        self.event_of(event, ReaderLabel { reader_id: &sync.reader_id, address });
     }
 
-    /// A connection that is closed before it said anything.
+    /// A connection was closed before it sent anything.
     pub(super) fn refused_unheard(&self, why: Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         self.event(Event::new(EventKind::Refused, why.status, why.message));
     }
 
-    pub(super) fn protocol_error(&self, peer: Peer, error: &Error) {
+    pub(super) fn protocol_error(&self, peer: ReaderLabel, error: &Error) {
         self.counters.protocol_errors.fetch_add(1, Ordering::Relaxed);
         self.event_of(Event::new(EventKind::ProtocolError, error.status, error.message.clone()), peer);
     }
 
-    /// A connection that is closed because the process is about to run out of descriptors; tells the host once a second.
+    /// A connection was closed because the process is about to run out of descriptors. At most one event a second.
     pub(super) fn descriptors_low(&self, address: &str, limit: u64) {
         let counters = &self.counters;
         counters.refused_readers.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +171,7 @@ impl Report {
         self.event(event);
     }
 
-    /// Counts entries that the full buffer refused behind the entry `last`; tells the host of it once a second.
+    /// Counts entries that were refused after the entry `last` because the buffer is full. At most one event a second.
     #[cold]
     pub(super) fn entries_refused(&self, count: u64, last: u64, error: &Error) {
         let refused = self.counters.refused_entries.fetch_add(count, Ordering::Relaxed) + count;
@@ -183,12 +184,12 @@ impl Report {
     }
 }
 
-/// Lets one report through a second.
+/// Limits reports to one a second.
 #[derive(Default)]
 struct Seldom(Mutex<Option<(Instant, u64)>>);
 
 impl Seldom {
-    /// Whether a report may be made now, and how many were not since the last one.
+    /// If a report may be made now: how many were held back since the last one.
     fn is_due(&self) -> Option<u64> {
         let (mut last, now) = (self.0.lock(), clock::instant());
         match &mut *last {

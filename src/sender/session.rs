@@ -1,4 +1,4 @@
-//! One connection of a reader after its handshake: entries out and acknowledgements in.
+//! A reader's connection after the handshake: sends entries and receives acknowledgements.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use super::core::Core;
 use super::intake::{self, say_heartbeat};
-use super::outgoing::Pumped;
+use super::outgoing::SendOutcome;
 use super::reader::Reader;
 use crate::clock;
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::{self, Limits, Peer};
+use crate::engine::writer::peer::{self, Peer, PeerLimits};
 use crate::error::{Error, Status};
 use crate::runtime::{self, interval};
 use crate::transport::lost;
@@ -23,21 +23,21 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(core: &'a Arc<Core>, reader: &'a Arc<Reader>, limits: Limits) -> Self {
+    pub(super) fn new(core: &'a Arc<Core>, reader: &'a Arc<Reader>, limits: PeerLimits) -> Self {
         Self { core, reader, peer: Peer::new(limits, clock::instant()) }
     }
 
-    /// Streams until the connection ends, and says why it did.
+    /// Sends entries until the connection ends, and returns the reason.
     pub(super) async fn run(&mut self) -> Error {
         let (core, reader) = (self.core, self.reader);
         let mut stage = core.life.subscribe();
         let mut tick = interval(self.peer.tick_every());
-        // It is told that it may follow before it is told that another one took its place meanwhile.
-        let _ = reader.pump(&core.acks, true);
+        // The SyncAck goes out first, even if another connection has taken this reader's id meanwhile.
+        let _ = reader.send(&core.acks, true);
         loop {
             match intake::take(core, reader) {
                 Ok(true) => {}
-                // A reader that never pauses must not keep this thread from the others.
+                // A reader that sends without pause must not starve the others.
                 Ok(false) => tokio::task::yield_now().await,
                 Err(error) => return self.conclude(error),
             }
@@ -47,19 +47,19 @@ impl<'a> Session<'a> {
             let end_moved = core.end_moved.notified();
             tokio::pin!(end_moved);
             end_moved.as_mut().enable();
-            let pumped = reader.pump(&core.acks, true);
+            let outcome = reader.send(&core.acks, true);
             if let Err(error) = intake::decide(core, reader) {
                 return error;
             }
-            match pumped {
-                Pumped::More => {
+            match outcome {
+                SendOutcome::More => {
                     self.peer.moves();
                     if *stage.borrow() >= Stage::Closing {
                         return stopped();
                     }
                     tokio::task::yield_now().await;
                 }
-                Pumped::AtEnd => {
+                SendOutcome::AtEnd => {
                     self.peer.caught_up();
                     if *stage.borrow() >= Stage::Draining && self.is_drained() {
                         return self.drain(&mut stage).await;
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
                     if !core.log.sleep_at(reader.position()) {
                         continue;
                     }
-                    // What comes seldom first: neither entries nor a reader that never pauses keep it waiting.
+                    // Rare events first, so that neither entries nor a reader that sends without pause starve them.
                     tokio::select! {
                         biased;
                         _ = tick.tick() => if let Err(error) = self.look() { return error },
@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
                         },
                     }
                 }
-                Pumped::Blocked => {
+                SendOutcome::Blocked => {
                     self.peer.is_blocked((reader.bytes_sent(), reader.stream.flushed()), clock::instant());
                     tokio::select! {
                         biased;
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
                         },
                     }
                 }
-                Pumped::Far(load) => {
+                SendOutcome::NotLoaded(load) => {
                     self.peer.moves();
                     tokio::select! {
                         biased;
@@ -111,24 +111,25 @@ impl<'a> Session<'a> {
                         return error;
                     }
                 }
-                Pumped::CutOff => return self.cut_off(),
-                Pumped::Failed(error) => return lost(Status::WriteFailed, &error),
-                Pumped::LogFailed(error) => return error,
+                SendOutcome::CutOff => return self.cut_off(),
+                SendOutcome::Failed(error) => return lost(Status::WriteFailed, &error),
+                SendOutcome::LogFailed(error) => return error,
             }
         }
     }
 
-    /// Why the connection ends, when reading from it ended so: what the reader said before it closed is judged first.
+    /// The reason why the connection ends after reading failed with `error`. An acknowledgement that still waits is
+    /// judged first.
     fn conclude(&self, error: Error) -> Error {
         let (core, reader) = (self.core, self.reader);
         if !peer::just_left(&error) || !reader.is_undecided() {
             return error;
         }
-        let _ = reader.pump(&core.acks, true);
+        let _ = reader.send(&core.acks, true);
         intake::decide(core, reader).err().unwrap_or(error)
     }
 
-    /// Does what time alone brings: heartbeats, a warning, and the end of a reader that is silent or stuck.
+    /// Does what is due by time: a heartbeat, a warning, or the end of a connection that is silent or stuck.
     fn look(&mut self) -> Result<(), Error> {
         let (core, reader) = (self.core, self.reader);
         let (heard, sent) = (reader.heard(), reader.bytes_sent());
@@ -156,17 +157,18 @@ impl<'a> Session<'a> {
         peer::is_drained(self.reader.v2, self.reader.stands_at(), self.core.log.last_sequence())
     }
 
-    /// Ends the stream behind the last entry and waits for the reader to close, or for the end of the drain's time.
+    /// Shuts the sending side down after the last entry and waits until the reader closes, or the time to drain is
+    /// over.
     async fn drain(&mut self, stage: &mut watch::Receiver<Stage>) -> Error {
         self.reader.stream.finish();
         loop {
             let taken = intake::take(self.core, self.reader);
-            // A waiting thread may have come upon the end first.
+            // A waiting host thread may have received the end first.
             let decided = taken.and_then(|all| intake::decide(self.core, self.reader).map(|()| all));
             match decided.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,
-                // However it went away, it was told that this is the end.
+                // The reader has everything, so it does not matter how it left.
                 Err(error) if peer::just_left(&error) => return stopped(),
                 Err(error) => return error,
             }

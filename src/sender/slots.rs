@@ -1,7 +1,7 @@
-//! The slots of a sender, shared by its tasks, and their file.
+//! The slots of a sender, which its tasks share, and their file.
 //!
-//! The file follows within a [`ROUND`]: what it has of a slot that moved forward keeps more than is needed. What would
-//! keep less, a slot that is new or went back, is in the file before its reader is told that it may follow.
+//! The file follows within a [`ROUND`]. That is safe for a slot that moved forward: the file then holds more of the log
+//! than is needed. A slot that is new or moved back is in the file before its reader is told that it may follow.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::registry::Registry;
 use crate::clock::{self, Now};
 use crate::engine::writer::slot::{Record, Seen};
-use crate::engine::writer::slots::{Limits, Surroundings, Table};
+use crate::engine::writer::slots::{SlotLimits, Surroundings, Table};
 use crate::engine::writer::standing::Claim;
 use crate::error::Result;
 use crate::host::Event;
@@ -25,10 +25,10 @@ use crate::runtime::timeout;
 use crate::sync::Mutex;
 use crate::threads;
 
-/// How often slots are looked after.
+/// How often slots are moved and written.
 pub(super) const ROUND: Duration = Duration::from_secs(1);
 
-/// How long a reader waits for its slot to be in the file. On a disk that takes longer it is served without.
+/// How long a reader waits for its slot to be in the file. If the disk takes longer, the reader is served all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What slots look at: the log that they hold, and the readers that they are for.
@@ -51,10 +51,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Takes the slots of before from the file.
+    /// Loads the slots from the file.
     pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
-        let limits = Limits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
+        let limits = SlotLimits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
         let records = slots.into_iter().map(|(id, record)| (id, record.into()));
         let table = Table::new(records, limits, clock::now(), clock::instant());
         Ok(Self { file, table: Mutex::new(table), awaited: Notify::new(), saved: watch::Sender::new(0) })
@@ -75,7 +75,7 @@ impl Slots {
         entered
     }
 
-    /// Returns when the log keeps as much after a crash, too, as far as the disk allows.
+    /// Waits until the slots in the file hold as much, so that a crash changes nothing, as far as the disk allows.
     pub(super) async fn saved(&self, version: u64) {
         self.awaited.notify_one();
         // If it cannot be written, which is reported, the reader is served all the same.
@@ -87,17 +87,17 @@ impl Slots {
         self.awaited.notified().await;
     }
 
-    /// The last entry of which a reader's slot knows that the reader has it.
+    /// The last entry that a reader has according to its slot.
     pub(super) fn vouched(&self, id: &str) -> u64 {
         self.table.lock().vouched(id)
     }
 
-    /// Readers that got no slot, and slots that were given up for others.
+    /// How many readers were refused a slot, and how many slots were dropped for others.
     pub(super) fn counts(&self) -> (u64, u64) {
         self.table.lock().counts()
     }
 
-    /// Gives a slot up. `false`: there is none.
+    /// Drops a slot. Returns `false` if there is none.
     pub(super) fn drop_slot(&self, log: &Log, id: &str) -> bool {
         let mut table = self.table.lock();
         let dropped = table.drop_slot(id);
@@ -105,7 +105,7 @@ impl Slots {
         dropped
     }
 
-    /// Has the log keep what the slots need. Before the sender runs.
+    /// Tells the log what to hold for the slots. Called before the sender runs.
     pub(super) fn hold(&self, log: &Log) {
         let mut table = self.table.lock();
         table.begin(log.end(), &log.last_mark());
@@ -120,7 +120,7 @@ impl Slots {
         events
     }
 
-    /// Writes the slots to their file if they changed. Waits for the disk.
+    /// Writes the slots to their file if they changed. Blocks.
     pub(super) fn save(&self) -> Result<()> {
         let Some((records, version)) = self.table.lock().take_changes() else { return Ok(()) };
         let records = records.into_iter().map(|(id, record)| (id, record.into())).collect();
@@ -129,7 +129,7 @@ impl Slots {
         saved
     }
 
-    /// The same; a disk that refuses for now is tried again until `deadline`.
+    /// The same, and tries again until `deadline` if the disk refuses for now.
     pub(super) fn save_by(&self, deadline: Instant) -> Result<()> {
         loop {
             match self.save() {

@@ -1,4 +1,4 @@
-//! The statistics of a sender: the documented keys, and ours behind them.
+//! The statistics of a sender: the documented keys, and ours after them.
 
 use serde_json::{Value, json};
 

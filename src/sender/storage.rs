@@ -13,7 +13,7 @@ use crate::engine::stall::{Operation, Stall};
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::log::disk::{Cut, Dir, DiskLog, Start, at_opening};
+use crate::log::disk::{Cut, Dir, DiskLog, LogStart, at_opening};
 use crate::log::{Log, LogConfig, Mark, UpkeepNews};
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::{Point, hex};
@@ -36,7 +36,7 @@ pub(super) fn open(config: &SenderConfig, storage: &StorageConfig, memory: LogCo
     let begin = || {
         let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
         let mark = Mark { hash: super::history_before(config, &lineage), ..memory.start };
-        Ok(Start { lineage, mark })
+        Ok(LogStart { lineage, mark })
     };
     let (disk, recovery) = DiskLog::open(storage.disk(config.insecure_permissions_allowed), begin)?;
     let lineage = continued(config, storage, &disk, recovery.lineage)?;

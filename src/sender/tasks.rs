@@ -1,4 +1,4 @@
-//! The tasks that serve connections, counted.
+//! Counts the tasks that serve connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
-/// How many tasks serve connections; `stop` waits for none to be left.
+/// The number of tasks that serve connections. `stop` waits until it is zero.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: Mutex<usize>,
@@ -31,7 +31,7 @@ impl Drop for Task {
 }
 
 impl Tasks {
-    /// Waits until none is left; `false` when the time passed first.
+    /// Waits until no task is left. Returns `false` if the time passed first.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         let deadline = clock::instant() + timeout;
         let mut running = self.running.lock();

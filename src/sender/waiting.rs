@@ -1,4 +1,4 @@
-//! How a host waits for acknowledgements, orders a call for them, and asks for them later.
+//! How a host waits for acknowledgements, orders a callback for them, and queries them later.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::engine::writer::quorum::{Quorum, Readers, Wish};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 
-/// Readers that a thread which waits for acknowledgements sends to and hears itself, at most.
+/// The most readers that a thread which waits for acknowledgements serves itself.
 const MAX_HELPED: usize = 8;
 
 impl Sender {
-    /// The quorum of these terms: so many readers of a group or, for `None`, of all; every term must be met. A group that
-    /// this sender does not have, or more readers than there can be, is an error.
+    /// The quorum of these terms, each a number of readers out of a group or, for `None`, out of all. Every term must
+    /// be met. Fails for a group that this sender does not have, and for more readers than there can be.
     pub fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
         self.core.readers.quorum(terms)
     }
 
-    /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have; fewer than asked
-    /// for means that the time passed.
+    /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have, which is fewer if
+    /// the time passed first.
     pub fn wait_acked(&self, sequence: u64, level: AckLevel, readers: usize, timeout: Duration) -> Result<usize> {
         let quorum = self.quorum(&[(None, readers)])?;
         self.wait_acked_by(sequence, level, &quorum, timeout).map(|acked| acked.readers)
@@ -38,7 +38,7 @@ impl Sender {
         }
         core.log.hurry();
         if timeout.is_zero() {
-            // Who looks again will know sooner.
+            // The caller will ask again: then the acknowledgements are there sooner.
             core.ask(level, sequence);
         }
         let acked = core.acks.wait(wish, timeout, &core.readers, |over| self.help(over));
@@ -48,17 +48,17 @@ impl Sender {
         }
     }
 
-    /// Asks readers, sends them what there is to send, and for a moment takes in what they answer. This thread has nothing
-    /// else to do until it is `over`: what it does itself costs no wake-up of another one.
+    /// Sends entries and requests to readers, and for a moment handles their answers, until the wait is `over`. This
+    /// thread has nothing else to do, and its work spares wake-ups of the readers' tasks.
     fn help(&self, over: &dyn Fn() -> bool) {
         let core = &self.core;
         let readers = core.readers.connected();
         let helped = readers.iter().take(MAX_HELPED);
-        helped.clone().for_each(|reader| reader.pump_from_outside(&core.acks));
+        helped.clone().for_each(|reader| reader.send_from_outside(&core.acks));
         if readers.len() > MAX_HELPED {
             core.end_moved.notify_waiters();
         }
-        core.eager.look(|| {
+        core.spin_wait.spin(|| {
             helped.clone().for_each(|reader| take_from_outside(core, reader));
             over()
         });
@@ -107,7 +107,7 @@ impl Sender {
         Ok(ticket)
     }
 
-    /// What became of an ordered call.
+    /// The outcome of an ordered call.
     pub fn ticket(&self, ticket: u64) -> Result<Acked> {
         let core = &self.core;
         core.acks.ticket(ticket, &core.readers).ok_or_else(|| {
@@ -115,7 +115,7 @@ impl Sender {
         })
     }
 
-    /// What of the quorum lacks `sequence`, for people.
+    /// The terms of the quorum that lack `sequence`, as text.
     pub fn lacking(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> String {
         self.core.readers.groups().lacking(quorum, sequence, &self.core.readers.tally(level))
     }

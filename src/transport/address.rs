@@ -8,10 +8,10 @@ use crate::error::{Error, Result, Status};
 /// The longest path, or name in the abstract namespace, that fits into a socket address.
 pub(super) const MAX_PATH_BYTES: usize = 107;
 
-/// The longest file name of a socket whose path is longer than that: it is reached through a descriptor of its directory.
+/// The longest file name of a socket with a longer path, which is reached through a descriptor of its directory.
 const MAX_FILE_NAME_BYTES: usize = 80;
 
-/// Addresses in a list, at most.
+/// The most addresses in a list.
 const MAX_LIST: usize = 32;
 
 /// Where to listen or connect.
@@ -82,7 +82,7 @@ impl Address {
         Ok(list)
     }
 
-    /// The list as it was written, but with the paths of Unix sockets absolute. What does not parse stays as it is.
+    /// The list as it was given, but with absolute paths of Unix sockets. Parts that are no addresses stay as they are.
     pub fn absolute_list(text: &str) -> Result<String> {
         let absolute = |piece: &str| match Self::parse(piece) {
             Ok(address @ Self::Unix(_)) => Ok(address.to_string()),
@@ -93,7 +93,7 @@ impl Address {
         Ok(pieces(text).map(absolute).collect::<Result<Vec<_>>>()?.join(","))
     }
 
-    /// The address of one address behind this name, as text for people: both of them.
+    /// The name and the address that it resolved to, as text for people.
     pub(super) fn resolved(&self, ip: std::net::IpAddr) -> String {
         match self {
             Self::Tcp { host, .. } if host.parse() != Ok(ip) => format!("{self} ({ip})"),
@@ -102,7 +102,7 @@ impl Address {
     }
 }
 
-/// The parts of a list. Blanks around a comma are no part of an address; one address alone is taken as it is.
+/// The parts of a list, without blanks around the commas. A single address is taken as it is.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let is_list = text.contains(',');
     text.split(',').map(move |piece| if is_list { piece.trim() } else { piece })

@@ -1,6 +1,6 @@
-//! Who this side is under TLS and whom it trusts, from PEM files.
+//! The identity of this side under TLS and the authorities that it trusts, from PEM files.
 //!
-//! TLS 1.3 only. Sessions are not resumed: each connection checks the certificates anew.
+//! TLS 1.3 only. Sessions are not resumed, so each connection checks the certificates.
 
 use std::fmt;
 use std::fs::File;
@@ -24,11 +24,11 @@ use crate::permissions::{self, Kind, Owned, Unprotected};
 /// The files of a certificate chain, this side's certificate first, and of its private key.
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityFiles<'a> {
-    /// The chain.
+    /// The certificate chain.
     pub certificate_chain_file: &'a Path,
-    /// The key.
+    /// The private key.
     pub private_key_file: &'a Path,
-    /// Takes a key that other users may read or change, too.
+    /// Accepts a key that other users may read or change.
     pub insecure_permissions_allowed: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct TlsClient {
 
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No keys in anybody's logs.
+        // Keys must not get into logs.
         f.write_str("TlsServer")
     }
 }
@@ -63,7 +63,7 @@ impl fmt::Debug for TlsClient {
 }
 
 impl TlsServer {
-    /// Reads the files now. With `client_ca_file`, peers must have a certificate of one of its authorities.
+    /// Reads the files. With `client_ca_file`, peers must have a certificate of one of its authorities.
     pub fn from_files(identity: IdentityFiles<'_>, client_ca_file: Option<&Path>) -> Result<Self> {
         let (chain, key, unprotected) = read_identity(identity)?;
         let builder = ServerConfig::builder_with_provider(provider())
@@ -85,12 +85,12 @@ impl TlsServer {
         Ok(Self { config: Arc::new(config), files, unprotected })
     }
 
-    /// What the host should hear of the key file's permissions.
+    /// A warning for the host about the key file's permissions, if there is one.
     pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
         self.unprotected.as_ref()
     }
 
-    /// The stream under TLS; its handshake is still to come.
+    /// Puts the stream under TLS. The handshake follows later.
     pub fn accept(&self, stream: Stream) -> Result<Stream> {
         let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(unusable)?;
         Ok(stream.over_tls(connection.into(), Arc::clone(&self.files)))
@@ -98,7 +98,7 @@ impl TlsServer {
 }
 
 impl TlsClient {
-    /// Reads the files now. Servers must have a certificate of one of `ca_file`'s authorities for `server_name`.
+    /// Reads the files. Servers must have a certificate of one of `ca_file`'s authorities for `server_name`.
     pub fn from_files(ca_file: &Path, server_name: Option<&str>, identity: Option<IdentityFiles<'_>>) -> Result<Self> {
         let server_name = server_name.map(parse_name).transpose()?;
         let roots = read_authorities("ca_file", ca_file)?;
@@ -118,7 +118,7 @@ impl TlsClient {
         Ok(Self { config: Arc::new(config), files: Arc::new(files), server_name, unprotected })
     }
 
-    /// What the host should hear of the key file's permissions.
+    /// A warning for the host about the key file's permissions, if there is one.
     pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
         self.unprotected.as_ref()
     }
@@ -135,7 +135,7 @@ impl TlsClient {
         }
     }
 
-    /// The stream to `address` under TLS; its handshake is still to come.
+    /// Puts the stream to `address` under TLS. The handshake follows later.
     pub fn connect(&self, stream: Stream, address: &Address) -> Result<Stream> {
         let name = self.server_name(address)?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(unusable)?;
@@ -158,7 +158,7 @@ fn read(argument: &str, file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|error| unreadable(argument, file, &error))
 }
 
-/// Reads a file that other users may neither read nor change: the one whose permissions are looked at is the one that is read.
+/// Reads a file that other users may neither read nor change. The permissions are those of the very file that is read.
 fn read_secret(argument: &str, file: &Path, insecure_allowed: bool) -> Result<(Vec<u8>, Option<Unprotected>)> {
     let unreadable = |error: io::Error| unreadable(argument, file, &error);
     let mut opened = File::from(above_stdio(File::open(file).map_err(unreadable)?.into()).map_err(unreadable)?);
@@ -184,7 +184,7 @@ fn read_authorities(argument: &str, file: &Path) -> Result<RootCertStore> {
     for (number, certificate) in (1..).zip(read_certificates(argument, file)?) {
         roots.add(certificate).map_err(|e| invalid(argument, file, &format!("certificate {number}: {e}")))?;
     }
-    // A bundle may have authorities that are of no use here, but not only such.
+    // A bundle may have authorities that cannot be used here, but must have one that can.
     let kinds = roots.roots.iter().map(|root| der::public_key(&root.subject_public_key_info));
     match kinds.collect::<Option<Vec<_>>>() {
         Some(kinds) if !kinds.iter().any(KeyKind::is_verifiable) => {
@@ -203,7 +203,7 @@ fn read_identity(files: IdentityFiles<'_>) -> Result<Identity> {
     let (argument, file) = ("private_key_file", files.private_key_file);
     let (text, unprotected) = read_secret(argument, file, files.insecure_permissions_allowed)?;
     let key = pem::private_key(&text).map_err(|why| invalid(argument, file, &why))?;
-    // Which keys sign is known better there than here; why one does not, is not.
+    // rustls decides whether a key can sign, but does not say why not.
     if provider().key_provider.load_private_key(key.clone_key()).is_err() {
         return Err(invalid(argument, file, &pem::unusable(&key)));
     }

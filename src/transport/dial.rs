@@ -1,5 +1,4 @@
-//! Connecting to one of several addresses. Which, and when, is decided in `race`; here names are resolved and sockets
-//! connected.
+//! Connects to one of several addresses. `race` decides which and when; this file resolves names and connects sockets.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::race::{ATTEMPT_DELAY, Begin, Place, Round, Step, interleave};
+use super::race::{ATTEMPT_DELAY, Begin, Candidate, DialStep, Round, interleave};
 use super::socket::Socket as Plain;
 use super::stream::unpaced;
 use super::{Address, Stream, unix};
@@ -22,7 +21,7 @@ use crate::error::{Error, Result, Status};
 use crate::fd::above_stdio;
 use crate::threads;
 
-/// Failed attempts that an error's text names, at most.
+/// The most failed attempts that an error's text names.
 const MAX_NAMED: usize = 8;
 
 /// Connects to the address, as one dialler of it alone does.
@@ -53,12 +52,12 @@ enum Target {
 /// An address that was dialled.
 #[derive(Clone, Debug)]
 pub struct Dialled {
-    place: Place,
+    candidate: Candidate,
     /// The one of the list.
     pub address: Address,
     /// The same with what it was resolved to, as text for people.
     pub peer: String,
-    /// Until when the rest of the handshake may take with it.
+    /// The deadline of the handshake on this connection.
     pub deadline: Instant,
 }
 
@@ -72,7 +71,7 @@ pub struct Dialler {
     entries: Vec<Address>,
     dialling: Dialling,
     lookup: Arc<Lookup>,
-    /// Where lookups end.
+    /// The results of lookups.
     found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
     /// The entries that are being looked up.
     looking: Vec<bool>,
@@ -101,7 +100,7 @@ impl Dialler {
         }
     }
 
-    /// Begins another round over all addresses, which takes no longer than `limit`.
+    /// Begins another round over all addresses, which takes at most `limit`.
     pub fn begin(&mut self, now: Instant, limit: Duration) {
         let delay = match self.dialling {
             Dialling::Library => ATTEMPT_DELAY,
@@ -122,9 +121,10 @@ impl Dialler {
         }
     }
 
-    /// Takes what lookups found between two rounds, and gives the entries for which this round uses it. What a round did not
-    /// wait for may be days old, because a connection lasted that long: it is dropped. When a round waited until its time was
-    /// up, the next one is only a pause away: a resolver that always takes a little longer than a round serves all the same.
+    /// Takes the results of lookups that ended between two rounds. Returns the entries for which this round uses one. A
+    /// result that the last round did not wait for is dropped: it may be days old, if a connection lasted that long. If
+    /// the last round waited until its time was up, the result is recent: so a resolver that always takes a little
+    /// longer than a round works all the same.
     fn take_late(&mut self) -> Vec<usize> {
         let awaited = std::mem::replace(&mut self.awaited, vec![false; self.entries.len()]);
         let mut known = Vec::new();
@@ -140,15 +140,15 @@ impl Dialler {
         known
     }
 
-    /// Looks a name up on a thread of its own: nothing else waits for a resolver that hangs, and no second thread for the
-    /// same name is begun meanwhile.
+    /// Looks a name up on its own thread, so that a resolver that hangs holds nothing up. Starts no second thread for
+    /// the same name meanwhile.
     fn look_up(&mut self, entry: usize, host: String, port: u16) {
         if self.looking[entry] {
             return;
         }
         let (lookup, found) = (Arc::clone(&self.lookup), self.found.0.clone());
         let work = move || {
-            // Nobody waits any more.
+            // The dialler may be gone.
             let _ = found.send((entry, lookup(&host, port)));
         };
         match threads::spawn("repl-lookup", work) {
@@ -175,7 +175,7 @@ impl Dialler {
         self.round.resolved(entry, Vec::new());
     }
 
-    /// The next connection of this round. Cancel-safe: attempts under way are given up.
+    /// Makes the next connection of this round. Cancel-safe: attempts under way are abandoned.
     pub async fn connect(&mut self) -> Result<(Stream, Dialled)> {
         #[cfg(feature = "simulation")]
         if let Some(environment) = crate::simulation::environment() {
@@ -184,31 +184,31 @@ impl Dialler {
         let mut attempts = JoinSet::new();
         loop {
             let until = match self.round.next(clock::instant()) {
-                Step::Start(place) => {
-                    let dialled = self.dialled(place);
-                    let target = self.round.target(place).cloned().unwrap_or(Target::Entry);
+                DialStep::Start(candidate) => {
+                    let dialled = self.dialled(candidate);
+                    let target = self.round.target(candidate).cloned().unwrap_or(Target::Entry);
                     attempts.spawn(async move {
                         let attempt = connect(&target, &dialled.address).await;
                         (dialled, attempt)
                     });
                     continue;
                 }
-                Step::Wait(until) => until,
-                Step::Over => return Err(self.over()),
+                DialStep::Wait(until) => until,
+                DialStep::Over => return Err(self.over()),
             };
             tokio::select! {
                 Some(ended) = attempts.join_next() => {
-                    // An attempt that broke ends with the round.
+                    // An attempt that panicked counts as under way until the round ends.
                     let Ok((mut dialled, attempt)) = ended else { continue };
                     let now = clock::instant();
                     match attempt.and_then(|plain| Stream::from_plain(plain, dialled.peer.clone()).map_err(io::Error::other)) {
                         Ok(stream) => {
-                            dialled.deadline = self.round.connected(dialled.place, now);
+                            dialled.deadline = self.round.connected(dialled.candidate, now);
                             return Ok((stream, dialled));
                         }
                         Err(error) => {
                             self.failures.push((Status::Io, format!("cannot connect to {}: {error}", dialled.peer)));
-                            self.round.failed(dialled.place, now);
+                            self.round.failed(dialled.candidate, now);
                         }
                     }
                 }
@@ -221,16 +221,16 @@ impl Dialler {
     /// The same in an environment, one attempt after the other.
     #[cfg(feature = "simulation")]
     fn connect_within(&mut self, environment: &dyn crate::simulation::Environment) -> Result<(Stream, Dialled)> {
-        while let Step::Start(place) = self.round.next(clock::instant()) {
-            let mut dialled = self.dialled(place);
+        while let DialStep::Start(candidate) = self.round.next(clock::instant()) {
+            let mut dialled = self.dialled(candidate);
             match environment.connect(&dialled.address.to_string()) {
                 Ok(socket) => {
-                    dialled.deadline = self.round.connected(place, clock::instant());
+                    dialled.deadline = self.round.connected(candidate, clock::instant());
                     return Ok((Stream::simulated(socket, dialled.peer.clone()), dialled));
                 }
                 Err(error) => {
                     self.failures.push((Status::Io, format!("cannot connect to {}: {error}", dialled.peer)));
-                    self.round.failed(place, clock::instant());
+                    self.round.failed(candidate, clock::instant());
                 }
             }
         }
@@ -240,24 +240,24 @@ impl Dialler {
     /// The next address of this round for the host to dial, with its share of the time.
     pub fn next_for_host(&mut self) -> Result<Dialled> {
         let now = clock::instant();
-        let Step::Start(place) = self.round.next(now) else { return Err(self.over()) };
-        let deadline = self.round.connected(place, now);
-        Ok(Dialled { deadline, ..self.dialled(place) })
+        let DialStep::Start(candidate) = self.round.next(now) else { return Err(self.over()) };
+        let deadline = self.round.connected(candidate, now);
+        Ok(Dialled { deadline, ..self.dialled(candidate) })
     }
 
-    /// What came behind the connect failed: the next attempt is at the address behind this one.
+    /// The handshake after the connect failed. The next attempt is at the address after this one.
     pub fn failed(&mut self, dialled: &Dialled) {
-        let place = dialled.place;
-        self.round.failed(place, clock::instant());
-        if let Some(target) = self.round.target(place) {
-            self.begin = Begin::Behind(place.entry, target.clone());
+        let candidate = dialled.candidate;
+        self.round.failed(candidate, clock::instant());
+        if let Some(target) = self.round.target(candidate) {
+            self.begin = Begin::After(candidate.entry, target.clone());
         }
     }
 
-    /// The next round begins with this address.
+    /// Lets the next round begin with this address.
     pub fn stay(&mut self, dialled: &Dialled) {
-        if let Some(target) = self.round.target(dialled.place) {
-            self.begin = Begin::At(dialled.place.entry, target.clone());
+        if let Some(target) = self.round.target(dialled.candidate) {
+            self.begin = Begin::At(dialled.candidate.entry, target.clone());
         }
     }
 
@@ -266,19 +266,19 @@ impl Dialler {
         self.round.has_more(clock::instant())
     }
 
-    fn dialled(&self, place: Place) -> Dialled {
-        let address = self.entries[place.entry].clone();
-        let peer = match self.round.target(place) {
+    fn dialled(&self, candidate: Candidate) -> Dialled {
+        let address = self.entries[candidate.entry].clone();
+        let peer = match self.round.target(candidate) {
             Some(Target::Tcp(resolved)) => address.resolved(resolved.ip()),
             _ => address.to_string(),
         };
-        Dialled { place, address, peer, deadline: clock::instant() }
+        Dialled { candidate, address, peer, deadline: clock::instant() }
     }
 
-    /// Why no connect of this round is left.
+    /// Ends the round and returns the error that explains why no connection was made.
     fn over(&mut self) -> Error {
         self.begin = self.round.rest();
-        let silent: Vec<_> = self.round.connecting().map(|place| self.dialled(place).peer).collect();
+        let silent: Vec<_> = self.round.connecting().map(|candidate| self.dialled(candidate).peer).collect();
         self.awaited.clone_from(&self.looking);
         let unresolved = (0..self.entries.len()).filter(|entry| self.looking[*entry]);
         let unresolved: Vec<_> = unresolved.map(|entry| self.entries[entry].to_string()).collect();
@@ -311,7 +311,7 @@ impl Dialler {
 async fn connect(target: &Target, address: &Address) -> io::Result<Plain> {
     let unix = |address: &SockAddr| {
         let socket = unix::socket()?;
-        // A Unix socket connects at once or not at all.
+        // A Unix socket connects at once or fails.
         socket.connect(address)?;
         UnixStream::from_std(OwnedFd::from(socket).into()).map(Plain::Unix)
     };

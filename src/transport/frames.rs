@@ -1,4 +1,4 @@
-//! Small frames from a peer, put together from whatever pieces they arrive in.
+//! Assembles small frames from a byte stream.
 
 use std::io;
 use std::time::Instant;
@@ -11,12 +11,12 @@ use crate::error::{Error, Status};
 use crate::protocol::frame::{self, FrameError};
 use crate::protocol::{HEADER_SIZE, MAX_HANDSHAKE_BYTES};
 
-/// Reads frames of at most [`MAX_HANDSHAKE_BYTES`]: all that a reader ever sends, and every handshake. What arrived of a
-/// frame is kept over time-outs, so a slow peer never costs the framing.
+/// Reads frames of at most [`MAX_HANDSHAKE_BYTES`]: handshakes, and everything that a reader sends. A partial frame is
+/// kept when a read times out, so a slow peer does not break the framing.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: BytesMut,
-    /// Since when an unfinished frame lies here.
+    /// Since when there is a partial frame.
     unfinished_since: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ pub enum ReadError {
     /// The connection failed, or ended inside a frame.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// What arrived is no frame.
+    /// The bytes are no valid frame.
     #[error("{0}")]
     Frame(#[from] FrameError),
 }
@@ -45,7 +45,7 @@ impl From<ReadError> for Error {
 }
 
 impl FrameReader {
-    /// Takes in what has arrived. `false`: nothing has.
+    /// Receives what has arrived. Returns `false` if nothing has.
     pub fn receive(&mut self, stream: &Stream) -> Result<bool, ReadError> {
         self.bytes.reserve(1024);
         let spare = self.bytes.capacity() - self.bytes.len();
@@ -53,7 +53,7 @@ impl FrameReader {
         self.received(received)
     }
 
-    /// The same, whether or not the runtime knows of what has arrived.
+    /// The same, even if the runtime has not noticed what has arrived.
     pub fn receive_at_once(&mut self, stream: &Stream) -> Result<bool, ReadError> {
         let mut buffer = [0; 512];
         let received = stream.try_receive_at_once(&mut buffer);
@@ -85,10 +85,10 @@ impl FrameReader {
         Ok(Some((header.kind, self.bytes.split_to(header.payload_len).freeze())))
     }
 
-    /// Waits for the next whole frame. Cancel-safe: what arrived stays here.
+    /// Waits for the next whole frame. Cancel-safe: a partial frame is kept.
     pub async fn read(&mut self, stream: &Stream) -> Result<(u8, Bytes), ReadError> {
         loop {
-            // A socket that always has more to read would never give other tasks, or timers, a turn.
+            // A socket that always has more to read must not starve other tasks and timers.
             tokio::task::consume_budget().await;
             if let Some(frame) = self.next_frame()? {
                 return Ok(frame);
@@ -98,12 +98,12 @@ impl FrameReader {
         }
     }
 
-    /// Since when an unfinished frame lies here.
+    /// Since when there is a partial frame.
     pub fn unfinished_since(&self) -> Option<Instant> {
         self.unfinished_since
     }
 
-    /// What arrived behind the frames that were taken.
+    /// The bytes after the frames that were taken.
     pub fn into_rest(self) -> BytesMut {
         self.bytes
     }

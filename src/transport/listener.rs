@@ -17,16 +17,16 @@ use crate::fd::above_stdio;
 
 const BACKLOG: i32 = 1024;
 
-/// Descriptors below the process's limit that no peer gets: files of the log, and the host, need some too.
+/// How many descriptors below the process's limit are kept from peers, because the log's files and the host need some.
 const RESERVE: u64 = 16;
 
-/// How often a port is chosen anew because another address of the name does not have it.
+/// How often another port is chosen when an address of the name does not have the first one free.
 const PORT_ATTEMPTS: u32 = 64;
 
-/// A listening socket. A Unix socket's file goes away with it.
+/// A listening socket. It removes the file of a Unix socket when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
-    /// Goes before the socket does: until then no other file can have its identity.
+    /// Dropped before the socket: while the socket exists, no other file can have the same identity.
     file: Option<SocketFile>,
     socket: Family,
     address: String,
@@ -36,37 +36,37 @@ pub struct Listener {
 enum Family {
     Tcp(TcpListener),
     Unix(UnixListener),
-    /// In the abstract namespace, and the permissions that it would have as a file.
+    /// A socket in the abstract namespace, with the permissions that its file would have.
     Abstract(UnixListener, u32),
 }
 
-/// What listens at an address.
+/// The listeners of an address.
 #[derive(Debug)]
 pub struct Listening {
-    /// One socket for each address that the name has, if it is one.
+    /// One socket for each address of a name.
     pub listeners: Vec<Listener>,
-    /// The port of all of them, 0 for a Unix socket.
+    /// Their common port, 0 for a Unix socket.
     pub port: u16,
-    /// What this machine does not have of it, one text each.
+    /// One text for each address of the name that this machine does not have.
     pub missing: Vec<Error>,
 }
 
-/// How an accept went.
+/// The result of an accept.
 #[derive(Debug)]
 pub enum Accepted {
     /// A connection.
     Stream(Stream),
-    /// The peer was gone before its connection was taken.
+    /// The peer was gone before its connection was accepted.
     Gone,
-    /// Closed again: the process is about to run out of descriptors, of which it may have so many.
+    /// Closed again, because the process is about to reach its limit of descriptors, which is this.
     Scarce(u64),
     /// Closed again, and why: this peer may not connect here.
     Stranger(Error),
 }
 
 impl Listener {
-    /// Binds the address, every one that a name has, and listens. `mode`: the permissions of a Unix socket. Must be called
-    /// within a runtime. Resolving a name blocks the caller.
+    /// Binds the address, for a name each of its addresses, and listens. `mode`: the permissions of a Unix socket. Must
+    /// be called within a runtime. Resolving a name blocks.
     pub fn bind(address: &Address, mode: u32) -> Result<Listening> {
         let failed = |e: io::Error| binding(&address.to_string(), &e);
         let one = |socket, file| {
@@ -112,12 +112,12 @@ impl Listener {
         &self.address
     }
 
-    /// Whether peers that connect to its address come here. A Unix socket's file may be removed or replaced.
+    /// Whether its address still leads to this socket. The file of a Unix socket may be removed or replaced.
     pub fn is_reachable(&self) -> bool {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
-    /// Whether it has a file, which may go.
+    /// Whether it has a file, which may be removed.
     pub fn has_file(&self) -> bool {
         self.file.is_some()
     }

@@ -1,5 +1,5 @@
-//! Connections: TCP, Unix, and descriptors that the host gives, plain or under TLS. Bytes go in and out; their meaning is
-//! not known here.
+//! Connections over TCP, Unix sockets and the host's descriptors, with or without TLS. This module moves bytes and does
+//! not interpret them.
 
 mod address;
 mod credentials;

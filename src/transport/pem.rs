@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM, and why a file has none that can be used.
+//! Reads certificates and keys from PEM, and explains why a file has none that can be used.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::der::{self, USABLE};
 use crate::text::Escaped;
 
-/// The certificates in a file; otherwise what is wrong with it, and what to do.
+/// The certificates in a file, or a text that says what is wrong with it and what to do.
 pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
     match found {
@@ -18,7 +18,7 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// The private key in a file; otherwise what is wrong with it, and what to do.
+/// The private key in a file, or a text that says what is wrong with it and what to do.
 pub(super) fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let labels = labels(file);
     let is_key = |label: &&str| label.ends_with("PRIVATE KEY");
@@ -48,7 +48,7 @@ pub(super) fn unusable(key: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// The labels of the sections that a file begins.
+/// The labels of a file's sections.
 fn labels(file: &[u8]) -> Vec<&str> {
     let lines = file.split(|byte| matches!(byte, b'\n' | b'\r'));
     let label = |line: &'_ [u8]| -> Option<(usize, usize)> {
@@ -60,7 +60,7 @@ fn labels(file: &[u8]) -> Vec<&str> {
     let found = lines.filter_map(|line| {
         let (start, length) = label(line)?;
         let label = std::str::from_utf8(&line[start..start + length]).ok()?;
-        // Labels are quoted, and what only stands in the place of one may be a part of a key.
+        // Labels are quoted in texts, and something else in the place of a label may be part of a key.
         label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'#')).then_some(label)
     });
     found.collect()
@@ -84,12 +84,12 @@ fn damaged(error: &pem::Error) -> String {
     text
 }
 
-/// A file that is binary and begins as DER does.
+/// Whether a file is binary and begins as DER does.
 fn is_der(file: &[u8]) -> bool {
     file.first() == Some(&0x30) && file.iter().any(|byte| !byte.is_ascii())
 }
 
-/// What there is in place of a certificate, to go behind "no certificate is in it".
+/// What the file has in place of a certificate, to follow "no certificate is in it".
 fn instead_of_certificate(file: &[u8]) -> String {
     let labels = labels(file);
     let has = |wanted: &str| labels.contains(&wanted);
@@ -114,7 +114,7 @@ fn instead_of_certificate(file: &[u8]) -> String {
     }
 }
 
-/// What there is in place of a private key, to go behind "no private key is in it".
+/// What the file has in place of a private key, to follow "no private key is in it".
 fn instead_of_key(file: &[u8], labels: &[&str]) -> String {
     let has = |wanted: &str| labels.contains(&wanted);
     if file.is_empty() {

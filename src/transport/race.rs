@@ -1,9 +1,9 @@
-//! Which of several addresses is dialled next, and when: values in, values out.
+//! Decides which of several addresses is dialled next, and when. Pure: values in, values out.
 //!
-//! A round tries every address once. Connects race as RFC 8305 describes: one starts, the next one 250 ms later or as soon
-//! as it has failed, and the first that connects ends the race. What comes behind the connect (TLS, the handshake) is done
-//! with one connection at a time, which has a share of the round's time; when it fails, the race goes on among the
-//! addresses that have not failed in this round, beginning with the one behind it.
+//! A round tries every address once. Connects race as RFC 8305 describes: each starts 250 ms after the one before it or
+//! as soon as that has failed, and the first that succeeds ends the race. TLS and the handshake follow on one
+//! connection at a time, which has a share of the round's time. If they fail, the race continues among the addresses
+//! that have not failed in this round, beginning with the next one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long addresses wait for a name before them in the list to resolve (RFC 8305, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What comes behind a connect has this much time, however many addresses there are, if the round has it.
+/// The shortest share of the round's time for TLS and the handshake on one connection, however many addresses there
+/// are.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are tried, at most.
+/// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 32;
 
 /// Where a round begins.
@@ -25,25 +26,25 @@ const MAX_ADDRESSES: usize = 32;
 pub(super) enum Begin<T> {
     /// At the head of the list.
     First,
-    /// At the address that served well.
+    /// At the address that was used last.
     At(usize, T),
-    /// Behind the address that failed.
-    Behind(usize, T),
+    /// After the address that failed.
+    After(usize, T),
 }
 
-/// One address: the entry of the list, and which of the addresses behind it.
+/// One address: an entry of the list, and which of the addresses that it resolved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Candidate {
     pub(super) entry: usize,
     pub(super) nth: usize,
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DialStep {
     /// Dial this address.
-    Start(Place),
-    /// Nothing until then, unless an attempt ends or a name resolves.
+    Start(Candidate),
+    /// Wait until then, or until an attempt ends or a name resolves.
     Wait(Instant),
     /// Every address has failed, or the time is up.
     Over,
@@ -52,18 +53,18 @@ pub(super) enum Step {
 /// One pass over all addresses. `T` is what an attempt dials.
 #[derive(Debug)]
 pub(super) struct Round<T> {
-    entries: Vec<Entry<T>>,
+    entries: Vec<ListEntry<T>>,
     begin: Begin<T>,
     begun: Instant,
     deadline: Instant,
     /// The pause between two starts.
     delay: Duration,
     next_start: Instant,
-    last_started: Option<Place>,
+    last_started: Option<Candidate>,
 }
 
 #[derive(Debug)]
-enum Entry<T> {
+enum ListEntry<T> {
     Resolving,
     Known(Vec<(T, State)>),
 }
@@ -76,14 +77,14 @@ enum State {
 }
 
 impl<T: Clone + PartialEq> Round<T> {
-    /// A round over a list of `entries`, none of which is resolved yet. `delay`: when the next attempt starts while one is
-    /// under way.
+    /// A round over a list of `entries`, none of which is resolved yet. `delay`: when the next attempt starts while one
+    /// is under way.
     pub(super) fn new(entries: usize, begin: Begin<T>, delay: Duration, now: Instant, limit: Duration) -> Self {
         Self {
-            entries: std::iter::repeat_with(|| Entry::Resolving).take(entries).collect(),
+            entries: std::iter::repeat_with(|| ListEntry::Resolving).take(entries).collect(),
             begin,
             begun: now,
-            // A limit beyond the clock's range is a year, which is as good.
+            // A limit beyond the clock's range becomes a year, which is as good.
             deadline: now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600)),
             delay,
             next_start: now,
@@ -91,64 +92,66 @@ impl<T: Clone + PartialEq> Round<T> {
         }
     }
 
-    /// What an entry stands for is known now; nothing if it does not resolve.
+    /// An entry has resolved to these addresses; to none if it does not resolve.
     pub(super) fn resolved(&mut self, entry: usize, targets: Vec<T>) {
         if let Some(entry) = self.entries.get_mut(entry) {
-            *entry = Entry::Known(targets.into_iter().map(|target| (target, State::Untried)).collect());
+            *entry = ListEntry::Known(targets.into_iter().map(|target| (target, State::Untried)).collect());
         }
     }
 
     /// What to do now.
-    pub(super) fn next(&mut self, now: Instant) -> Step {
+    pub(super) fn next(&mut self, now: Instant) -> DialStep {
         if now >= self.deadline {
-            return Step::Over;
+            return DialStep::Over;
         }
         let mut waits = false;
-        for place in self.order() {
-            match self.state(place) {
+        for candidate in self.order() {
+            match self.state(candidate) {
                 None if now < self.begun + RESOLUTION_DELAY => {
-                    return Step::Wait(self.deadline.min(self.begun + RESOLUTION_DELAY));
+                    return DialStep::Wait(self.deadline.min(self.begun + RESOLUTION_DELAY));
                 }
                 None | Some(State::Connecting) => waits = true,
                 Some(State::Failed) => {}
-                Some(State::Untried) if now < self.next_start => return Step::Wait(self.deadline.min(self.next_start)),
+                Some(State::Untried) if now < self.next_start => {
+                    return DialStep::Wait(self.deadline.min(self.next_start));
+                }
                 Some(State::Untried) => {
-                    self.set(place, State::Connecting);
+                    self.set(candidate, State::Connecting);
                     self.next_start = now.checked_add(self.delay).unwrap_or(self.deadline);
-                    self.last_started = Some(place);
-                    return Step::Start(place);
+                    self.last_started = Some(candidate);
+                    return DialStep::Start(candidate);
                 }
             }
         }
-        if waits { Step::Wait(self.deadline) } else { Step::Over }
+        if waits { DialStep::Wait(self.deadline) } else { DialStep::Over }
     }
 
-    /// What an attempt at this place dials.
-    pub(super) fn target(&self, place: Place) -> Option<&T> {
-        match self.entries.get(place.entry)? {
-            Entry::Resolving => None,
-            Entry::Known(targets) => targets.get(place.nth).map(|(target, _)| target),
+    /// The address of this candidate.
+    pub(super) fn target(&self, candidate: Candidate) -> Option<&T> {
+        match self.entries.get(candidate.entry)? {
+            ListEntry::Resolving => None,
+            ListEntry::Known(targets) => targets.get(candidate.nth).map(|(target, _)| target),
         }
     }
 
-    /// The attempt failed, or what came behind it did. The next one starts at once.
-    pub(super) fn failed(&mut self, place: Place, now: Instant) {
-        self.set(place, State::Failed);
+    /// The attempt, or the handshake after it, failed. The next attempt starts at once.
+    pub(super) fn failed(&mut self, candidate: Candidate, now: Instant) {
+        self.set(candidate, State::Failed);
         self.next_start = now;
     }
 
-    /// The attempt connected. The others are given up and have not failed. Returns until when the rest may take with this
-    /// one: its share of the time that is left.
-    pub(super) fn connected(&mut self, place: Place, now: Instant) -> Instant {
+    /// The attempt has connected. The others are abandoned, which does not count as failing. Returns the deadline of
+    /// the handshake on this connection: its share of the time that is left.
+    pub(super) fn connected(&mut self, candidate: Candidate, now: Instant) -> Instant {
         let mut rivals = 0;
         for rival in self.order() {
             match self.state(rival) {
                 Some(State::Failed) => {}
-                Some(State::Connecting) if rival != place => {
+                Some(State::Connecting) if rival != candidate => {
                     self.set(rival, State::Untried);
                     rivals += 1;
                 }
-                _ => rivals += u32::from(rival != place),
+                _ => rivals += u32::from(rival != candidate),
             }
         }
         let left = self.deadline.saturating_duration_since(now);
@@ -157,70 +160,71 @@ impl<T: Clone + PartialEq> Round<T> {
 
     /// Whether an address is left that has not failed in this round.
     pub(super) fn has_more(&self, now: Instant) -> bool {
-        now < self.deadline && self.order().into_iter().any(|place| self.state(place) != Some(State::Failed))
+        now < self.deadline && self.order().into_iter().any(|candidate| self.state(candidate) != Some(State::Failed))
     }
 
-    /// The places that an attempt is under way at.
-    pub(super) fn connecting(&self) -> impl Iterator<Item = Place> {
-        self.order().into_iter().filter(|place| self.state(*place) == Some(State::Connecting))
+    /// The candidates with an attempt under way.
+    pub(super) fn connecting(&self) -> impl Iterator<Item = Candidate> {
+        self.order().into_iter().filter(|candidate| self.state(*candidate) == Some(State::Connecting))
     }
 
-    /// Where the next round begins when nothing better is known: at the first address that this one had no time for, which
-    /// is the one behind the last that was started.
+    /// Where the next round begins if nothing better is known: after the last address tried, if this round had no time
+    /// for the rest.
     pub(super) fn rest(&self) -> Begin<T> {
-        let has_untried = self.order().into_iter().any(|place| self.state(place) == Some(State::Untried));
+        let has_untried = self.order().into_iter().any(|candidate| self.state(candidate) == Some(State::Untried));
         let last = self.last_started.filter(|_| has_untried);
-        let last = last.and_then(|place| Some((place.entry, self.target(place)?.clone())));
-        last.map_or_else(|| self.begin.clone(), |(entry, target)| Begin::Behind(entry, target))
+        let last = last.and_then(|candidate| Some((candidate.entry, self.target(candidate)?.clone())));
+        last.map_or_else(|| self.begin.clone(), |(entry, target)| Begin::After(entry, target))
     }
 
-    /// All places in the order in which they are tried. A name that is not resolved has one, without a state.
-    fn order(&self) -> Vec<Place> {
-        let places = self.entries.iter().enumerate().flat_map(|(entry, known)| {
+    /// All candidates, in the order in which they are tried. A name that is not resolved counts as one, without a
+    /// state.
+    fn order(&self) -> Vec<Candidate> {
+        let candidates = self.entries.iter().enumerate().flat_map(|(entry, known)| {
             let count = match known {
-                Entry::Resolving => 1,
-                Entry::Known(targets) => targets.len(),
+                ListEntry::Resolving => 1,
+                ListEntry::Known(targets) => targets.len(),
             };
-            (0..count).map(move |nth| Place { entry, nth })
+            (0..count).map(move |nth| Candidate { entry, nth })
         });
-        let mut places: Vec<_> = places.collect();
+        let mut candidates: Vec<_> = candidates.collect();
         let first = self.first();
-        let at = places.partition_point(|place| *place < first);
-        places.rotate_left(at);
-        places
+        let at = candidates.partition_point(|candidate| *candidate < first);
+        candidates.rotate_left(at);
+        candidates
     }
 
-    fn first(&self) -> Place {
+    fn first(&self) -> Candidate {
         let find = |entry: usize, target: &T| match self.entries.get(entry) {
-            Some(Entry::Known(targets)) => targets.iter().position(|(known, _)| known == target),
+            Some(ListEntry::Known(targets)) => targets.iter().position(|(known, _)| known == target),
             _ => None,
         };
         match &self.begin {
-            Begin::First => Place { entry: 0, nth: 0 },
-            Begin::At(entry, target) => Place { entry: *entry, nth: find(*entry, target).unwrap_or(0) },
-            Begin::Behind(entry, target) => find(*entry, target)
-                .map_or(Place { entry: *entry + 1, nth: 0 }, |nth| Place { entry: *entry, nth: nth + 1 }),
+            Begin::First => Candidate { entry: 0, nth: 0 },
+            Begin::At(entry, target) => Candidate { entry: *entry, nth: find(*entry, target).unwrap_or(0) },
+            Begin::After(entry, target) => find(*entry, target)
+                .map_or(Candidate { entry: *entry + 1, nth: 0 }, |nth| Candidate { entry: *entry, nth: nth + 1 }),
         }
     }
 
-    fn state(&self, place: Place) -> Option<State> {
-        match self.entries.get(place.entry)? {
-            Entry::Resolving => None,
-            Entry::Known(targets) => targets.get(place.nth).map(|(_, state)| *state),
+    fn state(&self, candidate: Candidate) -> Option<State> {
+        match self.entries.get(candidate.entry)? {
+            ListEntry::Resolving => None,
+            ListEntry::Known(targets) => targets.get(candidate.nth).map(|(_, state)| *state),
         }
     }
 
-    fn set(&mut self, place: Place, to: State) {
-        if let Some(Entry::Known(targets)) = self.entries.get_mut(place.entry)
-            && let Some((_, state)) = targets.get_mut(place.nth)
+    fn set(&mut self, candidate: Candidate, to: State) {
+        if let Some(ListEntry::Known(targets)) = self.entries.get_mut(candidate.entry)
+            && let Some((_, state)) = targets.get_mut(candidate.nth)
         {
             *state = to;
         }
     }
 }
 
-/// The addresses of a name in the order in which they are tried: families by turns, beginning with the first one's, each
-/// address once (RFC 8305, section 4).
+/// The addresses of a name in the order in which they are tried: alternating families, beginning with that of the first
+/// address, and each address once (RFC 8305, section 4).
 pub(super) fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut unique: Vec<SocketAddr> = Vec::new();
     for address in addresses {

@@ -1,4 +1,4 @@
-//! A connected stream socket, of whichever family.
+//! A connected stream socket, TCP or Unix.
 //!
 //! Sends go through `sendmsg` with `MSG_NOSIGNAL`: the process belongs to the host, and a peer that went away must not
 //! raise SIGPIPE in it.
@@ -22,7 +22,7 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Sends what the socket takes now of these pieces, in order.
+    /// Sends as many bytes of these pieces, in order, as the socket accepts now.
     #[inline]
     pub(super) fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         fn send(socket: SockRef<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -34,7 +34,7 @@ impl Socket {
         }
     }
 
-    /// The same, for bytes that more will follow at once.
+    /// The same, for bytes that others follow at once.
     pub(super) fn try_send_more(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         fn send(socket: SockRef<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             socket.send_vectored_with_flags(pieces, libc::MSG_NOSIGNAL | libc::MSG_MORE)
@@ -45,8 +45,8 @@ impl Socket {
         }
     }
 
-    /// Sends what the socket takes now of `len` bytes of the file, which do not pass through this process. Only for a
-    /// thread that blocks SIGPIPE, which this call has no flag against.
+    /// Sends as many of `len` bytes of the file as the socket accepts now, without copying them through this process.
+    /// Only for a thread that blocks SIGPIPE, because `sendfile` has no flag against it.
     pub(super) fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
         let send = |socket: BorrowedFd<'_>| {
             let mut offset = i64::try_from(offset).map_err(io::Error::other)?;
@@ -62,7 +62,7 @@ impl Socket {
         }
     }
 
-    /// Receives what is there now into `buffer`'s free space; 0 is the end of the stream.
+    /// Receives what has arrived into `buffer`'s free space; 0 is the end of the stream.
     #[inline]
     pub(super) fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         match self {
@@ -71,7 +71,7 @@ impl Socket {
         }
     }
 
-    /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
+    /// Waits until the peer sends something or closes; returns whether it sent something, which stays to be received.
     pub(super) async fn is_spoken_on(&self) -> io::Result<bool> {
         fn peek(socket: SockRef<'_>) -> io::Result<usize> {
             socket.peek(&mut [MaybeUninit::uninit()])
@@ -91,7 +91,7 @@ impl Socket {
         }
     }
 
-    /// Receives what is there now, whether or not the runtime has noticed.
+    /// Receives what has arrived, even if the runtime has not noticed.
     pub(super) fn try_receive_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*SockRef::from(stream)).read(buffer),
@@ -99,7 +99,7 @@ impl Socket {
         }
     }
 
-    /// Resolves when a receive is worth trying. Cancel-safe.
+    /// Resolves when a receive may succeed. Cancel-safe.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
@@ -107,7 +107,7 @@ impl Socket {
         }
     }
 
-    /// Resolves when a send is worth trying. Cancel-safe.
+    /// Resolves when a send may succeed. Cancel-safe.
     pub(super) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.writable().await,
@@ -115,9 +115,9 @@ impl Socket {
         }
     }
 
-    /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
+    /// Shuts down the sending direction: the peer sees the end of the stream after everything that was sent.
     pub(super) fn finish(&self) {
-        // A peer that is gone already needs no end.
+        // An error means that the peer is gone already.
         let _ = match self {
             Self::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
             Self::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),

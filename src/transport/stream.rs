@@ -1,4 +1,4 @@
-//! A connection: a stream socket, or TLS over one, with the same calls.
+//! A connection: a stream socket or TLS over one, with the same methods.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -21,12 +21,12 @@ use crate::simulation;
 /// A connected, non-blocking stream. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct Stream {
-    pub(super) kind: Kind,
+    pub(super) kind: StreamKind,
     peer: String,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum StreamKind {
     Plain(Plain),
     Tls(Box<Tls>),
     #[cfg(feature = "simulation")]
@@ -42,16 +42,16 @@ impl Stream {
     /// A connection of an environment.
     #[cfg(feature = "simulation")]
     pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
-        Self { kind: Kind::Simulated(socket), peer }
+        Self { kind: StreamKind::Simulated(socket), peer }
     }
 
-    /// Whether the peer says anything before it closes or resets the connection. What it says stays to be received.
+    /// Waits until the peer sends something or closes; returns whether it sent something, which stays to be received.
     pub async fn is_spoken_on(&self) -> io::Result<bool> {
         let socket = match &self.kind {
-            Kind::Plain(socket) => socket,
-            Kind::Tls(tls) => tls.socket(),
+            StreamKind::Plain(socket) => socket,
+            StreamKind::Tls(tls) => tls.socket(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::readable(&**socket).await;
                 return socket.peek();
             }
@@ -68,7 +68,7 @@ impl Stream {
         Self::new(Plain::Unix(stream), listener.to_owned())
     }
 
-    /// Takes a socket of the host's. It becomes non-blocking. Must be called within a runtime.
+    /// Takes a socket of the host's and makes it non-blocking. Must be called within a runtime.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let taking = |e: io::Error| Error::new(Status::Io, format!("the descriptor cannot be used: {e}"));
         let socket = Socket::from(above_stdio(fd).map_err(taking)?);
@@ -93,8 +93,7 @@ impl Stream {
 
     fn new(socket: Plain, peer: String) -> Result<Self> {
         if let Plain::Tcp(stream) = &socket {
-            // Batches are made above; the kernel must not wait for more. Keepalive finds dead v1 peers, which have no
-            // heartbeat of their own.
+            // No delay: the caller already batches. Keepalive finds dead v1 peers, which send no heartbeats.
             let keepalive = TcpKeepalive::new()
                 .with_time(Duration::from_secs(15))
                 .with_interval(Duration::from_secs(5))
@@ -105,165 +104,166 @@ impl Stream {
                 unpaced(SockRef::from(stream));
             }
         }
-        Ok(Self { kind: Kind::Plain(socket), peer })
+        Ok(Self { kind: StreamKind::Plain(socket), peer })
     }
 
-    /// Puts TLS over the socket, before anything was said on it. [`Self::handshake`] comes next.
+    /// Puts TLS over an unused socket. [`Self::handshake`] must follow.
     pub(super) fn over_tls(self, connection: rustls::Connection, files: Arc<Files>) -> Self {
         match self.kind {
-            Kind::Plain(socket) => {
+            StreamKind::Plain(socket) => {
                 let tls = Tls::new(socket, connection, &self.peer, files);
-                Self { kind: Kind::Tls(Box::new(tls)), peer: self.peer }
+                Self { kind: StreamKind::Tls(Box::new(tls)), peer: self.peer }
             }
             _ => self,
         }
     }
 
-    /// Shakes hands as far as the transport has a handshake of its own. Cancelled, it may be called again.
+    /// Does the TLS handshake, if there is TLS. After being cancelled it may be called again.
     pub async fn handshake(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(_) => Ok(()),
-            Kind::Tls(tls) => tls.handshake().await,
+            StreamKind::Plain(_) => Ok(()),
+            StreamKind::Tls(tls) => tls.handshake().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(_) => Ok(()),
+            StreamKind::Simulated(_) => Ok(()),
         }
     }
 
-    /// Who is at the other end, as text.
+    /// The peer's address, as text.
     pub fn peer(&self) -> &str {
         &self.peer
     }
 
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.kind, Kind::Tls(_))
+        matches!(self.kind, StreamKind::Tls(_))
     }
 
-    /// Takes what goes out now of these pieces, in order. The rest of what TLS took goes out on [`Self::try_flush`], and
-    /// while somebody waits for [`Self::readable`].
+    /// Accepts as many bytes of these pieces, in order, as can be sent now. Bytes that TLS has accepted and not sent go
+    /// out on [`Self::try_flush`] and during [`Self::readable`].
     #[inline]
     pub fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send(pieces),
-            Kind::Tls(tls) => tls.try_send(pieces),
+            StreamKind::Plain(socket) => socket.try_send(pieces),
+            StreamKind::Tls(tls) => tls.try_send(pieces),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_send(pieces),
+            StreamKind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
-    /// As [`Self::try_send`], for bytes that more will follow at once.
+    /// As [`Self::try_send`], for bytes that others follow at once.
     pub fn try_send_more(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send_more(pieces),
-            Kind::Tls(tls) => tls.try_send(pieces),
+            StreamKind::Plain(socket) => socket.try_send_more(pieces),
+            StreamKind::Tls(tls) => tls.try_send(pieces),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_send(pieces),
+            StreamKind::Simulated(socket) => socket.try_send(pieces),
         }
     }
 
-    /// Whether [`Self::try_send_file`] works: TLS has to see what it encrypts.
+    /// Whether [`Self::try_send_file`] works. Under TLS it does not, since the bytes must be encrypted.
     pub fn takes_files(&self) -> bool {
-        matches!(self.kind, Kind::Plain(_))
+        matches!(self.kind, StreamKind::Plain(_))
     }
 
-    /// Takes what goes out now of `len` bytes of a file, from `offset` on. Blocks while the file's bytes are not in memory.
-    /// Only for a thread that blocks SIGPIPE.
+    /// Sends as many of `len` bytes of a file, from `offset` on, as the socket accepts now. Blocks if they are not in
+    /// the page cache. Only for a thread that blocks SIGPIPE.
     pub fn try_send_file(&self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_send_file(file, offset, len),
+            StreamKind::Plain(socket) => socket.try_send_file(file, offset, len),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// Sends what `try_send` took and the socket did not; `WouldBlock` while it does not take all.
+    /// Sends bytes that `try_send` accepted and that are not sent yet. Fails with `WouldBlock` while the socket does
+    /// not accept all.
     #[inline]
     pub fn try_flush(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Tls(tls) => tls.try_flush(),
+            StreamKind::Tls(tls) => tls.try_flush(),
             _ => Ok(()),
         }
     }
 
-    /// A number that moves when the socket takes bytes of what `try_send` took before.
+    /// A count that rises whenever the socket accepts more of the bytes that `try_send` has accepted.
     pub fn flushed(&self) -> u64 {
         match &self.kind {
-            Kind::Tls(tls) => tls.flushed(),
+            StreamKind::Tls(tls) => tls.flushed(),
             _ => 0,
         }
     }
 
-    /// Receives what is there now into `buffer`'s free space; 0 is the end of the stream.
+    /// Receives what has arrived into `buffer`'s free space; 0 is the end of the stream.
     #[inline]
     pub fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_receive(buffer),
-            Kind::Tls(tls) => tls.try_receive(buffer),
+            StreamKind::Plain(socket) => socket.try_receive(buffer),
+            StreamKind::Tls(tls) => tls.try_receive(buffer),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => simulation::receive(&**socket, buffer),
+            StreamKind::Simulated(socket) => simulation::receive(&**socket, buffer),
         }
     }
 
-    /// Receives what is there now, whether or not the runtime has noticed; 0 is the end of the stream. TLS always waits for
+    /// Receives what has arrived, even if the runtime has not noticed; 0 is the end of the stream. TLS always waits for
     /// the runtime.
     pub fn try_receive_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
-            Kind::Plain(socket) => socket.try_receive_at_once(buffer),
-            Kind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            StreamKind::Plain(socket) => socket.try_receive_at_once(buffer),
+            StreamKind::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.try_receive(buffer),
+            StreamKind::Simulated(socket) => socket.try_receive(buffer),
         }
     }
 
-    /// Resolves when a receive is worth trying. Cancel-safe.
+    /// Resolves when a receive may succeed. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(socket) => socket.readable().await,
-            Kind::Tls(tls) => tls.readable().await,
+            StreamKind::Plain(socket) => socket.readable().await,
+            StreamKind::Tls(tls) => tls.readable().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::readable(&**socket).await;
                 Ok(())
             }
         }
     }
 
-    /// Resolves when a send or a flush is worth trying. Cancel-safe.
+    /// Resolves when a send or a flush may succeed. Cancel-safe.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Plain(socket) => socket.writable().await,
-            Kind::Tls(tls) => tls.socket().writable().await,
+            StreamKind::Plain(socket) => socket.writable().await,
+            StreamKind::Tls(tls) => tls.socket().writable().await,
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => {
+            StreamKind::Simulated(socket) => {
                 simulation::writable(&**socket).await;
                 Ok(())
             }
         }
     }
 
-    /// Ends the sending direction; the peer sees the end of the stream after all that was sent.
+    /// Shuts down the sending direction: the peer sees the end of the stream after everything that was sent.
     pub fn finish(&self) {
         match &self.kind {
-            Kind::Plain(socket) => socket.finish(),
-            Kind::Tls(tls) => tls.finish(),
+            StreamKind::Plain(socket) => socket.finish(),
+            StreamKind::Tls(tls) => tls.finish(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => socket.finish(),
+            StreamKind::Simulated(socket) => socket.finish(),
         }
     }
 
-    /// Throws away what the peer still sends, until it closes. Closing while its bytes are unread would destroy a last
-    /// word that is on its way to it.
+    /// Discards what the peer sends, until it closes. If this side closed with unread bytes, TCP would reset the
+    /// connection, and the peer might lose the final frame.
     pub async fn discard(&self) {
         let socket = match &self.kind {
-            Kind::Plain(socket) => socket,
-            Kind::Tls(tls) => tls.socket(),
+            StreamKind::Plain(socket) => socket,
+            StreamKind::Tls(tls) => tls.socket(),
             #[cfg(feature = "simulation")]
-            Kind::Simulated(socket) => return simulation::discard(&**socket).await,
+            StreamKind::Simulated(socket) => return simulation::discard(&**socket).await,
         };
         let mut scratch = Vec::with_capacity(4096);
         loop {
-            // A peer that floods must not keep this thread from the others.
+            // A peer that sends without pause must not starve other tasks.
             tokio::task::consume_budget().await;
-            // What TLS could not send yet goes out meanwhile.
+            // TLS may still have bytes to send.
             let pending = self.try_flush().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
             let ready = tokio::select! {
                 readable = socket.readable() => readable,
@@ -279,19 +279,19 @@ impl Stream {
     }
 }
 
-/// For a socket within the host, where nothing can be congested, and pacing costs timers. An algorithm that paces leaves
-/// that on when another replaces it, so this comes before the connection where that can be. Every Linux has this one, but
-/// without it all works as well.
+/// Selects a congestion control without pacing for a connection within this machine, where there is no congestion and
+/// pacing costs timers. Set before the connect where possible, because replacing an algorithm that paces leaves pacing
+/// on. Every Linux has this one; a failure does no harm.
 pub(super) fn unpaced(socket: SockRef<'_>) {
     let _ = socket.set_tcp_congestion(b"reno");
 }
 
-/// Whether the other end is on this host, too.
+/// Whether the peer is on this machine.
 fn is_within_host(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local.ip() == peer.ip())
 }
 
-/// The error of a connection that failed while it was read from or written to.
+/// The error for a connection that failed during a read or a write.
 pub(crate) fn lost(status: Status, error: &io::Error) -> Error {
     Error::new(status, format!("the connection failed: {error}"))
 }

@@ -1,9 +1,9 @@
-//! TLS over a socket, with the calls of a socket.
+//! TLS over a socket, with the methods of a socket.
 //!
-//! rustls turns bytes into bytes; what it makes is sent and what arrives is fed to it here. Two things differ from a plain
-//! socket. Bytes that a send took may lie here encrypted while the socket is full: at most [`PENDING_BYTES`] of them, and
-//! whoever waits for the stream to become readable sends them on meanwhile. And bytes may lie here decrypted, which makes
-//! the stream readable although nothing arrives.
+//! rustls only transforms bytes; this file moves them to and from the socket. Two things differ from a plain socket.
+//! While the socket is full, up to [`PENDING_BYTES`] of accepted bytes wait here encrypted; waiting for the stream to
+//! become readable sends them meanwhile. And decrypted bytes may wait here, so the stream can be readable although
+//! nothing arrives.
 
 use std::io::{self, BufRead, IoSlice, Write};
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use super::socket::Socket;
 use super::tls_errors::{Files, explain};
 use crate::sync::Mutex;
 
-/// Encrypted bytes that wait for the socket, at most (and one record's overhead).
+/// The most encrypted bytes that wait for the socket, besides one record's overhead.
 const PENDING_BYTES: usize = 64 * 1024;
 
-/// Bytes taken from the socket at once by the side that receives entries, and by the one that receives acknowledgements.
+/// How many bytes are read from the socket at once by the side that receives entries, and by the one that receives
+/// acknowledgements.
 const CLIENT_READ_BYTES: usize = 64 * 1024;
 const SERVER_READ_BYTES: usize = 4 * 1024;
 
@@ -28,34 +29,34 @@ pub(super) struct Tls {
     socket: Socket,
     peer: String,
     files: Arc<Files>,
-    session: Mutex<Session>,
+    session: Mutex<TlsSession>,
 }
 
 #[derive(Debug)]
-struct Session {
+struct TlsSession {
     connection: Connection,
-    /// From the socket, not yet taken in.
+    /// Bytes from the socket that rustls has not processed yet.
     inbound: BytesMut,
     read_bytes: usize,
-    /// Whether a receive may find something without the socket.
+    /// Whether a receive may succeed without a read from the socket.
     readable: bool,
     sending: Sending,
-    /// Encrypted bytes that the socket took.
+    /// How many encrypted bytes the socket has accepted.
     flushed: u64,
-    /// Why TLS ended, if it failed.
+    /// The failure that ended TLS, if there was one.
     failure: Option<String>,
 }
 
-/// Where the sending direction is.
+/// The state of the sending direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
     Open,
-    /// The last bytes wait for the socket.
+    /// The last bytes still wait for the socket.
     Finishing,
     Finished,
 }
 
-/// The socket as rustls writes to it.
+/// The socket, for rustls to write to.
 struct Outlet<'a>(&'a Socket);
 
 impl Write for Outlet<'_> {
@@ -77,7 +78,7 @@ impl Tls {
             Connection::Client(_) => CLIENT_READ_BYTES,
             Connection::Server(_) => SERVER_READ_BYTES,
         };
-        let session = Session {
+        let session = TlsSession {
             connection,
             inbound: BytesMut::new(),
             read_bytes,
@@ -93,10 +94,10 @@ impl Tls {
         &self.socket
     }
 
-    /// Shakes hands. Cancelled, it may be called again.
+    /// Does the handshake. After being cancelled it may be called again.
     pub(super) async fn handshake(&self) -> io::Result<()> {
         loop {
-            // A peer that floods must not keep this thread from the others.
+            // A peer that sends without pause must not starve other tasks.
             tokio::task::consume_budget().await;
             let mut pending = false;
             {
@@ -106,7 +107,7 @@ impl Tls {
                     flushed => flushed?,
                 }
                 if !session.connection.is_handshaking() {
-                    // Something may have come right behind the handshake.
+                    // Data may have arrived together with the handshake.
                     session.readable = true;
                     return Ok(());
                 }
@@ -127,7 +128,8 @@ impl Tls {
         }
     }
 
-    /// Encrypts and sends of these pieces, in order, what there is room for once all that was encrypted before is out.
+    /// Encrypts and sends as many bytes of these pieces, in order, as there is room for, after all earlier ones are
+    /// sent.
     pub(super) fn try_send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let session = &mut *self.session.lock();
         if let Some(failure) = &session.failure {
@@ -144,17 +146,18 @@ impl Tls {
         }
     }
 
-    /// Sends what is encrypted; `WouldBlock` while the socket does not take all.
+    /// Sends the encrypted bytes that wait. Fails with `WouldBlock` while the socket does not accept all.
     pub(super) fn try_flush(&self) -> io::Result<()> {
         self.session.lock().flush(&self.socket)
     }
 
-    /// Encrypted bytes that the socket took.
+    /// How many encrypted bytes the socket has accepted.
     pub(super) fn flushed(&self) -> u64 {
         self.session.lock().flushed
     }
 
-    /// Decrypts what is there now into `buffer`'s free space; 0 is the end that the peer meant.
+    /// Decrypts what has arrived into `buffer`'s free space; 0 is the end of the stream, which the peer has
+    /// authenticated.
     pub(super) fn try_receive(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         let session = &mut *self.session.lock();
         let received = self.receive(session, buffer);
@@ -162,7 +165,7 @@ impl Tls {
         received
     }
 
-    fn receive(&self, session: &mut Session, buffer: &mut impl BufMut) -> io::Result<usize> {
+    fn receive(&self, session: &mut TlsSession, buffer: &mut impl BufMut) -> io::Result<usize> {
         let mut received = 0;
         loop {
             let mut reader = session.connection.reader();
@@ -179,9 +182,9 @@ impl Tls {
                     continue;
                 }
                 Err(error) if is_blocked(&error) => {}
-                // What failed is told once all that came before it is out.
+                // A failure is returned after all bytes that came before it.
                 Err(_) if received > 0 => return Ok(received),
-                // Who has said its last word does not care how the peer's ended.
+                // After this side has shut down its sending direction, it does not matter how the peer's ended.
                 Err(_) if session.sending != Sending::Open => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let text = format!("TLS with {} failed: truncated, the peer sent no close_notify", self.peer);
@@ -200,8 +203,8 @@ impl Tls {
         }
     }
 
-    /// Takes in what arrived, and sends what TLS answers to it. `false`: nothing comes any more.
-    fn feed(&self, session: &mut Session) -> io::Result<bool> {
+    /// Processes what has arrived and sends the answers of TLS. Returns `false` if nothing more will arrive.
+    fn feed(&self, session: &mut TlsSession) -> io::Result<bool> {
         if let Some(failure) = &session.failure {
             return Err(io::Error::new(io::ErrorKind::InvalidData, failure.clone()));
         }
@@ -214,13 +217,13 @@ impl Tls {
             }
         }
         if session.connection.read_tls(&mut (&mut session.inbound).reader())? == 0 {
-            // The peer has ended its stream; what follows that is nothing.
+            // Bytes after the end of the peer's stream are ignored.
             session.inbound.clear();
             return Ok(false);
         }
         let processed = session.connection.process_new_packets();
-        // The answer may be the alert that tells the peer what is wrong. A socket that fails is found by the next receive,
-        // after what the peer had to say.
+        // The answer may be an alert that tells the peer what is wrong. If the socket fails, the next receive reports
+        // that, after the peer's own alert.
         let _ = session.flush(&self.socket);
         if let Err(error) = processed {
             let failure = format!("TLS with {} failed: {}", self.peer, explain(&error, &self.files));
@@ -230,7 +233,7 @@ impl Tls {
         Ok(true)
     }
 
-    /// Resolves when a receive is worth trying. Meanwhile sends what is encrypted. Cancel-safe.
+    /// Resolves when a receive may succeed. Meanwhile sends the encrypted bytes that wait. Cancel-safe.
     pub(super) async fn readable(&self) -> io::Result<()> {
         loop {
             let pending = {
@@ -247,24 +250,24 @@ impl Tls {
         }
     }
 
-    /// Ends the sending direction with a close_notify, as soon as the socket has taken all before it.
+    /// Ends the sending direction with a close_notify, after all bytes before it.
     pub(super) fn finish(&self) {
         let session = &mut *self.session.lock();
         if session.sending == Sending::Open {
-            // A failure has sent its alert, which is an end too.
+            // After a failure an alert was sent, which ends the stream too.
             if session.failure.is_none() {
                 session.connection.send_close_notify();
             }
             session.sending = Sending::Finishing;
         }
-        // A peer that is gone already needs no end.
+        // An error means that the peer is gone already.
         let _ = session.flush(&self.socket);
     }
 }
 
 impl Drop for Tls {
     fn drop(&mut self) {
-        // A connection that this side gives up is closed, not cut.
+        // A dropped connection ends with a close_notify too.
         let session = &mut *self.session.lock();
         let is_open = session.sending == Sending::Open && session.failure.is_none();
         if is_open && !session.connection.is_handshaking() {
@@ -274,8 +277,8 @@ impl Drop for Tls {
     }
 }
 
-impl Session {
-    /// Sends what is encrypted; `WouldBlock` while the socket does not take all.
+impl TlsSession {
+    /// Sends the encrypted bytes that wait. Fails with `WouldBlock` while the socket does not accept all.
     fn flush(&mut self, socket: &Socket) -> io::Result<()> {
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut Outlet(socket)) {

@@ -1,4 +1,5 @@
-//! Why TLS failed, with the file that it is about and what to do: rustls says what happened, not whose mistake it is.
+//! Texts for failures of TLS that name the file concerned and the remedy. rustls says what happened, but not whose
+//! mistake it is.
 
 use std::path::Path;
 
@@ -9,11 +10,11 @@ use crate::text::Quoted;
 /// The files that a side of TLS was made from, for texts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
-    /// What this side shows: the argument and the path.
+    /// This side's certificate: the argument and the path.
     chain: Option<String>,
-    /// By what it judges the peer: the argument and the path.
+    /// The authorities that it trusts: the argument and the path.
     authorities: Option<String>,
-    /// Whether this is the side that accepts, a writer's.
+    /// Whether this is the accepting side, the writer.
     is_server: bool,
 }
 
@@ -42,7 +43,7 @@ impl Files {
         self.authorities.as_deref().unwrap_or("no authority")
     }
 
-    /// The peer, in the words of the protocol above.
+    /// The peer's role, in words.
     fn peer(&self) -> &'static str {
         if self.is_server { "reader" } else { "writer" }
     }
@@ -52,7 +53,7 @@ fn named(argument: &str, file: &Path) -> String {
     format!("{argument} \"{}\"", file.display())
 }
 
-/// An error of TLS as a text: what rustls says, and behind it what it means here.
+/// The text of a TLS error: what rustls says, followed by what it means here.
 pub(super) fn explain(error: &Error, files: &Files) -> String {
     let said = Quoted(&error.to_string()).to_string();
     match meaning(error, files) {
@@ -127,7 +128,7 @@ fn of_certificate(error: &CertificateError, files: &Files) -> Option<String> {
                 super::der::USABLE
             )
         }
-        // rustls has no name of its own for what its verifier calls so.
+        // rustls has no variant for this error of its verifier.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(
             "the {peer} shows the certificate of an authority (CA:TRUE), as `openssl req -x509` makes one; give it a \
              certificate with basicConstraints CA:FALSE, issued by an authority in {authorities}"

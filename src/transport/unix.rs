@@ -1,4 +1,4 @@
-//! Unix sockets: addresses of theirs, the files of those that have a path, and who may connect to those that have none.
+//! Unix sockets: their addresses, the files of those with a path, and the permissions of those without one.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,18 +15,18 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::address::MAX_PATH_BYTES;
 use crate::fd::above_stdio;
 
-/// How long another process may take to make its socket at the same path.
+/// How long another process may take to create its socket at the same path.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A non-blocking socket that nothing was done with yet.
+/// A new non-blocking socket.
 pub(super) fn socket() -> io::Result<Socket> {
     let socket = Socket::from(above_stdio(Socket::new(Domain::UNIX, Type::STREAM, None)?.into())?);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Calls `with` with the address of the socket at `path`. A path that is too long for an address goes through a descriptor
-/// of its directory.
+/// Calls `with` with the address of the socket at `path`. A path that is too long is reached through a descriptor of
+/// its directory.
 pub(super) fn with_path<T>(path: &Path, with: impl FnOnce(&SockAddr) -> io::Result<T>) -> io::Result<T> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
@@ -46,7 +46,7 @@ pub(super) fn abstract_address(name: &str) -> io::Result<SockAddr> {
 /// Listens at `path`. The file has exactly these permissions, whatever the umask, and never had wider ones.
 pub(super) fn listen(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     let socket = socket()?;
-    // The file gets the socket's permissions, less the umask's.
+    // The file gets the socket's permissions, less the umask.
     let permissions = Mode::from_bits_truncate(mode);
     fchmod(&socket, permissions)?;
     let starting = Starting::begin(path)?;
@@ -62,20 +62,20 @@ pub(super) fn listen(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket
     if made.permissions().mode() & 0o7777 != permissions.bits() && made.file_type().is_socket() {
         std::fs::set_permissions(path, PermissionsExt::from_mode(permissions.bits()))?;
     }
-    // Before another process that starts may look: a socket that does not listen seems stale.
+    // Before the lock is released, because a socket that does not listen seems stale to another process that starts.
     socket.listen(backlog)?;
     drop(starting);
     Ok((socket, file))
 }
 
-/// Whether a killed process left this socket behind: nobody accepts there any more.
+/// Whether a killed process left this socket behind, so that nobody accepts there.
 fn is_stale(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     let refused = || with_path(path, |address| socket()?.connect(address));
     is_socket && refused().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// What tells a file from every other one that is there.
+/// The identity of a file: device and inode.
 fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.st_dev(), metadata.st_ino())
 }
@@ -84,7 +84,7 @@ fn identity_at(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|metadata| identity(&metadata))
 }
 
-/// The file of a listening socket, removed on drop unless another one has its name by then.
+/// The file of a listening socket. Drop removes it, unless another file has its name by then.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -92,13 +92,13 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file that was just bound.
+    /// Takes the file that was just bound.
     fn new(path: &Path) -> io::Result<Self> {
         let identity = identity_at(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Self { path: path.to_owned(), identity })
     }
 
-    /// Whether its name leads to it.
+    /// Whether its name still leads to it.
     pub(super) fn is_there(&self) -> bool {
         identity_at(&self.path) == Some(self.identity)
     }
@@ -107,14 +107,14 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_there() {
-            // Somebody else may remove it at this moment.
+            // Another process may remove it at this moment.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Keeps others that start at the same path waiting, so that one that looks whether a socket is stale, removes it and
-/// makes its own is not overtaken. The file goes at the end; one that a killed process left behind is not locked and bars
+/// A lock for a path, so that of several processes one at a time checks whether a socket is stale, removes it and
+/// creates its own. The file is removed at the end; one that a killed process left behind is not locked and bars
 /// nobody.
 struct Starting {
     path: PathBuf,
@@ -141,10 +141,10 @@ impl Starting {
                     }
                     Err((_, errno)) => return Err(named(errno.into())),
                 }
-                // A lock has no wait with a limit.
+                // There is no lock call with a time limit.
                 std::thread::sleep(Duration::from_millis(1));
             };
-            // Whoever held it may have removed it, and a third one may have made another.
+            // The holder may have removed the file, and a third process may have created another.
             if identity_at(&path) == Some(identity(&locked.metadata()?)) {
                 return Ok(Self { path, is_ours, _locked: locked });
             }
@@ -152,7 +152,7 @@ impl Starting {
     }
 }
 
-/// Opens the lock's file, and says whether this made it: only its maker removes it.
+/// Opens the lock file. Returns whether it was created, because only its creator removes it.
 fn open_lock(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -165,7 +165,7 @@ fn open_lock(path: &Path) -> io::Result<(File, bool)> {
         match options.open(path) {
             Ok(file) => return Ok((raised(file)?, false)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // It went away in between.
+            // It was removed in between.
             Err(_) => {}
         }
     }
@@ -184,8 +184,8 @@ impl Drop for Starting {
     }
 }
 
-/// Whether a peer may connect to a socket that has no file: as if it had one with these permissions, owned by this process.
-/// Users and groups are the effective ones. Root may.
+/// Whether a peer may connect to a socket without a file, as if it had one with these permissions that this process
+/// owns. Compares effective users and groups. Root may connect.
 pub(super) fn lets_in(mode: u32, own: (u32, u32), peer: (u32, u32)) -> bool {
     let bit = match peer {
         (0, _) => return true,

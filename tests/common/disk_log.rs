@@ -5,15 +5,15 @@ use std::path::Path;
 use replication::clock::Now;
 use replication::error::Result;
 use replication::log::disk::verify::{entries, verify};
-use replication::log::disk::{DiskConfig, DiskLog, Mark, Start};
+use replication::log::disk::{DiskConfig, DiskLog, LogStart, Mark};
 use replication::protocol::entry::{Entry, chain_start};
 use replication::protocol::lineage::Lineage;
 
 pub const STREAM: [u8; 16] = *b"a stream of test";
 
-pub fn start() -> Result<Start> {
+pub fn start() -> Result<LogStart> {
     let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
-    Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+    Ok(LogStart { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
 }
 
 pub fn config(dir: &Path) -> DiskConfig {

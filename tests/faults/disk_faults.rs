@@ -7,7 +7,7 @@ use fail::FailScenario;
 use replication::clock::Now;
 use replication::error::{Result, Status};
 use replication::log::disk::position::PositionFile;
-use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use replication::log::disk::slots::{SlotFile, SlotRecord, SlotRecords, SlotState};
 use replication::log::disk::{CRASH_POINTS, DiskConfig, DiskLog};
 use replication::protocol::token::Token;
 
@@ -107,7 +107,7 @@ fn p10_after_a_failed_sync_everything_fails_until_it_is_opened_again() {
             assert_eq!(trim(&log, u64::MAX, Now::default()).unwrap_err().status, Status::Io);
             assert_eq!(log.synced(), synced);
             assert_eq!(log.locate(3).unwrap().unwrap(), log.written());
-            assert!(log.stretch(0, u64::MAX).unwrap().is_some(), "reading goes on");
+            assert!(log.file_range(0, u64::MAX).unwrap().is_some(), "reading goes on");
         }
         drop(log);
         reopen_and_check(dir.path(), synced.sequence, 3);
@@ -290,7 +290,7 @@ fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {
         until("the first removal", || latch.held() == 1);
         assert!(!first.exists());
         assert_eq!(log.locate(1).unwrap(), None);
-        assert!(log.stretch(0, u64::MAX).unwrap().is_none());
+        assert!(log.file_range(0, u64::MAX).unwrap().is_none());
         latch.open();
         assert!(trimming.join().unwrap().unwrap() > 0);
     });
@@ -329,7 +329,7 @@ fn p10_slots_and_positions_that_could_not_be_stored_are_the_ones_before() {
     let scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let record = |position| SlotRecord { position, sequence: 1, hash: 2, updated_us: 3, state: SlotState::Held };
-    let slots = |position| Slots::from([("reader".to_owned(), record(position))]);
+    let slots = |position| SlotRecords::from([("reader".to_owned(), record(position))]);
     let (file, _) = SlotFile::load(dir.path()).unwrap();
     file.store(&slots(1)).unwrap();
     for point in ["disk-new-write-before", "disk-new-write-after", "disk-new-sync-before", "disk-rename-before"] {

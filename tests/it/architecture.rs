@@ -17,12 +17,14 @@ struct Uses {
     exports: BTreeMap<String, Vec<String>>,
     /// What it names that reads a clock, shares state, or reaches the world outside.
     impure: BTreeSet<String>,
+    /// The types and traits that it defines.
+    types: BTreeSet<String>,
 }
 
 impl Uses {
     fn of(module: Module, file: &syn::File) -> Self {
-        let (paths, exports, impure) = Default::default();
-        let mut uses = Self { module, paths, exports, impure };
+        let (paths, exports, impure, types) = Default::default();
+        let mut uses = Self { module, paths, exports, impure, types };
         uses.visit_file(file);
         uses
     }
@@ -70,6 +72,24 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
         conditions.filter_map(|attribute| attribute.meta.require_list().ok()).map(|list| list.tokens.to_string());
     // `not(test)` is for what is shipped.
     texts.into_iter().any(|text| text.split("not").next().is_some_and(|text| text.contains("test")))
+}
+
+/// The name of the type or trait that this item defines. An alias with the name of its target defines none.
+fn defined_type(item: &syn::Item) -> Option<&syn::Ident> {
+    let (attributes, name) = match item {
+        syn::Item::Struct(item) => (&item.attrs, &item.ident),
+        syn::Item::Enum(item) => (&item.attrs, &item.ident),
+        syn::Item::Union(item) => (&item.attrs, &item.ident),
+        syn::Item::Trait(item) => (&item.attrs, &item.ident),
+        syn::Item::Type(item) => match &*item.ty {
+            syn::Type::Path(target) if target.path.segments.last().is_some_and(|last| last.ident == item.ident) => {
+                return None;
+            }
+            _ => (&item.attrs, &item.ident),
+        },
+        _ => return None,
+    };
+    (!is_for_tests(attributes)).then_some(name)
 }
 
 impl<'ast> Visit<'ast> for Uses {
@@ -143,6 +163,11 @@ impl<'ast> Visit<'ast> for Uses {
             self.impure.insert("unsafe".into());
         }
         visit::visit_item_impl(self, item);
+    }
+
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        self.types.extend(defined_type(item).map(ToString::to_string));
+        visit::visit_item(self, item);
     }
 
     fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
@@ -310,6 +335,37 @@ fn circles(sources: &Sources) -> Vec<BTreeSet<String>> {
 fn no_room_has_a_circle() {
     let found = circles(&Sources::read());
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Types of which each of the two ends has its own.
+const ONE_FOR_EACH_END: &[&str] = &["Core", "Counters", "Lifecycle", "Outgoing", "Session"];
+
+/// No name stands for two types. Exempt are what a simulation puts in the place of something, which keeps that one's name,
+/// and the names that every module may use for its own: its state, its error, its result.
+#[test]
+fn a_type_name_stands_for_one_type() {
+    let sources = Sources::read();
+    let mut homes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (module, uses) in sources.0.iter().filter(|(module, _)| module[0] != "simulation") {
+        uses.types.iter().for_each(|name| homes.entry(name).or_default().push(module.join("/")));
+    }
+    assert!(homes.len() > 100, "{homes:?}");
+    for name in ONE_FOR_EACH_END {
+        let ends = homes[name].iter().map(|home| home.contains("sender") || home.contains("writer"));
+        assert_eq!(ends.collect::<BTreeSet<_>>().len(), homes[name].len(), "{name} in {:?}", homes[name]);
+        assert_eq!(homes.remove(name).unwrap().len(), 2, "{name}");
+    }
+    homes.retain(|name, homes| homes.len() > 1 && !["Error", "Result", "State"].contains(name));
+    assert!(homes.is_empty(), "{homes:#?}");
+}
+
+#[test]
+fn every_kind_of_type_definition_is_found() {
+    let source =
+        "struct A; enum B {} pub trait C {} type D = u8; union E { a: u8 } type F = other::F<u8>; mod m { struct G; }
+        fn f() { struct H; } impl C for A { type I = u8; } #[cfg(test)] struct J; #[cfg(test)] mod tests { struct K; }";
+    let found = Uses::of(vec!["module".into()], &syn::parse_file(source).unwrap()).types;
+    assert_eq!(found.into_iter().collect::<String>(), "ABCDEGH");
 }
 
 fn impure(source: &str) -> BTreeSet<String> {

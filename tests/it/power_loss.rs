@@ -2,7 +2,7 @@
 //! is garbage. Then it is started again.
 //!
 //! The process is killed, and its log is brought into a state that a loss of power may leave, as `docs/log-format.md`
-//! describes it: this file reads the commit slots with nothing but that text.
+//! describes it: this file reads the commit copies with nothing but that text.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;

@@ -14,7 +14,7 @@ use replication::clock::Now;
 use replication::error::Status;
 use replication::log::disk::position::PositionFile;
 use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState};
-use replication::log::disk::{DiskConfig, DiskLog, HEAD_BYTES, Mark, Start};
+use replication::log::disk::{DiskConfig, DiskLog, HEAD_BYTES, LogStart, Mark};
 use replication::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_start};
 use replication::protocol::handshake::SyncAck;
 use replication::protocol::lineage::Lineage;
@@ -154,11 +154,11 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn start_at(mark: Mark) -> Start {
-    Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark }
+fn start_at(mark: Mark) -> LogStart {
+    LogStart { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark }
 }
 
-fn start() -> Start {
+fn start() -> LogStart {
     start_at(Mark { hash: chain_start(&STREAM), ..Mark::default() })
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use replication::log::disk::holder::{Held, Holder, holder};
+use replication::log::disk::holder::{Holder, LockState, holder};
 use replication::log::disk::position::PositionFile;
-use replication::log::disk::slots::{SlotState, Slots};
+use replication::log::disk::slots::{SlotRecords, SlotState};
 use replication::log::disk::verify::{Inspection, SegmentInfo, inspect};
 use replication::protocol::handshake::hex;
 use replication::protocol::token::Token;
@@ -19,7 +19,7 @@ use crate::token::{self, POSITION};
 /// What was found in a directory.
 struct Found {
     log: Inspection,
-    slots: Slots,
+    slots: SlotRecords,
     applied: Option<Token>,
     /// `None` when there is no lock file; an error when it may not be read, which is no reason to say nothing else.
     holder: Result<Option<Holder>, String>,
@@ -135,9 +135,9 @@ impl Found {
 
     fn json_lock(&self) -> Value {
         let state = |held| match held {
-            Held::Yes => "held",
-            Held::No => "free",
-            Held::Unknown => "unknown",
+            LockState::Yes => "held",
+            LockState::No => "free",
+            LockState::Unknown => "unknown",
         };
         match &self.holder {
             Ok(Some(holder)) => json!({ "state": state(holder.held), "pid": holder.pid, "host": holder.host }),
@@ -222,9 +222,9 @@ impl Found {
             host => format!(" on {host}"),
         };
         match holder.held {
-            Held::Yes => format!("held by {pid}{host}"),
-            Held::No => format!("free; {pid}{host} held it last"),
-            Held::Unknown => format!("not known; {pid}{host} took it last"),
+            LockState::Yes => format!("held by {pid}{host}"),
+            LockState::No => format!("free; {pid}{host} held it last"),
+            LockState::Unknown => format!("not known; {pid}{host} took it last"),
         }
     }
 }

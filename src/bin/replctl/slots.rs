@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use replication::log::disk::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use replication::log::disk::slots::{SlotFile, SlotRecord, SlotRecords, SlotState};
 use replication::log::disk::verify::inspect;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ pub fn run(options: &Directory, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 /// The slots of a directory that can be read.
-pub fn load(dir: &Path) -> Result<Slots, Failure> {
+pub fn load(dir: &Path) -> Result<SlotRecords, Failure> {
     std::fs::read_dir(dir).map_err(|error| unreadable(&dir.display().to_string(), &error))?;
     Ok(SlotFile::load(dir)?.1)
 }

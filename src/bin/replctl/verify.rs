@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use replication::error::{Error, Status};
 use replication::log::disk::position::PositionFile;
-use replication::log::disk::verify::{Report, entries, verify};
+use replication::log::disk::verify::{Verification, entries, verify};
 use replication::protocol::handshake::hex;
 use replication::protocol::token::Token;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const TOLD_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::
 
 /// A log that is whole, with what lies beside it.
 struct Whole {
-    report: Report,
+    report: Verification,
     slots: usize,
     applied: Option<Token>,
 }
@@ -63,7 +63,7 @@ fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Whole, Failur
 }
 
 /// Whether a reader's position is one of this log's history, as far as that is here.
-fn check_position(dir: &Path, token: &Token, report: &Report) -> Result<(), Failure> {
+fn check_position(dir: &Path, token: &Token, report: &Verification) -> Result<(), Failure> {
     let path = dir.join(POSITION);
     let bad = |text: String| {
         let text = format!("{}: the position behind entry {} {text}", path.display(), token.sequence);
@@ -86,7 +86,7 @@ fn check_position(dir: &Path, token: &Token, report: &Report) -> Result<(), Fail
 
 impl Whole {
     fn json(&self) -> Value {
-        let Report { lineage, segments, entries, oldest, end, torn, trimmed } = &self.report;
+        let Verification { lineage, segments, entries, oldest, end, torn, trimmed } = &self.report;
         json!({
             "result": if torn.is_some() { "torn" } else { "ok" },
             "stream_id": hex(&lineage.stream_id),
@@ -111,7 +111,7 @@ impl Whole {
     }
 
     fn write(&self, out: &mut Out) -> Result<(), Failure> {
-        let Report { lineage, segments, entries, oldest, end, torn, trimmed } = &self.report;
+        let Verification { lineage, segments, entries, oldest, end, torn, trimmed } = &self.report;
         if let Some(torn) = torn {
             out.line(&format!("TORN TAIL: {}: at byte {}: {}", torn.path.display(), torn.offset, torn.reason))?;
             out.line(&format!(

@@ -17,7 +17,7 @@ const CLOSED: i32 = Status::Closed as i32;
 
 /// What waits for the thread.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct PendingWork {
     pub(crate) events: bool,
     pub(crate) stop: bool,
     /// A connection that the host is to make.
@@ -49,7 +49,7 @@ pub(crate) struct LogWork {
 
 /// What the thread does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Action {
     DeliverEvents,
     Stop,
     Dial,
@@ -86,7 +86,7 @@ pub(crate) enum Outcome {
 
 /// The thread's deadlines, and how often the next entry was refused.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(crate) struct ApplySchedule {
     policy: ApplyPolicy,
     failures: u32,
     retry_at: Option<Instant>,
@@ -96,35 +96,35 @@ pub(crate) struct Schedule {
     over: bool,
 }
 
-impl Schedule {
+impl ApplySchedule {
     pub(crate) fn new(policy: ApplyPolicy) -> Self {
         Self { policy, failures: 0, retry_at: None, store_at: None, note_at: None, replay_at: None, over: false }
     }
 
     /// What comes next of this work.
-    pub(crate) fn next(&self, work: &Work, now: Instant) -> Next {
+    pub(crate) fn next(&self, work: &PendingWork, now: Instant) -> Action {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let log = work.log.filter(|_| !self.over);
         let first = [
-            (work.events, Next::DeliverEvents),
-            (work.stop, Next::Stop),
-            (work.dial, Next::Dial),
-            (work.adopt, Next::Adopt),
+            (work.events, Action::DeliverEvents),
+            (work.stop, Action::Stop),
+            (work.dial, Action::Dial),
+            (work.adopt, Action::Adopt),
         ];
         let of_log = log.map(|log| {
             [
-                (log.lost, Next::Lost),
-                (log.unstored && self.store_at.is_none_or(|at| at <= now), Next::Store),
-                (is_due(log.sync_at) || log.sync_wanted, Next::Sync),
-                (is_due(log.check_at), Next::Check),
-                (is_due(self.note_at), Next::Note),
-                (is_due(self.replay_at), Next::Replay),
+                (log.lost, Action::Lost),
+                (log.unstored && self.store_at.is_none_or(|at| at <= now), Action::Store),
+                (is_due(log.sync_at) || log.sync_wanted, Action::Sync),
+                (is_due(log.check_at), Action::Check),
+                (is_due(self.note_at), Action::Note),
+                (is_due(self.replay_at), Action::Replay),
             ]
         });
         let applies = !work.paused && !self.over;
-        let entry = [(applies && work.entry && self.retry_at.is_none_or(|at| at <= now), Next::Apply)];
+        let entry = [(applies && work.entry && self.retry_at.is_none_or(|at| at <= now), Action::Apply)];
         let mut all = first.into_iter().chain(of_log.into_iter().flatten()).chain(entry);
-        all.find(|(is_next, _)| *is_next).map_or_else(|| Next::Wait(self.deadline(log, applies)), |(_, next)| next)
+        all.find(|(is_next, _)| *is_next).map_or_else(|| Action::Wait(self.deadline(log, applies)), |(_, next)| next)
     }
 
     /// When there may be something to do without anything new.
@@ -229,7 +229,7 @@ mod tests {
     fn p2_an_entry_that_is_refused_is_tried_again_with_growing_pauses_until_the_policy_ends_that() {
         let now = clock::instant();
         let outcomes = |policy, code, count: usize| {
-            let mut schedule = Schedule::new(policy);
+            let mut schedule = ApplySchedule::new(policy);
             (0..count).map(|_| schedule.refused(code, false, now)).collect::<Vec<_>>()
         };
         use Outcome::{Retry, Skip, Stop};
@@ -237,13 +237,13 @@ mod tests {
         assert_eq!(outcomes(ApplyPolicy::Skip(1), 7, 3), [(1, Retry), (2, Skip), (1, Retry)]);
         assert_eq!(outcomes(ApplyPolicy::Stop(0), CLOSED, 2), [(1, Retry), (2, Retry)]);
 
-        let mut schedule = Schedule::new(ApplyPolicy::Retry);
-        let entry = Work { entry: true, ..Work::default() };
+        let mut schedule = ApplySchedule::new(ApplyPolicy::Retry);
+        let entry = PendingWork { entry: true, ..PendingWork::default() };
         for pause in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
             schedule.refused(7, false, now);
-            assert_eq!(schedule.next(&entry, now), Next::Wait(Some(now + MS(pause))));
-            assert_eq!(schedule.next(&entry, now + MS(pause)), Next::Apply);
-            assert_eq!(schedule.next(&Work { paused: true, ..entry }, now + MS(pause)), Next::Wait(None));
+            assert_eq!(schedule.next(&entry, now), Action::Wait(Some(now + MS(pause))));
+            assert_eq!(schedule.next(&entry, now + MS(pause)), Action::Apply);
+            assert_eq!(schedule.next(&PendingWork { paused: true, ..entry }, now + MS(pause)), Action::Wait(None));
         }
         // Another entry begins anew.
         assert_eq!(schedule.refused(7, true, now), (1, Retry));
@@ -253,9 +253,16 @@ mod tests {
     fn what_somebody_waits_for_comes_before_entries_and_storing_before_applying() {
         let now = clock::instant();
         let log = LogWork { unstored: true, sync_at: Some(now), check_at: Some(now), ..LogWork::default() };
-        let mut work =
-            Work { events: true, stop: true, dial: true, adopt: true, paused: false, entry: true, log: Some(log) };
-        let mut schedule = Schedule::new(ApplyPolicy::Retry);
+        let mut work = PendingWork {
+            events: true,
+            stop: true,
+            dial: true,
+            adopt: true,
+            paused: false,
+            entry: true,
+            log: Some(log),
+        };
+        let mut schedule = ApplySchedule::new(ApplyPolicy::Retry);
         schedule.defer(Deferred::Note, now);
         schedule.defer(Deferred::Replay, now);
         let mut order = Vec::new();
@@ -264,20 +271,20 @@ mod tests {
             order.push(next);
             let log = work.log.as_mut().unwrap();
             match next {
-                Next::DeliverEvents => work.events = false,
-                Next::Stop => work.stop = false,
-                Next::Dial => work.dial = false,
-                Next::Adopt => work.adopt = false,
-                Next::Store => log.unstored = false,
-                Next::Sync => log.sync_at = Some(now + MS(3)),
-                Next::Check => log.check_at = Some(now + MS(2)),
-                Next::Note => schedule.take_up(Deferred::Note),
-                Next::Replay => schedule.take_up(Deferred::Replay),
-                Next::Apply => work.entry = false,
-                Next::Lost | Next::Wait(_) => break,
+                Action::DeliverEvents => work.events = false,
+                Action::Stop => work.stop = false,
+                Action::Dial => work.dial = false,
+                Action::Adopt => work.adopt = false,
+                Action::Store => log.unstored = false,
+                Action::Sync => log.sync_at = Some(now + MS(3)),
+                Action::Check => log.check_at = Some(now + MS(2)),
+                Action::Note => schedule.take_up(Deferred::Note),
+                Action::Replay => schedule.take_up(Deferred::Replay),
+                Action::Apply => work.entry = false,
+                Action::Lost | Action::Wait(_) => break,
             }
         }
-        use Next::{Adopt, Apply, Check, DeliverEvents, Dial, Note, Replay, Stop, Store, Sync, Wait};
+        use Action::{Adopt, Apply, Check, DeliverEvents, Dial, Note, Replay, Stop, Store, Sync, Wait};
         let wait = Wait(Some(now + MS(2)));
         assert_eq!(order, [DeliverEvents, Stop, Dial, Adopt, Store, Sync, Check, Note, Replay, Apply, wait]);
     }
@@ -286,19 +293,22 @@ mod tests {
     #[test]
     fn a_disk_that_refuses_is_tried_again_at_its_time() {
         let now = clock::instant();
-        let log = |log: LogWork| Work { log: Some(LogWork { unstored: true, ..log }), ..Work::default() };
-        let mut schedule = Schedule::new(ApplyPolicy::Retry);
+        let log = |log: LogWork| PendingWork { log: Some(LogWork { unstored: true, ..log }), ..PendingWork::default() };
+        let mut schedule = ApplySchedule::new(ApplyPolicy::Retry);
         schedule.defer(Deferred::Store, now + MS(100));
-        assert_eq!(schedule.next(&log(LogWork::default()), now), Next::Wait(Some(now + MS(100))));
-        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Next::Sync);
-        assert_eq!(schedule.next(&log(LogWork { lost: true, ..LogWork::default() }), now), Next::Lost);
-        assert_eq!(schedule.next(&log(LogWork::default()), now + MS(100)), Next::Store);
+        assert_eq!(schedule.next(&log(LogWork::default()), now), Action::Wait(Some(now + MS(100))));
+        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Action::Sync);
+        assert_eq!(schedule.next(&log(LogWork { lost: true, ..LogWork::default() }), now), Action::Lost);
+        assert_eq!(schedule.next(&log(LogWork::default()), now + MS(100)), Action::Store);
         schedule.take_up(Deferred::Store);
-        assert_eq!(schedule.next(&log(LogWork::default()), now), Next::Store);
+        assert_eq!(schedule.next(&log(LogWork::default()), now), Action::Store);
         // Once nothing is applied any more, only what is waited for is done, and no deadline wakes the thread.
         schedule.defer(Deferred::Note, now);
         schedule.end();
-        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Next::Wait(None));
-        assert_eq!(schedule.next(&Work { adopt: true, entry: true, ..log(LogWork::default()) }, now), Next::Adopt);
+        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Action::Wait(None));
+        assert_eq!(
+            schedule.next(&PendingWork { adopt: true, entry: true, ..log(LogWork::default()) }, now),
+            Action::Adopt
+        );
     }
 }

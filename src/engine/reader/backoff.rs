@@ -28,17 +28,17 @@ impl Backoff {
     }
 
     /// The pause after a round of attempts that ended with this status. `lived`: how long its connection did, if there was
-    /// one. `random`: from 0 to 1, so that many receivers do not come back at once.
-    pub(crate) fn next(&mut self, status: Status, lived: Option<Duration>, random: f64) -> Duration {
+    /// one. `jitter`: from 0 to 1, so that many receivers do not come back at once.
+    pub(crate) fn next(&mut self, status: Status, lived: Option<Duration>, jitter: f64) -> Duration {
         if status == Status::Replaced {
             // Never earlier than configured: whoever has the same id would be replaced in turn.
             self.pause = self.interval;
-            return self.interval.mul_f64(1.0 + 0.5 * random);
+            return self.interval.mul_f64(1.0 + 0.5 * jitter);
         }
         if lived.is_some_and(|lived| self.is_stable(lived)) {
             self.pause = FIRST.min(self.interval);
         }
-        let pause = self.pause.mul_f64(0.5 + 0.5 * random);
+        let pause = self.pause.mul_f64(0.5 + 0.5 * jitter);
         // Whoever is replaced in the middle of a frame is not told. It comes back less often after a few connections.
         let growth = if lived.is_some() { 4 } else { 2 };
         self.pause = (self.pause * growth).min(self.interval);

@@ -5,7 +5,7 @@ use crate::error::{Error, Status};
 
 /// Why a connection, or the attempt at one, ended.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct ConnectionEnd {
     pub(crate) error: Error,
     /// The writer refused the Sync.
     pub(crate) refused: bool,
@@ -13,14 +13,14 @@ pub(crate) struct End {
     pub(crate) plan: Option<Plan>,
 }
 
-impl End {
-    /// Whether the next Sync asks to go on after a hole, as the host's policy allows.
-    pub(crate) fn passes_hole(&self) -> bool {
-        self.plan.as_ref().is_some_and(|plan| plan.hole_end().is_some())
+impl ConnectionEnd {
+    /// Whether the next Sync asks to go on after a gap, as the host's policy allows.
+    pub(crate) fn passes_gap(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.gap_end().is_some())
     }
 }
 
-impl From<Error> for End {
+impl From<Error> for ConnectionEnd {
     fn from(error: Error) -> Self {
         Self { error, refused: false, plan: None }
     }

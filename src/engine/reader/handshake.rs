@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::history::History;
 use super::plan::{self, Goal, Plan};
 use super::policy::{GapPolicy, ProtocolChoice};
@@ -81,10 +81,10 @@ pub(crate) struct Agreed {
 }
 
 /// The verdict on the answer of the writer at `peer` to a Sync with this plan. A refusal may bring a plan for the next one.
-pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &str) -> Result<Agreed, End> {
+pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &str) -> Result<Agreed, ConnectionEnd> {
     let at = plan::sync_position(plan, held.received);
     let lineage = ack.answer.as_ref().map(lineage_of);
-    if let Some(plan) = plan.filter(|_| ack.error.is_empty()).filter(|plan| plan.hole_end().is_some())
+    if let Some(plan) = plan.filter(|_| ack.error.is_empty()).filter(|plan| plan.gap_end().is_some())
         && plan.lineage != lineage
     {
         let next = held.received.sequence.saturating_add(1);
@@ -97,7 +97,7 @@ pub(crate) fn verdict(held: &Held, ack: &SyncAck, plan: Option<&Plan>, peer: &st
     judge(held, at, ack).map_err(|end| {
         let goal = if end.refused { next_goal(held, at, end.error.status, ack) } else { None };
         let plan = goal.map(|goal| Plan { peer: peer.to_owned(), lineage, goal });
-        End { plan, ..end }
+        ConnectionEnd { plan, ..end }
     })
 }
 
@@ -108,7 +108,7 @@ fn next_goal(held: &Held, at: Point, refused_with: Status, ack: &SyncAck) -> Opt
     }
     let gone = matches!(refused_with, Status::SequenceGap | Status::WalRotated);
     let passes = gone && (held.gap_policy == GapPolicy::Continue || mutant!("gap-passed-silently"));
-    passes.then(|| hole_end(held, at, ack)).flatten().map(Goal::PassHole)
+    passes.then(|| gap_end(held, at, ack)).flatten().map(Goal::PassGap)
 }
 
 /// Where the stream of a writer that may be followed begins: at what this reader has received. Where the reader does not know
@@ -123,7 +123,7 @@ pub(crate) fn stream_start(received: Point, ack: &SyncAck) -> Before {
 }
 
 /// Whether this writer may be followed from `at` on, and in which protocol.
-fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, End> {
+fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, ConnectionEnd> {
     let invalid = |text: &str| Err(Error::new(Status::InvalidMsg, text).into());
     if !ack.error.is_empty() {
         let code = match &ack.answer {
@@ -132,7 +132,7 @@ fn judge(held: &Held, at: Point, ack: &SyncAck) -> Result<Agreed, End> {
         };
         let error =
             Error::new(Status::reported(code), format!("the writer refuses this reader: {}", Quoted(&ack.error)));
-        return Err(End { error, refused: true, plan: None });
+        return Err(ConnectionEnd { error, refused: true, plan: None });
     }
     if let Some(answer) = &ack.answer {
         if held.protocol == ProtocolChoice::V1 {
@@ -210,10 +210,10 @@ fn lineage_of(answer: &Answer) -> Lineage {
 
 /// The entry after which a writer that refuses this reader, because entries are gone, could let it in. Only a writer that
 /// would be followed if it did not refuse is believed.
-fn hole_end(held: &Held, at: Point, refusal: &SyncAck) -> Option<u64> {
+fn gap_end(held: &Held, at: Point, refusal: &SyncAck) -> Option<u64> {
     let welcome = SyncAck { error: String::new(), ..refusal.clone() };
     judge(held, at, &welcome).ok()?;
-    // A writer whose log is empty, or that does not say where it begins, goes on behind its position.
+    // A writer whose log is empty, or that does not say where it begins, goes on after its position.
     let oldest = refusal.answer.as_ref().and_then(|answer| answer.first_sequence.checked_sub(1));
     let oldest = oldest.unwrap_or(refusal.current_sequence);
     (oldest > at.sequence && oldest <= refusal.current_sequence).then_some(oldest)
@@ -353,7 +353,7 @@ mod tests {
             ("v1, not allowed", Held { protocol: ProtocolChoice::V2, ..fresh }, v1, None),
         ];
         for (what, held, refusal, expected) in table {
-            assert_eq!(hole_end(&held, held.received, &refusal), expected, "{what}");
+            assert_eq!(gap_end(&held, held.received, &refusal), expected, "{what}");
         }
     }
 
@@ -385,14 +385,14 @@ mod tests {
         }
     }
 
-    /// P2: a hole is passed only where the host decided so, and only at the node that named it.
+    /// P2: a gap is passed only where the host decided so, and only at the node that named it.
     #[test]
     fn p2_a_plan_to_pass_a_hole_counts_for_the_node_that_named_it() {
         let held = held();
         let plan = |held: &Held| verdict(held, &begins_at_20(), None, "a:1").err().and_then(|end| end.plan);
         assert!(plan(&Held { gap_policy: GapPolicy::Refuse, ..held }).is_none());
         let plan = plan(&held).unwrap();
-        assert_eq!((plan.peer.as_str(), plan.lineage, plan.hole_end()), ("a:1", Some(OURS), Some(19)));
+        assert_eq!((plan.peer.as_str(), plan.lineage, plan.gap_end()), ("a:1", Some(OURS), Some(19)));
         let said = sync(&held, Some(&plan), "r", Duration::from_secs(1), Vec::new(), &History::new());
         assert_eq!((said.last_known_sequence, said.offer.unwrap().hash), (19, UNKNOWN_HISTORY));
         let welcome = |change: fn(&mut Answer)| SyncAck { current_sequence: 30, ..answering(change) };

@@ -20,7 +20,7 @@ pub(crate) enum Goal {
     /// To find the entry at which the histories part: the Sync names points between these two.
     LocateFork { common: u64, differing: u64 },
     /// To go on after this entry, because those up to it are gone and the host's policy is to continue.
-    PassHole(u64),
+    PassGap(u64),
 }
 
 impl Plan {
@@ -28,14 +28,14 @@ impl Plan {
     pub(crate) fn fork_range(&self) -> Option<(u64, u64)> {
         match self.goal {
             Goal::LocateFork { common, differing } => Some((common, differing)),
-            Goal::PassHole(_) => None,
+            Goal::PassGap(_) => None,
         }
     }
 
-    /// The last entry of the hole that the Sync asks to pass.
-    pub(crate) fn hole_end(&self) -> Option<u64> {
+    /// The last entry of the gap that the Sync asks to pass.
+    pub(crate) fn gap_end(&self) -> Option<u64> {
         match self.goal {
-            Goal::PassHole(last) => Some(last),
+            Goal::PassGap(last) => Some(last),
             Goal::LocateFork { .. } => None,
         }
     }
@@ -43,7 +43,7 @@ impl Plan {
 
 /// The position that the Sync names, of a reader with this plan that has received up to `received`.
 pub(crate) fn sync_position(plan: Option<&Plan>, received: Point) -> Point {
-    match plan.and_then(Plan::hole_end) {
+    match plan.and_then(Plan::gap_end) {
         Some(sequence) => Point { sequence, hash: UNKNOWN_HISTORY },
         None => received,
     }

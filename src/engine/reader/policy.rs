@@ -11,7 +11,7 @@ pub enum ProtocolChoice {
     V2,
 }
 
-/// What happens when the writer's entries have a hole.
+/// What happens when the writer's entries have a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapPolicy {
     /// Report it and do not go on.

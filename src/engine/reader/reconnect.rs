@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
 
 /// A connection, or the attempt at one, that ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    pub(crate) end: &'a End,
+    pub(crate) end: &'a ConnectionEnd,
     /// The node that was dialled.
     pub(crate) peer: &'a str,
     /// Whether both ends had accepted.
@@ -23,8 +23,8 @@ impl Attempt<'_> {
     /// enough that the node counts as good.
     pub(crate) fn stays(&self, stable: bool) -> bool {
         match self.end.error.status {
-            // Only there the next Sync asks to go on after the hole; a node that refuses that too is left.
-            _ if self.end.passes_hole() && !self.planned => true,
+            // Only there the next Sync asks to go on after the gap; a node that refuses that too is left.
+            _ if self.end.passes_gap() && !self.planned => true,
             Status::Ok | Status::Replaced | Status::Removed => true,
             Status::NotWriter => false,
             _ => stable,
@@ -32,8 +32,8 @@ impl Attempt<'_> {
     }
 
     /// What the host hears of the end. `reader_id` and `received` are this reader's; for `pause` nothing is dialled now.
-    pub(crate) fn report(&self, reader_id: &str, received: u64, pause: Option<Duration>) -> Report {
-        let End { error, refused, .. } = self.end;
+    pub(crate) fn report(&self, reader_id: &str, received: u64, pause: Option<Duration>) -> EndReport {
+        let ConnectionEnd { error, refused, .. } = self.end;
         let (status, peer) = (error.status, self.peer);
         let mut message = error.message.clone();
         if status == Status::Replaced {
@@ -45,9 +45,9 @@ impl Attempt<'_> {
         }
         let text = if message.contains(peer) { message.clone() } else { format!("{peer}: {message}") };
         let error = (status != Status::Ok).then(|| Error::new(status, text.clone()));
-        if self.end.passes_hole() {
-            // The host decided about that beforehand, and hears of it when a writer lets this reader go on after the hole.
-            return Report { error, events: Vec::new() };
+        if self.end.passes_gap() {
+            // The host decided about that beforehand, and hears of it when a writer lets this reader go on after the gap.
+            return EndReport { error, events: Vec::new() };
         }
         let mut events = Vec::new();
         let mut event = |kind, sequence, text: String| {
@@ -62,13 +62,13 @@ impl Attempt<'_> {
             let verb = if self.connected { "disconnected from" } else { "not connected to" };
             event(EventKind::Disconnected, received, format!("{verb} {peer}: {message}"));
         }
-        Report { error, events }
+        EndReport { error, events }
     }
 }
 
 /// What the host hears of an end.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct EndReport {
     /// What went wrong, if anything did. It is counted, and kept as the last error.
     pub(crate) error: Option<Error>,
     pub(crate) events: Vec<Event>,
@@ -93,18 +93,19 @@ mod tests {
     use super::*;
     use crate::engine::reader::plan::{Goal, Plan};
 
-    fn end(status: Status, refused: bool) -> End {
-        End { error: Error::new(status, "why"), refused, plan: None }
+    fn end(status: Status, refused: bool) -> ConnectionEnd {
+        ConnectionEnd { error: Error::new(status, "why"), refused, plan: None }
     }
 
-    fn passing_hole() -> End {
-        let plan = Plan { peer: "a:1".into(), lineage: None, goal: Goal::PassHole(9) };
-        End { plan: Some(plan), ..end(Status::WalRotated, true) }
+    fn passing_gap() -> ConnectionEnd {
+        let plan = Plan { peer: "a:1".into(), lineage: None, goal: Goal::PassGap(9) };
+        ConnectionEnd { plan: Some(plan), ..end(Status::WalRotated, true) }
     }
 
     #[test]
     fn a_node_is_left_unless_it_was_good_or_has_something_to_offer() {
-        let stays = |end: &End, planned, stable| Attempt { end, peer: "a:1", connected: true, planned }.stays(stable);
+        let stays =
+            |end: &ConnectionEnd, planned, stable| Attempt { end, peer: "a:1", connected: true, planned }.stays(stable);
         for (status, stable, expected) in [
             (Status::Io, false, false),
             (Status::Io, true, true),
@@ -116,13 +117,13 @@ mod tests {
         ] {
             assert_eq!(stays(&end(status, false), false, stable), expected, "{status:?}");
         }
-        assert!(stays(&passing_hole(), false, false) && !stays(&passing_hole(), true, false));
+        assert!(stays(&passing_gap(), false, false) && !stays(&passing_gap(), true, false));
     }
 
     /// P2: each end is reported once as what it is, and once as that of a connection, if there was one.
     #[test]
     fn p2_the_host_hears_what_ended_a_connection() {
-        let heard = |end: &End, connected| {
+        let heard = |end: &ConnectionEnd, connected| {
             let attempt = Attempt { end, peer: "a:1", connected, planned: false };
             let report = attempt.report("r", 7, Some(Duration::from_millis(50)));
             let events = report.events.iter().map(|event| (event.kind, event.sequence)).collect::<Vec<_>>();
@@ -145,7 +146,7 @@ mod tests {
             assert_eq!(events, expected, "{status:?}");
             assert_eq!(error.is_some(), status != Status::Ok);
         }
-        assert_eq!(heard(&passing_hole(), false).1, []);
+        assert_eq!(heard(&passing_gap(), false).1, []);
         let (error, _) = heard(&end(Status::Replaced, false), true);
         let error = error.unwrap();
         assert!(error.contains("a:1: why") && error.contains("\"r\"") && error.contains("in 50 ms"), "{error}");

@@ -34,7 +34,7 @@ pub(crate) enum Control {
     Heartbeat(Heartbeat),
     AckRequest(AckRequest),
     /// These entries are missing, and the policy is to go on after them.
-    HolePassed {
+    GapPassed {
         first: u64,
         last: u64,
     },
@@ -315,7 +315,7 @@ impl Parser {
             let text = format!("entries after {last} up to {previous} are missing");
             return Err(Error::new(Status::SequenceGap, text));
         }
-        parsed.controls.push(Control::HolePassed { first: last + 1, last: previous });
+        parsed.controls.push(Control::GapPassed { first: last + 1, last: previous });
         Ok(())
     }
 

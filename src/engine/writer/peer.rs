@@ -13,7 +13,7 @@ const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
 /// What one connection is limited to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct PeerLimits {
     pub(crate) v2: bool,
     /// How often a v2 reader hears something.
     pub(crate) heartbeat: Duration,
@@ -40,7 +40,7 @@ pub(crate) struct Backlog {
 
 /// What is due at a reader's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct DueActions {
     /// It is to be sent a heartbeat.
     pub(crate) heartbeat: bool,
     /// It is about to lose its place, which the host is to hear.
@@ -49,7 +49,7 @@ pub(crate) struct Due {
 
 /// A reader's connection, as far as time goes.
 pub(crate) struct Peer {
-    limits: Limits,
+    limits: PeerLimits,
     /// Since when the connection takes no bytes, and how many had been sent and flushed then.
     blocked: Option<(Instant, (u64, u64))>,
     /// Bytes sent at the last look, and since when there were no more.
@@ -60,13 +60,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(limits: PeerLimits, now: Instant) -> Self {
         Self { limits, blocked: None, sent: 0, idle_since: now, lagging: false }
     }
 
     /// How often time alone may change something.
     pub(crate) fn tick_every(&self) -> Duration {
-        let Limits { heartbeat, write_timeout, peer_timeout, .. } = self.limits;
+        let PeerLimits { heartbeat, write_timeout, peer_timeout, .. } = self.limits;
         (heartbeat / 2).min(write_timeout / 4).min(peer_timeout / 4).max(SHORTEST_TICK)
     }
 
@@ -95,16 +95,16 @@ impl Peer {
         bytes_sent: u64,
         (backlog, allowed): (Backlog, Backlog),
         now: Instant,
-    ) -> Result<Due> {
+    ) -> Result<DueActions> {
         let heartbeat = self.check(heard, bytes_sent, now)?;
         let lagging = !self.lagging && is_near(backlog, allowed);
         self.lagging |= lagging;
-        Ok(Due { heartbeat, lagging })
+        Ok(DueActions { heartbeat, lagging })
     }
 
     /// Whether a heartbeat is due; an error when the reader is silent or stuck.
     fn check(&mut self, heard: Heard, bytes_sent: u64, now: Instant) -> Result<bool> {
-        let Limits { v2, heartbeat, write_timeout, peer_timeout } = self.limits;
+        let PeerLimits { v2, heartbeat, write_timeout, peer_timeout } = self.limits;
         let since = |then: Instant| now.saturating_duration_since(then);
         let timed_out = |text: String| Err(Error::new(Status::PeerTimeout, text));
         let silent = since(heard.at);
@@ -172,13 +172,13 @@ pub(crate) fn check_ack(said: Positions, last: u64) -> Result<()> {
 }
 
 /// Judges an acknowledgement. `sent`: whether the last entry of it was sent; `sent_up_to`: an entry up to which all
-/// were. `has_pumped`: what can be sent was, so what was not sent cannot be at the reader.
-pub(crate) fn judge_ack(said: Positions, sent: Sent, sent_up_to: u64, has_pumped: bool) -> Judged {
+/// were. `has_sent_all`: what can be sent was, so what was not sent cannot be at the reader.
+pub(crate) fn judge_ack(said: Positions, sent: Sent, sent_up_to: u64, has_sent_all: bool) -> Judged {
     match sent {
         _ if mutant!("acks-believed") => Judged::Counts(said),
         Sent::Whole => Judged::Counts(said),
         Sent::Undecided => Judged::CountsSoFar(up_to(said, sent_up_to)),
-        Sent::Not if !has_pumped => Judged::Later,
+        Sent::Not if !has_sent_all => Judged::Later,
         Sent::Not => Judged::NotSent,
     }
 }
@@ -214,8 +214,8 @@ mod tests {
     const NOTHING: Backlog = Backlog { bytes: 0, entries: 0 };
     const WINDOW: Backlog = Backlog { bytes: 400, entries: 40 };
 
-    fn limits(v2: bool) -> Limits {
-        Limits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS }
+    fn limits(v2: bool) -> PeerLimits {
+        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS }
     }
 
     /// A connection that began at the returned moment.
@@ -311,14 +311,14 @@ mod tests {
             assert_eq!(check_ack(said, 9).is_ok(), possible, "{said:?}");
         }
         let said = at(9, 4, 7);
-        for (sent, has_pumped, judged) in [
+        for (sent, has_sent_all, judged) in [
             (Sent::Whole, false, Judged::Counts(said)),
             (Sent::Undecided, false, Judged::CountsSoFar(at(6, 4, 6))),
             (Sent::Undecided, true, Judged::CountsSoFar(at(6, 4, 6))),
             (Sent::Not, false, Judged::Later),
             (Sent::Not, true, Judged::NotSent),
         ] {
-            assert_eq!(judge_ack(said, sent, 6, has_pumped), judged);
+            assert_eq!(judge_ack(said, sent, 6, has_sent_all), judged);
         }
     }
 }

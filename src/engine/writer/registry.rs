@@ -31,7 +31,7 @@ pub(crate) trait Connection {
 }
 
 /// What is known of one reader id.
-struct Record<C> {
+struct ReaderRecord<C> {
     /// What earlier connections left, and what the present one proved when it began.
     standing: Standing,
     connected: Option<C>,
@@ -43,7 +43,7 @@ struct Record<C> {
     errors: u64,
 }
 
-impl<C: Connection> Record<C> {
+impl<C: Connection> ReaderRecord<C> {
     fn new(groups: u64) -> Self {
         Self { standing: Standing::default(), connected: None, left_at: 0, groups, errors: 0 }
     }
@@ -96,8 +96,8 @@ pub(crate) struct Arrival<C> {
 }
 
 /// The records of all reader ids of a sender.
-pub(crate) struct Records<C> {
-    records: BTreeMap<String, Record<C>>,
+pub(crate) struct ReaderRecords<C> {
+    records: BTreeMap<String, ReaderRecord<C>>,
     bounds: Bounds,
     /// Connections that ended.
     ends: u64,
@@ -105,7 +105,7 @@ pub(crate) struct Records<C> {
     forgotten: u64,
 }
 
-impl<C: Connection> Records<C> {
+impl<C: Connection> ReaderRecords<C> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self { records: BTreeMap::new(), bounds, ends: 0, forgotten: 0 }
     }
@@ -123,7 +123,7 @@ impl<C: Connection> Records<C> {
         if !self.has_room(id) {
             return None;
         }
-        let record = self.records.entry(id.to_owned()).or_insert_with(|| Record::new(groups.of(id)));
+        let record = self.records.entry(id.to_owned()).or_insert_with(|| ReaderRecord::new(groups.of(id)));
         let replaced = record.disconnect();
         let before = record.standing.has;
         let known = Known { held, began_at: self.bounds.began_at };
@@ -199,14 +199,15 @@ impl<C: Connection> Records<C> {
 
     /// How far every known reader is at `level`, connected or not.
     pub(crate) fn tally(&self, level: AckLevel) -> Tally {
-        let place = |record: &Record<C>| ReaderPosition { position: record.positions()[level], groups: record.groups };
+        let place =
+            |record: &ReaderRecord<C>| ReaderPosition { position: record.positions()[level], groups: record.groups };
         Tally::new(self.records.values().map(place)).after(self.bounds.inherited_from)
     }
 
     /// How many readers have what is wished for.
     pub(crate) fn look(&self, wish: &Wish) -> Reached {
         let ours = is_ours(wish.sequence, self.bounds.inherited_from);
-        let has = |record: &&Record<C>| ours && record.positions()[wish.level] >= wish.sequence;
+        let has = |record: &&ReaderRecord<C>| ours && record.positions()[wish.level] >= wish.sequence;
         wish.quorum.count(self.records.values().filter(has).map(|record| record.groups))
     }
 }
@@ -249,16 +250,16 @@ mod tests {
         }
     }
 
-    fn records(max_readers: usize, max_known: usize) -> Records<At> {
-        Records::new(Bounds { max_readers, max_known, ..Bounds::default() })
+    fn records(max_readers: usize, max_known: usize) -> ReaderRecords<At> {
+        ReaderRecords::new(Bounds { max_readers, max_known, ..Bounds::default() })
     }
 
-    fn enter(records: &mut Records<At>, id: &str, connection: At) -> Option<(u64, Option<At>)> {
+    fn enter(records: &mut ReaderRecords<At>, id: &str, connection: At) -> Option<(u64, Option<At>)> {
         let arrival = records.enter(id, connection, &Groups::default(), Claim::default(), 0)?;
         Some((arrival.before.received, arrival.replaced))
     }
 
-    fn leave(records: &mut Records<At>, id: &str, connection: At) {
+    fn leave(records: &mut ReaderRecords<At>, id: &str, connection: At) {
         records.leave(id, |other| *other == connection, true);
     }
 

@@ -38,7 +38,7 @@ pub(crate) trait Surroundings {
 
 /// What slots are limited to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct SlotLimits {
     /// How many there are, at most.
     pub(crate) slots: usize,
     /// Bytes of the log that one may hold back, at most.
@@ -50,7 +50,7 @@ pub(crate) struct Limits {
 /// All slots of a sender.
 pub(crate) struct Table {
     slots: BTreeMap<String, Slot>,
-    limits: Limits,
+    limits: SlotLimits,
     /// The file is to be written.
     changed: bool,
     /// Counts changes by which the file keeps too little.
@@ -75,7 +75,7 @@ impl Table {
     /// The slots that an earlier process left.
     pub(crate) fn new(
         records: impl IntoIterator<Item = (String, Record)>,
-        limits: Limits,
+        limits: SlotLimits,
         now: Now,
         instant: Instant,
     ) -> Self {

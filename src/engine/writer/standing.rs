@@ -147,7 +147,7 @@ mod tests {
         let proven = Start { after: 10, proven: true, believed: 0 };
         let none = at(0, 0, 0);
         let table = [
-            // Behind the start: sent on this connection.
+            // After the start: sent on this connection.
             (bare(0), at(12, 11, 12), at(12, 11, 12), at(12, 11, 12)),
             // At the start, by a stranger: nothing.
             (bare(0), at(10, 10, 10), none, none),

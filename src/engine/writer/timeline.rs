@@ -88,7 +88,7 @@ mod tests {
         // Timestamps that are none.
         assert_eq!(timeline.age_us(450, 0, Now { wall_us: WALL, boot_us: 10 * SECOND }), 6 * SECOND);
         assert_eq!(timeline.age_us(450, u64::MAX, Now { wall_us: WALL, boot_us: 10 * SECOND }), 5 * SECOND);
-        // Nothing is known of what lies before the first mark, and only the last mark of what lies behind it.
+        // Nothing is known of what lies before the first mark, and only the last mark of what lies after it.
         assert_eq!(timeline.bounds(0, 10 * SECOND), (10 * SECOND, u64::MAX));
         assert_eq!(timeline.bounds(1001, 11 * SECOND), (0, SECOND));
     }

@@ -223,7 +223,7 @@ fn a_free_function_may_use_the_configuration() {
 #[test]
 fn a_callback_belongs_to_one_object() {
     let host = Host::default();
-    let mut slot = Slot::<EventFn>::from(Some(callback::<EventFn>(on_event, &host)));
+    let mut slot = CallbackSlot::<EventFn>::from(Some(callback::<EventFn>(on_event, &host)));
     // An object that could not be made leaves it with the configuration.
     drop(slot.share("event handler").unwrap());
     assert_eq!(host.freed(), 0);
@@ -237,7 +237,7 @@ fn a_callback_belongs_to_one_object() {
     drop(object);
     assert_eq!(host.freed(), 1);
 
-    let mut empty = Slot::<EventFn>::Empty;
+    let mut empty = CallbackSlot::<EventFn>::Empty;
     empty.hand_over();
     assert!(empty.share("event handler").unwrap().is_none());
 }

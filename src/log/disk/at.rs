@@ -1,4 +1,4 @@
-//! Calls of the system relative to an open directory.
+//! System calls relative to an open directory.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,14 +12,14 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 
 use crate::fd::above_stdio;
 
-/// What a file is, whatever its name: another file under the same name is noticed by it.
+/// The identity of a file, whatever its name. It tells when another file has taken the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     #[allow(clippy::useless_conversion, reason = "on 32 bits they are narrower")]
     pub(super) fn of(stat: &FileStat) -> Self {
         Self { device: stat.st_dev.into(), inode: stat.st_ino.into() }
@@ -30,7 +30,7 @@ impl Identity {
     }
 }
 
-/// Opens a file. The descriptor may be kept.
+/// Opens a file, with a descriptor that may be kept open.
 pub(super) fn open_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
     loop {
         match openat(&dir, name, flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE, mode) {
@@ -40,7 +40,7 @@ pub(super) fn open_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFla
     }
 }
 
-/// The state of what has this name, which is not followed; `None` if there is nothing.
+/// The metadata of what has this name; `None` if there is nothing. A symbolic link is not followed.
 pub(super) fn stat_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P) -> io::Result<Option<FileStat>> {
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(Errno::ENOENT) => Ok(None),
@@ -48,7 +48,7 @@ pub(super) fn stat_at<P: ?Sized + NixPath>(dir: impl AsFd, name: &P) -> io::Resu
     }
 }
 
-/// Opens a file of the log: a symbolic link is not followed, and a FIFO does not make it wait.
+/// Opens a file of the log. Does not follow a symbolic link, and does not block on a FIFO.
 pub(super) fn open_file<P: ?Sized + NixPath>(dir: impl AsFd, name: &P, flags: OFlag, mode: Mode) -> io::Result<File> {
     Ok(open_at(dir, name, flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, mode)?.into())
 }

@@ -1,4 +1,4 @@
-//! The segments of a directory whose writer goes on beside: it completes, adds and removes some while they are looked at.
+//! Lists the segments of a directory while its writer may complete, add and remove some.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use super::dir::Dir;
 use super::recover::{self, All, Listing};
 use crate::error::{Error, Result};
 
-/// How often a directory that changes while it is read is read again.
+/// How often a directory is read again when it changes meanwhile.
 pub(super) const TRIES: usize = 8;
 
-/// Whether retention removed this segment: neither it nor any before it is there.
+/// Whether retention removed this segment: then neither it nor an earlier one is there.
 pub(super) fn is_gone(dir: &Dir, segment: &Path) -> Result<bool> {
     let listing = recover::list(dir)?;
     Ok(!listing.segments.is_empty() && listing.segments.iter().all(|path| path.file_name() > segment.file_name()))
 }
 
-/// All segments of a directory that others may write to. A listing is not one moment: when something does not fit and
-/// the directory has changed meanwhile, it is read again.
+/// All segments of a directory to which a writer may write. A listing is not atomic: when the segments do not fit
+/// together and the directory has changed meanwhile, it is read again.
 pub(super) fn find_all(dir: &Dir) -> Result<All> {
     let mut listing = recover::list(dir)?;
     for _ in 0..TRIES {

@@ -1,8 +1,8 @@
-//! A log's directory, held by descriptor: every file in it is opened, renamed and removed relative to that, so what a path
-//! leads to later (after `chdir`, `chroot`, a rename or a mount) does not matter.
+//! A log's directory, held by descriptor: every file in it is opened, renamed and removed relative to that, so what a
+//! path leads to later (after `chdir`, `chroot`, a rename or a mount) does not matter.
 //!
-//! What may matter is that the log's place changes hands: [`Dir::check`] compares what the parent has under the log's name,
-//! and the lock file, with what was opened.
+//! It does matter whether another directory has taken the log's name: [`Dir::check`] compares what the parent has under
+//! that name, and the lock file, with what was opened.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
-use super::at::{Identity, open_at, open_file, stat_at};
+use super::at::{FileIdentity, open_at, open_file, stat_at};
 use super::fault::{Fault, failed};
 use super::lock::Lock;
 use super::op::pass;
@@ -28,28 +28,28 @@ use crate::permissions::{self, Kind, Owned, Unprotected};
 pub struct Dir {
     fd: OwnedFd,
     parent: OwnedFd,
-    parent_identity: Identity,
-    /// What the parent calls it.
+    parent_identity: FileIdentity,
+    /// Its name in its parent.
     name: PathBuf,
-    /// Absolute; for texts only.
+    /// The absolute path, for texts only.
     path: PathBuf,
-    /// The same as the kernel tells it.
+    /// The path as the kernel tells it.
     told: Option<PathBuf>,
-    identity: Identity,
+    identity: FileIdentity,
     lock: OnceLock<Lock>,
-    /// Why a sync of it failed.
+    /// The error of a sync of it that failed.
     unsynced: OnceLock<Errno>,
     unprotected: Option<Unprotected>,
 }
 
 impl Dir {
-    /// Opens a directory that is there.
+    /// Opens an existing directory.
     pub fn open(path: &Path) -> Result<Self> {
         Self::at(path, false)
     }
 
-    /// Opens the directory of a log that is to be written, and makes it first if only its last component is missing. Fails
-    /// with `INVALID_ARGUMENT` if others may change it, unless `insecure_allowed`.
+    /// Opens the directory of a log for writing, and creates it if only its last component is missing. Fails with
+    /// `INVALID_ARGUMENT` if other users may change it, unless `insecure_allowed`.
     pub(super) fn open_to_write(path: &Path, insecure_allowed: bool) -> Result<Self> {
         let mut dir = Self::at(path, true)?;
         let stat = fstat(&dir.fd).map_err(|errno| failed("cannot ask for the state of", &dir.path, &errno.into()))?;
@@ -58,7 +58,7 @@ impl Dir {
         Ok(dir)
     }
 
-    /// What the host should hear of the directory's permissions.
+    /// A warning for the host about the directory's permissions, if there is one.
     pub(crate) fn unprotected(&self) -> Option<&Unprotected> {
         self.unprotected.as_ref()
     }
@@ -90,8 +90,8 @@ impl Dir {
             opened => opened,
         };
         let fd = fd.map_err(unopened)?;
-        let identity = |fd: &OwnedFd| -> Result<Identity> {
-            Ok(Identity::of(&fstat(fd).map_err(|errno| unopened(errno.into()))?))
+        let identity = |fd: &OwnedFd| -> Result<FileIdentity> {
+            Ok(FileIdentity::of(&fstat(fd).map_err(|errno| unopened(errno.into()))?))
         };
         Ok(Self {
             told: told(&fd),
@@ -107,13 +107,13 @@ impl Dir {
         })
     }
 
-    /// Where it was when it was opened; for texts.
+    /// Its path when it was opened, for texts.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where a file of this name was then; for texts, and for the functions of [`super::file`], which take its last
-    /// component only.
+    /// The path of a file in it then, for texts, and for the functions of [`super::file`], which use the last component
+    /// only.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -123,14 +123,14 @@ impl Dir {
         open_file(&self.fd, name, flags, mode)
     }
 
-    /// The state of a file in it; `None` if there is none.
+    /// The metadata of a file in it; `None` if there is none.
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<FileStat>> {
         stat_at(&self.fd, name)
     }
 
     /// The names in it.
     pub(super) fn names(&self) -> io::Result<Vec<PathBuf>> {
-        // A descriptor of its own has an offset of its own.
+        // A new descriptor, because an offset belongs to its descriptor.
         let fd = open_at(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
         let mut opened = nix::dir::Dir::from_fd(fd)?;
         let names = opened.iter().map(|entry| Ok(PathBuf::from(OsStr::from_bytes(entry?.file_name().to_bytes()))));
@@ -140,7 +140,7 @@ impl Dir {
 
     /// Makes the names in it durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        // The kernel tells of a failure once, and what it meant may be a name that somebody else syncs for.
+        // The kernel reports a failure once only, and it may concern a name for which another thread syncs.
         if let Some(errno) = self.unsynced.get() {
             return Err((*errno).into());
         }
@@ -152,23 +152,23 @@ impl Dir {
         }
     }
 
-    /// Takes its lock, for as long as this lives, or says who holds it.
+    /// Takes its lock, which is held as long as this lives. Fails with the holder's name if another has it.
     pub(super) fn lock(&self) -> Result<()> {
         let lock = Lock::take(&self.fd, &self.path)?;
-        // A second one of this handle would have been refused.
+        // This handle opens the directory only once.
         let _ = self.lock.set(lock);
         Ok(())
     }
 
-    /// Whether the log is still where it was opened, and still its only writer's. A fault is fatal if it is not; if that
-    /// cannot be found out, it may be asked again.
+    /// Checks that the log is still where it was opened and still has only one writer. The fault is fatal if not; if
+    /// that cannot be found out, it may be checked again.
     pub(super) fn check(&self) -> Result<(), Fault> {
         let there = match pass("disk-identity").and_then(|()| stat_at(&self.parent, &self.name)) {
-            // A process that gave up rights may not search the parent any more.
+            // A process that dropped privileges may no longer search the parent.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return self.check_from_inside(),
             there => there.map_err(|error| unknown(&self.path, &error))?,
         };
-        match there.as_ref().map(Identity::of) {
+        match there.as_ref().map(FileIdentity::of) {
             Some(identity) if identity == self.identity => self.check_lock(),
             Some(_) => {
                 Err(self.gone(&format!("something else took the place of the log's directory {}", self.shown())))
@@ -177,8 +177,8 @@ impl Dir {
         }
     }
 
-    /// The same, as far as the directory itself tells: by its parent, and by what the kernel says is its name. The rest of
-    /// its path says nothing, because it is another one after a change of the root.
+    /// The same for the directory itself: checks its parent and the name that the kernel reports. The rest of the path
+    /// does not count, since it differs after a change of the root.
     fn check_from_inside(&self) -> Result<(), Fault> {
         let lost = || self.gone(&format!("the log's directory {} is not in its place any more", self.shown()));
         if self.is_removed() {
@@ -191,13 +191,13 @@ impl Dir {
             return Err(lost());
         }
         match stat_at(&self.fd, "..") {
-            Ok(Some(parent)) => match Identity::of(&parent) {
+            Ok(Some(parent)) => match FileIdentity::of(&parent) {
                 parent if parent == self.parent_identity => self.check_lock(),
-                // It is the root of this process now, whose parent nobody tells.
+                // It is now this process's root, whose parent cannot be read.
                 parent if parent == self.identity => self.check_lock(),
                 _ => Err(lost()),
             },
-            // Without the right to search the directory itself nothing can be done in it.
+            // Without the right to search the directory nothing can be done in it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.told == told(&self.fd) => {
                 self.check_lock()
             }
@@ -210,7 +210,7 @@ impl Dir {
         self.path.display()
     }
 
-    /// The directory lost its place, of which `what` is to be said.
+    /// The fault of a directory that has lost its place; `what` describes it.
     fn gone(&self, what: &str) -> Fault {
         let rest = if self.is_removed() {
             "it was removed. Nothing more is confirmed; restore a copy, or let another node write".into()
@@ -232,12 +232,12 @@ impl Dir {
         let Some(lock) = self.lock.get() else { return Ok(()) };
         let path = self.join(super::lock::NAME);
         let there = match self.stat(OsStr::new(super::lock::NAME)) {
-            // Without a name it is not there, whoever may look.
+            // A directory without a name is gone for everyone.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !lock.has_a_name() => None,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
             there => there.map_err(|error| unknown(&path, &error))?,
         };
-        match there.as_ref().map(Identity::of) {
+        match there.as_ref().map(FileIdentity::of) {
             Some(identity) if identity == lock.identity() => Ok(()),
             there => {
                 let what = if there.is_some() { "replaced" } else { "removed" };
@@ -277,7 +277,7 @@ fn lost(text: String) -> Fault {
     Fault { error: Error::new(Status::Io, text), fatal: true }
 }
 
-/// It cannot be found out now.
+/// The fault of a check that cannot be made now.
 fn unknown(path: &Path, error: &io::Error) -> Fault {
     Fault { error: failed("cannot ask for the state of", path, error), fatal: false }
 }
@@ -286,7 +286,7 @@ fn unknown(path: &Path, error: &io::Error) -> Fault {
 fn absolute(path: &Path) -> Result<PathBuf> {
     let unresolved = |error: io::Error| failed("cannot resolve the path", path, &error);
     let whole = std::path::absolute(path).map_err(unresolved)?;
-    // The path of a directory may end in a slash, but behind that the last component would be followed.
+    // The path of a directory may end in a slash, but after that the last component would be followed.
     let whole: PathBuf = whole.components().collect();
     if whole.file_name().is_none() {
         // It ends in `..`, or is the root.
@@ -299,7 +299,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 fn sync_parent(parent: &OwnedFd) -> io::Result<()> {
-    // What is opened as a mere path cannot be synced.
+    // A descriptor opened with O_PATH cannot be synced.
     let parent = open_at(parent, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     Ok(nix::unistd::fsync(parent)?)
 }

@@ -1,4 +1,4 @@
-//! The entries of a log's directory, one after the other, beside a writer that adds segments and removes them.
+//! Reads the entries of a log's directory in order, while a writer may add and remove segments.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::dir::Dir;
 use super::fault::damaged;
 use super::head;
 use super::mark::Mark;
-use super::recover::{self, Cut, Found};
+use super::recover::{self, Cut, SegmentFile};
 use super::scan::{Scanner, Step};
 use crate::error::{Error, Result, Status};
 
@@ -22,23 +22,23 @@ pub struct OwnedEntry {
     pub timestamp_us: u64,
     /// The host's bytes.
     pub payload: Vec<u8>,
-    /// The boundary right behind it.
+    /// The boundary right after it.
     pub mark: Mark,
     /// The epoch of its segment.
     pub epoch: u64,
 }
 
-/// The entries of a log, in order. At the end it gives `None`, and later those that came since.
+/// The entries of a log, in order. At the end it returns `None`, and later the entries appended since.
 ///
-/// Where retention was faster than this, it fails once with `SEQUENCE_GAP` and then goes on behind the hole. Any other
-/// error is its end.
-pub struct Entries {
+/// If retention removes entries before they are read, it fails once with `SEQUENCE_GAP` and then continues after the
+/// gap. Any other error ends it.
+pub struct StoredEntries {
     dir: Dir,
     scanner: Scanner,
-    current: Found,
-    /// Entries up to this one are passed over.
+    current: SegmentFile,
+    /// Entries up to this one are skipped.
     after: u64,
-    /// Entries before this time are passed over, until the first that is not before it.
+    /// Entries are skipped until the first one that is not before this time.
     since_us: Option<u64>,
     torn: Option<Cut>,
     failed: bool,
@@ -47,40 +47,40 @@ pub struct Entries {
 /// Where reading begins.
 #[derive(Clone, Copy)]
 enum From {
-    Behind(u64),
+    After(u64),
     Time(u64),
 }
 
-/// The entries behind entry `after` of the log in a directory, or from its oldest on if that is gone.
-pub fn entries(dir: &Path, after: u64) -> Result<Entries> {
-    open(dir, From::Behind(after))
+/// The entries after entry `after` of the log in a directory, or from its oldest on if that is gone.
+pub fn entries(dir: &Path, after: u64) -> Result<StoredEntries> {
+    open(dir, From::After(after))
 }
 
 /// The entries from the first one on whose timestamp is `timestamp_us` or later.
 ///
-/// Timestamps are the host's. Where they fall, entries before that one may be late enough as well: of the segments and
-/// parts of a segment before it, only the last entry is looked at.
-pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<Entries> {
+/// Timestamps are the host's. If they do not always rise, entries before that one may be late enough as well: of the
+/// segments and index intervals before it, only the last entry is checked.
+pub fn entries_since(dir: &Path, timestamp_us: u64) -> Result<StoredEntries> {
     open(dir, From::Time(timestamp_us))
 }
 
 impl From {
-    /// True for a boundary that is not behind the place.
+    /// True for a boundary that is not past the first entry to read.
     fn allows(self, mark: &Mark) -> bool {
         match self {
-            From::Behind(sequence) => mark.sequence <= sequence,
+            From::After(sequence) => mark.sequence <= sequence,
             From::Time(time) => mark.timestamp_us < time,
         }
     }
 }
 
-fn open(dir: &Path, from: From) -> Result<Entries> {
+fn open(dir: &Path, from: From) -> Result<StoredEntries> {
     let dir = Dir::open(dir)?;
     let mut tries = 0;
     let (current, mark) = loop {
         let (sealed, last) = find_all(&dir)?;
         let first = sealed.iter().find(|segment| match from {
-            From::Behind(after) => segment.head.commit.synced.sequence > after,
+            From::After(after) => segment.head.commit.synced.sequence > after,
             From::Time(_) => !from.allows(&segment.head.commit.synced),
         });
         let Some(segment) = first else {
@@ -98,17 +98,17 @@ fn open(dir: &Path, from: From) -> Result<Entries> {
         break (found, mark);
     };
     let (after, since_us) = match from {
-        From::Behind(after) => (after, None),
+        From::After(after) => (after, None),
         From::Time(time) => (0, Some(time)),
     };
-    Ok(Entries { dir, scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
+    Ok(StoredEntries { dir, scanner: scan(&current, mark), current, after, since_us, torn: None, failed: false })
 }
 
-fn scan(found: &Found, from: Mark) -> Scanner {
+fn scan(found: &SegmentFile, from: Mark) -> Scanner {
     Scanner::new(found.file.clone(), &found.path, found.head.fixed, from, found.end())
 }
 
-impl Iterator for Entries {
+impl Iterator for StoredEntries {
     type Item = Result<OwnedEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -121,14 +121,14 @@ impl Iterator for Entries {
     }
 }
 
-impl Entries {
-    /// After `None`: the bytes behind the last entry that are no whole one. An entry that is being written now, or what a
-    /// crash left.
+impl StoredEntries {
+    /// After `None`: the bytes after the last entry that are no whole entry. They are an entry that is being written,
+    /// or a torn end left by a crash.
     pub fn torn(&self) -> Option<&Cut> {
         self.torn.as_ref()
     }
 
-    /// The boundary it stands at: at the end, that of the log.
+    /// The boundary after the last entry read; at the end, the end of the log.
     pub fn mark(&self) -> Mark {
         self.scanner.mark()
     }
@@ -138,7 +138,7 @@ impl Entries {
             if let Some(entry) = self.next_here()? {
                 return Ok(Some(entry));
             }
-            // In this order: when the next segment is there, nothing is added to this one any more.
+            // First, because nothing is added to this segment once the next one exists.
             let next = self.next_segment()?;
             let (_, size) = recover::identity(&self.current.path, &self.current.file)?;
             self.current.seen.size = size;
@@ -149,7 +149,7 @@ impl Entries {
             let Some(next) = next else { return Ok(None) };
             let mark = self.scanner.mark();
             if next.base() != mark || next.head.fixed.stream_id != self.current.head.fixed.stream_id {
-                match self.pass_hole(next)? {
+                match self.pass_gap(next)? {
                     Some(gap) => return Err(gap),
                     None => continue,
                 }
@@ -159,9 +159,9 @@ impl Entries {
         }
     }
 
-    /// Goes on in a segment that does not follow, if those between were removed from the front: the error that says so,
-    /// unless nothing in the hole was wanted. Else it is damage.
-    fn pass_hole(&mut self, next: Found) -> Result<Option<Error>> {
+    /// Continues in a segment that does not follow, if retention removed those between. Returns the error that reports
+    /// the gap, unless no entry in it was wanted. Fails with `DAMAGED` otherwise.
+    fn pass_gap(&mut self, next: SegmentFile) -> Result<Option<Error>> {
         let (mark, base) = (self.scanner.mark(), next.base());
         let ours = next.head.fixed.stream_id == self.current.head.fixed.stream_id;
         if !ours || base.sequence <= mark.sequence || !is_gone(&self.dir, &self.current.path)? {
@@ -179,24 +179,24 @@ impl Entries {
         Ok(Some(Error::new(Status::SequenceGap, text)))
     }
 
-    /// The segment behind this one, if there is one.
-    fn next_segment(&self) -> Result<Option<Found>> {
+    /// The segment after this one, if there is one.
+    fn next_segment(&self) -> Result<Option<SegmentFile>> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.look_for_next() {
-                // Between the look at the directory and that at a file.
+                // Removed after the directory was listed.
                 Err(_) if tries < TRIES && is_gone(&self.dir, &self.current.path)? => {}
                 found => return found,
             }
         }
     }
 
-    fn look_for_next(&self) -> Result<Option<Found>> {
-        // What is added to another directory in its place belongs to another log.
+    fn look_for_next(&self) -> Result<Option<SegmentFile>> {
+        // Segments in another directory under the same name belong to another log.
         self.dir.check()?;
         let (here, segments) = (&self.current.path, recover::list(&self.dir)?.segments);
-        // Before it had an entry, one of a later epoch may have taken its name.
+        // An empty segment is replaced by one of a later epoch with the same name.
         if self.scanner.mark() == self.current.base() && segments.contains(here) {
             let found = recover::find(&self.dir, here, false)?;
             if found.identity != self.current.identity {
@@ -207,7 +207,7 @@ impl Entries {
         next.map(|path| recover::find(&self.dir, path, false)).transpose()
     }
 
-    /// The next entry of this segment that is wanted. What is not whole is the end, behind the synced mark.
+    /// The next wanted entry of this segment. After the synced mark, bytes that are no whole entry are the end.
     fn next_here(&mut self) -> Result<Option<OwnedEntry>> {
         self.torn = None;
         loop {
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::clock::Now;
 
-    fn sequences(entries: Entries) -> Vec<u64> {
+    fn sequences(entries: StoredEntries) -> Vec<u64> {
         entries.map(|entry| entry.unwrap().sequence).collect()
     }
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(gap.status, Status::SequenceGap);
         assert!(gap.message.contains(&format!("entries {} to {oldest} of ", last + 1)), "{gap}");
         assert!(sequences(slow).into_iter().eq(oldest + 1..=100));
-        // A hole in which nothing was wanted is none.
+        // A gap in which nothing was wanted is none.
         assert_eq!(sequences(ahead), [100]);
     }
 
@@ -324,7 +324,7 @@ mod tests {
         assert!(epochs.into_iter().eq((4..=23).map(|sequence| (sequence, 3))));
     }
 
-    /// Between two looks at the directory segments go: nothing fails, and what is told begins behind them.
+    /// Between two looks at the directory segments go: nothing fails, and what is told begins after them.
     #[test]
     fn a_check_beside_retention_begins_behind_what_it_removed() {
         // Large segments, so that progress is told in the first one.

@@ -1,4 +1,4 @@
-//! What went wrong with a file of the log: the error that says what was tried with which file, and whether it may pass.
+//! Errors of the log's files: what was tried with which file, and whether trying again may help.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,12 +9,12 @@ use crate::error::{Error, Status};
 
 /// A change of the disk that failed.
 ///
-/// Only a failed sync is final: the kernel may have dropped the bytes and will not say so again. Everything else may pass,
-/// and is tried again by whoever works on an open log.
+/// Only a failed sync is final: the kernel may have dropped the bytes and reports that only once. Every other failure
+/// may pass, and an open log tries again.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) error: Error,
-    /// A sync failed: what is on disk is not known any more.
+    /// A sync failed, so it is no longer known what is on disk.
     pub(super) fatal: bool,
 }
 
@@ -29,7 +29,7 @@ impl Fault {
         Self { error: failed(op.doing(), path, error), fatal }
     }
 
-    /// The error of a log that is open: what may pass is `DISK_FULL` or `STALLED`, and `IO` is final.
+    /// The error for an open log: `DISK_FULL` or `STALLED` if it may pass, `IO` if it is final.
     pub(super) fn while_open(self) -> Error {
         if self.fatal { self.error } else { self.error.passing() }
     }
@@ -53,19 +53,19 @@ pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(status, format!("{doing} {}: {text} (errno {errno}){advice}", path.display()))
 }
 
-/// Bytes that are not what belongs there.
+/// The error of damaged bytes.
 pub(super) fn damaged(path: &Path, offset: u64, what: impl std::fmt::Display) -> Error {
     let text = format!("{}: at byte {offset}: {what}. Nothing was changed on disk; {}", path.display(), remedy(path));
     Error::new(Status::Damaged, text)
 }
 
-/// Bytes of a version that this library does not read.
+/// The error of a format version that this library does not read.
 pub(super) fn too_new(path: &Path, offset: u64, what: impl std::fmt::Display) -> Error {
     let text = format!("{}: at byte {offset}: {what}. Nothing was changed on disk", path.display());
     Error::new(Status::Damaged, text)
 }
 
-/// What is enough to go on without a file that is damaged, and what that costs. Only segments hold entries.
+/// Advice on how to continue without a damaged file, and what that costs. Only segments hold entries.
 fn remedy(path: &Path) -> &'static str {
     match path.file_name().and_then(OsStr::to_str) {
         Some("slots") => {

@@ -1,4 +1,4 @@
-//! Every change of the disk goes through here.
+//! Every change that the log makes on disk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::fault::{Fault, damaged, failed};
 use super::op::{Op, at_points};
 use crate::error::Result;
 
-/// What was changed on disk, for tests that build every disk that a loss of power may leave.
+/// A change on disk, for tests that build every state that a loss of power may leave.
 #[cfg(all(test, not(model)))]
 #[derive(Clone, Debug)]
 pub(super) enum Change {

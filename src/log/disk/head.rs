@@ -1,5 +1,5 @@
-//! The head of a segment file, 16 KiB before its entries: what the segment is, how far it is known to be durable, and
-//! where in it one can begin to read. `docs/log-format.md` is the normative description.
+//! The head of a segment file, 16 KiB before its entries: which segment it is, how far it is durable, and an index of
+//! boundaries. `docs/log-format.md` is the normative description.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,14 +21,14 @@ pub(super) const MAX_POINTS: usize = 384;
 
 const MAGIC: &[u8; 8] = b"RPLSEG\r\n";
 const FIXED_BYTES: usize = 92;
-const SLOT_BYTES: usize = 56;
-const SLOTS: [usize; 2] = [512, 1024];
+const COPY_BYTES: usize = 56;
+const COPIES: [usize; 2] = [512, 1024];
 const INDEX_AT: u64 = 4096;
-/// What is read of a head when a log is opened.
+/// How much of a head is read when a log is opened.
 const FRONT_BYTES: usize = 2048;
 const SEALED: u32 = 1;
 
-/// What is written once, when the segment is made.
+/// The part that is written once, when the segment is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) stream_id: [u8; 16],
@@ -40,21 +40,21 @@ pub(super) struct Fixed {
     pub(super) created_us: u64,
 }
 
-/// How far the segment is known to be durable.
+/// How far the segment is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Commit {
     /// Counts the commits of this segment.
     pub(super) generation: u64,
-    /// Everything before this was durable when the slot was written.
+    /// Everything before this was durable when the copy was written.
     pub(super) synced: Mark,
-    /// Nothing follows behind `synced`, and the index is there.
+    /// The segment is complete: no entry follows `synced`, and the index is written.
     pub(super) sealed: bool,
     pub(super) points: u32,
     pub(super) points_crc: u32,
 }
 
 impl Commit {
-    /// The first commit of a segment: it is there, and empty.
+    /// The first commit of a segment, which is empty.
     pub(super) fn first(base: Mark) -> Self {
         Self { generation: 1, synced: base, sealed: false, points: 0, points_crc: 0 }
     }
@@ -121,7 +121,7 @@ impl Fixed {
         }
         if fixed.epoch_start > base.sequence || base.sequence == u64::MAX {
             let (start, base) = (fixed.epoch_start, base.sequence);
-            return bad(72, format!("an epoch that began behind entry {start} in a segment that begins behind {base}"));
+            return bad(72, format!("an epoch that began after entry {start} in a segment that begins after {base}"));
         }
         Ok(fixed)
     }
@@ -133,36 +133,36 @@ impl Fixed {
     }
 }
 
-/// The checksum of a slot covers the fixed part's, so that a slot of another segment is none of this one.
-fn slot_crc(fixed: &Fixed, slot: &[u8]) -> u32 {
-    let mut covered = [0; 4 + SLOT_BYTES - 4];
+/// The checksum of a copy covers the fixed part's checksum, so that a copy of another segment is not valid in this one.
+fn copy_crc(fixed: &Fixed, copy: &[u8]) -> u32 {
+    let mut covered = [0; 4 + COPY_BYTES - 4];
     covered[..4].copy_from_slice(&fixed.crc());
-    covered[4..].copy_from_slice(&slot[..SLOT_BYTES - 4]);
+    covered[4..].copy_from_slice(&copy[..COPY_BYTES - 4]);
     crc_fast::crc32_iscsi(&covered)
 }
 
-fn encode_slot(fixed: &Fixed, commit: &Commit) -> [u8; SLOT_BYTES] {
-    let mut bytes = [0; SLOT_BYTES];
+fn encode_copy(fixed: &Fixed, commit: &Commit) -> [u8; COPY_BYTES] {
+    let mut bytes = [0; COPY_BYTES];
     bytes[0..8].copy_from_slice(&commit.generation.to_be_bytes());
     bytes[8..40].copy_from_slice(&commit.synced.encode());
     bytes[40..44].copy_from_slice(&if commit.sealed { SEALED } else { 0 }.to_be_bytes());
     bytes[44..48].copy_from_slice(&commit.points.to_be_bytes());
     bytes[48..52].copy_from_slice(&commit.points_crc.to_be_bytes());
-    let crc = slot_crc(fixed, &bytes);
+    let crc = copy_crc(fixed, &bytes);
     bytes[52..56].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-fn decode_slot(fixed: &Fixed, slot: &[u8]) -> Option<Commit> {
+fn decode_copy(fixed: &Fixed, copy: &[u8]) -> Option<Commit> {
     let commit = Commit {
-        generation: be64(slot, 0),
-        synced: Mark::decode(&slot[8..40]),
-        sealed: be32(slot, 40) == SEALED,
-        points: be32(slot, 44),
-        points_crc: be32(slot, 48),
+        generation: be64(copy, 0),
+        synced: Mark::decode(&copy[8..40]),
+        sealed: be32(copy, 40) == SEALED,
+        points: be32(copy, 44),
+        points_crc: be32(copy, 48),
     };
-    let sound = be32(slot, 52) == slot_crc(fixed, slot)
-        && be32(slot, 40) <= SEALED
+    let sound = be32(copy, 52) == copy_crc(fixed, copy)
+        && be32(copy, 40) <= SEALED
         && (1..u64::MAX).contains(&commit.generation)
         && commit.points as usize <= MAX_POINTS
         && commit.synced.position >= fixed.base.position
@@ -175,18 +175,18 @@ pub(super) fn encode_new(fixed: &Fixed) -> Vec<u8> {
     let mut bytes = vec![0; HEAD_BYTES as usize];
     bytes[..FIXED_BYTES].copy_from_slice(&fixed.encode());
     let commit = Commit::first(fixed.base);
-    let at = slot_of(&commit);
-    bytes[at..at + SLOT_BYTES].copy_from_slice(&encode_slot(fixed, &commit));
+    let at = offset_of(&commit);
+    bytes[at..at + COPY_BYTES].copy_from_slice(&encode_copy(fixed, &commit));
     bytes
 }
 
-fn slot_of(commit: &Commit) -> usize {
-    SLOTS[usize::from(commit.generation.is_multiple_of(2))]
+fn offset_of(commit: &Commit) -> usize {
+    COPIES[usize::from(commit.generation.is_multiple_of(2))]
 }
 
-/// Writes a commit slot: the one that does not hold the last commit, so that a torn write leaves that.
+/// Writes the commit copy that does not hold the last commit, so that a torn write leaves that one whole.
 pub(super) fn write_commit(file: &File, path: &Path, fixed: &Fixed, commit: &Commit) -> Result<(), Fault> {
-    write_at(Op::WriteCommit, file, path, slot_of(commit) as u64, &encode_slot(fixed, commit))
+    write_at(Op::WriteCommit, file, path, offset_of(commit) as u64, &encode_copy(fixed, commit))
 }
 
 /// Reads and checks a head.
@@ -197,20 +197,20 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Head> {
         return Err(damaged(path, read as u64, "the file ends inside its head"));
     }
     let fixed = Fixed::decode(path, &bytes)?;
-    let slots = SLOTS.map(|at| decode_slot(&fixed, &bytes[at..at + SLOT_BYTES]).filter(|slot| slot_of(slot) == at));
-    match slots.into_iter().flatten().max_by_key(|commit| commit.generation) {
+    let copies = COPIES.map(|at| decode_copy(&fixed, &bytes[at..at + COPY_BYTES]).filter(|copy| offset_of(copy) == at));
+    match copies.into_iter().flatten().max_by_key(|commit| commit.generation) {
         Some(commit) => Ok(Head { fixed, commit }),
-        None => Err(damaged(path, SLOTS[0] as u64, "neither of the two commit slots is whole")),
+        None => Err(damaged(path, COPIES[0] as u64, "neither of the two commit copies is whole")),
     }
 }
 
-/// Picks those of a segment's points that its index has room for.
+/// Thins out a segment's points to as many as its index has room for.
 pub(super) fn thin(points: &[Mark]) -> Vec<Mark> {
     let step = points.len().div_ceil(MAX_POINTS).max(1);
     points.iter().copied().skip(step - 1).step_by(step).collect()
 }
 
-/// Writes the index of a segment that is full, and gives the commit that seals it.
+/// Writes the index of a full segment and returns the commit that seals it.
 pub(super) fn write_index(
     file: &File,
     path: &Path,

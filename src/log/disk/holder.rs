@@ -1,5 +1,5 @@
-//! Who holds the lock of a log's directory, found out without touching it: an attempt to lock would make a writer fail
-//! that opens the log at that moment.
+//! Finds out who holds the lock of a log's directory without taking it: an attempt could make a writer fail that opens
+//! the log at that moment.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,35 +12,36 @@ use super::file::{open_if_there, read_at};
 use super::lock;
 use crate::error::Result;
 
-/// The most bytes of a lock file that are looked at.
+/// The most bytes of a lock file that are read.
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// Whether the lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum LockState {
     /// A process of this machine holds it.
     Yes,
     /// No process that this one can see holds it.
     No,
-    /// The kernel does not say.
+    /// The kernel does not tell.
     Unknown,
 }
 
-/// What a lock file says, and the kernel of it.
+/// The content of a lock file, and whether the kernel reports the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Whether the lock is held now.
-    pub held: Held,
+    pub held: LockState,
     /// The process that holds it, or else the last one that did.
     pub pid: Option<u32>,
     /// That process's host; empty when unknown.
     pub host: String,
 }
 
-/// Who holds a directory's lock, or held it last. `None` when there is no lock file: no writer was ever here.
+/// The process that holds a directory's lock, or held it last. `None` without a lock file: no writer ever used the
+/// directory.
 ///
-/// Looks into `/proc/locks`, which names only processes that this one can see: of a writer in another container or on
-/// another host, the lock seems free.
+/// Reads `/proc/locks`, which lists only processes that this one can see: the lock of a writer in another container or
+/// on another host seems free.
 pub fn holder(dir: &Path) -> Result<Option<Holder>> {
     holder_of(&Dir::open(dir)?)
 }
@@ -57,33 +58,34 @@ pub(super) fn holder_of(dir: &Dir) -> Result<Option<Holder>> {
     let host = words.next().unwrap_or_default().to_owned();
     let metadata = file.metadata().map_err(|error| failed("cannot ask for the state of", &path, &error))?;
     let Ok(locks) = std::fs::read_to_string("/proc/locks") else {
-        return Ok(Some(Holder { held: Held::Unknown, pid: named, host }));
+        return Ok(Some(Holder { held: LockState::Unknown, pid: named, host }));
     };
     let (major, minor) = (major(metadata.dev()), minor(metadata.dev()));
     let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
     let inode = format!(":{}", metadata.ino());
-    // Some file systems give programs another device number than the kernel uses: then the process must be the one named.
-    let of_this_file = |lock: &Lock<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
-    let holding = locks.lines().filter_map(Lock::parse).find(of_this_file);
-    let held = if holding.is_some() { Held::Yes } else { Held::No };
+    // Some file systems show programs another device number than the kernel uses. Then the process must be the one that
+    // the lock file names.
+    let of_this_file = |lock: &LockLine<'_>| lock.file == file || (lock.file.ends_with(&inode) && lock.pid == named);
+    let holding = locks.lines().filter_map(LockLine::parse).find(of_this_file);
+    let held = if holding.is_some() { LockState::Yes } else { LockState::No };
     let pid = holding.and_then(|lock| lock.pid).or(named);
     Ok(Some(Holder { held, pid, host }))
 }
 
 /// A line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
-struct Lock<'a> {
-    /// The process, where its number can be seen from here.
+struct LockLine<'a> {
+    /// The process id, if this process can see it.
     pid: Option<u32>,
     file: &'a str,
 }
 
-impl<'a> Lock<'a> {
-    /// The lock of a line; `None` for one that is waited for, of another kind, or for reading.
+impl<'a> LockLine<'a> {
+    /// The lock in a line; `None` for one that is waited for, is of another kind, or is shared.
     fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let is_ours = words.next()? == "FLOCK" && words.next().is_some() && words.next()? == "WRITE";
         let pid = words.next()?.parse().ok().filter(|pid| *pid > 0);
-        is_ours.then_some(Lock { pid, file: words.next()? })
+        is_ours.then_some(LockLine { pid, file: words.next()? })
     }
 }
 
@@ -102,13 +104,13 @@ mod tests {
         let lock = take().unwrap();
         let held = holder(dir.path()).unwrap().unwrap();
         assert_eq!(held.pid, Some(std::process::id()));
-        assert_ne!(held.held, Held::No);
+        assert_ne!(held.held, LockState::No);
         // It did not get into the way of anybody.
         assert_eq!(take().unwrap_err().status, crate::error::Status::Locked);
         drop(lock);
         let free = holder(dir.path()).unwrap().unwrap();
         assert_eq!(free.pid, Some(std::process::id()));
-        assert_ne!(free.held, Held::Yes);
+        assert_ne!(free.held, LockState::Yes);
         take().unwrap();
     }
 
@@ -122,9 +124,9 @@ mod tests {
             "1: -> FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF",
             "1: FLOCK  ADVISORY  WRITE",
         ] {
-            assert!(Lock::parse(line).is_none(), "{line}");
+            assert!(LockLine::parse(line).is_none(), "{line}");
         }
-        let lock = Lock::parse("33: FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF").unwrap();
+        let lock = LockLine::parse("33: FLOCK  ADVISORY  WRITE 12 fe:00:7 0 EOF").unwrap();
         assert_eq!((lock.pid, lock.file), (Some(12), "fe:00:7"));
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("lock"), [0xff, b' ', 0, b'\n']).unwrap();

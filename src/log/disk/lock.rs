@@ -1,7 +1,7 @@
-//! One process writes to a log's directory, and in it one handle.
+//! Ensures that one handle of one process writes to a log's directory.
 //!
-//! Two locks say so: one on the file `lock`, which names the holder, and one on the directory itself, which nobody can
-//! remove or replace while the log is open.
+//! There are two locks: one on the file `lock`, which names the holder, and one on the directory itself, because that
+//! cannot be replaced while the log is open.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -12,28 +12,28 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
-use super::at::{Identity, open_file};
+use super::at::{FileIdentity, open_file};
 use super::fault::{damaged, failed};
 use crate::error::{Error, Result, Status};
 
 /// The lock file's name.
 pub(super) const NAME: &str = "lock";
 
-/// The locks of a directory, held as long as this lives. The kernel gives them back when the process ends, however it does.
+/// The locks of a directory, held as long as this lives. The kernel releases them when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    identity: Identity,
+    identity: FileIdentity,
     file: Flock<File>,
-    /// `None` where the file system locks no directories.
+    /// `None` where the file system cannot lock directories.
     dir: Option<Flock<OwnedFd>>,
 }
 
 impl Lock {
-    /// Takes the locks, or says who holds them.
+    /// Takes the locks. Fails with the holder's name if another has them.
     pub(super) fn take(dir: &OwnedFd, dir_path: &Path) -> Result<Self> {
         let path = dir_path.join(NAME);
         let whole = dir.try_clone().map_err(|error| failed("cannot lock", dir_path, &error))?;
-        // Before anything is made in a directory that is another one's.
+        // First, so that nothing is created in a directory that belongs to another log.
         let whole = match Flock::lock(whole, FlockArg::LockExclusiveNonblock) {
             Ok(whole) => Some(whole),
             Err((_, Errno::EWOULDBLOCK)) => {
@@ -56,16 +56,16 @@ impl Lock {
             Err((file, Errno::EWOULDBLOCK)) => return Err(held(&path, Some(file))),
             Err((_, errno)) => return Err(failed("cannot lock", &path, &errno.into())),
         };
-        // The text serves people only, so a disk that is full does not keep the log from being opened. A file that has
-        // another name as well may belong to somebody else.
+        // The text is for people only, so a full disk does not prevent the log from being opened. A file with a second
+        // name may belong to somebody else and is not written.
         if metadata.nlink() == 1 {
             let text = format!("{} {}\n", std::process::id(), host_name());
             let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
         }
-        Ok(Self { identity: Identity::of_file(&metadata), file, dir: whole })
+        Ok(Self { identity: FileIdentity::of_file(&metadata), file, dir: whole })
     }
 
-    /// Whether the lock file has a name, which need not be its own any more.
+    /// Whether the lock file still has a name, which may have changed.
     pub(super) fn has_a_name(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
     }
@@ -76,7 +76,7 @@ impl Lock {
     }
 
     /// The lock file.
-    pub(super) fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> FileIdentity {
         self.identity
     }
 }

@@ -1,14 +1,14 @@
-//! What is known of the log without reading it.
+//! Queries that need no read of the log.
 
 use super::{DiskLog, Mark};
 
 impl DiskLog {
-    /// How many segments there are, the one that is written included.
+    /// The number of segments, with the one that is being written.
     pub fn segments(&self) -> usize {
         self.state.lock().sealed.len() + 1
     }
 
-    /// A boundary at or before the one behind entry `sequence`, as near as is known without reading; the oldest one when
+    /// A boundary at or before the one after entry `sequence`, as near as is known without reading; the oldest one when
     /// that lies before the log.
     pub fn floor(&self, sequence: u64) -> Mark {
         let state = self.state.lock();

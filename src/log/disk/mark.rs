@@ -1,4 +1,4 @@
-//! How the boundary between two entries lies on disk, and the rule by which entries follow one another.
+//! The form on disk of a boundary between two entries, and the rule by which entries follow one another.
 
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, chain_hash};
 
@@ -8,21 +8,21 @@ pub use crate::protocol::entry::Mark;
 pub(super) const MARK_BYTES: usize = 32;
 
 impl Mark {
-    /// The last position at which a segment may begin. No log comes so far; what lies behind it can be counted without a
-    /// look at every sum.
+    /// The last position at which a segment may begin. No log grows so far, and sums with later positions cannot
+    /// overflow.
     pub(super) const MAX_POSITION: u64 = u64::MAX >> 1;
 
-    /// The mark behind the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
+    /// The mark after the entry at the start of `bytes`, whose checksum was checked, or why it does not follow.
     pub(super) fn after(&self, entry: &Entry<'_>, bytes: &[u8]) -> Result<Mark, String> {
         let Entry { sequence, previous, timestamp_us, .. } = *entry;
         if previous != self.sequence {
             return Err(format!(
-                "entry {sequence} says that it follows entry {previous}, but stands behind entry {}",
+                "entry {sequence} says that it follows entry {previous}, but stands after entry {}",
                 self.sequence
             ));
         }
         if sequence <= previous {
-            return Err(format!("entry {sequence} stands behind entry {previous}; sequences rise"));
+            return Err(format!("entry {sequence} stands after entry {previous}; sequences rise"));
         }
         let Some(position) = self.position.checked_add(entry.encoded_len() as u64) else {
             return Err(format!("entry {sequence} ends past the last possible position"));
@@ -48,12 +48,12 @@ impl Mark {
     }
 }
 
-/// The big-endian number at `at`. Whoever calls it has made sure that it is there.
+/// The big-endian number at `at`. The caller has made sure that there are enough bytes.
 pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// The big-endian number at `at`. Whoever calls it has made sure that it is there.
+/// The big-endian number at `at`. The caller has made sure that there are enough bytes.
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
 }

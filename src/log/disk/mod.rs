@@ -1,19 +1,19 @@
-//! The durable log: entries in segment files, as they travel.
+//! The log on disk: entries in segment files, in the form that is sent.
 //!
-//! One thread writes, any number syncs and reads. A boundary between entries has the same coordinate here as in memory:
-//! the bytes of entries before it. What the files hold byte by byte is in `docs/log-format.md`.
+//! One thread writes; any number of threads sync and read. A boundary between entries has the same position here as in
+//! memory: the number of bytes of entries before it. `docs/log-format.md` describes the files byte by byte.
 //!
 //! - [`DiskLog::open`] finds the end of what is there, and refuses what cannot be right.
 //! - [`DiskLog::write`] and [`DiskLog::sync`] are two steps: only what was synced survives a loss of power.
-//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::stretch`] the bytes behind one, for `sendfile` or `pread`.
+//! - [`DiskLog::locate`] finds a boundary, [`DiskLog::file_range`] the bytes after one, for `sendfile` or `pread`.
 //! - [`DiskLog::trim_one`] removes old segments.
 //!
-//! A sync that fails makes the log unusable until it is opened again: nobody knows then what is on disk. A write that
-//! finds no room does not.
+//! A failed sync makes the log unusable until it is opened again, because it is not known then what is on disk. A write
+//! that finds no space does not.
 //!
-//! A log that is synced often has room reserved behind its end, zeroes that were written there: small writes over them
-//! change neither the file's length nor its blocks, and `fdatasync` has no journal to wait for. A segment gives back what
-//! is left of them when it is complete.
+//! A log that is synced often reserves space after its end by writing zeroes there: small writes over them change
+//! neither the file's length nor its blocks, so `fdatasync` need not wait for the file system's journal. A complete
+//! segment gives the rest of the space back.
 
 mod at;
 mod beside;
@@ -52,38 +52,38 @@ use crate::sync::{Mutex, MutexGuard};
 use fault::Fault;
 use head::{Commit, Fixed};
 use next::NextFile;
-use recover::{Found, Seen};
-use segment::{Active, Opened, Sealed};
+use recover::{CheckedSegment, SegmentFile};
+use segment::{Active, OpenSegment, Sealed};
 
 pub use dir::Dir;
 pub use head::{FORMAT_VERSION, HEAD_BYTES};
 pub use mark::Mark;
 pub use op::CRASH_POINTS;
-pub use read::Stretch;
+pub use read::FileRange;
 pub use recover::Cut;
 pub use rescue::Rescue;
 pub use scan::MAX_RESERVED_BYTES;
 
-/// Where a log lies on disk, and how much of it is kept.
+/// The configuration of a log on disk.
 #[derive(Clone, Debug)]
 pub struct DiskConfig {
-    /// The directory; it is made if only its last component is missing. It belongs to one log.
+    /// The directory of this one log. It is created if only its last component is missing.
     pub dir: PathBuf,
     /// Bytes of entries in a segment file. One entry that is larger has a segment to itself.
     pub segment_bytes: u64,
-    /// Bytes on disk over which the oldest segments are given up.
+    /// The bytes on disk beyond which the oldest segments are removed.
     pub retain_bytes: u64,
-    /// The age over which entries are given up, [`Duration::MAX`] for none.
+    /// The age beyond which entries are removed; [`Duration::MAX`] for none.
     pub retain_age: Duration,
     /// Bytes by which the last segment's file is longer than its entries after a small write, at least for a moment; at
     /// most [`MAX_RESERVED_BYTES`]. It makes syncs faster.
     pub reserve_bytes: u64,
-    /// Takes a directory that other users may change, too.
+    /// Accepts a directory that other users may change.
     pub insecure_permissions_allowed: bool,
 }
 
 impl DiskConfig {
-    /// Segments of 64 MiB, of which 10 GiB are kept, however old; nothing is reserved.
+    /// Segments of 64 MiB; 10 GiB are kept, of any age; no space is reserved.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -95,10 +95,11 @@ impl DiskConfig {
         }
     }
 
-    /// What a host may set as `segment_bytes`. The index of a longer segment would be too coarse to read it in small pieces.
+    /// What a host may set as `segment_bytes`. The index of a longer segment would be too coarse to read it in small
+    /// pieces.
     pub const SEGMENT_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
-    /// Whether the values are within what a host may set.
+    /// Checks that the values are in the ranges that a host may set.
     pub fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         Self::check_segment_bytes(self.segment_bytes)?;
@@ -125,14 +126,14 @@ impl DiskConfig {
 
 /// Where a new log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct LogStart {
     /// Whose log it is.
     pub lineage: Lineage,
     /// The boundary before its first entry.
     pub mark: Mark,
 }
 
-/// What was found when a log was opened.
+/// What the opening of a log found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// Whose log it is.
@@ -145,13 +146,13 @@ pub struct Recovery {
     pub cut: Option<Cut>,
 }
 
-/// What every thread may look at.
+/// The state that all threads share.
 #[derive(Debug)]
 struct State {
     sealed: VecDeque<Arc<Sealed>>,
-    /// Bytes of their files, and of the one that is going.
+    /// The bytes of their files and of `going`.
     sealed_bytes: u64,
-    /// A segment that retention gives up, until it is removed for good. Nobody reads it any more.
+    /// The segment that retention removes, until the removal is durable. It is no longer read.
     going: Option<Arc<Sealed>>,
     active: Active,
     /// How many segments have begun since the log was opened.
@@ -160,25 +161,25 @@ struct State {
     epochs: VecDeque<(u64, u64)>,
     written: Mark,
     synced: Mark,
-    /// Why nothing may be written any more.
+    /// Why nothing more may be written.
     broken: Option<Broken>,
 }
 
-/// What writes and syncs are for.
+/// The purpose of a write or a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// To confirm what is synced, for as long as the log is usable.
+    /// To confirm entries as durable, as long as the log is usable.
     Confirm,
-    /// To save what was taken before the log lost its directory. Nothing is confirmed.
+    /// To save entries that were accepted before the log lost its directory. Nothing is confirmed.
     Rescue,
 }
 
 /// Why a log ended for good.
 #[derive(Clone, Debug)]
 struct Broken {
-    /// What later calls are told.
+    /// The error of later calls.
     text: String,
-    /// It lost its directory; what is on disk is known.
+    /// It lost its directory, but it is known what is on disk.
     lost: bool,
 }
 
@@ -191,46 +192,46 @@ pub struct DiskLog {
     stream_id: [u8; 16],
     /// Held while entries are written or a segment is added.
     writing: Mutex<()>,
-    /// Held while segments are removed: how old they are.
+    /// Held while segments are removed. The ages of the segments.
     trimming: Mutex<Ages>,
-    /// Held while something is made durable.
+    /// Held during a sync.
     syncing: Mutex<()>,
     state: Mutex<State>,
     /// The segments read last, so that their files stay open.
-    recent: Mutex<VecDeque<Arc<Opened>>>,
+    recent: Mutex<VecDeque<Arc<OpenSegment>>>,
     next: NextFile,
     dir: Arc<Dir>,
 }
 
-/// A directory that is held for a log and has none yet.
+/// A locked directory that has no log yet.
 #[derive(Debug)]
 pub struct Vacant {
     config: DiskConfig,
     dir: Arc<Dir>,
 }
 
-/// What there is in a log's directory.
+/// The content of a log's directory.
 #[derive(Debug)]
-pub enum Place {
+pub enum Contents {
     /// A log, opened.
     Log(Box<DiskLog>, Recovery),
-    /// None.
+    /// No log.
     Vacant(Vacant),
 }
 
-impl Place {
+impl Contents {
     /// The directory.
     pub fn directory(&self) -> &Arc<Dir> {
         match self {
-            Place::Log(log, _) => &log.dir,
-            Place::Vacant(vacant) => &vacant.dir,
+            Contents::Log(log, _) => &log.dir,
+            Contents::Vacant(vacant) => &vacant.dir,
         }
     }
 }
 
 impl Vacant {
-    /// Begins a log here. Fails with `DISK_FULL` or `STALLED`, and may be tried again then, or with `IO`.
-    pub fn begin(&self, start: Start) -> Result<(DiskLog, Recovery)> {
+    /// Creates a log here. Fails with `DISK_FULL` or `STALLED`, after which it may be tried again, or with `IO`.
+    pub fn begin(&self, start: LogStart) -> Result<(DiskLog, Recovery)> {
         self.dir.check().map_err(Fault::while_open)?;
         let state = begin_log(&self.config, &self.dir, start).map_err(Fault::while_open)?;
         DiskLog::opened(self.config.clone(), self.dir.clone(), state, None)
@@ -238,20 +239,20 @@ impl Vacant {
 }
 
 impl DiskLog {
-    /// Opens the log in a directory, or begins one where `start` says if there is none.
+    /// Opens the log in a directory, or creates one that begins at `start` if there is none.
     ///
     /// All segments' heads are read, and the entries of the last segment. Fails with `LOCKED`, with `DAMAGED` (then
-    /// nothing was changed on disk), with `DISK_FULL`, with `IO`, with `INVALID_ARGUMENT` for a directory that others may
-    /// change, or as `start` does.
-    pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<Start>) -> Result<(DiskLog, Recovery)> {
+    /// nothing was changed on disk), with `DISK_FULL`, with `IO`, with `INVALID_ARGUMENT` for a directory that others
+    /// may change, or as `start` does.
+    pub fn open(config: DiskConfig, start: impl FnOnce() -> Result<LogStart>) -> Result<(DiskLog, Recovery)> {
         match Self::find(config)? {
-            Place::Log(log, recovery) => Ok((*log, recovery)),
-            Place::Vacant(vacant) => vacant.begin(start()?).map_err(at_opening),
+            Contents::Log(log, recovery) => Ok((*log, recovery)),
+            Contents::Vacant(vacant) => vacant.begin(start()?).map_err(at_opening),
         }
     }
 
-    /// The same, but begins none.
-    pub fn find(config: DiskConfig) -> Result<Place> {
+    /// The same, but creates none.
+    pub fn find(config: DiskConfig) -> Result<Contents> {
         if config.segment_bytes == 0 {
             return Err(Error::new(Status::InvalidArgument, "segments of 0 bytes; a segment needs room for entries"));
         }
@@ -265,13 +266,13 @@ impl DiskLog {
         for path in &listing.leftovers {
             file::unlink(&dir, path)?;
         }
-        let Some((opened, cut)) = continued else { return Ok(Place::Vacant(Vacant { config, dir })) };
+        let Some((opened, cut)) = continued else { return Ok(Contents::Vacant(Vacant { config, dir })) };
         let (log, recovery) = Self::opened(config, dir, opened, cut)?;
-        Ok(Place::Log(Box::new(log), recovery))
+        Ok(Contents::Log(Box::new(log), recovery))
     }
 
     fn opened(config: DiskConfig, dir: Arc<Dir>, opened: State, cut: Option<Cut>) -> Result<(DiskLog, Recovery)> {
-        // A crash may have come between a segment's name and this.
+        // A crash may have come after a segment got its name and before this sync.
         file::sync_dir(&dir)?;
         let fixed = opened.active.fixed;
         let lineage = Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch };
@@ -296,37 +297,37 @@ impl DiskLog {
         self.state.lock().written
     }
 
-    /// The end of what is durable, as far as it was confirmed: a rescue does not move it.
+    /// The end of the entries confirmed as durable. A rescue does not move it.
     pub fn synced(&self) -> Mark {
         self.state.lock().synced
     }
 
-    /// The beginning of what is there.
+    /// The boundary before the oldest entry.
     pub fn oldest(&self) -> Mark {
         self.state.lock().oldest()
     }
 
-    /// Whose log it is, in its present epoch.
+    /// The log's lineage, with its present epoch.
     pub fn lineage(&self) -> Lineage {
         Lineage { stream_id: self.stream_id, epoch: self.state.lock().active.fixed.epoch }
     }
 
-    /// The epochs that have entries here, and the present one, oldest first: each with the last sequence before it.
+    /// The epochs that have entries here and the present one, oldest first, each with the last sequence before it.
     pub fn epochs(&self) -> Vec<(u64, u64)> {
         self.state.lock().epochs.iter().copied().collect()
     }
 
-    /// Bytes that the segments take on disk.
+    /// The bytes of the segments on disk.
     pub fn bytes(&self) -> u64 {
         self.state.lock().bytes()
     }
 
-    /// The age over which entries are given up.
+    /// The age beyond which entries are removed.
     pub fn retain_age(&self) -> Duration {
         self.config.retain_age
     }
 
-    /// Where the directory was when it was opened.
+    /// The path of the directory when it was opened.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -336,11 +337,11 @@ impl DiskLog {
         &self.dir
     }
 
-    /// Fails if the directory is no longer where it was opened, or its lock file is no longer the one that was locked:
-    /// then the log ends for good, because somebody else may have it, or begin another, under its name. If that cannot
-    /// be found out, it fails too, and the log stays usable.
+    /// Fails if the directory is no longer where it was opened, or its lock file is not the one that was locked. Then
+    /// the log becomes unusable, because another process may use the directory, or create another log under its name.
+    /// If that cannot be found out, it fails too, but the log stays usable.
     ///
-    /// [`DiskLog::sync`] asks this first, so that nothing is called durable that the host would not find again.
+    /// [`DiskLog::sync`] checks this first, so that nothing is confirmed as durable that the host would not find again.
     pub fn check_identity(&self) -> Result<()> {
         self.check_usable()?;
         self.dir.check().map_err(|fault| {
@@ -352,7 +353,7 @@ impl DiskLog {
         })
     }
 
-    /// The same before something is written or synced for this purpose.
+    /// The same, before a write or a sync with this purpose.
     fn check_place(&self, purpose: Purpose) -> Result<()> {
         match purpose {
             Purpose::Confirm => self.check_identity(),
@@ -360,7 +361,7 @@ impl DiskLog {
         }
     }
 
-    /// Refuses what must not go on after a failed sync, or in a directory that is another one.
+    /// Fails after a failed sync or the loss of the directory.
     fn usable<'a>(&self, state: MutexGuard<'a, State>, purpose: Purpose) -> Result<MutexGuard<'a, State>> {
         match &state.broken {
             Some(broken) if purpose == Purpose::Confirm || !broken.lost => {
@@ -370,34 +371,34 @@ impl DiskLog {
         }
     }
 
-    /// Whether it takes entries: nothing has failed after which nobody knows what is on disk.
+    /// Whether the log is usable.
     pub fn is_usable(&self) -> bool {
         self.state.lock().broken.is_none()
     }
 
-    /// Fails with what made the log unusable, if something did.
+    /// Fails with the error that made the log unusable, if there was one.
     pub fn check_usable(&self) -> Result<()> {
         self.usable(self.state.lock(), Purpose::Confirm).map(drop)
     }
 
-    /// Makes the next segment's file, so that it is there when it is needed. What fails here fails again when a segment
-    /// begins, unless it has passed by then.
+    /// Creates the next segment's file ahead of time. A failure here comes up again when the segment begins, unless its
+    /// cause has passed by then.
     pub fn prepare_next(&self) -> Result<()> {
         self.check_usable()?;
         self.next.prepare(&self.dir).map_err(|fault| self.fault(fault))
     }
 
-    /// How many segments have begun since it was opened.
+    /// How many segments have begun since the log was opened.
     pub fn begun(&self) -> u64 {
         self.state.lock().begun
     }
 
-    /// The error of a change that failed. After a fatal one nothing may be written any more.
+    /// The error of a change that failed. A fatal one makes the log unusable.
     fn fault(&self, fault: Fault) -> Error {
         if fault.fatal {
             return self.break_off(&fault.error);
         }
-        // What failed may have failed because the directory is gone, which no other try mends.
+        // The cause may be that the directory is gone. Then trying again cannot help.
         match self.check_identity() {
             Err(lost) if !self.is_usable() => lost,
             _ => fault.while_open(),
@@ -418,14 +419,14 @@ impl Drop for DiskLog {
         let state = self.state.lock();
         let (active, end) = (&state.active, state.active.fixed.offset(state.written.position));
         if state.broken.is_none() && (active.length > end || active.torn) {
-            // What was reserved is given back. Where that fails, it is still no entry.
+            // Gives the reserved space back. If that fails, its zeroes are no entries all the same.
             let _ = file::truncate(&active.file, &active.path, end);
         }
         self.next.discard(&self.dir);
     }
 }
 
-/// The error of an opening that failed: it is over, whatever passes later.
+/// The error of a failed opening, which is not tried again.
 pub fn at_opening(error: Error) -> Error {
     if error.status == Status::Stalled { Error::new(Status::Io, error.message) } else { error }
 }
@@ -450,7 +451,7 @@ impl State {
         Self { sealed, sealed_bytes, going: None, active, begun: 0, epochs, written: end, synced: end, broken: None }
     }
 
-    /// Entries go to this segment from now on. The one before it is sealed, or replaced if it is empty.
+    /// Makes this the segment that is written. The one before it is sealed, or replaced if it is empty.
     fn begin(&mut self, active: Active) {
         let epoch = epoch_of(&active.fixed);
         let old = std::mem::replace(&mut self.active, active);
@@ -469,7 +470,7 @@ impl State {
         self.begun += 1;
     }
 
-    /// Takes the first segment away from those that can be read.
+    /// Removes the first segment from those that can be read.
     fn let_go(&mut self) -> Option<Arc<Sealed>> {
         let first = self.sealed.pop_front()?;
         let next = self.sealed.front().map_or(&self.active.fixed, |next| &next.head.fixed);
@@ -480,7 +481,7 @@ impl State {
         Some(first)
     }
 
-    /// The segment that was let go is removed for good.
+    /// The removal of `going` is durable.
     fn gone(&mut self) {
         if let Some(segment) = self.going.take() {
             self.sealed_bytes -= segment.size();
@@ -493,12 +494,12 @@ fn epoch_of(fixed: &Fixed) -> (u64, u64) {
 }
 
 /// The state of a log that has segments.
-fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(State, Option<Cut>)> {
-    // Before anything is written to it.
+fn continue_log(config: &DiskConfig, sealed: &[CheckedSegment], last: &SegmentFile) -> Result<(State, Option<Cut>)> {
+    // Before the first write to it.
     let modified_us = last.modified_us()?;
     let tail = recover::scan_tail(last, config.spacing())?;
-    // A seal counts once a segment follows: until then the index may have been lost with the power, or bytes may follow.
-    // So the segment goes on, and is completed anew.
+    // A seal counts only once another segment follows: before that a loss of power may have cost the index, and there
+    // may be more bytes. So the segment is written on and sealed anew.
     let commit = Commit { sealed: false, ..recover::settle(last, &tail)? };
     let mut made = clock::noted_in_order();
     let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen, made(seen.head.fixed.created_us)))).collect();
@@ -520,12 +521,12 @@ fn continue_log(config: &DiskConfig, sealed: &[Seen], last: &Found) -> Result<(S
     Ok((State::new(sealed, active, tail.end), tail.torn))
 }
 
-/// The state of a log that begins.
-fn begin_log(config: &DiskConfig, dir: &Dir, start: Start) -> Result<State, Fault> {
+/// The state of a new log.
+fn begin_log(config: &DiskConfig, dir: &Dir, start: LogStart) -> Result<State, Fault> {
     let invalid = |text| Err(Fault { error: Error::new(Status::InvalidArgument, text), fatal: false });
-    let Start { lineage: Lineage { stream_id, epoch }, mark } = start;
+    let LogStart { lineage: Lineage { stream_id, epoch }, mark } = start;
     if mark.sequence == u64::MAX {
-        let text = format!("a log cannot begin behind entry {}, no sequence is left", mark.sequence);
+        let text = format!("a log cannot begin after entry {}, no sequence is left", mark.sequence);
         return invalid(text);
     }
     if mark.position > Mark::MAX_POSITION {

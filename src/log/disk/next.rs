@@ -1,5 +1,5 @@
-//! The file of the next segment, made and held open before it is needed: so a segment can begin in a moment without a
-//! free descriptor. Its name is that of a leftover, which the next opening removes.
+//! The file of the next segment, created and held open ahead of time, so that a segment can begin even when no
+//! descriptor is free. Its name is one that the next opening removes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,35 +11,35 @@ use super::file;
 use super::op::Op;
 use crate::sync::Mutex;
 
-/// A file without a place among the segments, if there is one.
+/// The prepared file, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct NextFile(Mutex<Option<Next>>);
+pub(super) struct NextFile(Mutex<Option<PreparedFile>>);
 
 #[derive(Debug)]
-struct Next {
+struct PreparedFile {
     file: Arc<File>,
-    /// The head that it has for good, if it has one.
+    /// Its durable head, if it has one.
     head: Option<Vec<u8>>,
 }
 
 impl NextFile {
-    /// Makes the file unless it is there.
+    /// Creates the file unless it exists.
     pub(super) fn prepare(&self, dir: &Dir) -> Result<(), Fault> {
         prepared(&mut self.0.lock(), dir).map(drop)
     }
 
-    /// Makes it a file with this head, durable. All that a segment then lacks is its name.
+    /// Gives the file this head, and makes it durable. Then it lacks only its name to be a segment.
     pub(super) fn complete(&self, dir: &Dir, head: &[u8]) -> Result<(), Fault> {
         complete(&mut self.0.lock(), dir, head).map(drop)
     }
 
-    /// The same, and gives it this name, durable too. It takes the place of what has the name. A failure leaves either the
-    /// file to try it with again, or nothing, or a whole file with the name that the next try replaces.
+    /// The same, and renames it durably. It replaces a file of that name. After a failure there is the prepared file,
+    /// or nothing, or a whole file of that name, which the next try replaces.
     pub(super) fn begin(&self, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
         let mut next = self.0.lock();
         let prepared = next.is_some();
         match begin_with(&mut next, dir, path, head) {
-            // Somebody may have removed the file meanwhile.
+            // The file may have been removed meanwhile.
             Err(fault) if !fault.fatal && prepared && next.is_none() => begin_with(&mut next, dir, path, head),
             begun => begun,
         }
@@ -48,21 +48,21 @@ impl NextFile {
     /// Removes the file, if it is there.
     pub(super) fn discard(&self, dir: &Dir) {
         if self.0.lock().take().is_some() {
-            // What stays is removed at the next opening.
+            // The next opening removes a file that stays.
             let _ = file::unlink(dir, &path_in(dir));
         }
     }
 }
 
-fn prepared<'a>(next: &'a mut Option<Next>, dir: &Dir) -> Result<&'a mut Next, Fault> {
+fn prepared<'a>(next: &'a mut Option<PreparedFile>, dir: &Dir) -> Result<&'a mut PreparedFile, Fault> {
     match next {
         Some(next) => Ok(next),
-        None => Ok(next.insert(Next { file: Arc::new(file::create(dir, &path_in(dir))?), head: None })),
+        None => Ok(next.insert(PreparedFile { file: Arc::new(file::create(dir, &path_in(dir))?), head: None })),
     }
 }
 
-fn complete(next: &mut Option<Next>, dir: &Dir, head: &[u8]) -> Result<Arc<File>, Fault> {
-    let Next { file, head: present } = prepared(next, dir)?;
+fn complete(next: &mut Option<PreparedFile>, dir: &Dir, head: &[u8]) -> Result<Arc<File>, Fault> {
+    let PreparedFile { file, head: present } = prepared(next, dir)?;
     if present.as_deref() != Some(head) {
         *present = None;
         file::write_at(Op::WriteNew, file, &path_in(dir), 0, head)?;
@@ -72,9 +72,9 @@ fn complete(next: &mut Option<Next>, dir: &Dir, head: &[u8]) -> Result<Arc<File>
     Ok(file.clone())
 }
 
-fn begin_with(next: &mut Option<Next>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
+fn begin_with(next: &mut Option<PreparedFile>, dir: &Dir, path: &Path, head: &[u8]) -> Result<Arc<File>, Fault> {
     let file = complete(next, dir, head)?;
-    // A rename that fails may have taken place: then this file must not become another segment too.
+    // A rename that fails may have happened all the same. Then this file must not become another segment.
     *next = None;
     file::rename(dir, &path_in(dir), path)?;
     Ok(file)

@@ -1,4 +1,4 @@
-//! What is done to the disk. Each change has a name at which tests let it fail or end the process.
+//! The operations on disk. Each has a name by which tests make it fail or end the process.
 
 use std::io;
 
@@ -32,14 +32,14 @@ macro_rules! ops {
 }
 
 ops! {
-    /// Entries behind the end.
+    /// Entries after the end.
     WriteEntries = "entries-write", "cannot write entries to";
     /// Room for entries to come.
-    Reserve = "reserve", "cannot write zeroes behind the end of";
+    Reserve = "reserve", "cannot write zeroes past the end of";
     /// Entries become durable.
     SyncEntries = "entries-sync", "cannot sync";
-    /// A commit slot.
-    WriteCommit = "commit-write", "cannot write the commit slot of";
+    /// A commit copy.
+    WriteCommit = "commit-write", "cannot write the commit copy of";
     /// The index of a segment that is full.
     WriteIndex = "index-write", "cannot write the index of";
     /// The index and the seal become durable.
@@ -60,9 +60,9 @@ ops! {
     Truncate = "truncate", "cannot cut off the end of";
     /// What was cut stays cut.
     SyncTruncate = "truncate-sync", "cannot sync";
-    /// Entries that recovery found behind the synced mark are written once more.
+    /// Entries that recovery found after the synced mark are written once more.
     Rewrite = "rewrite-write", "cannot write to";
-    /// A slot of a position file.
+    /// A copy in a position file.
     WritePosition = "position-write", "cannot write a position to";
     /// A position becomes durable.
     SyncPosition = "position-sync", "cannot sync";

@@ -1,5 +1,5 @@
-//! A reader's own position, in a small file that is written in place. Of its two slots, the one that is durable stays as it
-//! is until the other one is durable too: whatever becomes of a write, one of them is whole.
+//! The position of a reader, in a small file that is written in place. The file has two copies: a write goes to the one
+//! that is not known to be durable, so a torn write leaves the other whole.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ const MAGIC: &[u8; 8] = b"RPLPOSN\n";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 /// A generation, a token, a checksum.
-const SLOT_BYTES: usize = 8 + TOKEN_BYTES + 4;
+const COPY_BYTES: usize = 8 + TOKEN_BYTES + 4;
 /// Each in a block of its own: a device writes whole blocks.
-const SLOTS: [u64; 2] = [4096, 8192];
-const FILE_BYTES: usize = 8192 + SLOT_BYTES;
+const COPIES: [u64; 2] = [4096, 8192];
+const FILE_BYTES: usize = 8192 + COPY_BYTES;
 
 /// A file with one token, which is replaced often.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Shared {
     dir: Arc<Dir>,
     path: PathBuf,
     file: File,
-    /// Held while a slot is written, and while the file is synced. Taken before `state`.
+    /// Held while a copy is written, and while the file is synced. Taken before `state`.
     syncing: Mutex<()>,
     state: Mutex<State>,
     /// A sync failed, or the directory is lost; see [`DiskLog`](super::DiskLog).
@@ -48,9 +48,9 @@ struct Shared {
 struct State {
     /// The last one that was written.
     generation: u64,
-    /// Which slot that is.
+    /// Which copy that is.
     written: usize,
-    /// The slot that survives a loss of power. It is not written to before another one does.
+    /// The copy that survives a loss of power. It is not written to before another one does.
     durable: usize,
     /// A token that came during a sync, and is not written yet.
     pending: Option<Token>,
@@ -75,17 +75,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a token to the slot that need not survive. With `syncing`.
+    /// Writes a token to the copy that need not survive. With `syncing`.
     fn write(&self, token: &Token) -> Result<()> {
-        let (generation, slot) = {
+        let (generation, copy) = {
             let state = self.state.lock();
-            let slot = if mutant!("position-slots-in-turns") { 1 - state.written } else { 1 - state.durable };
-            (state.generation.saturating_add(1), slot)
+            match state.generation.checked_add(1) {
+                Some(generation) if mutant!("position-slots-in-turns") => (generation, 1 - state.written),
+                Some(generation) => (generation, 1 - state.durable),
+                // No counting comes so far, only a file that was made to.
+                None => (u64::MAX, state.written),
+            }
         };
-        let bytes = encode_slot(generation, token);
-        file::write_at(Op::WritePosition, &self.file, &self.path, SLOTS[slot], &bytes).map_err(Fault::while_open)?;
+        let bytes = encode_copy(generation, token);
+        file::write_at(Op::WritePosition, &self.file, &self.path, COPIES[copy], &bytes).map_err(Fault::while_open)?;
         let mut state = self.state.lock();
-        (state.generation, state.written, state.pending) = (generation, slot, None);
+        (state.generation, state.written, state.pending) = (generation, copy, None);
         Ok(())
     }
 
@@ -123,7 +127,7 @@ impl PositionSync {
 impl PositionFile {
     /// Opens the file of this name in a directory, or makes it; gives the token that is in it, if one was stored.
     ///
-    /// Fails with `DAMAGED` for a file that is none of these, or of which neither slot is whole, and with `IO`.
+    /// Fails with `DAMAGED` for a file that is none of these, or of which neither copy is whole, and with `IO`.
     pub fn open(dir: &Path, name: &str) -> Result<(PositionFile, Option<Token>)> {
         Self::open_in(Arc::new(Dir::open(dir)?), name)
     }
@@ -142,9 +146,9 @@ impl PositionFile {
         let read = read_at(&file, &path, 0, &mut bytes)?;
         let last = decode(&path, &bytes[..read])?;
         let token = last.as_ref().map(|last| last.token);
-        // The first token goes to slot A: while B is as it was made, a torn one is known for what it is.
-        let (generation, slot) = last.map_or((0, 1), |last| (last.generation, last.slot));
-        let state = State { generation, written: slot, durable: slot, pending: None };
+        // The first token goes to copy A: while B is as it was made, a torn one is known for what it is.
+        let (generation, copy) = last.map_or((0, 1), |last| (last.generation, last.copy));
+        let state = State { generation, written: copy, durable: copy, pending: None };
         let shared = Shared {
             dir,
             path,
@@ -156,11 +160,11 @@ impl PositionFile {
         Ok((PositionFile(Arc::new(shared)), token))
     }
 
-    /// Stores a token. It survives the process, and a loss of power if `durable`; without, the file may go back to the last
-    /// durable one then. A token that comes while another thread syncs the file is written when that is done.
+    /// Stores a token. It survives the process, and a loss of power if `durable`; without, the file may go back to the
+    /// last durable one then. A token that comes while another thread syncs the file is written when that is done.
     ///
-    /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a failed
-    /// sync, when the file must be opened again.
+    /// Fails with `DISK_FULL` or `STALLED`, and may be tried again then; the token before stays. With `IO` after a
+    /// failed sync, when the file must be opened again.
     pub fn store(&mut self, token: &Token, durable: bool) -> Result<()> {
         let shared = &self.0;
         if durable {
@@ -207,11 +211,11 @@ impl PositionFile {
     }
 }
 
-/// A slot that is whole.
+/// A copy that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stored {
     generation: u64,
-    slot: usize,
+    copy: usize,
     token: Token,
 }
 
@@ -224,16 +228,16 @@ fn empty() -> Vec<u8> {
     bytes
 }
 
-fn encode_slot(generation: u64, token: &Token) -> [u8; SLOT_BYTES] {
-    let mut bytes = [0; SLOT_BYTES];
+fn encode_copy(generation: u64, token: &Token) -> [u8; COPY_BYTES] {
+    let mut bytes = [0; COPY_BYTES];
     bytes[..8].copy_from_slice(&generation.to_be_bytes());
     bytes[8..8 + TOKEN_BYTES].copy_from_slice(&token.encode());
-    let crc = crc_fast::crc32_iscsi(&bytes[..SLOT_BYTES - 4]);
-    bytes[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+    let crc = crc_fast::crc32_iscsi(&bytes[..COPY_BYTES - 4]);
+    bytes[COPY_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-/// The newest whole slot. `None` when none was ever written.
+/// The newest whole copy. `None` when none was ever written.
 fn decode(path: &Path, bytes: &[u8]) -> Result<Option<Stored>> {
     if bytes.len() < FILE_BYTES {
         return Err(damaged(path, bytes.len() as u64, format_args!("a position file has {FILE_BYTES} bytes")));
@@ -246,21 +250,21 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Option<Stored>> {
         let text = format!("position file version {version}; this library reads version {VERSION}, use a newer one");
         return Err(too_new(path, 8, text));
     }
-    let slots = SLOTS.map(|at| &bytes[at as usize..at as usize + SLOT_BYTES]);
-    let whole = slots.into_iter().enumerate().filter_map(|(slot, bytes)| decode_slot(slot, bytes));
+    let copies = COPIES.map(|at| &bytes[at as usize..at as usize + COPY_BYTES]);
+    let whole = copies.into_iter().enumerate().filter_map(|(copy, bytes)| decode_copy(copy, bytes));
     match whole.max_by_key(|stored| stored.generation) {
         Some(newest) => Ok(Some(newest)),
-        // The first write may have been torn: then the other slot is as it was made.
-        None if slots[1].iter().all(|byte| *byte == 0) => Ok(None),
-        None => Err(damaged(path, SLOTS[0], "neither of the two slots is whole")),
+        // The first write may have been torn: then the other copy is as it was made.
+        None if copies[1].iter().all(|byte| *byte == 0) => Ok(None),
+        None => Err(damaged(path, COPIES[0], "neither of the two copies is whole")),
     }
 }
 
-fn decode_slot(slot: usize, bytes: &[u8]) -> Option<Stored> {
+fn decode_copy(copy: usize, bytes: &[u8]) -> Option<Stored> {
     let generation = be64(bytes, 0);
-    let whole = be32(bytes, SLOT_BYTES - 4) == crc_fast::crc32_iscsi(&bytes[..SLOT_BYTES - 4]) && generation > 0;
+    let whole = be32(bytes, COPY_BYTES - 4) == crc_fast::crc32_iscsi(&bytes[..COPY_BYTES - 4]) && generation > 0;
     let token = Token::decode(&bytes[8..8 + TOKEN_BYTES]).ok()?;
-    whole.then_some(Stored { generation, slot, token })
+    whole.then_some(Stored { generation, copy, token })
 }
 
 #[cfg(all(test, not(model)))]
@@ -294,7 +298,8 @@ mod tests {
         }
     }
 
-    /// P10: whatever parts of the writes since the last sync reach the disk, the durable position is there or a later one.
+    /// P10: whatever parts of the writes since the last sync reach the disk, the durable position is there or a later
+    /// one.
     #[test]
     fn p10_torn_writes_leave_the_durable_position() {
         let dir = tempfile::tempdir().unwrap();
@@ -305,10 +310,10 @@ mod tests {
         for n in 1..=20 {
             file.store(&token(n), n % 7 == 0).unwrap();
             let after = fs::read(&path).unwrap();
-            for torn in 0..SLOT_BYTES {
-                // Of both slots at once, as far as they were written to.
+            for torn in 0..COPY_BYTES {
+                // Of both copies at once, as far as they were written to.
                 let mut bytes = synced.clone();
-                for at in SLOTS.map(|at| at as usize) {
+                for at in COPIES.map(|at| at as usize) {
                     bytes[at..at + torn].copy_from_slice(&after[at..at + torn]);
                 }
                 let stored = decode(&path, &bytes).unwrap().map_or(0, |stored| stored.token.sequence);
@@ -349,13 +354,13 @@ mod tests {
         file.store(&token(2), false).unwrap();
         let whole = fs::read(dir.path().join("r")).unwrap();
         let path = Path::new("/r");
-        for at in (0..HEADER_BYTES).chain(4096..4096 + SLOT_BYTES).chain(8192..FILE_BYTES) {
+        for at in (0..HEADER_BYTES).chain(4096..4096 + COPY_BYTES).chain(8192..FILE_BYTES) {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
                 match decode(path, &bytes) {
                     Ok(stored) => {
-                        let token_of = |n, slot| Some(Stored { generation: n, slot, token: token(n) });
+                        let token_of = |n, copy| Some(Stored { generation: n, copy, token: token(n) });
                         assert!(stored == token_of(2, 1) || stored == token_of(1, 0));
                     }
                     Err(error) => assert!(error.status == Status::Damaged && error.message.contains("/r: at byte")),

@@ -1,4 +1,4 @@
-//! Reading: where an entry is, and which bytes come next.
+//! Reading: finds entries and the bytes that follow a position.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use super::file::read_at;
 use super::head::Fixed;
 use super::mark::Mark;
 use super::scan::{Scanner, Step};
-use super::segment::{OpenError, Opened, Sealed};
+use super::segment::{OpenError, OpenSegment, Sealed};
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::Entry;
 
-/// Segments whose files are kept open for reading.
+/// How many segment files are kept open for reading.
 const KEPT_OPEN: usize = 64;
 
-/// Whole entries that lie behind one another in one file. They stay readable when their segment is trimmed.
+/// Consecutive whole entries of one file. They stay readable when their segment is trimmed.
 ///
-/// The bytes were checked when they were written or recovered, but not now: whoever takes them checks each entry.
+/// The bytes were checked when they were written or recovered, but not since: the caller checks each entry.
 #[derive(Clone, Debug)]
-pub struct Stretch {
+pub struct FileRange {
     /// The file.
     pub file: Arc<File>,
     /// Where in the file the first entry begins.
@@ -36,12 +36,12 @@ pub struct Stretch {
     pub path: PathBuf,
 }
 
-impl Stretch {
-    /// Reads bytes of the stretch from `from` on, as many as `buffer` has.
+impl FileRange {
+    /// Reads bytes of the range from `from` on, as many as `buffer` has.
     pub fn read_at(&self, from: u64, buffer: &mut [u8]) -> Result<()> {
         let fits = from.checked_add(buffer.len() as u64).is_some_and(|end| end <= self.len);
         if !fits {
-            let text = format!("{} bytes from {from} on, of a stretch of {}", buffer.len(), self.len);
+            let text = format!("{} bytes from {from} on, of a range of {}", buffer.len(), self.len);
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let offset = self.offset + from;
@@ -51,7 +51,7 @@ impl Stretch {
         }
     }
 
-    /// The stretch, each of its entries checked.
+    /// Reads the range and checks each of its entries.
     pub fn load(&self) -> Result<Vec<u8>> {
         let no_memory = || Error::out_of_memory(format_args!("{} bytes of {}", self.len, self.path.display()));
         let length = usize::try_from(self.len).map_err(|_| no_memory())?;
@@ -70,14 +70,14 @@ impl Stretch {
     }
 }
 
-/// One segment, ready to be read: what does not change of it, and its points.
+/// The unchanging data of a segment that is being read, and its points.
 struct View {
     file: Arc<File>,
     path: PathBuf,
     fixed: Fixed,
-    /// Its base, then its points in the part that was asked for.
+    /// Its base, then the points in the part that was asked for.
     from: Mark,
-    /// The first boundary that is known behind `from`.
+    /// The next known boundary after `from`.
     until: Mark,
 }
 
@@ -91,7 +91,7 @@ enum Key {
 }
 
 impl Key {
-    /// True for a boundary that does not lie behind what is looked for.
+    /// True for a boundary that does not lie past what is looked for.
     fn allows(self, mark: &Mark) -> bool {
         match self {
             Key::Position(position) => mark.position <= position,
@@ -100,16 +100,16 @@ impl Key {
         }
     }
 
-    /// The number of marks, from the first on, that it allows.
+    /// How many of the marks, from the first on, are not past it.
     fn split(self, marks: &[Mark]) -> usize {
         match self {
-            // Timestamps need not rise, so there is nothing to halve.
+            // Timestamps need not rise, so a binary search would not work.
             Key::Time(_) => marks.iter().position(|mark| !self.allows(mark)).unwrap_or(marks.len()),
             _ => marks.partition_point(|mark| self.allows(mark)),
         }
     }
 
-    /// The part of a segment from its base to its end in which it lies.
+    /// The part of a segment in which it lies.
     fn part(self, base: Mark, points: &[Mark], end: Mark) -> (Mark, Mark) {
         let n = self.split(points);
         let from = n.checked_sub(1).and_then(|before| points.get(before)).unwrap_or(&base);
@@ -118,7 +118,7 @@ impl Key {
 }
 
 impl DiskLog {
-    /// The boundary right behind entry `sequence`. `None` if that lies before [`DiskLog::oldest`] or behind
+    /// The boundary right after entry `sequence`. `None` if that lies before [`DiskLog::oldest`] or after
     /// [`DiskLog::written`], or if no entry has this number.
     pub fn locate(&self, sequence: u64) -> Result<Option<Mark>> {
         if sequence > self.written().sequence {
@@ -139,10 +139,10 @@ impl DiskLog {
         Ok((mark.sequence == sequence).then_some(mark))
     }
 
-    /// The boundary before the first entry whose timestamp is `timestamp_us` or later; the end if there is none.
+    /// The boundary before the first entry with the timestamp `timestamp_us` or a later one; the end if there is none.
     ///
-    /// Timestamps are the host's. Where they fall, the answer lies before an entry that is late enough, but entries
-    /// before it may be late enough as well: of the entries before a point of the index, only the last is looked at.
+    /// Timestamps are the host's. If they do not always rise, entries before that boundary may be late enough as well:
+    /// of the entries between two points of the index, only the last is checked.
     pub fn locate_time(&self, timestamp_us: u64) -> Result<Mark> {
         loop {
             let Some(view) = self.view(Key::Time(timestamp_us))? else { continue };
@@ -156,15 +156,14 @@ impl DiskLog {
         }
     }
 
-    /// Whole entries from the boundary at `position` on, as many as lie together: to the next point of the index, the
-    /// end of the segment, or `limit`, which is a boundary too. `None` if they were trimmed. Empty at the end, and at
-    /// the limit.
+    /// Whole contiguous entries from the boundary at `position` to the next point of the index, the end of the segment,
+    /// or `limit`, which is a boundary too. `None` if they were trimmed. Empty at the end and at the limit.
     ///
-    /// Fails with `INVALID_ARGUMENT` for a position behind the end.
-    pub fn stretch(&self, position: u64, limit: u64) -> Result<Option<Stretch>> {
+    /// Fails with `INVALID_ARGUMENT` for a position past the end.
+    pub fn file_range(&self, position: u64, limit: u64) -> Result<Option<FileRange>> {
         let written = self.written().position;
         if position > written {
-            let text = format!("position {position} lies behind the end of the log, {written}");
+            let text = format!("position {position} lies past the end of the log, {written}");
             return Err(Error::new(Status::InvalidArgument, text));
         }
         let Some(view) = self.view(Key::Position(position))? else { return Ok(None) };
@@ -174,7 +173,7 @@ impl DiskLog {
         let end = view.until.position.min(limit).max(position);
         let View { file, path, fixed, until, .. } = view;
         let last = (end == until.position).then_some(until.sequence);
-        Ok(Some(Stretch { offset: fixed.offset(position), len: end - position, file, path, position, last }))
+        Ok(Some(FileRange { offset: fixed.offset(position), len: end - position, file, path, position, last }))
     }
 
     /// The part of a segment in which `key` lies. `None` if it was trimmed meanwhile.
@@ -204,16 +203,16 @@ impl DiskLog {
     }
 
     /// The file and index of a sealed segment; `None` if it was trimmed.
-    fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<Opened>>> {
+    fn open_sealed(&self, segment: &Arc<Sealed>) -> Result<Option<Arc<OpenSegment>>> {
         match segment.open(&self.dir) {
             Ok(opened) => {
                 self.keep_open(segment, &opened);
                 Ok(Some(opened))
             }
-            // A trim takes the segment away before its name.
+            // A trim removes the segment from the list before its file.
             Err(OpenError::Missing(_)) if self.is_trimmed(segment) => Ok(None),
             Err(OpenError::Missing(error)) => {
-                // With the whole directory gone, nothing is wrong with the segment.
+                // If the whole directory is gone, the segment is not damaged.
                 self.check_identity()?;
                 Err(missing(&segment.path, &error))
             }
@@ -221,7 +220,7 @@ impl DiskLog {
         }
     }
 
-    pub(super) fn keep_open(&self, segment: &Sealed, opened: &Arc<Opened>) {
+    pub(super) fn keep_open(&self, segment: &Sealed, opened: &Arc<OpenSegment>) {
         let mut recent = self.recent.lock();
         if !recent.iter().any(|other| Arc::ptr_eq(other, opened)) {
             if recent.len() == KEPT_OPEN {
@@ -230,19 +229,19 @@ impl DiskLog {
             recent.push_back(opened.clone());
         }
         drop(recent);
-        // What was trimmed since it was opened, nobody else would close: its room on disk would stay taken.
+        // If the segment was trimmed meanwhile, close it: an open file keeps its space on disk.
         if self.is_trimmed(segment) {
             self.forget(segment);
         }
     }
 
-    /// Whether a segment that was there is gone. They go from the front.
+    /// Whether a segment was trimmed. The oldest ones are trimmed first.
     fn is_trimmed(&self, segment: &Sealed) -> bool {
         let state = self.state.lock();
         state.sealed.front().is_none_or(|first| first.base().position > segment.base().position)
     }
 
-    /// Closes what was kept open of a segment that is gone.
+    /// Closes the kept file of a segment that was trimmed.
     pub(super) fn forget(&self, segment: &Sealed) {
         if let Some(opened) = segment.in_use() {
             self.recent.lock().retain(|other| !Arc::ptr_eq(other, &opened));
@@ -256,7 +255,8 @@ impl View {
     }
 }
 
-/// Moves behind the next entry; false at the end. These bytes were written and checked before, so bad ones are damage.
+/// Moves past the next entry; returns false at the end. The bytes were checked when they were written, so wrong ones
+/// are damage.
 fn advance(scanner: &mut Scanner) -> Result<bool> {
     let offset = scanner.offset();
     let after = scanner.mark().sequence;

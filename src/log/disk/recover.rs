@@ -1,4 +1,4 @@
-//! Opening: which segments there are, whether they fit together, and where the log ends.
+//! Opening: lists the segments, checks that they fit together, and finds the end of the log.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::at::Identity;
+use super::at::FileIdentity;
 use super::dir::Dir;
 use super::fault::{damaged, failed};
 use super::file::{self, open_part, read_at};
@@ -23,7 +23,7 @@ pub struct Cut {
     pub path: PathBuf,
     /// Where in the file it was cut.
     pub offset: u64,
-    /// Bytes behind that.
+    /// The number of bytes cut off.
     pub bytes: u64,
     /// The last whole entry before it.
     pub after_sequence: u64,
@@ -31,27 +31,27 @@ pub struct Cut {
     pub reason: String,
 }
 
-/// What is known of a segment file whose head was checked. It is not kept open: there may be more segments than a process
-/// may have files.
+/// A segment file whose head was checked. It is not kept open, because there may be more segments than a process may
+/// have open files.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct CheckedSegment {
     pub(super) path: PathBuf,
-    pub(super) identity: Identity,
+    pub(super) identity: FileIdentity,
     pub(super) head: Head,
     pub(super) size: u64,
 }
 
 /// The same, with its file.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) seen: Seen,
+pub(super) struct SegmentFile {
+    pub(super) seen: CheckedSegment,
     pub(super) file: Arc<File>,
 }
 
-impl std::ops::Deref for Found {
-    type Target = Seen;
+impl std::ops::Deref for SegmentFile {
+    type Target = CheckedSegment;
 
-    fn deref(&self) -> &Seen {
+    fn deref(&self) -> &CheckedSegment {
         &self.seen
     }
 }
@@ -63,7 +63,7 @@ pub(super) struct Listing {
     pub(super) leftovers: Vec<PathBuf>,
 }
 
-/// The name of the segment that begins behind `base`.
+/// The name of the segment that begins after `base`.
 pub(super) fn segment_path(dir: &Dir, base: Mark) -> PathBuf {
     dir.join(&segment_name(base))
 }
@@ -72,12 +72,12 @@ fn segment_name(base: Mark) -> String {
     format!("{:020}.seg", base.sequence.saturating_add(1))
 }
 
-pub(super) fn identity(path: &Path, file: &File) -> Result<(Identity, u64)> {
+pub(super) fn identity(path: &Path, file: &File) -> Result<(FileIdentity, u64)> {
     let metadata = file.metadata().map_err(|error| failed("cannot ask for the size of", path, &error))?;
-    Ok((Identity::of_file(&metadata), metadata.len()))
+    Ok((FileIdentity::of_file(&metadata), metadata.len()))
 }
 
-/// What there is in a directory: segments in their order, and what a crash left half made.
+/// Lists a directory: the segments in order, and unfinished files that a crash left.
 pub(super) fn list(dir: &Dir) -> Result<Listing> {
     let mut listing = Listing::default();
     for name in dir.names().map_err(|error| failed("cannot read the directory", dir.path(), &error))? {
@@ -100,23 +100,23 @@ pub(super) fn list(dir: &Dir) -> Result<Listing> {
     Ok(listing)
 }
 
-/// Opens a segment and checks its head, and that its name is its own.
-pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<Found> {
+/// Opens a segment and checks its head and its name.
+pub(super) fn find(dir: &Dir, path: &Path, writable: bool) -> Result<SegmentFile> {
     let file = open_part(dir, path, writable)?;
-    // The commit slot first: what it claims was in the file before.
+    // The commit copy before the size: the bytes that it claims were in the file before it was written.
     let head = head::read(&file, path)?;
     let (identity, size) = identity(path, &file)?;
     let base = head.fixed.base;
     if path.file_name() != Some(OsStr::new(&segment_name(base))) {
-        let text = format!("the head belongs to a segment that begins behind entry {}", base.sequence);
+        let text = format!("the head belongs to a segment that begins after entry {}", base.sequence);
         return Err(damaged(path, 48, format_args!("{text}: the file was renamed or swapped")));
     }
-    let seen = Seen { path: path.into(), identity, head, size };
+    let seen = CheckedSegment { path: path.into(), identity, head, size };
     seen.check_size()?;
-    Ok(Found { seen, file: Arc::new(file) })
+    Ok(SegmentFile { seen, file: Arc::new(file) })
 }
 
-impl Found {
+impl SegmentFile {
     /// When it was last written to, in microseconds since the Unix epoch.
     pub(super) fn modified_us(&self) -> Result<u64> {
         #[cfg(feature = "simulation")]
@@ -131,21 +131,21 @@ impl Found {
     }
 }
 
-impl Seen {
-    /// Its file, once more; damage if another one has taken its place.
-    pub(super) fn reopen(&self, dir: &Dir) -> Result<Found> {
+impl CheckedSegment {
+    /// Opens its file again. Fails with `DAMAGED` if another one has its name.
+    pub(super) fn reopen(&self, dir: &Dir) -> Result<SegmentFile> {
         let file = open_part(dir, &self.path, false)?;
         if identity(&self.path, &file)?.0 != self.identity {
             return Err(damaged(&self.path, 0, "another file stands here than a moment before"));
         }
-        Ok(Found { seen: self.clone(), file: Arc::new(file) })
+        Ok(SegmentFile { seen: self.clone(), file: Arc::new(file) })
     }
 
     pub(super) fn base(&self) -> Mark {
         self.head.fixed.base
     }
 
-    /// The position behind the last byte that is there.
+    /// The position after the last byte of the file.
     pub(super) fn end(&self) -> u64 {
         self.base().position.saturating_add(self.size.saturating_sub(HEAD_BYTES))
     }
@@ -169,7 +169,7 @@ impl Seen {
     }
 
     /// Checks that `next` begins exactly where this segment ends.
-    pub(super) fn check_next(&self, next: &Seen) -> Result<()> {
+    pub(super) fn check_next(&self, next: &CheckedSegment) -> Result<()> {
         let (mine, fixed) = (&self.head.fixed, &next.head.fixed);
         let bad = |at, text: String| Err(damaged(&next.path, at, text));
         if fixed.stream_id != mine.stream_id {
@@ -198,19 +198,20 @@ impl Seen {
         if !same && !later {
             let text = format!("epoch {} from entry {}", fixed.epoch, fixed.epoch_start);
             let before = format!("epoch {} from entry {}", mine.epoch, mine.epoch_start);
-            return bad(32, format!("{text} on, behind a segment of {before} on"));
+            return bad(32, format!("{text} on, after a segment of {before} on"));
         }
         Ok(())
     }
 }
 
 /// The segments of a log: those before the last one, and the last one.
-pub(super) type All = (Vec<Seen>, Found);
+pub(super) type All = (Vec<CheckedSegment>, SegmentFile);
 
-/// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are none.
+/// Opens and checks all segments of a listing, the last one for writing if it is to be continued. `None` if there are
+/// none.
 pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<Option<All>> {
     let Some((last, others)) = listing.segments.split_last() else { return Ok(None) };
-    let mut all: Vec<Seen> = Vec::with_capacity(others.len());
+    let mut all: Vec<CheckedSegment> = Vec::with_capacity(others.len());
     for path in others {
         let found = find(dir, path, false)?;
         if let Some(before) = all.last() {
@@ -225,18 +226,17 @@ pub(super) fn find_all(dir: &Dir, listing: &Listing, continued: bool) -> Result<
     Ok(Some((all, last)))
 }
 
-/// The end of the last segment, as it lies on disk.
+/// The end of the last segment, as found on disk.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) end: Mark,
     pub(super) points: Points,
-    /// What lies behind the end.
+    /// The bytes after the end.
     pub(super) torn: Option<Cut>,
 }
 
-/// Walks over a segment that was not completed. What does not belong there is damage before the synced mark, and a torn
-/// end behind it.
-pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
+/// Walks over a segment that is not complete. Wrong bytes are damage before the synced mark and a torn end after it.
+pub(super) fn scan_tail(found: &SegmentFile, spacing: u64) -> Result<Tail> {
     let synced = found.head.commit.synced;
     let mut scanner = Scanner::new(found.file.clone(), &found.path, found.head.fixed, found.base(), found.end());
     let mut points = Points::new(found.base(), spacing);
@@ -275,12 +275,12 @@ pub(super) fn scan_tail(found: &Found, spacing: u64) -> Result<Tail> {
     Ok(Tail { end, points, torn })
 }
 
-fn lost(found: &Found, offset: u64, last_good: Mark, reason: &str) -> Error {
+fn lost(found: &SegmentFile, offset: u64, last_good: Mark, reason: &str) -> Error {
     let (first, last) = (last_good.sequence.saturating_add(1), found.head.commit.synced.sequence);
     damaged(&found.path, offset, format_args!("{reason}; entries {first} to {last} were durable and are lost"))
 }
 
-/// Chooses the boundaries that an index has.
+/// Chooses the boundaries of an index.
 #[derive(Clone, Debug)]
 pub(super) struct Points {
     pub(super) taken: Vec<Mark>,
@@ -293,12 +293,12 @@ impl Points {
         Self { taken: Vec::new(), last: base.position, spacing }
     }
 
-    /// The choice for entries that are not written yet.
+    /// Chooses for entries that are not written yet.
     pub(super) fn ahead(&self) -> Self {
         Self { taken: Vec::new(), ..*self }
     }
 
-    /// Takes over what was chosen ahead.
+    /// Adds boundaries that were chosen ahead.
     pub(super) fn join(&mut self, ahead: Points) {
         self.taken.extend(ahead.taken);
         self.last = ahead.last;
@@ -312,9 +312,9 @@ impl Points {
     }
 }
 
-/// Makes the last segment one that ends exactly at `tail.end`, all of it durable, and gives its commit.
-pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
-    let Found { seen: Seen { path, head, .. }, file } = found;
+/// Makes the last segment end exactly at `tail.end`, durably, and returns its commit.
+pub(super) fn settle(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
+    let SegmentFile { seen: CheckedSegment { path, head, .. }, file } = found;
     if let Some(cut) = &tail.torn {
         file::truncate(file, path, cut.offset)?;
         file::sync(Op::SyncTruncate, file, path)?;
@@ -329,9 +329,9 @@ pub(super) fn settle(found: &Found, tail: &Tail) -> Result<Commit> {
     Ok(commit)
 }
 
-/// Writes the entries behind the synced mark once more. They may lie in the page cache only, and marked as written: after
-/// a sync that failed the kernel does not try again, and the next sync would succeed without them.
-fn rewrite(found: &Found, from: u64, to: u64) -> Result<()> {
+/// Writes the entries after the synced mark again. They may be in the page cache only, in pages marked as clean: after
+/// a failed sync the kernel does not write them again, and the next sync would succeed without them.
+fn rewrite(found: &SegmentFile, from: u64, to: u64) -> Result<()> {
     let mut block = vec![0; (to - from).min(1 << 20) as usize];
     let (mut at, end) = (found.head.fixed.offset(from), found.head.fixed.offset(to));
     while at < end {

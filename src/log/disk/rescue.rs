@@ -1,16 +1,16 @@
-//! What is left to do for a log that lost its directory: to save what was taken before.
+//! Saves the entries that a log accepted before it lost its directory.
 
 use super::{DiskLog, Purpose};
 use crate::error::Result;
 
-/// Writes to the files that a log had before it lost its directory. Nothing of it is confirmed: it is for whoever finds
-/// the directory.
+/// Writes to the files that a log had before it lost its directory, for whoever finds that directory. Nothing is
+/// confirmed as durable.
 #[derive(Debug)]
 pub struct Rescue<'a>(&'a DiskLog);
 
 impl DiskLog {
-    /// After the log lost its directory: the way to write and sync once more what was taken before, to the files that the
-    /// log had. `None` if it did not, or if they are gone or somebody else may have opened them.
+    /// Returns the means to write and sync to the log's files after it lost its directory. `None` if it did not lose
+    /// it, or if the files are gone or another process may have opened them.
     pub fn rescue(&self) -> Option<Rescue<'_>> {
         let is_lost = self.state.lock().broken.as_ref().is_some_and(|broken| broken.lost);
         (is_lost && self.dir.is_still_ours()).then_some(Rescue(self))
@@ -20,7 +20,7 @@ impl DiskLog {
 impl Rescue<'_> {
     /// As [`DiskLog::write_verified`].
     pub fn write_verified(&self, bytes: &[u8]) -> Result<()> {
-        self.0.write_runs(bytes, true, Purpose::Rescue)
+        self.0.write_parts(bytes, true, Purpose::Rescue)
     }
 
     /// As [`DiskLog::sync`], but [`DiskLog::synced`] stays where it is.

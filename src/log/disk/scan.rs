@@ -13,17 +13,17 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entry, MAX_PAYLOAD_BYTES};
 /// Bytes read at once, unless one entry is larger.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// The most zeroes at the end of a file that count as room reserved for entries. More are what a crash left.
+/// The most zeroes at the end of a file that count as reserved space. More were left by a crash.
 pub const MAX_RESERVED_BYTES: u64 = 4 << 20;
 
-/// What lies at a place of a segment.
+/// What a scanner finds at its position.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
-    /// A whole entry. The scanner stands behind it.
+    /// A whole entry. The scanner has moved past it.
     Entry(Entry<'a>),
-    /// The end that was given, or nothing but reserved room before it.
+    /// The given end, or only reserved space before it.
     End,
-    /// Bytes that are no entry, or not the next one. The scanner stays before them.
+    /// Bytes that are not the next entry. The scanner stays before them.
     Bad(String),
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Scanner {
     file: Arc<File>,
     path: PathBuf,
     fixed: Fixed,
-    /// The boundary it stands at.
+    /// The boundary before the next entry.
     mark: Mark,
     /// The position it does not go past.
     end: u64,
@@ -47,27 +47,27 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 impl Scanner {
-    /// A walk from a boundary of this segment on. Nothing is read at or behind the position `end`.
+    /// A walk from a boundary of this segment on. Nothing is read at or after the position `end`.
     pub(super) fn new(file: Arc<File>, path: &Path, fixed: Fixed, mark: Mark, end: u64) -> Self {
         Self { file, path: path.into(), fixed, mark, end, buffer: Vec::new(), from: 0, filled: 0 }
     }
 
-    /// The boundary it stands at.
+    /// The boundary before the next entry.
     pub(super) fn mark(&self) -> Mark {
         self.mark
     }
 
-    /// The segment it walks over.
+    /// The segment.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The offset in the file of the boundary it stands at.
+    /// The offset in the file of the next entry.
     pub(super) fn offset(&self) -> u64 {
         self.fixed.offset(self.mark.position)
     }
 
-    /// Lets it go on to a later end, and look again at bytes that were bad.
+    /// Moves the end further, and checks bad bytes again.
     pub(super) fn extend(&mut self, end: u64) {
         self.end = end;
         self.from = 0;
@@ -109,7 +109,7 @@ impl Scanner {
         Ok(Step::Entry(entry))
     }
 
-    /// Whether the `left` bytes, of which the first are zeroes, all are, in the file as it is now.
+    /// Whether all of the `left` bytes are zeroes in the present file; the first ones are.
     fn is_reserved(&mut self, left: u64) -> Result<bool> {
         if left > MAX_RESERVED_BYTES {
             return Ok(false);
@@ -145,7 +145,7 @@ impl Scanner {
         Ok(self.filled >= needed)
     }
 
-    /// Makes room for `want` bytes, which are in the file. What one large entry took is given back after it.
+    /// Makes room for `want` bytes of the file. Memory that one large entry needed is freed after it.
     fn take_memory(&mut self, want: usize) -> Result<()> {
         if self.buffer.len() > 2 * BLOCK_BYTES && want <= BLOCK_BYTES {
             self.buffer.truncate(BLOCK_BYTES);

@@ -1,4 +1,4 @@
-//! Slots: which position each known reader still needs. A small file, replaced as a whole.
+//! The slot file: for each reader the position from which it needs the log. It is small and is replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,20 @@ const RECORD_BYTES: usize = 1 + 33;
 const CRC_BYTES: usize = 4;
 const MAX_FILE_BYTES: u64 = (HEADER_BYTES + MAX_SLOTS * (RECORD_BYTES + MAX_READER_ID_BYTES) + CRC_BYTES) as u64;
 
-/// What a slot does.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SlotState {
-    /// Holds the log: what is behind its position is needed.
+    /// It holds the log: entries after its position are kept.
     Held = 0,
-    /// Was given up, because it held too much.
+    /// It was dropped because it held too much.
     Invalidated = 1,
 }
 
 /// One reader's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotRecord {
-    /// The position behind the last entry that the reader does not need any more.
+    /// The position after the last entry that the reader no longer needs.
     pub position: u64,
     /// That entry.
     pub sequence: u64,
@@ -48,9 +48,9 @@ pub struct SlotRecord {
 }
 
 /// All slots, by reader id.
-pub type Slots = BTreeMap<String, SlotRecord>;
+pub type SlotRecords = BTreeMap<String, SlotRecord>;
 
-/// The file `slots` in a log's directory. Whoever stores holds the log open.
+/// The file `slots` in a log's directory. Only the process that has the log open may store.
 #[derive(Clone, Debug)]
 pub struct SlotFile {
     dir: Arc<Dir>,
@@ -58,35 +58,36 @@ pub struct SlotFile {
 }
 
 impl SlotFile {
-    /// The slot file of a directory, and what is in it: nothing if it is not there. Fails with `DAMAGED` or `IO`.
-    pub fn load(dir: &Path) -> Result<(SlotFile, Slots)> {
+    /// Opens the slot file of a directory and reads its slots; without a file there are none. Fails with `DAMAGED` or
+    /// `IO`.
+    pub fn load(dir: &Path) -> Result<(SlotFile, SlotRecords)> {
         Self::load_in(Arc::new(Dir::open(dir)?))
     }
 
     /// The same for a directory that is open.
-    pub fn load_in(dir: Arc<Dir>) -> Result<(SlotFile, Slots)> {
+    pub fn load_in(dir: Arc<Dir>) -> Result<(SlotFile, SlotRecords)> {
         let file = SlotFile { path: dir.join("slots"), dir };
         let slots = match file::read_small(&file.dir, &file.path, MAX_FILE_BYTES)? {
             Some(bytes) => decode(&file.path, &bytes)?,
-            None => Slots::new(),
+            None => SlotRecords::new(),
         };
         Ok((file, slots))
     }
 
-    /// Puts these slots in the place of all that are there. After a crash there are the old ones or the new ones; when
-    /// this returns, the new ones are durable.
+    /// Replaces all slots by these. They are durable when this returns; after a crash before that there are the old
+    /// ones or the new ones.
     ///
-    /// Fails with `INVALID_ARGUMENT` for too many or an id that is too long, with `DISK_FULL` or `STALLED`, and with `IO`
-    /// when a sync failed or the log lost its directory. The old ones or the new ones are there then; unless the directory
-    /// is lost, it may be tried again.
-    pub fn store(&self, slots: &Slots) -> Result<()> {
+    /// Fails with `INVALID_ARGUMENT` for too many slots or an id that is too long, with `DISK_FULL` or `STALLED`, and
+    /// with `IO` if a sync failed or the log lost its directory. Then there are the old ones or the new ones. Unless
+    /// the directory is lost, it may be tried again.
+    pub fn store(&self, slots: &SlotRecords) -> Result<()> {
         let bytes = encode(slots)?;
         self.dir.check().map_err(Fault::while_open)?;
         file::replace(&self.dir, &self.path, &bytes).map(drop).map_err(Fault::while_open)
     }
 }
 
-fn encode(slots: &Slots) -> Result<Vec<u8>> {
+fn encode(slots: &SlotRecords) -> Result<Vec<u8>> {
     let refused = |text| Err(Error::new(Status::InvalidArgument, text));
     if slots.len() > MAX_SLOTS {
         return refused(format!("{} slots; a slot file holds {MAX_SLOTS}", slots.len()));
@@ -111,7 +112,7 @@ fn encode(slots: &Slots) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
+fn decode(path: &Path, bytes: &[u8]) -> Result<SlotRecords> {
     let bad = |at: usize, text: String| Err(damaged(path, at as u64, text));
     if bytes.len() < HEADER_BYTES + CRC_BYTES {
         return bad(bytes.len(), "the slot file ends inside its header".into());
@@ -132,14 +133,14 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Slots> {
     if count as usize > MAX_SLOTS {
         return bad(12, format!("{count} slots; at most {MAX_SLOTS} are possible"));
     }
-    let mut slots = Slots::new();
+    let mut slots = SlotRecords::new();
     let mut at = HEADER_BYTES;
     for n in 0..count {
         let Some((id, record, length)) = decode_record(&body[at..]) else {
             return bad(at, format!("slot {n} is none"));
         };
         if slots.last_key_value().is_some_and(|(last, _)| *last >= id) {
-            return bad(at, format!("slot {n} is not behind the one before it in the order of ids"));
+            return bad(at, format!("slot {n} does not follow the one before it in the order of ids"));
         }
         slots.insert(id, record);
         at += length;
@@ -183,7 +184,7 @@ mod tests {
         }
     }
 
-    fn some() -> Slots {
+    fn some() -> SlotRecords {
         [("a", SlotState::Held), ("lösung", SlotState::Invalidated), (&"x".repeat(255), SlotState::Held)]
             .into_iter()
             .zip(1..)
@@ -196,7 +197,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, slots) = SlotFile::load(dir.path()).unwrap();
         assert!(slots.is_empty());
-        for slots in [some(), Slots::new(), some()] {
+        for slots in [some(), SlotRecords::new(), some()] {
             file.store(&slots).unwrap();
             assert_eq!(SlotFile::load(dir.path()).unwrap().1, slots);
         }
@@ -207,13 +208,14 @@ mod tests {
     fn p5_the_number_of_slots_and_the_length_of_ids_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = SlotFile::load(dir.path()).unwrap();
-        let mut slots: Slots = (0..MAX_SLOTS).map(|n| (format!("{n:0255}"), record(1, SlotState::Held))).collect();
+        let mut slots: SlotRecords =
+            (0..MAX_SLOTS).map(|n| (format!("{n:0255}"), record(1, SlotState::Held))).collect();
         file.store(&slots).unwrap();
         assert!(SlotFile::load(dir.path()).unwrap().1 == slots);
         slots.insert("one more".into(), record(1, SlotState::Held));
         assert_eq!(file.store(&slots).unwrap_err().status, Status::InvalidArgument);
         for id in [String::new(), "x".repeat(256)] {
-            let slots = Slots::from([(id, record(1, SlotState::Held))]);
+            let slots = SlotRecords::from([(id, record(1, SlotState::Held))]);
             assert_eq!(file.store(&slots).unwrap_err().status, Status::InvalidArgument);
         }
         std::fs::File::create(dir.path().join("slots")).unwrap().set_len(1 << 40).unwrap();

@@ -1,4 +1,4 @@
-//! Retention: whole segments go from the front.
+//! Retention: removes whole segments, the oldest first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::clock::{Ages, Now};
 use crate::error::Result;
 
 impl DiskLog {
-    /// Removes the first segment, and gives its end, if the log is larger than `retain_bytes` or the segment's last entry
-    /// was written more than `retain_age` before `now`; but not if it has something at or behind the position `keep_from`
-    /// (`u64::MAX`: nobody needs anything), and never the last one. Segments of an earlier process are as old as the wall
-    /// clock says only while that clock can be believed.
+    /// Removes the first segment and returns its end, if the log is larger than `retain_bytes` or the segment's last
+    /// entry was written more than `retain_age` before `now`. Keeps it if it has entries after the position `keep_from`
+    /// (`u64::MAX`: none are needed), and never removes the last one. The age of segments of an earlier process follows
+    /// the wall clock, as far as that can be trusted.
     ///
-    /// It is not read any more from the moment at which this begins, but who has a [`Stretch`](super::Stretch) of it can
-    /// still read that. If it cannot be removed, the next call tries the same one again; that alone makes no log unusable:
-    /// see [`DiskLog::is_usable`].
+    /// From the beginning of this call the segment is no longer read, but an existing [`FileRange`](super::FileRange)
+    /// of it can still be. If it cannot be removed, the next call tries again; that alone does not make the log
+    /// unusable, see [`DiskLog::is_usable`].
     pub fn trim_one(&self, keep_from: u64, now: Now) -> Result<Option<Mark>> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
@@ -31,14 +31,13 @@ impl DiskLog {
         drop(state);
         self.forget(&segment);
         file::unlink(&self.dir, &segment.path).map_err(|fault| self.fault(fault))?;
-        // Each by itself: were two names removed and only the second one's removal survived a loss of power, a hole
-        // would be left.
+        // One sync for each removal: if only the second of two survived a loss of power, there would be a gap.
         file::sync_dir(&self.dir).map_err(|fault| self.fault(fault))?;
         self.state.lock().gone();
         Ok(Some(segment.end()))
     }
 
-    /// The end of the first segment, if retention gives it up at `now`, whoever needs it.
+    /// The end of the first segment, if retention would remove it at `now` were it not needed.
     pub fn first_given_up(&self, now: Now) -> Option<Mark> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
@@ -49,8 +48,8 @@ impl DiskLog {
         }
     }
 
-    /// Completes the active segment if its first entry was written `age` before `now` or earlier, so that retention by age
-    /// reaches a segment that is not full. True if it did.
+    /// Completes the active segment if its first entry was written `age` before `now` or earlier, so that retention by
+    /// age reaches a segment that does not fill up. Returns whether it did.
     pub fn roll_older_than(&self, age: Duration, now: Now) -> Result<bool> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
@@ -63,11 +62,11 @@ impl DiskLog {
     }
 }
 
-/// The first segment, if it goes for the log's size or its own age.
+/// The first segment, if it is to be removed for the log's size or its own age.
 fn given_up<'a>(config: &DiskConfig, state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
     let first = state.sealed.front()?;
-    // The host's timestamps may be anything. Where it is not known when the last entry was written, it was before the
-    // segment behind it was made.
+    // The host's timestamps may be anything. If it is not known when the last entry was written, the creation of the
+    // next segment is a bound.
     let next = state.sealed.get(1).map_or(state.active.made, |next| next.made);
     let old = ages.of(first.ended.unwrap_or(next), now) > config.retain_age;
     (old || state.bytes() > config.retain_bytes).then_some(first)

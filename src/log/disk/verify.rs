@@ -1,5 +1,5 @@
-//! For tools: what there is in a log's directory, whether it is whole, and its entries. Nothing is changed and no lock
-//! is taken, so this works beside a writer.
+//! Inspection and verification of a log's directory, for tools. Changes nothing and takes no lock, so it works while a
+//! writer has the log open.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use super::dir::Dir;
 use super::fault::damaged;
 use super::file::read_at;
 use super::head;
-use super::holder::{Held, holder_of};
+use super::holder::{LockState, holder_of};
 use super::mark::{Mark, be64};
-use super::recover::{self, Cut, Found, Seen};
+use super::recover::{self, CheckedSegment, Cut, SegmentFile};
 use super::scan::{Scanner, Step};
 use crate::error::Result;
 use crate::protocol::entry::ENTRY_HEADER_SIZE;
 use crate::protocol::lineage::Lineage;
 
-pub use super::entries::{Entries, OwnedEntry, entries, entries_since};
+pub use super::entries::{OwnedEntry, StoredEntries, entries, entries_since};
 
-/// Bytes and entries after which progress is told.
+/// The bytes and entries between two reports of progress.
 const TOLD_EVERY: (u64, u64) = (4 << 20, 4096);
 
-/// How often, and with what pauses, bytes at the end are looked at again before they count as torn: a writer may be in
-/// the middle of them.
+/// How often, and with what pauses, bytes at the end are read again before they count as torn, because a writer may be
+/// writing them.
 const LOOKS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A segment as it was found.
+/// What a segment's file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// The file.
@@ -39,19 +39,19 @@ pub struct SegmentInfo {
     pub epoch_start: u64,
     /// The boundary before its first entry.
     pub base: Mark,
-    /// The boundary through which it is noted as durable. Of a sealed segment that is its end.
+    /// The boundary up to which the head says that it is durable; the end of a sealed segment.
     pub synced: Mark,
-    /// Bytes of the file.
+    /// The length of the file.
     pub bytes: u64,
-    /// Nothing follows in this file.
+    /// Whether it is sealed: the file gets no more entries.
     pub sealed: bool,
-    /// When it was made, in microseconds since the Unix epoch.
+    /// When it was created, in microseconds since the Unix epoch.
     pub created_us: u64,
-    /// Its first entry, as that names itself; `None` if it has none, or was removed meanwhile.
+    /// The header of its first entry; `None` if it has none, or was removed meanwhile.
     pub first: Option<FirstEntry>,
 }
 
-/// What the header of a segment's first entry says. It was not checked.
+/// The header of a segment's first entry, unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstEntry {
     /// Its sequence.
@@ -60,42 +60,42 @@ pub struct FirstEntry {
     pub timestamp_us: u64,
 }
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// Whose log it is, in the last segment's epoch.
     pub lineage: Lineage,
     /// The segments, oldest first.
     pub segments: Vec<SegmentInfo>,
-    /// The boundary through which the last segment is noted as durable. It may be one sync behind.
+    /// The boundary up to which the last segment's head says that it is durable. It may lag by one sync.
     pub durable: Mark,
     /// The end of the whole entries.
     pub end: Mark,
-    /// Bytes behind the end that are no whole entry: an entry that is being written now, or what a crash left.
+    /// The bytes after the end that are no whole entry: an entry that is being written, or a torn end left by a crash.
     pub torn: Option<Cut>,
 }
 
-/// What was found when every byte was read.
+/// The result of reading every byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Verification {
     /// Whose log it is.
     pub lineage: Lineage,
     /// The number of segments.
     pub segments: u64,
     /// The number of entries.
     pub entries: u64,
-    /// The beginning.
+    /// The boundary before the oldest entry.
     pub oldest: Mark,
     /// The end of the whole entries.
     pub end: Mark,
-    /// Bytes behind the end that are no whole entry, and that nobody is writing: what a crash left. The next opening cuts
-    /// it off.
+    /// The torn end that a crash left: bytes after the end that are no whole entry and are not being written. The next
+    /// opening cuts it off.
     pub torn: Option<Cut>,
-    /// Segments that retention removed before they were read. What is said of the rest begins behind them.
+    /// Segments that retention removed before they were read. The result is about the rest.
     pub trimmed: u64,
 }
 
-/// Lists the segments of a log. Only their heads are read, and of the last one what is behind its durable mark.
+/// Lists the segments of a log. Reads only their heads, and of the last one the bytes after its durable mark.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
     let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
@@ -111,7 +111,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection> {
         segments.push(SegmentInfo::new(segment, first));
     }
     segments.push(SegmentInfo::new(&last, first_entry(&last)?));
-    // The durable mark is a boundary, and what lies before it is for `verify`.
+    // The durable mark is a boundary; `verify` checks the entries before it.
     let mut scanner = Scanner::new(last.file.clone(), &last.path, last.head.fixed, durable, last.end());
     let reason = loop {
         match scanner.next()? {
@@ -124,7 +124,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection> {
     Ok(Inspection { lineage, segments, durable, end: scanner.mark(), torn })
 }
 
-fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
+fn first_entry(found: &SegmentFile) -> Result<Option<FirstEntry>> {
     let mut header = [0; ENTRY_HEADER_SIZE];
     let read = read_at(&found.file, &found.path, head::HEAD_BYTES, &mut header)?;
     let (sequence, previous, timestamp_us) = (be64(&header, 8), be64(&header, 16), be64(&header, 24));
@@ -133,14 +133,14 @@ fn first_entry(found: &Found) -> Result<Option<FirstEntry>> {
     Ok(is_one.then_some(FirstEntry { sequence, timestamp_us }))
 }
 
-/// Reads a whole log and checks every entry, every index and that all fits together. `progress` is told how many of how
-/// many bytes are done. Fails with `DAMAGED` at the first thing that is wrong.
-pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+/// Reads a whole log and checks every entry, every index, and that the segments fit together. Calls `progress` with the
+/// bytes read and all bytes. Fails with `DAMAGED` at the first error.
+pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification> {
     let dir = &Dir::open(dir)?;
     let (sealed, last) = find_all(dir)?;
     let first = sealed.first().unwrap_or(&last);
     let fixed = last.head.fixed;
-    let mut report = Report {
+    let mut report = Verification {
         lineage: Lineage { stream_id: fixed.stream_id, epoch: fixed.epoch },
         segments: 0,
         entries: 0,
@@ -155,7 +155,7 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
         let next = sealed.get(n + 1).unwrap_or(&last);
         let mut told = |within: u64| progress(done + within, total);
         match segment.reopen(dir) {
-            // Those before it are gone as well: what is told is about what is there.
+            // Those before it are gone as well, so the result begins here.
             Err(_) if is_gone(dir, &segment.path)? => {
                 report.trimmed += report.segments + 1;
                 (report.segments, report.entries, report.oldest) = (0, 0, next.base());
@@ -174,7 +174,7 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> 
 }
 
 impl SegmentInfo {
-    fn new(found: &Seen, first: Option<FirstEntry>) -> Self {
+    fn new(found: &CheckedSegment, first: Option<FirstEntry>) -> Self {
         let (fixed, commit) = (&found.head.fixed, &found.head.commit);
         Self {
             path: found.path.clone(),
@@ -190,8 +190,14 @@ impl SegmentInfo {
     }
 }
 
-/// Reads a segment as a whole. The last one need not be complete.
-fn check_segment(dir: &Dir, found: &Found, last: bool, report: &mut Report, told: &mut dyn FnMut(u64)) -> Result<()> {
+/// Reads a whole segment. The last one need not be complete.
+fn check_segment(
+    dir: &Dir,
+    found: &SegmentFile,
+    last: bool,
+    report: &mut Verification,
+    told: &mut dyn FnMut(u64),
+) -> Result<()> {
     let synced = found.head.commit.synced;
     let mut points = match last {
         false => VecDeque::from(head::read_index(&found.file, &found.path, &found.head)?),
@@ -231,23 +237,23 @@ fn check_segment(dir: &Dir, found: &Found, last: bool, report: &mut Report, told
     }
     report.end = scanner.mark();
     if !met {
-        // The head of a segment that is too short was refused before: this one became shorter meanwhile.
+        // A segment that was too short was refused before, so this one became shorter meanwhile.
         let text = format!("the entries end at {:?}, but the head says {synced:?}", report.end);
         return Err(damaged(&found.path, scanner.offset(), text));
     }
     Ok(())
 }
 
-/// Whether the bytes at the end of the last segment stay what they are, or were about to become an entry.
+/// Whether the bytes at the end of the last segment are torn, and not an entry that is being written.
 fn torn(
     dir: &Dir,
-    found: &Found,
+    found: &SegmentFile,
     scanner: &mut Scanner,
     mut reason: String,
-    report: &mut Report,
+    report: &mut Verification,
 ) -> Result<Option<Cut>> {
     let mut size = found.size;
-    let nobody_writes = holder_of(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == Held::No));
+    let nobody_writes = holder_of(dir).is_ok_and(|holder| holder.is_none_or(|holder| holder.held == LockState::No));
     let mut looks = if nobody_writes { LOOKS } else { 0 };
     while looks < LOOKS {
         std::thread::sleep(PAUSE);
@@ -269,8 +275,8 @@ fn torn(
     Ok(Some(Cut { bytes: size.saturating_sub(scanner.offset()), ..cut(found, scanner, reason) }))
 }
 
-/// What lies behind the place of the scanner.
-fn cut(found: &Found, scanner: &Scanner, reason: String) -> Cut {
+/// The bytes after the scanner's position.
+fn cut(found: &SegmentFile, scanner: &Scanner, reason: String) -> Cut {
     let (offset, after_sequence) = (scanner.offset(), scanner.mark().sequence);
     Cut { path: found.path.clone(), offset, bytes: found.size.saturating_sub(offset), after_sequence, reason }
 }

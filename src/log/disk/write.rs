@@ -1,4 +1,4 @@
-//! Writing: entries behind the end, syncs, and the change to another segment.
+//! Writing: appends entries, syncs, and begins new segments.
 
 use super::fault::Fault;
 use super::file;
@@ -15,54 +15,54 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// Bytes of a write for which nothing is reserved: to write so much twice takes longer than what it spares the sync.
+/// Writes of at least this size reserve no space: writing that much twice takes longer than it spares the sync.
 const LARGE_WRITE: u64 = 32 << 10;
 
-/// A part of what is to be written that goes to one segment.
-struct Run {
+/// The part of a write that goes to one segment.
+struct SegmentPart {
     bytes: Range<usize>,
     points: Points,
     end: Mark,
 }
 
 impl DiskLog {
-    /// Writes whole entries behind the end, and gives the new end. They are durable after the next [`DiskLog::sync`].
+    /// Appends whole entries and returns the new end. They are durable after the next [`DiskLog::sync`].
     ///
-    /// Each entry is checked as it would be when it is read, and nothing is written if one is wrong
-    /// (`INVALID_ARGUMENT`). After a failure nothing of the part that failed is in the log; entries before it that went
-    /// to a segment of their own are, so go on at [`DiskLog::written`]. `DISK_FULL` and `STALLED` may pass: try again.
-    /// After `IO` the log must be opened again.
+    /// Checks each entry as a read does, and writes nothing if one is wrong (`INVALID_ARGUMENT`). After another failure
+    /// the log may have the first of the entries, those that went to an earlier segment: continue at
+    /// [`DiskLog::written`]. `DISK_FULL` and `STALLED` may pass: try again. After `IO` the log must be opened again.
     pub fn write(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, false, Purpose::Confirm)?;
+        self.write_parts(bytes, false, Purpose::Confirm)?;
         Ok(self.written())
     }
 
-    /// The same for entries whose checksums this process has made or checked already: only that they follow is looked at.
+    /// The same for entries whose checksums this process has computed or checked. Checks only that they follow one
+    /// another.
     pub fn write_verified(&self, bytes: &[u8]) -> Result<Mark> {
-        self.write_runs(bytes, true, Purpose::Confirm)?;
+        self.write_parts(bytes, true, Purpose::Confirm)?;
         Ok(self.written())
     }
 
-    pub(super) fn write_runs(&self, bytes: &[u8], verified: bool, purpose: Purpose) -> Result<()> {
+    pub(super) fn write_parts(&self, bytes: &[u8], verified: bool, purpose: Purpose) -> Result<()> {
         let _writing = self.writing.lock();
         drop(self.usable(self.state.lock(), purpose)?);
-        let (runs, mut rolls) = self.plan(bytes, verified)?;
-        for run in runs {
+        let (parts, mut rolls) = self.plan(bytes, verified)?;
+        for part in parts {
             if std::mem::replace(&mut rolls, true) {
                 self.roll(None, purpose)?;
             }
-            self.put(&bytes[run.bytes.clone()], run)?;
+            self.put(&bytes[part.bytes.clone()], part)?;
         }
         Ok(())
     }
 
-    /// Divides what is to be written among segments. True if a new one is needed before the first part.
-    fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<Run>, bool)> {
+    /// Divides a write among segments. Also returns whether a new segment is needed before the first part.
+    fn plan(&self, bytes: &[u8], verified: bool) -> Result<(Vec<SegmentPart>, bool)> {
         let state = self.state.lock();
         let (mut base, mut end, sealed) = (state.active.fixed.base, state.written, state.active.commit.sealed);
         let mut points = state.active.points.ahead();
         drop(state);
-        let (mut runs, mut begun, mut at) = (Vec::new(), 0, 0);
+        let (mut parts, mut begun, mut at) = (Vec::new(), 0, 0);
         let mut rolls = sealed && !bytes.is_empty();
         if rolls {
             (base, points) = (end, Points::new(end, self.config.spacing()));
@@ -74,7 +74,7 @@ impl DiskLog {
                 let next = Points::new(end, self.config.spacing());
                 let points = std::mem::replace(&mut points, next);
                 if at > begun {
-                    runs.push(Run { bytes: begun..at, points, end });
+                    parts.push(SegmentPart { bytes: begun..at, points, end });
                 } else {
                     rolls = true;
                 }
@@ -84,13 +84,13 @@ impl DiskLog {
             (end, at) = (mark, at + length);
         }
         if at > begun {
-            runs.push(Run { bytes: begun..at, points, end });
+            parts.push(SegmentPart { bytes: begun..at, points, end });
         }
-        Ok((runs, rolls))
+        Ok((parts, rolls))
     }
 
     /// Writes one part to the active segment.
-    fn put(&self, bytes: &[u8], run: Run) -> Result<()> {
+    fn put(&self, bytes: &[u8], part: SegmentPart) -> Result<()> {
         self.cut_torn().map_err(|fault| self.fault(fault))?;
         let (file, path, offset, length) = {
             let state = self.state.lock();
@@ -102,7 +102,7 @@ impl DiskLog {
         if let Err(fault) = file::write_at(Op::WriteEntries, &file, &path, offset, bytes) {
             let last = self.written().sequence;
             let mut error = self.fault(fault);
-            error.message = format!("entries {} to {}: {}", last.saturating_add(1), run.end.sequence, error.message);
+            error.message = format!("entries {} to {}: {}", last.saturating_add(1), part.end.sequence, error.message);
             self.state.lock().active.torn = true;
             if let Err(fault) = self.cut_torn() {
                 error.message = format!("{}; then: {}", error.message, fault.error.message);
@@ -110,14 +110,15 @@ impl DiskLog {
             return Err(error);
         }
         let mut state = self.state.lock();
-        state.active.points.join(run.points);
+        state.active.points.join(part.points);
         state.active.length = length;
         state.active.fill(Stamp::Here { boot_us: clock::boot_us() });
-        state.written = run.end;
+        state.written = part.end;
         Ok(())
     }
 
-    /// Cuts off what a write that failed left behind the end. It may be whole entries, and other ones may come there.
+    /// Cuts off the bytes that a failed write left after the end. They may be whole entries, in place of which others
+    /// may come.
     fn cut_torn(&self) -> Result<(), Fault> {
         let state = self.state.lock();
         if !state.active.torn {
@@ -132,21 +133,21 @@ impl DiskLog {
         Ok(())
     }
 
-    /// Reserves room for `bytes` of entries that will end at `end`, and for more. Gives the file's length, once they are
-    /// written.
+    /// Reserves space for `bytes` of entries that will end at `end`, and for more. Returns the file's length after they
+    /// are written.
     fn reserve(&self, file: &File, path: &Path, length: u64, (bytes, end): (u64, u64)) -> u64 {
         if bytes > LARGE_WRITE {
             return end;
         }
         let full = head::HEAD_BYTES.saturating_add(self.config.segment_bytes);
         let wanted = end.saturating_add(self.config.reserve_bytes).min(full);
-        // Without it, the write finds out what there is to be said.
+        // If this fails, so does the write, which reports why.
         if wanted > end && file::reserve(file, path, length, wanted - length).is_ok() { wanted } else { end }
     }
 
-    /// Makes everything durable that was written before the call, and gives its end.
+    /// Makes everything durable that was written before the call, and returns its end.
     ///
-    /// Others may write and read meanwhile. After `IO` the log must be opened again.
+    /// Other threads may write and read meanwhile. After `IO` the log must be opened again.
     pub fn sync(&self) -> Result<Mark> {
         self.sync_for(Purpose::Confirm)
     }
@@ -167,7 +168,7 @@ impl DiskLog {
         }
         file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
         let commit = commit.next(written);
-        // The entries are durable. If only the note of it fails, the next sync writes another.
+        // The entries are durable. If only the commit cannot be written, the next sync writes another.
         if head::write_commit(&file, &path, &fixed, &commit).is_ok() {
             self.state.lock().active.commit = commit;
         }
@@ -175,7 +176,7 @@ impl DiskLog {
         Ok(written)
     }
 
-    /// Everything before `end` was synced: it is confirmed, unless the log has ended meanwhile, which the host may know.
+    /// Confirms everything before `end` as durable, unless the log has become unusable meanwhile.
     fn confirm(&self, end: Mark, purpose: Purpose) -> Result<()> {
         let mut state = self.usable(self.state.lock(), purpose)?;
         if purpose == Purpose::Confirm {
@@ -184,7 +185,7 @@ impl DiskLog {
         Ok(())
     }
 
-    /// Lets a higher epoch of the same stream begin behind the last entry. It is durable when this returns.
+    /// Begins a higher epoch of the same stream after the last entry. It is durable when this returns.
     pub fn begin_epoch(&self, epoch: u64) -> Result<()> {
         let _writing = self.writing.lock();
         let present = self.usable(self.state.lock(), Purpose::Confirm)?.active.fixed.epoch;
@@ -195,9 +196,9 @@ impl DiskLog {
         self.roll(Some(epoch), Purpose::Confirm)
     }
 
-    /// Completes the active segment and opens another, in a new epoch if there is one. An empty segment is replaced.
+    /// Completes the active segment and begins another, in a new epoch if one is given. An empty segment is replaced.
     ///
-    /// Where it fails, the next call does again what is not known to be done.
+    /// After a failure the next call repeats whatever is not known to be done.
     pub(super) fn roll(&self, epoch: Option<u64>, purpose: Purpose) -> Result<()> {
         let _syncing = self.syncing.lock();
         self.check_place(purpose)?;
@@ -216,11 +217,12 @@ impl DiskLog {
             error.message = format!("a segment for entries from {} on: {}", end.sequence + 1, error.message);
             error
         };
-        // Nothing is written behind a seal. So the active segment goes on as it is until the next one has its descriptor
-        // and its room.
+        // Nothing may be written after a seal, so the active segment is not sealed before the next one has its
+        // descriptor and its space.
         self.next.complete(&self.dir, &head::encode_new(&fixed)).map_err(not_begun)?;
         if end == old.base {
-            // A failure may come after the replacement: nothing goes to the file that had the name.
+            // The replacement may have happened in spite of a failure. Then nothing is written to the file that was
+            // replaced.
             self.state.lock().active.commit.sealed = true;
         } else {
             self.seal(purpose)?;
@@ -230,7 +232,7 @@ impl DiskLog {
         Ok(())
     }
 
-    /// Makes the active segment complete: its entries, then its index and the note that it is complete.
+    /// Completes the active segment: syncs its entries, then writes its index and seals it.
     fn seal(&self, purpose: Purpose) -> Result<()> {
         let state = self.usable(self.state.lock(), purpose)?;
         let (active, end, synced) = (&state.active, state.written, state.synced);
@@ -241,7 +243,7 @@ impl DiskLog {
         let points = head::thin(&active.points.taken);
         drop(state);
 
-        // What a reservation that failed half way left is given back as well.
+        // This also gives back space from a reservation that failed half way.
         let (offset, length) = (fixed.offset(end.position), recover::identity(&path, &file).map_err(Error::passing)?.1);
         if length > offset {
             file::truncate(&file, &path, offset).map_err(|fault| self.fault(fault))?;
@@ -268,10 +270,10 @@ impl DiskLog {
     }
 }
 
-/// The first entry of `bytes`: the mark behind it, and its length.
+/// The mark after the first entry of `bytes`, and that entry's length.
 fn next_entry(end: Mark, bytes: &[u8], at: usize, verified: bool) -> Result<(Mark, usize)> {
     let wrong = |text: String| {
-        let text = format!("byte {at} of what is to be written behind entry {}: {text}", end.sequence);
+        let text = format!("byte {at} of what is to be written after entry {}: {text}", end.sequence);
         Error::new(Status::InvalidArgument, text)
     };
     let entry = if verified { Entry::decode(bytes) } else { Entry::decode_checked(bytes) };

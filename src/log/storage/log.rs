@@ -30,15 +30,15 @@ impl Log {
         }
     }
 
-    /// Removes segments that retention gives up, and prepares the next segment's file, until [`Self::store`] ends.
-    /// Needs a thread of its own.
+    /// Removes old segments and prepares the next segment's file, until [`Self::store`] ends. Needs a thread of its
+    /// own.
     pub fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         if let Some(storage) = &self.storage {
             storage.keep(report);
         }
     }
 
-    /// Waits until the entry `sequence` is on this node's disk. `InvalidState` for a log that has none.
+    /// Waits until the entry `sequence` is durable on this node's disk. Fails with `InvalidState` for a log in memory.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
         let Some(storage) = &self.storage else {
             return Err(Error::new(Status::InvalidState, "the log is in memory only: log_dir is not set"));
@@ -48,7 +48,7 @@ impl Log {
             let text = format!("sequence {sequence} was not replicated yet, the last one is {}", end.sequence);
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        // The end of the log is a little further than the entry, but needs no look-up.
+        // Waits for the end of the log, which is a little more, but saves finding the entry's position.
         storage.wait_synced(sequence, end.position, clock::instant().checked_add(timeout), false)
     }
 
@@ -57,14 +57,14 @@ impl Log {
         self.storage.as_ref().map(Storage::synced_sequence)
     }
 
-    /// Keeps entries after `position` on disk, whatever retention says. `u64::MAX`: nobody needs any.
+    /// Keeps entries after `position` on disk, whatever retention says. `u64::MAX`: none are needed.
     pub fn hold_from(&self, position: u64) {
         if let Some(storage) = &self.storage {
             storage.hold_from(position);
         }
     }
 
-    /// Has entries synced, and so shown to readers, as soon as possible: a caller waits for readers.
+    /// Has entries synced, and so shown to readers, as soon as possible, because a caller waits for readers.
     pub fn hurry(&self) {
         if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
             storage.hurry();
@@ -77,7 +77,7 @@ impl Log {
         self.storage.as_ref().map_or(Ended::All, |storage| storage.wait_over(deadline, patience))
     }
 
-    /// Why the disk takes nothing, if it does not.
+    /// Why the disk refuses writes, if it does.
     pub fn storage_error(&self) -> Option<Error> {
         self.storage.as_ref().and_then(|storage| storage.state.lock().failed.clone())
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::Now;
 use crate::error::Status;
 use crate::log::disk::tests::trim;
-use crate::log::disk::{DiskConfig, Start};
+use crate::log::disk::{DiskConfig, LogStart};
 use crate::log::{Cursor, FullPolicy, Log, LogConfig, Next};
 use crate::protocol::entry::{Entries, chain_start};
 use crate::protocol::lineage::Lineage;
@@ -22,7 +22,7 @@ fn open(dir: &std::path::Path, max_entries: usize, policy: SyncPolicy) -> Arc<Lo
 
 fn open_with(config: DiskConfig, max_entries: usize, policy: SyncPolicy) -> Arc<Log> {
     let start =
-        || Ok(Start { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
+        || Ok(LogStart { lineage: LINEAGE, mark: Mark { hash: chain_start(&LINEAGE.stream_id), ..Mark::default() } });
     let (disk, _) = DiskLog::open(config, start).unwrap();
     Arc::new(Log::stored(LogConfig::new(max_entries, 1 << 16, FullPolicy::CutOffSlowest), disk, policy))
 }
@@ -46,9 +46,9 @@ fn read_to(cursor: &mut Cursor, last: u64) -> Vec<(u64, Vec<u8>)> {
     while cursor_sequence(&seen, cursor) < last {
         let bytes = match cursor.next() {
             Next::Ready(span) => span.bytes().to_vec(),
-            Next::Stored(stretch) => {
-                let mut bytes = vec![0; stretch.len as usize];
-                stretch.read_at(0, &mut bytes).unwrap();
+            Next::Stored(range) => {
+                let mut bytes = vec![0; range.len as usize];
+                range.read_at(0, &mut bytes).unwrap();
                 bytes
             }
             Next::AtEnd => {
@@ -78,7 +78,7 @@ fn expected(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, Vec<u8>)> {
     range.map(|sequence| (sequence, payload(sequence))).collect()
 }
 
-/// P1, P2: a reader that fell out of memory goes on from disk, then from memory again, with no hole.
+/// P1, P2: a reader that fell out of memory goes on from disk, then from memory again, with no gap.
 #[test]
 fn p2_a_reader_behind_memory_goes_on_from_disk() {
     for policy in [SyncPolicy::Os, SyncPolicy::Group { interval: Duration::from_millis(1), bytes: 1 << 14 }] {
@@ -105,7 +105,7 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), 1000, SyncPolicy::Os);
     let storage = log.storage.as_ref().unwrap();
-    let schedule = Schedule::new(SyncPolicy::Os, 0, Instant::now());
+    let schedule = SyncSchedule::new(SyncPolicy::Os, 0, Instant::now());
     let is_sync_due = || schedule.is_sync_due(storage.backlog(false), Instant::now());
     let waited_for = log.put(0, b"waited for").unwrap();
     assert!(storage.write_some(&log.memory).unwrap());

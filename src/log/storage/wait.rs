@@ -8,8 +8,8 @@ use crate::clock;
 use crate::error::{Error, Result, Status};
 
 impl Storage {
-    /// Waits until the threads that store, sync ahead and keep the directory have ended. A disk that still refuses at
-    /// `deadline` is given up; a system call that does not return gets `patience` more.
+    /// Waits until the threads of the disk side have ended. A disk that still refuses at `deadline` is given up; a
+    /// system call that does not return gets `patience` more.
     pub(super) fn wait_over(&self, deadline: Instant, patience: Duration) -> Ended {
         let mut state = self.state.lock();
         state.until = Some(deadline);
@@ -29,7 +29,7 @@ impl Storage {
     pub(super) fn hurry(&self) {
         let mut state = self.state.lock();
         state.wanted = self.appended.end();
-        self.ring(&mut state);
+        self.notify(&mut state);
     }
 
     /// The last entry confirmed as durable.
@@ -53,7 +53,7 @@ impl Storage {
             }
             if state.wanted < position {
                 state.wanted = position;
-                self.ring(&mut state);
+                self.notify(&mut state);
             }
             let failed = state.failed.as_ref();
             let over = deadline.is_some_and(|deadline| clock::instant() >= deadline);

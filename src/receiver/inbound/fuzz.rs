@@ -1,4 +1,4 @@
-//! The fuzzer's target for what a receiver gets behind the handshake. Input: flags, how the stream is cut into pieces,
+//! The fuzzer's target for what a receiver gets after the handshake. Input: flags, how the stream is cut into pieces,
 //! how much of it came with the handshake, then the stream.
 
 use super::*;
@@ -14,13 +14,13 @@ use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, frame};
 /// Speak v1, and as the coordinator does.
 const V1: u8 = 1;
 const COORDINATOR: u8 = 2;
-/// Go on behind holes.
+/// Go on after gaps.
 const CONTINUE: u8 = 4;
 /// Take checksums as they are; otherwise those of entries are made right.
 const AS_IS: u8 = 8;
 /// Let each entry follow the one before it.
 const LINK: u8 = 16;
-/// Let no frame and no entry reach behind the end of the stream.
+/// Let no frame and no entry reach past the end of the stream.
 const CLAMP: u8 = 32;
 /// Begin shortly before the last sequence of all.
 const NEAR_END: u8 = 64;
@@ -72,7 +72,7 @@ pub fn inbound(data: &[u8]) -> bool {
 struct Run {
     inbound: Inbound,
     policy: GapPolicy,
-    /// Behind the last entry that was delivered.
+    /// After the last entry that was delivered.
     at: Before,
     entries: Vec<(u64, u64, Vec<u8>)>,
     controls: Vec<Control>,
@@ -155,7 +155,7 @@ impl Run {
         let Entry { sequence, previous, timestamp_us, payload } = *entry;
         let last = self.at.sequence;
         assert!(sequence > last, "entry {sequence} behind {last}");
-        assert!(previous == last || self.policy == GapPolicy::Continue && previous > last, "a hole before {sequence}");
+        assert!(previous == last || self.policy == GapPolicy::Continue && previous > last, "a gap before {sequence}");
         assert!(previous < sequence);
         let header = encode_header(payload_crc(payload), payload.len(), sequence, previous, timestamp_us);
         self.at.hash = if previous == last { chain_hash(self.at.hash, &header) } else { UNKNOWN_HISTORY };

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 
-use super::super::stream::Kind;
+use super::super::stream::StreamKind;
 use super::super::{Accepted, Listener};
 use super::*;
 
@@ -121,8 +121,8 @@ async fn a_resolver_that_hangs_holds_nothing_up_and_is_asked_once() {
     assert_eq!(error.status, Status::PeerTimeout);
     assert_eq!(error.message, "address \"slow:7000\" did not resolve within 100 ms");
     // The answer comes late and serves the next round.
-    drop(release);
     dialler.begin(Instant::now(), LIMIT);
+    drop(release);
     assert!(dialler.round.has_more(Instant::now()));
     let found = dialler.found.1.recv().await.unwrap();
     dialler.looked_up(found);
@@ -165,8 +165,8 @@ async fn what_an_earlier_round_did_not_wait_for_is_looked_up_again() {
     assert_eq!(dialler.connect().await.unwrap().1.peer, "db:7000 (127.0.0.2)");
 }
 
-/// A resolver that takes a little longer than a round, every time, still serves: the next round begins with what the one
-/// before waited for.
+/// A resolver that takes a little longer than a round, every time, still serves: the next round begins with what the
+/// one before waited for.
 #[tokio::test]
 async fn an_answer_that_a_round_waited_for_serves_the_next() {
     let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -187,7 +187,7 @@ async fn an_answer_that_a_round_waited_for_serves_the_next() {
     let refused = dialler.connect().await.map(drop).unwrap_err();
     assert!(refused.message.starts_with("cannot connect to db:7000 (127.0.0.1)"), "{refused}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    // Once: the round behind it looks anew.
+    // Once: the round after it looks anew.
     dialler.begin(Instant::now(), Duration::from_millis(20));
     assert_eq!(dialler.connect().await.map(drop).unwrap_err().status, Status::PeerTimeout);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
@@ -283,7 +283,7 @@ async fn within_a_host_nothing_paces() {
     let connected = dial(&Address::parse(listener.address()).unwrap()).await.unwrap();
     let Accepted::Stream(accepted) = listener.accept().await.unwrap() else { panic!("no connection") };
     let sockets = [&connected, &accepted].map(|stream| match &stream.kind {
-        Kind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
+        StreamKind::Plain(Plain::Tcp(socket)) => SockRef::from(socket),
         kind => panic!("{kind:?}"),
     });
     // The listener's own: what is accepted has it from the first packet on.

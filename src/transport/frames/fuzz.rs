@@ -40,7 +40,7 @@ pub fn frames(data: &[u8]) -> bool {
     }
 }
 
-/// The frames of a stream, and why what is behind the last one is none.
+/// The frames of a stream, and why what is after the last one is none.
 fn split(stream: &[u8]) -> (Vec<(u8, &[u8])>, Option<FrameError>) {
     let (mut frames, mut rest) = (Vec::new(), stream);
     while !rest.is_empty() {

@@ -15,13 +15,13 @@ fn round(entries: &[&[u8]], begin: Begin<u8>, now: Instant) -> Round<u8> {
 /// What the round starts now, as its target.
 fn started(round: &mut Round<u8>, now: Instant) -> Option<u8> {
     match round.next(now) {
-        Step::Start(place) => round.target(place).copied(),
+        DialStep::Start(candidate) => round.target(candidate).copied(),
         _ => None,
     }
 }
 
-fn place_of(round: &Round<u8>, target: u8) -> Place {
-    round.order().into_iter().find(|place| round.target(*place) == Some(&target)).unwrap()
+fn place_of(round: &Round<u8>, target: u8) -> Candidate {
+    round.order().into_iter().find(|candidate| round.target(*candidate) == Some(&target)).unwrap()
 }
 
 /// The order in which addresses are tried when each one fails at once.
@@ -29,11 +29,11 @@ fn order(entries: &[&[u8]], begin: Begin<u8>) -> Vec<u8> {
     let now = Instant::now();
     let mut round = round(entries, begin, now);
     let mut tried = Vec::new();
-    while let Step::Start(place) = round.next(now) {
-        tried.push(*round.target(place).unwrap());
-        round.failed(place, now);
+    while let DialStep::Start(candidate) = round.next(now) {
+        tried.push(*round.target(candidate).unwrap());
+        round.failed(candidate, now);
     }
-    assert_eq!(round.next(now), Step::Over);
+    assert_eq!(round.next(now), DialStep::Over);
     tried
 }
 
@@ -44,14 +44,14 @@ fn a_round_tries_every_address_once_from_where_the_last_one_ended() {
         (Begin::First, [1, 2, 3, 4, 5]),
         (Begin::At(0, 2), [2, 3, 4, 5, 1]),
         (Begin::At(2, 3), [3, 4, 5, 1, 2]),
-        (Begin::Behind(0, 1), [2, 3, 4, 5, 1]),
-        (Begin::Behind(0, 2), [3, 4, 5, 1, 2]),
-        (Begin::Behind(3, 5), [1, 2, 3, 4, 5]),
+        (Begin::After(0, 1), [2, 3, 4, 5, 1]),
+        (Begin::After(0, 2), [3, 4, 5, 1, 2]),
+        (Begin::After(3, 5), [1, 2, 3, 4, 5]),
         // Addresses that the name no longer has.
         (Begin::At(3, 9), [4, 5, 1, 2, 3]),
-        (Begin::Behind(0, 9), [3, 4, 5, 1, 2]),
+        (Begin::After(0, 9), [3, 4, 5, 1, 2]),
         // An entry that the list does not have.
-        (Begin::Behind(7, 1), [1, 2, 3, 4, 5]),
+        (Begin::After(7, 1), [1, 2, 3, 4, 5]),
     ] {
         assert_eq!(order(entries, begin.clone()), expected, "{begin:?}");
     }
@@ -63,16 +63,16 @@ fn connects_start_a_quarter_of_a_second_apart_or_when_one_fails() {
     let t = Instant::now();
     let mut round = round(&[&[1, 2, 3]], Begin::First, t);
     assert_eq!(started(&mut round, t), Some(1));
-    assert_eq!(round.next(t), Step::Wait(t + ATTEMPT_DELAY));
-    assert_eq!(round.next(t + MS(249)), Step::Wait(t + ATTEMPT_DELAY));
+    assert_eq!(round.next(t), DialStep::Wait(t + ATTEMPT_DELAY));
+    assert_eq!(round.next(t + MS(249)), DialStep::Wait(t + ATTEMPT_DELAY));
     assert_eq!(started(&mut round, t + MS(250)), Some(2));
     let second = place_of(&round, 2);
     round.failed(second, t + MS(260));
     assert_eq!(started(&mut round, t + MS(260)), Some(3));
     // All are tried: the first and the third may still answer until the time is up.
-    assert_eq!(round.next(t + MS(900)), Step::Wait(t + LIMIT));
+    assert_eq!(round.next(t + MS(900)), DialStep::Wait(t + LIMIT));
     assert_eq!(round.connecting().count(), 2);
-    assert_eq!(round.next(t + LIMIT), Step::Over);
+    assert_eq!(round.next(t + LIMIT), DialStep::Over);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn what_fails_behind_the_connect_is_not_tried_again_in_the_round() {
     assert_eq!(round.connected(third, t + MS(3_000)), t + LIMIT);
     round.failed(third, t + MS(3_500));
     assert!(!round.has_more(t + MS(3_500)));
-    assert_eq!(round.next(t + MS(3_500)), Step::Over);
+    assert_eq!(round.next(t + MS(3_500)), DialStep::Over);
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn a_share_is_a_second_at_least_if_there_is_one() {
     let t = Instant::now();
     let many: Vec<u8> = (0..30).collect();
     let mut round = round(&[&many], Begin::First, t);
-    let Step::Start(place) = round.next(t) else { panic!("nothing starts") };
-    assert_eq!(round.connected(place, t), t + MS(1_000));
-    assert_eq!(round.connected(place, t + MS(4_300)), t + LIMIT);
-    assert_eq!(round.connected(place, t + MS(6_000)), t + MS(6_000));
+    let DialStep::Start(candidate) = round.next(t) else { panic!("nothing starts") };
+    assert_eq!(round.connected(candidate, t), t + MS(1_000));
+    assert_eq!(round.connected(candidate, t + MS(4_300)), t + LIMIT);
+    assert_eq!(round.connected(candidate, t + MS(6_000)), t + MS(6_000));
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn an_address_without_time_left_comes_first_in_the_next_round() {
     assert_eq!(round.rest(), Begin::First);
     assert_eq!(started(&mut round, t), Some(1));
     assert_eq!(started(&mut round, t + MS(300)), Some(2));
-    assert_eq!(round.next(t + LIMIT), Step::Over);
-    assert_eq!(round.rest(), Begin::Behind(0, 2));
+    assert_eq!(round.next(t + LIMIT), DialStep::Over);
+    assert_eq!(round.rest(), Begin::After(0, 2));
     assert_eq!(order(entries, round.rest()), [3, 1, 2]);
 }
 
@@ -130,9 +130,9 @@ fn a_name_that_does_not_resolve_holds_the_others_up_for_a_moment_only() {
     let t = Instant::now();
     let mut round = Round::new(2, Begin::First, ATTEMPT_DELAY, t, LIMIT);
     round.resolved(1, vec![2]);
-    assert_eq!(round.next(t), Step::Wait(t + MS(50)));
+    assert_eq!(round.next(t), DialStep::Wait(t + MS(50)));
     assert_eq!(started(&mut round, t + MS(50)), Some(2));
-    assert_eq!(round.next(t + MS(50)), Step::Wait(t + LIMIT));
+    assert_eq!(round.next(t + MS(50)), DialStep::Wait(t + LIMIT));
     assert!(round.has_more(t + MS(60)));
     round.resolved(0, vec![1]);
     assert_eq!(started(&mut round, t + MS(300)), Some(1));
@@ -143,9 +143,9 @@ fn a_name_that_does_not_resolve_holds_the_others_up_for_a_moment_only() {
     round.resolved(0, vec![1]);
     assert_eq!(started(&mut round, t), Some(1));
     let mut round = Round::<u8>::new(1, Begin::First, ATTEMPT_DELAY, t, LIMIT);
-    assert_eq!(round.next(t + MS(60)), Step::Wait(t + LIMIT));
+    assert_eq!(round.next(t + MS(60)), DialStep::Wait(t + LIMIT));
     round.resolved(0, Vec::new());
-    assert_eq!(round.next(t + MS(70)), Step::Over);
+    assert_eq!(round.next(t + MS(70)), DialStep::Over);
     assert!(!round.has_more(t + MS(70)));
 }
 
@@ -155,7 +155,7 @@ fn without_a_race_the_next_one_starts_when_one_has_failed() {
     let mut round = Round::new(1, Begin::First, Duration::MAX, t, LIMIT);
     round.resolved(0, vec![1, 2]);
     assert_eq!(started(&mut round, t), Some(1));
-    assert_eq!(round.next(t + MS(4_000)), Step::Wait(t + LIMIT));
+    assert_eq!(round.next(t + MS(4_000)), DialStep::Wait(t + LIMIT));
     let first = place_of(&round, 1);
     round.failed(first, t + MS(4_000));
     assert_eq!(started(&mut round, t + MS(4_000)), Some(2));

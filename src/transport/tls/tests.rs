@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::*;
-use crate::transport::stream::Kind;
+use crate::transport::stream::StreamKind;
 use crate::transport::test_files::TlsFiles;
 use crate::transport::{Address, IdentityFiles, Stream, TlsClient, TlsServer};
 
@@ -154,7 +154,7 @@ fn a_dropped_connection_is_closed_and_a_cut_one_is_truncated() {
     });
     run("truncated", async |server, client| {
         server.try_send(&[IoSlice::new(b"last")]).unwrap();
-        let Kind::Tls(tls) = &server.kind else { panic!("no TLS") };
+        let StreamKind::Tls(tls) = &server.kind else { panic!("no TLS") };
         tls.socket().finish();
         assert_eq!(receive(&client, 4).await, "last");
         client.readable().await.unwrap();
@@ -167,7 +167,7 @@ fn a_dropped_connection_is_closed_and_a_cut_one_is_truncated() {
 #[test]
 fn p8_a_forged_record_ends_the_connection_with_an_alert() {
     run("forged", async |server, client| {
-        let Kind::Tls(tls) = &server.kind else { panic!("no TLS") };
+        let StreamKind::Tls(tls) = &server.kind else { panic!("no TLS") };
         let forged = [&[23, 3, 3, 0, 32][..], &[9; 32]].concat();
         tls.socket().try_send(&[IoSlice::new(&forged)]).unwrap();
         client.readable().await.unwrap();

@@ -43,7 +43,7 @@ fn at(sequence: u64) -> Mark {
 }
 
 fn table(slots: usize, records: impl IntoIterator<Item = (String, Record)>) -> Table {
-    let limits = Limits { slots, bytes: 1 << 30, expiry: Duration::from_micros(7 * DAY) };
+    let limits = SlotLimits { slots, bytes: 1 << 30, expiry: Duration::from_micros(7 * DAY) };
     Table::new(records, limits, OPENED, Instant::now())
 }
 

@@ -161,7 +161,7 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
     let other = scratch();
     let foreign = || {
         let begin = start()?;
-        Ok(Start { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
+        Ok(LogStart { lineage: Lineage { stream_id: [9; 16], ..begin.lineage }, ..begin })
     };
     let (log, _) = DiskLog::open(config(other.path(), 200), foreign).unwrap();
     log.write(&encode(0, &[50; 12])).unwrap();
@@ -224,7 +224,7 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
 #[test]
 fn p6_p8_a_log_whose_positions_would_overflow_is_refused() {
     let dir = scratch();
-    let far = |position| move || start().map(|start| Start { mark: Mark { position, ..start.mark }, ..start });
+    let far = |position| move || start().map(|start| LogStart { mark: Mark { position, ..start.mark }, ..start });
     let error = DiskLog::open(config(dir.path(), 200), far(u64::MAX - 100)).unwrap_err();
     assert_eq!(error.status, Status::InvalidArgument, "{error}");
 
@@ -451,7 +451,7 @@ fn p8_the_largest_entry_and_one_that_claims_to_be() {
     assert!(recovery.cut.unwrap().reason.contains("of which 1000 are there"));
 }
 
-/// P8: a commit slot with a right checksum that tells of another history than the entries do.
+/// P8: a commit copy with a right checksum that tells of another history than the entries do.
 #[test]
 fn p8_a_commit_of_another_history_is_damage() {
     let dir = scratch();

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::super::position::PositionFile;
-use super::super::slots::{SlotFile, SlotRecord, SlotState, Slots};
+use super::super::slots::{SlotFile, SlotRecord, SlotRecords, SlotState};
 use super::*;
 use crate::protocol::token::Token;
 
@@ -145,7 +145,7 @@ fn p10_a_log_that_lost_its_directory_or_its_lock_confirms_nothing() {
 #[test]
 fn p10_slots_and_positions_are_not_stored_in_a_lost_directory() {
     let record = SlotRecord { position: 1, sequence: 1, hash: 1, updated_us: 1, state: SlotState::Held };
-    let slots = Slots::from([("r".to_owned(), record)]);
+    let slots = SlotRecords::from([("r".to_owned(), record)]);
     let token = Token { stream_id: STREAM, epoch: 1, sequence: 1, hash: 1 };
     for (what, deed, text) in DEEDS {
         let parent = scratch();
@@ -156,7 +156,7 @@ fn p10_slots_and_positions_are_not_stored_in_a_lost_directory() {
         position.store(&token, true).unwrap();
         let away = deed(&dir);
         let others = dir.is_dir().then(|| files(&dir));
-        lost(slot_file.store(&Slots::new()), what, text);
+        lost(slot_file.store(&SlotRecords::new()), what, text);
         lost(position.store(&Token { sequence: 2, ..token }, true), what, text);
         let error = position.store(&Token { sequence: 3, ..token }, false).unwrap_err();
         assert_eq!(error.status, Status::Io, "{what}: {error}");
@@ -174,7 +174,7 @@ fn p10_no_log_begins_in_a_lost_directory() {
     for (what, deed, text) in DEEDS {
         let parent = scratch();
         let dir = parent.path().join("log");
-        let Place::Vacant(vacant) = DiskLog::find(config(&dir, 300)).unwrap() else { panic!("there is no log") };
+        let Contents::Vacant(vacant) = DiskLog::find(config(&dir, 300)).unwrap() else { panic!("there is no log") };
         deed(&dir);
         lost(vacant.begin(start().unwrap()).map(drop), what, text);
         assert!(!dir.is_dir() || files(&dir).keys().all(|name| !name.contains(".seg")), "{what}");

@@ -21,12 +21,12 @@ pub(in crate::log) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-pub(in crate::log) fn start() -> Result<Start> {
+pub(in crate::log) fn start() -> Result<LogStart> {
     let mark = Mark { hash: chain_start(&STREAM), ..Mark::default() };
-    Ok(Start { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
+    Ok(LogStart { lineage: Lineage { stream_id: STREAM, epoch: 1 }, mark })
 }
 
-pub(super) fn never() -> Result<Start> {
+pub(super) fn never() -> Result<LogStart> {
     panic!("a log that is there does not begin again")
 }
 
@@ -42,7 +42,7 @@ pub(super) fn payload(sequence: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Entries of these sizes behind entry `previous`; the timestamp of each is its sequence times ten.
+/// Entries of these sizes after entry `previous`; the timestamp of each is its sequence times ten.
 pub(in crate::log) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (sequence, size) in (previous + 1..).zip(sizes) {
@@ -62,14 +62,14 @@ pub(in crate::log) fn encode(previous: u64, sizes: &[usize]) -> Vec<u8> {
 pub(super) fn read_all(log: &DiskLog, mut position: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     loop {
-        let Some(stretch) = log.stretch(position, u64::MAX)? else { return Ok(None) };
-        if stretch.len == 0 {
+        let Some(range) = log.file_range(position, u64::MAX)? else { return Ok(None) };
+        if range.len == 0 {
             return Ok(Some(bytes));
         }
-        let mut piece = vec![0; stretch.len as usize];
-        stretch.read_at(0, &mut piece)?;
+        let mut piece = vec![0; range.len as usize];
+        range.read_at(0, &mut piece)?;
         bytes.extend(piece);
-        position += stretch.len;
+        position += range.len;
     }
 }
 
@@ -193,7 +193,7 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     let bytes = small_log(dir.path(), 200, &[20; 30]);
     let config = DiskConfig { retain_bytes: 0, ..config(dir.path(), 200) };
     let (log, _) = DiskLog::open(config, never).unwrap();
-    let first = log.stretch(0, u64::MAX).unwrap().unwrap();
+    let first = log.file_range(0, u64::MAX).unwrap().unwrap();
     assert!(trim(&log, first.len - 1, Now::default()).unwrap().is_empty(), "somebody needs the first segment");
     let trimmed = trim(&log, first.len, Now::default()).unwrap();
     assert_eq!(trimmed, [log.oldest()]);
@@ -201,7 +201,7 @@ fn a_trimmed_segment_stays_readable_for_who_reads_it() {
     let mut read = vec![0; first.len as usize];
     first.read_at(0, &mut read).unwrap();
     assert_eq!(read, bytes[..read.len()]);
-    assert!(log.stretch(0, u64::MAX).unwrap().is_none());
+    assert!(log.file_range(0, u64::MAX).unwrap().is_none());
     assert_eq!(log.locate(0).unwrap(), None);
     assert_eq!(log.locate(log.oldest().sequence).unwrap(), Some(log.oldest()));
     trim(&log, u64::MAX, Now::default()).unwrap();
@@ -302,7 +302,7 @@ fn large_entries_and_many_points() {
     for segment_bytes in [8 << 20, 1 << 20] {
         let (log, _) = DiskLog::open(config(dir.path(), segment_bytes), never).unwrap();
         assert_eq!(read_all(&log, 0).unwrap().unwrap(), bytes[..]);
-        let first = log.stretch(0, u64::MAX).unwrap().unwrap();
+        let first = log.file_range(0, u64::MAX).unwrap().unwrap();
         assert!(first.len < 500_000, "{}", first.len);
         let mut position = 0;
         for sequence in 0..=40 {
@@ -472,8 +472,8 @@ fn p5_many_segments_are_opened_at_once() {
     assert_eq!(verify::entries(dir.path(), 700).unwrap().count(), 800);
 }
 
-/// P10: what recovery found behind the synced mark may be in the page cache only, after a sync that failed; and a segment's
-/// name may not be durable yet.
+/// P10: what recovery found after the synced mark may be in the page cache only, after a sync that failed; and a
+/// segment's name may not be durable yet.
 #[test]
 fn p10_opening_writes_and_syncs_what_was_not_synced() {
     let dir = scratch();

@@ -25,7 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Model {
     bytes: Vec<u8>,
-    /// The position behind each sequence.
+    /// The position after each sequence.
     ends: Vec<u64>,
     epochs: Vec<(u64, u64)>,
 }
@@ -42,14 +42,14 @@ fn check(log: &DiskLog, model: &Model) {
         if let Some(mark) = found {
             assert_eq!((mark.sequence, mark.timestamp_us), (sequence, sequence * 10));
             assert_eq!(read_all(log, mark.position).unwrap().unwrap(), model.bytes[mark.position as usize..]);
-            let limited = log.stretch(mark.position, mark.position).unwrap().unwrap();
+            let limited = log.file_range(mark.position, mark.position).unwrap().unwrap();
             assert_eq!(limited.len, 0);
         } else if sequence < oldest.sequence {
-            assert!(log.stretch(model.ends[sequence as usize], u64::MAX).unwrap().is_none());
+            assert!(log.file_range(model.ends[sequence as usize], u64::MAX).unwrap().is_none());
         }
     }
-    assert_eq!(log.stretch(model.bytes.len() as u64 + 1, 0).unwrap_err().status, Status::InvalidArgument);
-    assert_eq!(log.stretch(u64::MAX, u64::MAX).unwrap_err().status, Status::InvalidArgument);
+    assert_eq!(log.file_range(model.bytes.len() as u64 + 1, 0).unwrap_err().status, Status::InvalidArgument);
+    assert_eq!(log.file_range(u64::MAX, u64::MAX).unwrap_err().status, Status::InvalidArgument);
     let kept: Vec<_> = model.epochs.iter().rev().take(log.epochs().len()).rev().copied().collect();
     assert_eq!(log.epochs(), kept);
 }

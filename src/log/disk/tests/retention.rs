@@ -13,8 +13,8 @@ fn segments(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     files(dir).into_iter().filter(|(name, _)| name.ends_with(".seg")).collect()
 }
 
-/// P5: a segment is completed when its first entry is old, no sooner and no second time; and it goes with its last entry's
-/// age, although the segment behind it is new.
+/// P5: a segment is completed when its first entry is old, no sooner and no second time; and it goes with its last
+/// entry's age, although the segment after it is new.
 #[test]
 fn p5_a_segment_that_is_not_full_is_completed_and_goes_by_age() {
     let dir = scratch();

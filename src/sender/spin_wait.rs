@@ -1,22 +1,23 @@
-//! Looking for acknowledgements before sleeping for them.
+//! Adaptive spinning before a thread sleeps for acknowledgements.
 //!
-//! On a fast network an answer is there sooner than a sleeping thread is awake. So a thread that waits takes in what
-//! arrives itself for a moment: one thread at a time, where there is another processor for the rest, and while it pays.
+//! On a fast network the acknowledgement arrives sooner than a sleeping thread can be woken. So a waiting thread first
+//! polls the connections itself for a moment. Only one thread does so at a time, only on a machine with more than one
+//! processor, and only as long as spinning keeps succeeding.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
-/// How long a thread looks.
+/// How long a thread spins.
 const MOMENT: Duration = Duration::from_micros(50);
 
-/// After so many moments in a row that were not enough it is left off, but for one of [`RETRY_EVERY`].
+/// After this many failures in a row, only one wait in [`RETRY_EVERY`] spins.
 const PATIENCE: u32 = 8;
 
-/// How often it is tried again then.
+/// How rarely spinning is tried while it fails.
 const RETRY_EVERY: u32 = 64;
 
-/// In a simulation no other processor answers while this one looks.
+/// In a simulation nothing happens while this thread spins.
 fn is_simulated() -> bool {
     #[cfg(feature = "simulation")]
     return crate::simulation::environment().is_some();
@@ -24,23 +25,24 @@ fn is_simulated() -> bool {
     false
 }
 
-/// Whether it pays to look.
-pub(super) struct Eager {
+/// Spins for as long as that has paid off lately.
+pub(super) struct SpinWait {
     possible: bool,
     moment: Duration,
     busy: AtomicBool,
-    /// Waits in a row that a moment was not enough for, or would not have been.
+    /// Waits in a row that spinning did not end.
     missed: AtomicU32,
 }
 
-impl Eager {
+impl SpinWait {
     pub(super) fn new() -> Self {
         let possible = !is_simulated() && available_parallelism().is_ok_and(|processors| processors.get() > 1);
         Self { possible, moment: MOMENT, busy: AtomicBool::new(false), missed: AtomicU32::new(0) }
     }
 
-    /// Calls `look` for a moment, until it says that what was waited for is there, if that is likely.
-    pub(super) fn look(&self, mut look: impl FnMut() -> bool) {
+    /// Calls `poll` again and again, until it returns `true` or the moment is over. Does not call it when success is
+    /// unlikely.
+    pub(super) fn spin(&self, mut poll: impl FnMut() -> bool) {
         if !self.possible || self.busy.swap(true, Ordering::Acquire) {
             return;
         }
@@ -50,7 +52,7 @@ impl Eager {
             let begun = Instant::now();
             loop {
                 yield_now();
-                found = look();
+                found = poll();
                 if found || begun.elapsed() >= self.moment {
                     break;
                 }
@@ -65,14 +67,14 @@ impl Eager {
 mod tests {
     use super::*;
 
-    /// What it costs when it never pays: one moment of many waits.
+    /// Where spinning never succeeds, only one wait of many pays for it.
     #[test]
     fn it_is_left_off_where_it_does_not_pay_and_taken_up_where_it_does() {
-        let eager = Eager { possible: true, moment: Duration::ZERO, ..Eager::new() };
+        let spin_wait = SpinWait { possible: true, moment: Duration::ZERO, ..SpinWait::new() };
         let mut waits_looked = 0;
         for _ in 0..PATIENCE + 2 * RETRY_EVERY {
             let mut looked = false;
-            eager.look(|| {
+            spin_wait.spin(|| {
                 looked = true;
                 false
             });
@@ -81,14 +83,14 @@ mod tests {
         assert_eq!(waits_looked, PATIENCE + 2);
         let mut looks = 0;
         for _ in 0..RETRY_EVERY {
-            eager.look(|| {
+            spin_wait.spin(|| {
                 looks += 1;
                 true
             });
         }
         assert!(looks > 1, "{looks}");
-        let (eager, before) = (Eager { moment: Duration::MAX, ..eager }, looks);
-        eager.look(|| {
+        let (spin_wait, before) = (SpinWait { moment: Duration::MAX, ..spin_wait }, looks);
+        spin_wait.spin(|| {
             looks += 1;
             looks == before + 3
         });
@@ -96,15 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_looks_at_a_time_and_none_on_a_single_processor() {
-        let eager = Eager { possible: true, ..Eager::new() };
+    fn one_thread_spins_at_a_time_and_none_on_a_single_processor() {
+        let spin_wait = SpinWait { possible: true, ..SpinWait::new() };
         let mut looks = 0;
-        eager.look(|| {
+        spin_wait.spin(|| {
             looks += 1;
-            eager.look(|| panic!("a second one"));
+            spin_wait.spin(|| panic!("a second one"));
             true
         });
         assert_eq!(looks, 1);
-        Eager { possible: false, ..Eager::new() }.look(|| panic!("nobody else could answer"));
+        SpinWait { possible: false, ..SpinWait::new() }.spin(|| panic!("nobody else could answer"));
     }
 }

@@ -1,29 +1,29 @@
-//! The end of the log, and how an appender learns that somebody sleeps there.
+//! The end of the log, and whether a cursor sleeps there: an event count.
 //!
-//! An append costs no system call unless a cursor went to sleep since the last one. Both sides first write, then fence,
-//! then read, so at least one of them sees the other: either the sleeper sees the new end and stays awake, or the
-//! appender sees the sleeper and wakes it.
+//! An append makes a system call only if a cursor went to sleep since the last one. Both sides write, then fence, then
+//! read, so at least one sees the other's write: either the cursor sees the new end and stays awake, or the appender
+//! sees the sleeper and wakes it.
 
 use super::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct EndSignal {
     end: AtomicU64,
     asleep: AtomicBool,
 }
 
-impl Bell {
+impl EndSignal {
     pub(super) fn new(end: u64) -> Self {
         Self { end: AtomicU64::new(end), asleep: AtomicBool::new(false) }
     }
 
-    /// The position behind the last published entry.
+    /// The position after the last published entry.
     #[inline]
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Moves the end. `true`: somebody sleeps and must be woken by the caller.
+    /// Moves the end. Returns `true` if a sleeper must be woken, which is up to the caller.
     #[inline]
     pub(super) fn advance(&self, end: u64) -> bool {
         debug_assert!(self.end.load(Ordering::Relaxed) <= end, "the end went back: two advance it at once");
@@ -32,7 +32,8 @@ impl Bell {
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 
-    /// Announces a sleeper. `true`: the end is still at `position`, the caller may sleep and will be woken.
+    /// Registers a sleeper. Returns `true` if the end is still at `position`: then the caller may sleep and will be
+    /// woken.
     pub(super) fn announce(&self, position: u64) -> bool {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -48,12 +49,12 @@ mod model {
     #[test]
     fn no_sleeper_is_forgotten() {
         loom::model(|| {
-            let bell = Arc::new(Bell::new(0));
+            let signal = Arc::new(EndSignal::new(0));
             let appender = {
-                let bell = Arc::clone(&bell);
-                loom::thread::spawn(move || bell.advance(1) | bell.advance(2))
+                let signal = Arc::clone(&signal);
+                loom::thread::spawn(move || signal.advance(1) | signal.advance(2))
             };
-            let slept_at = (0..2).find(|position| bell.announce(*position));
+            let slept_at = (0..2).find(|position| signal.announce(*position));
             let woken = appender.join().unwrap();
             if slept_at.is_some() {
                 assert!(woken, "the end moved past a sleeper that nobody wakes");
