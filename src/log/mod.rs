@@ -9,7 +9,6 @@ mod cursor;
 pub mod disk;
 mod memory;
 mod storage;
-mod sync;
 mod upkeep;
 mod window;
 
