@@ -1,11 +1,15 @@
 //! The locks and atomics of code that has a loom model: loom's when the models run, otherwise the usual ones.
 
 #[cfg(not(all(test, model)))]
+pub(crate) use std::hint::spin_loop;
+#[cfg(not(all(test, model)))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(not(all(test, model)))]
 pub(crate) use super::{Condvar, Mutex, MutexGuard};
 
+#[cfg(all(test, model))]
+pub(crate) use loom::hint::spin_loop;
 #[cfg(all(test, model))]
 pub(crate) use loom::sync::MutexGuard;
 #[cfg(all(test, model))]
