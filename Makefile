@@ -155,7 +155,7 @@ test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model
-test-model: ## the concurrent parts of log and sender under every interleaving of their threads
+test-model: ## the concurrent parts of log, sender and receiver under every interleaving of their threads
 	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features $(TEST_FEATURES) --lib model::
 
 .PHONY: test-header

@@ -3,6 +3,8 @@
 //!
 //! They keep no state outside themselves, unlike others: a forked child can make handles of its own.
 
+pub(crate) mod modelled;
+
 #[cfg(feature = "simulation")]
 pub(crate) use crate::simulation::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(feature = "simulation"))]

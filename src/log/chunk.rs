@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use super::sync::{AtomicUsize, Ordering, fence};
+use crate::sync::modelled::{AtomicUsize, Ordering, fence};
 
 /// Memory of a fixed capacity, not initialised, freed on drop. The operating system backs it page by page as it is
 /// used.

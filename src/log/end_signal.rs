@@ -4,7 +4,7 @@
 //! read, so at least one sees the other's write: either the cursor sees the new end and stays awake, or the appender
 //! sees the sleeper and wakes it.
 
-use super::sync::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::modelled::{AtomicBool, AtomicU64, Ordering, fence};
 
 #[derive(Debug)]
 pub(super) struct EndSignal {

@@ -10,7 +10,6 @@ pub mod disk;
 mod end_signal;
 mod memory;
 mod storage;
-mod sync;
 mod upkeep;
 mod window;
 

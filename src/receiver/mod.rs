@@ -4,7 +4,9 @@
 //! calls the host. What is not yet applied lies between them, within a bound.
 
 mod adopt;
+mod applied;
 mod apply;
+mod atomic_point;
 pub mod config;
 mod core;
 mod delivery;

@@ -1,25 +1,27 @@
 //! How far a receiver is, and who waits for it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::applied::Applied;
+use super::atomic_point::AtomicPoint;
 use super::outgoing::Outgoing;
 use crate::clock::{self, Now};
 use crate::engine::reader::life::Lifecycle;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 
 /// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
 pub(super) struct Progress {
     received: AtomicU64,
     /// The chain hash of what is received. For the connection's task.
     received_hash: AtomicU64,
-    applied: AtomicU64,
+    applied: Applied,
     /// The place behind what is being applied, or was applied last.
     place: AtomicPoint,
     /// What the local log has made durable.
@@ -37,16 +39,11 @@ pub(super) struct Progress {
     /// The last sequence the writer is known to have.
     writer: AtomicU64,
     durable_when_applied: bool,
-    /// The applied sequence at which the connection's task wants to be woken; `u64::MAX` for none.
-    report_at: AtomicU64,
     /// The connection on which this is acknowledged.
     pub(super) outgoing: Mutex<Outgoing>,
     /// Wakes the connection's task: there is something to be said, or buffers came free.
     pub(super) moved: Notify,
     room_wanted: AtomicBool,
-    waiting: AtomicUsize,
-    waiters: Mutex<()>,
-    changed: Condvar,
     /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
     pub(super) life: watch::Sender<Lifecycle>,
 }
@@ -56,7 +53,7 @@ impl Progress {
         Self {
             received: received.sequence.into(),
             received_hash: received.hash.into(),
-            applied: applied.sequence.into(),
+            applied: Applied::new(applied.sequence),
             place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
             log_begins_after: 0,
@@ -67,13 +64,9 @@ impl Progress {
             entries_applied: AtomicU64::new(0),
             writer: AtomicU64::new(0),
             durable_when_applied,
-            report_at: u64::MAX.into(),
             outgoing: Mutex::default(),
             moved: Notify::new(),
             room_wanted: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
-            waiters: Mutex::new(()),
-            changed: Condvar::new(),
             life: watch::Sender::default(),
         }
     }
@@ -89,7 +82,7 @@ impl Progress {
 
     #[inline]
     pub(super) fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        self.applied.get()
     }
 
     /// What may be acknowledged: each position only after the fact.
@@ -142,10 +135,7 @@ impl Progress {
         outgoing.send_if_due(self.positions())?;
         // A durable position moves with the local log, which tells, or with the applied one, or not at all.
         let Some(wanted) = outgoing.next_applied(self.durable_when_applied) else { return Ok(()) };
-        self.report_at.store(wanted, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.applied.load(Ordering::Relaxed) >= wanted {
-            // In this very moment.
+        if self.applied.request_report(wanted) {
             self.moved.notify_one();
         }
         Ok(())
@@ -165,8 +155,7 @@ impl Progress {
     /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
     pub(super) fn lineage_changed(&self) {
         self.lineage_changes.fetch_add(1, Ordering::SeqCst);
-        drop(self.waiters.lock());
-        self.changed.notify_all();
+        self.applied.wake_waiters();
     }
 
     /// The writer's own word about its position.
@@ -203,27 +192,17 @@ impl Progress {
     pub(super) fn set_applied(&self, sequence: u64, timestamp_us: u64, entries: u64) {
         self.applied_timestamp_us.store(timestamp_us, Ordering::Relaxed);
         self.entries_applied.store(self.entries_applied.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
-        self.applied.store(sequence, Ordering::Release);
-        self.tell(sequence);
+        if self.applied.set(sequence) {
+            // The task says it, and for all that is applied until then: a call for each entry here would hold up the next.
+            self.moved.notify_one();
+        }
     }
 
     /// Makes sure that nobody who waits for what is applied was missed. The callback thread calls this before it looks
     /// for more work.
     pub(super) fn settle(&self) {
-        fence(Ordering::SeqCst);
-        self.tell(self.applied.load(Ordering::Relaxed));
-    }
-
-    #[inline]
-    fn tell(&self, sequence: u64) {
-        if sequence >= self.report_at.load(Ordering::Relaxed) {
-            self.report_at.store(u64::MAX, Ordering::Relaxed);
-            // The task says it, and for all that is applied until then: a call for each entry here would hold up the next.
+        if self.applied.settle() {
             self.moved.notify_one();
-        }
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(self.waiters.lock());
-            self.changed.notify_all();
         }
     }
 
@@ -242,8 +221,7 @@ impl Progress {
     /// Ends the connection for good, and the waits for what is applied.
     pub(super) fn end(&self, reason: Error) {
         self.life.send_modify(|life| life.end(reason));
-        drop(self.waiters.lock());
-        self.changed.notify_all();
+        self.applied.wake_waiters();
     }
 
     /// Waits until `sequence` is applied.
@@ -253,72 +231,28 @@ impl Progress {
         }
         let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut waiters = self.waiters.lock();
-        let result = loop {
-            fence(Ordering::SeqCst);
-            let applied = self.applied();
+        self.applied.wait(deadline, |applied| {
             if applied >= sequence {
-                break Ok(());
+                return Some(Ok(()));
             }
             if let Some(reason) = self.life.borrow().reason() {
-                break Err(reason.clone());
+                return Some(Err(reason.clone()));
             }
             if self.lineage_changes.load(Ordering::SeqCst) != changes {
                 let text = format!(
                     "the writer changed while sequence {sequence} was waited for; the last applied one is {applied}"
                 );
-                break Err(Error::new(Status::LineageChanged, text));
+                return Some(Err(Error::new(Status::LineageChanged, text)));
             }
             if deadline.is_some_and(|deadline| clock::instant() >= deadline) {
                 let text = format!(
                     "sequence {sequence} was not applied within {} ms, the last one is {applied}",
                     timeout.as_millis()
                 );
-                break Err(Error::new(Status::Timeout, text));
+                return Some(Err(Error::new(Status::Timeout, text)));
             }
-            waiters = self.changed.wait(waiters, deadline);
-        };
-        drop(waiters);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-}
-
-/// A point that one thread sets and any reads, both halves together.
-struct AtomicPoint {
-    /// Odd while it is being set.
-    version: AtomicU64,
-    sequence: AtomicU64,
-    hash: AtomicU64,
-}
-
-impl AtomicPoint {
-    fn new(at: Point) -> Self {
-        Self { version: AtomicU64::new(0), sequence: at.sequence.into(), hash: at.hash.into() }
-    }
-
-    #[inline]
-    fn set(&self, at: Point) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        self.sequence.store(at.sequence, Ordering::Relaxed);
-        self.hash.store(at.hash, Ordering::Relaxed);
-        self.version.store(version + 2, Ordering::Release);
-    }
-
-    fn get(&self) -> Point {
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            let sequence = self.sequence.load(Ordering::Relaxed);
-            let hash = self.hash.load(Ordering::Relaxed);
-            fence(Ordering::Acquire);
-            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
-                return Point { sequence, hash };
-            }
-            std::hint::spin_loop();
-        }
+            None
+        })
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::watermark::Watermark;
@@ -16,7 +15,7 @@ use crate::engine::writer::waits::{self, Due, Forgotten, Waiter, Waits};
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::modelled::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
 
 pub use crate::engine::writer::waits::Acked;
 
@@ -305,5 +304,7 @@ impl AckBoard {
     }
 }
 
+#[cfg(all(test, model))]
+mod model;
 #[cfg(all(test, not(model)))]
 mod tests;

@@ -1,0 +1,174 @@
+//! The applied position, and who hears when it moves: the connection's task, and hosts that wait.
+//!
+//! Who wants to hear first says so, then fences, then reads the position; the callback thread first moves the position,
+//! then fences, then looks who wants to hear. So at least one of them sees the other. The callback thread leaves the
+//! fence out for single entries, and makes up for that with [`settle`](Applied::settle) before it looks for more work.
+
+use std::time::Instant;
+
+use crate::sync::modelled::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
+
+pub(super) struct Applied {
+    position: AtomicU64,
+    /// The position at which the connection's task is to be woken; `u64::MAX` for none.
+    report_at: AtomicU64,
+    /// How many hosts wait.
+    waiting: AtomicUsize,
+    waiters: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Applied {
+    pub(super) fn new(position: u64) -> Self {
+        Self {
+            position: AtomicU64::new(position),
+            report_at: AtomicU64::new(u64::MAX),
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// Moves the position. `true`: the caller must wake the connection's task. Only the callback thread calls this.
+    /// Somebody who comes at this very moment may be missed; `settle` finds them.
+    #[inline]
+    #[must_use]
+    pub(super) fn set(&self, position: u64) -> bool {
+        self.position.store(position, Ordering::Release);
+        self.tell(position)
+    }
+
+    /// Finds whoever `set` missed. `true`: the caller must wake the connection's task. Only the callback thread calls
+    /// this.
+    #[must_use]
+    pub(super) fn settle(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.tell(self.position.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn tell(&self, position: u64) -> bool {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.wake_waiters();
+        }
+        let reached = position >= self.report_at.load(Ordering::Relaxed);
+        if reached {
+            // A request that comes in between is lost here: the task makes it again when it wakes.
+            self.report_at.store(u64::MAX, Ordering::Relaxed);
+        }
+        reached
+    }
+
+    /// Asks, for the connection's task, to be told when `position` is reached, instead of what was asked for before.
+    /// `true`: it is reached already, and perhaps nobody tells.
+    #[must_use]
+    pub(super) fn request_report(&self, position: u64) -> bool {
+        self.report_at.store(position, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.position.load(Ordering::Relaxed) >= position
+    }
+
+    /// Has every host that waits look again.
+    pub(super) fn wake_waiters(&self) {
+        drop(self.waiters.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until `outcome` gives something for the position. It is called at once, whenever the position may have
+    /// moved, after [`wake_waiters`](Self::wake_waiters) and at the deadline.
+    pub(super) fn wait<T>(&self, deadline: Option<Instant>, outcome: impl Fn(u64) -> Option<T>) -> T {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut waiters = self.waiters.lock();
+        let outcome = loop {
+            fence(Ordering::SeqCst);
+            if let Some(outcome) = outcome(self.get()) {
+                break outcome;
+            }
+            waiters = self.changed.wait(waiters, deadline);
+        };
+        drop(waiters);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        outcome
+    }
+}
+
+#[cfg(all(test, model))]
+mod model {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::modelled::AtomicBool;
+
+    /// The task wakes for its own reasons too, and asks for the next position then.
+    #[test]
+    fn the_task_is_woken_for_what_it_asked_for_last() {
+        loom::model(|| {
+            // The position, and whether the task is to wake.
+            let shared = Arc::new((Applied::new(0), AtomicBool::new(false)));
+            let callback_thread = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (applied, moved) = &*shared;
+                    let wake_if = |asked: bool| {
+                        if asked {
+                            moved.swap(true, Ordering::AcqRel);
+                        }
+                    };
+                    wake_if(applied.set(1));
+                    wake_if(applied.set(2));
+                    wake_if(applied.settle());
+                })
+            };
+            let (applied, moved) = &*shared;
+            let mut is_reached = false;
+            for position in [1, 2] {
+                moved.swap(false, Ordering::AcqRel);
+                is_reached = applied.request_report(position);
+            }
+            callback_thread.join().unwrap();
+            assert!(is_reached || moved.load(Ordering::Acquire), "the task sleeps on");
+        });
+    }
+
+    /// Loom reports a deadlock when nobody wakes the host.
+    #[test]
+    fn a_host_that_waits_is_woken_when_the_position_is_reached() {
+        loom::model(|| {
+            let applied = Arc::new(Applied::new(0));
+            let callback_thread = {
+                let applied = Arc::clone(&applied);
+                thread::spawn(move || {
+                    let reports = [applied.set(1), applied.set(2), applied.settle()];
+                    assert_eq!(reports, [false; 3], "no task asked");
+                })
+            };
+            applied.wait(None, |position| (position >= 2).then_some(()));
+            callback_thread.join().unwrap();
+        });
+    }
+
+    /// As when the receiver ends.
+    #[test]
+    fn a_host_that_waits_is_woken_for_another_reason() {
+        loom::model(|| {
+            let shared = Arc::new((Applied::new(0), AtomicBool::new(false)));
+            let other = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (applied, is_over) = &*shared;
+                    is_over.store(true, Ordering::Relaxed);
+                    applied.wake_waiters();
+                })
+            };
+            let (applied, is_over) = &*shared;
+            applied.wait(None, |_| is_over.load(Ordering::Relaxed).then_some(()));
+            other.join().unwrap();
+        });
+    }
+}

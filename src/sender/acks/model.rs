@@ -1,0 +1,73 @@
+//! The board under every interleaving of a reader that acknowledges and hosts that wait.
+
+use loom::thread;
+
+use super::*;
+use crate::engine::writer::quorum::{Groups, ReaderPosition, Tally};
+
+/// A reader that receives.
+struct Reader(AtomicU64);
+
+impl Reader {
+    /// Reaches a position, and says so.
+    fn reach(&self, position: u64, board: &AckBoard) {
+        let received = |position| Positions { received: position, ..Positions::default() };
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(position, Ordering::Release);
+        board.announce(received(before), received(position), self);
+    }
+}
+
+impl Readers for Reader {
+    fn tally(&self, _: AckLevel) -> Tally {
+        let position = self.0.load(Ordering::Acquire);
+        Tally::new(std::iter::once(ReaderPosition { position, groups: 0 }))
+    }
+}
+
+/// What one reader is to receive.
+fn wish(sequence: u64) -> Wish {
+    let quorum = Groups::default().quorum(&[(None, 1)], 1).unwrap();
+    Wish { sequence, level: AckLevel::Received, quorum }
+}
+
+/// Runs `host` while a reader reaches 1, then 2.
+fn with_a_reader(host: impl Fn(&AckBoard, &Reader) + Send + Sync + 'static) {
+    loom::model(move || {
+        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let shared = Arc::new((AckBoard::new(mailbox, 2, 0), Reader(AtomicU64::new(0))));
+        let acknowledging = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (board, reader) = &*shared;
+                reader.reach(1, board);
+                reader.reach(2, board);
+            })
+        };
+        let (board, reader) = &*shared;
+        host(board, reader);
+        acknowledging.join().unwrap();
+        let calls = std::mem::take(&mut board.mailbox.lock().work.calls);
+        assert_eq!(calls.len(), board.ordered.load(Ordering::Relaxed), "a call was forgotten");
+        assert!(calls.iter().all(|call| call.acked.status == Status::Ok));
+    });
+}
+
+#[test]
+fn no_ordered_call_misses_its_acknowledgement() {
+    with_a_reader(|board, reader| {
+        for sequence in [2, 1] {
+            board.order(wish(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+        }
+    });
+}
+
+/// Loom reports a deadlock when nobody wakes the host.
+#[test]
+fn no_host_that_sleeps_misses_its_acknowledgement() {
+    with_a_reader(|board, reader| {
+        board.order(wish(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+        let acked = board.wait(wish(1), Duration::MAX, reader, |_| {});
+        assert_eq!((acked.status, acked.readers), (Status::Ok, 1));
+    });
+}
