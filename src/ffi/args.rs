@@ -1,4 +1,4 @@
-//! Pointers from C to checked references. Each error names the argument.
+//! Converts pointers from C to checked references. Each error names the argument.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -66,7 +66,7 @@ pub(crate) unsafe fn room<'a>(data: *mut u8, len: usize, name: &str) -> Result<&
     if data.is_null() {
         return Err(is_null(name));
     }
-    // More than that cannot exist, so a caller that means "no limit" loses nothing.
+    // A buffer cannot be larger than that, so a caller may pass a huge length for "no limit".
     let len = len.min(isize::MAX as usize);
     // SAFETY: not NULL, short enough for a slice, and the caller promises the room.
     Ok(unsafe { std::slice::from_raw_parts_mut(data, len) })
@@ -142,7 +142,7 @@ pub(crate) unsafe fn optional_path<'a>(file: *const c_char, name: &str) -> Resul
     if file.is_null() { Ok(None) } else { unsafe { path(file, name) }.map(Some) }
 }
 
-/// A path that a later change of the working directory does not touch.
+/// Makes a path absolute, so that a later change of the working directory does not affect it.
 pub(crate) fn absolute(file: &Path) -> Result<PathBuf> {
     std::path::absolute(file).map_err(|error| {
         let text = format!(
@@ -199,7 +199,7 @@ pub(crate) unsafe fn put_token(token: &Token, out_token: *mut u8) -> Result<()> 
     Ok(())
 }
 
-/// Where a result goes that the caller must take; checked before the work is done.
+/// The destination of a result that the caller must take, checked before the work is done.
 pub(crate) fn required<T>(out: *mut T, name: &str) -> Result<*mut T> {
     if out.is_null() { Err(is_null(name)) } else { Ok(out) }
 }

@@ -1,4 +1,4 @@
-//! The host's functions and what owns their `user_data`.
+//! The host's functions, and the owners of their `user_data`.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
@@ -119,7 +119,7 @@ pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u
 pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// A nullable function of the host; `Call` is the same without NULL. The header generator understands `Option` around a
-/// function type only where it is written out, so the aliases above include it and this takes it off again.
+/// function type only where it is written out, so the aliases above include it, and this trait removes it.
 pub(crate) trait Function {
     type Call: Copy;
 }
@@ -156,13 +156,14 @@ unsafe impl<F: Function> Send for Callback<F> {}
 unsafe impl<F: Function> Sync for Callback<F> {}
 
 impl<F: Function> Callback<F> {
-    /// Takes charge of `user_data`, first thing in every function that registers: whatever happens afterwards,
-    /// `user_data_free` runs. `None` when the host gave no function; then it has run already.
+    /// Takes ownership of `user_data`. Every function that registers a callback does this first, so that
+    /// `user_data_free` runs whatever happens afterwards. Returns `None` if the host gave no function; then it has run
+    /// already.
     pub(crate) fn new(call: Option<F::Call>, user_data: *mut c_void, free: FreeFn) -> Option<Arc<Self>> {
         Self::unshared(call, user_data, free).map(Arc::new)
     }
 
-    /// Like [`new`](Self::new), for one that has one owner only; takes no memory.
+    /// Like [`new`](Self::new), for a callback with a single owner. Does not allocate.
     pub(crate) fn unshared(call: Option<F::Call>, user_data: *mut c_void, free: FreeFn) -> Option<Self> {
         let foreign = Foreign { user_data, free };
         call.map(|call| Self { call, foreign })
@@ -173,11 +174,11 @@ impl<F: Function> Callback<F> {
     }
 }
 
-/// The place of a callback in a configuration.
+/// A callback in a configuration.
 pub(crate) enum CallbackSlot<F: Function> {
     Empty,
     Set(Arc<Callback<F>>),
-    /// It belongs to the object that was made from the configuration.
+    /// It belongs to the object that was created from the configuration.
     Moved,
 }
 
@@ -188,7 +189,7 @@ impl<F: Function> From<Option<Arc<Callback<F>>>> for CallbackSlot<F> {
 }
 
 impl<F: Function> CallbackSlot<F> {
-    /// The callback for a new object; an error when another object has it. `name` is the setter's subject.
+    /// The callback for a new object. Fails if another object has it. `name`: the subject of its setter, for the text.
     pub(crate) fn share(&self, name: &str) -> crate::error::Result<Option<Arc<Callback<F>>>> {
         match self {
             CallbackSlot::Empty => Ok(None),
@@ -200,7 +201,7 @@ impl<F: Function> CallbackSlot<F> {
         }
     }
 
-    /// Gives the callback up to the object that was made.
+    /// Leaves the callback to the object that was created.
     pub(crate) fn hand_over(&mut self) {
         if matches!(self, CallbackSlot::Set(_)) {
             *self = CallbackSlot::Moved;
@@ -214,7 +215,7 @@ impl<F: Function> CallbackSlot<F> {
 pub(crate) struct Owners(Vec<Arc<dyn Send + Sync>>);
 
 impl Owners {
-    /// Keeps the callback, if there is one, and gives it on.
+    /// Keeps the callback, if there is one, and returns it.
     pub(crate) fn keep<F: Function + 'static>(
         &mut self,
         callback: Option<Arc<Callback<F>>>,
@@ -226,7 +227,7 @@ impl Owners {
     }
 }
 
-/// Whether the host has let go of the handle from inside a callback: no callback begins after that.
+/// Whether the host has freed the handle from inside a callback. No callback begins after that.
 #[derive(Clone, Default)]
 pub(crate) struct Muted(Arc<AtomicBool>);
 
@@ -245,7 +246,7 @@ fn json_object(value: &Value) -> String {
     if value.is_object() { text::json(value) } else { "{}".into() }
 }
 
-/// Events and log records to the host.
+/// Passes events and log records to the host.
 pub(crate) struct HostObserver {
     pub(crate) event: Option<Arc<Callback<EventFn>>>,
     pub(crate) log: Option<Arc<Callback<LogFn>>>,
@@ -289,7 +290,7 @@ impl Observer for HostObserver {
     }
 }
 
-/// The end of one wait to the host. The host's data is freed with the call, made or not.
+/// Passes the end of one wait to the host. The host's data is freed with the call, whether or not it was made.
 pub(crate) fn acked(callback: Callback<AckedFn>, muted: Muted) -> crate::error::Result<AckedCall> {
     let call = boxed(move |ticket, acked: Acked| {
         if !muted.is_muted() {
@@ -308,7 +309,7 @@ fn freed(applied: usize) -> ApplyFailure {
     failure(applied, Status::Closed as i32, "the receiver was freed")
 }
 
-/// Entries to the host, one a call.
+/// Passes entries to the host, one in each call.
 pub(crate) struct Ingest {
     pub(crate) callback: Arc<Callback<IngestFn>>,
     pub(crate) muted: Muted,
@@ -357,12 +358,12 @@ impl Handler for Ingest {
     }
 }
 
-/// Entries to the host, many a call.
+/// Passes entries to the host, several in each call.
 pub(crate) struct IngestBatch {
     callback: Arc<Callback<IngestBatchFn>>,
     muted: Muted,
     max_entries: usize,
-    /// Kept between calls for its room; filled anew by each.
+    /// Refilled by each call, and kept to save allocations.
     views: Vec<EntryView>,
 }
 
@@ -402,14 +403,14 @@ impl Handler for IngestBatch {
             unsafe { (self.callback.call)(self.callback.user_data(), self.views.as_ptr(), count, &raw mut applied) };
         match code {
             0 => Ok(()),
-            // Who has applied all of them has failed on none, and not on the next one, which it has not seen.
+            // A handler that has applied all of them has refused none, whatever it returns.
             _ if applied >= count => Ok(()),
             code => Err(failure(applied, code, "")),
         }
     }
 }
 
-/// Entries to the host, decoded.
+/// Passes entries to the host, decoded.
 pub(crate) struct RecordIngest {
     pub(crate) callback: Arc<Callback<RecordFn>>,
     pub(crate) muted: Muted,
@@ -444,7 +445,7 @@ impl Handler for RecordIngest {
     }
 }
 
-/// The host's way to connect.
+/// The host's connect handler.
 pub(crate) fn connect(callback: Arc<Callback<ConnectFn>>, muted: Muted) -> Connect {
     Box::new(move |writer_addr| {
         if muted.is_muted() {

@@ -1,7 +1,7 @@
-//! What stands between C and the core: NULL, fork and panic.
+//! The checks around every call from C: NULL pointers, forks and panics.
 //!
-//! Every object that C holds has a [`HandleState`]. A call passes it with two relaxed loads, so the guard costs no system call,
-//! no lock and no allocation as long as nothing is wrong.
+//! Every object that C holds has a [`HandleState`]. Checking it takes two relaxed loads, so the guard costs no system
+//! call, lock or allocation as long as nothing is wrong.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use super::status::fail;
 use crate::error::{Error, Result, Status};
 use crate::memory::has_room;
 
-/// How many forks lie between the process that loaded the library and this one.
+/// The number of forks between the process that loaded the library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static FORK_WATCH: OnceCell<()> = OnceCell::new();
 
@@ -22,7 +22,7 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Has the C library count forks, once in the life of the process.
+/// Registers the fork handler, once in the life of the process.
 fn watch_forks() -> Result<()> {
     FORK_WATCH
         .get_or_try_init(|| {
@@ -36,7 +36,7 @@ fn watch_forks() -> Result<()> {
         .copied()
 }
 
-/// What every object that C holds carries: the process that made it, and the panic that broke it.
+/// The state of an object that C holds: which process created it, and the panic that poisoned it, if there was one.
 pub(crate) struct HandleState {
     generation: u32,
     poisoned: AtomicBool,
@@ -103,7 +103,8 @@ pub(crate) trait Guarded {
     fn gate(&self) -> &HandleState;
 }
 
-/// Runs `call` on the object behind `handle`, or says why not. A panic becomes a status and poisons the object.
+/// Runs `call` on the object that `handle` points to, unless the checks fail. A panic becomes a status and poisons the
+/// object.
 ///
 /// # Safety
 /// `handle` is NULL or points to an `H` that stays alive during the call.
@@ -124,7 +125,7 @@ pub(crate) unsafe fn guard<H: Guarded>(handle: *const H, call: impl FnOnce(&H) -
     }
 }
 
-/// Like [`guard`] for functions that cannot fail: gives `otherwise` where `guard` would give an error.
+/// Like [`guard`], for functions without a status: returns `otherwise` instead of an error.
 ///
 /// # Safety
 /// As for [`guard`].
@@ -157,7 +158,7 @@ pub(crate) fn guard_free(call: impl FnOnce() -> Result<()>) -> Status {
     }
 }
 
-/// Makes an object for C to hold; NULL, and a text for the thread, if that fails.
+/// Creates an object for C. If that fails, it returns NULL and sets the thread's error text.
 pub(crate) fn make<H>(call: impl FnOnce() -> Result<H>) -> *mut H {
     let mut made = std::ptr::null_mut();
     guard_free(|| {
@@ -167,7 +168,7 @@ pub(crate) fn make<H>(call: impl FnOnce() -> Result<H>) -> *mut H {
     made
 }
 
-/// A box, or an error where `Box::new` would end the process. Without memory `value` is dropped.
+/// Allocates a box, or fails where `Box::new` would end the process. Then `value` is dropped.
 pub(crate) fn boxed<T>(value: T) -> Result<Box<T>> {
     let mut place = Vec::new();
     place.try_reserve_exact(1).map_err(|_| Error::out_of_memory(format_args!("{} bytes", size_of::<T>())))?;
@@ -177,11 +178,11 @@ pub(crate) fn boxed<T>(value: T) -> Result<Box<T>> {
     Ok(unsafe { Box::from_raw(slice.cast::<T>()) })
 }
 
-/// What making a sender or receiver takes besides what its options ask for, with a margin.
+/// The memory that creating a sender or receiver needs besides what its options ask for, with a margin.
 const HANDLE_BYTES: usize = 256 << 10;
 
-/// Refuses to make a handle where memory has come to its end. A handle is made of many small pieces, whose allocation
-/// would end the process.
+/// Fails if there is no memory for a handle. A handle takes many small allocations, whose failure would end the
+/// process.
 pub(crate) fn room_for_a_handle() -> Result<()> {
     if has_room(HANDLE_BYTES) { Ok(()) } else { Err(Error::out_of_memory(format_args!("a handle"))) }
 }

@@ -1,9 +1,9 @@
-//! How an object with threads ends when its host frees it.
+//! Ends objects with threads when the host frees them.
 
 use super::callbacks::Muted;
 use crate::threads;
 
-/// An object that must not be dropped where its own threads run.
+/// An object that must not be dropped on one of its own threads.
 struct Parked<H>(*mut H);
 
 // SAFETY: it is the only pointer to an object that may itself go to another thread.

@@ -148,7 +148,7 @@ async fn attach(
     drop(handshake);
     core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
     core.reader_came(before, &reader, entered);
-    let mut place = Registration { core: &core, reader: &reader, ended: None };
+    let mut registration = Registration { core: &core, reader: &reader, ended: None };
     let config = &core.config;
     let limits = PeerLimits {
         v2,
@@ -157,8 +157,8 @@ async fn attach(
         peer_timeout: config.peer_timeout,
     };
     let ended = Session::new(&core, &reader, limits).run().await;
-    place.ended = Some(ended.clone());
-    drop(place);
+    registration.ended = Some(ended.clone());
+    drop(registration);
     // The reader still receives what was sent to it, unless this side closes too early.
     let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
     let word = if says_why { last_word(&ended) } else { Vec::new() };
