@@ -32,8 +32,6 @@
 //!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
 //! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
 //!   applies: it alone calls the host. Between them lie the received bytes, bounded.
-//! - `engine`: what both ends decide, as pure state machines: values and the time in, values out. `sender` and
-//!   `receiver` drive it.
 //! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
 //! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
 //! - [`error`]: the stable status numbers, and the error that carries one with a text.

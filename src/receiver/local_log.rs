@@ -370,7 +370,7 @@ mod tests {
         drop(log);
 
         let entries = encoded(b"abc");
-        let hash = behind(Entries::new(&entries).behind(chain_start(&OURS.stream_id)), 3).walked().hash;
+        let hash = entries_after(Entries::new(&entries).with_history(chain_start(&OURS.stream_id)), 3).walked().hash;
         let at = |sequence, hash| Point { sequence, hash };
         let (other, newer) = (Lineage { stream_id: [8; 16], ..OURS }, Lineage { epoch: 9, ..OURS });
         let resumed = |point, lineage| {
