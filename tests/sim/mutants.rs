@@ -1,5 +1,7 @@
 //! Deliberate mistakes, each of which the simulator has to find.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -34,6 +36,29 @@ const MUTANTS: &[&str] = &[
     "trim-past-slots",
     "welcomed-before-slot-is-stored",
 ];
+
+/// Whether the list has every switch in the library, and no other.
+pub fn are_all_listed() -> bool {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(dir) = dirs.pop() {
+        for path in std::fs::read_dir(dir).expect("the sources").map(|entry| entry.expect("a file").path()) {
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).expect("a source");
+            let names = text.split("mutant!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+    let listed: BTreeSet<_> = MUTANTS.iter().map(|name| (*name).to_owned()).collect();
+    let different: Vec<_> = found.symmetric_difference(&listed).collect();
+    if !different.is_empty() {
+        println!("mutants in the library or in the list, and not in both: {different:?}");
+    }
+    different.is_empty()
+}
 
 /// Looks for each mutant in so many seeds, and says after how many it was found.
 pub fn hunt(seeds: u64) -> ExitCode {

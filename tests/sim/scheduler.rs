@@ -87,8 +87,6 @@ pub struct Scheduler {
     /// Where the running task gives way.
     yielding: Cell<*const Yielder<(), ()>>,
     turns: Cell<u64>,
-    /// Prints each turn.
-    pub shows_turns: Cell<bool>,
     /// How often in a thousand a place where others may run lets them.
     pub preemption: Cell<u32>,
 }
@@ -106,7 +104,6 @@ impl Scheduler {
             current: Cell::new(0),
             yielding: Cell::new(std::ptr::null()),
             turns: Cell::new(0),
-            shows_turns: Cell::new(false),
             preemption: Cell::new(20),
         })
     }
@@ -310,9 +307,6 @@ impl Scheduler {
         // Work takes time, and so that nobody spins for ever.
         self.now.set(self.now.get() + Duration::from_nanos(self.draw(|rng| rng.u64(200..5_000))));
         let routine = self.tasks.borrow_mut().get_mut(&id).and_then(|task| {
-            if self.shows_turns.get() {
-                println!("{:?} node {} {} ({id})", self.now.get(), task.node, task.name);
-            }
             task.state = State::Running;
             self.yielding.set(task.yielder);
             task.routine.take()
