@@ -378,7 +378,9 @@ impl Cluster {
         }
         let Some(copy) = self.copy.borrow_mut().take() else {
             let copy = world.with_disk(writer.node, |disk| {
+                // It is put on a disk that is whole.
                 let mut copy = disk.clone();
+                (copy.full, copy.faults) = (false, Faults::default());
                 copy.settle();
                 copy
             });
