@@ -129,13 +129,17 @@ impl Progress {
         self.outgoing.lock().acknowledge(self.positions());
     }
 
-    /// Acknowledges what is due, and has the connection's task woken when the writer's next wish is applied.
+    /// Acknowledges what is due, and has the connection's task woken when the next entry that the writer asked about is
+    /// applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.lock();
-        outgoing.send_if_due(self.positions())?;
-        // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let Some(wanted) = outgoing.next_applied(self.durable_when_applied) else { return Ok(()) };
-        if self.applied.request_report(wanted) {
+        let positions = self.positions();
+        outgoing.send_if_due(positions)?;
+        // A durable position moves with the local log, which tells, or with the applied one, or not at all. The task looks
+        // again by itself after it has received something, and when the socket takes what is not sent yet.
+        let to_be_applied = positions.applied + 1..=positions.received;
+        let wanted = outgoing.next_applied(self.durable_when_applied).filter(|wanted| to_be_applied.contains(wanted));
+        if wanted.is_some_and(|wanted| self.applied.request_report(wanted)) {
             self.moved.notify_one();
         }
         Ok(())
@@ -339,6 +343,33 @@ mod tests {
         assert_eq!(heard(&mut theirs).unwrap().applied, 8);
         progress.set_applied(9, 0, 1);
         assert!(is_woken(&runtime, &progress));
+    }
+
+    /// P5: the task sleeps while nothing can be said, whatever the writer asked for.
+    #[test]
+    fn p5_the_task_does_not_spin_for_what_it_cannot_acknowledge_yet() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (progress, stream, mut theirs) = connected(&runtime);
+
+        // The host stands at 20, and only 10 entries were received.
+        progress.set_applied(20, 0, 20);
+        progress.outgoing.lock().request(AckRequest { level: AckLevel::Applied, sequence: 15 });
+        progress.acknowledge_if_due().unwrap();
+        assert!(!is_woken(&runtime, &progress));
+        progress.set_received(Point { sequence: 15, hash: 0 });
+        progress.acknowledge_if_due().unwrap();
+        assert_eq!(heard(&mut theirs).unwrap().applied, 15);
+
+        // The writer does not read what it asked for.
+        for piece in [&[0; 4096][..], &[0]] {
+            while stream.try_send(&[io::IoSlice::new(piece)]).is_ok() {}
+        }
+        progress.set_received(Point { sequence: 17, hash: 0 });
+        for sequence in 16..=17 {
+            progress.outgoing.lock().request(AckRequest { level: AckLevel::Applied, sequence });
+            progress.acknowledge_if_due().unwrap();
+            assert!(!is_woken(&runtime, &progress), "{sequence}");
+        }
     }
 
     /// P5: a writer that does not read keeps no thread of this side; what it is to hear is left to the task.
