@@ -317,6 +317,9 @@ impl Applier {
             let text = format!("the writer has another history up to entry {at} than the host: re-seed the reader");
             return Err(Error::new(verdict.status(), text));
         }
+        if at >= host.sequence {
+            self.core.progress.prove_host();
+        }
         Ok(skipped)
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Progress {
     /// The chain hash of what is received. For the connection's task.
     received_hash: AtomicU64,
     applied: Applied,
+    /// The host began after what is received, and it is not known yet whether its history is the writer's.
+    host_unproven: AtomicBool,
     /// The place behind what is being applied, or was applied last.
     place: AtomicPoint,
     /// What the local log has made durable.
@@ -54,6 +56,7 @@ impl Progress {
             received: received.sequence.into(),
             received_hash: received.hash.into(),
             applied: Applied::new(applied.sequence),
+            host_unproven: AtomicBool::new(applied.sequence > received.sequence),
             place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
             log_begins_after: 0,
@@ -85,15 +88,29 @@ impl Progress {
         self.applied.get()
     }
 
+    /// What of the applied entries may be acknowledged. A host that began after what is received may have other entries
+    /// there than the writer.
+    fn proven_applied(&self) -> u64 {
+        if self.host_unproven.load(Ordering::Acquire) && !mutant!("host-ahead-believed") { 0 } else { self.applied() }
+    }
+
+    /// The host's history is the writer's.
+    pub(super) fn prove_host(&self) {
+        if self.host_unproven.load(Ordering::Relaxed) {
+            self.host_unproven.store(false, Ordering::Release);
+            self.moved.notify_one();
+        }
+    }
+
     /// What may be acknowledged: each position only after the fact.
     pub(super) fn positions(&self) -> Positions {
         // Received last: the others can only be at or behind it then.
-        let (applied, stored) = (self.applied(), self.durable.load(Ordering::Acquire));
+        let (applied, stored) = (self.proven_applied(), self.durable.load(Ordering::Acquire));
         let stored = if applied < self.log_begins_after { 0 } else { stored };
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
         let applied = if mutant!("applied-when-received") { received } else { applied };
-        // A host may stand ahead of what this receiver was sent.
+        // A gap that the writer may leave can end before the host's position.
         Positions { received, durable: durable.min(received), applied: applied.min(received) }
     }
 
@@ -133,12 +150,10 @@ impl Progress {
     /// applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.lock();
-        let positions = self.positions();
-        outgoing.send_if_due(positions)?;
-        // A durable position moves with the local log, which tells, or with the applied one, or not at all. The task looks
-        // again by itself after it has received something, and when the socket takes what is not sent yet.
-        let to_be_applied = positions.applied + 1..=positions.received;
-        let wanted = outgoing.next_applied(self.durable_when_applied).filter(|wanted| to_be_applied.contains(wanted));
+        outgoing.send_if_due(self.positions())?;
+        // A durable position moves with the local log, which tells, or with the applied one, or not at all. For what is
+        // applied already, the task looks again when more is received, the host proven or the socket writable.
+        let wanted = outgoing.next_applied(self.durable_when_applied).filter(|wanted| *wanted > self.applied());
         if wanted.is_some_and(|wanted| self.applied.request_report(wanted)) {
             self.moved.notify_one();
         }
@@ -369,6 +384,22 @@ mod tests {
             progress.outgoing.lock().request(AckRequest { level: AckLevel::Applied, sequence });
             progress.acknowledge_if_due().unwrap();
             assert!(!is_woken(&runtime, &progress), "{sequence}");
+        }
+    }
+
+    /// P6: a host that stands after what was received may have other entries there than the writer.
+    #[test]
+    fn p6_nothing_is_acknowledged_as_applied_before_the_host_is_proven() {
+        for durable_when_applied in [false, true] {
+            let at = |sequence| Point { sequence, hash: 0 };
+            let progress = Progress::new(at(45), at(19), durable_when_applied).with_log(10, 19);
+            progress.set_received(at(47));
+            let said = progress.positions();
+            assert_eq!((said.received, said.durable, said.applied), (47, 0, 0));
+            progress.prove_host();
+            let said = progress.positions();
+            let durable = if durable_when_applied { 45 } else { 19 };
+            assert_eq!((said.received, said.durable, said.applied), (47, durable, 45));
         }
     }
 

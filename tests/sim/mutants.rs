@@ -20,6 +20,7 @@ const MUTANTS: &[&str] = &[
     "gap-passed-silently",
     "gate-ignores-lag",
     "histories-not-compared",
+    "host-ahead-believed",
     "host-position-ignored",
     "names-not-synced",
     "old-epochs-followed",
