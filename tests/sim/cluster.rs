@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use replication::sender::AckLevel;
+
 use crate::disk::{Disk, Faults};
 use crate::fate::{self, Fate, Stroke};
 use crate::liar;
@@ -40,16 +42,16 @@ pub struct Outcome {
     pub strokes: usize,
 }
 
-struct Cluster {
-    world: Rc<World>,
-    writers: RefCell<Vec<Rc<WriterHost>>>,
-    readers: RefCell<Vec<Rc<ReaderHost>>>,
-    /// From where lies come.
+pub struct Cluster {
+    pub world: Rc<World>,
+    pub writers: RefCell<Vec<Rc<WriterHost>>>,
+    pub readers: RefCell<Vec<Rc<ReaderHost>>>,
+    /// From where lies and questions come.
     stranger: NodeId,
     /// The same for all writers of the stream.
-    plan: WriterPlan,
+    pub plan: WriterPlan,
     /// An older state of the writer's disk, and the last entry at that time.
-    copy: RefCell<Option<(Disk, EntryId)>>,
+    pub copy: RefCell<Option<(Disk, EntryId)>>,
     appended_before_calm: Cell<u64>,
 }
 
@@ -59,7 +61,11 @@ fn weather(rng: &mut fastrand::Rng) -> Weather {
     match rng.u32(..4) {
         0 => Weather::CALM,
         1 => Weather { latency_us: (20, 20_000), window: 1 << rng.u32(8..18), ..Weather::CALM },
-        2 => Weather { latency_us: (20, 2_000), segment: rng.usize(1..200), breaks: 3, stalls: 2, ..Weather::CALM },
+        2 => {
+            // Now and then byte by byte.
+            let segment = if rng.u32(..8) == 0 { 1 } else { rng.usize(1..200) };
+            Weather { latency_us: (20, 2_000), segment, breaks: 3, stalls: 2, ..Weather::CALM }
+        }
         _ => Weather { latency_us: (100, 5_000), breaks: rng.u32(..20), stalls: rng.u32(..10), ..Weather::CALM },
     }
 }
@@ -131,12 +137,12 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
 
 impl Cluster {
     /// The writer of the present epoch.
-    fn writer(&self) -> Rc<WriterHost> {
+    pub fn writer(&self) -> Rc<WriterHost> {
         Rc::clone(self.writers.borrow().last().expect("there is a writer"))
     }
 
     /// Every reader knows every writer's address and the present writer, and every writer its readers.
-    fn tell_who_is_there(&self) {
+    pub fn tell_who_is_there(&self) {
         let writers = self.writers.borrow();
         let addresses: Vec<_> = writers.iter().map(|writer| World::address(writer.node)).collect();
         for reader in self.readers.borrow().iter() {
@@ -162,17 +168,33 @@ impl Cluster {
         }
         self.heal();
         let until = world.scheduler.now() + HEALED;
-        while world.failure().is_none() && !self.is_healed() {
+        while world.failure().is_none() && !(self.is_healed() && self.is_known_to_be()) {
             if world.scheduler.now() >= until || !world.scheduler.turn() {
                 return self.tell_unhealed();
             }
         }
     }
 
+    /// Whether the writer knows of every reader that has all entries: it appends a last one and waits for them.
+    fn is_known_to_be(&self) -> bool {
+        let writer = self.writer();
+        if self.is_damaged(&writer) || !self.can_open_gate() {
+            return true;
+        }
+        let readers = self.readers.borrow();
+        let follow: Vec<_> = readers.iter().filter(|reader| !Self::cannot_follow(reader, &writer)).collect();
+        let applied = follow.iter().filter(|reader| reader.plan.acknowledges(AckLevel::Applied)).count();
+        writer.is_last_word_known(follow.len(), applied)
+    }
+
+    /// A log with a flipped bit waits for somebody who restores it.
+    fn is_damaged(&self, writer: &WriterHost) -> bool {
+        self.world.with_disk(writer.node, |disk| disk.damaged).unwrap_or(false)
+    }
+
     fn is_healed(&self) -> bool {
         let writer = self.writer();
-        // A log with a flipped bit waits for somebody who restores it.
-        if self.world.with_disk(writer.node, |disk| disk.damaged).unwrap_or(false) {
+        if self.is_damaged(&writer) {
             return true;
         }
         writer.is_up()
@@ -182,8 +204,7 @@ impl Cluster {
 
     /// What it lacks is gone for good, and it was told so.
     fn cannot_follow(reader: &ReaderHost, writer: &WriterHost) -> bool {
-        let is_blind = reader.was_blind.get();
-        is_blind || writer.oldest.get() > 1 && reader.tip() == 0 && reader.is_gone.get()
+        reader.is_misled() || writer.oldest.get() > 1 && reader.tip() == 0 && reader.is_gone.get()
     }
 
     fn tell_unhealed(&self) {
@@ -203,8 +224,9 @@ impl Cluster {
         let tasks = self.world.scheduler.tasks_of(writer.node);
         drop(model);
         self.world.fail(format_args!(
-            "liveness: writer {} is at {end} ({tasks:?}), and after {} s of calm {}",
+            "liveness: writer {} is at {end} ({tasks:?}; last word {:?}), and after {} s of calm {}",
             writer.node,
+            writer.last_word.get(),
             HEALED.as_secs(),
             readers.join(", ")
         ));
@@ -244,12 +266,15 @@ impl Cluster {
 
     /// Whether there is a reader that can be within the lag of the write gate.
     fn can_open_gate(&self) -> bool {
-        let Some(gate) = self.writer().plan.gate else { return true };
+        let writer = self.writer();
+        let Some(gate) = writer.plan.gate else { return true };
+        let is_believed = |reader: &ReaderHost| reader.plan.proves_its_history() || writer.knows_readers();
         let readers = self.readers.borrow();
-        readers.iter().any(|reader| reader.plan.acknowledges(gate.level) && !reader.is_gone.get())
+        let mut opening = readers.iter().filter(|reader| reader.plan.acknowledges(gate.level) && is_believed(reader));
+        opening.any(|reader| !reader.is_gone.get())
     }
 
-    fn retire_old_writers(&self) {
+    pub fn retire_old_writers(&self) {
         let writers = self.writers.borrow();
         for writer in &writers[..writers.len() - 1] {
             writer.is_retired.set(true);
@@ -285,7 +310,7 @@ impl Cluster {
         world.scheduler.call_in(after, move || cluster.start_again(node, None));
     }
 
-    fn start_again(self: &Rc<Self>, node: NodeId, restored: Option<(Disk, EntryId)>) {
+    pub fn start_again(self: &Rc<Self>, node: NodeId, restored: Option<(Disk, EntryId)>) {
         if self.world.is_alive(node) {
             return;
         }
@@ -302,12 +327,12 @@ impl Cluster {
         }
     }
 
-    /// Nodes that may die: what a writer in memory had would be gone for good.
+    /// Nodes that may die.
     fn mortal(&self) -> Vec<NodeId> {
         let writers = self.writers.borrow();
-        let stored = writers.iter().filter(|writer| writer.is_stored()).map(|writer| writer.node);
+        let writers_that_may = writers.iter().filter(|writer| writer.may_die()).map(|writer| writer.node);
         let readers = self.readers.borrow();
-        let all = stored.chain(readers.iter().map(|reader| reader.node));
+        let all = writers_that_may.chain(readers.iter().map(|reader| reader.node));
         all.filter(|node| self.world.is_alive(*node)).collect()
     }
 
@@ -353,6 +378,7 @@ impl Cluster {
             Stroke::Break => world.net.break_one(),
             Stroke::Copy => self.copy_or_restore(),
             Stroke::Promote { overlap_ms } => self.promote(overlap_ms, whom),
+            Stroke::Fork { overlap_ms } => self.fork(overlap_ms),
             Stroke::Flip => {
                 let mut rng = world.draw(fastrand::Rng::fork);
                 world.with_disk(node, |disk| disk.flip_bit(&mut rng));
@@ -367,60 +393,11 @@ impl Cluster {
                 let last = world.model.borrow().sequence(writer.tip.get());
                 liar::lie(world, self.stranger, writer.node, id, last);
             }
+            Stroke::Ask => {
+                let writer = self.writer();
+                let last = world.model.borrow().sequence(writer.tip.get());
+                liar::ask(world, self.stranger, writer, whom % (last + 3));
+            }
         }
-    }
-
-    /// Takes a copy of the writer's disk, or puts the one that was taken in its place.
-    fn copy_or_restore(self: &Rc<Self>) {
-        let (world, writer) = (&self.world, self.writer());
-        if !writer.is_stored() || !writer.is_up() {
-            return;
-        }
-        let Some(copy) = self.copy.borrow_mut().take() else {
-            let copy = world.with_disk(writer.node, |disk| {
-                // It is put on a disk that is whole.
-                let mut copy = disk.clone();
-                (copy.full, copy.faults) = (false, Faults::default());
-                copy.settle();
-                copy
-            });
-            *self.copy.borrow_mut() = copy.map(|copy| (copy, writer.tip.get()));
-            return;
-        };
-        world.note(format_args!("the copy of the writer's disk is restored"));
-        world.kill(writer.node, false);
-        let (cluster, after) = (Rc::clone(self), Duration::from_millis(world.draw(|rng| rng.u64(1..1_500))));
-        world.scheduler.call_in(after, move || cluster.start_again(writer.node, Some(copy)));
-    }
-
-    /// Makes a reader with a log of its own the writer of the next epoch.
-    fn promote(self: &Rc<Self>, overlap_ms: u64, whom: u64) {
-        let (world, old) = (&self.world, self.writer());
-        if old.plan.sync.is_none() {
-            return;
-        }
-        let able = |reader: &Rc<ReaderHost>| reader.plan.local_log.is_some() && world.is_alive(reader.node);
-        let mut readers = self.readers.borrow_mut();
-        let candidates: Vec<_> =
-            readers.iter().enumerate().filter(|(_, reader)| able(reader)).map(|(n, _)| n).collect();
-        if candidates.is_empty() || readers.len() < 2 {
-            return;
-        }
-        let reader = readers.remove(candidates[whom as usize % candidates.len()]);
-        drop(readers);
-        world.note(format_args!("reader {} becomes the writer", reader.node));
-        reader.is_promoted.set(true);
-        world.kill(reader.node, false);
-        *self.copy.borrow_mut() = None;
-        let plan = WriterPlan { sync: reader.plan.local_log, ..self.plan.clone() };
-        let writer = WriterHost::promoted(world, reader.node, plan, &old);
-        self.writers.borrow_mut().push(writer);
-        self.tell_who_is_there();
-        let cluster = Rc::clone(self);
-        let after = Duration::from_millis(world.draw(|rng| rng.u64(1..300)));
-        let node = reader.node;
-        world.scheduler.call_in(after, move || cluster.start_again(node, None));
-        let cluster = Rc::clone(self);
-        world.scheduler.call_in(Duration::from_millis(overlap_ms), move || cluster.retire_old_writers());
     }
 }

@@ -23,10 +23,14 @@ pub enum Stroke {
     Copy,
     /// A reader with a log becomes the writer; the old one goes on for a while.
     Promote { overlap_ms: u64 },
+    /// Another machine becomes the writer with a copy of the writer's disk, which goes on for a while too.
+    Fork { overlap_ms: u64 },
     /// A bit of a disk flips.
     Flip,
     /// Somebody connects who lies about who or where it is.
     Lie,
+    /// Somebody asks whether it could follow from some entry on.
+    Ask,
 }
 
 /// A stroke at a time.
@@ -40,7 +44,7 @@ pub struct Fate {
 
 /// Draws what happens until `end`: each cluster has a mix of its own.
 pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
-    let kinds: Vec<u32> = (0..12).filter(|kind| rng.u32(..3) == 0 && (*kind != 9 || rng.bool())).collect();
+    let kinds: Vec<u32> = (0..15).filter(|kind| rng.u32(..3) == 0 && (![9, 13].contains(kind) || rng.bool())).collect();
     let (least, most) = (rng.u64(5..100), rng.u64(100..1_500));
     let mut fates = Vec::new();
     let mut at = Duration::ZERO;
@@ -58,9 +62,11 @@ pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
             6 => Stroke::Clock { us: rng.i64(-400 * 86_400_000_000..400 * 86_400_000_000) },
             7 => Stroke::Cut { back: rng.bool(), ms: rng.u64(10..4_000) },
             8 => Stroke::Copy,
-            9 => Stroke::Promote { overlap_ms: if rng.bool() { 0 } else { rng.u64(1..1_000) } },
+            9 => Stroke::Promote { overlap_ms: if rng.bool() { 0 } else { rng.u64(1..4_000) } },
             10 => Stroke::Flip,
             11 => Stroke::Lie,
+            12 => Stroke::Ask,
+            13 => Stroke::Fork { overlap_ms: rng.u64(1..3_000) },
             _ => Stroke::Break,
         };
         // A flipped bit and a promotion change what is true afterwards: few of them.

@@ -1,4 +1,4 @@
-//! Somebody who connects to a writer and lies: about who it is, where it stands and what it has.
+//! Strangers: one that lies about who it is, where it stands and what it has, and one that asks what it could have.
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use replication::protocol::control::{Positions, StreamAck};
 use replication::protocol::handshake::{Offer, Sync};
-use replication::protocol::{STREAM_VERSION, message};
+use replication::protocol::{MAX_MESSAGE_SIZE, STREAM_VERSION, frame, message};
 use replication::simulation::{Environment, Socket};
 
 use crate::scheduler::NodeId;
 use crate::world::World;
+use crate::writer::WriterHost;
 
 /// How long a liar stays.
 const STAY: Duration = Duration::from_millis(400);
@@ -53,6 +54,62 @@ pub fn lie(world: &Rc<World>, node: NodeId, writer: NodeId, reader_id: String, l
             }
         }
     });
+}
+
+/// Asks a writer, as a v1 reader with this position, whether it can resume there, and looks whether the answer is true.
+pub fn ask(world: &Rc<World>, node: NodeId, writer: Rc<WriterHost>, sequence: u64) {
+    let me = Rc::clone(world);
+    world.scheduler.spawn(node, "asker", move || {
+        let Some((_, last)) = writer.bounds() else { return };
+        let Ok(socket) = me.connect(&World::address(writer.node)) else { return };
+        let sync = Sync { reader_id: "asker".into(), last_known_sequence: sequence, offer: None };
+        let mut hello = Vec::new();
+        if message::encode_sync(&mut hello, &sync, false).is_err() || send(&*socket, &hello).is_err() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let Some((_, answer)) = receive_frame(&me, &*socket, &mut bytes) else { return };
+        let Ok(answer) = message::decode_sync_ack(&answer) else {
+            return me.fail(format_args!("P8: a writer's answer is no SyncAck"));
+        };
+        me.note(format_args!("asked for {sequence}: {answer:?}"));
+        if answer.can_resume && sequence < answer.current_sequence {
+            let Some((frame::TYPE_ENTRY, first)) = receive_frame(&me, &*socket, &mut bytes) else { return };
+            let first = message::decode_entry(&first, &mut Vec::new()).map(|entry| entry.sequence);
+            if first.as_ref().ok() != Some(&(sequence + 1)) {
+                me.fail(format_args!("P2: a reader at {sequence} may resume, and gets {first:?}"));
+            }
+        } else if !answer.can_resume && answer.error.contains("re-seed") {
+            let Some((oldest, _)) = writer.bounds() else { return };
+            if (oldest..=last).contains(&(sequence + 1)) {
+                me.fail(format_args!(
+                    "P2: entries from {oldest} on are there, and a reader at {sequence} gets {answer:?}"
+                ));
+            }
+        }
+    });
+}
+
+/// The type and the payload of the next frame; `None` if none arrives.
+fn receive_frame(world: &Rc<World>, socket: &dyn Socket, bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let until = world.scheduler.now() + STAY;
+    while world.scheduler.now() < until {
+        if let Ok(frame) = frame::decode(bytes, MAX_MESSAGE_SIZE) {
+            let (next, length) = ((frame.kind, frame.payload.to_vec()), frame.encoded_len);
+            bytes.drain(..length);
+            return Some(next);
+        }
+        let mut more = [0; 4096];
+        match socket.try_receive(&mut more) {
+            Ok(0) => return None,
+            Ok(count) => bytes.extend_from_slice(&more[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                world.scheduler.sleep(Duration::from_millis(1));
+            }
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 fn send(socket: &dyn Socket, bytes: &[u8]) -> io::Result<()> {

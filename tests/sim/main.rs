@@ -12,6 +12,8 @@ mod mutants;
 mod net;
 mod reader;
 mod scheduler;
+mod succession;
+mod waits;
 mod workers;
 mod world;
 mod writer;

@@ -18,7 +18,7 @@ use replication::receiver::config::{
 };
 use replication::sender::AckLevel;
 
-use crate::model::{EntryId, ROOT, id_of, stamp};
+use crate::model::{EntryId, Model, ROOT, id_of, stamp};
 use crate::scheduler::NodeId;
 use crate::world::{Local, World};
 use crate::writer::WriterHost;
@@ -74,6 +74,11 @@ impl ReaderPlan {
 }
 
 impl ReaderPlan {
+    /// Whether a writer that never met it learns which entries it has.
+    pub fn proves_its_history(&self) -> bool {
+        self.protocol != ProtocolChoice::V1
+    }
+
     /// Whether such a reader ever acknowledges entries at a level, as far as a writer believes it.
     pub fn acknowledges(&self, level: AckLevel) -> bool {
         let is_v2 = self.protocol != ProtocolChoice::V1;
@@ -159,18 +164,21 @@ impl Handler for Applies {
         let host = &self.0.0;
         let world = &host.world;
         let mut applied = 0;
-        let failed = |applied| Err(ApplyFailure { applied, code: 7, message: String::new() });
-        for entry in entries.by_ref() {
+        let mut before = entries.walked();
+        while let Some(entry) = entries.next() {
             if world.chance(host.plan.slow) {
                 world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(1..100))));
             }
             if !world.calm.get() && world.chance(host.plan.fails) {
-                return failed(applied);
+                place.reaches(&before);
+                host.maybe_commit(applied as u64);
+                return Err(ApplyFailure { applied, code: 7, message: String::new() });
             }
             host.apply(entry.sequence, entry.payload);
             applied += 1;
+            before = entries.walked();
         }
-        place.reaches(&entries.walked());
+        place.reaches(&before);
         host.maybe_commit(applied as u64);
         Ok(())
     }
@@ -224,9 +232,7 @@ impl ReaderHost {
         let tip = self.now.get().tip;
         // A host without transactions may get again what it had, at the beginning of a life.
         let repeats = self.is_fresh.get() && !self.plan.transactional && model.is_prefix(entry.parent, tip);
-        // In v1, and behind a gap that was passed, nothing tells a history from another one of the same length.
-        let knows_history = self.plan.protocol != ProtocolChoice::V1 && self.holes.borrow().is_empty();
-        let is_blind = !knows_history && self.writer.borrow().went_back.get();
+        let is_blind = self.is_blind();
         let at = model.sequence(tip);
         let blindly = is_blind && sequence == at + 1;
         let over_hole = sequence > at + 1 && self.are_reported(at + 1, sequence - 1);
@@ -262,11 +268,24 @@ impl ReaderHost {
         world.note(format_args!("reader {} applies {sequence}", self.node));
     }
 
+    /// Whether it cannot tell the writer's history from another one of the same length: it speaks v1, or has passed a gap.
+    fn is_blind(&self) -> bool {
+        let knows_history = self.plan.proves_its_history() && self.holes.borrow().is_empty();
+        !knows_history && self.writer.borrow().went_back.get()
+    }
+
+    /// Whether it has, or stands after, entries of another history than the writer's, and cannot know.
+    pub fn is_misled(&self) -> bool {
+        let (model, writer) = (self.world.model.borrow(), self.writer.borrow());
+        let as_long = model.sequence(self.tip()) == model.sequence(writer.tip.get());
+        self.was_blind.get() || self.is_blind() && as_long && self.tip() != writer.tip.get()
+    }
+
     /// Whether an entry is one that only a writer of an earlier epoch has than this reader followed.
     fn is_of_old_writer(&self, id: EntryId) -> bool {
         let (model, writer) = (self.world.model.borrow(), self.writer.borrow());
         let is_old = model.entry(id).is_some_and(|entry| entry.epoch < self.seen_epoch.get());
-        is_old && self.seen_epoch.get() == writer.lineage.epoch && !model.is_prefix(id, writer.tip.get())
+        is_old && self.seen_epoch.get() == writer.lineage.get().epoch && !model.is_prefix(id, writer.tip.get())
     }
 
     /// Whether the host was told that all of these are missing.
@@ -276,7 +295,7 @@ impl ReaderHost {
         while let Some((_, end)) = holes.iter().find(|(begin, end)| (*begin..=*end).contains(&next)) {
             next = end + 1;
         }
-        next > last
+        first <= last && next > last
     }
 
     /// Stores what was applied with the position behind it.
@@ -359,15 +378,12 @@ impl ReaderHost {
         if level == AckLevel::Received {
             let sequence = self.world.model.borrow().sequence(id);
             // What a process that is gone had received is not known any more.
-            return self.world.life(self.node) > 1 || self.received() >= sequence;
+            return self.world.life(self.node) > 1 || self.received() >= sequence && !self.has_another(id);
         }
         let model = self.world.model.borrow();
         match level {
             AckLevel::Received => true,
-            AckLevel::Applied => {
-                let past = self.past.borrow();
-                self.was_blind.get() || past.iter().chain([&self.now.get().tip]).any(|tip| model.is_prefix(id, *tip))
-            }
+            AckLevel::Applied => self.was_blind.get() || self.applied_once(&model, id),
             AckLevel::Durable => {
                 // What a host had before it began anew is not looked for.
                 // What retention has removed was applied before.
@@ -378,6 +394,18 @@ impl ReaderHost {
                     || model.is_prefix(id, self.relied_on.get())
             }
         }
+    }
+
+    fn applied_once(&self, model: &Model, id: EntryId) -> bool {
+        let past = self.past.borrow();
+        past.iter().chain([&self.now.get().tip]).any(|tip| model.is_prefix(id, *tip))
+    }
+
+    /// Whether it applied another entry in the place of this one, and never this one.
+    fn has_another(&self, id: EntryId) -> bool {
+        let model = self.world.model.borrow();
+        let is_past = model.sequence(self.now.get().tip) >= model.sequence(id);
+        is_past && !self.was_blind.get() && !self.applied_once(&model, id)
     }
 
     /// A wait was answered with this entry being durable here.
@@ -526,9 +554,11 @@ impl ReaderHost {
         }
     }
 
-    /// Whether it has everything that the writer has.
+    /// Whether it has everything that the writer has, but for what it was told is missing.
     pub fn is_at_end(&self) -> bool {
-        self.now.get().tip == self.writer.borrow().tip.get()
+        let (tip, end) = (self.now.get().tip, self.writer.borrow().tip.get());
+        let model = self.world.model.borrow();
+        tip == end || self.are_reported(model.sequence(tip) + 1, model.sequence(end))
     }
 }
 

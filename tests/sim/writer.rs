@@ -9,7 +9,9 @@ use std::time::Duration;
 use replication::error::Status;
 use replication::host::{Event, EventKind, LogLevel, Observer};
 use replication::protocol::lineage::Lineage;
+use replication::protocol::token::Token;
 use replication::sender::config::{FullPolicy, GatePolicy, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig};
+use replication::sender::config::{Group, Groups};
 use replication::sender::{AckLevel, Sender};
 
 use crate::disk::Disk;
@@ -29,6 +31,10 @@ pub struct WriterPlan {
     pub gate: Option<WriteGateConfig>,
     pub appenders: usize,
     pub max_payload: usize,
+    /// A writer in memory whose process may die.
+    pub mortal: bool,
+    /// Its host stores with each entry where the stream is.
+    pub continues: bool,
 }
 
 impl WriterPlan {
@@ -66,8 +72,35 @@ impl WriterPlan {
             gate,
             appenders: if rng.u32(..4) == 0 { 2 } else { 1 },
             max_payload: if rng.u32(..4) == 0 { 20_000 } else { 300 },
+            mortal: rng.bool(),
+            continues: rng.bool(),
         }
     }
+}
+
+/// The group of the first two readers, and that of all.
+pub const PAIR: &str = "pair";
+pub const ALL: &str = "all";
+
+/// What an append takes when it waits for nobody, and more.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// A last entry, which everybody has to be known to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LastWord {
+    #[default]
+    Unsaid,
+    Wanted,
+    Said(EntryId),
+    Known,
+}
+
+/// The oldest entry of a sender's log, or the one that will be.
+fn oldest(sender: &Sender) -> u64 {
+    let stats = sender.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok());
+    let stats: serde_json::Value = stats.unwrap_or_default();
+    let oldest = stats["oldest_sequence"].as_u64().filter(|oldest| *oldest > 0);
+    oldest.unwrap_or(sender.current_sequence() + 1)
 }
 
 /// What a host was told, and must stay true.
@@ -81,14 +114,23 @@ pub struct WriterHost {
     pub world: Rc<World>,
     pub node: NodeId,
     pub plan: WriterPlan,
-    pub lineage: Lineage,
+    pub lineage: Cell<Lineage>,
     /// The last entry that was offered to the log and not refused.
     pub tip: Cell<EntryId>,
     promised: Cell<Promised>,
+    /// What the host of a writer in memory stored last.
+    stored: Cell<Option<(EntryId, Token)>>,
     /// One at a time appends, so that the model knows which entry follows which.
     appending: Cell<bool>,
     pub readers: RefCell<Vec<Rc<ReaderHost>>>,
-    sender: RefCell<Weak<Sender>>,
+    pub sender: RefCell<Weak<Sender>>,
+    /// It was a reader before.
+    was_reader: bool,
+    /// It began with a copy of another one's log.
+    pub is_fork: bool,
+    pub last_word: Cell<LastWord>,
+    /// How many readers follow, and how many of them acknowledge what they have applied.
+    pub followers: Cell<(usize, usize)>,
     /// The log ended for good: the process is to start anew.
     pub lost: Cell<bool>,
     /// No new entries come.
@@ -117,6 +159,10 @@ impl Observer for Ears {
         if event.kind == EventKind::LogFailed {
             host.lost.set(true);
         }
+        // None is out of use for so long.
+        if event.kind == EventKind::SlotExpired && event.status != Status::BufferFull {
+            host.world.fail(format_args!("P5: the slot of {} expired: {}", event.reader_id, event.message));
+        }
     }
 
     fn log(&mut self, _: LogLevel, _: &str, _: &serde_json::Value) {}
@@ -138,12 +184,17 @@ impl WriterHost {
             world: Rc::clone(world),
             node,
             plan,
-            lineage: Lineage { stream_id, epoch: 1 },
+            lineage: Cell::new(Lineage { stream_id, epoch: 1 }),
             tip: Cell::new(ROOT),
             promised: Cell::default(),
             appending: Cell::new(false),
             readers: RefCell::default(),
             sender: RefCell::default(),
+            stored: Cell::new(None),
+            was_reader: false,
+            is_fork: false,
+            last_word: Cell::default(),
+            followers: Cell::default(),
             lost: Cell::new(false),
             quiet: Cell::new(false),
             went_back: Cell::new(false),
@@ -156,15 +207,22 @@ impl WriterHost {
 
     /// The writer of the next epoch, on a node that was a reader of this one.
     pub fn promoted(world: &Rc<World>, node: NodeId, plan: WriterPlan, old: &Rc<Self>) -> Rc<Self> {
-        let Lineage { stream_id, epoch } = old.lineage;
-        let lineage = Lineage { stream_id, epoch: epoch + 1 };
+        let Lineage { stream_id, epoch } = old.lineage.get();
         let host = Self {
-            lineage,
+            lineage: Cell::new(Lineage { stream_id, epoch: epoch + 1 }),
             went_back: Cell::new(true),
             begins_as_reader: Cell::new(true),
+            was_reader: true,
             ..Self::bare(world, node, plan)
         };
         Rc::new(host)
+    }
+
+    /// A writer with a copy of another one's log, who does not know of it.
+    pub fn forked(world: &Rc<World>, node: NodeId, old: &Rc<Self>) -> Rc<Self> {
+        let (lineage, tip) = (old.lineage.clone(), old.tip.clone());
+        let went_back = Cell::new(true);
+        Rc::new(Self { lineage, tip, is_fork: true, went_back, ..Self::bare(world, node, old.plan.clone()) })
     }
 
     /// Whether it takes entries and readers.
@@ -183,7 +241,57 @@ impl WriterHost {
         self.plan.sync.is_some()
     }
 
+    /// The hosts of its readers, however many come while they are asked.
+    pub fn hosts(&self) -> Vec<Rc<ReaderHost>> {
+        self.readers.borrow().clone()
+    }
+
+    /// Whether its process dies now and then.
+    pub fn may_die(&self) -> bool {
+        self.is_stored() || self.plan.mortal
+    }
+
+    /// Whether it knows for sure what it has sent to readers that have no hash. The write gate believes no other.
+    pub fn knows_readers(&self) -> bool {
+        !self.was_reader && !self.is_fork && self.world.life(self.node) == 1
+    }
+
+    /// Its oldest and its last entry, as its sender says.
+    pub fn bounds(&self) -> Option<(u64, u64)> {
+        let sender = self.sender.borrow().upgrade().filter(|_| self.is_up())?;
+        Some((oldest(&sender), sender.current_sequence()))
+    }
+
+    /// Its process is gone, and the entries were in its memory.
+    fn forget(&self) {
+        match self.stored.get().filter(|_| self.plan.continues) {
+            Some((id, _)) => {
+                self.went_back.set(self.went_back.get() || id != self.tip.get());
+                self.tip.set(id);
+            }
+            None => {
+                let mut stream_id = [0; 16];
+                self.world.draw(|rng| rng.fill(&mut stream_id));
+                self.lineage.set(Lineage { stream_id, epoch: 1 });
+                self.stored.set(None);
+                self.went_back.set(true);
+                self.tip.set(ROOT);
+            }
+        }
+    }
+
+    fn groups(&self) -> Groups {
+        let readers = self.readers.borrow();
+        let mut groups = Groups::default();
+        let ids = readers.iter().take(2).map(|reader| reader.id.as_str());
+        for group in [Group::new(PAIR, ids), Group::new(ALL, ["reader-*"])].into_iter().flatten() {
+            groups.add(group).expect("its name is new");
+        }
+        groups
+    }
+
     fn config(&self, dir: PathBuf) -> SenderConfig {
+        let token = self.stored.get().filter(|_| !self.is_stored()).map(|(_, token)| token);
         let storage = self.plan.sync.map(|sync| StorageConfig {
             sync,
             segment_bytes: 64 << 10,
@@ -202,7 +310,10 @@ impl WriterHost {
             peer_timeout: Duration::from_millis(2_000),
             stop_timeout: Duration::from_millis(1_000),
             io_threads: 1,
-            lineage: Some(self.lineage),
+            lineage: Some(self.lineage.get()),
+            last_sequence: token.map_or(0, |token| token.sequence),
+            last_hash: token.map_or(0, |token| token.hash),
+            groups: self.groups(),
             write_gate: self.plan.gate,
             storage,
             ..SenderConfig::default()
@@ -215,6 +326,9 @@ impl WriterHost {
             self.promised.set(Promised::default());
             self.went_back.set(true);
             self.tip.set(tip);
+        }
+        if !self.is_stored() && self.world.life(self.node) > 0 {
+            self.forget();
         }
         let dir = self.world.begin_life(self.node, restored.map(|(disk, _)| disk));
         self.lost.set(false);
@@ -293,7 +407,7 @@ impl WriterHost {
         ids.into_iter().find(there).unwrap_or(ROOT)
     }
 
-    fn append_for_ever(&self, sender: &Arc<Sender>) {
+    fn append_for_ever(self: &Rc<Self>, sender: &Arc<Sender>) {
         let world = &self.world;
         loop {
             let pause = match world.draw(|rng| rng.u32(..10)) {
@@ -302,9 +416,8 @@ impl WriterHost {
             };
             world.scheduler.sleep(pause);
             if self.quiet.get() || self.lost.get() {
-                let stats = sender.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok());
-                let stats: serde_json::Value = stats.unwrap_or_default();
-                self.oldest.set(stats["oldest_sequence"].as_u64().unwrap_or(0));
+                self.oldest.set(oldest(sender));
+                self.say_last_word(sender);
                 world.scheduler.sleep(Duration::from_millis(50));
                 continue;
             }
@@ -313,13 +426,14 @@ impl WriterHost {
                 0 => self.wait_durable(sender, id),
                 1 => self.wait_acked(sender, id),
                 2 => self.wait_acked(sender, self.earlier(id)),
+                3 => self.order_acked(sender, id),
                 _ => {}
             }
         }
     }
 
     /// Appends an entry; `None` when it was refused or its fate is not known.
-    fn append(&self, sender: &Sender) -> Option<EntryId> {
+    pub fn append(&self, sender: &Sender) -> Option<EntryId> {
         let world = &self.world;
         while self.appending.replace(true) {
             world.scheduler.sleep(Duration::from_micros(100));
@@ -330,11 +444,13 @@ impl WriterHost {
         let id = {
             let mut model = world.model.borrow_mut();
             let (id, sequence) = (model.next_id(), model.sequence(before) + 1);
-            model.took(id, Entry { sequence, parent: before, length, epoch: self.lineage.epoch });
+            model.took(id, Entry { sequence, parent: before, length, epoch: self.lineage.get().epoch });
             id
         };
         self.tip.set(id);
-        let put = sender.put(world.scheduler.now().as_micros() as u64, &payload(id, length));
+        let begun = world.scheduler.now();
+        let put = sender.put(begun.as_micros() as u64, &payload(id, length));
+        self.check_pace(world.scheduler.now() - begun);
         if let Err(error) = &put {
             self.tip.set(before);
             world.note(format_args!("an entry was refused: {:?}", error.status));
@@ -347,6 +463,9 @@ impl WriterHost {
                 if !expected.contains(&error.status) {
                     world.fail(format_args!("an append fails with {error}"));
                 }
+                if error.status == Status::BufferFull && self.holds_nobody() {
+                    world.fail(format_args!("P4: an append is refused because of a slow reader: {error}"));
+                }
                 world.scheduler.sleep(Duration::from_millis(20));
                 return None;
             }
@@ -358,6 +477,8 @@ impl WriterHost {
             world.fail(format_args!("P1: an entry got sequence {}, the one before has {}", end.sequence, expected - 1));
             return None;
         }
+        self.stored
+            .set(Some((id, sender.token())).filter(|(_, token)| token.sequence == expected).or(self.stored.get()));
         match sender.settle(&end) {
             Ok(()) if self.plan.sync == Some(SyncPolicy::Always) => self.promise_durable(id),
             Ok(()) => {}
@@ -366,13 +487,33 @@ impl WriterHost {
         Some(id)
     }
 
+    /// Whether no reader may hold up an append, however slow it is.
+    fn holds_nobody(&self) -> bool {
+        !self.is_stored() && self.plan.full_policy == FullPolicy::CutOffSlowest
+    }
+
+    /// Readers hold up an append no longer than the policies allow.
+    fn check_pace(&self, took: Duration) {
+        let slowed = match self.plan.gate.map(|gate| gate.policy) {
+            Some(GatePolicy::Slow(most)) => most,
+            _ => Duration::ZERO,
+        };
+        let full = match self.plan.full_policy {
+            FullPolicy::Wait(most) => most,
+            FullPolicy::Refuse | FullPolicy::CutOffSlowest => Duration::ZERO,
+        };
+        if !self.is_stored() && took > slowed + full + MOMENT {
+            self.world.fail(format_args!("P4: an append took {took:?}"));
+        }
+    }
+
     /// An entry that passed the write gate was near enough to what a reader had.
     fn check_gate(&self, sequence: u64) {
         let Some(gate) = self.plan.gate.filter(|gate| gate.level == AckLevel::Applied && gate.max_lag_entries > 0)
         else {
             return;
         };
-        let furthest = self.readers.borrow().iter().map(|reader| reader.furthest()).max().unwrap_or(0);
+        let furthest = self.hosts().iter().map(|reader| reader.furthest()).max().unwrap_or(0);
         // Appenders that pass it together may be so many too far.
         if sequence > furthest + gate.max_lag_entries + self.plan.appenders as u64 {
             self.world.fail(format_args!(
@@ -382,51 +523,11 @@ impl WriterHost {
         }
     }
 
-    fn promise_durable(&self, id: EntryId) {
+    pub fn promise_durable(&self, id: EntryId) {
         let model = self.world.model.borrow();
         let promised = self.promised.get();
         if model.sequence(id) > model.sequence(promised.durable) {
             self.promised.set(Promised { durable: id });
-        }
-    }
-
-    fn wait_durable(&self, sender: &Sender, id: EntryId) {
-        let sequence = self.world.model.borrow().sequence(id);
-        match sender.wait_durable(sequence, Duration::from_millis(300)) {
-            Ok(()) => self.promise_durable(id),
-            Err(error) if self.is_stored() && error.status == Status::InvalidState => {
-                self.world.fail(format_args!("a wait for durability fails with {error}"));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// An entry not long before another one.
-    fn earlier(&self, id: EntryId) -> EntryId {
-        let model = self.world.model.borrow();
-        let back = self.world.draw(|rng| rng.u64(..60));
-        model.ancestor_at(id, model.sequence(id).saturating_sub(back).max(1))
-    }
-
-    /// Waits for readers, and looks whether the answer is true.
-    fn wait_acked(&self, sender: &Sender, id: EntryId) {
-        let world = &self.world;
-        let sequence = world.model.borrow().sequence(id);
-        let all = self.readers.borrow().len();
-        let (readers, level) = world.draw(|rng| (rng.usize(1..=all), rng.usize(..3)));
-        let level = [AckLevel::Received, AckLevel::Durable, AckLevel::Applied][level];
-        let timeout = Duration::from_millis(world.draw(|rng| rng.u64(0..500)));
-        let Ok(count) = sender.wait_acked(sequence, level, readers, timeout) else { return };
-        let hosts = self.readers.borrow();
-        let truly = hosts.iter().filter(|reader| reader.has(id, level)).count();
-        if count > truly {
-            world.fail(format_args!(
-                "P6: {count} readers are said to have entry {sequence} at level {}, {truly} have it",
-                level.name()
-            ));
-        }
-        if level == AckLevel::Durable && count == all {
-            hosts.iter().for_each(|reader| reader.is_relied_on(id));
         }
     }
 }
