@@ -355,7 +355,7 @@ impl Log {
             _ => None,
         };
         let deadline = patience.and_then(|patience| clock::instant().checked_add(patience));
-        let cut_off = self.full_policy == FullPolicy::CutOffSlowest;
+        let cut_off = self.full_policy == FullPolicy::CutOffSlowest && !mutant!("slowest-reader-holds-all");
         loop {
             if appender.closed {
                 return Err(Error::new(Status::Closed, "the sender was stopped"));
@@ -384,6 +384,9 @@ impl Log {
                 }
                 Err(NoRoom::Held { until, plenty }) => {
                     if patience.is_none() {
+                        if mutant!("refused-entry-takes-a-sequence") {
+                            appender.end.sequence += 1;
+                        }
                         return Err(self.full(appender.end.sequence, false));
                     }
                     if deadline.is_some_and(|deadline| clock::instant() >= deadline) {

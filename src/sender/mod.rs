@@ -83,7 +83,10 @@ impl Sender {
             max_entries: config.buffer_size,
             max_bytes: config.buffer_bytes,
             full_policy: config.full_policy,
-            start: Mark { sequence: config.last_sequence, ..Mark::default() },
+            start: Mark {
+                sequence: if mutant!("begins-at-zero-again") { 0 } else { config.last_sequence },
+                ..Mark::default()
+            },
             disk_timeout: config.storage.as_ref().map_or(Duration::MAX, |storage| storage.timeout),
         };
         let (log, lineage, slots, cut) = match &config.storage {

@@ -58,15 +58,19 @@ pub struct Cluster {
 type Later = Box<dyn FnOnce(&Rc<Cluster>)>;
 
 fn weather(rng: &mut fastrand::Rng) -> Weather {
+    let window = 1 << rng.u32(8..18);
     match rng.u32(..4) {
         0 => Weather::CALM,
-        1 => Weather { latency_us: (20, 20_000), window: 1 << rng.u32(8..18), ..Weather::CALM },
+        1 => Weather { latency_us: (20, 20_000), window, ..Weather::CALM },
         2 => {
             // Now and then byte by byte.
             let segment = if rng.u32(..8) == 0 { 1 } else { rng.usize(1..200) };
-            Weather { latency_us: (20, 2_000), segment, breaks: 3, stalls: 2, ..Weather::CALM }
+            Weather { latency_us: (20, 2_000), segment, window, breaks: 3, stalls: 2 }
         }
-        _ => Weather { latency_us: (100, 5_000), breaks: rng.u32(..20), stalls: rng.u32(..10), ..Weather::CALM },
+        _ => {
+            let (breaks, stalls) = (rng.u32(..20), rng.u32(..10));
+            Weather { latency_us: (100, 5_000), window, breaks, stalls, ..Weather::CALM }
+        }
     }
 }
 

@@ -409,8 +409,14 @@ impl WriterHost {
 
     fn append_for_ever(self: &Rc<Self>, sender: &Arc<Sender>) {
         let world = &self.world;
+        let mut burst = 0;
         loop {
+            if world.draw(|rng| rng.u32(..300)) == 0 {
+                burst = world.draw(|rng| rng.u32(20..150));
+            }
+            burst = burst.saturating_sub(1);
             let pause = match world.draw(|rng| rng.u32(..10)) {
+                _ if burst > 0 => Duration::ZERO,
                 0 => Duration::from_millis(world.draw(|rng| rng.u64(1..150))),
                 _ => Duration::from_micros(world.draw(|rng| rng.u64(1..3_000))),
             };

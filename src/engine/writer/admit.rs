@@ -108,7 +108,10 @@ pub(crate) fn admit<L: LogView>(
     // A reader of another stream costs no look at the log.
     let unread = Source::new(Some(*lineage), UNKNOWN_HISTORY);
     check_lineage(judge(&reader, &unread), &reader, lineage)?;
-    let attached = log.attach(known);
+    let attached = match log.attach(known) {
+        Err(Missing::Gone { oldest_known }) if mutant!("resumes-without-entries") => log.attach(oldest_known),
+        attached => attached,
+    };
     let (hash, last) = match &attached {
         Ok((_, start)) => (start.hash, u64::MAX),
         Err(Missing::Ahead { last }) => (UNKNOWN_HISTORY, *last),

@@ -158,7 +158,8 @@ impl<C: Connection> ReaderRecords<C> {
     pub(crate) fn leave(&mut self, id: &str, is_it: impl Fn(&C) -> bool, failed: bool) {
         let Some(record) = self.records.get_mut(id) else { return };
         record.errors += u64::from(failed);
-        if record.connected.as_ref().is_some_and(is_it) {
+        let is_any = mutant!("old-end-removes-new-connection");
+        if record.connected.as_ref().is_some_and(|connected| is_it(connected) || is_any) {
             record.disconnect();
             self.ends += 1;
             record.left_at = self.ends;
