@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::config::SenderConfig;
 use super::reader::Reader;
 use crate::engine::writer::quorum::{Groups, Quorum, Reached, Readers, Tally, Wish};
@@ -16,14 +19,17 @@ pub(super) struct Registry {
     records: Mutex<ReaderRecords<Arc<Reader>>>,
     max_known: usize,
     groups: Groups,
+    /// Wakes the tasks of readers that sleep at the log's end.
+    wake: Notify,
 }
 
 impl Registry {
-    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry in the log.
+    /// `origin` and `inherited_from`: see `followers::beginning`. `began_at`: the last entry in the log.
     pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
-        Self { records: Mutex::new(ReaderRecords::new(bounds)), max_known, groups: config.groups.clone() }
+        let records = Mutex::new(ReaderRecords::new(bounds));
+        Self { records, max_known, groups: config.groups.clone(), wake: Notify::new() }
     }
 
     /// The quorum of these terms in terms of the groups.
@@ -75,6 +81,16 @@ impl Registry {
     /// How many readers are connected.
     pub(super) fn count(&self) -> usize {
         self.records.lock().connected().count()
+    }
+
+    /// Wakes the tasks of readers that sleep at the log's end.
+    pub(super) fn wake_tasks(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// Resolves at the next [`Self::wake_tasks`].
+    pub(super) fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
     }
 
     /// See [`ReaderRecords::connected_at`].

@@ -60,7 +60,7 @@ impl Report {
         Self { mailbox, epoch, counters: Counters::default() }
     }
 
-    fn event(&self, event: Event) {
+    pub(super) fn event(&self, event: Event) {
         self.mailbox.event(event);
     }
 

@@ -338,7 +338,7 @@ fn no_room_has_a_circle() {
 }
 
 /// Types of which each of the two ends has its own.
-const ONE_FOR_EACH_END: &[&str] = &["Core", "Counters", "Lifecycle", "Outgoing", "Session"];
+const ONE_FOR_EACH_END: &[&str] = &["Counters", "Lifecycle", "Outgoing", "Session"];
 
 /// No name stands for two types. Exempt are what a simulation puts in the place of something, which keeps that one's name,
 /// and the names that every module may use for its own: its state, its error, its result.

@@ -1,19 +1,87 @@
-//! Updates the write gate and the waits for acknowledgements when readers move, connect or leave; and passes entries
-//! through the gate.
+//! The readers of a sender, and what waits for them: hosts that wait for acknowledgements, and entries at the write
+//! gate.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::Core;
+use super::acks::{AckBoard, Work};
+use super::config::SenderConfig;
 use super::gate::{GateGuard, WriteGate};
+use super::life::Life;
+use super::milestones::Milestones;
 use super::reader::Reader;
+use super::registry::Registry;
+use super::report::Report;
+use crate::clock::boot_us;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
 use crate::error::Result;
-use crate::protocol::control::Positions;
+use crate::host::Mailbox;
+use crate::log::Log;
+use crate::protocol::control::{AckLevel, Positions};
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::text::Escaped;
 use crate::{clock, runtime};
 
-impl Core {
+/// The readers of a sender, and what waits for them.
+pub(super) struct Followers {
+    pub(super) log: Arc<Log>,
+    pub(super) life: Arc<Life>,
+    pub(super) report: Arc<Report>,
+    pub(super) readers: Arc<Registry>,
+    pub(super) acks: AckBoard,
+    pub(super) write_gate: Option<WriteGate>,
+    pub(super) milestones: Milestones,
+}
+
+/// The entry after which the log begins, and `inherited_from`: no reader can prove that it has the entries up to there,
+/// because the host configured only their last sequence and no history.
+fn beginning(log: &Log) -> (u64, u64) {
+    let begin = log.disk().map_or_else(|| log.last_mark(), |disk| disk.oldest());
+    (begin.sequence, if begin.hash == UNKNOWN_HISTORY { begin.sequence } else { 0 })
+}
+
+impl Followers {
+    /// There are no readers yet. Calls for acknowledgements go to the mailbox.
+    pub(super) fn new(
+        config: &SenderConfig,
+        log: Arc<Log>,
+        life: Arc<Life>,
+        report: Arc<Report>,
+        mailbox: &Arc<Mailbox<Work>>,
+    ) -> Self {
+        let (origin, inherited_from) = beginning(&log);
+        Self {
+            life,
+            report,
+            readers: Arc::new(Registry::new(config, (origin, inherited_from), log.last_sequence())),
+            acks: AckBoard::new(Arc::clone(mailbox), config.max_pending_acks, inherited_from),
+            write_gate: config.write_gate.map(WriteGate::new),
+            milestones: Milestones::new(boot_us(), log.last_sequence()),
+            log,
+        }
+    }
+
+    /// Requests acknowledgements from readers as soon as they reach `sequence` at `level`.
+    pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
+        if self.acks.ask(level, sequence) {
+            self.readers.wake_tasks();
+        }
+    }
+
+    /// The connected readers that lack entries, as text.
+    pub(super) fn lagging(&self) -> Vec<String> {
+        let last = self.log.last_sequence();
+        let readers = self.readers.connected().into_iter();
+        let at = readers.map(|reader| {
+            let at = if reader.v2 { reader.stands_at() } else { reader.sent_whole() };
+            (reader, at)
+        });
+        at.filter(|(_, at)| *at < last)
+            .map(|(reader, at)| format!("reader \"{}\" is at {at}", Escaped(&reader.id)))
+            .collect()
+    }
+
     /// A reader's positions moved from `before` to `now`.
     pub(super) fn reader_moved(&self, before: Positions, now: Positions) {
         // The gate first, so that a thread woken by the acknowledgement finds it open.
@@ -23,7 +91,7 @@ impl Core {
                 self.adjust(gate, &mut gate.hold(), clock::instant());
             }
         }
-        self.acks.announce(before, now, &self.readers);
+        self.acks.announce(before, now, &*self.readers);
     }
 
     /// A reader that was at `before` has a new connection.
@@ -32,7 +100,7 @@ impl Core {
             self.report.rewound(reader.peer(), reader.started_after, had);
         }
         self.readers_changed();
-        self.acks.announce(before, reader.positions(), &self.readers);
+        self.acks.announce(before, reader.positions(), &*self.readers);
     }
 
     /// A reader connected, left, or acknowledged something that counts for the gate only.
@@ -93,7 +161,7 @@ impl Core {
 
     fn tell_shut(&self, held: &mut GateGuard) {
         if let Some(event) = held.event(false, self.log.last_sequence(), clock::instant()) {
-            self.mailbox.event(event);
+            self.report.event(event);
         }
     }
 
@@ -103,7 +171,7 @@ impl Core {
         let Adjusted { shut_from, ask, event } = held.adjust(last, now);
         held.shut_from(shut_from, last);
         if let Some(event) = event {
-            self.mailbox.event(event);
+            self.report.event(event);
         }
         if let Some(sequence) = ask {
             self.ask(gate.config().level, sequence);
@@ -120,11 +188,11 @@ impl Core {
 }
 
 /// Moves the write gate as time passes.
-pub(super) async fn watch(core: Arc<Core>) {
-    let Some(gate) = &core.write_gate else { return };
+pub(super) async fn watch_gate(followers: Arc<Followers>) {
+    let Some(gate) = &followers.write_gate else { return };
     let mut ticks = runtime::interval(gate.config().tick_every());
     loop {
         ticks.tick().await;
-        core.tick(gate, clock::instant());
+        followers.tick(gate, clock::instant());
     }
 }
