@@ -8,25 +8,28 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
 use super::keeper::Keeper;
 use super::local_log::entries_after;
-use super::queue::{Adoption, Dial, Queue};
+use super::progress::Progress;
+use super::queue::{Adoption, Dial, Inbox, Queue};
+use super::report::ReceiverReport;
 use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
 use crate::engine::reader::apply::{Action, ApplySchedule, Deferred, LogWork, Outcome, PendingWork};
+use crate::engine::reader::policy::ApplyPolicy;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventDispatcher, EventKind};
 use crate::log::RETRY;
-use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
 
 /// The state of the callback thread.
 pub(super) struct Applier {
-    core: Arc<Core>,
+    progress: Arc<Progress>,
+    inbox: Arc<Inbox>,
+    report: Arc<ReceiverReport>,
     handler: Box<dyn Handler>,
     local_wal: Option<LocalWal>,
     connect: Option<Connect>,
@@ -58,24 +61,32 @@ enum CallbackTask {
 }
 
 impl Applier {
-    pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
-        let logged = core.progress.applied();
-        let mut schedule = ApplySchedule::new(core.config.apply_policy);
-        if position.is_some() {
+    pub(super) fn new(
+        progress: Arc<Progress>,
+        inbox: Arc<Inbox>,
+        report: Arc<ReceiverReport>,
+        host: ReceiverHost,
+        policy: ApplyPolicy,
+        keeper: Option<Keeper>,
+    ) -> Self {
+        let mut schedule = ApplySchedule::new(policy);
+        if keeper.is_some() {
             // The host may have applied more than the position file says, and retention follows the file.
             schedule.defer(Deferred::Note, clock::instant());
         }
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
-            keeper: position.map(|position| Keeper::new(&core, position)),
-            core,
+            logged: progress.applied(),
+            progress,
+            inbox,
+            report,
             handler,
             local_wal,
             connect,
             dispatcher: EventDispatcher::new(observer),
+            keeper,
             current: None,
             hash: UNKNOWN_HISTORY,
-            logged,
             schedule,
         }
     }
@@ -120,7 +131,7 @@ impl Applier {
                 CallbackTask::Stop => {
                     if let Some(keeper) = &mut self.keeper {
                         keeper.finish();
-                        let events = self.core.mailbox.lock().take_events();
+                        let events = self.inbox.mailbox.lock().take_events();
                         events.iter().for_each(|event| self.dispatcher.deliver(event));
                     }
                     return;
@@ -131,16 +142,16 @@ impl Applier {
 
     /// Waits for the next task.
     fn next(&mut self) -> CallbackTask {
-        self.core.progress.settle();
+        self.progress.settle();
         self.replay();
-        let core = Arc::clone(&self.core);
-        let mailbox = &core.mailbox;
+        let inbox = Arc::clone(&self.inbox);
+        let mailbox = &inbox.mailbox;
         let mut content = mailbox.lock();
         content.work.applying = false;
         if content.work.paused {
             mailbox.notify();
         }
-        self.core.attention.store(false, Ordering::SeqCst);
+        inbox.attention.store(false, Ordering::SeqCst);
         loop {
             let now = clock::instant();
             let work = self.work(&content.work, content.has_events());
@@ -197,7 +208,7 @@ impl Applier {
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
         PendingWork {
             events,
-            stop: self.core.life().borrow().is_closed(),
+            stop: self.progress.life.borrow().is_closed(),
             dial: queue.dial.is_some(),
             adopt: queue.adopt.is_some(),
             paused: queue.paused,
@@ -219,10 +230,9 @@ impl Applier {
 
     /// Applies the current delivery until it is finished, an entry is refused, or other work waits for this thread.
     fn apply(&mut self) {
-        let core = Arc::clone(&self.core);
         self.schedule.begin_try();
         let Some(mut delivery) = self.current.take() else { return };
-        core.progress.set_applying(delivery.received());
+        self.progress.set_applying(delivery.received());
         let before = delivery.len();
         // With a log of the host's own, each call of the handler gets only what that log has taken.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
@@ -235,13 +245,13 @@ impl Applier {
             // Entries that the host's log took are applied before the refused one is reported. There may be none.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),
-                _ => self.handler.apply_run(&mut run, &Place::of(&core.progress, &core.attention)),
+                _ => self.handler.apply_run(&mut run, &Place::of(&self.progress, &self.inbox.attention)),
             };
             let outcome = outcome.and(refused.map_or(Ok(()), Err));
             let Walked { bytes: taken, hash, .. } = run.walked();
             self.hash = hash;
             if let Err(failure) = outcome {
-                core.progress.set_place(Point { sequence: core.progress.applied(), hash });
+                self.progress.set_place(Point { sequence: self.progress.applied(), hash });
                 let mut rest = Entries::new(run.rest()).with_history(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
@@ -249,8 +259,8 @@ impl Applier {
                 let skipped = if skip { size } else { 0 };
                 if skip {
                     self.hash = rest.walked().hash;
-                    core.progress.set_place(Point { sequence, hash: self.hash });
-                    core.progress.set_applied(sequence, timestamp_us, 0);
+                    self.progress.set_place(Point { sequence, hash: self.hash });
+                    self.progress.set_applied(sequence, timestamp_us, 0);
                     self.logged = self.logged.max(sequence);
                 }
                 delivery.advance(taken + skipped);
@@ -263,7 +273,7 @@ impl Applier {
                 self.schedule.applied();
                 delivery.advance(taken);
             }
-            if core.attention.load(Ordering::Relaxed) {
+            if self.inbox.attention.load(Ordering::Relaxed) {
                 let left = delivery.len();
                 self.current = Some(delivery);
                 return self.gave_back(before - left);
@@ -277,10 +287,10 @@ impl Applier {
     fn replay(&mut self) {
         let is_due = self.current.is_none() && !self.schedule.is_replay_deferred() && !self.schedule.is_over();
         let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
-        match keeper.replay(self.core.progress.applied()) {
+        match keeper.replay(self.progress.applied()) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
-                self.core.mailbox.lock().work.bytes += delivery.len();
+                self.inbox.mailbox.lock().work.bytes += delivery.len();
                 self.current = Some(delivery);
                 if let Err(error) = self.begin() {
                     self.give_up(EventKind::Diverged, &error);
@@ -296,7 +306,7 @@ impl Applier {
     /// Prepares a new current delivery: skips the entries that the host has applied already, because it may be ahead of
     /// its local log. Returns the bytes skipped. Fails if the writer's history differs from the host's there.
     fn begin(&mut self) -> Result<usize> {
-        let host = self.core.progress.place();
+        let host = self.progress.place();
         let Some(delivery) = &mut self.current else { return Ok(0) };
         let Before { sequence: mut at, hash, .. } = delivery.before();
         self.hash = hash;
@@ -326,7 +336,7 @@ impl Applier {
         let Some(keeper) = &mut self.keeper else { return };
         match keeper.store(deliveries) {
             Ok(stored) => {
-                self.core.mailbox.lock().work.stored += stored;
+                self.inbox.mailbox.lock().work.stored += stored;
                 if stored < deliveries.len() {
                     self.schedule.defer(Deferred::Store, clock::instant() + RETRY);
                 }
@@ -344,9 +354,9 @@ impl Applier {
     fn give_up(&mut self, kind: EventKind, error: &Error) {
         self.schedule.end();
         let mut event = Event::new(kind, error.status, error.message.clone());
-        event.sequence = self.core.progress.applied();
-        self.core.event(event);
-        self.core.progress.end(error.clone());
+        event.sequence = self.progress.applied();
+        self.report.event(event);
+        self.progress.end(error.clone());
     }
 
     /// Writes the applied position to the position file. Tries again later if the disk refuses for now.
@@ -364,8 +374,8 @@ impl Applier {
     /// Lets the connection's task receive `bytes` more.
     fn gave_back(&mut self, bytes: usize) {
         self.note();
-        self.core.mailbox.lock().work.bytes -= bytes;
-        self.core.progress.made_room();
+        self.inbox.mailbox.lock().work.bytes -= bytes;
+        self.progress.made_room();
     }
 
     /// Writes entries to the host's own log, each once. Returns the entries that it has, and why it refused the next
@@ -395,13 +405,13 @@ impl Applier {
             "" => format!("the handler returned {}", failure.code),
             message => message.to_owned(),
         };
-        self.core.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
+        self.report.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
         let text = format!("applying entry {sequence} failed (try {tries}): {why}");
         let report = |kind, text| {
             let mut event = Event::new(kind, Status::ApplyFailed, text);
             event.sequence = sequence;
             event.detail = json!({ "code": failure.code, "tries": tries });
-            self.core.event(event);
+            self.report.event(event);
         };
         report(EventKind::ApplyFailed, text.clone());
         match outcome {
@@ -409,10 +419,10 @@ impl Applier {
             Outcome::Stop => {
                 let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);
                 report(EventKind::Stopped, text.clone());
-                self.core.progress.end(Error::new(Status::ApplyFailed, text));
+                self.progress.end(Error::new(Status::ApplyFailed, text));
             }
             Outcome::Skip => {
-                self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
+                self.report.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
                 report(EventKind::EntrySkipped, format!("{text}; skipped"));
             }
         }

@@ -14,6 +14,7 @@ use crate::engine::reader::life::Lifecycle;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
+use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 
 /// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
@@ -28,6 +29,8 @@ pub(super) struct Progress {
     durable: AtomicU64,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
     log_begins_after: u64,
+    /// The lineage of the stream, once it is known.
+    lineage: Mutex<Option<Lineage>>,
     /// How often the stream's lineage changed.
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
@@ -57,6 +60,7 @@ impl Progress {
             place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
             log_begins_after: 0,
+            lineage: Mutex::default(),
             lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
             applying_received_wall_us: AtomicU64::new(0),
@@ -150,6 +154,15 @@ impl Progress {
     #[inline]
     pub(super) fn set_place(&self, at: Point) {
         self.place.set(at);
+    }
+
+    /// The lineage of the stream that is followed; `None` while unknown.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        *self.lineage.lock()
+    }
+
+    pub(super) fn set_lineage(&self, lineage: Option<Lineage>) {
+        *self.lineage.lock() = lineage;
     }
 
     /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
@@ -254,6 +267,12 @@ impl Progress {
             None
         })
     }
+}
+
+/// Resolves when the receiver ends.
+pub(super) async fn ending(life: &mut watch::Receiver<Lifecycle>) {
+    // `Progress` has the sender, and outlives this task.
+    let _ = life.wait_for(Lifecycle::is_ending).await;
 }
 
 #[cfg(all(test, not(model)))]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, ending};
+use super::context::ConnectionContext;
 use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
+use super::progress::ending;
 use crate::clock;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::acks::Acks;
@@ -29,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// A connection after the handshake.
 pub(super) struct Session<'a> {
-    core: &'a Arc<Core>,
+    context: &'a ConnectionContext,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
     /// Points in the history of what was received over v2.
@@ -44,20 +45,20 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// `pulse`: the heartbeat rules of v2; v1 has none.
     pub(super) fn new(
-        core: &'a Arc<Core>,
+        context: &'a ConnectionContext,
         stream: &'a Arc<Stream>,
         inbound: &'a mut Inbound,
         history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
         // What the writer waited for on an earlier connection no longer counts.
-        core.local.iter().for_each(LocalLog::want_no_sync);
+        context.local.iter().for_each(|local| local.want_no_sync());
         inbound.receives_at(clock::now());
         let now = clock::instant();
         let heartbeat = pulse.map(|pulse| pulse.interval);
-        let acks = Acks::new(&core.config.reader_id, core.config.ack_interval, heartbeat, now);
-        core.progress.outgoing.lock().begin(stream, acks);
-        Self { core, stream, inbound, history, pulse, heard_at: now, unannounced: false }
+        let acks = Acks::new(&context.config.reader_id, context.config.ack_interval, heartbeat, now);
+        context.progress.outgoing.lock().begin(stream, acks);
+        Self { context, stream, inbound, history, pulse, heard_at: now, unannounced: false }
     }
 
     /// Receives until the connection ends, and returns the reason.
@@ -68,13 +69,13 @@ impl<'a> Session<'a> {
     }
 
     async fn receive_all(&mut self) -> Error {
-        let (core, stream) = (self.core, self.stream);
-        let mut life = core.life().subscribe();
+        let (context, stream) = (self.context, self.stream);
+        let mut life = context.progress.life.subscribe();
         // Bytes that came with the handshake.
         if let Err(error) = self.take() {
             return error;
         }
-        core.progress.acknowledge();
+        context.progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is set too late, because arming it costs a system call.
         let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
@@ -107,10 +108,10 @@ impl<'a> Session<'a> {
             if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
                 return error;
             }
-            if let Err(error) = core.progress.acknowledge_if_due() {
+            if let Err(error) = context.progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
             }
-            let unsent = core.progress.outgoing.lock().is_unsent();
+            let unsent = context.progress.outgoing.lock().is_unsent();
             let look_at = tokio::time::Instant::from(self.next_look());
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
@@ -119,7 +120,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = ending(&mut life) => {}
                 () = &mut look => {}
-                () = core.progress.moved.notified() => {}
+                () = context.progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(Status::Io, &error) }
                 }
@@ -131,12 +132,12 @@ impl<'a> Session<'a> {
     /// Whether the callback thread keeps up.
     fn has_room(&mut self) -> Result<bool> {
         let full = |session: &mut Self| -> Result<bool> {
-            let waiting = session.core.mailbox.lock().work.bytes as u64;
-            Ok(waiting >= session.core.config.buffer_bytes || session.inbound.spare()?.is_none())
+            let waiting = session.context.inbox.mailbox.lock().work.bytes as u64;
+            Ok(waiting >= session.context.config.buffer_bytes || session.inbound.spare()?.is_none())
         };
         if full(self)? {
             // Check again after asking for the wake-up, because there may be room by now.
-            self.core.progress.want_room();
+            self.context.progress.want_room();
             return Ok(!full(self)?);
         }
         Ok(true)
@@ -156,7 +157,7 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(lost(Status::Io, &error)),
         };
-        let counters = &self.core.counters;
+        let counters = &self.context.report.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
         let now = clock::now();
         counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
@@ -174,13 +175,13 @@ impl<'a> Session<'a> {
 
     /// Handles up to one delivery. Returns `true` if there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
-        let core = self.core;
+        let context = self.context;
         let (parsed, delivery) = self.inbound.parse();
         if parsed.entries > 0 {
-            core.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
+            context.report.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
             let Before { sequence, hash, .. } = self.inbound.before();
             let at = Point { sequence, hash };
-            core.progress.set_received(at);
+            context.progress.set_received(at);
             if self.pulse.is_some() {
                 self.history.note(at);
             }
@@ -188,30 +189,30 @@ impl<'a> Session<'a> {
         let mut wanted = 0;
         for control in parsed.controls {
             match control {
-                Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
+                Control::Heartbeat(heartbeat) => context.progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    core.progress.outgoing.lock().request(request);
+                    context.progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::GapPassed { first, last } => core.pass_gap(first, last),
+                Control::GapPassed { first, last } => context.report.pass_gap(first, last),
             }
         }
         // Before the delivery is queued: the writer waits for the acknowledgement, while the handler is not late yet.
-        let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
+        let flushed = context.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = delivery {
-            let mut content = core.mailbox.lock();
+            let mut content = context.inbox.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
-            let many = content.work.bytes as u64 >= core.config.buffer_bytes / 8;
+            let many = content.work.bytes as u64 >= context.config.buffer_bytes / 8;
             drop(content);
             self.unannounced = true;
             if many {
                 self.announce();
             }
         }
-        if wanted > 0 && core.local.as_ref().is_some_and(|local| core.want_sync(local, wanted)) {
+        if wanted > 0 && context.local.as_ref().is_some_and(|local| self.want_sync(local, wanted)) {
             self.unannounced = true;
             self.announce();
         }
@@ -219,16 +220,30 @@ impl<'a> Session<'a> {
         Ok(parsed.full)
     }
 
+    /// Requests that the callback thread sync the local log through `sequence`, which may not have arrived yet. Returns
+    /// `true` if unsynced entries are there already, so that the thread must be woken.
+    fn want_sync(&self, local: &LocalLog, sequence: u64) -> bool {
+        let ConnectionContext { progress, inbox, .. } = self.context;
+        local.want_sync(sequence);
+        let some = progress.received() > progress.durable();
+        if some {
+            inbox.interrupt();
+            // Under the lock, so that the thread does not go to sleep with the old number.
+            drop(inbox.mailbox.lock());
+        }
+        some
+    }
+
     /// Wakes the callback thread for new deliveries. While more arrive, one wake-up for many is enough.
     fn announce(&mut self) {
         if std::mem::take(&mut self.unannounced) {
-            self.core.mailbox.notify();
+            self.context.inbox.mailbox.notify();
         }
     }
 
     /// When the next acknowledgement is due, or the writer has been silent for too long.
     fn next_look(&self) -> Instant {
-        let (now, progress) = (clock::instant(), &self.core.progress);
+        let (now, progress) = (clock::instant(), &self.context.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
         let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
@@ -238,14 +253,14 @@ impl<'a> Session<'a> {
     /// Sends the writer the reason, if this side ends the connection.
     fn end(&mut self, error: Error) -> Error {
         if is_sent_to_writer(&error) {
-            self.core.progress.outgoing.lock().finish(None, Some(&error));
+            self.context.progress.outgoing.lock().finish(None, Some(&error));
         }
         error
     }
 
     /// Sends the last acknowledgement of a receiver that stops, and the reason if it stops because of a failure.
     fn say_good_bye(&mut self) -> Error {
-        let progress = &self.core.progress;
+        let progress = &self.context.progress;
         let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
         let mut outgoing = progress.outgoing.lock();
         outgoing.finish(Some(progress.positions()), reason.as_ref());
@@ -255,6 +270,6 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.core.progress.outgoing.lock().close();
+        self.context.progress.outgoing.lock().close();
     }
 }

@@ -162,7 +162,7 @@ mod tests {
         let _within = runtime.enter();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let mailbox = Arc::<Mailbox<Work>>::default();
         let (life, report) = (Arc::new(Life::new()), Arc::new(Report::new(Arc::clone(&mailbox), 0)));
         let followers = Followers::new(&SenderConfig::default(), Arc::clone(&log), life, report, &mailbox);
         let cursor = log.attach(0).ok().unwrap();

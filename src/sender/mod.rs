@@ -117,7 +117,7 @@ impl Sender {
         };
         let log = Arc::new(log);
         let life = Arc::new(Life::new());
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let mailbox = Arc::<Mailbox<Work>>::default();
         let report = Arc::new(Report::new(Arc::clone(&mailbox), lineage.epoch));
         let followers = Followers::new(&config, Arc::clone(&log), Arc::clone(&life), Arc::clone(&report), &mailbox);
         let load_slots = |(dir, on_disk)| {

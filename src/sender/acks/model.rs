@@ -34,7 +34,7 @@ fn wish(sequence: u64) -> Wish {
 /// Runs `host` while a reader reaches 1, then 2.
 fn with_a_reader(host: impl Fn(&AckBoard, &Reader) + Send + Sync + 'static) {
     loom::model(move || {
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let mailbox = Arc::<Mailbox<Work>>::default();
         let shared = Arc::new((AckBoard::new(mailbox, 2, 0), Reader(AtomicU64::new(0))));
         let acknowledging = {
             let shared = Arc::clone(&shared);

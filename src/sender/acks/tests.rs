@@ -35,7 +35,7 @@ struct Stage {
 
 impl Stage {
     fn new(max_ordered: usize) -> Self {
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
+        let mailbox = Arc::<Mailbox<Work>>::default();
         Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
     }
 
