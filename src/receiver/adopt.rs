@@ -19,16 +19,17 @@ use crate::runtime::timeout;
 
 /// What this reader has, by which a writer is judged.
 pub(super) fn held(context: &ConnectionContext) -> Held {
+    let ConnectionContext { config, progress, local, .. } = context;
     Held {
-        received: context.progress.received_point(),
-        applied: context.progress.applied(),
-        lineage: context.progress.lineage(),
-        named: context.config.lineage.is_some(),
-        local_log: context.local.is_some(),
-        protocol: context.config.protocol,
-        coordinator: context.config.coordinator_handshake,
-        gap_policy: context.config.gap_policy,
-        max_epoch_jump: context.config.max_epoch_jump,
+        received: progress.received_point(),
+        applied: progress.applied(),
+        lineage: progress.lineage(),
+        named: config.lineage.is_some(),
+        local_log: local.is_some(),
+        protocol: config.protocol,
+        coordinator: config.coordinator_handshake,
+        gap_policy: config.gap_policy,
+        max_epoch_jump: config.max_epoch_jump,
     }
 }
 
@@ -39,36 +40,38 @@ pub(super) async fn adopt(
     ack: &SyncAck,
     plan: Option<&Plan>,
 ) -> Result<Before> {
+    let ConnectionContext { progress, report, local, .. } = context;
     if let Some(new) = agreed.lineage {
-        let old = context.progress.lineage();
-        if context.local.as_ref().is_some_and(|local| local.lineage() != Some(new)) {
+        let old = progress.lineage();
+        if local.as_ref().is_some_and(|local| local.lineage() != Some(new)) {
             make_durable(context, new).await?;
         }
-        context.progress.set_lineage(Some(new));
+        progress.set_lineage(Some(new));
         // The first writer is no change of writer: the position that the host configured may be old.
-        if old.is_some_and(|old| old != new) && context.report.counters.connects.load(Ordering::Relaxed) > 0 {
-            context.progress.lineage_changed();
+        if old.is_some_and(|old| old != new) && report.counters.connects.load(Ordering::Relaxed) > 0 {
+            progress.lineage_changed();
         }
     }
     if let Some(last) = plan.and_then(Plan::gap_end) {
-        context.report.pass_gap(context.progress.received().saturating_add(1), last);
-        context.progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
+        report.pass_gap(progress.received().saturating_add(1), last);
+        progress.set_received(Point { sequence: last, hash: UNKNOWN_HISTORY });
     }
-    context.progress.set_writer(ack.current_sequence);
-    let received = context.progress.received_point();
+    progress.set_writer(ack.current_sequence);
+    let received = progress.received_point();
     let start = stream_start(received, ack);
     if start.hash != received.hash {
-        context.progress.set_received(Point { hash: start.hash, ..received });
+        progress.set_received(Point { hash: start.hash, ..received });
     }
     Ok(start)
 }
 
 /// Has the callback thread, which alone writes the files, store the lineage. It may be busy in the host's handler.
 async fn make_durable(context: &ConnectionContext, lineage: Lineage) -> Result<()> {
+    let ConnectionContext { config, progress, inbox, .. } = context;
     let (answer, mut adopted) = oneshot::channel();
-    context.inbox.enqueue(|queue| queue.adopt = Some((lineage, answer)));
-    let mut life = context.progress.life.subscribe();
-    let limit: Duration = context.config.connect_timeout;
+    inbox.enqueue(|queue| queue.adopt = Some((lineage, answer)));
+    let mut life = progress.life.subscribe();
+    let limit: Duration = config.connect_timeout;
     let in_time = tokio::select! {
         biased;
         done = timeout(limit, &mut adopted) => done.ok(),
@@ -77,7 +80,7 @@ async fn make_durable(context: &ConnectionContext, lineage: Lineage) -> Result<(
     let outcome = match in_time {
         Some(outcome) => outcome,
         // The callback thread has not begun it, so it is withdrawn.
-        None if context.inbox.mailbox.lock().work.adopt.take().is_some() => {
+        None if inbox.mailbox.lock().work.adopt.take().is_some() => {
             let text = format!(
                 "epoch {} of the writer could not be noted within {} ms, because the host's handler did not return",
                 lineage.epoch,

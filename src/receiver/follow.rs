@@ -30,12 +30,12 @@ use crate::transport::{Address, Dialler, Dialling, Stream};
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
 pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, dialling: Dialling) {
-    let mut life = context.progress.life.subscribe();
-    let mut inbound =
-        Inbound::new(context.config.buffer_bytes, context.config.max_entry_bytes, context.config.gap_policy);
+    let ConnectionContext { config, progress, report, .. } = &context;
+    let mut life = progress.life.subscribe();
+    let mut inbound = Inbound::new(config.buffer_bytes, config.max_entry_bytes, config.gap_policy);
     let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
-    let mut backoff = Backoff::new(context.config.reconnect_interval);
+    let mut backoff = Backoff::new(config.reconnect_interval);
     let mut goes_on = false;
     let mut plan = None;
     loop {
@@ -43,24 +43,24 @@ pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, 
             return;
         }
         if !goes_on || !dialler.has_more() {
-            dialler.begin(clock::instant(), context.config.connect_timeout);
+            dialler.begin(clock::instant(), config.connect_timeout);
         }
-        context.report.peer.lock().clone_from(&context.config.writer_addr);
+        report.peer.lock().clone_from(&config.writer_addr);
         let (dialled, opened) = open(&context, &mut dialler, dialling, &mut plan, &history).await;
         let planned = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = clock::instant();
                 let end = serve(&context, &mut inbound, &mut history, opened).await;
-                (context.report.live.lock().take().map(|_| clock::since(begun)), end)
+                (report.live.lock().take().map(|_| clock::since(begun)), end)
             }
             Err(error) => (None, error.into()),
         };
-        let peer = context.report.peer.lock().clone();
+        let peer = report.peer.lock().clone();
         let attempt = Attempt { end: &end, peer: &peer, connected: lived.is_some(), planned };
         if life.borrow().is_ending() {
             if attempt.connected {
-                report(&context, &attempt, None);
+                report_end(&context, &attempt, None);
             }
             return;
         }
@@ -72,7 +72,7 @@ pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, 
         // Try the rest of the list before pausing.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
         let pause = (!goes_on).then(|| backoff.next(end.error.status, lived, random()));
-        report(&context, &attempt, pause);
+        report_end(&context, &attempt, pause);
         if let Some(pause) = pause {
             tokio::select! {
                 biased;
@@ -86,13 +86,14 @@ pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, 
 /// Waits until the host has applied enough of the entries received before, since each connection brings some with its
 /// handshake. Returns `false` if the receiver stops.
 async fn wait_for_room(context: &ConnectionContext, life: &mut watch::Receiver<Lifecycle>) -> bool {
-    let is_full = || context.inbox.mailbox.lock().work.bytes as u64 >= context.config.buffer_bytes;
+    let ConnectionContext { config, progress, inbox, .. } = context;
+    let is_full = || inbox.unapplied_bytes() >= config.buffer_bytes;
     while is_full() {
-        context.progress.want_room();
+        progress.want_room();
         if is_full() {
             tokio::select! {
                 biased;
-                () = context.progress.moved.notified() => {}
+                () = progress.moved.notified() => {}
                 () = ending(life) => return false,
             }
         }
@@ -108,13 +109,14 @@ fn random() -> f64 {
 }
 
 /// Counts and reports the end of a connection. `pause`: the time until the next attempt.
-fn report(context: &ConnectionContext, attempt: &Attempt<'_>, pause: Option<Duration>) {
-    let EndReport { error, events } = attempt.report(&context.config.reader_id, context.progress.received(), pause);
+fn report_end(context: &ConnectionContext, attempt: &Attempt<'_>, pause: Option<Duration>) {
+    let ConnectionContext { config, progress, report, .. } = context;
+    let EndReport { error, events } = attempt.report(&config.reader_id, progress.received(), pause);
     if error.is_some() {
-        context.report.counters.errors.fetch_add(1, Ordering::Relaxed);
-        *context.report.last_error.lock() = error;
+        report.counters.errors.fetch_add(1, Ordering::Relaxed);
+        *report.last_error.lock() = error;
     }
-    events.into_iter().for_each(|event| context.report.event(event));
+    events.into_iter().for_each(|event| report.event(event));
 }
 
 /// Serves one connection from the writer's answer to its end.
@@ -142,29 +144,27 @@ async fn agree(
     inbound: &mut Inbound,
     opened: Handshaken,
 ) -> Result<(Arc<Stream>, Option<Pulse>), ConnectionEnd> {
+    let ConnectionContext { config, report, .. } = context;
     let Handshaken { stream, frames, ack, plan } = opened;
-    let peer = context.report.peer.lock().clone();
+    let peer = report.peer.lock().clone();
     let agreed = verdict(&held(context), &ack, plan.as_ref(), &peer)?;
     let before = adopt(context, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
-    context.report.counters.connects.fetch_add(1, Ordering::Relaxed);
+    report.counters.connects.fetch_add(1, Ordering::Relaxed);
     let version = agreed.version;
-    *context.report.live.lock() = Some(Live { since: clock::now(), version });
-    let mut event =
-        Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", context.report.peer.lock()));
+    *report.live.lock() = Some(Live { since: clock::now(), version });
+    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", report.peer.lock()));
     event.sequence = last;
     event.detail = json!({
         "protocol": version.number(),
         "writer_sequence": ack.current_sequence,
         "peer": stream.peer(),
     });
-    context.report.event(event);
+    report.event(event);
     let rest = frames.into_rest();
-    context.report.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    report.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
     inbound.begin(version, before, &rest)?;
     let stream = Arc::new(stream);
-    let pulse = ack
-        .answer
-        .map(|answer| Pulse::of_reader(context.config.heartbeat_interval, context.config.peer_timeout, &answer));
+    let pulse = ack.answer.map(|answer| Pulse::of_reader(config.heartbeat_interval, config.peer_timeout, &answer));
     Ok((stream, pulse))
 }

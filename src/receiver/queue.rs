@@ -67,6 +67,11 @@ impl Inbox {
         self.enqueue(|_| {});
     }
 
+    /// The bytes of entries that are received and not yet applied.
+    pub(super) fn unapplied_bytes(&self) -> u64 {
+        self.mailbox.lock().work.bytes as u64
+    }
+
     /// Has the thread look for work after the present call of the handler.
     pub(super) fn interrupt(&self) {
         self.attention.store(true, Ordering::SeqCst);

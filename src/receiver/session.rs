@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::config::ReceiverConfig;
 use super::context::ConnectionContext;
 use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
-use super::progress::ending;
+use super::progress::{Progress, ending};
+use super::queue::Inbox;
+use super::report::ReceiverReport;
 use crate::clock;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::acks::Acks;
@@ -30,7 +33,11 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// A connection after the handshake.
 pub(super) struct Session<'a> {
-    context: &'a ConnectionContext,
+    config: &'a ReceiverConfig,
+    progress: &'a Progress,
+    inbox: &'a Inbox,
+    report: &'a ReceiverReport,
+    local: Option<&'a LocalLog>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
     /// Points in the history of what was received over v2.
@@ -51,14 +58,28 @@ impl<'a> Session<'a> {
         history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
+        let ConnectionContext { config, progress, inbox, report, local } = context;
         // What the writer waited for on an earlier connection no longer counts.
-        context.local.iter().for_each(|local| local.want_no_sync());
+        let local = local.as_deref();
+        local.iter().for_each(|local| local.want_no_sync());
         inbound.receives_at(clock::now());
         let now = clock::instant();
         let heartbeat = pulse.map(|pulse| pulse.interval);
-        let acks = Acks::new(&context.config.reader_id, context.config.ack_interval, heartbeat, now);
-        context.progress.outgoing.lock().begin(stream, acks);
-        Self { context, stream, inbound, history, pulse, heard_at: now, unannounced: false }
+        let acks = Acks::new(&config.reader_id, config.ack_interval, heartbeat, now);
+        progress.outgoing.lock().begin(stream, acks);
+        Self {
+            config,
+            progress,
+            inbox,
+            report,
+            local,
+            stream,
+            inbound,
+            history,
+            pulse,
+            heard_at: now,
+            unannounced: false,
+        }
     }
 
     /// Receives until the connection ends, and returns the reason.
@@ -69,13 +90,13 @@ impl<'a> Session<'a> {
     }
 
     async fn receive_all(&mut self) -> Error {
-        let (context, stream) = (self.context, self.stream);
-        let mut life = context.progress.life.subscribe();
+        let (progress, stream) = (self.progress, self.stream);
+        let mut life = progress.life.subscribe();
         // Bytes that came with the handshake.
         if let Err(error) = self.take() {
             return error;
         }
-        context.progress.acknowledge();
+        progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is set too late, because arming it costs a system call.
         let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
@@ -108,10 +129,10 @@ impl<'a> Session<'a> {
             if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
                 return error;
             }
-            if let Err(error) = context.progress.acknowledge_if_due() {
+            if let Err(error) = progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
             }
-            let unsent = context.progress.outgoing.lock().is_unsent();
+            let unsent = progress.outgoing.lock().is_unsent();
             let look_at = tokio::time::Instant::from(self.next_look());
             if look_at < look.deadline() || look.is_elapsed() {
                 look.as_mut().reset(look_at);
@@ -120,7 +141,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = ending(&mut life) => {}
                 () = &mut look => {}
-                () = context.progress.moved.notified() => {}
+                () = progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(Status::Io, &error) }
                 }
@@ -132,12 +153,12 @@ impl<'a> Session<'a> {
     /// Whether the callback thread keeps up.
     fn has_room(&mut self) -> Result<bool> {
         let full = |session: &mut Self| -> Result<bool> {
-            let waiting = session.context.inbox.mailbox.lock().work.bytes as u64;
-            Ok(waiting >= session.context.config.buffer_bytes || session.inbound.spare()?.is_none())
+            let is_full = session.inbox.unapplied_bytes() >= session.config.buffer_bytes;
+            Ok(is_full || session.inbound.spare()?.is_none())
         };
         if full(self)? {
             // Check again after asking for the wake-up, because there may be room by now.
-            self.context.progress.want_room();
+            self.progress.want_room();
             return Ok(!full(self)?);
         }
         Ok(true)
@@ -157,7 +178,7 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(lost(Status::Io, &error)),
         };
-        let counters = &self.context.report.counters;
+        let counters = &self.report.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
         let now = clock::now();
         counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
@@ -175,13 +196,13 @@ impl<'a> Session<'a> {
 
     /// Handles up to one delivery. Returns `true` if there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
-        let context = self.context;
+        let (progress, counters) = (self.progress, &self.report.counters);
         let (parsed, delivery) = self.inbound.parse();
         if parsed.entries > 0 {
-            context.report.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
+            counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
             let Before { sequence, hash, .. } = self.inbound.before();
             let at = Point { sequence, hash };
-            context.progress.set_received(at);
+            progress.set_received(at);
             if self.pulse.is_some() {
                 self.history.note(at);
             }
@@ -189,30 +210,30 @@ impl<'a> Session<'a> {
         let mut wanted = 0;
         for control in parsed.controls {
             match control {
-                Control::Heartbeat(heartbeat) => context.progress.set_writer(heartbeat.last_sequence),
+                Control::Heartbeat(heartbeat) => progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    context.progress.outgoing.lock().request(request);
+                    progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
                         wanted = wanted.max(request.sequence);
                     }
                 }
-                Control::GapPassed { first, last } => context.report.pass_gap(first, last),
+                Control::GapPassed { first, last } => self.report.pass_gap(first, last),
             }
         }
         // Before the delivery is queued: the writer waits for the acknowledgement, while the handler is not late yet.
-        let flushed = context.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
+        let flushed = progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = delivery {
-            let mut content = context.inbox.mailbox.lock();
+            let mut content = self.inbox.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
-            let many = content.work.bytes as u64 >= context.config.buffer_bytes / 8;
+            let many = content.work.bytes as u64 >= self.config.buffer_bytes / 8;
             drop(content);
             self.unannounced = true;
             if many {
                 self.announce();
             }
         }
-        if wanted > 0 && context.local.as_ref().is_some_and(|local| self.want_sync(local, wanted)) {
+        if wanted > 0 && self.local.is_some_and(|local| self.want_sync(local, wanted)) {
             self.unannounced = true;
             self.announce();
         }
@@ -223,13 +244,12 @@ impl<'a> Session<'a> {
     /// Requests that the callback thread sync the local log through `sequence`, which may not have arrived yet. Returns
     /// `true` if unsynced entries are there already, so that the thread must be woken.
     fn want_sync(&self, local: &LocalLog, sequence: u64) -> bool {
-        let ConnectionContext { progress, inbox, .. } = self.context;
         local.want_sync(sequence);
-        let some = progress.received() > progress.durable();
+        let some = self.progress.received() > self.progress.durable();
         if some {
-            inbox.interrupt();
+            self.inbox.interrupt();
             // Under the lock, so that the thread does not go to sleep with the old number.
-            drop(inbox.mailbox.lock());
+            drop(self.inbox.mailbox.lock());
         }
         some
     }
@@ -237,13 +257,13 @@ impl<'a> Session<'a> {
     /// Wakes the callback thread for new deliveries. While more arrive, one wake-up for many is enough.
     fn announce(&mut self) {
         if std::mem::take(&mut self.unannounced) {
-            self.context.inbox.mailbox.notify();
+            self.inbox.mailbox.notify();
         }
     }
 
     /// When the next acknowledgement is due, or the writer has been silent for too long.
     fn next_look(&self) -> Instant {
-        let (now, progress) = (clock::instant(), &self.context.progress);
+        let (now, progress) = (clock::instant(), self.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
         let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
@@ -253,14 +273,14 @@ impl<'a> Session<'a> {
     /// Sends the writer the reason, if this side ends the connection.
     fn end(&mut self, error: Error) -> Error {
         if is_sent_to_writer(&error) {
-            self.context.progress.outgoing.lock().finish(None, Some(&error));
+            self.progress.outgoing.lock().finish(None, Some(&error));
         }
         error
     }
 
     /// Sends the last acknowledgement of a receiver that stops, and the reason if it stops because of a failure.
     fn say_good_bye(&mut self) -> Error {
-        let progress = &self.context.progress;
+        let progress = self.progress;
         let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
         let mut outgoing = progress.outgoing.lock();
         outgoing.finish(Some(progress.positions()), reason.as_ref());
@@ -270,6 +290,6 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.context.progress.outgoing.lock().close();
+        self.progress.outgoing.lock().close();
     }
 }

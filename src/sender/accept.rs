@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use super::followers::Followers;
 use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
 use super::report::Report;
 use super::tasks::{Task, Tasks};
@@ -73,8 +74,8 @@ impl Acceptor {
 }
 
 async fn listen(acceptor: Acceptor, listener: Listener) {
-    let report = &acceptor.service.report;
-    let mut stage = acceptor.service.life.subscribe();
+    let Followers { life, report, .. } = &*acceptor.service.followers;
+    let mut stage = life.subscribe();
     let mut pause = *PAUSES.start();
     let mut is_reachable = true;
     loop {

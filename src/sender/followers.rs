@@ -12,6 +12,7 @@ use super::milestones::Milestones;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::report::Report;
+use super::spin_wait::SpinWait;
 use crate::clock::boot_us;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
 use crate::engine::writer::standing::Entered;
@@ -30,6 +31,7 @@ pub(super) struct Followers {
     pub(super) report: Arc<Report>,
     pub(super) readers: Arc<Registry>,
     pub(super) acks: AckBoard,
+    pub(super) spin_wait: SpinWait,
     pub(super) write_gate: Option<WriteGate>,
     pub(super) milestones: Milestones,
 }
@@ -56,6 +58,7 @@ impl Followers {
             report,
             readers: Arc::new(Registry::new(config, (origin, inherited_from), log.last_sequence())),
             acks: AckBoard::new(Arc::clone(mailbox), config.max_pending_acks, inherited_from),
+            spin_wait: SpinWait::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             milestones: Milestones::new(boot_us(), log.last_sequence()),
             log,

@@ -12,7 +12,7 @@ use super::incoming::Incoming;
 use super::life::Life;
 use super::outgoing::Outgoing;
 use super::reader::Reader;
-use super::report::{ReaderLabel, Report};
+use super::report::ReaderLabel;
 use super::session::Session;
 use super::slots::Slots;
 use crate::engine::writer::admit::Refusal;
@@ -21,7 +21,6 @@ use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{Backlog, PeerLimits};
 use crate::engine::{farewell, heartbeat};
 use crate::error::{Error, Status};
-use crate::log::Log;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
@@ -33,20 +32,25 @@ pub(super) const MAX_HANDSHAKES: usize = 256;
 /// What the tasks of connections use of a sender.
 pub(super) struct ReaderService {
     pub(super) config: Arc<SenderConfig>,
-    pub(super) lineage: Lineage,
-    pub(super) log: Arc<Log>,
-    pub(super) life: Arc<Life>,
-    pub(super) report: Arc<Report>,
+    lineage: Lineage,
     pub(super) followers: Arc<Followers>,
     /// The slots, when the log is on disk.
-    pub(super) slots: Option<Arc<Slots>>,
+    slots: Option<Arc<Slots>>,
     /// Ended connections whose readers may still read the reason.
-    pub(super) farewells: Semaphore,
+    farewells: Semaphore,
 }
 
-/// Enough farewells for all connected readers at once, and for those that connect and are refused meanwhile.
-pub(super) fn farewells(max_readers: usize) -> Semaphore {
-    Semaphore::new(max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS))
+impl ReaderService {
+    pub(super) fn new(
+        config: Arc<SenderConfig>,
+        lineage: Lineage,
+        followers: Arc<Followers>,
+        slots: Option<Arc<Slots>>,
+    ) -> Self {
+        // Enough for all connected readers at once, and for those that connect and are refused meanwhile.
+        let farewells = config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS);
+        Self { config, lineage, followers, slots, farewells: Semaphore::new(farewells) }
+    }
 }
 
 /// Serves a connection whose handshake is still to come.
@@ -64,16 +68,16 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake
         spoken = true;
         Some(read_opening(&mut frames, &stream).await)
     };
-    match unless(&service.life, Stage::Draining, timeout(limit, hello)).await {
+    match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
         Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, Some(handshake)).await,
         Some(Ok(Some(Err(error)))) => {
-            service.report.protocol_error(stranger(&stream), &error);
-            unless_closed(&service.life, say_last(&stream, &last_word(&error))).await;
+            service.followers.report.protocol_error(stranger(&stream), &error);
+            unless_closed(&service.followers.life, say_last(&stream, &last_word(&error))).await;
         }
         // Nor is a peer that never sends anything.
         Some(Err(_)) if spoken => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
-            service.report.protocol_error(stranger(&stream), &error);
+            service.followers.report.protocol_error(stranger(&stream), &error);
         }
         Some(Ok(None) | Err(_)) | None => {}
     }
@@ -125,15 +129,17 @@ async fn attach(
     opening: Opening,
     handshake: Option<OwnedSemaphorePermit>,
 ) {
+    let ReaderService { config, lineage, followers, slots, .. } = &*service;
+    let Followers { log, life, report, readers, .. } = &**followers;
     let (sync, v2) = (&opening.sync, opening.is_v2());
-    let current_sequence = service.log.last_sequence();
-    let admitted = admission::admit(&service.life, &service.log, service.lineage, sync).await;
+    let current_sequence = log.last_sequence();
+    let admitted = admission::admit(life, log, *lineage, sync).await;
     let reply = opening.reply(&Writer {
-        lineage: service.lineage,
+        lineage: *lineage,
         current_sequence,
-        first_sequence: service.log.first_sequence(),
-        heartbeat: service.config.heartbeat_interval,
-        min_heartbeat: service.config.min_heartbeat,
+        first_sequence: log.first_sequence(),
+        heartbeat: config.heartbeat_interval,
+        min_heartbeat: config.min_heartbeat,
     });
     let admitted = match admitted {
         Ok(admitted) => admitted,
@@ -144,28 +150,27 @@ async fn attach(
         Ok(greeting) => greeting,
         Err(error) => {
             let peer = ReaderLabel { reader_id: &sync.reader_id, address: stream.peer() };
-            return service.report.protocol_error(peer, &error);
+            return report.protocol_error(peer, &error);
         }
     };
     let known = sync.last_known_sequence;
-    let outgoing = Outgoing::new(Arc::clone(&service.log), admitted.cursor, known, v2, greeting);
+    let outgoing = Outgoing::new(Arc::clone(log), admitted.cursor, known, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
-    let held = service.slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
-    let Some((before, entered)) = service.followers.readers.enter(&reader, claim, held) else {
+    let held = slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
+    let Some((before, entered)) = readers.enter(&reader, claim, held) else {
         reader.let_go();
-        let error =
-            Error::new(Status::BufferFull, format!("all {} places for readers are taken", service.config.max_readers));
+        let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     };
     // If the node stopped being the writer meanwhile, only the readers that were registered then were told.
-    if let Err(error) = service.life.check_open() {
-        service.followers.readers.leave(&reader, true);
+    if let Err(error) = life.check_open() {
+        readers.leave(&reader, true);
         reader.let_go();
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     }
-    if let Some(slots) = &service.slots {
+    if let Some(slots) = slots {
         let (version, events) = slots.enter(&reader, claim, &start);
-        service.report.events(events);
+        report.events(events);
         if let Some(version) = version.filter(|_| !mutant!("welcomed-before-slot-is-stored")) {
             let stored = async {
                 tokio::select! {
@@ -174,14 +179,13 @@ async fn attach(
                     () = reader.closed.notified() => {}
                 }
             };
-            unless_closed(&service.life, stored).await;
+            unless_closed(life, stored).await;
         }
     }
     drop(handshake);
-    service.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
-    service.followers.reader_came(before, &reader, entered);
+    report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
+    followers.reader_came(before, &reader, entered);
     let mut registration = Registration { service: &service, reader: &reader, ended: None };
-    let config = &service.config;
     let limits = PeerLimits {
         v2,
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
@@ -192,7 +196,7 @@ async fn attach(
             None => Backlog { bytes: config.buffer_bytes, entries: config.buffer_size as u64 },
         },
     };
-    let ended = Session::new(&service.followers, &reader, limits).run().await;
+    let ended = Session::new(followers, &reader, limits).run().await;
     registration.ended = Some(ended.clone());
     drop(registration);
     // The reader still receives what was sent to it, unless this side closes too early.
@@ -205,8 +209,8 @@ async fn attach(
 /// once: a reader that reconnects again and again must not pile up connections that nothing else counts.
 async fn say_farewell(service: &ReaderService, stream: &Stream, last_word: &[u8]) {
     match service.farewells.try_acquire() {
-        Ok(_permit) => drop(unless_closed(&service.life, say_last(stream, last_word)).await),
-        Err(_) => service.report.counters.farewell_left_out(),
+        Ok(_permit) => drop(unless_closed(&service.followers.life, say_last(stream, last_word)).await),
+        Err(_) => service.followers.report.counters.farewell_left_out(),
     }
 }
 
@@ -221,23 +225,23 @@ impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
-        let ReaderService { followers, report, .. } = self.service;
+        let followers = &self.service.followers;
         followers.readers.leave(self.reader, ended.status != Status::Ok);
         followers.readers_changed();
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
         // The reader needs no more entries, so they must not be kept while it takes its time to close.
         self.reader.let_go();
         let entries = sent.saturating_sub(self.reader.started_after);
-        report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
+        followers.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
     }
 }
 
 /// Answers a Sync with a refusal.
 async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
-    service.report.refused(stream.peer(), sync, &refusal.error);
+    service.followers.report.refused(stream.peer(), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
-        unless_closed(&service.life, say_last(stream, &frame)).await;
+        unless_closed(&service.followers.life, say_last(stream, &frame)).await;
     }
 }
 

@@ -58,7 +58,6 @@ use life::Life;
 use registry::Registry;
 use report::Report;
 use slots::Slots;
-use spin_wait::SpinWait;
 
 pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
@@ -81,7 +80,6 @@ pub struct Sender {
     /// The slots, when the log is on disk.
     slots: Option<Arc<Slots>>,
     acceptor: Acceptor,
-    spin_wait: SpinWait,
     runtime: OnceLock<Handle>,
     owned: Mutex<Resources>,
 }
@@ -125,16 +123,7 @@ impl Sender {
         };
         let slots = dir.map(load_slots).transpose()?.map(Arc::new);
         let (config, followers) = (Arc::new(config), Arc::new(followers));
-        let acceptor = Acceptor::new(ReaderService {
-            config: Arc::clone(&config),
-            lineage,
-            log: Arc::clone(&log),
-            life: Arc::clone(&life),
-            report: Arc::clone(&report),
-            followers: Arc::clone(&followers),
-            slots: slots.clone(),
-            farewells: handshake::farewells(config.max_readers),
-        });
+        let service = ReaderService::new(Arc::clone(&config), lineage, Arc::clone(&followers), slots.clone());
         let of_dir = log.disk().and_then(|disk| disk.directory().unprotected());
         let of_key = config.tls.as_ref().and_then(TlsServer::unprotected);
         for unprotected in [of_dir, of_key].into_iter().flatten() {
@@ -153,8 +142,7 @@ impl Sender {
             report,
             followers,
             slots,
-            acceptor,
-            spin_wait: SpinWait::new(),
+            acceptor: Acceptor::new(service),
             runtime: OnceLock::new(),
             owned: Mutex::new(Resources::Observer(observer)),
         })

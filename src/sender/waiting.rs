@@ -58,7 +58,7 @@ impl Sender {
         if readers.len() > MAX_HELPED {
             followers.readers.wake_tasks();
         }
-        self.spin_wait.spin(|| {
+        followers.spin_wait.spin(|| {
             helped.clone().for_each(|reader| take_from_outside(followers, reader));
             over()
         });
