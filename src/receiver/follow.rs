@@ -13,7 +13,7 @@ use super::handshake::{Handshaken, open};
 use super::inbound::Inbound;
 use super::progress::ending;
 use super::report::Live;
-use super::session::Session;
+use super::session::WriterSession;
 use crate::clock;
 use crate::engine::farewell;
 use crate::engine::heartbeat::Pulse;
@@ -21,7 +21,7 @@ use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{ConnectionEnd, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::engine::reader::reconnect::{Attempt, EndReport};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
@@ -85,7 +85,7 @@ pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, 
 
 /// Waits until the host has applied enough of the entries received before, since each connection brings some with its
 /// handshake. Returns `false` if the receiver stops.
-async fn wait_for_room(context: &ConnectionContext, life: &mut watch::Receiver<Lifecycle>) -> bool {
+async fn wait_for_room(context: &ConnectionContext, life: &mut watch::Receiver<ReceiverState>) -> bool {
     let ConnectionContext { config, progress, inbox, .. } = context;
     let is_full = || inbox.unapplied_bytes() >= config.buffer_bytes;
     while is_full() {
@@ -129,7 +129,7 @@ async fn serve(
     match agree(context, inbound, opened).await {
         Err(end) => end,
         Ok((stream, pulse)) => {
-            let ended = Session::new(context, &stream, inbound, history, pulse).run().await;
+            let ended = WriterSession::new(context, &stream, inbound, history, pulse).run().await;
             if is_sent_to_writer(&ended) {
                 let _ = timeout(farewell::READER_WAITS, stream.discard()).await;
             }

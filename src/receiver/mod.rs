@@ -26,7 +26,7 @@ mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
 use crate::log::disk::position::PositionFile;
@@ -141,7 +141,7 @@ impl Receiver {
             let spawned = threads::spawn_callbacks("repl-recv-cb", &self.inbox, || applier.run(), broke);
             spawned.inspect_err(|_| self.local.iter().for_each(|local| local.upkeep.close()))?
         };
-        self.progress.life.send_modify(Lifecycle::start);
+        self.progress.life.send_modify(ReceiverState::start);
         let (ended, connection_ended) = Latch::new();
         let (progress, inbox, report) = shared();
         let (config, local) = (Arc::clone(&self.config), self.local.clone());
@@ -231,7 +231,7 @@ impl Receiver {
             Parts::Running { runtime, connection_ended, callback, keeping } => {
                 let _ = connection_ended.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                self.progress.life.send_modify(Lifecycle::close);
+                self.progress.life.send_modify(ReceiverState::close);
                 self.inbox.wake();
                 threads::join(callback);
                 if let (Some((thread, ended)), Some(local)) = (keeping, &self.local) {

@@ -8,9 +8,9 @@ use tokio::sync::{Notify, watch};
 
 use super::applied::Applied;
 use super::atomic_point::AtomicPoint;
-use super::outgoing::Outgoing;
+use super::outgoing::OutgoingAcks;
 use crate::clock::{self, Now};
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
@@ -43,12 +43,12 @@ pub(super) struct Progress {
     writer: AtomicU64,
     durable_when_applied: bool,
     /// The connection on which this is acknowledged.
-    pub(super) outgoing: Mutex<Outgoing>,
+    pub(super) outgoing: Mutex<OutgoingAcks>,
     /// Wakes the connection's task: there is something to be said, or buffers came free.
     pub(super) moved: Notify,
     room_wanted: AtomicBool,
     /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
-    pub(super) life: watch::Sender<Lifecycle>,
+    pub(super) life: watch::Sender<ReceiverState>,
 }
 
 impl Progress {
@@ -270,9 +270,9 @@ impl Progress {
 }
 
 /// Resolves when the receiver ends.
-pub(super) async fn ending(life: &mut watch::Receiver<Lifecycle>) {
+pub(super) async fn ending(life: &mut watch::Receiver<ReceiverState>) {
     // `Progress` has the sender, and outlives this task.
-    let _ = life.wait_for(Lifecycle::is_ending).await;
+    let _ = life.wait_for(ReceiverState::is_ending).await;
 }
 
 #[cfg(all(test, not(model)))]

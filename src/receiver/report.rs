@@ -14,9 +14,9 @@ use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::sync::Mutex;
 
-/// Counters, which only rise.
+/// ReceiverCounters, which only rise.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct ReceiverCounters {
     pub(super) entries_received: AtomicU64,
     pub(super) bytes_received: AtomicU64,
     pub(super) errors: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Live {
 pub(super) struct ReceiverReport {
     inbox: Arc<Inbox>,
     reader_id: String,
-    pub(super) counters: Counters,
+    pub(super) counters: ReceiverCounters,
     /// The connection, while there is one that both ends accepted.
     pub(super) live: Mutex<Option<Live>>,
     /// The address dialled last, with the IP address that it resolved to.
@@ -53,7 +53,7 @@ impl ReceiverReport {
         Self {
             inbox,
             reader_id,
-            counters: Counters::default(),
+            counters: ReceiverCounters::default(),
             live: Mutex::new(None),
             peer: Mutex::new(peer),
             last_error: Mutex::new(None),

@@ -32,7 +32,7 @@ const READS_PER_TURN: u32 = 16;
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A connection after the handshake.
-pub(super) struct Session<'a> {
+pub(super) struct WriterSession<'a> {
     config: &'a ReceiverConfig,
     progress: &'a Progress,
     inbox: &'a Inbox,
@@ -49,7 +49,7 @@ pub(super) struct Session<'a> {
     unannounced: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> WriterSession<'a> {
     /// `pulse`: the heartbeat rules of v2; v1 has none.
     pub(super) fn new(
         context: &'a ConnectionContext,
@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for WriterSession<'_> {
     fn drop(&mut self) {
         self.progress.outgoing.lock().close();
     }

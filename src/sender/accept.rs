@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::followers::Followers;
 use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
-use super::report::Report;
+use super::report::SenderReport;
 use super::tasks::{Task, Tasks};
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
@@ -120,7 +120,7 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
 }
 
 /// Reports that a listener's path no longer leads to its socket, once until it does again.
-fn look_after(report: &Report, listener: &Listener, was_reachable: &mut bool) {
+fn look_after(report: &SenderReport, listener: &Listener, was_reachable: &mut bool) {
     let is_reachable = listener.is_reachable();
     if std::mem::replace(was_reachable, is_reachable) && !is_reachable {
         let text = format!(

@@ -11,7 +11,7 @@ use super::life::Life;
 use super::milestones::Milestones;
 use super::reader::Reader;
 use super::registry::Registry;
-use super::report::Report;
+use super::report::SenderReport;
 use super::spin_wait::SpinWait;
 use crate::clock::boot_us;
 use crate::engine::writer::gate::{Adjusted, GatePolicy};
@@ -28,7 +28,7 @@ use crate::{clock, runtime};
 pub(super) struct Followers {
     pub(super) log: Arc<Log>,
     pub(super) life: Arc<Life>,
-    pub(super) report: Arc<Report>,
+    pub(super) report: Arc<SenderReport>,
     pub(super) readers: Arc<Registry>,
     pub(super) acks: AckBoard,
     pub(super) spin_wait: SpinWait,
@@ -49,7 +49,7 @@ impl Followers {
         config: &SenderConfig,
         log: Arc<Log>,
         life: Arc<Life>,
-        report: Arc<Report>,
+        report: Arc<SenderReport>,
         mailbox: &Arc<Mailbox<Work>>,
     ) -> Self {
         let (origin, inherited_from) = beginning(&log);

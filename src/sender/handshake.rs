@@ -10,10 +10,10 @@ use super::config::SenderConfig;
 use super::followers::Followers;
 use super::incoming::Incoming;
 use super::life::Life;
-use super::outgoing::Outgoing;
+use super::outgoing::OutgoingEntries;
 use super::reader::Reader;
 use super::report::ReaderLabel;
-use super::session::Session;
+use super::session::ReaderSession;
 use super::slots::Slots;
 use crate::engine::writer::admit::Refusal;
 use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
@@ -154,7 +154,7 @@ async fn attach(
         }
     };
     let known = sync.last_known_sequence;
-    let outgoing = Outgoing::new(Arc::clone(log), admitted.cursor, known, v2, greeting);
+    let outgoing = OutgoingEntries::new(Arc::clone(log), admitted.cursor, known, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
     let held = slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
     let Some((before, entered)) = readers.enter(&reader, claim, held) else {
@@ -196,7 +196,7 @@ async fn attach(
             None => Backlog { bytes: config.buffer_bytes, entries: config.buffer_size as u64 },
         },
     };
-    let ended = Session::new(followers, &reader, limits).run().await;
+    let ended = ReaderSession::new(followers, &reader, limits).run().await;
     registration.ended = Some(ended.clone());
     drop(registration);
     // The reader still receives what was sent to it, unless this side closes too early.

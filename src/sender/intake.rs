@@ -141,8 +141,8 @@ mod tests {
     use super::super::acks::Work;
     use super::super::config::SenderConfig;
     use super::super::life::Life;
-    use super::super::outgoing::{Outgoing, SendOutcome};
-    use super::super::report::Report;
+    use super::super::outgoing::{OutgoingEntries, SendOutcome};
+    use super::super::report::SenderReport;
     use super::*;
     use crate::error::Status;
     use crate::host::Mailbox;
@@ -163,10 +163,10 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
         let mailbox = Arc::<Mailbox<Work>>::default();
-        let (life, report) = (Arc::new(Life::new()), Arc::new(Report::new(Arc::clone(&mailbox), 0)));
+        let (life, report) = (Arc::new(Life::new()), Arc::new(SenderReport::new(Arc::clone(&mailbox), 0)));
         let followers = Followers::new(&SenderConfig::default(), Arc::clone(&log), life, report, &mailbox);
         let cursor = log.attach(0).ok().unwrap();
-        let outgoing = Outgoing::new(log, cursor, 0, v2, Vec::new());
+        let outgoing = OutgoingEntries::new(log, cursor, 0, v2, Vec::new());
         let reader = Reader::new("r".into(), stream, v2, 0, outgoing, Incoming::new(FrameReader::default(), v2));
         runtime.block_on(reader.stream.writable()).unwrap();
         theirs.set_nonblocking(true).unwrap();

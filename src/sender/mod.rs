@@ -56,7 +56,7 @@ use followers::Followers;
 use handshake::ReaderService;
 use life::Life;
 use registry::Registry;
-use report::Report;
+use report::SenderReport;
 use slots::Slots;
 
 pub use crate::engine::writer::quorum::Quorum;
@@ -75,7 +75,7 @@ pub struct Sender {
     began_at: u64,
     life: Arc<Life>,
     mailbox: Arc<Mailbox<Work>>,
-    report: Arc<Report>,
+    report: Arc<SenderReport>,
     followers: Arc<Followers>,
     /// The slots, when the log is on disk.
     slots: Option<Arc<Slots>>,
@@ -116,7 +116,7 @@ impl Sender {
         let log = Arc::new(log);
         let life = Arc::new(Life::new());
         let mailbox = Arc::<Mailbox<Work>>::default();
-        let report = Arc::new(Report::new(Arc::clone(&mailbox), lineage.epoch));
+        let report = Arc::new(SenderReport::new(Arc::clone(&mailbox), lineage.epoch));
         let followers = Followers::new(&config, Arc::clone(&log), Arc::clone(&life), Arc::clone(&report), &mailbox);
         let load_slots = |(dir, on_disk)| {
             Slots::load(dir, on_disk, config.known_readers(), Arc::clone(&log), Arc::clone(&followers.readers))

@@ -12,13 +12,13 @@ use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
 
-/// The bytes after which a call of [`Outgoing::send`] returns, so that other tasks get their turn.
+/// The bytes after which a call of [`OutgoingEntries::send`] returns, so that other tasks get their turn.
 const TURN_BYTES: usize = 1 << 20;
 
 /// How many bytes of JSON are encoded ahead for a v1 reader.
 const JSON_BYTES: usize = 64 * 1024;
 
-/// How a call of [`Outgoing::send`] ended.
+/// How a call of [`OutgoingEntries::send`] ended.
 pub(super) enum SendOutcome {
     /// Everything was sent.
     AtEnd,
@@ -28,7 +28,7 @@ pub(super) enum SendOutcome {
     More,
     /// The entries after the cursor are gone.
     CutOff,
-    /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
+    /// Entries on disk have to be loaded before they are sent; [`OutgoingEntries::supply`] takes the result.
     NotLoaded(Load),
     /// The connection failed.
     Failed(io::Error),
@@ -37,7 +37,7 @@ pub(super) enum SendOutcome {
 }
 
 /// The sending side of a connection. The reader's lock gives it to one thread at a time.
-pub(super) struct Outgoing {
+pub(super) struct OutgoingEntries {
     log: Arc<Log>,
     cursor: Cursor,
     wire: Wire,
@@ -106,7 +106,7 @@ impl Pending {
     }
 }
 
-impl Outgoing {
+impl OutgoingEntries {
     /// Sends the frames in `greeting` first, then the entries after `known`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let position = cursor.position();
@@ -399,7 +399,7 @@ mod tests {
     fn p5_control_frames_do_not_pile_up() {
         let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
         let cursor = log.attach(0).ok().unwrap();
-        let mut outgoing = Outgoing::new(log, cursor, 0, true, Vec::new());
+        let mut outgoing = OutgoingEntries::new(log, cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
         for _ in 0..1000 {
             outgoing.say(&heartbeat);

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::acks::AckBoard;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, SendOutcome};
+use super::outgoing::{OutgoingEntries, SendOutcome};
 use super::report::ReaderLabel;
 use super::send_source::Loaded;
 use crate::engine::writer::peer::{Heard, Sent};
@@ -53,7 +53,7 @@ pub(super) struct Reader {
     proven: AtomicBool,
     believed: AtomicU64,
     pub(super) cut: CutWatch,
-    outgoing: Mutex<Outgoing>,
+    outgoing: Mutex<OutgoingEntries>,
     /// Taken before `outgoing`.
     pub(super) incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
@@ -82,7 +82,7 @@ impl Reader {
         stream: Stream,
         v2: bool,
         started_after: u64,
-        outgoing: Outgoing,
+        outgoing: OutgoingEntries,
         incoming: Incoming,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -144,7 +144,7 @@ impl Reader {
         self.incoming.lock().heard()
     }
 
-    fn send_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+    fn send_locked(&self, outgoing: &mut OutgoingEntries, acks: &AckBoard, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
         if outgoing.asked() != version {
@@ -188,7 +188,7 @@ impl Reader {
         self.outgoing.lock().bytes_sent()
     }
 
-    /// The last entry that was sent whole; see [`Outgoing::sent_whole`].
+    /// The last entry that was sent whole; see [`OutgoingEntries::sent_whole`].
     pub(super) fn sent_whole(&self) -> u64 {
         self.outgoing.lock().sent_whole()
     }

@@ -18,13 +18,13 @@ use crate::runtime::{self, interval};
 use crate::transport::lost;
 
 /// A reader's connection after the handshake.
-pub(super) struct Session<'a> {
+pub(super) struct ReaderSession<'a> {
     followers: &'a Followers,
     reader: &'a Arc<Reader>,
     peer: Peer,
 }
 
-impl<'a> Session<'a> {
+impl<'a> ReaderSession<'a> {
     pub(super) fn new(followers: &'a Followers, reader: &'a Arc<Reader>, limits: PeerLimits) -> Self {
         Self { followers, reader, peer: Peer::new(limits, clock::instant()) }
     }

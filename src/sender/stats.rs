@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Sender;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
-use crate::engine::writer::life::Lifecycle;
+use crate::engine::writer::life::SenderState;
 use crate::protocol::handshake::hex;
 
 impl Sender {
@@ -41,7 +41,7 @@ impl Sender {
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
-            "writable": life == Lifecycle::OPEN,
+            "writable": life == SenderState::OPEN,
             "stream_id": hex(&self.lineage.stream_id),
             "epoch": self.lineage.epoch,
             "buffer_bytes": self.config.buffer_bytes,

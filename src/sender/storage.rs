@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::config::{SenderConfig, StorageConfig};
 use super::life::Life;
-use super::report::Report;
+use super::report::SenderReport;
 use super::slots::{self, Slots};
 use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::engine::stall::{Operation, Stall};
@@ -87,7 +87,7 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
 }
 
 /// Starts the threads that store the log, if it has a directory.
-pub(super) fn spawn(log: &Arc<Log>, report: &Arc<Report>) -> Result<Vec<Thread>> {
+pub(super) fn spawn(log: &Arc<Log>, report: &Arc<SenderReport>) -> Result<Vec<Thread>> {
     let mut threads = Vec::new();
     if log.disk().is_none() {
         return Ok(threads);
@@ -122,7 +122,7 @@ pub(super) fn end(log: &Log, threads: Vec<Thread>) {
 }
 
 /// Updates and saves the slots while the sender runs.
-pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>, report: Arc<Report>) {
+pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>, report: Arc<SenderReport>) {
     // Not at once: the thread that does it has only just started.
     let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
     let mut stage = life.subscribe();
@@ -160,7 +160,7 @@ pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>
 }
 
 /// Tells the host that a torn tail was cut off.
-pub(super) fn tell_cut(log: &Log, report: &Report, cut: &Cut) {
+pub(super) fn tell_cut(log: &Log, report: &SenderReport, cut: &Cut) {
     let text = format!(
         "the log ended torn after a crash: {} bytes behind entry {} were cut off {} at offset {}: {}",
         cut.bytes,
@@ -173,7 +173,7 @@ pub(super) fn tell_cut(log: &Log, report: &Report, cut: &Cut) {
     event(log, report, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
 }
 
-fn report_upkeep(log: &Log, report: &Report, news: UpkeepNews) {
+fn report_upkeep(log: &Log, report: &SenderReport, news: UpkeepNews) {
     match news {
         UpkeepNews::Room => {}
         UpkeepNews::Trimmed { segments, last_sequence } => {
@@ -186,7 +186,7 @@ fn report_upkeep(log: &Log, report: &Report, news: UpkeepNews) {
 }
 
 /// Reports an event of the log to the host.
-fn event(log: &Log, report: &Report, event: Event) {
+fn event(log: &Log, report: &SenderReport, event: Event) {
     report.event(Event { sequence: log.last_sequence(), ..event });
 }
 
