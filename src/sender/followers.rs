@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::acks::{AckBoard, Work};
+use super::acks::{AckWaiters, Work};
 use super::config::SenderConfig;
 use super::gate::{GateGuard, WriteGate};
 use super::life::Life;
@@ -30,7 +30,7 @@ pub(super) struct Followers {
     pub(super) life: Arc<Life>,
     pub(super) report: Arc<SenderReport>,
     pub(super) readers: Arc<Registry>,
-    pub(super) acks: AckBoard,
+    pub(super) acks: AckWaiters,
     pub(super) spin_wait: SpinWait,
     pub(super) write_gate: Option<WriteGate>,
     pub(super) milestones: Milestones,
@@ -57,7 +57,7 @@ impl Followers {
             life,
             report,
             readers: Arc::new(Registry::new(config, (origin, inherited_from), log.last_sequence())),
-            acks: AckBoard::new(Arc::clone(mailbox), config.max_pending_acks, inherited_from),
+            acks: AckWaiters::new(Arc::clone(mailbox), config.max_pending_acks, inherited_from),
             spin_wait: SpinWait::new(),
             write_gate: config.write_gate.map(WriteGate::new),
             milestones: Milestones::new(boot_us(), log.last_sequence()),
@@ -66,8 +66,8 @@ impl Followers {
     }
 
     /// Requests acknowledgements from readers as soon as they reach `sequence` at `level`.
-    pub(super) fn ask(&self, level: AckLevel, sequence: u64) {
-        if self.acks.ask(level, sequence) {
+    pub(super) fn request(&self, level: AckLevel, sequence: u64) {
+        if self.acks.request(level, sequence) {
             self.readers.wake_tasks();
         }
     }
@@ -134,7 +134,7 @@ impl Followers {
     fn wait_at(&self, gate: &WriteGate, count: u64) -> Result<()> {
         let last = || self.log.last_sequence();
         // Readers may have reached the entries already without having acknowledged them.
-        self.ask(gate.config().level, last());
+        self.request(gate.config().level, last());
         let mut held = gate.hold();
         if let GatePolicy::Slow(limit) = gate.config().policy {
             let deadline = clock::instant().checked_add(limit);
@@ -177,14 +177,14 @@ impl Followers {
             self.report.event(event);
         }
         if let Some(sequence) = ask {
-            self.ask(gate.config().level, sequence);
+            self.request(gate.config().level, sequence);
         }
     }
 
     fn tick(&self, gate: &WriteGate, now: Instant) {
         let mut held = gate.hold();
         if let Some(sequence) = held.age(self.log.last_sequence(), now) {
-            self.ask(gate.config().level, sequence);
+            self.request(gate.config().level, sequence);
         }
         self.adjust(gate, &mut held, now);
     }

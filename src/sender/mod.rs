@@ -367,7 +367,7 @@ impl Sender {
                 // After the disk has failed, readers never get the entries that it did not take.
                 let patience = if log.is_storage_lost() { Duration::ZERO } else { config.stop_timeout };
                 let deadline = clock::instant() + patience;
-                followers.ask(AckLevel::Received, log.last_sequence());
+                followers.request(AckLevel::Received, log.last_sequence());
                 life.move_to(Stage::Draining);
                 if !self.acceptor.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
                     lagging = followers.lagging();

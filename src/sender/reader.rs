@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use super::acks::AckBoard;
+use super::acks::AckWaiters;
 use super::incoming::Incoming;
 use super::outgoing::{OutgoingEntries, SendOutcome};
 use super::report::ReaderLabel;
@@ -117,13 +117,13 @@ impl Reader {
 
     /// Sends as much as the socket accepts. `own_thread`: the caller is the reader's task, whose thread may send from
     /// files.
-    pub(super) fn send(&self, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+    pub(super) fn send(&self, acks: &AckWaiters, own_thread: bool) -> SendOutcome {
         self.send_locked(&mut self.outgoing.lock(), acks, own_thread)
     }
 
     /// Sends as much as the socket accepts, from a host thread that is about to wait for this reader. The task sends
     /// the rest.
-    pub(super) fn send_from_outside(&self, acks: &AckBoard) {
+    pub(super) fn send_from_outside(&self, acks: &AckWaiters) {
         // If the task is sending now, it may have read the awaited acknowledgements before: it has to read them again.
         let outcome = self.outgoing.try_lock().map(|mut outgoing| self.send_locked(&mut outgoing, acks, false));
         if !matches!(outcome, Some(SendOutcome::AtEnd)) {
@@ -144,7 +144,7 @@ impl Reader {
         self.incoming.lock().heard()
     }
 
-    fn send_locked(&self, outgoing: &mut OutgoingEntries, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+    fn send_locked(&self, outgoing: &mut OutgoingEntries, acks: &AckWaiters, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
         if outgoing.asked() != version {

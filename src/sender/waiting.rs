@@ -39,7 +39,7 @@ impl Sender {
         self.log.hurry();
         if timeout.is_zero() {
             // The caller will ask again: then the acknowledgements are there sooner.
-            followers.ask(level, sequence);
+            followers.request(level, sequence);
         }
         let acked = followers.acks.wait(wish, timeout, &*followers.readers, |over| self.help(over));
         match acked.status {

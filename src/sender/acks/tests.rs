@@ -1,4 +1,4 @@
-//! The board against readers that are numbers, and against a model that looks at every wait after every step.
+//! [`AckWaiters`] against readers that are numbers, and against a model that looks at every wait after every step.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,7 +28,7 @@ fn wish(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Wish
 }
 
 struct Stage {
-    board: AckBoard,
+    waiters: AckWaiters,
     mailbox: Arc<Mailbox<Work>>,
     readers: [ByLevel<AtomicU64>; 4],
 }
@@ -36,7 +36,7 @@ struct Stage {
 impl Stage {
     fn new(max_ordered: usize) -> Self {
         let mailbox = Arc::<Mailbox<Work>>::default();
-        Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
+        Self { waiters: AckWaiters::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
     }
 
     fn positions(&self, reader: usize) -> Positions {
@@ -51,35 +51,35 @@ impl Stage {
         for level in [level, AckLevel::Received] {
             self.readers[reader][level].fetch_max(position, Ordering::AcqRel);
         }
-        self.board.announce(before, self.positions(reader), self);
+        self.waiters.announce(before, self.positions(reader), self);
     }
 
     fn order(&self, wish: Wish, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
         let told = told.clone();
         let call = Box::new(move |ticket, acked| told.send((ticket, acked)).unwrap());
-        self.board.order(wish, timeout, call, self)
+        self.waiters.order(wish, timeout, call, self)
     }
 
     fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
-        self.board.wait(wish, timeout, self, |_| {})
+        self.waiters.wait(wish, timeout, self, |_| {})
     }
 
     fn expire(&self, now: Instant) {
-        self.board.expire(now, self);
+        self.waiters.expire(now, self);
     }
 
     fn close(&self) {
-        self.board.close(self);
+        self.waiters.close(self);
     }
 
     fn ticket(&self, ticket: u64) -> Option<Acked> {
-        self.board.ticket(ticket, self)
+        self.waiters.ticket(ticket, self)
     }
 
     /// Makes the calls that are due.
     fn deliver(&self, heard: &Receiver<(u64, Acked)>) -> Vec<(u64, Status, usize)> {
         let calls = std::mem::take(&mut self.mailbox.lock().work.calls);
-        calls.into_iter().for_each(|call| self.board.make(call));
+        calls.into_iter().for_each(|call| self.waiters.make(call));
         heard.try_iter().map(|(ticket, acked)| (ticket, acked.status, acked.readers)).collect()
     }
 }
@@ -112,7 +112,7 @@ fn waits_end_by_news_by_time_and_by_closing() {
     });
     assert_eq!(stage.wait(any(4), PATIENCE), is(Status::Closed, 3));
     assert_eq!(stage.wait(any(3), PATIENCE), is(Status::Ok, 3));
-    assert_eq!(stage.board.state.lock().waits.sizes(Applied), (0, 0, 0));
+    assert_eq!(stage.waiters.state.lock().waits.sizes(Applied), (0, 0, 0));
 }
 
 #[test]
@@ -139,20 +139,20 @@ fn p5_as_many_calls_may_be_outstanding_as_was_said() {
 fn a_reader_is_asked_for_what_somebody_waits_for() {
     let stage = Stage::new(100);
     let (told, _heard) = channel();
-    let version = stage.board.version();
+    let version = stage.waiters.version();
     for sequence in [7, 3, 3, 100] {
         stage.order(wish(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
-    assert!(stage.board.version() > version);
+    assert!(stage.waiters.version() > version);
     let at = |durable| Positions { received: 1000, durable, applied: 0 };
-    assert_eq!(stage.board.wanted(at(0)), [vec![], vec![3, 7, 100], vec![]]);
-    assert_eq!(stage.board.wanted(at(7)), [vec![], vec![100], vec![]]);
-    assert!(stage.board.ask(AckLevel::Durable, 200) && !stage.board.ask(AckLevel::Durable, 150));
-    assert_eq!(stage.board.wanted(at(100)), [vec![], vec![200], vec![]]);
+    assert_eq!(stage.waiters.wanted(at(0)), [vec![], vec![3, 7, 100], vec![]]);
+    assert_eq!(stage.waiters.wanted(at(7)), [vec![], vec![100], vec![]]);
+    assert!(stage.waiters.request(AckLevel::Durable, 200) && !stage.waiters.request(AckLevel::Durable, 150));
+    assert_eq!(stage.waiters.wanted(at(100)), [vec![], vec![200], vec![]]);
     for sequence in 10..90 {
         stage.order(wish(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
-    let wanted = &stage.board.wanted(at(0))[2];
+    let wanted = &stage.waiters.wanted(at(0))[2];
     assert_eq!((wanted.len(), wanted[0], wanted[MAX_ASKED - 1], wanted[MAX_ASKED]), (MAX_ASKED + 1, 10, 41, 89));
 }
 
@@ -237,7 +237,7 @@ fn many_calls_end_at_once() {
         let wish = wish(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
         stage.order(wish, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
     }
-    let listed = || stage.board.state.lock().waits.sizes(AckLevel::Durable);
+    let listed = || stage.waiters.state.lock().waits.sizes(AckLevel::Durable);
     stage.ack(0, AckLevel::Durable, 10_000);
     assert_eq!(stage.deliver(&heard).len(), 2 * MANY);
     assert_eq!(listed(), (2 * MANY, 2 * MANY, 2 * MANY));
@@ -302,10 +302,10 @@ proptest! {
             for (ticket, status, _) in calls {
                 prop_assert_eq!(stage.ticket(ticket).map(|acked| acked.status), Some(status));
             }
-            let (waits, _, with_deadline) = stage.board.state.lock().waits.sizes(AckLevel::Received);
+            let (waits, _, with_deadline) = stage.waiters.state.lock().waits.sizes(AckLevel::Received);
             prop_assert_eq!(waits, open.len());
             prop_assert_eq!(with_deadline, open.iter().filter(|wait| wait.until.is_some()).count());
-            prop_assert_eq!(stage.board.ordered.load(Ordering::Relaxed), open.len());
+            prop_assert_eq!(stage.waiters.ordered.load(Ordering::Relaxed), open.len());
         }
     }
 }
