@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::watermark::Watermark;
+use super::lowest_awaited::LowestAwaited;
 use crate::clock;
 use crate::engine::writer::quorum::{Reached, Readers, Wish};
 use crate::engine::writer::waits::{self, Due, Forgotten, Waiter, Waits};
@@ -76,7 +76,7 @@ struct State {
 
 /// The hosts that wait for acknowledgements.
 pub(super) struct AckWaiters {
-    lowest: ByLevel<Watermark>,
+    lowest: ByLevel<LowestAwaited>,
     /// The highest sequence that the sender itself requests, by level.
     requested: ByLevel<AtomicU64>,
     /// Rises whenever readers may have to be sent other requests.

@@ -16,6 +16,7 @@ mod handshake;
 mod incoming;
 mod intake;
 mod life;
+mod lowest_awaited;
 mod milestones;
 mod outgoing;
 mod reader;
@@ -29,7 +30,6 @@ mod stats;
 mod storage;
 mod tasks;
 mod waiting;
-mod watermark;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
