@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
-use super::keeper::Keeper;
 use super::local_log::entries_after;
+use super::local_log_writer::LocalLogWriter;
 use super::progress::Progress;
 use super::queue::{Adoption, Dial, Inbox, Queue};
 use super::report::ReceiverReport;
@@ -35,7 +35,7 @@ pub(super) struct Applier {
     connect: Option<Connect>,
     dispatcher: EventDispatcher,
     /// The local log on disk, if there is one.
-    keeper: Option<Keeper>,
+    log_writer: Option<LocalLogWriter>,
     /// The delivery that is being applied.
     current: Option<Delivery>,
     /// The chain hash after the last entry of it that was applied.
@@ -67,10 +67,10 @@ impl Applier {
         report: Arc<ReceiverReport>,
         host: ReceiverHost,
         policy: ApplyPolicy,
-        keeper: Option<Keeper>,
+        log_writer: Option<LocalLogWriter>,
     ) -> Self {
         let mut schedule = ApplySchedule::new(policy);
-        if keeper.is_some() {
+        if log_writer.is_some() {
             // The host may have applied more than the position file says, and retention follows the file.
             schedule.defer(Deferred::Note, clock::instant());
         }
@@ -84,7 +84,7 @@ impl Applier {
             local_wal,
             connect,
             dispatcher: EventDispatcher::new(observer),
-            keeper,
+            log_writer,
             current: None,
             hash: UNKNOWN_HISTORY,
             schedule,
@@ -105,7 +105,7 @@ impl Applier {
                     let _ = answer.send(dialled);
                 }
                 CallbackTask::Adopt((lineage, answer)) => {
-                    let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
+                    let adopted = self.log_writer.as_mut().map_or(Ok(()), |log_writer| log_writer.adopt(lineage));
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
                     {
@@ -117,11 +117,11 @@ impl Applier {
                 CallbackTask::Apply => self.apply(),
                 CallbackTask::Store(deliveries) => self.store(&deliveries),
                 CallbackTask::Sync => {
-                    let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
+                    let synced = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 CallbackTask::Check => {
-                    let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
+                    let checked = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 CallbackTask::Note => self.note(),
@@ -129,8 +129,8 @@ impl Applier {
                 CallbackTask::Replay => self.schedule.take_up(Deferred::Replay),
                 CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
                 CallbackTask::Stop => {
-                    if let Some(keeper) = &mut self.keeper {
-                        keeper.finish();
+                    if let Some(log_writer) = &mut self.log_writer {
+                        log_writer.finish();
                         let events = self.inbox.mailbox.lock().take_events();
                         events.iter().for_each(|event| self.dispatcher.deliver(event));
                     }
@@ -166,7 +166,7 @@ impl Applier {
                     Some(adoption) => CallbackTask::Adopt(adoption),
                     None => continue,
                 },
-                Action::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
+                Action::Lost => match self.log_writer.as_ref().and_then(LocalLogWriter::lost) {
                     Some(error) => CallbackTask::GiveUp(EventKind::LogFailed, error),
                     None => continue,
                 },
@@ -192,17 +192,17 @@ impl Applier {
     /// What waits for this thread.
     fn work(&mut self, queue: &Queue, events: bool) -> PendingWork {
         let unstored = queue.stored < queue.deliveries.len();
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
-            && keeper.has_room()
+        if let Some(log_writer) = self.log_writer.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
+            && log_writer.has_room()
         {
             self.schedule.take_up(Deferred::Store);
         }
-        let log = self.keeper.as_ref().map(|keeper| LogWork {
-            lost: keeper.lost().is_some(),
+        let log = self.log_writer.as_ref().map(|log_writer| LogWork {
+            lost: log_writer.lost().is_some(),
             unstored,
-            sync_wanted: keeper.is_sync_wanted(),
-            sync_at: keeper.sync_at(),
-            check_at: Some(keeper.check_at()),
+            sync_wanted: log_writer.is_sync_wanted(),
+            sync_at: log_writer.sync_at(),
+            check_at: Some(log_writer.check_at()),
         });
         // Stored entries of an earlier process are applied first. With a log on disk, only stored entries are applied.
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
@@ -286,8 +286,8 @@ impl Applier {
     /// Makes entries that an earlier process stored the current delivery, before entries that arrive now.
     fn replay(&mut self) {
         let is_due = self.current.is_none() && !self.schedule.is_replay_deferred() && !self.schedule.is_over();
-        let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
-        match keeper.replay(self.progress.applied()) {
+        let Some(log_writer) = self.log_writer.as_mut().filter(|_| is_due) else { return };
+        match log_writer.replay(self.progress.applied()) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
                 self.inbox.mailbox.lock().work.bytes += delivery.len();
@@ -333,8 +333,8 @@ impl Applier {
     /// Writes deliveries to the local log.
     fn store(&mut self, deliveries: &[Delivery]) {
         self.schedule.take_up(Deferred::Store);
-        let Some(keeper) = &mut self.keeper else { return };
-        match keeper.store(deliveries) {
+        let Some(log_writer) = &mut self.log_writer else { return };
+        match log_writer.store(deliveries) {
             Ok(stored) => {
                 self.inbox.mailbox.lock().work.stored += stored;
                 if stored < deliveries.len() {
@@ -362,7 +362,7 @@ impl Applier {
     /// Writes the applied position to the position file. Tries again later if the disk refuses for now.
     fn note(&mut self) {
         self.schedule.take_up(Deferred::Note);
-        match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
+        match self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::applied) {
             Ok(()) => {}
             Err(error) if error.status.is_passing() => {
                 self.schedule.defer(Deferred::Note, clock::instant() + RETRY);

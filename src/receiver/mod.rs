@@ -14,8 +14,8 @@ mod follow;
 mod handler;
 mod handshake;
 pub(crate) mod inbound;
-mod keeper;
 mod local_log;
+mod local_log_writer;
 mod outgoing;
 mod progress;
 mod queue;
@@ -42,8 +42,8 @@ use apply::Applier;
 use config::ReceiverConfig;
 use context::ConnectionContext;
 use handler::ReceiverHost;
-use keeper::Keeper;
 use local_log::{LocalLog, Resumed};
+use local_log_writer::LocalLogWriter;
 use progress::Progress;
 use queue::Inbox;
 use report::ReceiverReport;
@@ -71,8 +71,8 @@ enum Parts {
         runtime: Runtime,
         connection_ended: Arc<Latch>,
         callback: Thread,
-        /// Keeps the directory of the local log, if there is one.
-        keeping: Option<(Thread, Arc<Latch>)>,
+        /// Runs the upkeep of the local log's directory, if there is one.
+        upkeep: Option<(Thread, Arc<Latch>)>,
     },
     Gone,
 }
@@ -125,12 +125,12 @@ impl Receiver {
         };
         let dialling = if host.connect.is_some() { Dialling::Host } else { Dialling::Library };
         let shared = || (Arc::clone(&self.progress), Arc::clone(&self.inbox), Arc::clone(&self.report));
-        let keeping = self.local.as_ref().map(|local| self.keep(local)).transpose()?;
+        let upkeep = self.local.as_ref().map(|local| self.spawn_upkeep(local)).transpose()?;
         let (progress, inbox, report) = shared();
-        let keeper = self.local.as_ref().zip(position).map(|(local, position)| {
-            Keeper::new(Arc::clone(local), Arc::clone(&progress), Arc::clone(&report), position)
+        let log_writer = self.local.as_ref().zip(position).map(|(local, position)| {
+            LocalLogWriter::new(Arc::clone(local), Arc::clone(&progress), Arc::clone(&report), position)
         });
-        let applier = Applier::new(progress, inbox, report, host, self.config.apply_policy, keeper);
+        let applier = Applier::new(progress, inbox, report, host, self.config.apply_policy, log_writer);
         let callback = {
             let (progress, inbox, _) = shared();
             let broke = move |error| {
@@ -151,7 +151,7 @@ impl Receiver {
             following.await;
             drop(ended);
         });
-        *parts = Parts::Running { runtime, connection_ended, callback, keeping };
+        *parts = Parts::Running { runtime, connection_ended, callback, upkeep };
         threads::wait_begun();
         Ok(())
     }
@@ -228,13 +228,13 @@ impl Receiver {
         self.progress.end(Error::new(Status::Closed, "the receiver was stopped"));
         match std::mem::replace(&mut *parts, Parts::Gone) {
             Parts::Unstarted(host, ..) => drop(host),
-            Parts::Running { runtime, connection_ended, callback, keeping } => {
+            Parts::Running { runtime, connection_ended, callback, upkeep } => {
                 let _ = connection_ended.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 self.progress.life.send_modify(ReceiverState::close);
                 self.inbox.wake();
                 threads::join(callback);
-                if let (Some((thread, ended)), Some(local)) = (keeping, &self.local) {
+                if let (Some((thread, ended)), Some(local)) = (upkeep, &self.local) {
                     local.upkeep.close();
                     // A call of the system that does not return is left to itself.
                     if ended.wait(threads::END) {
@@ -256,13 +256,13 @@ impl Receiver {
         self.progress.life.borrow().check_running()
     }
 
-    /// Starts the thread that keeps the directory of the local log. The latch opens when it has ended.
-    fn keep(&self, local: &Arc<LocalLog>) -> Result<(Thread, Arc<Latch>)> {
+    /// Starts the thread that runs the upkeep of the local log. The latch opens when it has ended.
+    fn spawn_upkeep(&self, local: &Arc<LocalLog>) -> Result<(Thread, Arc<Latch>)> {
         let (local, progress) = (Arc::clone(local), Arc::clone(&self.progress));
         let (inbox, report) = (Arc::clone(&self.inbox), Arc::clone(&self.report));
         let (ended, has_ended) = Latch::new();
         let thread = threads::spawn("repl-recv-keep", move || {
-            keeper::keep(&local, &progress, &inbox, &report);
+            local_log_writer::run_upkeep(&local, &progress, &inbox, &report);
             drop(ended);
         })?;
         Ok((thread, has_ended))

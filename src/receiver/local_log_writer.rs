@@ -23,7 +23,7 @@ use crate::threads;
 const LAST_TRIES: Duration = Duration::from_secs(1);
 
 /// The local log's writer, owned by the callback thread.
-pub(super) struct Keeper {
+pub(super) struct LocalLogWriter {
     log: Arc<LocalLog>,
     progress: Arc<Progress>,
     report: Arc<ReceiverReport>,
@@ -39,7 +39,7 @@ pub(super) struct Keeper {
     replay_to: Option<Mark>,
 }
 
-impl Keeper {
+impl LocalLogWriter {
     pub(super) fn new(
         log: Arc<LocalLog>,
         progress: Arc<Progress>,
@@ -250,7 +250,7 @@ impl Keeper {
 }
 
 /// Runs the upkeep of the log's directory, on a thread of its own, until the receiver ends.
-pub(super) fn keep(log: &LocalLog, progress: &Progress, inbox: &Inbox, report: &ReceiverReport) {
+pub(super) fn run_upkeep(log: &LocalLog, progress: &Progress, inbox: &Inbox, report: &ReceiverReport) {
     let kept = log.keep(&mut |news| match news {
         UpkeepNews::Room => {
             log.made_room();
