@@ -1,13 +1,14 @@
-//! The applied position, and who hears when it moves: the connection's task, and hosts that wait.
+//! The applied position, with the connection's task and the hosts that wait for it.
 //!
-//! Who wants to hear first says so, then fences, then reads the position; the callback thread first moves the position,
-//! then fences, then looks who wants to hear. So at least one of them sees the other. The callback thread leaves the
-//! fence out for single entries, and makes up for that with [`settle`](Applied::settle) before it looks for more work.
+//! A waiter first registers, then fences, then reads the position. The callback thread first moves the position, then
+//! fences, then checks for waiters. So at least one of them sees the other's write. The callback thread omits the fence
+//! for single entries, and makes up for it with [`wake_missed`](Applied::wake_missed) before it looks for more work.
 
 use std::time::Instant;
 
 use crate::sync::modelled::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 
+/// The applied position and its waiters.
 pub(super) struct Applied {
     position: AtomicU64,
     /// The position at which the connection's task is to be woken; `u64::MAX` for none.
@@ -34,8 +35,8 @@ impl Applied {
         self.position.load(Ordering::Acquire)
     }
 
-    /// Moves the position. `true`: the caller must wake the connection's task. Only the callback thread calls this.
-    /// Somebody who comes at this very moment may be missed; `settle` finds them.
+    /// Moves the position. Returns `true` if the caller must wake the connection's task. Only the callback thread calls
+    /// this. It may miss a waiter that arrives at the same moment; [`Self::wake_missed`] finds it.
     #[inline]
     #[must_use]
     pub(super) fn set(&self, position: u64) -> bool {
@@ -43,10 +44,10 @@ impl Applied {
         self.tell(position)
     }
 
-    /// Finds whoever `set` missed. `true`: the caller must wake the connection's task. Only the callback thread calls
-    /// this.
+    /// Wakes the waiters that [`Self::set`] missed. Returns `true` if the caller must wake the connection's task. Only
+    /// the callback thread calls this.
     #[must_use]
-    pub(super) fn settle(&self) -> bool {
+    pub(super) fn wake_missed(&self) -> bool {
         fence(Ordering::SeqCst);
         self.tell(self.position.load(Ordering::Relaxed))
     }
@@ -58,14 +59,14 @@ impl Applied {
         }
         let reached = position >= self.report_at.load(Ordering::Relaxed);
         if reached {
-            // A request that comes in between is lost here: the task makes it again when it wakes.
+            // This may erase a request made meanwhile. The task makes it again when it wakes.
             self.report_at.store(u64::MAX, Ordering::Relaxed);
         }
         reached
     }
 
-    /// Asks, for the connection's task, to be told when `position` is reached, instead of what was asked for before.
-    /// `true`: it is reached already, and perhaps nobody tells.
+    /// Requests that the connection's task be woken when `position` is reached, in place of an earlier request. Returns
+    /// `true` if it is reached already, because then the wake-up may not come.
     #[must_use]
     pub(super) fn request_report(&self, position: u64) -> bool {
         self.report_at.store(position, Ordering::Relaxed);
@@ -73,14 +74,14 @@ impl Applied {
         self.position.load(Ordering::Relaxed) >= position
     }
 
-    /// Has every host that waits look again.
+    /// Makes every waiting host check again.
     pub(super) fn wake_waiters(&self) {
         drop(self.waiters.lock());
         self.changed.notify_all();
     }
 
-    /// Waits until `outcome` gives something for the position. It is called at once, whenever the position may have
-    /// moved, after [`wake_waiters`](Self::wake_waiters) and at the deadline.
+    /// Waits until `outcome` returns something for the position. It is called at once, whenever the position may have
+    /// moved, after [`Self::wake_waiters`] and at the deadline.
     pub(super) fn wait<T>(&self, deadline: Option<Instant>, outcome: impl Fn(u64) -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut waiters = self.waiters.lock();
@@ -122,7 +123,7 @@ mod model {
                     };
                     wake_if(applied.set(1));
                     wake_if(applied.set(2));
-                    wake_if(applied.settle());
+                    wake_if(applied.wake_missed());
                 })
             };
             let (applied, moved) = &*shared;
@@ -144,7 +145,7 @@ mod model {
             let callback_thread = {
                 let applied = Arc::clone(&applied);
                 thread::spawn(move || {
-                    let reports = [applied.set(1), applied.set(2), applied.settle()];
+                    let reports = [applied.set(1), applied.set(2), applied.wake_missed()];
                     assert_eq!(reports, [false; 3], "no task asked");
                 })
             };

@@ -142,7 +142,7 @@ impl Applier {
 
     /// Waits for the next task.
     fn next(&mut self) -> CallbackTask {
-        self.progress.settle();
+        self.progress.wake_missed();
         self.replay();
         let inbox = Arc::clone(&self.inbox);
         let mailbox = &inbox.mailbox;

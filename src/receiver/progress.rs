@@ -199,22 +199,22 @@ impl Progress {
         self.applying_received_boot_us.store(received.boot_us, Ordering::Relaxed);
     }
 
-    /// Moves the applied position. Only the callback thread calls this. A waiter that comes at this very moment may
-    /// be missed; `settle` finds it.
+    /// Moves the applied position. Only the callback thread calls this. It may miss a waiter that arrives at the same
+    /// moment; [`Self::wake_missed`] finds it.
     #[inline]
     pub(super) fn set_applied(&self, sequence: u64, timestamp_us: u64, entries: u64) {
         self.applied_timestamp_us.store(timestamp_us, Ordering::Relaxed);
         self.entries_applied.store(self.entries_applied.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
         if self.applied.set(sequence) {
-            // The task says it, and for all that is applied until then: a call for each entry here would hold up the next.
+            // The task acknowledges, once for all entries applied until then. To send here would delay the next entry.
             self.moved.notify_one();
         }
     }
 
-    /// Makes sure that nobody who waits for what is applied was missed. The callback thread calls this before it looks
-    /// for more work.
-    pub(super) fn settle(&self) {
-        if self.applied.settle() {
+    /// Wakes the waiters that [`Self::set_applied`] missed. The callback thread calls this before it looks for more
+    /// work.
+    pub(super) fn wake_missed(&self) {
+        if self.applied.wake_missed() {
             self.moved.notify_one();
         }
     }

@@ -226,11 +226,11 @@ impl Sender {
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let end = self.put(timestamp_us, payload)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(end.sequence)
     }
 
-    /// Appends an entry and returns the boundary after it, which must be passed to [`Self::settle`].
+    /// Appends an entry and returns the boundary after it, which must be passed to [`Self::wait_synced`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         self.life.check_open()?;
@@ -246,19 +246,19 @@ impl Sender {
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
         let (first, end) = self.put_batch(timestamp_us, payloads)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(first)
     }
 
     /// Waits until the entries before a boundary are durable, if the sync policy says so. After an error they are in
     /// the log, but it is not known whether they are durable.
     #[inline]
-    pub fn settle(&self, end: &Mark) -> Result<()> {
-        self.log.settle(end)
+    pub fn wait_synced(&self, end: &Mark) -> Result<()> {
+        self.log.wait_synced(end)
     }
 
     /// Appends entries with consecutive sequences, all or none. Returns the first sequence and the boundary after them,
-    /// which must be passed to [`Self::settle`].
+    /// which must be passed to [`Self::wait_synced`].
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,

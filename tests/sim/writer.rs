@@ -358,7 +358,7 @@ impl WriterHost {
             world.fail(format_args!("P1: an entry got sequence {}, the one before has {}", end.sequence, expected - 1));
             return None;
         }
-        match sender.settle(&end) {
+        match sender.wait_synced(&end) {
             Ok(()) if self.plan.sync == Some(SyncPolicy::Always) => self.promise_durable(id),
             Ok(()) => {}
             Err(_) => return None,
