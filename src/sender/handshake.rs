@@ -158,14 +158,14 @@ async fn attach(
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
     let held = slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
     let Some((before, entered)) = readers.enter(&reader, claim, held) else {
-        reader.let_go();
+        reader.release();
         let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     };
     // If the node stopped being the writer meanwhile, only the readers that were registered then were told.
     if let Err(error) = life.check_open() {
         readers.leave(&reader, true);
-        reader.let_go();
+        reader.release();
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     }
     if let Some(slots) = slots {
@@ -230,7 +230,7 @@ impl Drop for Registration<'_> {
         followers.readers_changed();
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
         // The reader needs no more entries, so they must not be kept while it takes its time to close.
-        self.reader.let_go();
+        self.reader.release();
         let entries = sent.saturating_sub(self.reader.started_after);
         followers.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
     }

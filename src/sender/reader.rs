@@ -164,8 +164,8 @@ impl Reader {
     }
 
     /// Releases its entries in the log. It is sent no further entries.
-    pub(super) fn let_go(&self) {
-        self.outgoing.lock().cursor().let_go();
+    pub(super) fn release(&self) {
+        self.outgoing.lock().cursor().release();
     }
 
     /// Queues a heartbeat.

@@ -471,7 +471,7 @@ impl State {
     }
 
     /// Removes the first segment from those that can be read.
-    fn let_go(&mut self) -> Option<Arc<Sealed>> {
+    fn remove_first(&mut self) -> Option<Arc<Sealed>> {
         let first = self.sealed.pop_front()?;
         let next = self.sealed.front().map_or(&self.active.fixed, |next| &next.head.fixed);
         if epoch_of(next) != epoch_of(&first.head.fixed) {
