@@ -21,7 +21,7 @@ use crate::transport::{Accepted, Listener, Stream};
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
 /// How often a Unix socket's file is checked.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes connections, each of which a task serves.
 #[derive(Clone)]
@@ -79,11 +79,11 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
     let mut pause = *PAUSES.start();
     let mut is_reachable = true;
     loop {
-        let look = async { if listener.has_file() { sleep(LOOK).await } else { std::future::pending().await } };
+        let check = async { if listener.has_file() { sleep(CHECK_EVERY).await } else { std::future::pending().await } };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = look => {
-                look_after(report, &listener, &mut is_reachable);
+            () = check => {
+                check_reachable(report, &listener, &mut is_reachable);
                 continue;
             }
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
@@ -116,11 +116,11 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
             }
         }
     }
-    look_after(report, &listener, &mut is_reachable);
+    check_reachable(report, &listener, &mut is_reachable);
 }
 
 /// Reports that a listener's path no longer leads to its socket, once until it does again.
-fn look_after(report: &SenderReport, listener: &Listener, was_reachable: &mut bool) {
+fn check_reachable(report: &SenderReport, listener: &Listener, was_reachable: &mut bool) {
     let is_reachable = listener.is_reachable();
     if std::mem::replace(was_reachable, is_reachable) && !is_reachable {
         let text = format!(

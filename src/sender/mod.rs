@@ -373,7 +373,7 @@ impl Sender {
                     lagging = followers.lagging();
                 }
                 // While the readers' positions are still known.
-                self.slots.iter().for_each(|slots| self.report.events(slots.look_after()));
+                self.slots.iter().for_each(|slots| self.report.events(slots.update()));
                 life.move_to(Stage::Closing);
                 followers.acks.close(&*followers.readers);
                 self.acceptor.tasks.wait(threads::END);

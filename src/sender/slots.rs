@@ -113,10 +113,10 @@ impl Slots {
         dropped
     }
 
-    /// See [`Table::look_after`].
-    pub(super) fn look_after(&self) -> Vec<Event> {
+    /// See [`Table::update`].
+    pub(super) fn update(&self) -> Vec<Event> {
         let mut table = self.table.lock();
-        let events = table.look_after(&self.around, clock::now(), clock::instant());
+        let events = table.update(&self.around, clock::now(), clock::instant());
         self.around.log.hold_from(table.held_from());
         events
     }

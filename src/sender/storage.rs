@@ -138,7 +138,7 @@ pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>
         let saved = runtime::spawn_blocking(move || {
             let disk = log.disk()?;
             if is_due {
-                reporting.events(slots.look_after());
+                reporting.events(slots.update());
             }
             let saved = slots.save();
             // If the log has lost its directory, the storing thread reports that.
