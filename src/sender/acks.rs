@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::lowest_awaited::LowestAwaited;
 use crate::clock;
-use crate::engine::writer::quorum::{Reached, Readers, Wish};
+use crate::engine::writer::quorum::{QuorumCount, Readers, Requirement};
 use crate::engine::writer::waits::{self, Due, Forgotten, Waiter, Waits};
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
@@ -32,7 +32,7 @@ pub(super) struct Work {
     /// Calls that are due, oldest first.
     pub(super) calls: VecDeque<Call>,
     /// The deadline of the ordered call that times out next.
-    pub(super) look_at: Option<Instant>,
+    pub(super) next_deadline: Option<Instant>,
 }
 
 /// A sleeping thread, and the outcome that wakes it.
@@ -71,7 +71,7 @@ impl Sleeper {
 struct State {
     waits: Waits<Arc<Sleeper>, AckedCall>,
     /// The deadline that the callback thread was given last.
-    look_at: Option<Instant>,
+    next_deadline: Option<Instant>,
 }
 
 /// The hosts that wait for acknowledgements.
@@ -98,7 +98,7 @@ impl AckWaiters {
             version: AtomicU64::new(0),
             ordered: AtomicUsize::new(0),
             max_ordered,
-            state: Mutex::new(State { waits: Waits::new(inherited_from), look_at: None }),
+            state: Mutex::new(State { waits: Waits::new(inherited_from), next_deadline: None }),
             mailbox,
         }
     }
@@ -137,9 +137,9 @@ impl AckWaiters {
         }
     }
 
-    /// How many readers meet the requirement, without waiting. An answer that is positive once stays so.
-    pub(super) fn look(&self, wish: &Wish, readers: &impl Readers) -> Reached {
-        self.state.lock().waits.look(wish, readers)
+    /// How many readers meet the requirement, without waiting. Once it is met, it stays so.
+    pub(super) fn check(&self, requirement: &Requirement, readers: &impl Readers) -> QuorumCount {
+        self.state.lock().waits.check(requirement, readers)
     }
 
     /// How many outcomes were forgotten because there were too many.
@@ -173,13 +173,13 @@ impl AckWaiters {
         for level in AckLevel::ALL {
             self.lowest[level].set(state.waits.lowest(level));
         }
-        let look_at = state.waits.next_deadline();
-        if due.is_empty() && look_at == state.look_at {
+        let next_deadline = state.waits.next_deadline();
+        if due.is_empty() && next_deadline == state.next_deadline {
             return;
         }
-        state.look_at = look_at;
+        state.next_deadline = next_deadline;
         let mut content = self.mailbox.lock();
-        content.work.look_at = look_at;
+        content.work.next_deadline = next_deadline;
         let calls = &mut content.work.calls;
         if calls.is_empty() {
             // This needs no memory, even if the callback thread has taken what was reserved.
@@ -192,8 +192,8 @@ impl AckWaiters {
     }
 
     /// Adds a wait. The caller counts positions after this: an acknowledgement that it misses finds the wait.
-    fn add(&self, state: &mut State, wish: Wish, waiter: Waiter<Arc<Sleeper>, AckedCall>) -> u64 {
-        let number = state.waits.add(wish, waiter);
+    fn add(&self, state: &mut State, requirement: Requirement, waiter: Waiter<Arc<Sleeper>, AckedCall>) -> u64 {
+        let number = state.waits.add(requirement, waiter);
         self.publish(state, Vec::new());
         self.version.fetch_add(1, Ordering::SeqCst);
         number
@@ -203,7 +203,7 @@ impl AckWaiters {
     /// its argument returns whether the wait is over.
     pub(super) fn wait(
         &self,
-        wish: Wish,
+        requirement: Requirement,
         timeout: Duration,
         readers: &impl Readers,
         before: impl FnOnce(&dyn Fn() -> bool),
@@ -211,8 +211,8 @@ impl AckWaiters {
         let deadline = clock::instant().checked_add(timeout);
         let sleeper = Arc::new(Sleeper::default());
         let mut state = self.state.lock();
-        let number = self.add(&mut state, wish.clone(), Waiter::Sleeper(Arc::clone(&sleeper)));
-        let reached = state.waits.look(&wish, readers);
+        let number = self.add(&mut state, requirement.clone(), Waiter::Sleeper(Arc::clone(&sleeper)));
+        let reached = state.waits.check(&requirement, readers);
         if reached.enough || state.waits.is_closed() || timeout.is_zero() {
             state.waits.remove(number);
             self.publish(&mut state, Vec::new());
@@ -227,14 +227,20 @@ impl AckWaiters {
             // It may have ended just now.
             let ended = if late { None } else { *sleeper.acked.lock() };
             ended.unwrap_or_else(|| {
-                let reached = state.waits.look(&wish, readers);
+                let reached = state.waits.check(&requirement, readers);
                 state.waits.verdict(reached)
             })
         })
     }
 
     /// Orders a call for when the requirement is met, the time passes or the sender stops. Returns its ticket.
-    pub(super) fn order(&self, wish: Wish, timeout: Duration, call: AckedCall, readers: &impl Readers) -> Result<u64> {
+    pub(super) fn order(
+        &self,
+        requirement: Requirement,
+        timeout: Duration,
+        call: AckedCall,
+        readers: &impl Readers,
+    ) -> Result<u64> {
         let room = |ordered: usize| (ordered < self.max_ordered).then_some(ordered + 1);
         if self.ordered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             let text = format!(
@@ -243,20 +249,26 @@ impl AckWaiters {
             );
             return Err(Error::new(Status::BufferFull, text));
         }
-        self.try_order(wish, timeout, call, readers).inspect_err(|_| {
+        self.try_order(requirement, timeout, call, readers).inspect_err(|_| {
             self.ordered.fetch_sub(1, Ordering::Relaxed);
         })
     }
 
-    fn try_order(&self, wish: Wish, timeout: Duration, call: AckedCall, readers: &impl Readers) -> Result<u64> {
+    fn try_order(
+        &self,
+        requirement: Requirement,
+        timeout: Duration,
+        call: AckedCall,
+        readers: &impl Readers,
+    ) -> Result<u64> {
         let deadline = clock::instant().checked_add(timeout);
         let mut state = self.state.lock();
         if state.waits.is_closed() {
             return Err(Error::new(Status::Closed, "the sender was stopped"));
         }
-        state.waits.try_reserve(wish.level)?;
-        let number = self.add(&mut state, wish, Waiter::Call { call, deadline });
-        let Some(reached) = state.waits.look_at(number, readers) else { return Ok(number) };
+        state.waits.try_reserve(requirement.level)?;
+        let number = self.add(&mut state, requirement, Waiter::Call { call, deadline });
+        let Some(reached) = state.waits.check_number(number, readers) else { return Ok(number) };
         if reached.enough || timeout.is_zero() {
             match self.try_end(&mut state, number, reached) {
                 Ok(due) => self.release(state, due),
@@ -273,7 +285,7 @@ impl AckWaiters {
     }
 
     /// Ends one call. Fails without memory for the way to the callback thread.
-    fn try_end(&self, state: &mut State, number: u64, reached: Reached) -> Result<Due<Arc<Sleeper>, AckedCall>> {
+    fn try_end(&self, state: &mut State, number: u64, reached: QuorumCount) -> Result<Due<Arc<Sleeper>, AckedCall>> {
         let reserved = self.mailbox.lock().work.calls.try_reserve(1);
         reserved.map_err(|_| Error::out_of_memory(format_args!("a call that is due")))?;
         state.waits.try_end(number, reached)

@@ -463,11 +463,11 @@ fn call_host(mailbox: &Mailbox<Work>, followers: &Followers, mut dispatcher: Eve
     loop {
         let mut content = mailbox.lock();
         let late = loop {
-            let late = content.work.look_at.is_some_and(|at| clock::instant() >= at);
+            let late = content.work.next_deadline.is_some_and(|at| clock::instant() >= at);
             if late || content.has_events() || content.work.over || !content.work.calls.is_empty() {
                 break late;
             }
-            let deadline = content.work.look_at;
+            let deadline = content.work.next_deadline;
             content = mailbox.wait(content, deadline);
         };
         let events = content.take_events();

@@ -7,7 +7,7 @@ use tokio::sync::futures::Notified;
 
 use super::config::SenderConfig;
 use super::reader::Reader;
-use crate::engine::writer::quorum::{Groups, Quorum, Reached, Readers, Tally, Wish};
+use crate::engine::writer::quorum::{Groups, Quorum, QuorumCount, Readers, Requirement, Tally};
 use crate::engine::writer::registry::{Arrival, Bounds, Connection, ReaderRecords};
 use crate::engine::writer::standing::{Claim, Entered};
 use crate::error::{Result, Status};
@@ -104,8 +104,8 @@ impl Readers for Registry {
         self.records.lock().tally(level)
     }
 
-    fn look(&self, wish: &Wish) -> Reached {
-        self.records.lock().look(wish)
+    fn check(&self, requirement: &Requirement) -> QuorumCount {
+        self.records.lock().check(requirement)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Sender;
 use super::acks::{Acked, AckedCall};
 use super::intake::take_from_outside;
-use crate::engine::writer::quorum::{Quorum, Readers, Wish};
+use crate::engine::writer::quorum::{Quorum, Readers, Requirement};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 
@@ -31,8 +31,8 @@ impl Sender {
         self.running()?;
         self.check_replicated(sequence)?;
         let followers = &self.followers;
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let reached = followers.acks.look(&wish, &*followers.readers);
+        let requirement = Requirement { sequence, level, quorum: quorum.clone() };
+        let reached = followers.acks.check(&requirement, &*followers.readers);
         if reached.enough {
             return Ok(Acked { status: Status::Ok, readers: reached.readers });
         }
@@ -41,7 +41,7 @@ impl Sender {
             // The caller will ask again: then the acknowledgements are there sooner.
             followers.request(level, sequence);
         }
-        let acked = followers.acks.wait(wish, timeout, &*followers.readers, |over| self.help(over));
+        let acked = followers.acks.wait(requirement, timeout, &*followers.readers, |over| self.help(over));
         match acked.status {
             Status::Closed => Err(Error::new(Status::Closed, "the sender was stopped")),
             _ => Ok(acked),
@@ -76,8 +76,8 @@ impl Sender {
     /// Whether a quorum has acknowledged `sequence` at `level`, without waiting.
     pub fn acked(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> Result<Acked> {
         self.check_replicated(sequence)?;
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let reached = self.followers.acks.look(&wish, &*self.followers.readers);
+        let requirement = Requirement { sequence, level, quorum: quorum.clone() };
+        let reached = self.followers.acks.check(&requirement, &*self.followers.readers);
         let status = match (reached.enough, self.life.get().is_stopped()) {
             (true, _) => Status::Ok,
             (false, true) => Status::Closed,
@@ -100,8 +100,8 @@ impl Sender {
         self.running()?;
         self.check_replicated(sequence)?;
         let followers = &self.followers;
-        let wish = Wish { sequence, level, quorum };
-        let ticket = followers.acks.order(wish, timeout, call, &*followers.readers)?;
+        let requirement = Requirement { sequence, level, quorum };
+        let ticket = followers.acks.order(requirement, timeout, call, &*followers.readers)?;
         self.log.hurry();
         followers.readers.wake_tasks();
         Ok(ticket)

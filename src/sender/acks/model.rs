@@ -26,9 +26,9 @@ impl Readers for Reader {
 }
 
 /// What one reader is to receive.
-fn wish(sequence: u64) -> Wish {
+fn requirement(sequence: u64) -> Requirement {
     let quorum = Groups::default().quorum(&[(None, 1)], 1).unwrap();
-    Wish { sequence, level: AckLevel::Received, quorum }
+    Requirement { sequence, level: AckLevel::Received, quorum }
 }
 
 /// Runs `host` while a reader reaches 1, then 2.
@@ -57,7 +57,7 @@ fn with_a_reader(host: impl Fn(&AckWaiters, &Reader) + Send + Sync + 'static) {
 fn no_ordered_call_misses_its_acknowledgement() {
     with_a_reader(|waiters, reader| {
         for sequence in [2, 1] {
-            waiters.order(wish(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+            waiters.order(requirement(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
         }
     });
 }
@@ -66,8 +66,8 @@ fn no_ordered_call_misses_its_acknowledgement() {
 #[test]
 fn no_host_that_sleeps_misses_its_acknowledgement() {
     with_a_reader(|waiters, reader| {
-        waiters.order(wish(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
-        let acked = waiters.wait(wish(1), Duration::MAX, reader, |_| {});
+        waiters.order(requirement(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+        let acked = waiters.wait(requirement(1), Duration::MAX, reader, |_| {});
         assert_eq!((acked.status, acked.readers), (Status::Ok, 1));
     });
 }

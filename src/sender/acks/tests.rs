@@ -23,8 +23,8 @@ fn quorum(terms: &[(Option<&str>, usize)]) -> Quorum {
     groups().quorum(terms, 4).unwrap()
 }
 
-fn wish(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Wish {
-    Wish { sequence, level, quorum: quorum(terms) }
+fn requirement(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Requirement {
+    Requirement { sequence, level, quorum: quorum(terms) }
 }
 
 struct Stage {
@@ -54,14 +54,14 @@ impl Stage {
         self.waiters.announce(before, self.positions(reader), self);
     }
 
-    fn order(&self, wish: Wish, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
+    fn order(&self, requirement: Requirement, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
         let told = told.clone();
         let call = Box::new(move |ticket, acked| told.send((ticket, acked)).unwrap());
-        self.waiters.order(wish, timeout, call, self)
+        self.waiters.order(requirement, timeout, call, self)
     }
 
-    fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
-        self.waiters.wait(wish, timeout, self, |_| {})
+    fn wait(&self, requirement: Requirement, timeout: Duration) -> Acked {
+        self.waiters.wait(requirement, timeout, self, |_| {})
     }
 
     fn expire(&self, now: Instant) {
@@ -98,7 +98,7 @@ impl Readers for Stage {
 fn waits_end_by_news_by_time_and_by_closing() {
     use AckLevel::Applied;
     let stage = Stage::new(1);
-    let any = |readers| wish(5, Applied, &[(None, readers)]);
+    let any = |readers| requirement(5, Applied, &[(None, readers)]);
     let is = |status, readers| Acked { status, readers };
     assert_eq!(stage.wait(any(1), Duration::from_millis(5)), is(Status::Timeout, 0));
     assert_eq!(stage.wait(any(0), Duration::ZERO), is(Status::Ok, 0));
@@ -119,7 +119,7 @@ fn waits_end_by_news_by_time_and_by_closing() {
 fn p5_as_many_calls_may_be_outstanding_as_was_said() {
     let stage = Stage::new(2);
     let (told, heard) = channel();
-    let far = || wish(9, AckLevel::Received, &[(None, 1)]);
+    let far = || requirement(9, AckLevel::Received, &[(None, 1)]);
     let first = stage.order(far(), PATIENCE, &told).unwrap();
     stage.order(far(), PATIENCE, &told).unwrap();
     let refused = stage.order(far(), PATIENCE, &told).unwrap_err();
@@ -141,7 +141,7 @@ fn a_reader_is_asked_for_what_somebody_waits_for() {
     let (told, _heard) = channel();
     let version = stage.waiters.version();
     for sequence in [7, 3, 3, 100] {
-        stage.order(wish(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
+        stage.order(requirement(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
     assert!(stage.waiters.version() > version);
     let at = |durable| Positions { received: 1000, durable, applied: 0 };
@@ -150,7 +150,7 @@ fn a_reader_is_asked_for_what_somebody_waits_for() {
     assert!(stage.waiters.request(AckLevel::Durable, 200) && !stage.waiters.request(AckLevel::Durable, 150));
     assert_eq!(stage.waiters.wanted(at(100)), [vec![], vec![200], vec![]]);
     for sequence in 10..90 {
-        stage.order(wish(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
+        stage.order(requirement(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
     let wanted = &stage.waiters.wanted(at(0))[2];
     assert_eq!((wanted.len(), wanted[0], wanted[MAX_ASKED - 1], wanted[MAX_ASKED]), (MAX_ASKED + 1, 10, 41, 89));
@@ -174,12 +174,12 @@ fn no_wait_misses_its_acknowledgement() {
                 scope.spawn(move || {
                     for round in 0..LAST {
                         let sequence = 1 + (round * 7 + seed * 13) % LAST;
-                        let wish = wish(sequence, AckLevel::Applied, &[(Some("a"), 2)]);
+                        let requirement = requirement(sequence, AckLevel::Applied, &[(Some("a"), 2)]);
                         if round % 2 == 0 {
-                            let acked = stage.wait(wish, PATIENCE);
+                            let acked = stage.wait(requirement, PATIENCE);
                             assert_eq!((acked.status, acked.readers), (Status::Ok, 2));
                         } else {
-                            stage.order(wish, PATIENCE, told).unwrap();
+                            stage.order(requirement, PATIENCE, told).unwrap();
                         }
                     }
                 })
@@ -223,7 +223,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A call that the model waits for: its end in hours, `None` for never.
 struct Open {
     ticket: u64,
-    wish: Wish,
+    requirement: Requirement,
     until: Option<u64>,
 }
 
@@ -234,8 +234,8 @@ fn many_calls_end_at_once() {
     let (told, heard) = channel();
     for at in 0..4 * MANY as u64 {
         // Deadlines in another order than sequences; every other call wants more readers than will come.
-        let wish = wish(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
-        stage.order(wish, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
+        let requirement = requirement(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
+        stage.order(requirement, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
     }
     let listed = || stage.waiters.state.lock().waits.sizes(AckLevel::Durable);
     stage.ack(0, AckLevel::Durable, 10_000);
@@ -261,7 +261,7 @@ proptest! {
             match step {
                 Step::Ack { reader, level, position } => stage.ack(reader, AckLevel::ALL[level], position),
                 Step::Order { sequence, level, terms, hours: limit } => {
-                    let wish = wish(sequence, AckLevel::ALL[level], &terms);
+                    let requirement = requirement(sequence, AckLevel::ALL[level], &terms);
                     // Deadlines between the hours at which the model looks; 3: none.
                     let timeout = match limit {
                         0 => Duration::ZERO,
@@ -269,8 +269,8 @@ proptest! {
                         limit => Duration::from_secs((hours + limit) * 3600 - 1800),
                     };
                     let until = (limit < 3).then_some(hours + limit);
-                    match stage.order(wish.clone(), timeout, &told) {
-                        Ok(ticket) => open.push(Open { ticket, wish, until }),
+                    match stage.order(requirement.clone(), timeout, &told) {
+                        Ok(ticket) => open.push(Open { ticket, requirement, until }),
                         Err(error) => prop_assert!(closed && error.status == Status::Closed),
                     }
                 }
@@ -285,7 +285,7 @@ proptest! {
             }
             let mut expected = Vec::new();
             open.retain(|wait| {
-                let reached = stage.tally(wait.wish.level).look(wait.wish.sequence, &wait.wish.quorum);
+                let reached = stage.tally(wait.requirement.level).check(wait.requirement.sequence, &wait.requirement.quorum);
                 let late = wait.until.is_some_and(|until| until <= hours);
                 let status = match (reached.enough, closed, late) {
                     (true, ..) => Status::Ok,
