@@ -93,9 +93,9 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
                 pause = *PAUSES.start();
                 match accepted {
                     Accepted::Stream(stream) => {
-                        acceptor.take(stream).unwrap_or_else(|error| report.refused_unheard(error))
+                        acceptor.take(stream).unwrap_or_else(|error| report.refused_early(error))
                     }
-                    Accepted::Stranger(error) => report.refused_unheard(error),
+                    Accepted::Stranger(error) => report.refused_early(error),
                     Accepted::Scarce(limit) => report.descriptors_low(listener.address(), limit),
                     Accepted::Gone => {}
                 }

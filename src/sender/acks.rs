@@ -120,10 +120,10 @@ impl AckWaiters {
     }
 
     /// The sequences to request of a reader at `positions`, by level, in ascending order.
-    pub(super) fn wanted(&self, positions: Positions) -> [Vec<u64>; 3] {
+    pub(super) fn requests(&self, positions: Positions) -> [Vec<u64>; 3] {
         let state = self.state.lock();
         let requested = AckLevel::ALL.map(|level| self.requested[level].load(Ordering::Relaxed));
-        state.waits.wanted(positions, requested)
+        state.waits.requests(positions, requested)
     }
 
     /// A reader's positions moved from `before` to `now`, and `readers` counts the new ones.

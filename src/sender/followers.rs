@@ -98,7 +98,7 @@ impl Followers {
     }
 
     /// A reader that was at `before` has a new connection.
-    pub(super) fn reader_came(&self, before: Positions, reader: &Reader, entered: Entered) {
+    pub(super) fn reader_connected(&self, before: Positions, reader: &Reader, entered: Entered) {
         if let Some(had) = entered.rewound_from {
             self.report.rewound(reader.peer(), reader.started_after, had);
         }
@@ -143,7 +143,7 @@ impl Followers {
                 && deadline.is_none_or(|deadline| clock::instant() < deadline)
             {
                 self.locate(gate, &mut held);
-                self.tell_shut(&mut held);
+                self.report_closed(&mut held);
                 held = held.wait(deadline);
             }
         }
@@ -154,7 +154,7 @@ impl Followers {
         }
         self.locate(gate, &mut held);
         let refused = held.refuse(count, last());
-        self.tell_shut(&mut held);
+        self.report_closed(&mut held);
         Err(refused)
     }
 
@@ -162,7 +162,7 @@ impl Followers {
         self.readers.connected_at(gate.config().level, held.positions());
     }
 
-    fn tell_shut(&self, held: &mut GateGuard) {
+    fn report_closed(&self, held: &mut GateGuard) {
         if let Some(event) = held.event(false, self.log.last_sequence(), clock::instant()) {
             self.report.event(event);
         }
@@ -171,12 +171,12 @@ impl Followers {
     fn adjust(&self, gate: &WriteGate, held: &mut GateGuard, now: Instant) {
         self.locate(gate, held);
         let last = self.log.last_sequence();
-        let Adjusted { shut_from, ask, event } = held.adjust(last, now);
+        let Adjusted { shut_from, request, event } = held.adjust(last, now);
         held.shut_from(shut_from, last);
         if let Some(event) = event {
             self.report.event(event);
         }
-        if let Some(sequence) = ask {
+        if let Some(sequence) = request {
             self.request(gate.config().level, sequence);
         }
     }

@@ -16,7 +16,7 @@ use super::report::ReaderLabel;
 use super::session::ReaderSession;
 use super::slots::Slots;
 use crate::engine::writer::admit::Refusal;
-use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
+use crate::engine::writer::handshake::{Opening, Reply, Writer, error_frame};
 use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{Backlog, PeerLimits};
 use crate::engine::{farewell, heartbeat};
@@ -57,7 +57,7 @@ impl ReaderService {
 pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
     let limit = service.config.handshake_timeout;
-    let mut spoken = false;
+    let mut has_sent = false;
     // A sender that stops accepts no new readers, so it does not wait for a Sync.
     let hello = async {
         // A peer that closes without sending anything is no reader: a health check, or a reader that another address
@@ -65,17 +65,17 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake
         if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
             return None;
         }
-        spoken = true;
+        has_sent = true;
         Some(read_opening(&mut frames, &stream).await)
     };
     match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
         Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, Some(handshake)).await,
         Some(Ok(Some(Err(error)))) => {
             service.followers.report.protocol_error(stranger(&stream), &error);
-            unless_closed(&service.followers.life, say_last(&stream, &last_word(&error))).await;
+            unless_closed(&service.followers.life, send_last(&stream, &error_frame(&error))).await;
         }
         // Nor is a peer that never sends anything.
-        Some(Err(_)) if spoken => {
+        Some(Err(_)) if has_sent => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
             service.followers.report.protocol_error(stranger(&stream), &error);
         }
@@ -162,7 +162,7 @@ async fn attach(
         let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     };
-    // If the node stopped being the writer meanwhile, only the readers that were registered then were told.
+    // If the node stopped being the writer meanwhile, only the readers that were registered then were closed.
     if let Err(error) = life.check_open() {
         readers.leave(&reader, true);
         reader.release();
@@ -184,7 +184,7 @@ async fn attach(
     }
     drop(handshake);
     report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
-    followers.reader_came(before, &reader, entered);
+    followers.reader_connected(before, &reader, entered);
     let mut registration = Registration { service: &service, reader: &reader, ended: None };
     let limits = PeerLimits {
         v2,
@@ -200,16 +200,16 @@ async fn attach(
     registration.ended = Some(ended.clone());
     drop(registration);
     // The reader still receives what was sent to it, unless this side closes too early.
-    let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
-    let word = if says_why { last_word(&ended) } else { Vec::new() };
-    say_farewell(&service, &reader.stream, &word).await;
+    let sends_reason = ended.status != Status::Ok && !reader.is_inside_frame();
+    let frame = if sends_reason { error_frame(&ended) } else { Vec::new() };
+    send_farewell(&service, &reader.stream, &frame).await;
 }
 
 /// Sends a reader that was connected the reason and waits until it closes. Beyond a bound the connection is closed at
 /// once: a reader that reconnects again and again must not pile up connections that nothing else counts.
-async fn say_farewell(service: &ReaderService, stream: &Stream, last_word: &[u8]) {
+async fn send_farewell(service: &ReaderService, stream: &Stream, frame: &[u8]) {
     match service.farewells.try_acquire() {
-        Ok(_permit) => drop(unless_closed(&service.followers.life, say_last(stream, last_word)).await),
+        Ok(_permit) => drop(unless_closed(&service.followers.life, send_last(stream, frame)).await),
         Err(_) => service.followers.report.counters.farewell_left_out(),
     }
 }
@@ -241,17 +241,17 @@ async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &R
     service.followers.report.refused(stream.peer(), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
-        unless_closed(&service.followers.life, say_last(stream, &frame)).await;
+        unless_closed(&service.followers.life, send_last(stream, &frame)).await;
     }
 }
 
 /// Sends a final frame and gives the peer a moment to read it.
-async fn say_last(stream: &Stream, last_word: &[u8]) {
-    let said = async {
-        let mut left = last_word;
+async fn send_last(stream: &Stream, frame: &[u8]) {
+    let sent = async {
+        let mut left = frame;
         while !left.is_empty() {
             match stream.try_send(&[std::io::IoSlice::new(left)]) {
-                Ok(sent) => left = &left[sent..],
+                Ok(count) => left = &left[count..],
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
                 // TLS may still have an alert to send.
                 Err(_) => break,
@@ -262,7 +262,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
         Ok::<(), std::io::Error>(())
     };
     // A peer that is gone or does not read gets no second chance.
-    let _ = timeout(farewell::WRITER_WAITS, said).await;
+    let _ = timeout(farewell::WRITER_WAITS, sent).await;
 }
 
 #[cfg(all(test, not(model)))]
@@ -289,7 +289,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
         let is_over = async || {
-            let mut farewell = std::pin::pin!(say_farewell(service, &stream, b"why"));
+            let mut farewell = std::pin::pin!(send_farewell(service, &stream, b"why"));
             poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
         };
         let all = service.farewells.available_permits();

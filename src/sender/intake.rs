@@ -1,8 +1,8 @@
-//! Handles the messages of readers: judges their acknowledgements and answers. Runs on the reader's task, or on a host
+//! Handles the messages of readers: judges acknowledgements and sends replies. Runs on the reader's task, or on a host
 //! thread that waits for acknowledgements.
 
 use super::followers::Followers;
-use super::incoming::{Incoming, Said, Unread};
+use super::incoming::{Incoming, ReaderMessage, Unread};
 use super::reader::Reader;
 use crate::clock::boot_us;
 use crate::engine::writer::peer::{self, Judged};
@@ -38,11 +38,11 @@ pub(super) fn take_from_outside(followers: &Followers, reader: &Reader) {
         reader.close(error.status, error.message);
     }
     if reader.is_undecided() {
-        reader.poked.notify_one();
+        reader.wake.notify_one();
     }
 }
 
-/// Judges an acknowledgement that was put off. Called by the reader's task after it has sent what it can.
+/// Judges the deferred acknowledgement, if there is one. Called by the reader's task after it has sent what it can.
 #[inline]
 pub(super) fn decide(followers: &Followers, reader: &Reader) -> Result<()> {
     if reader.is_undecided() { decide_now(followers, reader) } else { Ok(()) }
@@ -52,7 +52,7 @@ fn decide_now(followers: &Followers, reader: &Reader) -> Result<()> {
     let mut incoming = reader.incoming.lock();
     reader.set_undecided(false);
     let undecided = incoming.take_undecided();
-    undecided.map_or(Ok(()), |said| acknowledge(followers, reader, &mut incoming, said, true))
+    undecided.map_or(Ok(()), |acked| acknowledge(followers, reader, &mut incoming, acked, true))
 }
 
 fn take_received(
@@ -70,15 +70,15 @@ fn take_received(
 }
 
 fn take_messages(followers: &Followers, reader: &Reader, incoming: &mut Incoming) -> Result<()> {
-    while let Some(said) = incoming.next().map_err(|why| unread(followers, reader, why))? {
-        match said {
-            Said::Ack { positions, reply } => {
+    while let Some(message) = incoming.next().map_err(|why| unread(followers, reader, why))? {
+        match message {
+            ReaderMessage::Ack { positions, reply } => {
                 acknowledge(followers, reader, incoming, positions, false)?;
                 if reply {
-                    say_heartbeat(followers, reader);
+                    send_heartbeat(followers, reader);
                 }
             }
-            Said::Error(error) => return Err(error),
+            ReaderMessage::Error(error) => return Err(error),
         }
     }
     Ok(())
@@ -89,27 +89,27 @@ fn acknowledge(
     followers: &Followers,
     reader: &Reader,
     incoming: &mut Incoming,
-    said: Positions,
+    acked: Positions,
     has_sent_all: bool,
 ) -> Result<()> {
     let refused = |error| unread(followers, reader, Unread::Invalid(error));
-    peer::check_ack(said, followers.log.last_sequence()).map_err(refused)?;
-    let sent = reader.has_been_sent(said.received);
-    let judged = peer::judge_ack(said, sent, reader.sent(), has_sent_all);
+    peer::check_ack(acked, followers.log.last_sequence()).map_err(refused)?;
+    let sent = reader.has_been_sent(acked.received);
+    let judged = peer::judge_ack(acked, sent, reader.sent(), has_sent_all);
     if matches!(judged, Judged::CountsSoFar(_) | Judged::Later) {
         // The reader's task judges it again after it has sent what it can.
-        incoming.put_off(said);
+        incoming.defer(acked);
         reader.set_undecided(true);
     }
     let counted = match judged {
         Judged::Counts(counted) | Judged::CountsSoFar(counted) => counted,
         Judged::Later => return Ok(()),
-        Judged::NotSent => return Err(refused(peer::not_sent(said.received, reader.sent_whole()))),
+        Judged::NotSent => return Err(refused(peer::not_sent(acked.received, reader.sent_whole()))),
     };
     let before = reader.positions();
-    let look = reader.acknowledge(counted);
+    let changes_gate = reader.acknowledge(counted);
     followers.reader_moved(before, reader.positions());
-    if look {
+    if changes_gate {
         followers.readers_changed();
     }
     Ok(())
@@ -127,9 +127,9 @@ fn unread(followers: &Followers, reader: &Reader, why: Unread) -> Error {
 }
 
 /// Sends a heartbeat to a v2 reader.
-pub(super) fn say_heartbeat(followers: &Followers, reader: &Reader) {
+pub(super) fn send_heartbeat(followers: &Followers, reader: &Reader) {
     let time_us = crate::clock::unix_time_us();
-    reader.say(&Heartbeat { last_sequence: followers.log.last_sequence(), time_us }.encode());
+    reader.queue_control(&Heartbeat { last_sequence: followers.log.last_sequence(), time_us }.encode());
 }
 
 #[cfg(all(test, not(model)))]
@@ -193,7 +193,7 @@ mod tests {
         let (followers, reader, mut theirs) = reader(&runtime);
         theirs.write_all(&ack(1)).unwrap();
         assert!(take(&followers, &reader).unwrap());
-        assert_eq!(reader.positions().received, 0, "its task was not told yet");
+        assert_eq!(reader.positions().received, 0, "the runtime does not know yet");
         take_from_outside(&followers, &reader);
         assert_eq!(reader.positions().received, 1);
         // In two pieces, as a network may bring it.
@@ -266,8 +266,8 @@ mod tests {
         assert!(theirs.read(&mut [0; 256]).unwrap() > 0);
     }
 
-    /// Says this to a task that has sent what it can. `false`: it is refused.
-    fn say(reader: &Reader, followers: &Arc<Followers>, theirs: &mut UnixStream, bytes: &[u8]) -> bool {
+    /// Acknowledges to a task that has sent what it can. Returns `false` if the acknowledgement is refused.
+    fn send_ack(reader: &Reader, followers: &Arc<Followers>, theirs: &mut UnixStream, bytes: &[u8]) -> bool {
         theirs.write_all(bytes).unwrap();
         take_from_outside(followers, reader);
         assert!(reader.closing().is_none());
@@ -282,17 +282,17 @@ mod tests {
     #[test]
     fn p6_what_was_not_sent_is_doubted_when_what_can_be_sent_was() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for (said, is_there) in [(2, true), (3, false)] {
+        for (acked, is_there) in [(2, true), (3, false)] {
             let (followers, reader, mut theirs) = reader(&runtime);
             followers.log.append(0, b"entry").unwrap();
             // It is there, and more than the socket takes comes before its end.
             followers.log.append(0, &[7; 2 << 20]).unwrap();
-            theirs.write_all(&ack(said)).unwrap();
+            theirs.write_all(&ack(acked)).unwrap();
             take_from_outside(&followers, &reader);
             assert_eq!((reader.positions().received, reader.closing().is_none()), (0, true));
             assert!(matches!(send_all(&followers, &reader), SendOutcome::Blocked));
             assert_eq!(decide(&followers, &reader).is_ok(), is_there);
-            assert_eq!(reader.positions().received, if is_there { said } else { 0 });
+            assert_eq!(reader.positions().received, if is_there { acked } else { 0 });
         }
     }
 
@@ -313,11 +313,15 @@ mod tests {
         let known = begun().1.sent_whole();
         for (above, refused) in [(1, false), (40, true), (100 - known, true)] {
             let (followers, reader, mut theirs) = begun();
-            assert_eq!(say(&reader, &followers, &mut theirs, &ack(known + above)), !refused, "{above} above {known}");
+            assert_eq!(
+                send_ack(&reader, &followers, &mut theirs, &ack(known + above)),
+                !refused,
+                "{above} above {known}"
+            );
             assert_eq!(reader.positions().received, known * u64::from(!refused));
         }
         let (followers, reader, mut theirs) = begun();
-        assert!(say(&reader, &followers, &mut theirs, &ack(known + 1)));
+        assert!(send_ack(&reader, &followers, &mut theirs, &ack(known + 1)));
         assert_eq!(reader.positions().received, known, "no more than is known to have been sent");
         while !matches!(send_all(&followers, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
@@ -325,7 +329,7 @@ mod tests {
         }
         decide(&followers, &reader).unwrap();
         assert_eq!((reader.positions().received, reader.sent_whole()), (known + 1, 100));
-        assert!(say(&reader, &followers, &mut theirs, &ack(100)) && reader.positions().received == 100);
+        assert!(send_ack(&reader, &followers, &mut theirs, &ack(100)) && reader.positions().received == 100);
     }
 
     /// P6: a v1 reader has an entry when its last byte was sent, however large it is.
@@ -347,13 +351,13 @@ mod tests {
         log.append(0, b"small").unwrap();
         log.append(0, &[7; 4 << 20]).unwrap();
         let (followers, reader, mut theirs) = begun();
-        assert!(say(&reader, &followers, &mut theirs, &ack(1)) && reader.positions().received == 1);
-        assert!(!say(&reader, &followers, &mut theirs, &ack(2)) && reader.positions().received == 1);
+        assert!(send_ack(&reader, &followers, &mut theirs, &ack(1)) && reader.positions().received == 1);
+        assert!(!send_ack(&reader, &followers, &mut theirs, &ack(2)) && reader.positions().received == 1);
         let (followers, reader, mut theirs) = begun();
         while !matches!(send_all(&followers, &reader), SendOutcome::AtEnd) {
             while theirs.read(&mut [0; 1 << 16]).is_ok_and(|count| count > 0) {}
             runtime.block_on(reader.stream.writable()).unwrap();
         }
-        assert!(say(&reader, &followers, &mut theirs, &ack(2)) && reader.positions().received == 2);
+        assert!(send_ack(&reader, &followers, &mut theirs, &ack(2)) && reader.positions().received == 2);
     }
 }

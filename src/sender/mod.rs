@@ -130,7 +130,7 @@ impl Sender {
             report.event(Event::unprotected(unprotected));
         }
         if let Some(cut) = cut {
-            storage::tell_cut(&log, &report, &cut);
+            storage::report_cut(&log, &report, &cut);
         }
         Ok(Self {
             config,
@@ -295,7 +295,7 @@ impl Sender {
         self.lineage
     }
 
-    /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
+    /// Sets whether this node is the writer. When it no longer is, readers are disconnected with that reason.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
         self.life.set_writer(writable)?;
         if writable {

@@ -71,7 +71,7 @@ pub(super) struct Reader {
     /// Connections of this id that ended with an error.
     errors: AtomicU64,
     /// Wakes the task when another thread could not send everything.
-    pub(super) poked: Notify,
+    pub(super) wake: Notify,
     closing: Mutex<Option<Error>>,
     pub(super) closed: Notify,
 }
@@ -104,7 +104,7 @@ impl Reader {
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            poked: Notify::new(),
+            wake: Notify::new(),
             closing: Mutex::new(None),
             closed: Notify::new(),
         })
@@ -127,7 +127,7 @@ impl Reader {
         // If the task is sending now, it may have read the awaited acknowledgements before: it has to read them again.
         let outcome = self.outgoing.try_lock().map(|mut outgoing| self.send_locked(&mut outgoing, acks, false));
         if !matches!(outcome, Some(SendOutcome::AtEnd)) {
-            self.poked.notify_one();
+            self.wake.notify_one();
         }
     }
 
@@ -147,8 +147,8 @@ impl Reader {
     fn send_locked(&self, outgoing: &mut OutgoingEntries, acks: &AckWaiters, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
-        if outgoing.asked() != version {
-            outgoing.ask(version, acks.wanted(self.positions()));
+        if outgoing.requested_version() != version {
+            outgoing.request(version, acks.requests(self.positions()));
         }
         let outcome = outgoing.send(&self.stream, own_thread);
         self.sent.store(outgoing.sent(), Ordering::Release);
@@ -168,9 +168,9 @@ impl Reader {
         self.outgoing.lock().cursor().release();
     }
 
-    /// Queues a heartbeat.
-    pub(super) fn say(&self, frame: &[u8]) {
-        self.outgoing.lock().say(frame);
+    /// Queues a control frame; see [`OutgoingEntries::queue_control`].
+    pub(super) fn queue_control(&self, frame: &[u8]) {
+        self.outgoing.lock().queue_control(frame);
     }
 
     /// Whether a frame to this reader is half sent.
@@ -247,19 +247,19 @@ impl Reader {
 
     /// Takes an acknowledgement, as far as it counts; positions only rise. Returns `true` if the write gate must be
     /// checked, even if `positions` did not move. Called by one thread at a time.
-    pub(super) fn acknowledge(&self, said: Positions) -> bool {
+    pub(super) fn acknowledge(&self, acked: Positions) -> bool {
         let start = self.start();
-        let counts = start.counts(said);
+        let counts = start.counts(acked);
         rise(&self.positions, counts);
         raise(&self.acknowledged_here, counts);
-        let mut look = !self.has_acknowledged();
+        let mut changes_gate = !self.has_acknowledged();
         if start.believed > 0 {
             let before = load(&self.for_gate);
-            rise(&self.for_gate, start.counts_for_gate(said));
-            look |= load(&self.for_gate) != before;
+            rise(&self.for_gate, start.counts_for_gate(acked));
+            changes_gate |= load(&self.for_gate) != before;
         }
         self.acknowledged.store(true, Ordering::Release);
-        look
+        changes_gate
     }
 
     /// Whether it has proven or acknowledged the entries up to where its connection began.

@@ -143,7 +143,7 @@ impl SenderReport {
     }
 
     /// A connection was closed before it sent anything.
-    pub(super) fn refused_unheard(&self, why: Error) {
+    pub(super) fn refused_early(&self, why: Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         self.event(Event::new(EventKind::Refused, why.status, why.message));
     }

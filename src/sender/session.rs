@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::admission::medium;
 use super::followers::Followers;
-use super::intake::{self, say_heartbeat};
+use super::intake::{self, send_heartbeat};
 use super::outgoing::SendOutcome;
 use super::reader::Reader;
 use crate::clock;
@@ -72,11 +72,11 @@ impl<'a> ReaderSession<'a> {
                     // Rare events first, so that neither entries nor a reader that sends without pause starve them.
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Err(error) = self.look() { return error },
+                        _ = tick.tick() => if let Err(error) = self.check_time() { return error },
                         _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = &mut woken => {}
-                        () = reader.poked.notified() => {}
+                        () = reader.wake.notified() => {}
                         readable = reader.stream.readable() => if let Err(error) = readable {
                             return lost(Status::WriteFailed, &error);
                         },
@@ -86,7 +86,7 @@ impl<'a> ReaderSession<'a> {
                     self.peer.is_blocked((reader.bytes_sent(), reader.stream.flushed()), clock::instant());
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Err(error) = self.look() { return error },
+                        _ = tick.tick() => if let Err(error) = self.check_time() { return error },
                         _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = reader.cut.cut() => {}
@@ -109,7 +109,7 @@ impl<'a> ReaderSession<'a> {
                         },
                         _ = stage.wait_for(|stage| *stage >= Stage::Closing) => return stopped(),
                     }
-                    if let Err(error) = self.look() {
+                    if let Err(error) = self.check_time() {
                         return error;
                     }
                 }
@@ -132,12 +132,12 @@ impl<'a> ReaderSession<'a> {
     }
 
     /// Does what is due by time: a heartbeat, a warning, or the end of a connection that is silent or stuck.
-    fn look(&mut self) -> Result<(), Error> {
+    fn check_time(&mut self) -> Result<(), Error> {
         let (followers, reader) = (self.followers, self.reader);
         let (heard, sent) = (reader.heard(), reader.bytes_sent());
         let due = self.peer.look(heard, sent, self.backlog(), clock::instant())?;
         if due.heartbeat {
-            say_heartbeat(followers, reader);
+            send_heartbeat(followers, reader);
         }
         if due.lagging {
             let sent = reader.sent_whole();

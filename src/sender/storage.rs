@@ -159,8 +159,8 @@ pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>
     }
 }
 
-/// Tells the host that a torn tail was cut off.
-pub(super) fn tell_cut(log: &Log, report: &SenderReport, cut: &Cut) {
+/// Reports that a torn tail was cut off.
+pub(super) fn report_cut(log: &Log, report: &SenderReport, cut: &Cut) {
     let text = format!(
         "the log ended torn after a crash: {} bytes behind entry {} were cut off {} at offset {}: {}",
         cut.bytes,

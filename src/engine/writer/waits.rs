@@ -13,8 +13,8 @@ use super::tickets::Tickets;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
 
-/// How many sequences of a level one reader is asked for at a time, at most.
-pub(crate) const MAX_ASKED: usize = 32;
+/// How many sequences of a level one reader is sent requests for at a time, at most.
+pub(crate) const MAX_REQUESTED: usize = 32;
 
 /// From this many on, waits that end together are removed from the lists in one pass: each alone may move half of a
 /// list.
@@ -139,28 +139,28 @@ impl<S, C> Waits<S, C> {
     }
 
     /// What a reader at `positions` is to acknowledge at once, by level, ascending: the lowest sequences that somebody
-    /// waits for, the highest one, and `asked`.
-    pub(crate) fn wanted(&self, positions: Positions, asked: [u64; 3]) -> [Vec<u64>; 3] {
-        let asked = ByLevel(asked);
+    /// waits for, the highest one, and `requested`.
+    pub(crate) fn requests(&self, positions: Positions, requested: [u64; 3]) -> [Vec<u64>; 3] {
+        let requested = ByLevel(requested);
         AckLevel::ALL.map(|level| {
             let position = positions[level];
-            let mut wanted = Vec::new();
+            let mut requests = Vec::new();
             let mut from = position.saturating_add(1);
             while let Some((sequence, _)) = self.by_sequence[level].from(&(from, 0)).next() {
-                wanted.push(*sequence);
-                if wanted.len() == MAX_ASKED || *sequence == u64::MAX {
+                requests.push(*sequence);
+                if requests.len() == MAX_REQUESTED || *sequence == u64::MAX {
                     break;
                 }
                 from = sequence + 1;
             }
             let highest = self.by_sequence[level].last().map_or(0, |(sequence, _)| *sequence);
-            for highest in [highest, asked[level]] {
-                if highest > position && !wanted.contains(&highest) {
-                    wanted.push(highest);
+            for highest in [highest, requested[level]] {
+                if highest > position && !requests.contains(&highest) {
+                    requests.push(highest);
                 }
             }
-            wanted.sort_unstable();
-            wanted
+            requests.sort_unstable();
+            requests
         })
     }
 

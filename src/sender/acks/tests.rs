@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::writer::quorum::{Group, Groups, Quorum, ReaderPosition, Tally};
-use crate::engine::writer::waits::{MANY, MAX_ASKED};
+use crate::engine::writer::waits::{MANY, MAX_REQUESTED};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -145,15 +145,18 @@ fn a_reader_is_asked_for_what_somebody_waits_for() {
     }
     assert!(stage.waiters.version() > version);
     let at = |durable| Positions { received: 1000, durable, applied: 0 };
-    assert_eq!(stage.waiters.wanted(at(0)), [vec![], vec![3, 7, 100], vec![]]);
-    assert_eq!(stage.waiters.wanted(at(7)), [vec![], vec![100], vec![]]);
+    assert_eq!(stage.waiters.requests(at(0)), [vec![], vec![3, 7, 100], vec![]]);
+    assert_eq!(stage.waiters.requests(at(7)), [vec![], vec![100], vec![]]);
     assert!(stage.waiters.request(AckLevel::Durable, 200) && !stage.waiters.request(AckLevel::Durable, 150));
-    assert_eq!(stage.waiters.wanted(at(100)), [vec![], vec![200], vec![]]);
+    assert_eq!(stage.waiters.requests(at(100)), [vec![], vec![200], vec![]]);
     for sequence in 10..90 {
         stage.order(requirement(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
-    let wanted = &stage.waiters.wanted(at(0))[2];
-    assert_eq!((wanted.len(), wanted[0], wanted[MAX_ASKED - 1], wanted[MAX_ASKED]), (MAX_ASKED + 1, 10, 41, 89));
+    let requests = &stage.waiters.requests(at(0))[2];
+    assert_eq!(
+        (requests.len(), requests[0], requests[MAX_REQUESTED - 1], requests[MAX_REQUESTED]),
+        (MAX_REQUESTED + 1, 10, 41, 89)
+    );
 }
 
 /// Threads that wait, readers that acknowledge, and no wait is missed: each is for what a reader will reach.
