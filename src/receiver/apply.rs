@@ -54,7 +54,7 @@ enum CallbackTask {
     Store(Vec<Delivery>),
     Sync,
     Check,
-    Note,
+    StorePosition,
     Replay,
     GiveUp(EventKind, Error),
     Stop,
@@ -72,7 +72,7 @@ impl Applier {
         let mut schedule = ApplySchedule::new(policy);
         if log_writer.is_some() {
             // The host may have applied more than the position file says, and retention follows the file.
-            schedule.defer(Deferred::Note, clock::instant());
+            schedule.defer(Deferred::StorePosition, clock::instant());
         }
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
@@ -124,9 +124,9 @@ impl Applier {
                     let checked = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                CallbackTask::Note => self.note(),
+                CallbackTask::StorePosition => self.store_position(),
                 // `next` replays before it looks for other work.
-                CallbackTask::Replay => self.schedule.take_up(Deferred::Replay),
+                CallbackTask::Replay => self.schedule.clear(Deferred::Replay),
                 CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
                 CallbackTask::Stop => {
                     if let Some(log_writer) = &mut self.log_writer {
@@ -175,7 +175,7 @@ impl Applier {
                 }
                 Action::Sync => CallbackTask::Sync,
                 Action::Check => CallbackTask::Check,
-                Action::Note => CallbackTask::Note,
+                Action::StorePosition => CallbackTask::StorePosition,
                 Action::Replay => CallbackTask::Replay,
                 Action::Apply => match self.take_delivery(&mut content.work) {
                     Ok(()) => CallbackTask::Apply,
@@ -189,18 +189,18 @@ impl Applier {
         }
     }
 
-    /// What waits for this thread.
+    /// The pending work of this thread.
     fn work(&mut self, queue: &Queue, events: bool) -> PendingWork {
         let unstored = queue.stored < queue.deliveries.len();
         if let Some(log_writer) = self.log_writer.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
             && log_writer.has_room()
         {
-            self.schedule.take_up(Deferred::Store);
+            self.schedule.clear(Deferred::Store);
         }
         let log = self.log_writer.as_ref().map(|log_writer| LogWork {
             lost: log_writer.lost().is_some(),
             unstored,
-            sync_wanted: log_writer.is_sync_wanted(),
+            sync_requested: log_writer.is_sync_requested(),
             sync_at: log_writer.sync_at(),
             check_at: Some(log_writer.check_at()),
         });
@@ -267,7 +267,7 @@ impl Applier {
                 if self.schedule.holds_back() {
                     self.current = Some(delivery);
                     let left = self.current.as_ref().map_or(0, Delivery::len);
-                    return self.gave_back(before - left);
+                    return self.release_buffer(before - left);
                 }
             } else {
                 self.schedule.applied();
@@ -276,11 +276,11 @@ impl Applier {
             if self.inbox.attention.load(Ordering::Relaxed) {
                 let left = delivery.len();
                 self.current = Some(delivery);
-                return self.gave_back(before - left);
+                return self.release_buffer(before - left);
             }
         }
         drop(delivery);
-        self.gave_back(before);
+        self.release_buffer(before);
     }
 
     /// Makes entries that an earlier process stored the current delivery, before entries that arrive now.
@@ -332,7 +332,7 @@ impl Applier {
 
     /// Writes deliveries to the local log.
     fn store(&mut self, deliveries: &[Delivery]) {
-        self.schedule.take_up(Deferred::Store);
+        self.schedule.clear(Deferred::Store);
         let Some(log_writer) = &mut self.log_writer else { return };
         match log_writer.store(deliveries) {
             Ok(stored) => {
@@ -360,20 +360,20 @@ impl Applier {
     }
 
     /// Writes the applied position to the position file. Tries again later if the disk refuses for now.
-    fn note(&mut self) {
-        self.schedule.take_up(Deferred::Note);
-        match self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::applied) {
+    fn store_position(&mut self) {
+        self.schedule.clear(Deferred::StorePosition);
+        match self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::store_applied) {
             Ok(()) => {}
             Err(error) if error.status.is_passing() => {
-                self.schedule.defer(Deferred::Note, clock::instant() + RETRY);
+                self.schedule.defer(Deferred::StorePosition, clock::instant() + RETRY);
             }
             Err(error) => self.log_failed(&error),
         }
     }
 
-    /// Lets the connection's task receive `bytes` more.
-    fn gave_back(&mut self, bytes: usize) {
-        self.note();
+    /// Stores the applied position, and releases buffer space for the connection's task to receive into.
+    fn release_buffer(&mut self, bytes: usize) {
+        self.store_position();
         self.inbox.mailbox.lock().work.bytes -= bytes;
         self.progress.made_room();
     }

@@ -89,7 +89,7 @@ async fn wait_for_room(context: &ConnectionContext, life: &mut watch::Receiver<R
     let ConnectionContext { config, progress, inbox, .. } = context;
     let is_full = || inbox.unapplied_bytes() >= config.buffer_bytes;
     while is_full() {
-        progress.want_room();
+        progress.request_room();
         if is_full() {
             tokio::select! {
                 biased;

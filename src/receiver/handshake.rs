@@ -24,7 +24,7 @@ pub(super) struct Handshaken {
     pub(super) stream: Stream,
     pub(super) frames: FrameReader,
     pub(super) ack: SyncAck,
-    /// What its Sync asked for.
+    /// What its Sync requested.
     pub(super) plan: Option<Plan>,
 }
 
@@ -112,8 +112,8 @@ async fn greet(
     let (kind, payload) = frames.read(&stream).await?;
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
-        let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
-        return Err(said.to_error("the writer answers"));
+        let error = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
+        return Err(error.to_error("the writer answers"));
     }
     if kind != expected {
         let text = format!("the writer answered the Sync with a frame of type {kind:#04x}, not {expected:#04x}");

@@ -119,7 +119,7 @@ impl LocalLogWriter {
         let Some((begun, written, durable)) = disk else { return Ok(stored) };
         self.schedule.wrote(clock::instant());
         let has_begun = self.schedule.has_begun(begun);
-        // A sync that the writer requested follows when nothing is left to store; see `is_sync_wanted`.
+        // A sync that the writer requested follows when nothing is left to store; see `is_sync_requested`.
         let bytes = written.position - durable.position;
         let backlog = PendingSync { bytes, wanted: Wanted::Nothing, all_written: true };
         if self.schedule.is_sync_due(backlog, clock::instant()) {
@@ -155,13 +155,13 @@ impl LocalLogWriter {
     }
 
     /// Whether the writer waits for entries to be durable, and a sync would make more of them so.
-    pub(super) fn is_sync_wanted(&self) -> bool {
+    pub(super) fn is_sync_requested(&self) -> bool {
         if self.sync_again_at.is_some() {
             return false;
         }
         let durable = self.progress.durable();
         let has_unsynced = |disk: &DiskLog| disk.written().sequence > durable;
-        self.log.sync_wanted() > durable && self.log.disk().is_some_and(has_unsynced)
+        self.log.requested_sync() > durable && self.log.disk().is_some_and(has_unsynced)
     }
 
     /// Makes all written entries durable, and acknowledges them if the writer waits for that. A sync that the disk
@@ -189,7 +189,7 @@ impl LocalLogWriter {
     }
 
     /// Stores the handler's position after entries were applied. After `DISK_FULL` or `STALLED`, try again.
-    pub(super) fn applied(&mut self) -> Result<()> {
+    pub(super) fn store_applied(&mut self) -> Result<()> {
         let stored = self.store_position(false);
         self.report.disk_news(self.storing_position.observe(&stored), self.log.disk(), self.progress.applied());
         stored?;
@@ -223,7 +223,7 @@ impl LocalLogWriter {
             true => self.progress.received_point(),
         };
         self.position.store(&token(lineage, place), durable)?;
-        self.log.noted(place.sequence);
+        self.log.position_stored(place.sequence);
         Ok(())
     }
 

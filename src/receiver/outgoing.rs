@@ -27,7 +27,7 @@ struct Line {
 }
 
 impl OutgoingAcks {
-    /// Begins to send on `stream`, as `acks` says.
+    /// Begins to send on `stream`, when `acks` decides.
     pub(super) fn begin(&mut self, stream: &Arc<Stream>, acks: Acks) {
         self.0 = Some(Line { stream: Arc::clone(stream), acks, out: Vec::new(), unflushed: false });
     }

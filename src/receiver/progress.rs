@@ -1,4 +1,4 @@
-//! How far a receiver is, and who waits for it.
+//! The positions of a receiver, and the threads and tasks that wait for them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,13 +17,13 @@ use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 
-/// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
+/// Positions and counters. The connection's task sets the received position, the callback thread the others.
 pub(super) struct Progress {
     received: AtomicU64,
     /// The chain hash of what is received. For the connection's task.
     received_hash: AtomicU64,
     applied: Applied,
-    /// The place behind what is being applied, or was applied last.
+    /// The position after the entry that is being applied, or was applied last.
     place: AtomicPoint,
     /// What the local log has made durable.
     durable: AtomicU64,
@@ -39,15 +39,15 @@ pub(super) struct Progress {
     applying_received_wall_us: AtomicU64,
     applying_received_boot_us: AtomicU64,
     entries_applied: AtomicU64,
-    /// The last sequence the writer is known to have.
+    /// The last sequence that the writer is known to have.
     writer: AtomicU64,
     durable_when_applied: bool,
     /// The connection on which this is acknowledged.
     pub(super) outgoing: Mutex<OutgoingAcks>,
-    /// Wakes the connection's task: there is something to be said, or buffers came free.
+    /// Wakes the connection's task: there may be an acknowledgement to send, or buffers were released.
     pub(super) moved: Notify,
-    room_wanted: AtomicBool,
-    /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
+    room_requested: AtomicBool,
+    /// The state of the receiver, with the reason that ends the waits for sequences.
     pub(super) life: watch::Sender<ReceiverState>,
 }
 
@@ -70,7 +70,7 @@ impl Progress {
             durable_when_applied,
             outgoing: Mutex::default(),
             moved: Notify::new(),
-            room_wanted: AtomicBool::new(false),
+            room_requested: AtomicBool::new(false),
             life: watch::Sender::default(),
         }
     }
@@ -89,15 +89,15 @@ impl Progress {
         self.applied.get()
     }
 
-    /// What may be acknowledged: each position only after the fact.
+    /// The positions that may be acknowledged.
     pub(super) fn positions(&self) -> Positions {
-        // Received last: the others can only be at or behind it then.
+        // Received last, so that the others are not above it.
         let (applied, stored) = (self.applied(), self.durable.load(Ordering::Acquire));
         let stored = if applied < self.log_begins_after { 0 } else { stored };
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
         let applied = if mutant!("applied-when-received") { received } else { applied };
-        // A host may stand ahead of what this receiver was sent.
+        // The host may have applied more than this receiver has received.
         Positions { received, durable: durable.min(received), applied: applied.min(received) }
     }
 
@@ -117,40 +117,40 @@ impl Progress {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// The local log has made everything up to `sequence` durable. Tells the writer if it waits for that, or has the
-    /// connection's task look.
+    /// The local log has made everything up to `sequence` durable. Acknowledges at once if the writer requested that;
+    /// otherwise wakes the connection's task.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);
-        // Under the lock: a later acknowledgement says no less.
+        // Under the lock, so that a later acknowledgement has no lower position.
         let mut outgoing = self.outgoing.lock();
         if !outgoing.send_if_requested(self.positions()) {
             self.moved.notify_one();
         }
     }
 
-    /// Acknowledges as far as it is, with the next flush.
+    /// Acknowledges the present positions with the next flush.
     pub(super) fn acknowledge(&self) {
         self.outgoing.lock().acknowledge(self.positions());
     }
 
-    /// Acknowledges what is due, and has the connection's task woken when the writer's next wish is applied.
+    /// Acknowledges if that is due, and has the connection's task woken when the next requested entry is applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.lock();
         outgoing.send_if_due(self.positions())?;
-        // A durable position moves with the local log, which tells, or with the applied one, or not at all.
-        let Some(wanted) = outgoing.next_applied(self.durable_when_applied) else { return Ok(()) };
-        if self.applied.request_report(wanted) {
+        // The durable position moves with the local log, which acknowledges by itself, or with the applied position.
+        let Some(requested) = outgoing.next_applied(self.durable_when_applied) else { return Ok(()) };
+        if self.applied.request_report(requested) {
             self.moved.notify_one();
         }
         Ok(())
     }
 
-    /// The place behind what is being applied, or was applied last.
+    /// The position after the entry that is being applied, or was applied last.
     pub(super) fn place(&self) -> Point {
         self.place.get()
     }
 
-    /// Says what is about to be applied. Only the callback thread calls this.
+    /// Sets the position after the entries that are about to be applied. Only the callback thread calls this.
     #[inline]
     pub(super) fn set_place(&self, at: Point) {
         self.place.set(at);
@@ -165,13 +165,13 @@ impl Progress {
         *self.lineage.lock() = lineage;
     }
 
-    /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
+    /// The lineage of the stream changed: whoever waits for a sequence meant an entry of another history.
     pub(super) fn lineage_changed(&self) {
         self.lineage_changes.fetch_add(1, Ordering::SeqCst);
         self.applied.wake_waiters();
     }
 
-    /// The writer's own word about its position.
+    /// Sets the position that the writer reported.
     pub(super) fn set_writer(&self, sequence: u64) {
         self.writer.store(sequence, Ordering::Relaxed);
     }
@@ -185,15 +185,15 @@ impl Progress {
         self.entries_applied.load(Ordering::Relaxed)
     }
 
-    /// How old the last applied entry is, in microseconds: what its timestamp said when it was received, and the boot clock
-    /// since. So a wall clock that is set while entries wait here changes nothing.
+    /// The age of the last applied entry in microseconds: by its timestamp when it was received, and by the boot clock
+    /// since then. So it does not matter whether the wall clock is set while entries wait here.
     pub(super) fn applied_age_us(&self, now: Now) -> u64 {
         let load = |time: &AtomicU64| time.load(Ordering::Relaxed);
         let on_arrival = load(&self.applying_received_wall_us).saturating_sub(load(&self.applied_timestamp_us));
         on_arrival.saturating_add(now.boot_us.saturating_sub(load(&self.applying_received_boot_us)))
     }
 
-    /// What was received at this time is applied from now on. Only the callback thread calls this.
+    /// Entries received at this time are applied from now on. Only the callback thread calls this.
     pub(super) fn set_applying(&self, received: Now) {
         self.applying_received_wall_us.store(received.wall_us, Ordering::Relaxed);
         self.applying_received_boot_us.store(received.boot_us, Ordering::Relaxed);
@@ -219,19 +219,19 @@ impl Progress {
         }
     }
 
-    /// Asks for `moved` when buffers came free.
-    pub(super) fn want_room(&self) {
-        self.room_wanted.store(true, Ordering::SeqCst);
+    /// Requests a wake-up when buffers are released.
+    pub(super) fn request_room(&self) {
+        self.room_requested.store(true, Ordering::SeqCst);
     }
 
-    /// Tells that buffers came free.
+    /// Buffers were released. Wakes the connection's task if it requested that.
     pub(super) fn made_room(&self) {
-        if self.room_wanted.swap(false, Ordering::SeqCst) {
+        if self.room_requested.swap(false, Ordering::SeqCst) {
             self.moved.notify_one();
         }
     }
 
-    /// Ends the connection for good, and the waits for what is applied.
+    /// Ends the receiver's connections and the waits for sequences.
     pub(super) fn end(&self, reason: Error) {
         self.life.send_modify(|life| life.end(reason));
         self.applied.wake_waiters();

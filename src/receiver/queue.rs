@@ -62,7 +62,7 @@ impl Inbox {
         self.mailbox.notify();
     }
 
-    /// Wakes the thread, and has it look for work even in the middle of a long delivery.
+    /// Wakes the thread, and makes it check for work even in the middle of a long delivery.
     pub(super) fn wake(&self) {
         self.enqueue(|_| {});
     }
@@ -72,7 +72,7 @@ impl Inbox {
         self.mailbox.lock().work.bytes as u64
     }
 
-    /// Has the thread look for work after the present call of the handler.
+    /// Makes the thread check for work after the present call of the handler.
     pub(super) fn interrupt(&self) {
         self.attention.store(true, Ordering::SeqCst);
     }

@@ -44,7 +44,7 @@ pub(super) struct WriterSession<'a> {
     history: &'a mut History,
     /// The heartbeat rules of a v2 connection.
     pulse: Option<Pulse>,
-    heard_at: Instant,
+    received_at: Instant,
     /// There are new deliveries for which the callback thread was not woken.
     unannounced: bool,
 }
@@ -61,7 +61,7 @@ impl<'a> WriterSession<'a> {
         let ConnectionContext { config, progress, inbox, report, local } = context;
         // What the writer waited for on an earlier connection no longer counts.
         let local = local.as_deref();
-        local.iter().for_each(|local| local.want_no_sync());
+        local.iter().for_each(|local| local.clear_sync_request());
         inbound.receives_at(clock::now());
         let now = clock::instant();
         let heartbeat = pulse.map(|pulse| pulse.interval);
@@ -77,7 +77,7 @@ impl<'a> WriterSession<'a> {
             inbound,
             history,
             pulse,
-            heard_at: now,
+            received_at: now,
             unannounced: false,
         }
     }
@@ -99,10 +99,10 @@ impl<'a> WriterSession<'a> {
         progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is set too late, because arming it costs a system call.
-        let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
+        let mut timer = std::pin::pin!(sleep(self.next_deadline().saturating_duration_since(clock::instant())));
         loop {
             if life.borrow().is_ending() {
-                return self.say_good_bye();
+                return self.send_last_ack();
             }
             let room = match self.has_room() {
                 Ok(room) => room,
@@ -124,23 +124,23 @@ impl<'a> WriterSession<'a> {
             self.announce();
             if !room {
                 // The writer is not silent: this side does not read.
-                self.heard_at = clock::instant();
+                self.received_at = clock::instant();
             }
-            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
+            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.received_at, clock::instant())) {
                 return error;
             }
             if let Err(error) = progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
             }
             let unsent = progress.outgoing.lock().is_unsent();
-            let look_at = tokio::time::Instant::from(self.next_look());
-            if look_at < look.deadline() || look.is_elapsed() {
-                look.as_mut().reset(look_at);
+            let deadline = tokio::time::Instant::from(self.next_deadline());
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
             }
             tokio::select! {
                 biased;
                 () = ending(&mut life) => {}
-                () = &mut look => {}
+                () = &mut timer => {}
                 () = progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(Status::Io, &error) }
@@ -157,8 +157,8 @@ impl<'a> WriterSession<'a> {
             Ok(is_full || session.inbound.spare()?.is_none())
         };
         if full(self)? {
-            // Check again after asking for the wake-up, because there may be room by now.
-            self.progress.want_room();
+            // Checked again after the request, because there may be room by now.
+            self.progress.request_room();
             return Ok(!full(self)?);
         }
         Ok(true)
@@ -183,7 +183,7 @@ impl<'a> WriterSession<'a> {
         let now = clock::now();
         counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
         self.inbound.receives_at(now);
-        self.heard_at = clock::instant();
+        self.received_at = clock::instant();
         self.take()?;
         Ok(true)
     }
@@ -207,20 +207,20 @@ impl<'a> WriterSession<'a> {
                 self.history.note(at);
             }
         }
-        let mut wanted = 0;
+        let mut requested = 0;
         for control in parsed.controls {
             match control {
                 Control::Heartbeat(heartbeat) => progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
                     progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
-                        wanted = wanted.max(request.sequence);
+                        requested = requested.max(request.sequence);
                     }
                 }
                 Control::GapPassed { first, last } => self.report.pass_gap(first, last),
             }
         }
-        // Before the delivery is queued: the writer waits for the acknowledgement, while the handler is not late yet.
+        // Before the delivery is queued, because the writer waits for the acknowledgement.
         let flushed = progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = delivery {
             let mut content = self.inbox.mailbox.lock();
@@ -233,7 +233,7 @@ impl<'a> WriterSession<'a> {
                 self.announce();
             }
         }
-        if wanted > 0 && self.local.is_some_and(|local| self.want_sync(local, wanted)) {
+        if requested > 0 && self.local.is_some_and(|local| self.request_sync(local, requested)) {
             self.unannounced = true;
             self.announce();
         }
@@ -243,8 +243,8 @@ impl<'a> WriterSession<'a> {
 
     /// Requests that the callback thread sync the local log through `sequence`, which may not have arrived yet. Returns
     /// `true` if unsynced entries are there already, so that the thread must be woken.
-    fn want_sync(&self, local: &LocalLog, sequence: u64) -> bool {
-        local.want_sync(sequence);
+    fn request_sync(&self, local: &LocalLog, sequence: u64) -> bool {
+        local.request_sync(sequence);
         let some = self.progress.received() > self.progress.durable();
         if some {
             self.inbox.interrupt();
@@ -261,11 +261,11 @@ impl<'a> WriterSession<'a> {
         }
     }
 
-    /// When the next acknowledgement is due, or the writer has been silent for too long.
-    fn next_look(&self) -> Instant {
+    /// When the next acknowledgement is due, or the writer will have been silent for too long.
+    fn next_deadline(&self) -> Instant {
         let (now, progress) = (clock::instant(), self.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
-        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
+        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.received_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
         next.max(now + Duration::from_millis(1))
     }
@@ -279,7 +279,7 @@ impl<'a> WriterSession<'a> {
     }
 
     /// Sends the last acknowledgement of a receiver that stops, and the reason if it stops because of a failure.
-    fn say_good_bye(&mut self) -> Error {
+    fn send_last_ack(&mut self) -> Error {
         let progress = self.progress;
         let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
         let mut outgoing = progress.outgoing.lock();
