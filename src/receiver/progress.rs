@@ -244,7 +244,7 @@ impl Progress {
         }
         let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
-        self.applied.wait(deadline, |applied| {
+        self.applied.wait(sequence, deadline, |applied| {
             if applied >= sequence {
                 return Some(Ok(()));
             }
