@@ -1,5 +1,5 @@
-//! What an accepted handshake changes at this reader. All of it is done before the first entry is acknowledged or
-//! applied; a refusal by either side changes nothing.
+//! Adopts the result of an accepted handshake, before the first entry is acknowledged or applied. A refusal by either
+//! side changes nothing.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::protocol::handshake::{Point, SyncAck};
 use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
 
-/// What this reader has, by which a writer is judged.
+/// This reader's position and configuration, by which a writer is judged.
 pub(super) fn held(context: &ConnectionContext) -> Held {
     let ConnectionContext { config, progress, local, .. } = context;
     Held {

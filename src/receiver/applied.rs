@@ -1,8 +1,9 @@
 //! The applied position, with the connection's task and the hosts that wait for it.
 //!
 //! A waiter first lowers `wake_at`, then fences, then reads the position. The callback thread first moves the position,
-//! then fences, then reads `wake_at`. So at least one of them sees the other's write. The callback thread omits the fence
-//! for single entries, and makes up for it with [`wake_missed`](Applied::wake_missed) before it looks for more work.
+//! then fences, then reads `wake_at`. So at least one of them sees the other's write. The callback thread omits the
+//! fence for single entries, and makes up for it with [`wake_missed`](Applied::wake_missed) before it looks for more
+//! work.
 
 use std::time::Instant;
 
@@ -99,8 +100,8 @@ impl Applied {
         self.changed.notify_all();
     }
 
-    /// Waits until `outcome` returns something for the position. It is called at once, when the position may have reached
-    /// `target`, after [`Self::wake_waiters`] and at the deadline.
+    /// Waits until `outcome` returns something for the position. It is called at once, when the position may have
+    /// reached `target`, after [`Self::wake_waiters`] and at the deadline.
     pub(super) fn wait<T>(&self, target: u64, deadline: Option<Instant>, outcome: impl Fn(u64) -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut waiters = self.waiters.lock();

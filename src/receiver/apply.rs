@@ -125,7 +125,7 @@ impl Applier {
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 CallbackTask::StorePosition => self.store_position(),
-                // `next` replays before it looks for other work.
+                // `next` replays before it checks for other work.
                 CallbackTask::Replay => self.schedule.clear(Deferred::Replay),
                 CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
                 CallbackTask::Stop => {
@@ -234,7 +234,7 @@ impl Applier {
         let Some(mut delivery) = self.current.take() else { return };
         self.progress.set_applying(delivery.received());
         let before = delivery.len();
-        // With a log of the host's own, each call of the handler gets only what that log has taken.
+        // With a log of the host's own, each call of the handler gets only entries that this log has taken.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
         loop {
             let entries = Entries::new(delivery.entries()).with_history(self.hash);

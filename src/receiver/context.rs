@@ -1,4 +1,4 @@
-//! What the connection's task uses of a receiver.
+//! The parts of a receiver that the connection's task uses.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::queue::Inbox;
 use super::report::ReceiverReport;
 
-/// What the connection's task uses of a receiver.
+/// The parts of a receiver that the connection's task uses.
 pub(super) struct ConnectionContext {
     pub(super) config: Arc<ReceiverConfig>,
     pub(super) progress: Arc<Progress>,

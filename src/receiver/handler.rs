@@ -52,8 +52,8 @@ pub trait Handler: Send {
     }
 }
 
-/// Records how far the handler has come: what it is applying, for [`Receiver::token`](super::Receiver::token), and what
-/// it has applied.
+/// Records the handler's position: the entry that it is applying, for [`Receiver::token`](super::Receiver::token), and
+/// the last one that it has applied.
 pub struct Place<'a>(Option<Applying<'a>>);
 
 /// The positions that a handler's calls move, and the flag that interrupts the calls.

@@ -20,12 +20,12 @@ use crate::sync::Mutex;
 /// Positions and counters. The connection's task sets the received position, the callback thread the others.
 pub(super) struct Progress {
     received: AtomicU64,
-    /// The chain hash of what is received. For the connection's task.
+    /// The chain hash through the received position. For the connection's task.
     received_hash: AtomicU64,
     applied: Applied,
     /// The position after the entry that is being applied, or was applied last.
     place: AtomicPoint,
-    /// What the local log has made durable.
+    /// The last entry that the local log has made durable.
     durable: AtomicU64,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
     log_begins_after: u64,
@@ -35,7 +35,7 @@ pub(super) struct Progress {
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
     applied_timestamp_us: AtomicU64,
-    /// When what is being applied was received, on both clocks.
+    /// When the entries that are being applied were received, on both clocks.
     applying_received_wall_us: AtomicU64,
     applying_received_boot_us: AtomicU64,
     entries_applied: AtomicU64,
@@ -75,7 +75,7 @@ impl Progress {
         }
     }
 
-    /// The same, with a local log that was found: what lies before it, and what of it is durable.
+    /// The same, with a local log that was found: the entry before it, and its last durable one.
     pub(super) fn with_log(self, log_begins_after: u64, durable: u64) -> Self {
         Self { log_begins_after, durable: durable.into(), ..self }
     }
@@ -107,12 +107,12 @@ impl Progress {
         self.writer.fetch_max(at.sequence, Ordering::Relaxed);
     }
 
-    /// What is received, with the chain hash. For the connection's task, which sets it.
+    /// The received position with its chain hash. For the connection's task, which sets it.
     pub(super) fn received_point(&self) -> Point {
         Point { sequence: self.received(), hash: self.received_hash.load(Ordering::Relaxed) }
     }
 
-    /// What the local log has made durable.
+    /// The last entry that the local log has made durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
@@ -303,7 +303,7 @@ mod tests {
         (progress, stream, theirs)
     }
 
-    /// What the writer has heard: the positions, if anything.
+    /// The positions that the writer has received, if any.
     fn heard(theirs: &mut UnixStream) -> Option<Positions> {
         let mut bytes = [0; 256];
         match theirs.read(&mut bytes) {
@@ -324,7 +324,7 @@ mod tests {
         let (progress, _stream, mut theirs) = connected(&runtime);
         progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 4 });
 
-        // Not yet: the task looks when the interval is over.
+        // Not yet. The task acknowledges when the interval is over.
         progress.set_durable(3);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
         progress.set_durable(4);
@@ -360,7 +360,7 @@ mod tests {
         assert!(is_woken(&runtime, &progress));
     }
 
-    /// P5: a writer that does not read keeps no thread of this side; what it is to hear is left to the task.
+    /// P5: a writer that does not read blocks no thread of this side. The task sends the acknowledgement later.
     #[test]
     fn p5_an_answer_that_the_socket_does_not_take_is_left_to_the_task() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

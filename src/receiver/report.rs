@@ -1,4 +1,4 @@
-//! What the host learns of a receiver besides entries: events, counters, and the state of the connection.
+//! Events for the host, and the counters and the connection's state behind the statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -40,7 +40,7 @@ pub(super) struct WriterSession<'a> {
     local: Option<&'a LocalLog>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
-    /// Points in the history of what was received over v2.
+    /// Points in the history of the entries received over v2.
     history: &'a mut History,
     /// The heartbeat rules of a v2 connection.
     pulse: Option<Pulse>,
@@ -59,7 +59,7 @@ impl<'a> WriterSession<'a> {
         pulse: Option<Pulse>,
     ) -> Self {
         let ConnectionContext { config, progress, inbox, report, local } = context;
-        // What the writer waited for on an earlier connection no longer counts.
+        // Requests of an earlier connection no longer count.
         let local = local.as_deref();
         local.iter().for_each(|local| local.clear_sync_request());
         inbound.receives_at(clock::now());

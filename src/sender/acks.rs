@@ -1,7 +1,7 @@
 //! Hosts that wait for acknowledgements, either as a sleeping thread or by an ordered call.
 //!
-//! An acknowledgement costs a fence and a load per level while nobody waits for a position that it reaches. Otherwise it
-//! takes the lock and checks only the waits between the reader's old and new positions.
+//! An acknowledgement costs a fence and a load per level while nobody waits for a position that it reaches. Otherwise
+//! it takes the lock and checks only the waits between the reader's old and new positions.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

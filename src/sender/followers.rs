@@ -1,4 +1,4 @@
-//! The readers of a sender, and what waits for them: hosts that wait for acknowledgements, and entries at the write
+//! The readers of a sender, with the hosts that wait for their acknowledgements and the entries that wait at the write
 //! gate.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::text::Escaped;
 use crate::{clock, runtime};
 
-/// The readers of a sender, and what waits for them.
+/// The readers of a sender, and everything that waits for them.
 pub(super) struct Followers {
     pub(super) log: Arc<Log>,
     pub(super) life: Arc<Life>,

@@ -29,7 +29,7 @@ use crate::transport::{FrameReader, Stream};
 /// The most handshakes under way at once. Further connections are closed at once.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// What the tasks of connections use of a sender.
+/// The parts of a sender that the tasks of connections use.
 pub(super) struct ReaderService {
     pub(super) config: Arc<SenderConfig>,
     lineage: Lineage,

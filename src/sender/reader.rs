@@ -220,7 +220,7 @@ impl Reader {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Its positions: what it acknowledged on this connection, as far as that counts, and what it proved in its Sync.
+    /// Its positions: those acknowledged on this connection, as far as they count, and the one proven in its Sync.
     pub(super) fn positions(&self) -> Positions {
         load(&self.positions)
     }
@@ -236,7 +236,7 @@ impl Reader {
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Sets what the registry knows of this reader, before anything is sent or received. `errors`: connections of this
+    /// Sets where the connection begins, before anything is sent or received. `errors`: connections of this
     /// id that ended with an error.
     pub(super) fn begin(&self, entered: &Entered, errors: u64) {
         self.proven.store(entered.start.proven, Ordering::Relaxed);
@@ -277,7 +277,7 @@ impl Reader {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// The last entry that it has, or claims to have. Good for messages and for what concerns this reader alone.
+    /// The last entry that it has, or claims to have. For messages, and for decisions about this reader alone.
     pub(super) fn stands_at(&self) -> u64 {
         self.positions().received.max(self.started_after)
     }

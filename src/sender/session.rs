@@ -131,7 +131,7 @@ impl<'a> ReaderSession<'a> {
         intake::decide(followers, reader).err().unwrap_or(error)
     }
 
-    /// Does what is due by time: a heartbeat, a warning, or the end of a connection that is silent or stuck.
+    /// Sends a heartbeat or reports a lagging reader if that is due. Fails if the connection is silent or stuck.
     fn check_time(&mut self) -> Result<(), Error> {
         let (followers, reader) = (self.followers, self.reader);
         let (heard, sent) = (reader.heard(), reader.bytes_sent());
@@ -146,7 +146,7 @@ impl<'a> ReaderSession<'a> {
         Ok(())
     }
 
-    /// What the reader still has to receive.
+    /// The bytes and entries that the reader still has to receive.
     fn backlog(&self) -> Backlog {
         let (log, reader) = (&self.followers.log, self.reader);
         let position = reader.position();

@@ -1,7 +1,7 @@
 //! The slots of a sender, which its tasks share, and their file.
 //!
 //! The file follows within a [`ROUND`]. That is safe for a slot that moved forward: the file then holds more of the log
-//! than is needed. A slot that is new or moved back is in the file before its reader is told that it may follow.
+//! than is needed. A slot that is new or moved back is in the file before its reader gets the SyncAck.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The log that slots hold, and the readers that they are for.
 ///
-/// The log is told what to hold with the lock of the slots, so that of two threads the later one tells it of both.
+/// The log's floor is set under the lock of the slots, so that of two threads the later one sets it for both.
 struct Around {
     log: Arc<Log>,
     readers: Arc<Registry>,
@@ -174,8 +174,8 @@ impl Surroundings for Around {
 }
 
 fn seen(reader: &Reader) -> Seen {
-    // What it is sure to keep goes by what it said on this connection, since it may store entries in another way than
-    // before: durable where it says so, else applied, which is all that v1 readers have too.
+    // The reader may store entries in another way than before, so only this connection's acknowledgements show what it
+    // keeps: the durable position if it reports one, otherwise the applied one.
     let here = reader.acknowledged_here();
     let kept = match (reader.v2, here.durable) {
         (false, _) => here.received,

@@ -72,9 +72,9 @@ impl Sender {
 
     fn reader_stats(&self, reader: &Reader, current: u64, now: Now) -> Value {
         let positions = reader.positions();
-        // What the reader is sure to have done: v1 tells of one position only.
+        // The position that the reader is sure to have reached. v1 has only one.
         let acked = if reader.v2 { positions.applied } else { positions.received };
-        // What it says of itself and cannot prove is good enough for people.
+        // For people, a position that the reader claims and cannot prove is good enough.
         let start = reader.start();
         let stands = if start.proven { acked } else { acked.max(start.after) };
         let (position, sent, bytes_sent) = (reader.position(), reader.sent_whole(), reader.bytes_sent());
