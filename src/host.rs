@@ -226,12 +226,14 @@ impl EventKind {
 const MAX_WAITING: usize = 1024;
 
 /// The queue from a handle's threads to its callback thread. `W` is the work besides events.
+#[derive(Default)]
 pub(crate) struct Mailbox<W> {
     content: Mutex<Content<W>>,
     changed: Condvar,
 }
 
 /// The content of a mailbox.
+#[derive(Default)]
 pub(crate) struct Content<W> {
     events: VecDeque<Event>,
     lost: u64,
@@ -262,10 +264,6 @@ impl<W> Content<W> {
 }
 
 impl<W> Mailbox<W> {
-    pub(crate) fn new(work: W) -> Self {
-        Self { content: Mutex::new(Content { events: VecDeque::new(), lost: 0, work }), changed: Condvar::new() }
-    }
-
     /// Adds an event. Control characters in its texts are escaped, so that they cannot affect a log file or a terminal.
     pub(crate) fn event(&self, mut event: Event) {
         for text in [&mut event.message, &mut event.address] {

@@ -235,14 +235,14 @@ fn take_stdio() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// Starts the callback thread of the handle that `core` belongs to.
+/// Starts the callback thread of a handle. `part`: a part of this handle and no other, which identifies it.
 pub(crate) fn spawn_callbacks<C: Send + Sync + 'static>(
     name: &str,
-    core: &Arc<C>,
+    part: &Arc<C>,
     work: impl FnOnce() + Send + 'static,
     panicked: impl FnOnce(Error) + Send + 'static,
 ) -> Result<Thread> {
-    let address = Arc::as_ptr(core).addr();
+    let address = Arc::as_ptr(part).addr();
     start(name, move || {
         #[cfg(feature = "simulation")]
         if crate::simulation::calls_back_for(address) {
@@ -286,13 +286,13 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     start(name, work)
 }
 
-/// Whether the calling thread is the callback thread of the handle that `core` belongs to.
-pub(crate) fn is_callback_thread_of<C>(core: &Arc<C>) -> bool {
+/// Whether the calling thread is the callback thread of the handle with this part.
+pub(crate) fn is_callback_thread_of<C>(part: &Arc<C>) -> bool {
     #[cfg(feature = "simulation")]
     if let Some(address) = crate::simulation::called_back_for() {
-        return address == Arc::as_ptr(core).addr();
+        return address == Arc::as_ptr(part).addr();
     }
-    CALLBACKS_OF.get() == Arc::as_ptr(core).addr()
+    CALLBACKS_OF.get() == Arc::as_ptr(part).addr()
 }
 
 /// Waits for a thread's end.

@@ -102,11 +102,11 @@ mod tests {
             (10_000, 1000, 1000, None, 10_000),
             (60, 20, 1000, None, 60),
             (60, 20, 5, Some(100), 60),
-            // The wish was raised.
+            // The request was raised.
             (60, 20, 1000, Some(100), 300),
             (500, 20, 1000, Some(100), 500),
             (60, 20, 50, Some(100), 150),
-            // Every version takes a wish below 10 ms for 10 ms.
+            // Every version takes a request below 10 ms as 10 ms.
             (8, 2, 1000, None, 30),
             // A writer cannot talk its readers into waiting for ever.
             (60, 20, u64::MAX, Some(u64::MAX), 180_000),

@@ -267,7 +267,7 @@ pub unsafe extern "C" fn sender_replicate(
         guard(sender, |sender| {
             let end = sender.core.put(timestamp_us, checked_payload(payload, payload_len)?)?;
             put_optional(out_sequence, end.sequence);
-            sender.core.settle(&end)
+            sender.core.wait_synced(&end)
         })
     }
 }
@@ -301,7 +301,7 @@ pub unsafe extern "C" fn sender_replicate_batch(
             let payloads = payloads.iter().map(|payload| unchecked_bytes(*payload));
             let (first, end) = sender.core.put_batch(timestamp_us, payloads)?;
             put_optional(out_first_sequence, first);
-            sender.core.settle(&end)
+            sender.core.wait_synced(&end)
         })
     }
 }

@@ -102,7 +102,7 @@ impl Cursor {
     }
 
     /// Releases the entries after this cursor. The cursor is cut off from then on.
-    pub fn let_go(&self) {
+    pub fn release(&self) {
         self.state.cut_off.store(true, Ordering::Relaxed);
         self.log.memory.window.lock().unregister(&self.state);
         self.log.memory.passed(u64::MAX);
@@ -116,7 +116,7 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
     }
 }
 

@@ -109,11 +109,11 @@ impl Log {
     #[inline]
     pub fn append(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let end = self.put(timestamp_us, payload)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(end.sequence)
     }
 
-    /// Appends one entry and returns the boundary after it, which must be passed to [`Self::settle`]. Copies the
+    /// Appends one entry and returns the boundary after it, which must be passed to [`Self::wait_synced`]. Copies the
     /// payload. Waits for a reader only under [`FullPolicy::Wait`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
@@ -136,12 +136,12 @@ impl Log {
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
         let (first, end) = self.put_batch(timestamp_us, payloads)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(first)
     }
 
     /// Appends entries with consecutive sequences, all or none. Returns the first sequence (without entries, the next
-    /// one) and the boundary after them, which must be passed to [`Self::settle`].
+    /// one) and the boundary after them, which must be passed to [`Self::wait_synced`].
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,
@@ -319,7 +319,7 @@ impl Log {
     /// Waits until the entries before `end` are durable, if the sync policy says so. After an error it is not known
     /// whether they are.
     #[inline]
-    pub fn settle(&self, end: &Mark) -> Result<()> {
+    pub fn wait_synced(&self, end: &Mark) -> Result<()> {
         match &self.storage {
             Some(storage) if storage.waits_for_sync() && !mutant!("append-before-sync") => {
                 self.wait_stored(storage, end)

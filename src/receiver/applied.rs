@@ -1,15 +1,19 @@
-//! The applied position, and who hears when it moves: the connection's task, and hosts that wait.
+//! The applied position, with the connection's task and the hosts that wait for it.
 //!
-//! Who wants to hear first says so, then fences, then reads the position; the callback thread first moves the position,
-//! then fences, then looks who wants to hear. So at least one of them sees the other. The callback thread leaves the
-//! fence out for single entries, and makes up for that with [`settle`](Applied::settle) before it looks for more work.
+//! A waiter first lowers `wake_at`, then fences, then reads the position. The callback thread first moves the position,
+//! then fences, then reads `wake_at`. So at least one of them sees the other's write. The callback thread omits the
+//! fence for single entries, and makes up for it with [`wake_missed`](Applied::wake_missed) before it looks for more
+//! work.
 
 use std::time::Instant;
 
 use crate::sync::modelled::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 
+/// The applied position and its waiters.
 pub(super) struct Applied {
     position: AtomicU64,
+    /// The lowest position for which anybody waits; `u64::MAX` for none.
+    wake_at: AtomicU64,
     /// The position at which the connection's task is to be woken; `u64::MAX` for none.
     report_at: AtomicU64,
     /// How many hosts wait.
@@ -22,6 +26,7 @@ impl Applied {
     pub(super) fn new(position: u64) -> Self {
         Self {
             position: AtomicU64::new(position),
+            wake_at: AtomicU64::new(u64::MAX),
             report_at: AtomicU64::new(u64::MAX),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::new(()),
@@ -34,58 +39,74 @@ impl Applied {
         self.position.load(Ordering::Acquire)
     }
 
-    /// Moves the position. `true`: the caller must wake the connection's task. Only the callback thread calls this.
-    /// Somebody who comes at this very moment may be missed; `settle` finds them.
+    /// Moves the position. Returns `true` if the caller must wake the connection's task. Only the callback thread calls
+    /// this. It may miss a waiter that arrives at the same moment; [`Self::wake_missed`] finds it.
     #[inline]
     #[must_use]
     pub(super) fn set(&self, position: u64) -> bool {
         self.position.store(position, Ordering::Release);
-        self.tell(position)
+        self.wake(position)
     }
 
-    /// Finds whoever `set` missed. `true`: the caller must wake the connection's task. Only the callback thread calls
-    /// this.
+    /// Wakes the waiters that [`Self::set`] missed. Returns `true` if the caller must wake the connection's task. Only
+    /// the callback thread calls this.
     #[must_use]
-    pub(super) fn settle(&self) -> bool {
+    pub(super) fn wake_missed(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.tell(self.position.load(Ordering::Relaxed))
+        self.wake(self.position.load(Ordering::Relaxed))
     }
 
     #[inline]
-    fn tell(&self, position: u64) -> bool {
+    fn wake(&self, position: u64) -> bool {
+        position >= self.wake_at.load(Ordering::Relaxed) && self.wake_reached(position)
+    }
+
+    #[cold]
+    fn wake_reached(&self, position: u64) -> bool {
+        // Hosts that wait for a higher position register again when they wake.
+        self.wake_at.swap(u64::MAX, Ordering::AcqRel);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.wake_waiters();
         }
-        let reached = position >= self.report_at.load(Ordering::Relaxed);
+        let report_at = self.report_at.load(Ordering::Relaxed);
+        let reached = position >= report_at;
         if reached {
-            // A request that comes in between is lost here: the task makes it again when it wakes.
+            // This may erase a request made meanwhile. The task makes it again when it wakes.
             self.report_at.store(u64::MAX, Ordering::Relaxed);
+        } else {
+            self.wake_at.fetch_min(report_at, Ordering::Relaxed);
         }
         reached
     }
 
-    /// Asks, for the connection's task, to be told when `position` is reached, instead of what was asked for before.
-    /// `true`: it is reached already, and perhaps nobody tells.
+    /// Requests that the connection's task be woken when `position` is reached, in place of an earlier request. Returns
+    /// `true` if it is reached already, because then the wake-up may not come.
     #[must_use]
     pub(super) fn request_report(&self, position: u64) -> bool {
         self.report_at.store(position, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.wait_for(position);
         self.position.load(Ordering::Relaxed) >= position
     }
 
-    /// Has every host that waits look again.
+    /// Registers a waiter for `position`. Read the position after this.
+    fn wait_for(&self, position: u64) {
+        self.wake_at.fetch_min(position, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Makes every waiting host check again.
     pub(super) fn wake_waiters(&self) {
         drop(self.waiters.lock());
         self.changed.notify_all();
     }
 
-    /// Waits until `outcome` gives something for the position. It is called at once, whenever the position may have
-    /// moved, after [`wake_waiters`](Self::wake_waiters) and at the deadline.
-    pub(super) fn wait<T>(&self, deadline: Option<Instant>, outcome: impl Fn(u64) -> Option<T>) -> T {
+    /// Waits until `outcome` returns something for the position. It is called at once, when the position may have
+    /// reached `target`, after [`Self::wake_waiters`] and at the deadline.
+    pub(super) fn wait<T>(&self, target: u64, deadline: Option<Instant>, outcome: impl Fn(u64) -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut waiters = self.waiters.lock();
         let outcome = loop {
-            fence(Ordering::SeqCst);
+            self.wait_for(target);
             if let Some(outcome) = outcome(self.get()) {
                 break outcome;
             }
@@ -105,9 +126,9 @@ mod model {
     use super::*;
     use crate::sync::modelled::AtomicBool;
 
-    /// The task wakes for its own reasons too, and asks for the next position then.
+    /// The task wakes for its own reasons too, and requests the next position then.
     #[test]
-    fn the_task_is_woken_for_what_it_asked_for_last() {
+    fn the_task_is_woken_for_its_last_request() {
         loom::model(|| {
             // The position, and whether the task is to wake.
             let shared = Arc::new((Applied::new(0), AtomicBool::new(false)));
@@ -115,14 +136,14 @@ mod model {
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
                     let (applied, moved) = &*shared;
-                    let wake_if = |asked: bool| {
-                        if asked {
+                    let wake_if = |reached: bool| {
+                        if reached {
                             moved.swap(true, Ordering::AcqRel);
                         }
                     };
                     wake_if(applied.set(1));
                     wake_if(applied.set(2));
-                    wake_if(applied.settle());
+                    wake_if(applied.wake_missed());
                 })
             };
             let (applied, moved) = &*shared;
@@ -144,13 +165,33 @@ mod model {
             let callback_thread = {
                 let applied = Arc::clone(&applied);
                 thread::spawn(move || {
-                    let reports = [applied.set(1), applied.set(2), applied.settle()];
-                    assert_eq!(reports, [false; 3], "no task asked");
+                    let reports = [applied.set(1), applied.set(2), applied.wake_missed()];
+                    assert_eq!(reports, [false; 3], "no task requested a report");
                 })
             };
-            applied.wait(None, |position| (position >= 2).then_some(()));
+            applied.wait(2, None, |position| (position >= 2).then_some(()));
             callback_thread.join().unwrap();
         });
+    }
+
+    /// The wake-up of one of them leaves the other registered, or makes it register again.
+    #[test]
+    fn a_host_and_the_task_are_woken_for_different_positions() {
+        for (of_host, of_task) in [(1, 2), (2, 1)] {
+            let mut model = loom::model::Builder::new();
+            model.preemption_bound = Some(3);
+            model.check(move || {
+                let applied = Arc::new(Applied::new(0));
+                let callback_thread = {
+                    let applied = Arc::clone(&applied);
+                    thread::spawn(move || [applied.set(1), applied.set(2), applied.wake_missed()])
+                };
+                let is_reached = applied.request_report(of_task);
+                applied.wait(of_host, None, |position| (position >= of_host).then_some(()));
+                let reports = callback_thread.join().unwrap();
+                assert!(is_reached || reports.contains(&true), "the task sleeps on");
+            });
+        }
     }
 
     /// As when the receiver ends.
@@ -167,7 +208,7 @@ mod model {
                 })
             };
             let (applied, is_over) = &*shared;
-            applied.wait(None, |_| is_over.load(Ordering::Relaxed).then_some(()));
+            applied.wait(1, None, |_| is_over.load(Ordering::Relaxed).then_some(()));
             other.join().unwrap();
         });
     }

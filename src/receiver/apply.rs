@@ -8,31 +8,34 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::core::Core;
 use super::delivery::{Before, Delivery};
 use super::handler::{ApplyFailure, Connect, Handler, LocalWal, Place, ReceiverHost};
-use super::keeper::Keeper;
 use super::local_log::entries_after;
-use super::queue::{Adoption, Dial, Queue};
+use super::local_log_writer::LocalLogWriter;
+use super::progress::Progress;
+use super::queue::{Adoption, Dial, Inbox, Queue};
+use super::report::ReceiverReport;
 use crate::clock;
 use crate::engine::lineage::{self, Follower, Source, Verdict};
 use crate::engine::reader::apply::{Action, ApplySchedule, Deferred, LogWork, Outcome, PendingWork};
+use crate::engine::reader::policy::ApplyPolicy;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventDispatcher, EventKind};
 use crate::log::RETRY;
-use crate::log::disk::position::PositionFile;
 use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::Point;
 
 /// The state of the callback thread.
 pub(super) struct Applier {
-    core: Arc<Core>,
+    progress: Arc<Progress>,
+    inbox: Arc<Inbox>,
+    report: Arc<ReceiverReport>,
     handler: Box<dyn Handler>,
     local_wal: Option<LocalWal>,
     connect: Option<Connect>,
     dispatcher: EventDispatcher,
     /// The local log on disk, if there is one.
-    keeper: Option<Keeper>,
+    log_writer: Option<LocalLogWriter>,
     /// The delivery that is being applied.
     current: Option<Delivery>,
     /// The chain hash after the last entry of it that was applied.
@@ -51,31 +54,39 @@ enum CallbackTask {
     Store(Vec<Delivery>),
     Sync,
     Check,
-    Note,
+    StorePosition,
     Replay,
     GiveUp(EventKind, Error),
     Stop,
 }
 
 impl Applier {
-    pub(super) fn new(core: Arc<Core>, host: ReceiverHost, position: Option<PositionFile>) -> Self {
-        let logged = core.progress.applied();
-        let mut schedule = ApplySchedule::new(core.config.apply_policy);
-        if position.is_some() {
+    pub(super) fn new(
+        progress: Arc<Progress>,
+        inbox: Arc<Inbox>,
+        report: Arc<ReceiverReport>,
+        host: ReceiverHost,
+        policy: ApplyPolicy,
+        log_writer: Option<LocalLogWriter>,
+    ) -> Self {
+        let mut schedule = ApplySchedule::new(policy);
+        if log_writer.is_some() {
             // The host may have applied more than the position file says, and retention follows the file.
-            schedule.defer(Deferred::Note, clock::instant());
+            schedule.defer(Deferred::StorePosition, clock::instant());
         }
         let ReceiverHost { handler, local_wal, connect, observer } = host;
         Self {
-            keeper: position.map(|position| Keeper::new(&core, position)),
-            core,
+            logged: progress.applied(),
+            progress,
+            inbox,
+            report,
             handler,
             local_wal,
             connect,
             dispatcher: EventDispatcher::new(observer),
+            log_writer,
             current: None,
             hash: UNKNOWN_HISTORY,
-            logged,
             schedule,
         }
     }
@@ -94,7 +105,7 @@ impl Applier {
                     let _ = answer.send(dialled);
                 }
                 CallbackTask::Adopt((lineage, answer)) => {
-                    let adopted = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.adopt(lineage));
+                    let adopted = self.log_writer.as_mut().map_or(Ok(()), |log_writer| log_writer.adopt(lineage));
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
                     {
@@ -106,21 +117,21 @@ impl Applier {
                 CallbackTask::Apply => self.apply(),
                 CallbackTask::Store(deliveries) => self.store(&deliveries),
                 CallbackTask::Sync => {
-                    let synced = self.keeper.as_mut().map_or(Ok(()), Keeper::sync);
+                    let synced = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::sync);
                     synced.unwrap_or_else(|error| self.log_failed(&error));
                 }
                 CallbackTask::Check => {
-                    let checked = self.keeper.as_mut().map_or(Ok(()), Keeper::check_identity);
+                    let checked = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::check_identity);
                     checked.unwrap_or_else(|error| self.log_failed(&error));
                 }
-                CallbackTask::Note => self.note(),
-                // `next` replays before it looks for other work.
-                CallbackTask::Replay => self.schedule.take_up(Deferred::Replay),
+                CallbackTask::StorePosition => self.store_position(),
+                // `next` replays before it checks for other work.
+                CallbackTask::Replay => self.schedule.clear(Deferred::Replay),
                 CallbackTask::GiveUp(kind, error) => self.give_up(kind, &error),
                 CallbackTask::Stop => {
-                    if let Some(keeper) = &mut self.keeper {
-                        keeper.finish();
-                        let events = self.core.mailbox.lock().take_events();
+                    if let Some(log_writer) = &mut self.log_writer {
+                        log_writer.finish();
+                        let events = self.inbox.mailbox.lock().take_events();
                         events.iter().for_each(|event| self.dispatcher.deliver(event));
                     }
                     return;
@@ -131,16 +142,16 @@ impl Applier {
 
     /// Waits for the next task.
     fn next(&mut self) -> CallbackTask {
-        self.core.progress.settle();
+        self.progress.wake_missed();
         self.replay();
-        let core = Arc::clone(&self.core);
-        let mailbox = &core.mailbox;
+        let inbox = Arc::clone(&self.inbox);
+        let mailbox = &inbox.mailbox;
         let mut content = mailbox.lock();
         content.work.applying = false;
         if content.work.paused {
             mailbox.notify();
         }
-        self.core.attention.store(false, Ordering::SeqCst);
+        inbox.attention.store(false, Ordering::SeqCst);
         loop {
             let now = clock::instant();
             let work = self.work(&content.work, content.has_events());
@@ -155,7 +166,7 @@ impl Applier {
                     Some(adoption) => CallbackTask::Adopt(adoption),
                     None => continue,
                 },
-                Action::Lost => match self.keeper.as_ref().and_then(Keeper::lost) {
+                Action::Lost => match self.log_writer.as_ref().and_then(LocalLogWriter::lost) {
                     Some(error) => CallbackTask::GiveUp(EventKind::LogFailed, error),
                     None => continue,
                 },
@@ -164,7 +175,7 @@ impl Applier {
                 }
                 Action::Sync => CallbackTask::Sync,
                 Action::Check => CallbackTask::Check,
-                Action::Note => CallbackTask::Note,
+                Action::StorePosition => CallbackTask::StorePosition,
                 Action::Replay => CallbackTask::Replay,
                 Action::Apply => match self.take_delivery(&mut content.work) {
                     Ok(()) => CallbackTask::Apply,
@@ -178,26 +189,26 @@ impl Applier {
         }
     }
 
-    /// What waits for this thread.
+    /// The pending work of this thread.
     fn work(&mut self, queue: &Queue, events: bool) -> PendingWork {
         let unstored = queue.stored < queue.deliveries.len();
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
-            && keeper.has_room()
+        if let Some(log_writer) = self.log_writer.as_ref().filter(|_| unstored && self.schedule.is_store_deferred())
+            && log_writer.has_room()
         {
-            self.schedule.take_up(Deferred::Store);
+            self.schedule.clear(Deferred::Store);
         }
-        let log = self.keeper.as_ref().map(|keeper| LogWork {
-            lost: keeper.lost().is_some(),
+        let log = self.log_writer.as_ref().map(|log_writer| LogWork {
+            lost: log_writer.lost().is_some(),
             unstored,
-            sync_wanted: keeper.is_sync_wanted(),
-            sync_at: keeper.sync_at(),
-            check_at: Some(keeper.check_at()),
+            sync_requested: log_writer.is_sync_requested(),
+            sync_at: log_writer.sync_at(),
+            check_at: Some(log_writer.check_at()),
         });
         // Stored entries of an earlier process are applied first. With a log on disk, only stored entries are applied.
         let ready = if log.is_some() { queue.stored > 0 } else { !queue.deliveries.is_empty() };
         PendingWork {
             events,
-            stop: self.core.life().borrow().is_closed(),
+            stop: self.progress.life.borrow().is_closed(),
             dial: queue.dial.is_some(),
             adopt: queue.adopt.is_some(),
             paused: queue.paused,
@@ -219,12 +230,11 @@ impl Applier {
 
     /// Applies the current delivery until it is finished, an entry is refused, or other work waits for this thread.
     fn apply(&mut self) {
-        let core = Arc::clone(&self.core);
         self.schedule.begin_try();
         let Some(mut delivery) = self.current.take() else { return };
-        core.progress.set_applying(delivery.received());
+        self.progress.set_applying(delivery.received());
         let before = delivery.len();
-        // With a log of the host's own, each call of the handler gets only what that log has taken.
+        // With a log of the host's own, each call of the handler gets only entries that this log has taken.
         let longest = self.local_wal.as_ref().map_or(usize::MAX, |_| self.handler.max_entries());
         loop {
             let entries = Entries::new(delivery.entries()).with_history(self.hash);
@@ -235,13 +245,13 @@ impl Applier {
             // Entries that the host's log took are applied before the refused one is reported. There may be none.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),
-                _ => self.handler.apply_run(&mut run, &Place::of(&core.progress, &core.attention)),
+                _ => self.handler.apply_run(&mut run, &Place::of(&self.progress, &self.inbox.attention)),
             };
             let outcome = outcome.and(refused.map_or(Ok(()), Err));
             let Walked { bytes: taken, hash, .. } = run.walked();
             self.hash = hash;
             if let Err(failure) = outcome {
-                core.progress.set_place(Point { sequence: core.progress.applied(), hash });
+                self.progress.set_place(Point { sequence: self.progress.applied(), hash });
                 let mut rest = Entries::new(run.rest()).with_history(hash);
                 let Some(failed) = rest.next() else { break };
                 let (sequence, timestamp_us, size) = (failed.sequence, failed.timestamp_us, failed.encoded_len());
@@ -249,38 +259,38 @@ impl Applier {
                 let skipped = if skip { size } else { 0 };
                 if skip {
                     self.hash = rest.walked().hash;
-                    core.progress.set_place(Point { sequence, hash: self.hash });
-                    core.progress.set_applied(sequence, timestamp_us, 0);
+                    self.progress.set_place(Point { sequence, hash: self.hash });
+                    self.progress.set_applied(sequence, timestamp_us, 0);
                     self.logged = self.logged.max(sequence);
                 }
                 delivery.advance(taken + skipped);
                 if self.schedule.holds_back() {
                     self.current = Some(delivery);
                     let left = self.current.as_ref().map_or(0, Delivery::len);
-                    return self.gave_back(before - left);
+                    return self.release_buffer(before - left);
                 }
             } else {
                 self.schedule.applied();
                 delivery.advance(taken);
             }
-            if core.attention.load(Ordering::Relaxed) {
+            if self.inbox.attention.load(Ordering::Relaxed) {
                 let left = delivery.len();
                 self.current = Some(delivery);
-                return self.gave_back(before - left);
+                return self.release_buffer(before - left);
             }
         }
         drop(delivery);
-        self.gave_back(before);
+        self.release_buffer(before);
     }
 
     /// Makes entries that an earlier process stored the current delivery, before entries that arrive now.
     fn replay(&mut self) {
         let is_due = self.current.is_none() && !self.schedule.is_replay_deferred() && !self.schedule.is_over();
-        let Some(keeper) = self.keeper.as_mut().filter(|_| is_due) else { return };
-        match keeper.replay(self.core.progress.applied()) {
+        let Some(log_writer) = self.log_writer.as_mut().filter(|_| is_due) else { return };
+        match log_writer.replay(self.progress.applied()) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
-                self.core.mailbox.lock().work.bytes += delivery.len();
+                self.inbox.mailbox.lock().work.bytes += delivery.len();
                 self.current = Some(delivery);
                 if let Err(error) = self.begin() {
                     self.give_up(EventKind::Diverged, &error);
@@ -296,7 +306,7 @@ impl Applier {
     /// Prepares a new current delivery: skips the entries that the host has applied already, because it may be ahead of
     /// its local log. Returns the bytes skipped. Fails if the writer's history differs from the host's there.
     fn begin(&mut self) -> Result<usize> {
-        let host = self.core.progress.place();
+        let host = self.progress.place();
         let Some(delivery) = &mut self.current else { return Ok(0) };
         let Before { sequence: mut at, hash, .. } = delivery.before();
         self.hash = hash;
@@ -318,18 +328,18 @@ impl Applier {
             return Err(Error::new(verdict.status(), text));
         }
         if at >= host.sequence {
-            self.core.progress.prove_host();
+            self.progress.prove_host();
         }
         Ok(skipped)
     }
 
     /// Writes deliveries to the local log.
     fn store(&mut self, deliveries: &[Delivery]) {
-        self.schedule.take_up(Deferred::Store);
-        let Some(keeper) = &mut self.keeper else { return };
-        match keeper.store(deliveries) {
+        self.schedule.clear(Deferred::Store);
+        let Some(log_writer) = &mut self.log_writer else { return };
+        match log_writer.store(deliveries) {
             Ok(stored) => {
-                self.core.mailbox.lock().work.stored += stored;
+                self.inbox.mailbox.lock().work.stored += stored;
                 if stored < deliveries.len() {
                     self.schedule.defer(Deferred::Store, clock::instant() + RETRY);
                 }
@@ -347,28 +357,28 @@ impl Applier {
     fn give_up(&mut self, kind: EventKind, error: &Error) {
         self.schedule.end();
         let mut event = Event::new(kind, error.status, error.message.clone());
-        event.sequence = self.core.progress.applied();
-        self.core.event(event);
-        self.core.progress.end(error.clone());
+        event.sequence = self.progress.applied();
+        self.report.event(event);
+        self.progress.end(error.clone());
     }
 
     /// Writes the applied position to the position file. Tries again later if the disk refuses for now.
-    fn note(&mut self) {
-        self.schedule.take_up(Deferred::Note);
-        match self.keeper.as_mut().map_or(Ok(()), Keeper::applied) {
+    fn store_position(&mut self) {
+        self.schedule.clear(Deferred::StorePosition);
+        match self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::store_applied) {
             Ok(()) => {}
             Err(error) if error.status.is_passing() => {
-                self.schedule.defer(Deferred::Note, clock::instant() + RETRY);
+                self.schedule.defer(Deferred::StorePosition, clock::instant() + RETRY);
             }
             Err(error) => self.log_failed(&error),
         }
     }
 
-    /// Lets the connection's task receive `bytes` more.
-    fn gave_back(&mut self, bytes: usize) {
-        self.note();
-        self.core.mailbox.lock().work.bytes -= bytes;
-        self.core.progress.made_room();
+    /// Stores the applied position, and releases buffer space for the connection's task to receive into.
+    fn release_buffer(&mut self, bytes: usize) {
+        self.store_position();
+        self.inbox.mailbox.lock().work.bytes -= bytes;
+        self.progress.made_room();
     }
 
     /// Writes entries to the host's own log, each once. Returns the entries that it has, and why it refused the next
@@ -398,13 +408,13 @@ impl Applier {
             "" => format!("the handler returned {}", failure.code),
             message => message.to_owned(),
         };
-        self.core.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
+        self.report.counters.apply_failures.fetch_add(1, Ordering::Relaxed);
         let text = format!("applying entry {sequence} failed (try {tries}): {why}");
         let report = |kind, text| {
             let mut event = Event::new(kind, Status::ApplyFailed, text);
             event.sequence = sequence;
             event.detail = json!({ "code": failure.code, "tries": tries });
-            self.core.event(event);
+            self.report.event(event);
         };
         report(EventKind::ApplyFailed, text.clone());
         match outcome {
@@ -412,10 +422,10 @@ impl Applier {
             Outcome::Stop => {
                 let text = format!("{text}; applying stopped, a new receiver can go on after entry {}", sequence - 1);
                 report(EventKind::Stopped, text.clone());
-                self.core.progress.end(Error::new(Status::ApplyFailed, text));
+                self.progress.end(Error::new(Status::ApplyFailed, text));
             }
             Outcome::Skip => {
-                self.core.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
+                self.report.counters.entries_skipped.fetch_add(1, Ordering::Relaxed);
                 report(EventKind::EntrySkipped, format!("{text}; skipped"));
             }
         }

@@ -1,4 +1,4 @@
-//! What a receiver is told when it is made.
+//! The configuration of a receiver.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct ReceiverConfig {
     pub ack_interval: Duration,
     /// How long connecting and the handshake may take together.
     pub connect_timeout: Duration,
-    /// How often an idle v2 connection says that it lives.
+    /// How often an idle v2 connection sends a heartbeat.
     pub heartbeat_interval: Duration,
     /// How long a v2 writer may be silent.
     pub peer_timeout: Duration,

@@ -8,10 +8,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::adopt::{adopt, held};
-use super::core::{Core, Live, ending};
+use super::context::ConnectionContext;
 use super::handshake::{Handshaken, open};
 use super::inbound::Inbound;
-use super::session::Session;
+use super::progress::ending;
+use super::report::Live;
+use super::session::WriterSession;
 use crate::clock;
 use crate::engine::farewell;
 use crate::engine::heartbeat::Pulse;
@@ -19,7 +21,7 @@ use crate::engine::reader::backoff::Backoff;
 use crate::engine::reader::end::{ConnectionEnd, is_sent_to_writer};
 use crate::engine::reader::handshake::verdict;
 use crate::engine::reader::history::History;
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::engine::reader::reconnect::{Attempt, EndReport};
 use crate::error::{Result, Status};
 use crate::host::{Event, EventKind};
@@ -27,37 +29,38 @@ use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
-pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: Dialling) {
-    let mut life = core.life().subscribe();
-    let mut inbound = Inbound::new(core.config.buffer_bytes, core.config.max_entry_bytes, core.config.gap_policy);
+pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, dialling: Dialling) {
+    let ConnectionContext { config, progress, report, .. } = &context;
+    let mut life = progress.life.subscribe();
+    let mut inbound = Inbound::new(config.buffer_bytes, config.max_entry_bytes, config.gap_policy);
     let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
-    let mut backoff = Backoff::new(core.config.reconnect_interval);
+    let mut backoff = Backoff::new(config.reconnect_interval);
     let mut goes_on = false;
     let mut plan = None;
     loop {
-        if !wait_for_room(&core, &mut life).await {
+        if !wait_for_room(&context, &mut life).await {
             return;
         }
         if !goes_on || !dialler.has_more() {
-            dialler.begin(clock::instant(), core.config.connect_timeout);
+            dialler.begin(clock::instant(), config.connect_timeout);
         }
-        core.peer.lock().clone_from(&core.config.writer_addr);
-        let (dialled, opened) = open(&core, &mut dialler, dialling, &mut plan, &history).await;
+        report.peer.lock().clone_from(&config.writer_addr);
+        let (dialled, opened) = open(&context, &mut dialler, dialling, &mut plan, &history).await;
         let planned = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {
             Ok(opened) => {
                 let begun = clock::instant();
-                let end = serve(&core, &mut inbound, &mut history, opened).await;
-                (core.live.lock().take().map(|_| clock::since(begun)), end)
+                let end = serve(&context, &mut inbound, &mut history, opened).await;
+                (report.live.lock().take().map(|_| clock::since(begun)), end)
             }
             Err(error) => (None, error.into()),
         };
-        let peer = core.peer.lock().clone();
+        let peer = report.peer.lock().clone();
         let attempt = Attempt { end: &end, peer: &peer, connected: lived.is_some(), planned };
         if life.borrow().is_ending() {
             if attempt.connected {
-                report(&core, &attempt, None);
+                report_end(&context, &attempt, None);
             }
             return;
         }
@@ -69,7 +72,7 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
         // Try the rest of the list before pausing.
         goes_on = dialled.is_some() && !stays && dialler.has_more();
         let pause = (!goes_on).then(|| backoff.next(end.error.status, lived, random()));
-        report(&core, &attempt, pause);
+        report_end(&context, &attempt, pause);
         if let Some(pause) = pause {
             tokio::select! {
                 biased;
@@ -82,14 +85,15 @@ pub(super) async fn follow(core: Arc<Core>, addresses: Vec<Address>, dialling: D
 
 /// Waits until the host has applied enough of the entries received before, since each connection brings some with its
 /// handshake. Returns `false` if the receiver stops.
-async fn wait_for_room(core: &Core, life: &mut watch::Receiver<Lifecycle>) -> bool {
-    let is_full = || core.mailbox.lock().work.bytes as u64 >= core.config.buffer_bytes;
+async fn wait_for_room(context: &ConnectionContext, life: &mut watch::Receiver<ReceiverState>) -> bool {
+    let ConnectionContext { config, progress, inbox, .. } = context;
+    let is_full = || inbox.unapplied_bytes() >= config.buffer_bytes;
     while is_full() {
-        core.progress.want_room();
+        progress.request_room();
         if is_full() {
             tokio::select! {
                 biased;
-                () = core.progress.moved.notified() => {}
+                () = progress.moved.notified() => {}
                 () = ending(life) => return false,
             }
         }
@@ -105,21 +109,27 @@ fn random() -> f64 {
 }
 
 /// Counts and reports the end of a connection. `pause`: the time until the next attempt.
-fn report(core: &Core, attempt: &Attempt<'_>, pause: Option<Duration>) {
-    let EndReport { error, events } = attempt.report(&core.config.reader_id, core.progress.received(), pause);
+fn report_end(context: &ConnectionContext, attempt: &Attempt<'_>, pause: Option<Duration>) {
+    let ConnectionContext { config, progress, report, .. } = context;
+    let EndReport { error, events } = attempt.report(&config.reader_id, progress.received(), pause);
     if error.is_some() {
-        core.counters.errors.fetch_add(1, Ordering::Relaxed);
-        *core.last_error.lock() = error;
+        report.counters.errors.fetch_add(1, Ordering::Relaxed);
+        *report.last_error.lock() = error;
     }
-    events.into_iter().for_each(|event| core.event(event));
+    events.into_iter().for_each(|event| report.event(event));
 }
 
 /// Serves one connection from the writer's answer to its end.
-async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, opened: Handshaken) -> ConnectionEnd {
-    match agree(core, inbound, opened).await {
+async fn serve(
+    context: &ConnectionContext,
+    inbound: &mut Inbound,
+    history: &mut History,
+    opened: Handshaken,
+) -> ConnectionEnd {
+    match agree(context, inbound, opened).await {
         Err(end) => end,
         Ok((stream, pulse)) => {
-            let ended = Session::new(core, &stream, inbound, history, pulse).run().await;
+            let ended = WriterSession::new(context, &stream, inbound, history, pulse).run().await;
             if is_sent_to_writer(&ended) {
                 let _ = timeout(farewell::READER_WAITS, stream.discard()).await;
             }
@@ -130,31 +140,31 @@ async fn serve(core: &Arc<Core>, inbound: &mut Inbound, history: &mut History, o
 
 /// Adopts the writer's lineage if both ends accept. Otherwise nothing changes.
 async fn agree(
-    core: &Arc<Core>,
+    context: &ConnectionContext,
     inbound: &mut Inbound,
     opened: Handshaken,
 ) -> Result<(Arc<Stream>, Option<Pulse>), ConnectionEnd> {
+    let ConnectionContext { config, report, .. } = context;
     let Handshaken { stream, frames, ack, plan } = opened;
-    let peer = core.peer.lock().clone();
-    let agreed = verdict(&held(core), &ack, plan.as_ref(), &peer)?;
-    let before = adopt(core, &agreed, &ack, plan.as_ref()).await?;
+    let peer = report.peer.lock().clone();
+    let agreed = verdict(&held(context), &ack, plan.as_ref(), &peer)?;
+    let before = adopt(context, &agreed, &ack, plan.as_ref()).await?;
     let last = before.sequence;
-    core.counters.connects.fetch_add(1, Ordering::Relaxed);
+    report.counters.connects.fetch_add(1, Ordering::Relaxed);
     let version = agreed.version;
-    *core.live.lock() = Some(Live { since: clock::now(), version });
-    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", core.peer.lock()));
+    *report.live.lock() = Some(Live { since: clock::now(), version });
+    let mut event = Event::new(EventKind::Connected, Status::Ok, format!("connected to {}", report.peer.lock()));
     event.sequence = last;
     event.detail = json!({
         "protocol": version.number(),
         "writer_sequence": ack.current_sequence,
         "peer": stream.peer(),
     });
-    core.event(event);
+    report.event(event);
     let rest = frames.into_rest();
-    core.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
+    report.counters.bytes_received.fetch_add(rest.len() as u64, Ordering::Relaxed);
     inbound.begin(version, before, &rest)?;
     let stream = Arc::new(stream);
-    let pulse =
-        ack.answer.map(|answer| Pulse::of_reader(core.config.heartbeat_interval, core.config.peer_timeout, &answer));
+    let pulse = ack.answer.map(|answer| Pulse::of_reader(config.heartbeat_interval, config.peer_timeout, &answer));
     Ok((stream, pulse))
 }

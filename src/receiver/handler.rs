@@ -25,7 +25,7 @@ pub trait Handler: Send {
     /// The most entries of one call; 1 for a handler of single entries.
     fn max_entries(&self) -> usize;
     /// Makes one call: applies all of the entries, or fails and says how many of the first ones were applied. Walks to
-    /// the end of what it applied, and tells `place` how far it walked before it calls the host.
+    /// the end of what it applied, and records in `place` how far it walked before it calls the host.
     fn apply(&mut self, entries: &mut Entries<'_>, place: &Place<'_>) -> std::result::Result<(), ApplyFailure>;
 
     /// Makes calls until the run is applied or the callback thread has other work. Walks to the end of what was
@@ -52,8 +52,8 @@ pub trait Handler: Send {
     }
 }
 
-/// Records how far the handler has come: what it is applying, for [`Receiver::token`](super::Receiver::token), and what
-/// it has applied.
+/// Records the handler's position: the entry that it is applying, for [`Receiver::token`](super::Receiver::token), and
+/// the last one that it has applied.
 pub struct Place<'a>(Option<Applying<'a>>);
 
 /// The positions that a handler's calls move, and the flag that interrupts the calls.
@@ -149,10 +149,10 @@ mod tests {
         (Progress::new(Point::default(), Point::default(), false), AtomicBool::new(false))
     }
 
-    /// What is applied of a run of five, and where the walk stands: after all, before a refused entry, or after the
+    /// What is applied of a run of five, and where the walk ends: after all, before a refused entry, or after the
     /// call in which something else came up.
     #[test]
-    fn a_run_is_applied_call_by_call_and_the_walk_stands_behind_what_was_applied() {
+    fn a_run_is_applied_call_by_call_and_the_walk_ends_after_what_was_applied() {
         let mut bytes = Vec::new();
         for sequence in 1..=5 {
             let payload = [sequence as u8; 9];

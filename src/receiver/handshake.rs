@@ -5,7 +5,8 @@ use std::io;
 use tokio::sync::oneshot;
 
 use super::adopt::held;
-use super::core::{Core, ending};
+use super::context::ConnectionContext;
+use super::progress::ending;
 use super::queue::Dial;
 use crate::clock;
 use crate::engine::reader::handshake::sync;
@@ -23,20 +24,20 @@ pub(super) struct Handshaken {
     pub(super) stream: Stream,
     pub(super) frames: FrameReader,
     pub(super) ack: SyncAck,
-    /// What its Sync asked for.
+    /// What its Sync requested.
     pub(super) plan: Option<Plan>,
 }
 
 /// Dials the next address of the round and does the handshake there. Returns the address too, unless none could be
 /// dialled. `plan`: what the last refusal suggests. `history`: points in what was received.
 pub(super) async fn open(
-    core: &Core,
+    context: &ConnectionContext,
     dialler: &mut Dialler,
     dialling: Dialling,
     plan: &mut Option<Plan>,
     history: &History,
 ) -> (Option<Dialled>, Result<Handshaken>) {
-    let mut life = core.life().subscribe();
+    let mut life = context.progress.life.subscribe();
     let stops = || Error::new(Status::Ok, "the receiver stops");
     let (stream, dialled) = match dialling {
         Dialling::Library => {
@@ -55,16 +56,16 @@ pub(super) async fn open(
             Err(error) => return (None, Err(error)),
         },
     };
-    core.peer.lock().clone_from(&dialled.peer);
+    context.report.peer.lock().clone_from(&dialled.peer);
     // The plan is for the node whose refusal suggested it, and for no other.
     let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
     let limit = dialled.deadline.saturating_duration_since(clock::instant());
     let meeting = async {
         let stream = match stream {
             Some(stream) => stream,
-            None => dial(core, &dialled).await?,
+            None => dial(context, &dialled).await?,
         };
-        greet(core, stream, &dialled.address, plan, history).await
+        greet(context, stream, &dialled.address, plan, history).await
     };
     let met = tokio::select! {
         biased;
@@ -79,20 +80,20 @@ pub(super) async fn open(
 
 /// Sends the Sync and waits for the writer's answer.
 async fn greet(
-    core: &Core,
+    context: &ConnectionContext,
     stream: Stream,
     address: &Address,
     plan: Option<Plan>,
     history: &History,
 ) -> Result<Handshaken> {
-    let config = &core.config;
+    let config = &context.config;
     let stream = match &config.tls {
         Some(tls) => tls.connect(stream, address)?,
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
-    let held = held(core);
-    let logged = logged_points(core, plan.as_ref());
+    let held = held(context);
+    let logged = logged_points(context, plan.as_ref());
     let sync = sync(&held, plan.as_ref(), &config.reader_id, config.heartbeat_interval, logged, history);
     let mut hello = Vec::new();
     message::encode_sync(&mut hello, &sync, config.coordinator_handshake)
@@ -111,8 +112,8 @@ async fn greet(
     let (kind, payload) = frames.read(&stream).await?;
     let expected = if config.coordinator_handshake { TYPE_ACK } else { TYPE_SYNC_ACK };
     if kind == TYPE_ERROR {
-        let said = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
-        return Err(said.to_error("the writer answers"));
+        let error = message::decode_error(&payload).map_err(|e| Error::new(Status::InvalidMsg, e.to_string()))?;
+        return Err(error.to_error("the writer answers"));
     }
     if kind != expected {
         let text = format!("the writer answered the Sync with a frame of type {kind:#04x}, not {expected:#04x}");
@@ -124,10 +125,10 @@ async fn greet(
 }
 
 /// Has the host dial, on the callback thread.
-async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
+async fn dial(context: &ConnectionContext, dialled: &Dialled) -> Result<Stream> {
     let (answer, socket) = oneshot::channel();
     let address = &dialled.peer;
-    core.enqueue(|queue| queue.dial = Some(Dial { address: address.clone(), answer }));
+    context.inbox.enqueue(|queue| queue.dial = Some(Dial { address: address.clone(), answer }));
     let socket = match socket.await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
@@ -140,10 +141,10 @@ async fn dial(core: &Core, dialled: &Dialled) -> Result<Stream> {
 
 /// Points in the history of the log on disk, if there is one. From one refusal to the next they narrow down where the
 /// histories fork, as far back as that log goes.
-fn logged_points(core: &Core, plan: Option<&Plan>) -> Vec<Point> {
-    let Some(local) = &core.local else { return Vec::new() };
+fn logged_points(context: &ConnectionContext, plan: Option<&Plan>) -> Vec<Point> {
+    let Some(local) = &context.local else { return Vec::new() };
     match plan.and_then(Plan::fork_range) {
         Some((common, differing)) => local.points(common, differing, MAX_HISTORY),
-        None => local.known_points(sync_position(plan, core.progress.received_point()).sequence, MAX_HISTORY),
+        None => local.known_points(sync_position(plan, context.progress.received_point()).sequence, MAX_HISTORY),
     }
 }

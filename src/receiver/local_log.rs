@@ -28,15 +28,15 @@ pub(super) struct LocalLog {
     disk: OnceLock<DiskLog>,
     /// The directory, until there is a log in it.
     vacant: Option<Vacant>,
-    /// The last applied entry according to the position file.
-    noted: AtomicU64,
+    /// The handler's position in the position file.
+    stored_position: AtomicU64,
     /// Makes the position file durable, for the upkeep's thread.
     position: PositionSync,
     /// The lineage in the position file, if it is durable.
     lineage: Mutex<Option<Lineage>>,
     pub(super) upkeep: Upkeep,
-    /// The entry up to which the writer waits for the log to be durable; 0 if it does not wait.
-    sync_wanted: AtomicU64,
+    /// The last entry that the writer waits for to be durable; 0 if it does not wait.
+    requested_sync: AtomicU64,
     /// Retention has removed a segment while the disk was full.
     room: AtomicBool,
     /// Why the upkeep has ended: the directory must be opened anew.
@@ -80,40 +80,40 @@ impl LocalLog {
             (None, None, None) => Point::default(),
         };
         // The stored epoch counts even if the host gives a position: this receiver has followed it since.
-        let noted = stored.as_ref().map(lineage_of);
+        let stored_lineage = stored.as_ref().map(lineage_of);
         let named = host.and_then(|(_, lineage)| lineage);
-        let lineage = named.map_or(noted, |lineage| Some(later(lineage, noted)));
+        let lineage = named.map_or(stored_lineage, |lineage| Some(later(lineage, stored_lineage)));
         let log = Self {
             config: config.clone(),
             disk: OnceLock::new(),
             vacant,
-            noted: AtomicU64::new(0),
+            stored_position: AtomicU64::new(0),
             position: position.syncing(),
             lineage: Mutex::new(durable),
             upkeep: Upkeep::default(),
-            sync_wanted: AtomicU64::new(0),
+            requested_sync: AtomicU64::new(0),
             room: AtomicBool::new(false),
             lost: OnceLock::new(),
         };
         let mut resumed = Resumed { applied, received: applied, lineage, position, dir };
         if let Some(disk) = disk {
-            log.resume(&disk, &mut resumed, noted)?;
+            log.resume(&disk, &mut resumed, stored_lineage)?;
             let _ = log.disk.set(disk);
         }
         Ok((log, resumed))
     }
 
     /// Compares the host's position with the log, and derives where to resume.
-    fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, noted: Option<Lineage>) -> Result<()> {
+    fn resume(&self, disk: &DiskLog, resumed: &mut Resumed, stored_lineage: Option<Lineage>) -> Result<()> {
         let (found, applied) = (disk.lineage(), resumed.applied);
         // The position may belong to any epoch.
         let lineage = resumed.lineage.filter(|_| applied.sequence > 0).map(|wanted| Lineage { epoch: 0, ..wanted });
         let (host, log) = (Follower { lineage, ..Follower::at(applied) }, Source::new(Some(found), UNKNOWN_HISTORY));
-        // A position in another stream costs no look at the log.
+        // A position in another stream is refused without reading the log.
         self.check(&host, &log, "host's position")?;
         let wanted_epoch = resumed.lineage.map_or(0, |lineage| lineage.epoch);
         let wanted = Lineage { epoch: found.epoch.max(wanted_epoch), ..found };
-        resumed.lineage = Some(later(wanted, noted));
+        resumed.lineage = Some(later(wanted, stored_lineage));
         let (oldest, end) = (disk.oldest(), disk.written());
         if applied.sequence < oldest.sequence {
             // The writer sends the entries from there on; those that are here already are not written again.
@@ -145,22 +145,22 @@ impl LocalLog {
         *self.lineage.lock() = Some(lineage);
     }
 
-    /// The position file says now that the entries up to this one are applied.
-    pub(super) fn noted(&self, sequence: u64) {
-        self.noted.store(sequence, Ordering::SeqCst);
+    /// The position file now holds this position of the handler.
+    pub(super) fn position_stored(&self, sequence: u64) {
+        self.stored_position.store(sequence, Ordering::SeqCst);
     }
 
-    /// Runs the directory's upkeep until [`Upkeep::close`]. When it fails, the directory is lost, and [`Self::lost`]
-    /// tells why.
+    /// Runs the directory's upkeep until [`Upkeep::close`]. If it fails, the directory is lost, and [`Self::lost`]
+    /// returns the reason.
     pub(super) fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) -> Result<()> {
         let Some(disk) = self.upkeep.wait_for(|| self.disk()) else { return Ok(()) };
         let mut applied = 0;
         let mut kept_from = |end: Mark| {
             if applied < end.sequence {
                 // After a loss of power the position must not be before the oldest entry.
-                let noted = self.noted.load(Ordering::SeqCst);
+                let stored = self.stored_position.load(Ordering::SeqCst);
                 self.position.sync()?;
-                applied = noted;
+                applied = stored;
             }
             Ok(disk.floor(applied).position)
         };
@@ -168,19 +168,19 @@ impl LocalLog {
         kept.inspect_err(|error| drop(self.lost.set(error.clone())))
     }
 
-    /// The writer waits for this entry to be durable.
-    pub(super) fn want_sync(&self, sequence: u64) {
-        self.sync_wanted.fetch_max(sequence, Ordering::SeqCst);
+    /// Requests a sync through `sequence`, because the writer waits for that entry to be durable.
+    pub(super) fn request_sync(&self, sequence: u64) {
+        self.requested_sync.fetch_max(sequence, Ordering::SeqCst);
     }
 
-    /// The writer does not wait.
-    pub(super) fn want_no_sync(&self) {
-        self.sync_wanted.store(0, Ordering::SeqCst);
+    /// Clears the request, because the writer does not wait any more.
+    pub(super) fn clear_sync_request(&self) {
+        self.requested_sync.store(0, Ordering::SeqCst);
     }
 
     /// The entry that the writer waits for to be durable; 0 if it does not wait.
-    pub(super) fn sync_wanted(&self) -> u64 {
-        self.sync_wanted.load(Ordering::SeqCst)
+    pub(super) fn requested_sync(&self) -> u64 {
+        self.requested_sync.load(Ordering::SeqCst)
     }
 
     /// Retention has freed space while the disk was full.

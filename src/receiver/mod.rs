@@ -8,28 +8,25 @@ mod applied;
 mod apply;
 mod atomic_point;
 pub mod config;
-mod core;
+mod context;
 mod delivery;
 mod follow;
 mod handler;
 mod handshake;
 pub(crate) mod inbound;
-mod keeper;
 mod local_log;
+mod local_log_writer;
 mod outgoing;
 mod progress;
 mod queue;
+mod report;
 mod session;
 mod stats;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use self::apply::Applier;
-use self::core::Core;
-use self::local_log::LocalLog;
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
 use crate::log::disk::position::PositionFile;
@@ -41,8 +38,15 @@ use crate::sync::Mutex;
 use crate::text;
 use crate::threads::{self, Latch, Thread};
 use crate::transport::{Address, Dialling, TlsClient};
+use apply::Applier;
 use config::ReceiverConfig;
+use context::ConnectionContext;
 use handler::ReceiverHost;
+use local_log::{LocalLog, Resumed};
+use local_log_writer::LocalLogWriter;
+use progress::Progress;
+use queue::Inbox;
+use report::ReceiverReport;
 
 /// The names of the places just before and just after the handler is called; see
 /// [`disk::CRASH_POINTS`](crate::log::disk::CRASH_POINTS), where the places around the position's file are.
@@ -50,11 +54,16 @@ pub const CRASH_POINTS: &[&str] = &["receiver-apply-before", "receiver-apply-aft
 
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
-    core: Arc<Core>,
+    config: Arc<ReceiverConfig>,
+    progress: Arc<Progress>,
+    inbox: Arc<Inbox>,
+    report: Arc<ReceiverReport>,
+    /// The local log on disk, if there is one.
+    local: Option<Arc<LocalLog>>,
     parts: Mutex<Parts>,
 }
 
-/// What a receiver is made of, beside what its parts share. Where it is in its life, [`Core::life`] says.
+/// What a receiver owns until it is stopped.
 enum Parts {
     /// What its threads are made of.
     Unstarted(ReceiverHost, Vec<Address>, Option<PositionFile>),
@@ -62,8 +71,8 @@ enum Parts {
         runtime: Runtime,
         connection_ended: Arc<Latch>,
         callback: Thread,
-        /// Keeps the directory of the local log, if there is one.
-        keeping: Option<(Thread, Arc<Latch>)>,
+        /// Runs the upkeep of the local log's directory, if there is one.
+        upkeep: Option<(Thread, Arc<Latch>)>,
     },
     Gone,
 }
@@ -85,15 +94,18 @@ impl Receiver {
             .as_ref()
             .map(|local| LocalLog::open(local, config.insecure_permissions_allowed, position))
             .transpose()?;
-        let (local, resumed) = opened.map_or((None, None), |(local, resumed)| (Some(local), Some(resumed)));
-        let core = Arc::new(Core::new(config, local, resumed.as_ref()));
+        let (local, resumed) = opened.map_or((None, None), |(local, resumed)| (Some(Arc::new(local)), Some(resumed)));
+        let progress = Arc::new(initial_progress(&config, local.as_deref(), resumed.as_ref()));
+        let inbox = Arc::new(Inbox::default());
+        let (reader_id, peer) = (config.reader_id.clone(), config.writer_addr.clone());
+        let report = Arc::new(ReceiverReport::new(Arc::clone(&inbox), reader_id, peer));
         let of_dir = resumed.as_ref().and_then(|resumed| resumed.dir.unprotected());
-        let of_key = core.config.tls.as_ref().and_then(TlsClient::unprotected);
+        let of_key = config.tls.as_ref().and_then(TlsClient::unprotected);
         for unprotected in [of_dir, of_key].into_iter().flatten() {
-            core.event(Event::unprotected(unprotected));
+            report.event(Event::unprotected(unprotected));
         }
-        let parts = Parts::Unstarted(host, addresses, resumed.map(|resumed| resumed.position));
-        Ok(Self { core, parts: Mutex::new(parts) })
+        let parts = Mutex::new(Parts::Unstarted(host, addresses, resumed.map(|resumed| resumed.position)));
+        Ok(Self { config: Arc::new(config), progress, inbox, report, local, parts })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -112,43 +124,51 @@ impl Receiver {
             return Ok(());
         };
         let dialling = if host.connect.is_some() { Dialling::Host } else { Dialling::Library };
-        let keeping = self.core.local.is_some().then(|| keep(&self.core)).transpose()?;
-        let applier = Applier::new(Arc::clone(&self.core), host, position);
+        let shared = || (Arc::clone(&self.progress), Arc::clone(&self.inbox), Arc::clone(&self.report));
+        let upkeep = self.local.as_ref().map(|local| self.spawn_upkeep(local)).transpose()?;
+        let (progress, inbox, report) = shared();
+        let log_writer = self.local.as_ref().zip(position).map(|(local, position)| {
+            LocalLogWriter::new(Arc::clone(local), Arc::clone(&progress), Arc::clone(&report), position)
+        });
+        let applier = Applier::new(progress, inbox, report, host, self.config.apply_policy, log_writer);
         let callback = {
-            let core = Arc::clone(&self.core);
+            let (progress, inbox, _) = shared();
             let broke = move |error| {
-                core.progress.end(error);
-                core.mailbox.lock().work.applying = false;
-                core.mailbox.notify();
+                progress.end(error);
+                inbox.mailbox.lock().work.applying = false;
+                inbox.mailbox.notify();
             };
-            let spawned = threads::spawn_callbacks("repl-recv-cb", &self.core, || applier.run(), broke);
-            spawned.inspect_err(|_| self.core.local.iter().for_each(|local| local.upkeep.close()))?
+            let spawned = threads::spawn_callbacks("repl-recv-cb", &self.inbox, || applier.run(), broke);
+            spawned.inspect_err(|_| self.local.iter().for_each(|local| local.upkeep.close()))?
         };
-        self.core.life().send_modify(Lifecycle::start);
+        self.progress.life.send_modify(ReceiverState::start);
         let (ended, connection_ended) = Latch::new();
-        let following = follow::follow(Arc::clone(&self.core), addresses, dialling);
+        let (progress, inbox, report) = shared();
+        let (config, local) = (Arc::clone(&self.config), self.local.clone());
+        let context = ConnectionContext { config, progress, inbox, report, local };
+        let following = follow::follow(context, addresses, dialling);
         runtime.spawn(async move {
             following.await;
             drop(ended);
         });
-        *parts = Parts::Running { runtime, connection_ended, callback, keeping };
+        *parts = Parts::Running { runtime, connection_ended, callback, upkeep };
         threads::wait_begun();
         Ok(())
     }
 
     /// Whether a handshake has succeeded and the connection lives.
     pub fn is_connected(&self) -> bool {
-        self.core.is_connected()
+        self.report.is_connected()
     }
 
     /// The last sequence that was applied.
     pub fn last_sequence(&self) -> u64 {
-        self.core.progress.applied()
+        self.progress.applied()
     }
 
     /// The lineage it follows; `None` while unknown.
     pub fn lineage(&self) -> Option<Lineage> {
-        *self.core.lineage.lock()
+        self.progress.lineage()
     }
 
     /// The place after the entry that is being applied, for a handler; elsewhere after the last one that was.
@@ -157,28 +177,28 @@ impl Receiver {
         let lineage = self.lineage().ok_or_else(|| {
             Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")
         })?;
-        let mut place = self.core.progress.place();
+        let mut place = self.progress.place();
         if mutant!("token-with-hash-of-another-entry") {
-            place.hash = self.core.progress.received_point().hash;
+            place.hash = self.progress.received_point().hash;
         }
         Ok(local_log::token(lineage, place))
     }
 
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
-        self.core.life().borrow().check_started()?;
-        self.core.progress.wait_applied(sequence, timeout)
+        self.progress.life.borrow().check_started()?;
+        self.progress.wait_applied(sequence, timeout)
     }
 
     /// Stops calling the handler; when it returns, no handler runs (unless called from it).
     pub fn pause(&self) -> Result<()> {
         self.check_running()?;
-        let mailbox = &self.core.mailbox;
+        let mailbox = &self.inbox.mailbox;
         let mut content = mailbox.lock();
         content.work.paused = true;
-        self.core.attention.store(true, Ordering::SeqCst);
+        self.inbox.interrupt();
         if !self.on_callback_thread() {
-            while content.work.applying && content.work.paused && !self.core.life().borrow().is_closed() {
+            while content.work.applying && content.work.paused && !self.progress.life.borrow().is_closed() {
                 content = mailbox.wait(content, None);
             }
         }
@@ -188,14 +208,14 @@ impl Receiver {
     /// Goes on.
     pub fn resume(&self) -> Result<()> {
         self.check_running()?;
-        self.core.mailbox.lock().work.paused = false;
-        self.core.mailbox.notify();
+        self.inbox.mailbox.lock().work.paused = false;
+        self.inbox.mailbox.notify();
         Ok(())
     }
 
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        Ok(text::json(&self.core.stats(self.check_running().is_ok())))
+        Ok(text::json(&self.stats(self.check_running().is_ok())))
     }
 
     /// Ends the connection and the threads. Idempotent.
@@ -205,17 +225,16 @@ impl Receiver {
         }
         // The lock makes a second caller wait for the first one's end.
         let mut parts = self.parts.lock();
-        let core = &self.core;
-        core.progress.end(Error::new(Status::Closed, "the receiver was stopped"));
+        self.progress.end(Error::new(Status::Closed, "the receiver was stopped"));
         match std::mem::replace(&mut *parts, Parts::Gone) {
             Parts::Unstarted(host, ..) => drop(host),
-            Parts::Running { runtime, connection_ended, callback, keeping } => {
+            Parts::Running { runtime, connection_ended, callback, upkeep } => {
                 let _ = connection_ended.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
-                core.life().send_modify(Lifecycle::close);
-                core.wake();
+                self.progress.life.send_modify(ReceiverState::close);
+                self.inbox.wake();
                 threads::join(callback);
-                if let (Some((thread, ended)), Some(local)) = (keeping, &core.local) {
+                if let (Some((thread, ended)), Some(local)) = (upkeep, &self.local) {
                     local.upkeep.close();
                     // A call of the system that does not return is left to itself.
                     if ended.wait(threads::END) {
@@ -230,23 +249,36 @@ impl Receiver {
 
     /// Whether the calling thread is the one that calls this handle's host.
     pub fn on_callback_thread(&self) -> bool {
-        threads::is_callback_thread_of(&self.core)
+        threads::is_callback_thread_of(&self.inbox)
     }
 
     fn check_running(&self) -> Result<()> {
-        self.core.life().borrow().check_running()
+        self.progress.life.borrow().check_running()
+    }
+
+    /// Starts the thread that runs the upkeep of the local log. The latch opens when it has ended.
+    fn spawn_upkeep(&self, local: &Arc<LocalLog>) -> Result<(Thread, Arc<Latch>)> {
+        let (local, progress) = (Arc::clone(local), Arc::clone(&self.progress));
+        let (inbox, report) = (Arc::clone(&self.inbox), Arc::clone(&self.report));
+        let (ended, has_ended) = Latch::new();
+        let thread = threads::spawn("repl-recv-keep", move || {
+            local_log_writer::run_upkeep(&local, &progress, &inbox, &report);
+            drop(ended);
+        })?;
+        Ok((thread, has_ended))
     }
 }
 
-/// Starts the thread that keeps the directory of the local log. What it gives tells when it has ended.
-fn keep(core: &Arc<Core>) -> Result<(Thread, Arc<Latch>)> {
-    let core = Arc::clone(core);
-    let (ended, has_ended) = Latch::new();
-    let thread = threads::spawn("repl-recv-keep", move || {
-        keeper::keep(&core);
-        drop(ended);
-    })?;
-    Ok((thread, has_ended))
+/// Where a receiver begins: as the host configured, or where its local log resumes.
+fn initial_progress(config: &ReceiverConfig, local: Option<&LocalLog>, resumed: Option<&Resumed>) -> Progress {
+    let host = Point { sequence: config.last_sequence, hash: config.last_hash };
+    let (applied, received) = resumed.map_or((host, host), |resumed| (resumed.applied, resumed.received));
+    let progress = Progress::new(applied, received, config.handler_durable);
+    progress.set_lineage(resumed.map_or(config.lineage, |resumed| resumed.lineage));
+    match local.and_then(LocalLog::disk) {
+        Some(disk) => progress.with_log(disk.oldest().sequence, disk.synced().sequence),
+        None => progress,
+    }
 }
 
 impl Drop for Receiver {

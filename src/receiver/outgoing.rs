@@ -14,7 +14,7 @@ use crate::transport::Stream;
 
 /// The sending side of the present connection, if there is one.
 #[derive(Default)]
-pub(super) struct Outgoing(Option<Line>);
+pub(super) struct OutgoingAcks(Option<Line>);
 
 /// The sending side of a connection after the handshake.
 struct Line {
@@ -26,8 +26,8 @@ struct Line {
     unflushed: bool,
 }
 
-impl Outgoing {
-    /// Begins to send on `stream`, as `acks` says.
+impl OutgoingAcks {
+    /// Begins to send on `stream`, when `acks` decides.
     pub(super) fn begin(&mut self, stream: &Arc<Stream>, acks: Acks) {
         self.0 = Some(Line { stream: Arc::clone(stream), acks, out: Vec::new(), unflushed: false });
     }

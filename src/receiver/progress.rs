@@ -1,4 +1,4 @@
-//! How far a receiver is, and who waits for it.
+//! The positions of a receiver, and the threads and tasks that wait for them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,46 +8,49 @@ use tokio::sync::{Notify, watch};
 
 use super::applied::Applied;
 use super::atomic_point::AtomicPoint;
-use super::outgoing::Outgoing;
+use super::outgoing::OutgoingAcks;
 use crate::clock::{self, Now};
-use crate::engine::reader::life::Lifecycle;
+use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
+use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 
-/// Positions and counters. The connection's task writes what is received, the callback thread what is applied.
+/// Positions and counters. The connection's task sets the received position, the callback thread the others.
 pub(super) struct Progress {
     received: AtomicU64,
-    /// The chain hash of what is received. For the connection's task.
+    /// The chain hash through the received position. For the connection's task.
     received_hash: AtomicU64,
     applied: Applied,
     /// The host began after what is received, and it is not known yet whether its history is the writer's.
     host_unproven: AtomicBool,
-    /// The place behind what is being applied, or was applied last.
+    /// The position after the entry that is being applied, or was applied last.
     place: AtomicPoint,
-    /// What the local log has made durable.
+    /// The last entry that the local log has made durable.
     durable: AtomicU64,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
     log_begins_after: u64,
+    /// The lineage of the stream, once it is known.
+    lineage: Mutex<Option<Lineage>>,
     /// How often the stream's lineage changed.
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
     applied_timestamp_us: AtomicU64,
-    /// When what is being applied was received, on both clocks.
+    /// When the entries that are being applied were received, on both clocks.
     applying_received_wall_us: AtomicU64,
     applying_received_boot_us: AtomicU64,
     entries_applied: AtomicU64,
-    /// The last sequence the writer is known to have.
+    /// The last sequence that the writer is known to have.
     writer: AtomicU64,
     durable_when_applied: bool,
     /// The connection on which this is acknowledged.
-    pub(super) outgoing: Mutex<Outgoing>,
-    /// Wakes the connection's task: there is something to be said, or buffers came free.
+    pub(super) outgoing: Mutex<OutgoingAcks>,
+    /// Wakes the connection's task: there may be an acknowledgement to send, or buffers were released.
     pub(super) moved: Notify,
-    room_wanted: AtomicBool,
-    /// Where the receiver is in its life. Who waits for a sequence learns there why it will not come.
-    pub(super) life: watch::Sender<Lifecycle>,
+    room_requested: AtomicBool,
+    /// The state of the receiver, with the reason that ends the waits for sequences.
+    pub(super) life: watch::Sender<ReceiverState>,
 }
 
 impl Progress {
@@ -60,6 +63,7 @@ impl Progress {
             place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
             log_begins_after: 0,
+            lineage: Mutex::default(),
             lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
             applying_received_wall_us: AtomicU64::new(0),
@@ -69,12 +73,12 @@ impl Progress {
             durable_when_applied,
             outgoing: Mutex::default(),
             moved: Notify::new(),
-            room_wanted: AtomicBool::new(false),
+            room_requested: AtomicBool::new(false),
             life: watch::Sender::default(),
         }
     }
 
-    /// The same, with a local log that was found: what lies before it, and what of it is durable.
+    /// The same, with a local log that was found: the entry before it, and its last durable one.
     pub(super) fn with_log(self, log_begins_after: u64, durable: u64) -> Self {
         Self { log_begins_after, durable: durable.into(), ..self }
     }
@@ -102,15 +106,15 @@ impl Progress {
         }
     }
 
-    /// What may be acknowledged: each position only after the fact.
+    /// The positions that may be acknowledged.
     pub(super) fn positions(&self) -> Positions {
-        // Received last: the others can only be at or behind it then.
+        // Received last, so that the others are not above it.
         let (applied, stored) = (self.proven_applied(), self.durable.load(Ordering::Acquire));
         let stored = if applied < self.log_begins_after { 0 } else { stored };
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
         let applied = if mutant!("applied-when-received") { received } else { applied };
-        // A gap that the writer may leave can end before the host's position.
+        // A gap that the writer leaves may end before the host's position.
         Positions { received, durable: durable.min(received), applied: applied.min(received) }
     }
 
@@ -120,64 +124,72 @@ impl Progress {
         self.writer.fetch_max(at.sequence, Ordering::Relaxed);
     }
 
-    /// What is received, with the chain hash. For the connection's task, which sets it.
+    /// The received position with its chain hash. For the connection's task, which sets it.
     pub(super) fn received_point(&self) -> Point {
         Point { sequence: self.received(), hash: self.received_hash.load(Ordering::Relaxed) }
     }
 
-    /// What the local log has made durable.
+    /// The last entry that the local log has made durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// The local log has made everything up to `sequence` durable. Tells the writer if it waits for that, or has the
-    /// connection's task look.
+    /// The local log has made everything up to `sequence` durable. Acknowledges at once if the writer requested that;
+    /// otherwise wakes the connection's task.
     pub(super) fn set_durable(&self, sequence: u64) {
         self.durable.fetch_max(sequence, Ordering::AcqRel);
-        // Under the lock: a later acknowledgement says no less.
+        // Under the lock, so that a later acknowledgement has no lower position.
         let mut outgoing = self.outgoing.lock();
         if !outgoing.send_if_requested(self.positions()) {
             self.moved.notify_one();
         }
     }
 
-    /// Acknowledges as far as it is, with the next flush.
+    /// Acknowledges the present positions with the next flush.
     pub(super) fn acknowledge(&self) {
         self.outgoing.lock().acknowledge(self.positions());
     }
 
-    /// Acknowledges what is due, and has the connection's task woken when the next entry that the writer asked about is
-    /// applied.
+    /// Acknowledges if that is due, and has the connection's task woken when the next requested entry is applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.lock();
         outgoing.send_if_due(self.positions())?;
-        // A durable position moves with the local log, which tells, or with the applied one, or not at all. For what is
-        // applied already, the task looks again when more is received, the host proven or the socket writable.
-        let wanted = outgoing.next_applied(self.durable_when_applied).filter(|wanted| *wanted > self.applied());
-        if wanted.is_some_and(|wanted| self.applied.request_report(wanted)) {
+        // The durable position moves with the local log, which acknowledges by itself, or with the applied position. For
+        // what is applied already, the task looks again when more is received, the host proven or the socket writable.
+        let requested = outgoing.next_applied(self.durable_when_applied);
+        if requested.is_some_and(|requested| requested > self.applied() && self.applied.request_report(requested)) {
             self.moved.notify_one();
         }
         Ok(())
     }
 
-    /// The place behind what is being applied, or was applied last.
+    /// The position after the entry that is being applied, or was applied last.
     pub(super) fn place(&self) -> Point {
         self.place.get()
     }
 
-    /// Says what is about to be applied. Only the callback thread calls this.
+    /// Sets the position after the entries that are about to be applied. Only the callback thread calls this.
     #[inline]
     pub(super) fn set_place(&self, at: Point) {
         self.place.set(at);
     }
 
-    /// The stream that is followed has another lineage now: who waits for a sequence waits for one of another history.
+    /// The lineage of the stream that is followed; `None` while unknown.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        *self.lineage.lock()
+    }
+
+    pub(super) fn set_lineage(&self, lineage: Option<Lineage>) {
+        *self.lineage.lock() = lineage;
+    }
+
+    /// The lineage of the stream changed: whoever waits for a sequence meant an entry of another history.
     pub(super) fn lineage_changed(&self) {
         self.lineage_changes.fetch_add(1, Ordering::SeqCst);
         self.applied.wake_waiters();
     }
 
-    /// The writer's own word about its position.
+    /// Sets the position that the writer reported.
     pub(super) fn set_writer(&self, sequence: u64) {
         self.writer.store(sequence, Ordering::Relaxed);
     }
@@ -191,53 +203,53 @@ impl Progress {
         self.entries_applied.load(Ordering::Relaxed)
     }
 
-    /// How old the last applied entry is, in microseconds: what its timestamp said when it was received, and the boot clock
-    /// since. So a wall clock that is set while entries wait here changes nothing.
+    /// The age of the last applied entry in microseconds: by its timestamp when it was received, and by the boot clock
+    /// since then. So it does not matter whether the wall clock is set while entries wait here.
     pub(super) fn applied_age_us(&self, now: Now) -> u64 {
         let load = |time: &AtomicU64| time.load(Ordering::Relaxed);
         let on_arrival = load(&self.applying_received_wall_us).saturating_sub(load(&self.applied_timestamp_us));
         on_arrival.saturating_add(now.boot_us.saturating_sub(load(&self.applying_received_boot_us)))
     }
 
-    /// What was received at this time is applied from now on. Only the callback thread calls this.
+    /// Entries received at this time are applied from now on. Only the callback thread calls this.
     pub(super) fn set_applying(&self, received: Now) {
         self.applying_received_wall_us.store(received.wall_us, Ordering::Relaxed);
         self.applying_received_boot_us.store(received.boot_us, Ordering::Relaxed);
     }
 
-    /// Moves the applied position. Only the callback thread calls this. A waiter that comes at this very moment may
-    /// be missed; `settle` finds it.
+    /// Moves the applied position. Only the callback thread calls this. It may miss a waiter that arrives at the same
+    /// moment; [`Self::wake_missed`] finds it.
     #[inline]
     pub(super) fn set_applied(&self, sequence: u64, timestamp_us: u64, entries: u64) {
         self.applied_timestamp_us.store(timestamp_us, Ordering::Relaxed);
         self.entries_applied.store(self.entries_applied.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
         if self.applied.set(sequence) {
-            // The task says it, and for all that is applied until then: a call for each entry here would hold up the next.
+            // The task acknowledges, once for all entries applied until then. To send here would delay the next entry.
             self.moved.notify_one();
         }
     }
 
-    /// Makes sure that nobody who waits for what is applied was missed. The callback thread calls this before it looks
-    /// for more work.
-    pub(super) fn settle(&self) {
-        if self.applied.settle() {
+    /// Wakes the waiters that [`Self::set_applied`] missed. The callback thread calls this before it looks for more
+    /// work.
+    pub(super) fn wake_missed(&self) {
+        if self.applied.wake_missed() {
             self.moved.notify_one();
         }
     }
 
-    /// Asks for `moved` when buffers came free.
-    pub(super) fn want_room(&self) {
-        self.room_wanted.store(true, Ordering::SeqCst);
+    /// Requests a wake-up when buffers are released.
+    pub(super) fn request_room(&self) {
+        self.room_requested.store(true, Ordering::SeqCst);
     }
 
-    /// Tells that buffers came free.
+    /// Buffers were released. Wakes the connection's task if it requested that.
     pub(super) fn made_room(&self) {
-        if self.room_wanted.swap(false, Ordering::SeqCst) {
+        if self.room_requested.swap(false, Ordering::SeqCst) {
             self.moved.notify_one();
         }
     }
 
-    /// Ends the connection for good, and the waits for what is applied.
+    /// Ends the receiver's connections and the waits for sequences.
     pub(super) fn end(&self, reason: Error) {
         self.life.send_modify(|life| life.end(reason));
         self.applied.wake_waiters();
@@ -250,7 +262,7 @@ impl Progress {
         }
         let deadline = clock::instant().checked_add(timeout);
         let changes = self.lineage_changes.load(Ordering::SeqCst);
-        self.applied.wait(deadline, |applied| {
+        self.applied.wait(sequence, deadline, |applied| {
             if applied >= sequence {
                 return Some(Ok(()));
             }
@@ -273,6 +285,12 @@ impl Progress {
             None
         })
     }
+}
+
+/// Resolves when the receiver ends.
+pub(super) async fn ending(life: &mut watch::Receiver<ReceiverState>) {
+    // `Progress` has the sender, and outlives this task.
+    let _ = life.wait_for(ReceiverState::is_ending).await;
 }
 
 #[cfg(all(test, not(model)))]
@@ -303,7 +321,7 @@ mod tests {
         (progress, stream, theirs)
     }
 
-    /// What the writer has heard: the positions, if anything.
+    /// The positions that the writer has received, if any.
     fn heard(theirs: &mut UnixStream) -> Option<Positions> {
         let mut bytes = [0; 256];
         match theirs.read(&mut bytes) {
@@ -324,7 +342,7 @@ mod tests {
         let (progress, _stream, mut theirs) = connected(&runtime);
         progress.outgoing.lock().request(AckRequest { level: AckLevel::Durable, sequence: 4 });
 
-        // Not yet: the task looks when the interval is over.
+        // Not yet. The task acknowledges when the interval is over.
         progress.set_durable(3);
         assert_eq!((heard(&mut theirs), is_woken(&runtime, &progress)), (None, true));
         progress.set_durable(4);
@@ -360,7 +378,7 @@ mod tests {
         assert!(is_woken(&runtime, &progress));
     }
 
-    /// P5: the task sleeps while nothing can be said, whatever the writer asked for.
+    /// P5: the task sleeps while nothing can be acknowledged, whatever the writer requested.
     #[test]
     fn p5_the_task_does_not_spin_for_what_it_cannot_acknowledge_yet() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -403,7 +421,7 @@ mod tests {
         }
     }
 
-    /// P5: a writer that does not read keeps no thread of this side; what it is to hear is left to the task.
+    /// P5: a writer that does not read blocks no thread of this side. The task sends the acknowledgement later.
     #[test]
     fn p5_an_answer_that_the_socket_does_not_take_is_left_to_the_task() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,13 +1,15 @@
-//! The work that other threads queue for the callback thread.
+//! The callback thread's inbox: the events and the work that other threads queue for it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
 use crate::error::Result;
+use crate::host::{Event, Mailbox};
 use crate::protocol::lineage::Lineage;
 
 /// A connection that the host's connect handler is to make.
@@ -35,4 +37,43 @@ pub(super) struct Queue {
     pub(super) dial: Option<Dial>,
     /// A lineage to store in the local log's directory before its writer is followed.
     pub(super) adopt: Option<Adoption>,
+}
+
+/// The inbox of the callback thread.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) mailbox: Mailbox<Queue>,
+    /// The thread has work besides applying entries.
+    pub(super) attention: AtomicBool,
+}
+
+impl Inbox {
+    /// Queues an event for the host.
+    pub(super) fn event(&self, event: Event) {
+        self.interrupt();
+        self.mailbox.event(event);
+    }
+
+    /// Queues work and wakes the thread.
+    pub(super) fn enqueue(&self, leave: impl FnOnce(&mut Queue)) {
+        // Under the lock, so that the thread does not go to sleep in between.
+        leave(&mut self.mailbox.lock().work);
+        self.interrupt();
+        self.mailbox.notify();
+    }
+
+    /// Wakes the thread, and makes it check for work even in the middle of a long delivery.
+    pub(super) fn wake(&self) {
+        self.enqueue(|_| {});
+    }
+
+    /// The bytes of entries that are received and not yet applied.
+    pub(super) fn unapplied_bytes(&self) -> u64 {
+        self.mailbox.lock().work.bytes as u64
+    }
+
+    /// Makes the thread check for work after the present call of the handler.
+    pub(super) fn interrupt(&self) {
+        self.attention.store(true, Ordering::SeqCst);
+    }
 }

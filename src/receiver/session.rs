@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, ending};
+use super::config::ReceiverConfig;
+use super::context::ConnectionContext;
 use super::delivery::Before;
 use super::inbound::Inbound;
 use super::local_log::LocalLog;
+use super::progress::{Progress, ending};
+use super::queue::Inbox;
+use super::report::ReceiverReport;
 use crate::clock;
 use crate::engine::heartbeat::Pulse;
 use crate::engine::reader::acks::Acks;
@@ -28,36 +32,54 @@ const READS_PER_TURN: u32 = 16;
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A connection after the handshake.
-pub(super) struct Session<'a> {
-    core: &'a Arc<Core>,
+pub(super) struct WriterSession<'a> {
+    config: &'a ReceiverConfig,
+    progress: &'a Progress,
+    inbox: &'a Inbox,
+    report: &'a ReceiverReport,
+    local: Option<&'a LocalLog>,
     stream: &'a Stream,
     inbound: &'a mut Inbound,
-    /// Points in the history of what was received over v2.
+    /// Points in the history of the entries received over v2.
     history: &'a mut History,
     /// The heartbeat rules of a v2 connection.
     pulse: Option<Pulse>,
-    heard_at: Instant,
+    received_at: Instant,
     /// There are new deliveries for which the callback thread was not woken.
     unannounced: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> WriterSession<'a> {
     /// `pulse`: the heartbeat rules of v2; v1 has none.
     pub(super) fn new(
-        core: &'a Arc<Core>,
+        context: &'a ConnectionContext,
         stream: &'a Arc<Stream>,
         inbound: &'a mut Inbound,
         history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
-        // What the writer waited for on an earlier connection no longer counts.
-        core.local.iter().for_each(LocalLog::want_no_sync);
+        let ConnectionContext { config, progress, inbox, report, local } = context;
+        // Requests of an earlier connection no longer count.
+        let local = local.as_deref();
+        local.iter().for_each(|local| local.clear_sync_request());
         inbound.receives_at(clock::now());
         let now = clock::instant();
         let heartbeat = pulse.map(|pulse| pulse.interval);
-        let acks = Acks::new(&core.config.reader_id, core.config.ack_interval, heartbeat, now);
-        core.progress.outgoing.lock().begin(stream, acks);
-        Self { core, stream, inbound, history, pulse, heard_at: now, unannounced: false }
+        let acks = Acks::new(&config.reader_id, config.ack_interval, heartbeat, now);
+        progress.outgoing.lock().begin(stream, acks);
+        Self {
+            config,
+            progress,
+            inbox,
+            report,
+            local,
+            stream,
+            inbound,
+            history,
+            pulse,
+            received_at: now,
+            unannounced: false,
+        }
     }
 
     /// Receives until the connection ends, and returns the reason.
@@ -68,19 +90,19 @@ impl<'a> Session<'a> {
     }
 
     async fn receive_all(&mut self) -> Error {
-        let (core, stream) = (self.core, self.stream);
-        let mut life = core.life().subscribe();
+        let (progress, stream) = (self.progress, self.stream);
+        let mut life = progress.life.subscribe();
         // Bytes that came with the handshake.
         if let Err(error) = self.take() {
             return error;
         }
-        core.progress.acknowledge();
+        progress.acknowledge();
         let mut reads = 0;
         // Moved only when it is set too late, because arming it costs a system call.
-        let mut look = std::pin::pin!(sleep(self.next_look().saturating_duration_since(clock::instant())));
+        let mut timer = std::pin::pin!(sleep(self.next_deadline().saturating_duration_since(clock::instant())));
         loop {
             if life.borrow().is_ending() {
-                return self.say_good_bye();
+                return self.send_last_ack();
             }
             let room = match self.has_room() {
                 Ok(room) => room,
@@ -102,24 +124,24 @@ impl<'a> Session<'a> {
             self.announce();
             if !room {
                 // The writer is not silent: this side does not read.
-                self.heard_at = clock::instant();
+                self.received_at = clock::instant();
             }
-            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.heard_at, clock::instant())) {
+            if let Some(Err(error)) = self.pulse.map(|pulse| pulse.check(self.received_at, clock::instant())) {
                 return error;
             }
-            if let Err(error) = core.progress.acknowledge_if_due() {
+            if let Err(error) = progress.acknowledge_if_due() {
                 return lost(Status::Io, &error);
             }
-            let unsent = core.progress.outgoing.lock().is_unsent();
-            let look_at = tokio::time::Instant::from(self.next_look());
-            if look_at < look.deadline() || look.is_elapsed() {
-                look.as_mut().reset(look_at);
+            let unsent = progress.outgoing.lock().is_unsent();
+            let deadline = tokio::time::Instant::from(self.next_deadline());
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
             }
             tokio::select! {
                 biased;
                 () = ending(&mut life) => {}
-                () = &mut look => {}
-                () = core.progress.moved.notified() => {}
+                () = &mut timer => {}
+                () = progress.moved.notified() => {}
                 writable = stream.writable(), if unsent => {
                     if let Err(error) = writable { return lost(Status::Io, &error) }
                 }
@@ -131,12 +153,12 @@ impl<'a> Session<'a> {
     /// Whether the callback thread keeps up.
     fn has_room(&mut self) -> Result<bool> {
         let full = |session: &mut Self| -> Result<bool> {
-            let waiting = session.core.mailbox.lock().work.bytes as u64;
-            Ok(waiting >= session.core.config.buffer_bytes || session.inbound.spare()?.is_none())
+            let is_full = session.inbox.unapplied_bytes() >= session.config.buffer_bytes;
+            Ok(is_full || session.inbound.spare()?.is_none())
         };
         if full(self)? {
-            // Check again after asking for the wake-up, because there may be room by now.
-            self.core.progress.want_room();
+            // Checked again after the request, because there may be room by now.
+            self.progress.request_room();
             return Ok(!full(self)?);
         }
         Ok(true)
@@ -156,12 +178,12 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(lost(Status::Io, &error)),
         };
-        let counters = &self.core.counters;
+        let counters = &self.report.counters;
         counters.bytes_received.fetch_add(received as u64, Ordering::Relaxed);
         let now = clock::now();
         counters.last_receive_us.store(now.wall_us, Ordering::Relaxed);
         self.inbound.receives_at(now);
-        self.heard_at = clock::instant();
+        self.received_at = clock::instant();
         self.take()?;
         Ok(true)
     }
@@ -174,44 +196,44 @@ impl<'a> Session<'a> {
 
     /// Handles up to one delivery. Returns `true` if there may be another.
     fn take_delivery(&mut self) -> Result<bool> {
-        let core = self.core;
+        let (progress, counters) = (self.progress, &self.report.counters);
         let (parsed, delivery) = self.inbound.parse();
         if parsed.entries > 0 {
-            core.counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
+            counters.entries_received.fetch_add(parsed.entries, Ordering::Relaxed);
             let Before { sequence, hash, .. } = self.inbound.before();
             let at = Point { sequence, hash };
-            core.progress.set_received(at);
+            progress.set_received(at);
             if self.pulse.is_some() {
                 self.history.note(at);
             }
         }
-        let mut wanted = 0;
+        let mut requested = 0;
         for control in parsed.controls {
             match control {
-                Control::Heartbeat(heartbeat) => core.progress.set_writer(heartbeat.last_sequence),
+                Control::Heartbeat(heartbeat) => progress.set_writer(heartbeat.last_sequence),
                 Control::AckRequest(request) => {
-                    core.progress.outgoing.lock().request(request);
+                    progress.outgoing.lock().request(request);
                     if request.level == AckLevel::Durable {
-                        wanted = wanted.max(request.sequence);
+                        requested = requested.max(request.sequence);
                     }
                 }
-                Control::GapPassed { first, last } => core.pass_gap(first, last),
+                Control::GapPassed { first, last } => self.report.pass_gap(first, last),
             }
         }
-        // Before the delivery is queued: the writer waits for the acknowledgement, while the handler is not late yet.
-        let flushed = core.progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
+        // Before the delivery is queued, because the writer waits for the acknowledgement.
+        let flushed = progress.acknowledge_if_due().map_err(|error| lost(Status::Io, &error));
         if let Some(delivery) = delivery {
-            let mut content = core.mailbox.lock();
+            let mut content = self.inbox.mailbox.lock();
             content.work.bytes += delivery.len();
             content.work.deliveries.push_back(delivery);
-            let many = content.work.bytes as u64 >= core.config.buffer_bytes / 8;
+            let many = content.work.bytes as u64 >= self.config.buffer_bytes / 8;
             drop(content);
             self.unannounced = true;
             if many {
                 self.announce();
             }
         }
-        if wanted > 0 && core.local.as_ref().is_some_and(|local| core.want_sync(local, wanted)) {
+        if requested > 0 && self.local.is_some_and(|local| self.request_sync(local, requested)) {
             self.unannounced = true;
             self.announce();
         }
@@ -219,18 +241,31 @@ impl<'a> Session<'a> {
         Ok(parsed.full)
     }
 
+    /// Requests that the callback thread sync the local log through `sequence`, which may not have arrived yet. Returns
+    /// `true` if unsynced entries are there already, so that the thread must be woken.
+    fn request_sync(&self, local: &LocalLog, sequence: u64) -> bool {
+        local.request_sync(sequence);
+        let some = self.progress.received() > self.progress.durable();
+        if some {
+            self.inbox.interrupt();
+            // Under the lock, so that the thread does not go to sleep with the old number.
+            drop(self.inbox.mailbox.lock());
+        }
+        some
+    }
+
     /// Wakes the callback thread for new deliveries. While more arrive, one wake-up for many is enough.
     fn announce(&mut self) {
         if std::mem::take(&mut self.unannounced) {
-            self.core.mailbox.notify();
+            self.inbox.mailbox.notify();
         }
     }
 
-    /// When the next acknowledgement is due, or the writer has been silent for too long.
-    fn next_look(&self) -> Instant {
-        let (now, progress) = (clock::instant(), &self.core.progress);
+    /// When the next acknowledgement is due, or the writer will have been silent for too long.
+    fn next_deadline(&self) -> Instant {
+        let (now, progress) = (clock::instant(), self.progress);
         let ack = progress.outgoing.lock().next_at(progress.positions());
-        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.heard_at));
+        let silence = self.pulse.and_then(|pulse| pulse.deadline(self.received_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
         next.max(now + Duration::from_millis(1))
     }
@@ -238,14 +273,14 @@ impl<'a> Session<'a> {
     /// Sends the writer the reason, if this side ends the connection.
     fn end(&mut self, error: Error) -> Error {
         if is_sent_to_writer(&error) {
-            self.core.progress.outgoing.lock().finish(None, Some(&error));
+            self.progress.outgoing.lock().finish(None, Some(&error));
         }
         error
     }
 
     /// Sends the last acknowledgement of a receiver that stops, and the reason if it stops because of a failure.
-    fn say_good_bye(&mut self) -> Error {
-        let progress = &self.core.progress;
+    fn send_last_ack(&mut self) -> Error {
+        let progress = self.progress;
         let reason = progress.life.borrow().reason().filter(|reason| reason.status == Status::ApplyFailed).cloned();
         let mut outgoing = progress.outgoing.lock();
         outgoing.finish(Some(progress.positions()), reason.as_ref());
@@ -253,8 +288,8 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for WriterSession<'_> {
     fn drop(&mut self) {
-        self.core.progress.outgoing.lock().close();
+        self.progress.outgoing.lock().close();
     }
 }

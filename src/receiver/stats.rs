@@ -4,20 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::core::Core;
-use super::local_log::LocalLog;
+use super::Receiver;
 use crate::clock::{self, rfc3339};
 use crate::log::disk::DiskLog;
 use crate::protocol::handshake::hex;
 
-impl Core {
+impl Receiver {
     pub(super) fn stats(&self, running: bool) -> Value {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let time = |at: u64| if at == 0 { Value::Null } else { Value::from(rfc3339(at)) };
-        let counters = &self.counters;
+        let counters = &self.report.counters;
         let progress = &self.progress;
         let positions = progress.positions();
-        let live = *self.live.lock();
+        let live = *self.report.live.lock();
         let since = live.map(|live| live.since);
         let now = clock::now();
         // By the boot clock: the wall clock may have been set meanwhile.
@@ -31,11 +30,11 @@ impl Core {
             _ => Some(behind_ms),
         };
         let (paused, waiting) = {
-            let content = self.mailbox.lock();
+            let content = self.inbox.mailbox.lock();
             (content.work.paused, content.work.bytes)
         };
-        let lineage = *self.lineage.lock();
-        let disk = self.local.as_ref().and_then(LocalLog::disk);
+        let lineage = self.lineage();
+        let disk = self.local.as_ref().and_then(|local| local.disk());
         json!({
             "running": running,
             "connected": since.is_some(),
@@ -72,7 +71,7 @@ impl Core {
             "log_written_sequence": disk.map(|disk| disk.written().sequence),
             "log_durable_sequence": disk.map(|disk| disk.synced().sequence),
             "log_oldest_sequence": disk.map(first_sequence),
-            "last_error": self.last_error.lock().as_ref().map(|error| error.to_string()),
+            "last_error": self.report.last_error.lock().as_ref().map(|error| error.to_string()),
         })
     }
 }

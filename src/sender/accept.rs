@@ -4,11 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::core::{Core, MAX_HANDSHAKES};
-use super::handshake;
-use super::tasks::Task;
+use super::followers::Followers;
+use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
+use super::report::SenderReport;
+use super::tasks::{Task, Tasks};
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
@@ -19,19 +21,69 @@ use crate::transport::{Accepted, Listener, Stream};
 const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
 /// How often a Unix socket's file is checked.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Accepts connections until the sender ends.
-pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
-    let mut stage = core.life.subscribe();
+/// Takes connections, each of which a task serves.
+#[derive(Clone)]
+pub(super) struct Acceptor {
+    pub(super) service: Arc<ReaderService>,
+    handshakes: Arc<Semaphore>,
+    pub(super) tasks: Arc<Tasks>,
+}
+
+impl Acceptor {
+    pub(super) fn new(service: ReaderService) -> Self {
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        Self { service: Arc::new(service), handshakes, tasks: Arc::default() }
+    }
+
+    /// Accepts connections from a listener until the sender ends.
+    pub(super) fn listen(&self, listener: Listener) {
+        self.spawn(listen(self.clone(), listener));
+    }
+
+    /// Serves a connection, unless too many handshakes are under way.
+    pub(super) fn take(&self, stream: Stream) -> Result<()> {
+        let permit = Arc::clone(&self.handshakes).try_acquire_owned().map_err(|_| {
+            Error::new(
+                Status::BufferFull,
+                format!("{} is refused: {MAX_HANDSHAKES} handshakes are under way", stream.peer()),
+            )
+        })?;
+        let stream = match &self.service.config.tls {
+            Some(tls) => tls.accept(stream)?,
+            None => stream,
+        };
+        self.spawn(handshake::serve(Arc::clone(&self.service), stream, permit));
+        Ok(())
+    }
+
+    /// Serves a connection whose Sync the host has read.
+    pub(super) fn take_known(&self, stream: Stream, reader_id: String, last_known_sequence: u64) {
+        self.spawn(handshake::serve_known(Arc::clone(&self.service), stream, reader_id, last_known_sequence));
+    }
+
+    /// Spawns a task that `stop` waits for.
+    fn spawn(&self, serving: impl Future<Output = ()> + Send + 'static) {
+        let task = Task::begin(&self.tasks);
+        runtime::spawn(async move {
+            serving.await;
+            drop(task);
+        });
+    }
+}
+
+async fn listen(acceptor: Acceptor, listener: Listener) {
+    let Followers { life, report, .. } = &*acceptor.service.followers;
+    let mut stage = life.subscribe();
     let mut pause = *PAUSES.start();
     let mut is_reachable = true;
     loop {
-        let look = async { if listener.has_file() { sleep(LOOK).await } else { std::future::pending().await } };
+        let check = async { if listener.has_file() { sleep(CHECK_EVERY).await } else { std::future::pending().await } };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = look => {
-                look_after(&core, &listener, &mut is_reachable);
+            () = check => {
+                check_reachable(report, &listener, &mut is_reachable);
                 continue;
             }
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
@@ -41,10 +93,10 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
                 pause = *PAUSES.start();
                 match accepted {
                     Accepted::Stream(stream) => {
-                        take(&core, stream).unwrap_or_else(|error| core.report.refused_unheard(error))
+                        acceptor.take(stream).unwrap_or_else(|error| report.refused_early(error))
                     }
-                    Accepted::Stranger(error) => core.report.refused_unheard(error),
-                    Accepted::Scarce(limit) => core.report.descriptors_low(listener.address(), limit),
+                    Accepted::Stranger(error) => report.refused_early(error),
+                    Accepted::Scarce(limit) => report.descriptors_low(listener.address(), limit),
                     Accepted::Gone => {}
                 }
             }
@@ -55,7 +107,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
                 let kind = if is_out { EventKind::DescriptorsLow } else { EventKind::Refused };
                 let mut event = Event::new(kind, Status::Io, text);
                 event.address = listener.address().to_owned();
-                core.mailbox.event(event);
+                report.event(event);
                 tokio::select! {
                     () = sleep(pause) => {}
                     _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
@@ -64,11 +116,11 @@ pub(super) async fn listen(core: Arc<Core>, listener: Listener) {
             }
         }
     }
-    look_after(&core, &listener, &mut is_reachable);
+    check_reachable(report, &listener, &mut is_reachable);
 }
 
 /// Reports that a listener's path no longer leads to its socket, once until it does again.
-fn look_after(core: &Core, listener: &Listener, was_reachable: &mut bool) {
+fn check_reachable(report: &SenderReport, listener: &Listener, was_reachable: &mut bool) {
     let is_reachable = listener.is_reachable();
     if std::mem::replace(was_reachable, is_reachable) && !is_reachable {
         let text = format!(
@@ -78,31 +130,6 @@ fn look_after(core: &Core, listener: &Listener, was_reachable: &mut bool) {
         );
         let mut event = Event::new(EventKind::ListenIncomplete, Status::Io, text);
         event.address = listener.address().to_owned();
-        core.mailbox.event(event);
+        report.event(event);
     }
-}
-
-/// Serves a connection, unless too many handshakes are under way.
-pub(super) fn take(core: &Arc<Core>, stream: Stream) -> Result<()> {
-    let permit = Arc::clone(&core.handshakes).try_acquire_owned().map_err(|_| {
-        Error::new(
-            Status::BufferFull,
-            format!("{} is refused: {MAX_HANDSHAKES} handshakes are under way", stream.peer()),
-        )
-    })?;
-    let stream = match &core.config.tls {
-        Some(tls) => tls.accept(stream)?,
-        None => stream,
-    };
-    spawn(core, handshake::serve(Arc::clone(core), stream, permit));
-    Ok(())
-}
-
-/// Spawns a task that `stop` waits for.
-pub(super) fn spawn(core: &Arc<Core>, serving: impl Future<Output = ()> + Send + 'static) {
-    let task = Task::begin(&core.tasks);
-    runtime::spawn(async move {
-        serving.await;
-        drop(task);
-    });
 }

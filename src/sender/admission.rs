@@ -2,25 +2,30 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
-use crate::engine::writer::admit::{self, LogView, Missing, Refusal};
+use super::life::Life;
+use crate::engine::writer::admit::{self, LogView, Medium, Missing, Refusal};
 use crate::error::{Error, Status};
 use crate::log::{AttachError, Cursor, Log, Mark};
 use crate::protocol::handshake::Sync;
+use crate::protocol::lineage::Lineage;
 use crate::runtime;
 
 pub(super) type Admitted = admit::Admitted<Cursor>;
 
-/// Whether the reader may follow, or why not.
-pub(super) async fn admit(core: &Arc<Core>, sync: &Sync) -> Result<Admitted, Refusal> {
-    core.life.check_open()?;
-    let decide = |core: &Core, sync: &Sync| admit::admit(&core.log, core.medium(), &core.lineage, sync);
-    if core.log.disk().is_none() {
-        return decide(core, sync);
+/// Whether the log keeps its entries in memory or on disk.
+pub(super) fn medium(log: &Log) -> Medium {
+    if log.disk().is_some() { Medium::Disk } else { Medium::Memory }
+}
+
+/// Whether the reader may follow this log, or why not.
+pub(super) async fn admit(life: &Life, log: &Arc<Log>, lineage: Lineage, sync: &Sync) -> Result<Admitted, Refusal> {
+    life.check_open()?;
+    if medium(log) == Medium::Memory {
+        return admit::admit(log, Medium::Memory, &lineage, sync);
     }
     // The log's files may have to be read, which must not keep this thread from the other readers.
-    let (core, sync) = (Arc::clone(core), sync.clone());
-    let decided = runtime::spawn_blocking(move || decide(&core, &sync)).await;
+    let (log, sync) = (Arc::clone(log), sync.clone());
+    let decided = runtime::spawn_blocking(move || admit::admit(&log, Medium::Disk, &lineage, &sync)).await;
     decided.unwrap_or_else(|| Err(Error::new(Status::Panic, "internal error while a reader was admitted").into()))
 }
 

@@ -3,30 +3,61 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission;
-use super::core::Core;
+use super::config::SenderConfig;
+use super::followers::Followers;
 use super::incoming::Incoming;
-use super::outgoing::Outgoing;
+use super::life::Life;
+use super::outgoing::OutgoingEntries;
 use super::reader::Reader;
 use super::report::ReaderLabel;
-use super::session::Session;
+use super::session::ReaderSession;
+use super::slots::Slots;
 use crate::engine::writer::admit::Refusal;
-use crate::engine::writer::handshake::{Opening, Reply, Writer, last_word};
+use crate::engine::writer::handshake::{Opening, Reply, Writer, error_frame};
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::PeerLimits;
+use crate::engine::writer::peer::{Backlog, PeerLimits};
 use crate::engine::{farewell, heartbeat};
 use crate::error::{Error, Status};
 use crate::protocol::handshake::Sync;
+use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
 use crate::transport::{FrameReader, Stream};
 
+/// The most handshakes under way at once. Further connections are closed at once.
+pub(super) const MAX_HANDSHAKES: usize = 256;
+
+/// The parts of a sender that the tasks of connections use.
+pub(super) struct ReaderService {
+    pub(super) config: Arc<SenderConfig>,
+    lineage: Lineage,
+    pub(super) followers: Arc<Followers>,
+    /// The slots, when the log is on disk.
+    slots: Option<Arc<Slots>>,
+    /// Ended connections whose readers may still read the reason.
+    farewells: Semaphore,
+}
+
+impl ReaderService {
+    pub(super) fn new(
+        config: Arc<SenderConfig>,
+        lineage: Lineage,
+        followers: Arc<Followers>,
+        slots: Option<Arc<Slots>>,
+    ) -> Self {
+        // Enough for all connected readers at once, and for those that connect and are refused meanwhile.
+        let farewells = config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS);
+        Self { config, lineage, followers, slots, farewells: Semaphore::new(farewells) }
+    }
+}
+
 /// Serves a connection whose handshake is still to come.
-pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemaphorePermit) {
+pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
-    let limit = core.config.handshake_timeout;
-    let mut spoken = false;
+    let limit = service.config.handshake_timeout;
+    let mut has_sent = false;
     // A sender that stops accepts no new readers, so it does not wait for a Sync.
     let hello = async {
         // A peer that closes without sending anything is no reader: a health check, or a reader that another address
@@ -34,19 +65,19 @@ pub(super) async fn serve(core: Arc<Core>, stream: Stream, handshake: OwnedSemap
         if stream.is_spoken_on().await.is_ok_and(|speaks| !speaks) {
             return None;
         }
-        spoken = true;
+        has_sent = true;
         Some(read_opening(&mut frames, &stream).await)
     };
-    match unless(&core, Stage::Draining, timeout(limit, hello)).await {
-        Some(Ok(Some(Ok(opening)))) => attach(core, stream, frames, opening, Some(handshake)).await,
+    match unless(&service.followers.life, Stage::Draining, timeout(limit, hello)).await {
+        Some(Ok(Some(Ok(opening)))) => attach(service, stream, frames, opening, Some(handshake)).await,
         Some(Ok(Some(Err(error)))) => {
-            core.report.protocol_error(stranger(&stream), &error);
-            unless_closed(&core, say_last(&stream, &last_word(&error))).await;
+            service.followers.report.protocol_error(stranger(&stream), &error);
+            unless_closed(&service.followers.life, send_last(&stream, &error_frame(&error))).await;
         }
         // Nor is a peer that never sends anything.
-        Some(Err(_)) if spoken => {
+        Some(Err(_)) if has_sent => {
             let error = Error::new(Status::PeerTimeout, format!("no Sync within {} ms", limit.as_millis()));
-            core.report.protocol_error(stranger(&stream), &error);
+            service.followers.report.protocol_error(stranger(&stream), &error);
         }
         Some(Ok(None) | Err(_)) | None => {}
     }
@@ -58,19 +89,24 @@ fn stranger(stream: &Stream) -> ReaderLabel<'_> {
 }
 
 /// Serves a connection whose Sync the host has read.
-pub(super) async fn serve_known(core: Arc<Core>, stream: Stream, reader_id: String, last_known_sequence: u64) {
+pub(super) async fn serve_known(
+    service: Arc<ReaderService>,
+    stream: Stream,
+    reader_id: String,
+    last_known_sequence: u64,
+) {
     let opening = Opening::known(reader_id, last_known_sequence);
-    attach(core, stream, FrameReader::default(), opening, None).await;
+    attach(service, stream, FrameReader::default(), opening, None).await;
 }
 
 /// The result of `work`, unless the sender closes its connections first.
-async fn unless_closed<T>(core: &Core, work: impl Future<Output = T>) -> Option<T> {
-    unless(core, Stage::Closing, work).await
+async fn unless_closed<T>(life: &Life, work: impl Future<Output = T>) -> Option<T> {
+    unless(life, Stage::Closing, work).await
 }
 
 /// The result of `work`, unless the sender reaches that stage first.
-async fn unless<T>(core: &Core, over: Stage, work: impl Future<Output = T>) -> Option<T> {
-    let mut stage = core.life.subscribe();
+async fn unless<T>(life: &Life, over: Stage, work: impl Future<Output = T>) -> Option<T> {
+    let mut stage = life.subscribe();
     tokio::select! {
         biased;
         done = work => Some(done),
@@ -87,53 +123,54 @@ async fn read_opening(frames: &mut FrameReader, stream: &Stream) -> Result<Openi
 
 /// Admits the reader or refuses it, and streams to it until the connection ends.
 async fn attach(
-    core: Arc<Core>,
+    service: Arc<ReaderService>,
     stream: Stream,
     frames: FrameReader,
     opening: Opening,
     handshake: Option<OwnedSemaphorePermit>,
 ) {
+    let ReaderService { config, lineage, followers, slots, .. } = &*service;
+    let Followers { log, life, report, readers, .. } = &**followers;
     let (sync, v2) = (&opening.sync, opening.is_v2());
-    let current_sequence = core.log.last_sequence();
-    let admitted = admission::admit(&core, sync).await;
+    let current_sequence = log.last_sequence();
+    let admitted = admission::admit(life, log, *lineage, sync).await;
     let reply = opening.reply(&Writer {
-        lineage: core.lineage,
+        lineage: *lineage,
         current_sequence,
-        first_sequence: core.log.first_sequence(),
-        heartbeat: core.config.heartbeat_interval,
-        min_heartbeat: core.config.min_heartbeat,
+        first_sequence: log.first_sequence(),
+        heartbeat: config.heartbeat_interval,
+        min_heartbeat: config.min_heartbeat,
     });
     let admitted = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return refuse(&core, &stream, sync, &reply, refusal).await,
+        Err(refusal) => return refuse(&service, &stream, sync, &reply, refusal).await,
     };
     let (start, claim) = (admitted.start, admitted.claim);
     let greeting = match reply.accept(admitted.disclosed_hash()) {
         Ok(greeting) => greeting,
         Err(error) => {
             let peer = ReaderLabel { reader_id: &sync.reader_id, address: stream.peer() };
-            return core.report.protocol_error(peer, &error);
+            return report.protocol_error(peer, &error);
         }
     };
     let known = sync.last_known_sequence;
-    let outgoing = Outgoing::new(Arc::clone(&core.log), admitted.cursor, known, v2, greeting);
+    let outgoing = OutgoingEntries::new(Arc::clone(log), admitted.cursor, known, v2, greeting);
     let reader = Reader::new(sync.reader_id.clone(), stream, v2, known, outgoing, Incoming::new(frames, v2));
-    let held = core.slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
-    let Some((before, entered)) = core.readers.enter(&reader, claim, held) else {
-        reader.let_go();
-        let error =
-            Error::new(Status::BufferFull, format!("all {} places for readers are taken", core.config.max_readers));
-        return refuse(&core, &reader.stream, sync, &reply, error.into()).await;
+    let held = slots.as_ref().map_or(0, |slots| slots.vouched(&reader.id));
+    let Some((before, entered)) = readers.enter(&reader, claim, held) else {
+        reader.release();
+        let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
+        return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     };
-    // If the node stopped being the writer meanwhile, only the readers that were registered then were told.
-    if let Err(error) = core.life.check_open() {
-        core.readers.leave(&reader, true);
-        reader.let_go();
-        return refuse(&core, &reader.stream, sync, &reply, error.into()).await;
+    // If the node stopped being the writer meanwhile, only the readers that were registered then were closed.
+    if let Err(error) = life.check_open() {
+        readers.leave(&reader, true);
+        reader.release();
+        return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     }
-    if let Some(slots) = &core.slots {
-        let (version, events) = slots.enter(core.around_slots(), &reader, claim, &start);
-        core.report.events(events);
+    if let Some(slots) = slots {
+        let (version, events) = slots.enter(&reader, claim, &start);
+        report.events(events);
         if let Some(version) = version.filter(|_| !mutant!("welcomed-before-slot-is-stored")) {
             let stored = async {
                 tokio::select! {
@@ -142,41 +179,44 @@ async fn attach(
                     () = reader.closed.notified() => {}
                 }
             };
-            unless_closed(&core, stored).await;
+            unless_closed(life, stored).await;
         }
     }
     drop(handshake);
-    core.report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
-    core.reader_came(before, &reader, entered);
-    let mut registration = Registration { core: &core, reader: &reader, ended: None };
-    let config = &core.config;
+    report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
+    followers.reader_connected(before, &reader, entered);
+    let mut registration = Registration { service: &service, reader: &reader, ended: None };
     let limits = PeerLimits {
         v2,
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
         write_timeout: config.write_timeout,
         peer_timeout: config.peer_timeout,
+        backlog: match &config.storage {
+            Some(storage) => Backlog { bytes: storage.slot_max_bytes, entries: u64::MAX },
+            None => Backlog { bytes: config.buffer_bytes, entries: config.buffer_size as u64 },
+        },
     };
-    let ended = Session::new(&core, &reader, limits).run().await;
+    let ended = ReaderSession::new(followers, &reader, limits).run().await;
     registration.ended = Some(ended.clone());
     drop(registration);
     // The reader still receives what was sent to it, unless this side closes too early.
-    let says_why = ended.status != Status::Ok && !reader.is_inside_frame();
-    let word = if says_why { last_word(&ended) } else { Vec::new() };
-    say_farewell(&core, &reader.stream, &word).await;
+    let sends_reason = ended.status != Status::Ok && !reader.is_inside_frame();
+    let frame = if sends_reason { error_frame(&ended) } else { Vec::new() };
+    send_farewell(&service, &reader.stream, &frame).await;
 }
 
 /// Sends a reader that was connected the reason and waits until it closes. Beyond a bound the connection is closed at
 /// once: a reader that reconnects again and again must not pile up connections that nothing else counts.
-async fn say_farewell(core: &Core, stream: &Stream, last_word: &[u8]) {
-    match core.farewells.try_acquire() {
-        Ok(_permit) => drop(unless_closed(core, say_last(stream, last_word)).await),
-        Err(_) => core.report.counters.farewell_left_out(),
+async fn send_farewell(service: &ReaderService, stream: &Stream, frame: &[u8]) {
+    match service.farewells.try_acquire() {
+        Ok(_permit) => drop(unless_closed(&service.followers.life, send_last(stream, frame)).await),
+        Err(_) => service.followers.report.counters.farewell_left_out(),
     }
 }
 
 /// A reader's registration, which ends with its session in every case.
 struct Registration<'a> {
-    core: &'a Core,
+    service: &'a ReaderService,
     reader: &'a Arc<Reader>,
     ended: Option<Error>,
 }
@@ -185,32 +225,33 @@ impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
-        self.core.readers.leave(self.reader, ended.status != Status::Ok);
-        self.core.readers_changed();
+        let followers = &self.service.followers;
+        followers.readers.leave(self.reader, ended.status != Status::Ok);
+        followers.readers_changed();
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
         // The reader needs no more entries, so they must not be kept while it takes its time to close.
-        self.reader.let_go();
+        self.reader.release();
         let entries = sent.saturating_sub(self.reader.started_after);
-        self.core.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
+        followers.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
     }
 }
 
 /// Answers a Sync with a refusal.
-async fn refuse(core: &Core, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
-    core.report.refused(stream.peer(), sync, &refusal.error);
+async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
+    service.followers.report.refused(stream.peer(), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
-        unless_closed(core, say_last(stream, &frame)).await;
+        unless_closed(&service.followers.life, send_last(stream, &frame)).await;
     }
 }
 
 /// Sends a final frame and gives the peer a moment to read it.
-async fn say_last(stream: &Stream, last_word: &[u8]) {
-    let said = async {
-        let mut left = last_word;
+async fn send_last(stream: &Stream, frame: &[u8]) {
+    let sent = async {
+        let mut left = frame;
         while !left.is_empty() {
             match stream.try_send(&[std::io::IoSlice::new(left)]) {
-                Ok(sent) => left = &left[sent..],
+                Ok(count) => left = &left[count..],
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.writable().await?,
                 // TLS may still have an alert to send.
                 Err(_) => break,
@@ -221,7 +262,7 @@ async fn say_last(stream: &Stream, last_word: &[u8]) {
         Ok::<(), std::io::Error>(())
     };
     // A peer that is gone or does not read gets no second chance.
-    let _ = timeout(farewell::WRITER_WAITS, said).await;
+    let _ = timeout(farewell::WRITER_WAITS, sent).await;
 }
 
 #[cfg(all(test, not(model)))]
@@ -234,8 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Sender;
-    use super::super::config::{SenderConfig, StorageConfig};
-    use super::super::core::MAX_HANDSHAKES;
+    use super::super::config::StorageConfig;
     use super::*;
     use crate::host::Silent;
     use crate::protocol::message;
@@ -245,16 +285,16 @@ mod tests {
     #[tokio::test]
     async fn p5_readers_whose_connection_has_ended_are_bounded() {
         let sender = Sender::new(SenderConfig::default(), Box::new(Silent)).unwrap();
-        let core = &sender.core;
+        let service = &sender.acceptor.service;
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_fd(ours.into()).unwrap();
         let is_over = async || {
-            let mut farewell = std::pin::pin!(say_farewell(core, &stream, b"why"));
+            let mut farewell = std::pin::pin!(send_farewell(service, &stream, b"why"));
             poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
         };
-        let all = core.farewells.available_permits();
-        assert_eq!(all, core.config.max_readers + MAX_HANDSHAKES);
-        let others = core.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
+        let all = service.farewells.available_permits();
+        assert_eq!(all, service.config.max_readers + MAX_HANDSHAKES);
+        let others = service.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
         assert!(is_over().await);
         drop(others);
         assert!(!is_over().await);
@@ -267,7 +307,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = SenderConfig { storage: Some(StorageConfig::new(dir.path())), ..SenderConfig::default() };
         let sender = Sender::new(config, Box::new(Silent)).unwrap();
-        sender.core.life.move_to(Stage::Running);
+        sender.life.move_to(Stage::Running);
         let runtime =
             tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -283,7 +323,7 @@ mod tests {
         });
         runtime.block_on(async {
             let stream = Stream::from_fd(ours.into()).unwrap();
-            let mut serving = Box::pin(serve_known(Arc::clone(&sender.core), stream, "r".into(), 0));
+            let mut serving = Box::pin(serve_known(Arc::clone(&sender.acceptor.service), stream, "r".into(), 0));
             assert!(poll_fn(|task| Poll::Ready(serving.as_mut().poll(task).is_pending())).await);
             sender.set_writable(false).unwrap();
             drop(release);

@@ -1,4 +1,4 @@
-//! What comes in from one reader: the messages in its bytes.
+//! The receiving side of one reader's connection: parses its bytes into messages.
 
 use std::time::Instant;
 
@@ -11,19 +11,19 @@ use crate::protocol::frame::{TYPE_ACK, TYPE_ERROR};
 use crate::protocol::message;
 use crate::transport::{FrameReader, ReadError, Stream, lost};
 
-/// What a reader says.
-pub(super) enum Said {
-    /// How far it is, and whether it wants to hear from this side at once.
+/// A message of a reader.
+pub(super) enum ReaderMessage {
+    /// Its positions, and whether it requests a heartbeat in reply.
     Ack { positions: Positions, reply: bool },
-    /// Why it ends the connection.
+    /// The reason why it ends the connection.
     Error(Error),
 }
 
-/// Why no more can be read.
+/// Why nothing more is read.
 pub(super) enum Unread {
     /// The connection ended.
     Ended(Error),
-    /// The reader said what it may not.
+    /// The reader violated the protocol.
     Invalid(Error),
 }
 
@@ -37,33 +37,33 @@ impl From<ReadError> for Unread {
     }
 }
 
-/// The receiving side of a connection. One thread at a time.
+/// The receiving side of a connection, for one thread at a time.
 pub(super) struct Incoming {
     frames: FrameReader,
     v2: bool,
     last_heard: Instant,
-    /// An acknowledgement that was put off, because it is not known yet whether what it is for was sent.
+    /// An acknowledgement that waits until it is known whether its entry was sent.
     undecided: Option<Positions>,
 }
 
 impl Incoming {
-    /// Goes on behind the handshake.
+    /// Continues after the handshake.
     pub(super) fn new(frames: FrameReader, v2: bool) -> Self {
         Self { frames, v2, last_heard: clock::instant(), undecided: None }
     }
 
-    /// When something came last.
+    /// When bytes arrived last.
     pub(super) fn heard(&self) -> Heard {
         Heard { at: self.last_heard, unfinished_since: self.frames.unfinished_since() }
     }
 
-    /// Takes in what has arrived. `false`: nothing has, as far as the runtime knows.
+    /// Receives the bytes that have arrived. Returns `false` if there are none, as far as the runtime knows.
     pub(super) fn receive(&mut self, stream: &Stream) -> Result<bool, Unread> {
         let received = self.frames.receive(stream);
         self.note(received)
     }
 
-    /// The same, whether or not the runtime knows of what has arrived.
+    /// The same, even if the runtime does not know of the bytes yet.
     pub(super) fn receive_at_once(&mut self, stream: &Stream) -> Result<bool, Unread> {
         let received = self.frames.receive_at_once(stream);
         self.note(received)
@@ -77,34 +77,34 @@ impl Incoming {
         Ok(received)
     }
 
-    /// The next message of what was taken in.
-    pub(super) fn next(&mut self) -> Result<Option<Said>, Unread> {
+    /// The next message in the received bytes.
+    pub(super) fn next(&mut self) -> Result<Option<ReaderMessage>, Unread> {
         while let Some((kind, payload)) = self.frames.next_frame()? {
-            if let Some(said) = self.read(kind, &payload).map_err(Unread::Invalid)? {
-                return Ok(Some(said));
+            if let Some(message) = self.read(kind, &payload).map_err(Unread::Invalid)? {
+                return Ok(Some(message));
             }
         }
         Ok(None)
     }
 
-    /// What a frame says; `None`: what need not be known.
-    fn read(&self, kind: u8, payload: &[u8]) -> Result<Option<Said>, Error> {
+    /// The message in a frame; `None` for an optional frame of an unknown kind.
+    fn read(&self, kind: u8, payload: &[u8]) -> Result<Option<ReaderMessage>, Error> {
         let invalid = |text: String| Error::new(Status::InvalidMsg, text);
         match kind {
             TYPE_ACK => {
                 let ack = message::decode_ack(payload).map_err(|e| invalid(format!("bad Ack: {e}")))?;
-                // An old peer acknowledges entries that it failed to apply: its word is good for `received` alone.
+                // A v1 peer also acknowledges entries that it failed to apply, so this counts as `received` only.
                 let positions = Positions { received: ack.last_sequence, durable: 0, applied: 0 };
-                Ok(Some(Said::Ack { positions, reply: false }))
+                Ok(Some(ReaderMessage::Ack { positions, reply: false }))
             }
             TYPE_STREAM_ACK if self.v2 => {
                 let StreamAck { positions, reply } =
                     StreamAck::decode(payload).ok_or_else(|| invalid("bad Ack: too short".into()))?;
-                Ok(Some(Said::Ack { positions, reply }))
+                Ok(Some(ReaderMessage::Ack { positions, reply }))
             }
             TYPE_ERROR => {
-                let said = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
-                Ok(Some(Said::Error(said.to_error("the reader reports"))))
+                let error = message::decode_error(payload).map_err(|e| invalid(format!("bad Error: {e}")))?;
+                Ok(Some(ReaderMessage::Error(error.to_error("the reader reports"))))
             }
             kind if self.v2 && is_optional(kind) => Ok(None),
             kind => Err(invalid(format!("unexpected frame of type {kind:#04x}"))),
@@ -112,11 +112,11 @@ impl Incoming {
     }
 
     /// Keeps an acknowledgement that cannot be judged yet.
-    pub(super) fn put_off(&mut self, said: Positions) {
-        self.undecided = Some(self.undecided.map_or(said, |before| furthest(before, said)));
+    pub(super) fn defer(&mut self, acked: Positions) {
+        self.undecided = Some(self.undecided.map_or(acked, |before| furthest(before, acked)));
     }
 
-    /// Gives what was put off.
+    /// Takes the deferred acknowledgement.
     pub(super) fn take_undecided(&mut self) -> Option<Positions> {
         self.undecided.take()
     }

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::watch;
 
-use crate::engine::writer::life::{Lifecycle, Stage};
+use crate::engine::writer::life::{SenderState, Stage};
 use crate::error::Result;
 
 /// The life of a sender.
 pub(super) struct Life {
-    /// The [`Lifecycle`], as bits.
+    /// The [`SenderState`], as bits.
     state: AtomicU8,
     /// The stage, for tasks that wait for it to change. One thread at a time changes it.
     stage: watch::Sender<Stage>,
@@ -17,17 +17,17 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new() -> Self {
-        Self { state: AtomicU8::new(Lifecycle::NEW.bits()), stage: watch::Sender::new(Stage::New) }
+        Self { state: AtomicU8::new(SenderState::NEW.bits()), stage: watch::Sender::new(Stage::New) }
     }
 
-    pub(super) fn get(&self) -> Lifecycle {
-        Lifecycle::from_bits(self.state.load(Ordering::Acquire))
+    pub(super) fn get(&self) -> SenderState {
+        SenderState::from_bits(self.state.load(Ordering::Acquire))
     }
 
     /// Fails unless this node is a running writer.
     #[inline]
     pub(super) fn check_open(&self) -> Result<()> {
-        if self.state.load(Ordering::Relaxed) == Lifecycle::OPEN.bits() { Ok(()) } else { self.get().check_open() }
+        if self.state.load(Ordering::Relaxed) == SenderState::OPEN.bits() { Ok(()) } else { self.get().check_open() }
     }
 
     /// Enters the next stage and wakes the tasks that wait for it.
@@ -45,10 +45,10 @@ impl Life {
         self.change(|life| life.with_writer(is_writer))
     }
 
-    fn change(&self, to: impl Fn(Lifecycle) -> Result<Lifecycle>) -> Result<()> {
-        let next = |bits| to(Lifecycle::from_bits(bits)).map(Lifecycle::bits).ok();
+    fn change(&self, to: impl Fn(SenderState) -> Result<SenderState>) -> Result<()> {
+        let next = |bits| to(SenderState::from_bits(bits)).map(SenderState::bits).ok();
         let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        changed.map_or_else(|bits| to(Lifecycle::from_bits(bits)).map(drop), |_| Ok(()))
+        changed.map_or_else(|bits| to(SenderState::from_bits(bits)).map(drop), |_| Ok(()))
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Stage> {

@@ -10,13 +10,13 @@ mod accept;
 mod acks;
 mod admission;
 pub mod config;
-mod core;
+mod followers;
 mod gate;
-mod gating;
 mod handshake;
 mod incoming;
 mod intake;
 mod life;
+mod lowest_awaited;
 mod milestones;
 mod outgoing;
 mod reader;
@@ -30,17 +30,15 @@ mod stats;
 mod storage;
 mod tasks;
 mod waiting;
-mod watermark;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use self::core::Core;
 use crate::clock;
 use crate::engine::writer::life::{Stage, already_started, not_started, was_stopped};
 use crate::error::{Error, Result, Status};
-use crate::host::{Event, EventDispatcher, EventKind, Observer};
+use crate::host::{Event, EventDispatcher, EventKind, Mailbox, Observer};
 use crate::log::{Ended, Log, LogConfig, Mark};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
@@ -51,7 +49,14 @@ use crate::sync::Mutex;
 use crate::text::{self, Escaped};
 use crate::threads::{self, Thread};
 use crate::transport::{Address, Listener, Stream, TlsServer};
+use accept::Acceptor;
+use acks::Work;
 use config::SenderConfig;
+use followers::Followers;
+use handshake::ReaderService;
+use life::Life;
+use registry::Registry;
+use report::SenderReport;
 use slots::Slots;
 
 pub use crate::engine::writer::quorum::Quorum;
@@ -63,7 +68,18 @@ const DISK_THREADS: usize = 4;
 
 /// A sender. All methods may be called from any thread.
 pub struct Sender {
-    core: Arc<Core>,
+    config: Arc<SenderConfig>,
+    lineage: Lineage,
+    log: Arc<Log>,
+    /// The last entry in the log when the sender was created.
+    began_at: u64,
+    life: Arc<Life>,
+    mailbox: Arc<Mailbox<Work>>,
+    report: Arc<SenderReport>,
+    followers: Arc<Followers>,
+    /// The slots, when the log is on disk.
+    slots: Option<Arc<Slots>>,
+    acceptor: Acceptor,
     runtime: OnceLock<Handle>,
     owned: Mutex<Resources>,
 }
@@ -89,7 +105,7 @@ impl Sender {
             },
             disk_timeout: config.storage.as_ref().map_or(Duration::MAX, |storage| storage.timeout),
         };
-        let (log, lineage, slots, cut) = match &config.storage {
+        let (log, lineage, dir, cut) = match &config.storage {
             None => {
                 let lineage = config.lineage.map_or_else(Lineage::random, Ok)?;
                 let start = Mark { hash: history_before(&config, &lineage), ..memory.start };
@@ -97,22 +113,42 @@ impl Sender {
             }
             Some(on_disk) => {
                 let storage::Opened { log, lineage, dir, cut } = storage::open(&config, on_disk, memory)?;
-                (log, lineage, Some(Slots::load(dir, on_disk, config.known_readers())?), cut)
+                (log, lineage, Some((dir, on_disk)), cut)
             }
         };
-        let core = Arc::new(Core::new(config, lineage, Arc::new(log), slots));
-        if let Some(slots) = &core.slots {
-            slots.hold(&core.log);
-        }
-        let of_dir = core.log.disk().and_then(|disk| disk.directory().unprotected());
-        let of_key = core.config.tls.as_ref().and_then(TlsServer::unprotected);
+        let log = Arc::new(log);
+        let life = Arc::new(Life::new());
+        let mailbox = Arc::<Mailbox<Work>>::default();
+        let report = Arc::new(SenderReport::new(Arc::clone(&mailbox), lineage.epoch));
+        let followers = Followers::new(&config, Arc::clone(&log), Arc::clone(&life), Arc::clone(&report), &mailbox);
+        let load_slots = |(dir, on_disk)| {
+            Slots::load(dir, on_disk, config.known_readers(), Arc::clone(&log), Arc::clone(&followers.readers))
+        };
+        let slots = dir.map(load_slots).transpose()?.map(Arc::new);
+        let (config, followers) = (Arc::new(config), Arc::new(followers));
+        let service = ReaderService::new(Arc::clone(&config), lineage, Arc::clone(&followers), slots.clone());
+        let of_dir = log.disk().and_then(|disk| disk.directory().unprotected());
+        let of_key = config.tls.as_ref().and_then(TlsServer::unprotected);
         for unprotected in [of_dir, of_key].into_iter().flatten() {
-            core.mailbox.event(Event::unprotected(unprotected));
+            report.event(Event::unprotected(unprotected));
         }
         if let Some(cut) = cut {
-            storage::tell_cut(&core, &cut);
+            storage::report_cut(&log, &report, &cut);
         }
-        Ok(Self { core, runtime: OnceLock::new(), owned: Mutex::new(Resources::Observer(observer)) })
+        Ok(Self {
+            config,
+            lineage,
+            began_at: log.last_sequence(),
+            log,
+            life,
+            mailbox,
+            report,
+            followers,
+            slots,
+            acceptor: Acceptor::new(service),
+            runtime: OnceLock::new(),
+            owned: Mutex::new(Resources::Observer(observer)),
+        })
     }
 
     /// Starts the sender's threads.
@@ -121,47 +157,46 @@ impl Sender {
             return Err(already_started());
         }
         let mut owned = self.owned.lock();
-        self.core.life.get().check_new()?;
-        let for_disk = if self.core.log.disk().is_some() { DISK_THREADS } else { 0 };
-        let runtime = threads::runtime("repl-send", self.core.config.threads(), for_disk)?;
-        let storing = storage::spawn(&self.core)?;
+        self.life.get().check_new()?;
+        let for_disk = if self.log.disk().is_some() { DISK_THREADS } else { 0 };
+        let runtime = threads::runtime("repl-send", self.config.threads(), for_disk)?;
+        let storing = storage::spawn(&self.log, &self.report)?;
         let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
-        let core = Arc::clone(&self.core);
-        let calling = move || call_host(&core, EventDispatcher::new(observer));
+        let (mailbox, followers) = (Arc::clone(&self.mailbox), Arc::clone(&self.followers));
+        let calling = move || call_host(&mailbox, &followers, EventDispatcher::new(observer));
         // Without its callback thread a sender serves its readers all the same, but delivers no events.
-        let callback = match threads::spawn_callbacks("repl-send-cb", &self.core, calling, drop) {
+        let callback = match threads::spawn_callbacks("repl-send-cb", &self.mailbox, calling, drop) {
             Ok(callback) => callback,
             Err(error) => {
-                storage::end(&self.core, storing);
-                self.core.life.move_to(Stage::Stopped);
+                storage::end(&self.log, storing);
+                self.life.move_to(Stage::Stopped);
                 return Err(error);
             }
         };
-        runtime.spawn(wake_sleepers(Arc::clone(&self.core)));
-        if !storing.is_empty() {
-            runtime.spawn(storage::keep_slots(Arc::clone(&self.core)));
+        runtime.spawn(wake_sleepers(Arc::clone(&self.log), Arc::clone(&self.followers.readers)));
+        if let Some(slots) = &self.slots {
+            let (log, life, report) = (Arc::clone(&self.log), Arc::clone(&self.life), Arc::clone(&self.report));
+            runtime.spawn(storage::keep_slots(Arc::clone(slots), log, life, report));
         }
-        runtime.spawn(gating::watch(Arc::clone(&self.core)));
+        runtime.spawn(followers::watch_gate(Arc::clone(&self.followers)));
         let _ = self.runtime.set(runtime.handle().clone());
         *owned = Resources::Running { runtime, callback, storing };
         threads::wait_begun();
-        self.core.life.move_to(Stage::Running);
+        self.life.move_to(Stage::Running);
         Ok(())
     }
 
     /// Listens at `address`, and for a name at each of its addresses. Returns the port, which is the same for all.
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
-        let core = Arc::clone(&self.core);
+        let (acceptor, report, mode) = (self.acceptor.clone(), Arc::clone(&self.report), self.config.unix_socket_mode);
         self.unless_stopped(threads::within(self.running()?, move || {
-            let listening = Listener::bind(&address, core.config.unix_socket_mode)?;
-            for listener in listening.listeners {
-                accept::spawn(&core, accept::listen(Arc::clone(&core), listener));
-            }
+            let listening = Listener::bind(&address, mode)?;
+            listening.listeners.into_iter().for_each(|listener| acceptor.listen(listener));
             for error in listening.missing {
                 let mut event = Event::new(EventKind::ListenIncomplete, error.status, error.message);
                 event.address = address.to_string();
-                core.mailbox.event(event);
+                report.event(event);
             }
             Ok(listening.port)
         }))
@@ -170,44 +205,40 @@ impl Sender {
     /// Takes a connection whose Sync the host has read.
     pub fn accept_reader(&self, socket: OwnedFd, reader_id: &str, last_known_sequence: u64) -> Result<()> {
         check_reader_id(reader_id).map_err(|why| Error::new(Status::InvalidArgument, format!("reader_id {why}")))?;
-        let (core, reader_id) = (Arc::clone(&self.core), reader_id.to_owned());
+        let (acceptor, reader_id) = (self.acceptor.clone(), reader_id.to_owned());
         self.unless_stopped(threads::within(self.running()?, move || {
-            let stream = Stream::from_fd(socket)?;
-            let serving = handshake::serve_known(Arc::clone(&core), stream, reader_id, last_known_sequence);
-            accept::spawn(&core, serving);
+            acceptor.take_known(Stream::from_fd(socket)?, reader_id, last_known_sequence);
             Ok(())
         }))
     }
 
     /// Takes a connection and does the handshake.
     pub fn accept_connection(&self, socket: OwnedFd) -> Result<()> {
-        let core = Arc::clone(&self.core);
-        self.unless_stopped(threads::within(self.running()?, move || accept::take(&core, Stream::from_fd(socket)?)))
+        let acceptor = self.acceptor.clone();
+        self.unless_stopped(threads::within(self.running()?, move || acceptor.take(Stream::from_fd(socket)?)))
     }
 
     /// Takes a connection of an environment and does the handshake.
     #[cfg(feature = "simulation")]
     pub fn accept_simulated(&self, socket: Box<dyn crate::simulation::Socket>, peer: &str) -> Result<()> {
-        let (core, peer) = (Arc::clone(&self.core), peer.to_owned());
-        self.unless_stopped(threads::within(self.running()?, move || {
-            accept::take(&core, Stream::simulated(socket, peer))
-        }))
+        let (acceptor, peer) = (self.acceptor.clone(), peer.to_owned());
+        self.unless_stopped(threads::within(self.running()?, move || acceptor.take(Stream::simulated(socket, peer))))
     }
 
     /// Appends an entry and returns its sequence. Waits until it is durable if the sync policy says so.
     #[inline]
     pub fn replicate(&self, timestamp_us: u64, payload: &[u8]) -> Result<u64> {
         let end = self.put(timestamp_us, payload)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(end.sequence)
     }
 
-    /// Appends an entry and returns the boundary after it, which must be passed to [`Self::settle`].
+    /// Appends an entry and returns the boundary after it, which must be passed to [`Self::wait_synced`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
-        self.core.life.check_open()?;
-        self.core.pass_gate(1)?;
-        self.core.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
+        self.life.check_open()?;
+        self.followers.pass_gate(1)?;
+        self.log.put(timestamp_us, payload).inspect_err(|error| self.not_taken(1, error))
     }
 
     /// Appends entries with consecutive sequences, all or none, and returns the first sequence. Waits until they are
@@ -218,34 +249,34 @@ impl Sender {
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<u64> {
         let (first, end) = self.put_batch(timestamp_us, payloads)?;
-        self.settle(&end)?;
+        self.wait_synced(&end)?;
         Ok(first)
     }
 
     /// Waits until the entries before a boundary are durable, if the sync policy says so. After an error they are in
     /// the log, but it is not known whether they are durable.
     #[inline]
-    pub fn settle(&self, end: &Mark) -> Result<()> {
-        self.core.log.settle(end)
+    pub fn wait_synced(&self, end: &Mark) -> Result<()> {
+        self.log.wait_synced(end)
     }
 
     /// Appends entries with consecutive sequences, all or none. Returns the first sequence and the boundary after them,
-    /// which must be passed to [`Self::settle`].
+    /// which must be passed to [`Self::wait_synced`].
     pub fn put_batch<'a>(
         &self,
         timestamp_us: u64,
         payloads: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) -> Result<(u64, Mark)> {
-        self.core.life.check_open()?;
+        self.life.check_open()?;
         let count = payloads.len() as u64;
-        self.core.pass_gate(count)?;
-        self.core.log.put_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
+        self.followers.pass_gate(count)?;
+        self.log.put_batch(timestamp_us, payloads).inspect_err(|error| self.not_taken(count, error))
     }
 
     /// Disconnects the reader.
     pub fn remove_reader(&self, reader_id: &str) -> Result<()> {
         self.running()?;
-        let reader = self.core.readers.get(reader_id).ok_or_else(|| {
+        let reader = self.followers.readers.get(reader_id).ok_or_else(|| {
             Error::new(Status::NotFound, format!("no reader \"{}\" is connected to this sender", Escaped(reader_id)))
         })?;
         reader.close(Status::Removed, "the writer's host removed this reader");
@@ -254,27 +285,27 @@ impl Sender {
 
     /// Connected readers.
     pub fn reader_count(&self) -> usize {
-        self.core.readers.count()
+        self.followers.readers.count()
     }
 
     /// The sequence of the last entry.
     pub fn current_sequence(&self) -> u64 {
-        self.core.log.last_sequence()
+        self.log.last_sequence()
     }
 
     /// The lineage of its log.
     pub fn lineage(&self) -> Lineage {
-        self.core.lineage
+        self.lineage
     }
 
-    /// Says whether this node is the writer. When it no longer is, readers are told and disconnected.
+    /// Sets whether this node is the writer. When it no longer is, readers are disconnected with that reason.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
-        self.core.life.set_writer(writable)?;
+        self.life.set_writer(writable)?;
         if writable {
             return Ok(());
         }
-        self.core.wake_gated();
-        for reader in self.core.readers.connected() {
+        self.followers.wake_gated();
+        for reader in self.followers.readers.connected() {
             reader.close(Status::NotWriter, "this node is not the writer any more");
         }
         Ok(())
@@ -283,25 +314,25 @@ impl Sender {
     /// Waits until the entry `sequence` is on this node's disk.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
         self.running()?;
-        self.core.log.wait_durable(sequence, timeout)
+        self.log.wait_durable(sequence, timeout)
     }
 
     /// The position after the last entry, as a token.
     pub fn token(&self) -> Token {
-        let Lineage { stream_id, epoch } = self.core.lineage;
-        let end = self.core.log.last_mark();
+        let Lineage { stream_id, epoch } = self.lineage;
+        let end = self.log.last_mark();
         Token { stream_id, epoch, sequence: end.sequence, hash: end.hash }
     }
 
     /// The slots of its readers as JSON.
     pub fn slots_json(&self) -> Result<String> {
-        Ok(text::json(&self.slots()?.json(self.core.around_slots())))
+        Ok(text::json(&self.slots()?.json()))
     }
 
     /// Drops the slot of a reader that will not come back.
     pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
         let slots = self.slots()?;
-        if slots.drop_slot(&self.core.log, reader_id) {
+        if slots.drop_slot(reader_id) {
             // A running sender writes the slots about once a second, and when it stops. One that does not run writes
             // them here.
             return if self.running().is_ok() { Ok(()) } else { slots.save() };
@@ -312,12 +343,12 @@ impl Sender {
     fn slots(&self) -> Result<&Slots> {
         let none =
             || Error::new(Status::InvalidState, "the log is in memory only, and without log_dir there are no slots");
-        self.core.slots.as_ref().ok_or_else(none)
+        self.slots.as_deref().ok_or_else(none)
     }
 
     /// The statistics as JSON.
     pub fn stats_json(&self) -> Result<String> {
-        Ok(text::json(&self.core.stats()))
+        Ok(text::json(&self.stats()))
     }
 
     /// Refuses new entries, lets readers catch up, closes everything. Idempotent. `Timeout`: it is stopped, but some
@@ -328,63 +359,63 @@ impl Sender {
         }
         // The lock makes a second caller wait for the first one's end.
         let mut owned = self.owned.lock();
-        let core = &self.core;
-        let (mut behind, mut unsaved, mut unstored) = (Vec::new(), None, false);
-        core.life.move_to(Stage::Stopping);
-        core.wake_gated();
-        core.log.close();
+        let Self { log, life, followers, config, .. } = self;
+        let (mut lagging, mut unsaved, mut unstored) = (Vec::new(), None, false);
+        life.move_to(Stage::Stopping);
+        followers.wake_gated();
+        log.close();
         match std::mem::replace(&mut *owned, Resources::Nothing) {
             Resources::Observer(observer) => drop(observer),
             Resources::Running { runtime, callback, storing } => {
                 // After the disk has failed, readers never get the entries that it did not take.
-                let patience = if core.log.is_storage_lost() { Duration::ZERO } else { core.config.stop_timeout };
+                let patience = if log.is_storage_lost() { Duration::ZERO } else { config.stop_timeout };
                 let deadline = clock::instant() + patience;
-                core.ask(AckLevel::Received, core.log.last_sequence());
-                core.life.move_to(Stage::Draining);
-                if !core.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
-                    behind = core.readers_behind();
+                followers.request(AckLevel::Received, log.last_sequence());
+                life.move_to(Stage::Draining);
+                if !self.acceptor.tasks.wait(deadline.saturating_duration_since(clock::instant())) {
+                    lagging = followers.lagging();
                 }
                 // While the readers' positions are still known.
-                core.look_after_slots();
-                core.life.move_to(Stage::Closing);
-                core.acks.close(&core.readers);
-                core.tasks.wait(threads::END);
+                self.slots.iter().for_each(|slots| self.report.events(slots.update()));
+                life.move_to(Stage::Closing);
+                followers.acks.close(&*followers.readers);
+                self.acceptor.tasks.wait(threads::END);
                 runtime.shutdown_timeout(threads::END);
                 // The connections have closed their descriptors by now. The disk side may have lacked some.
                 let until = deadline.max(clock::instant() + threads::END / 2);
-                match core.log.end_by(until, threads::END / 2) {
+                match log.end_by(until, threads::END / 2) {
                     Ended::All => storing.into_iter().for_each(threads::join),
                     Ended::Stored => {}
                     Ended::Not => unstored = true,
                 }
-                if let Some(slots) = &core.slots {
+                if let Some(slots) = &self.slots {
                     unsaved = slots.save_by(until).err();
                 }
-                core.mailbox.lock().work.over = true;
-                core.mailbox.notify();
+                self.mailbox.lock().work.over = true;
+                self.mailbox.notify();
                 threads::join(callback);
             }
             Resources::Nothing => {}
         }
-        core.life.move_to(Stage::Stopped);
+        life.move_to(Stage::Stopped);
         if unstored {
             let text = "stopped, but the disk has not taken all entries yet: those that it does not take are lost";
             return Err(Error::new(Status::Timeout, text));
         }
-        if let Some(error) = core.log.storage_error().or(unsaved) {
+        if let Some(error) = log.storage_error().or(unsaved) {
             return Err(error);
         }
-        if behind.is_empty() {
+        if lagging.is_empty() {
             return Ok(());
         }
-        let (limit, last) = (core.config.stop_timeout.as_millis(), core.log.last_sequence());
-        let text = format!("stopped, but after {limit} ms not all had entry {last}: {}", behind.join(", "));
+        let (limit, last) = (config.stop_timeout.as_millis(), log.last_sequence());
+        let text = format!("stopped, but after {limit} ms not all had entry {last}: {}", lagging.join(", "));
         Err(Error::new(Status::Timeout, text))
     }
 
     /// Whether the calling thread is this handle's callback thread.
     pub fn on_callback_thread(&self) -> bool {
-        threads::is_callback_thread_of(&self.core)
+        threads::is_callback_thread_of(&self.mailbox)
     }
 
     /// An error that another thread caused by stopping the sender becomes `CLOSED`.
@@ -393,7 +424,7 @@ impl Sender {
     }
 
     fn running(&self) -> Result<&Handle> {
-        if self.core.life.get().is_stopped() {
+        if self.life.get().is_stopped() {
             return Err(was_stopped());
         }
         self.runtime.get().ok_or_else(not_started)
@@ -402,7 +433,7 @@ impl Sender {
     #[cold]
     fn not_taken(&self, count: u64, error: &Error) {
         if error.status == Status::BufferFull {
-            self.core.report.entries_refused(count, self.core.log.last_sequence(), error);
+            self.report.entries_refused(count, self.log.last_sequence(), error);
         }
     }
 }
@@ -423,36 +454,36 @@ fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
 }
 
 /// Wakes every task that sleeps at the end of the log. An append notifies this one task only.
-async fn wake_sleepers(core: Arc<Core>) {
+async fn wake_sleepers(log: Arc<Log>, readers: Arc<Registry>) {
     loop {
-        core.log.end_moved().await;
-        core.end_moved.notify_waiters();
+        log.end_moved().await;
+        readers.wake_tasks();
     }
 }
 
 /// The callback thread: delivers events and calls the acknowledgement handlers until the sender has ended.
-fn call_host(core: &Core, mut dispatcher: EventDispatcher) {
+fn call_host(mailbox: &Mailbox<Work>, followers: &Followers, mut dispatcher: EventDispatcher) {
     loop {
-        let mut content = core.mailbox.lock();
+        let mut content = mailbox.lock();
         let late = loop {
-            let late = content.work.look_at.is_some_and(|at| clock::instant() >= at);
+            let late = content.work.next_deadline.is_some_and(|at| clock::instant() >= at);
             if late || content.has_events() || content.work.over || !content.work.calls.is_empty() {
                 break late;
             }
-            let deadline = content.work.look_at;
-            content = core.mailbox.wait(content, deadline);
+            let deadline = content.work.next_deadline;
+            content = mailbox.wait(content, deadline);
         };
         let events = content.take_events();
         let calls = std::mem::take(&mut content.work.calls);
         let over = content.work.over;
         drop(content);
         if late {
-            core.acks.expire(clock::instant(), &core.readers);
+            followers.acks.expire(clock::instant(), &*followers.readers);
         }
         if over && events.is_empty() && calls.is_empty() {
             return;
         }
         events.iter().for_each(|event| dispatcher.deliver(event));
-        calls.into_iter().for_each(|call| core.acks.make(call));
+        calls.into_iter().for_each(|call| followers.acks.make(call));
     }
 }

@@ -12,13 +12,13 @@ use crate::protocol::entry::{Entries, Entry};
 use crate::protocol::{HEADER_SIZE, frame, message};
 use crate::transport::Stream;
 
-/// The bytes after which a call of [`Outgoing::send`] returns, so that other tasks get their turn.
+/// The bytes after which a call of [`OutgoingEntries::send`] returns, so that other tasks get their turn.
 const TURN_BYTES: usize = 1 << 20;
 
 /// How many bytes of JSON are encoded ahead for a v1 reader.
 const JSON_BYTES: usize = 64 * 1024;
 
-/// How a call of [`Outgoing::send`] ended.
+/// How a call of [`OutgoingEntries::send`] ended.
 pub(super) enum SendOutcome {
     /// Everything was sent.
     AtEnd,
@@ -28,7 +28,7 @@ pub(super) enum SendOutcome {
     More,
     /// The entries after the cursor are gone.
     CutOff,
-    /// Entries on disk have to be loaded before they are sent; [`Outgoing::supply`] takes the result.
+    /// Entries on disk have to be loaded before they are sent; [`OutgoingEntries::supply`] takes the result.
     NotLoaded(Load),
     /// The connection failed.
     Failed(io::Error),
@@ -37,7 +37,7 @@ pub(super) enum SendOutcome {
 }
 
 /// The sending side of a connection. The reader's lock gives it to one thread at a time.
-pub(super) struct Outgoing {
+pub(super) struct OutgoingEntries {
     log: Arc<Log>,
     cursor: Cursor,
     wire: Wire,
@@ -47,8 +47,8 @@ pub(super) struct Outgoing {
     sent: u64,
     /// The result of the last load from disk.
     loaded: Option<Loaded>,
-    /// The version of the acknowledgements asked for last; see [`Self::ask`].
-    asked: u64,
+    /// The version of the last requests; see [`Self::request`].
+    requested_version: u64,
     /// Payload and frame bytes sent.
     bytes_sent: u64,
 }
@@ -75,7 +75,7 @@ enum Wire {
         /// The same, but of the last batch whose entries `sent` counts.
         sent_to: u64,
         /// The acknowledgements to request, and those requested before, by level.
-        wanted: [Vec<u64>; 3],
+        to_request: [Vec<u64>; 3],
         requested: [Vec<u64>; 3],
     },
 }
@@ -106,7 +106,7 @@ impl Pending {
     }
 }
 
-impl Outgoing {
+impl OutgoingEntries {
     /// Sends the frames in `greeting` first, then the entries after `known`.
     pub(super) fn new(log: Arc<Log>, cursor: Cursor, known: u64, v2: bool, greeting: Vec<u8>) -> Self {
         let position = cursor.position();
@@ -118,14 +118,14 @@ impl Outgoing {
                 last: None,
                 boundary: position,
                 sent_to: position,
-                wanted: Default::default(),
+                to_request: Default::default(),
                 requested: Default::default(),
             }
         } else {
             Wire::V1 { json: Pending::default(), ends: Vec::new() }
         };
         let control = Pending { bytes: greeting, sent: 0 };
-        Self { log, cursor, wire, control, sent: known, asked: 0, loaded: None, bytes_sent: 0 }
+        Self { log, cursor, wire, control, sent: known, requested_version: 0, loaded: None, bytes_sent: 0 }
     }
 
     pub(super) fn cursor(&self) -> &Cursor {
@@ -172,17 +172,17 @@ impl Outgoing {
         }
     }
 
-    /// The version given to `ask` last.
-    pub(super) fn asked(&self) -> u64 {
-        self.asked
+    /// The version given to [`Self::request`] last.
+    pub(super) fn requested_version(&self) -> u64 {
+        self.requested_version
     }
 
     /// Requests an acknowledgement as soon as the reader reaches these sequences, by level. Replaces earlier ones that
     /// were not requested yet.
-    pub(super) fn ask(&mut self, version: u64, sequences: [Vec<u64>; 3]) {
-        self.asked = version;
-        if let Wire::V2 { wanted, .. } = &mut self.wire {
-            *wanted = sequences;
+    pub(super) fn request(&mut self, version: u64, sequences: [Vec<u64>; 3]) {
+        self.requested_version = version;
+        if let Wire::V2 { to_request, .. } = &mut self.wire {
+            *to_request = sequences;
         }
     }
 
@@ -195,14 +195,14 @@ impl Outgoing {
         self.control.sent > 0 || is_inside_entries
     }
 
-    /// Takes the result of the load that [`SendOutcome::NotLoaded`] asked for.
+    /// Takes the result of the load that [`SendOutcome::NotLoaded`] requested.
     pub(super) fn supply(&mut self, loaded: Loaded) {
         self.loaded = Some(loaded);
     }
 
     /// Queues a control frame, unless another one still waits to be sent: frames must not pile up for a peer that does
     /// not read.
-    pub(super) fn say(&mut self, frame: &[u8]) {
+    pub(super) fn queue_control(&mut self, frame: &[u8]) {
         if self.control.is_empty() {
             self.control.bytes.extend_from_slice(frame);
         }
@@ -241,20 +241,21 @@ impl Outgoing {
 
     /// Makes one write, of control frames and a batch of entries. Returns 0 if there is nothing to send.
     fn send_batch(&mut self, stream: &Stream, own_thread: bool) -> Result<usize, Stopped> {
-        let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, wanted, requested } = &mut self.wire
+        let Wire::V2 { header, header_left, body_left, last, boundary, sent_to, to_request, requested } =
+            &mut self.wire
         else {
             return Ok(0);
         };
         let fresh = *body_left == 0;
         if fresh && self.control.is_empty() {
-            for ((level, wanted), requested) in AckLevel::ALL.into_iter().zip(wanted).zip(requested) {
-                if wanted.is_empty() {
+            for ((level, to_request), requested) in AckLevel::ALL.into_iter().zip(to_request).zip(requested) {
+                if to_request.is_empty() {
                     continue;
                 }
-                for sequence in wanted.iter().copied().filter(|sequence| !requested.contains(sequence)) {
+                for sequence in to_request.iter().copied().filter(|sequence| !requested.contains(sequence)) {
                     self.control.bytes.extend(AckRequest { level, sequence }.encode());
                 }
-                *requested = std::mem::take(wanted);
+                *requested = std::mem::take(to_request);
             }
         }
         let shown = self.log.shown_sequence();
@@ -301,11 +302,11 @@ impl Outgoing {
             },
         }
         .map_err(Stopped::Failed)?;
-        let said = sent.min(control.len());
-        self.control.consume(said);
-        let of_header = (sent - said).min(*header_left);
+        let of_control = sent.min(control.len());
+        self.control.consume(of_control);
+        let of_header = (sent - of_control).min(*header_left);
         *header_left -= of_header;
-        let of_body = sent - said - of_header;
+        let of_body = sent - of_control - of_header;
         *body_left -= of_body;
         if of_body > 0 {
             drop(source);
@@ -399,10 +400,10 @@ mod tests {
     fn p5_control_frames_do_not_pile_up() {
         let log = Arc::new(Log::new(LogConfig::new(8, 1 << 16, FullPolicy::Refuse)));
         let cursor = log.attach(0).ok().unwrap();
-        let mut outgoing = Outgoing::new(log, cursor, 0, true, Vec::new());
+        let mut outgoing = OutgoingEntries::new(log, cursor, 0, true, Vec::new());
         let heartbeat = Heartbeat { last_sequence: 0, time_us: 0 }.encode();
         for _ in 0..1000 {
-            outgoing.say(&heartbeat);
+            outgoing.queue_control(&heartbeat);
         }
         assert_eq!(outgoing.control.left(), heartbeat);
     }

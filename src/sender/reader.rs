@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use super::acks::AckBoard;
+use super::acks::AckWaiters;
 use super::incoming::Incoming;
-use super::outgoing::{Outgoing, SendOutcome};
+use super::outgoing::{OutgoingEntries, SendOutcome};
 use super::report::ReaderLabel;
 use super::send_source::Loaded;
 use crate::engine::writer::peer::{Heard, Sent};
@@ -53,7 +53,7 @@ pub(super) struct Reader {
     proven: AtomicBool,
     believed: AtomicU64,
     pub(super) cut: CutWatch,
-    outgoing: Mutex<Outgoing>,
+    outgoing: Mutex<OutgoingEntries>,
     /// Taken before `outgoing`.
     pub(super) incoming: Mutex<Incoming>,
     positions: [AtomicU64; 3],
@@ -71,7 +71,7 @@ pub(super) struct Reader {
     /// Connections of this id that ended with an error.
     errors: AtomicU64,
     /// Wakes the task when another thread could not send everything.
-    pub(super) poked: Notify,
+    pub(super) wake: Notify,
     closing: Mutex<Option<Error>>,
     pub(super) closed: Notify,
 }
@@ -82,7 +82,7 @@ impl Reader {
         stream: Stream,
         v2: bool,
         started_after: u64,
-        outgoing: Outgoing,
+        outgoing: OutgoingEntries,
         incoming: Incoming,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -104,7 +104,7 @@ impl Reader {
             sent: started_after.into(),
             last_send_us: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            poked: Notify::new(),
+            wake: Notify::new(),
             closing: Mutex::new(None),
             closed: Notify::new(),
         })
@@ -117,17 +117,17 @@ impl Reader {
 
     /// Sends as much as the socket accepts. `own_thread`: the caller is the reader's task, whose thread may send from
     /// files.
-    pub(super) fn send(&self, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+    pub(super) fn send(&self, acks: &AckWaiters, own_thread: bool) -> SendOutcome {
         self.send_locked(&mut self.outgoing.lock(), acks, own_thread)
     }
 
     /// Sends as much as the socket accepts, from a host thread that is about to wait for this reader. The task sends
     /// the rest.
-    pub(super) fn send_from_outside(&self, acks: &AckBoard) {
+    pub(super) fn send_from_outside(&self, acks: &AckWaiters) {
         // If the task is sending now, it may have read the awaited acknowledgements before: it has to read them again.
         let outcome = self.outgoing.try_lock().map(|mut outgoing| self.send_locked(&mut outgoing, acks, false));
         if !matches!(outcome, Some(SendOutcome::AtEnd)) {
-            self.poked.notify_one();
+            self.wake.notify_one();
         }
     }
 
@@ -144,11 +144,11 @@ impl Reader {
         self.incoming.lock().heard()
     }
 
-    fn send_locked(&self, outgoing: &mut Outgoing, acks: &AckBoard, own_thread: bool) -> SendOutcome {
+    fn send_locked(&self, outgoing: &mut OutgoingEntries, acks: &AckWaiters, own_thread: bool) -> SendOutcome {
         let before = outgoing.bytes_sent();
         let version = acks.version();
-        if outgoing.asked() != version {
-            outgoing.ask(version, acks.wanted(self.positions()));
+        if outgoing.requested_version() != version {
+            outgoing.request(version, acks.requests(self.positions()));
         }
         let outcome = outgoing.send(&self.stream, own_thread);
         self.sent.store(outgoing.sent(), Ordering::Release);
@@ -164,13 +164,13 @@ impl Reader {
     }
 
     /// Releases its entries in the log. It is sent no further entries.
-    pub(super) fn let_go(&self) {
-        self.outgoing.lock().cursor().let_go();
+    pub(super) fn release(&self) {
+        self.outgoing.lock().cursor().release();
     }
 
-    /// Queues a heartbeat.
-    pub(super) fn say(&self, frame: &[u8]) {
-        self.outgoing.lock().say(frame);
+    /// Queues a control frame; see [`OutgoingEntries::queue_control`].
+    pub(super) fn queue_control(&self, frame: &[u8]) {
+        self.outgoing.lock().queue_control(frame);
     }
 
     /// Whether a frame to this reader is half sent.
@@ -188,7 +188,7 @@ impl Reader {
         self.outgoing.lock().bytes_sent()
     }
 
-    /// The last entry that was sent whole; see [`Outgoing::sent_whole`].
+    /// The last entry that was sent whole; see [`OutgoingEntries::sent_whole`].
     pub(super) fn sent_whole(&self) -> u64 {
         self.outgoing.lock().sent_whole()
     }
@@ -220,7 +220,7 @@ impl Reader {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Its positions: what it acknowledged on this connection, as far as that counts, and what it proved in its Sync.
+    /// Its positions: those acknowledged on this connection, as far as they count, and the one proven in its Sync.
     pub(super) fn positions(&self) -> Positions {
         load(&self.positions)
     }
@@ -236,7 +236,7 @@ impl Reader {
         Start { after: self.started_after, proven, believed }
     }
 
-    /// Sets what the registry knows of this reader, before anything is sent or received. `errors`: connections of this
+    /// Sets where the connection begins, before anything is sent or received. `errors`: connections of this
     /// id that ended with an error.
     pub(super) fn begin(&self, entered: &Entered, errors: u64) {
         self.proven.store(entered.start.proven, Ordering::Relaxed);
@@ -247,19 +247,19 @@ impl Reader {
 
     /// Takes an acknowledgement, as far as it counts; positions only rise. Returns `true` if the write gate must be
     /// checked, even if `positions` did not move. Called by one thread at a time.
-    pub(super) fn acknowledge(&self, said: Positions) -> bool {
+    pub(super) fn acknowledge(&self, acked: Positions) -> bool {
         let start = self.start();
-        let counts = start.counts(said);
+        let counts = start.counts(acked);
         rise(&self.positions, counts);
         raise(&self.acknowledged_here, counts);
-        let mut look = !self.has_acknowledged();
+        let mut changes_gate = !self.has_acknowledged();
         if start.believed > 0 {
             let before = load(&self.for_gate);
-            rise(&self.for_gate, start.counts_for_gate(said));
-            look |= load(&self.for_gate) != before;
+            rise(&self.for_gate, start.counts_for_gate(acked));
+            changes_gate |= load(&self.for_gate) != before;
         }
         self.acknowledged.store(true, Ordering::Release);
-        look
+        changes_gate
     }
 
     /// Whether it has proven or acknowledged the entries up to where its connection began.
@@ -277,7 +277,7 @@ impl Reader {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// The last entry that it has, or claims to have. Good for messages and for what concerns this reader alone.
+    /// The last entry that it has, or claims to have. For messages, and for decisions about this reader alone.
     pub(super) fn stands_at(&self) -> u64 {
         self.positions().received.max(self.started_after)
     }

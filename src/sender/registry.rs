@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use super::config::SenderConfig;
 use super::reader::Reader;
-use crate::engine::writer::quorum::{Groups, Quorum, Reached, Readers, Tally, Wish};
+use crate::engine::writer::quorum::{Groups, Quorum, QuorumCount, Readers, Requirement, Tally};
 use crate::engine::writer::registry::{Arrival, Bounds, Connection, ReaderRecords};
 use crate::engine::writer::standing::{Claim, Entered};
 use crate::error::{Result, Status};
@@ -16,14 +19,17 @@ pub(super) struct Registry {
     records: Mutex<ReaderRecords<Arc<Reader>>>,
     max_known: usize,
     groups: Groups,
+    /// Wakes the tasks of readers that sleep at the log's end.
+    wake: Notify,
 }
 
 impl Registry {
-    /// `origin` and `inherited_from`: see `core::beginning`. `began_at`: the last entry in the log.
+    /// `origin` and `inherited_from`: see `followers::beginning`. `began_at`: the last entry in the log.
     pub(super) fn new(config: &SenderConfig, (origin, inherited_from): (u64, u64), began_at: u64) -> Self {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
-        Self { records: Mutex::new(ReaderRecords::new(bounds)), max_known, groups: config.groups.clone() }
+        let records = Mutex::new(ReaderRecords::new(bounds));
+        Self { records, max_known, groups: config.groups.clone(), wake: Notify::new() }
     }
 
     /// The quorum of these terms in terms of the groups.
@@ -77,6 +83,16 @@ impl Registry {
         self.records.lock().connected().count()
     }
 
+    /// Wakes the tasks of readers that sleep at the log's end.
+    pub(super) fn wake_tasks(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// Resolves at the next [`Self::wake_tasks`].
+    pub(super) fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
+    }
+
     /// See [`ReaderRecords::connected_at`].
     pub(super) fn connected_at(&self, level: AckLevel, positions: &mut Vec<u64>) {
         self.records.lock().connected_at(level, positions);
@@ -88,8 +104,8 @@ impl Readers for Registry {
         self.records.lock().tally(level)
     }
 
-    fn look(&self, wish: &Wish) -> Reached {
-        self.records.lock().look(wish)
+    fn check(&self, requirement: &Requirement) -> QuorumCount {
+        self.records.lock().check(requirement)
     }
 }
 

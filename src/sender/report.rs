@@ -15,9 +15,9 @@ use crate::protocol::handshake::Sync;
 use crate::sync::Mutex;
 use crate::text::Escaped;
 
-/// Counters, which only rise.
+/// SenderCounters, which only rise.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct SenderCounters {
     refused_entries: AtomicU64,
     refused_reported: Seldom,
     cut_off_readers: AtomicU64,
@@ -48,19 +48,19 @@ impl ReaderLabel<'_> {
 }
 
 /// Reports to the host.
-pub(super) struct Report {
+pub(super) struct SenderReport {
     mailbox: Arc<Mailbox<Work>>,
     /// The writer's epoch.
     epoch: u64,
-    pub(super) counters: Counters,
+    pub(super) counters: SenderCounters,
 }
 
-impl Report {
+impl SenderReport {
     pub(super) fn new(mailbox: Arc<Mailbox<Work>>, epoch: u64) -> Self {
-        Self { mailbox, epoch, counters: Counters::default() }
+        Self { mailbox, epoch, counters: SenderCounters::default() }
     }
 
-    fn event(&self, event: Event) {
+    pub(super) fn event(&self, event: Event) {
         self.mailbox.event(event);
     }
 
@@ -143,7 +143,7 @@ impl Report {
     }
 
     /// A connection was closed before it sent anything.
-    pub(super) fn refused_unheard(&self, why: Error) {
+    pub(super) fn refused_early(&self, why: Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         self.event(Event::new(EventKind::Refused, why.status, why.message));
     }
@@ -202,7 +202,7 @@ impl Seldom {
     }
 }
 
-impl Counters {
+impl SenderCounters {
     pub(super) fn farewell_left_out(&self) {
         self.farewells_left_out.fetch_add(1, Ordering::Relaxed);
     }

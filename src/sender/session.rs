@@ -4,38 +4,40 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::core::Core;
-use super::intake::{self, say_heartbeat};
+use super::admission::medium;
+use super::followers::Followers;
+use super::intake::{self, send_heartbeat};
 use super::outgoing::SendOutcome;
 use super::reader::Reader;
 use crate::clock;
+use crate::engine::writer::admit::Medium;
 use crate::engine::writer::life::Stage;
-use crate::engine::writer::peer::{self, Peer, PeerLimits};
+use crate::engine::writer::peer::{self, Backlog, Peer, PeerLimits};
 use crate::error::{Error, Status};
 use crate::runtime::{self, interval};
 use crate::transport::lost;
 
 /// A reader's connection after the handshake.
-pub(super) struct Session<'a> {
-    core: &'a Arc<Core>,
+pub(super) struct ReaderSession<'a> {
+    followers: &'a Followers,
     reader: &'a Arc<Reader>,
     peer: Peer,
 }
 
-impl<'a> Session<'a> {
-    pub(super) fn new(core: &'a Arc<Core>, reader: &'a Arc<Reader>, limits: PeerLimits) -> Self {
-        Self { core, reader, peer: Peer::new(limits, clock::instant()) }
+impl<'a> ReaderSession<'a> {
+    pub(super) fn new(followers: &'a Followers, reader: &'a Arc<Reader>, limits: PeerLimits) -> Self {
+        Self { followers, reader, peer: Peer::new(limits, clock::instant()) }
     }
 
     /// Sends entries until the connection ends, and returns the reason.
     pub(super) async fn run(&mut self) -> Error {
-        let (core, reader) = (self.core, self.reader);
-        let mut stage = core.life.subscribe();
+        let (followers, reader) = (self.followers, self.reader);
+        let mut stage = followers.life.subscribe();
         let mut tick = interval(self.peer.tick_every());
         // The SyncAck goes out first, even if another connection has taken this reader's id meanwhile.
-        let _ = reader.send(&core.acks, true);
+        let _ = reader.send(&followers.acks, true);
         loop {
-            match intake::take(core, reader) {
+            match intake::take(followers, reader) {
                 Ok(true) => {}
                 // A reader that sends without pause must not starve the others.
                 Ok(false) => tokio::task::yield_now().await,
@@ -44,11 +46,11 @@ impl<'a> Session<'a> {
             if let Some(error) = reader.closing() {
                 return error;
             }
-            let end_moved = core.end_moved.notified();
-            tokio::pin!(end_moved);
-            end_moved.as_mut().enable();
-            let outcome = reader.send(&core.acks, true);
-            if let Err(error) = intake::decide(core, reader) {
+            let woken = followers.readers.woken();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let outcome = reader.send(&followers.acks, true);
+            if let Err(error) = intake::decide(followers, reader) {
                 return error;
             }
             match outcome {
@@ -64,17 +66,17 @@ impl<'a> Session<'a> {
                     if *stage.borrow() >= Stage::Draining && self.is_drained() {
                         return self.drain(&mut stage).await;
                     }
-                    if !core.log.sleep_at(reader.position()) {
+                    if !followers.log.sleep_at(reader.position()) {
                         continue;
                     }
                     // Rare events first, so that neither entries nor a reader that sends without pause starve them.
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Err(error) = self.look() { return error },
+                        _ = tick.tick() => if let Err(error) = self.check_time() { return error },
                         _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
-                        () = &mut end_moved => {}
-                        () = reader.poked.notified() => {}
+                        () = &mut woken => {}
+                        () = reader.wake.notified() => {}
                         readable = reader.stream.readable() => if let Err(error) = readable {
                             return lost(Status::WriteFailed, &error);
                         },
@@ -84,7 +86,7 @@ impl<'a> Session<'a> {
                     self.peer.is_blocked((reader.bytes_sent(), reader.stream.flushed()), clock::instant());
                     tokio::select! {
                         biased;
-                        _ = tick.tick() => if let Err(error) = self.look() { return error },
+                        _ = tick.tick() => if let Err(error) = self.check_time() { return error },
                         _ = stage.changed() => if *stage.borrow() >= Stage::Closing { return stopped() },
                         () = reader.closed.notified() => {}
                         () = reader.cut.cut() => {}
@@ -107,7 +109,7 @@ impl<'a> Session<'a> {
                         },
                         _ = stage.wait_for(|stage| *stage >= Stage::Closing) => return stopped(),
                     }
-                    if let Err(error) = self.look() {
+                    if let Err(error) = self.check_time() {
                         return error;
                     }
                 }
@@ -121,40 +123,56 @@ impl<'a> Session<'a> {
     /// The reason why the connection ends after reading failed with `error`. An acknowledgement that still waits is
     /// judged first.
     fn conclude(&self, error: Error) -> Error {
-        let (core, reader) = (self.core, self.reader);
+        let (followers, reader) = (self.followers, self.reader);
         if !peer::just_left(&error) || !reader.is_undecided() {
             return error;
         }
-        let _ = reader.send(&core.acks, true);
-        intake::decide(core, reader).err().unwrap_or(error)
+        let _ = reader.send(&followers.acks, true);
+        intake::decide(followers, reader).err().unwrap_or(error)
     }
 
-    /// Does what is due by time: a heartbeat, a warning, or the end of a connection that is silent or stuck.
-    fn look(&mut self) -> Result<(), Error> {
-        let (core, reader) = (self.core, self.reader);
+    /// Sends a heartbeat or reports a lagging reader if that is due. Fails if the connection is silent or stuck.
+    fn check_time(&mut self) -> Result<(), Error> {
+        let (followers, reader) = (self.followers, self.reader);
         let (heard, sent) = (reader.heard(), reader.bytes_sent());
-        let due = self.peer.look(heard, sent, core.backlog(reader), clock::instant())?;
+        let due = self.peer.look(heard, sent, self.backlog(), clock::instant())?;
         if due.heartbeat {
-            say_heartbeat(core, reader);
+            send_heartbeat(followers, reader);
         }
         if due.lagging {
             let sent = reader.sent_whole();
-            core.report.lagging(reader.peer(), sent, core.log.last_sequence().saturating_sub(sent));
+            followers.report.lagging(reader.peer(), sent, followers.log.last_sequence().saturating_sub(sent));
         }
         Ok(())
     }
 
+    /// The bytes and entries that the reader still has to receive.
+    fn backlog(&self) -> Backlog {
+        let (log, reader) = (&self.followers.log, self.reader);
+        let position = reader.position();
+        if position >= log.end() {
+            return Backlog { bytes: 0, entries: 0 };
+        }
+        if medium(log) == Medium::Disk {
+            return Backlog { bytes: log.end() - position, entries: 0 };
+        }
+        // Chunks count in full, because the unused bytes at their ends take memory too.
+        let bytes = log.bytes_from(position);
+        let entries = log.last_sequence().saturating_sub(reader.sent_whole());
+        Backlog { bytes, entries }
+    }
+
     fn cut_off(&self) -> Error {
-        let (core, reader) = (self.core, self.reader);
+        let (followers, reader) = (self.followers, self.reader);
         let at = reader.sent_whole();
-        let (oldest, current) = (core.log.oldest_known(), core.log.last_sequence());
-        let error = peer::cut_off(core.medium(), at, oldest);
-        core.report.cut_off(reader.peer(), at, (oldest, current), &error);
+        let (oldest, current) = (followers.log.oldest_known(), followers.log.last_sequence());
+        let error = peer::cut_off(medium(&followers.log), at, oldest);
+        followers.report.cut_off(reader.peer(), at, (oldest, current), &error);
         error
     }
 
     fn is_drained(&self) -> bool {
-        peer::is_drained(self.reader.v2, self.reader.stands_at(), self.core.log.last_sequence())
+        peer::is_drained(self.reader.v2, self.reader.stands_at(), self.followers.log.last_sequence())
     }
 
     /// Shuts the sending side down after the last entry and waits until the reader closes, or the time to drain is
@@ -162,9 +180,9 @@ impl<'a> Session<'a> {
     async fn drain(&mut self, stage: &mut watch::Receiver<Stage>) -> Error {
         self.reader.stream.finish();
         loop {
-            let taken = intake::take(self.core, self.reader);
+            let taken = intake::take(self.followers, self.reader);
             // A waiting host thread may have received the end first.
-            let decided = taken.and_then(|all| intake::decide(self.core, self.reader).map(|()| all));
+            let decided = taken.and_then(|all| intake::decide(self.followers, self.reader).map(|()| all));
             match decided.and_then(|all| self.reader.closing().map_or(Ok(all), Err)) {
                 Ok(true) => {}
                 Ok(false) => tokio::task::yield_now().await,

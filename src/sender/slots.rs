@@ -1,7 +1,7 @@
 //! The slots of a sender, which its tasks share, and their file.
 //!
 //! The file follows within a [`ROUND`]. That is safe for a slot that moved forward: the file then holds more of the log
-//! than is needed. A slot that is new or moved back is in the file before its reader is told that it may follow.
+//! than is needed. A slot that is new or moved back is in the file before its reader gets the SyncAck.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::config::StorageConfig;
 use super::reader::Reader;
 use super::registry::Registry;
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::engine::writer::slot::{Record, Seen};
 use crate::engine::writer::slots::{SlotLimits, Surroundings, Table};
 use crate::engine::writer::standing::Claim;
@@ -31,17 +31,17 @@ pub(super) const ROUND: Duration = Duration::from_secs(1);
 /// How long a reader waits for its slot to be in the file. If the disk takes longer, the reader is served all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What slots look at: the log that they hold, and the readers that they are for.
+/// The log that slots hold, and the readers that they are for.
 ///
-/// The log is told what to hold with the lock of the slots, so that of two threads the later one tells it of both.
-#[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
-    pub(super) log: &'a Log,
-    pub(super) readers: &'a Registry,
+/// The log's floor is set under the lock of the slots, so that of two threads the later one sets it for both.
+struct Around {
+    log: Arc<Log>,
+    readers: Arc<Registry>,
 }
 
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
+    around: Around,
     file: SlotFile,
     table: Mutex<Table>,
     /// A reader waits for the file.
@@ -51,27 +51,35 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Loads the slots from the file.
-    pub(super) fn load(dir: Arc<Dir>, config: &StorageConfig, max: usize) -> Result<Self> {
+    /// Loads the slots from the file, and has the log hold what they need.
+    pub(super) fn load(
+        dir: Arc<Dir>,
+        config: &StorageConfig,
+        max: usize,
+        log: Arc<Log>,
+        readers: Arc<Registry>,
+    ) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
         let limits = SlotLimits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
         let records = slots.into_iter().map(|(id, record)| (id, record.into()));
-        let table = Table::new(records, limits, clock::now(), clock::instant());
-        Ok(Self { file, table: Mutex::new(table), awaited: Notify::new(), saved: watch::Sender::new(0) })
+        let mut table = Table::new(records, limits, clock::now(), clock::instant());
+        table.begin(log.end(), &log.last_mark());
+        log.hold_from(table.held_from());
+        Ok(Self {
+            around: Around { log, readers },
+            file,
+            table: Mutex::new(table),
+            awaited: Notify::new(),
+            saved: watch::Sender::new(0),
+        })
     }
 
     /// See [`Table::enter`].
-    pub(super) fn enter(
-        &self,
-        around: Around,
-        reader: &Reader,
-        claim: Claim,
-        mark: &Mark,
-    ) -> (Option<u64>, Vec<Event>) {
+    pub(super) fn enter(&self, reader: &Reader, claim: Claim, mark: &Mark) -> (Option<u64>, Vec<Event>) {
         let now = clock::now();
         let mut table = self.table.lock();
-        let entered = table.enter(&around, &reader.id, claim.proven, mark, now);
-        around.log.hold_from(table.held_from());
+        let entered = table.enter(&self.around, &reader.id, claim.proven, mark, now);
+        self.around.log.hold_from(table.held_from());
         entered
     }
 
@@ -98,25 +106,18 @@ impl Slots {
     }
 
     /// Drops a slot. Returns `false` if there is none.
-    pub(super) fn drop_slot(&self, log: &Log, id: &str) -> bool {
+    pub(super) fn drop_slot(&self, id: &str) -> bool {
         let mut table = self.table.lock();
         let dropped = table.drop_slot(id);
-        log.hold_from(table.held_from());
+        self.around.log.hold_from(table.held_from());
         dropped
     }
 
-    /// Tells the log what to hold for the slots. Called before the sender runs.
-    pub(super) fn hold(&self, log: &Log) {
+    /// See [`Table::update`].
+    pub(super) fn update(&self) -> Vec<Event> {
         let mut table = self.table.lock();
-        table.begin(log.end(), &log.last_mark());
-        log.hold_from(table.held_from());
-    }
-
-    /// See [`Table::look_after`].
-    pub(super) fn look_after(&self, around: Around, now: Now) -> Vec<Event> {
-        let mut table = self.table.lock();
-        let events = table.look_after(&around, now, clock::instant());
-        around.log.hold_from(table.held_from());
+        let events = table.update(&self.around, clock::now(), clock::instant());
+        self.around.log.hold_from(table.held_from());
         events
     }
 
@@ -140,17 +141,17 @@ impl Slots {
     }
 
     /// See [`Table::of_reader`].
-    pub(super) fn of_reader(&self, end: u64, id: &str) -> [Value; 4] {
-        self.table.lock().of_reader(end, id)
+    pub(super) fn of_reader(&self, id: &str) -> [Value; 4] {
+        self.table.lock().of_reader(self.around.log.end(), id)
     }
 
     /// The slots as JSON, by reader id.
-    pub(super) fn json(&self, around: Around) -> Value {
-        self.table.lock().json(&around)
+    pub(super) fn json(&self) -> Value {
+        self.table.lock().json(&self.around)
     }
 }
 
-impl Surroundings for Around<'_> {
+impl Surroundings for Around {
     fn end(&self) -> u64 {
         self.log.end()
     }
@@ -173,8 +174,8 @@ impl Surroundings for Around<'_> {
 }
 
 fn seen(reader: &Reader) -> Seen {
-    // What it is sure to keep goes by what it said on this connection, since it may store entries in another way than
-    // before: durable where it says so, else applied, which is all that v1 readers have too.
+    // The reader may store entries in another way than before, so only this connection's acknowledgements show what it
+    // keeps: the durable position if it reports one, otherwise the applied one.
     let here = reader.acknowledged_here();
     let kept = match (reader.v2, here.durable) {
         (false, _) => here.received,

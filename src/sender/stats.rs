@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::core::Core;
+use super::Sender;
 use super::reader::Reader;
 use crate::clock::{self, Now, rfc3339};
-use crate::engine::writer::life::Lifecycle;
+use crate::engine::writer::life::SenderState;
 use crate::protocol::handshake::hex;
 
-impl Core {
+impl Sender {
     pub(super) fn stats(&self) -> Value {
-        let readers = self.readers.connected();
+        let readers = self.followers.readers.connected();
         let (now, current) = (clock::now(), self.log.last_sequence());
-        self.milestones.note(now.boot_us, current);
+        self.followers.milestones.note(now.boot_us, current);
         let occupancy = self.log.occupancy();
         let (mut entries_sent, mut bytes_sent) = self.report.counters.sent_before();
         let rows: Vec<Value> = readers
@@ -27,8 +27,9 @@ impl Core {
         let (life, counters) = (self.life.get(), &self.report.counters);
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
-        let forgotten = self.acks.forgotten();
-        let (entries_gated, gate_closings) = self.write_gate.as_ref().map_or((0, 0), |gate| gate.counts());
+        let forgotten = self.followers.acks.forgotten();
+        let gate = self.followers.write_gate.as_ref();
+        let (entries_gated, gate_closings) = gate.map_or((0, 0), |gate| gate.counts());
         json!({
             "running": life.is_running(),
             "current_sequence": current,
@@ -40,7 +41,7 @@ impl Core {
             "total_entries_dropped": counters.refused_entries() + counters.cut_off_entries(),
             "total_entries_sent": entries_sent,
             "total_bytes_sent": bytes_sent,
-            "writable": life == Lifecycle::OPEN,
+            "writable": life == SenderState::OPEN,
             "stream_id": hex(&self.lineage.stream_id),
             "epoch": self.lineage.epoch,
             "buffer_bytes": self.config.buffer_bytes,
@@ -51,7 +52,7 @@ impl Core {
             "total_readers_cut_off": counters.cut_off_readers(),
             "total_readers_refused": counters.refused_readers(),
             "total_protocol_errors": counters.protocol_errors(),
-            "total_readers_forgotten": self.readers.forgotten(),
+            "total_readers_forgotten": self.followers.readers.forgotten(),
             "total_tickets_forgotten": forgotten.tickets,
             "total_answers_forgotten": forgotten.answers,
             "total_farewells_left_out": counters.farewells_left_out(),
@@ -63,7 +64,7 @@ impl Core {
             "log_written_sequence": disk.map(|disk| disk.written().sequence),
             "log_durable_sequence": self.log.durable_sequence(),
             "log_error": self.log.storage_error().map(|error| error.to_string()),
-            "write_gate_open": self.write_gate.as_ref().is_none_or(|gate| gate.is_open(self.log.last_sequence())),
+            "write_gate_open": gate.is_none_or(|gate| gate.is_open(self.log.last_sequence())),
             "total_entries_gated": entries_gated,
             "total_write_gate_closed": gate_closings,
         })
@@ -71,21 +72,21 @@ impl Core {
 
     fn reader_stats(&self, reader: &Reader, current: u64, now: Now) -> Value {
         let positions = reader.positions();
-        // What the reader is sure to have done: v1 tells of one position only.
+        // The position that the reader is sure to have reached. v1 has only one.
         let acked = if reader.v2 { positions.applied } else { positions.received };
-        // What it says of itself and cannot prove is good enough for people.
+        // For people, a position that the reader claims and cannot prove is good enough.
         let start = reader.start();
         let stands = if start.proven { acked } else { acked.max(start.after) };
         let (position, sent, bytes_sent) = (reader.position(), reader.sent_whole(), reader.bytes_sent());
         let lag_ms = if stands < current {
             let timestamp_us = self.log.timestamp_after(stands);
-            timestamp_us.map(|timestamp_us| self.milestones.age_us(stands + 1, timestamp_us, now) / 1000)
+            timestamp_us.map(|timestamp_us| self.followers.milestones.age_us(stands + 1, timestamp_us, now) / 1000)
         } else {
             Some(0)
         };
         let none = || [Value::Null, Value::Null, Value::Null, false.into()];
         let [slot_state, slot_sequence, slot_held_bytes, slot_refused] =
-            self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(self.log.end(), &reader.id));
+            self.slots.as_ref().map_or_else(none, |slots| slots.of_reader(&reader.id));
         json!({
             "reader_id": reader.id,
             "last_ack_seq": acked,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::{SenderConfig, StorageConfig};
-use super::core::Core;
-use super::slots;
+use super::life::Life;
+use super::report::SenderReport;
+use super::slots::{self, Slots};
 use crate::engine::lineage::{Follower, Source, Verdict, judge};
 use crate::engine::stall::{Operation, Stall};
 use crate::engine::writer::life::Stage;
@@ -86,28 +87,28 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
 }
 
 /// Starts the threads that store the log, if it has a directory.
-pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
+pub(super) fn spawn(log: &Arc<Log>, report: &Arc<SenderReport>) -> Result<Vec<Thread>> {
     let mut threads = Vec::new();
-    if core.log.disk().is_none() {
+    if log.disk().is_none() {
         return Ok(threads);
     }
-    let storing = Arc::clone(core);
+    let (storing, reporting) = (Arc::clone(log), Arc::clone(report));
     threads.push(threads::spawn("repl-log", move || {
         // The failure was reported, and every later append returns it.
-        let _ = storing.log.store(&mut |news| event(&storing, news.into_event()));
+        let _ = storing.store(&mut |news| event(&storing, &reporting, news.into_event()));
     })?);
-    let keeping = Arc::clone(core);
+    let (keeping, reporting) = (Arc::clone(log), Arc::clone(report));
     let mut spawned =
-        threads::spawn("repl-log-keep", move || keeping.log.keep(&mut |news| report_upkeep(&keeping, news)));
-    if let (true, Ok(_)) = (core.log.syncs_ahead(), &spawned) {
+        threads::spawn("repl-log-keep", move || keeping.keep(&mut |news| report_upkeep(&keeping, &reporting, news)));
+    if let (true, Ok(_)) = (log.syncs_ahead(), &spawned) {
         threads.extend(spawned);
-        let syncing = Arc::clone(core);
-        spawned = threads::spawn("repl-log-sync", move || syncing.log.sync_ahead());
+        let syncing = Arc::clone(log);
+        spawned = threads::spawn("repl-log-sync", move || syncing.sync_ahead());
     }
     match spawned {
         Ok(thread) => threads.push(thread),
         Err(error) => {
-            end(core, threads);
+            end(log, threads);
             return Err(error);
         }
     }
@@ -115,30 +116,29 @@ pub(super) fn spawn(core: &Arc<Core>) -> Result<Vec<Thread>> {
 }
 
 /// Ends those threads when nothing has been appended.
-pub(super) fn end(core: &Core, threads: Vec<Thread>) {
-    core.log.close();
+pub(super) fn end(log: &Log, threads: Vec<Thread>) {
+    log.close();
     threads.into_iter().for_each(threads::join);
 }
 
 /// Updates and saves the slots while the sender runs.
-pub(super) async fn keep_slots(core: Arc<Core>) {
+pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>, report: Arc<SenderReport>) {
     // Not at once: the thread that does it has only just started.
     let mut tick = runtime::interval_at(clock::instant() + slots::ROUND, slots::ROUND);
-    let mut stage = core.life.subscribe();
+    let mut stage = life.subscribe();
     let mut stall = Stall::new(Operation::StoreSlots);
     loop {
-        let Some(slots) = &core.slots else { return };
         let is_due = tokio::select! {
             biased;
             _ = tick.tick() => true,
             () = slots.awaited() => false,
             _ = stage.wait_for(|stage| *stage >= Stage::Closing) => return,
         };
-        let working = Arc::clone(&core);
+        let (slots, log, reporting) = (Arc::clone(&slots), Arc::clone(&log), Arc::clone(&report));
         let saved = runtime::spawn_blocking(move || {
-            let (slots, disk) = (working.slots.as_ref()?, working.log.disk()?);
+            let disk = log.disk()?;
             if is_due {
-                working.look_after_slots();
+                reporting.events(slots.update());
             }
             let saved = slots.save();
             // If the log has lost its directory, the storing thread reports that.
@@ -155,12 +155,12 @@ pub(super) async fn keep_slots(core: Arc<Core>) {
             Ok(()) => stall.end(),
             Err(error) => stall.begin(&error),
         };
-        news.into_iter().for_each(|news| core.mailbox.event(news.into_event()));
+        news.into_iter().for_each(|news| report.event(news.into_event()));
     }
 }
 
-/// Tells the host that a torn tail was cut off.
-pub(super) fn tell_cut(core: &Core, cut: &Cut) {
+/// Reports that a torn tail was cut off.
+pub(super) fn report_cut(log: &Log, report: &SenderReport, cut: &Cut) {
     let text = format!(
         "the log ended torn after a crash: {} bytes behind entry {} were cut off {} at offset {}: {}",
         cut.bytes,
@@ -170,25 +170,24 @@ pub(super) fn tell_cut(core: &Core, cut: &Cut) {
         cut.reason
     );
     let detail = json!({ "path": cut.path.to_string_lossy(), "offset": cut.offset, "bytes": cut.bytes });
-    event(core, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
+    event(log, report, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
 }
 
-fn report_upkeep(core: &Core, news: UpkeepNews) {
+fn report_upkeep(log: &Log, report: &SenderReport, news: UpkeepNews) {
     match news {
         UpkeepNews::Room => {}
         UpkeepNews::Trimmed { segments, last_sequence } => {
             let text = format!("entries up to {last_sequence} left the log on disk, as retention wants it");
             let detail = json!({ "segments": segments });
-            event(core, Event { detail, ..Event::new(EventKind::LogTrimmed, Status::Ok, text) });
+            event(log, report, Event { detail, ..Event::new(EventKind::LogTrimmed, Status::Ok, text) });
         }
-        UpkeepNews::Disk(news) => event(core, news.into_event()),
+        UpkeepNews::Disk(news) => event(log, report, news.into_event()),
     }
 }
 
 /// Reports an event of the log to the host.
-fn event(core: &Core, mut event: Event) {
-    event.sequence = core.log.last_sequence();
-    core.mailbox.event(event);
+fn event(log: &Log, report: &SenderReport, event: Event) {
+    report.event(Event { sequence: log.last_sequence(), ..event });
 }
 
 #[cfg(all(test, not(model)))]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Sender;
 use super::acks::{Acked, AckedCall};
 use super::intake::take_from_outside;
-use crate::engine::writer::quorum::{Quorum, Readers, Wish};
+use crate::engine::writer::quorum::{Quorum, Readers, Requirement};
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::AckLevel;
 
@@ -16,7 +16,7 @@ impl Sender {
     /// The quorum of these terms, each a number of readers out of a group or, for `None`, out of all. Every term must
     /// be met. Fails for a group that this sender does not have, and for more readers than there can be.
     pub fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
-        self.core.readers.quorum(terms)
+        self.followers.readers.quorum(terms)
     }
 
     /// Waits until `readers` readers have acknowledged `sequence` at `level`. Returns how many have, which is fewer if
@@ -30,18 +30,18 @@ impl Sender {
     pub fn wait_acked_by(&self, sequence: u64, level: AckLevel, quorum: &Quorum, timeout: Duration) -> Result<Acked> {
         self.running()?;
         self.check_replicated(sequence)?;
-        let core = &self.core;
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let reached = core.acks.look(&wish, &core.readers);
+        let followers = &self.followers;
+        let requirement = Requirement { sequence, level, quorum: quorum.clone() };
+        let reached = followers.acks.check(&requirement, &*followers.readers);
         if reached.enough {
             return Ok(Acked { status: Status::Ok, readers: reached.readers });
         }
-        core.log.hurry();
+        self.log.hurry();
         if timeout.is_zero() {
             // The caller will ask again: then the acknowledgements are there sooner.
-            core.ask(level, sequence);
+            followers.request(level, sequence);
         }
-        let acked = core.acks.wait(wish, timeout, &core.readers, |over| self.help(over));
+        let acked = followers.acks.wait(requirement, timeout, &*followers.readers, |over| self.help(over));
         match acked.status {
             Status::Closed => Err(Error::new(Status::Closed, "the sender was stopped")),
             _ => Ok(acked),
@@ -51,21 +51,21 @@ impl Sender {
     /// Sends entries and requests to readers, and for a moment handles their answers, until the wait is `over`. This
     /// thread has nothing else to do, and its work spares wake-ups of the readers' tasks.
     fn help(&self, over: &dyn Fn() -> bool) {
-        let core = &self.core;
-        let readers = core.readers.connected();
+        let followers = &self.followers;
+        let readers = followers.readers.connected();
         let helped = readers.iter().take(MAX_HELPED);
-        helped.clone().for_each(|reader| reader.send_from_outside(&core.acks));
+        helped.clone().for_each(|reader| reader.send_from_outside(&followers.acks));
         if readers.len() > MAX_HELPED {
-            core.end_moved.notify_waiters();
+            followers.readers.wake_tasks();
         }
-        core.spin_wait.spin(|| {
-            helped.clone().for_each(|reader| take_from_outside(core, reader));
+        followers.spin_wait.spin(|| {
+            helped.clone().for_each(|reader| take_from_outside(followers, reader));
             over()
         });
     }
 
     fn check_replicated(&self, sequence: u64) -> Result<()> {
-        let current = self.core.log.last_sequence();
+        let current = self.log.last_sequence();
         if sequence <= current {
             return Ok(());
         }
@@ -76,9 +76,9 @@ impl Sender {
     /// Whether a quorum has acknowledged `sequence` at `level`, without waiting.
     pub fn acked(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> Result<Acked> {
         self.check_replicated(sequence)?;
-        let wish = Wish { sequence, level, quorum: quorum.clone() };
-        let reached = self.core.acks.look(&wish, &self.core.readers);
-        let status = match (reached.enough, self.core.life.get().is_stopped()) {
+        let requirement = Requirement { sequence, level, quorum: quorum.clone() };
+        let reached = self.followers.acks.check(&requirement, &*self.followers.readers);
+        let status = match (reached.enough, self.life.get().is_stopped()) {
             (true, _) => Status::Ok,
             (false, true) => Status::Closed,
             (false, false) => Status::Timeout,
@@ -99,24 +99,24 @@ impl Sender {
     ) -> Result<u64> {
         self.running()?;
         self.check_replicated(sequence)?;
-        let core = &self.core;
-        let wish = Wish { sequence, level, quorum };
-        let ticket = core.acks.order(wish, timeout, call, &core.readers)?;
-        core.log.hurry();
-        core.end_moved.notify_waiters();
+        let followers = &self.followers;
+        let requirement = Requirement { sequence, level, quorum };
+        let ticket = followers.acks.order(requirement, timeout, call, &*followers.readers)?;
+        self.log.hurry();
+        followers.readers.wake_tasks();
         Ok(ticket)
     }
 
     /// The outcome of an ordered call.
     pub fn ticket(&self, ticket: u64) -> Result<Acked> {
-        let core = &self.core;
-        core.acks.ticket(ticket, &core.readers).ok_or_else(|| {
+        let followers = &self.followers;
+        followers.acks.ticket(ticket, &*followers.readers).ok_or_else(|| {
             Error::new(Status::NotFound, format!("ticket {ticket} was not given by this sender, or is too old"))
         })
     }
 
     /// The terms of the quorum that lack `sequence`, as text.
     pub fn lacking(&self, sequence: u64, level: AckLevel, quorum: &Quorum) -> String {
-        self.core.readers.groups().lacking(quorum, sequence, &self.core.readers.tally(level))
+        self.followers.readers.groups().lacking(quorum, sequence, &self.followers.readers.tally(level))
     }
 }

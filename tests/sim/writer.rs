@@ -485,7 +485,7 @@ impl WriterHost {
         }
         self.stored
             .set(Some((id, sender.token())).filter(|(_, token)| token.sequence == expected).or(self.stored.get()));
-        match sender.settle(&end) {
+        match sender.wait_synced(&end) {
             Ok(()) if self.plan.sync == Some(SyncPolicy::Always) => self.promise_durable(id),
             Ok(()) => {}
             Err(_) => return None,

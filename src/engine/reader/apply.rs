@@ -40,7 +40,7 @@ pub(crate) struct LogWork {
     /// Something received is not stored yet.
     pub(crate) unstored: bool,
     /// The writer waits for a sync.
-    pub(crate) sync_wanted: bool,
+    pub(crate) sync_requested: bool,
     /// When it is synced by its policy.
     pub(crate) sync_at: Option<Instant>,
     /// When its directory is looked at again.
@@ -59,8 +59,8 @@ pub(crate) enum Action {
     Store,
     Sync,
     Check,
-    /// Notes how far the handler came.
-    Note,
+    /// Stores the position that the handler has reached.
+    StorePosition,
     /// Reads entries of an earlier process from the log.
     Replay,
     Apply,
@@ -72,7 +72,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deferred {
     Store,
-    Note,
+    StorePosition,
     Replay,
 }
 
@@ -91,17 +91,25 @@ pub(crate) struct ApplySchedule {
     failures: u32,
     retry_at: Option<Instant>,
     store_at: Option<Instant>,
-    note_at: Option<Instant>,
+    store_position_at: Option<Instant>,
     replay_at: Option<Instant>,
     over: bool,
 }
 
 impl ApplySchedule {
     pub(crate) fn new(policy: ApplyPolicy) -> Self {
-        Self { policy, failures: 0, retry_at: None, store_at: None, note_at: None, replay_at: None, over: false }
+        Self {
+            policy,
+            failures: 0,
+            retry_at: None,
+            store_at: None,
+            store_position_at: None,
+            replay_at: None,
+            over: false,
+        }
     }
 
-    /// What comes next of this work.
+    /// The next action for this work.
     pub(crate) fn next(&self, work: &PendingWork, now: Instant) -> Action {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let log = work.log.filter(|_| !self.over);
@@ -115,9 +123,9 @@ impl ApplySchedule {
             [
                 (log.lost, Action::Lost),
                 (log.unstored && self.store_at.is_none_or(|at| at <= now), Action::Store),
-                (is_due(log.sync_at) || log.sync_wanted, Action::Sync),
+                (is_due(log.sync_at) || log.sync_requested, Action::Sync),
                 (is_due(log.check_at), Action::Check),
-                (is_due(self.note_at), Action::Note),
+                (is_due(self.store_position_at), Action::StorePosition),
                 (is_due(self.replay_at), Action::Replay),
             ]
         });
@@ -130,24 +138,24 @@ impl ApplySchedule {
     /// When there may be something to do without anything new.
     fn deadline(&self, log: Option<LogWork>, applies: bool) -> Option<Instant> {
         let retry_at = self.retry_at.filter(|_| applies);
-        let of_log = log.map(|log| [log.sync_at, log.check_at, self.store_at, self.note_at, self.replay_at]);
+        let of_log = log.map(|log| [log.sync_at, log.check_at, self.store_at, self.store_position_at, self.replay_at]);
         of_log.into_iter().flatten().chain([retry_at]).flatten().min()
     }
 
-    /// This is tried again at a time, as the disk refused it.
+    /// Tries this work again at `at`, because the disk refused it.
     pub(crate) fn defer(&mut self, work: Deferred, at: Instant) {
         *self.deferred(work) = Some(at);
     }
 
-    /// This is done, or tried right now.
-    pub(crate) fn take_up(&mut self, work: Deferred) {
+    /// This work is done, or is tried now.
+    pub(crate) fn clear(&mut self, work: Deferred) {
         *self.deferred(work) = None;
     }
 
     fn deferred(&mut self, work: Deferred) -> &mut Option<Instant> {
         match work {
             Deferred::Store => &mut self.store_at,
-            Deferred::Note => &mut self.note_at,
+            Deferred::StorePosition => &mut self.store_position_at,
             Deferred::Replay => &mut self.replay_at,
         }
     }
@@ -263,7 +271,7 @@ mod tests {
             log: Some(log),
         };
         let mut schedule = ApplySchedule::new(ApplyPolicy::Retry);
-        schedule.defer(Deferred::Note, now);
+        schedule.defer(Deferred::StorePosition, now);
         schedule.defer(Deferred::Replay, now);
         let mut order = Vec::new();
         loop {
@@ -278,15 +286,15 @@ mod tests {
                 Action::Store => log.unstored = false,
                 Action::Sync => log.sync_at = Some(now + MS(3)),
                 Action::Check => log.check_at = Some(now + MS(2)),
-                Action::Note => schedule.take_up(Deferred::Note),
-                Action::Replay => schedule.take_up(Deferred::Replay),
+                Action::StorePosition => schedule.clear(Deferred::StorePosition),
+                Action::Replay => schedule.clear(Deferred::Replay),
                 Action::Apply => work.entry = false,
                 Action::Lost | Action::Wait(_) => break,
             }
         }
-        use Action::{Adopt, Apply, Check, DeliverEvents, Dial, Note, Replay, Stop, Store, Sync, Wait};
+        use Action::{Adopt, Apply, Check, DeliverEvents, Dial, Replay, Stop, Store, StorePosition, Sync, Wait};
         let wait = Wait(Some(now + MS(2)));
-        assert_eq!(order, [DeliverEvents, Stop, Dial, Adopt, Store, Sync, Check, Note, Replay, Apply, wait]);
+        assert_eq!(order, [DeliverEvents, Stop, Dial, Adopt, Store, Sync, Check, StorePosition, Replay, Apply, wait]);
     }
 
     /// A full disk keeps entries from being stored, and with them from being applied; nothing else waits for it.
@@ -297,15 +305,18 @@ mod tests {
         let mut schedule = ApplySchedule::new(ApplyPolicy::Retry);
         schedule.defer(Deferred::Store, now + MS(100));
         assert_eq!(schedule.next(&log(LogWork::default()), now), Action::Wait(Some(now + MS(100))));
-        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Action::Sync);
+        assert_eq!(schedule.next(&log(LogWork { sync_requested: true, ..LogWork::default() }), now), Action::Sync);
         assert_eq!(schedule.next(&log(LogWork { lost: true, ..LogWork::default() }), now), Action::Lost);
         assert_eq!(schedule.next(&log(LogWork::default()), now + MS(100)), Action::Store);
-        schedule.take_up(Deferred::Store);
+        schedule.clear(Deferred::Store);
         assert_eq!(schedule.next(&log(LogWork::default()), now), Action::Store);
         // Once nothing is applied any more, only what is waited for is done, and no deadline wakes the thread.
-        schedule.defer(Deferred::Note, now);
+        schedule.defer(Deferred::StorePosition, now);
         schedule.end();
-        assert_eq!(schedule.next(&log(LogWork { sync_wanted: true, ..LogWork::default() }), now), Action::Wait(None));
+        assert_eq!(
+            schedule.next(&log(LogWork { sync_requested: true, ..LogWork::default() }), now),
+            Action::Wait(None)
+        );
         assert_eq!(
             schedule.next(&PendingWork { adopt: true, entry: true, ..log(LogWork::default()) }, now),
             Action::Adopt

@@ -21,7 +21,7 @@ use crate::error::{Error, Result, Status};
 
 /// Where a receiver is in its life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Lifecycle {
+pub(crate) enum ReceiverState {
     #[default]
     New,
     Running,
@@ -37,7 +37,7 @@ pub(crate) struct End {
     reason: Error,
 }
 
-impl Lifecycle {
+impl ReceiverState {
     /// Its threads run. They may have found a reason to end already.
     pub(crate) fn start(&mut self) {
         match self {
@@ -111,13 +111,13 @@ mod tests {
     #[test]
     fn p9_each_state_says_what_may_be_asked_of_it() {
         let status = |result: Result<()>| result.map_or_else(|error| error.status, |()| Status::Ok);
-        let ask = |life: &Lifecycle| {
+        let ask = |life: &ReceiverState| {
             (life.is_ending(), life.is_closed(), status(life.check_running()), status(life.check_started()))
         };
-        let mut life = Lifecycle::default();
+        let mut life = ReceiverState::default();
         assert_eq!(ask(&life), (false, false, Status::InvalidState, Status::InvalidState));
         life.close();
-        assert_eq!(life, Lifecycle::New);
+        assert_eq!(life, ReceiverState::New);
         life.start();
         assert_eq!(ask(&life), (false, false, Status::Ok, Status::Ok));
         life.end(error(Status::ApplyFailed));
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn p9_one_that_never_ran_has_nothing_to_wait_for() {
-        let mut life = Lifecycle::New;
+        let mut life = ReceiverState::New;
         life.end(error(Status::Closed));
         assert_eq!(life.check_started().map_err(|error| error.status), Err(Status::Closed));
         // Its thread may fail before the start is over.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::quorum::{Quorum, Reached, Wish, is_ours};
+use super::quorum::{Quorum, QuorumCount, Requirement, is_ours};
 use crate::protocol::control::{AckLevel, ByLevel};
 
 /// Quorums and levels whose answers are remembered, at most.
@@ -37,27 +37,27 @@ impl Answers {
     }
 
     /// The answer for the host, given what the readers have now.
-    pub(crate) fn judge(&mut self, wish: &Wish, now: Reached) -> Reached {
-        if wish.sequence == 0 || !is_ours(wish.sequence, self.inherited_from) {
+    pub(crate) fn judge(&mut self, requirement: &Requirement, now: QuorumCount) -> QuorumCount {
+        if requirement.sequence == 0 || !is_ours(requirement.sequence, self.inherited_from) {
             return now;
         }
         if now.enough {
-            self.note(wish, now.readers);
+            self.note(requirement, now.readers);
             return now;
         }
         let implies = |(quorum, given): &(&Quorum, &ByLevel<Given>)| {
-            given[wish.level].sequence >= wish.sequence && quorum.implies(&wish.quorum)
+            given[requirement.level].sequence >= requirement.sequence && quorum.implies(&requirement.quorum)
         };
-        match self.given.iter().filter(implies).map(|(_, given)| given[wish.level].readers).max() {
-            Some(readers) => Reached { readers: now.readers.max(readers), enough: true },
+        match self.given.iter().filter(implies).map(|(_, given)| given[requirement.level].readers).max() {
+            Some(readers) => QuorumCount { readers: now.readers.max(readers), enough: true },
             None => now,
         }
     }
 
-    fn note(&mut self, wish: &Wish, readers: usize) {
-        let answer = Given { sequence: wish.sequence, readers };
-        if let Some(given) = self.given.get_mut(&wish.quorum) {
-            return raise(given, wish.level, answer);
+    fn note(&mut self, requirement: &Requirement, readers: usize) {
+        let answer = Given { sequence: requirement.sequence, readers };
+        if let Some(given) = self.given.get_mut(&requirement.quorum) {
+            return raise(given, requirement.level, answer);
         }
         if self.given.len() >= MAX_QUESTIONS {
             let furthest = |given: &ByLevel<Given>| given.0.iter().map(|given| given.sequence).max();
@@ -66,12 +66,12 @@ impl Answers {
             self.forgotten += 1;
         }
         // Without memory the answer is right now, and may be another one later.
-        let Some(quorum) = wish.quorum.try_clone().filter(|_| self.given.try_reserve(1).is_ok()) else {
+        let Some(quorum) = requirement.quorum.try_clone().filter(|_| self.given.try_reserve(1).is_ok()) else {
             self.forgotten += 1;
             return;
         };
         let mut given = ByLevel::default();
-        raise(&mut given, wish.level, answer);
+        raise(&mut given, requirement.level, answer);
         self.given.insert(quorum, given);
     }
 }
@@ -91,16 +91,16 @@ mod tests {
     use super::*;
     use crate::engine::writer::quorum::Groups;
 
-    fn wish(sequence: u64, level: AckLevel, readers: usize) -> Wish {
-        Wish { sequence, level, quorum: Groups::default().quorum(&[(None, readers)], 5000).unwrap() }
+    fn requirement(sequence: u64, level: AckLevel, readers: usize) -> Requirement {
+        Requirement { sequence, level, quorum: Groups::default().quorum(&[(None, readers)], 5000).unwrap() }
     }
 
     #[test]
     fn p6_an_answer_that_was_given_is_not_taken_back_and_no_other_is() {
         let mut answers = Answers::new(0);
-        let yes = Reached { readers: 2, enough: true };
-        let no = Reached { readers: 0, enough: false };
-        assert_eq!(answers.judge(&wish(50, AckLevel::Durable, 2), yes), yes);
+        let yes = QuorumCount { readers: 2, enough: true };
+        let no = QuorumCount { readers: 0, enough: false };
+        assert_eq!(answers.judge(&requirement(50, AckLevel::Durable, 2), yes), yes);
         let table = [
             // The same question, an earlier entry, fewer readers.
             (50, AckLevel::Durable, 2, true),
@@ -114,7 +114,7 @@ mod tests {
             (50, AckLevel::Applied, 2, false),
         ];
         for (sequence, level, readers, enough) in table {
-            let told = answers.judge(&wish(sequence, level, readers), no);
+            let told = answers.judge(&requirement(sequence, level, readers), no);
             assert_eq!(told.enough, enough, "{sequence} {level:?} {readers}");
             assert_eq!(told.readers, if enough { 2 } else { 0 });
         }
@@ -125,7 +125,7 @@ mod tests {
     fn p7_an_answer_does_not_reach_behind_what_was_inherited() {
         let mut answers = Answers::new(10);
         let judge = |answers: &mut Answers, sequence, enough| {
-            answers.judge(&wish(sequence, AckLevel::Received, 1), Reached { readers: 1, enough }).enough
+            answers.judge(&requirement(sequence, AckLevel::Received, 1), QuorumCount { readers: 1, enough }).enough
         };
         assert!(judge(&mut answers, 12, true) && judge(&mut answers, 11, false));
         assert!(!judge(&mut answers, 10, false) && !judge(&mut answers, 1, false));
@@ -134,15 +134,16 @@ mod tests {
     /// P6: answers of different levels do not contradict each other, in whatever order they were given.
     #[test]
     fn p6_an_entry_that_was_called_applied_or_durable_is_called_received() {
-        let (yes, no) = (Reached { readers: 1, enough: true }, Reached { readers: 0, enough: false });
+        let (yes, no) = (QuorumCount { readers: 1, enough: true }, QuorumCount { readers: 0, enough: false });
         for level in [AckLevel::Durable, AckLevel::Applied] {
             for first in [None, Some(20), Some(200)] {
                 let mut answers = Answers::new(0);
                 if let Some(first) = first {
-                    answers.judge(&wish(first, AckLevel::Received, 1), yes);
+                    answers.judge(&requirement(first, AckLevel::Received, 1), yes);
                 }
-                answers.judge(&wish(100, level, 1), yes);
-                let told = |answers: &mut Answers, sequence, level| answers.judge(&wish(sequence, level, 1), no).enough;
+                answers.judge(&requirement(100, level, 1), yes);
+                let told =
+                    |answers: &mut Answers, sequence, level| answers.judge(&requirement(sequence, level, 1), no).enough;
                 assert!(told(&mut answers, 100, AckLevel::Received), "{level:?} after {first:?}");
                 assert_eq!(told(&mut answers, 101, AckLevel::Received), first == Some(200));
                 // Durable and applied do not imply each other.
@@ -156,10 +157,13 @@ mod tests {
     fn p5_answers_to_many_different_questions_are_bounded() {
         let mut answers = Answers::new(0);
         for readers in 1..=MAX_QUESTIONS + 10 {
-            answers.judge(&wish(readers as u64, AckLevel::Received, readers), Reached { readers, enough: true });
+            answers.judge(
+                &requirement(readers as u64, AckLevel::Received, readers),
+                QuorumCount { readers, enough: true },
+            );
         }
         assert_eq!((answers.given.len(), answers.forgotten()), (MAX_QUESTIONS, 10));
-        let last = wish(MAX_QUESTIONS as u64 + 10, AckLevel::Received, MAX_QUESTIONS + 10);
-        assert!(answers.judge(&last, Reached { readers: 0, enough: false }).enough);
+        let last = requirement(MAX_QUESTIONS as u64 + 10, AckLevel::Received, MAX_QUESTIONS + 10);
+        assert!(answers.judge(&last, QuorumCount { readers: 0, enough: false }).enough);
     }
 }

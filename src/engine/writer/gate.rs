@@ -69,7 +69,7 @@ pub(crate) struct Gate {
     due: u64,
     /// The state that was reported to the host last, and when.
     reported: (bool, Option<Instant>),
-    /// The highest sequence that readers were asked to acknowledge at once.
+    /// The highest sequence that readers were requested to acknowledge at once.
     requested: u64,
     /// Positions of the connected readers, in no order. Kept between uses to spare the allocation.
     positions: Vec<u64>,
@@ -82,7 +82,7 @@ pub(crate) struct Adjusted {
     /// Entries are taken while the log's last sequence is below this.
     pub(crate) shut_from: u64,
     /// Readers are to acknowledge as soon as they reach this.
-    pub(crate) ask: Option<u64>,
+    pub(crate) request: Option<u64>,
     /// An event for the host.
     pub(crate) event: Option<Event>,
 }
@@ -124,33 +124,33 @@ impl Gate {
             },
             _ => 0,
         };
-        // Readers are asked long before the gate would shut for want of an acknowledgement, and not for every entry.
+        // Requests are sent long before the gate would close for lack of an acknowledgement, and not for every entry.
         let lag = self.config.max_lag_entries;
-        let mut ask = None;
+        let mut request = None;
         if let Some(position) = nth
             && lag > 0
         {
             let soon = position.saturating_add(lag.div_ceil(2));
             if soon >= self.requested.saturating_add(lag.div_ceil(4)) {
                 self.requested = soon;
-                ask = Some(soon);
+                request = Some(soon);
             }
         }
-        Adjusted { shut_from, ask, event: self.event(last < shut_from, last, now) }
+        Adjusted { shut_from, request, event: self.event(last < shut_from, last, now) }
     }
 
-    /// Takes account of time: entries become too old. Returns the sequence that readers are to be asked for, if any.
+    /// Takes account of time: entries become too old. Returns the sequence to request of readers, if any.
     /// [`Self::adjust`] is to follow.
     pub(crate) fn age(&mut self, last: u64, now: Instant) -> Option<u64> {
         let lag = self.config.max_lag;
         if lag.is_zero() {
             return None;
         }
-        let mut ask = None;
+        let mut request = None;
         let spacing = lag / SAMPLES;
         if self.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= spacing) {
             if self.samples.back().is_none_or(|(_, before)| *before < last) {
-                ask = Some(last);
+                request = Some(last);
             }
             self.samples.push_back((now, last));
         }
@@ -161,7 +161,7 @@ impl Gate {
         if old(self.samples.front()) {
             self.due = self.samples.front().map_or(0, |(_, last)| *last);
         }
-        ask
+        request
     }
 
     /// The event that the gate is open or shut, unless that was reported. Rapid changes are reported less often.
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn readers_are_asked_before_the_gate_shuts_and_not_for_every_entry() {
         let (now, mut gate) = (Instant::now(), gate(1, 8, Duration::ZERO));
-        let asked: Vec<_> = (0..=6).map(|position| adjust(&mut gate, &[position], position, now).ask).collect();
-        assert_eq!(asked, [Some(4), None, Some(6), None, Some(8), None, Some(10)]);
+        let requested: Vec<_> = (0..=6).map(|position| adjust(&mut gate, &[position], position, now).request).collect();
+        assert_eq!(requested, [Some(4), None, Some(6), None, Some(8), None, Some(10)]);
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
     fn an_entry_that_gets_too_old_shuts_the_gate() {
         let (begun, lag) = (Instant::now(), Duration::from_millis(80));
         let mut gate = gate(1, 0, lag);
-        assert_eq!((gate.age(5, begun), gate.age(5, begun + lag / 2)), (Some(5), None), "it is asked for once");
+        assert_eq!((gate.age(5, begun), gate.age(5, begun + lag / 2)), (Some(5), None), "it is requested once");
         assert_eq!(adjust(&mut gate, &[4], 5, begun + lag / 2).shut_from, u64::MAX);
         gate.age(6, begun + lag);
         assert_eq!(adjust(&mut gate, &[4], 6, begun + lag).shut_from, 0);

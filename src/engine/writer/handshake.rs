@@ -122,7 +122,7 @@ impl Reply {
 }
 
 /// The frame that says why a connection ends; empty where its text fits no frame.
-pub(crate) fn last_word(error: &Error) -> Vec<u8> {
+pub(crate) fn error_frame(error: &Error) -> Vec<u8> {
     let mut frame = Vec::new();
     if message::encode_error(&mut frame, error.status.name(), &error.message).is_err() {
         frame.clear();

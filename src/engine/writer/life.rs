@@ -34,7 +34,7 @@ impl Stage {
 
 /// The state of a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lifecycle {
+pub(crate) struct SenderState {
     stage: Stage,
     is_writer: bool,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Lifecycle {
 /// The bit that says that the node is not the writer, beside the stage's number.
 const NOT_WRITER: u8 = 1 << 7;
 
-impl Lifecycle {
+impl SenderState {
     /// That of a sender that was just made.
     pub(crate) const NEW: Self = Self { stage: Stage::New, is_writer: true };
 
@@ -119,8 +119,8 @@ mod tests {
     fn entries_are_taken_by_a_running_writer_alone() {
         for stage in Stage::ALL {
             for is_writer in [true, false] {
-                let life = Lifecycle { stage, is_writer };
-                assert_eq!(Lifecycle::from_bits(life.bits()), life);
+                let life = SenderState { stage, is_writer };
+                assert_eq!(SenderState::from_bits(life.bits()), life);
                 let status = life.check_open().map_or_else(|error| error.status, |()| Status::Ok);
                 let expected = match (stage, is_writer) {
                     (Stage::Running, true) => Status::Ok,
@@ -129,7 +129,7 @@ mod tests {
                     _ => Status::Closed,
                 };
                 assert_eq!(status, expected, "{life:?}");
-                assert_eq!(life == Lifecycle::OPEN, status == Status::Ok);
+                assert_eq!(life == SenderState::OPEN, status == Status::Ok);
             }
         }
     }
@@ -138,11 +138,11 @@ mod tests {
     fn a_sender_moves_forward_only_and_ceases_to_listen_to_its_host() {
         for from in Stage::ALL {
             for to in Stage::ALL {
-                let life = Lifecycle { stage: from, is_writer: false };
-                assert_eq!(life.moved_to(to), Lifecycle { stage: from.max(to), is_writer: false });
+                let life = SenderState { stage: from, is_writer: false };
+                assert_eq!(life.moved_to(to), SenderState { stage: from.max(to), is_writer: false });
             }
-            let life = Lifecycle { stage: from, is_writer: true };
-            let expected = (from < Stage::Stopping).then_some(Lifecycle { is_writer: false, ..life });
+            let life = SenderState { stage: from, is_writer: true };
+            let expected = (from < Stage::Stopping).then_some(SenderState { is_writer: false, ..life });
             assert_eq!(life.with_writer(false).ok(), expected);
             assert_eq!(life.check_new().is_ok(), from == Stage::New);
         }
@@ -151,8 +151,8 @@ mod tests {
     /// What the host said before the start holds after it.
     #[test]
     fn a_node_that_is_not_the_writer_stays_so_when_it_is_started() {
-        let started = Lifecycle::NEW.with_writer(false).unwrap().moved_to(Stage::Running);
+        let started = SenderState::NEW.with_writer(false).unwrap().moved_to(Stage::Running);
         assert_eq!(started.check_open().unwrap_err().status, Status::NotWriter);
-        assert_eq!(started.with_writer(true).unwrap(), Lifecycle::OPEN);
+        assert_eq!(started.with_writer(true).unwrap(), SenderState::OPEN);
     }
 }

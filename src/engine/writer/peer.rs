@@ -21,6 +21,8 @@ pub(crate) struct PeerLimits {
     pub(crate) write_timeout: Duration,
     /// How long a v2 reader may be silent, and any reader's frame unfinished.
     pub(crate) peer_timeout: Duration,
+    /// How much it may lack before it loses its place.
+    pub(crate) backlog: Backlog,
 }
 
 /// When a reader was last heard.
@@ -89,22 +91,16 @@ impl Peer {
     }
 
     /// Takes account of time. The error is why the connection ends.
-    pub(crate) fn look(
-        &mut self,
-        heard: Heard,
-        bytes_sent: u64,
-        (backlog, allowed): (Backlog, Backlog),
-        now: Instant,
-    ) -> Result<DueActions> {
+    pub(crate) fn look(&mut self, heard: Heard, bytes_sent: u64, backlog: Backlog, now: Instant) -> Result<DueActions> {
         let heartbeat = self.check(heard, bytes_sent, now)?;
-        let lagging = !self.lagging && is_near(backlog, allowed);
+        let lagging = !self.lagging && is_near(backlog, self.limits.backlog);
         self.lagging |= lagging;
         Ok(DueActions { heartbeat, lagging })
     }
 
     /// Whether a heartbeat is due; an error when the reader is silent or stuck.
     fn check(&mut self, heard: Heard, bytes_sent: u64, now: Instant) -> Result<bool> {
-        let PeerLimits { v2, heartbeat, write_timeout, peer_timeout } = self.limits;
+        let PeerLimits { v2, heartbeat, write_timeout, peer_timeout, .. } = self.limits;
         let since = |then: Instant| now.saturating_duration_since(then);
         let timed_out = |text: String| Err(Error::new(Status::PeerTimeout, text));
         let silent = since(heard.at);
@@ -215,7 +211,7 @@ mod tests {
     const WINDOW: Backlog = Backlog { bytes: 400, entries: 40 };
 
     fn limits(v2: bool) -> PeerLimits {
-        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS }
+        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS, backlog: WINDOW }
     }
 
     /// A connection that began at the returned moment.
@@ -233,7 +229,7 @@ mod tests {
         for v2 in [true, false] {
             let (mut peer, begun) = peer(v2);
             assert_eq!(peer.tick_every(), 50 * MS);
-            let mut is_due = |sent, at| peer.look(heard(at), sent, (NOTHING, WINDOW), at).unwrap().heartbeat;
+            let mut is_due = |sent, at| peer.look(heard(at), sent, NOTHING, at).unwrap().heartbeat;
             assert!(!is_due(0, begun + 49 * MS));
             assert_eq!(is_due(0, begun + 50 * MS), v2);
             // Whatever was sent is as good as a heartbeat.
@@ -250,7 +246,7 @@ mod tests {
                 peer.is_blocked((7, 7), begun);
             }
             let heard = Heard { at: begun + MS * heard_ms, unfinished_since: unfinished.then_some(begun) };
-            peer.look(heard, 0, (NOTHING, WINDOW), begun + MS * now_ms).map_or_else(|why| why.status, |_| Status::Ok)
+            peer.look(heard, 0, NOTHING, begun + MS * now_ms).map_or_else(|why| why.status, |_| Status::Ok)
         };
         let table = [
             // v2, blocked, when it was heard, with an unfinished frame from the start, and now.
@@ -274,7 +270,7 @@ mod tests {
     #[test]
     fn the_time_without_progress_begins_anew_with_each_byte() {
         let (mut peer, begun) = peer(false);
-        let look = |peer: &mut Peer, ms| peer.look(heard(begun), 0, (NOTHING, WINDOW), begun + MS * ms).is_ok();
+        let look = |peer: &mut Peer, ms| peer.look(heard(begun), 0, NOTHING, begun + MS * ms).is_ok();
         peer.is_blocked((7, 7), begun);
         peer.is_blocked((7, 7), begun + 900 * MS);
         assert!(!look(&mut peer, 1001));
@@ -289,7 +285,7 @@ mod tests {
     fn a_reader_is_reported_once_until_it_has_caught_up() {
         let (mut peer, now) = peer(true);
         let lags = |peer: &mut Peer, bytes, entries| {
-            peer.look(heard(now), 0, (Backlog { bytes, entries }, WINDOW), now).unwrap().lagging
+            peer.look(heard(now), 0, Backlog { bytes, entries }, now).unwrap().lagging
         };
         assert!(!lags(&mut peer, 300, 30) && lags(&mut peer, 303, 0) && !lags(&mut peer, 399, 39));
         peer.moves();

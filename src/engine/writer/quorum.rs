@@ -161,7 +161,7 @@ impl Quorum {
     }
 
     /// Counts readers that have an entry, each given by its groups.
-    pub(crate) fn count(&self, readers: impl Iterator<Item = u64>) -> Reached {
+    pub(crate) fn count(&self, readers: impl Iterator<Item = u64>) -> QuorumCount {
         let mut counts = [0; MAX_TERMS];
         let mut all = 0;
         for groups in readers {
@@ -171,7 +171,7 @@ impl Quorum {
             }
         }
         let enough = counts.iter().zip(self.terms()).all(|(count, term)| *count >= term.readers);
-        Reached { readers: all, enough }
+        QuorumCount { readers: all, enough }
     }
 
     /// Whether readers that meet this quorum also meet `other`.
@@ -207,9 +207,9 @@ pub(crate) struct Tally {
     inherited_from: u64,
 }
 
-/// What a tally says of a quorum.
+/// How many readers have an entry, and whether they meet the quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reached {
+pub(crate) struct QuorumCount {
     /// Readers that have the entry, of whatever group.
     pub(crate) readers: usize,
     pub(crate) enough: bool,
@@ -239,15 +239,15 @@ impl Tally {
         }
     }
 
-    pub(crate) fn look(&self, sequence: u64, quorum: &Quorum) -> Reached {
+    pub(crate) fn check(&self, sequence: u64, quorum: &Quorum) -> QuorumCount {
         let enough = quorum.terms().all(|term| self.count(sequence, *term) >= term.readers);
-        Reached { readers: self.count(sequence, Term::ALL), enough }
+        QuorumCount { readers: self.count(sequence, Term::ALL), enough }
     }
 }
 
 /// An entry, and which readers must have it at which level.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Requirement {
     pub(crate) sequence: u64,
     pub(crate) level: AckLevel,
     pub(crate) quorum: Quorum,
@@ -258,9 +258,9 @@ pub(crate) trait Readers {
     /// Their positions at a level.
     fn tally(&self, level: AckLevel) -> Tally;
 
-    /// How many have what is wished for.
-    fn look(&self, wish: &Wish) -> Reached {
-        self.tally(wish.level).look(wish.sequence, &wish.quorum)
+    /// How many readers meet the requirement.
+    fn check(&self, requirement: &Requirement) -> QuorumCount {
+        self.tally(requirement.level).check(requirement.sequence, &requirement.quorum)
     }
 }
 
@@ -299,17 +299,17 @@ mod tests {
         let tally = Tally::new(ids.iter().map(place));
         let both = groups.quorum(&[(Some("dc1"), 1), (Some("dc2"), 1)], 100).unwrap();
         let any = groups.quorum(&[(None, 3), (Some("dc2"), 2)], 100).unwrap();
-        assert_eq!(tally.look(7, &both), Reached { readers: 3, enough: true });
+        assert_eq!(tally.check(7, &both), QuorumCount { readers: 3, enough: true });
         for (sequence, quorum) in (0..10).flat_map(|sequence| [&both, &any].map(|quorum| (sequence, quorum))) {
             let there = ids.iter().filter(|(_, position)| *position >= sequence).map(|(id, _)| groups.of(id));
-            assert_eq!(quorum.count(there), tally.look(sequence, quorum));
+            assert_eq!(quorum.count(there), tally.check(sequence, quorum));
         }
-        assert_eq!(tally.look(8, &both), Reached { readers: 2, enough: false });
+        assert_eq!(tally.check(8, &both), QuorumCount { readers: 2, enough: false });
         assert_eq!(groups.lacking(&both, 8, &tally), "0 of 1 readers in group \"dc2\"");
-        assert_eq!(tally.look(5, &any), Reached { readers: 4, enough: false });
+        assert_eq!(tally.check(5, &any), QuorumCount { readers: 4, enough: false });
         assert_eq!(groups.lacking(&any, 8, &tally), "2 of 3 readers, 0 of 2 readers in group \"dc2\"");
         let none = groups.quorum(&[(None, 0)], 100).unwrap();
-        assert_eq!(tally.look(10, &none), Reached { readers: 0, enough: true });
+        assert_eq!(tally.check(10, &none), QuorumCount { readers: 0, enough: true });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::quorum::{Groups, Reached, ReaderPosition, Tally, Wish, is_ours};
+use super::quorum::{Groups, QuorumCount, ReaderPosition, Requirement, Tally, is_ours};
 use super::standing::{Claim, Entered, Known, Standing, furthest};
 use crate::protocol::control::{AckLevel, Positions};
 
@@ -205,11 +205,11 @@ impl<C: Connection> ReaderRecords<C> {
         Tally::new(self.records.values().map(place)).after(self.bounds.inherited_from)
     }
 
-    /// How many readers have what is wished for.
-    pub(crate) fn look(&self, wish: &Wish) -> Reached {
-        let ours = is_ours(wish.sequence, self.bounds.inherited_from);
-        let has = |record: &&ReaderRecord<C>| ours && record.positions()[wish.level] >= wish.sequence;
-        wish.quorum.count(self.records.values().filter(has).map(|record| record.groups))
+    /// How many readers meet the requirement.
+    pub(crate) fn check(&self, requirement: &Requirement) -> QuorumCount {
+        let ours = is_ours(requirement.sequence, self.bounds.inherited_from);
+        let has = |record: &&ReaderRecord<C>| ours && record.positions()[requirement.level] >= requirement.sequence;
+        requirement.quorum.count(self.records.values().filter(has).map(|record| record.groups))
     }
 }
 

@@ -235,9 +235,9 @@ impl Table {
         dropped
     }
 
-    /// Moves slots with their readers, and gives up those over the cap or out of use. Returns what the host is to hear
-    /// of that, and of what is to come.
-    pub(crate) fn look_after(&mut self, around: &impl Surroundings, now: Now, instant: Instant) -> Vec<Event> {
+    /// Moves slots with their readers, and drops those that are over the cap or unused for too long. Returns the events
+    /// for the host.
+    pub(crate) fn update(&mut self, around: &impl Surroundings, now: Now, instant: Instant) -> Vec<Event> {
         let (mut news, mut events) = (Vec::new(), Vec::new());
         let passed = instant.saturating_duration_since(self.looked_at);
         let end = around.end();

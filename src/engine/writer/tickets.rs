@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::quorum::{Reached, Wish};
+use super::quorum::{QuorumCount, Requirement};
 use crate::error::{Error, Result};
 
 /// Tickets of resolved calls that are remembered, at most; the oldest are forgotten first.
 pub const TICKETS_KEPT: usize = 65_536;
 
 struct Ticket {
-    wish: Wish,
+    requirement: Requirement,
     /// Readers that had the entry when there were enough; `None`: never seen to be enough.
     enough: Option<usize>,
 }
@@ -32,12 +32,12 @@ impl Tickets {
         self.resolved.try_reserve(1).map_err(no_memory)
     }
 
-    pub(crate) fn keep(&mut self, number: u64, wish: Wish, enough: Option<usize>) {
+    pub(crate) fn keep(&mut self, number: u64, requirement: Requirement, enough: Option<usize>) {
         if self.resolved.len() == TICKETS_KEPT {
             self.resolved.pop_front().and_then(|oldest| self.tickets.remove(&oldest));
             self.forgotten += 1;
         }
-        self.tickets.insert(number, Ticket { wish, enough });
+        self.tickets.insert(number, Ticket { requirement, enough });
         self.resolved.push_back(number);
     }
 
@@ -47,9 +47,13 @@ impl Tickets {
     }
 
     /// Readers that have the entry, and whether there were or are enough. Once there were, it stays so.
-    pub(crate) fn look(&mut self, number: u64, count: impl FnOnce(&Wish) -> Reached) -> Option<(usize, bool)> {
+    pub(crate) fn check(
+        &mut self,
+        number: u64,
+        count: impl FnOnce(&Requirement) -> QuorumCount,
+    ) -> Option<(usize, bool)> {
         let ticket = self.tickets.get_mut(&number)?;
-        let now = count(&ticket.wish);
+        let now = count(&ticket.requirement);
         if now.enough || ticket.enough.is_some() {
             ticket.enough = ticket.enough.max(Some(now.readers));
         }
@@ -63,42 +67,42 @@ mod tests {
     use crate::engine::writer::quorum::{Groups, ReaderPosition, Tally};
     use crate::protocol::control::AckLevel;
 
-    fn wish(sequence: u64) -> Wish {
-        Wish { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
+    fn requirement(sequence: u64) -> Requirement {
+        Requirement { sequence, level: AckLevel::Applied, quorum: Groups::default().quorum(&[(None, 1)], 10).unwrap() }
     }
 
-    fn at(positions: &[u64]) -> impl FnOnce(&Wish) -> Reached {
+    fn at(positions: &[u64]) -> impl FnOnce(&Requirement) -> QuorumCount {
         let tally = Tally::new(
             positions.iter().map(|position| ReaderPosition { position: *position, ..ReaderPosition::default() }),
         );
-        move |wish| tally.look(wish.sequence, &wish.quorum)
+        move |requirement| tally.check(requirement.sequence, &requirement.quorum)
     }
 
     #[test]
     fn a_ticket_tells_what_is_and_keeps_what_was_enough() {
         let mut tickets = Tickets::default();
-        tickets.keep(1, wish(5), None);
-        tickets.keep(2, wish(5), Some(1));
-        assert_eq!(tickets.look(1, at(&[4])), Some((0, false)));
-        assert_eq!(tickets.look(1, at(&[5, 9])), Some((2, true)));
+        tickets.keep(1, requirement(5), None);
+        tickets.keep(2, requirement(5), Some(1));
+        assert_eq!(tickets.check(1, at(&[4])), Some((0, false)));
+        assert_eq!(tickets.check(1, at(&[5, 9])), Some((2, true)));
         // The readers are forgotten, or begin anew: what was seen stays true.
-        assert_eq!(tickets.look(1, at(&[])), Some((2, true)));
-        assert_eq!(tickets.look(2, at(&[])), Some((1, true)));
-        assert_eq!(tickets.look(3, at(&[9])), None);
+        assert_eq!(tickets.check(1, at(&[])), Some((2, true)));
+        assert_eq!(tickets.check(2, at(&[])), Some((1, true)));
+        assert_eq!(tickets.check(3, at(&[9])), None);
     }
 
     #[test]
     fn p5_the_oldest_tickets_are_forgotten() {
         let mut tickets = Tickets::default();
         for number in 1..=TICKETS_KEPT as u64 + 10 {
-            tickets.keep(number, wish(number), None);
+            tickets.keep(number, requirement(number), None);
         }
-        assert_eq!(tickets.look(10, at(&[])), None);
-        assert_eq!(tickets.look(11, at(&[])), Some((0, false)));
+        assert_eq!(tickets.check(10, at(&[])), None);
+        assert_eq!(tickets.check(11, at(&[])), Some((0, false)));
         assert_eq!(tickets.forgotten(), 10);
         // The oldest are those that were resolved first, whatever their numbers.
-        tickets.keep(1, wish(1), None);
-        assert_eq!(tickets.look(11, at(&[])), None);
-        assert_eq!(tickets.look(1, at(&[])), Some((0, false)));
+        tickets.keep(1, requirement(1), None);
+        assert_eq!(tickets.check(11, at(&[])), None);
+        assert_eq!(tickets.check(1, at(&[])), Some((0, false)));
     }
 }

@@ -1,20 +1,20 @@
 //! Who waits for which entry to be acknowledged by which quorum: threads that sleep, and calls that hosts ordered.
 //!
-//! An acknowledgement looks only at the waits between the reader's old and new position. `S` is what wakes a sleeping
+//! An acknowledgement checks only the waits between the reader's old and new position. `S` is what wakes a sleeping
 //! thread and `C` is an ordered call; both are handed back when their wait ends.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use super::answers::Answers;
-use super::quorum::{Reached, Readers, Tally, Wish};
+use super::quorum::{QuorumCount, Readers, Requirement, Tally};
 use super::sorted::Sorted;
 use super::tickets::Tickets;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
 
-/// How many sequences of a level one reader is asked for at a time, at most.
-pub(crate) const MAX_ASKED: usize = 32;
+/// How many sequences of a level one reader is sent requests for at a time, at most.
+pub(crate) const MAX_REQUESTED: usize = 32;
 
 /// From this many on, waits that end together are removed from the lists in one pass: each alone may move half of a
 /// list.
@@ -57,7 +57,7 @@ pub(crate) enum Waiter<S, C> {
 }
 
 struct Wait<S, C> {
-    wish: Wish,
+    requirement: Requirement,
     waiter: Waiter<S, C>,
 }
 
@@ -75,7 +75,7 @@ impl Listed {
             Waiter::Sleeper(_) => None,
             Waiter::Call { deadline, .. } => *deadline,
         };
-        Self { number, level: wait.wish.level, sequence: wait.wish.sequence, deadline }
+        Self { number, level: wait.requirement.level, sequence: wait.requirement.sequence, deadline }
     }
 }
 
@@ -139,44 +139,44 @@ impl<S, C> Waits<S, C> {
     }
 
     /// What a reader at `positions` is to acknowledge at once, by level, ascending: the lowest sequences that somebody
-    /// waits for, the highest one, and `asked`.
-    pub(crate) fn wanted(&self, positions: Positions, asked: [u64; 3]) -> [Vec<u64>; 3] {
-        let asked = ByLevel(asked);
+    /// waits for, the highest one, and `requested`.
+    pub(crate) fn requests(&self, positions: Positions, requested: [u64; 3]) -> [Vec<u64>; 3] {
+        let requested = ByLevel(requested);
         AckLevel::ALL.map(|level| {
             let position = positions[level];
-            let mut wanted = Vec::new();
+            let mut requests = Vec::new();
             let mut from = position.saturating_add(1);
             while let Some((sequence, _)) = self.by_sequence[level].from(&(from, 0)).next() {
-                wanted.push(*sequence);
-                if wanted.len() == MAX_ASKED || *sequence == u64::MAX {
+                requests.push(*sequence);
+                if requests.len() == MAX_REQUESTED || *sequence == u64::MAX {
                     break;
                 }
                 from = sequence + 1;
             }
             let highest = self.by_sequence[level].last().map_or(0, |(sequence, _)| *sequence);
-            for highest in [highest, asked[level]] {
-                if highest > position && !wanted.contains(&highest) {
-                    wanted.push(highest);
+            for highest in [highest, requested[level]] {
+                if highest > position && !requests.contains(&highest) {
+                    requests.push(highest);
                 }
             }
-            wanted.sort_unstable();
-            wanted
+            requests.sort_unstable();
+            requests
         })
     }
 
-    /// How many readers have what is wished for. What was answered once stays so.
-    pub(crate) fn look(&mut self, wish: &Wish, readers: &impl Readers) -> Reached {
-        self.answers.judge(wish, readers.look(wish))
+    /// How many readers meet the requirement. Once it is met, it stays so.
+    pub(crate) fn check(&mut self, requirement: &Requirement, readers: &impl Readers) -> QuorumCount {
+        self.answers.judge(requirement, readers.check(requirement))
     }
 
     /// How the wait `number` stands; `None` if it has ended.
-    pub(crate) fn look_at(&mut self, number: u64, readers: &impl Readers) -> Option<Reached> {
-        let Wait { wish, .. } = self.waits.get(&number)?;
-        Some(self.answers.judge(wish, readers.look(wish)))
+    pub(crate) fn check_number(&mut self, number: u64, readers: &impl Readers) -> Option<QuorumCount> {
+        let Wait { requirement, .. } = self.waits.get(&number)?;
+        Some(self.answers.judge(requirement, readers.check(requirement)))
     }
 
     /// What the host is told of a wait that stands so.
-    pub(crate) fn verdict(&self, reached: Reached) -> Acked {
+    pub(crate) fn verdict(&self, reached: QuorumCount) -> Acked {
         let status = match (reached.enough, self.closed) {
             (true, _) => Status::Ok,
             (false, true) => Status::Closed,
@@ -194,15 +194,15 @@ impl<S, C> Waits<S, C> {
         self.by_deadline.try_reserve()
     }
 
-    /// Adds a wait and returns its number. The caller publishes [`lowest`](Self::lowest) and only then looks whether
+    /// Adds a wait and returns its number. The caller publishes [`lowest`](Self::lowest) and only then checks whether
     /// the wait is over already: an acknowledgement that is not counted then will find the wait.
-    pub(crate) fn add(&mut self, wish: Wish, waiter: Waiter<S, C>) -> u64 {
+    pub(crate) fn add(&mut self, requirement: Requirement, waiter: Waiter<S, C>) -> u64 {
         self.last += 1;
-        self.by_sequence[wish.level].insert((wish.sequence, self.last));
+        self.by_sequence[requirement.level].insert((requirement.sequence, self.last));
         if let Waiter::Call { deadline: Some(deadline), .. } = &waiter {
             self.by_deadline.insert((*deadline, self.last));
         }
-        self.waits.insert(self.last, Wait { wish, waiter });
+        self.waits.insert(self.last, Wait { requirement, waiter });
         self.last
     }
 
@@ -214,7 +214,7 @@ impl<S, C> Waits<S, C> {
     }
 
     /// Ends one wait, unless there is no memory for that.
-    pub(crate) fn try_end(&mut self, number: u64, reached: Reached) -> Result<Due<S, C>> {
+    pub(crate) fn try_end(&mut self, number: u64, reached: QuorumCount) -> Result<Due<S, C>> {
         let no_memory = |_| Error::out_of_memory(format_args!("a call that is due"));
         let mut ending = Ending::new();
         ending.due.calls.try_reserve(1).map_err(no_memory)?;
@@ -242,10 +242,12 @@ impl<S, C> Waits<S, C> {
         let tally = (concerned.len() > 1).then(|| readers.tally(level));
         let mut ending = Ending::new();
         for number in concerned {
-            let Some(Wait { wish, .. }) = self.waits.get(&number) else { continue };
-            let reached =
-                tally.as_ref().map_or_else(|| readers.look(wish), |tally| tally.look(wish.sequence, &wish.quorum));
-            let reached = self.answers.judge(wish, reached);
+            let Some(Wait { requirement, .. }) = self.waits.get(&number) else { continue };
+            let reached = tally.as_ref().map_or_else(
+                || readers.check(requirement),
+                |tally| tally.check(requirement.sequence, &requirement.quorum),
+            );
+            let reached = self.answers.judge(requirement, reached);
             if reached.enough {
                 self.end(number, reached, &mut ending);
             }
@@ -269,13 +271,14 @@ impl<S, C> Waits<S, C> {
 
     /// What became of the ordered call with this ticket; `None` when there is none, or it is too old.
     pub(crate) fn ticket(&mut self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
-        if let Some(Wait { wish, waiter: Waiter::Call { .. } }) = self.waits.get(&ticket) {
-            let reached = self.answers.judge(wish, readers.look(wish));
+        if let Some(Wait { requirement, waiter: Waiter::Call { .. } }) = self.waits.get(&ticket) {
+            let reached = self.answers.judge(requirement, readers.check(requirement));
             return Some(self.verdict(reached));
         }
         let answers = &mut self.answers;
-        let (readers, enough) = self.tickets.look(ticket, |wish| answers.judge(wish, readers.look(wish)))?;
-        Some(self.verdict(Reached { readers, enough }))
+        let (readers, enough) =
+            self.tickets.check(ticket, |requirement| answers.judge(requirement, readers.check(requirement)))?;
+        Some(self.verdict(QuorumCount { readers, enough }))
     }
 
     /// Ends these waits as they stand.
@@ -283,23 +286,23 @@ impl<S, C> Waits<S, C> {
         let mut tallies: ByLevel<Option<Tally>> = ByLevel::default();
         let mut ending = Ending::new();
         for number in numbers {
-            let Some(Wait { wish, .. }) = self.waits.get(&number) else { continue };
-            let tally = tallies[wish.level].get_or_insert_with(|| readers.tally(wish.level));
-            let reached = self.answers.judge(wish, tally.look(wish.sequence, &wish.quorum));
+            let Some(Wait { requirement, .. }) = self.waits.get(&number) else { continue };
+            let tally = tallies[requirement.level].get_or_insert_with(|| readers.tally(requirement.level));
+            let reached = self.answers.judge(requirement, tally.check(requirement.sequence, &requirement.quorum));
             self.end(number, reached, &mut ending);
         }
         self.finish(ending)
     }
 
-    fn end(&mut self, number: u64, reached: Reached, ending: &mut Ending<S, C>) {
+    fn end(&mut self, number: u64, reached: QuorumCount, ending: &mut Ending<S, C>) {
         let Some(wait) = self.waits.remove(&number) else { return };
         let acked = self.verdict(reached);
         ending.listed.push(Listed::new(number, &wait));
-        let Wait { wish, waiter } = wait;
+        let Wait { requirement, waiter } = wait;
         match waiter {
             Waiter::Sleeper(sleeper) => ending.due.sleepers.push((sleeper, acked)),
             Waiter::Call { call, .. } => {
-                self.tickets.keep(number, wish, reached.enough.then_some(reached.readers));
+                self.tickets.keep(number, requirement, reached.enough.then_some(reached.readers));
                 ending.due.calls.push(Call { ticket: number, acked, call });
             }
         }

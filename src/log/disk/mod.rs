@@ -471,7 +471,7 @@ impl State {
     }
 
     /// Removes the first segment from those that can be read.
-    fn let_go(&mut self) -> Option<Arc<Sealed>> {
+    fn remove_first(&mut self) -> Option<Arc<Sealed>> {
         let first = self.sealed.pop_front()?;
         let next = self.sealed.front().map_or(&self.active.fixed, |next| &next.head.fixed);
         if epoch_of(next) != epoch_of(&first.head.fixed) {
@@ -500,7 +500,7 @@ fn continue_log(config: &DiskConfig, sealed: &[CheckedSegment], last: &SegmentFi
     let tail = recover::scan_tail(last, config.spacing())?;
     // A seal counts only once another segment follows: before that a loss of power may have cost the index, and there
     // may be more bytes. So the segment is written on and sealed anew.
-    let commit = Commit { sealed: false, ..recover::settle(last, &tail)? };
+    let commit = Commit { sealed: false, ..recover::make_durable(last, &tail)? };
     let mut made = clock::noted_in_order();
     let sealed = sealed.iter().map(|seen| Arc::new(Sealed::new(seen, made(seen.head.fixed.created_us)))).collect();
     let mut active = Active {

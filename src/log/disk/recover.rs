@@ -313,7 +313,7 @@ impl Points {
 }
 
 /// Makes the last segment end exactly at `tail.end`, durably, and returns its commit.
-pub(super) fn settle(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
+pub(super) fn make_durable(found: &SegmentFile, tail: &Tail) -> Result<Commit> {
     let SegmentFile { seen: CheckedSegment { path, head, .. }, file } = found;
     if let Some(cut) = &tail.torn {
         file::truncate(file, path, cut.offset)?;

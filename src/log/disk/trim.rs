@@ -23,7 +23,7 @@ impl DiskLog {
         let mut state = self.usable(self.state.lock(), Purpose::Confirm)?;
         if state.going.is_none() {
             match given_up(&self.config, &state, &ages, now) {
-                Some(first) if first.end().position <= keep_from => drop(state.let_go()),
+                Some(first) if first.end().position <= keep_from => drop(state.remove_first()),
                 _ => return Ok(None),
             }
         }

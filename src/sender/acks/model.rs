@@ -1,4 +1,4 @@
-//! The board under every interleaving of a reader that acknowledges and hosts that wait.
+//! [`AckWaiters`] under every interleaving of a reader that acknowledges and hosts that wait.
 
 use loom::thread;
 
@@ -10,11 +10,11 @@ struct Reader(AtomicU64);
 
 impl Reader {
     /// Reaches a position, and says so.
-    fn reach(&self, position: u64, board: &AckBoard) {
+    fn reach(&self, position: u64, waiters: &AckWaiters) {
         let received = |position| Positions { received: position, ..Positions::default() };
         let before = self.0.load(Ordering::Relaxed);
         self.0.store(position, Ordering::Release);
-        board.announce(received(before), received(position), self);
+        waiters.announce(received(before), received(position), self);
     }
 }
 
@@ -26,38 +26,38 @@ impl Readers for Reader {
 }
 
 /// What one reader is to receive.
-fn wish(sequence: u64) -> Wish {
+fn requirement(sequence: u64) -> Requirement {
     let quorum = Groups::default().quorum(&[(None, 1)], 1).unwrap();
-    Wish { sequence, level: AckLevel::Received, quorum }
+    Requirement { sequence, level: AckLevel::Received, quorum }
 }
 
 /// Runs `host` while a reader reaches 1, then 2.
-fn with_a_reader(host: impl Fn(&AckBoard, &Reader) + Send + Sync + 'static) {
+fn with_a_reader(host: impl Fn(&AckWaiters, &Reader) + Send + Sync + 'static) {
     loom::model(move || {
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
-        let shared = Arc::new((AckBoard::new(mailbox, 2, 0), Reader(AtomicU64::new(0))));
+        let mailbox = Arc::<Mailbox<Work>>::default();
+        let shared = Arc::new((AckWaiters::new(mailbox, 2, 0), Reader(AtomicU64::new(0))));
         let acknowledging = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let (board, reader) = &*shared;
-                reader.reach(1, board);
-                reader.reach(2, board);
+                let (waiters, reader) = &*shared;
+                reader.reach(1, waiters);
+                reader.reach(2, waiters);
             })
         };
-        let (board, reader) = &*shared;
-        host(board, reader);
+        let (waiters, reader) = &*shared;
+        host(waiters, reader);
         acknowledging.join().unwrap();
-        let calls = std::mem::take(&mut board.mailbox.lock().work.calls);
-        assert_eq!(calls.len(), board.ordered.load(Ordering::Relaxed), "a call was forgotten");
+        let calls = std::mem::take(&mut waiters.mailbox.lock().work.calls);
+        assert_eq!(calls.len(), waiters.ordered.load(Ordering::Relaxed), "a call was forgotten");
         assert!(calls.iter().all(|call| call.acked.status == Status::Ok));
     });
 }
 
 #[test]
 fn no_ordered_call_misses_its_acknowledgement() {
-    with_a_reader(|board, reader| {
+    with_a_reader(|waiters, reader| {
         for sequence in [2, 1] {
-            board.order(wish(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+            waiters.order(requirement(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
         }
     });
 }
@@ -65,9 +65,9 @@ fn no_ordered_call_misses_its_acknowledgement() {
 /// Loom reports a deadlock when nobody wakes the host.
 #[test]
 fn no_host_that_sleeps_misses_its_acknowledgement() {
-    with_a_reader(|board, reader| {
-        board.order(wish(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
-        let acked = board.wait(wish(1), Duration::MAX, reader, |_| {});
+    with_a_reader(|waiters, reader| {
+        waiters.order(requirement(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+        let acked = waiters.wait(requirement(1), Duration::MAX, reader, |_| {});
         assert_eq!((acked.status, acked.readers), (Status::Ok, 1));
     });
 }

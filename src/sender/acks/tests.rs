@@ -1,4 +1,4 @@
-//! The board against readers that are numbers, and against a model that looks at every wait after every step.
+//! [`AckWaiters`] against readers that are numbers, and against a model that looks at every wait after every step.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::writer::quorum::{Group, Groups, Quorum, ReaderPosition, Tally};
-use crate::engine::writer::waits::{MANY, MAX_ASKED};
+use crate::engine::writer::waits::{MANY, MAX_REQUESTED};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,20 +23,20 @@ fn quorum(terms: &[(Option<&str>, usize)]) -> Quorum {
     groups().quorum(terms, 4).unwrap()
 }
 
-fn wish(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Wish {
-    Wish { sequence, level, quorum: quorum(terms) }
+fn requirement(sequence: u64, level: AckLevel, terms: &[(Option<&str>, usize)]) -> Requirement {
+    Requirement { sequence, level, quorum: quorum(terms) }
 }
 
 struct Stage {
-    board: AckBoard,
+    waiters: AckWaiters,
     mailbox: Arc<Mailbox<Work>>,
     readers: [ByLevel<AtomicU64>; 4],
 }
 
 impl Stage {
     fn new(max_ordered: usize) -> Self {
-        let mailbox = Arc::new(Mailbox::new(Work::default()));
-        Self { board: AckBoard::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
+        let mailbox = Arc::<Mailbox<Work>>::default();
+        Self { waiters: AckWaiters::new(Arc::clone(&mailbox), max_ordered, 0), mailbox, readers: Default::default() }
     }
 
     fn positions(&self, reader: usize) -> Positions {
@@ -51,35 +51,35 @@ impl Stage {
         for level in [level, AckLevel::Received] {
             self.readers[reader][level].fetch_max(position, Ordering::AcqRel);
         }
-        self.board.announce(before, self.positions(reader), self);
+        self.waiters.announce(before, self.positions(reader), self);
     }
 
-    fn order(&self, wish: Wish, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
+    fn order(&self, requirement: Requirement, timeout: Duration, told: &Sender<(u64, Acked)>) -> Result<u64> {
         let told = told.clone();
         let call = Box::new(move |ticket, acked| told.send((ticket, acked)).unwrap());
-        self.board.order(wish, timeout, call, self)
+        self.waiters.order(requirement, timeout, call, self)
     }
 
-    fn wait(&self, wish: Wish, timeout: Duration) -> Acked {
-        self.board.wait(wish, timeout, self, |_| {})
+    fn wait(&self, requirement: Requirement, timeout: Duration) -> Acked {
+        self.waiters.wait(requirement, timeout, self, |_| {})
     }
 
     fn expire(&self, now: Instant) {
-        self.board.expire(now, self);
+        self.waiters.expire(now, self);
     }
 
     fn close(&self) {
-        self.board.close(self);
+        self.waiters.close(self);
     }
 
     fn ticket(&self, ticket: u64) -> Option<Acked> {
-        self.board.ticket(ticket, self)
+        self.waiters.ticket(ticket, self)
     }
 
     /// Makes the calls that are due.
     fn deliver(&self, heard: &Receiver<(u64, Acked)>) -> Vec<(u64, Status, usize)> {
         let calls = std::mem::take(&mut self.mailbox.lock().work.calls);
-        calls.into_iter().for_each(|call| self.board.make(call));
+        calls.into_iter().for_each(|call| self.waiters.make(call));
         heard.try_iter().map(|(ticket, acked)| (ticket, acked.status, acked.readers)).collect()
     }
 }
@@ -98,7 +98,7 @@ impl Readers for Stage {
 fn waits_end_by_news_by_time_and_by_closing() {
     use AckLevel::Applied;
     let stage = Stage::new(1);
-    let any = |readers| wish(5, Applied, &[(None, readers)]);
+    let any = |readers| requirement(5, Applied, &[(None, readers)]);
     let is = |status, readers| Acked { status, readers };
     assert_eq!(stage.wait(any(1), Duration::from_millis(5)), is(Status::Timeout, 0));
     assert_eq!(stage.wait(any(0), Duration::ZERO), is(Status::Ok, 0));
@@ -112,14 +112,14 @@ fn waits_end_by_news_by_time_and_by_closing() {
     });
     assert_eq!(stage.wait(any(4), PATIENCE), is(Status::Closed, 3));
     assert_eq!(stage.wait(any(3), PATIENCE), is(Status::Ok, 3));
-    assert_eq!(stage.board.state.lock().waits.sizes(Applied), (0, 0, 0));
+    assert_eq!(stage.waiters.state.lock().waits.sizes(Applied), (0, 0, 0));
 }
 
 #[test]
 fn p5_as_many_calls_may_be_outstanding_as_was_said() {
     let stage = Stage::new(2);
     let (told, heard) = channel();
-    let far = || wish(9, AckLevel::Received, &[(None, 1)]);
+    let far = || requirement(9, AckLevel::Received, &[(None, 1)]);
     let first = stage.order(far(), PATIENCE, &told).unwrap();
     stage.order(far(), PATIENCE, &told).unwrap();
     let refused = stage.order(far(), PATIENCE, &told).unwrap_err();
@@ -139,21 +139,24 @@ fn p5_as_many_calls_may_be_outstanding_as_was_said() {
 fn a_reader_is_asked_for_what_somebody_waits_for() {
     let stage = Stage::new(100);
     let (told, _heard) = channel();
-    let version = stage.board.version();
+    let version = stage.waiters.version();
     for sequence in [7, 3, 3, 100] {
-        stage.order(wish(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
+        stage.order(requirement(sequence, AckLevel::Durable, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
-    assert!(stage.board.version() > version);
+    assert!(stage.waiters.version() > version);
     let at = |durable| Positions { received: 1000, durable, applied: 0 };
-    assert_eq!(stage.board.wanted(at(0)), [vec![], vec![3, 7, 100], vec![]]);
-    assert_eq!(stage.board.wanted(at(7)), [vec![], vec![100], vec![]]);
-    assert!(stage.board.ask(AckLevel::Durable, 200) && !stage.board.ask(AckLevel::Durable, 150));
-    assert_eq!(stage.board.wanted(at(100)), [vec![], vec![200], vec![]]);
+    assert_eq!(stage.waiters.requests(at(0)), [vec![], vec![3, 7, 100], vec![]]);
+    assert_eq!(stage.waiters.requests(at(7)), [vec![], vec![100], vec![]]);
+    assert!(stage.waiters.request(AckLevel::Durable, 200) && !stage.waiters.request(AckLevel::Durable, 150));
+    assert_eq!(stage.waiters.requests(at(100)), [vec![], vec![200], vec![]]);
     for sequence in 10..90 {
-        stage.order(wish(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
+        stage.order(requirement(sequence, AckLevel::Applied, &[(None, 1)]), PATIENCE, &told).unwrap();
     }
-    let wanted = &stage.board.wanted(at(0))[2];
-    assert_eq!((wanted.len(), wanted[0], wanted[MAX_ASKED - 1], wanted[MAX_ASKED]), (MAX_ASKED + 1, 10, 41, 89));
+    let requests = &stage.waiters.requests(at(0))[2];
+    assert_eq!(
+        (requests.len(), requests[0], requests[MAX_REQUESTED - 1], requests[MAX_REQUESTED]),
+        (MAX_REQUESTED + 1, 10, 41, 89)
+    );
 }
 
 /// Threads that wait, readers that acknowledge, and no wait is missed: each is for what a reader will reach.
@@ -174,12 +177,12 @@ fn no_wait_misses_its_acknowledgement() {
                 scope.spawn(move || {
                     for round in 0..LAST {
                         let sequence = 1 + (round * 7 + seed * 13) % LAST;
-                        let wish = wish(sequence, AckLevel::Applied, &[(Some("a"), 2)]);
+                        let requirement = requirement(sequence, AckLevel::Applied, &[(Some("a"), 2)]);
                         if round % 2 == 0 {
-                            let acked = stage.wait(wish, PATIENCE);
+                            let acked = stage.wait(requirement, PATIENCE);
                             assert_eq!((acked.status, acked.readers), (Status::Ok, 2));
                         } else {
-                            stage.order(wish, PATIENCE, told).unwrap();
+                            stage.order(requirement, PATIENCE, told).unwrap();
                         }
                     }
                 })
@@ -223,7 +226,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A call that the model waits for: its end in hours, `None` for never.
 struct Open {
     ticket: u64,
-    wish: Wish,
+    requirement: Requirement,
     until: Option<u64>,
 }
 
@@ -234,10 +237,10 @@ fn many_calls_end_at_once() {
     let (told, heard) = channel();
     for at in 0..4 * MANY as u64 {
         // Deadlines in another order than sequences; every other call wants more readers than will come.
-        let wish = wish(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
-        stage.order(wish, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
+        let requirement = requirement(at + 1, AckLevel::Durable, &[(None, 1 + at as usize % 2)]);
+        stage.order(requirement, Duration::from_secs(3600 + at * 7919 % 100), &told).unwrap();
     }
-    let listed = || stage.board.state.lock().waits.sizes(AckLevel::Durable);
+    let listed = || stage.waiters.state.lock().waits.sizes(AckLevel::Durable);
     stage.ack(0, AckLevel::Durable, 10_000);
     assert_eq!(stage.deliver(&heard).len(), 2 * MANY);
     assert_eq!(listed(), (2 * MANY, 2 * MANY, 2 * MANY));
@@ -261,7 +264,7 @@ proptest! {
             match step {
                 Step::Ack { reader, level, position } => stage.ack(reader, AckLevel::ALL[level], position),
                 Step::Order { sequence, level, terms, hours: limit } => {
-                    let wish = wish(sequence, AckLevel::ALL[level], &terms);
+                    let requirement = requirement(sequence, AckLevel::ALL[level], &terms);
                     // Deadlines between the hours at which the model looks; 3: none.
                     let timeout = match limit {
                         0 => Duration::ZERO,
@@ -269,8 +272,8 @@ proptest! {
                         limit => Duration::from_secs((hours + limit) * 3600 - 1800),
                     };
                     let until = (limit < 3).then_some(hours + limit);
-                    match stage.order(wish.clone(), timeout, &told) {
-                        Ok(ticket) => open.push(Open { ticket, wish, until }),
+                    match stage.order(requirement.clone(), timeout, &told) {
+                        Ok(ticket) => open.push(Open { ticket, requirement, until }),
                         Err(error) => prop_assert!(closed && error.status == Status::Closed),
                     }
                 }
@@ -285,7 +288,7 @@ proptest! {
             }
             let mut expected = Vec::new();
             open.retain(|wait| {
-                let reached = stage.tally(wait.wish.level).look(wait.wish.sequence, &wait.wish.quorum);
+                let reached = stage.tally(wait.requirement.level).check(wait.requirement.sequence, &wait.requirement.quorum);
                 let late = wait.until.is_some_and(|until| until <= hours);
                 let status = match (reached.enough, closed, late) {
                     (true, ..) => Status::Ok,
@@ -302,10 +305,10 @@ proptest! {
             for (ticket, status, _) in calls {
                 prop_assert_eq!(stage.ticket(ticket).map(|acked| acked.status), Some(status));
             }
-            let (waits, _, with_deadline) = stage.board.state.lock().waits.sizes(AckLevel::Received);
+            let (waits, _, with_deadline) = stage.waiters.state.lock().waits.sizes(AckLevel::Received);
             prop_assert_eq!(waits, open.len());
             prop_assert_eq!(with_deadline, open.iter().filter(|wait| wait.until.is_some()).count());
-            prop_assert_eq!(stage.board.ordered.load(Ordering::Relaxed), open.len());
+            prop_assert_eq!(stage.waiters.ordered.load(Ordering::Relaxed), open.len());
         }
     }
 }

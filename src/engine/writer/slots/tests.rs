@@ -68,7 +68,7 @@ fn later(passed: u64, set_days: i64) -> Now {
 
 /// Whether the absent reader's slot is there after a round.
 fn lives(table: &mut Table, now: Now) -> bool {
-    table.look_after(&Readers::default(), now, Instant::now());
+    table.update(&Readers::default(), now, Instant::now());
     table.slots.contains_key("absent")
 }
 
@@ -136,7 +136,7 @@ fn p5_a_reader_without_a_slot_gets_one_when_it_acknowledges() {
     assert!(table.enter(&readers, "first", false, &at(4), OPENED).1.is_empty());
     readers.connected.insert("first".into(), Seen { received: 5, kept: 5, has_acknowledged: true, ..started });
     let now = later(SECOND, 0);
-    table.look_after(&readers, now, Instant::now());
+    table.update(&readers, now, Instant::now());
     readers.connected.insert("second".into(), started);
     let (version, events) = table.enter(&readers, "second", false, &at(4), now);
     let [refused] = &events[..] else { panic!("{events:?}") };
@@ -147,10 +147,10 @@ fn p5_a_reader_without_a_slot_gets_one_when_it_acknowledges() {
 
     // The first one's slot is needed while it is connected, and that of an absent reader is not.
     readers.connected.insert("second".into(), Seen { received: 7, kept: 6, has_acknowledged: true, ..started });
-    assert!(table.look_after(&readers, now, Instant::now()).is_empty());
+    assert!(table.update(&readers, now, Instant::now()).is_empty());
     assert!(is_refused(&table, "second") && table.held_from() == 5);
     readers.connected.remove("first");
-    let events = table.look_after(&readers, now, Instant::now());
+    let events = table.update(&readers, now, Instant::now());
     assert!(events.len() == 1 && events[0].kind == EventKind::SlotExpired && events[0].reader_id == "first");
     assert!(!is_refused(&table, "second") && table.held_from() == 6 && table.vouched("second") == 6);
     assert_eq!(table.counts(), (1, 1));

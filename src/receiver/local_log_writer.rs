@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use super::core::Core;
 use super::delivery::Delivery;
 use super::local_log::{LocalLog, token};
+use super::progress::Progress;
+use super::queue::Inbox;
+use super::report::ReceiverReport;
 use crate::clock;
-use crate::engine::disk::{PendingSync, RETRY, SyncPolicy, SyncSchedule, Wanted};
+use crate::engine::disk::{PendingSync, RETRY, SyncSchedule, Wanted};
 use crate::engine::stall::{DiskNews, Operation, Stall};
 use crate::error::{Error, Result, Status};
 use crate::log::disk::DiskLog;
@@ -23,8 +23,10 @@ use crate::threads;
 const LAST_TRIES: Duration = Duration::from_secs(1);
 
 /// The local log's writer, owned by the callback thread.
-pub(super) struct Keeper {
-    core: Arc<Core>,
+pub(super) struct LocalLogWriter {
+    log: Arc<LocalLog>,
+    progress: Arc<Progress>,
+    report: Arc<ReceiverReport>,
     position: PositionFile,
     schedule: SyncSchedule,
     /// When to retry a sync that the disk refused.
@@ -37,42 +39,43 @@ pub(super) struct Keeper {
     replay_to: Option<Mark>,
 }
 
-impl Keeper {
-    pub(super) fn new(core: &Arc<Core>, position: PositionFile) -> Self {
-        let disk = core.local.as_ref().and_then(LocalLog::disk);
-        let policy = core.local.as_ref().map_or(SyncPolicy::Os, LocalLog::sync_policy);
+impl LocalLogWriter {
+    pub(super) fn new(
+        log: Arc<LocalLog>,
+        progress: Arc<Progress>,
+        report: Arc<ReceiverReport>,
+        position: PositionFile,
+    ) -> Self {
         Self {
-            core: Arc::clone(core),
+            schedule: SyncSchedule::new(log.sync_policy(), 0, clock::instant()),
+            replay_to: log.disk().map(DiskLog::written),
+            log,
+            progress,
+            report,
             position,
-            schedule: SyncSchedule::new(policy, 0, clock::instant()),
             sync_again_at: None,
             writing: Stall::new(Operation::Write),
             syncing: Stall::new(Operation::Sync),
             reading_back: Stall::new(Operation::ReadBack),
             storing_position: Stall::new(Operation::StorePosition),
-            replay_to: disk.map(DiskLog::written),
         }
-    }
-
-    fn log(&self) -> Result<&LocalLog> {
-        self.core.local.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "there is no local log"))
     }
 
     /// Why the log's directory was lost, if it was.
     pub(super) fn lost(&self) -> Option<Error> {
-        self.log().ok()?.lost().cloned()
+        self.log.lost().cloned()
     }
 
     /// Whether retention has freed space on a full disk since the last call.
     pub(super) fn has_room(&self) -> bool {
-        self.log().is_ok_and(LocalLog::has_room)
+        self.log.has_room()
     }
 
     /// The next entries that an earlier process received and that are not applied yet. After `DISK_FULL` or `STALLED`,
     /// try again.
     pub(super) fn replay(&mut self, applied: u64) -> Result<Option<Delivery>> {
         let next = self.read_back(applied);
-        report(&self.core, self.reading_back.observe(&next));
+        self.report.disk_news(self.reading_back.observe(&next), self.log.disk(), self.progress.applied());
         next
     }
 
@@ -82,7 +85,7 @@ impl Keeper {
             return Ok(None);
         };
         // Reading changes nothing, so every failure but damage may pass, even a lack of memory.
-        let next = self.log()?.read_after(applied, end.position).map_err(|error| match error.status {
+        let next = self.log.read_after(applied, end.position).map_err(|error| match error.status {
             Status::Damaged | Status::Diverged => error,
             _ => Error { status: Status::Stalled, ..error },
         })?;
@@ -96,9 +99,9 @@ impl Keeper {
     /// Stores the entries of these deliveries, with one sync for all of them if one is due. Returns how many deliveries
     /// are stored; fewer than all if the disk refuses for now, and the rest may be tried again.
     pub(super) fn store(&mut self, deliveries: &[Delivery]) -> Result<usize> {
-        let lineage = *self.core.lineage.lock();
+        let lineage = self.progress.lineage();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
-        let log = self.log()?;
+        let log = &self.log;
         let written = deliveries.iter().map(|delivery| log.write(delivery, stream_id));
         let (stored, outcome) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
             None => (deliveries.len(), Ok(())),
@@ -112,21 +115,21 @@ impl Keeper {
             Ok(()) => {}
         }
         let disk = log.disk().map(|disk| (disk.begun(), disk.written(), disk.synced()));
-        report(&self.core, self.writing.observe(&outcome));
+        self.report.disk_news(self.writing.observe(&outcome), self.log.disk(), self.progress.applied());
         let Some((begun, written, durable)) = disk else { return Ok(stored) };
         self.schedule.wrote(clock::instant());
         let has_begun = self.schedule.has_begun(begun);
-        // A sync that the writer requested follows when nothing is left to store; see `is_sync_wanted`.
+        // A sync that the writer requested follows when nothing is left to store; see `is_sync_requested`.
         let bytes = written.position - durable.position;
         let backlog = PendingSync { bytes, wanted: Wanted::Nothing, all_written: true };
         if self.schedule.is_sync_due(backlog, clock::instant()) {
             self.sync()?;
         } else if has_begun {
             // The segments before it are durable.
-            self.core.progress.set_durable(durable.sequence);
+            self.progress.set_durable(durable.sequence);
         }
         if has_begun {
-            self.log()?.upkeep.notify();
+            self.log.upkeep.notify();
         }
         Ok(stored)
     }
@@ -147,34 +150,34 @@ impl Keeper {
         self.schedule.checked(clock::instant());
         match self.position.check_identity() {
             Err(error) if !self.position.is_usable() => Err(error),
-            _ => self.log()?.disk().map_or(Ok(()), DiskLog::check_usable),
+            _ => self.log.disk().map_or(Ok(()), DiskLog::check_usable),
         }
     }
 
     /// Whether the writer waits for entries to be durable, and a sync would make more of them so.
-    pub(super) fn is_sync_wanted(&self) -> bool {
+    pub(super) fn is_sync_requested(&self) -> bool {
         if self.sync_again_at.is_some() {
             return false;
         }
-        let durable = self.core.progress.durable();
+        let durable = self.progress.durable();
         let has_unsynced = |disk: &DiskLog| disk.written().sequence > durable;
-        self.log().is_ok_and(|log| log.sync_wanted() > durable && log.disk().is_some_and(has_unsynced))
+        self.log.requested_sync() > durable && self.log.disk().is_some_and(has_unsynced)
     }
 
     /// Makes all written entries durable, and acknowledges them if the writer waits for that. A sync that the disk
     /// refuses is retried later.
     pub(super) fn sync(&mut self) -> Result<()> {
-        let Some(disk) = self.log()?.disk() else { return Ok(()) };
+        let Some(disk) = self.log.disk() else { return Ok(()) };
         if mutant!("ack-before-sync") {
-            self.core.progress.set_durable(disk.written().sequence);
+            self.progress.set_durable(disk.written().sequence);
         }
         let synced = disk.sync();
-        report(&self.core, self.syncing.observe(&synced));
+        self.report.disk_news(self.syncing.observe(&synced), self.log.disk(), self.progress.applied());
         match synced {
             Ok(synced) => {
                 self.schedule.synced();
                 self.sync_again_at = None;
-                self.core.progress.set_durable(synced.sequence);
+                self.progress.set_durable(synced.sequence);
                 Ok(())
             }
             Err(error) if error.status.is_passing() => {
@@ -186,41 +189,41 @@ impl Keeper {
     }
 
     /// Stores the handler's position after entries were applied. After `DISK_FULL` or `STALLED`, try again.
-    pub(super) fn applied(&mut self) -> Result<()> {
+    pub(super) fn store_applied(&mut self) -> Result<()> {
         let stored = self.store_position(false);
-        report(&self.core, self.storing_position.observe(&stored));
+        self.report.disk_news(self.storing_position.observe(&stored), self.log.disk(), self.progress.applied());
         stored?;
         if self.writing.reason().is_some() {
             // New entries wait for space, and retention may now remove those that were applied.
-            self.log()?.upkeep.notify();
+            self.log.upkeep.notify();
         }
         Ok(())
     }
 
     /// Adopts a lineage durably; every position stored later belongs to it. After `DISK_FULL` or `STALLED`, try again.
     pub(super) fn adopt(&mut self, lineage: Lineage) -> Result<()> {
-        let token = token(lineage, self.core.progress.place());
+        let token = token(lineage, self.progress.place());
         // To both copies in the file: if a later write is torn, the copy that is left is of this lineage too.
         let stored = match mutant!("epoch-not-stored") {
             false => self.position.store(&token, true).and_then(|()| self.position.store(&token, true)),
             true => Ok(()),
         };
-        report(&self.core, self.storing_position.observe(&stored));
+        self.report.disk_news(self.storing_position.observe(&stored), self.log.disk(), self.progress.applied());
         stored?;
-        self.log()?.bind(lineage);
-        *self.core.lineage.lock() = Some(lineage);
+        self.log.bind(lineage);
+        self.progress.set_lineage(Some(lineage));
         Ok(())
     }
 
     /// Stores the handler's position, durably if `durable`.
     fn store_position(&mut self, durable: bool) -> Result<()> {
-        let Some(lineage) = *self.core.lineage.lock() else { return Ok(()) };
+        let Some(lineage) = self.progress.lineage() else { return Ok(()) };
         let place = match mutant!("position-ahead-of-handler") {
-            false => self.core.progress.place(),
-            true => self.core.progress.received_point(),
+            false => self.progress.place(),
+            true => self.progress.received_point(),
         };
         self.position.store(&token(lineage, place), durable)?;
-        self.log()?.noted(place.sequence);
+        self.log.position_stored(place.sequence);
         Ok(())
     }
 
@@ -234,41 +237,30 @@ impl Keeper {
             }
         };
         if let Err(error) = ended {
-            report(&self.core, Some(DiskNews::Failed(error)));
+            self.report.disk_news(Some(DiskNews::Failed(error)), self.log.disk(), self.progress.applied());
         }
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some(disk) = self.log()?.disk() {
-            self.core.progress.set_durable(disk.sync()?.sequence);
+        if let Some(disk) = self.log.disk() {
+            self.progress.set_durable(disk.sync()?.sequence);
         }
         self.store_position(true)
     }
 }
 
 /// Runs the upkeep of the log's directory, on a thread of its own, until the receiver ends.
-pub(super) fn keep(core: &Core) {
-    let Some(log) = &core.local else { return };
+pub(super) fn run_upkeep(log: &LocalLog, progress: &Progress, inbox: &Inbox, report: &ReceiverReport) {
     let kept = log.keep(&mut |news| match news {
         UpkeepNews::Room => {
             log.made_room();
-            core.wake();
+            inbox.wake();
         }
         UpkeepNews::Trimmed { .. } => {}
-        UpkeepNews::Disk(news) => report(core, Some(news)),
+        UpkeepNews::Disk(news) => report.disk_news(Some(news), log.disk(), progress.applied()),
     });
     if kept.is_err() {
         // The callback thread finds the cause.
-        core.wake();
+        inbox.wake();
     }
-}
-
-/// Reports news of the log's disk to the host, if there is any.
-fn report(core: &Core, news: Option<DiskNews>) {
-    let Some(news) = news else { return };
-    let mut event = news.into_event();
-    event.sequence = core.progress.applied();
-    let dir = core.local.as_ref().and_then(LocalLog::disk).map(|disk| disk.dir().to_string_lossy());
-    event.detail = json!({ "path": dir });
-    core.event(event);
 }
