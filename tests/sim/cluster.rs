@@ -151,6 +151,8 @@ impl Cluster {
         let addresses: Vec<_> = writers.iter().map(|writer| World::address(writer.node)).collect();
         for reader in self.readers.borrow().iter() {
             *reader.writer.borrow_mut() = self.writer();
+            let mut addresses = addresses.clone();
+            self.world.draw(|rng| rng.shuffle(&mut addresses));
             *reader.addresses.borrow_mut() = addresses.join(",");
         }
         for writer in writers.iter() {
@@ -306,7 +308,7 @@ impl Cluster {
     }
 
     /// A node's process is gone, perhaps with the power. It comes back after a while.
-    fn died(self: &Rc<Self>, node: NodeId, power: bool) {
+    pub fn died(self: &Rc<Self>, node: NodeId, power: bool) {
         let world = &self.world;
         world.kill(node, power);
         let after = Duration::from_millis(world.draw(|rng| rng.u64(1..1_500)));

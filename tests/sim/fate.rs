@@ -44,7 +44,7 @@ pub struct Fate {
 
 /// Draws what happens until `end`: each cluster has a mix of its own.
 pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
-    let kinds: Vec<u32> = (0..15).filter(|kind| rng.u32(..3) == 0 && (![9, 13].contains(kind) || rng.bool())).collect();
+    let kinds: Vec<u32> = (0..15).filter(|_| rng.u32(..3) == 0).collect();
     let (least, most) = (rng.u64(5..100), rng.u64(100..1_500));
     let mut fates = Vec::new();
     let mut at = Duration::ZERO;
@@ -62,7 +62,7 @@ pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
             6 => Stroke::Clock { us: rng.i64(-400 * 86_400_000_000..400 * 86_400_000_000) },
             7 => Stroke::Cut { back: rng.bool(), ms: rng.u64(10..4_000) },
             8 => Stroke::Copy,
-            9 => Stroke::Promote { overlap_ms: if rng.bool() { 0 } else { rng.u64(1..4_000) } },
+            9 => Stroke::Promote { overlap_ms: if rng.u32(..4) == 0 { 0 } else { rng.u64(1..4_000) } },
             10 => Stroke::Flip,
             11 => Stroke::Lie,
             12 => Stroke::Ask,

@@ -410,6 +410,11 @@ impl ReaderHost {
 
     /// A wait was answered with this entry being durable here.
     pub fn is_relied_on(&self, id: EntryId) {
+        // After it began anew, the answer may be an old one.
+        let is_there = self.world.with_disk(self.node, |disk| disk.has_durable(&stamp(id))).unwrap_or(false);
+        if self.reseeds.get() > 0 && !is_there {
+            return;
+        }
         let model = self.world.model.borrow();
         if model.sequence(id) > model.sequence(self.relied_on.get()) {
             self.relied_on.set(id);

@@ -82,11 +82,24 @@ impl Cluster {
         let world = &self.world;
         *self.copy.borrow_mut() = None;
         let node = writer.node;
+        writer.mute_until.set(world.scheduler.now() + Duration::from_millis(world.draw(|rng| rng.u64(..2_000))));
         self.writers.borrow_mut().push(writer);
         self.tell_who_is_there();
         let (cluster, after) = (Rc::clone(self), Duration::from_millis(world.draw(|rng| rng.u64(1..300))));
         world.scheduler.call_in(after, move || cluster.start_again(node, copy));
         let cluster = Rc::clone(self);
         world.scheduler.call_in(Duration::from_millis(overlap_ms), move || cluster.retire_old_writers());
+        // Now and then the new one is gone again while the old ones are still there, perhaps before it took an entry, and
+        // with it some readers.
+        if world.draw(|rng| rng.bool()) {
+            let (cluster, at) = (Rc::clone(self), world.draw(|rng| rng.u64(..=overlap_ms)));
+            world.scheduler.call_in(Duration::from_millis(at), move || {
+                let readers: Vec<_> = cluster.readers.borrow().iter().map(|reader| reader.node).collect();
+                let dying = readers.into_iter().filter(|_| cluster.world.draw(|rng| rng.bool())).chain([node]);
+                if !cluster.world.calm.get() {
+                    dying.for_each(|node| cluster.died(node, false));
+                }
+            });
+        }
     }
 }

@@ -135,6 +135,8 @@ pub struct WriterHost {
     pub lost: Cell<bool>,
     /// No new entries come.
     pub quiet: Cell<bool>,
+    /// None come before.
+    pub mute_until: Cell<Duration>,
     /// Entries may be gone that readers have: an old copy was restored, the system kept what was not synced, or another node
     /// went on from what it had.
     pub went_back: Cell<bool>,
@@ -197,6 +199,7 @@ impl WriterHost {
             followers: Cell::default(),
             lost: Cell::new(false),
             quiet: Cell::new(false),
+            mute_until: Cell::default(),
             went_back: Cell::new(false),
             is_retired: Cell::new(false),
             begins_as_reader: Cell::new(false),
@@ -425,6 +428,9 @@ impl WriterHost {
                 self.oldest.set(oldest(sender));
                 self.say_last_word(sender);
                 world.scheduler.sleep(Duration::from_millis(50));
+                continue;
+            }
+            if world.scheduler.now() < self.mute_until.get() {
                 continue;
             }
             let Some(id) = self.append(sender) else { continue };
