@@ -332,7 +332,10 @@ impl ReaderHost {
                 self.was_welcome.set(true);
                 let lineage = self.receiver.borrow().upgrade().and_then(|receiver| receiver.lineage());
                 let epoch = lineage.map_or(0, |lineage| lineage.epoch);
-                self.seen_epoch.set(self.seen_epoch.get().max(epoch));
+                // One that has nothing, and no directory that is bound to a stream, is free to follow any writer.
+                let is_free =
+                    event.sequence == 0 && self.plan.local_log.is_none() && self.committed.get().token.is_none();
+                self.seen_epoch.set(if is_free { epoch } else { self.seen_epoch.get().max(epoch) });
             }
             EventKind::Diverged | EventKind::Regressed | EventKind::Gap => {
                 if event.kind == EventKind::Gap && self.is_held() {
@@ -355,7 +358,14 @@ impl ReaderHost {
                 let missing = |key: &str| event.detail[key].as_u64().unwrap_or(0);
                 self.holes.borrow_mut().push((missing("first_missing"), missing("last_missing")));
             }
-            EventKind::LogFailed | EventKind::Stopped => self.trouble.set(Some(event.kind)),
+            EventKind::LogFailed | EventKind::Stopped => {
+                // A damaged log is of no use any more, however often it is opened.
+                let is_damaged = self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false);
+                if event.status == Status::Damaged && is_damaged {
+                    self.wants_reseed.set(true);
+                }
+                self.trouble.set(Some(event.kind));
+            }
             _ => {}
         }
     }

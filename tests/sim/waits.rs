@@ -8,7 +8,7 @@ use replication::sender::{AckLevel, Acked, Quorum, Sender};
 
 use crate::model::EntryId;
 use crate::world::Local;
-use crate::writer::{ALL, LastWord, PAIR, WriterHost};
+use crate::writer::{ALL, LastWord, PAIR, WriterHost, stats};
 
 /// So many readers of a group, or of all.
 type Term = (Option<&'static str>, usize);
@@ -112,6 +112,27 @@ impl WriterHost {
         }
         if *level == AckLevel::Durable && acked.readers == hosts.len() {
             hosts.iter().for_each(|reader| reader.is_relied_on(*id));
+        }
+    }
+
+    /// What readers are said to have applied and made durable, they have, and it is of this writer's history.
+    pub fn check_positions(&self, sender: &Sender) {
+        let stats = stats(sender);
+        let hosts = self.hosts();
+        for row in stats["readers"].as_array().into_iter().flatten() {
+            let host = hosts.iter().find(|host| row["reader_id"] == host.id && host.plan.proves_its_history());
+            for (level, key) in [(AckLevel::Durable, "durable_sequence"), (AckLevel::Applied, "applied_sequence")] {
+                let (Some(host), Some(at)) = (host, row[key].as_u64().filter(|at| *at > 0)) else { continue };
+                let id = {
+                    let model = self.world.model.borrow();
+                    model.ancestor_at(self.tip.get(), at)
+                };
+                if !host.has(id, level) {
+                    let (name, level) = (&host.id, level.name());
+                    self.world
+                        .fail(format_args!("P6: {name} is said to have entry {at} at level {level}, and has not"));
+                }
+            }
         }
     }
 

@@ -95,11 +95,13 @@ pub enum LastWord {
     Known,
 }
 
+pub fn stats(sender: &Sender) -> serde_json::Value {
+    sender.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+}
+
 /// The oldest entry of a sender's log, or the one that will be.
 fn oldest(sender: &Sender) -> u64 {
-    let stats = sender.stats_json().ok().and_then(|json| serde_json::from_str(&json).ok());
-    let stats: serde_json::Value = stats.unwrap_or_default();
-    let oldest = stats["oldest_sequence"].as_u64().filter(|oldest| *oldest > 0);
+    let oldest = stats(sender)["oldest_sequence"].as_u64().filter(|oldest| *oldest > 0);
     oldest.unwrap_or(sender.current_sequence() + 1)
 }
 
@@ -439,6 +441,7 @@ impl WriterHost {
                 1 => self.wait_acked(sender, id),
                 2 => self.wait_acked(sender, self.earlier(id)),
                 3 => self.order_acked(sender, id),
+                4 => self.check_positions(sender),
                 _ => {}
             }
         }
