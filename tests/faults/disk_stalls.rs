@@ -13,7 +13,7 @@ use replication::protocol::entry::Entries;
 use replication::receiver::Receiver;
 use replication::receiver::config::{ReceiverConfig, ReceiverHost};
 use replication::sender::config::SenderConfig;
-use replication::sender::{AckLevel, Sender};
+use replication::sender::AckLevel;
 
 use crate::common::disks::*;
 use crate::common::hosts::{Seen, policy, stored, verified_end};
@@ -53,18 +53,6 @@ const CAUSES: [(i32, Status); 12] = [
 /// One of the policies; for cuts, the one whose small writes always have room reserved behind them.
 fn policy_for(point: &str, n: usize) -> &'static str {
     if point.starts_with("truncate") { "always" } else { POLICIES[n % 3] }
-}
-
-/// Writes entries and waits until they are durable, however short the log's own time-out is.
-fn write_durably(sender: &Sender, count: u64) -> u64 {
-    for _ in 0..count {
-        if let Err(error) = write(sender, 1) {
-            assert_eq!(error.status, Status::Timeout, "{error}");
-        }
-    }
-    let last = sender.current_sequence();
-    sender.wait_durable(last, PATIENCE).unwrap();
-    last
 }
 
 /// P2, P10: whatever the disk refuses with, entries that were taken are there in the end, and no sequence is lost or used

@@ -150,21 +150,20 @@ pub fn writer_without_descriptors(arguments: &Arguments) {
     config.storage.as_mut().unwrap().timeout = Duration::from_secs(2);
     let (sender, address, events) = sender(config);
     let (reader, seen, _) = follow(receiver_config("reader", &address));
-    let first = write(&sender, 5).unwrap();
+    let first = write_durably(&sender, 5);
     reader.wait_sequence(first, PATIENCE).unwrap();
     let next = dir.join("next.seg.tmp");
     until("the next file", || next.exists());
     let taken = Taken::all();
     // A segment has room for sixteen entries, and the next one needs no descriptor.
-    let last = write(&sender, 25).unwrap();
-    sender.wait_durable(last, PATIENCE).unwrap();
+    write_durably(&sender, 25);
     assert_eq!(of_entries(&events, EventKind::LogStalled), 0, "{:?}", events.all());
     // Each segment that is completed gives one back, which the log or the host has next.
     let (last, error) = write_until_refused(&sender, sync);
     assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
     drop(taken);
     until("it goes on", || write(&sender, 1).is_ok());
-    let end = write(&sender, 50).unwrap();
+    let end = write_durably(&sender, 50);
     assert!(end >= last + 51);
     reader.wait_sequence(end, PATIENCE).unwrap();
     check(&seen, 1, end);
@@ -183,8 +182,12 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
     reader.wait_sequence(first, PATIENCE).unwrap();
     let taken = Taken::all();
     let begun = Instant::now();
-    while events.count(EventKind::LogStalled) == 0 {
-        write(&sender, 1).unwrap();
+    let is_stalled = || events.count(EventKind::LogStalled) > 0;
+    while !is_stalled() {
+        let last = write(&sender, 1).unwrap();
+        // A sender that does not wait would overtake the reader by its whole buffer and cut it off.
+        let received = || sender.wait_acked(last, AckLevel::Received, 1, Duration::from_millis(5)).unwrap() > 0;
+        until("the entry is received, or the log stalls", || is_stalled() || received());
         assert!(begun.elapsed() < PATIENCE, "it never stalls");
     }
     events.wait_status(EventKind::LogStalled, Status::Stalled);
