@@ -82,7 +82,7 @@ TEST(a_batch_is_not_larger_than_asked_for)
     tear_down(&s);
 }
 
-TEST(p6_a_batch_that_fails_half_way_goes_on_behind_what_was_applied)
+TEST(p6_a_batch_that_fails_half_way_goes_on_after_what_was_applied)
 {
     struct setting s = set_up();
     in_batches(&s, 100);
@@ -355,7 +355,7 @@ TEST(an_awaited_ack_does_not_wait_for_the_interval)
 }
 
 TEST_MAIN(CASE(p1_a_batch_handler_gets_every_entry_once), CASE(a_batch_is_not_larger_than_asked_for),
-          CASE(p6_a_batch_that_fails_half_way_goes_on_behind_what_was_applied),
+          CASE(p6_a_batch_that_fails_half_way_goes_on_after_what_was_applied),
           CASE(p6_a_batch_handler_cannot_claim_more_than_it_got),
           CASE(p6_go9_a_failing_entry_is_tried_again_and_nothing_passes_it),
           CASE(p6_go9_what_is_not_applied_is_not_acknowledged_as_applied), CASE(the_stop_policy_stops_at_the_entry),

@@ -188,7 +188,7 @@ TEST(p1_an_entry_that_comes_twice_is_applied_once)
     tear_down(&s);
 }
 
-/* The writer resets the connection right behind entries: what was received is applied, or asked for again. */
+/* The writer resets the connection right after entries: what was received is applied, or asked for again. */
 TEST(p1_no_entry_is_lost_between_a_reset_and_the_next_connection)
 {
     struct setting s = set_up();
@@ -304,7 +304,7 @@ TEST(p8_a_broken_writer_is_left_and_tried_again)
     }
 }
 
-/* A good entry with one changed byte behind its length: whatever comes of it, the reader asks again. */
+/* A good entry with one changed byte after its length: whatever comes of it, the reader asks again. */
 TEST(p8_changed_bytes_from_a_writer_never_break_a_reader)
 {
     static const uint8_t payload[100] = {0};

@@ -241,7 +241,7 @@ fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
     scenario.teardown();
 }
 
-/// P2: a disk that fills up in the middle of one write, behind whole segments of it, is full for a while like any other.
+/// P2: a disk that fills up in the middle of one write, after whole segments of it, is full for a while like any other.
 #[test]
 fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
     let scenario = FailScenario::setup();

@@ -156,7 +156,7 @@ fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
             log.sync().unwrap();
         }
         drop(log);
-        // Whole entries 4 to 7, or 3 to 7, would have been behind the end.
+        // Whole entries 4 to 7, or 3 to 7, would have been after the end.
         let end = if at_close { 2 } else { 3 };
         reopen_and_check(dir.path(), end, end);
     }

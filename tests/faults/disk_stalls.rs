@@ -50,7 +50,7 @@ const CAUSES: [(i32, Status); 12] = [
     (libc::ENXIO, Status::Stalled),
 ];
 
-/// One of the policies; for cuts, the one whose small writes always have room reserved behind them.
+/// One of the policies; for cuts, the one whose small writes always have room reserved after them.
 fn policy_for(point: &str, n: usize) -> &'static str {
     if point.starts_with("truncate") { "always" } else { POLICIES[n % 3] }
 }

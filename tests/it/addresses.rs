@@ -15,10 +15,10 @@ use crate::common::wire::{Peer, sync_frame, sync_v2};
 use crate::common::*;
 use crate::process::Role;
 
-/// A list on which the writer comes last, behind a node that is gone, one that is silent, one that closes at once, and one that
+/// A list on which the writer comes last, after a node that is gone, one that is silent, one that closes at once, and one that
 /// is not the writer: one round finds it, and each failure names its address.
 #[test]
-fn p2_the_writer_is_found_behind_every_kind_of_address_that_fails() {
+fn p2_the_writer_is_found_after_addresses_that_fail_in_every_way() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let closing = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -72,7 +72,7 @@ fn p8_a_bad_first_frame_is_refused_with_its_reason() {
         ("no payload", json(""), Status::InvalidMsg),
         ("a list", json(r#"["bad",0]"#), Status::InvalidMsg),
         ("half an object", json(r#"{"reader_id":"bad","#), Status::InvalidMsg),
-        ("more behind the object", json(r#"{"reader_id":"bad"}{}"#), Status::InvalidMsg),
+        ("more after the object", json(r#"{"reader_id":"bad"}{}"#), Status::InvalidMsg),
         ("deep nesting", json(&"{\"a\":".repeat(3000)), Status::InvalidMsg),
         ("an id that is a number", json(r#"{"reader_id":7}"#), Status::InvalidMsg),
         ("a negative position", json(r#"{"reader_id":"bad","last_known_seq":-1}"#), Status::InvalidMsg),
@@ -301,7 +301,7 @@ fn p8_bad_frames_of_an_established_reader_end_its_connection() {
 
 /// What a reader says together with its Sync waits for no other word of it.
 #[test]
-fn p2_what_comes_right_behind_the_sync_is_heard() {
+fn p2_frames_right_after_the_sync_are_read() {
     let (_sender, address, events) = sender(quick());
     for sync in [sync_v1("hasty", 0), sync_v2("hasty", 0)] {
         let mut peer = Peer::connect(&address);
@@ -325,7 +325,7 @@ fn p8_optional_frames_are_skipped() {
     }
     let known = stage.sender.current_sequence();
     peer.send(&ack_v2(known, 0, 0, false));
-    until("the Ack behind them", || reader_row(&stage, "newer")["received_sequence"] == known);
+    until("the Ack after them", || reader_row(&stage, "newer")["received_sequence"] == known);
     assert_eq!(stage.stat("total_protocol_errors"), 0);
     stage.finish();
 }

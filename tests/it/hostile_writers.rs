@@ -131,7 +131,7 @@ fn p8_a_damaged_byte_never_reaches_the_handler() {
     stage.events.wait_where("a damaged entry", |event| event.message.contains("damaged"));
 }
 
-/// What a batch with these entries (sequence, previous) behind entry 3 leads to.
+/// What a batch with these entries (sequence, previous) after entry 3 leads to.
 fn check_order(entries: &[(u64, u64)], taken: u64, kind: EventKind, status: Status) {
     let stage = Stage::new(|_| {});
     stage.serve(|_| batch(0, 3));

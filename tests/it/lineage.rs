@@ -22,7 +22,7 @@ fn follow(change: impl FnOnce(&mut ReceiverConfig)) -> (Door, Receiver, Applied,
     (door, receiver, applied, events)
 }
 
-/// Answers the next connection with this, and this behind it, and waits until the receiver ends it.
+/// Answers the next connection with this, then with this, and waits until the receiver ends it.
 fn answer_with(door: &Door, ack: &SyncAck, rest: &[u8]) -> Sync {
     let (mut peer, sync) = door.accept_sync();
     peer.send(&[&sync_ack_frame(ack)[..], rest].concat());
@@ -207,9 +207,9 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 50);
 }
 
-/// P7: behind a hole that was passed nobody knows the history, until a writer tells its own.
+/// P7: after a hole that was passed nobody knows the history, until a writer tells its own.
 #[test]
-fn p7_behind_a_passed_hole_the_history_is_unknown() {
+fn p7_the_history_is_unknown_after_a_passed_hole() {
     for protocol in [ProtocolChoice::V2, ProtocolChoice::V1] {
         let (door, receiver, applied, _) = follow(|config| {
             config.gap_policy = GapPolicy::Continue;
@@ -279,7 +279,7 @@ fn p7_a_refused_handshake_changes_nothing() {
         let later = at_epoch(LINEAGE.epoch + 1);
         let refusal = |lineage| SyncAck { error: "DIVERGED: no".into(), can_resume: false, ..answering(9, lineage, 0) };
         let lies = [
-            ("behind, in a later epoch", answering(0, later, hash)),
+            ("after it, in a later epoch", answering(0, later, hash)),
             ("another history, in a later epoch", answering(3, later, hash ^ 1)),
             ("the last epoch there can be", answering(3, at_epoch(u64::MAX), hash)),
             ("that epoch, without a hash", answering(3, at_epoch(u64::MAX), 0)),
@@ -400,7 +400,7 @@ fn p7_an_epoch_rises_by_no_more_than_is_allowed() {
 
 /// P7: a refusal names where a writer could begin. Nobody is there before a writer lets the reader in.
 #[test]
-fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_behind_it() {
+fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_after_it() {
     let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
     answer_with(&door, &v2_ack(2, LINEAGE), &batch(0, 2));
     receiver.wait_sequence(2, PATIENCE).unwrap();
@@ -486,7 +486,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
     }
 }
 
-/// A writer of ten entries lets in whoever comes, and sends what is behind its position.
+/// A writer of ten entries lets in whoever comes, and sends what is after its position.
 fn answer_with_its_entries(door: &Door) -> Sync {
     let (mut peer, sync) = door.accept_sync();
     let last = sync.last_known_sequence;

@@ -33,7 +33,7 @@ fn p6_a_sync_by_itself_satisfies_no_wait() {
     assert!(wrong.error.starts_with("DIVERGED"), "{wrong:?}");
     none("a wrong hash");
     assert_eq!(events.count(EventKind::ProtocolError), 0);
-    // What is sent on the connection counts, each level as far as it lies behind the start.
+    // What is sent on the connection counts, each level as far as it lies after the start.
     let next = write(&sender, 1);
     read_to(&mut v2, next);
     acknowledge(&mut v2, next, last, next);
@@ -61,7 +61,7 @@ fn p7_a_reader_that_brings_no_hash_is_told_none() {
     let last = write(&sender, 10);
     let hash = sender.token().hash;
     assert_eq!(join(&address, &sync_v2("stranger", last)).1, 0);
-    // Neither after it was sent entries behind a position that it never proved.
+    // Neither after it was sent entries after a position that it never proved.
     let (mut peer, told) = join(&address, &sync_v2("stranger", 5));
     assert_eq!(told, 0);
     read_to(&mut peer, last);

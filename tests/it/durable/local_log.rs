@@ -49,7 +49,7 @@ fn p6_a_local_log_is_synced_when_the_writer_asks() {
     }
 }
 
-/// P6: a log that begins behind the host's position does not make durable what lies between.
+/// P6: a log that begins after the host's position does not make durable what lies between.
 #[test]
 fn p6_what_lies_before_the_local_log_is_not_durable() {
     let (dir, door) = (tempfile::tempdir().unwrap(), Door::open());
@@ -165,7 +165,7 @@ fn trimmed(config: &mut ReceiverConfig, sender: &Sender) -> u64 {
 
 /// A local log goes on with its stream only, also for a host that begins anew before it.
 #[test]
-fn p7_a_local_log_that_begins_behind_its_host_stays_with_its_stream() {
+fn p7_a_local_log_that_begins_after_its_hosts_position_stays_with_its_stream() {
     let readers = tempfile::tempdir().unwrap();
     let (first, address, _) = sender(SenderConfig::default());
     let mut config = local(&readers, "reader", &address);

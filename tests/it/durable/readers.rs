@@ -94,9 +94,9 @@ fn p8_what_the_disk_has_changed_reaches_no_handler() {
     }
 }
 
-/// P2: a host that chose to go on behind holes does so whatever the writer calls them.
+/// P2: a host that chose to go on after holes does so whatever the writer calls them.
 #[test]
-fn p2_the_continue_policy_goes_on_behind_what_left_the_disk() {
+fn p2_the_continue_policy_goes_on_after_entries_that_left_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, trimmed) = sender(with_storage(dir.path(), |storage| storage.retain_bytes = SMALL_SEGMENT));
     write(&sender, 5_000);

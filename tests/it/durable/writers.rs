@@ -119,8 +119,8 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     let (second, address, _) = sender(SenderConfig { lineage: Some(epoch), ..stored(promoted.path()) });
     assert_eq!(second.current_sequence(), 500);
     write(&second, 300);
-    let behind = standing_at(token, receiver_config("reader", &address));
-    let (_reader, applied, events) = receiver(behind);
+    let stored = standing_at(token, receiver_config("reader", &address));
+    let (_reader, applied, events) = receiver(stored);
     let diverged = events.wait_status(EventKind::Diverged, Status::Diverged);
     assert!(diverged.message.contains("the first entry that differs is 501"), "{}", diverged.message);
     assert!(applied.sequences().is_empty());

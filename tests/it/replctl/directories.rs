@@ -132,7 +132,7 @@ fn inspect_tells_what_is_there() {
     assert_eq!(next, 102);
 
     human.prints(&format!("stream     {STREAM_HEX}\n"));
-    human.prints("epochs     1 (behind 0), 3 (behind 60)\n");
+    human.prints("epochs     1 (after 0), 3 (after 60)\n");
     human.prints("entries    1 to 101\n");
     human.prints("times      2026-01-01T00:00:00.000000Z to 2026-01-01T00:01:40.000000Z\n");
     human.prints("durable    to 100 (");
@@ -236,7 +236,7 @@ fn a_torn_tail_is_told_from_damage() {
 
     let human = run(&["verify", text(dir.path())]).exits(3);
     human.prints(&format!("TORN TAIL: {}: at byte {length}: ", path.display()));
-    human.prints("60 B behind entry 100 are no whole entry");
+    human.prints("60 B after entry 100 are no whole entry");
     human.prints("Before them: 100 entries");
     let found = run(&["verify", "--json", text(dir.path())]).exits(3).json();
     assert_eq!((&found["result"], &found["entries"]), (&"torn".into(), &100.into()));
@@ -245,7 +245,7 @@ fn a_torn_tail_is_told_from_damage() {
     assert_eq!(run(&["inspect", "--json", text(dir.path())]).exits(0).json()["torn"]["bytes"], 60);
     let dumped = run(&["dump", "--json", text(dir.path())]).exits(0);
     assert_eq!(entries(&dumped.lines()), expected(1, 100));
-    dumped.says("60 bytes behind entry 100 are no whole entry");
+    dumped.says("60 bytes after entry 100 are no whole entry");
 }
 
 #[test]

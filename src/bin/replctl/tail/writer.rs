@@ -266,7 +266,7 @@ struct Watcher {
     begin: Begin,
     follow: bool,
     verbose: bool,
-    /// Where the stream begins: behind this entry.
+    /// Where the stream begins: after this entry.
     at: u64,
     connected: bool,
 }
