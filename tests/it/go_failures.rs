@@ -27,7 +27,7 @@ fn stuck(address: &str, v2: bool, known: u64) -> Peer {
 }
 
 #[test]
-fn p2_go1_a_full_buffer_takes_no_sequence_and_leaves_no_hole() {
+fn p2_go1_a_full_buffer_takes_no_sequence_and_leaves_no_gap() {
     let config = SenderConfig {
         buffer_size: 500,
         full_policy: FullPolicy::Refuse,

@@ -55,7 +55,7 @@ impl Stage {
 }
 
 #[test]
-fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
+fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_gap_or_repetition() {
     let stage = Stage::new(|_| {});
     let stream = |sync: &Sync| {
         let last = sync.last_known_sequence;
@@ -80,7 +80,7 @@ fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
 }
 
 #[test]
-fn p1_a_v1_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
+fn p1_a_v1_stream_cut_at_every_byte_is_resumed_without_gap_or_repetition() {
     let stage = Stage::v1();
     let stream = |sync: &Sync| {
         let last = sync.last_known_sequence;
@@ -174,7 +174,7 @@ fn p1_sequences_may_have_steps_where_the_predecessors_fit() {
 }
 
 #[test]
-fn p2_a_hole_is_passed_only_by_decision_and_counted() {
+fn p2_a_gap_is_passed_only_by_decision_and_counted() {
     for (v2, protocol) in [(true, ProtocolChoice::V2), (false, ProtocolChoice::V1)] {
         let stage = Stage::new(|config| {
             config.protocol = protocol;
@@ -196,7 +196,7 @@ fn p2_a_hole_is_passed_only_by_decision_and_counted() {
 }
 
 #[test]
-fn p2_a_v1_hole_or_repetition_ends_the_connection() {
+fn p2_a_v1_gap_or_repetition_ends_the_connection() {
     for (entries, status, taken) in [
         (&[1, 2, 4][..], Status::SequenceGap, 2),
         (&[1, 1], Status::InvalidMsg, 1),

@@ -207,9 +207,9 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 50);
 }
 
-/// P7: after a hole that was passed nobody knows the history, until a writer tells its own.
+/// P7: after a gap that was passed nobody knows the history, until a writer tells its own.
 #[test]
-fn p7_the_history_is_unknown_after_a_passed_hole() {
+fn p7_the_history_is_unknown_after_a_passed_gap() {
     for protocol in [ProtocolChoice::V2, ProtocolChoice::V1] {
         let (door, receiver, applied, _) = follow(|config| {
             config.gap_policy = GapPolicy::Continue;
@@ -400,7 +400,7 @@ fn p7_an_epoch_rises_by_no_more_than_is_allowed() {
 
 /// P7: a refusal names where a writer could begin. Nobody is there before a writer lets the reader in.
 #[test]
-fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_after_it() {
+fn p7_a_gap_is_passed_when_a_writer_admits_the_reader_after_it() {
     let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
     answer_with(&door, &v2_ack(2, LINEAGE), &batch(0, 2));
     receiver.wait_sequence(2, PATIENCE).unwrap();

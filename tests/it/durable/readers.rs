@@ -94,7 +94,7 @@ fn p8_what_the_disk_has_changed_reaches_no_handler() {
     }
 }
 
-/// P2: a host that chose to go on after holes does so whatever the writer calls them.
+/// P2: a host that chose to go on after gaps does so whatever the writer calls them.
 #[test]
 fn p2_the_continue_policy_goes_on_after_entries_that_left_the_disk() {
     let dir = tempfile::tempdir().unwrap();

@@ -74,11 +74,11 @@ fn p2_a_directory_that_is_trimmed_faster_than_it_is_read_has_a_gap() {
     while *seen.last().unwrap() < 2100 {
         seen.push(tail.line()["sequence"].as_u64().unwrap());
     }
-    let hole = seen.windows(2).position(|pair| pair[1] != pair[0] + 1).unwrap();
-    assert_eq!(seen[hole + 1], oldest + 1);
-    assert!(seen[hole + 1..].iter().copied().eq(oldest + 1..=2100));
+    let gap = seen.windows(2).position(|pair| pair[1] != pair[0] + 1).unwrap();
+    assert_eq!(seen[gap + 1], oldest + 1);
+    assert!(seen[gap + 1..].iter().copied().eq(oldest + 1..=2100));
     tail.signal(Signal::SIGTERM);
-    tail.end().exits(5).says(&format!("gap: entries {} to {oldest} of ", seen[hole] + 1));
+    tail.end().exits(5).says(&format!("gap: entries {} to {oldest} of ", seen[gap] + 1));
 }
 
 fn stored(dir: &Path) -> SenderConfig {
