@@ -35,8 +35,8 @@ fn p5_a_reader_cannot_have_more_heartbeats_than_the_sender_allows() {
         let mut peer = Peer::connect(&address);
         let answer = peer.shake(&wants("greedy", wish)).answer.unwrap();
         assert_eq!((answer.heartbeat_ms, answer.min_heartbeat_ms), (1000, Some(100)));
-        let time = time_of(&mut peer, 10);
-        assert!(time >= Duration::from_millis(400), "wish {wish}: 10 heartbeats in {time:?}");
+        let time = time_of(&mut peer, 3);
+        assert!(time >= Duration::from_millis(100), "wish {wish}: 3 heartbeats in {time:?}");
     }
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("modest", 100)).answer.unwrap().min_heartbeat_ms, None);
