@@ -78,7 +78,7 @@ test-abi: $(LIB) ## the ABI is the released one, or the changelog says what beca
 	CC='$(CC)' packaging/abi/check '' '' $(LIB)
 	CC='$(CC)' tests/packages/abi
 
-test: test-abi
+test-runs: test-abi
 
 # ---- Debian packages ----------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ use replication::protocol::control::TYPE_STREAM_ACK;
 use replication::protocol::entry::Entries;
 use replication::receiver::Receiver;
 use replication::receiver::config::{ReceiverConfig, ReceiverHost};
-use replication::sender::config::SenderConfig;
 use replication::sender::AckLevel;
+use replication::sender::config::SenderConfig;
 
 use crate::common::disks::*;
 use crate::common::hosts::{Seen, policy, stored, verified_end};
