@@ -32,7 +32,7 @@ fn resident(pid: i32) -> u64 {
 
 #[test]
 #[ignore = "takes a minute; see make test-minutes"]
-fn p4_p5_a_reader_that_stands_still_costs_the_others_nothing() {
+fn p4_p5_a_stopped_reader_does_not_slow_the_others() {
     let _alone = alone();
     let scratch = tempfile::tempdir().unwrap();
     let mut writer = Role::play("fast-writer", &[("dir", &scratch.path().join("log").display())]);

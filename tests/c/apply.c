@@ -328,7 +328,7 @@ TEST(p6_each_level_is_acknowledged_after_the_fact)
     tear_down(&s);
 }
 
-TEST(p6_nothing_is_durable_that_was_not_declared_so)
+TEST(p6_only_entries_declared_durable_are_durable)
 {
     struct setting s = set_up();
     size_t readers = 77;
@@ -363,5 +363,5 @@ TEST_MAIN(CASE(p1_a_batch_handler_gets_every_entry_once), CASE(a_batch_is_not_la
           CASE(the_local_log_comes_before_the_handler),
           CASE(an_entry_that_the_local_log_refuses_does_not_reach_the_handler),
           CASE(p1_a_batch_loses_nothing_but_what_the_local_log_refused),
-          CASE(p6_each_level_is_acknowledged_after_the_fact), CASE(p6_nothing_is_durable_that_was_not_declared_so),
+          CASE(p6_each_level_is_acknowledged_after_the_fact), CASE(p6_only_entries_declared_durable_are_durable),
           CASE(an_awaited_ack_does_not_wait_for_the_interval))

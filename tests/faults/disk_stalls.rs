@@ -58,7 +58,7 @@ fn policy_for(point: &str, n: usize) -> &'static str {
 /// P2, P10: whatever the disk refuses with, entries that were taken are there in the end, and no sequence is lost or used
 /// twice.
 #[test]
-fn p2_p10_a_writer_goes_on_after_whatever_passes() {
+fn p2_p10_a_writer_goes_on_after_any_passing_error() {
     let scenario = FailScenario::setup();
     for (n, point) in POINTS.into_iter().enumerate() {
         // Each of them with each of the policies would take long.
@@ -105,7 +105,7 @@ fn p2_p10_a_writer_goes_on_after_whatever_passes() {
 
 /// P2, P6, P10: the same at a reader with a log of its own.
 #[test]
-fn p2_p6_a_reader_goes_on_after_whatever_passes() {
+fn p2_p6_a_reader_goes_on_after_any_passing_error() {
     let scenario = FailScenario::setup();
     for (n, point) in POINTS.into_iter().chain(["position-write-before", "new-create-before"]).enumerate() {
         for (m, (errno, status)) in CAUSES.into_iter().enumerate().skip(n % 3).step_by(3) {
@@ -389,7 +389,7 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
 /// P3, P5: while a removal of an old segment takes for ever, entries are stored, made durable, shown and delivered, at both
 /// ends, and both stop.
 #[test]
-fn p3_p5_a_removal_that_takes_for_ever_holds_nobody() {
+fn p3_p5_a_slow_removal_of_segments_delays_nobody() {
     let scenario = FailScenario::setup();
     let latch = Latch::default();
     let held = latch.clone();
@@ -480,7 +480,7 @@ fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
 /// P5: entries leave the disk when they are too old, also those of the last segment, and also when nothing is written any
 /// more; then the log is empty and goes on.
 #[test]
-fn p5_age_reaches_every_entry() {
+fn p5_retention_by_age_reaches_every_entry() {
     let scenario = FailScenario::setup();
     for restarted in [false, true] {
         let scratch = tempfile::tempdir().unwrap();

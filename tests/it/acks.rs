@@ -175,7 +175,7 @@ fn p6_an_ack_beyond_what_was_sent_to_that_reader_is_refused() {
 
 /// Entries of a batch that is not whole yet may be acknowledged, because the reader has them; those after them may not.
 #[test]
-fn p6_what_came_of_an_unfinished_batch_may_be_acknowledged() {
+fn p6_entries_of_an_unfinished_batch_may_be_acknowledged() {
     const ENTRIES: usize = 300;
     let (sender, address, events) = sender(quiet());
     let mut peer = Peer::connect_narrow(&address);
@@ -237,7 +237,7 @@ fn the_write_gate_refuses_by_entries() {
 }
 
 #[test]
-fn a_gate_does_not_shut_for_readers_that_are_only_reticent() {
+fn a_gate_stays_open_for_readers_that_rarely_acknowledge() {
     let slow = GatePolicy::Slow(PATIENCE);
     let (sender, address, _) = sender(SenderConfig { write_gate: gate(2, 100, 0, slow), ..quiet() });
     let (_first, ..) = receiver(reticent("first", &address));

@@ -389,7 +389,7 @@ fn p1_a_transactional_reader_without_a_log_killed_around_its_handler_has_every_e
 
 /// Every point that there is was one at which a process was killed: each scenario fails if its process does not die there.
 #[test]
-fn the_lists_of_points_are_whole() {
+fn the_lists_of_crash_points_are_complete() {
     let killed: BTreeSet<_> = writers_points().chain(readers_points()).collect();
     let all: BTreeSet<_> =
         replication::log::disk::CRASH_POINTS.iter().chain(receiving::CRASH_POINTS).copied().collect();

@@ -100,7 +100,7 @@ fn p7_a_v1_writer_behind_the_reader_is_refused() {
 }
 
 #[test]
-fn p2_a_writers_false_can_resume_is_judged_by_what_it_sends() {
+fn p2_a_false_can_resume_is_judged_by_the_entries_that_follow() {
     let (door, receiver, applied, events) = follow(|config| config.last_sequence = 10);
     // Old writers say so out of a wrong sum, and then send the right entries or the wrong ones.
     let ack = SyncAck { current_sequence: 15, ..SyncAck::default() };
@@ -116,7 +116,7 @@ fn p2_a_writers_false_can_resume_is_judged_by_what_it_sends() {
 }
 
 #[test]
-fn p8_odd_answers_are_refused() {
+fn p8_invalid_sync_acks_are_refused() {
     let (door, receiver, _, events) = follow(|_| {});
     let id = "0123456789abcdef0123456789abcdef";
     let v2 = |object: &str| frame(0x13, format!(r#"{{"current_seq":1,"can_resume":true,"v2":{object}}}"#).as_bytes());
@@ -182,7 +182,7 @@ fn gone(current_sequence: u64, first_sequence: u64) -> SyncAck {
 }
 
 #[test]
-fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
+fn p2_a_reader_too_far_behind_waits_or_goes_on_by_its_policy() {
     let (door, receiver, _, events) = follow(|_| {});
     answer_with(&door, &gone(50, 41), &[]);
     assert_eq!(events.wait_status(EventKind::Gap, Status::SequenceGap).sequence, 1);
@@ -502,7 +502,7 @@ fn missing(receiver: &Receiver) -> u64 {
 
 /// P7: what a refusal says of where the histories part is for the node that said it, if it is one of this stream.
 #[test]
-fn p7_where_histories_part_is_narrowed_down_with_the_node_that_refused() {
+fn p7_the_place_of_a_fork_is_narrowed_down_with_the_node_that_refused() {
     let dir = tempfile::tempdir().unwrap();
     let doors = [Door::open(), Door::open()];
     let list = doors.each_ref().map(|door| door.address.as_str()).join(",");

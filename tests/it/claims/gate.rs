@@ -179,7 +179,7 @@ fn p6_a_v1_reader_opens_the_gate_after_a_crash_of_the_writer() {
 
 /// What the gate believes without proof is what is acknowledged, at the level at which it is.
 #[test]
-fn p6_the_gate_believes_no_more_than_a_reader_says() {
+fn p6_the_gate_counts_no_more_than_a_reader_acknowledges() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(stored(dir.path()));
     let early = write(&sender, 10);
@@ -214,7 +214,7 @@ fn p6_the_gate_believes_no_more_than_a_reader_says() {
 /// A v1 reader can prove nothing. The gate alone believes what it acknowledges of what it was sent on its last connection, or it
 /// could stay shut for ever after a connection that broke at the wrong moment.
 #[test]
-fn p6_the_gate_believes_a_v1_reader_about_what_it_was_sent_on_its_last_connection() {
+fn p6_the_gate_counts_acks_of_a_v1_reader_for_entries_of_its_last_connection() {
     let (sender, address, _) = sender(gated(AckLevel::Received, 5));
     let (mut peer, _) = join(&address, &sync_v1("go", 0));
     peer.send(&ack_v1(0, "go"));

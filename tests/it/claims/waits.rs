@@ -208,7 +208,7 @@ fn p6_a_large_v1_entry_is_not_acknowledged_by_its_first_bytes() {
 
 /// A reader that catches up from files in large segments acknowledges all the way, in both protocols.
 #[test]
-fn p6_readers_that_catch_up_from_disk_are_believed() {
+fn p6_acks_of_readers_that_catch_up_from_disk_count() {
     let dir = tempfile::tempdir().unwrap();
     let storage = StorageConfig { sync: SyncPolicy::Os, segment_bytes: 16 << 20, ..StorageConfig::new(dir.path()) };
     let config = SenderConfig { storage: Some(storage), buffer_bytes: 1 << 20, buffer_size: 64, ..quiet() };
@@ -358,7 +358,7 @@ fn p7_a_promoted_node_does_not_answer_for_entries_of_the_old_writer() {
 
 /// P7: to name this writer's stream and epoch is no proof.
 #[test]
-fn p7_who_names_the_stream_and_epoch_of_a_bare_number_proves_nothing() {
+fn p7_naming_the_stream_and_epoch_of_a_bare_sequence_proves_nothing() {
     let lineage = Some(replication::protocol::lineage::Lineage { stream_id: [5; 16], epoch: 5 });
     let (sender, address, events) = sender(SenderConfig { lineage, last_sequence: 80, ..quiet() });
     let nothing = |what: &str| {

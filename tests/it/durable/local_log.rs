@@ -202,7 +202,7 @@ fn p7_a_local_log_ahead_of_its_host_does_not_go_on_with_another_history() {
 
 /// Without its position the handler gets again what is there, and no more.
 #[test]
-fn a_damaged_position_file_may_be_removed_as_the_text_says() {
+fn a_damaged_position_file_may_be_removed_as_the_error_says() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, address, _) = sender(SenderConfig::default());
     let (reader, _, _) = receiver(local(&dir, "reader", &address));

@@ -14,7 +14,7 @@ use crate::common::wire;
 
 /// The age of entries that memory does not hold is not known, which is not the same as none.
 #[test]
-fn a_lag_of_which_only_the_disk_knows_has_no_age() {
+fn a_lag_has_no_age_when_memory_lacks_its_entries() {
     let dir = tempfile::tempdir().unwrap();
     let (first, _, _) = sender(stored(dir.path()));
     write(&first, 10);
@@ -65,7 +65,7 @@ fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
 
 /// P8: entries that the disk has changed are not sent as JSON, which has no checksum, and not applied where there is one.
 #[test]
-fn p8_what_the_disk_has_changed_reaches_no_handler() {
+fn p8_entries_damaged_on_disk_reach_no_handler() {
     use std::os::unix::fs::FileExt;
 
     let dir = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn p2_the_continue_policy_goes_on_after_entries_that_left_the_disk() {
 
 /// Everything under `Always` is on disk when `replicate` returns; a policy that syncs less does so when asked.
 #[test]
-fn p10_every_policy_keeps_what_it_says() {
+fn p10_every_sync_policy_keeps_its_promise() {
     let policies = [
         SyncPolicy::Always,
         SyncPolicy::Group { interval: Duration::from_secs(3600), bytes: u64::MAX },

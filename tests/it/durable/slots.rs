@@ -53,7 +53,7 @@ fn p5_a_slot_holds_the_log_up_to_its_cap_and_no_further() {
 
 /// Only segments hold entries: a small file that is damaged may go, and the text says so, and what it costs.
 #[test]
-fn a_damaged_slot_file_may_be_removed_as_the_text_says() {
+fn a_damaged_slot_file_may_be_removed_as_the_error_says() {
     let dir = tempfile::tempdir().unwrap();
     let (first, address, _) = sender(stored(dir.path()));
     let (reader, _, _) = receiver(receiver_config("away", &address));

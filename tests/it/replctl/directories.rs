@@ -27,7 +27,7 @@ fn state(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
 }
 
 #[test]
-fn what_is_no_log_is_named() {
+fn a_path_without_a_log_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let empty = text(directory.path());
     let file = directory.path().join("file");
@@ -336,7 +336,7 @@ fn numbers_of_64_bits_are_exact_and_payloads_come_in_every_form() {
 }
 
 #[test]
-fn p2_entries_that_are_gone_are_said_to_be() {
+fn p2_removed_entries_are_reported() {
     let directory = some_log();
     let dir = text(directory.path());
     let log = open(directory.path(), 2000);

@@ -142,7 +142,7 @@ fn p1_a_live_writer_is_followed_in_both_protocols() {
 }
 
 #[test]
-fn p2_what_a_writer_does_not_give_is_told() {
+fn p2_entries_that_a_writer_does_not_give_are_reported() {
     run(&["tail", "127.0.0.1:1"]).exits(1).says("127.0.0.1:1");
     run(&["tail", "unix:/nowhere/socket"]).exits(1).says("/nowhere/socket");
     run(&["tail", "-f", "--from=end", "127.0.0.1:1"]).exits(1).says("Connection refused");
@@ -187,7 +187,7 @@ fn p2_what_a_writer_does_not_give_is_told() {
 
 /// What is printable already is not escaped once more.
 #[test]
-fn what_a_writer_says_is_escaped_once() {
+fn a_writers_text_is_escaped_once() {
     let (said, shown) = ("say \"hi\" C:\\x \u{1b}[2J", r#"say "hi" C:\x \u{1b}[2J"#);
     let refusal = SyncAck { error: format!("NOT_WRITER: {said}"), ..SyncAck::default() };
     for arguments in [&["tail"][..], &["tail", "-f", "--from=end"]] {

@@ -48,7 +48,7 @@ fn the_manual_has_every_option() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_a_hint() {
+fn invalid_arguments_are_refused_with_a_hint() {
     let directory = tempfile::tempdir().unwrap();
     let dir = text(directory.path());
     for (arguments, said) in [
@@ -111,7 +111,7 @@ fn tokens_are_decoded() {
 }
 
 #[test]
-fn a_reader_of_the_output_that_goes_ends_it_quietly() {
+fn a_closed_output_pipe_ends_it_quietly() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), 1 << 20);
     write(&log, [[7u8; 1000].as_slice(); 3000]);
@@ -139,7 +139,7 @@ fn a_reader_of_the_output_that_goes_ends_it_quietly() {
 }
 
 #[test]
-fn an_output_that_takes_nothing_is_no_panic() {
+fn an_output_that_cannot_be_written_is_an_error() {
     let dir = some_log();
     for arguments in [&["inspect"][..], &["verify"], &["dump"], &["tail"], &["slots", "--json"], &["dump", "--json"]] {
         let arguments = [arguments, &[text(dir.path())]].concat();
