@@ -198,7 +198,7 @@ fn p2_p10_every_failed_operation_but_a_sync_may_be_tried_again() {
                 }));
                 again(Box::new(|| log.sync().map(drop)));
                 again(Box::new(|| log.begin_epoch(round + 1).map(drop)));
-                // What could not be removed is tried again, and gone for readers meanwhile.
+                // The removal is tried again; meanwhile readers do not see the segment.
                 again(Box::new(|| trim(&log, log.written().position / 2, Now::default()).map(drop)));
                 again(Box::new(|| log.roll_older_than(Duration::ZERO, replication::clock::now()).map(drop)));
                 fail::remove(*point);

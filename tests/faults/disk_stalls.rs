@@ -425,7 +425,7 @@ fn p3_p5_a_slow_removal_of_segments_delays_nobody() {
     reader.stop().unwrap();
     sender.stop().unwrap();
     latch.open();
-    // What was to go goes then, and no more.
+    // Then the segments that were due are removed, and no others.
     for dir in pairs[1..].iter().flat_map(|(_, dirs, ..)| dirs) {
         until("the old segments to go", || {
             let names = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name());

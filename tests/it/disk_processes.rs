@@ -1,4 +1,4 @@
-//! Disks and descriptors that are a process's own, and a log that ends anywhere.
+//! Processes with a full disk or without descriptors, and a log whose process ends at any point.
 
 use std::io::Write;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! How often the two ends of an idle v2 connection speak, and that nobody takes the agreed silence for death.
+//! How often the two ends of an idle v2 connection send heartbeats, and that neither times the other out before the agreed
+//! interval.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -142,7 +142,7 @@ fn p5_a_silent_connection_does_not_hold_a_stop() {
     let config = SenderConfig { handshake_timeout: PATIENCE, stop_timeout: PATIENCE, ..quick() };
     let (sender, address, _) = sender(config);
     let mut silent = Peer::connect(&address);
-    // Who comes later is admitted later.
+    // Readers that connect later are admitted.
     let mut reader = Peer::connect(&address);
     assert!(reader.shake(&sync_v1("reader", 0)).can_resume);
     drop(reader);
@@ -162,7 +162,7 @@ fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     for peer in &mut silent {
         assert_eq!(peer.hear_within(PATIENCE), Heard::End);
     }
-    // Who had a place and said nothing is no reader, and nothing is told of it.
+    // A peer that had a place and sent nothing is no reader, and no event reports it.
     let refused = stage.stat("total_readers_refused");
     until("all reports", || stage.events.count(EventKind::Refused) as u64 == refused);
     assert!(refused >= 300 - 256, "{refused}");
@@ -419,7 +419,7 @@ fn p4_a_v2_reader_that_talks_but_does_not_read_is_kept_until_the_window_has_pass
     let gone = stage.gone("deaf");
     assert_eq!(gone.status, Status::SequenceGap);
     assert_eq!(stage.stat("total_readers_cut_off"), 1);
-    // What it has is what fits the sockets' buffers; all else that is gone from memory is lost to it, and counted.
+    // It has what fits the sockets' buffers; every other entry that left memory is lost to it, and counted.
     let mut entries = 0;
     while let Heard::Frame(kind, payload) = peer.hear_within(PATIENCE) {
         entries += if kind == TYPE_BATCH { Entries::new(&payload).count() as u64 } else { 0 };

@@ -1,4 +1,4 @@
-//! The handshake as the receiver sees it: which writer it follows, which it refuses, and what it makes of odd answers.
+//! The handshake as the receiver sees it: which writer it follows, which it refuses, and how it takes invalid answers.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn p7_a_configured_lineage_counts_from_the_first_connection() {
     let (door, receiver, applied, events) = follow(|config| config.lineage = Some(LINEAGE));
     answer_with(&door, &v2_ack(3, FOREIGN), &batch(0, 3));
     events.wait_status(EventKind::Diverged, Status::Diverged);
-    // Nor one that names no stream.
+    // The same for a writer that names no stream.
     answer_with(&door, &SyncAck { answer: None, ..v2_ack(3, LINEAGE) }, &entry_v1(1));
     until("DIVERGED", || events.count(EventKind::Diverged) == 2);
     answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
@@ -272,7 +272,7 @@ fn p7_a_refused_handshake_changes_nothing() {
         let (receiver, ..) = receiver(keeping(dir, &door.address));
         let (mut peer, _) = door.accept_sync();
         peer.send(&[&sync_ack_frame(&v2_ack(3, LINEAGE))[..], &batch(0, 3)].concat());
-        // What the next Sync says of the history comes from the log, if that is there.
+        // The next Sync takes its history from the log, if there is one.
         receiver.wait_sequence(3, PATIENCE).unwrap();
         drop(peer);
         let hash = receiver.token().unwrap().hash;
@@ -472,7 +472,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
         let is_where_it_was = |sync: &Sync| sync.last_known_sequence == has;
         let first = answer_with_its_entries(&door);
         if !is_where_it_was(&first) {
-            // Who the node is shows in its answer only, and only a node that could be followed is asked so.
+            // Only the answer names the node, and only a node that could be followed is asked this way.
             assert_eq!(first.last_known_sequence, 7);
             let could_be_followed =
                 has == 0 || refusal.answer.as_ref().is_some_and(|answer| answer.epoch == later.epoch);

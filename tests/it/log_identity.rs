@@ -225,7 +225,7 @@ fn p6_p10_a_receiver_notices_soon_that_its_directory_is_lost() {
         until("all is applied", || applied.last() == last);
         let away = commit(deed, &dir);
         let theirs = contents(&dir);
-        // What comes after the loss is not durable.
+        // Entries after the loss are not durable.
         let next = busy.then(|| sender.replicate(0, &payload(last + 1, 0, ENTRY)).unwrap());
         check(&events.wait(EventKind::LogFailed), deed, &what);
         until("it ends", || !receiver.is_connected());

@@ -189,7 +189,7 @@ fn p6_p10_a_reader_that_lost_its_power_has_what_it_acknowledged() {
         let mut dice = Dice(11);
         std::thread::scope(|scope| {
             let feeding = scope.spawn(move || feed(sender, durable, over));
-            // Whatever fails here ends the feed as well.
+            // A failure here also ends the feed.
             let over = Over(over);
             for life in 0..7 {
                 let begun = durable.load(Ordering::SeqCst);

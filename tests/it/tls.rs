@@ -1,4 +1,4 @@
-//! Streams under TLS, and everything that must not become one.
+//! Streams under TLS, and connections that must be refused.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

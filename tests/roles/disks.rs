@@ -1,4 +1,4 @@
-//! Hosts with a full disk, or without descriptors for the next file, and a log that ends anywhere.
+//! Hosts with a full disk, hosts without descriptors for the next file, and a log whose process ends at any point.
 
 use std::io::Write;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub fn writer_on_a_small_disk(arguments: &Arguments) {
     let ballast = ballast(dir);
     let mut config = stored(&dir.join("log"), policy(arguments.text("sync")), SEGMENT, arguments.number("retain"));
     config.storage.as_mut().unwrap().timeout = Duration::from_millis(300);
-    // What waits in memory has to fit when there is room again.
+    // The entries that wait in memory have to fit when there is room again.
     config.buffer_bytes = 128 << 10;
     let (first, address, events) = sender(config.clone());
     let (reader, seen, heard) = follow(receiver_config("reader", &address));
@@ -93,7 +93,7 @@ pub fn reader_on_a_small_disk(arguments: &Arguments) {
             let begun = Instant::now();
             while !is_stalled() {
                 last = write(&sender, 1).unwrap();
-                // What is applied was stored: what waits for room has to fit when there is some.
+                // An applied entry was stored. The entries that wait have to fit when there is room again.
                 let applied = || sender.wait_acked(last, AckLevel::Applied, 1, Duration::from_millis(5)).unwrap() > 0;
                 until("the entry is applied, or there is no room", || is_stalled() || applied());
                 assert!(begun.elapsed() < PATIENCE, "it never stalls");
@@ -230,7 +230,7 @@ pub fn log(arguments: &Arguments) {
         say(&format!("durable {}", log.synced().sequence));
         disk_log::trim(&log, log.written().position / 2, Now::default()).unwrap();
         drop(log);
-        // What the next opening has to cut off.
+        // The next opening has to cut this off.
         let last = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().path()).max();
         let file = std::fs::OpenOptions::new().append(true).open(last.unwrap()).unwrap();
         (&file).write_all(b"torn").unwrap();

@@ -73,7 +73,7 @@ fn p6_a_silent_v1_reader_opens_the_gate_where_the_log_begins_and_nowhere_else() 
     let (peer, _) = join(&address, &sync_v1("other", last));
     assert_eq!(sender.replicate(0, b"entry").unwrap_err().status, Status::Gated);
     leave(&sender, peer);
-    // Neither does who begins anew, behind more than the lag.
+    // A reader that begins anew is further behind than the gate allows.
     let (mut peer, _) = join(&address, &sync_v1("other", 0));
     assert_eq!(sender.replicate(0, b"entry").unwrap_err().status, Status::Gated);
     (1..=last).for_each(|_| drop(peer.frame()));
@@ -161,13 +161,13 @@ fn p6_a_v1_reader_opens_the_gate_after_a_crash_of_the_writer() {
 
         let again = Sender::new(config, Box::new(Events::default())).unwrap();
         again.start().unwrap();
-        // Who never acknowledged anything is believed nothing.
+        // An id that never acknowledged anything does not count.
         let other = again.listen("127.0.0.1:0").unwrap();
         let (mut stranger, _) = join(&format!("127.0.0.1:{other}"), &sync_v2("stranger", last));
         acknowledge(&mut stranger, last, last, last);
         until("entries that are too old", || stat(again.stats_json(), "write_gate_open") == false);
         leave(&again, stranger);
-        // Nor is a Sync in the reader's name.
+        // A Sync under the reader's id does not count either.
         let (named, _) = join(&format!("127.0.0.1:{other}"), &sync_v1("r", last));
         assert_eq!(again.replicate(0, b"entry").unwrap_err().status, Status::Gated);
         leave(&again, named);
@@ -202,7 +202,7 @@ fn p6_the_gate_counts_no_more_than_a_reader_acknowledges() {
     until("the gate", || shut().is_ok());
     assert_eq!(acked(&sender, last, AckLevel::Durable, 1), Status::Timeout, "waits believe nothing");
     leave(&sender, peer);
-    // Who proves a position has it received. What else it has of that it can acknowledge.
+    // A proven position counts as received. The reader has to acknowledge the other levels.
     let last = sender.current_sequence();
     let (mut peer, _) = join(&address, &sync_proven("r", last, sender.token().hash, &sender));
     acknowledge(&mut peer, last, early, last);

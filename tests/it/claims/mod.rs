@@ -1,5 +1,5 @@
-//! What a reader says of itself changes nothing at the writer until it is acknowledged by what was sent, or proven by a hash:
-//! waits, quorums, the write gate, slots, the tables that have a bound.
+//! A position that a reader claims counts for nothing at the writer until the reader acknowledges entries that were sent to
+//! it, or proves the position by its hash. That holds for waits, quorums, the write gate, slots and the bounded tables.
 
 mod gate;
 mod slots;

@@ -33,7 +33,7 @@ fn p6_a_sync_by_itself_satisfies_no_wait() {
     assert!(wrong.error.starts_with("DIVERGED"), "{wrong:?}");
     none("a wrong hash");
     assert_eq!(events.count(EventKind::ProtocolError), 0);
-    // What is sent on the connection counts, each level as far as it lies after the start.
+    // Entries sent on this connection count, at each level, if they lie after its start.
     let next = write(&sender, 1);
     read_to(&mut v2, next);
     acknowledge(&mut v2, next, last, next);
@@ -61,7 +61,7 @@ fn p7_a_reader_that_brings_no_hash_is_told_none() {
     let last = write(&sender, 10);
     let hash = sender.token().hash;
     assert_eq!(join(&address, &sync_v2("stranger", last)).1, 0);
-    // Neither after it was sent entries after a position that it never proved.
+    // Nor is it told one after it was sent entries from a position that it never proved.
     let (mut peer, told) = join(&address, &sync_v2("stranger", 5));
     assert_eq!(told, 0);
     read_to(&mut peer, last);
@@ -160,13 +160,13 @@ fn p6_an_ack_above_what_was_sent_ends_the_connection() {
         for v2 in [true, false] {
             for above in [1500, 2499] {
                 let ended = events.count(EventKind::ProtocolError);
-                // Who takes nothing is sent no more than the sockets hold.
+                // A peer that reads nothing is sent no more than the sockets hold.
                 let mut peer = Peer::connect_narrow(&address);
                 let sync = if v2 { sync_v2("liar", 50) } else { sync_v1("liar", 50) };
                 peer.send(&sync_frame(&sync));
                 peer.send(&if v2 { ack_v2(above, above, above, false) } else { ack_v1(above, "liar") });
                 if above == 2499 {
-                    // Nor does it help to be gone at once.
+                    // Closing at once does not help the peer.
                     peer.finish();
                 }
                 let what = format!("{above} {where_}, v2 {v2}");
@@ -179,7 +179,7 @@ fn p6_an_ack_above_what_was_sent_ends_the_connection() {
                 until("no reader", || sender.reader_count() == 0);
             }
         }
-        // Nor did it pass for what was sent to that id: the slot, and what comes next.
+        // Those entries do not count as sent to that id either, for its slot or for later acknowledgements.
         let (mut peer, _) = join(&address, &sync_v2("liar", 2499));
         peer.send(&ack_v2(2499, 2499, 2499, false));
         read_to(&mut peer, 2500);
@@ -237,7 +237,7 @@ fn p2_a_peer_that_says_nothing_is_no_protocol_error() {
     let mut begun = Peer::connect(&address);
     begun.send(&[0]);
     begun.end();
-    // What began to speak is one, and the only one.
+    // Only the peer that sent a byte is a protocol error.
     assert_eq!(events.wait(EventKind::ProtocolError).status, Status::PeerTimeout);
     assert_eq!(events.count(EventKind::ProtocolError), 1);
     assert_eq!(stat(sender.stats_json(), "total_protocol_errors"), 1);
@@ -347,7 +347,7 @@ fn p7_a_promoted_node_does_not_answer_for_entries_of_the_old_writer() {
         let expected = if proven { Status::Ok } else { Status::Timeout };
         assert_eq!(acked(&promoted, last, AckLevel::Applied, 1), expected);
         assert_eq!(acked(&promoted, 1, AckLevel::Received, 1), expected);
-        // Nor when the reader comes again, in the new epoch now.
+        // The same when the reader connects again, in the new epoch.
         drop(reader);
         let (mut peer, _) = join(&address, &sync_proven("r", new, 0, &promoted));
         acknowledge(&mut peer, new, new, new);
@@ -375,7 +375,7 @@ fn p7_naming_the_stream_and_epoch_of_a_bare_sequence_proves_nothing() {
     nothing("a Sync");
     acknowledge(&mut peer, 80, 80, 80);
     nothing("an acknowledgement");
-    // What this writer numbered counts, and says nothing of what came before.
+    // Entries that this writer numbered count; earlier ones still do not.
     let next = write(&sender, 1);
     read_to(&mut peer, next);
     acknowledge(&mut peer, next, next, next);

@@ -1,4 +1,4 @@
-//! What readers get of a log on disk that memory has no more, or that the disk has lost or changed.
+//! What readers get of entries that only the disk has, and of those that it has lost or damaged.
 
 use std::time::Duration;
 

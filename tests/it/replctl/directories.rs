@@ -209,7 +209,7 @@ fn damage_is_told_with_its_place() {
     let found = run(&["verify", "--json", text(dir.path())]).exits(4).json();
     assert_eq!((&found["result"], &found["path"]), (&"damaged".into(), &text(path).into()));
     assert_eq!(found["offset"], at);
-    // What lies before is printed, and then what is wrong.
+    // The entries before the damage are printed, then the damage.
     let dumped = run(&["dump", "--json", text(dir.path())]).exits(4);
     assert_eq!(entries(&dumped.lines()), expected(1, sequence - 1));
     dumped.says(&format!("{}: at byte {at}", path.display()));
@@ -354,7 +354,7 @@ fn p2_removed_entries_are_reported() {
     let none = run(&["dump", "--from=1", "--to=2", dir]).exits(5);
     none.says("gap: entries 1 to 2 are gone");
     assert_eq!(none.out, "");
-    // Nor is it less of a gap when nothing is left.
+    // It is a gap as well when no entry is left.
     log.begin_epoch(4).unwrap();
     trim(&log);
     for command in ["dump", "tail"] {

@@ -121,7 +121,7 @@ fn p1_a_live_writer_is_followed_in_both_protocols() {
     }
     assert_eq!(late.line()["sequence"], 11);
     assert_eq!(late.end().exits(0).lines().len(), 4);
-    // What is printed is acknowledged.
+    // Printed entries are acknowledged.
     until("acks", || {
         let stats: Value = serde_json::from_str(&sender.stats_json().unwrap()).unwrap();
         stats["readers"].as_array().unwrap().iter().all(|reader| reader["last_ack_seq"] == 510)

@@ -1,4 +1,4 @@
-//! What the tool says of itself, and of arguments that make no sense.
+//! The tool's help, invalid arguments, tokens, and output that cannot be written.
 
 use replication::log::disk::position::PositionFile;
 use replication::protocol::token::Token;
