@@ -11,8 +11,8 @@ HEADER  := include/replication.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 
-# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them take
-# what is shipped all the same.
+# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them
+# take what is shipped all the same.
 TESTS_ONLY := $(if $(filter check check-% soak test test-%,$(GOALS)),$(if $(filter-out check check-% soak test test-%,$(GOALS)),,yes))
 PROFILE    := $(if $(TESTS_ONLY),tested,release)
 B          := $(if $(TESTS_ONLY),build/tested,build)
@@ -95,8 +95,9 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
-# First everything is compiled, with as many jobs as there are processors; then the tests run, with twice as many, because
-# most of them wait most of the time. The modules add their part to what is compiled (-programs) and to what runs (-runs).
+# First everything is compiled, with as many jobs as there are processors; then the tests run, with twice as many,
+# because most of them wait most of the time. The modules add their part to what is compiled (-programs) and to what
+# runs (-runs).
 .PHONY: check test
 check: ## formatting, clippy, and the tests that tell most in little time
 test: ## the tests of every language

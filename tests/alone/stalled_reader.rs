@@ -1,8 +1,8 @@
-//! P4, P5: one reader's process stands still (SIGSTOP) while a writer writes as fast as it can. The others do not notice, the
-//! writer's memory stays bounded, and the reader gets all it missed when it goes on.
+//! P4, P5: one reader's process stands still (SIGSTOP) while a writer writes as fast as it can. The others do not
+//! notice, the writer's memory stays bounded, and the reader gets all it missed when it goes on.
 //!
-//! It measures for a minute, wants 95 % of the other readers' rate, and takes 2 GB in the directory for temporary files, so it
-//! is in `make test-long`.
+//! It measures for a minute, wants 95 % of the other readers' rate, and takes 2 GB in the directory for temporary
+//! files, so it is in `make test-long`.
 
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,8 @@ fn p4_p5_a_stopped_reader_does_not_slow_the_others() {
         let (rate, memory) = measure();
         (beside, most) = (beside + rate, most.max(memory));
         role.signal(Signal::SIGCONT);
-        // It goes on by itself, and comes near the others, or its slot would have to hold all that is ever written. Where it
-        // came to is where the next one begins.
+        // It goes on by itself, and comes near the others, or its slot would have to hold all that is ever written.
+        // Where it came to is where the next one begins.
         let near = others.iter().map(|(_, count, _)| count.last()).min().unwrap();
         role.tell(&format!("reach {near}"));
         role.hear("at", 1);

@@ -1,5 +1,5 @@
-# The C tests: one program for each file that is no helper, run plain, with AddressSanitizer and under valgrind. `make test`
-# runs each once, with AddressSanitizer if it can.
+# The C tests: one program for each file that is no helper, run plain, with AddressSanitizer and under valgrind.
+# `make test` runs each once, with AddressSanitizer if it can.
 
 C_TEST_HELPERS  := harness host json peer
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
@@ -7,9 +7,9 @@ C_TEST_HEADERS  := $(wildcard tests/c/*.h tests/c/scenario/*.h) include/replicat
 C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
-# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() and malloc() itself.
-# What is lost where there is no thread is tokio's; what a thread first touches in a destructor is never freed. Both tools
-# take faults and system calls for themselves.
+# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() and malloc()
+# itself. What is lost where there is no thread is tokio's; what a thread first touches in a destructor is never freed.
+# Both tools take faults and system calls for themselves.
 C_TEST_OWN      := endings memory signals threads
 C_TEST_UNSANITIZED := $(addprefix $(B)/test/,fork $(C_TEST_OWN))
 C_TEST_ASAN     := $(addprefix $(B)/test-asan/,$(filter-out fork $(C_TEST_OWN),$(C_TEST_NAMES)))

@@ -44,7 +44,8 @@ pub fn write_until_refused(sender: &Sender, what: &str) -> (u64, Error) {
     loop {
         match write(sender, 1) {
             Ok(_) => {}
-            // Under `always` it is in the log, and not durable in time. Or the disk's side was not heard of in that time.
+            // Under `always` it is in the log, and not durable in time. Or the disk's side was not heard of in that
+            // time.
             Err(error) if matches!(error.status, Status::Timeout | Status::BufferFull) => {}
             Err(error) => return (sender.current_sequence(), error),
         }

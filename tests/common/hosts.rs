@@ -136,7 +136,8 @@ impl Handler for Count {
     }
 }
 
-/// Bytes of a record that the role `plain-reader` appends to its file: the sequence, and the payload's first eight bytes.
+/// Bytes of a record that the role `plain-reader` appends to its file: the sequence, and the payload's first eight
+/// bytes.
 pub const PLAIN_RECORD: usize = 16;
 
 /// Bytes of a record of a [`Store`]: sequence, life, token.
@@ -196,7 +197,8 @@ impl Handler for Store {
     }
 }
 
-/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes meanwhile.
+/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes
+/// meanwhile.
 pub fn only_connections(events: &Events) {
     for event in events.all() {
         let fine = match event.kind {

@@ -162,7 +162,8 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
 
 // ---- a disk that is full ---------------------------------------------------------------------------------------------
 
-/// P2: entries are refused and use no sequence up while the writer's disk is full, wherever it says so; then it goes on.
+/// P2: entries are refused and use no sequence up while the writer's disk is full, wherever it says so; then it goes
+/// on.
 #[test]
 fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let scenario = FailScenario::setup();

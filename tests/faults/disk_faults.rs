@@ -163,8 +163,8 @@ fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
     scenario.teardown();
 }
 
-/// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call succeeds
-/// when it is tried again.
+/// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call
+/// succeeds when it is tried again.
 #[test]
 fn p2_p10_every_failed_operation_but_a_sync_may_be_tried_again() {
     let scenario = FailScenario::setup();

@@ -1,5 +1,5 @@
-//! P2, P3, P5, P10: senders and receivers whose disk refuses for a while, for any reason but a failed sync, and what goes on
-//! beside them meanwhile.
+//! P2, P3, P5, P10: senders and receivers whose disk refuses for a while, for any reason but a failed sync, and what
+//! goes on beside them meanwhile.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ fn policy_for(point: &str, n: usize) -> &'static str {
     if point.starts_with("truncate") { "always" } else { POLICIES[n % 3] }
 }
 
-/// P2, P10: whatever the disk refuses with, entries that were taken are there in the end, and no sequence is lost or used
-/// twice.
+/// P2, P10: whatever the disk refuses with, entries that were taken are there in the end, and no sequence is lost or
+/// used twice.
 #[test]
 fn p2_p10_a_writer_goes_on_after_any_passing_error() {
     let scenario = FailScenario::setup();
@@ -135,8 +135,8 @@ fn p2_p6_a_reader_goes_on_after_any_passing_error() {
     scenario.teardown();
 }
 
-/// P6, P7, P10: nothing is acknowledged to a writer, and nothing of it applied, before its stream and epoch are in the reader's
-/// directory for good: the first ones, and those that the host named.
+/// P6, P7, P10: nothing is acknowledged to a writer, and nothing of it applied, before its stream and epoch are in the
+/// reader's directory for good: the first ones, and those that the host named.
 #[test]
 fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
     let scenario = FailScenario::setup();
@@ -228,7 +228,8 @@ fn p2_a_sync_that_is_refused_is_told_once() {
     scenario.teardown();
 }
 
-/// P1, P2: what an earlier life received and cannot be read for a moment is applied all the same, and before what comes now.
+/// P1, P2: what an earlier life received and cannot be read for a moment is applied all the same, and before what comes
+/// now.
 #[test]
 fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {
     let scenario = FailScenario::setup();
@@ -387,8 +388,8 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
 
 // ---- removing old segments ------------------------------------------------------------------------------------------
 
-/// P3, P5: while a removal of an old segment takes for ever, entries are stored, made durable, shown and delivered, at both
-/// ends, and both stop.
+/// P3, P5: while a removal of an old segment takes for ever, entries are stored, made durable, shown and delivered, at
+/// both ends, and both stop.
 #[test]
 fn p3_p5_a_slow_removal_of_segments_delays_nobody() {
     let scenario = FailScenario::setup();
@@ -478,8 +479,8 @@ fn p2_a_reader_that_comes_while_segments_go_keeps_the_rest() {
 
 // ---- retention by age -----------------------------------------------------------------------------------------------
 
-/// P5: entries leave the disk when they are too old, also those of the last segment, and also when nothing is written any
-/// more; then the log is empty and goes on.
+/// P5: entries leave the disk when they are too old, also those of the last segment, and also when nothing is written
+/// any more; then the log is empty and goes on.
 #[test]
 fn p5_retention_by_age_reaches_every_entry() {
     let scenario = FailScenario::setup();

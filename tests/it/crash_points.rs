@@ -237,8 +237,8 @@ impl Feed<'_> {
     }
 }
 
-/// Opens the log that the writer before has left. A stop does not wait for ever for a disk that is slow, and the directory is
-/// locked until the call that it is in returns.
+/// Opens the log that the writer before has left. A stop does not wait for ever for a disk that is slow, and the
+/// directory is locked until the call that it is in returns.
 fn next_writer(config: &SenderConfig) -> Sender {
     let mut opened = None;
     until("the lock", || match Sender::new(config.clone(), Box::new(Events::default())) {
@@ -387,7 +387,8 @@ fn p1_a_transactional_reader_without_a_log_killed_around_its_handler_has_every_e
     kill_readers("bare", receiving::CRASH_POINTS.iter().copied(), &[1, 2, 5, 60]);
 }
 
-/// Every point that there is was one at which a process was killed: each scenario fails if its process does not die there.
+/// Every point that there is was one at which a process was killed: each scenario fails if its process does not die
+/// there.
 #[test]
 fn the_lists_of_crash_points_are_complete() {
     let killed: BTreeSet<_> = writers_points().chain(readers_points()).collect();

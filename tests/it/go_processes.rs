@@ -1,5 +1,5 @@
-//! What users of the Go system filed as bugs, once more: with a log on disk, and with writers and readers in processes that
-//! are killed.
+//! What users of the Go system filed as bugs, once more: with a log on disk, and with writers and readers in processes
+//! that are killed.
 
 use std::time::Duration;
 
@@ -70,7 +70,8 @@ fn read_on(peer: &mut Peer, known: u64, last: u64) {
     }
 }
 
-/// Go failure 1: entries were dropped when the buffer was full. Here a reader that takes nothing is later served from disk.
+/// Go failure 1: entries were dropped when the buffer was full. Here a reader that takes nothing is later served from
+/// disk.
 #[test]
 fn p2_go1_a_reader_that_reads_nothing_costs_no_entry() {
     for v2 in [true, false] {
@@ -160,9 +161,9 @@ fn p7_p10_go3_a_killed_writer_goes_on_where_it_was() {
     }
 }
 
-/// Go failure 9: an entry whose apply failed was skipped and the next one acknowledged. Here it holds the applied position,
-/// also over the death of the reader's process, and is the first one that the next life applies. That it is durable in
-/// the reader's log is another thing, and is said.
+/// Go failure 9: an entry whose apply failed was skipped and the next one acknowledged. Here it holds the applied
+/// position, also over the death of the reader's process, and is the first one that the next life applies. That it is
+/// durable in the reader's log is another thing, and is said.
 #[test]
 fn p6_go9_a_failed_entry_is_the_first_one_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! How often the two ends of an idle v2 connection send heartbeats, and that neither times the other out before the agreed
-//! interval.
+//! How often the two ends of an idle v2 connection send heartbeats, and that neither times the other out before the
+//! agreed interval.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -49,8 +49,8 @@ fn a_sender_may_allow_more_heartbeats() {
     let (_sender, address, _) = sender(SenderConfig { min_heartbeat: floor, ..SenderConfig::default() });
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("greedy", 10)).answer.unwrap().min_heartbeat_ms, None);
-    // By the sender's own clock, so that heartbeats that waited to be read count as often as they were sent. Ten of them in
-    // less than a sender with the floor of 100 ms takes, as above; a busy machine may need more than one try.
+    // By the sender's own clock, so that heartbeats that waited to be read count as often as they were sent. Ten of
+    // them in less than a sender with the floor of 100 ms takes, as above; a busy machine may need more than one try.
     let mut sent_us = VecDeque::new();
     let deadline = Instant::now() + PATIENCE;
     let quick = || {

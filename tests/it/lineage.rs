@@ -355,8 +355,8 @@ fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
     copy
 }
 
-/// P7, P10: the first writer that is followed is the one whose stream and epoch count, also after a crash and before it has
-/// sent an entry, whether or not the host names a position.
+/// P7, P10: the first writer that is followed is the one whose stream and epoch count, also after a crash and before it
+/// has sent an entry, whether or not the host names a position.
 #[test]
 fn p7_p10_the_first_lineage_is_durable_before_anything_is_acknowledged_under_it() {
     let dir = tempfile::tempdir().unwrap();

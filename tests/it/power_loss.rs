@@ -1,5 +1,5 @@
-//! P6, P7, P10: a machine loses its power while a writer or a reader of it works: what was not synced is gone, and some of it
-//! is garbage. Then it is started again.
+//! P6, P7, P10: a machine loses its power while a writer or a reader of it works: what was not synced is gone, and some
+//! of it is garbage. Then it is started again.
 //!
 //! The process is killed, and its log is brought into a state that a loss of power may leave, as `docs/log-format.md`
 //! describes it: this file reads the commit copies with nothing but that text.

@@ -1,5 +1,6 @@
-//! P1, P2, P4, P7: readers of every kind whose links are cut all the time, while three threads write, over real sockets. The
-//! simulator shows the same in virtual time; these take a minute each, or `STORM_SECONDS`, and are in `make test-long`.
+//! P1, P2, P4, P7: readers of every kind whose links are cut all the time, while three threads write, over real
+//! sockets. The simulator shows the same in virtual time; these take a minute each, or `STORM_SECONDS`, and are in
+//! `make test-long`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -126,7 +127,8 @@ fn storm(authority: Option<&Authority>) {
             });
         }
         if authority.is_none() {
-            // Somebody with the same id comes while the other one is there, whose place it takes, and the other way round.
+            // Somebody with the same id comes while the other one is there, whose place it takes, and the other way
+            // round.
             let address = &address;
             scope.spawn(move || {
                 while !over.load(Ordering::SeqCst) {

@@ -1,4 +1,5 @@
-//! Files for TLS as people have them: which are taken, and what is said of the others and of the peers that they fail with.
+//! Files for TLS as people have them: which are taken, and what is said of the others and of the peers that they fail
+//! with.
 
 use std::fs;
 use std::io::{Read, Write};

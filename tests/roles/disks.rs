@@ -204,8 +204,8 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
     say("done");
 }
 
-/// A log that is written, cut and opened again. It says each thing that it was told is done, and ends at a point that it
-/// passes for the `hit`th time.
+/// A log that is written, cut and opened again. It says each thing that it was told is done, and ends at a point that
+/// it passes for the `hit`th time.
 pub fn log(arguments: &Arguments) {
     let passed = AtomicU64::new(0);
     let hit = arguments.number("hit");

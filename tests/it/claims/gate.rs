@@ -59,8 +59,8 @@ fn p6_the_gate_opens_by_what_was_sent_or_proven_only() {
     assert_eq!(shut(), Ok(last + 1));
 }
 
-/// Until it gets an entry a v1 reader need not say anything, and while it says nothing the gate would let no entry pass. So one
-/// that claims to have nothing is counted at once: there is nothing to believe.
+/// Until it gets an entry a v1 reader need not say anything, and while it says nothing the gate would let no entry
+/// pass. So one that claims to have nothing is counted at once: there is nothing to believe.
 #[test]
 fn p6_a_silent_v1_reader_opens_the_gate_where_the_log_begins_and_nowhere_else() {
     let (sender, address, _) = sender(gated(AckLevel::Received, 5));
@@ -101,8 +101,8 @@ fn write_gated(sender: &Sender, count: u64) -> u64 {
     sender.current_sequence()
 }
 
-/// P6: no reader of this library keeps a gate shut by waiting for what the gate keeps back, in either protocol, wherever the
-/// writer's log is.
+/// P6: no reader of this library keeps a gate shut by waiting for what the gate keeps back, in either protocol,
+/// wherever the writer's log is.
 #[test]
 fn p6_receivers_open_the_gate_of_an_empty_log_and_after_a_restart_of_either_side() {
     for protocol in [ProtocolChoice::V1, ProtocolChoice::V2] {
@@ -135,8 +135,8 @@ fn p6_receivers_open_the_gate_of_an_empty_log_and_after_a_restart_of_either_side
     }
 }
 
-/// A writer that was killed knows its readers by slots that are a moment old. A reader without a hash cannot prove that it has
-/// the rest, and would get nothing new to acknowledge while the gate is shut.
+/// A writer that was killed knows its readers by slots that are a moment old. A reader without a hash cannot prove that
+/// it has the rest, and would get nothing new to acknowledge while the gate is shut.
 #[test]
 fn p6_a_v1_reader_opens_the_gate_after_a_crash_of_the_writer() {
     for lag in [(5, 0), (0, 50)] {
@@ -211,8 +211,8 @@ fn p6_the_gate_counts_no_more_than_a_reader_acknowledges() {
     assert_eq!(shut(), Ok(last + 1));
 }
 
-/// A v1 reader can prove nothing. The gate alone believes what it acknowledges of what it was sent on its last connection, or it
-/// could stay shut for ever after a connection that broke at the wrong moment.
+/// A v1 reader can prove nothing. The gate alone believes what it acknowledges of what it was sent on its last
+/// connection, or it could stay shut for ever after a connection that broke at the wrong moment.
 #[test]
 fn p6_the_gate_counts_acks_of_a_v1_reader_for_entries_of_its_last_connection() {
     let (sender, address, _) = sender(gated(AckLevel::Received, 5));

@@ -1,5 +1,6 @@
-//! A position that a reader claims counts for nothing at the writer until the reader acknowledges entries that were sent to
-//! it, or proves the position by its hash. That holds for waits, quorums, the write gate, slots and the bounded tables.
+//! A position that a reader claims counts for nothing at the writer until the reader acknowledges entries that were
+//! sent to it, or proves the position by its hash. That holds for waits, quorums, the write gate, slots and the bounded
+//! tables.
 
 mod gate;
 mod slots;

@@ -5,7 +5,8 @@ use replication::protocol::token::Token;
 
 use super::*;
 
-/// Writes 1000 entries, of which a reader "r", which is gone again, acknowledged the first 100. Gives the place of its slot.
+/// Writes 1000 entries, of which a reader "r", which is gone again, acknowledged the first 100. Gives the place of its
+/// slot.
 fn with_a_slot_at_100(sender: &Sender, address: &str) -> Token {
     write(sender, 100);
     let (mut peer, _) = join(address, &sync_v2("r", 0));
@@ -30,7 +31,8 @@ fn p5_a_slot_follows_a_reader_that_no_longer_says_what_is_durable() {
     until("the slot to follow again", || slot_at(&sender, "r") == 1000);
 }
 
-/// P2, P5: a reader that proves a later place and does not say that it keeps anything holds what it held before, and no more.
+/// P2, P5: a reader that proves a later place and does not say that it keeps anything holds what it held before, and no
+/// more.
 #[test]
 fn p5_a_slot_goes_back_to_where_it_was_and_no_further() {
     let dir = tempfile::tempdir().unwrap();
@@ -130,7 +132,8 @@ fn p5_a_full_table_of_slots_gives_up_what_is_needed_least() {
     drop((stays, late));
 }
 
-/// A reader that is connected and has acknowledged nothing gives its slot up before one that has, is told, and gets another.
+/// A reader that is connected and has acknowledged nothing gives its slot up before one that has, is told, and gets
+/// another.
 #[test]
 fn p5_a_reader_that_gets_no_slot_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -146,8 +146,8 @@ fn p6_an_ack_at_the_start_of_a_connection_counts_for_no_wait_and_no_slot() {
     until("the slot to follow", || slot_at(&sender, "victim") == next);
 }
 
-/// An ack far above what was sent counts at no level and ends the connection, also where the log's memory has forgotten the
-/// entries and its segments are large.
+/// An ack far above what was sent counts at no level and ends the connection, also where the log's memory has forgotten
+/// the entries and its segments are large.
 #[test]
 fn p6_an_ack_above_what_was_sent_ends_the_connection() {
     let dir = tempfile::tempdir().unwrap();
@@ -316,8 +316,8 @@ fn p5_readers_that_never_acknowledged_are_forgotten_first() {
     assert_eq!(stat(sender.stats_json(), "total_readers_forgotten"), 0);
 }
 
-/// P7: a node that was promoted with a bare number neither numbered nor inherited what came before: the old writer's entries
-/// with the same numbers are no answer.
+/// P7: a node that was promoted with a bare number neither numbered nor inherited what came before: the old writer's
+/// entries with the same numbers are no answer.
 #[test]
 fn p7_a_promoted_node_does_not_answer_for_entries_of_the_old_writer() {
     let (old, address, _) = sender(SenderConfig { stop_timeout: Duration::ZERO, ..quiet() });

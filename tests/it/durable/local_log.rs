@@ -83,7 +83,8 @@ fn p6_what_lies_before_the_local_log_is_not_durable() {
     while ack(&mut writer).durable < last {}
 }
 
-/// A stream of 80 entries, and what became of it: the directory in which it was gone on with, and one in which a copy was.
+/// A stream of 80 entries, and what became of it: the directory in which it was gone on with, and one in which a copy
+/// was.
 fn forked_at_80() -> [TempDir; 2] {
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (first, _, _) = sender(stored(dirs[0].path()));
@@ -94,7 +95,8 @@ fn forked_at_80() -> [TempDir; 2] {
     dirs
 }
 
-/// A host that stands ahead of its local log is on the history of its position, not of any writer that the log could follow.
+/// A host that stands ahead of its local log is on the history of its position, not of any writer that the log could
+/// follow.
 #[test]
 fn p7_a_host_ahead_of_its_local_log_is_not_led_onto_another_history() {
     let ([original, backup], readers) = (forked_at_80(), tempfile::tempdir().unwrap());

@@ -63,7 +63,8 @@ fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
     assert!(applied.sequences().is_empty());
 }
 
-/// P8: entries that the disk has changed are not sent as JSON, which has no checksum, and not applied where there is one.
+/// P8: entries that the disk has changed are not sent as JSON, which has no checksum, and not applied where there is
+/// one.
 #[test]
 fn p8_entries_damaged_on_disk_reach_no_handler() {
     use std::os::unix::fs::FileExt;

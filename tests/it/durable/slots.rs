@@ -134,7 +134,8 @@ fn p2_the_file_holds_what_a_reader_has_not_confirmed() {
     until("the confirmation", || filed("reader").is_some_and(|at| at > 500));
 }
 
-/// A slot is out of use when its reader stays away, not when nothing is written, and a writer that was down waits for it.
+/// A slot is out of use when its reader stays away, not when nothing is written, and a writer that was down waits for
+/// it.
 #[test]
 fn p2_a_slot_of_an_idle_reader_outlives_its_expiry_and_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -135,8 +135,8 @@ fn p7_a_reader_ahead_of_a_promotion_is_told_where_it_parted() {
     check(&rest, 401, 800);
 }
 
-/// A node that met an epoch late does not know where it began. What a reader has of the epoch before is no reason to refuse
-/// it when it is what the writer has.
+/// A node that met an epoch late does not know where it began. What a reader has of the epoch before is no reason to
+/// refuse it when it is what the writer has.
 #[test]
 fn p7_a_reader_that_missed_an_epoch_follows_a_node_that_met_it_late() {
     let (old, late) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
