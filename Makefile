@@ -112,9 +112,13 @@ test-programs: compile-rust $(LIB) examples
 check-runs: test-it lint-sources test-c-plain test-scenarios
 test-runs: test-rust test-c test-header test-model test-examples test-readme test-symbols
 
-.PHONY: test-long
-test-long: test-minutes test-c-plain test-c-valgrind ## what takes long: valgrind, storms, collectors, databases, wheels, packages
-	@echo 'test-long: everything passed'
+# One after another: some of these measure.
+.PHONY: test-long test-long-programs test-long-runs
+test-long: ## what takes long: valgrind, storms, collectors, databases, wheels, packages
+	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
+	+@$(MAKE) --no-print-directory $@-runs
+	@echo '$@: everything passed'
+test-long-runs: test-minutes test-c-plain test-c-valgrind
 
 .PHONY: soak
 soak: ## storms and fuzzing for SOAK_SECONDS, and for a tenth of it each target; for a night

@@ -114,7 +114,8 @@ test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
 	CXX='$(CXX)' $(CXX_DIR)/tests/page.sh $(B)
 
 test-cpp: test-cpp-page
-test-long: test-cpp-asan test-cpp-examples
+test-long-programs: $(CXX_TEST_ASAN) examples-cpp
+test-long-runs: test-cpp-asan test-cpp-examples
 
 # ---- Benchmark: `make bench-cpp BENCH_CPP_ARGS='--rounds 5'` ------------------------------------------------------------
 

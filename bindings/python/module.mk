@@ -63,7 +63,7 @@ docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package,
 check-programs test-programs: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
 test-runs: test-python
 test-scenarios: test-python-scenarios
-test-long: test-python-long
+test-long-runs: test-python-long
 bench: bench-python
 lint: lint-python
 fmt: fmt-python

@@ -74,5 +74,6 @@ test-c-coverage: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN)
 	tests/c/check-coverage include/replication.h $^
 
 check-programs: $(C_TEST_PLAIN)
+test-long-programs: $(C_TEST_PLAIN)
 test-programs: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN) $(C_TEST_OWNERSHIP)
 test-c: test-c-coverage test-c-unsanitized test-c-asan test-c-ownership
