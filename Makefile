@@ -110,7 +110,8 @@ check test:
 check-programs: compile-it
 test-programs: compile-rust $(LIB) examples
 check-runs: test-it lint-sources test-c-plain test-scenarios
-test-runs: test-rust test-c test-header test-model test-examples test-readme test-symbols
+# The longest begin first.
+test-runs: test-rust test-python test-go test-c test-header test-model test-examples test-readme test-symbols
 
 # One after another: some of these measure.
 .PHONY: test-long test-long-programs test-long-runs
