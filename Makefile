@@ -11,8 +11,8 @@ HEADER  := include/replication.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 
-# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them take
-# what is shipped all the same.
+# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them
+# take what is shipped all the same.
 TESTS_ONLY := $(if $(filter check check-% soak test test-%,$(GOALS)),$(if $(filter-out check check-% soak test test-%,$(GOALS)),,yes))
 PROFILE    := $(if $(TESTS_ONLY),tested,release)
 B          := $(if $(TESTS_ONLY),build/tested,build)
@@ -22,7 +22,7 @@ SHIPPED    := build/lib/libreplication.so build/bin/replctl
 # CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS of the caller are heard, and come last. Warnings stop a build that is tested, not
 # the build of somebody whose compiler is newer than those that this code has seen.
 CFLAGS  ?= -O2 -g
-WERROR  ?= $(if $(CI)$(filter check test% lint,$(GOALS)),-Werror)
+WERROR  ?= $(if $(CI)$(filter check% test% lint,$(GOALS)),-Werror)
 override CFLAGS   := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes $(WERROR) $(CFLAGS)
 override CPPFLAGS := -Iinclude -D_GNU_SOURCE $(CPPFLAGS)
 override LDFLAGS  := -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
@@ -95,28 +95,35 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
-# Compiles as many programs at once as there are processors; the tests then run one after another.
-.PHONY: compile-check compile-test check-programs test-programs
-compile-check compile-test: compile-%:
-	+@$(MAKE) --no-print-directory -j$$(nproc) $*-programs
-test-programs: check-programs examples
+# First everything is compiled, with as many jobs as there are processors; then the tests run, with twice as many,
+# because most of them wait most of the time. The modules add their part to what is compiled (-programs) and to what
+# runs (-runs).
+.PHONY: check test
+check: ## formatting, clippy, and the tests that tell most in little time
+test: ## the tests of every language
+check test:
+	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
+	+@$(MAKE) --no-print-directory -j$$((2 * $$(nproc))) --output-sync=target $@-runs
+	@echo '$@: everything passed'
 
-# The modules add their part to each of these.
-.PHONY: check
-check: compile-check lint-sources test-it test-c-plain test-scenarios ## formatting, clippy, and the tests that tell most in little time
-	@echo 'check: everything passed'
+.PHONY: check-programs test-programs check-runs test-runs
+check-programs: compile-it
+test-programs: compile-rust $(LIB) examples
+check-runs: test-it lint-sources test-c-plain test-scenarios
+# The longest begin first.
+test-runs: test-rust test-python test-go test-c test-header test-model test-examples test-readme test-symbols
 
-.PHONY: test
-test: compile-test test-rust test-model test-header test-c test-examples test-readme test-symbols ## the tests of every language
-	@echo 'test: everything passed'
-
-.PHONY: test-long
-test-long: test-minutes test-c-valgrind ## what takes long: valgrind, storms, collectors, databases, wheels, packages
-	@echo 'test-long: everything passed'
+# One after another: some of these measure.
+.PHONY: test-long test-long-programs test-long-runs
+test-long: ## what takes long: valgrind, storms, collectors, databases, wheels, packages
+	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
+	+@$(MAKE) --no-print-directory $@-runs
+	@echo '$@: everything passed'
+test-long-runs: test-minutes test-c-plain test-c-valgrind
 
 .PHONY: soak
 soak: ## storms and fuzzing for SOAK_SECONDS, and for a tenth of it each target; for a night
-	STORM_SECONDS=$(SOAK_SECONDS) $(TEST_RUST) --test it storm::
+	STORM_SECONDS=$(SOAK_SECONDS) $(TEST_RUST) --test it -- --ignored storm::
 	fuzz/run $$(($(SOAK_SECONDS) / 10)) $(FUZZ_TARGETS)
 
 SOAK_SECONDS ?= 3600
@@ -134,6 +141,12 @@ test-rust: ## the tests of the Rust core and of replctl; TESTS=NAME runs those w
 test-it: ## those of them that run beside each other in one process
 	$(TEST_RUST) --test it
 
+.PHONY: compile-it compile-rust
+compile-it:
+	$(CARGO) test --features $(TEST_FEATURES) --no-run --test it
+compile-rust:
+	$(CARGO) test --features $(TEST_FEATURES) --no-run
+
 # A thousand clusters of it are in test-rust.
 .PHONY: sim
 sim: ## simulate SEEDS clusters in virtual time, and say how many a second
@@ -145,13 +158,13 @@ SEEDS ?= 100000
 sim-mutants: ## show that the simulator finds each of its deliberate mistakes, and after how many clusters
 	$(CARGO) test --features $(TEST_FEATURES) --test sim -- --mutants
 
-# What lasts a few seconds otherwise.
+# Ordinary runs leave these out.
 .PHONY: test-minutes
 test-minutes: ## a minute of cut connections, and of a reader that stands still
-	STORM_SECONDS=60 STALL_SECONDS=60 $(TEST_RUST) --test it --test alone -- storm:: stalled_reader::
+	$(TEST_RUST) --test it --test alone -- --ignored storm:: stalled_reader::
 
 .PHONY: test-scenarios
-test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those in C are in test-c-plain
+test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those in C are among the C tests
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model
@@ -166,7 +179,7 @@ check-header: $(LIB)
 	scripts/header --check $(PROFILE)
 
 .PHONY: test-c
-test-c: $(LIB) ## the C tests: plain, with AddressSanitizer, and under valgrind where ownership is the subject
+test-c: $(LIB) ## the C tests: with AddressSanitizer where that can be, and under valgrind where ownership is the subject
 
 .PHONY: test-examples
 test-examples: examples ## the C programs as a user runs them

@@ -20,7 +20,7 @@ bench-instructions: $(B)/bin/bench-instructions ## count the instructions of an 
 test-benches: ## how two builds are judged; nothing is measured
 	python3 benches/test_compare.py
 
-test: test-benches
+test-runs: test-benches
 
 bench-programs: $(B)/bin/bench $(B)/bin/bench-instructions
 

@@ -64,7 +64,7 @@ test-packages: $(SHIPPED) ## install, and build programs with what pkg-config an
 	CC='$(CC)' CXX='$(CXX)' tests/packages/run
 	scripts/check-symbols
 
-test-long: test-packages
+test-long-runs: test-packages
 
 # ---- the ABI ------------------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ test-abi: $(LIB) ## the ABI is the released one, or the changelog says what beca
 	CC='$(CC)' packaging/abi/check '' '' $(LIB)
 	CC='$(CC)' tests/packages/abi
 
-test: test-abi
+test-runs: test-abi
 
 # ---- Debian packages ----------------------------------------------------------------------------------------------------
 
@@ -91,4 +91,4 @@ test-deb: deb ## lintian finds nothing in the packages, and they can be installe
 	CC='$(CC)' tests/packages/deb
 
 # Elsewhere there is no Debian to install them in.
-test-long: $(if $(shell command -v dpkg-deb),test-deb)
+test-long-runs: $(if $(shell command -v dpkg-deb),test-deb)

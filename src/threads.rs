@@ -374,9 +374,10 @@ mod tests {
         let (told, wait) = (tell.clone(), tell);
         runtime.spawn(async move { told.send(SigSet::thread_get_mask().unwrap()).unwrap() });
         runtime.spawn_blocking(move || wait.send(SigSet::thread_get_mask().unwrap()).unwrap());
-        drop(runtime);
         before.thread_set_mask().unwrap();
-        let masks: Vec<_> = masks.iter().collect();
+        // A runtime that ends drops the tasks that it has not begun.
+        let masks: Vec<_> = masks.iter().take(4).collect();
+        drop(runtime);
         assert_eq!(masks.len(), 4);
         for mask in masks {
             for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {

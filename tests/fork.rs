@@ -1,5 +1,5 @@
-//! What was made before a fork belongs to the parent. A program of its own, with one thread: a child of the test harness
-//! would inherit locks that its other threads hold.
+//! What was made before a fork belongs to the parent. A program of its own, with one thread: a child of the test
+//! harness would inherit locks that its other threads hold.
 
 use std::ffi::c_void;
 use std::ptr;

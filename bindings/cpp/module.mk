@@ -15,8 +15,6 @@ CXX_TEST_NAMES   := $(filter-out $(CXX_TEST_HELPERS) abi,$(basename $(notdir $(s
 
 CXX_TEST_PLAIN := $(addprefix $(B)/test-cpp/,$(CXX_TEST_NAMES))
 CXX_TEST_ASAN  := $(addprefix $(B)/test-cpp-asan/,$(CXX_TEST_NAMES))
-# Whose subject is who owns what, and for how long.
-CXX_TEST_OWNERSHIP := $(addprefix $(B)/test-cpp-asan/,handlers lifetimes records views)
 CXX_TEST_ONCE  := $(B)/test-cpp/abi $(B)/test-cpp/views-20
 
 $(B)/test-cpp/%.o: $(CXX_DIR)/tests/%.cpp
@@ -63,15 +61,12 @@ test-cpp-header: ## the C++ header compiles without a warning in every standard,
 	    $(CXX_DIR)/tests/check-refused $$compiler $(CPPFLAGS) -I$(CXX_DIR) || exit 1; \
 	done
 
-.PHONY: test-cpp-plain test-cpp-scenarios test-cpp-ownership test-cpp-asan test-cpp-coverage
+.PHONY: test-cpp-plain test-cpp-scenarios test-cpp-asan test-cpp-coverage
 test-cpp-plain: $(CXX_TEST_PLAIN) $(CXX_TEST_ONCE) ## the C++ tests as they are
 	tests/c/run plain $^
 
 test-cpp-scenarios: $(B)/test-cpp/scenarios
 	tests/c/run plain $^
-
-test-cpp-ownership: $(CXX_TEST_OWNERSHIP) ## those of callbacks and lifetimes with AddressSanitizer and UndefinedBehaviorSanitizer
-	tests/c/run asan $^
 
 test-cpp-asan: $(CXX_TEST_ASAN) ## the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/c/run asan $^
@@ -80,11 +75,11 @@ test-cpp-coverage: $(CXX_TEST_PLAIN)
 	$(CXX_DIR)/tests/check-coverage include/replication.h $(CXX_DIR)/replication.hpp $^
 
 .PHONY: test-cpp
-test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain test-cpp-ownership ## everything about the C++ binding
+test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain ## everything about the C++ binding but what is in test-long
 
 check-programs: $(B)/test-cpp/scenarios
-test-programs: $(CXX_TEST_PLAIN) $(CXX_TEST_ONCE) $(CXX_TEST_OWNERSHIP)
-test: test-cpp
+test-programs: $(CXX_TEST_PLAIN) $(CXX_TEST_ONCE)
+test-runs: test-cpp
 test-scenarios: test-cpp-scenarios
 
 
@@ -119,7 +114,8 @@ test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
 	CXX='$(CXX)' $(CXX_DIR)/tests/page.sh $(B)
 
 test-cpp: test-cpp-page
-test-long: test-cpp-asan test-cpp-examples
+test-long-programs: $(CXX_TEST_ASAN) examples-cpp
+test-long-runs: test-cpp-asan test-cpp-examples
 
 # ---- Benchmark: `make bench-cpp BENCH_CPP_ARGS='--rounds 5'` ------------------------------------------------------------
 

@@ -48,9 +48,10 @@ $(B)/bench/go_baseline: $(GO_DIR)/internal/bench/baseline/main.c include/replica
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS) $(LDLIBS) -lpthread
 
-test: test-go
+test-programs: $(GO_TROUBLE)
+test-runs: test-go
 test-scenarios: test-go-scenarios
-test-long: test-go-checked test-go-examples
+test-long-runs: test-go-checked test-go-examples
 bench: bench-go
 lint: lint-go
 fmt: fmt-go

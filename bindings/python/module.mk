@@ -60,11 +60,12 @@ $(B)/bench-python/peer: $(PYTHON_DIR)/bench/peer.c include/replication.h $(LIB)
 docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package, as HTML in build/docs/python
 	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -W error -m pdoc --output-directory $(abspath $(B))/docs/python libreplication
 
-test: test-python
+check-programs test-programs: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
+test-runs: test-python
 test-scenarios: test-python-scenarios
-test-long: test-python-long
+test-long-runs: test-python-long
 bench: bench-python
 lint: lint-python
 fmt: fmt-python
 docs: docs-python
-.PHONY: test bench lint fmt docs
+.PHONY: bench lint fmt docs

@@ -32,7 +32,7 @@ fn an_idle_receiver_sleeps() {
         let (receiver, _, _) = receiver(config);
         sender.replicate(0, b"x").unwrap();
         receiver.wait_sequence(1, PATIENCE).unwrap();
-        // What the entry led to is over with the first of them.
+        // The work that the entry caused is over by the first of them.
         heartbeats(&address, 1);
         let (begun, before) = (Instant::now(), sleeps("repl-recv"));
         heartbeats(&address, 10);

@@ -1,5 +1,5 @@
-//! Tests of what a process has as a whole: its memory, its allocator, its threads, its share of the machine. They run one
-//! at a time.
+//! Tests of what a process has as a whole: its memory, its allocator, its threads, its share of the machine. They run
+//! one at a time.
 
 #[path = "../common/mod.rs"]
 mod common;

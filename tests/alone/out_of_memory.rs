@@ -1,4 +1,4 @@
-//! Where a peer or a payload decides how much memory is needed, having none is an error and no end of the process.
+//! When memory whose size a peer or a payload decides cannot be had, that is an error and not the end of the process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,7 +140,7 @@ fn p5_records_without_memory_are_an_error() {
     let shortage = Shortage::of(SHORT);
     let refused = Records::parse(&many, DEFAULT_MAX_BYTES).unwrap_err();
     assert_eq!(refused.status(), Status::OutOfMemory);
-    // What is lent from the payload needs no memory; its JSON does.
+    // Borrowed values need no memory; their JSON does.
     for payload in [&long, &control] {
         let records = Records::parse(payload, DEFAULT_MAX_BYTES).unwrap();
         assert!(records.to_json().is_err());

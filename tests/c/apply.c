@@ -82,7 +82,7 @@ TEST(a_batch_is_not_larger_than_asked_for)
     tear_down(&s);
 }
 
-TEST(p6_a_batch_that_fails_half_way_goes_on_behind_what_was_applied)
+TEST(p6_a_batch_that_fails_half_way_goes_on_after_what_was_applied)
 {
     struct setting s = set_up();
     in_batches(&s, 100);
@@ -328,7 +328,7 @@ TEST(p6_each_level_is_acknowledged_after_the_fact)
     tear_down(&s);
 }
 
-TEST(p6_nothing_is_durable_that_was_not_declared_so)
+TEST(p6_only_entries_declared_durable_are_durable)
 {
     struct setting s = set_up();
     size_t readers = 77;
@@ -355,7 +355,7 @@ TEST(an_awaited_ack_does_not_wait_for_the_interval)
 }
 
 TEST_MAIN(CASE(p1_a_batch_handler_gets_every_entry_once), CASE(a_batch_is_not_larger_than_asked_for),
-          CASE(p6_a_batch_that_fails_half_way_goes_on_behind_what_was_applied),
+          CASE(p6_a_batch_that_fails_half_way_goes_on_after_what_was_applied),
           CASE(p6_a_batch_handler_cannot_claim_more_than_it_got),
           CASE(p6_go9_a_failing_entry_is_tried_again_and_nothing_passes_it),
           CASE(p6_go9_what_is_not_applied_is_not_acknowledged_as_applied), CASE(the_stop_policy_stops_at_the_entry),
@@ -363,5 +363,5 @@ TEST_MAIN(CASE(p1_a_batch_handler_gets_every_entry_once), CASE(a_batch_is_not_la
           CASE(the_local_log_comes_before_the_handler),
           CASE(an_entry_that_the_local_log_refuses_does_not_reach_the_handler),
           CASE(p1_a_batch_loses_nothing_but_what_the_local_log_refused),
-          CASE(p6_each_level_is_acknowledged_after_the_fact), CASE(p6_nothing_is_durable_that_was_not_declared_so),
+          CASE(p6_each_level_is_acknowledged_after_the_fact), CASE(p6_only_entries_declared_durable_are_durable),
           CASE(an_awaited_ack_does_not_wait_for_the_interval))

@@ -385,7 +385,7 @@ TEST(p9_no_callback_runs_after_stop)
     }
 }
 
-/* Events wait for a slow host, up to a bound; behind it they are counted. */
+/* Events wait for a slow host, up to a bound; beyond it they are counted. */
 struct slow_ears {
     pthread_mutex_t gate;
     atomic_int heard;

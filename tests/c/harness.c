@@ -106,7 +106,7 @@ int harness_start_role(const char *role, const char *argument, const char *more)
     char program[512], *arguments[] = {program, (char *)role, (char *)argument, (char *)more, NULL};
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     CHECK(len > 0);
-    program[len] = '\0'; /* valgrind leaves bytes of its own behind it */
+    program[len] = '\0'; /* valgrind leaves bytes of its own after it */
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid != 0)

@@ -1,4 +1,5 @@
 # The C tests: one program for each file that is no helper, run plain, with AddressSanitizer and under valgrind.
+# `make test` runs each once, with AddressSanitizer if it can.
 
 C_TEST_HELPERS  := harness host json peer
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
@@ -6,10 +7,11 @@ C_TEST_HEADERS  := $(wildcard tests/c/*.h tests/c/scenario/*.h) include/replicat
 C_TEST_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 C_TEST_PLAIN := $(addprefix $(B)/test/,$(C_TEST_NAMES))
-# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() and malloc() itself.
-# What is lost where there is no thread is tokio's; what a thread first touches in a destructor is never freed. Both tools
-# take faults and system calls for themselves.
+# AddressSanitizer's allocator does not survive a fork beside busy threads, and it needs pthread_create() and malloc()
+# itself. What is lost where there is no thread is tokio's; what a thread first touches in a destructor is never freed.
+# Both tools take faults and system calls for themselves.
 C_TEST_OWN      := endings memory signals threads
+C_TEST_UNSANITIZED := $(addprefix $(B)/test/,fork $(C_TEST_OWN))
 C_TEST_ASAN     := $(addprefix $(B)/test-asan/,$(filter-out fork $(C_TEST_OWN),$(C_TEST_NAMES)))
 C_TEST_VALGRIND := $(filter-out $(C_TEST_OWN:%=$(B)/test/%),$(C_TEST_PLAIN))
 # Whose subject is who owns what, and for how long.
@@ -52,9 +54,12 @@ $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/tes
 
 .SECONDARY: $(C_TEST_PLAIN:=.o) $(C_TEST_ASAN:=.o) $(C_TEST_HELPERS:%=$(B)/test/%.o) $(C_TEST_HELPERS:%=$(B)/test-asan/%.o)
 
-.PHONY: test-c-plain test-c-ownership test-c-valgrind test-c-asan test-c-coverage
+.PHONY: test-c-plain test-c-unsanitized test-c-ownership test-c-valgrind test-c-asan test-c-coverage
 test-c-plain: $(C_TEST_PLAIN) ## the C tests as they are
 	tests/c/run plain $(C_TEST_PLAIN)
+
+test-c-unsanitized: $(C_TEST_UNSANITIZED) ## those that AddressSanitizer would disturb
+	tests/c/run plain $(C_TEST_UNSANITIZED)
 
 test-c-ownership: $(C_TEST_OWNERSHIP) ## those of callbacks, forks and lifetimes under valgrind's memcheck
 	tests/c/run valgrind $(C_TEST_OWNERSHIP)
@@ -65,9 +70,10 @@ test-c-valgrind: $(C_TEST_VALGRIND) ## the C tests under valgrind's memcheck
 test-c-asan: $(C_TEST_ASAN) ## the C tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/c/run asan $(C_TEST_ASAN)
 
-test-c-coverage: $(C_TEST_PLAIN)
-	tests/c/check-coverage include/replication.h $(C_TEST_PLAIN)
+test-c-coverage: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN)
+	tests/c/check-coverage include/replication.h $^
 
 check-programs: $(C_TEST_PLAIN)
-test-programs: $(C_TEST_ASAN)
-test-c: test-c-coverage test-c-plain test-c-asan test-c-ownership
+test-long-programs: $(C_TEST_PLAIN)
+test-programs: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN) $(C_TEST_OWNERSHIP)
+test-c: test-c-coverage test-c-unsanitized test-c-asan test-c-ownership

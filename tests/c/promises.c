@@ -194,7 +194,7 @@ TEST(p2_a_reader_that_was_cut_off_is_told_what_it_lacks)
     CHECK_OK(receiver_resume(receiver));
     struct seen_event gap = events_wait(events, REPLICATION_EVENT_KIND_GAP);
     CHECK_U64(gap.status, REPLICATION_STATUS_SEQUENCE_GAP);
-    /* The first missing entry is the one after all that it got, and nothing behind the gap is applied. */
+    /* The first missing entry is the one after all that it got, and nothing after the gap is applied. */
     WAIT_UNTIL(receiver_last_sequence(receiver) == gap.sequence - 1);
     CHECK_U64(inbox_count(inbox), gap.sequence - 1);
     CHECK(gap.sequence < sender_current_sequence(sender));

@@ -397,7 +397,7 @@ TEST(p7_a_writer_of_an_older_epoch_is_refused)
 }
 
 /* The host's explicit choice: what the writer no longer has is passed, reported and counted. */
-TEST(p2_the_continue_policy_goes_on_behind_what_is_gone)
+TEST(p2_the_continue_policy_goes_on_after_what_is_gone)
 {
     struct inbox *inbox = inbox_new();
     struct events *events = events_new();
@@ -489,5 +489,5 @@ TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket),
           CASE(no_handler_runs_while_it_is_paused), CASE(p7_the_writers_lineage_is_adopted),
           CASE(p7_a_restarted_writer_is_followed), CASE(p7_a_promoted_writer_is_followed),
           CASE(p7_go3_a_writer_that_fell_back_is_refused), CASE(p7_go3_a_foreign_writer_is_refused),
-          CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(p2_the_continue_policy_goes_on_behind_what_is_gone),
+          CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(p2_the_continue_policy_goes_on_after_what_is_gone),
           CASE(statistics_have_the_documented_keys), CASE(a_writer_that_is_not_there_yet_is_waited_for))

@@ -222,7 +222,7 @@ static int32_t note_batch(void *user_data, const replication_entry *entries, siz
     struct places *places = user_data;
     if (note_place(places, entries[count - 1].sequence, count) == 0)
         return 0;
-    *applied = count / 2; /* the rest comes again, and with it the place behind it */
+    *applied = count / 2; /* the rest comes again, and with it the place after it */
     return 1;
 }
 
@@ -249,7 +249,7 @@ static void follow_places(uint16_t port, enum handler handler, struct places *pl
     CHECK_OK(receiver_start(places->receiver));
     wait_for(places->receiver, ENTRIES);
     uint8_t token[TOKEN];
-    CHECK_OK(receiver_get_token(places->receiver, token)); /* behind what was applied last */
+    CHECK_OK(receiver_get_token(places->receiver, token)); /* after what was applied last */
     CHECK(memcmp(token, places->tokens[ENTRIES], TOKEN) == 0);
     CHECK_OK(receiver_stop(places->receiver));
     CHECK_OK(receiver_get_token(places->receiver, token));
@@ -258,7 +258,7 @@ static void follow_places(uint16_t port, enum handler handler, struct places *pl
     inbox_free(unused);
 }
 
-TEST(p7_in_every_handler_the_token_is_the_place_behind_what_is_applied)
+TEST(p7_in_every_handler_the_token_is_the_place_after_what_is_applied)
 {
     static const uint8_t payload[] = "\x91\x81\xa1k\x01"; /* [{"k": 1}] */
     static struct places places[3];
@@ -701,7 +701,7 @@ int main(int argc, char **argv)
         CASE(options_that_contradict_each_other_are_refused),
         CASE(a_damaged_token_is_refused),
         CASE(there_is_no_token_without_a_stream),
-        CASE(p7_in_every_handler_the_token_is_the_place_behind_what_is_applied),
+        CASE(p7_in_every_handler_the_token_is_the_place_after_what_is_applied),
         CASE(p10_a_killed_reader_goes_on_from_its_token_exactly_once),
         CASE(p7_a_token_of_another_history_is_refused),
         CASE(p6_p10_a_local_log_makes_durable_and_applies_later),

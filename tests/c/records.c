@@ -79,7 +79,7 @@ TEST(each_value_has_its_type)
     replication_records_free(records);
 }
 
-TEST(values_are_read_as_what_they_are)
+TEST(values_are_read_by_their_type)
 {
     replication_records *records = parsed(sample, SAMPLE_LEN);
     bool truth = false;
@@ -195,7 +195,7 @@ TEST(a_row_is_a_map)
     replication_records_free(records);
 }
 
-TEST(what_is_not_there_is_named)
+TEST(missing_values_are_named)
 {
     replication_records *records = parsed(sample, SAMPLE_LEN);
     const replication_value *value = NULL;
@@ -519,9 +519,9 @@ TEST(a_record_handler_does_not_see_what_is_no_record)
     events_free(events);
 }
 
-TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type), CASE(values_are_read_as_what_they_are),
+TEST_MAIN(CASE(rows_are_counted_and_read_by_key), CASE(each_value_has_its_type), CASE(values_are_read_by_their_type),
           CASE(a_value_of_another_type_is_refused), CASE(nested_values_are_reached), CASE(a_row_is_a_map),
-          CASE(what_is_not_there_is_named), CASE(records_as_json), CASE(numbers_that_json_lacks_are_null),
+          CASE(missing_values_are_named), CASE(records_as_json), CASE(numbers_that_json_lacks_are_null),
           CASE(an_empty_array_has_no_rows), CASE(what_is_no_array_of_maps_is_refused_with_the_offset),
           CASE(p8_a_payload_cut_at_any_byte_is_refused), CASE(p8_deep_nesting_does_not_eat_the_stack),
           CASE(p5_the_deepest_records_need_the_stack_that_the_header_says),

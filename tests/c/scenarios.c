@@ -305,7 +305,7 @@ static void check_reached(const char *table, const char *what, const bool *numbe
     }
 }
 
-TEST(whatever_is_not_declared_unreachable_was_reached)
+TEST(every_value_not_declared_unreachable_was_reached)
 {
     if (reached->scenarios < tree_get(data, "scenarios")->count) {
         printf("     not every scenario ran\n");
@@ -331,7 +331,7 @@ int main(int argc, char **argv)
         const struct tree *name = tree_get(scenario, "name");
         cases[count++] = (struct test_case){name == NULL ? "without a name" : name->text, run_scenario};
     }
-    cases[count++] = (struct test_case)CASE(whatever_is_not_declared_unreachable_was_reached);
+    cases[count++] = (struct test_case)CASE(every_value_not_declared_unreachable_was_reached);
     int code = harness_main(argc, argv, cases, count);
     free(cases);
     tree_free(data);

@@ -171,7 +171,7 @@ TEST(a_replaced_handler_is_released_at_once)
     CHECK(atomic_load(&first.released) == 2 && atomic_load(&second.released) == 2);
 }
 
-TEST(no_handler_takes_the_handler_away)
+TEST(a_null_handler_removes_the_handler)
 {
     struct token event = {0}, log = {0}, unused = {0};
     set_up();
@@ -239,6 +239,6 @@ TEST(a_new_sender_begins_a_lineage_of_its_own)
 TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
           CASE(every_setter_refuses_values_out_of_range), CASE(options_that_contradict_each_other_are_refused),
           CASE(a_bad_log_level_ends_the_registration), CASE(a_config_that_was_never_used_releases_its_handlers),
-          CASE(a_replaced_handler_is_released_at_once), CASE(no_handler_takes_the_handler_away),
+          CASE(a_replaced_handler_is_released_at_once), CASE(a_null_handler_removes_the_handler),
           CASE(a_handler_needs_no_user_data), CASE(handlers_belong_to_the_first_sender),
           CASE(a_config_without_handlers_makes_many_senders), CASE(a_new_sender_begins_a_lineage_of_its_own))

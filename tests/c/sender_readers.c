@@ -114,7 +114,7 @@ TEST(both_v1_handshakes_are_answered_in_kind)
 }
 
 /* Go failure 2: can_resume is the truth, and then the entries come. */
-TEST(go2_can_resume_is_the_truth)
+TEST(go2_can_resume_is_true_only_when_every_entry_follows)
 {
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_buffer_size(config, 10));
@@ -304,7 +304,7 @@ TEST(p8_bytes_that_are_no_handshake_close_the_connection_only)
     events_free(events);
 }
 
-TEST(p5_a_handshake_has_its_time)
+TEST(p5_a_handshake_has_a_time_limit)
 {
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_handshake_timeout_ms(config, 200));
@@ -325,7 +325,7 @@ TEST(p5_a_handshake_has_its_time)
 
 TEST_MAIN(CASE(descriptors_are_taken_with_ok_only), CASE(a_good_descriptor_is_not_blamed_when_there_are_no_more),
           CASE(accept_reader_answers_a_sync_that_the_host_read), CASE(both_v1_handshakes_are_answered_in_kind),
-          CASE(go2_can_resume_is_the_truth), CASE(go6_a_reader_that_reconnects_keeps_its_new_connection),
-          CASE(a_removed_reader_is_told_and_may_come_back), CASE(go11_a_node_that_is_not_the_writer_says_so),
-          CASE(p5_readers_over_the_limit_are_refused), CASE(p8_bytes_that_are_no_handshake_close_the_connection_only),
-          CASE(p5_a_handshake_has_its_time))
+          CASE(go2_can_resume_is_true_only_when_every_entry_follows),
+          CASE(go6_a_reader_that_reconnects_keeps_its_new_connection), CASE(a_removed_reader_is_told_and_may_come_back),
+          CASE(go11_a_node_that_is_not_the_writer_says_so), CASE(p5_readers_over_the_limit_are_refused),
+          CASE(p8_bytes_that_are_no_handshake_close_the_connection_only), CASE(p5_a_handshake_has_a_time_limit))

@@ -157,7 +157,7 @@ TEST(p2_a_gap_is_reported_and_not_passed)
     tear_down(&s);
 }
 
-TEST(p2_the_continue_policy_passes_a_hole_and_says_so)
+TEST(p2_the_continue_policy_passes_a_gap_and_says_so)
 {
     struct setting s = set_up();
     s.inbox->holes_allowed = true;
@@ -166,8 +166,8 @@ TEST(p2_the_continue_policy_passes_a_hole_and_says_so)
     peer_send_entry(&s.peer, 1, "one");
     peer_send_entry(&s.peer, 5, "five");
     wait_for(s.receiver, 5);
-    struct seen_event hole = events_wait(s.events, REPLICATION_EVENT_KIND_HOLE_PASSED);
-    CHECK_U64(hole.sequence, 2);
+    struct seen_event passed = events_wait(s.events, REPLICATION_EVENT_KIND_HOLE_PASSED);
+    CHECK_U64(passed.sequence, 2);
     CHECK_U64(inbox_count(s.inbox), 2);
     tear_down(&s);
 }
@@ -188,7 +188,7 @@ TEST(p1_an_entry_that_comes_twice_is_applied_once)
     tear_down(&s);
 }
 
-/* The writer resets the connection right behind entries: what was received is applied, or asked for again. */
+/* The writer resets the connection right after entries: what was received is applied, or asked for again. */
 TEST(p1_no_entry_is_lost_between_a_reset_and_the_next_connection)
 {
     struct setting s = set_up();
@@ -208,7 +208,7 @@ TEST(p1_no_entry_is_lost_between_a_reset_and_the_next_connection)
         peer_close(&s.peer);
         last = known;
     }
-    /* The inbox has seen no hole on the way here, and what the reader says that it has, it has applied. */
+    /* The inbox has seen no gap on the way here, and what the reader says that it has, it has applied. */
     uint64_t known = accept_sync(&s);
     CHECK(known > last);
     wait_for(s.receiver, known);
@@ -304,7 +304,7 @@ TEST(p8_a_broken_writer_is_left_and_tried_again)
     }
 }
 
-/* A good entry with one changed byte behind its length: whatever comes of it, the reader asks again. */
+/* A good entry with one changed byte after its length: whatever comes of it, the reader asks again. */
 TEST(p8_changed_bytes_from_a_writer_never_break_a_reader)
 {
     static const uint8_t payload[100] = {0};
@@ -329,7 +329,7 @@ TEST(p8_changed_bytes_from_a_writer_never_break_a_reader)
 
 TEST_MAIN(CASE(a_v1_writer_is_followed_and_acknowledged), CASE(a_v1_entry_as_go_writes_it),
           CASE(a_second_sync_ack_is_no_reason_to_leave), CASE(a_reader_reconnects_with_its_position),
-          CASE(p2_a_gap_is_reported_and_not_passed), CASE(p2_the_continue_policy_passes_a_hole_and_says_so),
+          CASE(p2_a_gap_is_reported_and_not_passed), CASE(p2_the_continue_policy_passes_a_gap_and_says_so),
           CASE(p1_an_entry_that_comes_twice_is_applied_once),
           CASE(p1_no_entry_is_lost_between_a_reset_and_the_next_connection),
           CASE(go3_a_v1_writer_that_fell_back_is_refused), CASE(go11_a_refusal_is_reported),

@@ -33,7 +33,7 @@ pub fn trim(log: &DiskLog, keep_from: u64, now: Now) -> Result<usize> {
     Ok(count)
 }
 
-/// `count` entries behind entry `previous`.
+/// `count` entries after entry `previous`.
 pub fn encode(previous: u64, count: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for sequence in previous + 1..=previous + count {

@@ -26,13 +26,26 @@ pub fn write(sender: &Sender, count: u64) -> Result<u64, Error> {
     Ok(last)
 }
 
+/// Writes entries and waits until they are durable, however short the log's own timeout is.
+pub fn write_durably(sender: &Sender, count: u64) -> u64 {
+    for _ in 0..count {
+        if let Err(error) = write(sender, 1) {
+            assert_eq!(error.status, Status::Timeout, "{error}");
+        }
+    }
+    let last = sender.current_sequence();
+    sender.wait_durable(last, PATIENCE).unwrap();
+    last
+}
+
 /// Writes until the disk refuses. Gives the last entry that was taken, and how the next one was refused.
 pub fn write_until_refused(sender: &Sender, what: &str) -> (u64, Error) {
     let begun = Instant::now();
     loop {
         match write(sender, 1) {
             Ok(_) => {}
-            // Under `always` it is in the log, and not durable in time. Or the disk's side was not heard of in that time.
+            // Under `always` it is in the log, and not durable in time. Or the disk's side was not heard of in that
+            // time.
             Err(error) if matches!(error.status, Status::Timeout | Status::BufferFull) => {}
             Err(error) => return (sender.current_sequence(), error),
         }

@@ -98,7 +98,7 @@ impl Handler for Seen {
                 Err(text) => drop(seen.wrong.get_or_insert(text)),
             }
             if last.is_some_and(|last| entry.sequence != last + 1) {
-                seen.wrong.get_or_insert(format!("entry {} came behind {last:?}", entry.sequence));
+                seen.wrong.get_or_insert(format!("entry {} came after {last:?}", entry.sequence));
             }
         }
         Ok(())
@@ -110,7 +110,7 @@ impl Handler for Seen {
 pub struct Count(Arc<AtomicU64>);
 
 impl Count {
-    /// Begins behind this entry.
+    /// Begins after this entry.
     pub fn from(sequence: u64) -> Self {
         Self(Arc::new(sequence.into()))
     }
@@ -136,13 +136,14 @@ impl Handler for Count {
     }
 }
 
-/// Bytes of a record that the role `plain-reader` appends to its file: the sequence, and the payload's first eight bytes.
+/// Bytes of a record that the role `plain-reader` appends to its file: the sequence, and the payload's first eight
+/// bytes.
 pub const PLAIN_RECORD: usize = 16;
 
 /// Bytes of a record of a [`Store`]: sequence, life, token.
 const RECORD: usize = 16 + TOKEN_BYTES;
 
-/// A reader's file: a record for each entry that was applied, in one write, with the token behind it.
+/// A reader's file: a record for each entry that was applied, in one write, with the token after it.
 pub struct Store {
     file: File,
     records: u64,
@@ -196,7 +197,8 @@ impl Handler for Store {
     }
 }
 
-/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes meanwhile.
+/// A reader's connections began and ended, and nothing else was wrong. A writer that stops refuses whoever comes
+/// meanwhile.
 pub fn only_connections(events: &Events) {
     for event in events.all() {
         let fine = match event.kind {
@@ -214,7 +216,7 @@ pub fn last_segment(dir: &Path) -> Option<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).max()
 }
 
-/// Puts bytes that are no entry behind a log's end, as a crash in the middle of a write may leave them.
+/// Puts bytes that are no entry after a log's end, as a crash in the middle of a write may leave them.
 pub fn tear(dir: &Path) {
     use std::io::Write;
     if let Some(path) = last_segment(dir) {

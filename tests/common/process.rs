@@ -1,5 +1,5 @@
-//! Processes that a test starts: each plays a role of the program in `tests/roles`. A process ends with its standard input,
-//! with the thread that started it, or with its [`Role`], whichever comes first.
+//! Processes that a test starts: each plays a role of the program in `tests/roles`. A process ends with its standard
+//! input, with the thread that started it, or with its [`Role`], whichever comes first.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::io::{BufRead, BufReader, Write};

@@ -162,7 +162,8 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
 
 // ---- a disk that is full ---------------------------------------------------------------------------------------------
 
-/// P2: entries are refused and use no sequence up while the writer's disk is full, wherever it says so; then it goes on.
+/// P2: entries are refused and use no sequence up while the writer's disk is full, wherever it says so; then it goes
+/// on.
 #[test]
 fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let scenario = FailScenario::setup();
@@ -241,7 +242,7 @@ fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
     scenario.teardown();
 }
 
-/// P2: a disk that fills up in the middle of one write, behind whole segments of it, is full for a while like any other.
+/// P2: a disk that fills up in the middle of one write, after whole segments of it, is full for a while like any other.
 #[test]
 fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
     let scenario = FailScenario::setup();

@@ -156,17 +156,17 @@ fn p10_what_a_failed_write_left_is_cut_off_before_anything_else_is_written() {
             log.sync().unwrap();
         }
         drop(log);
-        // Whole entries 4 to 7, or 3 to 7, would have been behind the end.
+        // Whole entries 4 to 7, or 3 to 7, would have been after the end.
         let end = if at_close { 2 } else { 3 };
         reopen_and_check(dir.path(), end, end);
     }
     scenario.teardown();
 }
 
-/// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call succeeds
-/// when it is tried again.
+/// P2, P10: whatever fails but a sync, at whatever change of the disk, before or after it is done: the same call
+/// succeeds when it is tried again.
 #[test]
-fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
+fn p2_p10_every_failed_operation_but_a_sync_may_be_tried_again() {
     let scenario = FailScenario::setup();
     let causes = [5, 28, 122, 27, 24, 23, 12, 11, 30, 13, 1];
     for (n, point) in CRASH_POINTS.iter().filter(|point| !point.contains("sync")).enumerate() {
@@ -198,7 +198,7 @@ fn p2_p10_whatever_fails_but_a_sync_may_be_tried_again() {
                 }));
                 again(Box::new(|| log.sync().map(drop)));
                 again(Box::new(|| log.begin_epoch(round + 1).map(drop)));
-                // What could not be removed is tried again, and gone for readers meanwhile.
+                // The removal is tried again; meanwhile readers do not see the segment.
                 again(Box::new(|| trim(&log, log.written().position / 2, Now::default()).map(drop)));
                 again(Box::new(|| log.roll_older_than(Duration::ZERO, replication::clock::now()).map(drop)));
                 fail::remove(*point);
@@ -325,7 +325,7 @@ fn p10_opening_that_fails_half_way_can_be_tried_again() {
 }
 
 #[test]
-fn p10_slots_and_positions_that_could_not_be_stored_are_the_ones_before() {
+fn p10_a_failed_store_leaves_the_earlier_slots_and_positions() {
     let scenario = FailScenario::setup();
     let dir = tempfile::tempdir().unwrap();
     let record = |position| SlotRecord { position, sequence: 1, hash: 2, updated_us: 3, state: SlotState::Held };

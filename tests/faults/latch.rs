@@ -1,4 +1,4 @@
-//! What holds a thread at a point.
+//! A latch that holds threads at a fail point.
 
 use std::sync::{Arc, Condvar, Mutex};
 

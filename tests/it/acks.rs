@@ -98,7 +98,7 @@ fn a_wait_for_an_earlier_entry_does_not_wait_for_a_later_one() {
     let (_receiver, permit) = stepwise(reticent("reader", &address));
     until("the reader", || sender.reader_count() == 1);
     sender.replicate_batch(0, (0..100).map(|_| b"entry".as_slice())).unwrap();
-    // The last one first: what is asked for later must not be lost behind it.
+    // The last one first: what is asked for later must not be lost after it.
     let last = order(&sender, 100, AckLevel::Applied, 1);
     let calls: Vec<_> = (1..100).map(|sequence| order(&sender, sequence, AckLevel::Applied, 1)).collect();
     for (sequence, call) in (1..).zip(&calls) {
@@ -173,9 +173,9 @@ fn p6_an_ack_beyond_what_was_sent_to_that_reader_is_refused() {
     }
 }
 
-/// Entries of a batch that is not whole yet may be acknowledged, because the reader has them; those behind them may not.
+/// Entries of a batch that is not whole yet may be acknowledged, because the reader has them; those after them may not.
 #[test]
-fn p6_what_came_of_an_unfinished_batch_may_be_acknowledged() {
+fn p6_entries_of_an_unfinished_batch_may_be_acknowledged() {
     const ENTRIES: usize = 300;
     let (sender, address, events) = sender(quiet());
     let mut peer = Peer::connect_narrow(&address);
@@ -237,7 +237,7 @@ fn the_write_gate_refuses_by_entries() {
 }
 
 #[test]
-fn a_gate_does_not_shut_for_readers_that_are_only_reticent() {
+fn a_gate_stays_open_for_readers_that_rarely_acknowledge() {
     let slow = GatePolicy::Slow(PATIENCE);
     let (sender, address, _) = sender(SenderConfig { write_gate: gate(2, 100, 0, slow), ..quiet() });
     let (_first, ..) = receiver(reticent("first", &address));

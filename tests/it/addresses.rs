@@ -1,4 +1,5 @@
-//! Where writers and readers meet: lists of addresses, Unix sockets, descriptors, and peers that share an id or say nothing.
+//! Where writers and readers meet: lists of addresses, Unix sockets, descriptors, and peers that share an id or say
+//! nothing.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use crate::common::wire::{Peer, sync_frame, sync_v2};
 use crate::common::*;
 use crate::process::Role;
 
-/// A list on which the writer comes last, behind a node that is gone, one that is silent, one that closes at once, and one that
-/// is not the writer: one round finds it, and each failure names its address.
+/// A list on which the writer comes last, after a node that is gone, one that is silent, one that closes at once, and
+/// one that is not the writer: one round finds it, and each failure names its address.
 #[test]
-fn p2_the_writer_is_found_behind_every_kind_of_address_that_fails() {
+fn p2_the_writer_is_found_after_addresses_that_fail_in_every_way() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let closing = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -87,7 +88,8 @@ fn tls_checks_the_name_of_the_address_that_is_dialled() {
     assert!(refused.message.contains(&format!("localhost:{port} (127.0.0.1)")), "{refused:?}");
 }
 
-/// Health checks connect and close, or reset; under TLS as well. Nobody hears of them. Half a word is an error as before.
+/// Health checks connect and close, or reset; under TLS as well. Nobody hears of them. Half a word is an error as
+/// before.
 #[test]
 fn a_peer_that_says_nothing_breaks_no_protocol() {
     let authority = Authority::new("health");

@@ -181,7 +181,7 @@ fn kill_writer(point: &'static str, hit: u64) {
         for (sequence, life) in &promised.0 {
             assert_eq!(got.get(sequence), Some(life), "entry {sequence} was durable and is another one now");
         }
-        // What the writer still has is the same.
+        // The entries that the writer still has are the same.
         for entry in verify::entries(&dir, 0).unwrap().map(Result::unwrap) {
             assert_eq!(got[&entry.sequence], life_of(entry.sequence, &entry.payload).unwrap());
         }
@@ -237,8 +237,8 @@ impl Feed<'_> {
     }
 }
 
-/// Opens the log that the writer before has left. A stop does not wait for ever for a disk that is slow, and the directory is
-/// locked until the call that it is in returns.
+/// Opens the log that the writer before has left. A stop does not wait for ever for a disk that is slow, and the
+/// directory is locked until the call that it is in returns.
 fn next_writer(config: &SenderConfig) -> Sender {
     let mut opened = None;
     until("the lock", || match Sender::new(config.clone(), Box::new(Events::default())) {
@@ -268,7 +268,7 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
             tear(&kept);
         }
         if point.contains("unlink") && hit != 2 {
-            // What crashes left half made goes when the log is opened; at the second hit, retention has to do it.
+            // Opening the log removes unfinished files of a crash; at the second hit, retention has to remove them.
             std::fs::create_dir_all(&kept).unwrap();
             for n in 0..hit {
                 std::fs::write(kept.join(format!("{n:020}.seg.tmp")), b"half").unwrap();
@@ -277,7 +277,7 @@ fn kill_reader(host: &'static str, point: &'static str, hit: u64) {
         let feed = Feed { sender: &sender, acked: &acked, stop: AtomicBool::new(false) };
         std::thread::scope(|scope| {
             let feeding = scope.spawn(|| feed.run(number, first));
-            // Whatever fails here ends the feed as well.
+            // A failure here also ends the feed.
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let mut reader = Role::play(
                     "reader",
@@ -387,9 +387,10 @@ fn p1_a_transactional_reader_without_a_log_killed_around_its_handler_has_every_e
     kill_readers("bare", receiving::CRASH_POINTS.iter().copied(), &[1, 2, 5, 60]);
 }
 
-/// Every point that there is was one at which a process was killed: each scenario fails if its process does not die there.
+/// Every point that there is was one at which a process was killed: each scenario fails if its process does not die
+/// there.
 #[test]
-fn the_lists_of_points_are_whole() {
+fn the_lists_of_crash_points_are_complete() {
     let killed: BTreeSet<_> = writers_points().chain(readers_points()).collect();
     let all: BTreeSet<_> =
         replication::log::disk::CRASH_POINTS.iter().chain(receiving::CRASH_POINTS).copied().collect();

@@ -1,4 +1,4 @@
-//! Disks and descriptors that are a process's own, and a log that ends anywhere.
+//! Processes with a full disk or without descriptors, and a log whose process ends at any point.
 
 use std::io::Write;
 use std::process::Command;
@@ -11,7 +11,8 @@ use crate::process::{PROGRAM, Role};
 
 // ---- a disk that is really full --------------------------------------------------------------------------------------
 
-/// Runs a role with a file system of a megabyte at `dir`, which only that process sees. `false`: this user may not mount.
+/// Runs a role with a file system of a megabyte at `dir`, which only that process sees. `false`: this user may not
+/// mount.
 fn on_a_small_disk(role: &str, sync: &str, retain: u64) -> bool {
     let scratch = tempfile::tempdir().unwrap();
     let mount = |command: &mut Command| {

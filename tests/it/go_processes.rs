@@ -1,5 +1,5 @@
-//! What users of the Go system filed as bugs, once more: with a log on disk, and with writers and readers in processes that
-//! are killed.
+//! What users of the Go system filed as bugs, once more: with a log on disk, and with writers and readers in processes
+//! that are killed.
 
 use std::time::Duration;
 
@@ -70,9 +70,10 @@ fn read_on(peer: &mut Peer, known: u64, last: u64) {
     }
 }
 
-/// Go failure 1: entries were dropped when the buffer was full. Here a reader that takes nothing is later served from disk.
+/// Go failure 1: entries were dropped when the buffer was full. Here a reader that takes nothing is later served from
+/// disk.
 #[test]
-fn p2_go1_a_reader_that_takes_nothing_costs_no_entry() {
+fn p2_go1_a_reader_that_reads_nothing_costs_no_entry() {
     for v2 in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let (mut writer, address, _) = writer(&dir, "127.0.0.1:0", 1);
@@ -98,7 +99,7 @@ fn p2_go1_a_reader_that_takes_nothing_costs_no_entry() {
 /// Go failure 2: `can_resume` was computed wrong, and nothing was ever sent again. Here it is true exactly where every
 /// entry follows, also those that only the disk has, also of a life before.
 #[test]
-fn p2_go2_whoever_may_resume_gets_every_entry_from_disk() {
+fn p2_go2_readers_that_may_resume_get_every_entry_from_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (mut first, _, _) = writer(&dir, "127.0.0.1:0", 1);
     first.tell("3000");
@@ -160,11 +161,11 @@ fn p7_p10_go3_a_killed_writer_goes_on_where_it_was() {
     }
 }
 
-/// Go failure 9: an entry whose apply failed was skipped and the next one acknowledged. Here it holds the applied position,
-/// also over the death of the reader's process, and is the first one that the next life applies. That it is durable in
-/// the reader's log is another thing, and is said.
+/// Go failure 9: an entry whose apply failed was skipped and the next one acknowledged. Here it holds the applied
+/// position, also over the death of the reader's process, and is the first one that the next life applies. That it is
+/// durable in the reader's log is another thing, and is said.
 #[test]
-fn p6_go9_an_entry_that_fails_is_the_next_one_of_the_next_life() {
+fn p6_go9_a_failed_entry_is_the_first_one_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(stored(&dir.path().join("log"), policy("group"), 64 << 10, 1 << 30));
     for sequence in 1..=50 {

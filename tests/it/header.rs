@@ -1,5 +1,5 @@
-//! The header: the committed one is the generated one, every compiler and standard takes it, and what it says is what the
-//! library is.
+//! The header: the committed one is the generated one, every compiler and standard takes it, and what it says is what
+//! the library is.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
-//! How often the two ends of an idle v2 connection speak, and that nobody takes the agreed silence for death.
+//! How often the two ends of an idle v2 connection send heartbeats, and that neither times the other out before the
+//! agreed interval.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ fn p5_a_reader_cannot_have_more_heartbeats_than_the_sender_allows() {
         let mut peer = Peer::connect(&address);
         let answer = peer.shake(&wants("greedy", wish)).answer.unwrap();
         assert_eq!((answer.heartbeat_ms, answer.min_heartbeat_ms), (1000, Some(100)));
-        let time = time_of(&mut peer, 10);
-        assert!(time >= Duration::from_millis(400), "wish {wish}: 10 heartbeats in {time:?}");
+        let time = time_of(&mut peer, 3);
+        assert!(time >= Duration::from_millis(100), "wish {wish}: 3 heartbeats in {time:?}");
     }
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("modest", 100)).answer.unwrap().min_heartbeat_ms, None);
@@ -48,8 +49,8 @@ fn a_sender_may_allow_more_heartbeats() {
     let (_sender, address, _) = sender(SenderConfig { min_heartbeat: floor, ..SenderConfig::default() });
     let mut peer = Peer::connect(&address);
     assert_eq!(peer.shake(&wants("greedy", 10)).answer.unwrap().min_heartbeat_ms, None);
-    // By the sender's own clock, so that heartbeats that waited to be read count as often as they were sent. Ten of them in
-    // less than a sender with the floor of 100 ms takes, as above; a busy machine may need more than one try.
+    // By the sender's own clock, so that heartbeats that waited to be read count as often as they were sent. Ten of
+    // them in less than a sender with the floor of 100 ms takes, as above; a busy machine may need more than one try.
     let mut sent_us = VecDeque::new();
     let deadline = Instant::now() + PATIENCE;
     let quick = || {

@@ -72,7 +72,7 @@ fn p8_a_bad_first_frame_is_refused_with_its_reason() {
         ("no payload", json(""), Status::InvalidMsg),
         ("a list", json(r#"["bad",0]"#), Status::InvalidMsg),
         ("half an object", json(r#"{"reader_id":"bad","#), Status::InvalidMsg),
-        ("more behind the object", json(r#"{"reader_id":"bad"}{}"#), Status::InvalidMsg),
+        ("more after the object", json(r#"{"reader_id":"bad"}{}"#), Status::InvalidMsg),
         ("deep nesting", json(&"{\"a\":".repeat(3000)), Status::InvalidMsg),
         ("an id that is a number", json(r#"{"reader_id":7}"#), Status::InvalidMsg),
         ("a negative position", json(r#"{"reader_id":"bad","last_known_seq":-1}"#), Status::InvalidMsg),
@@ -142,7 +142,7 @@ fn p5_a_silent_connection_does_not_hold_a_stop() {
     let config = SenderConfig { handshake_timeout: PATIENCE, stop_timeout: PATIENCE, ..quick() };
     let (sender, address, _) = sender(config);
     let mut silent = Peer::connect(&address);
-    // Who comes later is admitted later.
+    // Readers that connect later are admitted.
     let mut reader = Peer::connect(&address);
     assert!(reader.shake(&sync_v1("reader", 0)).can_resume);
     drop(reader);
@@ -162,7 +162,7 @@ fn p5_three_hundred_silent_connections_are_bounded_and_counted() {
     for peer in &mut silent {
         assert_eq!(peer.hear_within(PATIENCE), Heard::End);
     }
-    // Who had a place and said nothing is no reader, and nothing is told of it.
+    // A peer that had a place and sent nothing is no reader, and no event reports it.
     let refused = stage.stat("total_readers_refused");
     until("all reports", || stage.events.count(EventKind::Refused) as u64 == refused);
     assert!(refused >= 300 - 256, "{refused}");
@@ -301,7 +301,7 @@ fn p8_bad_frames_of_an_established_reader_end_its_connection() {
 
 /// What a reader says together with its Sync waits for no other word of it.
 #[test]
-fn p2_what_comes_right_behind_the_sync_is_heard() {
+fn p2_frames_right_after_the_sync_are_read() {
     let (_sender, address, events) = sender(quick());
     for sync in [sync_v1("hasty", 0), sync_v2("hasty", 0)] {
         let mut peer = Peer::connect(&address);
@@ -325,7 +325,7 @@ fn p8_optional_frames_are_skipped() {
     }
     let known = stage.sender.current_sequence();
     peer.send(&ack_v2(known, 0, 0, false));
-    until("the Ack behind them", || reader_row(&stage, "newer")["received_sequence"] == known);
+    until("the Ack after them", || reader_row(&stage, "newer")["received_sequence"] == known);
     assert_eq!(stage.stat("total_protocol_errors"), 0);
     stage.finish();
 }
@@ -419,7 +419,7 @@ fn p4_a_v2_reader_that_talks_but_does_not_read_is_kept_until_the_window_has_pass
     let gone = stage.gone("deaf");
     assert_eq!(gone.status, Status::SequenceGap);
     assert_eq!(stage.stat("total_readers_cut_off"), 1);
-    // What it has is what fits the sockets' buffers; all else that is gone from memory is lost to it, and counted.
+    // It has what fits the sockets' buffers; every other entry that left memory is lost to it, and counted.
     let mut entries = 0;
     while let Heard::Frame(kind, payload) = peer.hear_within(PATIENCE) {
         entries += if kind == TYPE_BATCH { Entries::new(&payload).count() as u64 } else { 0 };

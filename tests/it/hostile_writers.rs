@@ -55,7 +55,7 @@ impl Stage {
 }
 
 #[test]
-fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
+fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_gap_or_repetition() {
     let stage = Stage::new(|_| {});
     let stream = |sync: &Sync| {
         let last = sync.last_known_sequence;
@@ -80,7 +80,7 @@ fn p1_a_v2_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
 }
 
 #[test]
-fn p1_a_v1_stream_cut_at_every_byte_is_resumed_without_hole_or_repetition() {
+fn p1_a_v1_stream_cut_at_every_byte_is_resumed_without_gap_or_repetition() {
     let stage = Stage::v1();
     let stream = |sync: &Sync| {
         let last = sync.last_known_sequence;
@@ -131,7 +131,7 @@ fn p8_a_damaged_byte_never_reaches_the_handler() {
     stage.events.wait_where("a damaged entry", |event| event.message.contains("damaged"));
 }
 
-/// What a batch with these entries (sequence, previous) behind entry 3 leads to.
+/// What a batch with these entries (sequence, previous) after entry 3 leads to.
 fn check_order(entries: &[(u64, u64)], taken: u64, kind: EventKind, status: Status) {
     let stage = Stage::new(|_| {});
     stage.serve(|_| batch(0, 3));
@@ -165,7 +165,7 @@ fn p1_entries_out_of_order_twice_or_missing_are_never_taken() {
 }
 
 #[test]
-fn p1_sequences_may_have_steps_where_the_predecessors_fit() {
+fn p1_sequences_may_skip_numbers_when_the_predecessors_match() {
     let stage = Stage::new(|_| {});
     assert_eq!(stage.serve(|_| batch_of(&[(5, 0), (90, 5), (7, 5)])), "INVALID_MSG");
     stage.serve(|_| batch_of(&[(u64::MAX, 90)]));
@@ -174,7 +174,7 @@ fn p1_sequences_may_have_steps_where_the_predecessors_fit() {
 }
 
 #[test]
-fn p2_a_hole_is_passed_only_by_decision_and_counted() {
+fn p2_a_gap_is_passed_only_by_policy_and_counted() {
     for (v2, protocol) in [(true, ProtocolChoice::V2), (false, ProtocolChoice::V1)] {
         let stage = Stage::new(|config| {
             config.protocol = protocol;
@@ -196,7 +196,7 @@ fn p2_a_hole_is_passed_only_by_decision_and_counted() {
 }
 
 #[test]
-fn p2_a_v1_hole_or_repetition_ends_the_connection() {
+fn p2_a_v1_gap_or_repetition_ends_the_connection() {
     for (entries, status, taken) in [
         (&[1, 2, 4][..], Status::SequenceGap, 2),
         (&[1, 1], Status::InvalidMsg, 1),
@@ -271,7 +271,7 @@ fn p8_optional_frames_of_a_writer_are_skipped() {
 }
 
 #[test]
-fn p8_framing_survives_one_segment_and_one_byte_a_segment() {
+fn p8_frames_are_read_from_one_segment_and_from_single_bytes() {
     for v2 in [true, false] {
         let stage = if v2 { Stage::new(|_| {}) } else { Stage::v1() };
         let entries = |last: u64| if v2 { batch(last, 3) } else { (last + 1..last + 4).flat_map(entry_v1).collect() };

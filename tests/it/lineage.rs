@@ -1,4 +1,4 @@
-//! The handshake as the receiver sees it: which writer it follows, which it refuses, and what it makes of odd answers.
+//! The handshake as the receiver sees it: which writer it follows, which it refuses, and how it takes invalid answers.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn follow(change: impl FnOnce(&mut ReceiverConfig)) -> (Door, Receiver, Applied,
     (door, receiver, applied, events)
 }
 
-/// Answers the next connection with this, and this behind it, and waits until the receiver ends it.
+/// Answers the next connection with this, then with this, and waits until the receiver ends it.
 fn answer_with(door: &Door, ack: &SyncAck, rest: &[u8]) -> Sync {
     let (mut peer, sync) = door.accept_sync();
     peer.send(&[&sync_ack_frame(ack)[..], rest].concat());
@@ -78,7 +78,7 @@ fn p7_a_configured_lineage_counts_from_the_first_connection() {
     let (door, receiver, applied, events) = follow(|config| config.lineage = Some(LINEAGE));
     answer_with(&door, &v2_ack(3, FOREIGN), &batch(0, 3));
     events.wait_status(EventKind::Diverged, Status::Diverged);
-    // Nor one that names no stream.
+    // The same for a writer that names no stream.
     answer_with(&door, &SyncAck { answer: None, ..v2_ack(3, LINEAGE) }, &entry_v1(1));
     until("DIVERGED", || events.count(EventKind::Diverged) == 2);
     answer_with(&door, &v2_ack(3, LINEAGE), &batch(0, 3));
@@ -100,7 +100,7 @@ fn p7_a_v1_writer_behind_the_reader_is_refused() {
 }
 
 #[test]
-fn p2_a_writers_false_can_resume_is_judged_by_what_it_sends() {
+fn p2_a_false_can_resume_is_judged_by_the_entries_that_follow() {
     let (door, receiver, applied, events) = follow(|config| config.last_sequence = 10);
     // Old writers say so out of a wrong sum, and then send the right entries or the wrong ones.
     let ack = SyncAck { current_sequence: 15, ..SyncAck::default() };
@@ -116,7 +116,7 @@ fn p2_a_writers_false_can_resume_is_judged_by_what_it_sends() {
 }
 
 #[test]
-fn p8_odd_answers_are_refused() {
+fn p8_invalid_sync_acks_are_refused() {
     let (door, receiver, _, events) = follow(|_| {});
     let id = "0123456789abcdef0123456789abcdef";
     let v2 = |object: &str| frame(0x13, format!(r#"{{"current_seq":1,"can_resume":true,"v2":{object}}}"#).as_bytes());
@@ -182,7 +182,7 @@ fn gone(current_sequence: u64, first_sequence: u64) -> SyncAck {
 }
 
 #[test]
-fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
+fn p2_a_reader_too_far_behind_waits_or_goes_on_by_its_policy() {
     let (door, receiver, _, events) = follow(|_| {});
     answer_with(&door, &gone(50, 41), &[]);
     assert_eq!(events.wait_status(EventKind::Gap, Status::SequenceGap).sequence, 1);
@@ -207,9 +207,9 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_as_decided() {
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 50);
 }
 
-/// P7: behind a hole that was passed nobody knows the history, until a writer tells its own.
+/// P7: after a gap that was passed nobody knows the history, until a writer tells its own.
 #[test]
-fn p7_behind_a_passed_hole_the_history_is_unknown() {
+fn p7_the_history_is_unknown_after_a_passed_gap() {
     for protocol in [ProtocolChoice::V2, ProtocolChoice::V1] {
         let (door, receiver, applied, _) = follow(|config| {
             config.gap_policy = GapPolicy::Continue;
@@ -272,14 +272,14 @@ fn p7_a_refused_handshake_changes_nothing() {
         let (receiver, ..) = receiver(keeping(dir, &door.address));
         let (mut peer, _) = door.accept_sync();
         peer.send(&[&sync_ack_frame(&v2_ack(3, LINEAGE))[..], &batch(0, 3)].concat());
-        // What the next Sync says of the history comes from the log, if that is there.
+        // The next Sync takes its history from the log, if there is one.
         receiver.wait_sequence(3, PATIENCE).unwrap();
         drop(peer);
         let hash = receiver.token().unwrap().hash;
         let later = at_epoch(LINEAGE.epoch + 1);
         let refusal = |lineage| SyncAck { error: "DIVERGED: no".into(), can_resume: false, ..answering(9, lineage, 0) };
         let lies = [
-            ("behind, in a later epoch", answering(0, later, hash)),
+            ("after it, in a later epoch", answering(0, later, hash)),
             ("another history, in a later epoch", answering(3, later, hash ^ 1)),
             ("the last epoch there can be", answering(3, at_epoch(u64::MAX), hash)),
             ("that epoch, without a hash", answering(3, at_epoch(u64::MAX), 0)),
@@ -355,8 +355,8 @@ fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
     copy
 }
 
-/// P7, P10: the first writer that is followed is the one whose stream and epoch count, also after a crash and before it has
-/// sent an entry, whether or not the host names a position.
+/// P7, P10: the first writer that is followed is the one whose stream and epoch count, also after a crash and before it
+/// has sent an entry, whether or not the host names a position.
 #[test]
 fn p7_p10_the_first_lineage_is_durable_before_anything_is_acknowledged_under_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -400,7 +400,7 @@ fn p7_an_epoch_rises_by_no_more_than_is_allowed() {
 
 /// P7: a refusal names where a writer could begin. Nobody is there before a writer lets the reader in.
 #[test]
-fn p7_a_hole_is_passed_when_a_writer_admits_the_reader_behind_it() {
+fn p7_a_gap_is_passed_when_a_writer_admits_the_reader_after_it() {
     let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
     answer_with(&door, &v2_ack(2, LINEAGE), &batch(0, 2));
     receiver.wait_sequence(2, PATIENCE).unwrap();
@@ -472,7 +472,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
         let is_where_it_was = |sync: &Sync| sync.last_known_sequence == has;
         let first = answer_with_its_entries(&door);
         if !is_where_it_was(&first) {
-            // Who the node is shows in its answer only, and only a node that could be followed is asked so.
+            // Only the answer names the node, and only a node that could be followed is asked this way.
             assert_eq!(first.last_known_sequence, 7);
             let could_be_followed =
                 has == 0 || refusal.answer.as_ref().is_some_and(|answer| answer.epoch == later.epoch);
@@ -486,7 +486,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
     }
 }
 
-/// A writer of ten entries lets in whoever comes, and sends what is behind its position.
+/// A writer of ten entries lets in whoever comes, and sends what is after its position.
 fn answer_with_its_entries(door: &Door) -> Sync {
     let (mut peer, sync) = door.accept_sync();
     let last = sync.last_known_sequence;
@@ -502,7 +502,7 @@ fn missing(receiver: &Receiver) -> u64 {
 
 /// P7: what a refusal says of where the histories part is for the node that said it, if it is one of this stream.
 #[test]
-fn p7_where_histories_part_is_narrowed_down_with_the_node_that_refused() {
+fn p7_the_place_of_a_fork_is_narrowed_down_with_the_node_that_refused() {
     let dir = tempfile::tempdir().unwrap();
     let doors = [Door::open(), Door::open()];
     let list = doors.each_ref().map(|door| door.address.as_str()).join(",");

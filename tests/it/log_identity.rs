@@ -143,7 +143,8 @@ fn p10_what_only_the_rescue_wrote_is_confirmed_to_nobody() {
     }
 }
 
-/// Entries that were answered OK are in the directory that the log had, although nobody has waited for them to be durable.
+/// Entries that were answered OK are in the directory that the log had, although nobody has waited for them to be
+/// durable.
 #[test]
 fn p10_what_was_taken_before_a_directory_is_lost_is_in_it() {
     for (deed, sync) in DEEDS.into_iter().flat_map(|deed| POLICIES.map(|sync| (deed, sync))) {
@@ -225,7 +226,7 @@ fn p6_p10_a_receiver_notices_soon_that_its_directory_is_lost() {
         until("all is applied", || applied.last() == last);
         let away = commit(deed, &dir);
         let theirs = contents(&dir);
-        // What comes behind the loss is not durable.
+        // Entries after the loss are not durable.
         let next = busy.then(|| sender.replicate(0, &payload(last + 1, 0, ENTRY)).unwrap());
         check(&events.wait(EventKind::LogFailed), deed, &what);
         until("it ends", || !receiver.is_connected());
@@ -260,8 +261,8 @@ fn p10_a_receiver_without_a_log_yet_notices_that_its_directory_is_lost() {
 
 const NOBODY: u32 = 65_534;
 
-/// A daemon that may not look at its log's place any more goes on as long as nothing happens there, also in a root directory
-/// without `/proc`, and notices what happens.
+/// A daemon that may not look at its log's place any more goes on as long as nothing happens there, also in a root
+/// directory without `/proc`, and notices what happens.
 #[test]
 fn p10_a_process_without_rights_goes_on_and_notices_that_its_directory_is_lost() {
     if !geteuid().is_root() {

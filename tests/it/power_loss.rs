@@ -1,5 +1,5 @@
-//! P6, P7, P10: a machine loses its power while a writer or a reader of it works: what was not synced is gone, and some of it
-//! is garbage. Then it is started again.
+//! P6, P7, P10: a machine loses its power while a writer or a reader of it works: what was not synced is gone, and some
+//! of it is garbage. Then it is started again.
 //!
 //! The process is killed, and its log is brought into a state that a loss of power may leave, as `docs/log-format.md`
 //! describes it: this file reads the commit copies with nothing but that text.
@@ -189,7 +189,7 @@ fn p6_p10_a_reader_that_lost_its_power_has_what_it_acknowledged() {
         let mut dice = Dice(11);
         std::thread::scope(|scope| {
             let feeding = scope.spawn(move || feed(sender, durable, over));
-            // Whatever fails here ends the feed as well.
+            // A failure here also ends the feed.
             let over = Over(over);
             for life in 0..7 {
                 let begun = durable.load(Ordering::SeqCst);

@@ -74,7 +74,7 @@ fn offer(stream_id: Option<[u8; 16]>, epoch: u64) -> Option<Offer> {
     Some(Offer { version: STREAM_VERSION, stream_id, epoch, heartbeat_ms: 1000, ..Offer::default() })
 }
 
-/// The chain hash that the document gives for the stream of its examples behind the entry.
+/// The chain hash that the document gives for the stream of its examples after the entry.
 fn documented_hash(sequence: u64) -> u64 {
     u64::from_be_bytes(example(&format!("chain-hash-{sequence}")).try_into().unwrap())
 }

@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
+/// Bytes that the system holds for the proxy on each connection, about.
+const RECEIVE_BUFFER: usize = 256 << 10;
+
 /// Passes bytes between clients and one address.
 #[derive(Clone)]
 pub struct Proxy {
@@ -38,7 +41,11 @@ impl Proxy {
                 // A server that is gone closes its proxy's clients, too.
                 let Ok(server) = TcpStream::connect(&to) else { continue };
                 let both = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-                both.iter().for_each(|socket| socket.set_nodelay(true).unwrap());
+                for socket in &both {
+                    socket.set_nodelay(true).unwrap();
+                    // The system's own choice grows up to tens of MiB, which would hide that the proxy is stuck.
+                    socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+                }
                 serving.state.lock().unwrap().sockets.extend(both);
                 for (from, to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
                     let shared = Arc::clone(&serving);

@@ -1,4 +1,4 @@
-//! Streams under TLS, and everything that must not become one.
+//! Streams under TLS, and connections that must be refused.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -206,7 +206,7 @@ fn a_tls_reader_at_a_plain_port_is_refused_and_nobody_else_feels_it() {
 }
 
 #[test]
-fn one_byte_at_a_time_is_a_stream_too() {
+fn a_stream_may_arrive_one_byte_at_a_time() {
     let authority = Authority::new("bytes");
     let (sender, address, _) = sender(sender_config(authority.strict_server()));
     let proxy = Proxy::new(&address, 1);

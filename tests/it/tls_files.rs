@@ -1,4 +1,5 @@
-//! Files for TLS as people have them: which are taken, and what is said of the others and of the peers that they fail with.
+//! Files for TLS as people have them: which are taken, and what is said of the others and of the peers that they fail
+//! with.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -210,7 +211,7 @@ fn tls_on_one_side_only_is_named_as_the_mistake_by_both() {
 }
 
 #[test]
-fn a_browser_and_other_strangers_are_told_from_readers() {
+fn other_protocols_are_told_from_readers() {
     let (_sender, address, events) = sender(SenderConfig::default());
     for (said, text) in [("GET / HTTP/1.1\r\n\r\n", "an HTTP request"), ("SSH-2.0-OpenSSH_9.9\r\n", "this is SSH")] {
         let mut stranger = TcpStream::connect(&address).unwrap();

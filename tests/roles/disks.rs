@@ -1,4 +1,4 @@
-//! Hosts with a full disk, or without descriptors for the next file, and a log that ends anywhere.
+//! Hosts with a full disk, hosts without descriptors for the next file, and a log whose process ends at any point.
 
 use std::io::Write;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub fn writer_on_a_small_disk(arguments: &Arguments) {
     let ballast = ballast(dir);
     let mut config = stored(&dir.join("log"), policy(arguments.text("sync")), SEGMENT, arguments.number("retain"));
     config.storage.as_mut().unwrap().timeout = Duration::from_millis(300);
-    // What waits in memory has to fit when there is room again.
+    // The entries that wait in memory have to fit when there is room again.
     config.buffer_bytes = 128 << 10;
     let (first, address, events) = sender(config.clone());
     let (reader, seen, heard) = follow(receiver_config("reader", &address));
@@ -93,7 +93,7 @@ pub fn reader_on_a_small_disk(arguments: &Arguments) {
             let begun = Instant::now();
             while !is_stalled() {
                 last = write(&sender, 1).unwrap();
-                // What is applied was stored: what waits for room has to fit when there is some.
+                // An applied entry was stored. The entries that wait have to fit when there is room again.
                 let applied = || sender.wait_acked(last, AckLevel::Applied, 1, Duration::from_millis(5)).unwrap() > 0;
                 until("the entry is applied, or there is no room", || is_stalled() || applied());
                 assert!(begun.elapsed() < PATIENCE, "it never stalls");
@@ -150,21 +150,20 @@ pub fn writer_without_descriptors(arguments: &Arguments) {
     config.storage.as_mut().unwrap().timeout = Duration::from_secs(2);
     let (sender, address, events) = sender(config);
     let (reader, seen, _) = follow(receiver_config("reader", &address));
-    let first = write(&sender, 5).unwrap();
+    let first = write_durably(&sender, 5);
     reader.wait_sequence(first, PATIENCE).unwrap();
     let next = dir.join("next.seg.tmp");
     until("the next file", || next.exists());
     let taken = Taken::all();
     // A segment has room for sixteen entries, and the next one needs no descriptor.
-    let last = write(&sender, 25).unwrap();
-    sender.wait_durable(last, PATIENCE).unwrap();
+    write_durably(&sender, 25);
     assert_eq!(of_entries(&events, EventKind::LogStalled), 0, "{:?}", events.all());
     // Each segment that is completed gives one back, which the log or the host has next.
     let (last, error) = write_until_refused(&sender, sync);
     assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
     drop(taken);
     until("it goes on", || write(&sender, 1).is_ok());
-    let end = write(&sender, 50).unwrap();
+    let end = write_durably(&sender, 50);
     assert!(end >= last + 51);
     reader.wait_sequence(end, PATIENCE).unwrap();
     check(&seen, 1, end);
@@ -183,8 +182,12 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
     reader.wait_sequence(first, PATIENCE).unwrap();
     let taken = Taken::all();
     let begun = Instant::now();
-    while events.count(EventKind::LogStalled) == 0 {
-        write(&sender, 1).unwrap();
+    let is_stalled = || events.count(EventKind::LogStalled) > 0;
+    while !is_stalled() {
+        let last = write(&sender, 1).unwrap();
+        // A sender that does not wait would overtake the reader by its whole buffer and cut it off.
+        let received = || sender.wait_acked(last, AckLevel::Received, 1, Duration::from_millis(5)).unwrap() > 0;
+        until("the entry is received, or the log stalls", || is_stalled() || received());
         assert!(begun.elapsed() < PATIENCE, "it never stalls");
     }
     events.wait_status(EventKind::LogStalled, Status::Stalled);
@@ -201,8 +204,8 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
     say("done");
 }
 
-/// A log that is written, cut and opened again. It says each thing that it was told is done, and ends at a point that it
-/// passes for the `hit`th time.
+/// A log that is written, cut and opened again. It says each thing that it was told is done, and ends at a point that
+/// it passes for the `hit`th time.
 pub fn log(arguments: &Arguments) {
     let passed = AtomicU64::new(0);
     let hit = arguments.number("hit");
@@ -227,7 +230,7 @@ pub fn log(arguments: &Arguments) {
         say(&format!("durable {}", log.synced().sequence));
         disk_log::trim(&log, log.written().position / 2, Now::default()).unwrap();
         drop(log);
-        // What the next opening has to cut off.
+        // The next opening has to cut this off.
         let last = std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().path()).max();
         let file = std::fs::OpenOptions::new().append(true).open(last.unwrap()).unwrap();
         (&file).write_all(b"torn").unwrap();

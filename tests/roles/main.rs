@@ -1,5 +1,5 @@
-//! The program of the processes that tests start: each plays one role, and is killed, stopped, or deprived of something that
-//! a process has as a whole. The tests' side is `tests/common/process.rs`.
+//! The program of the processes that tests start: each plays one role, and is killed, stopped, or deprived of something
+//! that a process has as a whole. The tests' side is `tests/common/process.rs`.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -17,8 +17,8 @@ use crate::common::{Events, PATIENCE, sender, until};
 use crate::parent::{Arguments, Saying, arm, orders, say};
 
 /// A writer that writes without end, or until it is told to finish, and says each promise that it was given:
-/// `durable SEQUENCE LIFE` and `acked SEQUENCE LIFE`. It says `opened SEQUENCE` when its log is open, `done SEQUENCE` when
-/// its readers have all.
+/// `durable SEQUENCE LIFE` and `acked SEQUENCE LIFE`. It says `opened SEQUENCE` when its log is open, `done SEQUENCE`
+/// when its readers have all.
 pub fn promising(arguments: &Arguments) {
     arm(arguments.text("point"), arguments.number("hit"));
     let (life, size, sync) = (arguments.number("life"), arguments.number("size") as usize, arguments.text("sync"));

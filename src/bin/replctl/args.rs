@@ -109,7 +109,7 @@ pub enum Begin {
     Oldest,
     /// At this sequence.
     At(u64),
-    /// Behind the last one there is.
+    /// After the last one there is.
     End,
 }
 
@@ -520,7 +520,7 @@ fn time(at: &At, text: &str) -> Result<u64, Failure> {
     }
 }
 
-/// Seconds with at most six places behind the point, in microseconds.
+/// Seconds with at most six places after the point, in microseconds.
 fn unix_seconds(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

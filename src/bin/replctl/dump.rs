@@ -17,7 +17,7 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
     };
     let mut exit = Exit::Ok;
     let mut left = options.limit;
-    // With a time, only what is behind that may be missing.
+    // With a time, only what comes after that may be missing.
     let mut expected = options.from.filter(|_| options.since_us.is_none());
     for item in all.by_ref() {
         let item = match item {
@@ -43,14 +43,14 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
             return Ok(exit);
         }
     }
-    // Nothing may be left behind what is gone.
+    // Nothing may be left after what is gone.
     let last = all.mark().sequence;
     if let Some(from) = expected.filter(|from| last >= *from) {
         exit = gap(&gone(from, last.min(options.to)));
     }
     if let Some(torn) = all.torn() {
         let (bytes, last) = (torn.bytes, torn.after_sequence);
-        note(&format!("{bytes} bytes behind entry {last} are no whole entry; `replctl verify` tells more"));
+        note(&format!("{bytes} bytes after entry {last} are no whole entry; `replctl verify` tells more"));
     }
     Ok(exit)
 }
@@ -68,7 +68,7 @@ pub fn view(item: &OwnedEntry) -> View<'_> {
 
 /// What is said of entries that are not there any more.
 pub fn gone(first: u64, last: u64) -> String {
-    format!("entries {first} to {last} are gone: the log begins behind them")
+    format!("entries {first} to {last} are gone: the log begins after them")
 }
 
 /// Reports a gap.

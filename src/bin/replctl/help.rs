@@ -68,7 +68,7 @@ Usage: replctl verify [--json] [--progress] DIR
       --progress         progress on standard error, be it a terminal or not
   -h, --help             this text
 
-Exit status: 0 the log is whole; 3 it is whole, but behind its last entry lie
+Exit status: 0 the log is whole; 3 it is whole, but after its last entry lie
 bytes that are no entry, as a crash leaves them (the next opening cuts them
 off); 4 it is damaged, and the output says in which file, at which byte and
 which entries are concerned; 1 it cannot be read.

@@ -151,7 +151,7 @@ impl Found {
         out.line(&format!("directory  {}", printable(&dir.to_string_lossy())))?;
         out.line(&format!("stream     {}", hex(&lineage.stream_id)))?;
         let epochs = self.epochs();
-        let epochs: Vec<_> = epochs.iter().map(|(epoch, after)| format!("{epoch} (behind {after})")).collect();
+        let epochs: Vec<_> = epochs.iter().map(|(epoch, after)| format!("{epoch} (after {after})")).collect();
         out.line(&format!("epochs     {}", epochs.join(", ")))?;
         match self.oldest() {
             None => out.line(&format!("entries    none; the next one follows entry {}", end.sequence))?,
@@ -160,10 +160,9 @@ impl Found {
                 out.line(&format!("times      {} to {}", time(first_us), time(end.timestamp_us)))?;
             }
         }
-        let behind = end.position.saturating_sub(durable.position);
-        let behind =
-            if behind > 0 { format!(" ({} behind it are not known to be)", bytes(behind)) } else { String::new() };
-        out.line(&format!("durable    to {}{behind}", durable.sequence))?;
+        let after = end.position.saturating_sub(durable.position);
+        let after = if after > 0 { format!(" ({} after it are not known to be)", bytes(after)) } else { String::new() };
+        out.line(&format!("durable    to {}{after}", durable.sequence))?;
         let count = segments.len();
         out.line(&format!(
             "size       {} in {count} segment{}",
@@ -182,7 +181,7 @@ impl Found {
         }
         if let Some(torn) = torn {
             let (size, last) = (bytes(torn.bytes), torn.after_sequence);
-            out.line(&format!("torn       {size} behind entry {last}, being written now or left by a crash"))?;
+            out.line(&format!("torn       {size} after entry {last}, being written now or left by a crash"))?;
         }
         out.line("")?;
         let mut table = Table::new(&[

@@ -89,7 +89,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// The last microsecond of the year 9999, behind which RFC 3339 has no times.
+/// The last microsecond of the year 9999, after which RFC 3339 has no times.
 const LAST_TIME_US: u64 = 253_402_300_799_999_999;
 
 /// A time in microseconds since the Unix epoch as RFC 3339, or as a number where that has no form for it.

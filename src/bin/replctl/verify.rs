@@ -66,7 +66,7 @@ fn check(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Whole, Failur
 fn check_position(dir: &Path, token: &Token, report: &Verification) -> Result<(), Failure> {
     let path = dir.join(POSITION);
     let bad = |text: String| {
-        let text = format!("{}: the position behind entry {} {text}", path.display(), token.sequence);
+        let text = format!("{}: the position after entry {} {text}", path.display(), token.sequence);
         Err(Failure::from(Error::new(Status::Damaged, text)))
     };
     if token.stream_id != report.lineage.stream_id {
@@ -115,7 +115,7 @@ impl Whole {
         if let Some(torn) = torn {
             out.line(&format!("TORN TAIL: {}: at byte {}: {}", torn.path.display(), torn.offset, torn.reason))?;
             out.line(&format!(
-                "{} behind entry {} are no whole entry, as a crash leaves them. Nothing that was durable is missing; \
+                "{} after entry {} are no whole entry, as a crash leaves them. Nothing that was durable is missing; \
                  the next opening of the log cuts them off.",
                 bytes(torn.bytes),
                 torn.after_sequence
@@ -124,7 +124,7 @@ impl Whole {
         let size = bytes(end.position.saturating_sub(oldest.position));
         let plural = if *segments == 1 { "" } else { "s" };
         out.line(&format!(
-            "{}{entries} entries, {size}, behind {} to {}, in {segments} segment{plural}",
+            "{}{entries} entries, {size}, after {} to {}, in {segments} segment{plural}",
             if torn.is_some() { "Before them: " } else { "OK: " },
             oldest.sequence,
             end.sequence

@@ -38,7 +38,7 @@ static unsigned long four_digits(const char *at)
     return strtoul(digits, NULL, 16);
 }
 
-/* The code point of an escape whose `u` is at `reader->at`; goes on behind it. */
+/* The code point of an escape whose `u` is at `reader->at`; goes on after it. */
 static unsigned long unicode_escape(struct reader *reader)
 {
     unsigned long code = four_digits(reader->at + 1);

@@ -39,7 +39,7 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
             Some(Err(error)) => return Err(error.into()),
             None => {
                 out.flush()?;
-                // Nothing may be left behind what is gone.
+                // Nothing may be left after what is gone.
                 let last = all.mark().sequence;
                 if let Some(from) = expected.filter(|from| last >= *from) {
                     (exit, expected) = (gap(&gone(from, last)), None);
@@ -50,7 +50,7 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
                 }
                 if let Some(torn) = all.torn() {
                     let (bytes, last) = (torn.bytes, torn.after_sequence);
-                    note(&format!("{bytes} bytes behind entry {last} are no whole entry, or not yet"));
+                    note(&format!("{bytes} bytes after entry {last} are no whole entry, or not yet"));
                 }
                 break;
             }

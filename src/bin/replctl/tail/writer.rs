@@ -266,7 +266,7 @@ struct Watcher {
     begin: Begin,
     follow: bool,
     verbose: bool,
-    /// Where the stream begins: behind this entry.
+    /// Where the stream begins: after this entry.
     at: u64,
     connected: bool,
 }
@@ -279,7 +279,7 @@ impl Observer for Watcher {
         }
         match event.kind {
             EventKind::Connected => self.connected(event),
-            EventKind::HolePassed => self.hole(event),
+            EventKind::HolePassed => self.gap_passed(event),
             // Its own word that it has enough.
             EventKind::ApplyFailed | EventKind::Stopped => {}
             EventKind::Regressed if !self.connected => {
@@ -322,7 +322,7 @@ impl Watcher {
         self.shared.writer_at.store(at, Ordering::Release);
     }
 
-    fn hole(&mut self, event: &Event) {
+    fn gap_passed(&mut self, event: &Event) {
         if !self.connected {
             self.at = event.detail.get("last_missing").and_then(Value::as_u64).unwrap_or(self.at);
         }
