@@ -190,7 +190,9 @@ impl LocalLogWriter {
 
     /// Stores the handler's position after entries were applied. After `DISK_FULL` or `STALLED`, try again.
     pub(super) fn store_applied(&mut self) -> Result<()> {
-        let stored = self.store_position(false);
+        // Without a lineage there is no position to store, and nothing is learned about the disk.
+        let Some(lineage) = self.progress.lineage() else { return Ok(()) };
+        let stored = self.store_position(lineage, false);
         self.report.disk_news(self.storing_position.observe(&stored), self.log.disk(), self.progress.applied());
         stored?;
         if self.writing.reason().is_some() {
@@ -216,8 +218,7 @@ impl LocalLogWriter {
     }
 
     /// Stores the handler's position, durably if `durable`.
-    fn store_position(&mut self, durable: bool) -> Result<()> {
-        let Some(lineage) = self.progress.lineage() else { return Ok(()) };
+    fn store_position(&mut self, lineage: Lineage, durable: bool) -> Result<()> {
         let place = match mutant!("position-ahead-of-handler") {
             false => self.progress.place(),
             true => self.progress.received_point(),
@@ -245,7 +246,7 @@ impl LocalLogWriter {
         if let Some(disk) = self.log.disk() {
             self.progress.set_durable(disk.sync()?.sequence);
         }
-        self.store_position(true)
+        self.progress.lineage().map_or(Ok(()), |lineage| self.store_position(lineage, true))
     }
 }
 

@@ -398,6 +398,7 @@ impl ReaderHost {
                 // What a host had before it began anew is not looked for.
                 // What retention has removed was applied before.
                 self.reseeds.get() > 0
+                    || self.is_promoted.get()
                     || self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip)
                     || self.plan.handler_durable && model.is_prefix(id, self.committed.get().tip)
                     || self.world.with_disk(self.node, |disk| disk.has_durable(&stamp(id))).unwrap_or(false)
