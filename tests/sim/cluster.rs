@@ -353,6 +353,7 @@ impl Cluster {
         };
         match stroke {
             Stroke::Kill { power } => self.died(node, power),
+            Stroke::Blackout => nodes.into_iter().for_each(|node| self.died(node, true)),
             Stroke::KillAtChange { changes } => drop(world.with_disk(node, |disk| disk.dies_in = Some(changes))),
             Stroke::Disk { full, ms } => {
                 let faults = Faults { write_fails: 20, read_fails: 20, ..Faults::default() };

@@ -558,6 +558,10 @@ impl ReaderHost {
     /// What the local log has after a restart must be what was relied on.
     fn opened(&self, receiver: &Receiver) {
         let relied_on = self.world.model.borrow().sequence(self.relied_on.get());
+        if self.plan.local_log.is_some() {
+            let found = &stats(receiver)["log_written_sequence"];
+            self.world.note(format_args!("reader {} opened its log at {found}", self.node));
+        }
         if relied_on == 0 || self.plan.local_log.is_none() || self.plan.handler_durable {
             return;
         }
