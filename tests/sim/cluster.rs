@@ -111,7 +111,7 @@ pub fn simulate(case: &Case, root: PathBuf) -> Outcome {
         let cluster = Rc::clone(&cluster);
         let mut powers = rng.fork();
         let power = powers.bool();
-        world.set_on_death(move |_, node| cluster.died(node, power));
+        world.set_on_death(move |_, node, power_goes| cluster.died(node, power || power_goes));
     }
     cluster.writer().start(None);
     cluster.readers.borrow().iter().for_each(ReaderHost::start);
@@ -249,7 +249,7 @@ impl Cluster {
             world.with_disk(node, |disk| {
                 disk.full = false;
                 disk.faults = Faults::default();
-                disk.dies_in = None;
+                (disk.dies_in, disk.power_goes_in) = (None, None);
             });
         }
         self.retire_old_writers();
@@ -355,6 +355,7 @@ impl Cluster {
             Stroke::Kill { power } => self.died(node, power),
             Stroke::Blackout => nodes.into_iter().for_each(|node| self.died(node, true)),
             Stroke::KillAtChange { changes } => drop(world.with_disk(node, |disk| disk.dies_in = Some(changes))),
+            Stroke::PowerAtSync { syncs } => drop(world.with_disk(node, |disk| disk.power_goes_in = Some(syncs))),
             Stroke::Disk { full, ms } => {
                 let faults = Faults { write_fails: 20, read_fails: 20, ..Faults::default() };
                 world.with_disk(node, |disk| (disk.full, disk.faults, disk.troubled) = (full, faults, true));

@@ -38,6 +38,13 @@ pub struct Faults {
     pub write_fails: u32,
 }
 
+/// What a sync that is under way will have made durable, and how many changes that is.
+pub enum Syncing {
+    Nothing,
+    File(Inode, Vec<u8>, usize),
+    Names(BTreeMap<String, Inode>, usize),
+}
+
 /// One directory.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
@@ -56,6 +63,8 @@ pub struct Disk {
     pub changes: u64,
     /// The change, counted from now on, at which the process is to die.
     pub dies_in: Option<u64>,
+    /// The sync during which the machine loses its power.
+    pub power_goes_in: Option<u64>,
 }
 
 fn name(path: &Path) -> String {
@@ -133,26 +142,46 @@ impl Disk {
                     file.modified_us = wall_us;
                 }
             }
-            Change::Sync(path) => {
-                let fails = happens(self.faults.sync_fails);
-                let forgets = rng.bool();
-                if let Some(file) = self.file(path) {
-                    if fails {
-                        // The kernel may have dropped what it could not write, and will not try again.
-                        if forgets {
-                            file.unsynced.clear();
-                        }
-                        return Err(io::Error::from_raw_os_error(libc::EIO));
-                    }
-                    file.durable.clone_from(&file.content);
-                    file.unsynced.clear();
-                }
-            }
+            // See `begin_sync`.
+            Change::Sync(_) | Change::SyncDir(_) => {}
             Change::Rename(from, to) => self.name_op(NameOp::Rename(name(from), name(to))),
             Change::Unlink(path) => self.name_op(NameOp::Unlink(name(path))),
-            Change::SyncDir(_) => {
-                self.durable_names.clone_from(&self.names);
-                self.unsynced_names.clear();
+        }
+        Ok(())
+    }
+
+    /// What a sync makes durable that begins now: nothing of it before it ends.
+    pub fn begin_sync(&mut self, change: Change<'_>) -> Syncing {
+        match change {
+            Change::SyncDir(_) => Syncing::Names(self.names.clone(), self.unsynced_names.len()),
+            Change::Sync(path) => self.names.get(&name(path)).map_or(Syncing::Nothing, |inode| {
+                let file = &self.files[inode];
+                Syncing::File(*inode, file.content.clone(), file.unsynced.len())
+            }),
+            _ => Syncing::Nothing,
+        }
+    }
+
+    /// A sync ends.
+    pub fn end_sync(&mut self, syncing: Syncing, rng: &mut fastrand::Rng) -> io::Result<()> {
+        match syncing {
+            Syncing::Nothing => {}
+            Syncing::Names(names, count) => {
+                self.durable_names = names;
+                self.unsynced_names.drain(..count.min(self.unsynced_names.len()));
+            }
+            Syncing::File(inode, content, count) => {
+                let fails = self.faults.sync_fails > 0 && rng.u32(..1000) < self.faults.sync_fails;
+                let Some(file) = self.files.get_mut(&inode) else { return Ok(()) };
+                let synced = file.unsynced.drain(..count.min(file.unsynced.len())).collect::<Vec<_>>();
+                if fails {
+                    // The kernel may have dropped what it could not write, and will not try again.
+                    if rng.bool() {
+                        file.unsynced.splice(..0, synced);
+                    }
+                    return Err(io::Error::from_raw_os_error(libc::EIO));
+                }
+                file.durable = content;
             }
         }
         Ok(())
@@ -213,7 +242,7 @@ impl Disk {
             file.durable.clone_from(&file.content);
             file.unsynced.clear();
         }
-        self.dies_in = None;
+        (self.dies_in, self.power_goes_in) = (None, None);
     }
 
     /// Flips a bit of some file. `false`: there is none.

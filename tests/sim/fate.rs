@@ -11,6 +11,8 @@ pub enum Stroke {
     Blackout,
     /// A process dies, perhaps with its power, at one of its next changes of its disk.
     KillAtChange { changes: u64 },
+    /// A machine loses its power during one of its next syncs.
+    PowerAtSync { syncs: u64 },
     /// A disk is full, or fails now and then, for a while.
     Disk { full: bool, ms: u64 },
     /// Syncs fail for a while.
@@ -46,7 +48,7 @@ pub struct Fate {
 
 /// Draws what happens until `end`: each cluster has a mix of its own.
 pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
-    let kinds: Vec<u32> = (0..16).filter(|_| rng.u32(..3) == 0).collect();
+    let kinds: Vec<u32> = (0..17).filter(|_| rng.u32(..3) == 0).collect();
     let (least, most) = (rng.u64(5..100), rng.u64(100..1_500));
     let mut fates = Vec::new();
     let mut at = Duration::ZERO;
@@ -68,6 +70,7 @@ pub fn draw(rng: &mut fastrand::Rng, end: Duration) -> Vec<Fate> {
             10 => Stroke::Flip,
             11 => Stroke::Lie,
             12 => Stroke::Ask,
+            15 => Stroke::PowerAtSync { syncs: rng.u64(..30) },
             14 => Stroke::Blackout,
             13 => Stroke::Fork { overlap_ms: rng.u64(1..3_000) },
             _ => Stroke::Break,

@@ -40,7 +40,8 @@ pub struct Node {
     pub dir: Option<PathBuf>,
 }
 
-type OnDeath = Box<dyn Fn(&Rc<World>, NodeId)>;
+/// Takes the node that dies, and whether its power goes for sure.
+type OnDeath = Box<dyn Fn(&Rc<World>, NodeId, bool)>;
 
 pub struct World {
     pub scheduler: Rc<Scheduler>,
@@ -132,7 +133,7 @@ impl World {
         self.failure.borrow().clone()
     }
 
-    pub fn set_on_death(&self, on_death: impl Fn(&Rc<World>, NodeId) + 'static) {
+    pub fn set_on_death(&self, on_death: impl Fn(&Rc<World>, NodeId, bool) + 'static) {
         *self.on_death.borrow_mut() = Some(Box::new(on_death));
     }
 
@@ -217,10 +218,10 @@ impl World {
         self.net.node_died(node, true);
     }
 
-    fn die(&self, node: NodeId) {
+    fn die(&self, node: NodeId, power: bool) {
         let on_death = self.on_death.borrow_mut().take();
         if let Some(on_death) = on_death {
-            on_death(&self.me(), node);
+            on_death(&self.me(), node, power);
             *self.on_death.borrow_mut() = Some(on_death);
         }
         self.scheduler.vanish();
@@ -232,7 +233,7 @@ impl World {
             && node == self.scheduler.current_node()
         {
             self.dying.set(None);
-            self.die(node);
+            self.die(node, false);
         }
     }
 }
@@ -334,19 +335,26 @@ impl Environment for World {
             let node = self.scheduler.current_node();
             if before {
                 drop(disks);
-                self.die(node);
+                self.die(node, false);
                 unreachable!("the task of a dead node runs");
             }
             self.dying.set(Some(node));
         }
         let done = disk.change(change, wall_us, &mut rng);
+        let (Change::Sync(_) | Change::SyncDir(_)) = change else { return done };
+        let syncing = disk.begin_sync(change);
+        let power_goes = disk.power_goes_in.is_some_and(|syncs| syncs == 0);
+        disk.power_goes_in = disk.power_goes_in.and_then(|syncs| syncs.checked_sub(1));
         drop(disks);
-        // A sync takes time.
-        if matches!(change, Change::Sync(_) | Change::SyncDir(_)) && self.dying.get().is_none() {
+        if self.dying.get().is_none() {
             let time = Duration::from_micros(self.draw(|rng| rng.u64(50..1_500)));
             self.scheduler.sleep(time);
+            if power_goes {
+                self.die(self.scheduler.current_node(), true);
+            }
         }
-        done
+        let mut disks = self.disks.borrow_mut();
+        disks.of(path).map_or(Ok(()), |disk| disk.end_sync(syncing, &mut rng))
     }
 
     fn read(&self, path: &Path, _offset: u64, _bytes: &mut [u8]) -> io::Result<()> {

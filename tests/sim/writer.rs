@@ -31,6 +31,8 @@ pub struct WriterPlan {
     pub gate: Option<WriteGateConfig>,
     pub appenders: usize,
     pub max_payload: usize,
+    /// Entries of ten that are not small.
+    pub large_of_ten: u32,
     /// A writer in memory whose process may die.
     pub mortal: bool,
     /// Its host stores with each entry where the stream is.
@@ -63,6 +65,12 @@ impl WriterPlan {
                 GatePolicy::Slow(Duration::from_millis(rng.u64(1..500)))
             },
         });
+        let (max_payload, large_of_ten) = match rng.u32(..8) {
+            // Segments fill quickly.
+            0 => (20_000, 10),
+            1 => (20_000, 2),
+            _ => (300, 2),
+        };
         Self {
             sync,
             full_policy,
@@ -71,7 +79,8 @@ impl WriterPlan {
             slot_max_bytes: if rng.u32(..3) == 0 { 256 << 10 } else { 8 << 30 },
             gate,
             appenders: if rng.u32(..4) == 0 { 2 } else { 1 },
-            max_payload: if rng.u32(..4) == 0 { 20_000 } else { 300 },
+            max_payload,
+            large_of_ten,
             mortal: rng.bool(),
             continues: rng.bool(),
         }
@@ -453,7 +462,8 @@ impl WriterHost {
         while self.appending.replace(true) {
             world.scheduler.sleep(Duration::from_micros(100));
         }
-        let length = world.draw(|rng| if rng.u32(..5) == 0 { rng.usize(8..self.plan.max_payload) } else { 40 });
+        let WriterPlan { max_payload, large_of_ten, .. } = self.plan;
+        let length = world.draw(|rng| if rng.u32(..10) < large_of_ten { rng.usize(8..max_payload) } else { 40 });
         let before = self.tip.get();
         // A reader may have it before the append returns.
         let id = {
