@@ -251,7 +251,7 @@ static bool tell(struct demo *demo, struct story *story)
         return false;
     story->writer_at = writer->sequence;
 
-    table_begin_phase(&demo->table, "the writer is started again and goes on behind its log, %s follows it",
+    table_begin_phase(&demo->table, "the writer is started again and goes on after its log, %s follows it",
                       first->process.name);
     if (!start_writer(demo) || !wait_for(demo, writer, reached, story->writer_at + 300, "go on") ||
         !wait_for(demo, first, reached, writer->sequence + 100, "follow the writer again"))

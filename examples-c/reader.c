@@ -1,6 +1,6 @@
 /* A reader: follows a writer and keeps its records in a SQLite database.
  *
- * The records of a batch and the token of the place behind it go into the database in one transaction. Whatever kills this
+ * The records of a batch and the token of the place after it go into the database in one transaction. Whatever kills this
  * process, the database holds a whole number of entries and knows which one is next, and in whose history; a new process
  * gives the token to the library and goes on there: every entry is stored exactly once. */
 #include <getopt.h>
@@ -69,12 +69,12 @@ static void stop_failed(struct reader *reader)
 static int32_t store_entries(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
 {
     struct reader *reader = user_data;
-    struct position behind = reader->store.position;
-    behind.has_token = receiver_get_token(reader->receiver, behind.token) == REPLICATION_STATUS_OK;
-    if (receiver_get_stream(reader->receiver, behind.stream_id, &behind.epoch) == REPLICATION_STATUS_OK)
-        behind.has_stream = true;
+    struct position after = reader->store.position;
+    after.has_token = receiver_get_token(reader->receiver, after.token) == REPLICATION_STATUS_OK;
+    if (receiver_get_stream(reader->receiver, after.stream_id, &after.epoch) == REPLICATION_STATUS_OK)
+        after.has_stream = true;
     uint64_t records = 0;
-    bool stored = store_append(&reader->store, &behind, entries, count, applied, &records);
+    bool stored = store_append(&reader->store, &after, entries, count, applied, &records);
     if (!stored)
         say("%s: %s", reader->options->database, reader->store.error);
     if (!stored && reader->store.shared)
@@ -126,7 +126,7 @@ static void on_event(void *user_data, const replication_event *event)
     stop_failed(reader);
 }
 
-/* Where to go on: behind the token that was stored with the entries. Only a v1 writer, and a batch of which a part could not be
+/* Where to go on: after the token that was stored with the entries. Only a v1 writer, and a batch of which a part could not be
  * stored, leave none; then the sequence counts, and the stream if it is known. */
 static bool resume(replication_receiver_config *config, const struct position *position)
 {

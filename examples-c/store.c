@@ -304,7 +304,7 @@ static bool begin(struct store *store)
     return unmoved(store) && run(store, STORE_BEGIN) && unmoved(store);
 }
 
-/* Puts the position behind the last entry. */
+/* Puts the position after the last entry. */
 static bool move_position(struct store *store, const struct position *to)
 {
     sqlite3_stmt *move = store->statements[STORE_MOVE_POSITION];
@@ -324,12 +324,12 @@ static bool move_position(struct store *store, const struct position *to)
     return run(store, STORE_MOVE_POSITION);
 }
 
-bool store_append(struct store *store, const struct position *behind, const replication_entry *entries, size_t count,
+bool store_append(struct store *store, const struct position *after, const replication_entry *entries, size_t count,
                   size_t *applied, uint64_t *records)
 {
     *applied = 0;
     *records = 0;
-    struct position position = *behind;
+    struct position position = *after;
     size_t added = 0;
     uint64_t added_records = 0;
     bool begun = begin(store);
@@ -339,7 +339,7 @@ bool store_append(struct store *store, const struct position *behind, const repl
         position.timestamp_us = entries[added].timestamp_us;
         added_records += entry_records;
     }
-    position.has_token = behind->has_token && added == count;
+    position.has_token = after->has_token && added == count;
     /* A transaction that a failure has ended took the first entries with it: then the position stays too. */
     if (added > 0 && sqlite3_get_autocommit(store->database) == 0 && move_position(store, &position) &&
         run(store, STORE_COMMIT)) {

@@ -47,10 +47,10 @@ struct store {
  * system writes it later and a power failure can take the last commits back (but never a part of one). */
 bool store_open(struct store *store, const char *path, bool sync_commits);
 
-/* Adds the entries in one transaction, with the position after them. `behind` has the token of the place behind all of them,
+/* Adds the entries in one transaction, with the position after them. `after` has the token of the place after all of them,
  * and the stream (its sequence and time are not looked at). When an entry fails, those before it are stored nevertheless,
  * without a token, for there is none of that place; *applied says how many were, *records how many records they had. */
-bool store_append(struct store *store, const struct position *behind, const replication_entry *entries, size_t count,
+bool store_append(struct store *store, const struct position *after, const replication_entry *entries, size_t count,
                   size_t *applied, uint64_t *records);
 
 void store_close(struct store *store);

@@ -602,7 +602,7 @@ class zstring_view
     {
         if (text.find('\0') != std::string::npos)
             throw error(status::invalid_argument,
-                        "the text \"" + std::string(text.c_str()) + "\" goes on behind a NUL");
+                        "the text \"" + std::string(text.c_str()) + "\" goes on after a NUL");
     }
 
     /// The text for C.
@@ -1285,7 +1285,7 @@ class delivery : public entry
     }
     /// @endcond
 
-    /// The token of the place behind this entry, to be stored in the same transaction; nothing as long as the writer speaks
+    /// The token of the place after this entry, to be stored in the same transaction; nothing as long as the writer speaks
     /// v1 only. Throws `invalid_argument` when the receiver was destroyed in this call.
     [[nodiscard]] std::optional<replication::token> token() const
     {
@@ -1403,7 +1403,7 @@ class batch
         *applied_ = count < count_ ? count : count_;
     }
 
-    /// The token of the place behind the last entry, to be stored in the same transaction; nothing as long as the writer
+    /// The token of the place after the last entry, to be stored in the same transaction; nothing as long as the writer
     /// speaks v1 only. Throws `invalid_argument` when the receiver was destroyed in this call.
     [[nodiscard]] std::optional<replication::token> token() const
     {
@@ -1433,7 +1433,7 @@ class record_delivery
     std::uint64_t timestamp_us; ///< Microseconds since the Unix epoch, as the writer's host gave it.
     records_view records;       ///< What it says.
 
-    /// The token of the place behind this entry; see delivery::token().
+    /// The token of the place after this entry; see delivery::token().
     [[nodiscard]] std::optional<replication::token> token() const
     {
         return detail::token_at(*host_);
@@ -2114,7 +2114,7 @@ class sender
         return found;
     }
 
-    /// The position behind the last entry.
+    /// The position after the last entry.
     [[nodiscard]] replication::token token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};

@@ -176,7 +176,7 @@ func (r *Receiver) Stream() (Stream, error) {
 	return stream, err
 }
 
-// Token returns where the receiver stands. In a handler: the place behind what it was called with, to be stored in the
+// Token returns where the receiver stands. In a handler: the place after what it was called with, to be stored in the
 // same transaction, so that each entry is applied exactly once whatever crashes. ErrNotFound: the stream is unknown.
 func (r *Receiver) Token() (Token, error) {
 	var token Token

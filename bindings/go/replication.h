@@ -1578,7 +1578,7 @@ replication_status sender_config_set_slot_expiry_ms(struct replication_sender_co
 replication_status sender_config_set_log_timeout_ms(struct replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets where a sender begins whose log is new: behind a position that a reader reached, to take over as the writer.
+ * Sets where a sender begins whose log is new: after a position that a reader reached, to take over as the writer.
  *
  * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token() or sender_get_token(): stream, epoch, sequence, and the
  *   hash of what lies before, by which readers recognise whether this writer has the history that they have.
@@ -1595,7 +1595,7 @@ replication_status sender_config_set_token(struct replication_sender_config *con
                                            uint64_t epoch);
 
 /**
- * Gives the position behind the last entry of a sender, with stream, epoch and hash.
+ * Gives the position after the last entry of a sender, with stream, epoch and hash.
  *
  * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
  *
@@ -2251,7 +2251,7 @@ void receiver_free(struct replication_receiver *receiver);
  *
  * With it entries are acknowledged as durable when they are in this log, whatever the handler has done; after a restart what
  * was not applied comes from here, before anything from the writer; and without receiver_config_set_token() or
- * receiver_config_set_last_sequence() the receiver goes on behind the entry that was applied last, or a few before it. A node
+ * receiver_config_set_last_sequence() the receiver goes on after the entry that was applied last, or a few before it. A node
  * that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
  *
  * A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
@@ -2326,7 +2326,7 @@ replication_status receiver_config_set_log_retain_ms(struct replication_receiver
                                                      uint64_t age_ms);
 
 /**
- * Sets where the host stands: the token that it stored with its data. The writer goes on behind it, if it has the very history
+ * Sets where the host stands: the token that it stored with its data. The writer goes on after it, if it has the very history
  * that the host has; a writer that was restored or forked is refused and reported as diverged.
  *
  * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token().
@@ -2341,9 +2341,9 @@ replication_status receiver_config_set_token(struct replication_receiver_config 
                                              const uint8_t *token);
 
 /**
- * Gives the token of where a receiver stands. In a handler: the place behind the entry, or the entries, that it is called
+ * Gives the token of where a receiver stands. In a handler: the place after the entry, or the entries, that it is called
  * with, to be stored in the same transaction, so that each entry is applied exactly once whatever crashes. Elsewhere: the place
- * behind what was applied last.
+ * after what was applied last.
  *
  * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
  *

@@ -313,7 +313,7 @@ func (s *Sender) Stream() (Stream, error) {
 	return stream, err
 }
 
-// Token returns the position behind the last entry.
+// Token returns the position after the last entry.
 func (s *Sender) Token() (Token, error) {
 	var token Token
 	err := s.use("token", func(p *C.replication_sender) C.int32_t {

@@ -90,7 +90,7 @@ type SenderConfig struct {
 	Stream *Stream
 	// LastSequence is the last entry before this process; the first entry gets the next number.
 	LastSequence uint64
-	// Token is where a sender begins whose log is new: behind a position that a reader reached. It replaces Stream and
+	// Token is where a sender begins whose log is new: after a position that a reader reached. It replaces Stream and
 	// LastSequence.
 	Token *Token
 	// TokenEpoch is the epoch in which a sender with a Token writes, above the token's when it takes over from another

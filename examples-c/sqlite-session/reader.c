@@ -1,6 +1,6 @@
 /* A reader: applies the writer's changesets to a SQLite database of its own.
  *
- * The token of the place behind a changeset is stored in the transaction that applies it. So whatever ends the process, the
+ * The token of the place after a changeset is stored in the transaction that applies it. So whatever ends the process, the
  * database holds the changes and the place, or neither, and the next process goes on there. */
 #include <getopt.h>
 #include <inttypes.h>

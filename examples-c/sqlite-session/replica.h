@@ -1,4 +1,4 @@
-/* The reader's database: changesets applied, each in one transaction with the token of the place behind it. */
+/* The reader's database: changesets applied, each in one transaction with the token of the place after it. */
 #ifndef SQLITE_SESSION_REPLICA_H
 #define SQLITE_SESSION_REPLICA_H
 

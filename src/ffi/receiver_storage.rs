@@ -26,7 +26,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 ///
 /// With it entries are acknowledged as durable when they are in this log, whatever the handler has done; after a restart what
 /// was not applied comes from here, before anything from the writer; and without receiver_config_set_token() or
-/// receiver_config_set_last_sequence() the receiver goes on behind the entry that was applied last, or a few before it. A node
+/// receiver_config_set_last_sequence() the receiver goes on after the entry that was applied last, or a few before it. A node
 /// that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
 ///
 /// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn receiver_config_set_log_retain_ms(config: *mut Receiver
     }
 }
 
-/// Sets where the host stands: the token that it stored with its data. The writer goes on behind it, if it has the very history
+/// Sets where the host stands: the token that it stored with its data. The writer goes on after it, if it has the very history
 /// that the host has; a writer that was restored or forked is refused and reported as diverged.
 ///
 /// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token().
@@ -164,9 +164,9 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
     }
 }
 
-/// Gives the token of where a receiver stands. In a handler: the place behind the entry, or the entries, that it is called
+/// Gives the token of where a receiver stands. In a handler: the place after the entry, or the entries, that it is called
 /// with, to be stored in the same transaction, so that each entry is applied exactly once whatever crashes. Elsewhere: the place
-/// behind what was applied last.
+/// after what was applied last.
 ///
 /// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
 ///

@@ -220,7 +220,7 @@ pub unsafe extern "C" fn sender_config_set_log_timeout_ms(config: *mut SenderCon
     }
 }
 
-/// Sets where a sender begins whose log is new: behind a position that a reader reached, to take over as the writer.
+/// Sets where a sender begins whose log is new: after a position that a reader reached, to take over as the writer.
 ///
 /// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token() or sender_get_token(): stream, epoch, sequence, and the
 ///   hash of what lies before, by which readers recognise whether this writer has the history that they have.
@@ -253,7 +253,7 @@ pub unsafe extern "C" fn sender_config_set_token(
     }
 }
 
-/// Gives the position behind the last entry of a sender, with stream, epoch and hash.
+/// Gives the position after the last entry of a sender, with stream, epoch and hash.
 ///
 /// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
 ///

@@ -14,7 +14,7 @@ use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::sync::Mutex;
 
-/// ReceiverCounters, which only rise.
+/// Counters, which only rise.
 #[derive(Default)]
 pub(super) struct ReceiverCounters {
     pub(super) entries_received: AtomicU64,

@@ -15,7 +15,7 @@ use crate::protocol::handshake::Sync;
 use crate::sync::Mutex;
 use crate::text::Escaped;
 
-/// SenderCounters, which only rise.
+/// Counters, which only rise.
 #[derive(Default)]
 pub(super) struct SenderCounters {
     refused_entries: AtomicU64,

@@ -76,7 +76,7 @@ fn continued(config: &SenderConfig, storage: &StorageConfig, disk: &DiskLog, fou
             format!("{dir} holds stream {found}, this sender is to write stream {wanted}: give it another directory")
         }
         Verdict::Regressed => {
-            format!("{dir} ends at sequence {end}, this sender is to go on behind {}", config.last_sequence)
+            format!("{dir} ends at sequence {end}, this sender is to go on after {}", config.last_sequence)
         }
         // No hashes are compared, and no epochs but these two.
         Verdict::OldEpoch | Verdict::EpochJump | Verdict::PastEpoch { .. } | Verdict::Forked => {
@@ -162,7 +162,7 @@ pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>
 /// Reports that a torn tail was cut off.
 pub(super) fn report_cut(log: &Log, report: &SenderReport, cut: &Cut) {
     let text = format!(
-        "the log ended torn after a crash: {} bytes behind entry {} were cut off {} at offset {}: {}",
+        "the log ended torn after a crash: {} bytes after entry {} were cut off {} at offset {}: {}",
         cut.bytes,
         cut.after_sequence,
         cut.path.display(),
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(open(OURS, 5), Ok(OURS));
         refused(other, 5, Status::Diverged, "give it another directory");
         refused(other, 6, Status::Diverged, "give it another directory");
-        refused(OURS, 6, Status::Regressed, "ends at sequence 5, this sender is to go on behind 6");
+        refused(OURS, 6, Status::Regressed, "ends at sequence 5, this sender is to go on after 6");
         refused(older, 6, Status::Regressed, "ends at sequence 5");
         refused(older, 5, Status::Diverged, "was written in epoch 5, this sender is to write epoch 4");
         assert_eq!((open(OURS, 3), open(newer, 5)), (Ok(OURS), Ok(newer)));

@@ -298,7 +298,7 @@ impl ReaderHost {
         first <= last && next > last
     }
 
-    /// Stores what was applied with the position behind it.
+    /// Stores what was applied with the position after it.
     fn maybe_commit(&self, entries: u64) {
         self.uncommitted.set(self.uncommitted.get() + entries);
         if !self.plan.transactional || self.uncommitted.get() < self.plan.commits_every {

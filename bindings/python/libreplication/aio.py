@@ -83,8 +83,8 @@ class AsyncReceiver:
         self, reader_id: str, writer_addr: str, *, max_entries: Optional[int] = None, **options: Unpack[ReceiverOptions]
     ) -> None:
         """Takes what `Receiver` takes. When iterated, `max_entries` is how many entries are handed over at once, by
-        default 1: then `token` in the loop's body is of the place behind its entry. More is faster, and `token` is of
-        the place behind the last of them."""
+        default 1: then `token` in the loop's body is of the place after its entry. More is faster, and `token` is of
+        the place after the last of them."""
         self._offer: Optional[_Offer] = None
         self._iterates = not (options.keys() & {"handler", "batch_handler", "records"})
         if self._iterates:

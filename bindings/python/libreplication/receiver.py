@@ -223,7 +223,7 @@ class Receiver:
         return read_stream(self._handle, self._library.receiver_get_stream)
 
     def token(self) -> bytes:
-        """The token of where it stands; in a handler, of the place behind what the handler was called with.
+        """The token of where it stands; in a handler, of the place after what the handler was called with.
 
         Store it in the same transaction. `NotFoundError` while the stream is unknown.
         """

@@ -312,7 +312,7 @@ class Sender:
         return read_stream(self._handle, self._library.sender_get_stream)
 
     def token(self) -> bytes:
-        """The position behind the last entry, with stream, epoch and hash."""
+        """The position after the last entry, with stream, epoch and hash."""
         return read_token(self._handle, self._library.sender_get_token)
 
     def set_writable(self, writable: bool) -> None:

@@ -150,7 +150,7 @@ fn check_lineage(verdict: Verdict, reader: &Follower, ours: &Lineage) -> Result<
         Verdict::PastEpoch { epoch, last_before } => {
             let differing = last_before + 1;
             let text = format!(
-                "the reader is at {known} in epoch {theirs}, but epoch {epoch} began behind entry {last_before}: the \
+                "the reader is at {known} in epoch {theirs}, but epoch {epoch} began after entry {last_before}: the \
                  first entry that differs is {differing}; re-seed the reader"
             );
             Refusal { common_sequence: Some(last_before), differing_sequence: Some(differing), ..diverged(text) }
@@ -198,7 +198,7 @@ fn fork(log: &impl LogView, history: &[Point], known: u64) -> Refusal {
             )
         }
         Some(common) => format!(
-            "the reader has another history than this writer: the first entry that differs lies behind {common}, \
+            "the reader has another history than this writer: the first entry that differs lies after {common}, \
              at {differing_sequence} or before; re-seed the reader"
         ),
         None => format!(

@@ -173,7 +173,7 @@ replicated_reader::replicated_reader(const std::string &database_path, const std
     receiver_->start();
 }
 
-// All of them, and the place behind the last, in one batch: after a crash they are there together or not at all.
+// All of them, and the place after the last, in one batch: after a crash they are there together or not at all.
 void replicated_reader::apply(const replication::batch &entries)
 {
     rocksdb::WriteBatch batch;

@@ -16,7 +16,7 @@ type reader struct {
 	receiver *replication.Receiver
 }
 
-// tokenKey is where the place behind the last applied transaction lies, in the replication's own bucket.
+// tokenKey is where the place after the last applied transaction lies, in the replication's own bucket.
 var tokenKey = []byte("token")
 
 func openReader(database, id, writerAddr string, logger zerolog.Logger) (*reader, error) {
@@ -55,7 +55,7 @@ func (r *reader) close() error {
 	return err
 }
 
-// apply makes the changes of all transactions that are there, and stores the place behind them, in one transaction: after
+// apply makes the changes of all transactions that are there, and stores the place after them, in one transaction: after
 // a crash all of it is there, or none.
 func (r *reader) apply(_ context.Context, entries []replication.ReplicateEntry) (applied int, err error) {
 	token, err := r.receiver.Token()

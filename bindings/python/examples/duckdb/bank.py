@@ -31,12 +31,12 @@ class Bank:
         self._database.close()
 
     def token(self) -> Optional[bytes]:
-        """The place behind what is in the database; None when nothing is."""
+        """The place after what is in the database; None when nothing is."""
         row = self._database.execute("SELECT token FROM place").fetchone()
         return None if row is None else row[0]
 
     def apply(self, records: List[Record], token: bytes) -> None:
-        """Makes transfers and notes the place behind them, in one transaction: a crash leaves both there, or neither.
+        """Makes transfers and notes the place after them, in one transaction: a crash leaves both there, or neither.
 
         That the transfers come once is up to the place: a balance that is changed twice is wrong, and so is an id that
         comes twice.

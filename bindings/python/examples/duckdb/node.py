@@ -31,7 +31,7 @@ class Node:
         records: List[Record] = []
         for entry in batch:
             records += decode_records(entry.data)
-        # In a handler the token is of the place behind what the handler was called with.
+        # In a handler the token is of the place after what the handler was called with.
         self.bank.apply(records, self._receiver.token())
 
     def _report(self, event: Event) -> None:
