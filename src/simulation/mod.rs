@@ -144,6 +144,8 @@ pub(crate) fn called_back_for() -> Option<usize> {
 
 /// Has this environment stand in for the system on the calling thread, in the place of the one before.
 pub fn enter(environment: Option<Rc<dyn Environment>>) {
+    // Tasks of another environment may have the same numbers.
+    CALLBACKS_OF.with_borrow_mut(BTreeMap::clear);
     ENTERED.set(environment.is_some());
     ENVIRONMENT.set(environment);
 }

@@ -162,9 +162,9 @@ impl WriterHost {
                     let count = sender.wait_acked(sequence, level, readers, Duration::from_millis(300));
                     count.is_ok_and(|count| count >= readers)
                 };
-                if all.into_iter().filter(|(_, readers)| *readers > 0).all(have) {
-                    self.last_word.set(LastWord::Known);
-                }
+                let is_known = all.into_iter().filter(|(_, readers)| *readers > 0).all(have);
+                // A reader without a hash that was disconnected before it acknowledged the entry proves it with the next one.
+                self.last_word.set(if is_known { LastWord::Known } else { LastWord::Wanted });
             }
         }
     }
