@@ -153,11 +153,17 @@ impl Progress {
     /// Acknowledges if that is due, and has the connection's task woken when the next requested entry is applied.
     pub(super) fn acknowledge_if_due(&self) -> io::Result<()> {
         let mut outgoing = self.outgoing.lock();
-        outgoing.send_if_due(self.positions())?;
-        // The durable position moves with the local log, which acknowledges by itself, or with the applied position. For
-        // what is applied already, the task looks again when more is received, the host proven or the socket writable.
-        let requested = outgoing.next_applied(self.durable_when_applied);
-        if requested.is_some_and(|requested| requested > self.applied() && self.applied.request_report(requested)) {
+        let positions = self.positions();
+        outgoing.send_if_due(positions)?;
+        // What these positions reach is sent, or will be when the socket is writable. For what is not received yet, or while
+        // the host is not proven, the task looks again by itself. The durable position moves with the local log, which
+        // acknowledges by itself, or with the applied position.
+        let is_reached_by_applying = |requested: &u64| {
+            (positions.applied + 1..=positions.received).contains(requested)
+                && !self.host_unproven.load(Ordering::Acquire)
+        };
+        let requested = outgoing.next_applied(self.durable_when_applied).filter(is_reached_by_applying);
+        if requested.is_some_and(|requested| self.applied.request_report(requested)) {
             self.moved.notify_one();
         }
         Ok(())
