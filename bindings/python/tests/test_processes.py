@@ -225,7 +225,8 @@ def interrupted(call):
     try:
         call()
     except KeyboardInterrupt:
-        print("interrupted" if time.monotonic() - begin < 10 else "late")
+        # At once: what a later handler writes does not wait in this buffer.
+        print("interrupted" if time.monotonic() - begin < 10 else "late", flush=True)
 
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 running, go_on = threading.Event(), threading.Event()
