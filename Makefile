@@ -95,8 +95,8 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
-# First everything is compiled, and then the tests run, each with as many jobs as there are processors. The modules add their part to what is compiled (-programs) and to what
-# runs (-runs).
+# First everything is compiled, and then the tests run, each with as many jobs as there are processors. The modules add
+# their part to what is compiled (-programs) and to what runs (-runs).
 .PHONY: check test
 check: ## formatting, clippy, and the tests that tell most in little time
 test: ## the tests of every language
