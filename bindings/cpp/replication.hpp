@@ -601,8 +601,7 @@ class zstring_view
     zstring_view(const std::string &text) : text_(text.c_str())
     {
         if (text.find('\0') != std::string::npos)
-            throw error(status::invalid_argument,
-                        "the text \"" + std::string(text.c_str()) + "\" goes on after a NUL");
+            throw error(status::invalid_argument, "the text \"" + std::string(text.c_str()) + "\" goes on after a NUL");
     }
 
     /// The text for C.
