@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::log::disk::position::{PositionFile, PositionSync};
 use crate::log::disk::{Contents, Dir, DiskLog, LogStart, Vacant};
 use crate::log::{Mark, SyncPolicy, Upkeep, UpkeepNews};
-use crate::protocol::entry::{Entries, UNKNOWN_HISTORY};
+use crate::protocol::entry::{Entries, UNKNOWN_HISTORY, Walked};
 use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
@@ -202,25 +202,30 @@ impl LocalLog {
         self.config.sync
     }
 
-    /// Writes the entries of a delivery, except those that are here already.
-    pub(super) fn write(&self, delivery: &Delivery, stream_id: [u8; 16]) -> Result<()> {
+    /// Writes the entries of a delivery, except those that are here already. Returns `true` if the delivery reached the log's
+    /// end, where the histories are compared.
+    pub(super) fn write(&self, delivery: &Delivery, stream_id: [u8; 16]) -> Result<bool> {
         let before = delivery.before();
         let disk = self.disk_for(before, stream_id)?;
         if before.epoch > disk.lineage().epoch {
             disk.begin_epoch(before.epoch)?;
         }
-        let (mut delivery, mut hash) = (delivery.clone(), before.hash);
+        let (mut delivery, mut hash, mut compared) = (delivery.clone(), before.hash, false);
         loop {
             let run = delivery.entries();
             if run.is_empty() {
-                return Ok(());
+                return Ok(compared);
             }
             let (length, end) = (run.len(), disk.written());
             let new = entries_after(Entries::new(run).with_history(hash), end.sequence);
-            hash = new.walked().hash;
-            if !new.is_over() {
+            let Walked { sequence, hash: hash_there, .. } = new.walked();
+            hash = hash_there;
+            if !new.is_over() || sequence == end.sequence {
                 let received = Point { sequence: end.sequence, hash };
                 self.check(&Follower::at(received), &Source::new(None, end.hash), "writer")?;
+                compared = true;
+            }
+            if !new.is_over() {
                 // The connection's task has verified them.
                 hash = disk.write_verified(new.rest())?.hash;
             }
@@ -366,7 +371,11 @@ mod tests {
             assert!(error.message.contains(text), "{error}");
         };
         refused(log.write(&delivery(b"axcdef"), OURS.stream_id).unwrap_err(), "up to entry 5 than the writer");
-        log.write(&delivery(b"abcdef"), OURS.stream_id).unwrap();
+        // At the log's end they are compared, and before it nothing is known.
+        refused(log.write(&delivery(b"axcde"), OURS.stream_id).unwrap_err(), "up to entry 5 than the writer");
+        assert!(!log.write(&delivery(b"axc"), OURS.stream_id).unwrap());
+        assert!(log.write(&delivery(b"abcde"), OURS.stream_id).unwrap());
+        assert!(log.write(&delivery(b"abcdef"), OURS.stream_id).unwrap());
         drop(log);
 
         let entries = encoded(b"abc");

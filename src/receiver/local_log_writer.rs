@@ -102,7 +102,13 @@ impl LocalLogWriter {
         let lineage = self.progress.lineage();
         let stream_id = lineage.map_or([0; 16], |lineage| lineage.stream_id);
         let log = &self.log;
-        let written = deliveries.iter().map(|delivery| log.write(delivery, stream_id));
+        let write = |delivery: &Delivery| -> Result<()> {
+            if log.write(delivery, stream_id)? {
+                self.progress.prove_log();
+            }
+            Ok(())
+        };
+        let written = deliveries.iter().map(write);
         let (stored, outcome) = match written.enumerate().find_map(|(n, written)| Some((n, written.err()?))) {
             None => (deliveries.len(), Ok(())),
             Some((n, error)) if error.status.is_passing() => (n, Err(error)),

@@ -276,7 +276,7 @@ fn initial_progress(config: &ReceiverConfig, local: Option<&LocalLog>, resumed: 
     let progress = Progress::new(applied, received, config.handler_durable);
     progress.set_lineage(resumed.map_or(config.lineage, |resumed| resumed.lineage));
     match local.and_then(LocalLog::disk) {
-        Some(disk) => progress.with_log(disk.oldest().sequence, disk.synced().sequence),
+        Some(disk) => progress.with_log(disk.oldest().sequence, disk.synced().sequence, disk.written().sequence),
         None => progress,
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct Progress {
     place: AtomicPoint,
     /// The last entry that the local log has made durable.
     durable: AtomicU64,
+    /// The stream began before the end of a local log that was found, and has not reached it: the log may have other entries
+    /// there than the writer.
+    log_unproven: AtomicBool,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
     log_begins_after: u64,
     /// The lineage of the stream, once it is known.
@@ -62,6 +65,7 @@ impl Progress {
             host_unproven: AtomicBool::new(applied.sequence > received.sequence),
             place: AtomicPoint::new(applied),
             durable: AtomicU64::new(0),
+            log_unproven: AtomicBool::new(false),
             log_begins_after: 0,
             lineage: Mutex::default(),
             lineage_changes: AtomicU64::new(0),
@@ -78,9 +82,10 @@ impl Progress {
         }
     }
 
-    /// The same, with a local log that was found: the entry before it, and its last durable one.
-    pub(super) fn with_log(self, log_begins_after: u64, durable: u64) -> Self {
-        Self { log_begins_after, durable: durable.into(), ..self }
+    /// The same, with a local log that was found: the entry before it, its last durable one, and its last.
+    pub(super) fn with_log(self, log_begins_after: u64, durable: u64, end: u64) -> Self {
+        let log_unproven = AtomicBool::new(self.received() < end);
+        Self { log_begins_after, durable: durable.into(), log_unproven, ..self }
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -106,11 +111,26 @@ impl Progress {
         }
     }
 
+    /// What of the local log's durable entries may be acknowledged, where the host has applied entries up to `applied`.
+    fn proven_durable(&self, applied: u64) -> u64 {
+        let durable = self.durable.load(Ordering::Acquire);
+        let is_unproven = self.log_unproven.load(Ordering::Acquire);
+        if applied < self.log_begins_after || is_unproven { 0 } else { durable }
+    }
+
+    /// The local log's history is the writer's.
+    pub(super) fn prove_log(&self) {
+        if self.log_unproven.load(Ordering::Relaxed) {
+            self.log_unproven.store(false, Ordering::Release);
+            self.moved.notify_one();
+        }
+    }
+
     /// The positions that may be acknowledged.
     pub(super) fn positions(&self) -> Positions {
         // Received last, so that the others are not above it.
-        let (applied, stored) = (self.proven_applied(), self.durable.load(Ordering::Acquire));
-        let stored = if applied < self.log_begins_after { 0 } else { stored };
+        let applied = self.proven_applied();
+        let stored = self.proven_durable(applied);
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
         let received = self.received();
         let applied = if mutant!("applied-when-received") { received } else { applied };
@@ -384,6 +404,21 @@ mod tests {
         assert!(is_woken(&runtime, &progress));
     }
 
+    /// P6: a host that lost entries begins before its local log, which may have other entries than the writer.
+    #[test]
+    fn p6_nothing_is_acknowledged_as_durable_before_the_log_is_proven() {
+        let at = |sequence| Point { sequence, hash: 0 };
+        let progress = Progress::new(at(65), at(65), false).with_log(70, 75, 75);
+        progress.set_received(at(74));
+        progress.set_applied(72, 0, 7);
+        assert_eq!(progress.positions().durable, 0);
+        progress.set_received(at(90));
+        progress.prove_log();
+        assert_eq!(progress.positions().durable, 75);
+        // A stream that begins at the log's end was compared by the handshake.
+        assert_eq!(Progress::new(at(72), at(75), false).with_log(70, 75, 75).positions().durable, 75);
+    }
+
     /// P5: the task sleeps while nothing can be acknowledged, whatever the writer requested.
     #[test]
     fn p5_the_task_does_not_spin_for_what_it_cannot_acknowledge_yet() {
@@ -416,7 +451,7 @@ mod tests {
     fn p6_nothing_is_acknowledged_as_applied_before_the_host_is_proven() {
         for durable_when_applied in [false, true] {
             let at = |sequence| Point { sequence, hash: 0 };
-            let progress = Progress::new(at(45), at(19), durable_when_applied).with_log(10, 19);
+            let progress = Progress::new(at(45), at(19), durable_when_applied).with_log(10, 19, 19);
             progress.set_received(at(47));
             let said = progress.positions();
             assert_eq!((said.received, said.durable, said.applied), (47, 0, 0));
