@@ -353,7 +353,18 @@ impl Cluster {
         };
         match stroke {
             Stroke::Kill { power } => self.died(node, power),
-            Stroke::Blackout => nodes.into_iter().for_each(|node| self.died(node, true)),
+            Stroke::Blackout => {
+                // Some disks are not what they were for a while.
+                for node in nodes {
+                    self.died(node, true);
+                    if world.draw(|rng| rng.bool()) {
+                        world.with_disk(node, |disk| (disk.faults.write_fails, disk.troubled) = (300, true));
+                        let mend = move |disk: &mut Disk| disk.faults.write_fails = 0;
+                        let ms = world.draw(|rng| rng.u64(500..3_000));
+                        later(ms, Box::new(move |cluster| cluster.world.with_disk(node, mend).unwrap_or_default()));
+                    }
+                }
+            }
             Stroke::KillAtChange { changes } => drop(world.with_disk(node, |disk| disk.dies_in = Some(changes))),
             Stroke::PowerAtSync { syncs } => drop(world.with_disk(node, |disk| disk.power_goes_in = Some(syncs))),
             Stroke::Disk { full, ms } => {

@@ -45,9 +45,9 @@ pub struct ReaderPlan {
 
 impl ReaderPlan {
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
-        let local_log = match rng.u32(..6) {
+        let local_log = match rng.u32(..8) {
             0 => Some(SyncPolicy::Always),
-            1 => Some(SyncPolicy::Os),
+            1 | 3 => Some(SyncPolicy::Os),
             2 => {
                 Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) })
             }
@@ -123,8 +123,9 @@ pub struct ReaderHost {
     receiver: RefCell<Weak<Receiver>>,
     pub applied: Cell<u64>,
     pub reseeds: Cell<u64>,
-    /// It was let in by the stream's writer.
-    was_welcome: Cell<bool>,
+    /// It was let in by the stream's writer while the entries after its position were on the disk there: what only memory
+    /// has, no slot can hold.
+    was_on_disk: Cell<bool>,
     /// The highest epoch that it was let in by, as far as it has to remember.
     seen_epoch: Cell<u64>,
     /// What it wants is gone, as it was told.
@@ -206,7 +207,7 @@ impl ReaderHost {
             receiver: RefCell::default(),
             applied: Cell::new(0),
             reseeds: Cell::new(0),
-            was_welcome: Cell::new(false),
+            was_on_disk: Cell::new(false),
             seen_epoch: Cell::new(0),
             is_gone: Cell::new(false),
             is_promoted: Cell::new(false),
@@ -320,7 +321,7 @@ impl ReaderHost {
         let writer = self.writer.borrow();
         let keeps_what_it_acknowledges = !self.plan.transactional || self.plan.commits_every == 1;
         keeps_what_it_acknowledges
-            && self.was_welcome.get()
+            && self.was_on_disk.get()
             && self.reseeds.get() == 0
             && writer.is_stored()
             && writer.holds_for_ever()
@@ -329,7 +330,7 @@ impl ReaderHost {
     fn heard(&self, event: &Event) {
         match event.kind {
             EventKind::Connected => {
-                self.was_welcome.set(true);
+                self.was_on_disk.set(self.was_on_disk.get() || self.writer.borrow().has_on_disk(event.sequence + 1));
                 let lineage = self.receiver.borrow().upgrade().and_then(|receiver| receiver.lineage());
                 let epoch = lineage.map_or(0, |lineage| lineage.epoch);
                 // One that has nothing, and no directory that is bound to a stream, is free to follow any writer.
@@ -359,9 +360,10 @@ impl ReaderHost {
                 self.holes.borrow_mut().push((missing("first_missing"), missing("last_missing")));
             }
             EventKind::LogFailed | EventKind::Stopped => {
-                // A damaged log is of no use any more, however often it is opened.
+                // A log that is damaged, or of another history, is of no use any more, however often it is opened.
                 let is_damaged = self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false);
-                if event.status == Status::Damaged && is_damaged {
+                let went_back = self.writer.borrow().went_back.get();
+                if event.status == Status::Damaged && is_damaged || event.status == Status::Diverged && went_back {
                     self.wants_reseed.set(true);
                 }
                 self.trouble.set(Some(event.kind));
@@ -396,15 +398,21 @@ impl ReaderHost {
             AckLevel::Applied => self.was_blind.get() || self.applied_once(&model, id),
             AckLevel::Durable => {
                 // What a host had before it began anew is not looked for.
-                // What retention has removed was applied before.
                 self.reseeds.get() > 0
                     || self.is_promoted.get()
-                    || self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip)
                     || self.plan.handler_durable && model.is_prefix(id, self.committed.get().tip)
                     || self.world.with_disk(self.node, |disk| disk.has_durable(&stamp(id))).unwrap_or(false)
+                    || self.is_removed(&model, id)
                     || model.is_prefix(id, self.relied_on.get())
             }
         }
+    }
+
+    /// Whether retention has removed an entry, which was applied before, from the log.
+    fn is_removed(&self, model: &Model, id: EntryId) -> bool {
+        let may_be = self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip);
+        let stands_there = |other: EntryId| self.world.with_disk(self.node, |disk| disk.has(&stamp(other)));
+        may_be && !model.with_sequence(model.sequence(id)).into_iter().any(|other| stands_there(other) == Some(true))
     }
 
     fn applied_once(&self, model: &Model, id: EntryId) -> bool {

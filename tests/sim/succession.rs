@@ -96,7 +96,7 @@ impl Cluster {
             world.scheduler.call_in(Duration::from_millis(at), move || {
                 let readers: Vec<_> = cluster.readers.borrow().iter().map(|reader| reader.node).collect();
                 let dying = readers.into_iter().filter(|_| cluster.world.draw(|rng| rng.bool())).chain([node]);
-                if !cluster.world.calm.get() {
+                if !cluster.world.calm.get() && cluster.world.is_alive(node) {
                     dying.for_each(|node| cluster.died(node, false));
                 }
             });

@@ -43,8 +43,8 @@ impl WriterPlan {
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let sync = match rng.u32(..8) {
             0 | 1 => None,
-            2 | 3 => Some(SyncPolicy::Always),
-            4 => Some(SyncPolicy::Os),
+            2 => Some(SyncPolicy::Always),
+            3 | 4 => Some(SyncPolicy::Os),
             _ => {
                 Some(SyncPolicy::Group { interval: Duration::from_millis(rng.u64(1..50)), bytes: 1 << rng.u32(10..20) })
             }
@@ -274,6 +274,15 @@ impl WriterHost {
     pub fn bounds(&self) -> Option<(u64, u64)> {
         let sender = self.sender.borrow().upgrade().filter(|_| self.is_up())?;
         Some((oldest(&sender), sender.current_sequence()))
+    }
+
+    /// Whether an entry is in its files, as its disk shows: its sender may be in the middle of anything.
+    pub fn has_on_disk(&self, sequence: u64) -> bool {
+        let model = self.world.model.borrow();
+        let tip = self.tip.get();
+        let id = model.ancestor_at(tip, sequence);
+        let is_there = self.world.with_disk(self.node, |disk| disk.has(&stamp(id))).unwrap_or(false);
+        model.sequence(tip) < sequence || is_there
     }
 
     /// Its process is gone, and the entries were in its memory.
