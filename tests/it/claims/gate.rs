@@ -183,9 +183,7 @@ fn p6_the_gate_counts_no_more_than_a_reader_acknowledges() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, _) = sender(stored(dir.path()));
     let early = write(&sender, 10);
-    let (mut peer, _) = join(&address, &sync_v2("r", 0));
-    read_to(&mut peer, early);
-    acknowledge(&mut peer, early, early, early);
+    let peer = followed(&address, "r", early);
     until("the slot to follow", || slot_at(&sender, "r") == early);
     leave(&sender, peer);
     let last = write(&sender, 90);

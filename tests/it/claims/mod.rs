@@ -59,6 +59,14 @@ fn acknowledge(peer: &mut Peer, received: u64, durable: u64, applied: u64) {
     peer.frame_of(TYPE_HEARTBEAT);
 }
 
+/// A reader that has received, stored and applied the entries up to `last`, and the writer knows.
+fn followed(address: &str, id: &str, last: u64) -> Peer {
+    let (mut peer, _) = join(address, &sync_v2(id, 0));
+    read_to(&mut peer, last);
+    acknowledge(&mut peer, last, last, last);
+    peer
+}
+
 /// Ends the connection; what it said before has been taken in then.
 fn leave(sender: &Sender, peer: Peer) {
     let before = sender.reader_count();

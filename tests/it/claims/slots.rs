@@ -9,9 +9,7 @@ use super::*;
 /// slot.
 fn with_a_slot_at_100(sender: &Sender, address: &str) -> Token {
     write(sender, 100);
-    let (mut peer, _) = join(address, &sync_v2("r", 0));
-    read_to(&mut peer, 100);
-    acknowledge(&mut peer, 100, 100, 100);
+    let peer = followed(address, "r", 100);
     until("the slot to follow", || slot_at(sender, "r") == 100);
     let held = sender.token();
     leave(sender, peer);
@@ -42,9 +40,7 @@ fn p5_a_slot_goes_back_to_where_it_was_and_no_further() {
     assert_eq!(slot_at(&sender, "r"), 1000);
     acknowledge(&mut peer, 1000, 0, 0);
     // A round looks at all slots, so it is over when another one has moved.
-    let (mut other, _) = join(&address, &sync_v2("other", 0));
-    read_to(&mut other, 1000);
-    acknowledge(&mut other, 1000, 1000, 1000);
+    let other = followed(&address, "other", 1000);
     until("a round", || slot_at(&sender, "other") == 1000);
     assert_eq!(slot_at(&sender, "r"), 100);
 }
@@ -92,19 +88,20 @@ fn p2_a_slot_moves_by_acknowledgements_and_proof_and_not_by_a_sync() {
     until("the slot to follow", || slot_at(&sender, "old") == 1001);
 }
 
+/// A reader that has 20 entries, and whose slot has followed.
+fn with_a_slot_at_20(sender: &Sender, address: &str, id: &str) -> Peer {
+    let peer = followed(address, id, 20);
+    until("the slot to follow", || slot_at(sender, id) == 20);
+    peer
+}
+
 /// P5: readers that come and go with ever new names cost no honest reader its slot.
 #[test]
 fn p5_a_full_table_of_slots_gives_up_what_is_needed_least() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, events) = sender(SenderConfig { max_readers: 4, ..stored(dir.path()) });
     write(&sender, 20);
-    let honest = |id: &str| {
-        let (mut peer, _) = join(&address, &sync_v2(id, 0));
-        read_to(&mut peer, 20);
-        acknowledge(&mut peer, 20, 20, 20);
-        until("the slot to follow", || slot_at(&sender, id) == 20);
-        peer
-    };
+    let honest = |id: &str| with_a_slot_at_20(&sender, &address, id);
     let stays = honest("stays");
     leave(&sender, honest("gone"));
     for n in 0..50 {
@@ -139,13 +136,7 @@ fn p5_a_reader_that_gets_no_slot_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, events) = sender(SenderConfig { max_readers: 2, ..stored(dir.path()) });
     write(&sender, 20);
-    let honest = |id: &str| {
-        let (mut peer, _) = join(&address, &sync_v2(id, 0));
-        read_to(&mut peer, 20);
-        acknowledge(&mut peer, 20, 20, 20);
-        until("the slot to follow", || slot_at(&sender, id) == 20);
-        peer
-    };
+    let honest = |id: &str| with_a_slot_at_20(&sender, &address, id);
     let (mut slow, _) = join(&address, &sync_v2("slow", 0));
     for id in ["a", "b", "c"] {
         leave(&sender, honest(id));

@@ -79,9 +79,7 @@ fn p6_an_ok_once_given_is_not_taken_back() {
     write(&sender, 20);
     let early = sender.token();
     let last = write(&sender, 80);
-    let (mut peer, _) = join(&address, &sync_v2("r", 0));
-    read_to(&mut peer, last);
-    acknowledge(&mut peer, last, last, last);
+    let peer = followed(&address, "r", last);
     leave(&sender, peer);
     assert_eq!(acked(&sender, 50, AckLevel::Durable, 1), Status::Ok);
 
@@ -250,9 +248,7 @@ fn p6_answers_of_different_levels_do_not_contradict_each_other_after_a_rewind() 
     write(&sender, 20);
     let early = sender.token();
     let last = write(&sender, 80);
-    let (mut peer, _) = join(&address, &sync_v2("r", 0));
-    read_to(&mut peer, last);
-    acknowledge(&mut peer, last, last, last);
+    let peer = followed(&address, "r", last);
     leave(&sender, peer);
     assert_eq!(acked(&sender, last, AckLevel::Applied, 1), Status::Ok);
     assert_eq!(acked(&sender, 50, AckLevel::Durable, 1), Status::Ok);
@@ -273,9 +269,7 @@ fn p5_answers_to_more_questions_than_are_kept_are_counted() {
     }
     let (sender, address, _) = sender(config);
     let last = write(&sender, 1);
-    let (mut peer, _) = join(&address, &sync_v2("r", 0));
-    read_to(&mut peer, last);
-    acknowledge(&mut peer, last, last, last);
+    let peer = followed(&address, "r", last);
     let names: Vec<_> = (0..40).map(|n| format!("g{n}")).collect();
     let pairs = names.iter().flat_map(|a| names.iter().map(move |b| (a, b)));
     let forgotten = || stat(sender.stats_json(), "total_answers_forgotten").as_u64().unwrap();
@@ -305,9 +299,7 @@ fn p7_later_epochs_that_strangers_claim_are_refused_and_not_reported_each() {
 fn p5_readers_that_never_acknowledged_are_forgotten_first() {
     let (sender, address, _) = sender(SenderConfig { max_readers: 2, ..quiet() });
     let last = write(&sender, 5);
-    let (mut peer, _) = join(&address, &sync_v2("r", 0));
-    read_to(&mut peer, last);
-    acknowledge(&mut peer, last, last, last);
+    let peer = followed(&address, "r", last);
     leave(&sender, peer);
     for n in 0..20 {
         leave(&sender, join(&address, &sync_v2(&format!("stranger {n}"), 0)).0);
