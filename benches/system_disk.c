@@ -1,4 +1,4 @@
-/* The disk by itself: what one thread gets that writes 256 bytes behind the end of a file and calls fdatasync. */
+/* The disk by itself: what one thread gets that writes 256 bytes after the end of a file and calls fdatasync. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -91,7 +91,7 @@ static int next_file(const char *dir, unsigned number)
     return file;
 }
 
-/* Writes a block behind those before it. */
+/* Writes a block after those before it. */
 static void keep(struct stream *stream, const uint8_t *block)
 {
     enum { FILE_BYTES = 64 << 20 };

@@ -1,6 +1,6 @@
 /* A tap: prints the stream of any v1 or v2 writer as JSON lines.
  *
- * It keeps nothing, so it begins with what the writer still has and goes on past holes; both are said on stderr. */
+ * It keeps nothing, so it begins with what the writer still has and goes on past gaps; both are said on stderr. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>

@@ -51,7 +51,7 @@ pub enum EventKind {
     ApplyFailed = 9,
     /// Receiver: the skip policy gave up on the entry `sequence`.
     EntrySkipped = 10,
-    /// Receiver: the continue policy went on past a hole that begins at `sequence`.
+    /// Receiver: the continue policy went on past a gap that begins at `sequence`.
     HolePassed = 11,
     /// Receiver: the stop policy ended applying at the entry `sequence`.
     Stopped = 12,

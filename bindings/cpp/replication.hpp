@@ -145,7 +145,7 @@ enum class event_kind : std::int32_t {
     cut_off = REPLICATION_EVENT_KIND_CUT_OFF,                     ///< A reader fell out of the window.
     apply_failed = REPLICATION_EVENT_KIND_APPLY_FAILED,           ///< The handler failed on an entry.
     entry_skipped = REPLICATION_EVENT_KIND_ENTRY_SKIPPED,         ///< The skip policy gave an entry up.
-    hole_passed = REPLICATION_EVENT_KIND_HOLE_PASSED,             ///< The continue policy went on past a hole.
+    hole_passed = REPLICATION_EVENT_KIND_HOLE_PASSED,             ///< The continue policy went on past a gap.
     stopped = REPLICATION_EVENT_KIND_STOPPED,                     ///< The stop policy ended applying.
     protocol_error = REPLICATION_EVENT_KIND_PROTOCOL_ERROR,       ///< The peer broke the protocol.
     entry_refused = REPLICATION_EVENT_KIND_ENTRY_REFUSED,         ///< New entries were refused: `buffer_full`.
@@ -214,7 +214,7 @@ enum class protocol : std::uint32_t {
     v2 = REPLICATION_PROTOCOL_V2,          ///< Refuse a writer that does not speak v2.
 };
 
-/// What a receiver does when the writer's entries have a hole.
+/// What a receiver does when the writer's entries have a gap.
 enum class gap_policy : std::uint32_t {
     refuse = REPLICATION_GAP_POLICY_REFUSE,           ///< Report it and do not go on.
     continue_after = REPLICATION_GAP_POLICY_CONTINUE, ///< Go on after it: entries are lost to this reader.
@@ -535,7 +535,7 @@ class bytes_view
         return data_ + size_;
     }
 
-    /// At most `count` bytes from `offset` on; none when it lies behind the end.
+    /// At most `count` bytes from `offset` on; none when it lies after the end.
     [[nodiscard]] bytes_view subview(std::size_t offset, std::size_t count = SIZE_MAX) const noexcept
     {
         if (offset > size_)
@@ -1782,7 +1782,7 @@ class sender_config
         return checked(sender_config_set_last_sequence(get(), sequence));
     }
 
-    /// Where a sender begins whose log is new: behind the token, in `epoch`, or with 0 in the token's.
+    /// Where a sender begins whose log is new: after the token, in `epoch`, or with 0 in the token's.
     sender_config &token(const replication::token &place, std::uint64_t epoch = 0)
     {
         return checked(sender_config_set_token(get(), place.data(), epoch));
@@ -2334,7 +2334,7 @@ class receiver_config
         return checked(receiver_config_set_coordinator_handshake(get(), enabled));
     }
 
-    /// What happens when the writer's entries have a hole.
+    /// What happens when the writer's entries have a gap.
     receiver_config &gap_policy(replication::gap_policy policy)
     {
         return checked(receiver_config_set_gap_policy(get(), static_cast<std::uint32_t>(policy)));
@@ -2655,7 +2655,7 @@ class receiver
         return found;
     }
 
-    /// The token of where it stands; nothing while the stream is unknown. In a handler: behind what it was called with.
+    /// The token of where it stands; nothing while the stream is unknown. In a handler: after what it was called with.
     [[nodiscard]] std::optional<replication::token> token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};

@@ -361,7 +361,7 @@ func (b *broken) Read(p []byte) (int, error) {
 
 func (b *broken) Write([]byte) (int, error) { return 0, b }
 
-// Errors of the host's streams and values lie behind the package's own.
+// Errors of the host's streams and values are wrapped in the package's own.
 func TestForeignErrorsOfMessages(t *testing.T) {
 	check := func(what string, err error, status replication.Status, text string, behind interface{}) {
 		t.Helper()

@@ -30,7 +30,7 @@ const (
 	EventApplyFailed EventKind = 9
 	// EventEntrySkipped: the skip policy gave up on the entry Sequence.
 	EventEntrySkipped EventKind = 10
-	// EventHolePassed: the continue policy went on past a hole that begins at Sequence.
+	// EventHolePassed: the continue policy went on past a gap that begins at Sequence.
 	EventHolePassed EventKind = 11
 	// EventStopped: the stop policy ended applying at the entry Sequence.
 	EventStopped EventKind = 12

@@ -26,7 +26,7 @@ const (
 	ProtocolV2 Protocol = 2
 )
 
-// A GapPolicy is what a receiver does when the writer's entries have a hole.
+// A GapPolicy is what a receiver does when the writer's entries have a gap.
 type GapPolicy uint32
 
 const (

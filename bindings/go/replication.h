@@ -272,7 +272,7 @@ enum replication_event_kind
     REPLICATION_EVENT_KIND_APPLY_FAILED = 9,
     /** Receiver: the skip policy gave up on the entry `sequence`. */
     REPLICATION_EVENT_KIND_ENTRY_SKIPPED = 10,
-    /** Receiver: the continue policy went on past a hole that begins at `sequence`. */
+    /** Receiver: the continue policy went on past a gap that begins at `sequence`. */
     REPLICATION_EVENT_KIND_HOLE_PASSED = 11,
     /** Receiver: the stop policy ended applying at the entry `sequence`. */
     REPLICATION_EVENT_KIND_STOPPED = 12,
@@ -449,7 +449,7 @@ typedef uint32_t replication_protocol;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/** What a receiver does when the writer's entries have a hole. */
+/** What a receiver does when the writer's entries have a gap. */
 enum replication_gap_policy
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -1763,7 +1763,7 @@ replication_status receiver_config_set_protocol(struct replication_receiver_conf
 replication_status receiver_config_set_coordinator_handshake(struct replication_receiver_config *config, bool enabled);
 
 /**
- * Sets what happens when the writer's entries have a hole, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
+ * Sets what happens when the writer's entries have a gap, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
  *

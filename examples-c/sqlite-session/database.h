@@ -20,7 +20,7 @@ void database_close(struct database *database);
 /* Keeps the text of a failure. Always false. */
 bool database_fail(struct database *database, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same with SQLite's text behind `what`. Always false. */
+/* The same with SQLite's text after `what`. Always false. */
 bool database_fail_sql(struct database *database, const char *what);
 
 /* Runs statements that give no rows. */

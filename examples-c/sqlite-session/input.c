@@ -37,7 +37,7 @@ void input_close(struct input *input)
     free(input->bytes);
 }
 
-/* Makes room behind what is there. */
+/* Makes room after what is there. */
 static bool make_room(struct input *input)
 {
     memmove(input->bytes, input->bytes + input->begin, input->end - input->begin);

@@ -47,7 +47,7 @@ bool outbox_fits(struct outbox *outbox, const uint8_t stream_id[REPLICATION_STRE
 /* Runs statements in a transaction. Rows that the log has on its disk, up to `logged`, leave the outbox in the same one. */
 enum outbox_result outbox_execute(struct outbox *outbox, const char *sql, uint64_t timestamp_us, uint64_t logged);
 
-/* The oldest entry behind a sequence; valid until outbox_done(). True with a sequence of 0 when there is none. */
+/* The oldest entry after a sequence; valid until outbox_done(). True with a sequence of 0 when there is none. */
 bool outbox_next(struct outbox *outbox, uint64_t after, struct outbox_entry *entry);
 void outbox_done(struct outbox *outbox);
 

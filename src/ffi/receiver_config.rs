@@ -25,7 +25,7 @@ pub enum ProtocolNumber {
     V2 = 2,
 }
 
-/// What a receiver does when the writer's entries have a hole.
+/// What a receiver does when the writer's entries have a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum GapPolicyNumber {
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(
     }
 }
 
-/// Sets what happens when the writer's entries have a hole, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
+/// Sets what happens when the writer's entries have a gap, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
 ///

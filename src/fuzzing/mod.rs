@@ -73,8 +73,8 @@ pub(crate) fn pieces(bytes: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
         }
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let size = (shortest + (state >> 16) as usize % longest).min(rest.len());
-        let (piece, behind) = rest.split_at(size);
-        rest = behind;
+        let (piece, after) = rest.split_at(size);
+        rest = after;
         Some(piece)
     })
 }

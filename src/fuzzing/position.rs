@@ -51,9 +51,9 @@ fn expand(data: &[u8], flags: u8) -> Vec<u8> {
     let mut bytes = vec![0; COPIES[1] + COPY_BYTES];
     let mut rest = data;
     for (at, length) in [(0, HEADER_BYTES), (COPIES[0], COPY_BYTES), (COPIES[1], COPY_BYTES)] {
-        let (field, behind) = rest.split_at(rest.len().min(length));
+        let (field, after) = rest.split_at(rest.len().min(length));
         bytes[at..at + field.len()].copy_from_slice(field);
-        rest = behind;
+        rest = after;
     }
     if flags & AS_IS == 0 {
         fix_crc(&mut bytes, 0..12, 12);

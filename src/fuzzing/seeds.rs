@@ -182,9 +182,9 @@ fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     let stream = [&first[..], &controls[0], &second, &controls[2], &frame(0x41, b"skipped")].concat();
     put("inbound", "good-v2", with(&[0, 3, 9], &stream));
     put("inbound", "good-v2-linked", with(&[16 | 32, 6, 255], &stream));
-    let holes = [&first[..], &batch(&mut 9, 1, &[1]), &batch(&mut 30, 1, &[1])].concat();
-    put("inbound", "good-v2-holes", with(&[4, 3, 0], &holes));
-    put("inbound", "bad-v2-hole", with(&[0, 3, 0], &holes));
+    let gaps = [&first[..], &batch(&mut 9, 1, &[1]), &batch(&mut 30, 1, &[1])].concat();
+    put("inbound", "good-v2-gaps", with(&[4, 3, 0], &gaps));
+    put("inbound", "bad-v2-gap", with(&[0, 3, 0], &gaps));
     let mut last = u64::MAX - 3;
     put("inbound", "good-v2-last", with(&[64 | 128, 3, 0], batch(&mut last, 1, &[1, 2, 3])));
     put("inbound", "bad-v2-checksum", with(&[8, 3, 0], &stream));
@@ -202,7 +202,7 @@ fn frames(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("inbound", "good-v1", with(&[1, 2, 30], v1(1)));
     let ack = made(|out| message::encode_sync_ack(out, &SyncAck::default(), false));
     put("inbound", "good-v1-coordinator", with(&[3, 4, 0], with(&ack, v1(1))));
-    put("inbound", "good-v1-hole", with(&[1 | 4, 4, 0], with(&v1(1), v1(9))));
+    put("inbound", "good-v1-gap", with(&[1 | 4, 4, 0], with(&v1(1), v1(9))));
     put("inbound", "bad-v1-twice", with(&[1, 4, 0], with(&v1(1), v1(5))));
 
     let hello = |sync: &Sync, coordinator| made(|out| message::encode_sync(out, sync, coordinator));
@@ -248,12 +248,12 @@ fn writers(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("receiver", "good-v2", with(&[0, 0], &v2));
     put("receiver", "good-v2-only-in-pieces", with(&[1 | 4, 3], &v2));
     put("receiver", "good-v2-position", with(&[32, 0], [greeting(&full, false), entries(HAS, 1)].concat()));
-    put("receiver", "good-v2-hole", with(&[16, 0], [greeting(&full, false), entries(3, 1)].concat()));
+    put("receiver", "good-v2-gap", with(&[16, 0], [greeting(&full, false), entries(3, 1)].concat()));
     put("receiver", "good-v1", with(&[2, 0], [greeting(&plain, false), v1(1)].concat()));
     put("receiver", "good-v1-offered-v2", with(&[0, 0], [greeting(&plain, false), v1(1)].concat()));
     let coordinator = [greeting(&plain, true), greeting(&plain, false), v1(1)].concat();
     put("receiver", "good-v1-coordinator", with(&[2 | 8 | 1, 6], coordinator));
-    put("receiver", "bad-hole", with(&[0, 0], [greeting(&full, false), entries(3, 1)].concat()));
+    put("receiver", "bad-gap", with(&[0, 0], [greeting(&full, false), entries(3, 1)].concat()));
     put("receiver", "bad-regressed", with(&[32, 0], greeting(&SyncAck { current_sequence: 1, ..full.clone() }, false)));
     let refusal = Answer { code: "WAL_ROTATED".into(), first_sequence: 8, ..answer };
     let refused = SyncAck { can_resume: false, error: "WAL_ROTATED: gone".into(), answer: Some(refusal), ..plain };
@@ -398,7 +398,7 @@ fn segments(put: &mut impl FnMut(&'static str, &'static str, Vec<u8>)) {
     put("segment", "good-one-not-synced", with(&[0], without_checksums(file)));
     put("segment", "good-linked", with(&[2 | 4 | 8], without_checksums(file)));
     put("segment", "good-torn", with(&[0], without_checksums(&file[..file.len() - 50])));
-    put("segment", "good-zeroes-behind", with(&[0], without_checksums(&with(file, [0; 64]))));
+    put("segment", "good-zeroes-after", with(&[0], without_checksums(&with(file, [0; 64]))));
     put("segment", "bad-checksums", with(&[1], without_checksums(file)));
     put("segment", "bad-short-file", with(&[16], &file[..80]));
     log.begin_epoch(2).unwrap();

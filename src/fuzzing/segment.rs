@@ -94,7 +94,7 @@ fn check_entries(dir: &Path, log: &DiskLog, count: u64) {
     for entry in verify::entries(dir, 0).expect("a log that opens can be read") {
         let entry = entry.expect("what was verified is whole");
         let encoded = encode(entry.sequence, mark.sequence, entry.timestamp_us, &entry.payload);
-        assert!(entry.sequence > mark.sequence, "entry {} behind {mark:?}", entry.sequence);
+        assert!(entry.sequence > mark.sequence, "entry {} after {mark:?}", entry.sequence);
         mark = after(mark, &encoded).expect("it follows");
         entries += 1;
         assert_eq!(log.locate(entry.sequence), Ok(Some(mark)));

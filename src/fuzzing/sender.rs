@@ -97,14 +97,14 @@ fn check_heard(mut heard: &[u8]) -> bool {
             }
             TYPE_ENTRY if greeted => {
                 let entry = message::decode_entry(frame.payload, &mut Vec::new()).expect("an Entry");
-                assert!(last.is_none_or(|last: u64| entry.sequence == last + 1), "{} behind {last:?}", entry.sequence);
+                assert!(last.is_none_or(|last: u64| entry.sequence == last + 1), "{} after {last:?}", entry.sequence);
                 last = Some(entry.sequence);
             }
             TYPE_BATCH if greeted => {
                 let mut rest = frame.payload;
                 while !rest.is_empty() {
                     let entry = Entry::decode_checked(rest).expect("an entry");
-                    assert!(last.is_none_or(|last| entry.previous == last), "{} behind {last:?}", entry.sequence);
+                    assert!(last.is_none_or(|last| entry.previous == last), "{} after {last:?}", entry.sequence);
                     last = Some(entry.sequence);
                     rest = &rest[entry.encoded_len()..];
                 }

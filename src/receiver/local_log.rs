@@ -275,10 +275,10 @@ impl LocalLog {
     pub(super) fn read_after(&self, sequence: u64, end: u64) -> Result<Option<Delivery>> {
         let Some(disk) = self.disk.get() else { return Ok(None) };
         let Some(mark) = disk.locate(sequence)? else { return Ok(None) };
-        let Some(stretch) = disk.file_range(mark.position, end)?.filter(|stretch| stretch.len > 0) else {
+        let Some(range) = disk.file_range(mark.position, end)?.filter(|range| range.len > 0) else {
             return Ok(None);
         };
-        let bytes = stretch.load()?;
+        let bytes = range.load()?;
         let before = Before { epoch: disk.lineage().epoch, sequence: mark.sequence, hash: mark.hash };
         Ok(Some(Delivery::of_entries(bytes.into(), before, clock::now())))
     }

@@ -133,7 +133,7 @@ pub struct ReaderHost {
     /// It is a writer now.
     pub is_promoted: Cell<bool>,
     /// Gaps that were reported: the first and the last missing entry.
-    holes: RefCell<Vec<(u64, u64)>>,
+    gaps: RefCell<Vec<(u64, u64)>>,
     /// It followed a writer into another history, which nothing could tell it.
     pub was_blind: Cell<bool>,
 }
@@ -194,7 +194,7 @@ impl ReaderHost {
             id: format!("reader-{node}"),
             writer: RefCell::new(Rc::clone(writer)),
             addresses: RefCell::default(),
-            holes: RefCell::default(),
+            gaps: RefCell::default(),
             was_blind: Cell::new(false),
             now: Cell::default(),
             committed: Cell::default(),
@@ -236,8 +236,8 @@ impl ReaderHost {
         let is_blind = self.is_blind();
         let at = model.sequence(tip);
         let blindly = is_blind && sequence == at + 1;
-        let over_hole = sequence > at + 1 && self.are_reported(at + 1, sequence - 1);
-        let follows = entry.parent == tip || repeats || blindly || over_hole;
+        let over_gap = sequence > at + 1 && self.are_reported(at + 1, sequence - 1);
+        let follows = entry.parent == tip || repeats || blindly || over_gap;
         if blindly && entry.parent != tip {
             self.was_blind.set(true);
         }
@@ -248,7 +248,7 @@ impl ReaderHost {
         }
         if !follows {
             return world.fail(format_args!(
-                "P1: reader {} got entry {sequence} (id {id}, behind id {}) after {at} (id {tip})",
+                "P1: reader {} got entry {sequence} (id {id}, which follows id {}) after {at} (id {tip})",
                 self.node, entry.parent
             ));
         }
@@ -271,7 +271,7 @@ impl ReaderHost {
 
     /// Whether it cannot tell the writer's history from another one of the same length: it speaks v1, or has passed a gap.
     fn is_blind(&self) -> bool {
-        let knows_history = self.plan.proves_its_history() && self.holes.borrow().is_empty();
+        let knows_history = self.plan.proves_its_history() && self.gaps.borrow().is_empty();
         !knows_history && self.writer.borrow().went_back.get()
     }
 
@@ -291,9 +291,9 @@ impl ReaderHost {
 
     /// Whether the host was told that all of these are missing.
     fn are_reported(&self, first: u64, last: u64) -> bool {
-        let holes = self.holes.borrow();
+        let gaps = self.gaps.borrow();
         let mut next = first;
-        while let Some((_, end)) = holes.iter().find(|(begin, end)| (*begin..=*end).contains(&next)) {
+        while let Some((_, end)) = gaps.iter().find(|(begin, end)| (*begin..=*end).contains(&next)) {
             next = end + 1;
         }
         first <= last && next > last
@@ -310,7 +310,7 @@ impl ReaderHost {
         let sequence = self.world.model.borrow().sequence(self.now.get().tip);
         if let Some(token) = token.filter(|token| token.sequence != sequence) {
             let at = token.sequence;
-            self.world.fail(format_args!("P7: the token behind entry {sequence} is one of {at}"));
+            self.world.fail(format_args!("P7: the token after entry {sequence} is one of {at}"));
         }
         self.now.set(Db { token, ..self.now.get() });
         self.committed.set(self.now.get());
@@ -357,7 +357,7 @@ impl ReaderHost {
             }
             EventKind::HolePassed => {
                 let missing = |key: &str| event.detail[key].as_u64().unwrap_or(0);
-                self.holes.borrow_mut().push((missing("first_missing"), missing("last_missing")));
+                self.gaps.borrow_mut().push((missing("first_missing"), missing("last_missing")));
             }
             EventKind::LogFailed | EventKind::Stopped => {
                 // A log that is damaged, or of another history, is of no use any more, however often it is opened.

@@ -21,7 +21,7 @@ class parser
         value found = any();
         space();
         if (at_ != text_.size())
-            fail("something behind the value");
+            fail("something after the value");
         return found;
     }
 

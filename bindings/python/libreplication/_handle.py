@@ -33,7 +33,7 @@ class Handle:
     """A sender's or receiver's native handle. ``with handle as pointer`` is a call in flight.
 
     The library wants no call to run when a handle is freed, and no call to begin afterwards. So each call enters itself
-    in `_users`, and whoever closes stops the handle, which ends the calls that wait, and frees it behind the last one.
+    in `_users`, and whoever closes stops the handle, which ends the calls that wait, and frees it after the last one.
     """
 
     def __init__(self, kind: str, pointer: int, host: Host) -> None:

@@ -166,7 +166,7 @@ class AsyncReceiver:
         return self.sync.stream()
 
     def token(self) -> bytes:
-        """The token of where it stands: in a loop's body, behind what was handed over with its entry."""
+        """The token of where it stands: in a loop's body, after what was handed over with its entry."""
         return self.sync.token()
 
     def stats(self) -> Dict[str, Any]:

@@ -103,7 +103,7 @@ class Protocol(enum.IntEnum):
 
 
 class GapPolicy(enum.IntEnum):
-    """What a receiver does when the writer's entries have a hole."""
+    """What a receiver does when the writer's entries have a gap."""
 
     REFUSE = 0
     CONTINUE = 1

@@ -471,7 +471,7 @@ class Scenario:
         got = b""
         while len(got) < len(wanted):
             piece = self.peers[name].recv(len(wanted) - len(got))
-            assert piece, f"{wanted!r} was expected, the connection ended behind {got!r}"
+            assert piece, f"{wanted!r} was expected, the connection ended after {got!r}"
             got += piece
         assert got == wanted
 

@@ -151,7 +151,7 @@ mod tests {
             (bare(0), at(12, 11, 12), at(12, 11, 12), at(12, 11, 12)),
             // At the start, by a stranger: nothing.
             (bare(0), at(10, 10, 10), none, none),
-            // One level behind the start, others before it.
+            // One level after the start, others before it.
             (bare(0), at(11, 9, 10), at(11, 0, 0), at(11, 0, 0)),
             // At the start, of what the gate believes in part or whole: waits believe none of it.
             (bare(8), at(10, 3, 10), none, at(8, 3, 8)),

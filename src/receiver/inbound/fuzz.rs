@@ -154,7 +154,7 @@ impl Run {
     fn follow(&mut self, entry: &Entry<'_>) {
         let Entry { sequence, previous, timestamp_us, payload } = *entry;
         let last = self.at.sequence;
-        assert!(sequence > last, "entry {sequence} behind {last}");
+        assert!(sequence > last, "entry {sequence} after {last}");
         assert!(previous == last || self.policy == GapPolicy::Continue && previous > last, "a gap before {sequence}");
         assert!(previous < sequence);
         let header = encode_header(payload_crc(payload), payload.len(), sequence, previous, timestamp_us);

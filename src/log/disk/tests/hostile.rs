@@ -405,8 +405,8 @@ fn write_the_corpus() {
     put("good-2-synced", &two);
     put("good-2-older-slot-only", &changed(&two, 1024 + 3, 1));
     put("good-2-torn", &[&two[..], &encode(2, &[100])[..77]].concat());
-    put("good-2-zeroes-behind", &[&two[..], &[0; 100]].concat());
-    put("good-2-alien-entry-behind", &[&two[..], &encode(7, &[1])].concat());
+    put("good-2-zeroes-after", &[&two[..], &[0; 100]].concat());
+    put("good-2-alien-entry-after", &[&two[..], &encode(7, &[1])].concat());
     log.write(&encode(2, &CORPUS[2..])).unwrap();
     put("good-3-one-not-synced", &segment());
     log.begin_epoch(2).unwrap();
