@@ -129,7 +129,8 @@ SOAK_SECONDS ?= 3600
 
 # Most tests wait most of the time, so more of them run at once than there are processors.
 TEST_FEATURES := cli,failpoints,simulation
-TEST_RUST     := RUST_TEST_THREADS=$$((4 * $$(nproc))) $(CARGO) test --features $(TEST_FEATURES)
+CARGO_TEST    := RUSTC_WORKSPACE_WRAPPER=scripts/rustc-test $(CARGO) test --features $(TEST_FEATURES)
+TEST_RUST     := RUST_TEST_THREADS=$$((4 * $$(nproc))) $(CARGO_TEST)
 TESTS         ?=
 
 .PHONY: test-rust
@@ -142,20 +143,20 @@ test-it: ## those of them that run beside each other in one process
 
 .PHONY: compile-it compile-rust
 compile-it:
-	$(CARGO) test --features $(TEST_FEATURES) --no-run --test it
+	$(CARGO_TEST) --no-run --test it
 compile-rust:
-	$(CARGO) test --features $(TEST_FEATURES) --no-run
+	$(CARGO_TEST) --no-run
 
 # A thousand clusters of it are in test-rust.
 .PHONY: sim
-sim: ## simulate SEEDS clusters in virtual time, and say how many a second
-	$(CARGO) test --features $(TEST_FEATURES) --test sim -- --seeds $(SEEDS)
+sim: ## simulate SEEDS clusters in virtual time, and say how many a second; SEED=N shows one of them
+	$(CARGO_TEST) --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 SEEDS ?= 100000
 
 .PHONY: sim-mutants
 sim-mutants: ## show that the simulator finds each of its deliberate mistakes, and after how many clusters
-	$(CARGO) test --features $(TEST_FEATURES) --test sim -- --mutants
+	$(CARGO_TEST) --test sim -- --mutants
 
 # Ordinary runs leave these out.
 .PHONY: test-minutes

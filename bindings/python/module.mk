@@ -29,7 +29,7 @@ test-python-scenarios: $(LIB) $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
 
 test-python-long: private LIB := build/lib/libreplication.so
 test-python-long: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready python-wheels ## the Python package's wheels, and its examples with DuckDB
-	$(PYTEST) $(PYTHON_LONG)
+	export LIFECYCLES=10000; $(PYTEST) $(PYTHON_LONG) tests/test_lives.py
 
 .PHONY: lint-python
 lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting
