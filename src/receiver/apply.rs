@@ -265,22 +265,25 @@ impl Applier {
                 }
                 delivery.advance(taken + skipped);
                 if self.schedule.holds_back() {
-                    self.current = Some(delivery);
-                    let left = self.current.as_ref().map_or(0, Delivery::len);
-                    return self.release_buffer(before - left);
+                    return self.put_back(delivery, before);
                 }
             } else {
                 self.schedule.applied();
                 delivery.advance(taken);
             }
             if self.inbox.attention.load(Ordering::Relaxed) {
-                let left = delivery.len();
-                self.current = Some(delivery);
-                return self.release_buffer(before - left);
+                return self.put_back(delivery, before);
             }
         }
         drop(delivery);
         self.release_buffer(before);
+    }
+
+    /// Keeps what is left of a delivery, of which there were `before` bytes, for the next turn.
+    fn put_back(&mut self, delivery: Delivery, before: usize) {
+        let left = delivery.len();
+        self.current = Some(delivery);
+        self.release_buffer(before - left);
     }
 
     /// Makes entries that an earlier process stored the current delivery, before entries that arrive now.

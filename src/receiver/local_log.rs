@@ -145,7 +145,7 @@ impl LocalLog {
         *self.lineage.lock() = Some(lineage);
     }
 
-    /// The position file now holds this position of the handler.
+    /// The position file now holds this position of the handler, perhaps not durably.
     pub(super) fn position_stored(&self, sequence: u64) {
         self.stored_position.store(sequence, Ordering::SeqCst);
     }
@@ -207,9 +207,6 @@ impl LocalLog {
     pub(super) fn write(&self, delivery: &Delivery, stream_id: [u8; 16]) -> Result<bool> {
         let before = delivery.before();
         let disk = self.disk_for(before, stream_id)?;
-        if before.epoch > disk.lineage().epoch {
-            disk.begin_epoch(before.epoch)?;
-        }
         let (mut delivery, mut hash, mut compared) = (delivery.clone(), before.hash, false);
         loop {
             let run = delivery.entries();
@@ -226,6 +223,9 @@ impl LocalLog {
                 compared = true;
             }
             if !new.is_over() {
+                if before.epoch > disk.lineage().epoch {
+                    disk.begin_epoch(before.epoch)?;
+                }
                 // The connection's task has verified them.
                 hash = disk.write_verified(new.rest())?.hash;
             }

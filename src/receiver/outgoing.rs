@@ -97,9 +97,9 @@ impl OutgoingAcks {
         self.0.as_ref().is_some_and(Line::is_unsent)
     }
 
-    /// When the next acknowledgement is due, if nothing happens before.
-    pub(super) fn next_at(&self, positions: Positions) -> Option<Instant> {
-        self.0.as_ref().and_then(|line| line.acks.next_at(positions))
+    /// When the next acknowledgement is due, if nothing happens before. None is before the last one is sent.
+    pub(super) fn next_at(&self, positions: Positions, now: Instant) -> Option<Instant> {
+        self.0.as_ref().filter(|line| line.out.is_empty()).and_then(|line| line.acks.next_at(positions, now))
     }
 }
 

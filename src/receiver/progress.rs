@@ -17,7 +17,8 @@ use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
 
-/// Positions and counters. The connection's task sets the received position, the callback thread the others.
+/// Positions and counters. The connection's task sets the received position and the writer's, the callback thread the
+/// applied and the durable one.
 pub(super) struct Progress {
     received: AtomicU64,
     /// The chain hash through the received position. For the connection's task.
@@ -103,7 +104,7 @@ impl Progress {
         if self.host_unproven.load(Ordering::Acquire) && !mutant!("host-ahead-believed") { 0 } else { self.applied() }
     }
 
-    /// The host's history is the writer's.
+    /// The stream has reached the host's position, and the histories do not differ there, as far as they are known.
     pub(super) fn prove_host(&self) {
         if self.host_unproven.load(Ordering::Relaxed) {
             self.host_unproven.store(false, Ordering::Release);
@@ -118,7 +119,7 @@ impl Progress {
         if applied < self.log_begins_after || is_unproven { 0 } else { durable }
     }
 
-    /// The local log's history is the writer's.
+    /// The same of the local log's end.
     pub(super) fn prove_log(&self) {
         if self.log_unproven.load(Ordering::Relaxed) {
             self.log_unproven.store(false, Ordering::Release);
@@ -128,7 +129,7 @@ impl Progress {
 
     /// The positions that may be acknowledged.
     pub(super) fn positions(&self) -> Positions {
-        // Received last, so that the others are not above it.
+        // Received is read last, so that it is not older than the others.
         let applied = self.proven_applied();
         let stored = self.proven_durable(applied);
         let durable = if self.durable_when_applied { applied.max(stored) } else { stored };
@@ -175,11 +176,12 @@ impl Progress {
         let mut outgoing = self.outgoing.lock();
         let positions = self.positions();
         outgoing.send_if_due(positions)?;
-        // What these positions reach is sent, or will be when the socket is writable. For what is not received yet, or while
-        // the host is not proven, the task looks again by itself. The durable position moves with the local log, which
-        // acknowledges by itself, or with the applied position.
+        // Only an entry that is received and not applied needs a report: what is applied was acknowledged above, or will be
+        // when the socket is writable, and this is called again when an entry arrives and when the host is proven. The
+        // durable position moves with the local log, which acknowledges by itself, or with the applied position.
         let is_reached_by_applying = |requested: &u64| {
-            (positions.applied + 1..=positions.received).contains(requested)
+            positions.applied < *requested
+                && *requested <= positions.received
                 && !self.host_unproven.load(Ordering::Acquire)
         };
         let requested = outgoing.next_applied(self.durable_when_applied).filter(is_reached_by_applying);

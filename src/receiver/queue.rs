@@ -50,8 +50,9 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Queues an event for the host.
     pub(super) fn event(&self, event: Event) {
-        self.interrupt();
         self.mailbox.event(event);
+        // Afterwards, or the thread could check for work before the event is there, and then apply a long delivery.
+        self.interrupt();
     }
 
     /// Queues work and wakes the thread.

@@ -264,7 +264,7 @@ impl<'a> WriterSession<'a> {
     /// When the next acknowledgement is due, or the writer will have been silent for too long.
     fn next_deadline(&self) -> Instant {
         let (now, progress) = (clock::instant(), self.progress);
-        let ack = progress.outgoing.lock().next_at(progress.positions());
+        let ack = progress.outgoing.lock().next_at(progress.positions(), now);
         let silence = self.pulse.and_then(|pulse| pulse.deadline(self.received_at));
         let next = ack.into_iter().chain(silence).min().unwrap_or(now + IDLE);
         next.max(now + Duration::from_millis(1))

@@ -21,7 +21,8 @@ impl Receiver {
         let now = clock::now();
         // By the boot clock: the wall clock may have been set meanwhile.
         let connected_us = since.map_or(0, |since| now.boot_us.saturating_sub(since.boot_us));
-        let lag = progress.writer().saturating_sub(positions.applied);
+        let applied = progress.applied();
+        let lag = progress.writer().saturating_sub(applied);
         let entries_applied = progress.entries_applied();
         let behind_ms = progress.applied_age_us(now) / 1000;
         let lag_ms = match (lag, entries_applied) {
@@ -40,7 +41,7 @@ impl Receiver {
             "connected": since.is_some(),
             "writer_addr": self.config.writer_addr,
             "reader_id": self.config.reader_id,
-            "last_sequence": positions.applied,
+            "last_sequence": applied,
             "total_entries_received": load(&counters.entries_received),
             "total_bytes_received": load(&counters.bytes_received),
             "total_entries_applied": entries_applied,

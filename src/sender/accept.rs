@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
 use super::followers::Followers;
 use super::handshake::{self, MAX_HANDSHAKES, ReaderService};
 use super::report::SenderReport;
 use super::tasks::{Task, Tasks};
+use crate::clock;
 use crate::engine::writer::life::Stage;
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventKind};
-use crate::runtime;
+use crate::runtime::{self, sleep};
 use crate::transport::{Accepted, Listener, Stream};
 
 /// The pauses after an accept that failed for lack of descriptors or memory. They double.
@@ -78,11 +78,11 @@ async fn listen(acceptor: Acceptor, listener: Listener) {
     let mut stage = life.subscribe();
     let mut pause = *PAUSES.start();
     let mut is_reachable = true;
+    let mut checks = runtime::interval_at(clock::instant() + CHECK_EVERY, CHECK_EVERY);
     loop {
-        let check = async { if listener.has_file() { sleep(CHECK_EVERY).await } else { std::future::pending().await } };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = check => {
+            _ = checks.tick(), if listener.has_file() => {
                 check_reachable(report, &listener, &mut is_reachable);
                 continue;
             }

@@ -98,7 +98,7 @@ impl Followers {
     }
 
     /// A reader that was at `before` has a new connection.
-    pub(super) fn reader_connected(&self, before: Positions, reader: &Reader, entered: Entered) {
+    pub(super) fn reader_entered(&self, before: Positions, reader: &Reader, entered: Entered) {
         if let Some(had) = entered.rewound_from {
             self.report.rewound(reader.peer(), reader.started_after, had);
         }

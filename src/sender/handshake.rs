@@ -162,10 +162,12 @@ async fn attach(
         let error = Error::new(Status::BufferFull, format!("all {} places for readers are taken", config.max_readers));
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     };
+    let mut registration = Registration { service: &service, reader: &reader, is_reported: false, ended: None };
+    // What it proved counts from now on; whether it may follow it is told later.
+    followers.reader_entered(before, &reader, entered);
     // If the node stopped being the writer meanwhile, only the readers that were registered then were closed.
     if let Err(error) = life.check_open() {
-        readers.leave(&reader, true);
-        reader.release();
+        drop(registration);
         return refuse(&service, &reader.stream, sync, &reply, error.into()).await;
     }
     if let Some(slots) = slots {
@@ -184,8 +186,7 @@ async fn attach(
     }
     drop(handshake);
     report.connected(reader.peer(), reader.started_after, if v2 { 2 } else { 1 });
-    followers.reader_connected(before, &reader, entered);
-    let mut registration = Registration { service: &service, reader: &reader, ended: None };
+    registration.is_reported = true;
     let limits = PeerLimits {
         v2,
         heartbeat: heartbeat::interval(config.heartbeat_interval, opening.heartbeat(), config.min_heartbeat),
@@ -214,10 +215,12 @@ async fn send_farewell(service: &ReaderService, stream: &Stream, frame: &[u8]) {
     }
 }
 
-/// A reader's registration, which ends with its session in every case.
+/// A reader's registration, which ends in every case.
 struct Registration<'a> {
     service: &'a ReaderService,
     reader: &'a Arc<Reader>,
+    /// The host was told that it is connected.
+    is_reported: bool,
     ended: Option<Error>,
 }
 
@@ -231,8 +234,10 @@ impl Drop for Registration<'_> {
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());
         // The reader needs no more entries, so they must not be kept while it takes its time to close.
         self.reader.release();
-        let entries = sent.saturating_sub(self.reader.started_after);
-        followers.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
+        if self.is_reported {
+            let entries = sent.saturating_sub(self.reader.started_after);
+            followers.report.disconnected(self.reader.peer(), (entries, bytes), sent, &ended);
+        }
     }
 }
 

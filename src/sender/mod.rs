@@ -160,7 +160,9 @@ impl Sender {
         self.life.get().check_new()?;
         let for_disk = if self.log.disk().is_some() { DISK_THREADS } else { 0 };
         let runtime = threads::runtime("repl-send", self.config.threads(), for_disk)?;
-        let storing = storage::spawn(&self.log, &self.report)?;
+        // One that gets only some of its threads is stopped.
+        let stopped = |_: &Error| self.life.move_to(Stage::Stopped);
+        let storing = storage::spawn(&self.log, &self.report).inspect_err(stopped)?;
         let Resources::Observer(observer) = std::mem::replace(&mut *owned, Resources::Nothing) else { return Ok(()) };
         let (mailbox, followers) = (Arc::clone(&self.mailbox), Arc::clone(&self.followers));
         let calling = move || call_host(&mailbox, &followers, EventDispatcher::new(observer));
@@ -169,7 +171,7 @@ impl Sender {
             Ok(callback) => callback,
             Err(error) => {
                 storage::end(&self.log, storing);
-                self.life.move_to(Stage::Stopped);
+                stopped(&error);
                 return Err(error);
             }
         };

@@ -1,7 +1,8 @@
 //! The slots of a sender, which its tasks share, and their file.
 //!
 //! The file follows within a [`ROUND`]. That is safe for a slot that moved forward: the file then holds more of the log
-//! than is needed. A slot that is new or moved back is in the file before its reader gets the SyncAck.
+//! than is needed. A slot that is new or moved back is in the file before its reader gets the SyncAck, unless the disk
+//! fails, which is reported, or takes longer than [`PATIENCE`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +43,9 @@ struct Around {
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
     around: Around,
-    file: SlotFile,
+    /// Held from the moment the changes are taken from the table until the file has them, so that the later version is
+    /// stored later.
+    file: Mutex<SlotFile>,
     table: Mutex<Table>,
     /// A reader waits for the file.
     awaited: Notify,
@@ -67,7 +70,7 @@ impl Slots {
         log.hold_from(table.held_from());
         Ok(Self {
             around: Around { log, readers },
-            file,
+            file: Mutex::new(file),
             table: Mutex::new(table),
             awaited: Notify::new(),
             saved: watch::Sender::new(0),
@@ -123,9 +126,10 @@ impl Slots {
 
     /// Writes the slots to their file if they changed. Blocks.
     pub(super) fn save(&self) -> Result<()> {
+        let file = self.file.lock();
         let Some((records, version)) = self.table.lock().take_changes() else { return Ok(()) };
         let records = records.into_iter().map(|(id, record)| (id, record.into())).collect();
-        let saved = self.file.store(&records).inspect_err(|_| self.table.lock().unsaved());
+        let saved = file.store(&records).inspect_err(|_| self.table.lock().unsaved());
         self.saved.send_replace(version);
         saved
     }

@@ -142,7 +142,7 @@ pub(super) async fn keep_slots(slots: Arc<Slots>, log: Arc<Log>, life: Arc<Life>
             }
             let saved = slots.save();
             // If the log has lost its directory, the storing thread reports that.
-            let ended = saved.is_err() && (disk.check_identity().is_err() && !disk.is_usable());
+            let ended = saved.is_err() && disk.check_identity().is_err() && !disk.is_usable();
             (!ended).then_some(saved)
         });
         let saved = match saved.await {

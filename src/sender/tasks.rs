@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
-/// The number of tasks that serve connections. `stop` waits until it is zero.
+/// The number of tasks that serve connections. `stop` waits for it to become zero, up to its time-out.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: Mutex<usize>,

@@ -28,6 +28,14 @@ static bool started(replication_status status)
     return status == REPLICATION_STATUS_OK;
 }
 
+/* One that could not be started is as before or stopped, and nothing between. */
+static bool can_start_again(replication_status status)
+{
+    if (status != REPLICATION_STATUS_OK)
+        CHECK_STATUS(status, REPLICATION_STATUS_CLOSED);
+    return status == REPLICATION_STATUS_OK;
+}
+
 /* A sender that got no thread more than it needs to start serves readers, and stores their slots. */
 static void serves(replication_sender *sender, replication_receiver *receiver, const char *address)
 {
@@ -64,6 +72,8 @@ static bool start_sender_with(int threads, struct token *token)
     if (enough)
         serves(sender, receiver, address);
     atomic_store(&threads_left, INT_MAX);
+    if (!enough && can_start_again(sender_start(sender)))
+        serves(sender, receiver, address);
     sender_free(sender);
     receiver_free(receiver);
     inbox_free(inbox);
@@ -80,6 +90,8 @@ static bool start_receiver_with(int threads, struct token *token)
     atomic_store(&threads_left, threads);
     const bool enough = started(receiver_start(receiver));
     atomic_store(&threads_left, INT_MAX);
+    if (!enough)
+        can_start_again(receiver_start(receiver));
     receiver_free(receiver);
     return enough;
 }

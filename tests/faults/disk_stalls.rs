@@ -1,7 +1,7 @@
 //! P2, P3, P5, P10: senders and receivers whose disk refuses for a while, for any reason but a failed sync, and what
 //! goes on beside them meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fail::FailScenario;
 use replication::error::Status;
@@ -12,8 +12,8 @@ use replication::protocol::control::TYPE_STREAM_ACK;
 use replication::protocol::entry::Entries;
 use replication::receiver::Receiver;
 use replication::receiver::config::{ReceiverConfig, ReceiverHost};
-use replication::sender::AckLevel;
 use replication::sender::config::SenderConfig;
+use replication::sender::{AckLevel, Sender};
 
 use crate::common::disks::*;
 use crate::common::hosts::{Seen, policy, stored, verified_end};
@@ -539,5 +539,51 @@ fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
     let failed = events.wait_status(EventKind::LogFailed, Status::Io);
     assert!(failed.message.contains("errno 5"), "{failed:?}");
     fail::remove("disk-seal-sync-before");
+    scenario.teardown();
+}
+
+// ---- the slots' file ------------------------------------------------------------------------------------------------
+
+/// P10: two threads that drop slots of a sender which does not run write the file one after the other, so that no slot
+/// comes back.
+#[test]
+fn p10_the_file_of_the_slots_is_written_by_one_thread_at_a_time() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let config = stored(&scratch.path().join("log"), policy("group"), SEGMENT, SEGMENT);
+    let (before, address, _) = sender(config.clone());
+    let peers = ["a", "b"].map(|id| {
+        let mut peer = Peer::connect(&address);
+        assert!(peer.shake(&sync_v2(id, 0)).can_resume);
+        peer
+    });
+    drop((peers, before));
+
+    let slots = |sender: &Sender| sender.slots_json().unwrap();
+    let sender = Sender::new(config.clone(), Box::new(Events::default())).unwrap();
+    assert!(["a", "b"].iter().all(|id| slots(&sender).contains(&format!("\"{id}\""))), "{}", slots(&sender));
+    let latch = Latch::default();
+    let held = latch.clone();
+    fail::cfg_callback("disk-new-write-before", move || held.pass()).unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| sender.drop_slot("a"));
+        until("the first one to write", || latch.held() == 1);
+        let second = scope.spawn(|| sender.drop_slot("b"));
+        until("the second drop", || !slots(&sender).contains("\"b\""));
+        // Its turn at the file comes next, and not now.
+        let begun = Instant::now();
+        while latch.held() == 1 && begun.elapsed() < Duration::from_millis(200) {
+            std::thread::yield_now();
+        }
+        let writing = latch.held();
+        latch.open();
+        assert_eq!(writing, 1, "two threads write the file");
+        first.join().unwrap().unwrap();
+        second.join().unwrap().unwrap();
+    });
+    fail::remove("disk-new-write-before");
+    drop(sender);
+    let after = Sender::new(config, Box::new(Events::default())).unwrap();
+    assert_eq!(slots(&after), "[]");
     scenario.teardown();
 }

@@ -38,10 +38,15 @@ pub fn without_stdio(arguments: &Arguments) {
     let receivers = [by_name, format!("unix:{}", path.display())]
         .map(|address| receiver(receiver_config(&address.replace('/', "-"), &address)));
     until("two readers", || sender.reader_count() == 2);
-    // One that the host gives away, which has the number 0: the library moves it.
-    let (given, theirs) = UnixStream::pair().unwrap();
+    // One that the host gives away, which has the number 0: the library moves it. While a name is resolved, the C library
+    // has files open.
+    let mut pair = None;
+    until("a socket with the number 0", || {
+        pair = Some(UnixStream::pair().unwrap()).filter(|(given, _)| given.as_raw_fd() == 0);
+        pair.is_some()
+    });
+    let (given, theirs) = pair.unwrap();
     let theirs = (keep(theirs.as_fd()), drop(theirs)).0;
-    assert_eq!(given.as_raw_fd(), 0);
     sender.accept_connection(OwnedFd::from(given)).unwrap();
     for _ in 0..100 {
         print();

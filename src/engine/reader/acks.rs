@@ -51,21 +51,27 @@ impl Acks {
     /// Whether an acknowledgement is due.
     pub(crate) fn is_due(&self, positions: Positions, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.acked_at);
-        let moved = match self.heartbeat {
-            Some(_) => positions != self.acked,
-            None => positions.applied != self.acked.applied,
-        };
         self.is_requested(positions)
-            || moved && passed >= self.interval
+            || self.has_moved(positions) && passed >= self.interval
             || self.heartbeat.is_some_and(|heartbeat| passed >= heartbeat)
     }
 
-    /// When the next one is due, unless something is requested or moves; `None`: not before that.
-    pub(crate) fn next_at(&self, positions: Positions) -> Option<Instant> {
-        let moves = positions != self.acked || positions.applied != positions.received;
-        let interval = Some(self.interval).filter(|_| moves);
-        let pause = interval.into_iter().chain(self.heartbeat).min()?;
-        self.acked_at.checked_add(pause)
+    /// When the next one is due, or may be because entries are applied meanwhile, unless something is requested; `None`: not
+    /// before something arrives.
+    pub(crate) fn next_at(&self, positions: Positions, now: Instant) -> Option<Instant> {
+        let moved = self.has_moved(positions).then_some((self.acked_at, self.interval));
+        let is_applying = positions.applied != positions.received;
+        let moves = is_applying.then_some((now, self.interval));
+        let beats = self.heartbeat.map(|heartbeat| (self.acked_at, heartbeat));
+        [moved, moves, beats].into_iter().flatten().filter_map(|(from, pause)| from.checked_add(pause)).min()
+    }
+
+    /// Whether an acknowledgement of these positions would differ from the last one.
+    fn has_moved(&self, positions: Positions) -> bool {
+        match self.heartbeat {
+            Some(_) => positions != self.acked,
+            None => positions.applied != self.acked.applied,
+        }
     }
 
     /// Adds an acknowledgement of these positions to `out`. `false`: its frame cannot be made, and nothing changed.
@@ -131,12 +137,20 @@ mod tests {
             ("nothing to say", v2, positions(5, 5), Some(1000)),
             ("nothing at all", v1, positions(5, 5), None),
             ("moved", v2, positions(6, 6), Some(100)),
-            ("about to be applied", v1, positions(6, 5), Some(100)),
+            ("about to be applied", v1, positions(6, 5), Some(110)),
+            ("moved, and about to be applied", v2, positions(6, 5), Some(100)),
             ("a heartbeat below the interval", Some(MS(20)), positions(6, 5), Some(20)),
         ];
         for (what, heartbeat, now, expected) in table {
             let (acks, start) = acked(positions(5, 5), heartbeat);
-            assert_eq!(acks.next_at(now), expected.map(|passed| start + MS(passed)), "{what}");
+            assert_eq!(acks.next_at(now, start + MS(10)), expected.map(|passed| start + MS(passed)), "{what}");
+        }
+        // What is received and not applied for long is looked at once in an interval.
+        for heartbeat in [v2, v1] {
+            let (acks, start) = acked(positions(6, 5), heartbeat);
+            let late = start + MS(300);
+            assert!(!acks.is_due(positions(6, 5), late));
+            assert_eq!(acks.next_at(positions(6, 5), late), Some(late + MS(100)));
         }
     }
 

@@ -115,8 +115,8 @@ impl Table {
     }
 
     /// A reader connected at `mark`: puts its slot where it belongs. Without a proof that it has what lies before, its
-    /// slot stays where it is. Returns the version that the file must reach before the reader is told that it may
-    /// follow, if the file keeps less than the slot.
+    /// slot stays where it is. Returns the version of the table that must be in the file before the reader is told that it
+    /// may follow; `None` if the file already keeps enough.
     pub(crate) fn enter(
         &mut self,
         around: &impl Surroundings,

@@ -40,7 +40,7 @@ fn p5_a_slot_goes_back_to_where_it_was_and_no_further() {
     assert_eq!(slot_at(&sender, "r"), 1000);
     acknowledge(&mut peer, 1000, 0, 0);
     // A round looks at all slots, so it is over when another one has moved.
-    let other = followed(&address, "other", 1000);
+    let _other = followed(&address, "other", 1000);
     until("a round", || slot_at(&sender, "other") == 1000);
     assert_eq!(slot_at(&sender, "r"), 100);
 }

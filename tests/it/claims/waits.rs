@@ -269,7 +269,7 @@ fn p5_answers_to_more_questions_than_are_kept_are_counted() {
     }
     let (sender, address, _) = sender(config);
     let last = write(&sender, 1);
-    let peer = followed(&address, "r", last);
+    let _peer = followed(&address, "r", last);
     let names: Vec<_> = (0..40).map(|n| format!("g{n}")).collect();
     let pairs = names.iter().flat_map(|a| names.iter().map(move |b| (a, b)));
     let forgotten = || stat(sender.stats_json(), "total_answers_forgotten").as_u64().unwrap();
