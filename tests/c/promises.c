@@ -276,6 +276,7 @@ TEST(p3_the_wait_policy_goes_on_when_there_is_room)
     unsigned long drainer = thread_start(drain, &s.peer);
     for (size_t i = 0; i < scaled(20000); i++)
         CHECK_OK(replicate_block(&s));
+    WAIT_UNTIL(sender_stat(s.sender, "readers.0.sent_sequence") == sender_current_sequence(s.sender));
     CHECK_OK(sender_stop(s.sender));
     thread_join(drainer);
     unstall(&s);
