@@ -18,8 +18,9 @@ enum FileOp {
 struct File {
     content: Vec<u8>,
     durable: Vec<u8>,
-    /// What was done since the last sync.
+    /// What was done since the last sync, and how much was done before.
     unsynced: Vec<FileOp>,
+    synced: usize,
     modified_us: u64,
 }
 
@@ -38,7 +39,8 @@ pub struct Faults {
     pub write_fails: u32,
 }
 
-/// What a sync that is under way will have made durable, and how many changes that is.
+/// What a sync that is under way will have made durable, and how many changes that is since the beginning. Another one may
+/// begin later and end earlier.
 pub enum Syncing {
     Nothing,
     File(Inode, Vec<u8>, usize),
@@ -52,6 +54,7 @@ pub struct Disk {
     names: BTreeMap<String, Inode>,
     durable_names: BTreeMap<String, Inode>,
     unsynced_names: Vec<NameOp>,
+    synced_names: usize,
     inodes: Inode,
     /// It was full, or failed.
     pub troubled: bool,
@@ -153,10 +156,10 @@ impl Disk {
     /// What a sync makes durable that begins now: nothing of it before it ends.
     pub fn begin_sync(&mut self, change: Change<'_>) -> Syncing {
         match change {
-            Change::SyncDir(_) => Syncing::Names(self.names.clone(), self.unsynced_names.len()),
+            Change::SyncDir(_) => Syncing::Names(self.names.clone(), self.synced_names + self.unsynced_names.len()),
             Change::Sync(path) => self.names.get(&name(path)).map_or(Syncing::Nothing, |inode| {
                 let file = &self.files[inode];
-                Syncing::File(*inode, file.content.clone(), file.unsynced.len())
+                Syncing::File(*inode, file.content.clone(), file.synced + file.unsynced.len())
             }),
             _ => Syncing::Nothing,
         }
@@ -166,22 +169,29 @@ impl Disk {
     pub fn end_sync(&mut self, syncing: Syncing, rng: &mut fastrand::Rng) -> io::Result<()> {
         match syncing {
             Syncing::Nothing => {}
-            Syncing::Names(names, count) => {
+            Syncing::Names(names, count) if count > self.synced_names => {
                 self.durable_names = names;
-                self.unsynced_names.drain(..count.min(self.unsynced_names.len()));
+                self.unsynced_names.drain(..count - self.synced_names);
+                self.synced_names = count;
             }
+            Syncing::Names(..) => {}
             Syncing::File(inode, content, count) => {
                 let fails = self.faults.sync_fails > 0 && rng.u32(..1000) < self.faults.sync_fails;
                 let Some(file) = self.files.get_mut(&inode) else { return Ok(()) };
-                let synced = file.unsynced.drain(..count.min(file.unsynced.len())).collect::<Vec<_>>();
+                let newly = count.saturating_sub(file.synced);
                 if fails {
                     // The kernel may have dropped what it could not write, and will not try again.
                     if rng.bool() {
-                        file.unsynced.splice(..0, synced);
+                        file.unsynced.drain(..newly);
+                        file.synced += newly;
                     }
                     return Err(io::Error::from_raw_os_error(libc::EIO));
                 }
-                file.durable = content;
+                if newly > 0 {
+                    file.durable = content;
+                    file.unsynced.drain(..newly);
+                    file.synced += newly;
+                }
             }
         }
         Ok(())
@@ -234,12 +244,14 @@ impl Disk {
 
     /// A process that dies leaves all that it did.
     pub fn settle(&mut self) {
+        self.synced_names += self.unsynced_names.len();
         self.unsynced_names.clear();
         self.durable_names.clone_from(&self.names);
         let named: Vec<_> = self.names.values().copied().collect();
         self.files.retain(|inode, _| named.contains(inode));
         for file in self.files.values_mut() {
             file.durable.clone_from(&file.content);
+            file.synced += file.unsynced.len();
             file.unsynced.clear();
         }
         (self.dies_in, self.power_goes_in) = (None, None);

@@ -218,6 +218,11 @@ impl ReaderHost {
         self.now.get().tip
     }
 
+    /// The cell is free again when this returns: a call of the receiver may give way.
+    fn receiver(&self) -> Option<Arc<Receiver>> {
+        self.receiver.borrow().upgrade()
+    }
+
     /// The host takes an entry.
     fn apply(&self, sequence: u64, bytes: &[u8]) {
         let world = &self.world;
@@ -306,7 +311,7 @@ impl ReaderHost {
             return;
         }
         self.uncommitted.set(0);
-        let token = self.receiver.borrow().upgrade().and_then(|receiver| receiver.token().ok());
+        let token = self.receiver().and_then(|receiver| receiver.token().ok());
         let sequence = self.world.model.borrow().sequence(self.now.get().tip);
         if let Some(token) = token.filter(|token| token.sequence != sequence) {
             let at = token.sequence;
@@ -331,7 +336,7 @@ impl ReaderHost {
         match event.kind {
             EventKind::Connected => {
                 self.was_on_disk.set(self.was_on_disk.get() || self.writer.borrow().has_on_disk(event.sequence + 1));
-                let lineage = self.receiver.borrow().upgrade().and_then(|receiver| receiver.lineage());
+                let lineage = self.receiver().and_then(|receiver| receiver.lineage());
                 let epoch = lineage.map_or(0, |lineage| lineage.epoch);
                 // One that has nothing, and no directory that is bound to a stream, is free to follow any writer.
                 let is_free =
@@ -374,7 +379,7 @@ impl ReaderHost {
 
     /// The last entry that its process has received.
     fn received(&self) -> u64 {
-        let Some(receiver) = self.receiver.borrow().upgrade() else { return u64::MAX };
+        let Some(receiver) = self.receiver() else { return u64::MAX };
         stats(&receiver)["received_sequence"].as_u64().unwrap_or(0)
     }
 
