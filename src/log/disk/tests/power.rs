@@ -1,7 +1,8 @@
 //! Losses of power at every change of the disk.
 //!
 //! A run is recorded as the changes it made. For each moment of it, disks are built that a loss of power may leave: of
-//! what was not synced each page and each name is there or not. Whatever the disk, all that was reported durable is there.
+//! what was not synced each page is there, or not, or up to some byte, and each name is there or not. Whatever the disk,
+//! all that was reported durable is there.
 
 use std::path::PathBuf;
 
@@ -83,7 +84,8 @@ impl Disk {
             .collect()
     }
 
-    /// The bytes of a file of which each page that was not synced is old, new, or zeroes where there was none.
+    /// The bytes of a file of which each page that was not synced is old, new, or new up to some byte; zeroes where there was
+    /// none.
     fn torn(&self, inode: usize, random: &mut Random) -> Vec<u8> {
         let Inode { durable, now } = &self.inodes[inode];
         let length = match random.below(4) {
@@ -93,10 +95,22 @@ impl Disk {
         };
         let mut bytes = vec![0; length];
         for (n, page) in bytes.chunks_mut(PAGE).enumerate() {
-            let source = if random.below(2) == 0 { durable } else { now };
-            let source = source.get(n * PAGE..).unwrap_or(&[]);
-            let known = page.len().min(source.len());
-            page[..known].copy_from_slice(&source[..known]);
+            let there = |source: &[u8]| {
+                let mut there = [0; PAGE];
+                let known = source.get(n * PAGE..).unwrap_or(&[]);
+                let length = known.len().min(PAGE);
+                there[..length].copy_from_slice(&known[..length]);
+                there
+            };
+            let (old, new) = (there(durable), there(now));
+            let mut left = if random.below(2) == 0 { old } else { new };
+            if old != new && random.below(3) == 0 {
+                let differ: Vec<_> = (0..PAGE).filter(|at| old[*at] != new[*at]).collect();
+                let cut = differ[random.below(differ.len())];
+                left = old;
+                left[..cut].copy_from_slice(&new[..cut]);
+            }
+            page.copy_from_slice(&left[..page.len()]);
         }
         bytes
     }
