@@ -380,6 +380,8 @@ impl Log {
                     return Ok(appender);
                 }
                 Err(NoRoom::NoMemory { bytes }) => {
+                    // The window may have let go of the chunk that was written to, so nothing more may come into it.
+                    (appender.writer, appender.quota) = (None, 0);
                     return Err(Error::out_of_memory(format_args!("a chunk of {bytes} bytes")));
                 }
                 Err(NoRoom::Held { until, plenty }) => {

@@ -130,6 +130,25 @@ fn p2_p5_a_moment_without_memory_stalls_a_replay_only() {
     assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
 }
 
+/// P2: an entry for which all others left the window, and for which there is no memory then, takes none with it that comes
+/// later.
+#[test]
+fn p2_an_entry_without_memory_is_refused_alone() {
+    let _alone = alone();
+    let (sender, address, events) = sender(SenderConfig { buffer_bytes: 4 << 20, ..SenderConfig::default() });
+    let (reader, applied, _) = receiver(receiver_config("reader", &address));
+    sender.replicate(0, b"before").unwrap();
+    reader.wait_sequence(1, PATIENCE).unwrap();
+    let large = vec![7; (4 << 20) - 100];
+    let shortage = Shortage::of(SHORT);
+    assert_eq!(sender.replicate(0, &large).unwrap_err().status, Status::OutOfMemory);
+    drop(shortage);
+    assert_eq!(sender.replicate(0, b"after").unwrap(), 2);
+    reader.wait_sequence(2, PATIENCE).unwrap();
+    assert_eq!(applied.sequences(), [1, 2]);
+    assert_eq!(events.count(EventKind::CutOff), 0);
+}
+
 #[test]
 fn p5_records_without_memory_are_an_error() {
     let _alone = alone();
