@@ -273,6 +273,34 @@ fn p10_a_sync_confirms_nothing_once_the_log_is_lost() {
     scenario.teardown();
 }
 
+/// P10: a position that comes while another one is written, which came during a sync, is not forgotten for that.
+#[test]
+fn p10_each_position_that_comes_during_a_sync_is_written_after_it() {
+    let scenario = FailScenario::setup();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut file, _) = PositionFile::open(dir.path(), "r").unwrap();
+    let token = |sequence| Token { stream_id: [7; 16], epoch: 1, sequence, hash: sequence };
+    file.store(&token(1), true).unwrap();
+    let syncing = file.syncing();
+    let [during_sync, during_write] = [Latch::default(), Latch::default()];
+    let held = during_sync.clone();
+    fail::cfg_callback("disk-position-sync-before", move || held.pass()).unwrap();
+    std::thread::scope(|scope| {
+        let under_way = scope.spawn(|| syncing.sync());
+        until("the sync", || during_sync.held() == 1);
+        file.store(&token(2), false).unwrap();
+        let held = during_write.clone();
+        fail::cfg_callback("disk-position-write-before", move || held.pass()).unwrap();
+        during_sync.open();
+        until("the write", || during_write.held() == 1);
+        file.store(&token(3), false).unwrap();
+        during_write.open();
+        under_way.join().unwrap().unwrap();
+    });
+    assert_eq!(PositionFile::read(dir.path(), "r").unwrap(), Some(token(3)));
+    scenario.teardown();
+}
+
 /// A reader that comes while a trim is half done is told that what it asks for is gone, not that the log is damaged.
 #[test]
 fn a_segment_that_is_being_trimmed_is_gone_and_not_damaged() {

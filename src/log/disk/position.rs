@@ -89,8 +89,14 @@ impl Shared {
         let bytes = encode_copy(generation, token);
         file::write_at(Op::WritePosition, &self.file, &self.path, COPIES[copy], &bytes).map_err(Fault::while_open)?;
         let mut state = self.state.lock();
-        (state.generation, state.written, state.pending) = (generation, copy, None);
+        (state.generation, state.written) = (generation, copy);
         Ok(())
+    }
+
+    /// Writes a token in place of the pending one, which stays if that fails. With `syncing`.
+    fn replace(&self, token: &Token) -> Result<()> {
+        let pending = self.state.lock().pending.take();
+        self.write(token).inspect_err(|_| self.put_back(pending))
     }
 
     /// Makes durable what is written. With `syncing`.
@@ -105,9 +111,25 @@ impl Shared {
         Ok(())
     }
 
+    /// Writes the pending token, which stays if that fails. With `syncing`.
     fn write_pending(&self) -> Result<()> {
-        let pending = self.state.lock().pending;
-        pending.map_or(Ok(()), |token| self.write(&token))
+        let pending = self.state.lock().pending.take();
+        pending.map_or(Ok(()), |token| self.write(&token)).inspect_err(|_| self.put_back(pending))
+    }
+
+    /// Unless a newer one has come meanwhile.
+    fn put_back(&self, pending: Option<Token>) {
+        let mut state = self.state.lock();
+        state.pending = state.pending.or(pending);
+    }
+
+    /// Writes the pending token unless another thread holds `syncing`, which does it when it has released that.
+    fn try_write_pending(&self) -> Result<()> {
+        while self.state.lock().pending.is_some() {
+            let Some(_syncing) = self.syncing.try_lock() else { break };
+            self.write_pending()?;
+        }
+        Ok(())
     }
 }
 
@@ -115,12 +137,12 @@ impl PositionSync {
     /// Makes durable what was stored before the call. After a failure the file must be opened again.
     pub fn sync(&self) -> Result<()> {
         let shared = &self.0;
-        let _syncing = shared.syncing.lock();
-        shared.write_pending()?;
-        shared.sync_written()?;
+        let syncing = shared.syncing.lock();
+        let synced = shared.write_pending().and_then(|()| shared.sync_written());
+        drop(syncing);
         // What came meanwhile. If it is refused, the next sync or the next token finds it.
-        let _ = shared.write_pending();
-        Ok(())
+        let _ = shared.try_write_pending();
+        synced
     }
 }
 
@@ -171,15 +193,16 @@ impl PositionFile {
             shared.check_identity()?;
             shared.check()?;
             let _syncing = shared.syncing.lock();
-            shared.write(token)?;
+            shared.replace(token)?;
             return shared.sync_written();
         }
         shared.check()?;
         match shared.syncing.try_lock() {
-            Some(_syncing) => shared.write(token),
+            Some(_syncing) => shared.replace(token),
             None => {
                 shared.state.lock().pending = Some(*token);
-                Ok(())
+                // The other thread may have looked for it already.
+                shared.try_write_pending()
             }
         }
     }
