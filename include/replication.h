@@ -1028,7 +1028,7 @@ replication_status sender_new(const struct replication_sender_config *config,
  * Starts the threads of a sender. Entries and readers can be given to it from now on.
  *
  * Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives no
- * threads, and after some of these it is as after sender_stop(). Any thread; allowed in callbacks.
+ * threads; if some had begun, the sender is stopped: free it and make another. Any thread; allowed in callbacks.
  *
  * Requires:
  * `sender` came from sender_new() and is not freed.
@@ -2120,7 +2120,7 @@ replication_status receiver_new(const struct replication_receiver_config *config
  * Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
  *
  * Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after receiver_stop(); `IO` when the system gives
- * no threads, and after some of these it is as after receiver_stop(). Any thread; allowed in callbacks.
+ * no threads; if some had begun, the receiver is stopped: free it and make another. Any thread; allowed in callbacks.
  *
  * Requires:
  * `receiver` came from receiver_new() and is not freed.

@@ -183,8 +183,8 @@ fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<
     let started = threads + blocking.min(1);
     with_locals(move || {
         let build = Arc::new(Build::default());
-        let uncounted = AtomicUsize::new(started);
-        let awaited = build.clone();
+        let uncounted = Arc::new(AtomicUsize::new(started));
+        let (awaited, beginning) = (build.clone(), uncounted.clone());
         let runtime = without_signals(name, || {
             let _taken = take_stdio()?;
             Builder::new_multi_thread()
@@ -195,7 +195,7 @@ fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<
                 .on_thread_start(move || {
                     // Threads that are added later would inherit the mask of the thread that adds them.
                     let _ = blocked().thread_set_mask();
-                    if uncounted.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    if beginning.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
                         BEGINNING.add(-1);
                     }
                     // A runtime that gets only some of its threads waits for them to end before it fails, and only this
@@ -204,7 +204,9 @@ fn tokio_runtime(name: &'static str, threads: usize, blocking: usize) -> Result<
                 })
                 .enable_all()
                 .build()
-        })?;
+        });
+        // Those that began have ended by now if not all could be had, and were not counted.
+        let runtime = runtime.inspect_err(|_| BEGINNING.add((started - uncounted.load(Relaxed)) as isize))?;
         let is_whole = build.complete();
         BEGINNING.add(threads as isize);
         if !is_whole {

@@ -138,7 +138,7 @@ pub unsafe extern "C" fn receiver_new(config: *const ReceiverConfigHandle, out: 
 /// Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
 ///
 /// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after receiver_stop(); `IO` when the system gives
-/// no threads, and after some of these it is as after receiver_stop(). Any thread; allowed in callbacks.
+/// no threads; if some had begun, the receiver is stopped: free it and make another. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.

@@ -128,7 +128,7 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
 /// Starts the threads of a sender. Entries and readers can be given to it from now on.
 ///
 /// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives no
-/// threads, and after some of these it is as after sender_stop(). Any thread; allowed in callbacks.
+/// threads; if some had begun, the sender is stopped: free it and make another. Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.

@@ -1,8 +1,8 @@
 //! The disk side of the log: one more cursor over the log in memory, which writes the entries it passes.
 //!
 //! One thread writes. Appends continue in memory meanwhile, but may not reuse memory that is not written yet. Readers
-//! see entries once the policy calls them safe: written, or synced. So a writer that restarts after a crash never lacks
-//! an entry that a reader has.
+//! see entries once the policy calls them safe: written, or synced. So a writer whose process crashes never lacks an entry
+//! that a reader has; after a loss of power that holds where readers see what is synced.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -218,14 +218,16 @@ impl Storage {
     /// Runs the directory's upkeep until the storing thread has ended.
     fn keep(&self, report: &mut dyn FnMut(UpkeepNews)) {
         self.state.lock().keeping = true;
-        // Read before each removal: a reader that has connected meanwhile may need the segment.
+        // Read before each removal: a reader that has connected meanwhile may need the segment. One that connects during
+        // the removal is told that its entries are gone.
         let mut kept_from = |_| {
             let held = self.held_from.load(Ordering::SeqCst);
             Ok(if mutant!("trim-past-slots") { u64::MAX } else { held })
         };
         let kept = self.upkeep.run(&self.disk, &mut kept_from, &mut |news| match news {
             UpkeepNews::Room => {
-                // Under the lock, or the storing thread could miss this between its check and its wait.
+                // Under the lock, so that the storing thread hears it if it waits. If it comes to wait only now, it tries
+                // again after `RETRY`.
                 drop(self.state.lock());
                 self.work.notify_all();
             }

@@ -56,8 +56,8 @@ impl Acks {
             || self.heartbeat.is_some_and(|heartbeat| passed >= heartbeat)
     }
 
-    /// When the next one is due, or may be because entries are applied meanwhile, unless something is requested; `None`: not
-    /// before something arrives.
+    /// When to ask [`Self::is_due`] again if nothing arrives; `None`: not before something arrives. Requests are not
+    /// considered.
     pub(crate) fn next_at(&self, positions: Positions, now: Instant) -> Option<Instant> {
         let moved = self.has_moved(positions).then_some((self.acked_at, self.interval));
         let is_applying = positions.applied != positions.received;

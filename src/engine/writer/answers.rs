@@ -16,8 +16,8 @@ struct Given {
     readers: usize,
 }
 
-/// By quorum and level, the furthest entry of which the question was answered with enough: with it, all before it that
-/// this writer can answer for.
+/// For each quorum and level, the last entry for which the answer was that enough readers have it. It is the answer for
+/// every earlier entry of this writer as well.
 pub(crate) struct Answers {
     given: HashMap<Quorum, ByLevel<Given>>,
     /// See [`is_ours`].
@@ -122,7 +122,7 @@ mod tests {
 
     /// P7: an answer for an entry of this writer's says nothing of those that another one numbered.
     #[test]
-    fn p7_an_answer_does_not_reach_behind_what_was_inherited() {
+    fn p7_an_answer_does_not_reach_before_what_was_inherited() {
         let mut answers = Answers::new(10);
         let judge = |answers: &mut Answers, sequence, enough| {
             answers.judge(&requirement(sequence, AckLevel::Received, 1), QuorumCount { readers: 1, enough }).enough

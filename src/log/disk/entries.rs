@@ -326,7 +326,7 @@ mod tests {
 
     /// Between two looks at the directory segments go: nothing fails, and what is told begins after them.
     #[test]
-    fn a_check_beside_retention_begins_behind_what_it_removed() {
+    fn a_check_beside_retention_begins_after_what_it_removed() {
         // Large segments, so that progress is told in the first one.
         let large = scratch();
         let mut trimmed = false;

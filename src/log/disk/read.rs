@@ -70,12 +70,12 @@ impl FileRange {
     }
 }
 
-/// The unchanging data of a segment that is being read, and its points.
+/// The file of a segment that is being read, and the known boundaries around what is looked for.
 struct View {
     file: Arc<File>,
     path: PathBuf,
     fixed: Fixed,
-    /// Its base, then the points in the part that was asked for.
+    /// The last known boundary at or before it.
     from: Mark,
     /// The next known boundary after `from`.
     until: Mark,

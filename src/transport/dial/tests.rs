@@ -73,7 +73,7 @@ async fn the_next_address_of_a_name_is_tried_while_the_first_is_silent() {
 }
 
 #[tokio::test]
-async fn the_next_round_begins_behind_what_failed_or_at_what_served() {
+async fn the_next_round_begins_after_what_failed_or_at_what_served() {
     let writers = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| TcpListener::bind(text).unwrap());
     let list = writers.each_ref().map(|writer| writer.local_addr().unwrap().to_string());
     let mut dialler = dialler(&list.join(","), &[]);

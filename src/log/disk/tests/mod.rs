@@ -155,7 +155,7 @@ fn p8_what_does_not_follow_is_not_written() {
 }
 
 #[test]
-fn p7_an_epoch_begins_behind_the_last_entry() {
+fn p7_an_epoch_begins_after_the_last_entry() {
     let dir = scratch();
     let (log, _) = DiskLog::open(config(dir.path(), 1 << 20), start).unwrap();
     log.begin_epoch(3).unwrap();
