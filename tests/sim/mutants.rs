@@ -34,7 +34,6 @@ const MUTANTS: &[&str] = &[
     "replay-left-out",
     "resumes-without-entries",
     "sealed-before-sync",
-    "sealed-over-the-durable-commit",
     "shown-before-sync",
     "slot-ahead-of-reader",
     "slots-expire-by-the-wall-clock",

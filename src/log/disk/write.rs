@@ -255,7 +255,7 @@ impl DiskLog {
         } else if synced != end {
             file::sync(Op::SyncEntries, &file, &path).map_err(|fault| self.fault(fault))?;
             self.confirm(end, purpose)?;
-        } else if !mutant!("sealed-over-the-durable-commit") {
+        } else {
             // The last commit was written after the last sync, and the seal overwrites the one before it.
             file::sync(Op::SyncTruncate, &file, &path).map_err(|fault| self.fault(fault))?;
         }
