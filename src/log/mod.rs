@@ -35,14 +35,16 @@ pub use storage::Ended;
 pub use upkeep::{Upkeep, UpkeepNews};
 pub use window::{AttachError, Occupancy};
 
-/// What an append does when the window is full and a connected reader still needs its oldest entries.
+/// What an append does when the window is full and a connected reader still needs its oldest entries. With a log on disk
+/// it is the disk that needs them: readers go on from the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullPolicy {
-    /// Cut off the slowest readers: their connections end with `SEQUENCE_GAP`.
+    /// Cut off the slowest readers: their connections end with `SEQUENCE_GAP`. A disk is waited for, up to
+    /// [`LogConfig::disk_timeout`].
     CutOffSlowest,
     /// Refuse the new entry with `BUFFER_FULL`.
     Refuse,
-    /// Wait up to this time for the slowest reader, then refuse.
+    /// Wait up to this time for the slowest reader or the disk, then refuse.
     Wait(Duration),
 }
 
@@ -114,7 +116,8 @@ impl Log {
     }
 
     /// Appends one entry and returns the boundary after it, which must be passed to [`Self::wait_synced`]. Copies the
-    /// payload. Waits for a reader only under [`FullPolicy::Wait`].
+    /// payload. Waits for a reader only under [`FullPolicy::Wait`], and for the disk also under
+    /// [`FullPolicy::CutOffSlowest`].
     #[inline]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);

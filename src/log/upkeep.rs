@@ -152,7 +152,7 @@ impl Upkeep {
         };
         let trimmed = loop {
             let (started, now) = (clock::instant(), clock::now());
-            let Some(end) = disk.first_given_up(now) else { break Ok(()) };
+            let Some(end) = disk.first_expired(now) else { break Ok(()) };
             match kept_from(end).and_then(|keep_from| disk.trim_one(keep_from, now)) {
                 Ok(Some(end)) => (segments, last_sequence) = (segments + 1, end.sequence),
                 Ok(None) => break Ok(()),

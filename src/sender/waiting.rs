@@ -36,7 +36,7 @@ impl Sender {
         if reached.enough {
             return Ok(Acked { status: Status::Ok, readers: reached.readers });
         }
-        self.log.hurry();
+        self.log.request_sync();
         if timeout.is_zero() {
             // The caller will ask again: then the acknowledgements are there sooner.
             followers.request(level, sequence);
@@ -102,7 +102,7 @@ impl Sender {
         let followers = &self.followers;
         let requirement = Requirement { sequence, level, quorum };
         let ticket = followers.acks.order(requirement, timeout, call, &*followers.readers)?;
-        self.log.hurry();
+        self.log.request_sync();
         followers.readers.wake_tasks();
         Ok(ticket)
     }

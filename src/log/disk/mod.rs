@@ -150,10 +150,10 @@ pub struct Recovery {
 #[derive(Debug)]
 struct State {
     sealed: VecDeque<Arc<Sealed>>,
-    /// The bytes of their files and of `going`.
+    /// The bytes of their files and of `removing`.
     sealed_bytes: u64,
     /// The segment that retention removes, until the removal is durable. It is no longer read.
-    going: Option<Arc<Sealed>>,
+    removing: Option<Arc<Sealed>>,
     active: Active,
     /// How many segments have begun since the log was opened.
     begun: u64,
@@ -448,7 +448,7 @@ impl State {
         let mut epochs: Vec<_> = fixed.map(epoch_of).collect();
         epochs.dedup();
         let epochs = epochs.into();
-        Self { sealed, sealed_bytes, going: None, active, begun: 0, epochs, written: end, synced: end, broken: None }
+        Self { sealed, sealed_bytes, removing: None, active, begun: 0, epochs, written: end, synced: end, broken: None }
     }
 
     /// Makes this the segment that is written. The one before it is sealed, or replaced if it is empty.
@@ -477,13 +477,13 @@ impl State {
         if epoch_of(next) != epoch_of(&first.head.fixed) {
             self.epochs.pop_front();
         }
-        self.going = Some(first.clone());
+        self.removing = Some(first.clone());
         Some(first)
     }
 
-    /// The removal of `going` is durable.
-    fn gone(&mut self) {
-        if let Some(segment) = self.going.take() {
+    /// The removal of `removing` is durable.
+    fn removed(&mut self) {
+        if let Some(segment) = self.removing.take() {
             self.sealed_bytes -= segment.size();
         }
     }

@@ -21,30 +21,30 @@ impl DiskLog {
         let mut ages = self.trimming.lock();
         ages.observe(now);
         let mut state = self.usable(self.state.lock(), Purpose::Confirm)?;
-        if state.going.is_none() {
-            match given_up(&self.config, &state, &ages, now) {
+        if state.removing.is_none() {
+            match expired(&self.config, &state, &ages, now) {
                 Some(first) if first.end().position <= keep_from => drop(state.remove_first()),
                 _ => return Ok(None),
             }
         }
-        let Some(segment) = state.going.clone() else { return Ok(None) };
+        let Some(segment) = state.removing.clone() else { return Ok(None) };
         drop(state);
         self.forget(&segment);
         file::unlink(&self.dir, &segment.path).map_err(|fault| self.fault(fault))?;
         // One sync for each removal: if only the second of two survived a loss of power, there would be a gap.
         file::sync_dir(&self.dir).map_err(|fault| self.fault(fault))?;
-        self.state.lock().gone();
+        self.state.lock().removed();
         Ok(Some(segment.end()))
     }
 
-    /// The end of the first segment, if retention would remove it at `now` were it not needed.
-    pub fn first_given_up(&self, now: Now) -> Option<Mark> {
+    /// The end of the first segment, if it exceeds the retention at `now`, whether or not its entries are needed.
+    pub fn first_expired(&self, now: Now) -> Option<Mark> {
         let mut ages = self.trimming.lock();
         ages.observe(now);
         let state = self.state.lock();
-        match &state.going {
-            Some(going) => Some(going.end()),
-            None => given_up(&self.config, &state, &ages, now).map(|first| first.end()),
+        match &state.removing {
+            Some(segment) => Some(segment.end()),
+            None => expired(&self.config, &state, &ages, now).map(|first| first.end()),
         }
     }
 
@@ -62,8 +62,8 @@ impl DiskLog {
     }
 }
 
-/// The first segment, if it is to be removed for the log's size or its own age.
-fn given_up<'a>(config: &DiskConfig, state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
+/// The first segment, if it exceeds the retention by the log's size or its own age.
+fn expired<'a>(config: &DiskConfig, state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
     let first = state.sealed.front()?;
     // The host's timestamps may be anything. If it is not known when the last entry was written, the creation of the
     // next segment is a bound.

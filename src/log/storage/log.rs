@@ -64,10 +64,10 @@ impl Log {
         }
     }
 
-    /// Has entries synced, and so shown to readers, as soon as possible, because a caller waits for readers.
-    pub fn hurry(&self) {
+    /// Requests a sync of everything appended so far, so that it is shown to readers, because a caller waits for them.
+    pub fn request_sync(&self) {
         if let Some(storage) = self.storage.as_ref().filter(|storage| storage.policy != SyncPolicy::Os) {
-            storage.hurry();
+            storage.request_sync();
         }
     }
 

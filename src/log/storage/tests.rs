@@ -114,7 +114,7 @@ fn p5_a_wait_ends_although_there_is_always_more_to_write() {
     storage.wait_synced(waited_for.sequence, waited_for.position, Some(Instant::now()), false).unwrap_err();
     assert!(is_sync_due());
     // A sync would not end a wait for an entry that is not written.
-    storage.hurry();
+    storage.request_sync();
     assert!(!is_sync_due());
 }
 

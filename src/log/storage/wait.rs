@@ -26,7 +26,7 @@ impl Storage {
     }
 
     /// Requests a sync of everything appended so far, before the policy's interval is over.
-    pub(super) fn hurry(&self) {
+    pub(super) fn request_sync(&self) {
         let mut state = self.state.lock();
         state.wanted = self.appended.end();
         self.notify(&mut state);
