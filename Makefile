@@ -8,6 +8,7 @@ CC      ?= cc
 CXX     ?= c++
 SONAME  := libreplication.so.0.1
 HEADER  := include/replication.h
+HEADERS := $(HEADER) include/replication_records.h include/replication_wire.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 
@@ -29,7 +30,7 @@ override LDFLAGS  := -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
 override LDLIBS   := -lreplication $(LDLIBS)
 
 MODULES := $(wildcard packaging/module.mk docs/module.mk examples-c/module.mk examples-c/*/module.mk tests/c/module.mk \
-                      tests/symbols/module.mk benches/module.mk bindings/*/module.mk)
+                      benches/module.mk bindings/*/module.mk)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -108,7 +109,7 @@ check test:
 .PHONY: check-programs test-programs check-runs test-runs
 check-programs: compile-it
 test-programs: compile-rust $(LIB) examples
-check-runs: test-it lint-sources test-c-plain test-scenarios
+check-runs: test-it test-header lint-sources test-c-plain test-scenarios
 # The longest begin first.
 test-runs: test-rust test-python test-go test-c test-header test-model test-examples test-readme test-symbols
 
@@ -171,12 +172,13 @@ test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those
 test-model: ## the concurrent parts of log, sender and receiver under every interleaving of their threads
 	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features $(TEST_FEATURES) --lib model::
 
-.PHONY: test-header
-test-header: check-header ## the committed header is the generated one, and compiles in every C and C++ standard
+# What reads src/ffi, and writes or compares everything that says the same.
+XTASK := $(CARGO) run --quiet --package xtask --
 
-.PHONY: check-header
-check-header: $(LIB)
-	scripts/header --check $(PROFILE)
+.PHONY: test-header
+test-header: ## the headers and the bindings' raw layers are what src/ffi says
+	$(CARGO) test --quiet --package xtask
+	$(XTASK) api --check
 
 .PHONY: test-c
 test-c: $(LIB) ## the C tests: with AddressSanitizer where that can be, and under valgrind where ownership is the subject
@@ -190,7 +192,7 @@ test-readme: $(LIB) ## the README's example, compiled and run as printed
 
 .PHONY: test-symbols
 test-symbols: $(LIB) ## the library exports what the header declares and nothing else
-	scripts/check-symbols $(LIB)
+	$(XTASK) library $(LIB)
 
 # Seconds for each target of fuzz/, and which ones: all unless FUZZ_TARGETS names some.
 FUZZ_SECONDS ?= 60
@@ -206,21 +208,22 @@ bench-programs: $(LIB)
 .PHONY: bench
 bench: bench-programs ## measure against raw TCP, ZeroMQ and nng on this machine, and the bindings against C
 
-# The Go package has files that are generated from the header.
+# What is generated is not formatted.
+GENERATED = $(addprefix bindings/go/,symbols.h trampolines.h $(notdir $(HEADERS))) bindings/cpp/replication_enums.hpp
 C_SOURCES = $(shell find examples-c benches tests packaging bindings \( -name '*.[ch]' -o -name '*.[ch]pp' \) \
-                $(foreach name,replication symbols trampolines,-not -path bindings/go/$(name).h))
+                $(foreach file,$(GENERATED),-not -path $(file)))
 SCRIPTS   = fuzz/run $(shell grep -rlE '^#!/.*sh$$' .ci scripts tests examples-c benches bindings packaging)
 
 .PHONY: fmt
 fmt: ## format the sources
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 	clang-format -i $(C_SOURCES)
 
 .PHONY: lint-sources
 lint-sources:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	clang-format --dry-run -Werror $(C_SOURCES)
-	$(CARGO) clippy --all-targets --features $(TEST_FEATURES) -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features $(TEST_FEATURES) -- -D warnings
 
 .PHONY: lint
 lint: lint-sources ## check formatting, clippy, shell scripts, and the documents' links and commands
@@ -228,9 +231,8 @@ lint: lint-sources ## check formatting, clippy, shell scripts, and the documents
 	scripts/check-docs
 
 .PHONY: header
-header: $(LIB) ## write include/replication.h anew from src/ffi, and what the Go package has of it
-	scripts/header
-	@$(MAKE) --no-print-directory generate-go
+header: ## write the headers, their description and the bindings' raw layers anew from src/ffi
+	$(XTASK) api
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -10,7 +10,12 @@ function quoted_endings(text,    head) {
     return head text
 }
 
-NR == 1 && $0 == "/**" { print "/** @file replication.h */ /** @mainpage The C interface"; next }
+NR == 1 && $0 == "/**" {
+    name = FILENAME
+    sub(/.*\//, "", name)
+    print "/** @file " name " */ /**" (name == "replication.h" ? " @mainpage The C interface" : " @file")
+    next
+}
 /^\/\* .* -+ \*\/$/ {
     title = substr($0, 4)
     sub(/ -+ \*\/$/, "", title)
@@ -19,6 +24,5 @@ NR == 1 && $0 == "/**" { print "/** @file replication.h */ /** @mainpage The C i
 }
 /^ \* .*[ (]_[a-z]/ { print quoted_endings($0); next }
 /^#define REPLICATION_VERSION_(MINOR|PATCH) / { print $0 " /**< See #REPLICATION_VERSION_MAJOR. */"; next }
-/^typedef u?int32_t replication_/ { print "/** A number of the enumeration of this name. */ " $0; next }
 { print }
 END { if (section) print "/** @} */" }

@@ -2,13 +2,13 @@
 
 DOXYGEN ?= doxygen
 
-DOCS_CPP := $(wildcard bindings/cpp/replication.hpp)
+DOCS_CPP := $(wildcard bindings/cpp/*.hpp)
 
 .PHONY: docs docs-c docs-cpp
 docs: docs-c $(if $(DOCS_CPP),docs-cpp) ## make the reference as pages, in build/docs
 
 # Options for doxygen. A header in which it finds nothing to document would be no error to it, so the pages are looked at.
-docs-c: OPTIONS = 'INPUT = $(HEADER)' 'OPTIMIZE_OUTPUT_FOR_C = YES' 'FILTER_PATTERNS = "*.h=awk -f docs/doxygen.awk"'
+docs-c: OPTIONS = 'INPUT = $(HEADERS)' 'OPTIMIZE_OUTPUT_FOR_C = YES' 'FILTER_PATTERNS = "*.h=awk -f docs/doxygen.awk"'
 docs-c: PAGE = replication_8h.html
 docs-cpp: OPTIONS = 'INPUT = $(DOCS_CPP)'
 docs-cpp: PAGE = replication_8hpp.html

@@ -22,11 +22,11 @@ SYSTEM_LIBS := -lm -lpthread -ldl
 
 SO_FILE    := libreplication.so.$(VERSION)
 STATIC_LIB := target/release/libreplication.a
-CPP_HEADER := $(wildcard bindings/cpp/replication.hpp)
+CPP_HEADERS := $(wildcard bindings/cpp/*.hpp)
 
 INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 $(MANDIR)/man3/libreplication.3 \
              $(LIBDIR)/$(SO_FILE) $(LIBDIR)/$(SONAME) $(LIBDIR)/libreplication.so $(LIBDIR)/libreplication.a \
-             $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADER) $(CPP_HEADER))) \
+             $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADERS) $(CPP_HEADERS))) \
              $(PKGCONFIGDIR)/replication.pc \
              $(CMAKEDIR)/replicationConfig.cmake $(CMAKEDIR)/replicationConfigVersion.cmake
 
@@ -42,7 +42,7 @@ install: ## install the library, its headers and replctl below PREFIX (/usr/loca
 	ln -sf $(SO_FILE) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libreplication.so'
 	$(INSTALL_DATA) $(STATIC_LIB) '$(DESTDIR)$(LIBDIR)/libreplication.a'
-	$(INSTALL_DATA) $(HEADER) $(CPP_HEADER) '$(DESTDIR)$(INCLUDEDIR)/'
+	$(INSTALL_DATA) $(HEADERS) $(CPP_HEADERS) '$(DESTDIR)$(INCLUDEDIR)/'
 	VERSION='$(VERSION)' SONAME='$(SONAME)' FILE='$(SO_FILE)' SYSTEM_LIBS='$(SYSTEM_LIBS)' PREFIX='$(PREFIX)' \
 	LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' PKGCONFIGDIR='$(PKGCONFIGDIR)' CMAKEDIR='$(CMAKEDIR)' \
 	    packaging/configure '$(DESTDIR)'
@@ -62,7 +62,7 @@ uninstall: ## remove what `make install` with the same directories put there
 .PHONY: test-packages
 test-packages: $(SHIPPED) ## install, and build programs with what pkg-config and CMake tell
 	CC='$(CC)' CXX='$(CXX)' tests/packages/run
-	scripts/check-symbols
+	$(XTASK) library build/lib/libreplication.so
 
 test-long-runs: test-packages
 

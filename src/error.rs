@@ -1,12 +1,16 @@
 //! What went wrong: a stable code and a text that names the culprit.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::fmt::{self, Write as _};
+
+use strum::IntoEnumIterator;
 
 use crate::text;
 
 /// The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::FromRepr, strum::IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", suffix = "\0")]
 #[repr(i32)]
 pub enum Status {
     /// Success.
@@ -93,95 +97,21 @@ impl Status {
         matches!(self, Status::DiskFull | Status::Stalled)
     }
 
-    /// Every status, for tables and tests.
-    pub const ALL: [Status; 38] = [
-        Status::Ok,
-        Status::InvalidArgument,
-        Status::InvalidState,
-        Status::Closed,
-        Status::WrongThread,
-        Status::Forked,
-        Status::Panic,
-        Status::Timeout,
-        Status::Io,
-        Status::BadAddress,
-        Status::AddressInUse,
-        Status::BadDescriptor,
-        Status::NotFound,
-        Status::WrongType,
-        Status::BufferTooSmall,
-        Status::Truncated,
-        Status::MessageTooSmall,
-        Status::MessageTooLarge,
-        Status::OutOfMemory,
-        Status::DecodeFailed,
-        Status::Damaged,
-        Status::Locked,
-        Status::DiskFull,
-        Status::Gated,
-        Status::Stalled,
-        Status::SequenceGap,
-        Status::WalRotated,
-        Status::InvalidMsg,
-        Status::NotWriter,
-        Status::BufferFull,
-        Status::WriteFailed,
-        Status::ApplyFailed,
-        Status::Diverged,
-        Status::Regressed,
-        Status::Replaced,
-        Status::PeerTimeout,
-        Status::Removed,
-        Status::LineageChanged,
-    ];
-
     /// The code as text, which is also the code that travels in Error frames, such as `SEQUENCE_GAP`.
     pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "OK",
-            Status::InvalidArgument => "INVALID_ARGUMENT",
-            Status::InvalidState => "INVALID_STATE",
-            Status::Closed => "CLOSED",
-            Status::WrongThread => "WRONG_THREAD",
-            Status::Forked => "FORKED",
-            Status::Panic => "PANIC",
-            Status::Timeout => "TIMEOUT",
-            Status::Io => "IO",
-            Status::BadAddress => "BAD_ADDRESS",
-            Status::AddressInUse => "ADDRESS_IN_USE",
-            Status::BadDescriptor => "BAD_DESCRIPTOR",
-            Status::NotFound => "NOT_FOUND",
-            Status::WrongType => "WRONG_TYPE",
-            Status::BufferTooSmall => "BUFFER_TOO_SMALL",
-            Status::Truncated => "TRUNCATED",
-            Status::MessageTooSmall => "MESSAGE_TOO_SMALL",
-            Status::MessageTooLarge => "MESSAGE_TOO_LARGE",
-            Status::OutOfMemory => "OUT_OF_MEMORY",
-            Status::DecodeFailed => "DECODE_FAILED",
-            Status::Damaged => "DAMAGED",
-            Status::Locked => "LOCKED",
-            Status::DiskFull => "DISK_FULL",
-            Status::Gated => "GATED",
-            Status::Stalled => "STALLED",
-            Status::SequenceGap => "SEQUENCE_GAP",
-            Status::WalRotated => "WAL_ROTATED",
-            Status::InvalidMsg => "INVALID_MSG",
-            Status::NotWriter => "NOT_WRITER",
-            Status::BufferFull => "BUFFER_FULL",
-            Status::WriteFailed => "WRITE_FAILED",
-            Status::ApplyFailed => "APPLY_FAILED",
-            Status::Diverged => "DIVERGED",
-            Status::Regressed => "REGRESSED",
-            Status::Replaced => "REPLACED",
-            Status::PeerTimeout => "PEER_TIMEOUT",
-            Status::Removed => "REMOVED",
-            Status::LineageChanged => "LINEAGE_CHANGED",
-        }
+        let name: &str = self.into();
+        &name[..name.len() - 1]
+    }
+
+    /// The same for C.
+    pub fn c_name(self) -> &'static CStr {
+        let name: &str = self.into();
+        CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or(c"UNKNOWN")
     }
 
     /// The status that a number or a code's text stands for, if any.
     pub fn from_name(name: &str) -> Option<Status> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
+        Self::iter().find(|status| status.name() == name)
     }
 
     /// What the code of a peer's error stands for. A peer that reports a success, or what nobody knows, breaks the
@@ -192,7 +122,7 @@ impl Status {
 
     /// The status with this number, if any.
     pub fn from_number(number: i32) -> Option<Status> {
-        Self::ALL.into_iter().find(|status| *status as i32 == number)
+        Self::from_repr(number)
     }
 }
 

@@ -28,7 +28,8 @@ pub enum LogLevel {
 }
 
 /// What kind of thing happened. Numbers are part of the ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[repr(i32)]
 pub enum EventKind {
     /// Sender: a reader attached. Receiver: the handshake is done.
@@ -61,6 +62,10 @@ pub enum EventKind {
     EntryRefused = 14,
     /// The host was too slow for its own events (the count is in the detail).
     EventsLost = 15,
+    /// Sender: too few readers are near enough, entries are refused or wait.
+    GateClosed = 16,
+    /// Sender: enough readers are near enough again.
+    GateOpened = 17,
     /// Sender: a reader's slot held back more of the log than it may and was given up.
     SlotLost = 18,
     /// Sender: the slot of a reader that did not come back was given up.
@@ -86,10 +91,6 @@ pub enum EventKind {
     ListenIncomplete = 28,
     /// Files that other users may change or read are used nevertheless.
     Unprotected = 29,
-    /// Sender: too few readers are near enough, entries are refused or wait.
-    GateClosed = 16,
-    /// Sender: enough readers are near enough again.
-    GateOpened = 17,
 }
 
 /// One thing that happened.
@@ -156,37 +157,7 @@ impl Event {
 impl EventKind {
     /// The kind as text, such as `CUT_OFF`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Connected => "CONNECTED",
-            Self::Disconnected => "DISCONNECTED",
-            Self::Refused => "REFUSED",
-            Self::Gap => "GAP",
-            Self::Regressed => "REGRESSED",
-            Self::Diverged => "DIVERGED",
-            Self::Lagging => "LAGGING",
-            Self::CutOff => "CUT_OFF",
-            Self::ApplyFailed => "APPLY_FAILED",
-            Self::EntrySkipped => "ENTRY_SKIPPED",
-            Self::HolePassed => "HOLE_PASSED",
-            Self::Stopped => "STOPPED",
-            Self::ProtocolError => "PROTOCOL_ERROR",
-            Self::EntryRefused => "ENTRY_REFUSED",
-            Self::EventsLost => "EVENTS_LOST",
-            Self::SlotLost => "SLOT_LOST",
-            Self::SlotExpired => "SLOT_EXPIRED",
-            Self::LogStalled => "LOG_STALLED",
-            Self::LogResumed => "LOG_RESUMED",
-            Self::LogFailed => "LOG_FAILED",
-            Self::LogRecovered => "LOG_RECOVERED",
-            Self::LogTrimmed => "LOG_TRIMMED",
-            Self::SlotRefused => "SLOT_REFUSED",
-            Self::ReaderRewound => "READER_REWOUND",
-            Self::DescriptorsLow => "DESCRIPTORS_LOW",
-            Self::ListenIncomplete => "LISTEN_INCOMPLETE",
-            Self::Unprotected => "UNPROTECTED",
-            Self::GateClosed => "GATE_CLOSED",
-            Self::GateOpened => "GATE_OPENED",
-        }
+        self.into()
     }
 
     fn level(self) -> LogLevel {

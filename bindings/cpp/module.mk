@@ -72,7 +72,8 @@ test-cpp-asan: $(CXX_TEST_ASAN) ## the C++ tests with AddressSanitizer and Undef
 	tests/c/run asan $^
 
 test-cpp-coverage: $(CXX_TEST_PLAIN)
-	$(CXX_DIR)/tests/check-coverage include/replication.h $(CXX_DIR)/replication.hpp $^
+	$(XTASK) mentions $(CXX_DIR)/replication.hpp
+	$(XTASK) calls $^
 
 .PHONY: test-cpp
 test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain ## everything about the C++ binding but what is in test-long

@@ -10,18 +10,6 @@ import (
 	"time"
 )
 
-// An AckLevel is how sure a reader is of an entry.
-type AckLevel uint32
-
-const (
-	// AckReceived: it has the bytes, checked.
-	AckReceived AckLevel = 1
-	// AckDurable: they are on its disk.
-	AckDurable AckLevel = 2
-	// AckApplied: its handler has applied it.
-	AckApplied AckLevel = 3
-)
-
 // A Quorum is who must have acknowledged an entry. All its conditions must be met; one reader may count for several.
 type Quorum []Condition
 

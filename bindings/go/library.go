@@ -18,8 +18,6 @@ import (
 	"unsafe"
 )
 
-//go:generate go run ./internal/generate
-
 // EnvLibrary is the environment variable that names the library's file. When it is set, nothing else is tried.
 const EnvLibrary = "REPLICATION_LIB"
 

@@ -180,13 +180,6 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// The header's copy, the table and the trampolines are what the project's header asks for.
-func TestGeneratedFilesAreUpToDate(t *testing.T) {
-	if out, err := exec.Command("go", "run", "./internal/generate", "-check").CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
 // Everything that the library can do can be done in Go: each function of the table is called somewhere.
 func TestEveryFunctionIsUsed(t *testing.T) {
 	sources, err := filepath.Glob("*.[gc]*")

@@ -9,7 +9,7 @@ GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
 GO_TROUBLE = $(B)/test/trouble.so
 GO_PRELOAD = -exec 'env LD_PRELOAD=$(abspath $(GO_TROUBLE))'
 
-.PHONY: test-go test-go-package test-go-scenarios test-go-checked test-go-examples bench-go lint-go fmt-go docs-go generate-go
+.PHONY: test-go test-go-package test-go-scenarios test-go-checked test-go-examples bench-go lint-go fmt-go docs-go
 
 test-go: lint-go test-go-package ## the Go package: vet, and tests with the race detector
 
@@ -37,9 +37,6 @@ fmt-go:
 docs-go:
 	@mkdir -p $(B)/docs/go
 	cd $(GO_DIR) && $(GO) doc -all . >$(abspath $(B))/docs/go/replication.txt
-
-generate-go: ## write anew what the Go package has from include/replication.h
-	cd $(GO_DIR) && $(GO) generate
 
 bench-go: $(LIB) $(B)/bench/go_baseline
 	cd $(GO_DIR) && $(GO_ENV) $(GO) run ./internal/bench -baseline $(abspath $(B)/bench/go_baseline)

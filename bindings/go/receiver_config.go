@@ -14,40 +14,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Protocol is which versions of the protocol a receiver speaks.
-type Protocol uint32
-
-const (
-	// ProtocolAuto offers v2 and accepts v1.
-	ProtocolAuto Protocol = 0
-	// ProtocolV1 speaks v1 only.
-	ProtocolV1 Protocol = 1
-	// ProtocolV2 refuses a writer that does not speak v2.
-	ProtocolV2 Protocol = 2
-)
-
-// A GapPolicy is what a receiver does when the writer's entries have a gap.
-type GapPolicy uint32
-
-const (
-	// GapRefuse reports it and does not go on.
-	GapRefuse GapPolicy = 0
-	// GapContinue reports it, counts it and goes on after it: entries are lost to this reader.
-	GapContinue GapPolicy = 1
-)
-
-// An ApplyPolicy is what a receiver does with an entry that the handler does not take.
-type ApplyPolicy uint32
-
-const (
-	// ApplyRetry tries for ever, with growing pauses; the position stays.
-	ApplyRetry ApplyPolicy = 0
-	// ApplyStop tries again ReceiverConfig.ApplyRetries times, then stops applying.
-	ApplyStop ApplyPolicy = 1
-	// ApplySkip tries again ReceiverConfig.ApplyRetries times, then skips the entry, reported and counted.
-	ApplySkip ApplyPolicy = 2
-)
-
 // A ReceiverConfig has the options of a receiver: a reader id, the writer's address and exactly one of the four
 // handlers are required, or a LocalWAL alone. Each other option at its zero value has its default. Handlers are called one at a time, on one
 // thread of the library, together with the connection's Dial, the logger and the event handler.

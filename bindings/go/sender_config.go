@@ -12,20 +12,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A FullPolicy is what happens to a new entry when the window is full and a connected reader still needs its oldest
-// entries.
-type FullPolicy uint32
-
-const (
-	// FullCutOffSlowest cuts off the slowest readers. Never waits for one, never refuses for one. With a log on disk readers
-	// go on from there, and the disk is waited for, as SenderLog.Timeout says, before it refuses.
-	FullCutOffSlowest FullPolicy = 0
-	// FullRefuse refuses the new entry with ErrBufferFull.
-	FullRefuse FullPolicy = 1
-	// FullWait waits for the slowest reader up to SenderConfig.FullWait, then refuses.
-	FullWait FullPolicy = 2
-)
-
 // A SyncPolicy is when a log on disk is made durable.
 type SyncPolicy uint32
 
@@ -39,16 +25,6 @@ const (
 	// SyncOS: when the operating system likes, and when somebody waits for it. Survives the end of the process, not of
 	// the machine.
 	SyncOS
-)
-
-// A GatePolicy is what happens to a new entry while the write gate is shut.
-type GatePolicy uint32
-
-const (
-	// GateRefuse refuses it with ErrGated.
-	GateRefuse GatePolicy = 0
-	// GateSlow waits for the gate to open up to WriteGate.MaxWait, then refuses.
-	GateSlow GatePolicy = 1
 )
 
 // A SenderConfig has the options of a sender. Each at its zero value has its default, and durations and sizes that are

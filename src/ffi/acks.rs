@@ -1,3 +1,5 @@
+//! # Sender: waiting for readers
+//!
 //! Waiting for readers: by sleeping, by a callback, and by asking later.
 
 use std::ffi::{c_char, c_void};
@@ -9,6 +11,7 @@ use super::callbacks::{AckedFn, Callback, FreeFn, acked};
 use super::guard::{Guarded, HandleState, guard, is_null, make, release};
 use super::sender::SenderHandle;
 use crate::error::{Error, Result, Status};
+pub use crate::protocol::control::AckLevel;
 use crate::sender::config::MAX_TERMS;
 use crate::sender::{Acked, Quorum};
 
@@ -74,7 +77,7 @@ fn any(readers: usize, sender: &SenderHandle) -> Result<Quorum> {
 /// Makes a quorum without a condition, to be filled by replication_quorum_add().
 ///
 /// Returns the quorum, to be freed with replication_quorum_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+/// replication_last_error_message() has the reason.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_quorum_new() -> *mut QuorumHandle {
     make(QuorumHandle::new)
@@ -85,8 +88,8 @@ pub extern "C" fn replication_quorum_new() -> *mut QuorumHandle {
 /// - `group`: a name from sender_config_add_group(); NULL: any readers.
 /// - `readers`: how many, at least 1.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition. Whether there is such
-/// a group is checked when a sender gets the quorum. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition. Whether there is
+/// such a group is checked when a sender gets the quorum.
 ///
 /// # Safety
 /// `quorum` came from replication_quorum_new() and is not freed; `group` is NULL or ends with a NUL.
@@ -106,8 +109,6 @@ pub unsafe extern "C" fn replication_quorum_add(
 }
 
 /// Frees a quorum. NULL is ignored. Waits that began with it go on.
-///
-/// Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `quorum` is NULL or came from replication_quorum_new(), and is not used again.
@@ -265,10 +266,9 @@ unsafe fn look(
 /// - `sequence`, `level`, `readers`: as for sender_wait_acked().
 /// - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
 ///
-/// Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender was
-/// stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the readers that are known: connected, or among the
-/// last ones that left, of which twice the number of sender_config_set_max_readers() is remembered. Any thread; allowed in
-/// callbacks.
+/// Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender
+/// was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the readers that are known: connected, or
+/// among the last ones that left, of which twice the number of sender_config_set_max_readers() is remembered.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
@@ -290,8 +290,7 @@ pub unsafe extern "C" fn sender_acked(
 /// - `quorum`: as for sender_wait_acked_quorum().
 /// - `out_readers`: how many readers have, of whatever group; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
 ///
-/// Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
-/// callbacks.
+/// Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
@@ -356,8 +355,8 @@ unsafe fn order(
 /// - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
-/// outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start(); `CLOSED` after
-/// sender_stop(). Any thread; allowed in callbacks.
+/// outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start();
+/// `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_ticket` is NULL or has room. The functions may be called from other
@@ -385,8 +384,7 @@ pub unsafe extern "C" fn sender_on_acked(
 ///
 /// - `quorum`: as for sender_wait_acked_quorum(); only looked at during the call.
 ///
-/// Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does. Any thread; allowed in
-/// callbacks.
+/// Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
@@ -416,9 +414,9 @@ pub unsafe extern "C" fn sender_on_acked_quorum(
 /// - `ticket`: from sender_on_acked().
 /// - `out_readers`: how many readers have the entry; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
 ///
-/// Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT` when not enough have so
-/// far; `CLOSED` when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of this sender,
-/// or too old. Any thread; allowed in callbacks.
+/// Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT` when not enough have
+/// so far; `CLOSED` when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of this
+/// sender, or too old.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.

@@ -1,3 +1,5 @@
+//! # Callbacks
+//!
 //! The host's functions, and the owners of their `user_data`.
 
 use std::ffi::{c_char, c_int, c_void};
@@ -13,7 +15,8 @@ use super::guard::boxed;
 use super::records::RecordsHandle;
 use super::status::c_string;
 use crate::error::{Error, Status};
-use crate::host::{Event, LogLevel, Observer};
+use crate::host::{Event, Observer};
+pub use crate::host::{EventKind, LogLevel};
 use crate::protocol::entry::{Entries, Entry};
 use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
 use crate::sender::{Acked, AckedCall};

@@ -1,3 +1,7 @@
+//! # Messages of protocol v1, over the caller's buffers
+//!
+//! In `replication_wire.h`.
+//!
 //! The messages of the v1 protocol over the caller's buffers.
 
 use std::ffi::c_char;
@@ -6,7 +10,8 @@ use super::args::{bytes, required, room, text};
 use super::guard::{guard_free, is_null};
 use crate::error::{Error, Result, Status};
 use crate::protocol::handshake::{Sync, SyncAck};
-use crate::protocol::{FixedBuffer, HEADER_SIZE, MAX_MESSAGE_SIZE, frame, message};
+use crate::protocol::{FixedBuffer, frame, message};
+pub use crate::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE};
 
 #[cold]
 fn too_small(what: &str, needed: usize, there: usize) -> Error {
@@ -80,9 +85,9 @@ impl TextOut {
 /// - `out_payload`, `out_payload_len`: the JSON, within `buffer`, for the replication_parse_ functions.
 /// - `out_consumed`: bytes of the whole message; the next one begins after them.
 ///
-/// Returns `OK`; `TRUNCATED` while the message is not whole, with a text that begins "read length", "read type" or "read
-/// payload"; `MESSAGE_TOO_SMALL` for a length of 0 and `MESSAGE_TOO_LARGE` for one over `REPLICATION_MAX_MESSAGE_SIZE`, both
-/// as soon as the length is there; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `TRUNCATED` while the message is not whole, with a text that begins "read length", "read type" or
+/// "read payload"; `MESSAGE_TOO_SMALL` for a length of 0 and `MESSAGE_TOO_LARGE` for one over
+/// `REPLICATION_MAX_MESSAGE_SIZE`, both as soon as the length is there; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `buffer` points to `buffer_len` bytes; each out pointer is NULL or has room.
@@ -121,9 +126,8 @@ pub unsafe extern "C" fn replication_read_message(
 /// - `buffer`, `buffer_cap`: where the message goes; NULL and 0 to ask for its size.
 /// - `out_len`: bytes of the message, also with `BUFFER_TOO_SMALL`.
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`, and then the buffer is untouched; `MESSAGE_TOO_LARGE` when the payload and its type
-/// are over `REPLICATION_MAX_MESSAGE_SIZE`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks. Allocates
-/// nothing.
+/// Returns `OK`; `BUFFER_TOO_SMALL`, and then the buffer is untouched; `MESSAGE_TOO_LARGE` when the payload and its
+/// type are over `REPLICATION_MAX_MESSAGE_SIZE`; `INVALID_ARGUMENT` for NULL. Allocates nothing.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `buffer` is NULL or has room for `buffer_cap`, elsewhere; `out_len` is NULL
@@ -165,8 +169,7 @@ pub unsafe extern "C" fn replication_write_message(
 /// - `payload`, `payload_len`: its bytes; NULL with 0 writes null, any other pointer with 0 an empty text.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
-/// Allocates nothing.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL. Allocates nothing.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `buffer` is NULL or has room for `buffer_cap`, elsewhere; `out_len` is NULL
@@ -202,7 +205,7 @@ pub unsafe extern "C" fn replication_write_entry(
 /// - `reader_id`: who acknowledges; a writer takes up to `REPLICATION_MAX_READER_ID_BYTES` bytes.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8. Any thread; allowed in callbacks.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
 /// Allocates nothing.
 ///
 /// # Safety
@@ -232,8 +235,7 @@ pub unsafe extern "C" fn replication_write_ack(
 /// - `coordinator`: use the type of a cluster coordinator, 0x10 instead of 0x12.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8. Any thread;
-/// allowed in callbacks.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
 ///
 /// # Safety
 /// `reader_id` is NULL or ends with a NUL; `buffer` is NULL or has room for `buffer_cap`; `out_len` is NULL or has room.
@@ -265,8 +267,7 @@ pub unsafe extern "C" fn replication_write_sync(
 /// - `coordinator`: use the type of a cluster coordinator, 0x11 instead of 0x13.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8. Any thread;
-/// allowed in callbacks.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
 ///
 /// # Safety
 /// `error` is NULL or ends with a NUL; `buffer` is NULL or has room for `buffer_cap`; `out_len` is NULL or has room.
@@ -297,8 +298,8 @@ pub unsafe extern "C" fn replication_write_sync_ack(
 /// - `message`: for people.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8. Any thread;
-/// allowed in callbacks. Allocates nothing.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
+/// Allocates nothing.
 ///
 /// # Safety
 /// `code` and `message` are NULL or end with a NUL; `buffer` is NULL or has room for `buffer_cap`; `out_len` is NULL or has room.
@@ -327,7 +328,7 @@ pub unsafe extern "C" fn replication_write_error(
 /// - `out_payload_len`: bytes of the payload, also with `BUFFER_TOO_SMALL`.
 ///
 /// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `payload` is NULL or has room for `payload_cap`, elsewhere; each out pointer is NULL
@@ -371,7 +372,7 @@ pub unsafe extern "C" fn replication_parse_entry(
 ///   The length is also written with `BUFFER_TOO_SMALL`.
 ///
 /// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `reader_id` is NULL or has room for `reader_id_cap`; each out pointer is NULL or has room.
@@ -407,7 +408,7 @@ pub unsafe extern "C" fn replication_parse_ack(
 ///   The length is also written with `BUFFER_TOO_SMALL`.
 ///
 /// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `reader_id` is NULL or has room for `reader_id_cap`; each out pointer is NULL or has room.
@@ -444,7 +445,7 @@ pub unsafe extern "C" fn replication_parse_sync(
 ///   The length is also written with `BUFFER_TOO_SMALL`.
 ///
 /// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `error` is NULL or has room for `error_cap`; each out pointer is NULL or has room.
@@ -483,7 +484,7 @@ pub unsafe extern "C" fn replication_parse_sync_ack(
 /// - `message`, `message_cap`, `out_message_len`: the text for people, in the same way.
 ///
 /// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `code` and `message` are NULL or have room for `code_cap` and `message_cap`; each out

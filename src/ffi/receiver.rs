@@ -1,3 +1,5 @@
+//! # Receiver
+//!
 //! A reader's end.
 
 use std::ffi::c_char;
@@ -114,11 +116,11 @@ fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &m
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
 /// options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked
-/// for first and given back. With receiver_config_set_log_dir() also: `LOCKED` when another process
-/// has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED` when
+/// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY` when the system does not give 256 KiB, which
+/// are asked for first and given back. With receiver_config_set_log_dir() also: `LOCKED` when another process has the
+/// directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED` when
 /// they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
-/// `config`. Any thread; allowed in callbacks.
+/// `config`.
 ///
 /// # Safety
 /// `config` is NULL or came from receiver_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn receiver_new(config: *const ReceiverConfigHandle, out: 
 /// Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
 ///
 /// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after receiver_stop(); `IO` when the system gives
-/// no threads; if some had begun, the receiver is stopped: free it and make another. Any thread; allowed in callbacks.
+/// no threads; if some had begun, the receiver is stopped: free it and make another.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -149,7 +151,7 @@ pub unsafe extern "C" fn receiver_start(receiver: *mut ReceiverHandle) -> Status
 }
 
 /// Returns whether a handshake has succeeded and its connection lives; false for NULL and where another function would
-/// fail. Any thread; allowed in callbacks.
+/// fail.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new() and is not freed.
@@ -159,8 +161,7 @@ pub unsafe extern "C" fn receiver_is_connected(receiver: *const ReceiverHandle) 
     unsafe { query(receiver, false, |receiver| receiver.core.is_connected()) }
 }
 
-/// Returns the last sequence that was applied; 0 for NULL and where another function would fail. Any thread; allowed in
-/// callbacks.
+/// Returns the last sequence that was applied; 0 for NULL and where another function would fail.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new() and is not freed.
@@ -175,8 +176,8 @@ pub unsafe extern "C" fn receiver_last_sequence(receiver: *const ReceiverHandle)
 /// - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
 /// - `out_epoch`: the epoch.
 ///
-/// Returns `OK`; `NOT_FOUND` while it is unknown: before the first connection, and as long as the writer speaks v1 only;
-/// `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` while it is unknown: before the first connection, and as long as the writer speaks v1
+/// only; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is
@@ -233,7 +234,7 @@ pub unsafe extern "C" fn receiver_wait_sequence(
 /// it was called from one. The connection stays up until the buffer is full and the writer's patience ends. Pausing twice
 /// is allowed.
 ///
-/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop(). Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -245,7 +246,7 @@ pub unsafe extern "C" fn receiver_pause(receiver: *mut ReceiverHandle) -> Status
 
 /// Goes on after receiver_pause(). Allowed also when it is not paused.
 ///
-/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop(). Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -259,7 +260,7 @@ pub unsafe extern "C" fn receiver_resume(receiver: *mut ReceiverHandle) -> Statu
 ///
 /// - `out_json`: the text, to be freed with replication_string_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -301,7 +302,7 @@ pub unsafe extern "C" fn receiver_stop(receiver: *mut ReceiverHandle) -> Status 
 /// on that thread. In a process forked from the one that made the receiver this does nothing, and its memory is not given
 /// back.
 ///
-/// Any thread; allowed in callbacks. No other call on the receiver may run or follow.
+/// No other call on the receiver may run or follow.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new(), and is not used again.

@@ -1,3 +1,5 @@
+//! # Receiver: configuration
+//!
 //! What a receiver is told before it is made.
 
 use std::ffi::c_char;
@@ -8,6 +10,7 @@ use super::callbacks::{CallbackSlot, ConnectFn, EventFn, IngestBatchFn, IngestFn
 use super::guard::{Guarded, HandleState, guard, make, release};
 use crate::error::{Result, Status};
 use crate::host::LogLevel;
+pub use crate::protocol::MAX_READER_ID_BYTES;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolChoice, ReceiverConfig};
 use crate::records::DEFAULT_MAX_BYTES;
@@ -123,7 +126,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut Receiv
 /// must be set before receiver_new().
 ///
 /// Returns the configuration, to be freed with receiver_config_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+/// replication_last_error_message() has the reason.
 #[unsafe(no_mangle)]
 pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
     make(ReceiverConfigHandle::new)
@@ -131,8 +134,6 @@ pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
 
 /// Frees a configuration, and the `user_data` of callbacks that no receiver was made with. NULL is ignored. Receivers
 /// made from it live on.
-///
-/// Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `config` is NULL or came from receiver_config_new(), and is not used again.

@@ -1,3 +1,5 @@
+//! # Receiver: the log on disk, and tokens
+//!
 //! A receiver's own log on disk, and the token that a host stores with its data.
 
 use std::ffi::c_char;
@@ -170,8 +172,8 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
 ///
 /// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
 ///
-/// Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long as the writer speaks v1 only;
-/// `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long as the writer speaks
+/// v1 only; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.

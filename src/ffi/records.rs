@@ -1,3 +1,7 @@
+//! # Records: the msgpack payload, decoded
+//!
+//! In `replication_records.h`.
+//!
 //! The msgpack payload, decoded.
 
 use std::ffi::c_char;
@@ -6,6 +10,7 @@ use std::sync::OnceLock;
 use super::args::{bytes, required, text};
 use super::guard::{boxed, guard_free, is_null};
 use crate::error::{Error, Result, Status};
+pub use crate::records::ValueType;
 use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 
 /// The records of a payload: an array of maps. Given to a record handler for the call, or made by
@@ -128,7 +133,7 @@ unsafe fn answer_bytes<'a, T>(
 /// - `out`: the records, to be freed with replication_records_free().
 ///
 /// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
-/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
@@ -156,7 +161,7 @@ pub unsafe extern "C" fn replication_records_parse(
 /// - `out`: the records, to be freed with replication_records_free().
 ///
 /// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
-/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// As for replication_records_parse().
@@ -178,8 +183,7 @@ pub unsafe extern "C" fn replication_records_parse_within(
     })
 }
 
-/// Frees records that replication_records_parse() made, never those of a record handler. NULL is ignored. Any thread;
-/// allowed in callbacks.
+/// Frees records that replication_records_parse() made, never those of a record handler. NULL is ignored.
 ///
 /// # Safety
 /// `records` is NULL or came from replication_records_parse(), and neither it nor anything reached through it is used
@@ -192,7 +196,7 @@ pub unsafe extern "C" fn replication_records_free(records: *mut RecordsHandle<'s
     }
 }
 
-/// Returns how many records there are; 0 for NULL. Any thread; allowed in callbacks.
+/// Returns how many records there are; 0 for NULL.
 ///
 /// # Safety
 /// `records` is NULL or alive.
@@ -208,8 +212,7 @@ pub unsafe extern "C" fn replication_records_count(records: *const RecordsHandle
 /// - `key`: a string key of the row's map; of several equal ones the last counts.
 /// - `out`: the value, valid as long as the records.
 ///
-/// Returns `OK`; `NOT_FOUND` with the row and the key; `INVALID_ARGUMENT` for NULL or a key that is not UTF-8. Any thread;
-/// allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` with the row and the key; `INVALID_ARGUMENT` for NULL or a key that is not UTF-8.
 ///
 /// # Safety
 /// `records` is NULL or alive; `key` is NULL or ends with a NUL; `out` is NULL or has room for a pointer.
@@ -236,7 +239,7 @@ pub unsafe extern "C" fn replication_records_get(
 /// - `row`: from 0.
 /// - `out`: a map, valid as long as the records.
 ///
-/// Returns `OK`; `NOT_FOUND` with the row; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` with the row; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `records` is NULL or alive; `out` is NULL or has room for a pointer.
@@ -263,7 +266,7 @@ pub unsafe extern "C" fn replication_records_row(
 /// - `out_json`: the text, ended by a NUL, valid as long as the records.
 /// - `out_len`: its bytes without the NUL.
 ///
-/// Returns `OK`; `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `records` is NULL or alive; the out pointers are NULL or have room.
@@ -287,7 +290,7 @@ pub unsafe extern "C" fn replication_records_json(
     })
 }
 
-/// Returns what a value is, a replication_value_type; -1 for NULL. Any thread; allowed in callbacks.
+/// Returns what a value is, a replication_value_type; -1 for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive.
@@ -299,7 +302,7 @@ pub unsafe extern "C" fn replication_value_type_of(value: *const ValueHandle) ->
 
 /// Reads a boolean.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -311,7 +314,7 @@ pub unsafe extern "C" fn replication_value_bool(value: *const ValueHandle, out: 
 
 /// Reads an integer that fits.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer above INT64_MAX; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer above INT64_MAX; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -323,7 +326,7 @@ pub unsafe extern "C" fn replication_value_i64(value: *const ValueHandle, out: *
 
 /// Reads an integer that fits.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer below 0; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer below 0; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -335,7 +338,7 @@ pub unsafe extern "C" fn replication_value_u64(value: *const ValueHandle, out: *
 
 /// Reads a float, or the float nearest to an integer.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -347,7 +350,7 @@ pub unsafe extern "C" fn replication_value_f64(value: *const ValueHandle, out: *
 
 /// Reads a string: UTF-8, NOT ended by a NUL, valid as long as the records.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; the out pointers are NULL or have room.
@@ -363,7 +366,7 @@ pub unsafe extern "C" fn replication_value_string(
 
 /// Reads bytes, those of a string or those of an extension, valid as long as the records.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; the out pointers are NULL or have room.
@@ -379,7 +382,7 @@ pub unsafe extern "C" fn replication_value_bytes(
 
 /// Reads the type of an extension; replication_value_bytes() has its data.
 ///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -389,8 +392,7 @@ pub unsafe extern "C" fn replication_value_ext_type(value: *const ValueHandle, o
     unsafe { answer(value, out, Value::ext_type) }
 }
 
-/// Returns how many elements an array or entries a map has; 0 for anything else and for NULL. Any thread; allowed in
-/// callbacks.
+/// Returns how many elements an array or entries a map has; 0 for anything else and for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive.
@@ -405,8 +407,8 @@ pub unsafe extern "C" fn replication_value_count(value: *const ValueHandle) -> u
 /// - `index`: from 0, in the order of the payload.
 /// - `out`: valid as long as the records.
 ///
-/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no array or map; `INVALID_ARGUMENT` for NULL. Any
-/// thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no array or map; `INVALID_ARGUMENT` for
+/// NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room for a pointer.
@@ -425,8 +427,7 @@ pub unsafe extern "C" fn replication_value_at(
 /// - `index`: from 0, in the order of the payload.
 /// - `out`: valid as long as the records.
 ///
-/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL. Any
-/// thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room for a pointer.
@@ -444,8 +445,8 @@ pub unsafe extern "C" fn replication_value_key_at(
 ///
 /// - `out`: valid as long as the records.
 ///
-/// Returns `OK`; `NOT_FOUND` with the key; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL or a key
-/// that is not UTF-8. Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` with the key; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL or a
+/// key that is not UTF-8.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `key` is NULL or ends with a NUL; `out` is NULL or has room for a pointer.

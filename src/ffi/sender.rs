@@ -1,3 +1,5 @@
+//! # Sender
+//!
 //! The writer's end.
 
 use std::ffi::{c_char, c_int};
@@ -91,12 +93,12 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 /// - `out`: the sender, to be freed with sender_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked
-/// for first and given back; `IO` when it has no random bytes. With sender_config_set_log_dir() also: `LOCKED` when another process has the directory; `DAMAGED` for files that are not as this
-/// library wrote them (nothing is changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a
-/// later epoch of it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a
-/// stream); `IO` and `DISK_FULL`.
-/// After a failure the callbacks still belong to `config`. Any thread; allowed in callbacks.
+/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are
+/// asked for first and given back; `IO` when it has no random bytes. With sender_config_set_log_dir() also: `LOCKED`
+/// when another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is
+/// changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a later epoch of it;
+/// `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a stream);
+/// `IO` and `DISK_FULL`. After a failure the callbacks still belong to `config`.
 ///
 /// # Safety
 /// `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -127,8 +129,8 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
 
 /// Starts the threads of a sender. Entries and readers can be given to it from now on.
 ///
-/// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives no
-/// threads; if some had begun, the sender is stopped: free it and make another. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives
+/// no threads; if some had begun, the sender is stopped: free it and make another.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -155,9 +157,9 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 /// A connection that takes one of the last 16 descriptors below the process's limit (RLIMIT_NOFILE) is closed again, with an
 /// event DESCRIPTORS_LOW, at most one a second.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or resolve, or when
-/// this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with the errno for anything else that the system refuses;
-/// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks; resolving a host name
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or
+/// resolve, or when this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with the errno for anything else
+/// that the system refuses; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(). Resolving a host name
 /// may take time.
 ///
 /// # Safety
@@ -187,8 +189,8 @@ pub unsafe extern "C" fn sender_listen(
 /// - `last_known_sequence`: from the Sync message.
 ///
 /// Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
-/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED`
-/// after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
+/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `INVALID_STATE` before sender_start();
+/// `CLOSED` after sender_stop(); `IO`. Does not wait for the peer.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -217,9 +219,9 @@ pub unsafe extern "C" fn sender_accept_reader(
 /// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
 ///   non-blocking mode may have changed.
 ///
-/// Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is closed
-/// or no stream socket; `BUFFER_FULL` while too many handshakes are under way; `INVALID_STATE` before sender_start();
-/// `CLOSED` after sender_stop(); `IO`. Any thread; allowed in callbacks; does not wait for the peer.
+/// Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is
+/// closed or no stream socket; `BUFFER_FULL` while too many handshakes are under way; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(); `IO`. Does not wait for the peer.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
@@ -244,12 +246,13 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
-/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow;
-/// `GATED` while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
-/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL`
-/// and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`), and `IO` when it failed. Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
-/// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's, and
-/// sender_wait_durable() tells later what became of it. Any thread; allowed in callbacks.
+/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow; `GATED`
+/// while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
+/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk
+/// `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`), and `IO` when it failed.
+/// Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
+/// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then
+/// `*out_sequence` is the entry's, and sender_wait_durable() tells later what became of it.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -280,7 +283,7 @@ pub unsafe extern "C" fn sender_replicate(
 /// - `out_first_sequence`: the sequence of the first; may be NULL.
 ///
 /// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `MESSAGE_TOO_LARGE` also for a
-/// batch that is larger than the window. Any thread; allowed in callbacks.
+/// batch that is larger than the window.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payloads` points to `count` slices, each of which points to its
@@ -343,8 +346,8 @@ unsafe fn unchecked_bytes<'a>(slice: SliceView) -> &'a [u8] {
 
 /// Closes the connection of a reader, with status `REMOVED`. It may connect again.
 ///
-/// Returns `OK`; `NOT_FOUND` when no such reader is connected; `INVALID_ARGUMENT` for a wrong id; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` when no such reader is connected; `INVALID_ARGUMENT` for a wrong id; `INVALID_STATE`
+/// before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL.
@@ -354,8 +357,7 @@ pub unsafe extern "C" fn sender_remove_reader(sender: *mut SenderHandle, reader_
     unsafe { guard(sender, |sender| sender.core.remove_reader(checked_reader_id(reader_id)?)) }
 }
 
-/// Returns how many readers are connected; 0 for NULL and where another function would fail. Any thread; allowed in
-/// callbacks.
+/// Returns how many readers are connected; 0 for NULL and where another function would fail.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new() and is not freed.
@@ -365,8 +367,7 @@ pub unsafe extern "C" fn sender_reader_count(sender: *const SenderHandle) -> usi
     unsafe { query(sender, 0, |sender| sender.core.reader_count()) }
 }
 
-/// Returns the sequence of the last entry, 0 when there was none; 0 for NULL and where another function would fail. Any
-/// thread; allowed in callbacks.
+/// Returns the sequence of the last entry, 0 when there was none; 0 for NULL and where another function would fail.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new() and is not freed.
@@ -381,7 +382,7 @@ pub unsafe extern "C" fn sender_current_sequence(sender: *const SenderHandle) ->
 /// - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
 /// - `out_epoch`: the epoch.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is NULL
@@ -406,7 +407,7 @@ pub unsafe extern "C" fn sender_get_stream(
 /// Says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and refused, and
 /// entries refused, with `NOT_WRITER`. May be called before sender_start().
 ///
-/// Returns `OK`; `CLOSED` after sender_stop(). Any thread; allowed in callbacks.
+/// Returns `OK`; `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -420,7 +421,7 @@ pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable
 ///
 /// - `out_json`: the text, to be freed with replication_string_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -466,7 +467,7 @@ pub unsafe extern "C" fn sender_stop(sender: *mut SenderHandle) -> Status {
 /// In a callback of this sender, another thread ends it soon after: no other callback begins, and `user_data` is freed on
 /// that thread. In a process forked from the one that made the sender this does nothing, and its memory is not given back.
 ///
-/// Any thread; allowed in callbacks. No other call on the sender may run or follow.
+/// No other call on the sender may run or follow.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new(), and is not used again.

@@ -1,3 +1,5 @@
+//! # Sender: configuration
+//!
 //! What a sender is told before it is made.
 
 use std::ffi::{c_char, c_void};
@@ -13,6 +15,9 @@ use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
+
+/// The size of a stream id.
+pub const STREAM_ID_BYTES: usize = 16;
 
 /// What sender_replicate() does when a bound of the window is reached and a connected reader still needs its oldest
 /// entries.
@@ -95,7 +100,7 @@ pub(crate) fn log_level(number: i32) -> Result<LogLevel> {
 /// Makes a configuration with every option at its default.
 ///
 /// Returns the configuration, to be freed with sender_config_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason. Any thread; allowed in callbacks.
+/// replication_last_error_message() has the reason.
 #[unsafe(no_mangle)]
 pub extern "C" fn sender_config_new() -> *mut SenderConfigHandle {
     make(SenderConfigHandle::new)
@@ -103,8 +108,6 @@ pub extern "C" fn sender_config_new() -> *mut SenderConfigHandle {
 
 /// Frees a configuration, and the `user_data` of callbacks that no sender was made with. NULL is ignored. Senders made
 /// from it live on.
-///
-/// Any thread; allowed in callbacks.
 ///
 /// # Safety
 /// `config` is NULL or came from sender_config_new(), and is not used again.

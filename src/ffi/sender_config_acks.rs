@@ -25,8 +25,8 @@ pub enum GatePolicyNumber {
 /// - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every reader id that begins with
 ///   what is before it.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a `count` of
-/// 0, a name that is there already, and for a 65th group. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a `count`
+/// of 0, a name that is there already, and for a 65th group.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. `name` is NULL or ends with a NUL; `reader_ids` is NULL or

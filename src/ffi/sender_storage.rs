@@ -1,3 +1,5 @@
+//! # Sender: the log on disk
+//!
 //! A sender's log on disk: its configuration, and what can be asked of it.
 
 use std::ffi::c_char;
@@ -15,6 +17,7 @@ use super::status::c_string;
 use crate::error::{Result, Status};
 use crate::log::disk::DiskConfig;
 use crate::protocol::lineage::Lineage;
+pub use crate::protocol::token::TOKEN_BYTES;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
 /// When what is written to a log on disk is made durable.
@@ -257,7 +260,7 @@ pub unsafe extern "C" fn sender_config_set_token(
 ///
 /// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL. Any thread; allowed in callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
@@ -296,8 +299,7 @@ pub unsafe extern "C" fn sender_wait_durable(sender: *mut SenderHandle, sequence
 ///
 /// - `out_json`: the text, to be freed with replication_string_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_log_dir(). Any thread; allowed in
-/// callbacks.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_log_dir().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -316,8 +318,8 @@ pub unsafe extern "C" fn sender_slots_json(sender: *const SenderHandle, out_json
 /// Gives up the slot of a reader that will not come back, so that it no longer holds the log. A connected reader is not
 /// disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
 ///
-/// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir(); `INVALID_ARGUMENT`; of a
-/// sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it. Any thread; allowed in callbacks.
+/// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir();
+/// `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.

@@ -1,10 +1,13 @@
+//! # Errors and texts
+//!
 //! Status names and the error text of the thread.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char};
 
-use crate::error::{Error, Status};
+use crate::error::Error;
+pub use crate::error::Status;
 use crate::text;
 
 /// The longest text that is kept where no memory may be asked for, with its NUL.
@@ -62,12 +65,12 @@ fn keep_short(text: &str) {
 
 /// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that is no status.
 ///
-/// The text is static. Any thread; allowed in callbacks.
+/// The text is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
     let name = match Status::from_number(status) {
         None => c"UNKNOWN",
-        Some(status) => c_name(status),
+        Some(status) => status.c_name(),
     };
     name.as_ptr()
 }
@@ -76,7 +79,7 @@ pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
 /// argument. "" when no call has failed yet; never NULL. A call that succeeds leaves the text alone.
 ///
 /// The text is the library's and is valid until this thread's next failing call or its end. It belongs to this thread
-/// only: failures that happen elsewhere arrive with their text in the event handler. Any thread; allowed in callbacks.
+/// only: failures that happen elsewhere arrive with their text in the event handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_last_error_message() -> *const c_char {
     if IS_SHORT.get() {
@@ -91,8 +94,6 @@ pub extern "C" fn replication_last_error_message() -> *const c_char {
 
 /// Frees a text that the library gave away (`char *`, such as from sender_stats_json()). NULL is ignored.
 ///
-/// Any thread; allowed in callbacks.
-///
 /// # Safety
 /// `string` is NULL or came from this library as a `char *` to free, and is not used again.
 #[unsafe(no_mangle)]
@@ -100,50 +101,6 @@ pub unsafe extern "C" fn replication_string_free(string: *mut c_char) {
     if !string.is_null() {
         // SAFETY: every such text is given away with `CString::into_raw`, and the caller gives it back once.
         drop(unsafe { CString::from_raw(string) });
-    }
-}
-
-/// [`Status::name`] with a NUL at its end.
-fn c_name(status: Status) -> &'static std::ffi::CStr {
-    match status {
-        Status::Ok => c"OK",
-        Status::InvalidArgument => c"INVALID_ARGUMENT",
-        Status::InvalidState => c"INVALID_STATE",
-        Status::Closed => c"CLOSED",
-        Status::WrongThread => c"WRONG_THREAD",
-        Status::Forked => c"FORKED",
-        Status::Panic => c"PANIC",
-        Status::Timeout => c"TIMEOUT",
-        Status::Io => c"IO",
-        Status::BadAddress => c"BAD_ADDRESS",
-        Status::AddressInUse => c"ADDRESS_IN_USE",
-        Status::BadDescriptor => c"BAD_DESCRIPTOR",
-        Status::NotFound => c"NOT_FOUND",
-        Status::WrongType => c"WRONG_TYPE",
-        Status::BufferTooSmall => c"BUFFER_TOO_SMALL",
-        Status::Truncated => c"TRUNCATED",
-        Status::MessageTooSmall => c"MESSAGE_TOO_SMALL",
-        Status::MessageTooLarge => c"MESSAGE_TOO_LARGE",
-        Status::OutOfMemory => c"OUT_OF_MEMORY",
-        Status::DecodeFailed => c"DECODE_FAILED",
-        Status::Damaged => c"DAMAGED",
-        Status::Locked => c"LOCKED",
-        Status::DiskFull => c"DISK_FULL",
-        Status::Gated => c"GATED",
-        Status::Stalled => c"STALLED",
-        Status::SequenceGap => c"SEQUENCE_GAP",
-        Status::WalRotated => c"WAL_ROTATED",
-        Status::InvalidMsg => c"INVALID_MSG",
-        Status::NotWriter => c"NOT_WRITER",
-        Status::BufferFull => c"BUFFER_FULL",
-        Status::WriteFailed => c"WRITE_FAILED",
-        Status::ApplyFailed => c"APPLY_FAILED",
-        Status::Diverged => c"DIVERGED",
-        Status::Regressed => c"REGRESSED",
-        Status::Replaced => c"REPLACED",
-        Status::PeerTimeout => c"PEER_TIMEOUT",
-        Status::Removed => c"REMOVED",
-        Status::LineageChanged => c"LINEAGE_CHANGED",
     }
 }
 
@@ -158,6 +115,8 @@ mod tests {
     use std::collections::HashSet;
     use std::ffi::CStr;
 
+    use strum::IntoEnumIterator;
+
     use super::*;
 
     fn name_of(number: i32) -> &'static str {
@@ -168,7 +127,7 @@ mod tests {
     #[test]
     fn every_status_has_one_number_and_one_name() {
         let mut numbers = HashSet::new();
-        for status in Status::ALL {
+        for status in Status::iter() {
             assert!(numbers.insert(status as i32), "{status:?}: its number is used twice");
             assert_eq!(name_of(status as i32), status.name());
             assert_eq!(Status::from_name(status.name()), Some(status));

@@ -15,13 +15,13 @@ pub use go_json::{FixedBuffer, Sink};
 
 use crate::text::{Escaped, first_control};
 
-/// Bytes of a frame before its payload: a big-endian u32 length, which counts the type and the payload, and the type.
+/// Bytes of a message before its payload: a big-endian u32 length, which counts the type and the payload, and the type.
 pub const HEADER_SIZE: usize = 5;
 
-/// The largest length a frame may name: 100 MiB.
+/// The largest length that a message may name: its type and its payload, 100 MiB.
 pub const MAX_MESSAGE_SIZE: usize = 104_857_600;
 
-/// The longest reader id in bytes.
+/// The longest reader id in bytes, without the NUL.
 pub const MAX_READER_ID_BYTES: usize = 255;
 
 /// Whether readers may have this id; otherwise why not, for a text that begins with what the id is.

@@ -71,7 +71,7 @@ test-c-asan: $(C_TEST_ASAN) ## the C tests with AddressSanitizer and UndefinedBe
 	tests/c/run asan $(C_TEST_ASAN)
 
 test-c-coverage: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN)
-	tests/c/check-coverage include/replication.h $^
+	$(XTASK) calls $^
 
 check-programs: $(C_TEST_PLAIN)
 test-long-programs: $(C_TEST_PLAIN)

@@ -36,73 +36,13 @@ constexpr std::size_t max_batch = 16;
 
 // ---- Names of the file in this binding's terms -------------------------------------------------------------------------
 
-template <class T> using names = std::map<std::string, T>;
-
-const names<status> statuses = {
-    {"OK", status::ok},
-    {"INVALID_ARGUMENT", status::invalid_argument},
-    {"INVALID_STATE", status::invalid_state},
-    {"CLOSED", status::closed},
-    {"WRONG_THREAD", status::wrong_thread},
-    {"FORKED", status::forked},
-    {"PANIC", status::panic},
-    {"TIMEOUT", status::timeout},
-    {"IO", status::io},
-    {"BAD_ADDRESS", status::bad_address},
-    {"ADDRESS_IN_USE", status::address_in_use},
-    {"BAD_DESCRIPTOR", status::bad_descriptor},
-    {"NOT_FOUND", status::not_found},
-    {"WRONG_TYPE", status::wrong_type},
-    {"BUFFER_TOO_SMALL", status::buffer_too_small},
-    {"TRUNCATED", status::truncated},
-    {"MESSAGE_TOO_SMALL", status::message_too_small},
-    {"MESSAGE_TOO_LARGE", status::message_too_large},
-    {"OUT_OF_MEMORY", status::out_of_memory},
-    {"DECODE_FAILED", status::decode_failed},
-    {"DAMAGED", status::damaged},
-    {"LOCKED", status::locked},
-    {"DISK_FULL", status::disk_full},
-    {"GATED", status::gated},
-    {"STALLED", status::stalled},
-    {"SEQUENCE_GAP", status::sequence_gap},
-    {"WAL_ROTATED", status::wal_rotated},
-    {"INVALID_MSG", status::invalid_msg},
-    {"NOT_WRITER", status::not_writer},
-    {"BUFFER_FULL", status::buffer_full},
-    {"WRITE_FAILED", status::write_failed},
-    {"APPLY_FAILED", status::apply_failed},
-    {"DIVERGED", status::diverged},
-    {"REGRESSED", status::regressed},
-    {"REPLACED", status::replaced},
-    {"PEER_TIMEOUT", status::peer_timeout},
-    {"REMOVED", status::removed},
-    {"LINEAGE_CHANGED", status::lineage_changed},
-};
-const names<replication::ack_level> ack_levels = {{"RECEIVED", replication::ack_level::received},
-                                                  {"DURABLE", replication::ack_level::durable},
-                                                  {"APPLIED", replication::ack_level::applied}};
-const names<replication::full_policy> full_policies = {{"CUT_OFF_SLOWEST", replication::full_policy::cut_off_slowest},
-                                                       {"REFUSE", replication::full_policy::refuse},
-                                                       {"WAIT", replication::full_policy::wait}};
-const names<replication::sync_policy> sync_policies = {{"ALWAYS", replication::sync_policy::always},
-                                                       {"GROUP", replication::sync_policy::group},
-                                                       {"OS", replication::sync_policy::os}};
-const names<replication::gate_policy> gate_policies = {{"REFUSE", replication::gate_policy::refuse},
-                                                       {"SLOW", replication::gate_policy::slow}};
-const names<replication::protocol> protocols = {
-    {"AUTO", replication::protocol::automatic}, {"V1", replication::protocol::v1}, {"V2", replication::protocol::v2}};
-const names<replication::gap_policy> gap_policies = {{"REFUSE", replication::gap_policy::refuse},
-                                                     {"CONTINUE", replication::gap_policy::continue_after}};
-const names<replication::apply_policy> apply_policies = {{"RETRY", replication::apply_policy::retry},
-                                                         {"STOP", replication::apply_policy::stop},
-                                                         {"SKIP", replication::apply_policy::skip}};
-
-template <class T> T named(const names<T> &all, const value &name)
+/// The value of an enumeration with this name. All numbers are below 256.
+template <class T> T named(const value &name)
 {
-    const auto found = all.find(name.text());
-    if (found == all.end())
-        stop("unknown name " + name.text());
-    return found->second;
+    for (int number = 0; number < 256; number++)
+        if (replication::name(static_cast<T>(number)) == name.text())
+            return static_cast<T>(number);
+    stop("unknown name " + name.text());
 }
 
 // ---- Bytes -------------------------------------------------------------------------------------------------------------
@@ -178,7 +118,7 @@ template <class Call> outcome outcome_of(const Call &call)
 
 void must_be(const outcome &got, const value &step)
 {
-    const status expected = step.has("expect") ? named(statuses, step.at("expect")) : status::ok;
+    const status expected = step.has("expect") ? named<status>(step.at("expect")) : status::ok;
     if (got.code != expected)
         stop(std::string("gave ") + name(got.code) + " (" + got.text + "), expected " + name(expected));
     if (step.has("message") && got.text.find(step.at("message").text()) == std::string::npos)
@@ -219,7 +159,7 @@ class ears
         std::size_t found = 0;
         for (const heard_event &each : events_)
             found += name(each.kind) == wanted.at("kind").text() &&
-                     (!wanted.has("status") || each.why == named(statuses, wanted.at("status"))) &&
+                     (!wanted.has("status") || each.why == named<status>(wanted.at("status"))) &&
                      (!wanted.has("sequence") || each.sequence == wanted.at("sequence").number());
         return found;
     }
@@ -488,7 +428,7 @@ class scenario
         else if (key == "buffer_bytes")
             config.buffer_bytes(given.number());
         else if (key == "full_policy")
-            config.full_policy(named(full_policies, nth(0)), milliseconds(nth(1).number()));
+            config.full_policy(named<replication::full_policy>(nth(0)), milliseconds(nth(1).number()));
         else if (key == "write_timeout_ms")
             config.write_timeout(ms());
         else if (key == "handshake_timeout_ms")
@@ -520,13 +460,14 @@ class scenario
             }
         else if (key == "write_gate")
             config.write_gate({nth(0).number(), nth(1).number(), milliseconds(nth(2).number()),
-                               named(ack_levels, nth(3)), named(gate_policies, nth(4)), milliseconds(nth(5).number())});
+                               named<replication::ack_level>(nth(3)), named<replication::gate_policy>(nth(4)),
+                               milliseconds(nth(5).number())});
         else if (key == "max_pending_acks")
             config.max_pending_acks(given.number());
         else if (key == "log_dir")
             config.log_dir(c_text(path_of(given)));
         else if (key == "log_sync")
-            config.log_sync(named(sync_policies, nth(0)), milliseconds(nth(1).number()), nth(2).number());
+            config.log_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
         else if (key == "log_segment_bytes")
             config.log_segment_bytes(given.number());
         else if (key == "log_retain_bytes")
@@ -668,14 +609,14 @@ class scenario
 
     void sender_wait_acked(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
+        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
                     readers = step.at("readers").number(), timeout = timeout_of(step),
                     &handle = sender_of(step)] { return handle.wait_acked(sequence, level, readers, timeout); });
     }
 
     void sender_acked(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
+        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
                     readers = step.at("readers").number(),
                     &handle = sender_of(step)] { return handle.acked(sequence, level, readers); });
     }
@@ -691,8 +632,8 @@ class scenario
             else
                 quorum->add(group.text(), readers);
         }
-        make(step, [sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")), quorum,
-                    timeout = timeout_of(step),
+        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
+                    quorum, timeout = timeout_of(step),
                     &handle = sender_of(step)] { return handle.wait_acked(sequence, level, *quorum, timeout); });
     }
 
@@ -700,15 +641,16 @@ class scenario
     {
         auto made = std::make_shared<order>();
         orders_.insert_or_assign(step.at("order").text(), made);
-        make(step, [made, sequence = step.at("sequence").number(), level = named(ack_levels, step.at("level")),
-                    readers = step.at("readers").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
-            handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
-                const std::lock_guard<std::mutex> lock(made->mutex);
-                if (made->ended)
-                    FAIL("an order ended twice");
-                made->ended = notice.status;
-            });
-        });
+        make(step,
+             [made, sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
+              readers = step.at("readers").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
+                 handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
+                     const std::lock_guard<std::mutex> lock(made->mutex);
+                     if (made->ended)
+                         FAIL("an order ended twice");
+                     made->ended = notice.status;
+                 });
+             });
     }
 
     void sender_wait_durable(const value &step)
@@ -758,13 +700,13 @@ class scenario
         else if (key == "token")
             config.token(token_of(given));
         else if (key == "protocol")
-            config.protocol(named(protocols, given));
+            config.protocol(named<replication::protocol>(given));
         else if (key == "coordinator_handshake")
             config.coordinator_handshake(given.truth());
         else if (key == "gap_policy")
-            config.gap_policy(named(gap_policies, given));
+            config.gap_policy(named<replication::gap_policy>(given));
         else if (key == "apply_policy")
-            config.apply_policy(named(apply_policies, nth(0)), static_cast<std::uint32_t>(nth(1).number()));
+            config.apply_policy(named<replication::apply_policy>(nth(0)), static_cast<std::uint32_t>(nth(1).number()));
         else if (key == "handler_durable")
             config.handler_durable(given.truth());
         else if (key == "reconnect_interval_ms")
@@ -788,7 +730,7 @@ class scenario
         } else if (key == "log_dir")
             config.log_dir(c_text(path_of(given)));
         else if (key == "log_sync")
-            config.log_sync(named(sync_policies, nth(0)), milliseconds(nth(1).number()), nth(2).number());
+            config.log_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
         else if (key == "log_segment_bytes")
             config.log_segment_bytes(given.number());
         else if (key == "log_retain_bytes")
@@ -1027,7 +969,7 @@ class scenario
             got = from.ended;
             return got.has_value();
         });
-        if (*got != named(statuses, step.at("status")))
+        if (*got != named<status>(step.at("status")))
             stop(std::string("the order ended with ") + name(*got));
     }
 
@@ -1035,7 +977,7 @@ class scenario
     {
         const self_stop &from = is_sender(step) ? writer_of(step).stopping : reader_of(step).stopping;
         expect("the handler stopped its object", [&] { return from.got().has_value(); });
-        if (*from.got() != named(statuses, step.at("status")))
+        if (*from.got() != named<status>(step.at("status")))
             stop(std::string("the stop gave ") + name(*from.got()));
     }
 
@@ -1244,11 +1186,8 @@ class scenario
 
     void status_names(const value &)
     {
-        const json::object &expected = file_.at("statuses").members();
-        if (expected.size() != statuses.size())
-            stop("another number of statuses");
-        for (const auto &[text, number] : expected) {
-            const status found = named(statuses, value(text));
+        for (const auto &[text, number] : file_.at("statuses").members()) {
+            const status found = named<status>(value(text));
             if (static_cast<std::uint64_t>(found) != number.number() || name(found) != text)
                 stop("the status " + text);
         }

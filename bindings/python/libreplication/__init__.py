@@ -20,7 +20,8 @@ The package is pure Python over the shared library, by ctypes. `AsyncReceiver` a
 from __future__ import annotations
 
 from . import codec, errors
-from ._native import VERSION, library
+from ._native import library
+from ._raw import VERSION
 from .aio import AsyncReceiver, AsyncSender
 from .constants import (
     AckLevel,

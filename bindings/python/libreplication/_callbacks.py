@@ -15,7 +15,7 @@ import weakref
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import _thread_state
-from ._native import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn
+from ._raw import AckedFn, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn
 from .constants import EventKind, LogLevel
 from .entry import MEMORY, Batch, Entry
 from .errors import ClosedError, ReplicationError, Status, status_of

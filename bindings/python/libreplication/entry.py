@@ -7,7 +7,7 @@ import struct
 import threading
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union, cast, overload
 
-from ._native import EntryStruct
+from ._raw import EntryStruct
 
 # This process's memory as an array of bytes: a slice of it is copied into a `bytes` in one step, at a third of what
 # `ctypes.string_at` costs.

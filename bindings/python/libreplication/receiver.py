@@ -11,7 +11,8 @@ from . import _arguments, _callbacks, _handle
 from . import records as _records
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
-from ._native import TOKEN_BYTES, library
+from ._native import library
+from ._raw import TOKEN_BYTES
 from .constants import ApplyPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .errors import InvalidArgumentError, LineageChangedError, NotFoundError

@@ -16,7 +16,8 @@ from . import _arguments, _callbacks, _handle
 from ._arguments import Payload
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
-from ._native import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct, library
+from ._native import library
+from ._raw import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct
 from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event

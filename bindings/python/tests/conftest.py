@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from libreplication import Event, EventKind, Receiver, Sender, _native
+from libreplication import Event, EventKind, Receiver, Sender, _native, _raw
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,7 +21,7 @@ CALLS: Counter = Counter()
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Counts the calls of each function of the library."""
     library = _native.library()
-    for name in _native.PROTOTYPES:
+    for name in _raw.PROTOTYPES:
         setattr(library, name, _counted(name, getattr(library, name)))
 
 
@@ -36,7 +36,7 @@ def _counted(name: str, function: Any) -> Any:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A whole run has called every function of the interface."""
     chosen = session.config.option.keyword or session.config.option.markexpr or session.config.args != ["tests"]
-    missing = sorted(set(_native.PROTOTYPES) - set(CALLS))
+    missing = sorted(set(_raw.PROTOTYPES) - set(CALLS))
     if not chosen and exitstatus == 0 and missing:
         print(f"\nfunctions that no test called: {', '.join(missing)}")
         session.exitstatus = 1

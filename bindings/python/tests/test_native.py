@@ -1,117 +1,31 @@
-"""The table of functions, and how the library is found."""
+"""The layout of structures, the names of statuses, and how the library is found."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from conftest import ROOT
 
 import libreplication
-from libreplication import _native, constants, errors
+from libreplication import _native, _raw, errors
 
-HEADER = (ROOT / "include/replication.h").read_text()
 LIBRARY = os.environ["LIBREPLICATION_LIB"]
 
 
-def prototypes():
-    """Each function of the header with its result and arguments, as the compiler reads it."""
-    preprocessed = subprocess.run(
-        ["cc", "-E", "-P", "-x", "c", ROOT / "include/replication.h"], check=True, capture_output=True, text=True
-    ).stdout
-    found = {}
-    for declaration in preprocessed.replace("\n", " ").split(";"):
-        match = re.match(r"\s*([\w\s*]*?)\b((?:sender|receiver|replication)_\w+) *\((.*)\)\s*$", declaration)
-        if match and "typedef" not in declaration:
-            arguments = [argument.strip() for argument in match[3].split(",")]
-            found[match[2]] = (match[1].strip(), [] if arguments == ["void"] else arguments)
-    return found
-
-
-CALLBACKS = {f"replication_{name}_fn": getattr(_native, f"{name.title().replace('_', '')}Fn") for name in (
-    "free", "event", "log", "acked", "ingest", "ingest_batch", "record", "connect"
-)}  # fmt: skip
-NUMBERS = {
-    "replication_status": _native.status,
-    "int32_t": _native.i32,
-    "uint8_t": _native.u8,
-    "uint32_t": _native.u32,
-    "uint64_t": _native.u64,
-    "size_t": _native.size,
-    "_Bool": _native.flag,
-    "bool": _native.flag,
-    "int": _native.descriptor,
-    "void": None,
-}
-
-
-def ctypes_of(declared):
-    """What stands for a C type in the table. Texts that come in or are not to be freed are char pointers."""
-    plain = re.sub(r"\b(const|struct)\b", "", declared)
-    if "*" in plain:
-        text = plain.replace(" ", "") == "char*" and "const" in declared
-        return _native.text if text else _native.pointer
-    name = plain.strip()
-    return CALLBACKS[name] if name in CALLBACKS else NUMBERS[name]
-
-
-def test_the_table_is_the_header():
-    declared = prototypes()
-    assert len(declared) > 130
-    assert list(_native.PROTOTYPES) == list(declared), "the functions, in the order of the header"
-    for name, (result, arguments) in declared.items():
-        types = [re.sub(r"\w+$", "", argument).strip() for argument in arguments]
-        assert _native.PROTOTYPES[name] == (ctypes_of(result), *map(ctypes_of, types)), name
-
-
-def test_the_table_is_what_the_library_exports():
-    lines = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], check=True, capture_output=True, text=True).stdout
-    assert sorted(line.split()[-1] for line in lines.splitlines()) == sorted(_native.PROTOTYPES)
-
-
-@pytest.mark.parametrize(
-    "prefix, numbers",
-    [
-        ("STATUS", errors.Status),
-        ("EVENT_KIND", constants.EventKind),
-        ("LOG_LEVEL", constants.LogLevel),
-        ("ACK_LEVEL", constants.AckLevel),
-        ("VALUE_TYPE", constants.ValueType),
-        ("FULL_POLICY", constants.FullPolicy),
-        ("SYNC_POLICY", constants.SyncPolicy),
-        ("GATE_POLICY", constants.GatePolicy),
-        ("PROTOCOL", constants.Protocol),
-        ("GAP_POLICY", constants.GapPolicy),
-        ("APPLY_POLICY", constants.ApplyPolicy),
-    ],
-)
-def test_the_numbers_are_the_headers(prefix, numbers):
-    declared = {
-        name: int(value) for name, value in re.findall(rf"^ +REPLICATION_{prefix}_(\w+) = (\d+),", HEADER, re.M)
-    }
-    assert {member.name: member.value for member in numbers} == declared
-
-
-def test_the_constants_are_the_headers():
-    defined = dict(re.findall(r"^#define REPLICATION_(\w+) (\w+)$", HEADER, re.M))
-    names = ("ABI_VERSION", "HEADER_SIZE", "MAX_MESSAGE_SIZE", "MAX_READER_ID_BYTES", "STREAM_ID_BYTES", "TOKEN_BYTES")
-    for name in names:
-        assert getattr(_native, name) == int(defined[name])
-    version = ".".join(defined[f"VERSION_{part}"] for part in ("MAJOR", "MINOR", "PATCH"))
-    assert libreplication.__version__ == version == libreplication.library_version()
-    assert f'version = "{version}"' in (ROOT / "bindings/python/pyproject.toml").read_text()
+def test_the_version_is_the_librarys():
+    assert libreplication.__version__ == libreplication.library_version()
+    assert f'version = "{libreplication.__version__}"' in (ROOT / "bindings/python/pyproject.toml").read_text()
 
 
 def test_the_structures_have_the_headers_layout(tmp_path):
     structures = {
-        "event": _native.EventStruct,
-        "slice": _native.SliceStruct,
-        "entry": _native.EntryStruct,
+        "event": _raw.EventStruct,
+        "slice": _raw.SliceStruct,
+        "entry": _raw.EntryStruct,
     }
     lines, expected = [], []
     for name, structure in structures.items():
@@ -193,7 +107,7 @@ def test_another_abi_is_refused(tmp_path):
 
 
 def test_an_older_library_is_refused_with_what_it_lacks(tmp_path):
-    functions = dict.fromkeys(_native.PROTOTYPES, 1)
+    functions = dict.fromkeys(_raw.PROTOTYPES, 1)
     for missing in ("receiver_get_token", "sender_wait_durable"):
         del functions[missing]
     said = load(LIBREPLICATION_LIB=str(stub(tmp_path, functions)))

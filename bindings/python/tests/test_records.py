@@ -206,8 +206,8 @@ def test_the_rest_of_the_interface():
     assert library.replication_value_count(value) == 2
     library.replication_records_free(parsed)
     config = library.receiver_config_new()
-    no_handler = r._native.RecordFn(0)
-    assert library.receiver_config_set_record_handler(config, no_handler, None, r._native.FreeFn(0)) == 1
+    no_handler = r._raw.RecordFn(0)
+    assert library.receiver_config_set_record_handler(config, no_handler, None, r._raw.FreeFn(0)) == 1
     library.receiver_config_free(config)
 
 

@@ -1,0 +1,490 @@
+//! Reads the interface from `src/ffi`: order, names and comments from the sources, and the types of C from cbindgen.
+//!
+//! - A module of `src/ffi/mod.rs` whose documentation begins with a heading begins a section; one without goes on with the
+//!   section before. The line ``In `FILE`.`` below the heading names its header file, `replication.h` if left out.
+//! - A `pub use crate::…` shows an enumeration or a constant of the core in that section.
+//! - Documented `pub const`s are constants, `pub enum`s enumerations, `pub type`s callbacks, `#[repr(C)]` structs
+//!   structures, structs named `…Handle` handles, and `extern "C"` functions functions.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use syn::{Attribute, Expr, ItemMod, Lit, Meta, UseTree, Visibility};
+
+use crate::api::{
+    Api, Callback, Constant, Direction, Enum, Field, Function, Handle, Header, Item, Member, Parameter, Section, Struct,
+};
+use crate::{names, text};
+
+const MAIN_HEADER: &str = "replication.h";
+
+/// Reads the interface of the tree at `root`.
+pub fn api(root: &Path) -> Result<Api> {
+    let mut reader = Reader { root, files: BTreeSet::new(), headers: Vec::new(), file: MAIN_HEADER.to_owned() };
+    let modules = reader.parse(&root.join("src/ffi/mod.rs"))?;
+    for item in &modules.items {
+        if let syn::Item::Mod(ItemMod { vis: Visibility::Public(_), ident, .. }) = item {
+            reader.module(&root.join(format!("src/ffi/{ident}.rs")))?;
+        }
+    }
+    let (version, soname) = version(root)?;
+    let mut api = Api { version, abi_version: 0, soname, headers: reader.headers };
+    declare(root, &reader.files, &mut api)?;
+    find_statuses(&mut api);
+    let abi_version = api.constants().find(|constant| constant.name == "REPLICATION_ABI_VERSION");
+    api.abi_version = abi_version.context("src/ffi has no constant ABI_VERSION")?.value;
+    Ok(api)
+}
+
+/// The version in Cargo.toml, and the library's SONAME: every minor version may break hosts before 1.0.
+fn version(root: &Path) -> Result<(String, String)> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = \"")).context("Cargo.toml: no version")?;
+    let version = line.trim_end_matches('"').to_owned();
+    let mut parts = version.split('.');
+    let abi = match (parts.next(), parts.next()) {
+        (Some("0"), Some(minor)) => format!("0.{minor}"),
+        (Some(major), Some(_)) => major.to_owned(),
+        _ => bail!("Cargo.toml: the version is {version}"),
+    };
+    Ok((version, format!("libreplication.so.{abi}")))
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    /// Every file with a declaration, for cbindgen.
+    files: BTreeSet<PathBuf>,
+    headers: Vec<Header>,
+    /// The header of the module that is read.
+    file: String,
+}
+
+impl Reader<'_> {
+    fn parse(&mut self, path: &Path) -> Result<syn::File> {
+        let source = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        syn::parse_file(&source).with_context(|| path.display().to_string())
+    }
+
+    fn module(&mut self, path: &Path) -> Result<()> {
+        let file = self.parse(path)?;
+        let doc = doc_lines(&file.attrs);
+        if let Some(title) = doc.first().and_then(|line| line.trim().strip_prefix("# ")) {
+            let named = doc.iter().find_map(|line| line.trim().strip_prefix("In `")?.strip_suffix("`."));
+            self.file = named.unwrap_or(MAIN_HEADER).to_owned();
+            let section = Section { title: title.to_owned(), items: Vec::new() };
+            match self.headers.iter_mut().find(|header| header.file == self.file) {
+                Some(header) => header.sections.push(section),
+                None => self.headers.push(Header { file: self.file.clone(), sections: vec![section] }),
+            }
+        }
+        self.files.insert(path.to_owned());
+        for item in &file.items {
+            self.item(item).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, item: Item) -> Result<()> {
+        let header = self.headers.iter_mut().find(|header| header.file == self.file);
+        let section = header.and_then(|header| header.sections.last_mut());
+        section.context("a declaration before the first section")?.items.push(item);
+        Ok(())
+    }
+
+    fn item(&mut self, item: &syn::Item) -> Result<()> {
+        match item {
+            syn::Item::Use(syn::ItemUse { vis: Visibility::Public(_), tree, .. }) => {
+                for path in paths(tree) {
+                    self.core_item(&path)?;
+                }
+            }
+            syn::Item::Const(syn::ItemConst { vis: Visibility::Public(_), ident, attrs, expr, .. }) => {
+                let name = format!("REPLICATION_{ident}");
+                let value = number(expr).with_context(|| format!("{name} is not a number"))?;
+                self.push(Item::Constant(Constant { value: value.try_into()?, doc: doc(&name, attrs)?, name }))?;
+            }
+            syn::Item::Enum(item) if is_public(&item.vis) => self.push(Item::Enum(enumeration(item)?))?,
+            syn::Item::Struct(item) if is_public(&item.vis) => {
+                if let Some(item) = structure(item)? {
+                    self.push(item)?;
+                }
+            }
+            syn::Item::Type(syn::ItemType { vis: Visibility::Public(_), ident, attrs, .. }) => {
+                let name = names::c_type(&ident.to_string());
+                let doc = doc(&name, attrs)?;
+                self.push(Item::Callback(Callback { name, doc, returns: String::new(), parameters: Vec::new() }))?;
+            }
+            syn::Item::Fn(item) if item.sig.abi.is_some() && is_public(&item.vis) => {
+                let name = item.sig.ident.to_string();
+                let doc = doc(&name, &item.attrs)?;
+                self.push(Item::Function(Function {
+                    name,
+                    doc,
+                    returns: String::new(),
+                    parameters: Vec::new(),
+                    statuses: Vec::new(),
+                }))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An enumeration or a constant of the core: `crate::protocol::control::AckLevel` is in `src/protocol/control.rs`, or
+    /// where a `pub use` there says.
+    fn core_item(&mut self, path: &[String]) -> Result<()> {
+        let [modules @ .., name] = path else { bail!("{path:?}: not a path") };
+        ensure!(modules.first().is_some_and(|start| start == "crate"), "{path:?} does not begin with crate");
+        let file = self.root.join(format!("src/{}.rs", modules[1..].join("/")));
+        let file = if file.exists() { file } else { file.with_extension("").join("mod.rs") };
+        for item in self.parse(&file)?.items {
+            match &item {
+                syn::Item::Enum(found) if found.ident == name => {}
+                syn::Item::Const(found) if found.ident == name => {}
+                syn::Item::Use(found) if is_public(&found.vis) => {
+                    let shown = paths(&found.tree).into_iter().find(|path| path.last() == Some(name));
+                    let Some(shown) = shown else { continue };
+                    return self.core_item(&[modules, &shown].concat());
+                }
+                _ => continue,
+            }
+            self.files.insert(file);
+            return self.item(&item);
+        }
+        bail!("{} has no {name}", file.display())
+    }
+}
+
+fn is_public(visibility: &Visibility) -> bool {
+    matches!(visibility, Visibility::Public(_))
+}
+
+fn paths(tree: &UseTree) -> Vec<Vec<String>> {
+    match tree {
+        UseTree::Path(path) => {
+            let mut below = paths(&path.tree);
+            for path_below in &mut below {
+                path_below.insert(0, path.ident.to_string());
+            }
+            below
+        }
+        UseTree::Group(group) => group.items.iter().flat_map(paths).collect(),
+        UseTree::Name(name) => vec![vec![name.ident.to_string()]],
+        UseTree::Rename(rename) => vec![vec![rename.ident.to_string()]],
+        UseTree::Glob(_) => Vec::new(),
+    }
+}
+
+fn doc_lines(attributes: &[Attribute]) -> Vec<String> {
+    let texts = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+            Expr::Lit(literal) => match &literal.lit {
+                Lit::Str(text) => Some(text.value()),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    });
+    texts.flat_map(|text| text.split('\n').map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn doc(name: &str, attributes: &[Attribute]) -> Result<Vec<String>> {
+    let blocks = text::blocks(&doc_lines(attributes));
+    ensure!(!blocks.is_empty(), "{name} has no comment");
+    Ok(blocks)
+}
+
+fn number(expression: &Expr) -> Option<i64> {
+    match expression {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Int(number) => number.base10_parse().ok(),
+            _ => None,
+        },
+        Expr::Binary(binary) => match binary.op {
+            syn::BinOp::Shl(_) => Some(number(&binary.left)? << number(&binary.right)?),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn enumeration(item: &syn::ItemEnum) -> Result<Enum> {
+    let name = names::c_type(&item.ident.to_string());
+    let repr = item.attrs.iter().find(|attribute| attribute.path().is_ident("repr"));
+    let repr: syn::Ident = repr.with_context(|| format!("{name} has no repr"))?.parse_args()?;
+    let members = item.variants.iter().map(|variant| {
+        let name = names::snake(&variant.ident.to_string()).to_uppercase();
+        let value = variant.discriminant.as_ref().and_then(|(_, value)| number(value));
+        let value = value.with_context(|| format!("{name} has no number"))?;
+        Ok(Member { value, doc: doc(&name, &variant.attrs)?, name })
+    });
+    Ok(Enum {
+        r#type: match repr.to_string().as_str() {
+            "i32" => "int32_t".to_owned(),
+            "u32" => "uint32_t".to_owned(),
+            other => bail!("{name} has the representation {other}"),
+        },
+        prefix: name.to_uppercase(),
+        doc: doc(&name, &item.attrs)?,
+        members: members.collect::<Result<_>>()?,
+        name,
+    })
+}
+
+/// A structure of C or a handle; `None` for what stays in Rust.
+fn structure(item: &syn::ItemStruct) -> Result<Option<Item>> {
+    let rust = item.ident.to_string();
+    let name = names::c_type(&rust);
+    let is_c = item.attrs.iter().any(|attribute| {
+        attribute.path().is_ident("repr") && attribute.parse_args::<syn::Ident>().is_ok_and(|repr| repr == "C")
+    });
+    if is_c {
+        let fields = item.fields.iter().map(|field| {
+            let name = field.ident.as_ref().context("a field without a name")?.to_string();
+            Ok(Field { doc: doc(&name, &field.attrs)?, r#type: String::new(), name })
+        });
+        let fields = fields.collect::<Result<_>>()?;
+        return Ok(Some(Item::Struct(Struct { doc: doc(&name, &item.attrs)?, fields, name })));
+    }
+    if !rust.ends_with("Handle") {
+        return Ok(None);
+    }
+    Ok(Some(Item::Handle(Handle { doc: doc(&name, &item.attrs)?, name })))
+}
+
+// ---- the types of C ---------------------------------------------------------------------------------------------------
+
+/// What cbindgen makes of the sources: results and parameters by function or callback, fields by structure.
+#[derive(Default)]
+struct Declarations {
+    functions: HashMap<String, (String, Vec<(String, String)>)>,
+    structures: HashMap<String, Vec<(String, String)>>,
+}
+
+/// Gives every declaration the types that cbindgen finds for it.
+fn declare(root: &Path, files: &BTreeSet<PathBuf>, api: &mut Api) -> Result<()> {
+    let declarations = declarations(&bindings(root, files, api)?)?;
+    for section in api.headers.iter_mut().flat_map(|header| &mut header.sections) {
+        for item in &mut section.items {
+            match item {
+                Item::Function(Function { name, returns, parameters, doc, .. })
+                | Item::Callback(Callback { name, returns, parameters, doc }) => {
+                    let (result, declared) =
+                        declarations.functions.get(name).with_context(|| format!("cbindgen does not know {name}"))?;
+                    *returns = result.clone();
+                    *parameters = declared.iter().map(|(kind, of)| parameter(kind, of, doc, name)).collect();
+                }
+                Item::Struct(structure) => {
+                    let name = &structure.name;
+                    let declared =
+                        declarations.structures.get(name).with_context(|| format!("cbindgen does not know {name}"))?;
+                    ensure!(declared.len() == structure.fields.len(), "{name}: cbindgen finds other fields");
+                    for (field, (kind, name)) in structure.fields.iter_mut().zip(declared) {
+                        ensure!(field.name == *name, "{name}: cbindgen finds other fields");
+                        field.r#type.clone_from(kind);
+                    }
+                }
+                Item::Constant(_) | Item::Enum(_) | Item::Handle(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pointer is for a result when it leads to another pointer or to something that is neither const, an object nor the
+/// host's own. NULL has a meaning where the list item about the parameter says so, for the host's data, and where an object
+/// is freed.
+fn parameter(kind: &str, name: &str, doc: &[String], function: &str) -> Parameter {
+    let frees = function.ends_with("_free");
+    let of_host = name == "user_data" || name == "user_data_free";
+    let is_object = kind.starts_with("replication_") && kind.matches('*').count() == 1;
+    let writable = kind.ends_with("**") || (kind.ends_with('*') && !kind.starts_with("const ") && !is_object);
+    let mentioned = format!("`{name}`");
+    let told = doc.iter().filter(|block| {
+        block.starts_with("- ") && block.split(": ").next().is_some_and(|names| names.contains(&mentioned))
+    });
+    let says_null = told.flat_map(|block| block.split_once(": ")).any(|(_, text)| text.contains("NULL"));
+    Parameter {
+        nullable: (kind.ends_with('*') || kind.ends_with("_fn")) && (says_null || of_host || frees),
+        direction: if writable && !of_host && !frees { Direction::Out } else { Direction::In },
+        name: name.to_owned(),
+        r#type: kind.to_owned(),
+    }
+}
+
+/// The declarations as cbindgen writes them, each on one line, without comments.
+fn bindings(root: &Path, files: &BTreeSet<PathBuf>, api: &Api) -> Result<String> {
+    let mut config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        style: cbindgen::Style::Type,
+        usize_is_size_t: true,
+        no_includes: true,
+        documentation: false,
+        line_length: usize::MAX,
+        ..Default::default()
+    };
+    config.function.args = cbindgen::Layout::Horizontal;
+    let mut builder = cbindgen::Builder::new();
+    for file in files {
+        builder = builder.with_src(file);
+        for item in syn::parse_file(&fs::read_to_string(file)?)?.items {
+            let ident = match &item {
+                syn::Item::Enum(item) => &item.ident,
+                syn::Item::Struct(item) => &item.ident,
+                syn::Item::Type(item) => &item.ident,
+                _ => continue,
+            };
+            let name = names::c_type(&ident.to_string());
+            if api.items().any(|item| item_name(item) == name) {
+                config.export.include.push(ident.to_string());
+                config.export.rename.insert(ident.to_string(), name);
+            }
+        }
+    }
+    let mut text = Vec::new();
+    let generated = builder.with_config(config).generate();
+    generated.with_context(|| format!("cbindgen on {}", root.display()))?.write(&mut text);
+    Ok(String::from_utf8(text)?)
+}
+
+fn item_name(item: &Item) -> &str {
+    match item {
+        Item::Constant(Constant { name, .. })
+        | Item::Enum(Enum { name, .. })
+        | Item::Handle(Handle { name, .. })
+        | Item::Struct(Struct { name, .. })
+        | Item::Callback(Callback { name, .. })
+        | Item::Function(Function { name, .. }) => name,
+    }
+}
+
+/// Reads what cbindgen wrote: `type name(type name, …);`, `typedef type (*name)(…);`, and structures with a field a line.
+fn declarations(text: &str) -> Result<Declarations> {
+    let mut found = Declarations::default();
+    let mut fields = None;
+    for line in text.lines() {
+        if line.starts_with("typedef struct") && line.ends_with('{') {
+            fields = Some(Vec::new());
+        } else if let Some(name) = line.strip_prefix("} ") {
+            if let Some(fields) = fields.take() {
+                found.structures.insert(name.trim_end_matches(';').to_owned(), fields);
+            }
+        } else if let Some(fields) = &mut fields {
+            fields.push(typed(line.trim().trim_end_matches(';'))?);
+        } else if let Some((before, parameters)) = line.strip_suffix(");").and_then(|line| {
+            let callback = line.strip_prefix("typedef ").and_then(|line| line.split_once(")("));
+            callback.or_else(|| line.split_once('('))
+        }) {
+            let (result, name) = typed(&before.replacen("(*", "", 1))?;
+            let parameters = parameters.split(", ").filter(|parameter| *parameter != "void");
+            found.functions.insert(name, (result, parameters.map(typed).collect::<Result<_>>()?));
+        }
+    }
+    Ok(found)
+}
+
+/// `const char *name` as `const char *` and `name`.
+fn typed(text: &str) -> Result<(String, String)> {
+    let at = text.rfind([' ', '*']).with_context(|| format!("cbindgen wrote {text:?}"))? + 1;
+    Ok((text[..at].trim_end().to_owned(), text[at..].to_owned()))
+}
+
+/// The statuses that a function's comment names from the word `Returns` on, and those of the function of which it says
+/// `Returns what NAME() returns`.
+fn find_statuses(api: &mut Api) {
+    let known: Vec<String> =
+        api.enum_named("replication_status").members.iter().map(|member| member.name.clone()).collect();
+    let mut of_function: HashMap<String, Vec<String>> = HashMap::new();
+    for section in api.headers.iter_mut().flat_map(|header| &mut header.sections) {
+        for item in &mut section.items {
+            let Item::Function(function) = item else { continue };
+            if function.returns != "replication_status" {
+                continue;
+            }
+            let told: Vec<&String> = function.doc.iter().skip_while(|block| !block.contains("Returns")).collect();
+            let same = told.iter().find_map(|block| block.split_once("Returns what ")?.1.split_once("() returns"));
+            let mut statuses = same.and_then(|(name, _)| of_function.get(name).cloned()).unwrap_or_default();
+            for word in told.iter().flat_map(|block| block.split('`').skip(1).step_by(2)) {
+                if known.iter().any(|name| name == word) && !statuses.iter().any(|name| name == word) {
+                    statuses.push(word.to_owned());
+                }
+            }
+            function.statuses.clone_from(&statuses);
+            of_function.insert(function.name.clone(), statuses);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree with this interface.
+    fn tree(module: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("src/ffi")).unwrap();
+        let write = |path: &str, text: &str| fs::write(root.path().join(path), text).unwrap();
+        write("Cargo.toml", "[package]\nversion = \"0.3.7\"\n");
+        write("src/ffi/mod.rs", "mod private;\npub mod first;\n");
+        write(
+            "src/error.rs",
+            "/// Results.\n#[repr(i32)]\npub enum Status {\n    /// Good.\n    Ok = 0,\n    /// Not.\n    NotFound = 12,\n}\n",
+        );
+        write("src/ffi/first.rs", module);
+        root
+    }
+
+    const HEAD: &str = "//! # First\n//!\n//! In `replication.h`.\n\npub use crate::error::Status;\n\n/// The ABI.\npub const ABI_VERSION: u32 = 4;\n";
+
+    #[test]
+    fn a_function_is_described() {
+        let root = tree(&format!(
+            "{HEAD}/// An object.\npub struct ThingHandle {{ inner: u8 }}\n\
+             /// Called.\npub type CallFn = Option<unsafe extern \"C\" fn(user_data: *mut c_void, len: usize) -> i32>;\n\
+             /// Does it.\n///\n/// - `out_port`: the port; may be NULL.\n///\n/// Returns `OK`; `NOT_FOUND` for `RUST`.\n///\n\
+             /// # Safety\n/// `thing` is alive, or `INVALID`.\n#[unsafe(no_mangle)]\n\
+             pub unsafe extern \"C\" fn thing_do(thing: *mut ThingHandle, name: *const c_char, call: CallFn,\n\
+                 user_data: *mut c_void, out_port: *mut u16) -> Status {{ todo!() }}\n\
+             fn private() {{}}\n"
+        ));
+        let api = api(root.path()).unwrap();
+        assert_eq!((api.abi_version, api.soname.as_str()), (4, "libreplication.so.0.3"));
+        let function = api.functions().next().unwrap();
+        assert_eq!(function.doc.last().unwrap(), "Returns `OK`; `NOT_FOUND` for `RUST`.");
+        assert_eq!(
+            (function.returns.as_str(), &function.statuses[..]),
+            ("replication_status", &["OK".to_owned(), "NOT_FOUND".to_owned()][..])
+        );
+        let parameters: Vec<_> = function
+            .parameters
+            .iter()
+            .map(|p| (p.r#type.as_str(), p.direction == Direction::Out, p.nullable))
+            .collect();
+        assert_eq!(
+            parameters,
+            [
+                ("replication_thing *", false, false),
+                ("const char *", false, false),
+                ("replication_call_fn", false, false),
+                ("void *", false, true),
+                ("uint16_t *", true, true),
+            ]
+        );
+        let callback = api.callbacks().next().unwrap();
+        assert_eq!((callback.returns.as_str(), callback.parameters.len()), ("int32_t", 2));
+    }
+
+    #[test]
+    fn what_has_no_comment_or_no_section_is_refused() {
+        let undocumented = format!("{HEAD}#[unsafe(no_mangle)]\npub extern \"C\" fn thing_count() -> usize {{ 0 }}\n");
+        let error = api(tree(&undocumented).path()).err().unwrap();
+        assert!(format!("{error:#}").contains("thing_count has no comment"), "{error:#}");
+        let error = api(tree(&HEAD.replace("# First", "First")).path()).err().unwrap();
+        assert!(format!("{error:#}").contains("before the first section"), "{error:#}");
+        let error = api(tree(&HEAD.replace("Status;", "Other;")).path()).err().unwrap();
+        assert!(format!("{error:#}").contains("has no Other"), "{error:#}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Comments: from Rust's documentation to paragraphs, and to lines of a given width.
+
+/// Paragraphs and list items of a documentation comment, in order. A list item begins with `- `. What stands below a
+/// heading `# Safety` is for Rust and is left out: the header's overview says it once for all functions.
+pub fn blocks(lines: &[String]) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in lines {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line == "# Safety" {
+            break;
+        }
+        let text = line.trim();
+        if text.is_empty() {
+            open = false;
+        } else if !open || text.starts_with("- ") {
+            blocks.push(text.to_owned());
+            open = true;
+        } else if let Some(last) = blocks.last_mut() {
+            last.push(' ');
+            last.push_str(text);
+        }
+    }
+    blocks
+}
+
+/// Breaks a block into lines of at most `width` characters; list items hang by two.
+pub fn wrap(block: &str, width: usize) -> Vec<String> {
+    let hang = if block.starts_with("- ") { "  " } else { "" };
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in block.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, hang.to_owned() + word));
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// The lines of a whole comment, with an empty one between paragraphs, and none between list items.
+pub fn comment(blocks: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (at, block) in blocks.iter().enumerate() {
+        let in_list = block.starts_with("- ") && at > 0 && blocks[at - 1].starts_with("- ");
+        if at > 0 && !in_list {
+            lines.push(String::new());
+        }
+        lines.extend(wrap(block, width));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_paragraphs_and_list_items_without_what_is_for_rust() {
+        let lines = [" One", " two.", "", " - `a`: first", "   of two.", " - `b`: second.", "", " # Safety", " no"];
+        let blocks = blocks(&lines.map(str::to_owned));
+        assert_eq!(blocks, ["One two.", "- `a`: first of two.", "- `b`: second."]);
+        assert_eq!(comment(&blocks, 12), ["One two.", "", "- `a`: first", "  of two.", "- `b`:", "  second."]);
+    }
+
+    #[test]
+    fn a_word_that_is_too_long_has_a_line_of_its_own() {
+        assert_eq!(wrap("a bcdefghijkl m", 5), ["a", "bcdefghijkl", "m"]);
+        assert_eq!(wrap("ab cd ef", 5), ["ab cd", "ef"]);
+    }
+}
