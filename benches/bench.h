@@ -36,7 +36,7 @@ struct bench_job {
     uint64_t buffer_entries; /* libreplication's window; 0 = the library's default */
     uint64_t buffer_bytes;
     const char *dir;    /* a directory of its own, for files; "" where the kind needs none */
-    uint64_t log_bytes; /* payload bytes in a log that is there already */
+    uint64_t wal_bytes; /* payload bytes in a log that is there already */
 };
 
 /* A way to bring entries from one process to another. Both functions run in a process of their own, talk to the

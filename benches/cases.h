@@ -58,7 +58,7 @@ struct bench_case {
     enum bench_kind kind;
     size_t size;
     unsigned readers;
-    uint64_t log_bytes;                      /* of a log that is there already, unless the options say otherwise */
+    uint64_t wal_bytes;                      /* of a log that is there already, unless the options say otherwise */
     const struct contender *contenders;      /* up to the first without a system; CASE_MAX_CONTENDERS at most */
     struct target targets[CASE_MAX_TARGETS]; /* up to the first without a title */
 };

@@ -175,7 +175,7 @@ static void parse_options(int argc, char **argv, struct options *options)
             options->dir = options->job.dir = optarg;
             break;
         case LOG_BYTES:
-            options->run.log_bytes = options->job.log_bytes = parse_number("--log-bytes", optarg, 0, UINT64_C(1) << 50);
+            options->run.wal_bytes = options->job.wal_bytes = parse_number("--log-bytes", optarg, 0, UINT64_C(1) << 50);
             break;
         case JSON:
             options->json = true;

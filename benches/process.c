@@ -19,14 +19,14 @@ enum { FINISH_TIMEOUT_MS = 30000 };
 
 static void become(const struct bench_job *job, int in, int out)
 {
-    char size[24], readers[16], seconds[32], port[16], entries[24], bytes[24], log_bytes[24];
+    char size[24], readers[16], seconds[32], port[16], entries[24], bytes[24], wal_bytes[24];
     snprintf(size, sizeof size, "%zu", job->size);
     snprintf(readers, sizeof readers, "%u", job->readers);
     snprintf(seconds, sizeof seconds, "%.3f", job->seconds);
     snprintf(port, sizeof port, "%u", (unsigned)job->port);
     snprintf(entries, sizeof entries, "%" PRIu64, job->buffer_entries);
     snprintf(bytes, sizeof bytes, "%" PRIu64, job->buffer_bytes);
-    snprintf(log_bytes, sizeof log_bytes, "%" PRIu64, job->log_bytes);
+    snprintf(wal_bytes, sizeof wal_bytes, "%" PRIu64, job->wal_bytes);
     /* const away: execv does not write to them. */
     char *arguments[] = {
         (char *)"bench",
@@ -53,7 +53,7 @@ static void become(const struct bench_job *job, int in, int out)
         (char *)"--dir",
         (char *)job->dir,
         (char *)"--log-bytes",
-        log_bytes,
+        wal_bytes,
         NULL,
     };
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) {

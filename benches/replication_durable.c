@@ -21,9 +21,9 @@ enum { FILL_TIMEOUT_MS = 60000, BLOCK = 1 << 20 };
 
 void replication_config_log(replication_sender_config *config, const char *dir, uint32_t policy)
 {
-    replication_check(sender_config_set_log_dir(config, dir), "log_dir");
+    replication_check(sender_config_set_wal_dir(config, dir), "wal_dir");
     /* GROUP's interval and bytes are the defaults. */
-    replication_check(sender_config_set_log_sync(config, policy, 5, 1048576), "log_sync");
+    replication_check(sender_config_set_wal_sync(config, policy, 5, 1048576), "wal_sync");
 }
 
 static uint32_t policy_of(const char *variant)
@@ -46,7 +46,7 @@ void replication_write_append(const struct bench_job *job)
     replication_sender *sender;
     replication_config_log(config, job->dir, policy_of(job->variant));
     /* As the others do, it waits for the disk however long that takes. */
-    replication_check(sender_config_set_log_timeout_ms(config, FILL_TIMEOUT_MS), "log_timeout");
+    replication_check(sender_config_set_wal_timeout_ms(config, FILL_TIMEOUT_MS), "log_timeout");
     replication_check(sender_new(config, &sender), "sender_new");
     sender_config_free(config);
     replication_check(sender_start(sender), "sender_start");
@@ -60,9 +60,9 @@ static replication_sender_config *keep_all(const struct bench_job *job, const ch
 {
     replication_sender_config *config = replication_config_new(job);
     replication_config_log(config, dir, REPLICATION_SYNC_POLICY_OS);
-    replication_check(sender_config_set_log_retain_bytes(config, UINT64_MAX), "retain_bytes");
+    replication_check(sender_config_set_wal_retain_bytes(config, UINT64_MAX), "retain_bytes");
     replication_check(sender_config_set_slot_max_bytes(config, UINT64_MAX), "slot_max_bytes");
-    replication_check(sender_config_set_log_timeout_ms(config, FILL_TIMEOUT_MS), "log_timeout");
+    replication_check(sender_config_set_wal_timeout_ms(config, FILL_TIMEOUT_MS), "log_timeout");
     return config;
 }
 
@@ -88,7 +88,7 @@ static unsigned count_segments(const char *dir)
  * case finds none. Returns how many entries there are. */
 static uint64_t fill(const struct bench_job *job)
 {
-    uint64_t entries = job->log_bytes / job->size;
+    uint64_t entries = job->wal_bytes / job->size;
     if (count_segments(job->dir) > 0) {
         return entries;
     }
@@ -119,11 +119,11 @@ void replication_write_trim(const struct bench_job *job)
     replication_sender_config *config = keep_all(job, job->dir);
     replication_sender *sender;
     uint64_t last = 0;
-    replication_check(sender_config_set_log_segment_bytes(config, SEGMENT), "segment_bytes");
+    replication_check(sender_config_set_wal_segment_bytes(config, SEGMENT), "segment_bytes");
     replication_check(sender_config_set_stop_timeout_ms(config, FILL_TIMEOUT_MS), "stop_timeout");
     replication_check(sender_new(config, &sender), "sender_new");
     replication_check(sender_start(sender), "sender_start");
-    for (uint64_t bytes = 0; bytes < job->log_bytes; bytes += sizeof entry) {
+    for (uint64_t bytes = 0; bytes < job->wal_bytes; bytes += sizeof entry) {
         replication_send(sender, entry, sizeof entry, &last);
     }
     replication_check(sender_wait_durable(sender, last, FILL_TIMEOUT_MS), "sender_wait_durable");
@@ -131,14 +131,14 @@ void replication_write_trim(const struct bench_job *job)
     sender_free(sender);
     replication_config_log(config, job->dir, REPLICATION_SYNC_POLICY_ALWAYS);
     if (strcmp(job->variant, "trim") == 0) {
-        replication_check(sender_config_set_log_retain_bytes(config, SEGMENT), "retain_bytes");
+        replication_check(sender_config_set_wal_retain_bytes(config, SEGMENT), "retain_bytes");
     }
     replication_check(sender_new(config, &sender), "sender_new");
     sender_config_free(config);
     replication_check(sender_start(sender), "sender_start");
     append_run(job, 1, append, sender);
     fprintf(stderr, "%s: %u segments are left of about %llu\n", job->variant, count_segments(job->dir),
-            (unsigned long long)(job->log_bytes / SEGMENT));
+            (unsigned long long)(job->wal_bytes / SEGMENT));
     replication_check(sender_stop(sender), "sender_stop");
     sender_free(sender);
 }

@@ -86,9 +86,9 @@ static bool converse(struct bench_job *job, struct child *writer, struct child *
 }
 
 /* The size of the case's log: what is asked for, or what fits the disk. */
-static uint64_t log_bytes(const struct bench_case *which, const struct run_options *options)
+static uint64_t wal_bytes(const struct bench_case *which, const struct run_options *options)
 {
-    uint64_t wanted = which->log_bytes > 0 && options->log_bytes > 0 ? options->log_bytes : which->log_bytes;
+    uint64_t wanted = which->wal_bytes > 0 && options->wal_bytes > 0 ? options->wal_bytes : which->wal_bytes;
     uint64_t most = (uint64_t)((double)files_free_bytes() * FREE_SHARE);
     if (wanted > most) {
         fprintf(stderr, "bench: %s: %s has room for a log of %llu MiB only\n", which->name, files_dir(),
@@ -117,7 +117,7 @@ static bool measure(const struct bench_case *which, const struct contender *cont
         .buffer_entries = options->buffer_entries,
         .buffer_bytes = options->buffer_bytes,
         .dir = dir,
-        .log_bytes = bytes,
+        .wal_bytes = bytes,
     };
     struct child writer = {0}, reader = {0};
     bool whole = converse(&job, &writer, &reader, values);
@@ -133,7 +133,7 @@ bool run_case(const struct bench_case *which, const struct run_options *options,
 {
     bool progress = isatty(STDERR_FILENO) == 1;
     bool any = false;
-    uint64_t bytes = log_bytes(which, options);
+    uint64_t bytes = wal_bytes(which, options);
     memset(samples, 0, CASE_MAX_CONTENDERS * sizeof *samples);
     for (unsigned round = 0; round < options->rounds && !files_interrupted(); round++) {
         for (unsigned i = 0; which->contenders[i].system != NULL; i++) {

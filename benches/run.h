@@ -12,7 +12,7 @@ struct run_options {
     double seconds;
     uint64_t buffer_entries;
     uint64_t buffer_bytes;
-    uint64_t log_bytes;    /* 0: what the case says */
+    uint64_t wal_bytes;    /* 0: what the case says */
     unsigned system_count; /* 0: all */
     const struct bench_system *systems[8];
 };

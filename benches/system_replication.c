@@ -204,8 +204,8 @@ static void reader_start(const struct bench_job *job, struct reader *reader, uns
         replication_check(receiver_config_set_ingest_handler(config, ingest, reader, NULL), "ingest_handler");
     }
     if (is_durable(job)) {
-        replication_check(receiver_config_set_log_dir(config, job->dir), "log_dir");
-        replication_check(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log_sync");
+        replication_check(receiver_config_set_wal_dir(config, job->dir), "wal_dir");
+        replication_check(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "wal_sync");
     }
     replication_check(receiver_new(config, &reader->receiver), "receiver_new");
     receiver_config_free(config);

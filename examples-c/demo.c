@@ -164,7 +164,7 @@ static bool start_writer(struct demo *demo)
     /* One that is started again listens where its readers look for it. */
     snprintf(address, sizeof address, "%s", demo->address[0] != '\0' ? demo->address : "127.0.0.1:0");
     demo->address[0] = '\0';
-    char *const arguments[] = {"writer",   "--listen",   address,         "--log-dir", writer->log_dir,
+    char *const arguments[] = {"writer",   "--listen",   address,         "--log-dir", writer->wal_dir,
                                "--ledger", demo->ledger, "--interval-us", "5000",      "--stats-interval-ms",
                                "20",       NULL};
     begin_life(writer);
@@ -183,7 +183,7 @@ static bool start_reader(struct demo *demo, struct member *reader)
                                "--reader-id",
                                (char *)reader->process.name,
                                "--log-dir",
-                               reader->log_dir,
+                               reader->wal_dir,
                                "--status-interval-ms",
                                "20",
                                NULL};
@@ -297,7 +297,7 @@ static bool set_up(struct demo *demo)
         struct member *member = &demo->members[i];
         member->process.name = names[i];
         demo->processes[i] = &member->process;
-        snprintf(member->log_dir, sizeof member->log_dir, "%s/%s.log-dir", demo->directory, names[i]);
+        snprintf(member->wal_dir, sizeof member->wal_dir, "%s/%s.log-dir", demo->directory, names[i]);
         snprintf(member->database, sizeof member->database, "%s/%s.db", demo->directory, names[i]);
         snprintf(member->process.log_path, sizeof member->process.log_path, "%s/%s.log", demo->directory, names[i]);
     }

@@ -38,7 +38,7 @@ struct options {
     const char *writer;
     const char *database;
     const char *reader_id;
-    const char *log_dir; /* NULL: none */
+    const char *wal_dir; /* NULL: none */
     size_t batch;
     bool synchronous;
     bool verbose;
@@ -70,7 +70,7 @@ static int32_t store_entries(void *user_data, const replication_entry *entries, 
 {
     struct reader *reader = user_data;
     struct position after = reader->store.position;
-    after.has_token = receiver_get_token(reader->receiver, after.token) == REPLICATION_STATUS_OK;
+    after.has_token = receiver_token(reader->receiver, after.token) == REPLICATION_STATUS_OK;
     if (receiver_get_stream(reader->receiver, after.stream_id, &after.epoch) == REPLICATION_STATUS_OK)
         after.has_stream = true;
     uint64_t records = 0;
@@ -111,8 +111,8 @@ static void on_event(void *user_data, const replication_event *event)
     case REPLICATION_EVENT_KIND_GAP:
         say("the writer no longer has the entry that %s needs next. Begin a new database.", database);
         break;
-    case REPLICATION_EVENT_KIND_LOG_FAILED:
-        say("the log in %s cannot be used any more.", reader->options->log_dir);
+    case REPLICATION_EVENT_KIND_WAL_FAILED:
+        say("the log in %s cannot be used any more.", reader->options->wal_dir);
         break;
     case REPLICATION_EVENT_KIND_STOPPED:
         say("%s did not take entry %" PRIu64 ", in several attempts.", database, event->sequence);
@@ -146,7 +146,7 @@ static bool configure(replication_receiver_config *config, struct reader *reader
            succeeded(receiver_config_set_ingest_batch_handler(config, options->batch, store_entries, reader, NULL),
                      "--batch") &&
            resume(config, &reader->store.position) &&
-           succeeded(receiver_config_set_log_dir(config, options->log_dir), "--log-dir") &&
+           succeeded(receiver_config_set_wal_dir(config, options->wal_dir), "--log-dir") &&
            /* Durable is what the library reports to the writer when the handler returns: it must be the truth. */
            succeeded(receiver_config_set_handler_durable(config, options->synchronous), "--synchronous") &&
            /* A busy database deserves another try, a record of another shape does not get better. */
@@ -255,7 +255,7 @@ static struct options parse_options(int argc, char **argv)
             options.reader_id = optarg;
             break;
         case LOG_DIR:
-            options.log_dir = optarg;
+            options.wal_dir = optarg;
             break;
         case BATCH:
             options.batch = (size_t)parse_number("--batch", optarg, 1, 65536);

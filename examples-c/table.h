@@ -13,7 +13,7 @@ enum { READERS = 2, MEMBERS = 1 + READERS };
 struct member {
     struct process process;
     char database[512];
-    char log_dir[512];     /* its log on disk */
+    char wal_dir[512];     /* its log on disk */
     bool may_end;          /* asked to end, so that its end is no failure */
     uint64_t sequence;     /* its last entry */
     uint64_t timestamp_us; /* when the writer made that entry */

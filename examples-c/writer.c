@@ -55,7 +55,7 @@ struct options {
     uint64_t buffer_bytes;
     replication_full_policy policy;
     uint64_t wait_ms;
-    const char *log_dir; /* NULL: in memory */
+    const char *wal_dir; /* NULL: in memory */
     uint64_t duration_s;
     uint64_t stats_interval_ms;
     const char *ledger;
@@ -142,7 +142,7 @@ static bool write_journal(const struct writer *writer, const struct ledger *ledg
 static bool open_journal(struct writer *writer)
 {
     const char *ledger = writer->options->ledger;
-    if (writer->options->log_dir == NULL || ledger == NULL)
+    if (writer->options->wal_dir == NULL || ledger == NULL)
         return true;
     char path[4096];
     if (snprintf(path, sizeof path, "%s.journal", ledger) >= (int)sizeof path) {
@@ -163,7 +163,7 @@ static bool open_journal(struct writer *writer)
         writer->ledger = found;
         return true;
     }
-    say("%s knows nothing of entry %" PRIu64 ", with which %s ends", path, last, writer->options->log_dir);
+    say("%s knows nothing of entry %" PRIu64 ", with which %s ends", path, last, writer->options->wal_dir);
     return false;
 }
 
@@ -214,9 +214,9 @@ static bool configure(replication_sender_config *config, const struct options *o
     return succeeded(sender_config_set_buffer_size(config, options->buffer_entries), "--buffer-entries") &&
            succeeded(sender_config_set_buffer_bytes(config, options->buffer_bytes), "--buffer-bytes") &&
            succeeded(sender_config_set_full_policy(config, options->policy, options->wait_ms), "--policy") &&
-           succeeded(sender_config_set_log_dir(config, options->log_dir), "--log-dir") &&
+           succeeded(sender_config_set_wal_dir(config, options->wal_dir), "--log-dir") &&
            /* An entry is on the disk when it counts as replicated. */
-           succeeded(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
+           succeeded(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
            succeeded(sender_config_set_event_handler(config, print_event, NULL, NULL), "event handler") &&
            (!options->verbose ||
             succeeded(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, print_log, NULL, NULL),
@@ -428,7 +428,7 @@ static struct options parse_options(int argc, char **argv)
             parse_policy(&options, optarg);
             break;
         case LOG_DIR:
-            options.log_dir = optarg;
+            options.wal_dir = optarg;
             break;
         case DURATION:
             options.duration_s = parse_number("--duration", optarg, 1, 1000000000);

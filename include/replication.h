@@ -275,7 +275,7 @@ void replication_string_free(char *string);
  * The ABI of this header, which must be equal to replication_abi_version(). It rises when something
  * that exists changes or goes, not when something is added.
  */
-#define REPLICATION_ABI_VERSION 1
+#define REPLICATION_ABI_VERSION 2
 
 /** Returns the version of the loaded library as text, such as "0.1.0". Static. */
 const char *replication_version(void);
@@ -314,7 +314,7 @@ REPLICATION_ENUM(replication_event_kind, int32_t) {
     /** Receiver: the skip policy gave up on the entry `sequence`. */
     REPLICATION_EVENT_KIND_ENTRY_SKIPPED = 10,
     /** Receiver: the continue policy went on past a gap that begins at `sequence`. */
-    REPLICATION_EVENT_KIND_HOLE_PASSED = 11,
+    REPLICATION_EVENT_KIND_GAP_PASSED = 11,
     /** Receiver: the stop policy ended applying at the entry `sequence`. */
     REPLICATION_EVENT_KIND_STOPPED = 12,
     /** The peer broke the protocol; its connection was closed. */
@@ -337,17 +337,17 @@ REPLICATION_ENUM(replication_event_kind, int32_t) {
      * The log's disk takes nothing for now, and new entries are refused; or, as the text says then,
      * it only does not take the slots or let go of a file, and entries go on. It is tried again.
      */
-    REPLICATION_EVENT_KIND_LOG_STALLED = 20,
-    REPLICATION_EVENT_KIND_LOG_RESUMED = 21, /**< The log's disk does again what it did not. */
+    REPLICATION_EVENT_KIND_WAL_STALLED = 20,
+    REPLICATION_EVENT_KIND_WAL_RESUMED = 21, /**< The log's disk does again what it did not. */
     /** The log's disk failed; it has to be opened anew. */
-    REPLICATION_EVENT_KIND_LOG_FAILED = 22,
+    REPLICATION_EVENT_KIND_WAL_FAILED = 22,
     /**
      * The log on disk ended torn when it was opened; what was not whole is gone (how much is in the
      * detail).
      */
-    REPLICATION_EVENT_KIND_LOG_RECOVERED = 23,
+    REPLICATION_EVENT_KIND_WAL_RECOVERED = 23,
     /** The oldest entries left the log on disk; `sequence` is the newest of the log. */
-    REPLICATION_EVENT_KIND_LOG_TRIMMED = 24,
+    REPLICATION_EVENT_KIND_WAL_TRIMMED = 24,
     /** Sender: the slot table is full, so a reader follows without a slot. */
     REPLICATION_EVENT_KIND_SLOT_REFUSED = 25,
     /** Sender: a reader came back at an earlier position than it had acknowledged. */
@@ -488,7 +488,7 @@ REPLICATION_ENUM(replication_full_policy, uint32_t) {
     /**
      * Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits for one, never refuses
      * for one. With a log on disk readers go on from there, and the disk is waited for, as
-     * sender_config_set_log_timeout_ms() says, before it refuses.
+     * sender_config_set_wal_timeout_ms() says, before it refuses.
      */
     REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST = 0,
     /** Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`. */
@@ -796,7 +796,7 @@ replication_status sender_config_set_max_pending_acks(
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other;
  * `INVALID_STATE` when the callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when
  * the system does not give 256 KiB, which are asked for first and given back; `IO` when it has no
- * random bytes. With sender_config_set_log_dir() also: `LOCKED` when another process has the
+ * random bytes. With sender_config_set_wal_dir() also: `LOCKED` when another process has the
  * directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
  * `DIVERGED` when they belong to another stream than the one that is set, or to a later epoch of
  * it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one
@@ -886,7 +886,7 @@ replication_status sender_accept_connection(replication_sender *sender, int fd);
  * and when a log on disk is too slow; `GATED` while the write gate is shut (see
  * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with false;
  * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log
- * on disk `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`),
+ * on disk `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `WAL_STALLED`),
  * and `IO` when it failed. Unless it returns `OK`, no sequence is used up, but for one case: under
  * `REPLICATION_SYNC_POLICY_ALWAYS` the entry was taken and its sync failed (`IO`), took too long
  * (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's,
@@ -1066,8 +1066,8 @@ replication_status sender_wait_acked_quorum(
  * that it numbered itself or inherited with their history, from its log on disk or a token; where
  * sender_config_set_stream() and sender_config_set_last_sequence() gave it a bare number, no reader
  * is counted for that entry or one before it. So a host that may ask after a promotion stores the
- * token of the transaction's place beside its sequence (sender_get_token()), and compares the
- * stream and the epoch first.
+ * token of the transaction's place beside its sequence (sender_token()), and compares the stream
+ * and the epoch first.
  *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
  * - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
@@ -1187,14 +1187,14 @@ REPLICATION_ENUM(replication_sync_policy, uint32_t) {
  * A relative path is made absolute now, and the directory is held open from then on: a host that
  * changes its working directory or its root afterwards changes nothing. If the directory is moved,
  * removed or replaced while it is in use, or the file `lock` in it is, the log ends with the event
- * `LOG_FAILED` within about a second, and nothing more is confirmed.
+ * `WAL_FAILED` within about a second, and nothing more is confirmed.
  *
  * Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
  * path when the process has no working directory.
  */
-replication_status sender_config_set_log_dir(replication_sender_config *config, const char *path);
+replication_status sender_config_set_wal_dir(replication_sender_config *config, const char *path);
 
 /**
  * Sets when the log on disk is made durable. Default `GROUP` with 5 ms and 1048576 bytes.
@@ -1205,7 +1205,7 @@ replication_status sender_config_set_log_dir(replication_sender_config *config, 
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
  */
-replication_status sender_config_set_log_sync(
+replication_status sender_config_set_wal_sync(
     replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
@@ -1214,7 +1214,7 @@ replication_status sender_config_set_log_sync(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for less or more.
  */
-replication_status sender_config_set_log_segment_bytes(
+replication_status sender_config_set_wal_segment_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
@@ -1223,7 +1223,7 @@ replication_status sender_config_set_log_segment_bytes(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
-replication_status sender_config_set_log_retain_bytes(
+replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
@@ -1238,7 +1238,7 @@ replication_status sender_config_set_log_retain_bytes(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  */
-replication_status sender_config_set_log_retain_ms(
+replication_status sender_config_set_wal_retain_ms(
     replication_sender_config *config, uint64_t age_ms);
 
 /**
@@ -1271,16 +1271,16 @@ replication_status sender_config_set_slot_expiry_ms(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  */
-replication_status sender_config_set_log_timeout_ms(
+replication_status sender_config_set_wal_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
  * Sets where a sender begins whose log is new: after a position that a reader reached, to take over
  * as the writer.
  *
- * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token() or sender_get_token(): stream,
- *   epoch, sequence, and the hash of what lies before, by which readers recognise whether this
- *   writer has the history that they have.
+ * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token() or sender_token(): stream, epoch,
+ *   sequence, and the hash of what lies before, by which readers recognise whether this writer has
+ *   the history that they have.
  * - `epoch`: the epoch in which this sender writes, above the token's when it takes over from
  *   another writer; 0: the token's.
  *
@@ -1297,7 +1297,7 @@ replication_status sender_config_set_token(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
-replication_status sender_get_token(const replication_sender *sender, uint8_t *out_token);
+replication_status sender_token(const replication_sender *sender, uint8_t *out_token);
 
 /**
  * Waits until an entry is on this node's disk, whatever the sync policy; it is synced at once.
@@ -1305,7 +1305,7 @@ replication_status sender_get_token(const replication_sender *sender, uint8_t *o
  * - `sequence`: an entry that was replicated.
  * - `timeout_ms`: how long, in milliseconds; 0 only looks.
  *
- * Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_log_dir() or before
+ * Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_wal_dir() or before
  * sender_start(); `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk
  * failed; `DISK_FULL` or `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in a callback
  * of this sender. Any other thread.
@@ -1321,7 +1321,7 @@ replication_status sender_wait_durable(
  *
  * - `out_json`: the text, to be freed with replication_string_free().
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_log_dir().
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
  */
 replication_status sender_slots_json(const replication_sender *sender, char **out_json);
 
@@ -1331,7 +1331,7 @@ replication_status sender_slots_json(const replication_sender *sender, char **ou
  * sender_start() and after sender_stop(), too.
  *
  * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without
- * sender_config_set_log_dir(); `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL`
+ * sender_config_set_wal_dir(); `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL`
  * or `STALLED` when the disk does not take it.
  */
 replication_status sender_drop_slot(replication_sender *sender, const char *reader_id);
@@ -1756,7 +1756,7 @@ replication_status receiver_config_set_records_max_bytes(
  * is not set, or when options contradict each other; `BAD_ADDRESS` when the writer address does not
  * parse; `INVALID_STATE` when the callbacks of `config` belong to an earlier receiver;
  * `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked for first and given back.
- * With receiver_config_set_log_dir() also: `LOCKED` when another process has the directory;
+ * With receiver_config_set_wal_dir() also: `LOCKED` when another process has the directory;
  * `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED`
  * when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the
  * callbacks still belong to `config`.
@@ -1875,14 +1875,14 @@ void receiver_free(replication_receiver *receiver);
  * A relative path is made absolute now, and the directory is held open from then on: a host that
  * changes its working directory or its root afterwards changes nothing. If the directory is moved,
  * removed or replaced while it is in use, or the file `lock` in it is, the log ends with the event
- * `LOG_FAILED` within about a second, and nothing more is confirmed.
+ * `WAL_FAILED` within about a second, and nothing more is confirmed.
  *
  * Others may not write to the directory: see receiver_config_set_insecure_permissions_allowed().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
  * path when the process has no working directory.
  */
-replication_status receiver_config_set_log_dir(
+replication_status receiver_config_set_wal_dir(
     replication_receiver_config *config, const char *path);
 
 /**
@@ -1896,7 +1896,7 @@ replication_status receiver_config_set_log_dir(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
  */
-replication_status receiver_config_set_log_sync(
+replication_status receiver_config_set_wal_sync(
     replication_receiver_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
@@ -1905,7 +1905,7 @@ replication_status receiver_config_set_log_sync(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for less or more.
  */
-replication_status receiver_config_set_log_segment_bytes(
+replication_status receiver_config_set_wal_segment_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
@@ -1914,7 +1914,7 @@ replication_status receiver_config_set_log_segment_bytes(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
-replication_status receiver_config_set_log_retain_bytes(
+replication_status receiver_config_set_wal_retain_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
@@ -1928,7 +1928,7 @@ replication_status receiver_config_set_log_retain_bytes(
  *
  * Returns `OK`; `INVALID_ARGUMENT` for 0.
  */
-replication_status receiver_config_set_log_retain_ms(
+replication_status receiver_config_set_wal_retain_ms(
     replication_receiver_config *config, uint64_t age_ms);
 
 /**
@@ -1936,7 +1936,7 @@ replication_status receiver_config_set_log_retain_ms(
  * if it has the very history that the host has; a writer that was restored or forked is refused and
  * reported as diverged.
  *
- * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token().
+ * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token().
  *
  * It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`;
  * `INVALID_ARGUMENT` for NULL and for a token that is damaged.
@@ -1954,7 +1954,7 @@ replication_status receiver_config_set_token(
  * Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long
  * as the writer speaks v1 only; `INVALID_ARGUMENT` for NULL.
  */
-replication_status receiver_get_token(const replication_receiver *receiver, uint8_t *out_token);
+replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
 
 #ifdef __cplusplus
 }

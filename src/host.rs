@@ -53,7 +53,7 @@ pub enum EventKind {
     /// Receiver: the skip policy gave up on the entry `sequence`.
     EntrySkipped = 10,
     /// Receiver: the continue policy went on past a gap that begins at `sequence`.
-    HolePassed = 11,
+    GapPassed = 11,
     /// Receiver: the stop policy ended applying at the entry `sequence`.
     Stopped = 12,
     /// The peer broke the protocol; its connection was closed.
@@ -72,15 +72,15 @@ pub enum EventKind {
     SlotExpired = 19,
     /// The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it only does not take the
     /// slots or let go of a file, and entries go on. It is tried again.
-    LogStalled = 20,
+    WalStalled = 20,
     /// The log's disk does again what it did not.
-    LogResumed = 21,
+    WalResumed = 21,
     /// The log's disk failed; it has to be opened anew.
-    LogFailed = 22,
+    WalFailed = 22,
     /// The log on disk ended torn when it was opened; what was not whole is gone (how much is in the detail).
-    LogRecovered = 23,
+    WalRecovered = 23,
     /// The oldest entries left the log on disk; `sequence` is the newest of the log.
-    LogTrimmed = 24,
+    WalTrimmed = 24,
     /// Sender: the slot table is full, so a reader follows without a slot.
     SlotRefused = 25,
     /// Sender: a reader came back at an earlier position than it had acknowledged.
@@ -162,7 +162,7 @@ impl EventKind {
 
     fn level(self) -> LogLevel {
         match self {
-            Self::Connected | Self::Disconnected | Self::GateOpened | Self::LogResumed | Self::LogTrimmed => {
+            Self::Connected | Self::Disconnected | Self::GateOpened | Self::WalResumed | Self::WalTrimmed => {
                 LogLevel::Info
             }
             Self::Refused
@@ -170,7 +170,7 @@ impl EventKind {
             | Self::ProtocolError
             | Self::ApplyFailed
             | Self::SlotExpired
-            | Self::LogRecovered
+            | Self::WalRecovered
             | Self::SlotRefused
             | Self::ReaderRewound
             | Self::ListenIncomplete
@@ -180,12 +180,12 @@ impl EventKind {
             | Self::Diverged
             | Self::CutOff
             | Self::EntrySkipped
-            | Self::HolePassed
+            | Self::GapPassed
             | Self::Stopped
             | Self::EntryRefused
             | Self::SlotLost
-            | Self::LogStalled
-            | Self::LogFailed
+            | Self::WalStalled
+            | Self::WalFailed
             | Self::EventsLost
             | Self::DescriptorsLow
             | Self::GateClosed => LogLevel::Error,

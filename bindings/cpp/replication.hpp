@@ -1036,7 +1036,7 @@ struct receiver_host : host {
 inline std::optional<token> token_at(const receiver_host &host)
 {
     std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-    const replication_status got = receiver_get_token(host.receiver.load(std::memory_order_relaxed), bytes.data());
+    const replication_status got = receiver_token(host.receiver.load(std::memory_order_relaxed), bytes.data());
     if (got == REPLICATION_STATUS_NOT_FOUND)
         return std::nullopt;
     check(got);
@@ -1627,34 +1627,34 @@ class sender_config
     }
 
     /// The directory of the log on disk; `nullptr`: the log lives in memory only.
-    sender_config &log_dir(zstring_view path)
+    sender_config &wal_dir(zstring_view path)
     {
-        return checked(sender_config_set_log_dir(get(), path.c_str()));
+        return checked(sender_config_set_wal_dir(get(), path.c_str()));
     }
 
     /// When the log on disk is made durable; the interval and the bytes are for `group`.
-    sender_config &log_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
+    sender_config &wal_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
     {
         return checked(
-            sender_config_set_log_sync(get(), static_cast<std::uint32_t>(policy), detail::option_ms(interval), bytes));
+            sender_config_set_wal_sync(get(), static_cast<std::uint32_t>(policy), detail::option_ms(interval), bytes));
     }
 
     /// The usual size of a file of the log.
-    sender_config &log_segment_bytes(std::uint64_t bytes)
+    sender_config &wal_segment_bytes(std::uint64_t bytes)
     {
-        return checked(sender_config_set_log_segment_bytes(get(), bytes));
+        return checked(sender_config_set_wal_segment_bytes(get(), bytes));
     }
 
     /// How many bytes of the log stay on disk when no slot needs them.
-    sender_config &log_retain_bytes(std::uint64_t bytes)
+    sender_config &wal_retain_bytes(std::uint64_t bytes)
     {
-        return checked(sender_config_set_log_retain_bytes(get(), bytes));
+        return checked(sender_config_set_wal_retain_bytes(get(), bytes));
     }
 
     /// After how long entries leave the disk when no slot needs them.
     sender_config &log_retain(std::chrono::milliseconds age)
     {
-        return checked(sender_config_set_log_retain_ms(get(), detail::option_ms(age)));
+        return checked(sender_config_set_wal_retain_ms(get(), detail::option_ms(age)));
     }
 
     /// How many bytes of the log a reader's slot may hold back beyond that.
@@ -1672,7 +1672,7 @@ class sender_config
     /// How long sender::replicate() waits for the disk.
     sender_config &log_timeout(std::chrono::milliseconds timeout)
     {
-        return checked(sender_config_set_log_timeout_ms(get(), detail::option_ms(timeout)));
+        return checked(sender_config_set_wal_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
     /// For the C interface.
@@ -1889,7 +1889,7 @@ class sender
     [[nodiscard]] replication::token token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-        detail::check(sender_get_token(raw_, bytes.data()));
+        detail::check(sender_token(raw_, bytes.data()));
         return replication::token(bytes);
     }
 
@@ -2276,34 +2276,34 @@ class receiver_config
     }
 
     /// The directory of a log on disk of what is received; `nullptr`: none.
-    receiver_config &log_dir(zstring_view path)
+    receiver_config &wal_dir(zstring_view path)
     {
-        return checked(receiver_config_set_log_dir(get(), path.c_str()));
+        return checked(receiver_config_set_wal_dir(get(), path.c_str()));
     }
 
     /// When the receiver's log is made durable; the interval and the bytes are for `group`.
-    receiver_config &log_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
+    receiver_config &wal_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
     {
-        return checked(receiver_config_set_log_sync(get(), static_cast<std::uint32_t>(policy),
+        return checked(receiver_config_set_wal_sync(get(), static_cast<std::uint32_t>(policy),
                                                     detail::option_ms(interval), bytes));
     }
 
     /// The usual size of a file of the receiver's log.
-    receiver_config &log_segment_bytes(std::uint64_t bytes)
+    receiver_config &wal_segment_bytes(std::uint64_t bytes)
     {
-        return checked(receiver_config_set_log_segment_bytes(get(), bytes));
+        return checked(receiver_config_set_wal_segment_bytes(get(), bytes));
     }
 
     /// How many bytes of the receiver's log stay on disk once they are applied.
-    receiver_config &log_retain_bytes(std::uint64_t bytes)
+    receiver_config &wal_retain_bytes(std::uint64_t bytes)
     {
-        return checked(receiver_config_set_log_retain_bytes(get(), bytes));
+        return checked(receiver_config_set_wal_retain_bytes(get(), bytes));
     }
 
     /// After how long applied entries leave the disk.
     receiver_config &log_retain(std::chrono::milliseconds age)
     {
-        return checked(receiver_config_set_log_retain_ms(get(), detail::option_ms(age)));
+        return checked(receiver_config_set_wal_retain_ms(get(), detail::option_ms(age)));
     }
 
     /// For the C interface.
@@ -2431,7 +2431,7 @@ class receiver
     [[nodiscard]] std::optional<replication::token> token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-        const replication_status got = receiver_get_token(raw_, bytes.data());
+        const replication_status got = receiver_token(raw_, bytes.data());
         if (got == REPLICATION_STATUS_NOT_FOUND)
             return std::nullopt;
         detail::check(got);

@@ -120,7 +120,7 @@ enum class event_kind : std::int32_t {
     /// Receiver: the skip policy gave up on the entry sequence.
     entry_skipped = REPLICATION_EVENT_KIND_ENTRY_SKIPPED,
     /// Receiver: the continue policy went on past a gap that begins at sequence.
-    hole_passed = REPLICATION_EVENT_KIND_HOLE_PASSED,
+    gap_passed = REPLICATION_EVENT_KIND_GAP_PASSED,
     /// Receiver: the stop policy ended applying at the entry sequence.
     stopped = REPLICATION_EVENT_KIND_STOPPED,
     /// The peer broke the protocol; its connection was closed.
@@ -141,16 +141,16 @@ enum class event_kind : std::int32_t {
     /// The log's disk takes nothing for now, and new entries are refused; or, as the text says
     /// then, it only does not take the slots or let go of a file, and entries go on. It is tried
     /// again.
-    log_stalled = REPLICATION_EVENT_KIND_LOG_STALLED,
+    wal_stalled = REPLICATION_EVENT_KIND_WAL_STALLED,
     /// The log's disk does again what it did not.
-    log_resumed = REPLICATION_EVENT_KIND_LOG_RESUMED,
+    wal_resumed = REPLICATION_EVENT_KIND_WAL_RESUMED,
     /// The log's disk failed; it has to be opened anew.
-    log_failed = REPLICATION_EVENT_KIND_LOG_FAILED,
+    wal_failed = REPLICATION_EVENT_KIND_WAL_FAILED,
     /// The log on disk ended torn when it was opened; what was not whole is gone (how much is in
     /// the detail).
-    log_recovered = REPLICATION_EVENT_KIND_LOG_RECOVERED,
+    wal_recovered = REPLICATION_EVENT_KIND_WAL_RECOVERED,
     /// The oldest entries left the log on disk; sequence is the newest of the log.
-    log_trimmed = REPLICATION_EVENT_KIND_LOG_TRIMMED,
+    wal_trimmed = REPLICATION_EVENT_KIND_WAL_TRIMMED,
     /// Sender: the slot table is full, so a reader follows without a slot.
     slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,
     /// Sender: a reader came back at an earlier position than it had acknowledged.
@@ -181,7 +181,7 @@ enum class log_level : std::int32_t {
 enum class full_policy : std::uint32_t {
     /// Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses
     /// for one. With a log on disk readers go on from there, and the disk is waited for, as
-    /// sender_config_set_log_timeout_ms() says, before it refuses.
+    /// sender_config_set_wal_timeout_ms() says, before it refuses.
     cut_off_slowest = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST,
     /// Refuse the new entry with BUFFER_FULL.
     refuse = REPLICATION_FULL_POLICY_REFUSE,
@@ -295,8 +295,8 @@ enum class value_type : std::int32_t {
         return "APPLY_FAILED";
     case event_kind::entry_skipped:
         return "ENTRY_SKIPPED";
-    case event_kind::hole_passed:
-        return "HOLE_PASSED";
+    case event_kind::gap_passed:
+        return "GAP_PASSED";
     case event_kind::stopped:
         return "STOPPED";
     case event_kind::protocol_error:
@@ -313,16 +313,16 @@ enum class value_type : std::int32_t {
         return "SLOT_LOST";
     case event_kind::slot_expired:
         return "SLOT_EXPIRED";
-    case event_kind::log_stalled:
-        return "LOG_STALLED";
-    case event_kind::log_resumed:
-        return "LOG_RESUMED";
-    case event_kind::log_failed:
-        return "LOG_FAILED";
-    case event_kind::log_recovered:
-        return "LOG_RECOVERED";
-    case event_kind::log_trimmed:
-        return "LOG_TRIMMED";
+    case event_kind::wal_stalled:
+        return "WAL_STALLED";
+    case event_kind::wal_resumed:
+        return "WAL_RESUMED";
+    case event_kind::wal_failed:
+        return "WAL_FAILED";
+    case event_kind::wal_recovered:
+        return "WAL_RECOVERED";
+    case event_kind::wal_trimmed:
+        return "WAL_TRIMMED";
     case event_kind::slot_refused:
         return "SLOT_REFUSED";
     case event_kind::reader_rewound:

@@ -15,7 +15,7 @@ func dropSender(t *testing.T, dir string, run bool) {
 	var s *replication.Sender
 	var err error
 	s, err = replication.OpenSender(&replication.SenderConfig{
-		Log:          &replication.SenderLog{Dir: dir},
+		WAL:          &replication.SenderWAL{Dir: dir},
 		EventHandler: func(replication.Event) { _ = s.Stats() },
 	})
 	must(t, err)
@@ -34,7 +34,7 @@ func TestWhatIsDroppedIsFreed(t *testing.T) {
 		dropSender(t, dir, run)
 		eventually(t, "freeing the sender that was "+name, func() bool {
 			runtime.GC()
-			s, err := replication.OpenSender(&replication.SenderConfig{Log: &replication.SenderLog{Dir: dir}})
+			s, err := replication.OpenSender(&replication.SenderConfig{WAL: &replication.SenderWAL{Dir: dir}})
 			if err != nil && !errors.Is(err, replication.ErrLocked) {
 				t.Fatal(err)
 			}

@@ -32,7 +32,7 @@ func TestEveryHandleIsGivenBack(t *testing.T) {
 			return s.hooks
 		},
 		"a sender that could not be made": func() *hooks {
-			return NewSender(&SenderConfig{Log: &SenderLog{Dir: dir + "/no/such/directory"}}).hooks
+			return NewSender(&SenderConfig{WAL: &SenderWAL{Dir: dir + "/no/such/directory"}}).hooks
 		},
 		"a receiver that was used": func() *hooks {
 			r := NewReceiver(&ReceiverConfig{ReaderID: "r", WriterAddr: "127.0.0.1:1", IngestHandler: apply, Dial: dial, LocalWAL: noWAL{}})

@@ -107,7 +107,7 @@ func TestALibraryThatDoesNotFitIsRefused(t *testing.T) {
 		"missing":   {"/nowhere/libreplication.so", "cannot load REPLICATION_LIB=/nowhere/libreplication.so: "},
 		"no object": {scenarioFile, "invalid ELF header"},
 		"foreign":   {stub(t, "int zero;"), "is not libreplication: it has no replication_abi_version"},
-		"other ABI": {stub(t, "unsigned replication_abi_version(void) { return 99; }"), "has ABI 99, this package needs ABI 1"},
+		"other ABI": {stub(t, "unsigned replication_abi_version(void) { return 99; }"), "has ABI 99, this package needs ABI 2"},
 		"old":       {stub(t, old.String()), "is too old: it lacks sender_wait_durable, this package needs libreplication 0.1.0 or newer"},
 	} {
 		if got := outcomeOfLoading(t, os.Args[0], test.library, ""); !strings.Contains(got, test.want) {

@@ -28,9 +28,9 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"TLS":              {TLS: &replication.SenderTLS{CertificateFile: "a\x00b"}},
 		"Groups":           {Groups: []replication.Group{{Name: "empty"}}},
 		"WriteGate":        {WriteGate: &replication.WriteGate{MinReaders: 1, Level: level}},
-		"Log.Dir":          {Log: &replication.SenderLog{}},
-		"Log.Sync":         {Log: &replication.SenderLog{Dir: "x", Sync: 9}},
-		"Log.SegmentBytes": {Log: &replication.SenderLog{Dir: "x", SegmentBytes: 1}},
+		"WAL.Dir":          {WAL: &replication.SenderWAL{}},
+		"WAL.Sync":         {WAL: &replication.SenderWAL{Dir: "x", Sync: 9}},
+		"WAL.SegmentBytes": {WAL: &replication.SenderWAL{Dir: "x", SegmentBytes: 1}},
 	} {
 		cfg := cfg
 		s, err := replication.OpenSender(&cfg)
@@ -224,13 +224,13 @@ func TestAcksQuorumsAndTickets(t *testing.T) {
 func TestLogsOnDisk(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
-	cfg := &replication.SenderConfig{Log: &replication.SenderLog{Dir: filepath.Join(dir, "writer"), Sync: replication.SyncAlways}}
+	cfg := &replication.SenderConfig{WAL: &replication.SenderWAL{Dir: filepath.Join(dir, "writer"), Sync: replication.SyncAlways}}
 	s, address := startSender(t, cfg)
 	if _, err := replication.OpenSender(cfg); !errors.Is(err, replication.ErrLocked) {
 		t.Errorf("a second sender on the log: %v", err)
 	}
 	reader, _ := follow(address, "durable")
-	reader.Log = &replication.ReceiverLog{Dir: filepath.Join(dir, "reader")}
+	reader.WAL = &replication.ReceiverWAL{Dir: filepath.Join(dir, "reader")}
 	r := startReceiver(t, reader)
 	last := appendTexts(t, s, "a", "b")
 	must(t, s.WaitDurable(within(t), last))

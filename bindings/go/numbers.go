@@ -112,7 +112,7 @@ const (
 	// Receiver: the skip policy gave up on the entry sequence.
 	EventEntrySkipped EventKind = 10
 	// Receiver: the continue policy went on past a gap that begins at sequence.
-	EventHolePassed EventKind = 11
+	EventGapPassed EventKind = 11
 	// Receiver: the stop policy ended applying at the entry sequence.
 	EventStopped EventKind = 12
 	// The peer broke the protocol; its connection was closed.
@@ -131,16 +131,16 @@ const (
 	EventSlotExpired EventKind = 19
 	// The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it
 	// only does not take the slots or let go of a file, and entries go on. It is tried again.
-	EventLogStalled EventKind = 20
+	EventWALStalled EventKind = 20
 	// The log's disk does again what it did not.
-	EventLogResumed EventKind = 21
+	EventWALResumed EventKind = 21
 	// The log's disk failed; it has to be opened anew.
-	EventLogFailed EventKind = 22
+	EventWALFailed EventKind = 22
 	// The log on disk ended torn when it was opened; what was not whole is gone (how much is in the
 	// detail).
-	EventLogRecovered EventKind = 23
+	EventWALRecovered EventKind = 23
 	// The oldest entries left the log on disk; sequence is the newest of the log.
-	EventLogTrimmed EventKind = 24
+	EventWALTrimmed EventKind = 24
 	// Sender: the slot table is full, so a reader follows without a slot.
 	EventSlotRefused EventKind = 25
 	// Sender: a reader came back at an earlier position than it had acknowledged.
@@ -175,7 +175,7 @@ type FullPolicy uint32
 const (
 	// Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses for one.
 	// With a log on disk readers go on from there, and the disk is waited for, as
-	// sender_config_set_log_timeout_ms() says, before it refuses.
+	// sender_config_set_wal_timeout_ms() says, before it refuses.
 	FullCutOffSlowest FullPolicy = 0
 	// Refuse the new entry with BUFFER_FULL.
 	FullRefuse FullPolicy = 1
@@ -283,7 +283,7 @@ var eventNames = map[EventKind]string{
 	EventCutOff:           "CUT_OFF",
 	EventApplyFailed:      "APPLY_FAILED",
 	EventEntrySkipped:     "ENTRY_SKIPPED",
-	EventHolePassed:       "HOLE_PASSED",
+	EventGapPassed:        "GAP_PASSED",
 	EventStopped:          "STOPPED",
 	EventProtocolError:    "PROTOCOL_ERROR",
 	EventEntryRefused:     "ENTRY_REFUSED",
@@ -292,11 +292,11 @@ var eventNames = map[EventKind]string{
 	EventGateOpened:       "GATE_OPENED",
 	EventSlotLost:         "SLOT_LOST",
 	EventSlotExpired:      "SLOT_EXPIRED",
-	EventLogStalled:       "LOG_STALLED",
-	EventLogResumed:       "LOG_RESUMED",
-	EventLogFailed:        "LOG_FAILED",
-	EventLogRecovered:     "LOG_RECOVERED",
-	EventLogTrimmed:       "LOG_TRIMMED",
+	EventWALStalled:       "WAL_STALLED",
+	EventWALResumed:       "WAL_RESUMED",
+	EventWALFailed:        "WAL_FAILED",
+	EventWALRecovered:     "WAL_RECOVERED",
+	EventWALTrimmed:       "WAL_TRIMMED",
 	EventSlotRefused:      "SLOT_REFUSED",
 	EventReaderRewound:    "READER_REWOUND",
 	EventDescriptorsLow:   "DESCRIPTORS_LOW",

@@ -181,7 +181,7 @@ func (r *Receiver) Stream() (Stream, error) {
 func (r *Receiver) Token() (Token, error) {
 	var token Token
 	err := r.use("token", func(p *C.replication_receiver) C.int32_t {
-		return C.lr_receiver_get_token(p, bytesPointer(token[:]))
+		return C.lr_receiver_token(p, bytesPointer(token[:]))
 	})
 	return token, err
 }

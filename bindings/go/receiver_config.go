@@ -85,8 +85,8 @@ type ReceiverConfig struct {
 	// Dial connects to the writer in the host's way. It is called with WriterAddr and a context that ends after
 	// ConnectTimeout and with the receiver.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// Log keeps a log on disk of what is received. Default: none.
-	Log *ReceiverLog
+	// WAL keeps a log on disk of what is received. Default: none.
+	WAL *ReceiverWAL
 }
 
 // ReceiverTLS names the PEM files of a reader whose connections the library encrypts with TLS 1.3.
@@ -101,8 +101,8 @@ type ReceiverTLS struct {
 	KeyFile string
 }
 
-// A ReceiverLog is a receiver's log on disk.
-type ReceiverLog struct {
+// A ReceiverWAL is a receiver's log on disk.
+type ReceiverWAL struct {
 	// Dir is its directory, which is made if it is not there.
 	Dir string
 	// Sync is when it is made durable.
@@ -171,8 +171,8 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 		return C.lr_receiver_config_set_handler_durable(c, C._Bool(cfg.HandlerDurable))
 	})
 	cfg.setPosition(b, c)
-	if cfg.Log != nil {
-		cfg.Log.set(b, c)
+	if cfg.WAL != nil {
+		cfg.WAL.set(b, c)
 	}
 	cfg.setConnection(b, c, hooks)
 	cfg.setHandler(b, c, hooks)
@@ -197,19 +197,19 @@ func (cfg *ReceiverConfig) setPosition(b *builder, c *C.replication_receiver_con
 	}
 }
 
-func (log *ReceiverLog) set(b *builder, c *C.replication_receiver_config) {
-	b.directory(log.Dir, func(path *C.char) C.int32_t { return C.lr_receiver_config_set_log_dir(c, path) })
+func (log *ReceiverWAL) set(b *builder, c *C.replication_receiver_config) {
+	b.directory(log.Dir, func(path *C.char) C.int32_t { return C.lr_receiver_config_set_wal_dir(c, path) })
 	b.sync(log.Sync, log.SyncInterval, log.SyncBytes, 5*time.Millisecond, func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t {
-		return C.lr_receiver_config_set_log_sync(c, policy, ms, bytes)
+		return C.lr_receiver_config_set_wal_sync(c, policy, ms, bytes)
 	})
-	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
-		return C.lr_receiver_config_set_log_segment_bytes(c, n)
+	b.number("WAL.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_wal_segment_bytes(c, n)
 	})
-	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
-		return C.lr_receiver_config_set_log_retain_bytes(c, n)
+	b.number("WAL.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_wal_retain_bytes(c, n)
 	})
-	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
-		return C.lr_receiver_config_set_log_retain_ms(c, ms)
+	b.duration("WAL.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
+		return C.lr_receiver_config_set_wal_retain_ms(c, ms)
 	})
 }
 

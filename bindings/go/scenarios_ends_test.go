@@ -138,7 +138,7 @@ func (r *runner) runSender(s *step, what string) {
 		s.check(w.WaitDurable(ctx, s.number("sequence", 0)))
 	case "drop_slot":
 		s.check(w.DropSlot(s.text("reader_id")))
-	case "get_token":
+	case "token":
 		r.keepToken(s, a)
 	case "stop":
 		s.call(w.Stop)
@@ -217,7 +217,7 @@ var syncPolicies = map[interface{}]replication.SyncPolicy{
 
 func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 	cfg := &replication.SenderConfig{}
-	log := &replication.SenderLog{}
+	log := &replication.SenderWAL{}
 	s.options(func(name string, value interface{}, list []interface{}) bool {
 		switch name {
 		case "buffer_size":
@@ -269,15 +269,15 @@ func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 			return known && levels[list[3]] != 0
 		case "max_pending_acks":
 			cfg.MaxPendingAcks = int(r.number(value))
-		case "log_dir":
+		case "wal_dir":
 			log.Dir = r.path(value)
-			cfg.Log = log
-		case "log_sync":
+			cfg.WAL = log
+		case "wal_sync":
 			log.Sync, log.SyncInterval, log.SyncBytes = syncPolicies[list[0]], r.duration(list[1]), r.number(list[2])
 			return log.Sync != replication.SyncDefault
-		case "log_segment_bytes":
+		case "wal_segment_bytes":
 			log.SegmentBytes = r.number(value)
-		case "log_retain_bytes":
+		case "wal_retain_bytes":
 			log.RetainBytes = r.number(value)
 		case "slot_max_bytes":
 			log.SlotMaxBytes = r.number(value)
@@ -314,7 +314,7 @@ func (r *runner) runReceiver(s *step, what string) {
 			defer cancel()
 			return a.receiver.WaitSequence(ctx, sequence)
 		})
-	case "get_token":
+	case "token":
 		r.keepToken(s, a)
 	case "stop":
 		s.call(a.receiver.Stop)
@@ -417,8 +417,8 @@ func (r *runner) receiverConfig(s *step) *replication.ReceiverConfig {
 		case "tls":
 			name, _ := list[1].(string)
 			cfg.TLS = &replication.ReceiverTLS{CAFile: r.path(list[0]), ServerName: name, CertificateFile: r.path(list[2]), KeyFile: r.path(list[3])}
-		case "log_dir":
-			cfg.Log = &replication.ReceiverLog{Dir: r.path(value)}
+		case "wal_dir":
+			cfg.WAL = &replication.ReceiverWAL{Dir: r.path(value)}
 		default:
 			return false
 		}

@@ -317,7 +317,7 @@ func (s *Sender) Stream() (Stream, error) {
 func (s *Sender) Token() (Token, error) {
 	var token Token
 	err := s.use("token", func(p *C.replication_sender) C.int32_t {
-		return C.lr_sender_get_token(p, bytesPointer(token[:]))
+		return C.lr_sender_token(p, bytesPointer(token[:]))
 	})
 	return token, err
 }
@@ -334,9 +334,9 @@ func (s *Sender) SetWritable(writable bool) error {
 //
 //   - bool: what is so or not, such as "running";
 //   - uint64: sequences, epochs and lags, also "lag_ms" and "lag_bytes";
-//   - int: how many things there are or may be ("buffer_size", "buffer_used", "reader_count", "log_segments"), and
+//   - int: how many things there are or may be ("buffer_size", "buffer_used", "reader_count", "wal_segments"), and
 //     "protocol";
-//   - int64: bytes, such as "buffer_bytes" and "log_bytes", and what is counted up: "errors" and every "total_...";
+//   - int64: bytes, such as "buffer_bytes" and "wal_bytes", and what is counted up: "errors" and every "total_...";
 //   - float64: "connection_duration_sec";
 //   - string: names, and times in RFC 3339;
 //   - []map[string]interface{}: "readers".

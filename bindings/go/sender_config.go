@@ -83,8 +83,8 @@ type SenderConfig struct {
 	WriteGate *WriteGate
 	// MaxPendingAcks is how many calls of OnAcked may be outstanding. Default 65536.
 	MaxPendingAcks int
-	// Log keeps the log on disk. Default: in memory only.
-	Log *SenderLog
+	// WAL keeps the log on disk. Default: in memory only.
+	WAL *SenderWAL
 }
 
 // SenderTLS names the PEM files of a writer that encrypts its connections with TLS 1.3.
@@ -119,8 +119,8 @@ type WriteGate struct {
 	MaxWait time.Duration
 }
 
-// A SenderLog is a sender's log on disk.
-type SenderLog struct {
+// A SenderWAL is a sender's log on disk.
+type SenderWAL struct {
 	// Dir is its directory, which is made if it is not there.
 	Dir string
 	// Sync is when it is made durable.
@@ -203,8 +203,8 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	})
 	cfg.setPosition(b, c)
 	cfg.setReaders(b, c)
-	if cfg.Log != nil {
-		cfg.Log.set(b, c)
+	if cfg.WAL != nil {
+		cfg.WAL.set(b, c)
 	}
 	if cfg.TLS != nil {
 		files := b.texts("TLS", cfg.TLS.CertificateFile, cfg.TLS.KeyFile, cfg.TLS.ClientCAFile)
@@ -266,44 +266,44 @@ func (cfg *SenderConfig) setReaders(b *builder, c *C.replication_sender_config) 
 	})
 }
 
-func (log *SenderLog) set(b *builder, c *C.replication_sender_config) {
-	b.directory(log.Dir, func(path *C.char) C.int32_t { return C.lr_sender_config_set_log_dir(c, path) })
+func (log *SenderWAL) set(b *builder, c *C.replication_sender_config) {
+	b.directory(log.Dir, func(path *C.char) C.int32_t { return C.lr_sender_config_set_wal_dir(c, path) })
 	b.sync(log.Sync, log.SyncInterval, log.SyncBytes, 5*time.Millisecond, func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t {
-		return C.lr_sender_config_set_log_sync(c, policy, ms, bytes)
+		return C.lr_sender_config_set_wal_sync(c, policy, ms, bytes)
 	})
-	b.number("Log.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
-		return C.lr_sender_config_set_log_segment_bytes(c, n)
+	b.number("WAL.SegmentBytes", log.SegmentBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_wal_segment_bytes(c, n)
 	})
-	b.number("Log.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
-		return C.lr_sender_config_set_log_retain_bytes(c, n)
+	b.number("WAL.RetainBytes", log.RetainBytes, func(n C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_wal_retain_bytes(c, n)
 	})
-	b.duration("Log.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
-		return C.lr_sender_config_set_log_retain_ms(c, ms)
+	b.duration("WAL.RetainAge", log.RetainAge, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_wal_retain_ms(c, ms)
 	})
-	b.number("Log.SlotMaxBytes", log.SlotMaxBytes, func(n C.uint64_t) C.int32_t {
+	b.number("WAL.SlotMaxBytes", log.SlotMaxBytes, func(n C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_slot_max_bytes(c, n)
 	})
-	b.duration("Log.SlotExpiry", log.SlotExpiry, func(ms C.uint64_t) C.int32_t {
+	b.duration("WAL.SlotExpiry", log.SlotExpiry, func(ms C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_slot_expiry_ms(c, ms)
 	})
-	b.duration("Log.Timeout", log.Timeout, func(ms C.uint64_t) C.int32_t {
-		return C.lr_sender_config_set_log_timeout_ms(c, ms)
+	b.duration("WAL.Timeout", log.Timeout, func(ms C.uint64_t) C.int32_t {
+		return C.lr_sender_config_set_wal_timeout_ms(c, ms)
 	})
 }
 
 // directory sets that of a log, which must have one.
 func (b *builder) directory(dir string, f func(*C.char) C.int32_t) {
 	if dir == "" {
-		b.refuse("Log.Dir", "a log on disk needs a directory")
+		b.refuse("WAL.Dir", "a log on disk needs a directory")
 	}
-	b.text("Log.Dir", dir, f)
+	b.text("WAL.Dir", dir, f)
 }
 
 // sync sets a sync policy; interval is the default of its time.
 func (b *builder) sync(policy SyncPolicy, every time.Duration, bytes uint64, interval time.Duration,
 	f func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t) {
 	if every < 0 {
-		b.refuse("Log.SyncInterval", "it is negative")
+		b.refuse("WAL.SyncInterval", "it is negative")
 	}
 	if every == 0 {
 		every = interval
@@ -314,11 +314,11 @@ func (b *builder) sync(policy SyncPolicy, every time.Duration, bytes uint64, int
 	switch policy {
 	case SyncDefault:
 	case SyncAlways, SyncGroup, SyncOS:
-		b.set("Log.Sync", func() C.int32_t {
+		b.set("WAL.Sync", func() C.int32_t {
 			return f(C.uint32_t(policy-SyncAlways), milliseconds(every), C.uint64_t(bytes))
 		})
 	default:
-		b.refuse("Log.Sync", "no such policy")
+		b.refuse("WAL.Sync", "no such policy")
 	}
 }
 

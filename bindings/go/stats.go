@@ -47,7 +47,7 @@ func typeNumber(key string, number json.Number) interface{} {
 		if value, err := parseUint(number); err == nil {
 			return value
 		}
-	case key == "buffer_size", key == "buffer_used", key == "reader_count", key == "protocol", key == "log_segments":
+	case key == "buffer_size", key == "buffer_used", key == "reader_count", key == "protocol", key == "wal_segments":
 		if value, err := number.Int64(); err == nil {
 			return int(value)
 		}

@@ -270,29 +270,29 @@ static inline int32_t lr_sender_ticket_status(const replication_sender *sender, 
     return lr_library.sender_ticket_status(sender, ticket, out_readers);
 }
 
-static inline int32_t lr_sender_config_set_log_dir(replication_sender_config *config, const char *path)
+static inline int32_t lr_sender_config_set_wal_dir(replication_sender_config *config, const char *path)
 {
-    return lr_library.sender_config_set_log_dir(config, path);
+    return lr_library.sender_config_set_wal_dir(config, path);
 }
 
-static inline int32_t lr_sender_config_set_log_sync(replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes)
+static inline int32_t lr_sender_config_set_wal_sync(replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes)
 {
-    return lr_library.sender_config_set_log_sync(config, policy, interval_ms, bytes);
+    return lr_library.sender_config_set_wal_sync(config, policy, interval_ms, bytes);
 }
 
-static inline int32_t lr_sender_config_set_log_segment_bytes(replication_sender_config *config, uint64_t bytes)
+static inline int32_t lr_sender_config_set_wal_segment_bytes(replication_sender_config *config, uint64_t bytes)
 {
-    return lr_library.sender_config_set_log_segment_bytes(config, bytes);
+    return lr_library.sender_config_set_wal_segment_bytes(config, bytes);
 }
 
-static inline int32_t lr_sender_config_set_log_retain_bytes(replication_sender_config *config, uint64_t bytes)
+static inline int32_t lr_sender_config_set_wal_retain_bytes(replication_sender_config *config, uint64_t bytes)
 {
-    return lr_library.sender_config_set_log_retain_bytes(config, bytes);
+    return lr_library.sender_config_set_wal_retain_bytes(config, bytes);
 }
 
-static inline int32_t lr_sender_config_set_log_retain_ms(replication_sender_config *config, uint64_t age_ms)
+static inline int32_t lr_sender_config_set_wal_retain_ms(replication_sender_config *config, uint64_t age_ms)
 {
-    return lr_library.sender_config_set_log_retain_ms(config, age_ms);
+    return lr_library.sender_config_set_wal_retain_ms(config, age_ms);
 }
 
 static inline int32_t lr_sender_config_set_slot_max_bytes(replication_sender_config *config, uint64_t bytes)
@@ -305,9 +305,9 @@ static inline int32_t lr_sender_config_set_slot_expiry_ms(replication_sender_con
     return lr_library.sender_config_set_slot_expiry_ms(config, expiry_ms);
 }
 
-static inline int32_t lr_sender_config_set_log_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
+static inline int32_t lr_sender_config_set_wal_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
 {
-    return lr_library.sender_config_set_log_timeout_ms(config, timeout_ms);
+    return lr_library.sender_config_set_wal_timeout_ms(config, timeout_ms);
 }
 
 static inline int32_t lr_sender_config_set_token(replication_sender_config *config, const uint8_t *token, uint64_t epoch)
@@ -315,9 +315,9 @@ static inline int32_t lr_sender_config_set_token(replication_sender_config *conf
     return lr_library.sender_config_set_token(config, token, epoch);
 }
 
-static inline int32_t lr_sender_get_token(const replication_sender *sender, uint8_t *out_token)
+static inline int32_t lr_sender_token(const replication_sender *sender, uint8_t *out_token)
 {
-    return lr_library.sender_get_token(sender, out_token);
+    return lr_library.sender_token(sender, out_token);
 }
 
 static inline int32_t lr_sender_wait_durable(replication_sender *sender, uint64_t sequence, uint64_t timeout_ms)
@@ -535,29 +535,29 @@ static inline void lr_receiver_free(replication_receiver *receiver)
     lr_library.receiver_free(receiver);
 }
 
-static inline int32_t lr_receiver_config_set_log_dir(replication_receiver_config *config, const char *path)
+static inline int32_t lr_receiver_config_set_wal_dir(replication_receiver_config *config, const char *path)
 {
-    return lr_library.receiver_config_set_log_dir(config, path);
+    return lr_library.receiver_config_set_wal_dir(config, path);
 }
 
-static inline int32_t lr_receiver_config_set_log_sync(replication_receiver_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes)
+static inline int32_t lr_receiver_config_set_wal_sync(replication_receiver_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes)
 {
-    return lr_library.receiver_config_set_log_sync(config, policy, interval_ms, bytes);
+    return lr_library.receiver_config_set_wal_sync(config, policy, interval_ms, bytes);
 }
 
-static inline int32_t lr_receiver_config_set_log_segment_bytes(replication_receiver_config *config, uint64_t bytes)
+static inline int32_t lr_receiver_config_set_wal_segment_bytes(replication_receiver_config *config, uint64_t bytes)
 {
-    return lr_library.receiver_config_set_log_segment_bytes(config, bytes);
+    return lr_library.receiver_config_set_wal_segment_bytes(config, bytes);
 }
 
-static inline int32_t lr_receiver_config_set_log_retain_bytes(replication_receiver_config *config, uint64_t bytes)
+static inline int32_t lr_receiver_config_set_wal_retain_bytes(replication_receiver_config *config, uint64_t bytes)
 {
-    return lr_library.receiver_config_set_log_retain_bytes(config, bytes);
+    return lr_library.receiver_config_set_wal_retain_bytes(config, bytes);
 }
 
-static inline int32_t lr_receiver_config_set_log_retain_ms(replication_receiver_config *config, uint64_t age_ms)
+static inline int32_t lr_receiver_config_set_wal_retain_ms(replication_receiver_config *config, uint64_t age_ms)
 {
-    return lr_library.receiver_config_set_log_retain_ms(config, age_ms);
+    return lr_library.receiver_config_set_wal_retain_ms(config, age_ms);
 }
 
 static inline int32_t lr_receiver_config_set_token(replication_receiver_config *config, const uint8_t *token)
@@ -565,9 +565,9 @@ static inline int32_t lr_receiver_config_set_token(replication_receiver_config *
     return lr_library.receiver_config_set_token(config, token);
 }
 
-static inline int32_t lr_receiver_get_token(const replication_receiver *receiver, uint8_t *out_token)
+static inline int32_t lr_receiver_token(const replication_receiver *receiver, uint8_t *out_token)
 {
-    return lr_library.receiver_get_token(receiver, out_token);
+    return lr_library.receiver_token(receiver, out_token);
 }
 
 static inline int32_t lr_replication_read_message(const uint8_t *buffer, size_t buffer_len, uint8_t *out_type, const uint8_t **out_payload, size_t *out_payload_len, size_t *out_consumed)

@@ -49,7 +49,7 @@ static int32_t apply(void *user_data, uint64_t sequence, uint64_t timestamp_us, 
     (void)timestamp_us;
     struct reader *reader = user_data;
     uint8_t token[REPLICATION_TOKEN_BYTES];
-    if (!succeeded(receiver_get_token(reader->receiver, token), "the token of an entry"))
+    if (!succeeded(receiver_token(reader->receiver, token), "the token of an entry"))
         return 1;
     if (replica_apply(&reader->replica, sequence, payload, payload_len, token))
         return 0;

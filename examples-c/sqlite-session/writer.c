@@ -35,7 +35,7 @@ struct options {
     const char *database;
     const char *schema;
     const char *listen;
-    const char *log_dir;
+    const char *wal_dir;
 };
 
 struct writer {
@@ -73,9 +73,9 @@ static bool drain(struct writer *writer)
 
 static bool configure(replication_sender_config *config, const struct options *options)
 {
-    return succeeded(sender_config_set_log_dir(config, options->log_dir), "--log-dir") &&
+    return succeeded(sender_config_set_wal_dir(config, options->wal_dir), "--log-dir") &&
            /* When an entry counts as logged, its row may leave the outbox: so it must be on the disk. */
-           succeeded(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
+           succeeded(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
            succeeded(sender_config_set_event_handler(config, print_event, NULL, NULL), "event handler");
 }
 
@@ -97,7 +97,7 @@ static bool open_log(struct writer *writer)
         return false;
     writer->logged = sender_current_sequence(writer->sender);
     if (!outbox_fits(&writer->outbox, stream_id, writer->logged)) {
-        say("%s: %s", writer->options->log_dir, writer->outbox.database.error);
+        say("%s: %s", writer->options->wal_dir, writer->outbox.database.error);
         return false;
     }
     if (writer->logged < writer->outbox.last)
@@ -203,7 +203,7 @@ int main(int argc, char **argv)
             options.listen = optarg;
             break;
         case LOG_DIR:
-            options.log_dir = optarg;
+            options.wal_dir = optarg;
             break;
         case 'h':
             fputs(usage, stdout);
@@ -216,11 +216,11 @@ int main(int argc, char **argv)
         usage_error("unexpected argument '%s'", argv[optind]);
     if (options.database == NULL)
         usage_error("--database is required");
-    char log_dir[4096];
-    if (options.log_dir == NULL) {
-        if (snprintf(log_dir, sizeof log_dir, "%s-log", options.database) >= (int)sizeof log_dir)
+    char wal_dir[4096];
+    if (options.wal_dir == NULL) {
+        if (snprintf(wal_dir, sizeof wal_dir, "%s-log", options.database) >= (int)sizeof wal_dir)
             usage_error("the name of the database is too long");
-        options.log_dir = log_dir;
+        options.wal_dir = wal_dir;
     }
     return run(&options);
 }

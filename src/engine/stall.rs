@@ -18,9 +18,9 @@ impl DiskNews {
     /// As an event of the host's, to which the owner of the log adds its place in the stream.
     pub(crate) fn into_event(self) -> Event {
         match self {
-            Self::Stalled(error) => Event::new(EventKind::LogStalled, error.status, error.message),
-            Self::Resumed(text) => Event::new(EventKind::LogResumed, Status::Ok, text),
-            Self::Failed(error) => Event::new(EventKind::LogFailed, error.status, error.message),
+            Self::Stalled(error) => Event::new(EventKind::WalStalled, error.status, error.message),
+            Self::Resumed(text) => Event::new(EventKind::WalResumed, Status::Ok, text),
+            Self::Failed(error) => Event::new(EventKind::WalFailed, error.status, error.message),
         }
     }
 }
@@ -117,12 +117,12 @@ mod tests {
         let (full, denied) = (Error::new(Status::DiskFull, "full"), Error::new(Status::Stalled, "denied"));
         assert_eq!(told(stall.observe(&Ok(()))), None);
         let begun = told(stall.observe::<()>(&Err(full.clone())));
-        assert_eq!(begun, Some((EventKind::LogStalled, Status::DiskFull, "full".into())));
+        assert_eq!(begun, Some((EventKind::WalStalled, Status::DiskFull, "full".into())));
         assert_eq!(stall.reason(), Some(&full));
         assert_eq!(told(stall.observe::<()>(&Err(denied.clone()))), None);
         assert_eq!(stall.reason(), Some(&denied), "the last reason");
         let ended = told(stall.observe(&Ok(())));
-        assert_eq!(ended, Some((EventKind::LogResumed, Status::Ok, "the disk takes entries again".into())));
+        assert_eq!(ended, Some((EventKind::WalResumed, Status::Ok, "the disk takes entries again".into())));
         assert_eq!((told(stall.observe(&Ok(()))), stall.reason()), (None, None));
     }
 
@@ -137,6 +137,6 @@ mod tests {
     fn what_costs_no_entry_says_so() {
         let news = Stall::new(Operation::Trim).begin(&Error::new(Status::Stalled, "denied"));
         let text = "the log keeps more than it is to, and goes on: denied".to_owned();
-        assert_eq!(told(news), Some((EventKind::LogStalled, Status::Stalled, text)));
+        assert_eq!(told(news), Some((EventKind::WalStalled, Status::Stalled, text)));
     }
 }

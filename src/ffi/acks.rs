@@ -260,7 +260,7 @@ unsafe fn look(
 /// A sequence names an entry of one history only. A node that was promoted answers for the entries that it numbered itself or
 /// inherited with their history, from its log on disk or a token; where sender_config_set_stream() and
 /// sender_config_set_last_sequence() gave it a bare number, no reader is counted for that entry or one before it. So a host
-/// that may ask after a promotion stores the token of the transaction's place beside its sequence (sender_get_token()), and
+/// that may ask after a promotion stores the token of the transaction's place beside its sequence (sender_token()), and
 /// compares the stream and the epoch first.
 ///
 /// - `sequence`, `level`, `readers`: as for sender_wait_acked().

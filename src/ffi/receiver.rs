@@ -117,7 +117,7 @@ fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &m
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
 /// options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
 /// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY` when the system does not give 256 KiB, which
-/// are asked for first and given back. With receiver_config_set_log_dir() also: `LOCKED` when another process has the
+/// are asked for first and given back. With receiver_config_set_wal_dir() also: `LOCKED` when another process has the
 /// directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED` when
 /// they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
 /// `config`.

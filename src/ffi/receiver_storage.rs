@@ -33,7 +33,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 ///
 /// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
 /// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
-/// in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+/// in it is, the log ends with the event `WAL_FAILED` within about a second, and nothing more is confirmed.
 ///
 /// Others may not write to the directory: see receiver_config_set_insecure_permissions_allowed().
 ///
@@ -43,7 +43,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_dir(config: *mut ReceiverConfigHandle, path: *const c_char) -> Status {
+pub unsafe extern "C" fn receiver_config_set_wal_dir(config: *mut ReceiverConfigHandle, path: *const c_char) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn receiver_config_set_log_dir(config: *mut ReceiverConfig
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_sync(
+pub unsafe extern "C" fn receiver_config_set_wal_sync(
     config: *mut ReceiverConfigHandle,
     policy: u32,
     interval_ms: u64,
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn receiver_config_set_log_sync(
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_segment_bytes(
+pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
     config: *mut ReceiverConfigHandle,
     bytes: u64,
 ) -> Status {
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn receiver_config_set_log_segment_bytes(
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_retain_bytes(config: *mut ReceiverConfigHandle, bytes: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_wal_retain_bytes(config: *mut ReceiverConfigHandle, bytes: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |log| {
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn receiver_config_set_log_retain_bytes(config: *mut Recei
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_log_retain_ms(config: *mut ReceiverConfigHandle, age_ms: u64) -> Status {
+pub unsafe extern "C" fn receiver_config_set_wal_retain_ms(config: *mut ReceiverConfigHandle, age_ms: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |log| {
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn receiver_config_set_log_retain_ms(config: *mut Receiver
 /// Sets where the host stands: the token that it stored with its data. The writer goes on after it, if it has the very history
 /// that the host has; a writer that was restored or forked is refused and reported as diverged.
 ///
-/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token().
+/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token().
 ///
 /// It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT` for NULL
 /// and for a token that is damaged.
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_get_token(receiver: *const ReceiverHandle, out_token: *mut u8) -> Status {
+pub unsafe extern "C" fn receiver_token(receiver: *const ReceiverHandle, out_token: *mut u8) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(receiver, |receiver| {

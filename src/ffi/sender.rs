@@ -94,7 +94,7 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
 /// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are
-/// asked for first and given back; `IO` when it has no random bytes. With sender_config_set_log_dir() also: `LOCKED`
+/// asked for first and given back; `IO` when it has no random bytes. With sender_config_set_wal_dir() also: `LOCKED`
 /// when another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is
 /// changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a later epoch of it;
 /// `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a stream);
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow; `GATED`
 /// while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
 /// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk
-/// `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `LOG_STALLED`), and `IO` when it failed.
+/// `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `WAL_STALLED`), and `IO` when it failed.
 /// Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
 /// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then
 /// `*out_sequence` is the entry's, and sender_wait_durable() tells later what became of it.

@@ -25,7 +25,7 @@ pub const STREAM_ID_BYTES: usize = 16;
 #[repr(u32)]
 pub enum FullPolicyNumber {
     /// Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits for one, never refuses for one. With a log on disk
-    /// readers go on from there, and the disk is waited for, as sender_config_set_log_timeout_ms() says, before it refuses.
+    /// readers go on from there, and the disk is waited for, as sender_config_set_wal_timeout_ms() says, before it refuses.
     CutOffSlowest = 0,
     /// Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`.
     Refuse = 1,

@@ -60,7 +60,7 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 ///
 /// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
 /// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
-/// in it is, the log ends with the event `LOG_FAILED` within about a second, and nothing more is confirmed.
+/// in it is, the log ends with the event `WAL_FAILED` within about a second, and nothing more is confirmed.
 ///
 /// Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
 ///
@@ -70,7 +70,7 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_dir(config: *mut SenderConfigHandle, path: *const c_char) -> Status {
+pub unsafe extern "C" fn sender_config_set_wal_dir(config: *mut SenderConfigHandle, path: *const c_char) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn sender_config_set_log_dir(config: *mut SenderConfigHand
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_sync(
+pub unsafe extern "C" fn sender_config_set_wal_sync(
     config: *mut SenderConfigHandle,
     policy: u32,
     interval_ms: u64,
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn sender_config_set_log_sync(
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_segment_bytes(config: *mut SenderConfigHandle, bytes: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_wal_segment_bytes(config: *mut SenderConfigHandle, bytes: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn sender_config_set_log_segment_bytes(config: *mut Sender
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_retain_bytes(config: *mut SenderConfigHandle, bytes: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderConfigHandle, bytes: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn sender_config_set_log_retain_bytes(config: *mut SenderC
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_retain_ms(config: *mut SenderConfigHandle, age_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConfigHandle, age_ms: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn sender_config_set_slot_expiry_ms(config: *mut SenderCon
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_log_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
+pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderConfigHandle, timeout_ms: u64) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         set(config, |storage| {
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn sender_config_set_log_timeout_ms(config: *mut SenderCon
 
 /// Sets where a sender begins whose log is new: after a position that a reader reached, to take over as the writer.
 ///
-/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_get_token() or sender_get_token(): stream, epoch, sequence, and the
+/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token() or sender_token(): stream, epoch, sequence, and the
 ///   hash of what lies before, by which readers recognise whether this writer has the history that they have.
 /// - `epoch`: the epoch in which this sender writes, above the token's when it takes over from another writer; 0: the token's.
 ///
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn sender_config_set_token(
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_get_token(sender: *const SenderHandle, out_token: *mut u8) -> Status {
+pub unsafe extern "C" fn sender_token(sender: *const SenderHandle, out_token: *mut u8) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(sender, |sender| put_token(&sender.core().token(), out_token)) }
 }
@@ -275,7 +275,7 @@ pub unsafe extern "C" fn sender_get_token(sender: *const SenderHandle, out_token
 /// - `sequence`: an entry that was replicated.
 /// - `timeout_ms`: how long, in milliseconds; 0 only looks.
 ///
-/// Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_log_dir() or before sender_start();
+/// Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_wal_dir() or before sender_start();
 /// `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL` or
 /// `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in
 /// a callback of this sender. Any other thread.
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn sender_wait_durable(sender: *mut SenderHandle, sequence
 ///
 /// - `out_json`: the text, to be freed with replication_string_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_log_dir().
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -318,7 +318,7 @@ pub unsafe extern "C" fn sender_slots_json(sender: *const SenderHandle, out_json
 /// Gives up the slot of a reader that will not come back, so that it no longer holds the log. A connected reader is not
 /// disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
 ///
-/// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_log_dir();
+/// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_wal_dir();
 /// `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it.
 ///
 /// # Safety

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 
 /// The ABI of this header, which must be equal to replication_abi_version(). It rises when something that exists changes
 /// or goes, not when something is added.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(version) => version,

@@ -109,7 +109,7 @@ impl Applier {
                     if let Err(error) = adopted.as_ref()
                         && !error.status.is_passing()
                     {
-                        self.log_failed(error);
+                        self.wal_failed(error);
                     }
                     // The connection's task waits for the answer.
                     let _ = answer.send(adopted);
@@ -118,11 +118,11 @@ impl Applier {
                 CallbackTask::Store(deliveries) => self.store(&deliveries),
                 CallbackTask::Sync => {
                     let synced = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::sync);
-                    synced.unwrap_or_else(|error| self.log_failed(&error));
+                    synced.unwrap_or_else(|error| self.wal_failed(&error));
                 }
                 CallbackTask::Check => {
                     let checked = self.log_writer.as_mut().map_or(Ok(()), LocalLogWriter::check_identity);
-                    checked.unwrap_or_else(|error| self.log_failed(&error));
+                    checked.unwrap_or_else(|error| self.wal_failed(&error));
                 }
                 CallbackTask::StorePosition => self.store_position(),
                 // `next` replays before it checks for other work.
@@ -167,7 +167,7 @@ impl Applier {
                     None => continue,
                 },
                 Action::Lost => match self.log_writer.as_ref().and_then(LocalLogWriter::lost) {
-                    Some(error) => CallbackTask::GiveUp(EventKind::LogFailed, error),
+                    Some(error) => CallbackTask::GiveUp(EventKind::WalFailed, error),
                     None => continue,
                 },
                 Action::Store => {
@@ -302,7 +302,7 @@ impl Applier {
             Err(error) if error.status.is_passing() => {
                 self.schedule.defer(Deferred::Replay, clock::instant() + RETRY);
             }
-            Err(error) => self.log_failed(&error),
+            Err(error) => self.wal_failed(&error),
         }
     }
 
@@ -347,13 +347,13 @@ impl Applier {
                     self.schedule.defer(Deferred::Store, clock::instant() + RETRY);
                 }
             }
-            Err(error) => self.log_failed(&error),
+            Err(error) => self.wal_failed(&error),
         }
     }
 
     /// Ends the receiver: without its local log no further entry can be applied.
-    fn log_failed(&mut self, error: &Error) {
-        self.give_up(EventKind::LogFailed, error);
+    fn wal_failed(&mut self, error: &Error) {
+        self.give_up(EventKind::WalFailed, error);
     }
 
     /// Ends the receiver, because no further entry can be applied.
@@ -373,7 +373,7 @@ impl Applier {
             Err(error) if error.status.is_passing() => {
                 self.schedule.defer(Deferred::StorePosition, clock::instant() + RETRY);
             }
-            Err(error) => self.log_failed(&error),
+            Err(error) => self.wal_failed(&error),
         }
     }
 

@@ -111,11 +111,11 @@ impl ReceiverConfig {
         }
         if self.local_log.is_some() && self.protocol == ProtocolChoice::V1 {
             return invalid(
-                "a local log needs the stream's id, which protocol v1 does not have: leave out log_dir or v1".into(),
+                "a local log needs the stream's id, which protocol v1 does not have: leave out wal_dir or v1".into(),
             );
         }
         if self.local_log.is_some() && self.gap_policy == GapPolicy::Continue {
-            return invalid("a local log has no gaps: leave out log_dir or the gap policy that continues".into());
+            return invalid("a local log has no gaps: leave out wal_dir or the gap policy that continues".into());
         }
         self.local_log.as_ref().map_or(Ok(()), LocalLogConfig::check)?;
         if self.buffer_bytes < Self::MIN_BUFFER_BYTES {
@@ -173,7 +173,7 @@ impl LocalLogConfig {
 
     fn check(&self) -> Result<()> {
         if self.dir.as_os_str().is_empty() {
-            return Err(Error::new(Status::InvalidArgument, "log_dir is empty"));
+            return Err(Error::new(Status::InvalidArgument, "wal_dir is empty"));
         }
         self.disk(false).check()?;
         self.sync.check()

@@ -75,7 +75,7 @@ impl ReceiverReport {
             return;
         }
         let text = format!("entries {first} to {last} are missing; went on after them");
-        let mut event = Event::new(EventKind::HolePassed, Status::SequenceGap, text);
+        let mut event = Event::new(EventKind::GapPassed, Status::SequenceGap, text);
         event.sequence = first;
         event.detail = json!({ "first_missing": first, "last_missing": last });
         self.event(event);

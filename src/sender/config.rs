@@ -103,9 +103,9 @@ impl StorageConfig {
     fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         if self.dir.as_os_str().is_empty() {
-            return invalid("log_dir is empty".into());
+            return invalid("wal_dir is empty".into());
         }
-        let times = [("log_timeout_ms", self.timeout), ("slot_expiry_ms", self.slot_expiry)];
+        let times = [("wal_timeout_ms", self.timeout), ("slot_expiry_ms", self.slot_expiry)];
         if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return invalid(format!("{name} must be at least 1"));
         }

@@ -344,7 +344,7 @@ impl Sender {
 
     fn slots(&self) -> Result<&Slots> {
         let none =
-            || Error::new(Status::InvalidState, "the log is in memory only, and without log_dir there are no slots");
+            || Error::new(Status::InvalidState, "the log is in memory only, and without wal_dir there are no slots");
         self.slots.as_deref().ok_or_else(none)
     }
 

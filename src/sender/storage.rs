@@ -170,7 +170,7 @@ pub(super) fn report_cut(log: &Log, report: &SenderReport, cut: &Cut) {
         cut.reason
     );
     let detail = json!({ "path": cut.path.to_string_lossy(), "offset": cut.offset, "bytes": cut.bytes });
-    event(log, report, Event { detail, ..Event::new(EventKind::LogRecovered, Status::Ok, text) });
+    event(log, report, Event { detail, ..Event::new(EventKind::WalRecovered, Status::Ok, text) });
 }
 
 fn report_upkeep(log: &Log, report: &SenderReport, news: UpkeepNews) {
@@ -179,7 +179,7 @@ fn report_upkeep(log: &Log, report: &SenderReport, news: UpkeepNews) {
         UpkeepNews::Trimmed { segments, last_sequence } => {
             let text = format!("entries up to {last_sequence} left the log on disk, as retention wants it");
             let detail = json!({ "segments": segments });
-            event(log, report, Event { detail, ..Event::new(EventKind::LogTrimmed, Status::Ok, text) });
+            event(log, report, Event { detail, ..Event::new(EventKind::WalTrimmed, Status::Ok, text) });
         }
         UpkeepNews::Disk(news) => event(log, report, news.into_event()),
     }

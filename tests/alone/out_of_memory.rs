@@ -120,14 +120,14 @@ fn p2_p5_a_moment_without_memory_stalls_a_replay_only() {
     let reader = Receiver::new(config, host).unwrap();
     let shortage = Shortage::of(SHORT);
     reader.start().unwrap();
-    let stalled = events.wait_status(EventKind::LogStalled, Status::Stalled);
+    let stalled = events.wait_status(EventKind::WalStalled, Status::Stalled);
     assert!(stalled.message.contains("no memory for"), "{stalled:?}");
     assert_eq!(applied.last(), 0);
     drop(shortage);
-    events.wait(EventKind::LogResumed);
+    events.wait(EventKind::WalResumed);
     reader.wait_sequence(last, PATIENCE).unwrap();
     assert_eq!(applied.sequences(), [last]);
-    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
 }
 
 /// P2: an entry for which all others left the window, and for which there is no memory then, takes none with it that comes

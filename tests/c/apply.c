@@ -199,7 +199,7 @@ TEST(a_waiter_hears_that_applying_has_stopped)
 TEST(p2_the_skip_policy_reports_and_counts_what_it_skips)
 {
     struct setting s = set_up();
-    s.inbox->holes_allowed = true;
+    s.inbox->gaps_allowed = true;
     CHECK_OK(receiver_config_set_apply_policy(s.config, REPLICATION_APPLY_POLICY_SKIP, 1));
     go(&s);
     replicate_many(s.sender, 3);
@@ -290,7 +290,7 @@ TEST(p1_a_batch_loses_nothing_but_what_the_local_log_refused)
 {
     struct setting s = set_up();
     struct picky picky = {.refused = 3};
-    s.inbox->holes_allowed = true;
+    s.inbox->gaps_allowed = true;
     in_batches(&s, 0);
     CHECK_OK(receiver_config_set_local_wal(s.config, append_most, &picky, NULL));
     CHECK_OK(receiver_config_set_apply_policy(s.config, REPLICATION_APPLY_POLICY_SKIP, 0));

@@ -41,12 +41,12 @@ static void set_wall(int64_t seconds)
 static replication_sender *open_log(uint64_t retain_ms, uint16_t *port)
 {
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(config, temp_path("log")));
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
-    CHECK_OK(sender_config_set_log_segment_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_dir(config, temp_path("log")));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
+    CHECK_OK(sender_config_set_wal_segment_bytes(config, SEGMENT_BYTES));
     CHECK_OK(sender_config_set_buffer_size(config, 100));
     if (retain_ms > 0)
-        CHECK_OK(sender_config_set_log_retain_ms(config, retain_ms));
+        CHECK_OK(sender_config_set_wal_retain_ms(config, retain_ms));
     replication_sender *sender = start_sender(config);
     *port = listen_tcp(sender);
     return sender;
@@ -56,10 +56,10 @@ static replication_sender *open_log(uint64_t retain_ms, uint16_t *port)
 static uint64_t fill(replication_sender *sender, int segments)
 {
     static const uint8_t payload[1024];
-    uint64_t sequence = 0, before = sender_stat(sender, "log_segments");
+    uint64_t sequence = 0, before = sender_stat(sender, "wal_segments");
     for (int entries = 0; entries < segments * SEGMENT_BYTES / (int)sizeof payload; entries++)
         CHECK_OK(sender_replicate(sender, 1, payload, sizeof payload, &sequence));
-    CHECK(sender_stat(sender, "log_segments") > before || sender_stat(sender, "oldest_sequence") > 1);
+    CHECK(sender_stat(sender, "wal_segments") > before || sender_stat(sender, "oldest_sequence") > 1);
     return sequence;
 }
 
@@ -186,7 +186,7 @@ TEST(p2_a_slot_of_an_earlier_process_outlives_a_wall_clock_that_is_set)
         set_wall(sets[i]);
         WAIT_UNTIL(looked(sender, "present"));
         CHECK(has_slot(sender, "absent"));
-        CHECK_U64(sender_stat(sender, "log_segments") >= 5, true);
+        CHECK_U64(sender_stat(sender, "wal_segments") >= 5, true);
     }
     /* The slot was noted two days ago, by a clock that is right again: in another five it goes. */
     pass(4 * DAY);

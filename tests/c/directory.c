@@ -29,9 +29,9 @@ static replication_sender_config *sender_with_log(const char *dir)
 {
     replication_sender_config *config = sender_config_new();
     CHECK(config != NULL);
-    CHECK_OK(sender_config_set_log_dir(config, dir));
-    CHECK_OK(sender_config_set_log_segment_bytes(config, SEGMENT_BYTES));
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_segment_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
     /* Readers are served from the disk. */
     CHECK_OK(sender_config_set_buffer_size(config, 50));
     return config;
@@ -40,8 +40,8 @@ static replication_sender_config *sender_with_log(const char *dir)
 static replication_receiver_config *receiver_with_log(const char *address, const char *dir, struct inbox *inbox)
 {
     replication_receiver_config *config = receiver_config_for("reader", address, inbox);
-    CHECK_OK(receiver_config_set_log_dir(config, dir));
-    CHECK_OK(receiver_config_set_log_segment_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(receiver_config_set_wal_dir(config, dir));
+    CHECK_OK(receiver_config_set_wal_segment_bytes(config, SEGMENT_BYTES));
     return config;
 }
 
@@ -152,7 +152,7 @@ TEST(p10_a_log_ends_when_something_is_mounted_over_it)
     replication_sender *sender = start_sender(config);
     replicate_kilobytes(sender, 10);
     CHECK(mount("none", "log", "tmpfs", 0, "") == 0);
-    struct seen_event event = events_wait(events, REPLICATION_EVENT_KIND_LOG_FAILED);
+    struct seen_event event = events_wait(events, REPLICATION_EVENT_KIND_WAL_FAILED);
     CHECK_STATUS(event.status, REPLICATION_STATUS_IO);
     CHECK_CONTAINS(event.message, "took the place of the log's directory");
     CHECK_STATUS(sender_replicate(sender, 1, (const uint8_t *)"x", 1, NULL), REPLICATION_STATUS_IO);
@@ -171,11 +171,11 @@ TEST(a_relative_path_without_a_working_directory_is_refused_when_it_is_set)
     CHECK(chdir("elsewhere") == 0);
     CHECK(rmdir("../elsewhere") == 0);
     replication_sender_config *config = sender_config_new();
-    CHECK_ERROR(sender_config_set_log_dir(config, "log"), REPLICATION_STATUS_IO, "log");
-    CHECK_OK(sender_config_set_log_dir(config, base));
+    CHECK_ERROR(sender_config_set_wal_dir(config, "log"), REPLICATION_STATUS_IO, "log");
+    CHECK_OK(sender_config_set_wal_dir(config, base));
     sender_config_free(config);
     replication_receiver_config *other = receiver_config_new();
-    CHECK_ERROR(receiver_config_set_log_dir(other, "log"), REPLICATION_STATUS_IO, "log");
+    CHECK_ERROR(receiver_config_set_wal_dir(other, "log"), REPLICATION_STATUS_IO, "log");
     receiver_config_free(other);
 }
 

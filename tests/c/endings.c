@@ -18,7 +18,7 @@ static replication_sender_config *some_sender_config(struct events *events)
 {
     replication_sender_config *config = sender_config_new();
     CHECK(config != NULL);
-    CHECK_OK(sender_config_set_log_dir(config, temp_path(events == NULL ? "early" : "late")));
+    CHECK_OK(sender_config_set_wal_dir(config, temp_path(events == NULL ? "early" : "late")));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 20));
     CHECK_OK(sender_config_set_write_gate(config, 1, 1000, 0, REPLICATION_ACK_LEVEL_RECEIVED,
                                           REPLICATION_GATE_POLICY_SLOW, PATIENCE_MS));
@@ -74,7 +74,7 @@ static void write_and_wait(replication_sender *sender, replication_receiver *rec
     CHECK_OK(sender_wait_acked_quorum(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, quorum, PATIENCE_MS, NULL));
     replication_quorum_free(quorum);
     CHECK_OK(sender_wait_durable(sender, sequence, PATIENCE_MS));
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     CHECK_OK(sender_get_stream(sender, stream, &epoch));
     CHECK_OK(sender_stats_json(sender, &json));
     replication_string_free(json);
@@ -87,7 +87,7 @@ static void write_and_wait(replication_sender *sender, replication_receiver *rec
     CHECK_STATUS(receiver_wait_sequence(receiver, sequence + 1, 1), REPLICATION_STATUS_TIMEOUT);
     CHECK_OK(receiver_pause(receiver));
     CHECK_OK(receiver_resume(receiver));
-    CHECK_OK(receiver_get_token(receiver, token));
+    CHECK_OK(receiver_token(receiver, token));
     CHECK_OK(receiver_get_stream(receiver, stream, &epoch));
     CHECK_OK(receiver_stats_json(receiver, &json));
     replication_string_free(json);

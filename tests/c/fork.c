@@ -92,7 +92,7 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(sender_ticket_status(s->sender, 1, NULL));
     CHECK_FORKED(replication_quorum_add(s->quorum, NULL, 1));
     CHECK_FORKED(sender_stats_json(s->sender, &json));
-    CHECK_FORKED(sender_get_token(s->sender, token));
+    CHECK_FORKED(sender_token(s->sender, token));
     CHECK_FORKED(sender_wait_durable(s->sender, 1, 1000));
     CHECK_FORKED(sender_slots_json(s->sender, &json));
     CHECK_FORKED(sender_drop_slot(s->sender, "reader"));
@@ -105,16 +105,16 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(receiver_pause(s->receiver));
     CHECK_FORKED(receiver_resume(s->receiver));
     CHECK_FORKED(receiver_stats_json(s->receiver, &json));
-    CHECK_FORKED(receiver_get_token(s->receiver, token));
+    CHECK_FORKED(receiver_token(s->receiver, token));
     CHECK_FORKED(receiver_stop(s->receiver));
     CHECK(!receiver_is_connected(s->receiver));
     CHECK_U64(receiver_last_sequence(s->receiver), 0);
     CHECK_FORKED(sender_config_set_buffer_size(s->sender_config, 1));
-    CHECK_FORKED(sender_config_set_log_dir(s->sender_config, "/tmp"));
+    CHECK_FORKED(sender_config_set_wal_dir(s->sender_config, "/tmp"));
     CHECK_FORKED(sender_config_set_token(s->sender_config, token, 0));
     CHECK_FORKED(sender_new(s->sender_config, &sender));
     CHECK_FORKED(receiver_config_set_reader_id(s->receiver_config, "reader"));
-    CHECK_FORKED(receiver_config_set_log_dir(s->receiver_config, "/tmp"));
+    CHECK_FORKED(receiver_config_set_wal_dir(s->receiver_config, "/tmp"));
     CHECK_FORKED(receiver_config_set_token(s->receiver_config, token));
     CHECK_FORKED(receiver_new(s->receiver_config, &receiver));
     CHECK_CONTAINS(replication_last_error_message(), "fork");
@@ -207,7 +207,7 @@ TEST(p9_forks_while_data_flows)
 {
     struct setting s = set_up();
     s.inbox->drop_payloads = true;
-    s.inbox->holes_allowed = true;
+    s.inbox->gaps_allowed = true;
     unsigned long busy = thread_start(keep_busy, s.sender);
     for (size_t round = 0; round < scaled(20); round++)
         in_child(round % 2 == 0 ? use_the_parents_handles : free_the_parents_handles, &s);

@@ -148,7 +148,7 @@ void inbox_release(void *user_data)
 static void inbox_store(struct inbox *inbox, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
                         size_t payload_len)
 {
-    if (inbox->holes_allowed ? sequence <= inbox->last_sequence : sequence != inbox->last_sequence + 1)
+    if (inbox->gaps_allowed ? sequence <= inbox->last_sequence : sequence != inbox->last_sequence + 1)
         FAIL("P1: entry %llu came after %llu", (unsigned long long)sequence, (unsigned long long)inbox->last_sequence);
     inbox->last_sequence = sequence;
     inbox->entries = grown(inbox->entries, inbox->count, &inbox->capacity, sizeof *inbox->entries);

@@ -35,7 +35,7 @@ struct inbox {
     struct inbox_entry *entries;
     size_t count, capacity;
     uint64_t last_sequence; /* set it before the start to expect another first entry */
-    bool holes_allowed;
+    bool gaps_allowed;
     bool held;           /* the handler waits while this is true */
     bool drop_payloads;  /* for streams too large to keep */
     atomic_int refusals; /* the handler fails this many times more */

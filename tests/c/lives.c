@@ -250,7 +250,7 @@ static void make_sending_end(struct life *life, uint64_t *random)
     if (one_in(random, 2))
         CHECK_OK(sender_config_set_max_pending_acks(config, 1));
     if (one_in(random, 50))
-        CHECK_OK(sender_config_set_log_dir(config, log_directory(random)));
+        CHECK_OK(sender_config_set_wal_dir(config, log_directory(random)));
     life->to.handle.sender = make_sender(config);
 }
 
@@ -274,7 +274,7 @@ static void make_receiving_end(struct life *life, uint64_t *random)
     if (one_in(random, 4))
         CHECK_OK(receiver_config_set_connect_handler(config, connect_writer, guest(from), release));
     if (one_in(random, 50))
-        CHECK_OK(receiver_config_set_log_dir(config, log_directory(random)));
+        CHECK_OK(receiver_config_set_wal_dir(config, log_directory(random)));
     from->handle.receiver = make_receiver(config);
 }
 

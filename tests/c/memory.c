@@ -474,8 +474,8 @@ static bool another_entry(void *sender)
 TEST(p5_the_threads_of_a_handle_have_begun_when_it_is_started)
 {
     replication_sender_config *of_sender = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(of_sender, temp_path("log")));
-    CHECK_OK(sender_config_set_log_sync(of_sender, REPLICATION_SYNC_POLICY_OS, 0, 0));
+    CHECK_OK(sender_config_set_wal_dir(of_sender, temp_path("log")));
+    CHECK_OK(sender_config_set_wal_sync(of_sender, REPLICATION_SYNC_POLICY_OS, 0, 0));
     replication_sender *sender = start_sender(of_sender);
     const size_t senders = threads_made;
     CHECK(senders >= 5);

@@ -32,7 +32,7 @@ static _Noreturn void be_reader(const char *port, const char *id)
 {
     struct inbox *inbox = inbox_new();
     inbox->drop_payloads = true;
-    inbox->holes_allowed = true;
+    inbox->gaps_allowed = true;
     replication_receiver_config *config = receiver_config_for(id, tcp_address((uint16_t)atoi(port)), inbox);
     if (strstr(id, "v1") != NULL)
         CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V1));
@@ -150,7 +150,7 @@ TEST(p9_a_writer_killed_while_data_flows_does_not_signal_the_reader)
     struct events *events = events_new();
     struct writer_process writer = start_writer("busy");
     inbox->drop_payloads = true;
-    inbox->holes_allowed = true;
+    inbox->gaps_allowed = true;
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(writer.port), inbox);
     CHECK_OK(receiver_config_set_ack_interval_ms(config, 1));
     receiver_config_listen_to(config, events);

@@ -408,10 +408,10 @@ TEST(p2_the_continue_policy_goes_on_after_what_is_gone)
     replication_receiver_config *config = receiver_config_for("late", tcp_address(listen_tcp(sender)), inbox);
     CHECK_OK(receiver_config_set_gap_policy(config, REPLICATION_GAP_POLICY_CONTINUE));
     receiver_config_listen_to(config, events);
-    inbox->holes_allowed = true;
+    inbox->gaps_allowed = true;
     replication_receiver *receiver = start_receiver(config);
     wait_for(receiver, 5000);
-    CHECK_U64(events_wait(events, REPLICATION_EVENT_KIND_HOLE_PASSED).sequence, 1);
+    CHECK_U64(events_wait(events, REPLICATION_EVENT_KIND_GAP_PASSED).sequence, 1);
     CHECK_U64(receiver_stat(receiver, "total_entries_missing"), 5000 - inbox_count(inbox));
     CHECK_U64(inbox_at(inbox, 0).sequence, 5001 - inbox_count(inbox));
     receiver_free(receiver);

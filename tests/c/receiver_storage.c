@@ -47,8 +47,8 @@ static uint64_t token_sequence(const uint8_t *token)
 static replication_receiver_config *config_for(const char *dir, const char *address, struct inbox *inbox)
 {
     replication_receiver_config *config = receiver_config_for("reader", address, inbox);
-    CHECK_OK(receiver_config_set_log_dir(config, dir));
-    CHECK_OK(receiver_config_set_log_segment_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(receiver_config_set_wal_dir(config, dir));
+    CHECK_OK(receiver_config_set_wal_segment_bytes(config, SEGMENT_BYTES));
     return config;
 }
 
@@ -73,18 +73,18 @@ TEST(every_option_can_be_set)
     uint8_t token[TOKEN];
     replication_sender *sender = start_sender(NULL);
     replicate_many(sender, 3);
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     struct inbox *inbox = inbox_after(3);
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(sender)), inbox);
-    CHECK_OK(receiver_config_set_log_dir(config, NULL));
-    CHECK_OK(receiver_config_set_log_dir(config, new_dir()));
-    CHECK_OK(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
-    CHECK_OK(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_OS, 0, 0));
-    CHECK_OK(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 1));
-    CHECK_OK(receiver_config_set_log_segment_bytes(config, 65536));
-    CHECK_OK(receiver_config_set_log_retain_bytes(config, 0));
-    CHECK_OK(receiver_config_set_log_retain_bytes(config, UINT64_MAX));
-    CHECK_OK(receiver_config_set_log_retain_ms(config, UINT64_MAX));
+    CHECK_OK(receiver_config_set_wal_dir(config, NULL));
+    CHECK_OK(receiver_config_set_wal_dir(config, new_dir()));
+    CHECK_OK(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
+    CHECK_OK(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_OS, 0, 0));
+    CHECK_OK(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 1));
+    CHECK_OK(receiver_config_set_wal_segment_bytes(config, 65536));
+    CHECK_OK(receiver_config_set_wal_retain_bytes(config, 0));
+    CHECK_OK(receiver_config_set_wal_retain_bytes(config, UINT64_MAX));
+    CHECK_OK(receiver_config_set_wal_retain_ms(config, UINT64_MAX));
     CHECK_OK(receiver_config_set_token(config, token));
     replication_receiver *receiver = start_receiver(config);
     wait_for(receiver, replicate_text(sender, "four"));
@@ -99,21 +99,21 @@ TEST(every_function_refuses_null)
     static const uint8_t token[TOKEN];
     uint8_t out[TOKEN];
     const int32_t given[] = {
-        receiver_config_set_log_dir(NULL, "/tmp"),
-        receiver_config_set_log_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
-        receiver_config_set_log_segment_bytes(NULL, 65536),
-        receiver_config_set_log_retain_bytes(NULL, 1),
-        receiver_config_set_log_retain_ms(NULL, 1),
+        receiver_config_set_wal_dir(NULL, "/tmp"),
+        receiver_config_set_wal_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
+        receiver_config_set_wal_segment_bytes(NULL, 65536),
+        receiver_config_set_wal_retain_bytes(NULL, 1),
+        receiver_config_set_wal_retain_ms(NULL, 1),
         receiver_config_set_token(NULL, token),
     };
     for (size_t i = 0; i < COUNT(given); i++)
         if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
             FAIL("setter %zu gave %s", i, replication_status_name(given[i]));
     CHECK_CONTAINS(replication_last_error_message(), "config is NULL");
-    CHECK_ERROR(receiver_get_token(NULL, out), REPLICATION_STATUS_INVALID_ARGUMENT, "receiver is NULL");
+    CHECK_ERROR(receiver_token(NULL, out), REPLICATION_STATUS_INVALID_ARGUMENT, "receiver is NULL");
     struct inbox *inbox = inbox_new();
     replication_receiver *receiver = make_receiver(receiver_config_for("reader", "127.0.0.1:1", inbox));
-    CHECK_ERROR(receiver_get_token(receiver, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
+    CHECK_ERROR(receiver_token(receiver, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
     receiver_free(receiver);
     inbox_free(inbox);
 }
@@ -121,17 +121,17 @@ TEST(every_function_refuses_null)
 TEST(every_setter_refuses_values_out_of_range)
 {
     replication_receiver_config *config = receiver_config_new();
-    CHECK_ERROR(receiver_config_set_log_dir(config, ""), REPLICATION_STATUS_INVALID_ARGUMENT, "empty");
-    CHECK_ERROR(receiver_config_set_log_dir(config, "/tmp/\xff"), REPLICATION_STATUS_INVALID_ARGUMENT, "UTF-8");
-    CHECK_ERROR(receiver_config_set_log_sync(config, 3, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
-    CHECK_ERROR(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 0, 1),
+    CHECK_ERROR(receiver_config_set_wal_dir(config, ""), REPLICATION_STATUS_INVALID_ARGUMENT, "empty");
+    CHECK_ERROR(receiver_config_set_wal_dir(config, "/tmp/\xff"), REPLICATION_STATUS_INVALID_ARGUMENT, "UTF-8");
+    CHECK_ERROR(receiver_config_set_wal_sync(config, 3, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
+    CHECK_ERROR(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 0, 1),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "interval_ms");
-    CHECK_ERROR(receiver_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
+    CHECK_ERROR(receiver_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "bytes");
-    CHECK_ERROR(receiver_config_set_log_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
-    CHECK_ERROR(receiver_config_set_log_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
+    CHECK_ERROR(receiver_config_set_wal_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
+    CHECK_ERROR(receiver_config_set_wal_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "65536 to 1073741824");
-    CHECK_ERROR(receiver_config_set_log_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
+    CHECK_ERROR(receiver_config_set_wal_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
     CHECK_ERROR(receiver_config_set_token(config, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     receiver_config_free(config);
 }
@@ -152,7 +152,7 @@ TEST(a_damaged_token_is_refused)
 {
     uint8_t token[TOKEN];
     replication_sender *sender = start_sender(NULL);
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     sender_free(sender);
     replication_receiver_config *config = receiver_config_new();
     for (size_t i = 0; i < sizeof token; i++) {
@@ -169,7 +169,7 @@ TEST(there_is_no_token_without_a_stream)
     uint8_t token[TOKEN];
     struct inbox *inbox = inbox_new();
     replication_receiver *receiver = make_receiver(receiver_config_for("reader", "127.0.0.1:1", inbox));
-    CHECK_STATUS(receiver_get_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
     receiver_free(receiver);
     inbox_free(inbox);
     /* v1 names no stream. */
@@ -179,7 +179,7 @@ TEST(there_is_no_token_without_a_stream)
     CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V1));
     receiver = start_receiver(config);
     wait_for(receiver, replicate_text(sender, "one"));
-    CHECK_STATUS(receiver_get_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
     receiver_free(receiver);
     sender_free(sender);
     inbox_free(inbox);
@@ -200,7 +200,7 @@ struct places {
 
 static int32_t note_place(struct places *places, uint64_t last, size_t count)
 {
-    CHECK_OK(receiver_get_token(places->receiver, places->tokens[last]));
+    CHECK_OK(receiver_token(places->receiver, places->tokens[last]));
     CHECK_U64(token_sequence(places->tokens[last]), last);
     places->calls++;
     if (count > places->largest)
@@ -249,10 +249,10 @@ static void follow_places(uint16_t port, enum handler handler, struct places *pl
     CHECK_OK(receiver_start(places->receiver));
     wait_for(places->receiver, ENTRIES);
     uint8_t token[TOKEN];
-    CHECK_OK(receiver_get_token(places->receiver, token)); /* after what was applied last */
+    CHECK_OK(receiver_token(places->receiver, token)); /* after what was applied last */
     CHECK(memcmp(token, places->tokens[ENTRIES], TOKEN) == 0);
     CHECK_OK(receiver_stop(places->receiver));
-    CHECK_OK(receiver_get_token(places->receiver, token));
+    CHECK_OK(receiver_token(places->receiver, token));
     CHECK(memcmp(token, places->tokens[ENTRIES], TOKEN) == 0);
     receiver_free(places->receiver);
     inbox_free(unused);
@@ -279,7 +279,7 @@ TEST(p7_in_every_handler_the_token_is_the_place_after_what_is_applied)
     }
     CHECK(places[BATCH].largest > 1);
     uint8_t token[TOKEN];
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     CHECK(memcmp(token, places[SINGLE].tokens[ENTRIES], TOKEN) == 0);
     sender_free(sender);
 }
@@ -311,7 +311,7 @@ static int32_t commit(void *user_data, uint64_t sequence, uint64_t timestamp_us,
     char temporary[300];
     (void)user_data, (void)timestamp_us, (void)payload, (void)len;
     struct database next = database;
-    CHECK_OK(receiver_get_token(database_receiver, next.token));
+    CHECK_OK(receiver_token(database_receiver, next.token));
     next.count++;
     next.sum += sequence;
     next.last = sequence;
@@ -357,7 +357,7 @@ TEST(p10_a_killed_reader_goes_on_from_its_token_exactly_once)
     char path[200];
     snprintf(path, sizeof path, "%s", temp_path("database"));
     replication_sender_config *sender_config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(sender_config, new_dir()));
+    CHECK_OK(sender_config_set_wal_dir(sender_config, new_dir()));
     CHECK_OK(sender_config_set_buffer_size(sender_config, 50));
     replication_sender *sender = start_sender(sender_config);
     uint16_t port = listen_tcp(sender);
@@ -375,7 +375,7 @@ TEST(p10_a_killed_reader_goes_on_from_its_token_exactly_once)
     CHECK(database_load(path, &last));
     CHECK_U64(last.count, ROUNDS * STEP);
     CHECK_U64(last.sum, (uint64_t)ROUNDS * STEP * (ROUNDS * STEP + 1) / 2);
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     CHECK(memcmp(token, last.token, TOKEN) == 0);
     sender_free(sender);
 }
@@ -396,7 +396,7 @@ TEST(p7_a_token_of_another_history_is_refused)
         for (int entry = 0; entry < 5; entry++)
             replicate_text(senders[i], entry == 2 && i == 1 ? "another" : "the same");
     }
-    CHECK_OK(sender_get_token(senders[0], token));
+    CHECK_OK(sender_token(senders[0], token));
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(senders[1])), inbox);
     CHECK_OK(receiver_config_set_token(config, token));
     receiver_config_listen_to(config, events);
@@ -427,12 +427,12 @@ TEST(p6_p10_a_local_log_makes_durable_and_applies_later)
     CHECK_U64(receiver_last_sequence(receiver), 1);
     char *json = NULL;
     CHECK_OK(receiver_stats_json(receiver, &json));
-    CHECK(json_is_string(json, "log_dir", dir));
-    CHECK_U64(json_u64(json, "log_written_sequence"), 10);
-    CHECK_U64(json_u64(json, "log_durable_sequence"), 10);
-    CHECK_U64(json_u64(json, "log_oldest_sequence"), 1);
-    CHECK_U64(json_u64(json, "log_segments"), 1);
-    CHECK(json_u64(json, "log_bytes") > 10 * 32);
+    CHECK(json_is_string(json, "wal_dir", dir));
+    CHECK_U64(json_u64(json, "wal_written_sequence"), 10);
+    CHECK_U64(json_u64(json, "wal_durable_sequence"), 10);
+    CHECK_U64(json_u64(json, "wal_oldest_sequence"), 1);
+    CHECK_U64(json_u64(json, "wal_segments"), 1);
+    CHECK(json_u64(json, "wal_bytes") > 10 * 32);
     replication_string_free(json);
     receiver_free(receiver);
     sender_free(sender); /* there is no writer any more */
@@ -443,7 +443,7 @@ TEST(p6_p10_a_local_log_makes_durable_and_applies_later)
     receiver = start_receiver(config_for(dir, "127.0.0.1:1", inbox));
     wait_for(receiver, 10);
     CHECK_U64(inbox_count(inbox), 9);
-    CHECK_OK(receiver_get_token(receiver, token)); /* the log knows the stream */
+    CHECK_OK(receiver_token(receiver, token)); /* the log knows the stream */
     CHECK_U64(token_sequence(token), 10);
     receiver_free(receiver);
     inbox_free(inbox);
@@ -475,7 +475,7 @@ TEST(p5_a_local_log_keeps_what_it_is_told_to)
     struct inbox *inbox = inbox_new();
     replication_sender *sender = start_sender(NULL);
     replication_receiver_config *config = config_for(dir, tcp_address(listen_tcp(sender)), inbox);
-    CHECK_OK(receiver_config_set_log_retain_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(receiver_config_set_wal_retain_bytes(config, SEGMENT_BYTES));
     replication_receiver *receiver = start_receiver(config);
     for (size_t i = 0; i < 5 * SEGMENT_BYTES / sizeof payload; i++)
         CHECK_OK(sender_replicate(sender, 1, payload, sizeof payload, NULL));
@@ -486,7 +486,7 @@ TEST(p5_a_local_log_keeps_what_it_is_told_to)
         wait_for(receiver, replicate_text(sender, "more"));
         harness_poll(__FILE__, __LINE__, "the first file to go", since);
     }
-    WAIT_UNTIL(receiver_stat(receiver, "log_oldest_sequence") > 1);
+    WAIT_UNTIL(receiver_stat(receiver, "wal_oldest_sequence") > 1);
     receiver_free(receiver);
     sender_free(sender);
     inbox_free(inbox);
@@ -507,15 +507,15 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     wait_for(promoted, 20);
     wait_for(reader, 20);
     uint8_t token[TOKEN], theirs[TOKEN];
-    CHECK_OK(receiver_get_token(promoted, token));
-    CHECK_OK(receiver_get_token(reader, theirs));
+    CHECK_OK(receiver_token(promoted, token));
+    CHECK_OK(receiver_token(reader, theirs));
     CHECK(memcmp(token, theirs, TOKEN) == 0);
     receiver_free(promoted);
     receiver_free(reader);
     inbox_free(other);
 
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
     CHECK_OK(sender_config_set_token(config, token, token_epoch(token) + 1));
     replication_sender *sender = start_sender(config);
     CHECK_U64(sender_current_sequence(sender), 20);
@@ -527,7 +527,7 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     CHECK_OK(receiver_config_set_token(following, theirs));
     reader = start_receiver(following);
     wait_for(reader, 21);
-    CHECK_OK(receiver_get_token(reader, theirs));
+    CHECK_OK(receiver_token(reader, theirs));
     CHECK_U64(token_epoch(theirs), 8);
     struct inbox *everything = inbox_new();
     replication_receiver *fresh = follow(new_port, "fresh", everything);
@@ -569,7 +569,7 @@ TEST(a_wait_ends_when_the_writer_changes)
     uint16_t port = listen_tcp(sender);
     replication_receiver *receiver = follow(port, "reader", inbox);
     wait_for(receiver, replicate_text(sender, "one"));
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     unsigned long waiting = thread_start(wait_in_vain, receiver);
     sender_free(sender);
     replication_sender_config *config = sender_config_new();
@@ -588,13 +588,13 @@ TEST(a_log_is_open_once)
     const char *dir = new_dir();
     struct inbox *inbox = inbox_new();
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
     replication_sender *sender = start_sender(config);
     CHECK_NOT_MADE(config_for(dir, "127.0.0.1:1", inbox), REPLICATION_STATUS_LOCKED, dir);
     sender_free(sender);
     replication_receiver *receiver = make_receiver(config_for(dir, "127.0.0.1:1", inbox));
     config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
     CHECK_ERROR(sender_new(config, &sender), REPLICATION_STATUS_LOCKED, dir);
     sender_config_free(config);
     receiver_free(receiver);
@@ -645,7 +645,7 @@ TEST(a_token_must_fit_the_log)
     sender_free(sender);
     sender = start_sender(NULL); /* another stream */
     replicate_many(sender, 10);
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     sender_free(sender);
     replication_receiver_config *config = config_for(dir, "127.0.0.1:1", inbox);
     CHECK_OK(receiver_config_set_token(config, token));

@@ -28,8 +28,8 @@ static replication_sender_config *config_for(const char *dir)
 {
     replication_sender_config *config = sender_config_new();
     CHECK(config != NULL);
-    CHECK_OK(sender_config_set_log_dir(config, dir));
-    CHECK_OK(sender_config_set_log_segment_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_segment_bytes(config, SEGMENT_BYTES));
     CHECK_OK(sender_config_set_buffer_size(config, 100));
     return config;
 }
@@ -71,24 +71,24 @@ TEST(every_option_can_be_set)
     const char *dir = new_dir();
     uint8_t token[REPLICATION_TOKEN_BYTES] = {0};
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_log_dir(config, NULL));
-    CHECK_OK(sender_config_set_log_dir(config, dir));
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_OS, 0, 0));
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 1));
-    CHECK_OK(sender_config_set_log_segment_bytes(config, 65536));
-    CHECK_OK(sender_config_set_log_retain_bytes(config, 0));
-    CHECK_OK(sender_config_set_log_retain_bytes(config, UINT64_MAX));
-    CHECK_OK(sender_config_set_log_retain_ms(config, UINT64_MAX));
+    CHECK_OK(sender_config_set_wal_dir(config, NULL));
+    CHECK_OK(sender_config_set_wal_dir(config, dir));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_OS, 0, 0));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 1));
+    CHECK_OK(sender_config_set_wal_segment_bytes(config, 65536));
+    CHECK_OK(sender_config_set_wal_retain_bytes(config, 0));
+    CHECK_OK(sender_config_set_wal_retain_bytes(config, UINT64_MAX));
+    CHECK_OK(sender_config_set_wal_retain_ms(config, UINT64_MAX));
     CHECK_OK(sender_config_set_slot_max_bytes(config, 0));
     CHECK_OK(sender_config_set_slot_max_bytes(config, UINT64_MAX));
     CHECK_OK(sender_config_set_slot_expiry_ms(config, UINT64_MAX));
-    CHECK_OK(sender_config_set_log_timeout_ms(config, UINT64_MAX));
+    CHECK_OK(sender_config_set_wal_timeout_ms(config, UINT64_MAX));
     replication_sender *sender = start_sender(config);
     CHECK_U64(replicate_text(sender, "one"), 1);
     CHECK_OK(sender_wait_durable(sender, 1, PATIENCE_MS));
     CHECK(exists(dir, first_segment) && exists(dir, "lock"));
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     CHECK(memcmp(token, "RPT\001", 4) == 0);
     sender_free(sender);
 }
@@ -97,14 +97,14 @@ TEST(every_setter_refuses_a_null_config)
 {
     static const uint8_t token[REPLICATION_TOKEN_BYTES];
     const int32_t given[] = {
-        sender_config_set_log_dir(NULL, "/tmp"),
-        sender_config_set_log_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
-        sender_config_set_log_segment_bytes(NULL, 65536),
-        sender_config_set_log_retain_bytes(NULL, 1),
-        sender_config_set_log_retain_ms(NULL, 1),
+        sender_config_set_wal_dir(NULL, "/tmp"),
+        sender_config_set_wal_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
+        sender_config_set_wal_segment_bytes(NULL, 65536),
+        sender_config_set_wal_retain_bytes(NULL, 1),
+        sender_config_set_wal_retain_ms(NULL, 1),
         sender_config_set_slot_max_bytes(NULL, 1),
         sender_config_set_slot_expiry_ms(NULL, 1),
-        sender_config_set_log_timeout_ms(NULL, 1),
+        sender_config_set_wal_timeout_ms(NULL, 1),
         sender_config_set_token(NULL, token, 0),
     };
     for (size_t i = 0; i < COUNT(given); i++)
@@ -117,13 +117,13 @@ TEST(every_function_refuses_null)
 {
     uint8_t token[REPLICATION_TOKEN_BYTES];
     char *json = NULL;
-    CHECK_ERROR(sender_get_token(NULL, token), REPLICATION_STATUS_INVALID_ARGUMENT, "sender is NULL");
+    CHECK_ERROR(sender_token(NULL, token), REPLICATION_STATUS_INVALID_ARGUMENT, "sender is NULL");
     CHECK_INVALID(sender_wait_durable(NULL, 1, 0));
     CHECK_INVALID(sender_slots_json(NULL, &json));
     CHECK_INVALID(sender_drop_slot(NULL, "reader"));
     CHECK(json == NULL);
     replication_sender *sender = open_log(new_dir());
-    CHECK_ERROR(sender_get_token(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
+    CHECK_ERROR(sender_token(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
     CHECK_ERROR(sender_slots_json(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_json");
     CHECK_ERROR(sender_drop_slot(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "reader_id");
     CHECK_INVALID(sender_drop_slot(sender, ""));
@@ -133,21 +133,21 @@ TEST(every_function_refuses_null)
 TEST(every_setter_refuses_values_out_of_range)
 {
     replication_sender_config *config = sender_config_new();
-    CHECK_ERROR(sender_config_set_log_dir(config, ""), REPLICATION_STATUS_INVALID_ARGUMENT, "empty");
-    CHECK_ERROR(sender_config_set_log_dir(config, "/tmp/\xff"), REPLICATION_STATUS_INVALID_ARGUMENT, "UTF-8");
-    CHECK_ERROR(sender_config_set_log_sync(config, 3, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
-    CHECK_ERROR(sender_config_set_log_sync(config, UINT32_MAX, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT,
+    CHECK_ERROR(sender_config_set_wal_dir(config, ""), REPLICATION_STATUS_INVALID_ARGUMENT, "empty");
+    CHECK_ERROR(sender_config_set_wal_dir(config, "/tmp/\xff"), REPLICATION_STATUS_INVALID_ARGUMENT, "UTF-8");
+    CHECK_ERROR(sender_config_set_wal_sync(config, 3, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
+    CHECK_ERROR(sender_config_set_wal_sync(config, UINT32_MAX, 1, 1), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "4294967295");
-    CHECK_ERROR(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 0, 1),
+    CHECK_ERROR(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 0, 1),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "interval_ms");
-    CHECK_ERROR(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
+    CHECK_ERROR(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_GROUP, 1, 0),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "bytes");
-    CHECK_ERROR(sender_config_set_log_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
-    CHECK_ERROR(sender_config_set_log_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
+    CHECK_ERROR(sender_config_set_wal_segment_bytes(config, 65535), REPLICATION_STATUS_INVALID_ARGUMENT, "65535");
+    CHECK_ERROR(sender_config_set_wal_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "65536 to 1073741824");
-    CHECK_ERROR(sender_config_set_log_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
+    CHECK_ERROR(sender_config_set_wal_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
     CHECK_ERROR(sender_config_set_slot_expiry_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "expiry_ms");
-    CHECK_ERROR(sender_config_set_log_timeout_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "timeout_ms");
+    CHECK_ERROR(sender_config_set_wal_timeout_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "timeout_ms");
     sender_config_free(config);
 }
 
@@ -158,7 +158,7 @@ TEST(a_token_that_is_damaged_or_does_not_fit_is_refused)
     CHECK_OK(sender_config_set_stream(config, (const uint8_t *)"0123456789abcdef", 5));
     replication_sender *sender = start_sender(config);
     replicate_many(sender, 3);
-    CHECK_OK(sender_get_token(sender, token));
+    CHECK_OK(sender_token(sender, token));
     sender_free(sender);
     config = sender_config_new();
     CHECK_ERROR(sender_config_set_token(config, NULL, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
@@ -170,7 +170,7 @@ TEST(a_token_that_is_damaged_or_does_not_fit_is_refused)
     }
     /* None of that left a trace; the whole token is taken, with or without a log on disk. */
     CHECK_OK(sender_config_set_token(config, token, 6));
-    CHECK_OK(sender_config_set_log_dir(config, new_dir()));
+    CHECK_OK(sender_config_set_wal_dir(config, new_dir()));
     sender = start_sender(config);
     uint8_t stream_id[REPLICATION_STREAM_ID_BYTES];
     uint64_t epoch = 0;
@@ -187,11 +187,11 @@ TEST(without_a_directory_there_is_nothing_to_ask)
     uint8_t token[REPLICATION_TOKEN_BYTES];
     replication_sender *sender = start_sender(NULL);
     replicate_text(sender, "one");
-    CHECK_ERROR(sender_wait_durable(sender, 1, 0), REPLICATION_STATUS_INVALID_STATE, "log_dir");
-    CHECK_ERROR(sender_slots_json(sender, &json), REPLICATION_STATUS_INVALID_STATE, "log_dir");
-    CHECK_ERROR(sender_drop_slot(sender, "reader"), REPLICATION_STATUS_INVALID_STATE, "log_dir");
+    CHECK_ERROR(sender_wait_durable(sender, 1, 0), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
+    CHECK_ERROR(sender_slots_json(sender, &json), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
+    CHECK_ERROR(sender_drop_slot(sender, "reader"), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
     CHECK(json == NULL);
-    CHECK_OK(sender_get_token(sender, token)); /* a log in memory has places too */
+    CHECK_OK(sender_token(sender, token)); /* a log in memory has places too */
     sender_free(sender);
 }
 
@@ -204,14 +204,14 @@ TEST(p7_p10_a_restarted_writer_goes_on)
     replication_sender *sender = open_log(dir);
     replicate_many(sender, 1000);
     CHECK_OK(sender_get_stream(sender, stream_id[0], &epoch[0]));
-    CHECK_OK(sender_get_token(sender, token[0]));
+    CHECK_OK(sender_token(sender, token[0]));
     sender_free(sender);
 
     struct inbox *inbox = inbox_new();
     sender = open_log(dir);
     CHECK_U64(sender_current_sequence(sender), 1000);
     CHECK_OK(sender_get_stream(sender, stream_id[1], &epoch[1]));
-    CHECK_OK(sender_get_token(sender, token[1]));
+    CHECK_OK(sender_token(sender, token[1]));
     CHECK(memcmp(stream_id[0], stream_id[1], sizeof stream_id[0]) == 0 && epoch[0] == epoch[1]);
     CHECK(memcmp(token[0], token[1], sizeof token[0]) == 0);
     CHECK_U64(replicate_text(sender, "after the restart"), 1001);
@@ -228,7 +228,7 @@ TEST(p7_p10_a_restarted_writer_goes_on)
 static _Noreturn void be_writer(const char *report, const char *dir)
 {
     replication_sender_config *config = config_for(dir);
-    CHECK_OK(sender_config_set_log_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
+    CHECK_OK(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0));
     replication_sender *sender = start_sender(config);
     for (;;) {
         uint64_t sequence = replicate_text(sender, "durable");
@@ -270,7 +270,7 @@ TEST(each_policy_makes_durable_what_is_waited_for)
 {
     for (uint32_t policy = REPLICATION_SYNC_POLICY_ALWAYS; policy <= REPLICATION_SYNC_POLICY_OS; policy++) {
         replication_sender_config *config = config_for(new_dir());
-        CHECK_OK(sender_config_set_log_sync(config, policy, 3600 * 1000, UINT64_MAX));
+        CHECK_OK(sender_config_set_wal_sync(config, policy, 3600 * 1000, UINT64_MAX));
         replication_sender *sender = start_sender(config);
         uint64_t last = replicate_text(sender, "one");
         if (policy != REPLICATION_SYNC_POLICY_ALWAYS) /* nothing has had it synced, and a look does not wait */
@@ -315,7 +315,7 @@ TEST(p5_a_slot_holds_the_log_for_its_reader_over_restarts)
     struct inbox *inbox = inbox_new();
     char *json = NULL;
     replication_sender_config *config = config_for(dir);
-    CHECK_OK(sender_config_set_log_retain_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_retain_bytes(config, SEGMENT_BYTES));
     replication_sender *sender = start_sender(config);
     CHECK_OK(sender_slots_json(sender, &json));
     CHECK_TEXT(json, "[]");
@@ -331,7 +331,7 @@ TEST(p5_a_slot_holds_the_log_for_its_reader_over_restarts)
     sender_free(sender);
 
     config = config_for(dir);
-    CHECK_OK(sender_config_set_log_retain_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_retain_bytes(config, SEGMENT_BYTES));
     sender = start_sender(config);
     CHECK(slot_is(sender, "0.reader_id", "away") && slot_is(sender, "0.state", "held"));
     CHECK(exists(dir, first_segment)); /* retention alone would have removed it */
@@ -390,7 +390,7 @@ TEST(a_slot_is_given_up_for_good_in_every_state)
 static replication_sender *forgetful(struct events *events, uint64_t slot_max_bytes, uint64_t slot_expiry_ms)
 {
     replication_sender_config *config = config_for(new_dir());
-    CHECK_OK(sender_config_set_log_retain_bytes(config, SEGMENT_BYTES));
+    CHECK_OK(sender_config_set_wal_retain_bytes(config, SEGMENT_BYTES));
     CHECK_OK(sender_config_set_slot_max_bytes(config, slot_max_bytes));
     CHECK_OK(sender_config_set_slot_expiry_ms(config, slot_expiry_ms));
     sender_config_listen_to(config, events);
@@ -403,7 +403,7 @@ TEST(p2_a_reader_whose_entries_are_gone_is_told_wal_rotated)
     struct inbox *inbox = inbox_new();
     replication_sender *sender = forgetful(sender_events, UINT64_MAX, 3600 * 1000);
     replicate_bytes(sender, 4 * SEGMENT_BYTES);
-    struct seen_event trimmed = events_wait(sender_events, REPLICATION_EVENT_KIND_LOG_TRIMMED);
+    struct seen_event trimmed = events_wait(sender_events, REPLICATION_EVENT_KIND_WAL_TRIMMED);
     CHECK_U64(trimmed.status, REPLICATION_STATUS_OK);
     CHECK(json_u64(trimmed.detail, "segments") >= 1);
     replication_receiver_config *config = receiver_config_for("late", tcp_address(listen_tcp(sender)), inbox);
@@ -535,7 +535,7 @@ TEST(p10_a_torn_end_is_cut_off_and_reported)
     replication_sender_config *config = config_for(dir);
     sender_config_listen_to(config, events);
     replication_sender *sender = start_sender(config);
-    struct seen_event recovered = events_wait(events, REPLICATION_EVENT_KIND_LOG_RECOVERED);
+    struct seen_event recovered = events_wait(events, REPLICATION_EVENT_KIND_WAL_RECOVERED);
     CHECK_U64(recovered.status, REPLICATION_STATUS_OK);
     CHECK_U64(recovered.sequence, 100);
     CHECK_U64(json_u64(recovered.detail, "bytes"), strlen("half an entry"));
@@ -613,10 +613,10 @@ TEST(after_stop_the_log_can_be_asked_but_not_waited_for)
     CHECK_STATUS(sender_wait_durable(sender, 0, 0), REPLICATION_STATUS_INVALID_STATE); /* not started */
     CHECK_OK(sender_start(sender));
     replicate_text(sender, "one");
-    CHECK_OK(sender_get_token(sender, token[0]));
+    CHECK_OK(sender_token(sender, token[0]));
     CHECK_OK(sender_stop(sender));
     CHECK_STATUS(sender_wait_durable(sender, 1, 0), REPLICATION_STATUS_CLOSED);
-    CHECK_OK(sender_get_token(sender, token[1]));
+    CHECK_OK(sender_token(sender, token[1]));
     CHECK(memcmp(token[0], token[1], sizeof token[0]) == 0);
     CHECK_OK(sender_slots_json(sender, &json));
     CHECK_TEXT(json, "[]");
@@ -636,7 +636,7 @@ static void ask_in_callback(void *user_data, const replication_event *event)
     if (event->kind != REPLICATION_EVENT_KIND_CONNECTED)
         return;
     CHECK_ERROR(sender_wait_durable(own_sender, 1, 1000), REPLICATION_STATUS_WRONG_THREAD, "sender_wait_durable");
-    CHECK_OK(sender_get_token(own_sender, token));
+    CHECK_OK(sender_token(own_sender, token));
     CHECK_OK(sender_slots_json(own_sender, &json));
     CHECK_CONTAINS(json, "\"reader\"");
     replication_string_free(json);
@@ -670,11 +670,11 @@ TEST(statistics_tell_of_the_disk)
     wait_for(receiver, last);
     char *json = NULL;
     CHECK_OK(sender_stats_json(sender, &json));
-    CHECK(json_is_string(json, "log_dir", dir) && json_at(json, "log_error")[0] == 'n');
-    CHECK(json_u64(json, "log_segments") >= 3);
-    CHECK(json_u64(json, "log_bytes") > 3 * SEGMENT_BYTES);
-    CHECK_U64(json_u64(json, "log_written_sequence"), last);
-    CHECK_U64(json_u64(json, "log_durable_sequence"), last);
+    CHECK(json_is_string(json, "wal_dir", dir) && json_at(json, "wal_error")[0] == 'n');
+    CHECK(json_u64(json, "wal_segments") >= 3);
+    CHECK(json_u64(json, "wal_bytes") > 3 * SEGMENT_BYTES);
+    CHECK_U64(json_u64(json, "wal_written_sequence"), last);
+    CHECK_U64(json_u64(json, "wal_durable_sequence"), last);
     CHECK_U64(json_u64(json, "oldest_sequence"), 1);
     CHECK(json_is_string(json, "readers.0.slot_state", "held"));
     CHECK(json_u64(json, "readers.0.slot_sequence") <= last);

@@ -64,7 +64,7 @@ static bool start_sender_with(int threads, struct token *token)
 
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_io_threads(config, 3));
-    CHECK_OK(sender_config_set_log_dir(config, temp_path("log")));
+    CHECK_OK(sender_config_set_wal_dir(config, temp_path("log")));
     CHECK_OK(sender_config_set_event_handler(config, token_event, token, token_release));
     replication_sender *sender = make_sender(config);
     atomic_store(&threads_left, threads);

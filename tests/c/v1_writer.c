@@ -160,13 +160,13 @@ TEST(p2_a_gap_is_reported_and_not_passed)
 TEST(p2_the_continue_policy_passes_a_gap_and_says_so)
 {
     struct setting s = set_up();
-    s.inbox->holes_allowed = true;
+    s.inbox->gaps_allowed = true;
     CHECK_OK(receiver_config_set_gap_policy(s.config, REPLICATION_GAP_POLICY_CONTINUE));
     go(&s, 9);
     peer_send_entry(&s.peer, 1, "one");
     peer_send_entry(&s.peer, 5, "five");
     wait_for(s.receiver, 5);
-    struct seen_event passed = events_wait(s.events, REPLICATION_EVENT_KIND_HOLE_PASSED);
+    struct seen_event passed = events_wait(s.events, REPLICATION_EVENT_KIND_GAP_PASSED);
     CHECK_U64(passed.sequence, 2);
     CHECK_U64(inbox_count(s.inbox), 2);
     tear_down(&s);
@@ -310,7 +310,7 @@ TEST(p8_changed_bytes_from_a_writer_never_break_a_reader)
     static const uint8_t payload[100] = {0};
     uint64_t seed = random_seed(), state = seed;
     struct setting s = set_up();
-    s.inbox->holes_allowed = true;
+    s.inbox->gaps_allowed = true;
     s.receiver = start_receiver(s.config);
     fprintf(stderr, "  TEST_SEED=%llu\n", (unsigned long long)seed);
     for (size_t round = 0; round < scaled(40); round++) {

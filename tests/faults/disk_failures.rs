@@ -46,7 +46,7 @@ fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() 
         reader.wait_sequence(20, PATIENCE).unwrap();
         let (mut durable, mut error) = (20, None);
         while error.is_none() {
-            let slots_failed = events.count(EventKind::LogStalled);
+            let slots_failed = events.count(EventKind::WalStalled);
             fail::cfg(point.as_str(), EIO).unwrap();
             // More than a segment, so that each of the points is passed.
             for _ in 0..60 {
@@ -57,7 +57,7 @@ fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() 
             }
             // The slots are a file too, and may have met it.
             if error.is_none() {
-                until("the slots to fail", || events.count(EventKind::LogStalled) > slots_failed);
+                until("the slots to fail", || events.count(EventKind::WalStalled) > slots_failed);
             }
         }
         let error = error.unwrap();
@@ -72,14 +72,14 @@ fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() 
             assert_eq!(first.wait_durable(last, PATIENCE).unwrap_err().status, Status::Io, "{what}");
         }
         first.wait_durable(durable, PATIENCE).unwrap();
-        events.wait_status(EventKind::LogFailed, Status::Io);
+        events.wait_status(EventKind::WalFailed, Status::Io);
         let had = seen.last();
         if sync != "os" {
             // A reader was shown what was synced, and a sync that failed may have done so all the same.
             assert!(had <= last);
         }
         assert_eq!(first.stop().unwrap_err().status, Status::Io, "{what}");
-        assert_eq!(events.count(EventKind::LogFailed), 1, "{what}");
+        assert_eq!(events.count(EventKind::WalFailed), 1, "{what}");
         drop(first);
         fail::remove(point.as_str());
 
@@ -92,7 +92,7 @@ fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() 
         reader.wait_sequence(end, PATIENCE).unwrap();
         check(&seen, 1, end);
         no_trouble(&heard);
-        assert_eq!(events.count(EventKind::LogFailed), 0);
+        assert_eq!(events.count(EventKind::WalFailed), 0);
         second.stop().unwrap();
         drop(second);
         assert_eq!(verified_end(&dir), end, "{what}");
@@ -116,7 +116,7 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
         reader.wait_sequence(20, PATIENCE).unwrap();
         fail::cfg(point.as_str(), EIO).unwrap();
         let mut durable = 20;
-        let failed = || events.count(EventKind::LogFailed) > 0;
+        let failed = || events.count(EventKind::WalFailed) > 0;
         while !failed() {
             let last = write(&sender, 1).unwrap();
             let acked = || sender.wait_acked(last, AckLevel::Durable, 1, Duration::from_millis(5)).unwrap() > 0;
@@ -134,7 +134,7 @@ fn p6_p10_a_reader_whose_sync_fails_acknowledges_nothing_until_it_is_opened_agai
                 durable = last;
             }
         }
-        assert_eq!(events.wait(EventKind::LogFailed).status, Status::Io, "{what}");
+        assert_eq!(events.wait(EventKind::WalFailed).status, Status::Io, "{what}");
         let last = write(&sender, 5).unwrap();
         // Whatever comes from it in its last moments.
         until("the connection's end", || sender.reader_count() == 0);
@@ -198,16 +198,16 @@ fn p2_a_writer_with_a_full_disk_refuses_and_goes_on_when_there_is_room() {
             assert_eq!(sender.current_sequence(), last, "{what}: a refused entry took a sequence");
         }
         assert_eq!(sender.wait_durable(last, PATIENCE).unwrap_err().status, Status::DiskFull, "{what}");
-        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        events.wait_status(EventKind::WalStalled, Status::DiskFull);
         fail::remove(point.as_str());
-        events.wait(EventKind::LogResumed);
+        events.wait(EventKind::WalResumed);
         sender.wait_durable(last, PATIENCE).unwrap();
         let end = write(&sender, 40).unwrap();
         assert_eq!(end, last + 40, "{what}");
         reader.wait_sequence(end, PATIENCE).unwrap();
         check(&seen, 1, end);
         no_trouble(&heard);
-        assert_eq!(events.count(EventKind::LogFailed), 0, "{what}");
+        assert_eq!(events.count(EventKind::WalFailed), 0, "{what}");
         sender.stop().unwrap();
         drop(sender);
         assert_eq!(verified_end(&dir), end, "{what}");
@@ -229,7 +229,7 @@ fn p2_what_was_written_before_the_disk_was_full_does_not_wait_for_room() {
     until("the entry is written", || std::fs::metadata(&segment).unwrap().len() > 40_000);
     fail::cfg("disk-entries-write-before", ENOSPC).unwrap();
     write(&sender, 1).unwrap();
-    events.wait_status(EventKind::LogStalled, Status::DiskFull);
+    events.wait_status(EventKind::WalStalled, Status::DiskFull);
     let (reader, seen, heard) = follow(receiver_config("reader", &address));
     reader.wait_sequence(1, PATIENCE).unwrap();
     assert_eq!(seen.last(), 1);
@@ -257,12 +257,12 @@ fn p2_a_disk_that_is_full_between_two_segments_of_one_write_is_no_damage() {
         fail::cfg("disk-new-write-before", "2*off->1*return(28)->off").unwrap();
         let batch: Vec<_> = (1..=100).map(|sequence| payload(sequence, 0, ENTRY)).collect();
         assert_eq!(sender.replicate_batch(0, batch.iter().map(Vec::as_slice)).unwrap(), 1, "{sync}");
-        events.wait_status(EventKind::LogStalled, Status::DiskFull);
-        events.wait(EventKind::LogResumed);
+        events.wait_status(EventKind::WalStalled, Status::DiskFull);
+        events.wait(EventKind::WalResumed);
         sender.wait_durable(100, PATIENCE).unwrap();
         reader.wait_sequence(100, PATIENCE).unwrap();
         check(&seen, 1, 100);
-        assert_eq!(events.count(EventKind::LogFailed), 0, "{sync}");
+        assert_eq!(events.count(EventKind::WalFailed), 0, "{sync}");
         sender.stop().unwrap();
         drop(sender);
         fail::remove("disk-new-write-before");
@@ -285,17 +285,17 @@ fn p2_p6_a_reader_with_a_full_disk_waits_and_goes_on_when_there_is_room() {
         reader.wait_sequence(last, PATIENCE).unwrap();
         fail::cfg(point.as_str(), ENOSPC).unwrap();
         write(&sender, 60).unwrap();
-        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        events.wait_status(EventKind::WalStalled, Status::DiskFull);
         let stuck = !point.contains("position");
         let patience = if stuck { Duration::from_millis(50) } else { PATIENCE };
         assert_eq!(sender.wait_acked(65, AckLevel::Durable, 1, patience).unwrap() == 0, stuck, "{what}");
         fail::remove(point.as_str());
-        events.wait(EventKind::LogResumed);
+        events.wait(EventKind::WalResumed);
         assert_eq!(sender.wait_acked(65, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{what}");
         reader.wait_sequence(65, PATIENCE).unwrap();
         check(&seen, 1, 65);
         no_trouble(&events);
-        assert_eq!(events.count(EventKind::LogFailed), 0, "{what}");
+        assert_eq!(events.count(EventKind::WalFailed), 0, "{what}");
         assert_eq!(events.count(EventKind::Disconnected), 0, "{what}");
         drop(reader);
         assert_eq!(verified_end(dir.path()), 65, "{what}");
@@ -318,16 +318,16 @@ fn p2_a_file_that_cannot_be_removed_stops_nobody() {
         fail::cfg("disk-unlink-before", "return(1)").unwrap();
         until("what cannot be removed to be told", || {
             reader.wait_sequence(write(&sender, 20).unwrap(), PATIENCE).unwrap();
-            sides.iter().all(|events| events.count(EventKind::LogStalled) > 0)
+            sides.iter().all(|events| events.count(EventKind::WalStalled) > 0)
         });
         fail::remove("disk-unlink-before");
         until("the end of it", || {
             reader.wait_sequence(write(&sender, 20).unwrap(), PATIENCE).unwrap();
-            sides.iter().all(|events| events.count(EventKind::LogResumed) > 0)
+            sides.iter().all(|events| events.count(EventKind::WalResumed) > 0)
         });
         for (events, dir) in sides.iter().zip(&dirs) {
-            events.wait_status(EventKind::LogStalled, Status::Stalled);
-            assert_eq!((events.count(EventKind::LogStalled), events.count(EventKind::LogFailed)), (1, 0), "{sync}");
+            events.wait_status(EventKind::WalStalled, Status::Stalled);
+            assert_eq!((events.count(EventKind::WalStalled), events.count(EventKind::WalFailed)), (1, 0), "{sync}");
             until("the first file to go", || !dir.join("00000000000000000001.seg").exists());
         }
         check(&seen, 1, sender.current_sequence());

@@ -80,12 +80,12 @@ fn p2_p10_a_writer_goes_on_after_any_passing_error() {
             assert!(error.message.contains(&*dir.to_string_lossy()), "{what}: {error}");
             assert_eq!(write(&sender, 1).unwrap_err().status, status, "{what}");
             assert_eq!(sender.current_sequence(), last, "{what}: a refused entry took a sequence");
-            events.wait_status(EventKind::LogStalled, status);
+            events.wait_status(EventKind::WalStalled, status);
             fail::remove(point.as_str());
             sender
                 .wait_durable(last, PATIENCE)
                 .or_else(|_| {
-                    events.wait(EventKind::LogResumed);
+                    events.wait(EventKind::WalResumed);
                     sender.wait_durable(last, PATIENCE)
                 })
                 .unwrap();
@@ -93,7 +93,7 @@ fn p2_p10_a_writer_goes_on_after_any_passing_error() {
             until("it goes on", || write(&sender, end - sender.current_sequence()).is_ok());
             reader.wait_sequence(end, PATIENCE).unwrap();
             check(&seen, 1, end);
-            assert_eq!(events.count(EventKind::LogFailed), 0, "{what}: {:?}", events.all());
+            assert_eq!(events.count(EventKind::WalFailed), 0, "{what}: {:?}", events.all());
             assert_eq!(heard.count(EventKind::Gap), 0, "{what}");
             sender.stop().unwrap();
             drop(sender);
@@ -119,14 +119,14 @@ fn p2_p6_a_reader_goes_on_after_any_passing_error() {
             // From the first entry on, with which the log begins: nothing is different there.
             fail::cfg(point.as_str(), &format!("return({errno})")).unwrap();
             write(&sender, 60).unwrap();
-            let stalled = events.wait_status(EventKind::LogStalled, status);
+            let stalled = events.wait_status(EventKind::WalStalled, status);
             assert!(stalled.message.contains(&format!("errno {errno}")), "{what}: {}", stalled.message);
             fail::remove(point.as_str());
-            events.wait(EventKind::LogResumed);
+            events.wait(EventKind::WalResumed);
             reader.wait_sequence(60, PATIENCE).unwrap();
             assert_eq!(sender.wait_acked(60, AckLevel::Durable, 1, PATIENCE).unwrap(), 1, "{what}");
             check(&seen, 1, 60);
-            assert_eq!(events.count(EventKind::LogFailed), 0, "{what}: {:?}", events.all());
+            assert_eq!(events.count(EventKind::WalFailed), 0, "{what}: {:?}", events.all());
             assert_eq!(events.count(EventKind::Disconnected), 0, "{what}: {:?}", events.all());
             drop(reader);
             assert_eq!(verified_end(dir.path()), 60, "{what}");
@@ -155,7 +155,7 @@ fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
             assert_eq!((peer.hear_within(PATIENCE), sync.last_known_sequence), (Heard::End, 0), "{what}");
         }
         events.wait_status(EventKind::Disconnected, status);
-        assert_eq!(events.count(EventKind::LogStalled), 1, "{what}: {:?}", events.all());
+        assert_eq!(events.count(EventKind::WalStalled), 1, "{what}: {:?}", events.all());
         assert_eq!((seen.last(), reader.last_sequence()), (0, 0), "{what}");
         assert_eq!(reader.lineage(), lineage, "{what}");
         fail::remove(point);
@@ -167,7 +167,7 @@ fn p6_p10_nothing_is_acknowledged_before_the_disk_has_taken_the_lineage() {
         };
         assert!(acknowledged() || acknowledged(), "{what}");
         reader.wait_sequence(3, PATIENCE).unwrap();
-        assert_eq!(events.count(EventKind::LogResumed), 1, "{what}");
+        assert_eq!(events.count(EventKind::WalResumed), 1, "{what}");
         drop(reader);
         let (reader, ..) = follow(local(dir.path(), "always", &door.address));
         assert_eq!(reader.lineage(), Some(LINEAGE), "{what}");
@@ -186,7 +186,7 @@ fn p6_p10_a_lineage_whose_sync_fails_ends_the_receiver() {
     let (mut peer, _) = door.welcome(3);
     peer.send(&batch(0, 3));
     assert_eq!(peer.hear_within(PATIENCE), Heard::End);
-    events.wait_status(EventKind::LogFailed, Status::Io);
+    events.wait_status(EventKind::WalFailed, Status::Io);
     assert_eq!(reader.wait_sequence(3, PATIENCE).unwrap_err().status, Status::Io);
     assert_eq!((seen.last(), reader.lineage()), (0, None));
     scenario.teardown();
@@ -207,20 +207,20 @@ fn p2_a_sync_that_is_refused_is_told_once() {
         let last = write(&sender, 1).unwrap();
         reader.wait_sequence(last, PATIENCE).unwrap();
     }
-    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    events.wait_status(EventKind::WalStalled, Status::Stalled);
     assert_eq!(
-        (events.count(EventKind::LogStalled), events.count(EventKind::LogResumed)),
+        (events.count(EventKind::WalStalled), events.count(EventKind::WalResumed)),
         (1, 0),
         "{:?}",
         events.all()
     );
     fail::remove("disk-identity");
     // It is tried again although nothing comes any more.
-    let resumed = events.wait(EventKind::LogResumed);
+    let resumed = events.wait(EventKind::WalResumed);
     assert!(resumed.message.contains("durable"), "{}", resumed.message);
     assert_eq!(sender.wait_acked(11, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
     assert_eq!(
-        (events.count(EventKind::LogStalled), events.count(EventKind::LogResumed)),
+        (events.count(EventKind::WalStalled), events.count(EventKind::WalResumed)),
         (1, 1),
         "{:?}",
         events.all()
@@ -250,13 +250,13 @@ fn p1_p2_what_cannot_be_read_back_for_a_moment_is_applied_in_its_order() {
     std::fs::rename(&second, &aside).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(&second).unwrap();
     reader.start().unwrap();
-    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    events.wait_status(EventKind::WalStalled, Status::Stalled);
     // Entries that come now wait.
     let last = write(&sender, 5).unwrap();
     assert_eq!(sender.wait_acked(last, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
     assert_eq!(seen.last(), 16);
     std::fs::rename(&aside, &second).unwrap();
-    events.wait(EventKind::LogResumed);
+    events.wait(EventKind::WalResumed);
     reader.wait_sequence(last, PATIENCE).unwrap();
     check(&seen, 1, last);
     drop(socket);
@@ -296,7 +296,7 @@ fn p2_a_stop_tries_as_long_as_it_may_and_says_what_is_lost() {
             assert_eq!(error.status, Status::Stalled, "{what}: {error}");
             assert!(error.message.contains(&format!("entries {} to {last}", safe + 1)), "{what}: {error}");
             assert!(error.message.contains("errno 24"), "{what}: {error}");
-            events.wait_status(EventKind::LogFailed, Status::Stalled);
+            events.wait_status(EventKind::WalFailed, Status::Stalled);
             safe
         };
         drop(sender);
@@ -319,10 +319,10 @@ fn p6_a_stop_says_that_what_is_written_and_not_synced_is_not_durable() {
         let safe = write_durably(&sender, 5);
         // What stands before each sync.
         fail::cfg("disk-identity", "return(24)").unwrap();
-        let written = |last| until("they are written", || stat(sender.stats_json(), "log_written_sequence") == last);
+        let written = |last| until("they are written", || stat(sender.stats_json(), "wal_written_sequence") == last);
         let last = if sync == "always" {
             assert_eq!(write(&sender, 1).unwrap_err().status, Status::Timeout);
-            events.wait_status(EventKind::LogStalled, Status::Stalled);
+            events.wait_status(EventKind::WalStalled, Status::Stalled);
             safe + 1
         } else {
             write(&sender, 5).unwrap()
@@ -347,19 +347,19 @@ fn p2_p6_a_wait_for_a_written_entry_ends_while_the_disk_refuses_a_later_one() {
         let scratch = tempfile::tempdir().unwrap();
         let (sender, _, events) = sender(stored(&scratch.path().join("log"), sync, 1 << 20, 1 << 30));
         let last = write(&sender, 10).unwrap();
-        until("they are written", || stat(sender.stats_json(), "log_written_sequence") == last);
+        until("they are written", || stat(sender.stats_json(), "wal_written_sequence") == last);
         fail::cfg("disk-entries-write-before", "return(27)").unwrap();
         write(&sender, 1).unwrap();
-        events.wait_status(EventKind::LogStalled, Status::DiskFull);
+        events.wait_status(EventKind::WalStalled, Status::DiskFull);
         sender.wait_durable(5, PATIENCE).unwrap();
         sender.wait_durable(last, PATIENCE).unwrap();
         for timeout in [Duration::ZERO, PATIENCE] {
             let refused = sender.wait_durable(last + 1, timeout).unwrap_err();
             assert!(refused.status == Status::DiskFull && refused.message.contains("errno 27"), "{sync:?}: {refused}");
         }
-        assert_eq!(stat(sender.stats_json(), "log_durable_sequence"), last, "{sync:?}");
+        assert_eq!(stat(sender.stats_json(), "wal_durable_sequence"), last, "{sync:?}");
         fail::remove("disk-entries-write-before");
-        events.wait(EventKind::LogResumed);
+        events.wait(EventKind::WalResumed);
         sender.wait_durable(last + 1, PATIENCE).unwrap();
     }
     scenario.teardown();
@@ -377,7 +377,7 @@ fn p2_slots_are_stored_by_a_stop_when_the_disk_refused_before() {
     write(&sender, 1).unwrap();
     fail::cfg("disk-new-create-before", "return(24)").unwrap();
     let (_reader, _, _) = follow(receiver_config("reader", &address));
-    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    events.wait_status(EventKind::WalStalled, Status::Stalled);
     fail::cfg("disk-new-create-before", "1*return(24)->off").unwrap();
     sender.stop().unwrap();
     drop(sender);
@@ -536,7 +536,7 @@ fn p6_an_idle_receiver_says_that_a_segment_could_not_be_completed() {
     let (reader, _, events) = follow(config);
     fail::cfg("disk-seal-sync-before", "return(5)").unwrap();
     reader.wait_sequence(write(&sender, 1).unwrap(), PATIENCE).unwrap();
-    let failed = events.wait_status(EventKind::LogFailed, Status::Io);
+    let failed = events.wait_status(EventKind::WalFailed, Status::Io);
     assert!(failed.message.contains("errno 5"), "{failed:?}");
     fail::remove("disk-seal-sync-before");
     scenario.teardown();

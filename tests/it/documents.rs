@@ -54,12 +54,12 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::Connected | Kind::Disconnected | Kind::Refused | Kind::ProtocolError | Kind::EventsLost => "both",
         Kind::Lagging | Kind::CutOff | Kind::EntryRefused => "sender",
         Kind::GateClosed | Kind::GateOpened => "sender",
-        Kind::SlotLost | Kind::SlotExpired | Kind::LogRecovered | Kind::LogTrimmed => "sender",
+        Kind::SlotLost | Kind::SlotExpired | Kind::WalRecovered | Kind::WalTrimmed => "sender",
         Kind::SlotRefused | Kind::ReaderRewound | Kind::DescriptorsLow | Kind::ListenIncomplete => "sender",
         Kind::Unprotected => "both",
-        Kind::LogStalled | Kind::LogResumed | Kind::LogFailed => "both",
+        Kind::WalStalled | Kind::WalResumed | Kind::WalFailed => "both",
         Kind::Gap | Kind::Regressed | Kind::Diverged | Kind::ApplyFailed => "receiver",
-        Kind::EntrySkipped | Kind::HolePassed | Kind::Stopped => "receiver",
+        Kind::EntrySkipped | Kind::GapPassed | Kind::Stopped => "receiver",
     };
     let guide = read("docs/embedding.md");
     for (heading, side) in [("### At a sender", "sender"), ("### At a receiver", "receiver")] {

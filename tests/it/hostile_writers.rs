@@ -188,10 +188,10 @@ fn p2_a_gap_is_passed_only_by_policy_and_counted() {
         }
         stage.receiver.wait_sequence(11, PATIENCE).unwrap();
         assert_eq!(stage.applied.sequences(), [1, 2, 10, 11]);
-        let event = stage.events.wait_status(EventKind::HolePassed, Status::SequenceGap);
+        let event = stage.events.wait_status(EventKind::GapPassed, Status::SequenceGap);
         assert_eq!((event.sequence, event.detail["last_missing"].as_u64()), (3, Some(9)));
-        assert_eq!((stage.stat("total_holes_passed"), stage.stat("total_entries_missing")), (1, 7));
-        assert_eq!(stage.events.count(EventKind::HolePassed), 1);
+        assert_eq!((stage.stat("total_gaps_passed"), stage.stat("total_entries_missing")), (1, 7));
+        assert_eq!(stage.events.count(EventKind::GapPassed), 1);
     }
 }
 

@@ -192,9 +192,9 @@ fn p2_a_reader_too_far_behind_waits_or_goes_on_by_its_policy() {
     let (door, receiver, applied, events) = follow(|config| config.gap_policy = GapPolicy::Continue);
     answer_with(&door, &gone(50, 41), &[]);
     let (mut peer, sync) = door.accept_sync();
-    assert_eq!((sync.last_known_sequence, events.count(EventKind::HolePassed)), (40, 0));
+    assert_eq!((sync.last_known_sequence, events.count(EventKind::GapPassed)), (40, 0));
     peer.send(&[&sync_ack_frame(&v2_ack(50, LINEAGE))[..], &batch(40, 10)].concat());
-    let passed = events.wait_status(EventKind::HolePassed, Status::SequenceGap);
+    let passed = events.wait_status(EventKind::GapPassed, Status::SequenceGap);
     assert_eq!((passed.sequence, passed.detail["last_missing"].as_u64()), (1, Some(40)));
     receiver.wait_sequence(50, PATIENCE).unwrap();
     drop(peer);
@@ -242,7 +242,7 @@ fn p8_a_refusal_that_names_an_impossible_beginning_moves_nothing() {
         assert_eq!(sync.last_known_sequence, 5, "{current}, {first}");
         receiver.wait_sequence(6, PATIENCE).unwrap();
         assert_eq!(applied.sequences(), [6]);
-        assert_eq!(events.count(EventKind::HolePassed), 0);
+        assert_eq!(events.count(EventKind::GapPassed), 0);
         until("both ends counted", || stat(receiver.stats_json(), "total_errors") == 2);
     }
 }
@@ -414,7 +414,7 @@ fn p7_a_gap_is_passed_when_a_writer_admits_the_reader_after_it() {
     receiver.wait_sequence(3, PATIENCE).unwrap();
     assert_eq!(applied.sequences(), [1, 2, 3]);
     assert_eq!(stat(receiver.stats_json(), "total_entries_missing"), 0);
-    assert_eq!(events.count(EventKind::HolePassed), 0);
+    assert_eq!(events.count(EventKind::GapPassed), 0);
 }
 
 /// A refusal that says where the entries of a writer of this lineage begin; of v1 without one.
@@ -441,7 +441,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
         peer.send(&[&sync_ack_frame(&v2_ack(10, LINEAGE))[..], &batch(0, 10)].concat());
         receiver.wait_sequence(10, PATIENCE).unwrap();
         assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>());
-        assert_eq!((events.count(EventKind::HolePassed), missing(&receiver)), (0, 0));
+        assert_eq!((events.count(EventKind::GapPassed), missing(&receiver)), (0, 0));
     }
     // One that refuses again and again holds nobody up.
     let doors = [Door::open(), Door::open()];
@@ -482,7 +482,7 @@ fn p2_a_refusal_skips_nothing_that_another_writer_has() {
         }
         receiver.wait_sequence(10, PATIENCE).unwrap();
         assert_eq!(applied.sequences(), (1..=10).collect::<Vec<_>>(), "{refusal:?}");
-        assert_eq!((events.count(EventKind::HolePassed), missing(&receiver)), (0, 0));
+        assert_eq!((events.count(EventKind::GapPassed), missing(&receiver)), (0, 0));
     }
 }
 

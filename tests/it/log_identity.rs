@@ -102,11 +102,11 @@ fn p10_a_sender_notices_soon_that_its_directory_is_lost() {
         sender.wait_durable(last, Duration::from_secs(20)).unwrap();
         let away = commit(deed, &dir);
         let theirs = contents(&dir);
-        check(&events.wait(EventKind::LogFailed), deed, &what);
+        check(&events.wait(EventKind::WalFailed), deed, &what);
         assert_eq!(sender.replicate(0, &payload(last + 1, 0, ENTRY)).unwrap_err().status, Status::Io, "{what}");
         assert_eq!(sender.wait_durable(last, Duration::ZERO).map_err(|error| error.status), Ok(()), "{what}");
         drop(sender);
-        assert_eq!(events.count(EventKind::LogFailed), 1, "{what}");
+        assert_eq!(events.count(EventKind::WalFailed), 1, "{what}");
         if !matches!(deed, Deed::LockReplaced) {
             assert!(contents(&dir) == theirs, "{what}: the directory of somebody else");
         }
@@ -129,13 +129,13 @@ fn p10_what_only_the_rescue_wrote_is_confirmed_to_nobody() {
         sender.wait_durable(confirmed, Duration::from_secs(20)).unwrap();
         let last = (2..=11).map(|n| sender.replicate(0, &payload(n, 0, ENTRY)).unwrap()).last().unwrap();
         let away = commit(deed, &dir);
-        check(&events.wait(EventKind::LogFailed), deed, &what);
+        check(&events.wait(EventKind::WalFailed), deed, &what);
         let outcome = |sequence| sender.wait_durable(sequence, Duration::ZERO).map_err(|error| error.status);
         assert_eq!(
             (outcome(confirmed), outcome(confirmed + 1), outcome(last)),
             (Ok(()), Err(Status::Io), Err(Status::Io))
         );
-        assert_eq!(stat(sender.stats_json(), "log_durable_sequence"), confirmed, "{what}");
+        assert_eq!(stat(sender.stats_json(), "wal_durable_sequence"), confirmed, "{what}");
         drop(sender);
         if let Some(away) = away {
             assert_eq!(verified_end(&away), last, "{what}");
@@ -165,7 +165,7 @@ fn p10_what_was_taken_before_a_directory_is_lost_is_in_it() {
         until("entries are taken", || taken.load(Ordering::SeqCst) > 100);
         let away = commit(deed, &dir);
         let sender = writing.join().unwrap();
-        check(&events.wait(EventKind::LogFailed), deed, &what);
+        check(&events.wait(EventKind::WalFailed), deed, &what);
         drop(sender);
         if let Some(away) = away {
             let (end, taken) = (verified_end(&away), taken.load(Ordering::SeqCst));
@@ -201,7 +201,7 @@ fn p10_what_was_confirmed_while_a_directory_is_lost_is_in_it() {
         let away = commit(deed, &dir);
         let (sender, error) = writing.join().unwrap();
         assert_eq!(error.status, Status::Io, "{what}: {error}");
-        check(&events.wait(EventKind::LogFailed), deed, &what);
+        check(&events.wait(EventKind::WalFailed), deed, &what);
         let confirmed = confirmed.load(Ordering::SeqCst);
         drop(sender);
         if let Some(away) = away {
@@ -228,9 +228,9 @@ fn p6_p10_a_receiver_notices_soon_that_its_directory_is_lost() {
         let theirs = contents(&dir);
         // Entries after the loss are not durable.
         let next = busy.then(|| sender.replicate(0, &payload(last + 1, 0, ENTRY)).unwrap());
-        check(&events.wait(EventKind::LogFailed), deed, &what);
+        check(&events.wait(EventKind::WalFailed), deed, &what);
         until("it ends", || !receiver.is_connected());
-        assert_eq!(events.count(EventKind::LogFailed), 1, "{what}");
+        assert_eq!(events.count(EventKind::WalFailed), 1, "{what}");
         drop(receiver);
         let durable = |sequence| sender.wait_acked(sequence, AckLevel::Durable, 1, Duration::ZERO).unwrap();
         assert_eq!(next.map_or(0, durable), 0, "{what}");
@@ -252,7 +252,7 @@ fn p10_a_receiver_without_a_log_yet_notices_that_its_directory_is_lost() {
     let nobody = format!("unix:{}", scratch.path().join("socket").display());
     let (receiver, _, events) = receiver(ReceiverConfig { local_log, ..receiver_config("reader", &nobody) });
     fs::remove_dir_all(&dir).unwrap();
-    check(&events.wait(EventKind::LogFailed), Deed::Removed, "a receiver without a log");
+    check(&events.wait(EventKind::WalFailed), Deed::Removed, "a receiver without a log");
     drop(receiver);
     assert!(!dir.exists());
 }

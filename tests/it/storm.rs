@@ -169,7 +169,7 @@ fn storm(authority: Option<&Authority>) {
         assert!(other.is_none(), "{other:?}");
         assert_eq!(stat(receiver.stats_json(), "total_entries_applied"), last);
     }
-    for kind in [EventKind::CutOff, EventKind::SlotLost, EventKind::LogFailed] {
+    for kind in [EventKind::CutOff, EventKind::SlotLost, EventKind::WalFailed] {
         assert_eq!(trouble.count(kind), 0, "{kind:?}");
     }
     let connects: Vec<_> = readers.iter().map(|reader| reader.events.count(EventKind::Connected)).collect();

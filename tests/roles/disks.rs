@@ -60,15 +60,15 @@ pub fn writer_on_a_small_disk(arguments: &Arguments) {
     let mut last = 0;
     for (n, file) in ballast.iter().enumerate() {
         last = fill();
-        until("the news", || of_entries(&events, EventKind::LogStalled) > n);
+        until("the news", || of_entries(&events, EventKind::WalStalled) > n);
         std::fs::remove_file(file).unwrap();
-        until("room", || of_entries(&events, EventKind::LogResumed) > n);
+        until("room", || of_entries(&events, EventKind::WalResumed) > n);
     }
     first.wait_durable(last, PATIENCE).unwrap();
     reader.wait_sequence(last, PATIENCE).unwrap();
     check(&seen, 1, last);
     no_trouble(&heard);
-    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
     first.stop().unwrap();
     drop(first);
     assert_eq!(verified_end(&dir.join("log")), last);
@@ -89,7 +89,7 @@ pub fn reader_on_a_small_disk(arguments: &Arguments) {
         last = write(&sender, 10 * (1 << 20) / ENTRY as u64).unwrap();
     } else {
         for (n, file) in ballast.iter().enumerate() {
-            let is_stalled = || events.count(EventKind::LogStalled) > n;
+            let is_stalled = || events.count(EventKind::WalStalled) > n;
             let begun = Instant::now();
             while !is_stalled() {
                 last = write(&sender, 1).unwrap();
@@ -99,13 +99,13 @@ pub fn reader_on_a_small_disk(arguments: &Arguments) {
                 assert!(begun.elapsed() < PATIENCE, "it never stalls");
             }
             std::fs::remove_file(file).unwrap();
-            until("room", || events.count(EventKind::LogResumed) > n);
+            until("room", || events.count(EventKind::WalResumed) > n);
         }
     }
     assert_eq!(sender.wait_acked(last, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
     reader.wait_sequence(last, PATIENCE).unwrap();
     check(&seen, 1, last);
-    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
     no_trouble(&events);
     drop(reader);
     assert_eq!(verified_end(&dir.join("log")), last);
@@ -157,7 +157,7 @@ pub fn writer_without_descriptors(arguments: &Arguments) {
     let taken = Taken::all();
     // A segment has room for sixteen entries, and the next one needs no descriptor.
     write_durably(&sender, 25);
-    assert_eq!(of_entries(&events, EventKind::LogStalled), 0, "{:?}", events.all());
+    assert_eq!(of_entries(&events, EventKind::WalStalled), 0, "{:?}", events.all());
     // Each segment that is completed gives one back, which the log or the host has next.
     let (last, error) = write_until_refused(&sender, sync);
     assert!(error.status == Status::Stalled && error.message.contains("errno 24"), "{error}");
@@ -167,7 +167,7 @@ pub fn writer_without_descriptors(arguments: &Arguments) {
     assert!(end >= last + 51);
     reader.wait_sequence(end, PATIENCE).unwrap();
     check(&seen, 1, end);
-    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
     sender.stop().unwrap();
     drop(sender);
     assert_eq!(verified_end(&dir), end);
@@ -182,7 +182,7 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
     reader.wait_sequence(first, PATIENCE).unwrap();
     let taken = Taken::all();
     let begun = Instant::now();
-    let is_stalled = || events.count(EventKind::LogStalled) > 0;
+    let is_stalled = || events.count(EventKind::WalStalled) > 0;
     while !is_stalled() {
         let last = write(&sender, 1).unwrap();
         // A sender that does not wait would overtake the reader by its whole buffer and cut it off.
@@ -190,14 +190,14 @@ pub fn reader_without_descriptors(arguments: &Arguments) {
         until("the entry is received, or the log stalls", || is_stalled() || received());
         assert!(begun.elapsed() < PATIENCE, "it never stalls");
     }
-    events.wait_status(EventKind::LogStalled, Status::Stalled);
+    events.wait_status(EventKind::WalStalled, Status::Stalled);
     drop(taken);
-    events.wait(EventKind::LogResumed);
+    events.wait(EventKind::WalResumed);
     let end = write(&sender, 50).unwrap();
     reader.wait_sequence(end, PATIENCE).unwrap();
     assert_eq!(sender.wait_acked(end, AckLevel::Durable, 1, PATIENCE).unwrap(), 1);
     check(&seen, 1, end);
-    assert_eq!(events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
     assert_eq!(events.count(EventKind::Disconnected), 0, "{:?}", events.all());
     drop(reader);
     assert_eq!(verified_end(&dir), end);

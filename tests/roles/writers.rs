@@ -155,11 +155,11 @@ pub fn daemon(arguments: &Arguments) {
     setuid(Uid::from_raw(nobody)).unwrap();
     assert!(fs::metadata(dir).is_err());
     write();
-    assert_eq!(events.count(EventKind::LogStalled) + events.count(EventKind::LogFailed), 0, "{:?}", events.all());
+    assert_eq!(events.count(EventKind::WalStalled) + events.count(EventKind::WalFailed), 0, "{:?}", events.all());
     let confirmed = sender.current_sequence();
     say(&format!("confirmed {confirmed}"));
     orders.next().unwrap();
-    let failed = events.wait(EventKind::LogFailed);
+    let failed = events.wait(EventKind::WalFailed);
     say(&format!("failed {:?} {}", failed.status, failed.message));
     assert_eq!(sender.replicate(0, b"more").unwrap_err().status, Status::Io);
     drop(sender);

@@ -360,11 +360,11 @@ impl ReaderHost {
                 self.trouble.set(Some(event.kind));
                 self.wants_reseed.set(true);
             }
-            EventKind::HolePassed => {
+            EventKind::GapPassed => {
                 let missing = |key: &str| event.detail[key].as_u64().unwrap_or(0);
                 self.gaps.borrow_mut().push((missing("first_missing"), missing("last_missing")));
             }
-            EventKind::LogFailed | EventKind::Stopped => {
+            EventKind::WalFailed | EventKind::Stopped => {
                 // A log that is damaged, or of another history, is of no use any more, however often it is opened.
                 let is_damaged = self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false);
                 let went_back = self.writer.borrow().went_back.get();
@@ -572,13 +572,13 @@ impl ReaderHost {
     fn opened(&self, receiver: &Receiver) {
         let relied_on = self.world.model.borrow().sequence(self.relied_on.get());
         if self.plan.local_log.is_some() {
-            let found = &stats(receiver)["log_written_sequence"];
+            let found = &stats(receiver)["wal_written_sequence"];
             self.world.note(format_args!("reader {} opened its log at {found}", self.node));
         }
         if relied_on == 0 || self.plan.local_log.is_none() || self.plan.handler_durable {
             return;
         }
-        let found = stats(receiver)["log_written_sequence"].as_u64().unwrap_or(0);
+        let found = stats(receiver)["wal_written_sequence"].as_u64().unwrap_or(0);
         if found < relied_on {
             self.world.fail(format_args!(
                 "P6: reader {} acknowledged entry {relied_on} as durable, and after a restart its log ends at {found}",

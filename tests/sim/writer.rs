@@ -169,7 +169,7 @@ impl Observer for Ears {
             "writer {} {:?} {:?} at {} {}",
             host.node, event.kind, event.status, event.sequence, event.reader_id
         ));
-        if event.kind == EventKind::LogFailed {
+        if event.kind == EventKind::WalFailed {
             host.lost.set(true);
         }
         // None is out of use for so long.

@@ -34,10 +34,10 @@ TEST(every_option_is_taken)
         .max_epoch_jump(1)
         .max_entry_bytes(1 << 20)
         .records_max_bytes(1 << 20)
-        .log_dir(harness::temp_path("log"))
-        .log_sync(replication::sync_policy::always)
-        .log_segment_bytes(1 << 20)
-        .log_retain_bytes(1 << 20)
+        .wal_dir(harness::temp_path("log"))
+        .wal_sync(replication::sync_policy::always)
+        .wal_segment_bytes(1 << 20)
+        .wal_retain_bytes(1 << 20)
         .log_retain(24h)
         .connect_handler(nullptr)
         .local_wal(nullptr)
@@ -79,9 +79,9 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "jump is 0", config.max_epoch_jump(0));
     CHECK_THROWS(invalid, "max_bytes", config.max_entry_bytes(0));
     CHECK_THROWS(invalid, "max_bytes", config.records_max_bytes(0));
-    CHECK_THROWS(invalid, "", config.log_dir(""));
-    CHECK_THROWS(invalid, "", config.log_sync(replication::sync_policy::group));
-    CHECK_THROWS(invalid, "65536", config.log_segment_bytes(1));
+    CHECK_THROWS(invalid, "", config.wal_dir(""));
+    CHECK_THROWS(invalid, "", config.wal_sync(replication::sync_policy::group));
+    CHECK_THROWS(invalid, "65536", config.wal_segment_bytes(1));
     CHECK_THROWS(invalid, "", config.log_retain(0ms));
     CHECK_THROWS(invalid, "token", config.token(replication::token(std::string(48, 'x'))));
     CHECK_THROWS(invalid, "handler", config.ingest_handler(nullptr));
@@ -254,7 +254,7 @@ TEST(a_log_on_disk_keeps_the_place)
     host::writer writer;
     const auto config = [&] {
         auto made = host::reader_config(writer.address);
-        made.log_dir(harness::temp_path("log"));
+        made.wal_dir(harness::temp_path("log"));
         return made;
     };
     {

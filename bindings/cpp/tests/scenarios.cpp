@@ -464,21 +464,21 @@ class scenario
                                milliseconds(nth(5).number())});
         else if (key == "max_pending_acks")
             config.max_pending_acks(given.number());
-        else if (key == "log_dir")
-            config.log_dir(c_text(path_of(given)));
-        else if (key == "log_sync")
-            config.log_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
-        else if (key == "log_segment_bytes")
-            config.log_segment_bytes(given.number());
-        else if (key == "log_retain_bytes")
-            config.log_retain_bytes(given.number());
-        else if (key == "log_retain_ms")
+        else if (key == "wal_dir")
+            config.wal_dir(c_text(path_of(given)));
+        else if (key == "wal_sync")
+            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
+        else if (key == "wal_segment_bytes")
+            config.wal_segment_bytes(given.number());
+        else if (key == "wal_retain_bytes")
+            config.wal_retain_bytes(given.number());
+        else if (key == "wal_retain_ms")
             config.log_retain(ms());
         else if (key == "slot_max_bytes")
             config.slot_max_bytes(given.number());
         else if (key == "slot_expiry_ms")
             config.slot_expiry(ms());
-        else if (key == "log_timeout_ms")
+        else if (key == "wal_timeout_ms")
             config.log_timeout(ms());
         else
             stop("unknown option " + key);
@@ -665,7 +665,7 @@ class scenario
         make(step, [id = step.at("reader_id").text(), &handle = sender_of(step)] { handle.drop_slot(id); });
     }
 
-    void sender_get_token(const value &step)
+    void sender_token(const value &step)
     {
         make(step, [this, name = step.at("token").text(), &handle = sender_of(step)] {
             tokens_.insert_or_assign(name, handle.token());
@@ -727,15 +727,15 @@ class scenario
             const std::optional<std::string> name =
                 nth(1).is_null() ? std::nullopt : std::optional<std::string>(nth(1).text());
             config.tls(c_text(path_of(nth(0))), c_text(name), c_text(path_of(nth(2))), c_text(path_of(nth(3))));
-        } else if (key == "log_dir")
-            config.log_dir(c_text(path_of(given)));
-        else if (key == "log_sync")
-            config.log_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
-        else if (key == "log_segment_bytes")
-            config.log_segment_bytes(given.number());
-        else if (key == "log_retain_bytes")
-            config.log_retain_bytes(given.number());
-        else if (key == "log_retain_ms")
+        } else if (key == "wal_dir")
+            config.wal_dir(c_text(path_of(given)));
+        else if (key == "wal_sync")
+            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
+        else if (key == "wal_segment_bytes")
+            config.wal_segment_bytes(given.number());
+        else if (key == "wal_retain_bytes")
+            config.wal_retain_bytes(given.number());
+        else if (key == "wal_retain_ms")
             config.log_retain(ms());
         else
             stop("unknown option " + key);
@@ -831,7 +831,7 @@ class scenario
     }
 
     // No token is an empty optional here, which stands for NOT_FOUND.
-    void receiver_get_token(const value &step)
+    void receiver_token(const value &step)
     {
         const std::optional<replication::token> found = receiver_of(step).token();
         must_be({found ? status::ok : status::not_found, {}}, step);
@@ -1330,7 +1330,7 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"sender.on_acked", &scenario::sender_on_acked},
         {"sender.wait_durable", &scenario::sender_wait_durable},
         {"sender.drop_slot", &scenario::sender_drop_slot},
-        {"sender.get_token", &scenario::sender_get_token},
+        {"sender.token", &scenario::sender_token},
         {"sender.stop", &scenario::sender_stop},
         {"sender.free", &scenario::sender_free},
         {"receiver.new", &scenario::receiver_new},
@@ -1339,7 +1339,7 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"receiver.resume", &scenario::receiver_resume},
         {"receiver.release", &scenario::receiver_release},
         {"receiver.wait_sequence", &scenario::receiver_wait_sequence},
-        {"receiver.get_token", &scenario::receiver_get_token},
+        {"receiver.token", &scenario::receiver_token},
         {"receiver.stop", &scenario::receiver_stop},
         {"receiver.free", &scenario::receiver_free},
         {"expect.entries", &scenario::expect_entries},

@@ -87,10 +87,10 @@ TEST(every_option_is_taken)
         .write_gate({})
         .max_pending_acks(10)
         .insecure_permissions_allowed(true)
-        .log_dir(harness::temp_path("log"))
-        .log_sync(replication::sync_policy::group, 5ms, 4096)
-        .log_segment_bytes(1 << 20)
-        .log_retain_bytes(1 << 20)
+        .wal_dir(harness::temp_path("log"))
+        .wal_sync(replication::sync_policy::group, 5ms, 4096)
+        .wal_segment_bytes(1 << 20)
+        .wal_retain_bytes(1 << 20)
         .log_retain(24h)
         .slot_max_bytes(1 << 20)
         .slot_expiry(24h)
@@ -131,16 +131,16 @@ TEST(options_that_cannot_be_are_refused)
     CHECK_THROWS(invalid, "NUL", config.add_group("group", {std::string("a\0b", 3)}));
     CHECK_THROWS(invalid, "99", config.write_gate({1, 1, 0ms, static_cast<ack_level>(99), {}, 0ms}));
     CHECK_THROWS(invalid, "calls", config.max_pending_acks(0));
-    CHECK_THROWS(invalid, "", config.log_dir(""));
-    CHECK_THROWS(invalid, "", config.log_sync(replication::sync_policy::group));
-    CHECK_THROWS(invalid, "65536", config.log_segment_bytes(1));
+    CHECK_THROWS(invalid, "", config.wal_dir(""));
+    CHECK_THROWS(invalid, "", config.wal_sync(replication::sync_policy::group));
+    CHECK_THROWS(invalid, "65536", config.wal_segment_bytes(1));
     CHECK_THROWS(invalid, "", config.log_retain(0ms));
     CHECK_THROWS(invalid, "", config.slot_expiry(0ms));
     CHECK_THROWS(invalid, "", config.log_timeout(0ms));
     CHECK_THROWS(invalid, "99",
                  config.log_handler(static_cast<replication::log_level>(99), [](const replication::log_record &) {}));
     CHECK_THROWS(status::io, "missing.pem", config.tls("missing.pem", "missing.key"));
-    config.log_dir(nullptr).event_handler(nullptr).log_handler(replication::log_level::info, nullptr);
+    config.wal_dir(nullptr).event_handler(nullptr).log_handler(replication::log_level::info, nullptr);
     sender made(std::move(config)); // none of that stuck
     made.start();
 }
@@ -203,7 +203,7 @@ TEST(what_is_refused_uses_no_sequence)
 TEST(an_entry_whose_sync_takes_too_long_is_indeterminate)
 {
     sender_config config;
-    config.log_dir(harness::temp_path("log")).log_sync(replication::sync_policy::always).log_timeout(1ms);
+    config.wal_dir(harness::temp_path("log")).wal_sync(replication::sync_policy::always).log_timeout(1ms);
     sender to(config);
     to.start();
     const std::string large(32 << 20, 'x');
@@ -371,7 +371,7 @@ TEST(a_log_on_disk_goes_on_where_it_was)
     replication::lineage stream;
     {
         sender_config config;
-        config.log_dir(log);
+        config.wal_dir(log);
         host::writer writer(config);
         host::reader reader(writer.address);
         const std::uint64_t sequence = writer.sender.replicate("entry");
@@ -381,14 +381,14 @@ TEST(a_log_on_disk_goes_on_where_it_was)
         stream = writer.sender.stream();
         CHECK_EQUAL(json::parse(writer.sender.slots_json()).path("0.reader_id").text(), "reader");
         sender_config second;
-        second.log_dir(log);
+        second.wal_dir(log);
         CHECK_THROWS(status::locked, log, sender(second));
         reader.receiver.reset();
         writer.sender.drop_slot("reader");
         CHECK_THROWS(status::not_found, "reader", writer.sender.drop_slot("reader"));
     }
     sender_config config;
-    config.log_dir(log);
+    config.wal_dir(log);
     sender again(config);
     CHECK(again.stream() == stream);
     CHECK_EQUAL(again.current_sequence(), std::uint64_t{1});

@@ -85,7 +85,7 @@ class life : public std::enable_shared_from_this<life>
                 it->take_sender().reset();
         });
         if (random_.one_in(50))
-            sending.log_dir(harness::temp_path("log-" + std::to_string(random_.next())));
+            sending.wal_dir(harness::temp_path("log-" + std::to_string(random_.next())));
         to_ = std::make_unique<sender>(sending);
         std::string address = "127.0.0.1:1";
         if (!random_.one_in(10)) {

@@ -42,7 +42,7 @@ from .quorum import Quorum
 from .receiver import Receiver
 from .records import decode_records, record_value, records_json
 from .sender import Sender
-from .values import Acked, ExtType, LogSync, ReceiverTls, Record, Records, SenderTls, Stream, WriteGate
+from .values import Acked, ExtType, ReceiverTls, Record, Records, SenderTls, Stream, WalSync, WriteGate
 
 __version__ = VERSION
 
@@ -69,7 +69,7 @@ __all__ = [
     "GatePolicy",
     "LibraryError",
     "LogLevel",
-    "LogSync",
+    "WalSync",
     "Protocol",
     "Quorum",
     "Receiver",

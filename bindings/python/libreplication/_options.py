@@ -9,7 +9,7 @@ from typing import Callable, Mapping, Optional, Sequence, TypedDict, Union
 from .constants import ApplyPolicy, FullPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .event import Event
-from .values import LogSync, Path, ReceiverTls, Records, SenderTls, Stream, WriteGate
+from .values import Path, ReceiverTls, Records, SenderTls, Stream, WalSync, WriteGate
 
 
 class SenderOptions(TypedDict, total=False):
@@ -37,12 +37,12 @@ class SenderOptions(TypedDict, total=False):
     groups: Optional[Mapping[str, Sequence[str]]]
     write_gate: Optional[WriteGate]
     max_pending_acks: Optional[int]
-    log_dir: Optional[Path]
-    log_sync: Optional[LogSync]
-    log_segment_bytes: Optional[int]
-    log_retain_bytes: Optional[int]
-    log_retain_ms: Optional[int]
-    log_timeout_ms: Optional[int]
+    wal_dir: Optional[Path]
+    wal_sync: Optional[WalSync]
+    wal_segment_bytes: Optional[int]
+    wal_retain_bytes: Optional[int]
+    wal_retain_ms: Optional[int]
+    wal_timeout_ms: Optional[int]
     slot_max_bytes: Optional[int]
     slot_expiry_ms: Optional[int]
     on_event: Optional[Callable[[Event], None]]
@@ -77,10 +77,10 @@ class ReceiverOptions(TypedDict, total=False):
     insecure_permissions_allowed: Optional[bool]
     local_wal: Optional[Callable[[Entry], None]]
     connect: Optional[Callable[[str], Union[socket.socket, int]]]
-    log_dir: Optional[Path]
-    log_sync: Optional[LogSync]
-    log_segment_bytes: Optional[int]
-    log_retain_bytes: Optional[int]
-    log_retain_ms: Optional[int]
+    wal_dir: Optional[Path]
+    wal_sync: Optional[WalSync]
+    wal_segment_bytes: Optional[int]
+    wal_retain_bytes: Optional[int]
+    wal_retain_ms: Optional[int]
     on_event: Optional[Callable[[Event], None]]
     logger: Optional[logging.Logger]

@@ -9,7 +9,7 @@ from typing import Any, Dict, Tuple
 
 VERSION = "0.1.0"
 SONAME = "libreplication.so.0.1"
-ABI_VERSION = 1
+ABI_VERSION = 2
 STREAM_ID_BYTES = 16
 TOKEN_BYTES = 48
 MAX_READER_ID_BYTES = 255
@@ -134,16 +134,16 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_on_acked_quorum": (status, pointer, u64, u32, pointer, u64, AckedFn, pointer, FreeFn, pointer),
     "sender_ticket_status": (status, pointer, u64, pointer),
     # Sender: the log on disk
-    "sender_config_set_log_dir": (status, pointer, text),
-    "sender_config_set_log_sync": (status, pointer, u32, u64, u64),
-    "sender_config_set_log_segment_bytes": (status, pointer, u64),
-    "sender_config_set_log_retain_bytes": (status, pointer, u64),
-    "sender_config_set_log_retain_ms": (status, pointer, u64),
+    "sender_config_set_wal_dir": (status, pointer, text),
+    "sender_config_set_wal_sync": (status, pointer, u32, u64, u64),
+    "sender_config_set_wal_segment_bytes": (status, pointer, u64),
+    "sender_config_set_wal_retain_bytes": (status, pointer, u64),
+    "sender_config_set_wal_retain_ms": (status, pointer, u64),
     "sender_config_set_slot_max_bytes": (status, pointer, u64),
     "sender_config_set_slot_expiry_ms": (status, pointer, u64),
-    "sender_config_set_log_timeout_ms": (status, pointer, u64),
+    "sender_config_set_wal_timeout_ms": (status, pointer, u64),
     "sender_config_set_token": (status, pointer, pointer, u64),
-    "sender_get_token": (status, pointer, pointer),
+    "sender_token": (status, pointer, pointer),
     "sender_wait_durable": (status, pointer, u64, u64),
     "sender_slots_json": (status, pointer, pointer),
     "sender_drop_slot": (status, pointer, text),
@@ -190,13 +190,13 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_stop": (status, pointer),
     "receiver_free": (None, pointer),
     # Receiver: the log on disk, and tokens
-    "receiver_config_set_log_dir": (status, pointer, text),
-    "receiver_config_set_log_sync": (status, pointer, u32, u64, u64),
-    "receiver_config_set_log_segment_bytes": (status, pointer, u64),
-    "receiver_config_set_log_retain_bytes": (status, pointer, u64),
-    "receiver_config_set_log_retain_ms": (status, pointer, u64),
+    "receiver_config_set_wal_dir": (status, pointer, text),
+    "receiver_config_set_wal_sync": (status, pointer, u32, u64, u64),
+    "receiver_config_set_wal_segment_bytes": (status, pointer, u64),
+    "receiver_config_set_wal_retain_bytes": (status, pointer, u64),
+    "receiver_config_set_wal_retain_ms": (status, pointer, u64),
     "receiver_config_set_token": (status, pointer, pointer),
-    "receiver_get_token": (status, pointer, pointer),
+    "receiver_token": (status, pointer, pointer),
     # Messages of protocol v1, over the caller's buffers
     "replication_read_message": (status, pointer, size, pointer, pointer, pointer, pointer),
     "replication_write_message": (status, u8, pointer, size, pointer, size, pointer),

@@ -117,7 +117,7 @@ class EventKind(enum.IntEnum):
     #: Receiver: the skip policy gave up on the entry sequence.
     ENTRY_SKIPPED = 10
     #: Receiver: the continue policy went on past a gap that begins at sequence.
-    HOLE_PASSED = 11
+    GAP_PASSED = 11
     #: Receiver: the stop policy ended applying at the entry sequence.
     STOPPED = 12
     #: The peer broke the protocol; its connection was closed.
@@ -136,16 +136,16 @@ class EventKind(enum.IntEnum):
     SLOT_EXPIRED = 19
     #: The log's disk takes nothing for now, and new entries are refused; or, as the text says then,
     #: it only does not take the slots or let go of a file, and entries go on. It is tried again.
-    LOG_STALLED = 20
+    WAL_STALLED = 20
     #: The log's disk does again what it did not.
-    LOG_RESUMED = 21
+    WAL_RESUMED = 21
     #: The log's disk failed; it has to be opened anew.
-    LOG_FAILED = 22
+    WAL_FAILED = 22
     #: The log on disk ended torn when it was opened; what was not whole is gone (how much is in the
     #: detail).
-    LOG_RECOVERED = 23
+    WAL_RECOVERED = 23
     #: The oldest entries left the log on disk; sequence is the newest of the log.
-    LOG_TRIMMED = 24
+    WAL_TRIMMED = 24
     #: Sender: the slot table is full, so a reader follows without a slot.
     SLOT_REFUSED = 25
     #: Sender: a reader came back at an earlier position than it had acknowledged.
@@ -215,7 +215,7 @@ class FullPolicy(enum.IntEnum):
 
     #: Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses
     #: for one. With a log on disk readers go on from there, and the disk is waited for, as
-    #: sender_config_set_log_timeout_ms() says, before it refuses.
+    #: sender_config_set_wal_timeout_ms() says, before it refuses.
     CUT_OFF_SLOWEST = 0
     #: Refuse the new entry with BUFFER_FULL.
     REFUSE = 1

@@ -29,7 +29,7 @@ from .sender import (
     set_stream,
     u32,
 )
-from .values import LogSync, Path, ReceiverTls, Records, Stream
+from .values import Path, ReceiverTls, Records, Stream, WalSync
 
 
 class Receiver:
@@ -75,11 +75,11 @@ class Receiver:
         insecure_permissions_allowed: Optional[bool] = None,
         local_wal: Optional[Callable[[Entry], None]] = None,
         connect: Optional[Callable[[str], Union[socket.socket, int]]] = None,
-        log_dir: Optional[Path] = None,
-        log_sync: Optional[LogSync] = None,
-        log_segment_bytes: Optional[int] = None,
-        log_retain_bytes: Optional[int] = None,
-        log_retain_ms: Optional[int] = None,
+        wal_dir: Optional[Path] = None,
+        wal_sync: Optional[WalSync] = None,
+        wal_segment_bytes: Optional[int] = None,
+        wal_retain_bytes: Optional[int] = None,
+        wal_retain_ms: Optional[int] = None,
         on_event: Optional[Callable[[Event], None]] = None,
         logger: Optional[logging.Logger] = None,
     ) -> None:
@@ -111,9 +111,9 @@ class Receiver:
                 "max_epoch_jump": max_epoch_jump,
                 "max_entry_bytes": max_entry_bytes,
                 "records_max_bytes": records_max_bytes,
-                "log_segment_bytes": log_segment_bytes,
-                "log_retain_bytes": log_retain_bytes,
-                "log_retain_ms": log_retain_ms,
+                "wal_segment_bytes": wal_segment_bytes,
+                "wal_retain_bytes": wal_retain_bytes,
+                "wal_retain_ms": wal_retain_ms,
             }
             set_numbers(config, numbers, _arguments.whole)
             set_numbers(config, {"protocol": protocol, "gap_policy": gap_policy}, u32)
@@ -135,7 +135,7 @@ class Receiver:
                 chain = optional_path("certificate_chain_file", tls.certificate_chain_file)
                 key = optional_path("private_key_file", tls.private_key_file)
                 config.set("set_tls", _arguments.path("ca_file", tls.ca_file), name, chain, key)
-            set_log(config, log_dir, log_sync)
+            set_log(config, wal_dir, wal_sync)
             observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("receiver", logger, observer)
             host = Host(handlers)
@@ -228,7 +228,7 @@ class Receiver:
 
         Store it in the same transaction. `NotFoundError` while the stream is unknown.
         """
-        return read_token(self._handle, self._library.receiver_get_token)
+        return read_token(self._handle, self._library.receiver_token)
 
     def stats(self) -> Dict[str, Any]:
         """The statistics. ``docs/embedding.md`` has a table of the keys."""

@@ -22,7 +22,7 @@ from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event
 from .quorum import Quorum
-from .values import Acked, LogSync, Path, SenderTls, Stream, WriteGate
+from .values import Acked, Path, SenderTls, Stream, WalSync, WriteGate
 
 NO_FREE = FreeFn()
 
@@ -63,12 +63,12 @@ class Sender:
         groups: Optional[Mapping[str, Sequence[str]]] = None,
         write_gate: Optional[WriteGate] = None,
         max_pending_acks: Optional[int] = None,
-        log_dir: Optional[Path] = None,
-        log_sync: Optional[LogSync] = None,
-        log_segment_bytes: Optional[int] = None,
-        log_retain_bytes: Optional[int] = None,
-        log_retain_ms: Optional[int] = None,
-        log_timeout_ms: Optional[int] = None,
+        wal_dir: Optional[Path] = None,
+        wal_sync: Optional[WalSync] = None,
+        wal_segment_bytes: Optional[int] = None,
+        wal_retain_bytes: Optional[int] = None,
+        wal_retain_ms: Optional[int] = None,
+        wal_timeout_ms: Optional[int] = None,
         slot_max_bytes: Optional[int] = None,
         slot_expiry_ms: Optional[int] = None,
         on_event: Optional[Callable[[Event], None]] = None,
@@ -89,10 +89,10 @@ class Sender:
                 "peer_timeout_ms": peer_timeout_ms,
                 "stop_timeout_ms": stop_timeout_ms,
                 "last_sequence": last_sequence,
-                "log_segment_bytes": log_segment_bytes,
-                "log_retain_bytes": log_retain_bytes,
-                "log_retain_ms": log_retain_ms,
-                "log_timeout_ms": log_timeout_ms,
+                "wal_segment_bytes": wal_segment_bytes,
+                "wal_retain_bytes": wal_retain_bytes,
+                "wal_retain_ms": wal_retain_ms,
+                "wal_timeout_ms": wal_timeout_ms,
                 "slot_max_bytes": slot_max_bytes,
                 "slot_expiry_ms": slot_expiry_ms,
             }
@@ -132,7 +132,7 @@ class Sender:
                     u32("policy", write_gate.policy),
                     _arguments.whole("max_wait_ms", write_gate.max_wait_ms),
                 )
-            set_log(config, log_dir, log_sync)
+            set_log(config, wal_dir, wal_sync)
             observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("sender", logger, observer)
             host = Host(handlers)
@@ -314,7 +314,7 @@ class Sender:
 
     def token(self) -> bytes:
         """The position after the last entry, with stream, epoch and hash."""
-        return read_token(self._handle, self._library.sender_get_token)
+        return read_token(self._handle, self._library.sender_token)
 
     def set_writable(self, writable: bool) -> None:
         """Says whether this node is the writer; a new sender's is."""
@@ -433,14 +433,14 @@ def set_stream(config: Config, stream: Stream) -> None:
     )
 
 
-def set_log(config: Config, log_dir: Optional[Path], log_sync: Optional[LogSync]) -> None:
+def set_log(config: Config, wal_dir: Optional[Path], wal_sync: Optional[WalSync]) -> None:
     """Sets the log on disk."""
-    if log_dir is not None:
-        config.set("set_log_dir", _arguments.path("log_dir", log_dir))
-    if log_sync is not None:
-        policy, interval_ms, size = log_sync
+    if wal_dir is not None:
+        config.set("set_wal_dir", _arguments.path("wal_dir", wal_dir))
+    if wal_sync is not None:
+        policy, interval_ms, size = wal_sync
         config.set(
-            "set_log_sync",
+            "set_wal_sync",
             u32("policy", policy),
             _arguments.whole("interval_ms", interval_ms),
             _arguments.whole("bytes", size),

@@ -19,7 +19,7 @@ class Stream(NamedTuple):
     """Rises each time another node becomes the writer."""
 
 
-class LogSync(NamedTuple):
+class WalSync(NamedTuple):
     """When a log on disk is made durable."""
 
     policy: SyncPolicy

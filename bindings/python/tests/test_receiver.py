@@ -43,9 +43,9 @@ from libreplication import errors
         {"records_max_bytes": 0},
         {"buffer_bytes": 1},
         {"max_epoch_jump": 0},
-        {"log_dir": ""},
-        {"log_dir": "log", "protocol": r.Protocol.V1},
-        {"log_sync": (9, 1, 1)},
+        {"wal_dir": ""},
+        {"wal_dir": "log", "protocol": r.Protocol.V1},
+        {"wal_sync": (9, 1, 1)},
         {"tls": r.ReceiverTls("")},
     ],
 )
@@ -94,11 +94,11 @@ def test_every_option_is_taken(sender, address, tmp_path, inbox):
         buffer_bytes=1 << 20,
         max_epoch_jump=1,
         local_wal=logged.append,
-        log_dir=tmp_path / "log",
-        log_sync=r.LogSync(r.SyncPolicy.ALWAYS),
-        log_segment_bytes=1 << 20,
-        log_retain_bytes=1 << 21,
-        log_retain_ms=60_000,
+        wal_dir=tmp_path / "log",
+        wal_sync=r.WalSync(r.SyncPolicy.ALWAYS),
+        wal_segment_bytes=1 << 20,
+        wal_retain_bytes=1 << 21,
+        wal_retain_ms=60_000,
         logger=logging.getLogger("mine"),
     ) as receiver:
         receiver.wait_sequence(1, timeout=10)
@@ -106,7 +106,7 @@ def test_every_option_is_taken(sender, address, tmp_path, inbox):
         assert receiver.stream() == sender.stream()
         assert sender.wait_acked(1, r.AckLevel.DURABLE, timeout=10) == 1
         stats = receiver.stats()
-        assert stats["log_dir"] == str(tmp_path / "log") and stats["reader_id"] == "reader"
+        assert stats["wal_dir"] == str(tmp_path / "log") and stats["reader_id"] == "reader"
     assert [entry.data for entry in logged] == [entry.data for entry in inbox] == [b"one"]
 
 

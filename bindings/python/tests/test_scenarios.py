@@ -183,9 +183,9 @@ class Scenario:
                 readers, entries, ms, level, policy, wait_ms = value
                 gate = (number(r.AckLevel, level), number(r.GatePolicy, policy), wait_ms)
                 options[key] = r.WriteGate(readers, entries, ms, *gate)
-            elif key == "log_sync":
-                options[key] = r.LogSync(number(r.SyncPolicy, value[0]), *value[1:])
-            elif key == "log_dir":
+            elif key == "wal_sync":
+                options[key] = r.WalSync(number(r.SyncPolicy, value[0]), *value[1:])
+            elif key == "wal_dir":
                 options[key] = self.directory / value
             elif key == "stream":
                 options[key] = r.Stream(bytes.fromhex(value[0]), value[1])
@@ -310,7 +310,7 @@ class Scenario:
     def sender_drop_slot(self, name, reader_id):
         self.senders[name].drop_slot(reader_id)
 
-    def sender_get_token(self, name, token):
+    def sender_token(self, name, token):
         self.tokens[token] = self.senders[name].token()
 
     def sender_stop(self, name):
@@ -361,7 +361,7 @@ class Scenario:
     def receiver_wait_sequence(self, name, sequence, timeout_ms=20000):
         self.receivers[name].wait_sequence(sequence, timeout_ms / 1000)
 
-    def receiver_get_token(self, name, token):
+    def receiver_token(self, name, token):
         self.tokens[token] = self.receivers[name].token()
 
     def receiver_stop(self, name):

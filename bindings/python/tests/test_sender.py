@@ -93,9 +93,9 @@ def test_misuse_raises_its_own_error(sender, call, error):
         {"write_gate": r.WriteGate(1, level=9)},
         {"write_gate": r.WriteGate(5), "max_readers": 1},
         {"max_pending_acks": 0},
-        {"log_dir": ""},
-        {"log_sync": r.LogSync(r.SyncPolicy.GROUP, 0, 0)},
-        {"log_segment_bytes": 1},
+        {"wal_dir": ""},
+        {"wal_sync": r.WalSync(r.SyncPolicy.GROUP, 0, 0)},
+        {"wal_segment_bytes": 1},
         {"tls": r.SenderTls("", "")},
     ],
 )
@@ -105,7 +105,7 @@ def test_a_wrong_option_is_refused(options):
 
 
 def test_options_of_wrong_types_are_refused():
-    for options in ({"buffer_size": "1"}, {"log_dir": 3}, {"on_event": 3}, {"groups": {3: ["reader"]}}):
+    for options in ({"buffer_size": "1"}, {"wal_dir": 3}, {"on_event": 3}, {"groups": {3: ["reader"]}}):
         with pytest.raises(TypeError):
             r.Sender(**options)
 
@@ -135,12 +135,12 @@ def test_every_option_is_taken(tmp_path):
         groups={"east": ["east-*"], "west": ["west-1", "west-2"]},
         write_gate=r.WriteGate(0),
         max_pending_acks=5,
-        log_dir=tmp_path / "log",
-        log_sync=r.LogSync(r.SyncPolicy.GROUP, 1, 4096),
-        log_segment_bytes=1 << 20,
-        log_retain_bytes=1 << 21,
-        log_retain_ms=60_000,
-        log_timeout_ms=1000,
+        wal_dir=tmp_path / "log",
+        wal_sync=r.WalSync(r.SyncPolicy.GROUP, 1, 4096),
+        wal_segment_bytes=1 << 20,
+        wal_retain_bytes=1 << 21,
+        wal_retain_ms=60_000,
+        wal_timeout_ms=1000,
         slot_max_bytes=1 << 22,
         slot_expiry_ms=60_000,
         insecure_permissions_allowed=True,
@@ -155,8 +155,8 @@ def test_every_option_is_taken(tmp_path):
         with pytest.raises(errors.NotFoundError):
             sender.drop_slot("nobody")
         with pytest.raises(errors.LockedError):
-            r.Sender(log_dir=tmp_path / "log")
-    with r.Sender(log_dir=tmp_path / "log") as again:
+            r.Sender(wal_dir=tmp_path / "log")
+    with r.Sender(wal_dir=tmp_path / "log") as again:
         assert (again.current_sequence, again.token()) == (1, token)
     with r.Sender(token=token, epoch=4) as promoted:
         assert promoted.replicate(b"next") == 2 and promoted.stream().epoch == 4

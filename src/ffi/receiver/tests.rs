@@ -10,7 +10,7 @@ use crate::ffi::receiver_callbacks::*;
 use crate::ffi::receiver_config::*;
 use crate::ffi::receiver_storage::receiver_config_set_token;
 use crate::ffi::sender::{SenderHandle, sender_free, sender_listen, sender_new, sender_replicate, sender_start};
-use crate::ffi::sender_storage::sender_get_token;
+use crate::ffi::sender_storage::sender_token;
 use crate::ffi::status::last_error;
 use crate::protocol::token::TOKEN_BYTES;
 
@@ -197,7 +197,7 @@ fn p7_a_sequence_set_after_a_token_is_not_taken_for_the_tokens_place() {
     let (sender, address) = writer();
     let mut token = [0; TOKEN_BYTES];
     // SAFETY: the sender is alive, and the token has room.
-    unsafe { assert_eq!(sender_get_token(sender, token.as_mut_ptr()), Status::Ok) };
+    unsafe { assert_eq!(sender_token(sender, token.as_mut_ptr()), Status::Ok) };
     let options = |config| {
         // SAFETY: the configuration is alive, and the token whole.
         unsafe {

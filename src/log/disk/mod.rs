@@ -104,7 +104,7 @@ impl DiskConfig {
         let invalid = |text: String| Err(Error::new(Status::InvalidArgument, text));
         Self::check_segment_bytes(self.segment_bytes)?;
         if self.retain_age.is_zero() {
-            return invalid("log_retain_ms must be at least 1".into());
+            return invalid("wal_retain_ms must be at least 1".into());
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl DiskConfig {
             return Ok(());
         }
         let (least, most) = Self::SEGMENT_BYTES.into_inner();
-        Err(Error::new(Status::InvalidArgument, format!("log_segment_bytes is {bytes}, it must be {least} to {most}")))
+        Err(Error::new(Status::InvalidArgument, format!("wal_segment_bytes is {bytes}, it must be {least} to {most}")))
     }
 
     /// Bytes between two points of an index.

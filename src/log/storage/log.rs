@@ -41,7 +41,7 @@ impl Log {
     /// Waits until the entry `sequence` is durable on this node's disk. Fails with `InvalidState` for a log in memory.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
         let Some(storage) = &self.storage else {
-            return Err(Error::new(Status::InvalidState, "the log is in memory only: log_dir is not set"));
+            return Err(Error::new(Status::InvalidState, "the log is in memory only: wal_dir is not set"));
         };
         let end = self.memory.appender.lock().end;
         if sequence > end.sequence {

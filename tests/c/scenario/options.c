@@ -124,12 +124,12 @@ int32_t sender_option(replication_sender_config *config, const struct tree *opti
     NUMBER(sender, max_readers);
     NUMBER(sender, last_sequence);
     NUMBER(sender, max_pending_acks);
-    NUMBER(sender, log_segment_bytes);
-    NUMBER(sender, log_retain_bytes);
-    NUMBER(sender, log_retain_ms);
+    NUMBER(sender, wal_segment_bytes);
+    NUMBER(sender, wal_retain_bytes);
+    NUMBER(sender, wal_retain_ms);
     NUMBER(sender, slot_max_bytes);
     NUMBER(sender, slot_expiry_ms);
-    NUMBER(sender, log_timeout_ms);
+    NUMBER(sender, wal_timeout_ms);
     if (IS("io_threads"))
         return sender_config_set_io_threads(config, (uint32_t)number(option, 0));
     if (IS("full_policy"))
@@ -148,10 +148,10 @@ int32_t sender_option(replication_sender_config *config, const struct tree *opti
         return sender_config_set_write_gate(config, number(option, 0), number(option, 1), number(option, 2),
                                             named(option, 3, "ACK_LEVEL"), named(option, 4, "GATE_POLICY"),
                                             number(option, 5));
-    if (IS("log_dir"))
-        return sender_config_set_log_dir(config, path(option, 0));
-    if (IS("log_sync"))
-        return sender_config_set_log_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
+    if (IS("wal_dir"))
+        return sender_config_set_wal_dir(config, path(option, 0));
+    if (IS("wal_sync"))
+        return sender_config_set_wal_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
                                           number(option, 2));
     FAIL("a sender has no option \"%s\"", option->key);
 }
@@ -167,9 +167,9 @@ int32_t receiver_option(replication_receiver_config *config, const struct tree *
     NUMBER(receiver, peer_timeout_ms);
     NUMBER(receiver, buffer_bytes);
     NUMBER(receiver, max_epoch_jump);
-    NUMBER(receiver, log_segment_bytes);
-    NUMBER(receiver, log_retain_bytes);
-    NUMBER(receiver, log_retain_ms);
+    NUMBER(receiver, wal_segment_bytes);
+    NUMBER(receiver, wal_retain_bytes);
+    NUMBER(receiver, wal_retain_ms);
     if (IS("reader_id"))
         return receiver_config_set_reader_id(config, text(option, 0));
     if (IS("writer_addr"))
@@ -190,10 +190,10 @@ int32_t receiver_option(replication_receiver_config *config, const struct tree *
         return receiver_config_set_handler_durable(config, truth(option, 0));
     if (IS("tls"))
         return receiver_config_set_tls(config, path(option, 0), text(option, 1), path(option, 2), path(option, 3));
-    if (IS("log_dir"))
-        return receiver_config_set_log_dir(config, path(option, 0));
-    if (IS("log_sync"))
-        return receiver_config_set_log_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
+    if (IS("wal_dir"))
+        return receiver_config_set_wal_dir(config, path(option, 0));
+    if (IS("wal_sync"))
+        return receiver_config_set_wal_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
                                             number(option, 2));
     if (IS("token"))
         return receiver_config_set_token(config, token_named(text(option, 0)));

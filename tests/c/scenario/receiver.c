@@ -76,7 +76,7 @@ static int32_t receiver_waits(struct step *step)
 
 static int32_t receiver_gives_a_token(struct step *step)
 {
-    return receiver_get_token(step->on->receiver, object_new(step, text(step, "token"), TOKEN)->token);
+    return receiver_token(step->on->receiver, object_new(step, text(step, "token"), TOKEN)->token);
 }
 
 static int32_t receiver_stops(struct step *step)
@@ -91,7 +91,7 @@ const struct verb receiver_verbs[] = {
     {"receiver.resume", true, "", receiver_resumes},
     {"receiver.release", false, "", receiver_is_released},
     {"receiver.wait_sequence", true, " sequence timeout_ms ", receiver_waits},
-    {"receiver.get_token", true, " token ", receiver_gives_a_token},
+    {"receiver.token", true, " token ", receiver_gives_a_token},
     {"receiver.stop", true, "", receiver_stops},
     {"receiver.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

@@ -212,7 +212,7 @@ static int32_t sender_drops_a_slot(struct step *step)
 
 static int32_t sender_gives_a_token(struct step *step)
 {
-    return sender_get_token(step->on->sender, object_new(step, text(step, "token"), TOKEN)->token);
+    return sender_token(step->on->sender, object_new(step, text(step, "token"), TOKEN)->token);
 }
 
 static int32_t sender_stops(struct step *step)
@@ -237,7 +237,7 @@ const struct verb sender_verbs[] = {
     {"sender.on_acked", true, " sequence level readers timeout_ms order ", sender_orders_a_call},
     {"sender.wait_durable", true, " sequence timeout_ms ", sender_waits_for_the_disk},
     {"sender.drop_slot", true, " reader_id ", sender_drops_a_slot},
-    {"sender.get_token", true, " token ", sender_gives_a_token},
+    {"sender.token", true, " token ", sender_gives_a_token},
     {"sender.stop", true, "", sender_stops},
     {"sender.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

@@ -127,7 +127,7 @@ struct object *object_new(const struct step *step, const char *name, enum object
     atomic_store(&object->status, NOT_YET);
     if (kind == SENDER || kind == RECEIVER) {
         object->inbox = inbox_new();
-        object->inbox->holes_allowed = true;
+        object->inbox->gaps_allowed = true;
         object->events = events_new();
         CHECK(pthread_mutex_init(&object->lock, NULL) == 0);
     }

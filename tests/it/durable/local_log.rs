@@ -58,7 +58,7 @@ fn p6_what_lies_before_the_local_log_is_not_durable() {
     let (reader, _, _) = receiver(config.clone());
     let (mut writer, _) = door.welcome(0);
     let mut last = 0;
-    while last == 0 || stat(reader.stats_json(), "log_oldest_sequence").as_u64() <= Some(100) {
+    while last == 0 || stat(reader.stats_json(), "wal_oldest_sequence").as_u64() <= Some(100) {
         writer.send(&wire::batch(last, 500));
         last += 500;
         reader.wait_sequence(last, PATIENCE).unwrap();
@@ -160,7 +160,7 @@ fn trimmed(config: &mut ReceiverConfig, sender: &Sender) -> u64 {
     until("the oldest entries to be gone", || {
         write(sender, 100);
         reader.wait_sequence(sender.current_sequence(), PATIENCE).unwrap();
-        stat(reader.stats_json(), "log_oldest_sequence").as_u64() > Some(100)
+        stat(reader.stats_json(), "wal_oldest_sequence").as_u64() > Some(100)
     });
     sender.current_sequence()
 }
@@ -198,7 +198,7 @@ fn p7_a_local_log_ahead_of_its_host_does_not_go_on_with_another_history() {
     (config.has_position, config.writer_addr) = (true, address);
     let (reader, _, events) = receiver(config);
     assert_eq!(reader.wait_sequence(last + 80, PATIENCE).unwrap_err().status, Status::Diverged);
-    let failed = events.wait_status(EventKind::LogFailed, Status::Diverged);
+    let failed = events.wait_status(EventKind::WalFailed, Status::Diverged);
     assert!(failed.message.contains(&format!("up to entry {last} ")), "{}", failed.message);
 }
 

@@ -56,7 +56,7 @@ fn p2_a_reader_whose_entries_are_gone_is_told_wal_rotated() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, trimmed) = sender(with_storage(dir.path(), |storage| storage.retain_bytes = SMALL_SEGMENT));
     write(&sender, 5_000);
-    trimmed.wait(EventKind::LogTrimmed);
+    trimmed.wait(EventKind::WalTrimmed);
     let (_reader, applied, events) = receiver(receiver_config("late", &address));
     let gap = events.wait_status(EventKind::Gap, Status::WalRotated);
     assert!(gap.message.contains("no longer in the log"), "{}", gap.message);
@@ -101,10 +101,10 @@ fn p2_the_continue_policy_goes_on_after_entries_that_left_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, address, trimmed) = sender(with_storage(dir.path(), |storage| storage.retain_bytes = SMALL_SEGMENT));
     write(&sender, 5_000);
-    trimmed.wait(EventKind::LogTrimmed);
+    trimmed.wait(EventKind::WalTrimmed);
     let config = ReceiverConfig { gap_policy: GapPolicy::Continue, ..receiver_config("late", &address) };
     let (reader, applied, events) = receiver(config);
-    let passed = events.wait_status(EventKind::HolePassed, Status::SequenceGap);
+    let passed = events.wait_status(EventKind::GapPassed, Status::SequenceGap);
     assert_eq!(passed.sequence, 1);
     reader.wait_sequence(5_000, PATIENCE).unwrap();
     let first = applied.entries()[0].0;

@@ -28,7 +28,7 @@ bool is_final(const replication::event &event)
 replication::sender open_log(const std::string &path)
 {
     replication::sender_config config;
-    config.log_dir(path).log_sync(replication::sync_policy::always);
+    config.wal_dir(path).wal_sync(replication::sync_policy::always);
     return replication::sender(config);
 }
 

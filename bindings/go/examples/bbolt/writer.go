@@ -31,7 +31,7 @@ func openWriter(database, logDir string) (*writer, error) {
 	}
 	sender, err := replication.OpenSender(&replication.SenderConfig{
 		// An entry is on disk when Append returns, so that the outbox can forget it.
-		Log: &replication.SenderLog{Dir: logDir, Sync: replication.SyncAlways},
+		WAL: &replication.SenderWAL{Dir: logDir, Sync: replication.SyncAlways},
 	})
 	if err != nil {
 		db.Close()

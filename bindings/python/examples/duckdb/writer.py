@@ -39,7 +39,7 @@ def transfer(number: int) -> bytes:
 def main() -> None:
     directory, address, transfers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     directory.mkdir(exist_ok=True)
-    with Sender(log_dir=directory / "log", full_policy=FullPolicy.WAIT, full_wait_ms=5000) as sender:
+    with Sender(wal_dir=directory / "log", full_policy=FullPolicy.WAIT, full_wait_ms=5000) as sender:
         sender.listen(address)
         print(f"serving from transfer {sender.current_sequence}", flush=True)
         with Node("writer", directory / "bank.duckdb", address) as node:

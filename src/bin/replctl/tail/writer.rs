@@ -170,7 +170,7 @@ impl Observer for Probe {
                 self.0.writer_at.store(writer_sequence(event), Ordering::Release);
                 self.0.end(Ok(()));
             }
-            EventKind::ApplyFailed | EventKind::HolePassed => {}
+            EventKind::ApplyFailed | EventKind::GapPassed => {}
             _ => self.0.end(Err(failure(event))),
         }
     }
@@ -279,7 +279,7 @@ impl Observer for Watcher {
         }
         match event.kind {
             EventKind::Connected => self.connected(event),
-            EventKind::HolePassed => self.gap_passed(event),
+            EventKind::GapPassed => self.gap_passed(event),
             // Its own word that it has enough.
             EventKind::ApplyFailed | EventKind::Stopped => {}
             EventKind::Regressed if !self.connected => {
