@@ -82,9 +82,10 @@ pub fn printable(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A JSON value as text in which control and invisible characters are escaped, also those that JSON allows in strings.
-pub fn json(value: &serde_json::Value) -> String {
-    printable_json(value.to_string())
+/// A value as JSON in which control and invisible characters are escaped, also those that JSON allows in strings.
+pub fn json(value: &impl serde::Serialize) -> String {
+    // Only a map whose keys are no texts, or a `Serialize` that fails by itself, has no JSON.
+    printable_json(serde_json::to_string(value).unwrap_or_default())
 }
 
 /// JSON in which control and invisible characters are escaped. Apart from white space, which our writers do not use,

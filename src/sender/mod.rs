@@ -328,7 +328,7 @@ impl Sender {
 
     /// The slots of its readers as JSON.
     pub fn slots_json(&self) -> Result<String> {
-        Ok(text::json(&self.slots()?.json()))
+        Ok(text::json(&self.slots()?.stats()))
     }
 
     /// Drops the slot of a reader that will not come back.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use super::config::StorageConfig;
@@ -15,7 +14,7 @@ use super::reader::Reader;
 use super::registry::Registry;
 use crate::clock;
 use crate::engine::writer::slot::{Record, Seen};
-use crate::engine::writer::slots::{SlotLimits, Surroundings, Table};
+use crate::engine::writer::slots::{HeldSlot, SlotLimits, SlotStats, Surroundings, Table};
 use crate::engine::writer::standing::Claim;
 use crate::error::Result;
 use crate::host::Event;
@@ -144,14 +143,15 @@ impl Slots {
         }
     }
 
-    /// See [`Table::of_reader`].
-    pub(super) fn of_reader(&self, id: &str) -> [Value; 4] {
-        self.table.lock().of_reader(self.around.log.end(), id)
+    /// A reader's slot, and whether it has none because all are in use.
+    pub(super) fn of_reader(&self, id: &str) -> (Option<HeldSlot>, bool) {
+        let table = self.table.lock();
+        (table.of_reader(self.around.log.end(), id), table.is_refused(id))
     }
 
-    /// The slots as JSON, by reader id.
-    pub(super) fn json(&self) -> Value {
-        self.table.lock().json(&self.around)
+    /// The slots, by reader id.
+    pub(super) fn stats(&self) -> Vec<SlotStats> {
+        self.table.lock().stats(&self.around)
     }
 }
 

@@ -33,17 +33,17 @@ fn keys(object: &Value) -> BTreeSet<String> {
 
 #[test]
 fn every_statistic_is_described_and_every_described_one_is_there() {
-    let guide = read("docs/embedding.md");
+    let statistics = read("docs/statistics.md");
     let (sender, address, _) = sender(SenderConfig::default());
     let (receiver, ..) = receiver(receiver_config("reader-1", &address));
     until("a reader", || sender.reader_count() == 1);
 
     let stats: Value = serde_json::from_str(&sender.stats_json().unwrap()).unwrap();
-    let all: BTreeSet<_> = keys(&stats).union(&keys(&stats["readers"][0])).cloned().collect();
-    assert_eq!(first_column(&section(&guide, "### Of a sender")), all);
+    assert_eq!(first_column(&section(&statistics, "## Sender")), keys(&stats));
+    assert_eq!(first_column(&section(&statistics, "## Readers of a sender")), keys(&stats["readers"][0]));
 
     let stats: Value = serde_json::from_str(&receiver.stats_json().unwrap()).unwrap();
-    assert_eq!(first_column(&section(&guide, "### Of a receiver")), keys(&stats));
+    assert_eq!(first_column(&section(&statistics, "## Receiver")), keys(&stats));
 }
 
 #[test]
@@ -84,7 +84,11 @@ fn every_function_and_constant_that_a_document_names_is_in_the_header() {
         "bindings/README.md",
     ];
     for document in documents {
-        let text = read(document);
+        let mut text = read(document);
+        if document == "CHANGELOG.md" {
+            // Its tables have the old names as well.
+            text = text.lines().filter(|line| !line.starts_with('|')).collect::<Vec<_>>().join("\n");
+        }
         let named = text.split(|c: char| !word(c) && c != '*').filter(|name| {
             ["sender_", "receiver_", "replication_", "REPLICATION_"].iter().any(|prefix| name.starts_with(prefix))
         });

@@ -9,6 +9,24 @@ pub struct Api {
     pub abi_version: u64,
     pub soname: String,
     pub headers: Vec<Header>,
+    pub statistics: Vec<Statistics>,
+}
+
+/// The keys of a JSON object that a function gives out.
+#[derive(Serialize)]
+pub struct Statistics {
+    pub title: String,
+    pub doc: Vec<String>,
+    pub keys: Vec<Key>,
+}
+
+/// `type` is JSON's: number, boolean, text, time or objects.
+#[derive(Serialize)]
+pub struct Key {
+    pub name: String,
+    pub r#type: String,
+    pub nullable: bool,
+    pub doc: Vec<String>,
 }
 
 /// One header file, with its sections in order.

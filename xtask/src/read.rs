@@ -14,11 +14,20 @@ use anyhow::{Context, Result, bail, ensure};
 use syn::{Attribute, Expr, ItemMod, Lit, Meta, UseTree, Visibility};
 
 use crate::api::{
-    Api, Callback, Constant, Direction, Enum, Field, Function, Handle, Header, Item, Member, Parameter, Section, Struct,
+    Api, Callback, Constant, Direction, Enum, Field, Function, Handle, Header, Item, Key, Member, Parameter, Section,
+    Statistics, Struct,
 };
 use crate::{names, text};
 
 const MAIN_HEADER: &str = "replication.h";
+
+/// The structures that are given out as JSON, each with its title.
+const STATISTICS: [(&str, &str, &str); 4] = [
+    ("Sender", "src/sender/stats.rs", "SenderStats"),
+    ("Readers of a sender", "src/sender/stats.rs", "ReaderStats"),
+    ("Slots of a sender", "src/engine/writer/slots.rs", "SlotStats"),
+    ("Receiver", "src/receiver/stats.rs", "ReceiverStats"),
+];
 
 /// Reads the interface of the tree at `root`.
 pub fn api(root: &Path) -> Result<Api> {
@@ -30,7 +39,9 @@ pub fn api(root: &Path) -> Result<Api> {
         }
     }
     let (version, soname) = version(root)?;
-    let mut api = Api { version, abi_version: 0, soname, headers: reader.headers };
+    let statistics = STATISTICS.map(|(title, file, name)| statistics(root, title, file, name));
+    let statistics = statistics.into_iter().collect::<Result<_>>()?;
+    let mut api = Api { version, abi_version: 0, soname, headers: reader.headers, statistics };
     declare(root, &reader.files, &mut api)?;
     find_statuses(&mut api);
     let abi_version = api.constants().find(|constant| constant.name == "REPLICATION_ABI_VERSION");
@@ -255,6 +266,46 @@ fn structure(item: &syn::ItemStruct) -> Result<Option<Item>> {
     Ok(Some(Item::Handle(Handle { doc: doc(&name, &item.attrs)?, name })))
 }
 
+/// The fields of a structure that serde writes as JSON.
+fn statistics(root: &Path, title: &str, path: &str, name: &str) -> Result<Statistics> {
+    let source = fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?;
+    let found = syn::parse_file(&source)?.items.into_iter().find_map(|item| match item {
+        syn::Item::Struct(item) if item.ident == name => Some(item),
+        _ => None,
+    });
+    let found = found.with_context(|| format!("{path} has no structure {name}"))?;
+    let keys = found.fields.iter().map(|field| {
+        let name = field.ident.as_ref().context("a field without a name")?.to_string();
+        let (kind, nullable) = json_type(&name, &field.ty).with_context(|| format!("{path}: the type of {name}"))?;
+        Ok(Key { doc: doc(&name, &field.attrs)?, name, r#type: kind.to_owned(), nullable })
+    });
+    Ok(Statistics { title: title.to_owned(), doc: doc(name, &found.attrs)?, keys: keys.collect::<Result<_>>()? })
+}
+
+/// The type of a field in JSON, and whether it may be null.
+fn json_type(name: &str, kind: &syn::Type) -> Option<(&'static str, bool)> {
+    let segment = match kind {
+        syn::Type::Path(path) => path.path.segments.last()?,
+        syn::Type::Reference(_) => return Some(("text", false)),
+        _ => return None,
+    };
+    if segment.ident == "Option" {
+        let syn::PathArguments::AngleBracketed(inside) = &segment.arguments else { return None };
+        let Some(syn::GenericArgument::Type(inner)) = inside.args.first() else { return None };
+        return Some((json_type(name, inner)?.0, true));
+    }
+    let is_time = name.ends_with("_time") || name.ends_with("_since") || name == "updated";
+    let json = match segment.ident.to_string().as_str() {
+        "bool" => "boolean",
+        "u8" | "u32" | "u64" | "usize" | "f64" => "number",
+        "String" if is_time => "time",
+        "String" => "text",
+        "Vec" => "objects",
+        _ => return None,
+    };
+    Some((json, false))
+}
+
 // ---- the types of C ---------------------------------------------------------------------------------------------------
 
 /// What cbindgen makes of the sources: results and parameters by function or callback, fields by structure.
@@ -434,6 +485,13 @@ mod tests {
             "/// Results.\n#[repr(i32)]\npub enum Status {\n    /// Good.\n    Ok = 0,\n    /// Not.\n    NotFound = 12,\n}\n",
         );
         write("src/ffi/first.rs", module);
+        for (_, path, name) in STATISTICS {
+            fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+            let mut text = fs::read_to_string(root.path().join(path)).unwrap_or_default();
+            text +=
+                &format!("/// What is known.\nstruct {name} {{\n    /// Why.\n    last_error: Option<String>,\n}}\n");
+            write(path, &text);
+        }
         root
     }
 
@@ -473,6 +531,8 @@ mod tests {
                 ("uint16_t *", true, true),
             ]
         );
+        let key = &api.statistics[0].keys[0];
+        assert_eq!((key.name.as_str(), key.r#type.as_str(), key.nullable), ("last_error", "text", true));
         let callback = api.callbacks().next().unwrap();
         assert_eq!((callback.returns.as_str(), callback.parameters.len()), ("int32_t", 2));
     }

@@ -45,7 +45,7 @@ fn write_json(out: &mut Out, entry: &View<'_>, payload: Payload) -> io::Result<(
         Payload::Text | Payload::Preview => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 out.text(",\"payload_text\":")?;
-                out.text(&text::json(&text.into()))?;
+                out.text(&text::json(&text))?;
             }
             Err(_) => write_base64(out, bytes)?,
         },

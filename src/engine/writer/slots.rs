@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::forecast::Rate;
 use super::slot::{Hold, Record, Seen, Slot};
@@ -45,6 +46,36 @@ pub(crate) struct SlotLimits {
     pub(crate) bytes: u64,
     /// How long one is kept for a reader that does not come back.
     pub(crate) expiry: Duration,
+}
+
+/// What a reader's slot holds.
+pub(crate) struct HeldSlot {
+    pub(crate) state: &'static str,
+    pub(crate) sequence: u64,
+    pub(crate) held_bytes: u64,
+}
+
+/// A slot in the log on disk, from sender_slots_json().
+#[derive(Serialize)]
+pub(crate) struct SlotStats {
+    /// The reader's id.
+    reader_id: String,
+    /// Whether the reader is connected.
+    connected: bool,
+    /// `held`, or `lost` when the log no longer has what the reader needs.
+    state: &'static str,
+    /// The last entry that the slot does not hold.
+    sequence: u64,
+    /// Bytes of the log after that entry.
+    held_bytes: u64,
+    /// How many bytes a slot may hold.
+    max_bytes: u64,
+    /// When the slot last moved.
+    updated: String,
+    /// Whether the reader acknowledged the entry, and did not only claim it.
+    acknowledged: bool,
+    /// In how many seconds the slot is lost if the log grows as it does now; null if it does not.
+    lost_in_s: Option<u64>,
 }
 
 /// All slots of a sender.
@@ -302,37 +333,37 @@ impl Table {
         events
     }
 
-    /// A reader's slot in a log that ends at `end`, for the statistics: its state, its sequence, the bytes that it
-    /// holds back (all null when there is none), and whether the reader has none because all are in use.
-    pub(crate) fn of_reader(&self, end: u64, id: &str) -> [Value; 4] {
-        let refused = self.without.contains(id).into();
-        match self.slots.get(id) {
-            Some(Slot { record, .. }) => {
-                [state(record), record.sequence.into(), end.saturating_sub(record.position).into(), refused]
-            }
-            None => [Value::Null, Value::Null, Value::Null, refused],
-        }
+    /// A reader's slot in a log that ends at `end`; `None` without one.
+    pub(crate) fn of_reader(&self, end: u64, id: &str) -> Option<HeldSlot> {
+        let Slot { record, .. } = self.slots.get(id)?;
+        let held_bytes = end.saturating_sub(record.position);
+        Some(HeldSlot { state: state(record), sequence: record.sequence, held_bytes })
     }
 
-    /// The slots as JSON, by reader id.
-    pub(crate) fn json(&self, around: &impl Surroundings) -> Value {
+    /// Whether a reader has no slot because all are in use.
+    pub(crate) fn is_refused(&self, id: &str) -> bool {
+        self.without.contains(id)
+    }
+
+    /// The slots, by reader id.
+    pub(crate) fn stats(&self, around: &impl Surroundings) -> Vec<SlotStats> {
         let end = around.end();
         let rows = self.slots.iter().map(|(id, slot)| {
-            let held = end.saturating_sub(slot.record.position);
-            let lost_in = slot.lost_in(self.growth, held, self.limits.bytes.saturating_sub(held));
-            json!({
-                "reader_id": id,
-                "connected": around.reader(id).is_some(),
-                "state": state(&slot.record),
-                "sequence": slot.record.sequence,
-                "held_bytes": held,
-                "max_bytes": self.limits.bytes,
-                "updated": rfc3339(slot.record.updated_us),
-                "acknowledged": slot.acknowledged,
-                "lost_in_s": lost_in.map(|time| time.as_secs()),
-            })
+            let held_bytes = end.saturating_sub(slot.record.position);
+            let lost_in = slot.lost_in(self.growth, held_bytes, self.limits.bytes.saturating_sub(held_bytes));
+            SlotStats {
+                reader_id: id.clone(),
+                connected: around.reader(id).is_some(),
+                state: state(&slot.record),
+                sequence: slot.record.sequence,
+                held_bytes,
+                max_bytes: self.limits.bytes,
+                updated: rfc3339(slot.record.updated_us),
+                acknowledged: slot.acknowledged,
+                lost_in_s: lost_in.map(|time| time.as_secs()),
+            }
         });
-        Value::Array(rows.collect())
+        rows.collect()
     }
 
     /// What the file is to have, and the version that it reaches with that; `None`: it has all. When it cannot be
@@ -351,8 +382,8 @@ impl Table {
     }
 }
 
-fn state(record: &Record) -> Value {
-    Value::from(if record.is_lost { "lost" } else { "held" })
+fn state(record: &Record) -> &'static str {
+    if record.is_lost { "lost" } else { "held" }
 }
 
 #[cfg(all(test, not(model)))]

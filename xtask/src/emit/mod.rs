@@ -6,6 +6,7 @@ pub mod header;
 pub mod man;
 pub mod python;
 pub mod scenarios;
+pub mod statistics;
 
 use anyhow::Result;
 use std::path::Path;
@@ -33,6 +34,7 @@ pub fn all(root: &Path, api: &Api) -> Result<Vec<Output>> {
     outputs.push(cpp::output(api));
     outputs.push(scenarios::output(root, api)?);
     outputs.push(man::output(root, api)?);
+    outputs.push(statistics::output(api));
     Ok(outputs)
 }
 

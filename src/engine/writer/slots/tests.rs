@@ -142,7 +142,7 @@ fn p5_a_reader_without_a_slot_gets_one_when_it_acknowledges() {
     let [refused] = &events[..] else { panic!("{events:?}") };
     assert_eq!((refused.kind, &*refused.reader_id, refused.sequence), (EventKind::SlotRefused, "second", 4));
     assert_eq!((version, &*refused.address), (None, "address of second"));
-    let is_refused = |table: &Table, id: &str| table.of_reader(9, id)[3] == true;
+    let is_refused = |table: &Table, id: &str| table.is_refused(id);
     assert!(is_refused(&table, "second") && !is_refused(&table, "first"));
 
     // The first one's slot is needed while it is connected, and that of an absent reader is not.
