@@ -6,7 +6,7 @@ use super::go_json::Object;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
 /// The member of Sync and SyncAck that holds the v2 object.
@@ -175,9 +175,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for V2Object<T> {
     }
 }
 
-/// A stream id as 32 digits.
-pub fn hex(bytes: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*bytes))
+/// Bytes as hexadecimal digits, two of each: a stream id as 32.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// The number in a text of a fixed count of digits; `None` for another text.

@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use base64_simd::STANDARD;
+use replication::protocol::handshake::hex;
 use replication::records::{DEFAULT_MAX_BYTES, Records};
 use replication::text;
 
 use crate::args::{Form, Payload};
-use crate::output::{Out, hex, printable_bytes, time};
+use crate::output::{Out, printable_bytes, time};
 
 /// Bytes of a payload that a preview shows.
 const PREVIEW_BYTES: usize = 64;

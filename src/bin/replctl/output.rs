@@ -129,15 +129,6 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     safe
 }
 
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
-}
-
 /// Rows under headings, each column as wide as it must be. Numbers stand right.
 pub struct Table {
     columns: &'static [(&'static str, Align)],

@@ -2,13 +2,13 @@
 
 use replication::error::{Error, Status};
 use replication::log::disk::position::PositionFile;
-use replication::protocol::handshake::hex as stream_hex;
+use replication::protocol::handshake::hex;
 use replication::protocol::token::{TOKEN_BYTES, Token};
 use serde_json::{Value, json};
 
 use crate::args::{Token as Options, TokenSource};
 use crate::failure::{Exit, Failure};
-use crate::output::{Out, hex};
+use crate::output::Out;
 
 /// The file in a reader's directory that says how far its handler came.
 pub const POSITION: &str = "applied";
@@ -30,7 +30,7 @@ pub fn run(options: &Options, out: &mut Out) -> Result<Exit, Failure> {
     if options.json {
         out.json(&json_of(&token))?;
     } else {
-        out.line(&format!("stream    {}", stream_hex(&token.stream_id)))?;
+        out.line(&format!("stream    {}", hex(&token.stream_id)))?;
         out.line(&format!("epoch     {}", token.epoch))?;
         out.line(&format!("sequence  {}", token.sequence))?;
         let unknown = if token.hash == 0 { " (unknown)" } else { "" };
@@ -43,7 +43,7 @@ pub fn run(options: &Options, out: &mut Out) -> Result<Exit, Failure> {
 /// A token for programs.
 pub fn json_of(token: &Token) -> Value {
     json!({
-        "stream_id": stream_hex(&token.stream_id),
+        "stream_id": hex(&token.stream_id),
         "epoch": token.epoch,
         "sequence": token.sequence,
         "hash": token.hash,
