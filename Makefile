@@ -234,6 +234,17 @@ lint: lint-sources ## check formatting, clippy, shell scripts, and the documents
 header: ## write the headers, their description and the bindings' raw layers anew from src/ffi
 	$(XTASK) api
 
+# Each with the word by which replctl knows it.
+FROM_REPLCTL := man:docs/replctl.1 bash:packaging/completions/replctl zsh:packaging/completions/_replctl \
+                fish:packaging/completions/replctl.fish
+
+.PHONY: manual
+manual: build/bin/replctl ## write docs/replctl.1 and packaging/completions anew from the options of replctl
+	@for file in $(FROM_REPLCTL); do \
+	    build/bin/replctl generate $${file%%:*} >build/generated && cp build/generated $${file#*:} || exit; \
+	done
+	@rm build/generated
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean

@@ -1,62 +1,216 @@
-//! The arguments, made into a command. Nothing is opened or looked up here, except whether the operand of `tail` is a
-//! directory.
+//! The command line, declared once: its parser, its help, the manual page and the shells' completions come from here.
+//!
+//! The documentation of what is declared here is the text of the help.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lexopt::prelude::*;
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use replication::receiver::config::ProtocolChoice;
 
-use crate::failure::Failure;
-use crate::help;
+use crate::texts::{examples, exit_statuses};
+use crate::values::{Begin, Source, begin, positive, source, text, time, token};
 
-/// What is asked for.
-#[derive(Debug)]
-pub enum Request {
-    /// A text of help.
-    Help(&'static str),
-    /// The version.
-    Version,
-    /// A command.
-    Run(Command),
+/// The heading of the options that only a live writer understands.
+pub const FOR_A_WRITER: &str = "Options for a writer";
+
+/// Inspect replication logs and live writers
+///
+/// Shows what libreplication keeps and sends: the log of a writer or a reader on disk, and the stream of a live writer.
+/// It changes nothing and takes no lock, so it can run beside a writer.
+///
+/// Output is for people, or with --json for programs: one JSON object a line, in which numbers are exact 64-bit
+/// integers.
+#[derive(Debug, Parser)]
+#[command(name = "replctl", version, propagate_version = true, args_override_self = true, max_term_width = 80)]
+#[command(after_long_help = exit_statuses())]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
 }
 
-/// A command with its options.
-#[derive(Debug)]
+/// The command line without what is hidden.
+pub fn declaration() -> clap::Command {
+    // The version is the program's, whichever command it is asked of.
+    Arguments::command().mut_subcommands(|command| command.display_name("replctl"))
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Command {
-    /// What is in a directory.
-    Inspect(Directory),
-    /// Whether a log is whole.
+    /// Show what is in a log's directory
+    ///
+    /// Reads the heads of the files and shows whose log it is, which entries it has and which of them are durable, its
+    /// segments, the slots of its readers, who holds it open, and how far the handler came if it is a reader's log.
+    ///
+    /// It does not check the entries; `replctl verify` does. SPAN is the last sequence minus the one before the
+    /// segment: the number of its entries, unless the stream skips numbers.
+    #[command(after_long_help = examples("inspect"))]
+    Inspect(Inspect),
+
+    /// Read a whole log and check every checksum
+    ///
+    /// Checks the checksum of each entry, that each entry follows the one before it, the chain hash, the index of each
+    /// segment, that the segments fit together, the slots, and a reader's position. It can run beside a writer: it
+    /// ignores what the writer adds meanwhile, and leaves out what retention removes.
+    ///
+    /// The exit status is 3 if the log is whole but bytes follow its last entry that are no entry, as a crash leaves
+    /// them; the next opening cuts them off. It is 4 if the log is damaged; the output says in which file, at which
+    /// byte, and which entries are affected.
+    #[command(after_long_help = examples("verify"))]
     Verify(Verify),
-    /// Entries on disk.
+
+    /// Print entries of a log
+    ///
+    /// Prints the entries in order, to the end of the log. If the entry that --from names is gone, it prints the rest,
+    /// and the exit status is 5.
+    ///
+    /// The objects of --json have sequence, previous, timestamp_us, epoch, length, and one of payload_base64,
+    /// payload_hex, payload_text and records. A text that is not UTF-8 is printed as payload_base64.
+    #[command(after_long_help = examples("dump"))]
     Dump(Dump),
-    /// Entries as they come.
+
+    /// Print entries as they come, from disk or from a writer
+    ///
+    /// Prints the entries of a log on disk or of a live writer, and with --follow those to come, until SIGINT or
+    /// SIGTERM ends it with status 0. If entries are gone before it could print them, it says so on standard error, prints
+    /// the rest, and the exit status is 5.
+    ///
+    /// A writer counts this reader like any other: it takes part in sender_wait_acked, another reader of the same id
+    /// replaces it, and a writer with a log on disk keeps a slot for it, which holds the log back until it expires or
+    /// sender_drop_slot drops it. With --follow it connects again when the connection breaks; if it cannot reach the
+    /// writer in the first place, the exit status is 1.
+    #[command(after_long_help = examples("tail"))]
     Tail(Box<Tail>),
-    /// The slots of a writer's log.
-    Slots(Directory),
-    /// What a token says.
+
+    /// List the readers that a log is kept for
+    ///
+    /// Lists the slots in a writer's log: how far each reader has come, and how much of the log is kept for it.
+    ///
+    /// A slot is held or lost. A lost slot held back more of the log than it may, and its reader cannot go on. HELD is
+    /// what lies between the slot and the end of the log. A writer stores its slots about once a second, so a live
+    /// writer may know more.
+    #[command(after_long_help = examples("slots"))]
+    Slots(Slots),
+
+    /// Show what a position token says
+    ///
+    /// Shows the stream, the epoch, the last sequence before the position, and the chain hash of the history up to it.
+    #[command(after_long_help = examples("token"))]
     Token(Token),
 }
 
-/// A directory, and the form of the output.
-#[derive(Debug, Default)]
-pub struct Directory {
-    /// The log's directory.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// The directory of the log
+    #[arg(value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Output for programs.
+
+    /// Print one JSON object
+    #[arg(long)]
     pub json: bool,
 }
 
-/// Options of `verify`.
-#[derive(Debug, Default)]
+#[derive(Args, Debug)]
 pub struct Verify {
-    /// The log's directory.
+    /// The directory of the log
+    #[arg(value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Output for programs.
+
+    /// Print the result as one JSON object
+    #[arg(long)]
     pub json: bool,
-    /// Tell progress wherever standard error leads.
+
+    /// Report progress on standard error even if that is no terminal
+    #[arg(long)]
     pub progress: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Dump {
+    /// The directory of the log
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+
+    /// Begin at this sequence; without it, at the oldest entry
+    #[arg(long, value_name = "SEQ", value_parser = text(positive), allow_negative_numbers = true)]
+    pub from: Option<u64>,
+
+    /// End at this sequence; without it, at the last entry
+    #[arg(long, value_name = "SEQ", value_parser = text(positive), allow_negative_numbers = true)]
+    #[arg(default_value_t = u64::MAX, hide_default_value = true)]
+    pub to: u64,
+
+    /// Begin at the first entry from this time or later
+    ///
+    /// TIME is a date (2026-01-31), a date and a time in UTC (2026-01-31T12:00:00Z), a number of seconds since the Unix
+    /// epoch (@1769860800), or a span before now (90s, 15m, 2h, 1d). The times of entries are those that the database
+    /// gave; if they do not always rise, earlier entries may be late enough as well.
+    #[arg(long = "since", value_name = "TIME", value_parser = text(time))]
+    pub since_us: Option<u64>,
+
+    #[command(flatten)]
+    pub printed: Printed,
+}
+
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// The directory of a log, or the address of a writer
+    ///
+    /// An address is host:port, [v6]:port, unix:/path or unix:@name. Of several, separated by commas, it reads from the
+    /// first that is the writer.
+    #[arg(value_name = "DIR|ADDRESS", value_parser = PathBufValueParser::new().map(source))]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub source: Source,
+
+    /// Begin at this sequence, or with `end` at what comes from now on; without it, at the oldest entry
+    #[arg(long, value_name = "SEQ|end", value_parser = text(begin), allow_negative_numbers = true)]
+    pub from: Option<Begin>,
+
+    /// Wait for more entries at the end, until a signal comes
+    #[arg(long, short)]
+    pub follow: bool,
+
+    #[command(flatten)]
+    pub printed: Printed,
+
+    /// Report when connections to the writer come and go
+    #[arg(long, short)]
+    pub verbose: bool,
+
+    #[command(flatten)]
+    pub link: Link,
+}
+
+impl Tail {
+    /// Where to begin.
+    pub fn begin(&self) -> Begin {
+        self.from.unwrap_or(Begin::Oldest)
+    }
+}
+
+/// Which entries are printed, and how.
+#[derive(Args, Debug)]
+pub struct Printed {
+    /// Print at most this many entries
+    #[arg(long, value_name = "N", value_parser = text(positive), allow_negative_numbers = true)]
+    #[arg(default_value_t = u64::MAX, hide_default_value = true)]
+    pub limit: u64,
+
+    /// How to print payloads; without it, as preview, and with --json as base64
+    #[arg(long, value_name = "FORM")]
+    pub payload: Option<Payload>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Printed {
+    /// The form of an entry.
+    pub fn form(&self) -> Form {
+        let usual = if self.json { Payload::Base64 } else { Payload::Preview };
+        Form { json: self.json, payload: self.payload.unwrap_or(usual) }
+    }
 }
 
 /// How an entry is printed.
@@ -68,501 +222,115 @@ pub struct Form {
     pub payload: Payload,
 }
 
-/// How a payload is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
-    /// Not at all.
+    /// Not at all
     None,
-    /// The beginning of it as text.
+    /// As text, cut at 64 bytes
     Preview,
-    /// As text.
+    /// As text, with escapes for what is not text
     Text,
-    /// As hexadecimal digits.
+    /// As hexadecimal digits
     Hex,
-    /// As base64.
+    /// As base64
     Base64,
-    /// As the JSON of its records.
+    /// As JSON if it is records in msgpack, else as base64
     Records,
 }
 
-/// Options of `dump`.
-#[derive(Debug)]
-pub struct Dump {
-    /// The log's directory.
-    pub dir: PathBuf,
-    /// The first sequence.
-    pub from: Option<u64>,
-    /// The last sequence.
-    pub to: u64,
-    /// The first timestamp.
-    pub since_us: Option<u64>,
-    /// So many entries at most.
-    pub limit: u64,
-    /// How they are printed.
-    pub form: Form,
-}
-
-/// Where `tail` begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// At the oldest entry there is.
-    Oldest,
-    /// At this sequence.
-    At(u64),
-    /// After the last one there is.
-    End,
-}
-
-/// What `tail` reads.
-#[derive(Debug)]
-pub enum Source {
-    /// A log's directory.
-    Directory(PathBuf),
-    /// A writer.
-    Writer(String),
-}
-
-/// Options of `tail`.
-#[derive(Debug)]
-pub struct Tail {
-    /// What to read.
-    pub source: Source,
-    /// Where to begin.
-    pub begin: Begin,
-    /// Go on at the end.
-    pub follow: bool,
-    /// So many entries at most.
-    pub limit: u64,
-    /// How they are printed.
-    pub form: Form,
-    /// How to speak to a writer.
-    pub link: Link,
-}
-
 /// How `tail` speaks to a writer.
-#[derive(Debug)]
+#[derive(Args, Debug)]
+#[command(next_help_heading = FOR_A_WRITER)]
 pub struct Link {
-    /// The name the writer sees.
+    /// The name by which the writer knows this reader
+    #[arg(long, value_name = "ID", default_value = "replctl", value_parser = text(|id| Ok(id.to_owned())))]
     pub reader_id: String,
-    /// Which protocols may be spoken.
+
+    /// The version of the protocol
+    #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = protocol())]
     pub protocol: ProtocolChoice,
-    /// The coordinator's handshake.
+
+    /// Use the handshake of a coordinator's port
+    #[arg(long)]
     pub coordinator: bool,
-    /// The files of TLS.
+
+    #[command(flatten)]
     pub tls: Tls,
-    /// Say when connections come and go.
-    pub verbose: bool,
 }
 
 /// The files of TLS; without `ca` there is none.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Args, Debug)]
 pub struct Tls {
-    /// The writer's authorities.
+    /// Use TLS, with the authorities in this PEM file for the writer's certificate
+    #[arg(id = "tls-ca", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca: Option<PathBuf>,
-    /// The writer's name.
+
+    /// The name in the writer's certificate, if it is not the host of the address
+    #[arg(id = "tls-name", long, value_name = "NAME", requires = "tls-ca")]
+    #[arg(value_parser = text(|name| Ok(name.to_owned())))]
     pub name: Option<String>,
-    /// This reader's certificates.
+
+    /// The certificate chain of this reader, a PEM file
+    #[arg(id = "tls-cert", long, value_name = "FILE", requires_all = ["tls-ca", "tls-key"])]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub cert: Option<PathBuf>,
-    /// Their key.
+
+    /// The key of that certificate, a PEM file
+    #[arg(id = "tls-key", long, value_name = "FILE", requires_all = ["tls-ca", "tls-cert"])]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
 }
 
-/// What `token` decodes.
-#[derive(Debug)]
-pub struct Token {
-    /// Where it is.
-    pub source: TokenSource,
-    /// Output for programs.
+#[derive(Args, Debug)]
+pub struct Slots {
+    /// The directory of the log
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+
+    /// Print one JSON object for each slot
+    #[arg(long)]
     pub json: bool,
 }
 
-/// Where a token is.
-#[derive(Debug)]
-pub enum TokenSource {
-    /// In the argument.
-    Hex(String),
-    /// In a reader's directory.
-    Directory(PathBuf),
+#[derive(Args, Debug)]
+pub struct Token {
+    #[command(flatten)]
+    pub source: TokenSource,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// What the arguments ask for.
-pub fn parse(mut parser: lexopt::Parser) -> Result<Request, Failure> {
-    let mut at = At("");
-    let name = match parser.next().map_err(|error| at.error(error))? {
-        None => return at.wrong("a command is missing: inspect, verify, dump, tail, slots or token"),
-        Some(Short('h') | Long("help")) => return Ok(Request::Help(help::PROGRAM)),
-        Some(Short('V') | Long("version")) => return Ok(Request::Version),
-        Some(Value(name)) => name,
-        Some(option) => return Err(at.error(option.unexpected())),
-    };
-    let parse = match name.to_str() {
-        Some("inspect") => inspect,
-        Some("verify") => verify,
-        Some("dump") => dump,
-        Some("tail") => tail,
-        Some("slots") => slots,
-        Some("token") => token,
-        Some("help") => return help_of(&mut parser),
-        _ => return at.wrong(format!("there is no command {name:?}; `replctl --help` lists them")),
-    };
-    parse(&mut parser, &mut at)
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct TokenSource {
+    /// The 48 bytes of the token as 96 hexadecimal digits
+    #[arg(value_parser = text(token), value_hint = ValueHint::Other)]
+    pub hex: Option<String>,
+
+    /// Take the position in a reader's log, which is in its file `applied`
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
 }
 
-fn help_of(parser: &mut lexopt::Parser) -> Result<Request, Failure> {
-    let at = At("");
-    match parser.next().map_err(|error| at.error(error))? {
-        None | Some(Short('h') | Long("help")) => Ok(Request::Help(help::PROGRAM)),
-        Some(Value(name)) => match name.to_str() {
-            Some("inspect") => Ok(Request::Help(help::INSPECT)),
-            Some("verify") => Ok(Request::Help(help::VERIFY)),
-            Some("dump") => Ok(Request::Help(help::DUMP)),
-            Some("tail") => Ok(Request::Help(help::TAIL)),
-            Some("slots") => Ok(Request::Help(help::SLOTS)),
-            Some("token") => Ok(Request::Help(help::TOKEN)),
-            _ => at.wrong(format!("there is no command {name:?}; `replctl --help` lists them")),
-        },
-        Some(option) => Err(at.error(option.unexpected())),
-    }
-}
-
-/// The command whose arguments are read, for the hint in errors: a space and its name.
-struct At(&'static str);
-
-impl At {
-    fn wrong<T>(&self, text: impl Into<String>) -> Result<T, Failure> {
-        Err(Failure::Usage { command: self.0, text: text.into() })
-    }
-
-    fn error(&self, error: lexopt::Error) -> Failure {
-        Failure::Usage { command: self.0, text: error.to_string() }
-    }
-
-    /// The next argument; `Err(Ok(..))` is a request that ends the parsing.
-    fn next<'p>(&self, parser: &'p mut lexopt::Parser) -> Result<Option<lexopt::Arg<'p>>, Failure> {
-        parser.next().map_err(|error| self.error(error))
-    }
-
-    fn value(&self, parser: &mut lexopt::Parser) -> Result<OsString, Failure> {
-        parser.value().map_err(|error| self.error(error))
-    }
-
-    /// The value of an option that is text.
-    fn text(&self, parser: &mut lexopt::Parser, option: &str) -> Result<String, Failure> {
-        self.value(parser)?.into_string().or_else(|value| self.wrong(format!("{option}: {value:?} is no UTF-8")))
-    }
-
-    /// The value of an option that is a number of at least 1.
-    fn number(&self, parser: &mut lexopt::Parser, option: &str) -> Result<u64, Failure> {
-        let text = self.text(parser, option)?;
-        self.positive(&text, option)
-    }
-
-    fn positive(&self, text: &str, option: &str) -> Result<u64, Failure> {
-        // `parse` alone would take a plus sign as well.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse() {
-            Ok(number @ 1..) if digits => Ok(number),
-            _ => self.wrong(format!("{option} takes a number from 1 to {}, not '{text}'", u64::MAX)),
-        }
-    }
-
-    fn path(&self, parser: &mut lexopt::Parser) -> Result<PathBuf, Failure> {
-        self.value(parser).map(PathBuf::from)
-    }
-
-    /// Takes the one operand.
-    fn operand(&self, place: &mut Option<OsString>, value: OsString) -> Result<(), Failure> {
-        match place.replace(value) {
-            None => Ok(()),
-            Some(_) => {
-                let last = place.take().unwrap_or_default();
-                self.wrong(format!("one argument too many: {last:?}"))
-            }
-        }
-    }
-
-    fn required(&self, place: Option<OsString>, what: &str) -> Result<OsString, Failure> {
-        match place {
-            Some(value) if !value.is_empty() => Ok(value),
-            _ => self.wrong(format!("{what} is missing")),
-        }
-    }
-}
-
-/// What every command has. Gives the argument back if it is something else.
-macro_rules! options {
-    ($parser:ident, $at:ident, $help:expr, { $($pattern:pat => $taken:expr,)* }) => {
-        while let Some(argument) = $at.next($parser)? {
-            match argument {
-                Short('h') | Long("help") => return Ok(Request::Help($help)),
-                Short('V') | Long("version") => return Ok(Request::Version),
-                $($pattern => $taken,)*
-                other => {
-                    let error = other.unexpected();
-                    return Err($at.error(error));
-                }
-            }
-        }
-    };
-}
-
-fn inspect(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " inspect";
-    directory(parser, at, help::INSPECT, Command::Inspect)
-}
-
-fn slots(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " slots";
-    directory(parser, at, help::SLOTS, Command::Slots)
-}
-
-fn directory(
-    parser: &mut lexopt::Parser,
-    at: &At,
-    help: &'static str,
-    command: impl FnOnce(Directory) -> Command,
-) -> Result<Request, Failure> {
-    let (mut dir, mut json) = (None, false);
-    options!(parser, at, help, {
-        Long("json") => json = true,
-        Value(value) => at.operand(&mut dir, value)?,
-    });
-    let dir = at.required(dir, "the directory of the log")?.into();
-    Ok(Request::Run(command(Directory { dir, json })))
-}
-
-fn verify(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " verify";
-    let (mut dir, mut options) = (None, Verify::default());
-    options!(parser, at, help::VERIFY, {
-        Long("json") => options.json = true,
-        Long("progress") => options.progress = true,
-        Value(value) => at.operand(&mut dir, value)?,
-    });
-    options.dir = at.required(dir, "the directory of the log")?.into();
-    Ok(Request::Run(Command::Verify(options)))
-}
-
-/// The form, from what was said of it.
-fn form(at: &At, json: bool, payload: Option<Payload>) -> Result<Form, Failure> {
-    let payload = match (payload, json) {
-        (Some(Payload::Preview), true) => {
-            return at.wrong("--payload preview is for people; with --json take text, hex, base64, records or none");
-        }
-        (Some(payload), _) => payload,
-        (None, true) => Payload::Base64,
-        (None, false) => Payload::Preview,
-    };
-    Ok(Form { json, payload })
-}
-
-fn payload(parser: &mut lexopt::Parser, at: &At) -> Result<Payload, Failure> {
-    let text = at.text(parser, "--payload")?;
-    Ok(match text.as_str() {
-        "none" => Payload::None,
-        "preview" => Payload::Preview,
-        "text" => Payload::Text,
-        "hex" => Payload::Hex,
-        "base64" => Payload::Base64,
-        "records" => Payload::Records,
-        _ => {
-            return at.wrong(format!("--payload takes none, preview, text, hex, base64 or records, not '{text}'"));
-        }
+fn protocol() -> impl TypedValueParser<Value = ProtocolChoice> {
+    let values = [
+        PossibleValue::new("auto").help("v2, or v1 if the writer knows no other"),
+        PossibleValue::new("v1").help("v1 alone"),
+        PossibleValue::new("v2").help("v2 alone"),
+    ];
+    PossibleValuesParser::new(values).map(|text| match text.as_str() {
+        "v1" => ProtocolChoice::V1,
+        "v2" => ProtocolChoice::V2,
+        _ => ProtocolChoice::Auto,
     })
-}
-
-fn dump(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " dump";
-    let (mut dir, mut from, mut to, mut since_us, mut limit) = (None, None, u64::MAX, None, u64::MAX);
-    let (mut json, mut shown) = (false, None);
-    options!(parser, at, help::DUMP, {
-        Long("from") => from = Some(at.number(parser, "--from")?),
-        Long("to") => to = at.number(parser, "--to")?,
-        Long("since") => since_us = Some(time(at, &at.text(parser, "--since")?)?),
-        Long("limit") => limit = at.number(parser, "--limit")?,
-        Long("payload") => shown = Some(payload(parser, at)?),
-        Long("json") => json = true,
-        Value(value) => at.operand(&mut dir, value)?,
-    });
-    if from.is_some_and(|from| from > to) {
-        return at.wrong(format!("--to {to} lies before --from"));
-    }
-    let form = form(at, json, shown)?;
-    let dir = at.required(dir, "the directory of the log")?.into();
-    Ok(Request::Run(Command::Dump(Dump { dir, from, to, since_us, limit, form })))
-}
-
-fn tail(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " tail";
-    let (mut what, mut begin, mut follow, mut limit) = (None, Begin::Oldest, false, u64::MAX);
-    let (mut json, mut shown) = (false, None);
-    let mut link = Link {
-        reader_id: "replctl".into(),
-        protocol: ProtocolChoice::Auto,
-        coordinator: false,
-        tls: Tls::default(),
-        verbose: false,
-    };
-    let mut for_writers = None;
-    options!(parser, at, help::TAIL, {
-        Long("from") => begin = match at.text(parser, "--from")?.as_str() {
-            "end" => Begin::End,
-            text => Begin::At(at.positive(text, "--from (beside `end`)")?),
-        },
-        Short('f') | Long("follow") => follow = true,
-        Long("limit") => limit = at.number(parser, "--limit")?,
-        Long("payload") => shown = Some(payload(parser, at)?),
-        Long("json") => json = true,
-        Long("reader-id") => {
-            link.reader_id = at.text(parser, "--reader-id")?;
-            for_writers = Some("--reader-id");
-        },
-        Long("protocol") => {
-            link.protocol = protocol(at, &at.text(parser, "--protocol")?)?;
-            for_writers = Some("--protocol");
-        },
-        Long("coordinator") => {
-            link.coordinator = true;
-            for_writers = Some("--coordinator");
-        },
-        Long("tls-ca") => link.tls.ca = Some(at.path(parser)?),
-        Long("tls-name") => link.tls.name = Some(at.text(parser, "--tls-name")?),
-        Long("tls-cert") => link.tls.cert = Some(at.path(parser)?),
-        Long("tls-key") => link.tls.key = Some(at.path(parser)?),
-        Short('v') | Long("verbose") => link.verbose = true,
-        Value(value) => at.operand(&mut what, value)?,
-    });
-    let source = source(at.required(what, "the directory of a log, or the address of a writer,")?);
-    if link.tls != Tls::default() {
-        for_writers = Some("--tls-...");
-        if link.tls.ca.is_none() {
-            return at.wrong("TLS needs the writer's authorities: --tls-ca FILE");
-        }
-        if link.tls.cert.is_some() != link.tls.key.is_some() {
-            return at.wrong("--tls-cert and --tls-key belong together");
-        }
-    }
-    if let (Source::Directory(dir), Some(option)) = (&source, for_writers) {
-        return at.wrong(format!("{option} is for a writer, but {dir:?} is a directory"));
-    }
-    if begin == Begin::End && !follow {
-        return at.wrong("--from end prints nothing without --follow");
-    }
-    let form = form(at, json, shown)?;
-    Ok(Request::Run(Command::Tail(Box::new(Tail { source, begin, follow, limit, form, link }))))
-}
-
-fn protocol(at: &At, text: &str) -> Result<ProtocolChoice, Failure> {
-    match text {
-        "auto" => Ok(ProtocolChoice::Auto),
-        "v1" => Ok(ProtocolChoice::V1),
-        "v2" => Ok(ProtocolChoice::V2),
-        _ => at.wrong(format!("--protocol takes auto, v1 or v2, not '{text}'")),
-    }
-}
-
-/// An address has a colon and no slash, or begins with `unix:`; each one of a list does. A directory that is there is one
-/// whatever its name.
-fn source(operand: OsString) -> Source {
-    match operand.into_string() {
-        Ok(text) if text.starts_with("unix:") || is_writer(&text) && !std::path::Path::new(&text).is_dir() => {
-            Source::Writer(text)
-        }
-        Ok(text) => Source::Directory(text.into()),
-        Err(path) => Source::Directory(path.into()),
-    }
-}
-
-fn is_writer(text: &str) -> bool {
-    let is_address = |piece: &str| piece.starts_with("unix:") || piece.contains(':') && !piece.contains('/');
-    text.split(',').map(str::trim).all(is_address)
-}
-
-fn token(parser: &mut lexopt::Parser, at: &mut At) -> Result<Request, Failure> {
-    at.0 = " token";
-    let (mut digits, mut dir, mut json) = (None, None, false);
-    options!(parser, at, help::TOKEN, {
-        Long("json") => json = true,
-        Long("dir") => dir = Some(at.path(parser)?),
-        Value(value) => at.operand(&mut digits, value)?,
-    });
-    let source = match (digits, dir) {
-        (None, Some(dir)) => TokenSource::Directory(dir),
-        (Some(_), Some(_)) => return at.wrong("a token or --dir, not both"),
-        (digits, None) => {
-            let digits = at.required(digits, "the token")?;
-            TokenSource::Hex(digits.into_string().or_else(|text| at.wrong(format!("{text:?} is no token")))?)
-        }
-    };
-    Ok(Request::Run(Command::Token(Token { source, json })))
-}
-
-/// A time in microseconds since the Unix epoch.
-fn time(at: &At, text: &str) -> Result<u64, Failure> {
-    let since_epoch = |time: SystemTime| {
-        let span = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-    };
-    let parsed = if let Some(seconds) = text.strip_prefix('@') {
-        unix_seconds(seconds)
-    } else if let Ok(span) = humantime::parse_duration(text) {
-        Some(SystemTime::now().checked_sub(span).map_or(0, since_epoch))
-    } else {
-        let day = format!("{text}T00:00:00Z");
-        let time = humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339(&day));
-        time.ok().map(since_epoch)
-    };
-    match parsed {
-        Some(time) => Ok(time),
-        None => at.wrong(format!(
-            "--since takes a time such as 2026-01-31, 2026-01-31T12:00:00Z, @1769860800 or 15m, not '{text}'"
-        )),
-    }
-}
-
-/// Seconds with at most six places after the point, in microseconds.
-fn unix_seconds(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(whole) || !is_number(part) || part.len() > 6 {
-        return None;
-    }
-    let micros: u64 = format!("{part:0<6}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn since(text: &str) -> Option<u64> {
-        time(&At(""), text).ok()
-    }
-
     #[test]
-    fn times_are_read_in_each_form() {
-        assert_eq!(since("2026-01-31"), Some(1_769_817_600_000_000));
-        assert_eq!(since("2026-01-31T00:00:01Z"), Some(1_769_817_601_000_000));
-        assert_eq!(since("2026-01-31 00:00:01.5"), Some(1_769_817_601_500_000));
-        assert_eq!(since("@1769817600"), Some(1_769_817_600_000_000));
-        assert_eq!(since("@1.5"), Some(1_500_000));
-        assert_eq!(since("@18446744073709.551615"), Some(u64::MAX));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
-        let ago = now - since("1h 30m").unwrap();
-        assert!((5_300_000_000..5_500_000_000).contains(&ago), "{ago}");
-        assert_eq!(since("1000000y"), Some(0));
-        for text in ["", "yesterday", "@", "@1.", "@-1", "@1.0000001", "@18446744073709.551616", "2026-13-01", "5"] {
-            assert_eq!(since(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_whole_and_exact() {
-        let number = |text: &str| At("").positive(text, "--from").ok();
-        assert_eq!(number("18446744073709551615"), Some(u64::MAX));
-        assert_eq!(number("1"), Some(1));
-        for text in ["0", "+1", "-1", "", "1e3", "18446744073709551616", " 1"] {
-            assert_eq!(number(text), None, "{text}");
-        }
+    fn the_declaration_is_consistent() {
+        super::declaration().debug_assert();
     }
 }

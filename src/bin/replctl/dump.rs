@@ -16,7 +16,7 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
         None => entries(&options.dir, after)?,
     };
     let mut exit = Exit::Ok;
-    let mut left = options.limit;
+    let mut left = options.printed.limit;
     // With a time, only what comes after that may be missing.
     let mut expected = options.from.filter(|_| options.since_us.is_none());
     for item in all.by_ref() {
@@ -37,7 +37,7 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
         if item.sequence > options.to {
             return Ok(exit);
         }
-        entry::write(out, &view(&item), options.form)?;
+        entry::write(out, &view(&item), options.printed.form())?;
         left -= 1;
         if left == 0 {
             return Ok(exit);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use replication::error::{Error, Status};
 
-/// The exit statuses. They are part of the interface; `replctl --help` lists them.
+/// The exit statuses. They are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -27,6 +27,26 @@ pub enum Exit {
     Diverged = 7,
 }
 
+impl Exit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Exit; 8] =
+        [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Torn, Exit::Damaged, Exit::Gap, Exit::Refused, Exit::Diverged];
+
+    /// What it means, in a line of the help and of the manual.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Ok => "all is well, the output has no reader any more, or a signal ended tail",
+            Exit::Failed => "something cannot be read, written or reached",
+            Exit::Usage => "the arguments make no sense",
+            Exit::Torn => "verify: the log ends with bytes that are no whole entry (a torn tail)",
+            Exit::Damaged => "files of the log are damaged",
+            Exit::Gap => "entries that were asked for are gone (a gap); the others were printed",
+            Exit::Refused => "the writer refused this reader, or broke the protocol",
+            Exit::Diverged => "the writer has another history, or is behind the given position",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
@@ -36,8 +56,6 @@ impl From<Exit> for ExitCode {
 /// Why a command did not come to its end.
 #[derive(Debug)]
 pub enum Failure {
-    /// The arguments; `command` is empty or a space and the command, for the hint.
-    Usage { command: &'static str, text: String },
     /// Standard output was closed by its reader.
     Closed,
     /// Anything else.

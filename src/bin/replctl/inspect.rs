@@ -10,7 +10,7 @@ use replication::protocol::handshake::hex;
 use replication::protocol::token::Token;
 use serde_json::{Value, json};
 
-use crate::args::Directory;
+use crate::args::Inspect;
 use crate::failure::{Exit, Failure};
 use crate::output::{Align, Out, Table, bytes, printable, time};
 use crate::slots;
@@ -26,7 +26,7 @@ struct Found {
 }
 
 /// Prints it.
-pub fn run(options: &Directory, out: &mut Out) -> Result<Exit, Failure> {
+pub fn run(options: &Inspect, out: &mut Out) -> Result<Exit, Failure> {
     let dir = &options.dir;
     let log = inspect(dir)?;
     let found = Found {

@@ -1,6 +1,8 @@
 //! replctl: looks at a log's directory and at a live writer's stream, and changes nothing.
 //!
-//! - `args` makes a command of the arguments, `help` has the texts, `failure` the exit statuses.
+//! - `args` declares the command line, `values` the values in it, `texts` what its help and manual say beside it.
+//! - `parse` makes a request of the arguments, `failure` has the exit statuses.
+//! - `generate` makes the manual page (`manual`) and the shells' completions of the declaration.
 //! - `inspect`, `verify`, `dump`, `tail`, `slots` and `token` are the commands.
 //! - `output` writes what they say, `entry` one entry of a log.
 
@@ -8,34 +10,36 @@ mod args;
 mod dump;
 mod entry;
 mod failure;
-mod help;
+mod generate;
 mod inspect;
+mod manual;
 mod output;
+mod parse;
 mod slots;
 mod tail;
+mod texts;
 mod token;
+mod values;
 mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use args::{Command, Request};
+use args::Command;
 use failure::{Exit, Failure};
 use output::{Out, note};
+use parse::Request;
 
 fn main() -> ExitCode {
     let mut out = Out::new();
-    let done = args::parse(lexopt::Parser::from_env())
-        .and_then(|request| run(request, &mut out))
-        .and_then(|exit| out.flush().map(|()| exit).map_err(Failure::from));
-    match done {
+    let done = match parse::parse(std::env::args_os()) {
+        Ok(request) => run(request, &mut out),
+        Err(error) => parse::print(&error),
+    };
+    match done.and_then(|exit| out.flush().map(|()| exit).map_err(Failure::from)) {
         Ok(exit) => exit.into(),
         // Whoever read the output has enough, as `head`.
         Err(Failure::Closed) => Exit::Ok.into(),
-        Err(Failure::Usage { command, text }) => {
-            note(&format!("{}\nTry 'replctl{command} --help'.", replication::text::printable(text.into())));
-            Exit::Usage.into()
-        }
         Err(Failure::Failed { exit, text }) => {
             // What was printed before belongs before.
             let _ = out.flush();
@@ -47,18 +51,12 @@ fn main() -> ExitCode {
 
 fn run(request: Request, out: &mut Out) -> Result<Exit, Failure> {
     match request {
-        Request::Help(text) => out.text(text)?,
-        Request::Version => out.text(concat!("replctl ", env!("CARGO_PKG_VERSION"), "\n"))?,
-        Request::Run(command) => {
-            return match command {
-                Command::Inspect(options) => inspect::run(&options, out),
-                Command::Verify(options) => verify::run(&options, out),
-                Command::Dump(options) => dump::run(&options, out),
-                Command::Tail(options) => tail::run(*options, out),
-                Command::Slots(options) => slots::run(&options, out),
-                Command::Token(options) => token::run(&options, out),
-            };
-        }
+        Request::Generate(options) => options.run(out),
+        Request::Run(Command::Inspect(options)) => inspect::run(&options, out),
+        Request::Run(Command::Verify(options)) => verify::run(&options, out),
+        Request::Run(Command::Dump(options)) => dump::run(&options, out),
+        Request::Run(Command::Tail(options)) => tail::run(*options, out),
+        Request::Run(Command::Slots(options)) => slots::run(&options, out),
+        Request::Run(Command::Token(options)) => token::run(&options, out),
     }
-    Ok(Exit::Ok)
 }

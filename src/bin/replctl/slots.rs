@@ -7,13 +7,13 @@ use replication::log::disk::slots::{SlotFile, SlotRecord, SlotRecords, SlotState
 use replication::log::disk::verify::inspect;
 use serde_json::json;
 
-use crate::args::Directory;
+use crate::args::Slots;
 use crate::failure::{Exit, Failure};
 use crate::output::{Align, Out, Table, bytes, duration, printable, time};
 use crate::token::unreadable;
 
 /// Prints them.
-pub fn run(options: &Directory, out: &mut Out) -> Result<Exit, Failure> {
+pub fn run(options: &Slots, out: &mut Out) -> Result<Exit, Failure> {
     let dir = &options.dir;
     let slots = load(dir)?;
     let end = inspect(dir)?.end.position;

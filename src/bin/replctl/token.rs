@@ -6,7 +6,7 @@ use replication::protocol::handshake::hex;
 use replication::protocol::token::{TOKEN_BYTES, Token};
 use serde_json::{Value, json};
 
-use crate::args::{Token as Options, TokenSource};
+use crate::args::Token as Options;
 use crate::failure::{Exit, Failure};
 use crate::output::Out;
 
@@ -15,9 +15,9 @@ pub const POSITION: &str = "applied";
 
 /// Prints it.
 pub fn run(options: &Options, out: &mut Out) -> Result<Exit, Failure> {
-    let token = match &options.source {
-        TokenSource::Hex(digits) => Token::decode(&unhex(digits)?)?,
-        TokenSource::Directory(dir) => {
+    let token = match &options.source.dir {
+        None => Token::decode(&unhex(options.source.hex.as_deref().unwrap_or_default())?)?,
+        Some(dir) => {
             // Without this, a directory that is not there would pass for one without a position.
             std::fs::read_dir(dir).map_err(|error| unreadable(&dir.display().to_string(), &error))?;
             let token = PositionFile::read(dir, POSITION)?;

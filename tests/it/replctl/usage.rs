@@ -6,80 +6,162 @@ use replication::sender::config::SenderConfig;
 
 use super::*;
 
+const COMMANDS: [&str; 6] = ["inspect", "verify", "dump", "tail", "slots", "token"];
+
 #[test]
 fn help_is_there_for_everybody() {
     let all = run(&["--help"]).exits(0);
     assert_eq!(run(&["help"]).exits(0).out, all.out);
-    for command in ["inspect", "verify", "dump", "tail", "slots", "token"] {
+    all.prints("\nExit status:\n  0  ");
+    for command in COMMANDS {
         all.prints(&format!("\n  {command} "));
         let own = run(&[command, "--help"]).exits(0);
         own.prints(&format!("Usage: replctl {command} "));
         own.prints("Examples:");
         assert!(own.out.lines().all(|line| line.chars().count() <= 80), "{}", own.out);
         assert_eq!(run(&["help", command]).exits(0).out, own.out);
-        assert_eq!(run(&[command, "/nowhere", "-h"]).exits(0).out, own.out);
+        let short = run(&[command, "/nowhere", "-h"]).exits(0);
+        short.prints(&format!("Usage: replctl {command} "));
+        assert!(short.out.len() < own.out.len(), "{}", short.out);
     }
+    assert!(!all.out.contains("generate"), "{}", all.out);
+    // Without a command there is nothing to do.
+    let nothing = run(&[]).exits(2);
+    nothing.says("Usage: replctl <COMMAND>");
+    assert_eq!(nothing.out, "");
     let version = format!("replctl {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(run(&["--version"]).exits(0).out, version);
     assert_eq!(run(&["dump", "-V"]).exits(0).out, version);
 }
 
-/// The manual names every option that the help names, and every exit status.
+fn committed(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The manual page and the completions are what the declaration of the command line makes of them.
 #[test]
-fn the_manual_has_every_option() {
-    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/replctl.1")).unwrap();
-    let mut named = 0;
-    for command in ["inspect", "verify", "dump", "tail", "slots", "token"] {
-        assert!(manual.contains(&format!("\n.It Cm {command} ")), "{command}");
+fn what_is_made_from_the_options_is_committed() {
+    for (what, path) in [
+        ("man", "docs/replctl.1"),
+        ("bash", "packaging/completions/replctl"),
+        ("zsh", "packaging/completions/_replctl"),
+        ("fish", "packaging/completions/replctl.fish"),
+    ] {
+        let made = run(&["generate", what]).exits(0).out;
+        assert!(made == committed(path), "{path} is not what src/bin/replctl says: run `make manual`");
+        assert!(!made.contains("generate"), "{path}");
+    }
+    let manual = committed("docs/replctl.1").replace('\\', "");
+    for command in COMMANDS {
+        assert!(manual.contains(&format!("\n.SS {command}\n")), "{command}");
         let help = run(&[command, "--help"]).exits(0).out;
-        let options = help.lines().filter(|line| line.starts_with("  ")).filter_map(|line| line.split("--").nth(1));
-        for option in options.filter_map(|rest| rest.split(|c: char| c != '-' && !c.is_ascii_lowercase()).next()) {
-            assert!(manual.contains(&format!(" -{option}")), "--{option} of {command}");
+        let options = help.lines().filter(|line| line.trim_start().starts_with('-'));
+        let mut named = 0;
+        for option in options.filter_map(|line| line.split("--").nth(1)?.split(' ').next()) {
+            assert!(manual.contains(&format!("--{option}")), "--{option} of {command}");
             named += 1;
         }
+        assert!(named >= 3, "{help}");
     }
-    assert!(named > 30, "{named}");
-    let all = run(&["--help"]).exits(0).out;
-    let statuses: Vec<_> = all.lines().skip_while(|line| !line.starts_with("Exit status")).skip(1).collect();
-    for status in statuses.iter().filter_map(|line| line.trim_start().split_once("  ")).map(|(status, _)| status) {
-        assert!(manual.contains(&format!("\n.It {status}\n")), "exit status {status}");
+    for status in 0..8 {
+        assert!(manual.contains(&format!("\n.TP\nfB{status}fR\n")), "exit status {status}");
     }
-    assert_eq!(statuses.len(), 8);
+}
+
+/// What bash offers after `replctl`.
+fn completed(words: &[&str]) -> Vec<String> {
+    let script = "source \"$1\"; shift; COMP_WORDS=(replctl \"$@\"); COMP_CWORD=$#
+        _replctl replctl \"${@: -1}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let completions = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/completions/replctl");
+    let mut command = Command::new("bash");
+    command.args(["--norc", "-c", script, "bash", text(&completions)]).args(words);
+    let run = ended(command.output().unwrap()).exits(0);
+    run.out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_commands_options_and_values() {
+    assert_eq!(completed(&["ver"]), ["verify"]);
+    assert_eq!(completed(&["dump", "--pay"]), ["--payload"]);
+    assert_eq!(completed(&["dump", "--payload", "b"]), ["base64"]);
+    assert_eq!(completed(&["tail", "--protocol", ""]), ["auto", "v1", "v2"]);
 }
 
 #[test]
 fn invalid_arguments_are_refused_with_a_hint() {
     let directory = tempfile::tempdir().unwrap();
     let dir = text(directory.path());
+    let number = "it is not a number from 1 to 18446744073709551615";
     for (arguments, said) in [
-        (&[][..], "a command is missing"),
-        (&["frob"], "there is no command \"frob\""),
-        (&["help", "frob"], "there is no command \"frob\""),
-        (&["--frob"], "'--frob'"),
-        (&["inspect"], "the directory of the log is missing"),
-        (&["inspect", ""], "the directory of the log is missing"),
-        (&["inspect", "a", "b"], "one argument too many: \"b\""),
-        (&["inspect", "--frob", dir], "'--frob'"),
-        (&["dump", dir, "--from"], "'--from'"),
-        (&["dump", dir, "--from", "0"], "--from takes a number from 1 to 18446744073709551615, not '0'"),
-        (&["dump", dir, "--limit=1e3"], "--limit takes a number"),
-        (&["dump", dir, "--from", "9", "--to", "8"], "--to 8 lies before --from"),
-        (&["dump", dir, "--since", "yesterday"], "--since takes a time"),
-        (&["dump", dir, "--payload", "xml"], "--payload takes none, preview, text, hex, base64 or records"),
+        (&["frob"][..], "unrecognized subcommand 'frob'"),
+        (&["help", "frob"], "unrecognized subcommand 'frob'"),
+        (&["verfy", dir], "a similar subcommand exists: 'verify'"),
+        (&["--frob"], "unexpected argument '--frob'"),
+        (&["inspect"], "required arguments were not provided:\n  <DIR>"),
+        (&["inspect", ""], "a value is required for '<DIR>'"),
+        (&["inspect", "a", "b"], "unexpected argument 'b'"),
+        (&["inspect", "--frob", dir], "unexpected argument '--frob'"),
+        (&["dump", "--payloads", "hex", dir], "a similar argument exists: '--payload'"),
+        (&["dump", dir, "--from"], "a value is required for '--from <SEQ>'"),
+        (&["dump", dir, "--from", "0"], &format!("invalid value '0' for '--from <SEQ>': {number}")),
+        (&["dump", dir, "--from", "-1"], &format!("invalid value '-1' for '--from <SEQ>': {number}")),
+        (&["dump", dir, "--limit=1e3"], &format!("invalid value '1e3' for '--limit <N>': {number}")),
+        (&["dump", dir, "--from", "9", "--to", "8"], "'--to 8' lies before '--from 9'"),
+        (
+            &["dump", dir, "--since", "yesterday"],
+            "invalid value 'yesterday' for '--since <TIME>': it is not a time such",
+        ),
+        (&["dump", dir, "--payload", "xml"], "possible values: none, preview, text, hex, base64, records"),
         (&["dump", dir, "--json", "--payload", "preview"], "for people"),
-        (&["tail", dir, "--from", "end"], "without --follow"),
-        (&["tail", dir, "--from", "start"], "--from"),
-        (&["tail", dir, "--reader-id", "me"], "is for a writer"),
-        (&["tail", "db:1", "--protocol", "v3"], "--protocol takes auto, v1 or v2"),
-        (&["tail", "db:1", "--tls-name", "x"], "--tls-ca"),
-        (&["tail", "db:1", "--tls-ca", "x", "--tls-key", "x"], "belong together"),
-        (&["token"], "the token is missing"),
-        (&["token", "00", "--dir", dir], "not both"),
+        (&["tail", dir, "--from", "end"], "without '--follow'"),
+        (&["tail", dir, "--from", "start"], "invalid value 'start' for '--from <SEQ|end>'"),
+        (&["tail", dir, "--reader-id", "me"], "'--reader-id' is for a writer, but"),
+        (&["tail", dir, "--tls-ca", "x"], "'--tls-ca' is for a writer, but"),
+        (&["tail", "db:1", "--protocol", "v3"], "possible values: auto, v1, v2"),
+        (&["tail", "db:1", "--tls-name", "x"], "--tls-ca <FILE>"),
+        (&["tail", "db:1", "--tls-ca", "x", "--tls-key", "x"], "--tls-cert <FILE>"),
+        (&["token"], "<HEX|--dir <DIR>>"),
+        (&["token", ""], "invalid value '' for '[HEX]': it is empty"),
+        (&["token", "00", "--dir", dir], "'[HEX]' cannot be used with '--dir <DIR>'"),
     ] {
         let run = run(arguments).exits(2);
         run.says(said);
         run.says("--help'.");
         assert_eq!(run.out, "");
+    }
+    // Of an option that is given twice the last one counts.
+    assert_eq!(run(&["dump", "/nowhere", "--limit=1", "--json", "--limit=2", "--json"]).status, 1);
+}
+
+/// Arguments may come from anywhere: what an error repeats of them does nothing to a terminal.
+#[test]
+fn arguments_in_errors_are_escaped() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let hostile = "a\u{1b}[31m\n\u{9b}2J\u{202e}";
+    let escaped = "a\\u{1b}[31m\\n\\u{9b}2J\\u{202e}";
+    let option = format!("--{hostile}");
+    for arguments in [
+        &[hostile][..],
+        &["help", hostile],
+        &[&option],
+        &["inspect", &option],
+        &["inspect", "a", hostile],
+        &["dump", "a", "--from", hostile],
+        &["dump", "a", "--since", hostile],
+        &["dump", "a", "--payload", hostile],
+        &["tail", "a", "--protocol", hostile],
+        &["tail", hostile, "--coordinator"],
+    ] {
+        let run = run(arguments).exits(2);
+        assert!(!run.err.chars().any(|c| is_hidden(c) && c != '\n'), "{:?}", run.err);
+        run.says(escaped);
+    }
+    for arguments in
+        [&["dump", "a", "--since"][..], &["dump", "a", "--payload"], &["tail", "a", "--reader-id"], &["token"]]
+    {
+        let run = ended(tool(arguments).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap()).exits(2);
+        run.says("invalid value '\u{fffd}' for '");
     }
 }
 

@@ -8,25 +8,26 @@ use replication::error::Status;
 use replication::log::disk::verify::{entries, inspect};
 
 use super::Stop;
-use crate::args::{Begin, Tail};
+use crate::args::Tail;
 use crate::dump::{gap, gone, view};
 use crate::entry;
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, note, pause};
+use crate::values::Begin;
 
 /// How often the end is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Prints entries until the end, or until it is stopped.
 pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exit, Failure> {
-    let (after, mut expected) = match options.begin {
+    let (after, mut expected) = match options.begin() {
         Begin::Oldest => (0, None),
         Begin::At(from) => (from - 1, Some(from)),
         Begin::End => (inspect(dir)?.end.sequence, None),
     };
     let mut all = entries(dir, after)?;
     let mut exit = Exit::Ok;
-    let mut left = options.limit;
+    let mut left = options.printed.limit;
     while !stop.is_asked() {
         let item = match all.next() {
             Some(Ok(item)) => item,
@@ -58,7 +59,7 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
         if let Some(from) = expected.take().filter(|from| item.previous >= *from) {
             exit = gap(&gone(from, item.previous));
         }
-        entry::write(out, &view(&item), options.form)?;
+        entry::write(out, &view(&item), options.printed.form())?;
         left -= 1;
         if left == 0 {
             break;

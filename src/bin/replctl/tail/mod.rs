@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::args::{Source, Tail};
+use crate::args::Tail;
 use crate::failure::{Exit, Failure};
 use crate::output::Out;
+use crate::values::Source;
 
 /// Prints them until the end, or until it is stopped.
 pub fn run(options: Tail, out: &mut Out) -> Result<Exit, Failure> {

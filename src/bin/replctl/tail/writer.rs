@@ -18,11 +18,12 @@ use replication::transport::{IdentityFiles, TlsClient};
 use serde_json::Value;
 
 use super::Stop;
-use crate::args::{Begin, Form, Link, Tail};
+use crate::args::{Form, Link, Tail};
 use crate::dump::gap;
 use crate::entry::{self, View};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, note, pause};
+use crate::values::Begin;
 
 /// How often the main thread looks up.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -62,7 +63,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Prints entries until the end, or until it is stopped.
 pub fn run(address: &str, options: &Tail, stop: &Stop) -> Result<Exit, Failure> {
     let mut config = configure(address, &options.link)?;
-    match options.begin {
+    match options.begin() {
         Begin::Oldest => {}
         Begin::At(from) => (config.last_sequence, config.has_position) = (from - 1, true),
         Begin::End => {
@@ -72,13 +73,13 @@ pub fn run(address: &str, options: &Tail, stop: &Stop) -> Result<Exit, Failure> 
         }
     }
     let shared = Arc::new(Shared::default());
-    let handler =
-        Printer { out: Out::new(), form: options.form, left: options.limit, last: 0, shared: Arc::clone(&shared) };
+    let form = options.printed.form();
+    let handler = Printer { out: Out::new(), form, left: options.printed.limit, last: 0, shared: Arc::clone(&shared) };
     let watcher = Watcher {
         shared: Arc::clone(&shared),
-        begin: options.begin,
+        begin: options.begin(),
         follow: options.follow,
-        verbose: options.link.verbose,
+        verbose: options.verbose,
         at: config.last_sequence,
         connected: false,
     };
