@@ -11,6 +11,9 @@ DATADIR      ?= $(or $(datadir),$(PREFIX)/share)
 MANDIR       ?= $(or $(mandir),$(DATADIR)/man)
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CMAKEDIR     ?= $(LIBDIR)/cmake/replication
+BASHDIR      ?= $(DATADIR)/bash-completion/completions
+ZSHDIR       ?= $(DATADIR)/zsh/site-functions
+FISHDIR      ?= $(DATADIR)/fish/vendor_completions.d
 
 INSTALL         ?= install
 INSTALL_PROGRAM ?= $(INSTALL)
@@ -25,6 +28,7 @@ STATIC_LIB := target/release/libreplication.a
 CPP_HEADERS := $(wildcard bindings/cpp/*.hpp)
 
 INSTALLED := $(BINDIR)/replctl $(MANDIR)/man1/replctl.1 $(MANDIR)/man3/libreplication.3 \
+             $(BASHDIR)/replctl $(ZSHDIR)/_replctl $(FISHDIR)/replctl.fish \
              $(LIBDIR)/$(SO_FILE) $(LIBDIR)/$(SONAME) $(LIBDIR)/libreplication.so $(LIBDIR)/libreplication.a \
              $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADERS) $(CPP_HEADERS))) \
              $(PKGCONFIGDIR)/replication.pc \
@@ -37,6 +41,9 @@ install: ## install the library, its headers and replctl below PREFIX (/usr/loca
 	$(INSTALL) -d $(addprefix '$(DESTDIR)',$(sort $(dir $(INSTALLED))))
 	$(INSTALL_PROGRAM) build/bin/replctl '$(DESTDIR)$(BINDIR)/replctl'
 	$(INSTALL_DATA) docs/replctl.1 '$(DESTDIR)$(MANDIR)/man1/replctl.1'
+	$(INSTALL_DATA) packaging/completions/replctl '$(DESTDIR)$(BASHDIR)/replctl'
+	$(INSTALL_DATA) packaging/completions/_replctl '$(DESTDIR)$(ZSHDIR)/_replctl'
+	$(INSTALL_DATA) packaging/completions/replctl.fish '$(DESTDIR)$(FISHDIR)/replctl.fish'
 	$(INSTALL_DATA) docs/libreplication.3 '$(DESTDIR)$(MANDIR)/man3/libreplication.3'
 	$(INSTALL_DATA) build/lib/$(SONAME) '$(DESTDIR)$(LIBDIR)/$(SO_FILE)'
 	ln -sf $(SO_FILE) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
