@@ -51,7 +51,8 @@ pub enum Command {
     ///
     /// Checks the checksum of each entry, that each entry follows the one before it, the chain hash, the index of each
     /// segment, that the segments fit together, the slots, and a reader's position. It can run beside a writer: it
-    /// ignores what the writer adds meanwhile, and leaves out what retention removes.
+    /// ignores what the writer adds meanwhile, and leaves out what retention removes. On a terminal a bar shows the
+    /// progress of a check that takes longer than a second.
     ///
     /// The exit status is 3 if the log is whole but bytes follow its last entry that are no entry, as a crash leaves
     /// them; the next opening cuts them off. It is 4 if the log is damaged; the output says in which file, at which

@@ -4,7 +4,7 @@
 //! - `parse` makes a request of the arguments, `failure` has the exit statuses.
 //! - `generate` makes the manual page (`manual`) and the shells' completions of the declaration.
 //! - `inspect`, `verify`, `dump`, `tail`, `slots` and `token` are the commands.
-//! - `output` writes what they say, `entry` one entry of a log.
+//! - `output` writes what they say, `entry` one entry of a log, `progress` how far a command has come.
 
 mod args;
 mod dump;
@@ -15,6 +15,7 @@ mod inspect;
 mod manual;
 mod output;
 mod parse;
+mod progress;
 mod slots;
 mod tail;
 mod texts;

@@ -1,8 +1,6 @@
 //! `replctl verify`: whether a log is whole.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use replication::error::{Error, Status};
 use replication::log::disk::position::PositionFile;
@@ -13,12 +11,10 @@ use serde_json::{Value, json};
 
 use crate::args::Verify;
 use crate::failure::{Exit, Failure};
-use crate::output::{Out, bytes, duration};
+use crate::output::{Out, bytes};
+use crate::progress::Progress;
 use crate::slots;
 use crate::token::{self, POSITION};
-
-/// How often progress is told on a terminal, and elsewhere.
-const TOLD_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// A log that is whole, with what lies beside it.
 struct Whole {
@@ -29,9 +25,9 @@ struct Whole {
 
 /// Reads everything and prints the result.
 pub fn run(options: &Verify, out: &mut Out) -> Result<Exit, Failure> {
-    let mut progress = Progress::new(options.progress);
-    let checked = check(&options.dir, &mut |done, total| progress.tell(done, total));
-    progress.end();
+    let mut progress = Progress::of_bytes(options.progress);
+    let checked = check(&options.dir, &mut |done, total| progress.advance(done, total));
+    drop(progress);
     let whole = match checked {
         Ok(whole) => whole,
         Err(Failure::Failed { exit: Exit::Damaged, text }) => {
@@ -160,47 +156,4 @@ fn json_of_damage(text: &str) -> Value {
         "offset": place.map(|(_, offset)| offset),
         "message": text,
     })
-}
-
-/// What is told on standard error while everything is read.
-struct Progress {
-    shown: bool,
-    terminal: bool,
-    begun: Instant,
-    told: Option<Instant>,
-}
-
-impl Progress {
-    fn new(wanted: bool) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Self { shown: wanted || terminal, terminal, begun: Instant::now(), told: None }
-    }
-
-    fn tell(&mut self, done: u64, total: u64) {
-        let every = if self.terminal { TOLD_EVERY.0 } else { TOLD_EVERY.1 };
-        let due = self.told.is_none_or(|told| told.elapsed() >= every) || done == total;
-        if !self.shown || !due {
-            return;
-        }
-        self.told = Some(Instant::now());
-        let elapsed = self.begun.elapsed().max(Duration::from_millis(1));
-        // In whole numbers: a log may have more bytes than a float counts.
-        let speed = u128::from(done) * 1_000_000 / elapsed.as_micros();
-        let left = u128::from(total - done.min(total)).checked_div(speed).unwrap_or(0);
-        let left = duration(Duration::from_secs(u64::try_from(left).unwrap_or(u64::MAX)));
-        let (done, total) = (bytes(done), bytes(total));
-        let speed = bytes(u64::try_from(speed).unwrap_or(u64::MAX));
-        let line = format!("{done} of {total}, {speed}/s, {left} left");
-        let _ = match self.terminal {
-            true => write!(io::stderr(), "\rreplctl: {line}\x1b[K"),
-            false => writeln!(io::stderr(), "replctl: {line}"),
-        };
-    }
-
-    /// Leaves the line to what comes next.
-    fn end(&self) {
-        if self.terminal && self.told.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod directories;
 mod tail;
+mod terminal;
 mod usage;
 
 use std::fs;

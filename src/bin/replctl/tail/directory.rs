@@ -9,10 +9,11 @@ use replication::log::disk::verify::{entries, inspect};
 
 use super::Stop;
 use crate::args::Tail;
-use crate::dump::{gap, gone, view};
+use crate::dump::{Printing, gap, gone, view};
 use crate::entry;
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, note, pause};
+use crate::progress::Progress;
 use crate::values::Begin;
 
 /// How often the end is looked at.
@@ -28,12 +29,15 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
     let mut all = entries(dir, after)?;
     let mut exit = Exit::Ok;
     let mut left = options.printed.limit;
+    // What follows has no end to come nearer to.
+    let progress = if options.follow { Progress::hidden() } else { Progress::of_entries() };
+    let mut printing = Printing::new(progress, dir, u64::MAX, left);
     while !stop.is_asked() {
         let item = match all.next() {
             Some(Ok(item)) => item,
             Some(Err(error)) if error.status == Status::SequenceGap => {
                 out.flush()?;
-                exit = gap(&error.message);
+                exit = printing.progress.aside(|| gap(&error.message));
                 expected = None;
                 continue;
             }
@@ -43,12 +47,13 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
                 // Nothing may be left after what is gone.
                 let last = all.mark().sequence;
                 if let Some(from) = expected.filter(|from| last >= *from) {
-                    (exit, expected) = (gap(&gone(from, last)), None);
+                    (exit, expected) = (printing.progress.aside(|| gap(&gone(from, last))), None);
                 }
                 if options.follow {
                     pause(LOOK_EVERY)?;
                     continue;
                 }
+                drop(printing);
                 if let Some(torn) = all.torn() {
                     let (bytes, last) = (torn.bytes, torn.after_sequence);
                     note(&format!("{bytes} bytes after entry {last} are no whole entry, or not yet"));
@@ -57,9 +62,10 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
             }
         };
         if let Some(from) = expected.take().filter(|from| item.previous >= *from) {
-            exit = gap(&gone(from, item.previous));
+            exit = printing.progress.aside(|| gap(&gone(from, item.previous)));
         }
         entry::write(out, &view(&item), options.printed.form())?;
+        printing.printed(&item);
         left -= 1;
         if left == 0 {
             break;
