@@ -234,7 +234,7 @@ lint: lint-sources ## check formatting, clippy, shell scripts, and the documents
 header: ## write the headers, their description and the bindings' raw layers anew from src/ffi
 	$(XTASK) api
 
-# Each with the word by which replctl knows it.
+# Files that replctl generates, each with the argument for it.
 FROM_REPLCTL := man:docs/replctl.1 bash:packaging/completions/replctl zsh:packaging/completions/_replctl \
                 fish:packaging/completions/replctl.fish
 

@@ -37,7 +37,7 @@ complete -c replctl -n "__fish_replctl_using_subcommand inspect" -l json -d 'Pri
 complete -c replctl -n "__fish_replctl_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c replctl -n "__fish_replctl_using_subcommand inspect" -s V -l version -d 'Print version'
 complete -c replctl -n "__fish_replctl_using_subcommand verify" -l json -d 'Print the result as one JSON object'
-complete -c replctl -n "__fish_replctl_using_subcommand verify" -l progress -d 'Report progress on standard error even if that is no terminal'
+complete -c replctl -n "__fish_replctl_using_subcommand verify" -l progress -d 'Report progress on standard error even if it is not a terminal'
 complete -c replctl -n "__fish_replctl_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c replctl -n "__fish_replctl_using_subcommand verify" -s V -l version -d 'Print version'
 complete -c replctl -n "__fish_replctl_using_subcommand dump" -l from -d 'Begin at this sequence; without it, at the oldest entry' -r
@@ -53,7 +53,7 @@ records\t'As JSON if it is records in msgpack, else as base64'"
 complete -c replctl -n "__fish_replctl_using_subcommand dump" -l json -d 'Print one JSON object a line'
 complete -c replctl -n "__fish_replctl_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c replctl -n "__fish_replctl_using_subcommand dump" -s V -l version -d 'Print version'
-complete -c replctl -n "__fish_replctl_using_subcommand tail" -l from -d 'Begin at this sequence, or with `end` at what comes from now on; without it, at the oldest entry' -r
+complete -c replctl -n "__fish_replctl_using_subcommand tail" -l from -d 'Begin at this sequence, or with `end` after the last entry; without it, at the oldest entry' -r
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l limit -d 'Print at most this many entries' -r
 complete -c replctl -n "__fish_replctl_using_subcommand tail" -l payload -d 'How to print payloads; without it, as preview, and with --json as base64' -r -f -a "none\t'Not at all'
 preview\t'As text, cut at 64 bytes'

@@ -1,6 +1,5 @@
-//! The command line, declared once: its parser, its help, the manual page and the shells' completions come from here.
-//!
-//! The documentation of what is declared here is the text of the help.
+//! Declares the command line. The parser, the help, the manual page and the completions are made from it; its doc
+//! comments are the texts of the help.
 
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use replication::receiver::config::ProtocolChoice;
 use crate::texts::{examples, exit_statuses};
 use crate::values::{Begin, Source, begin, positive, source, text, time, token};
 
-/// The heading of the options that only a live writer understands.
+/// The heading of the options that apply only to a live writer.
 pub const FOR_A_WRITER: &str = "Options for a writer";
 
 /// Inspect replication logs and live writers
@@ -29,9 +28,9 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// The command line without what is hidden.
+/// The command line without the hidden command.
 pub fn declaration() -> clap::Command {
-    // The version is the program's, whichever command it is asked of.
+    // Every command prints the version as the program does.
     Arguments::command().mut_subcommands(|command| command.display_name("replctl"))
 }
 
@@ -54,9 +53,9 @@ pub enum Command {
     /// ignores what the writer adds meanwhile, and leaves out what retention removes. On a terminal a bar shows the
     /// progress of a check that takes longer than a second.
     ///
-    /// The exit status is 3 if the log is whole but bytes follow its last entry that are no entry, as a crash leaves
-    /// them; the next opening cuts them off. It is 4 if the log is damaged; the output says in which file, at which
-    /// byte, and which entries are affected.
+    /// The exit status is 3 if the log is whole but ends with bytes that are not a whole entry, as a crash leaves them;
+    /// the next opening cuts them off. It is 4 if the log is damaged; the output names the file, the byte, and the
+    /// entries that are affected.
     #[command(after_long_help = examples("verify"))]
     Verify(Verify),
 
@@ -72,9 +71,9 @@ pub enum Command {
 
     /// Print entries as they come, from disk or from a writer
     ///
-    /// Prints the entries of a log on disk or of a live writer, and with --follow those to come, until SIGINT or
-    /// SIGTERM ends it with status 0. If entries are gone before it could print them, it says so on standard error, prints
-    /// the rest, and the exit status is 5.
+    /// Prints the entries of a log on disk or of a live writer. With --follow it waits for more until SIGINT or
+    /// SIGTERM ends it; the exit status is then 0. If entries are gone before it could print them, it says so on
+    /// standard error, prints the rest, and the exit status is 5.
     ///
     /// A writer counts this reader like any other: it takes part in sender_wait_acked, another reader of the same id
     /// replaces it, and a writer with a log on disk keeps a slot for it, which holds the log back until it expires or
@@ -87,9 +86,9 @@ pub enum Command {
     ///
     /// Lists the slots in a writer's log: how far each reader has come, and how much of the log is kept for it.
     ///
-    /// A slot is held or lost. A lost slot held back more of the log than it may, and its reader cannot go on. HELD is
-    /// what lies between the slot and the end of the log. A writer stores its slots about once a second, so a live
-    /// writer may know more.
+    /// A slot is held or lost. A lost slot held back more of the log than the writer allows, and its reader cannot go
+    /// on. HELD is the size of the log after the slot. A writer stores its slots about once a second, so the list may
+    /// be a second old.
     #[command(after_long_help = examples("slots"))]
     Slots(Slots),
 
@@ -121,7 +120,7 @@ pub struct Verify {
     #[arg(long)]
     pub json: bool,
 
-    /// Report progress on standard error even if that is no terminal
+    /// Report progress on standard error even if it is not a terminal
     #[arg(long)]
     pub progress: bool,
 }
@@ -163,7 +162,7 @@ pub struct Tail {
     #[arg(value_hint = ValueHint::DirPath)]
     pub source: Source,
 
-    /// Begin at this sequence, or with `end` at what comes from now on; without it, at the oldest entry
+    /// Begin at this sequence, or with `end` after the last entry; without it, at the oldest entry
     #[arg(long, value_name = "SEQ|end", value_parser = text(begin), allow_negative_numbers = true)]
     pub from: Option<Begin>,
 
@@ -207,7 +206,7 @@ pub struct Printed {
 }
 
 impl Printed {
-    /// The form of an entry.
+    /// How each entry is printed.
     pub fn form(&self) -> Form {
         let usual = if self.json { Payload::Base64 } else { Payload::Preview };
         Form { json: self.json, payload: self.payload.unwrap_or(usual) }

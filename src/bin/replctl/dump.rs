@@ -1,15 +1,13 @@
 //! `replctl dump`: entries of a log on disk.
 
-use std::path::Path;
-
 use replication::error::Status;
-use replication::log::disk::verify::{OwnedEntry, entries, entries_since, inspect};
+use replication::log::disk::verify::{OwnedEntry, entries, entries_since};
 
 use crate::args::Dump;
 use crate::entry::{self, View};
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, note};
-use crate::progress::Progress;
+use crate::progress::{Printing, Progress};
 
 /// Prints what is asked for.
 pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
@@ -59,39 +57,6 @@ pub fn run(options: &Dump, out: &mut Out) -> Result<Exit, Failure> {
         note(&format!("{bytes} bytes after entry {last} are no whole entry; `replctl verify` tells more"));
     }
     Ok(exit)
-}
-
-/// How much of what is to be printed has been.
-pub struct Printing {
-    pub progress: Progress,
-    /// The last sequence to be printed, and how many entries at most.
-    last: u64,
-    limit: u64,
-    /// The sequence before the first one that was printed.
-    before: Option<u64>,
-    count: u64,
-}
-
-impl Printing {
-    /// Of a log to sequence `to`.
-    pub fn new(progress: Progress, dir: &Path, to: u64, limit: u64) -> Self {
-        // What is wrong with the log, reading it tells.
-        let end = progress.is_shown().then(|| inspect(dir).ok()).flatten().map_or(0, |found| found.end.sequence);
-        Self { progress, last: end.min(to), limit, before: None, count: 0 }
-    }
-
-    /// An entry was printed.
-    pub fn printed(&mut self, item: &OwnedEntry) {
-        let before = *self.before.get_or_insert(item.previous);
-        self.count += 1;
-        // Streams may skip numbers, so entries are counted only where their number is given.
-        match self.last.saturating_sub(before) {
-            distance if distance <= self.limit => {
-                self.progress.advance((item.sequence - before).min(distance), distance)
-            }
-            _ => self.progress.advance(self.count, self.limit),
-        }
-    }
 }
 
 /// An entry of the disk, to be printed.

@@ -32,7 +32,7 @@ impl Exit {
     pub const ALL: [Exit; 8] =
         [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Torn, Exit::Damaged, Exit::Gap, Exit::Refused, Exit::Diverged];
 
-    /// What it means, in a line of the help and of the manual.
+    /// What it means, for the help and the manual page.
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Ok => "all is well, the output has no reader any more, or a signal ended tail",

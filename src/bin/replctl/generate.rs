@@ -1,5 +1,5 @@
-//! The hidden `replctl generate`: the files that are made from the declaration of the command line. They are committed;
-//! `make manual` writes them anew, and a test compares them.
+//! The hidden command `generate` prints the files that are made from the declaration of the command line: the manual
+//! page and the completions. They are committed; `make manual` writes them anew, and a test compares them.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ use crate::output::Out;
 #[derive(Debug, Parser)]
 #[command(name = Generate::NAME, hide = true)]
 pub struct Generate {
-    /// Which one
+    /// The file
     pub what: What,
 }
 

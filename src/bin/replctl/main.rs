@@ -1,10 +1,10 @@
 //! replctl: looks at a log's directory and at a live writer's stream, and changes nothing.
 //!
-//! - `args` declares the command line, `values` the values in it, `texts` what its help and manual say beside it.
-//! - `parse` makes a request of the arguments, `failure` has the exit statuses.
-//! - `generate` makes the manual page (`manual`) and the shells' completions of the declaration.
+//! - `args` declares the command line; `values` parses the values in it; `texts` has the examples of its help.
+//! - `parse` parses the arguments; `failure` has the exit statuses.
+//! - `generate` prints the manual page, which `manual` makes, and the completions.
 //! - `inspect`, `verify`, `dump`, `tail`, `slots` and `token` are the commands.
-//! - `output` writes what they say, `entry` one entry of a log, `progress` how far a command has come.
+//! - `output` writes what they say, `entry` one entry of a log, `progress` draws the progress bars.
 
 mod args;
 mod dump;

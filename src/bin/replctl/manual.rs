@@ -1,4 +1,4 @@
-//! The manual page, from the declaration of the command line and the texts beside it.
+//! Makes the manual page from the declaration of the command line and from `texts`.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use crate::args::declaration;
 use crate::failure::Exit;
 use crate::texts::EXAMPLES;
 
-/// The page.
+/// The whole page in roff.
 pub fn page() -> io::Result<String> {
     let mut program = declaration();
     program.build();
     let program = &program;
-    // Without a date: an empty argument, which must be quoted to be one.
+    // The page has no date. Without the quotes the next argument would take its place.
     let man = Man::new(program.clone()).title("REPLCTL").date("\"\"").manual("libreplication");
     let mut page = rendered(|page| man.render_title(page))?;
     page += &rendered(|page| man.render_name_section(page))?;
@@ -53,7 +53,7 @@ pub fn page() -> io::Result<String> {
     Ok(preamble() + &page)
 }
 
-/// What defines how an apostrophe is set. Every rendering begins with it; the page needs it once.
+/// The lines that define how an apostrophe is set. Every rendering begins with them; the page needs them once.
 fn preamble() -> String {
     Roff::new().render()
 }
@@ -62,7 +62,7 @@ fn rendered(render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Re
     let mut bytes = Vec::new();
     render(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).replace(&preamble(), "");
-    // An empty line is a paragraph within an option's text.
+    // An empty line separates the paragraphs of an option's text.
     Ok(text.replace("\n\n", "\n.sp\n"))
 }
 
@@ -76,7 +76,7 @@ fn section(name: &str) -> String {
     roff(|roff| roff.control("SH", [name]))
 }
 
-/// How a command is called, in one line.
+/// The usage of a command, in one line.
 fn synopsis(command: &Command) -> io::Result<String> {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").to_owned();
@@ -84,7 +84,7 @@ fn synopsis(command: &Command) -> io::Result<String> {
     Ok(without_headings(&rendered(|page| man.render_synopsis_section(page))?))
 }
 
-/// Its help and version are told once for all commands.
+/// The command without --help and --version, which the page describes once.
 fn without_common_options(command: &Command) -> Command {
     let common = ["help", "version"];
     let has = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
@@ -92,7 +92,7 @@ fn without_common_options(command: &Command) -> Command {
     hidden.fold(command.clone(), |command, id| command.mut_arg(id, |argument| argument.hide(true)))
 }
 
-/// A section's text as a part of another section. Headings but the first become lines.
+/// Makes a section a part of another one: drops its first heading and turns the others into bold lines.
 fn without_headings(text: &str) -> String {
     let mut kept = String::new();
     for (n, line) in text.lines().enumerate() {
@@ -105,7 +105,7 @@ fn without_headings(text: &str) -> String {
     kept
 }
 
-/// A heading of options, which comes in capitals.
+/// Turns a heading in capitals into a bold line.
 fn heading_line(heading: &str) -> String {
     let heading = heading.trim_matches('"').to_lowercase();
     let (first, rest) = heading.split_at(1);

@@ -1,4 +1,4 @@
-//! The arguments, made into a request; and what is printed in place of one: help, the version, errors of usage.
+//! Parses the arguments, and prints help, the version and errors of usage.
 
 use std::ffi::OsString;
 
@@ -12,16 +12,16 @@ use crate::failure::{Exit, Failure};
 use crate::generate::Generate;
 use crate::values::{Begin, Source};
 
-/// What is asked for.
+/// What the user asks for.
 #[derive(Debug)]
 pub enum Request {
     /// A command.
     Run(Command),
-    /// A file that is made from the declaration of the command line.
+    /// A file that is made from the declaration.
     Generate(Generate),
 }
 
-/// What the arguments ask for; the first is the name of the program.
+/// Parses the arguments; the first one is the name of the program.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
     let mut declared = declaration().subcommand(Generate::command());
     let matches = declared.try_get_matches_from_mut(arguments).map_err(printable)?;
@@ -37,7 +37,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     }
 }
 
-/// What is wrong with arguments that are right each by itself, where that cannot be declared.
+/// Finds arguments that contradict each other in ways that the declaration cannot express.
 fn conflict(command: &Command, declared: &clap::Command, given: &ArgMatches) -> Option<String> {
     let printed = match command {
         Command::Dump(dump) => {
@@ -68,7 +68,7 @@ fn conflict(command: &Command, declared: &clap::Command, given: &ArgMatches) -> 
     })
 }
 
-/// The same error, in which the arguments that it repeats do nothing to a terminal.
+/// Escapes the arguments that an error repeats, so that they do nothing to a terminal.
 fn printable(mut error: Error) -> Error {
     let is_hidden = |text: &str| text.chars().any(text::is_hidden);
     let safe = |text: &str| text::printable(text.into()).into_owned();
@@ -79,7 +79,7 @@ fn printable(mut error: Error) -> Error {
             ContextValue::Strings(all) if all.iter().any(|text| is_hidden(text)) => {
                 Some((kind, ContextValue::Strings(all.iter().map(|text| safe(text)).collect())))
             }
-            // Advice that repeats an argument; its style is lost.
+            // A tip that repeats an argument loses its style.
             ContextValue::StyledStrs(all) if all.iter().any(|text| is_hidden(&text.to_string())) => {
                 Some((kind, ContextValue::StyledStrs(all.iter().map(|text| safe(&text.to_string()).into()).collect())))
             }
@@ -92,11 +92,11 @@ fn printable(mut error: Error) -> Error {
     error
 }
 
-/// Prints what is printed in place of a run.
+/// Prints help, the version or an error.
 pub fn print(error: &Error) -> Result<Exit, Failure> {
     let printed = error.print();
     if error.use_stderr() {
-        // That nobody may be there to hear it is no other failure.
+        // A closed standard error changes nothing about the failure.
         return Ok(Exit::Usage);
     }
     printed?;

@@ -1,23 +1,25 @@
-//! How far a command has come: a bar on a terminal, or lines where they are asked for.
+//! Shows the progress of a command: as a bar on a terminal, or as lines if the user asks for them.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use replication::log::disk::verify::{OwnedEntry, inspect};
 
 use crate::output::{bytes, duration, note};
 
-/// What ends sooner needs no bar.
+/// Commands that end sooner draw no bar.
 const DRAWN_AFTER: Duration = Duration::from_secs(1);
 
-/// How often a second a bar is drawn.
+/// How many times a second the bar is drawn.
 const DRAWN_HZ: u8 = 5;
 
-/// How often lines are printed.
+/// The time between two lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is counted.
+/// What the progress counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Bytes,
@@ -26,7 +28,7 @@ pub enum Unit {
 
 impl Unit {
     fn style(self) -> ProgressStyle {
-        // At most 80 columns.
+        // A terminal of 80 columns has room for it.
         let template = match self {
             Unit::Bytes => {
                 "[{bar:16}] {percent}%, {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
@@ -52,7 +54,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// A bar if standard error is a terminal. Otherwise lines, which count bytes, if they are `wanted`.
+    /// Counts bytes. Shows a bar if standard error is a terminal, and otherwise lines if they are `wanted`.
     pub fn of_bytes(wanted: bool) -> Self {
         match (stderr(), wanted) {
             (Some(terminal), _) => Self::drawn_on(terminal, Unit::Bytes, Instant::now()),
@@ -61,7 +63,8 @@ impl Progress {
         }
     }
 
-    /// A bar if standard error is a terminal and standard output a file, so that the bar does not stand between entries.
+    /// Counts entries. Shows a bar if standard error is a terminal and standard output is a file: elsewhere the bar and
+    /// the entries would mix.
     pub fn of_entries() -> Self {
         match stderr().filter(|_| stdout_is_file()) {
             Some(terminal) => Self::drawn_on(terminal, Unit::Entries, Instant::now()),
@@ -69,7 +72,7 @@ impl Progress {
         }
     }
 
-    /// Nothing.
+    /// Shows nothing.
     pub fn hidden() -> Self {
         Self { begun: Instant::now(), shown: Shown::Not }
     }
@@ -78,12 +81,12 @@ impl Progress {
         Self { begun, shown: Shown::Bar { unit, target: Some(target), bar: None } }
     }
 
-    /// Whether anybody will see it.
+    /// Whether it shows anything.
     pub fn is_shown(&self) -> bool {
         !matches!(self.shown, Shown::Not)
     }
 
-    /// So much of all is done.
+    /// Shows that `done` of `total` is done.
     pub fn advance(&mut self, done: u64, total: u64) {
         match &mut self.shown {
             Shown::Not => {}
@@ -108,7 +111,7 @@ impl Progress {
         }
     }
 
-    /// Does what prints on standard error, with the bar out of its way.
+    /// Runs `print`, which writes to standard error, and takes the bar away meanwhile.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.shown {
             Shown::Bar { bar: Some(bar), .. } => bar.suspend(print),
@@ -117,11 +120,52 @@ impl Progress {
     }
 }
 
-/// Leaves the line to what comes next.
+/// Clears the line for what is printed next.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Shown::Bar { bar: Some(bar), .. } = &self.shown {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// The progress of printing the entries of a log.
+pub struct Printing {
+    pub progress: Progress,
+    /// The last sequence that will be printed.
+    last: u64,
+    /// The most entries that will be printed.
+    limit: u64,
+    /// The sequence before the first printed entry.
+    before: Option<u64>,
+    /// The number of printed entries.
+    count: u64,
+}
+
+impl Printing {
+    /// For at most `limit` entries up to the sequence `to` of the log in `dir`.
+    pub fn new(progress: Progress, dir: &Path, to: u64, limit: u64) -> Self {
+        let mut printing = Self { progress, last: 0, limit, before: None, count: 0 };
+        if printing.progress.is_shown() {
+            match inspect(dir) {
+                Ok(found) => printing.last = found.end.sequence.min(to),
+                // The reader of the entries reports the error.
+                Err(_) => printing.progress = Progress::hidden(),
+            }
+        }
+        printing
+    }
+
+    /// Counts an entry that was printed.
+    pub fn printed(&mut self, item: &OwnedEntry) {
+        let before = *self.before.get_or_insert(item.previous);
+        self.count += 1;
+        // A stream may skip numbers, so sequences measure the progress unless the limit ends it.
+        match self.last.saturating_sub(before) {
+            distance if distance <= self.limit => {
+                self.progress.advance((item.sequence - before).min(distance), distance);
+            }
+            _ => self.progress.advance(self.count, self.limit),
         }
     }
 }
@@ -165,7 +209,7 @@ mod tests {
         let bar = terminal.contents();
         assert!(bar.starts_with("[====>"), "{bar}");
         assert!(bar.contains("] 25%, 1.00 MiB of 4.00 MiB, ") && bar.ends_with(" left"), "{bar}");
-        // What is said meanwhile stands on a line of its own.
+        // The bar leaves room for a message.
         let within = progress.aside(|| terminal.contents());
         assert_eq!(within, "");
         progress.advance(4 << 20, 4 << 20);

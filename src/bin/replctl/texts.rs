@@ -1,10 +1,10 @@
-//! The texts that the help and the manual page share and that are no options: examples and exit statuses.
+//! The examples and exit statuses, which the help and the manual page share.
 
 use crate::failure::Exit;
 
-/// A command line that is worth showing.
+/// An example of a command line.
 pub struct Example {
-    /// The command that it is of.
+    /// The command that it shows.
     pub command: &'static str,
     /// What it does.
     pub does: &'static str,
@@ -12,7 +12,7 @@ pub struct Example {
     pub line: &'static str,
 }
 
-/// All of them, in the order of the commands.
+/// All examples, in the order of the commands.
 pub const EXAMPLES: [Example; 13] = [
     Example { command: "inspect", does: "Show a writer's log", line: "replctl inspect /var/lib/db/replication" },
     Example {

@@ -1,4 +1,4 @@
-//! The values of arguments: numbers, times, places.
+//! Parses the values of arguments.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub enum Source {
     Writer(String),
 }
 
-/// A parser of values that are text. Clap's own would not say which argument is not UTF-8.
+/// Parses a value that is text. The parser of clap does not name the argument that is not UTF-8.
 pub fn text<T: Clone + Send + Sync + 'static>(
     parse: fn(&str) -> Result<T, String>,
 ) -> impl TypedValueParser<Value = T> {
@@ -59,8 +59,8 @@ pub fn token(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// An address has a colon and no slash, or begins with `unix:`; each one of a list does. A directory that is there is one
-/// whatever its name.
+/// A directory or the address of a writer. An address has a colon and no slash, or begins with `unix:`, and so does
+/// each one of a list. A directory that exists counts as one even if its name looks like an address.
 pub fn source(operand: PathBuf) -> Source {
     match operand.to_str() {
         Some(text) if text.starts_with("unix:") || is_writer(text) && !Path::new(text).is_dir() => {

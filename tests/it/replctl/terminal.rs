@@ -1,4 +1,4 @@
-//! What is only for terminals: progress bars, after a second, and colors.
+//! Progress bars and colors, which only a terminal gets.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,10 +21,10 @@ fn terminal() -> (PtyMaster, File) {
     (master, program)
 }
 
-/// What was printed on a terminal that no program has open any more.
+/// What a terminal shows once no program has it open.
 fn shown(mut master: PtyMaster) -> String {
     let mut bytes = Vec::new();
-    // Its end is an error.
+    // Linux reports the end as an error.
     let _ = master.read_to_end(&mut bytes);
     String::from_utf8(bytes).unwrap()
 }
@@ -86,7 +86,7 @@ impl Watched {
 fn assert_drawn(drawn: &str, on_terminal: bool, unit: &str) {
     if on_terminal {
         assert!(drawn.contains("[=") && drawn.contains(unit) && drawn.contains(" left"), "{drawn:?}");
-        // The line is empty again.
+        // The bar is cleared at the end.
         assert!(drawn.ends_with("\u{1b}[2K"), "{drawn:?}");
     } else {
         assert_eq!(drawn, "");
@@ -122,7 +122,7 @@ fn a_dump_into_a_pipe_draws_nothing() {
     let log = open(directory.path(), 1 << 30);
     write(&log, std::iter::repeat_n([7u8; 1000].as_slice(), 1_000));
     let mut run = Watched::new(&["dump", "--payload=hex", text(directory.path())], Stdio::piped(), true);
-    // It waits for its reader.
+    // The dump waits for its reader.
     std::thread::sleep(Duration::from_millis(1_100));
     let mut lines = String::new();
     run.child.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
@@ -130,7 +130,7 @@ fn a_dump_into_a_pipe_draws_nothing() {
     assert_eq!(run.end(), (0, String::new()));
 }
 
-/// A check waits for the entry that a writer is writing, as long as that becomes longer.
+/// A check waits for an entry that is being written, as long as the entry grows.
 #[test]
 fn a_long_check_draws_a_bar_on_a_terminal_alone() {
     for on_terminal in [true, false] {

@@ -25,7 +25,7 @@ fn help_is_there_for_everybody() {
         assert!(short.out.len() < own.out.len(), "{}", short.out);
     }
     assert!(!all.out.contains("generate"), "{}", all.out);
-    // Without a command there is nothing to do.
+    // Without a command it prints the help as an error.
     let nothing = run(&[]).exits(2);
     nothing.says("Usage: replctl <COMMAND>");
     assert_eq!(nothing.out, "");
@@ -38,7 +38,7 @@ fn committed(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The manual page and the completions are what the declaration of the command line makes of them.
+/// The committed manual page and completions match the declaration of the command line.
 #[test]
 fn what_is_made_from_the_options_is_committed() {
     for (what, path) in [
@@ -129,11 +129,11 @@ fn invalid_arguments_are_refused_with_a_hint() {
         run.says("--help'.");
         assert_eq!(run.out, "");
     }
-    // Of an option that is given twice the last one counts.
+    // The last value of an option counts.
     assert_eq!(run(&["dump", "/nowhere", "--limit=1", "--json", "--limit=2", "--json"]).status, 1);
 }
 
-/// Arguments may come from anywhere: what an error repeats of them does nothing to a terminal.
+/// Arguments may come from anywhere, so an error that repeats them escapes them.
 #[test]
 fn arguments_in_errors_are_escaped() {
     use std::os::unix::ffi::OsStrExt;

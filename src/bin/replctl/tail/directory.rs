@@ -9,11 +9,11 @@ use replication::log::disk::verify::{entries, inspect};
 
 use super::Stop;
 use crate::args::Tail;
-use crate::dump::{Printing, gap, gone, view};
+use crate::dump::{gap, gone, view};
 use crate::entry;
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, note, pause};
-use crate::progress::Progress;
+use crate::progress::{Printing, Progress};
 use crate::values::Begin;
 
 /// How often the end is looked at.
@@ -29,7 +29,7 @@ pub fn run(dir: &Path, options: &Tail, stop: &Stop, out: &mut Out) -> Result<Exi
     let mut all = entries(dir, after)?;
     let mut exit = Exit::Ok;
     let mut left = options.printed.limit;
-    // What follows has no end to come nearer to.
+    // A log that is followed has no end.
     let progress = if options.follow { Progress::hidden() } else { Progress::of_entries() };
     let mut printing = Printing::new(progress, dir, u64::MAX, left);
     while !stop.is_asked() {
