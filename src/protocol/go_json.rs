@@ -1,6 +1,10 @@
 //! JSON as Go's `encoding/json` writes and reads it.
 
 use std::borrow::Cow;
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
 
 /// Where encoded frames go.
 pub trait Sink {
@@ -93,85 +97,43 @@ impl Sink for Counter {
     }
 }
 
-/// Writes the members of one JSON object, in the order they are given. Names are plain ASCII.
-pub(super) struct Object<'o> {
-    out: &'o mut dyn Sink,
-    empty: bool,
-}
+/// A [`Sink`] as serde_json writes to it.
+pub(super) struct Writer<'s, S>(pub &'s mut S);
 
-impl<'o> Object<'o> {
-    /// Writes one object with the members that `members` gives it.
-    pub fn write(out: &'o mut dyn Sink, members: impl FnOnce(&mut Self)) {
-        out.put(b"{");
-        let mut object = Self { out, empty: true };
-        members(&mut object);
-        object.out.put(b"}");
+impl<S: Sink> io::Write for Writer<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.put(bytes);
+        Ok(bytes.len())
     }
 
-    fn name(&mut self, name: &str) {
-        self.out.put(if self.empty { b"\"" } else { b",\"" });
-        self.empty = false;
-        self.out.put(name.as_bytes());
-        self.out.put(b"\":");
-    }
-
-    pub fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        self.out.put(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    pub fn boolean(&mut self, name: &str, value: bool) {
-        self.name(name);
-        self.out.put(if value { b"true" } else { b"false" });
-    }
-
-    pub fn string(&mut self, name: &str, value: &str) {
-        self.name(name);
-        write_string(self.out, value);
-    }
-
-    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Object<'_>)) {
-        self.name(name);
-        Object::write(self.out, members);
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// Writes `text` in quotes. Beside what JSON demands, Go escapes what a browser could take for markup or for a line's end.
-fn write_string(out: &mut dyn Sink, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    let mut at = 0;
-    out.put(b"\"");
-    while let Some(&byte) = bytes.get(at) {
-        let mut unicode = *b"\\u00..";
-        let (length, escape): (usize, &[u8]) = match byte {
-            b'"' => (1, b"\\\""),
-            b'\\' => (1, b"\\\\"),
-            b'\n' => (1, b"\\n"),
-            b'\r' => (1, b"\\r"),
-            b'\t' => (1, b"\\t"),
-            0x08 => (1, b"\\b"),
-            0x0C => (1, b"\\f"),
-            0..0x20 | b'<' | b'>' | b'&' => {
-                unicode[4] = HEX[usize::from(byte >> 4)];
-                unicode[5] = HEX[usize::from(byte & 15)];
-                (1, &unicode)
+/// Writes `value` as Go writes a structure with these members.
+pub(super) fn write(out: &mut impl Sink, value: &impl Serialize) {
+    let mut serializer = serde_json::Serializer::with_formatter(Writer(out), GoFormatter);
+    // A sink takes all bytes, and the messages have neither maps nor a `Serialize` that fails.
+    let _ = value.serialize(&mut serializer);
+}
+
+/// Beside what JSON demands, Go escapes what a browser could take for markup or for a line's end.
+struct GoFormatter;
+
+impl Formatter for GoFormatter {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, mut text: &str) -> io::Result<()> {
+        while let Some(at) = text.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            let (plain, rest) = text.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            let mut rest = rest.chars();
+            if let Some(escaped) = rest.next() {
+                write!(out, "\\u{:04x}", u32::from(escaped))?;
             }
-            0xE2 if bytes[at..].starts_with("\u{2028}".as_bytes()) => (3, b"\\u2028"),
-            0xE2 if bytes[at..].starts_with("\u{2029}".as_bytes()) => (3, b"\\u2029"),
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        out.put(&bytes[written..at]);
-        out.put(escape);
-        at += length;
-        written = at;
+            text = rest.as_str();
+        }
+        out.write_all(text.as_bytes())
     }
-    out.put(&bytes[written..]);
-    out.put(b"\"");
 }
 
 /// Levels of nesting that Go reads, the message's own included.
@@ -301,9 +263,9 @@ mod tests {
 
     fn written(text: &str) -> String {
         let mut out = Vec::new();
-        write_string(&mut out, text);
+        write(&mut out, &text);
         let mut counter = Counter::default();
-        write_string(&mut counter, text);
+        write(&mut counter, &text);
         assert_eq!(counter.0, out.len());
         String::from_utf8(out).unwrap()
     }

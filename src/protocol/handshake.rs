@@ -2,9 +2,9 @@
 //! v2. Peers that know only v1 ignore the object and never send it.
 
 use super::entry::UNKNOWN_HISTORY;
-use super::go_json::Object;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::ser::Serializer;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
@@ -13,24 +13,27 @@ use std::marker::PhantomData;
 pub(super) const V2: &str = "v2";
 
 /// A reader's opening message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Sync {
     /// The reader's id.
     pub reader_id: String,
     /// The last entry that the reader has; 0 for none.
+    #[serde(rename = "last_known_seq")]
     pub last_known_sequence: u64,
     /// Its offer to speak v2.
+    #[serde(rename = "v2", skip_serializing_if = "Option::is_none")]
     pub offer: Option<Offer>,
 }
 
 /// A reader's offer to speak v2.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Offer {
     /// The highest version of the v2 stream that the reader speaks.
     #[serde(deserialize_with = "or_zero")]
     pub version: u32,
     /// The stream of its position, if it ever followed one.
     #[serde(default, deserialize_with = "optional_stream_id")]
+    #[serde(serialize_with = "write_optional_stream_id", skip_serializing_if = "Option::is_none")]
     pub stream_id: Option<[u8; 16]>,
     /// The epoch of that stream; 0 without one.
     #[serde(deserialize_with = "or_zero")]
@@ -40,9 +43,11 @@ pub struct Offer {
     pub heartbeat_ms: u64,
     /// The chain hash of the reader's history at its position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
+    #[serde(serialize_with = "write_hash", skip_serializing_if = "is_unknown")]
     pub hash: u64,
     /// Earlier points of that history, oldest first, by which a writer with another history finds the fork.
     #[serde(default, deserialize_with = "history")]
+    #[serde(serialize_with = "write_history", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Point>,
 }
 
@@ -59,26 +64,29 @@ pub struct Point {
 pub const MAX_HISTORY: usize = 32;
 
 /// A writer's answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SyncAck {
     /// The last entry of the log.
+    #[serde(rename = "current_seq")]
     pub current_sequence: u64,
     /// Whether the reader gets every entry after its position.
     pub can_resume: bool,
     /// The reason of a refusal; empty if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
     /// The answer to the reader's offer, if the writer speaks v2.
+    #[serde(rename = "v2", skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
 }
 
 /// A writer's answer to an [`Offer`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Answer {
     /// The version of the v2 stream that the writer picked.
     #[serde(deserialize_with = "or_zero")]
     pub version: u32,
     /// The writer's stream.
-    #[serde(deserialize_with = "stream_id")]
+    #[serde(deserialize_with = "stream_id", serialize_with = "write_stream_id")]
     pub stream_id: [u8; 16],
     /// Its epoch.
     #[serde(deserialize_with = "or_zero")]
@@ -90,66 +98,47 @@ pub struct Answer {
     #[serde(deserialize_with = "or_zero")]
     pub heartbeat_ms: u64,
     /// The shortest heartbeat interval that the writer accepts, if the reader asked for a shorter one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_heartbeat_ms: Option<u64>,
     /// The status name of a refusal; empty if there is none.
-    #[serde(default, deserialize_with = "or_zero")]
+    #[serde(default, deserialize_with = "or_zero", skip_serializing_if = "String::is_empty")]
     pub code: String,
     /// The chain hash of the writer's history at the reader's position; 0 when unknown.
     #[serde(default, deserialize_with = "chain_hash")]
+    #[serde(serialize_with = "write_hash", skip_serializing_if = "is_unknown")]
     pub hash: u64,
     /// In a refusal because the histories differ: the last entry up to which they are known to be the same.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_sequence: Option<u64>,
     /// In such a refusal: the first entry that is known to differ. If it follows `common_sequence`, it is the first one
     /// that does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differing_sequence: Option<u64>,
 }
 
-impl Offer {
-    pub(super) fn write(&self, object: &mut Object<'_>) {
-        object.number("version", self.version.into());
-        if let Some(stream_id) = &self.stream_id {
-            object.string("stream_id", &hex(stream_id));
-        }
-        object.number("epoch", self.epoch);
-        object.number("heartbeat_ms", self.heartbeat_ms);
-        write_hash(self.hash, object);
-        if !self.history.is_empty() {
-            let digits = self.history.iter().map(|point| format!("{:016x}{:016x}", point.sequence, point.hash));
-            object.string("history", &digits.collect::<String>());
-        }
+/// Whether nothing is known of a history; then its hash is left out.
+fn is_unknown(hash: &u64) -> bool {
+    *hash == UNKNOWN_HISTORY
+}
+
+fn write_stream_id<S: Serializer>(stream_id: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(stream_id))
+}
+
+fn write_optional_stream_id<S: Serializer>(stream_id: &Option<[u8; 16]>, serializer: S) -> Result<S::Ok, S::Error> {
+    match stream_id {
+        Some(stream_id) => write_stream_id(stream_id, serializer),
+        None => serializer.serialize_none(),
     }
 }
 
-fn write_hash(hash: u64, object: &mut Object<'_>) {
-    if hash != UNKNOWN_HISTORY {
-        object.string("hash", &format!("{hash:016x}"));
-    }
+fn write_hash<S: Serializer>(hash: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{hash:016x}"))
 }
 
-impl Answer {
-    pub(super) fn write(&self, object: &mut Object<'_>) {
-        object.number("version", self.version.into());
-        object.string("stream_id", &hex(&self.stream_id));
-        object.number("epoch", self.epoch);
-        object.number("first_sequence", self.first_sequence);
-        object.number("heartbeat_ms", self.heartbeat_ms);
-        if let Some(floor) = self.min_heartbeat_ms {
-            object.number("min_heartbeat_ms", floor);
-        }
-        if !self.code.is_empty() {
-            object.string("code", &self.code);
-        }
-        write_hash(self.hash, object);
-        if let Some(sequence) = self.common_sequence {
-            object.number("common_sequence", sequence);
-        }
-        if let Some(sequence) = self.differing_sequence {
-            object.number("differing_sequence", sequence);
-        }
-    }
+fn write_history<S: Serializer>(history: &[Point], serializer: S) -> Result<S::Ok, S::Error> {
+    let digits = history.iter().map(|point| format!("{:016x}{:016x}", point.sequence, point.hash));
+    serializer.serialize_str(&digits.collect::<String>())
 }
 
 /// A v2 object. Derived structs would also take an array of their members' values; this takes an object only.

@@ -9,10 +9,11 @@
 use super::HEADER_SIZE;
 use super::base64;
 use super::frame::{self, FrameError};
-use super::go_json::{self, Counter, Object, Sink};
+use super::go_json::{self, Counter, Sink};
 use super::handshake::{Answer, Offer, Sync, SyncAck, V2, V2Object};
 use crate::error::{Error, Status};
 use crate::text::{Escaped, Quoted};
+use serde::Serialize;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -100,20 +101,15 @@ impl ErrorMessage {
 }
 
 /// Appends a whole frame to `out`, or nothing when it is too large or does not fit.
-fn encode<S: Sink>(
-    out: &mut S,
-    kind: u8,
-    text_len: usize,
-    members: impl Fn(&mut Object<'_>),
-) -> Result<(), FrameError> {
+fn encode<S: Sink>(out: &mut S, kind: u8, text_len: usize, message: &impl Serialize) -> Result<(), FrameError> {
     // JSON is never shorter than its text: what is too large already need not be measured.
     frame::encode_header(kind, text_len)?;
     let mut length = Counter::default();
-    Object::write(&mut length, &members);
+    go_json::write(&mut length, message);
     let header = frame::encode_header(kind, length.0)?;
     if out.begin(HEADER_SIZE + length.0) {
         out.put(&header);
-        Object::write(out, &members);
+        go_json::write(out, message);
     }
     Ok(())
 }
@@ -159,45 +155,35 @@ pub fn encode_entry<S: Sink>(
 
 /// Appends an Ack frame.
 pub fn encode_ack<S: Sink>(out: &mut S, last_sequence: u64, reader_id: &str) -> Result<(), FrameError> {
-    encode(out, frame::TYPE_ACK, reader_id.len(), |object| {
-        object.number("last_seq", last_sequence);
-        object.string("reader_id", reader_id);
-    })
+    #[derive(Serialize)]
+    struct Ack<'a> {
+        last_seq: u64,
+        reader_id: &'a str,
+    }
+    encode(out, frame::TYPE_ACK, reader_id.len(), &Ack { last_seq: last_sequence, reader_id })
 }
 
 /// Appends a Sync frame, in the coordinator's form on request.
 pub fn encode_sync<S: Sink>(out: &mut S, sync: &Sync, coordinator: bool) -> Result<(), FrameError> {
     let kind = if coordinator { frame::TYPE_ENTRY } else { frame::TYPE_SYNC };
-    encode(out, kind, sync.reader_id.len(), |object| {
-        object.string("reader_id", &sync.reader_id);
-        object.number("last_known_seq", sync.last_known_sequence);
-        if let Some(offer) = &sync.offer {
-            object.object(V2, |object| offer.write(object));
-        }
-    })
+    encode(out, kind, sync.reader_id.len(), sync)
 }
 
 /// Appends a SyncAck frame, in the coordinator's form on request.
 pub fn encode_sync_ack<S: Sink>(out: &mut S, ack: &SyncAck, coordinator: bool) -> Result<(), FrameError> {
     let kind = if coordinator { frame::TYPE_ACK } else { frame::TYPE_SYNC_ACK };
-    encode(out, kind, ack.error.len(), |object| {
-        object.number("current_seq", ack.current_sequence);
-        object.boolean("can_resume", ack.can_resume);
-        if !ack.error.is_empty() {
-            object.string("error", &ack.error);
-        }
-        if let Some(answer) = &ack.answer {
-            object.object(V2, |object| answer.write(object));
-        }
-    })
+    encode(out, kind, ack.error.len(), ack)
 }
 
 /// Appends an Error frame.
 pub fn encode_error<S: Sink>(out: &mut S, code: &str, message: &str) -> Result<(), FrameError> {
-    encode(out, frame::TYPE_ERROR, code.len().saturating_add(message.len()), |object| {
-        object.string("code", code);
-        object.string("message", message);
-    })
+    #[derive(Serialize)]
+    struct Error<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    let text_len = code.len().saturating_add(message.len());
+    encode(out, frame::TYPE_ERROR, text_len, &Error { code, message })
 }
 
 /// A message that is read member by member.
