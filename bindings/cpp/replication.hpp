@@ -1614,10 +1614,19 @@ class sender_config
     /// When entries are taken.
     sender_config &write_gate(const replication::write_gate &gate)
     {
-        return checked(
-            sender_config_set_write_gate(get(), gate.min_readers, gate.max_lag_entries, detail::option_ms(gate.max_lag),
-                                         static_cast<std::uint32_t>(gate.level),
-                                         static_cast<std::uint32_t>(gate.policy), detail::option_ms(gate.max_wait)));
+        if (gate.min_readers == 0)
+            return checked(sender_config_set_write_gate(get(), nullptr));
+        const detail::handle<replication_write_gate, replication_write_gate_free> made(replication_write_gate_new());
+        if (!made)
+            throw error(status::out_of_memory, replication_last_error_message());
+        replication_write_gate *const raw = made.get();
+        detail::check(replication_write_gate_set_min_readers(raw, gate.min_readers));
+        detail::check(replication_write_gate_set_max_lag_entries(raw, gate.max_lag_entries));
+        detail::check(replication_write_gate_set_max_lag_ms(raw, detail::option_ms(gate.max_lag)));
+        detail::check(replication_write_gate_set_level(raw, static_cast<std::uint32_t>(gate.level)));
+        detail::check(replication_write_gate_set_policy(raw, static_cast<std::uint32_t>(gate.policy),
+                                                        detail::option_ms(gate.max_wait)));
+        return checked(sender_config_set_write_gate(get(), raw));
     }
 
     /// How many calls of sender::on_acked() may be outstanding.

@@ -189,11 +189,11 @@ enum class full_policy : std::uint32_t {
     wait = REPLICATION_FULL_POLICY_WAIT,
 };
 
-/// What sender_replicate() does while the write gate is shut.
+/// What sender_replicate() does while the write gate is closed.
 enum class gate_policy : std::uint32_t {
     /// Refuse the entry with GATED.
     refuse = REPLICATION_GATE_POLICY_REFUSE,
-    /// Wait for the gate to open up to a given time, then refuse.
+    /// Wait up to a given time for the gate to open, then refuse the entry.
     slow = REPLICATION_GATE_POLICY_SLOW,
 };
 

@@ -183,14 +183,14 @@ const (
 	FullWait FullPolicy = 2
 )
 
-// What sender_replicate() does while the write gate is shut.
+// What sender_replicate() does while the write gate is closed.
 type GatePolicy uint32
 
 // The values of GatePolicy.
 const (
 	// Refuse the entry with GATED.
 	GateRefuse GatePolicy = 0
-	// Wait for the gate to open up to a given time, then refuse.
+	// Wait up to a given time for the gate to open, then refuse the entry.
 	GateSlow GatePolicy = 1
 )
 

@@ -139,6 +139,12 @@ extern "C" {
 typedef struct replication_sender_config replication_sender_config;
 
 /**
+ * When a sender takes entries: while enough connected readers are within a lag. Created by
+ * replication_write_gate_new().
+ */
+typedef struct replication_write_gate replication_write_gate;
+
+/**
  * The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may
  * call any function on it at any time, until sender_free().
  */
@@ -726,13 +732,6 @@ replication_status sender_config_set_log_handler(
     replication_sender_config *config, int32_t max_level, replication_log_fn handler,
     void *user_data, replication_free_fn user_data_free);
 
-/** What sender_replicate() does while the write gate is shut. */
-REPLICATION_ENUM(replication_gate_policy, uint32_t) {
-    REPLICATION_GATE_POLICY_REFUSE = 0, /**< Refuse the entry with `REPLICATION_STATUS_GATED`. */
-    /** Wait for the gate to open up to a given time, then refuse. */
-    REPLICATION_GATE_POLICY_SLOW = 1,
-};
-
 /**
  * Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may
  * be in many groups, and need not be connected.
@@ -749,33 +748,6 @@ replication_status sender_config_add_group(
     size_t count);
 
 /**
- * Sets when entries are taken: while at least `min_readers` connected readers are within a lag.
- * Otherwise sender_replicate() refuses them with `GATED` or waits. Default: always.
- *
- * The lag is measured by acknowledgements, which readers are asked for in time, and checked before
- * each entry, so that entries of concurrent calls may pass together. It is not a promise about any
- * one entry: for that, wait for it.
- *
- * - `min_readers`: how many; 0 takes the gate away.
- * - `max_lag_entries`: how many of the last entries a reader may not have acknowledged; 0: any
- *   number.
- * - `max_lag_ms`: how long an entry may be unacknowledged, in milliseconds and to about an eighth;
- *   0: any time.
- * - `level`: a replication_ack_level: what counts as acknowledged. v1 readers acknowledge at level
- *   received only.
- * - `policy`: a replication_gate_policy.
- * - `max_wait_ms`: how long `REPLICATION_GATE_POLICY_SLOW` waits, in milliseconds; ignored for the
- *   other.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level or policy. sender_new() returns
- * `INVALID_ARGUMENT` for a gate that wants more readers than sender_config_set_max_readers()
- * allows.
- */
-replication_status sender_config_set_write_gate(
-    replication_sender_config *config, size_t min_readers, uint64_t max_lag_entries,
-    uint64_t max_lag_ms, uint32_t level, uint32_t policy, uint64_t max_wait_ms);
-
-/**
  * Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with
  * `BUFFER_FULL`. Default 65536.
  *
@@ -783,6 +755,86 @@ replication_status sender_config_set_write_gate(
  */
 replication_status sender_config_set_max_pending_acks(
     replication_sender_config *config, size_t calls);
+
+/** What sender_replicate() does while the write gate is closed. */
+REPLICATION_ENUM(replication_gate_policy, uint32_t) {
+    REPLICATION_GATE_POLICY_REFUSE = 0, /**< Refuse the entry with `GATED`. */
+    /** Wait up to a given time for the gate to open, then refuse the entry. */
+    REPLICATION_GATE_POLICY_SLOW = 1,
+};
+
+/**
+ * Creates a write gate that asks for one reader at level received, with any lag.
+ *
+ * The lag is measured by acknowledgements, which readers are asked for in time. It is checked
+ * before each entry, so entries of concurrent calls may pass together. A gate promises nothing
+ * about a single entry: wait for its acknowledgement instead.
+ *
+ * Returns the gate, to be freed with replication_write_gate_free(); NULL without memory.
+ */
+replication_write_gate *replication_write_gate_new(void);
+
+/**
+ * Sets how many connected readers must be within the lag. Default: 1. At least: 1.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. sender_new() returns `INVALID_ARGUMENT` for more than
+ * sender_config_set_max_readers() allows.
+ */
+replication_status replication_write_gate_set_min_readers(
+    replication_write_gate *gate, size_t readers);
+
+/**
+ * Sets how many of the last entries a reader may not have acknowledged; 0 allows any number.
+ * Default: 0.
+ *
+ * Returns `OK`.
+ */
+replication_status replication_write_gate_set_max_lag_entries(
+    replication_write_gate *gate, uint64_t entries);
+
+/**
+ * Sets how long a reader may leave an entry unacknowledged, in milliseconds and to about an eighth;
+ * 0 allows any time. Default: 0.
+ *
+ * Returns `OK`.
+ */
+replication_status replication_write_gate_set_max_lag_ms(
+    replication_write_gate *gate, uint64_t lag_ms);
+
+/**
+ * Sets what counts as acknowledged, a replication_ack_level. v1 readers acknowledge entries as
+ * received only. Default: `REPLICATION_ACK_LEVEL_RECEIVED`.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+ */
+replication_status replication_write_gate_set_level(replication_write_gate *gate, uint32_t level);
+
+/**
+ * Sets what sender_replicate() does while the gate is closed. Default:
+ * `REPLICATION_GATE_POLICY_REFUSE`.
+ *
+ * - `policy`: a replication_gate_policy.
+ * - `max_wait_ms`: how long `REPLICATION_GATE_POLICY_SLOW` waits, in milliseconds; ignored for the
+ *   other policy.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ */
+replication_status replication_write_gate_set_policy(
+    replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms);
+
+/** Frees a write gate. NULL is ignored. Configurations that it was set on keep their copy. */
+void replication_write_gate_free(replication_write_gate *gate);
+
+/**
+ * Sets the write gate: while it is closed, sender_replicate() refuses entries with `GATED` or
+ * waits. Default: none.
+ *
+ * - `gate`: copied; NULL removes the gate.
+ *
+ * Returns `OK`.
+ */
+replication_status sender_config_set_write_gate(
+    replication_sender_config *config, const replication_write_gate *gate);
 
 /* Sender --------------------------------------------------------------------------------------- */
 

@@ -260,10 +260,29 @@ func (cfg *SenderConfig) setReaders(b *builder, c *C.replication_sender_config) 
 	if level == 0 {
 		level = AckReceived
 	}
+	if gate.MinReaders == 0 {
+		return
+	}
+	made := C.lr_replication_write_gate_new()
+	if made == nil {
+		b.refuse("WriteGate", "no memory")
+		return
+	}
+	defer C.lr_replication_write_gate_free(made)
 	b.set("WriteGate", func() C.int32_t {
-		return C.lr_sender_config_set_write_gate(c, C.size_t(gate.MinReaders), C.uint64_t(gate.MaxLagEntries),
-			milliseconds(gate.MaxLag), C.uint32_t(level), C.uint32_t(gate.Policy), milliseconds(gate.MaxWait))
+		return C.lr_replication_write_gate_set_min_readers(made, C.size_t(gate.MinReaders))
 	})
+	b.set("WriteGate", func() C.int32_t {
+		return C.lr_replication_write_gate_set_max_lag_entries(made, C.uint64_t(gate.MaxLagEntries))
+	})
+	b.set("WriteGate", func() C.int32_t {
+		return C.lr_replication_write_gate_set_max_lag_ms(made, milliseconds(gate.MaxLag))
+	})
+	b.set("WriteGate", func() C.int32_t { return C.lr_replication_write_gate_set_level(made, C.uint32_t(level)) })
+	b.set("WriteGate", func() C.int32_t {
+		return C.lr_replication_write_gate_set_policy(made, C.uint32_t(gate.Policy), milliseconds(gate.MaxWait))
+	})
+	b.set("WriteGate", func() C.int32_t { return C.lr_sender_config_set_write_gate(c, made) })
 }
 
 func (log *SenderWAL) set(b *builder, c *C.replication_sender_config) {

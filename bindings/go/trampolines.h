@@ -135,14 +135,49 @@ static inline int32_t lr_sender_config_add_group(replication_sender_config *conf
     return lr_library.sender_config_add_group(config, name, reader_ids, count);
 }
 
-static inline int32_t lr_sender_config_set_write_gate(replication_sender_config *config, size_t min_readers, uint64_t max_lag_entries, uint64_t max_lag_ms, uint32_t level, uint32_t policy, uint64_t max_wait_ms)
-{
-    return lr_library.sender_config_set_write_gate(config, min_readers, max_lag_entries, max_lag_ms, level, policy, max_wait_ms);
-}
-
 static inline int32_t lr_sender_config_set_max_pending_acks(replication_sender_config *config, size_t calls)
 {
     return lr_library.sender_config_set_max_pending_acks(config, calls);
+}
+
+static inline replication_write_gate *lr_replication_write_gate_new(void)
+{
+    return lr_library.replication_write_gate_new();
+}
+
+static inline int32_t lr_replication_write_gate_set_min_readers(replication_write_gate *gate, size_t readers)
+{
+    return lr_library.replication_write_gate_set_min_readers(gate, readers);
+}
+
+static inline int32_t lr_replication_write_gate_set_max_lag_entries(replication_write_gate *gate, uint64_t entries)
+{
+    return lr_library.replication_write_gate_set_max_lag_entries(gate, entries);
+}
+
+static inline int32_t lr_replication_write_gate_set_max_lag_ms(replication_write_gate *gate, uint64_t lag_ms)
+{
+    return lr_library.replication_write_gate_set_max_lag_ms(gate, lag_ms);
+}
+
+static inline int32_t lr_replication_write_gate_set_level(replication_write_gate *gate, uint32_t level)
+{
+    return lr_library.replication_write_gate_set_level(gate, level);
+}
+
+static inline int32_t lr_replication_write_gate_set_policy(replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms)
+{
+    return lr_library.replication_write_gate_set_policy(gate, policy, max_wait_ms);
+}
+
+static inline void lr_replication_write_gate_free(replication_write_gate *gate)
+{
+    lr_library.replication_write_gate_free(gate);
+}
+
+static inline int32_t lr_sender_config_set_write_gate(replication_sender_config *config, const replication_write_gate *gate)
+{
+    return lr_library.sender_config_set_write_gate(config, gate);
 }
 
 static inline int32_t lr_sender_new(const replication_sender_config *config, replication_sender **out)

@@ -11,7 +11,7 @@
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
 //!   a receiver in a file of their own, and its limits (`receiver_limits`).
 //! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens.
-//! - `sender_config_acks`, `acks`: who is waited for, and waiting.
+//! - `sender_config_acks`, `write_gate`, `acks`: who is waited for, when entries are taken, and waiting.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -30,6 +30,8 @@ pub mod callbacks;
 pub mod sender_config;
 
 pub mod sender_config_acks;
+
+pub mod write_gate;
 
 pub mod sender;
 

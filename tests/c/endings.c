@@ -20,8 +20,8 @@ static replication_sender_config *some_sender_config(struct events *events)
     CHECK(config != NULL);
     CHECK_OK(sender_config_set_wal_dir(config, temp_path(events == NULL ? "early" : "late")));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 20));
-    CHECK_OK(sender_config_set_write_gate(config, 1, 1000, 0, REPLICATION_ACK_LEVEL_RECEIVED,
-                                          REPLICATION_GATE_POLICY_SLOW, PATIENCE_MS));
+    CHECK_OK(
+        set_write_gate(config, 1, 1000, 0, REPLICATION_ACK_LEVEL_RECEIVED, REPLICATION_GATE_POLICY_SLOW, PATIENCE_MS));
     if (events != NULL)
         sender_config_listen_to(config, events);
     return config;

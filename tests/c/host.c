@@ -443,3 +443,22 @@ uint64_t receiver_stat(const replication_receiver *receiver, const char *path)
     replication_string_free(json);
     return value;
 }
+
+replication_status set_write_gate(replication_sender_config *config, size_t readers, uint64_t entries, uint64_t ms,
+                                  uint32_t level, uint32_t policy, uint64_t max_wait_ms)
+{
+    if (readers == 0)
+        return sender_config_set_write_gate(config, NULL);
+    replication_write_gate *gate = replication_write_gate_new();
+    CHECK(gate != NULL);
+    CHECK_OK(replication_write_gate_set_min_readers(gate, readers));
+    CHECK_OK(replication_write_gate_set_max_lag_entries(gate, entries));
+    CHECK_OK(replication_write_gate_set_max_lag_ms(gate, ms));
+    replication_status status = replication_write_gate_set_level(gate, level);
+    if (status == REPLICATION_STATUS_OK)
+        status = replication_write_gate_set_policy(gate, policy, max_wait_ms);
+    if (status == REPLICATION_STATUS_OK)
+        status = sender_config_set_write_gate(config, gate);
+    replication_write_gate_free(gate);
+    return status;
+}

@@ -102,4 +102,8 @@ void wait_for(replication_receiver *receiver, uint64_t sequence);
 uint64_t sender_stat(const replication_sender *sender, const char *path);
 uint64_t receiver_stat(const replication_receiver *receiver, const char *path);
 
+/* Sets a write gate of this many readers, which are to be this near at a level; 0 readers: none. */
+replication_status set_write_gate(replication_sender_config *config, size_t readers, uint64_t entries, uint64_t ms,
+                                  uint32_t level, uint32_t policy, uint64_t max_wait_ms);
+
 #endif

@@ -46,10 +46,8 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_insecure_permissions_allowed(config, false));
     CHECK_OK(sender_config_set_max_pending_acks(config, 1));
     CHECK_OK(sender_config_add_group(config, "group", (const char *const[]){"a", "b-*"}, 2));
-    CHECK_OK(sender_config_set_write_gate(config, 1, 10, 100, REPLICATION_ACK_LEVEL_DURABLE,
-                                          REPLICATION_GATE_POLICY_SLOW, 100));
-    CHECK_OK(sender_config_set_write_gate(config, 0, 0, 0, REPLICATION_ACK_LEVEL_DURABLE,
-                                          REPLICATION_GATE_POLICY_REFUSE, 0));
+    CHECK_OK(set_write_gate(config, 1, 10, 100, REPLICATION_ACK_LEVEL_DURABLE, REPLICATION_GATE_POLICY_SLOW, 100));
+    CHECK_OK(set_write_gate(config, 0, 0, 0, REPLICATION_ACK_LEVEL_DURABLE, REPLICATION_GATE_POLICY_REFUSE, 0));
     CHECK_OK(sender_config_set_event_handler(config, token_event, &event, token_release));
     CHECK_OK(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, token_log, &log, token_release));
     replication_sender *sender = start_sender(config);
@@ -85,7 +83,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_insecure_permissions_allowed(NULL, true),
         sender_config_set_max_pending_acks(NULL, 1),
         sender_config_add_group(NULL, "group", (const char *const[]){"a"}, 1),
-        sender_config_set_write_gate(NULL, 1, 1, 1, 1, 0, 0),
+        sender_config_set_write_gate(NULL, NULL),
         sender_config_set_event_handler(NULL, token_event, &event, token_release),
         sender_config_set_log_handler(NULL, REPLICATION_LOG_LEVEL_INFO, token_log, &log, token_release),
     };

@@ -16,7 +16,7 @@ static struct gated gated_sender(size_t readers, uint64_t entries, uint64_t ms, 
 {
     struct gated gated = {.events = events_new()};
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_write_gate(config, readers, entries, ms, RECEIVED, policy, max_wait_ms));
+    CHECK_OK(set_write_gate(config, readers, entries, ms, RECEIVED, policy, max_wait_ms));
     sender_config_listen_to(config, gated.events);
     gated.sender = start_sender(config);
     return gated;
@@ -46,17 +46,24 @@ TEST(bad_gates_are_refused)
 {
     replication_sender *sender = NULL;
     replication_sender_config *config = sender_config_new();
-    CHECK_ERROR(sender_config_set_write_gate(NULL, 1, 1, 1, RECEIVED, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
-                "config");
-    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 0, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 0");
-    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, 4, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 4");
-    CHECK_ERROR(sender_config_set_write_gate(config, 1, 1, 1, RECEIVED, 2, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
-                "policy 2");
+    replication_write_gate *gate = replication_write_gate_new();
+    CHECK_ERROR(sender_config_set_write_gate(NULL, gate), REPLICATION_STATUS_INVALID_ARGUMENT, "config");
+    CHECK_ERROR(replication_write_gate_set_min_readers(NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "gate is NULL");
+    CHECK_ERROR(replication_write_gate_set_min_readers(gate, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "readers is 0");
+    CHECK_ERROR(replication_write_gate_set_max_lag_entries(NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "gate");
+    CHECK_ERROR(replication_write_gate_set_max_lag_ms(NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "gate");
+    CHECK_ERROR(replication_write_gate_set_level(NULL, RECEIVED), REPLICATION_STATUS_INVALID_ARGUMENT, "gate");
+    CHECK_ERROR(replication_write_gate_set_policy(NULL, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "gate");
+    replication_write_gate_free(gate);
+    replication_write_gate_free(NULL);
+    CHECK_ERROR(set_write_gate(config, 1, 1, 1, 0, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 0");
+    CHECK_ERROR(set_write_gate(config, 1, 1, 1, 4, 0, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "level 4");
+    CHECK_ERROR(set_write_gate(config, 1, 1, 1, RECEIVED, 2, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "policy 2");
     CHECK_OK(sender_config_set_max_readers(config, 4));
-    CHECK_OK(sender_config_set_write_gate(config, 5, 1, 1, RECEIVED, 0, 0));
+    CHECK_OK(set_write_gate(config, 5, 1, 1, RECEIVED, 0, 0));
     CHECK_ERROR(sender_new(config, &sender), REPLICATION_STATUS_INVALID_ARGUMENT, "max_readers");
     /* No readers: no gate. */
-    CHECK_OK(sender_config_set_write_gate(config, 0, 1, 1, RECEIVED, 0, 0));
+    CHECK_OK(set_write_gate(config, 0, 1, 1, RECEIVED, 0, 0));
     sender = start_sender(config);
     CHECK_U64(replicate_text(sender, "one"), 1);
     CHECK_U64(sender_stat(sender, "total_entries_gated"), 0);

@@ -112,6 +112,9 @@ pub struct Callback {
 pub struct Function {
     pub name: String,
     pub doc: Vec<String>,
+    /// Of an option: when to change it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
     pub returns: String,
     pub parameters: Vec<Parameter>,
     /// The statuses that its comment names, without the prefix. Every function with a handle may also return those that

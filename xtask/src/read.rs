@@ -133,6 +133,7 @@ impl Reader<'_> {
                 self.push(Item::Function(Function {
                     name,
                     doc,
+                    advice: text::blocks(&doc_lines(&item.attrs), Some("When to change it")),
                     returns: String::new(),
                     parameters: Vec::new(),
                     statuses: Vec::new(),
@@ -203,7 +204,7 @@ fn doc_lines(attributes: &[Attribute]) -> Vec<String> {
 }
 
 fn doc(name: &str, attributes: &[Attribute]) -> Result<Vec<String>> {
-    let blocks = text::blocks(&doc_lines(attributes));
+    let blocks = text::blocks(&doc_lines(attributes), None);
     ensure!(!blocks.is_empty(), "{name} has no comment");
     Ok(blocks)
 }

@@ -1,17 +1,16 @@
 //! Comments: from Rust's documentation to paragraphs, and to lines of a given width.
 
-/// Paragraphs and list items of a documentation comment, in order. A list item begins with `- `. What stands below a
-/// heading `# Safety` is for Rust and is left out: the header's overview says it once for all functions.
-pub fn blocks(lines: &[String]) -> Vec<String> {
+/// Paragraphs and list items of a documentation comment, in order: those before the first heading, or those below the
+/// heading `under`. A list item begins with `- `.
+pub fn blocks(lines: &[String], under: Option<&str>) -> Vec<String> {
+    let lines = lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line).trim());
     let mut blocks: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in lines {
-        let line = line.strip_prefix(' ').unwrap_or(line);
-        if line == "# Safety" {
-            break;
-        }
-        let text = line.trim();
-        if text.is_empty() {
+    let (mut heading, mut open) = (None, false);
+    for text in lines {
+        if let Some(title) = text.strip_prefix("# ") {
+            (heading, open) = (Some(title), false);
+        } else if heading != under {
+        } else if text.is_empty() {
             open = false;
         } else if !open || text.starts_with("- ") {
             blocks.push(text.to_owned());
@@ -62,8 +61,10 @@ mod tests {
 
     #[test]
     fn blocks_are_paragraphs_and_list_items_without_what_is_for_rust() {
-        let lines = [" One", " two.", "", " - `a`: first", "   of two.", " - `b`: second.", "", " # Safety", " no"];
-        let blocks = blocks(&lines.map(str::to_owned));
+        let lines = [" One", " two.", "", " - `a`: first", "   of two.", " - `b`: second.", "", " # Why", " A", " b."];
+        let lines = lines.map(str::to_owned);
+        assert_eq!(blocks(&lines, Some("Why")), ["A b."]);
+        let blocks = blocks(&lines, None);
         assert_eq!(blocks, ["One two.", "- `a`: first of two.", "- `b`: second."]);
         assert_eq!(comment(&blocks, 12), ["One two.", "", "- `a`: first", "  of two.", "- `b`:", "  second."]);
     }

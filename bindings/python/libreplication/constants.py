@@ -237,11 +237,11 @@ class SyncPolicy(enum.IntEnum):
 
 
 class GatePolicy(enum.IntEnum):
-    """What sender_replicate() does while the write gate is shut."""
+    """What sender_replicate() does while the write gate is closed."""
 
     #: Refuse the entry with GATED.
     REFUSE = 0
-    #: Wait for the gate to open up to a given time, then refuse.
+    #: Wait up to a given time for the gate to open, then refuse the entry.
     SLOW = 1
 
 

@@ -123,15 +123,7 @@ class Sender:
                 ids = [_arguments.text("reader_ids", member) for member in members]
                 config.set("add_group", _arguments.text("group", name), (ctypes.c_char_p * len(ids))(*ids), len(ids))
             if write_gate is not None:
-                config.set(
-                    "set_write_gate",
-                    _arguments.count("min_readers", write_gate.min_readers),
-                    _arguments.whole("max_lag_entries", write_gate.max_lag_entries),
-                    _arguments.whole("max_lag_ms", write_gate.max_lag_ms),
-                    u32("level", write_gate.level),
-                    u32("policy", write_gate.policy),
-                    _arguments.whole("max_wait_ms", write_gate.max_wait_ms),
-                )
+                set_write_gate(config, write_gate)
             set_log(config, wal_dir, wal_sync)
             observer = None if on_event is None else _arguments.handler("on_event", on_event)
             self._handlers = handlers = Handlers("sender", logger, observer)
@@ -431,6 +423,28 @@ def set_stream(config: Config, stream: Stream) -> None:
     config.set(
         "set_stream", _arguments.fixed("stream id", stream_id, STREAM_ID_BYTES), _arguments.whole("epoch", epoch)
     )
+
+
+def set_write_gate(config: Config, gate: WriteGate) -> None:
+    """Sets when entries are taken; a gate for no reader is none."""
+    if gate.min_readers == 0:
+        return
+    native = library()
+    made = native.replication_write_gate_new()
+    if not made:
+        raise _handle.last_error(Status.OUT_OF_MEMORY)
+    try:
+        readers = _arguments.count("min_readers", gate.min_readers)
+        _handle.check(native.replication_write_gate_set_min_readers(made, readers))
+        for option, value in (("max_lag_entries", gate.max_lag_entries), ("max_lag_ms", gate.max_lag_ms)):
+            setter = getattr(native, f"replication_write_gate_set_{option}")
+            _handle.check(setter(made, _arguments.whole(option, value)))
+        _handle.check(native.replication_write_gate_set_level(made, u32("level", gate.level)))
+        wait_ms = _arguments.whole("max_wait_ms", gate.max_wait_ms)
+        _handle.check(native.replication_write_gate_set_policy(made, u32("policy", gate.policy), wait_ms))
+        config.set("set_write_gate", made)
+    finally:
+        native.replication_write_gate_free(made)
 
 
 def set_log(config: Config, wal_dir: Optional[Path], wal_sync: Optional[WalSync]) -> None:

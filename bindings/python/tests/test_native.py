@@ -107,7 +107,7 @@ def test_another_abi_is_refused(tmp_path):
 
 
 def test_an_older_library_is_refused_with_what_it_lacks(tmp_path):
-    functions = dict.fromkeys(_raw.PROTOTYPES, 1)
+    functions = dict.fromkeys(_raw.PROTOTYPES, _raw.ABI_VERSION)
     for missing in ("receiver_token", "sender_wait_durable"):
         del functions[missing]
     said = load(LIBREPLICATION_LIB=str(stub(tmp_path, functions)))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "../harness.h"
+#include "../host.h"
 
 #define CONSTANT(enumeration, name)                                                                                    \
     {                                                                                                                  \
@@ -145,9 +146,8 @@ int32_t sender_option(replication_sender_config *config, const struct tree *opti
     if (IS("groups"))
         return add_groups(config, option);
     if (IS("write_gate"))
-        return sender_config_set_write_gate(config, number(option, 0), number(option, 1), number(option, 2),
-                                            named(option, 3, "ACK_LEVEL"), named(option, 4, "GATE_POLICY"),
-                                            number(option, 5));
+        return set_write_gate(config, number(option, 0), number(option, 1), number(option, 2),
+                              named(option, 3, "ACK_LEVEL"), named(option, 4, "GATE_POLICY"), number(option, 5));
     if (IS("wal_dir"))
         return sender_config_set_wal_dir(config, path(option, 0));
     if (IS("wal_sync"))
