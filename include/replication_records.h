@@ -14,19 +14,18 @@ extern "C" {
 
 /* Records: the msgpack payload, decoded -------------------------------------------------------- */
 
-/** What a value is. Numbers are part of the ABI. */
+/** The type of a value. The numbers are part of the ABI. */
 REPLICATION_ENUM(replication_value_type, int32_t) {
     REPLICATION_VALUE_TYPE_NIL = 0, /**< Nil. */
     REPLICATION_VALUE_TYPE_BOOL = 1, /**< A boolean. */
-    /** An integer that an int64_t holds, however it was encoded. */
-    REPLICATION_VALUE_TYPE_I64 = 2,
+    REPLICATION_VALUE_TYPE_I64 = 2, /**< An integer that fits an int64_t, however encoded. */
     REPLICATION_VALUE_TYPE_U64 = 3, /**< An integer above INT64_MAX. */
     REPLICATION_VALUE_TYPE_F64 = 4, /**< A float of either size. */
-    REPLICATION_VALUE_TYPE_STRING = 5, /**< Text. */
+    REPLICATION_VALUE_TYPE_STRING = 5, /**< UTF-8 text. */
     REPLICATION_VALUE_TYPE_BYTES = 6, /**< Bytes, or a string that is not UTF-8. */
     REPLICATION_VALUE_TYPE_ARRAY = 7, /**< An array. */
     REPLICATION_VALUE_TYPE_MAP = 8, /**< A map. */
-    REPLICATION_VALUE_TYPE_EXT = 9, /**< An application's own type, and its bytes. */
+    REPLICATION_VALUE_TYPE_EXT = 9, /**< An application-defined type and its bytes. */
 };
 
 /**

@@ -8,86 +8,86 @@ use strum::IntoEnumIterator;
 
 use crate::text;
 
-/// The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
+/// The result of a call or event. The numbers are part of the ABI and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::FromRepr, strum::IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE", suffix = "\0")]
 #[repr(i32)]
 pub enum Status {
     /// Success.
     Ok = 0,
-    /// NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is too long.
+    /// A NULL, malformed or out-of-range argument.
     InvalidArgument = 1,
-    /// The call does not fit the handle's state: before start, or started twice.
+    /// The call does not fit the handle's state.
     InvalidState = 2,
     /// The handle was stopped.
     Closed = 3,
-    /// A waiting call was made from inside a callback of the same handle.
+    /// A waiting call in a callback of the same handle.
     WrongThread = 4,
-    /// The handle was made by another process: threads do not survive a fork.
+    /// The handle was created before a fork.
     Forked = 5,
-    /// An internal error was caught at the boundary; the handle is poisoned.
+    /// Internal error; the handle can only be freed.
     Panic = 6,
-    /// The given time passed.
+    /// The time limit has passed.
     Timeout = 7,
-    /// The operating system refused; the text has the errno and the address or path.
+    /// A system call failed; the text names the errno.
     Io = 8,
-    /// An address that does not parse or does not resolve.
+    /// The address does not parse or resolve.
     BadAddress = 9,
-    /// The address is taken by another socket.
+    /// Another socket uses the address.
     AddressInUse = 10,
-    /// A descriptor that is closed or is no stream socket.
+    /// The descriptor is closed or no stream socket.
     BadDescriptor = 11,
-    /// No such reader, row, key or stream.
+    /// No such reader, slot, ticket, row, key or stream.
     NotFound = 12,
-    /// The value is of another type, or does not fit the type asked for.
+    /// The value has another type or does not fit.
     WrongType = 13,
-    /// The caller's buffer is too small; the needed length was written.
+    /// Too small; the needed length was written.
     BufferTooSmall = 14,
-    /// A frame that is not whole.
+    /// The frame is incomplete.
     Truncated = 15,
-    /// A frame of length 0.
+    /// The frame has length 0.
     MessageTooSmall = 16,
-    /// A frame or payload over its limit.
+    /// The frame or payload exceeds its limit.
     MessageTooLarge = 17,
-    /// No memory.
+    /// The system has no memory.
     OutOfMemory = 18,
-    /// A payload that is not an array of maps in msgpack.
+    /// Not a msgpack array of maps, or over a limit.
     DecodeFailed = 19,
-    /// Files on disk that are not what this library wrote there, or that a newer one wrote; nothing was changed.
+    /// Corrupt or newer log files; nothing was changed.
     Damaged = 20,
-    /// The log's directory is in use by another process, or opened twice in this one.
+    /// Another handle or process uses the directory.
     Locked = 21,
-    /// No room on the disk, or the quota is used up. It goes on when there is room.
+    /// No disk space or quota left; works again later.
     DiskFull = 22,
-    /// Too few readers are near enough for another entry: the write gate is shut.
+    /// The write gate is closed: readers lag too far.
     Gated = 23,
-    /// The log's disk refuses for another reason than room, which may pass. It goes on when the disk does.
+    /// The disk fails for another reason that may pass.
     Stalled = 24,
-    /// Protocol: the reader is too far behind to resume.
+    /// The entries that the reader needs are gone.
     SequenceGap = 100,
-    /// Protocol: the log was rotated; a full resync is needed.
+    /// The log on disk no longer has the entries.
     WalRotated = 101,
-    /// Protocol: a message that breaks the protocol.
+    /// A message violates the protocol.
     InvalidMsg = 102,
-    /// Protocol: this node is not the writer.
+    /// This node is not the writer.
     NotWriter = 103,
-    /// Protocol: the buffer is full.
+    /// The buffer or another bounded table is full.
     BufferFull = 104,
-    /// Protocol: writing to the peer failed.
+    /// Writing to the peer failed.
     WriteFailed = 105,
-    /// Protocol: applying an entry failed.
+    /// Applying an entry failed.
     ApplyFailed = 106,
-    /// The writer belongs to another lineage: a foreign stream id or an older epoch.
+    /// Other stream, older epoch or different history.
     Diverged = 120,
-    /// The writer of the same stream is behind this reader.
+    /// The writer is behind this reader.
     Regressed = 121,
     /// Another connection took this reader's id.
     Replaced = 122,
-    /// The peer was silent, or took no bytes, for too long.
+    /// The peer was silent or blocked for too long.
     PeerTimeout = 123,
     /// The host removed this reader.
     Removed = 124,
-    /// The writer changed while something of the one before was waited for.
+    /// The writer changed during the wait.
     LineageChanged = 125,
 }
 

@@ -13,7 +13,7 @@ use crate::permissions::Unprotected;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::text;
 
-/// How much a log record matters. Numbers are part of the ABI.
+/// The severity of a log record. The numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum LogLevel {
@@ -21,75 +21,74 @@ pub enum LogLevel {
     Error = 1,
     /// Something unusual that the library handled.
     Warn = 2,
-    /// Readers come and go.
+    /// Readers connect and disconnect.
     Info = 3,
     /// Details for development.
     Debug = 4,
 }
 
-/// What kind of thing happened. Numbers are part of the ABI.
+/// The kind of an event. The numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[repr(i32)]
 pub enum EventKind {
-    /// Sender: a reader attached. Receiver: the handshake is done.
+    /// The handshake with a peer succeeded.
     Connected = 1,
-    /// A connection ended; the status says why.
+    /// A connection or attempt failed or ended.
     Disconnected = 2,
-    /// Sender: a peer was refused. Receiver: the writer refused us.
+    /// The writer refused a reader or a connection.
     Refused = 3,
-    /// Entries are missing; `sequence` is the first missing one.
+    /// Entries are missing from `sequence` on.
     Gap = 4,
-    /// The writer of our stream is behind what we hold.
+    /// The writer is behind this reader.
     Regressed = 5,
-    /// The writer belongs to another lineage than the one we follow.
+    /// The histories of writer and reader differ.
     Diverged = 6,
-    /// Sender: a reader has used more than three quarters of the window.
+    /// Sender: a reader is about to fall too far behind.
     Lagging = 7,
-    /// Sender: a reader fell out of the window.
+    /// Sender: a reader fell too far behind.
     CutOff = 8,
-    /// Receiver: the handler failed on the entry `sequence`.
+    /// Receiver: the handler failed on `sequence`.
     ApplyFailed = 9,
-    /// Receiver: the skip policy gave up on the entry `sequence`.
+    /// Receiver: the entry `sequence` was skipped.
     EntrySkipped = 10,
-    /// Receiver: the continue policy went on past a gap that begins at `sequence`.
+    /// Receiver: skipped a gap starting at `sequence`.
     GapPassed = 11,
-    /// Receiver: the stop policy ended applying at the entry `sequence`.
+    /// Receiver: applying stopped at `sequence`.
     Stopped = 12,
-    /// The peer broke the protocol; its connection was closed.
+    /// A connection closed on a protocol error.
     ProtocolError = 13,
-    /// Sender: new entries were refused with `BUFFER_FULL` (rate-limited, the count is in the detail).
+    /// Sender: entries refused with `BUFFER_FULL`.
     EntryRefused = 14,
-    /// The host was too slow for its own events (the count is in the detail).
+    /// The host was too slow; events were dropped.
     EventsLost = 15,
-    /// Sender: too few readers are near enough, entries are refused or wait.
+    /// Sender: the write gate closed.
     GateClosed = 16,
-    /// Sender: enough readers are near enough again.
+    /// Sender: the write gate opened.
     GateOpened = 17,
-    /// Sender: a reader's slot held back more of the log than it may and was given up.
+    /// Sender: a slot exceeded its limit and is lost.
     SlotLost = 18,
-    /// Sender: the slot of a reader that did not come back was given up.
+    /// Sender: an unused slot was dropped.
     SlotExpired = 19,
-    /// The log's disk takes nothing for now, and new entries are refused; or, as the text says then, it only does not take the
-    /// slots or let go of a file, and entries go on. It is tried again.
+    /// The disk refuses the log; the library retries.
     WalStalled = 20,
-    /// The log's disk does again what it did not.
+    /// The disk accepts the log again.
     WalResumed = 21,
-    /// The log's disk failed; it has to be opened anew.
+    /// The log failed; open it with a new handle.
     WalFailed = 22,
-    /// The log on disk ended torn when it was opened; what was not whole is gone (how much is in the detail).
+    /// The log's torn end was cut off on opening.
     WalRecovered = 23,
-    /// The oldest entries left the log on disk; `sequence` is the newest of the log.
+    /// Retention removed the oldest log files.
     WalTrimmed = 24,
-    /// Sender: the slot table is full, so a reader follows without a slot.
+    /// Sender: no free slot for a connected reader.
     SlotRefused = 25,
-    /// Sender: a reader came back at an earlier position than it had acknowledged.
+    /// Sender: a reader lost acknowledged entries.
     ReaderRewound = 26,
-    /// Sender: a connection was closed because the process is about to run out of file descriptors (rate-limited).
+    /// Sender: no descriptor for a connection.
     DescriptorsLow = 27,
-    /// Sender: a listener cannot be reached at every address that it stands for.
+    /// Sender: cannot listen on every address.
     ListenIncomplete = 28,
-    /// Files that other users may change or read are used nevertheless.
+    /// Other users can access files that are in use.
     Unprotected = 29,
 }
 

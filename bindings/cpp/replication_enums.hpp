@@ -13,164 +13,155 @@
 namespace replication
 {
 
-/// The stable result code of every fallible operation. Numbers are part of the ABI and never
-/// reused.
+/// The result of a call or event. The numbers are part of the ABI and never reused.
 enum class status : std::int32_t {
     /// Success.
     ok = REPLICATION_STATUS_OK,
-    /// NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is
-    /// too long.
+    /// A NULL, malformed or out-of-range argument.
     invalid_argument = REPLICATION_STATUS_INVALID_ARGUMENT,
-    /// The call does not fit the handle's state: before start, or started twice.
+    /// The call does not fit the handle's state.
     invalid_state = REPLICATION_STATUS_INVALID_STATE,
     /// The handle was stopped.
     closed = REPLICATION_STATUS_CLOSED,
-    /// A waiting call was made from inside a callback of the same handle.
+    /// A waiting call in a callback of the same handle.
     wrong_thread = REPLICATION_STATUS_WRONG_THREAD,
-    /// The handle was made by another process: threads do not survive a fork.
+    /// The handle was created before a fork.
     forked = REPLICATION_STATUS_FORKED,
-    /// An internal error was caught at the boundary; the handle is poisoned.
+    /// Internal error; the handle can only be freed.
     panic = REPLICATION_STATUS_PANIC,
-    /// The given time passed.
+    /// The time limit has passed.
     timeout = REPLICATION_STATUS_TIMEOUT,
-    /// The operating system refused; the text has the errno and the address or path.
+    /// A system call failed; the text names the errno.
     io = REPLICATION_STATUS_IO,
-    /// An address that does not parse or does not resolve.
+    /// The address does not parse or resolve.
     bad_address = REPLICATION_STATUS_BAD_ADDRESS,
-    /// The address is taken by another socket.
+    /// Another socket uses the address.
     address_in_use = REPLICATION_STATUS_ADDRESS_IN_USE,
-    /// A descriptor that is closed or is no stream socket.
+    /// The descriptor is closed or no stream socket.
     bad_descriptor = REPLICATION_STATUS_BAD_DESCRIPTOR,
-    /// No such reader, row, key or stream.
+    /// No such reader, slot, ticket, row, key or stream.
     not_found = REPLICATION_STATUS_NOT_FOUND,
-    /// The value is of another type, or does not fit the type asked for.
+    /// The value has another type or does not fit.
     wrong_type = REPLICATION_STATUS_WRONG_TYPE,
-    /// The caller's buffer is too small; the needed length was written.
+    /// Too small; the needed length was written.
     buffer_too_small = REPLICATION_STATUS_BUFFER_TOO_SMALL,
-    /// A frame that is not whole.
+    /// The frame is incomplete.
     truncated = REPLICATION_STATUS_TRUNCATED,
-    /// A frame of length 0.
+    /// The frame has length 0.
     message_too_small = REPLICATION_STATUS_MESSAGE_TOO_SMALL,
-    /// A frame or payload over its limit.
+    /// The frame or payload exceeds its limit.
     message_too_large = REPLICATION_STATUS_MESSAGE_TOO_LARGE,
-    /// No memory.
+    /// The system has no memory.
     out_of_memory = REPLICATION_STATUS_OUT_OF_MEMORY,
-    /// A payload that is not an array of maps in msgpack.
+    /// Not a msgpack array of maps, or over a limit.
     decode_failed = REPLICATION_STATUS_DECODE_FAILED,
-    /// Files on disk that are not what this library wrote there, or that a newer one wrote; nothing
-    /// was changed.
+    /// Corrupt or newer log files; nothing was changed.
     damaged = REPLICATION_STATUS_DAMAGED,
-    /// The log's directory is in use by another process, or opened twice in this one.
+    /// Another handle or process uses the directory.
     locked = REPLICATION_STATUS_LOCKED,
-    /// No room on the disk, or the quota is used up. It goes on when there is room.
+    /// No disk space or quota left; works again later.
     disk_full = REPLICATION_STATUS_DISK_FULL,
-    /// Too few readers are near enough for another entry: the write gate is shut.
+    /// The write gate is closed: readers lag too far.
     gated = REPLICATION_STATUS_GATED,
-    /// The log's disk refuses for another reason than room, which may pass. It goes on when the
-    /// disk does.
+    /// The disk fails for another reason that may pass.
     stalled = REPLICATION_STATUS_STALLED,
-    /// Protocol: the reader is too far behind to resume.
+    /// The entries that the reader needs are gone.
     sequence_gap = REPLICATION_STATUS_SEQUENCE_GAP,
-    /// Protocol: the log was rotated; a full resync is needed.
+    /// The log on disk no longer has the entries.
     wal_rotated = REPLICATION_STATUS_WAL_ROTATED,
-    /// Protocol: a message that breaks the protocol.
+    /// A message violates the protocol.
     invalid_msg = REPLICATION_STATUS_INVALID_MSG,
-    /// Protocol: this node is not the writer.
+    /// This node is not the writer.
     not_writer = REPLICATION_STATUS_NOT_WRITER,
-    /// Protocol: the buffer is full.
+    /// The buffer or another bounded table is full.
     buffer_full = REPLICATION_STATUS_BUFFER_FULL,
-    /// Protocol: writing to the peer failed.
+    /// Writing to the peer failed.
     write_failed = REPLICATION_STATUS_WRITE_FAILED,
-    /// Protocol: applying an entry failed.
+    /// Applying an entry failed.
     apply_failed = REPLICATION_STATUS_APPLY_FAILED,
-    /// The writer belongs to another lineage: a foreign stream id or an older epoch.
+    /// Other stream, older epoch or different history.
     diverged = REPLICATION_STATUS_DIVERGED,
-    /// The writer of the same stream is behind this reader.
+    /// The writer is behind this reader.
     regressed = REPLICATION_STATUS_REGRESSED,
     /// Another connection took this reader's id.
     replaced = REPLICATION_STATUS_REPLACED,
-    /// The peer was silent, or took no bytes, for too long.
+    /// The peer was silent or blocked for too long.
     peer_timeout = REPLICATION_STATUS_PEER_TIMEOUT,
     /// The host removed this reader.
     removed = REPLICATION_STATUS_REMOVED,
-    /// The writer changed while something of the one before was waited for.
+    /// The writer changed during the wait.
     lineage_changed = REPLICATION_STATUS_LINEAGE_CHANGED,
 };
 
-/// What kind of thing happened. Numbers are part of the ABI.
+/// The kind of an event. The numbers are part of the ABI.
 enum class event_kind : std::int32_t {
-    /// Sender: a reader attached. Receiver: the handshake is done.
+    /// The handshake with a peer succeeded.
     connected = REPLICATION_EVENT_KIND_CONNECTED,
-    /// A connection ended; the status says why.
+    /// A connection or attempt failed or ended.
     disconnected = REPLICATION_EVENT_KIND_DISCONNECTED,
-    /// Sender: a peer was refused. Receiver: the writer refused us.
+    /// The writer refused a reader or a connection.
     refused = REPLICATION_EVENT_KIND_REFUSED,
-    /// Entries are missing; sequence is the first missing one.
+    /// Entries are missing from sequence on.
     gap = REPLICATION_EVENT_KIND_GAP,
-    /// The writer of our stream is behind what we hold.
+    /// The writer is behind this reader.
     regressed = REPLICATION_EVENT_KIND_REGRESSED,
-    /// The writer belongs to another lineage than the one we follow.
+    /// The histories of writer and reader differ.
     diverged = REPLICATION_EVENT_KIND_DIVERGED,
-    /// Sender: a reader has used more than three quarters of the window.
+    /// Sender: a reader is about to fall too far behind.
     lagging = REPLICATION_EVENT_KIND_LAGGING,
-    /// Sender: a reader fell out of the window.
+    /// Sender: a reader fell too far behind.
     cut_off = REPLICATION_EVENT_KIND_CUT_OFF,
-    /// Receiver: the handler failed on the entry sequence.
+    /// Receiver: the handler failed on sequence.
     apply_failed = REPLICATION_EVENT_KIND_APPLY_FAILED,
-    /// Receiver: the skip policy gave up on the entry sequence.
+    /// Receiver: the entry sequence was skipped.
     entry_skipped = REPLICATION_EVENT_KIND_ENTRY_SKIPPED,
-    /// Receiver: the continue policy went on past a gap that begins at sequence.
+    /// Receiver: skipped a gap starting at sequence.
     gap_passed = REPLICATION_EVENT_KIND_GAP_PASSED,
-    /// Receiver: the stop policy ended applying at the entry sequence.
+    /// Receiver: applying stopped at sequence.
     stopped = REPLICATION_EVENT_KIND_STOPPED,
-    /// The peer broke the protocol; its connection was closed.
+    /// A connection closed on a protocol error.
     protocol_error = REPLICATION_EVENT_KIND_PROTOCOL_ERROR,
-    /// Sender: new entries were refused with BUFFER_FULL (rate-limited, the count is in the
-    /// detail).
+    /// Sender: entries refused with BUFFER_FULL.
     entry_refused = REPLICATION_EVENT_KIND_ENTRY_REFUSED,
-    /// The host was too slow for its own events (the count is in the detail).
+    /// The host was too slow; events were dropped.
     events_lost = REPLICATION_EVENT_KIND_EVENTS_LOST,
-    /// Sender: too few readers are near enough, entries are refused or wait.
+    /// Sender: the write gate closed.
     gate_closed = REPLICATION_EVENT_KIND_GATE_CLOSED,
-    /// Sender: enough readers are near enough again.
+    /// Sender: the write gate opened.
     gate_opened = REPLICATION_EVENT_KIND_GATE_OPENED,
-    /// Sender: a reader's slot held back more of the log than it may and was given up.
+    /// Sender: a slot exceeded its limit and is lost.
     slot_lost = REPLICATION_EVENT_KIND_SLOT_LOST,
-    /// Sender: the slot of a reader that did not come back was given up.
+    /// Sender: an unused slot was dropped.
     slot_expired = REPLICATION_EVENT_KIND_SLOT_EXPIRED,
-    /// The log's disk takes nothing for now, and new entries are refused; or, as the text says
-    /// then, it only does not take the slots or let go of a file, and entries go on. It is tried
-    /// again.
+    /// The disk refuses the log; the library retries.
     wal_stalled = REPLICATION_EVENT_KIND_WAL_STALLED,
-    /// The log's disk does again what it did not.
+    /// The disk accepts the log again.
     wal_resumed = REPLICATION_EVENT_KIND_WAL_RESUMED,
-    /// The log's disk failed; it has to be opened anew.
+    /// The log failed; open it with a new handle.
     wal_failed = REPLICATION_EVENT_KIND_WAL_FAILED,
-    /// The log on disk ended torn when it was opened; what was not whole is gone (how much is in
-    /// the detail).
+    /// The log's torn end was cut off on opening.
     wal_recovered = REPLICATION_EVENT_KIND_WAL_RECOVERED,
-    /// The oldest entries left the log on disk; sequence is the newest of the log.
+    /// Retention removed the oldest log files.
     wal_trimmed = REPLICATION_EVENT_KIND_WAL_TRIMMED,
-    /// Sender: the slot table is full, so a reader follows without a slot.
+    /// Sender: no free slot for a connected reader.
     slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,
-    /// Sender: a reader came back at an earlier position than it had acknowledged.
+    /// Sender: a reader lost acknowledged entries.
     reader_rewound = REPLICATION_EVENT_KIND_READER_REWOUND,
-    /// Sender: a connection was closed because the process is about to run out of file descriptors
-    /// (rate-limited).
+    /// Sender: no descriptor for a connection.
     descriptors_low = REPLICATION_EVENT_KIND_DESCRIPTORS_LOW,
-    /// Sender: a listener cannot be reached at every address that it stands for.
+    /// Sender: cannot listen on every address.
     listen_incomplete = REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE,
-    /// Files that other users may change or read are used nevertheless.
+    /// Other users can access files that are in use.
     unprotected = REPLICATION_EVENT_KIND_UNPROTECTED,
 };
 
-/// How much a log record matters. Numbers are part of the ABI.
+/// The severity of a log record. The numbers are part of the ABI.
 enum class log_level : std::int32_t {
     /// Something failed and was not delivered.
     error = REPLICATION_LOG_LEVEL_ERROR,
     /// Something unusual that the library handled.
     warn = REPLICATION_LOG_LEVEL_WARN,
-    /// Readers come and go.
+    /// Readers connect and disconnect.
     info = REPLICATION_LOG_LEVEL_INFO,
     /// Details for development.
     debug = REPLICATION_LOG_LEVEL_DEBUG,
@@ -197,13 +188,13 @@ enum class gate_policy : std::uint32_t {
     slow = REPLICATION_GATE_POLICY_SLOW,
 };
 
-/// How sure a reader is of an entry. Numbers are part of the ABI.
+/// How far a reader has processed an entry. The numbers are part of the ABI.
 enum class ack_level : std::uint32_t {
-    /// It has the bytes, checked.
+    /// The reader has received and checked it.
     received = REPLICATION_ACK_LEVEL_RECEIVED,
-    /// They are on its disk.
+    /// It is on the reader's disk.
     durable = REPLICATION_ACK_LEVEL_DURABLE,
-    /// Its handler has applied it.
+    /// The reader's handler has applied it.
     applied = REPLICATION_ACK_LEVEL_APPLIED,
 };
 
@@ -247,19 +238,19 @@ enum class apply_policy : std::uint32_t {
     skip = REPLICATION_APPLY_POLICY_SKIP,
 };
 
-/// What a value is. Numbers are part of the ABI.
+/// The type of a value. The numbers are part of the ABI.
 enum class value_type : std::int32_t {
     /// Nil.
     nil = REPLICATION_VALUE_TYPE_NIL,
     /// A boolean.
     boolean = REPLICATION_VALUE_TYPE_BOOL,
-    /// An integer that an int64_t holds, however it was encoded.
+    /// An integer that fits an int64_t, however encoded.
     i64 = REPLICATION_VALUE_TYPE_I64,
     /// An integer above INT64_MAX.
     u64 = REPLICATION_VALUE_TYPE_U64,
     /// A float of either size.
     f64 = REPLICATION_VALUE_TYPE_F64,
-    /// Text.
+    /// UTF-8 text.
     string = REPLICATION_VALUE_TYPE_STRING,
     /// Bytes, or a string that is not UTF-8.
     bytes = REPLICATION_VALUE_TYPE_BYTES,
@@ -267,7 +258,7 @@ enum class value_type : std::int32_t {
     array = REPLICATION_VALUE_TYPE_ARRAY,
     /// A map.
     map = REPLICATION_VALUE_TYPE_MAP,
-    /// An application's own type, and its bytes.
+    /// An application-defined type and its bytes.
     ext = REPLICATION_VALUE_TYPE_EXT,
 };
 

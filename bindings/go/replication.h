@@ -177,308 +177,228 @@ typedef struct replication_value replication_value;
 
 /* Errors and texts ----------------------------------------------------------------------------- */
 
-/**
- * The stable result code of every fallible operation. Numbers are part of the ABI and never reused.
- */
+/** The result of a call or event. The numbers are part of the ABI and never reused. */
 REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_OK = 0, /**< Success. */
-    /**
-     * NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is
-     * too long.
-     */
-    REPLICATION_STATUS_INVALID_ARGUMENT = 1,
-    /** The call does not fit the handle's state: before start, or started twice. */
-    REPLICATION_STATUS_INVALID_STATE = 2,
+    REPLICATION_STATUS_INVALID_ARGUMENT = 1, /**< A NULL, malformed or out-of-range argument. */
+    REPLICATION_STATUS_INVALID_STATE = 2, /**< The call does not fit the handle's state. */
     REPLICATION_STATUS_CLOSED = 3, /**< The handle was stopped. */
-    /** A waiting call was made from inside a callback of the same handle. */
-    REPLICATION_STATUS_WRONG_THREAD = 4,
-    /** The handle was made by another process: threads do not survive a fork. */
-    REPLICATION_STATUS_FORKED = 5,
-    /** An internal error was caught at the boundary; the handle is poisoned. */
-    REPLICATION_STATUS_PANIC = 6,
-    REPLICATION_STATUS_TIMEOUT = 7, /**< The given time passed. */
-    /** The operating system refused; the text has the errno and the address or path. */
-    REPLICATION_STATUS_IO = 8,
-    REPLICATION_STATUS_BAD_ADDRESS = 9, /**< An address that does not parse or does not resolve. */
-    REPLICATION_STATUS_ADDRESS_IN_USE = 10, /**< The address is taken by another socket. */
-    /** A descriptor that is closed or is no stream socket. */
-    REPLICATION_STATUS_BAD_DESCRIPTOR = 11,
-    REPLICATION_STATUS_NOT_FOUND = 12, /**< No such reader, row, key or stream. */
-    /** The value is of another type, or does not fit the type asked for. */
-    REPLICATION_STATUS_WRONG_TYPE = 13,
-    /** The caller's buffer is too small; the needed length was written. */
-    REPLICATION_STATUS_BUFFER_TOO_SMALL = 14,
-    REPLICATION_STATUS_TRUNCATED = 15, /**< A frame that is not whole. */
-    REPLICATION_STATUS_MESSAGE_TOO_SMALL = 16, /**< A frame of length 0. */
-    REPLICATION_STATUS_MESSAGE_TOO_LARGE = 17, /**< A frame or payload over its limit. */
-    REPLICATION_STATUS_OUT_OF_MEMORY = 18, /**< No memory. */
-    /** A payload that is not an array of maps in msgpack. */
-    REPLICATION_STATUS_DECODE_FAILED = 19,
-    /**
-     * Files on disk that are not what this library wrote there, or that a newer one wrote; nothing
-     * was changed.
-     */
-    REPLICATION_STATUS_DAMAGED = 20,
-    /** The log's directory is in use by another process, or opened twice in this one. */
-    REPLICATION_STATUS_LOCKED = 21,
-    /** No room on the disk, or the quota is used up. It goes on when there is room. */
-    REPLICATION_STATUS_DISK_FULL = 22,
-    /** Too few readers are near enough for another entry: the write gate is shut. */
-    REPLICATION_STATUS_GATED = 23,
-    /**
-     * The log's disk refuses for another reason than room, which may pass. It goes on when the disk
-     * does.
-     */
-    REPLICATION_STATUS_STALLED = 24,
-    /** Protocol: the reader is too far behind to resume. */
-    REPLICATION_STATUS_SEQUENCE_GAP = 100,
-    /** Protocol: the log was rotated; a full resync is needed. */
-    REPLICATION_STATUS_WAL_ROTATED = 101,
-    REPLICATION_STATUS_INVALID_MSG = 102, /**< Protocol: a message that breaks the protocol. */
-    REPLICATION_STATUS_NOT_WRITER = 103, /**< Protocol: this node is not the writer. */
-    REPLICATION_STATUS_BUFFER_FULL = 104, /**< Protocol: the buffer is full. */
-    REPLICATION_STATUS_WRITE_FAILED = 105, /**< Protocol: writing to the peer failed. */
-    REPLICATION_STATUS_APPLY_FAILED = 106, /**< Protocol: applying an entry failed. */
-    /** The writer belongs to another lineage: a foreign stream id or an older epoch. */
-    REPLICATION_STATUS_DIVERGED = 120,
-    /** The writer of the same stream is behind this reader. */
-    REPLICATION_STATUS_REGRESSED = 121,
+    REPLICATION_STATUS_WRONG_THREAD = 4, /**< A waiting call in a callback of the same handle. */
+    REPLICATION_STATUS_FORKED = 5, /**< The handle was created before a fork. */
+    REPLICATION_STATUS_PANIC = 6, /**< Internal error; the handle can only be freed. */
+    REPLICATION_STATUS_TIMEOUT = 7, /**< The time limit has passed. */
+    REPLICATION_STATUS_IO = 8, /**< A system call failed; the text names the errno. */
+    REPLICATION_STATUS_BAD_ADDRESS = 9, /**< The address does not parse or resolve. */
+    REPLICATION_STATUS_ADDRESS_IN_USE = 10, /**< Another socket uses the address. */
+    REPLICATION_STATUS_BAD_DESCRIPTOR = 11, /**< The descriptor is closed or no stream socket. */
+    REPLICATION_STATUS_NOT_FOUND = 12, /**< No such reader, slot, ticket, row, key or stream. */
+    REPLICATION_STATUS_WRONG_TYPE = 13, /**< The value has another type or does not fit. */
+    REPLICATION_STATUS_BUFFER_TOO_SMALL = 14, /**< Too small; the needed length was written. */
+    REPLICATION_STATUS_TRUNCATED = 15, /**< The frame is incomplete. */
+    REPLICATION_STATUS_MESSAGE_TOO_SMALL = 16, /**< The frame has length 0. */
+    REPLICATION_STATUS_MESSAGE_TOO_LARGE = 17, /**< The frame or payload exceeds its limit. */
+    REPLICATION_STATUS_OUT_OF_MEMORY = 18, /**< The system has no memory. */
+    REPLICATION_STATUS_DECODE_FAILED = 19, /**< Not a msgpack array of maps, or over a limit. */
+    REPLICATION_STATUS_DAMAGED = 20, /**< Corrupt or newer log files; nothing was changed. */
+    REPLICATION_STATUS_LOCKED = 21, /**< Another handle or process uses the directory. */
+    REPLICATION_STATUS_DISK_FULL = 22, /**< No disk space or quota left; works again later. */
+    REPLICATION_STATUS_GATED = 23, /**< The write gate is closed: readers lag too far. */
+    REPLICATION_STATUS_STALLED = 24, /**< The disk fails for another reason that may pass. */
+    REPLICATION_STATUS_SEQUENCE_GAP = 100, /**< The entries that the reader needs are gone. */
+    REPLICATION_STATUS_WAL_ROTATED = 101, /**< The log on disk no longer has the entries. */
+    REPLICATION_STATUS_INVALID_MSG = 102, /**< A message violates the protocol. */
+    REPLICATION_STATUS_NOT_WRITER = 103, /**< This node is not the writer. */
+    REPLICATION_STATUS_BUFFER_FULL = 104, /**< The buffer or another bounded table is full. */
+    REPLICATION_STATUS_WRITE_FAILED = 105, /**< Writing to the peer failed. */
+    REPLICATION_STATUS_APPLY_FAILED = 106, /**< Applying an entry failed. */
+    REPLICATION_STATUS_DIVERGED = 120, /**< Other stream, older epoch or different history. */
+    REPLICATION_STATUS_REGRESSED = 121, /**< The writer is behind this reader. */
     REPLICATION_STATUS_REPLACED = 122, /**< Another connection took this reader's id. */
-    /** The peer was silent, or took no bytes, for too long. */
-    REPLICATION_STATUS_PEER_TIMEOUT = 123,
+    REPLICATION_STATUS_PEER_TIMEOUT = 123, /**< The peer was silent or blocked for too long. */
     REPLICATION_STATUS_REMOVED = 124, /**< The host removed this reader. */
-    /** The writer changed while something of the one before was waited for. */
-    REPLICATION_STATUS_LINEAGE_CHANGED = 125,
+    REPLICATION_STATUS_LINEAGE_CHANGED = 125, /**< The writer changed during the wait. */
 };
 
 /**
- * Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that is no status.
- *
- * The text is static.
+ * Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for any other number. The string
+ * is static.
  */
 const char *replication_status_name(int32_t status);
 
 /**
- * Returns the text of this thread's last failing call: what happened, to which sequence, address,
- * path, row or argument. "" when no call has failed yet; never NULL. A call that succeeds leaves
- * the text alone.
- *
- * The text is the library's and is valid until this thread's next failing call or its end. It
- * belongs to this thread only: failures that happen elsewhere arrive with their text in the event
- * handler.
+ * Returns the text of this thread's last failed call; "" if none has failed, never NULL. A
+ * successful call leaves it unchanged. The string belongs to the library and is valid until the
+ * next failed call or the end of this thread.
  */
 const char *replication_last_error_message(void);
 
-/**
- * Frees a text that the library gave away (`char *`, such as from sender_stats_json()). NULL is
- * ignored.
- */
+/** Frees a string that the library returned as `char *`. */
 void replication_string_free(char *string);
 
 /* Version -------------------------------------------------------------------------------------- */
 
 /**
- * The ABI of this header, which must be equal to replication_abi_version(). It rises when something
- * that exists changes or goes, not when something is added.
+ * The ABI of this header. It rises when something that exists changes or is removed, not when
+ * something is added.
  */
 #define REPLICATION_ABI_VERSION 2
 
-/** Returns the version of the loaded library as text, such as "0.1.0". Static. */
+/** Returns the version of the loaded library as text, such as "0.1.0". The string is static. */
 const char *replication_version(void);
 
 /**
- * Returns the version of the loaded library as a number to compare with
- * `REPLICATION_VERSION_NUMBER`: major * 1000000 + minor * 1000 + patch.
+ * Returns the version of the loaded library as a number, to compare with
+ * `REPLICATION_VERSION_NUMBER`.
  */
 uint32_t replication_version_number(void);
 
 /**
- * Returns the ABI of the loaded library. A host that was compiled with, or written for, another
- * `REPLICATION_ABI_VERSION` must not go on.
+ * Returns the ABI of the loaded library. If it differs from `REPLICATION_ABI_VERSION`, call nothing
+ * else.
  */
 uint32_t replication_abi_version(void);
 
 /* Callbacks ------------------------------------------------------------------------------------ */
 
-/** What kind of thing happened. Numbers are part of the ABI. */
+/** The kind of an event. The numbers are part of the ABI. */
 REPLICATION_ENUM(replication_event_kind, int32_t) {
-    /** Sender: a reader attached. Receiver: the handshake is done. */
-    REPLICATION_EVENT_KIND_CONNECTED = 1,
-    REPLICATION_EVENT_KIND_DISCONNECTED = 2, /**< A connection ended; the status says why. */
-    /** Sender: a peer was refused. Receiver: the writer refused us. */
-    REPLICATION_EVENT_KIND_REFUSED = 3,
-    /** Entries are missing; `sequence` is the first missing one. */
-    REPLICATION_EVENT_KIND_GAP = 4,
-    REPLICATION_EVENT_KIND_REGRESSED = 5, /**< The writer of our stream is behind what we hold. */
-    /** The writer belongs to another lineage than the one we follow. */
-    REPLICATION_EVENT_KIND_DIVERGED = 6,
-    /** Sender: a reader has used more than three quarters of the window. */
-    REPLICATION_EVENT_KIND_LAGGING = 7,
-    REPLICATION_EVENT_KIND_CUT_OFF = 8, /**< Sender: a reader fell out of the window. */
-    /** Receiver: the handler failed on the entry `sequence`. */
-    REPLICATION_EVENT_KIND_APPLY_FAILED = 9,
-    /** Receiver: the skip policy gave up on the entry `sequence`. */
-    REPLICATION_EVENT_KIND_ENTRY_SKIPPED = 10,
-    /** Receiver: the continue policy went on past a gap that begins at `sequence`. */
-    REPLICATION_EVENT_KIND_GAP_PASSED = 11,
-    /** Receiver: the stop policy ended applying at the entry `sequence`. */
-    REPLICATION_EVENT_KIND_STOPPED = 12,
-    /** The peer broke the protocol; its connection was closed. */
-    REPLICATION_EVENT_KIND_PROTOCOL_ERROR = 13,
-    /**
-     * Sender: new entries were refused with `BUFFER_FULL` (rate-limited, the count is in the
-     * detail).
-     */
-    REPLICATION_EVENT_KIND_ENTRY_REFUSED = 14,
-    /** The host was too slow for its own events (the count is in the detail). */
-    REPLICATION_EVENT_KIND_EVENTS_LOST = 15,
-    /** Sender: too few readers are near enough, entries are refused or wait. */
-    REPLICATION_EVENT_KIND_GATE_CLOSED = 16,
-    REPLICATION_EVENT_KIND_GATE_OPENED = 17, /**< Sender: enough readers are near enough again. */
-    /** Sender: a reader's slot held back more of the log than it may and was given up. */
-    REPLICATION_EVENT_KIND_SLOT_LOST = 18,
-    /** Sender: the slot of a reader that did not come back was given up. */
-    REPLICATION_EVENT_KIND_SLOT_EXPIRED = 19,
-    /**
-     * The log's disk takes nothing for now, and new entries are refused; or, as the text says then,
-     * it only does not take the slots or let go of a file, and entries go on. It is tried again.
-     */
-    REPLICATION_EVENT_KIND_WAL_STALLED = 20,
-    REPLICATION_EVENT_KIND_WAL_RESUMED = 21, /**< The log's disk does again what it did not. */
-    /** The log's disk failed; it has to be opened anew. */
-    REPLICATION_EVENT_KIND_WAL_FAILED = 22,
-    /**
-     * The log on disk ended torn when it was opened; what was not whole is gone (how much is in the
-     * detail).
-     */
-    REPLICATION_EVENT_KIND_WAL_RECOVERED = 23,
-    /** The oldest entries left the log on disk; `sequence` is the newest of the log. */
-    REPLICATION_EVENT_KIND_WAL_TRIMMED = 24,
-    /** Sender: the slot table is full, so a reader follows without a slot. */
-    REPLICATION_EVENT_KIND_SLOT_REFUSED = 25,
-    /** Sender: a reader came back at an earlier position than it had acknowledged. */
-    REPLICATION_EVENT_KIND_READER_REWOUND = 26,
-    /**
-     * Sender: a connection was closed because the process is about to run out of file descriptors
-     * (rate-limited).
-     */
-    REPLICATION_EVENT_KIND_DESCRIPTORS_LOW = 27,
-    /** Sender: a listener cannot be reached at every address that it stands for. */
-    REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE = 28,
-    /** Files that other users may change or read are used nevertheless. */
-    REPLICATION_EVENT_KIND_UNPROTECTED = 29,
+    REPLICATION_EVENT_KIND_CONNECTED = 1, /**< The handshake with a peer succeeded. */
+    REPLICATION_EVENT_KIND_DISCONNECTED = 2, /**< A connection or attempt failed or ended. */
+    REPLICATION_EVENT_KIND_REFUSED = 3, /**< The writer refused a reader or a connection. */
+    REPLICATION_EVENT_KIND_GAP = 4, /**< Entries are missing from `sequence` on. */
+    REPLICATION_EVENT_KIND_REGRESSED = 5, /**< The writer is behind this reader. */
+    REPLICATION_EVENT_KIND_DIVERGED = 6, /**< The histories of writer and reader differ. */
+    REPLICATION_EVENT_KIND_LAGGING = 7, /**< Sender: a reader is about to fall too far behind. */
+    REPLICATION_EVENT_KIND_CUT_OFF = 8, /**< Sender: a reader fell too far behind. */
+    REPLICATION_EVENT_KIND_APPLY_FAILED = 9, /**< Receiver: the handler failed on `sequence`. */
+    REPLICATION_EVENT_KIND_ENTRY_SKIPPED = 10, /**< Receiver: the entry `sequence` was skipped. */
+    REPLICATION_EVENT_KIND_GAP_PASSED = 11, /**< Receiver: skipped a gap starting at `sequence`. */
+    REPLICATION_EVENT_KIND_STOPPED = 12, /**< Receiver: applying stopped at `sequence`. */
+    REPLICATION_EVENT_KIND_PROTOCOL_ERROR = 13, /**< A connection closed on a protocol error. */
+    REPLICATION_EVENT_KIND_ENTRY_REFUSED = 14, /**< Sender: entries refused with `BUFFER_FULL`. */
+    REPLICATION_EVENT_KIND_EVENTS_LOST = 15, /**< The host was too slow; events were dropped. */
+    REPLICATION_EVENT_KIND_GATE_CLOSED = 16, /**< Sender: the write gate closed. */
+    REPLICATION_EVENT_KIND_GATE_OPENED = 17, /**< Sender: the write gate opened. */
+    REPLICATION_EVENT_KIND_SLOT_LOST = 18, /**< Sender: a slot exceeded its limit and is lost. */
+    REPLICATION_EVENT_KIND_SLOT_EXPIRED = 19, /**< Sender: an unused slot was dropped. */
+    REPLICATION_EVENT_KIND_WAL_STALLED = 20, /**< The disk refuses the log; the library retries. */
+    REPLICATION_EVENT_KIND_WAL_RESUMED = 21, /**< The disk accepts the log again. */
+    REPLICATION_EVENT_KIND_WAL_FAILED = 22, /**< The log failed; open it with a new handle. */
+    REPLICATION_EVENT_KIND_WAL_RECOVERED = 23, /**< The log's torn end was cut off on opening. */
+    REPLICATION_EVENT_KIND_WAL_TRIMMED = 24, /**< Retention removed the oldest log files. */
+    REPLICATION_EVENT_KIND_SLOT_REFUSED = 25, /**< Sender: no free slot for a connected reader. */
+    REPLICATION_EVENT_KIND_READER_REWOUND = 26, /**< Sender: a reader lost acknowledged entries. */
+    REPLICATION_EVENT_KIND_DESCRIPTORS_LOW = 27, /**< Sender: no descriptor for a connection. */
+    REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE = 28, /**< Sender: cannot listen on every address. */
+    REPLICATION_EVENT_KIND_UNPROTECTED = 29, /**< Other users can access files that are in use. */
 };
 
-/** How much a log record matters. Numbers are part of the ABI. */
+/** The severity of a log record. The numbers are part of the ABI. */
 REPLICATION_ENUM(replication_log_level, int32_t) {
     REPLICATION_LOG_LEVEL_ERROR = 1, /**< Something failed and was not delivered. */
     REPLICATION_LOG_LEVEL_WARN = 2, /**< Something unusual that the library handled. */
-    REPLICATION_LOG_LEVEL_INFO = 3, /**< Readers come and go. */
+    REPLICATION_LOG_LEVEL_INFO = 3, /**< Readers connect and disconnect. */
     REPLICATION_LOG_LEVEL_DEBUG = 4, /**< Details for development. */
 };
 
-/** Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen. */
+/** Bytes of the caller. The layout is frozen. */
 typedef struct replication_slice {
-    /** The first byte. */
+    /** The first byte; not read if `len` is 0. */
     const uint8_t *data;
-    /** How many. */
+    /** The number of bytes. */
     size_t len;
 } replication_slice;
 
-/** One entry, as a batch handler gets it. This layout is frozen. */
+/** An entry, as passed to a batch handler. The layout is frozen. */
 typedef struct replication_entry {
-    /** Its place in the stream; rises from entry to entry. */
+    /** Its sequence; rises from entry to entry. */
     uint64_t sequence;
-    /** Microseconds since the Unix epoch, as the writer's host gave it. */
+    /** Microseconds since the Unix epoch, as set by the writer's host. */
     uint64_t timestamp_us;
-    /** The payload; never NULL; valid during the call. */
+    /** The payload; never NULL. */
     const uint8_t *payload;
-    /** Bytes of the payload; may be 0. */
+    /** Its length in bytes; may be 0. */
     size_t payload_len;
 } replication_entry;
 
 /**
- * Something that happened. Made by the library, valid during the call; fields are only ever added
- * at the end.
+ * An event. New fields are only added at the end. docs/embedding.md lists the fields' contents for
+ * each kind.
  */
 typedef struct replication_event {
-    /** sizeof(replication_event) of the library; a field is there if it lies within. */
+    /** sizeof(replication_event) in the library; later fields do not exist. */
     size_t struct_size;
-    /** A replication_event_kind. Ignore kinds that you do not know. */
+    /** A replication_event_kind. Ignore unknown kinds. */
     int32_t kind;
-    /** A replication_status: why; `REPLICATION_STATUS_OK` when nothing failed. */
+    /** A replication_status, the reason; `REPLICATION_STATUS_OK` if nothing failed. */
     int32_t status;
-    /** The entry concerned; 0 when there is none. */
+    /** The entry concerned; 0 if none. */
     uint64_t sequence;
     /**
-     * The reader concerned: its id as it is, so that it can be looked up; "" when unknown, never
-     * NULL. It has no control character, but may have characters that nobody sees, which the other
-     * texts have escaped.
+     * The reader's exact id; "" if unknown, never NULL. It contains no control characters, but may
+     * contain invisible characters, which the other texts escape.
      */
     const char *reader_id;
-    /** The peer's address; "" when unknown, never NULL. */
+    /** The peer's address; "" if unknown, never NULL. */
     const char *address;
     /** A sentence for people; never NULL. */
     const char *message;
-    /** More for programs, a JSON object; never NULL. */
+    /** A JSON object for programs; never NULL. */
     const char *detail_json;
 } replication_event;
 
 /**
- * Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply
- * policy decides, but for `REPLICATION_STATUS_CLOSED`, which says that the host ends: such an entry
- * is never given up, and is tried again. `payload` is never NULL and is valid during the call.
+ * Applies one entry. Return 0 if it is applied, any other number if not; the apply policy then
+ * decides. The number `REPLICATION_STATUS_CLOSED` means that the host is shutting down: the entry
+ * is then always retried, never skipped. `payload` is never NULL.
  */
 typedef int32_t (*replication_ingest_fn)(
     void *user_data, uint64_t sequence, uint64_t timestamp_us, const uint8_t *payload,
     size_t payload_len);
 
 /**
- * Takes `count` entries in order, at least one. Return 0 when all are applied, any other number, as
- * from a replication_ingest_fn, when one is not; `*applied`, which is 0 before the call, then says
- * how many of the first entries are applied nevertheless. When it says that all are, none has
- * failed, whatever is returned.
+ * Applies `count` entries, at least one, in order. Return 0 if all are applied. If one fails, set
+ * `*applied`, which is 0 before the call, to the number of entries applied before it and return
+ * another number, as for a replication_ingest_fn. If `*applied` is `count`, the call succeeds
+ * whatever it returns.
  */
 typedef int32_t (*replication_ingest_batch_fn)(
     void *user_data, const replication_entry *entries, size_t count, size_t *applied);
 
 /**
- * Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is
- * applied, any other number, as from a replication_ingest_fn, when it is not. `records` and
- * everything reached through it is valid during the call. An entry whose payload is something else,
- * or beyond the limits of replication_records_parse() and of
- * receiver_config_set_records_max_bytes(), does not come here: it fails as if the handler had
- * returned `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` where there is
- * no memory for its records.
+ * Applies one entry with its msgpack payload decoded. Return as for a replication_ingest_fn. It is
+ * not called for a payload that replication_records_parse_within() would refuse with the limit of
+ * receiver_config_set_records_max_bytes(): such an entry fails as if the handler had returned
+ * `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` if memory runs out.
  */
 typedef int32_t (*replication_record_fn)(
     void *user_data, uint64_t sequence, uint64_t timestamp_us, const replication_records *records);
 
 /**
- * Connects to the writer in the host's way. Return a connected stream socket, which the library
- * takes and closes, or -1.
+ * Connects to the writer for the library. Return a connected stream socket, which the library then
+ * owns, or -1.
  */
 typedef int (*replication_connect_fn)(void *user_data, const char *writer_addr);
 
-/** Hears of an event. `event` and its texts are valid during the call. */
+/** Receives an event. */
 typedef void (*replication_event_fn)(void *user_data, const replication_event *event);
 
 /**
- * Takes a log record: `level` is a replication_log_level, `fields_json` a JSON object. The texts
- * are never NULL and valid during the call.
+ * Receives a log record: `level` is a replication_log_level, `fields_json` a JSON object. The
+ * strings are never NULL.
  */
 typedef void (*replication_log_fn)(
     void *user_data, int32_t level, const char *message, const char *fields_json);
 
 /**
- * Hears how a wait for acknowledgements ended: `ticket` is the one that sender_on_acked() gave,
- * `status` is `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is how many readers
+ * Receives the result of sender_on_acked(): `ticket` is the one that it gave, `status` is
+ * `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is the number of readers that
  * have acknowledged the entry.
  */
 typedef void (*replication_acked_fn)(
     void *user_data, uint64_t ticket, int32_t status, size_t readers);
 
-/** Frees `user_data`, once, after the last call of the callback it was registered with. */
+/** Frees `user_data`. Called once, after the last call of the callback. */
 typedef void (*replication_free_fn)(void *user_data);
 
 /* Sender: configuration ------------------------------------------------------------------------ */
@@ -1038,11 +958,11 @@ void sender_free(replication_sender *sender);
 
 /* Sender: waiting for readers ------------------------------------------------------------------ */
 
-/** How sure a reader is of an entry. Numbers are part of the ABI. */
+/** How far a reader has processed an entry. The numbers are part of the ABI. */
 REPLICATION_ENUM(replication_ack_level, uint32_t) {
-    REPLICATION_ACK_LEVEL_RECEIVED = 1, /**< It has the bytes, checked. */
-    REPLICATION_ACK_LEVEL_DURABLE = 2, /**< They are on its disk. */
-    REPLICATION_ACK_LEVEL_APPLIED = 3, /**< Its handler has applied it. */
+    REPLICATION_ACK_LEVEL_RECEIVED = 1, /**< The reader has received and checked it. */
+    REPLICATION_ACK_LEVEL_DURABLE = 2, /**< It is on the reader's disk. */
+    REPLICATION_ACK_LEVEL_APPLIED = 3, /**< The reader's handler has applied it. */
 };
 
 /**

@@ -22,55 +22,55 @@ use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
 use crate::sender::{Acked, AckedCall};
 use crate::text;
 
-/// Bytes of the caller. With `len` 0, `data` is not looked at. This layout is frozen.
+/// Bytes of the caller. The layout is frozen.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct SliceView {
-    /// The first byte.
+    /// The first byte; not read if `len` is 0.
     pub data: *const u8,
-    /// How many.
+    /// The number of bytes.
     pub len: usize,
 }
 
-/// One entry, as a batch handler gets it. This layout is frozen.
+/// An entry, as passed to a batch handler. The layout is frozen.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct EntryView {
-    /// Its place in the stream; rises from entry to entry.
+    /// Its sequence; rises from entry to entry.
     pub sequence: u64,
-    /// Microseconds since the Unix epoch, as the writer's host gave it.
+    /// Microseconds since the Unix epoch, as set by the writer's host.
     pub timestamp_us: u64,
-    /// The payload; never NULL; valid during the call.
+    /// The payload; never NULL.
     pub payload: *const u8,
-    /// Bytes of the payload; may be 0.
+    /// Its length in bytes; may be 0.
     pub payload_len: usize,
 }
 
-/// Something that happened. Made by the library, valid during the call; fields are only ever added at the end.
+/// An event. New fields are only added at the end. docs/embedding.md lists the fields' contents for each kind.
 #[repr(C)]
 pub struct EventView {
-    /// sizeof(replication_event) of the library; a field is there if it lies within.
+    /// sizeof(replication_event) in the library; later fields do not exist.
     pub struct_size: usize,
-    /// A replication_event_kind. Ignore kinds that you do not know.
+    /// A replication_event_kind. Ignore unknown kinds.
     pub kind: i32,
-    /// A replication_status: why; `REPLICATION_STATUS_OK` when nothing failed.
+    /// A replication_status, the reason; `REPLICATION_STATUS_OK` if nothing failed.
     pub status: i32,
-    /// The entry concerned; 0 when there is none.
+    /// The entry concerned; 0 if none.
     pub sequence: u64,
-    /// The reader concerned: its id as it is, so that it can be looked up; "" when unknown, never NULL. It has no control
-    /// character, but may have characters that nobody sees, which the other texts have escaped.
+    /// The reader's exact id; "" if unknown, never NULL. It contains no control characters, but may contain invisible
+    /// characters, which the other texts escape.
     pub reader_id: *const c_char,
-    /// The peer's address; "" when unknown, never NULL.
+    /// The peer's address; "" if unknown, never NULL.
     pub address: *const c_char,
     /// A sentence for people; never NULL.
     pub message: *const c_char,
-    /// More for programs, a JSON object; never NULL.
+    /// A JSON object for programs; never NULL.
     pub detail_json: *const c_char,
 }
 
-/// Takes one entry. Return 0 when it is applied, any other number when it is not: then the apply policy decides, but for
-/// `REPLICATION_STATUS_CLOSED`, which says that the host ends: such an entry is never given up, and is tried again.
-/// `payload` is never NULL and is valid during the call.
+/// Applies one entry. Return 0 if it is applied, any other number if not; the apply policy then decides. The number
+/// `REPLICATION_STATUS_CLOSED` means that the host is shutting down: the entry is then always retried, never skipped.
+/// `payload` is never NULL.
 pub type IngestFn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -81,18 +81,17 @@ pub type IngestFn = Option<
     ) -> i32,
 >;
 
-/// Takes `count` entries in order, at least one. Return 0 when all are applied, any other number, as from a
-/// replication_ingest_fn, when one is not; `*applied`, which is 0 before the call, then says how many of the first entries
-/// are applied nevertheless. When it says that all are, none has failed, whatever is returned.
+/// Applies `count` entries, at least one, in order. Return 0 if all are applied. If one fails, set `*applied`, which is
+/// 0 before the call, to the number of entries applied before it and return another number, as for a
+/// replication_ingest_fn. If `*applied` is `count`, the call succeeds whatever it returns.
 pub type IngestBatchFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, entries: *const EntryView, count: usize, applied: *mut usize) -> i32,
 >;
 
-/// Takes one entry whose payload is an array of maps in msgpack, decoded. Return 0 when it is applied, any other number,
-/// as from a replication_ingest_fn, when it is not. `records` and everything reached through it is valid during the call.
-/// An entry whose payload is something else, or beyond the limits of replication_records_parse() and of
-/// receiver_config_set_records_max_bytes(), does not come here: it fails as if the handler had returned
-/// `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` where there is no memory for its records.
+/// Applies one entry with its msgpack payload decoded. Return as for a replication_ingest_fn. It is not called for a
+/// payload that replication_records_parse_within() would refuse with the limit of
+/// receiver_config_set_records_max_bytes(): such an entry fails as if the handler had returned
+/// `REPLICATION_STATUS_DECODE_FAILED`, or `REPLICATION_STATUS_OUT_OF_MEMORY` if memory runs out.
 pub type RecordFn = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -102,23 +101,22 @@ pub type RecordFn = Option<
     ) -> i32,
 >;
 
-/// Connects to the writer in the host's way. Return a connected stream socket, which the library takes and closes, or -1.
+/// Connects to the writer for the library. Return a connected stream socket, which the library then owns, or -1.
 pub type ConnectFn = Option<unsafe extern "C" fn(user_data: *mut c_void, writer_addr: *const c_char) -> c_int>;
 
-/// Hears of an event. `event` and its texts are valid during the call.
+/// Receives an event.
 pub type EventFn = Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const EventView)>;
 
-/// Takes a log record: `level` is a replication_log_level, `fields_json` a JSON object. The texts are never NULL and
-/// valid during the call.
+/// Receives a log record: `level` is a replication_log_level, `fields_json` a JSON object. The strings are never NULL.
 pub type LogFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
 >;
 
-/// Hears how a wait for acknowledgements ended: `ticket` is the one that sender_on_acked() gave, `status` is
-/// `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is how many readers have acknowledged the entry.
+/// Receives the result of sender_on_acked(): `ticket` is the one that it gave, `status` is `REPLICATION_STATUS_OK`,
+/// `_TIMEOUT` or `_CLOSED`, and `readers` is the number of readers that have acknowledged the entry.
 pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u64, status: i32, readers: usize)>;
 
-/// Frees `user_data`, once, after the last call of the callback it was registered with.
+/// Frees `user_data`. Called once, after the last call of the callback.
 pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// A nullable function of the host; `Call` is the same without NULL. The header generator understands `Option` around a

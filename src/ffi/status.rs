@@ -63,9 +63,7 @@ fn keep_short(text: &str) {
     IS_SHORT.set(true);
 }
 
-/// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that is no status.
-///
-/// The text is static.
+/// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for any other number. The string is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
     let name = match Status::from_number(status) {
@@ -75,11 +73,8 @@ pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
     name.as_ptr()
 }
 
-/// Returns the text of this thread's last failing call: what happened, to which sequence, address, path, row or
-/// argument. "" when no call has failed yet; never NULL. A call that succeeds leaves the text alone.
-///
-/// The text is the library's and is valid until this thread's next failing call or its end. It belongs to this thread
-/// only: failures that happen elsewhere arrive with their text in the event handler.
+/// Returns the text of this thread's last failed call; "" if none has failed, never NULL. A successful call leaves it
+/// unchanged. The string belongs to the library and is valid until the next failed call or the end of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_last_error_message() -> *const c_char {
     if IS_SHORT.get() {
@@ -92,7 +87,7 @@ pub extern "C" fn replication_last_error_message() -> *const c_char {
         .unwrap_or(c"".as_ptr())
 }
 
-/// Frees a text that the library gave away (`char *`, such as from sender_stats_json()). NULL is ignored.
+/// Frees a string that the library returned as `char *`.
 ///
 /// # Safety
 /// `string` is NULL or came from this library as a `char *` to free, and is not used again.

@@ -4,8 +4,7 @@
 
 use std::ffi::{CStr, c_char};
 
-/// The ABI of this header, which must be equal to replication_abi_version(). It rises when something that exists changes
-/// or goes, not when something is added.
+/// The ABI of this header. It rises when something that exists changes or is removed, not when something is added.
 pub const ABI_VERSION: u32 = 2;
 
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -31,21 +30,19 @@ const fn decimal(text: &str) -> u32 {
     number
 }
 
-/// Returns the version of the loaded library as text, such as "0.1.0". Static.
+/// Returns the version of the loaded library as text, such as "0.1.0". The string is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// Returns the version of the loaded library as a number to compare with `REPLICATION_VERSION_NUMBER`: major * 1000000
-/// + minor * 1000 + patch.
+/// Returns the version of the loaded library as a number, to compare with `REPLICATION_VERSION_NUMBER`.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_version_number() -> u32 {
     VERSION_NUMBER
 }
 
-/// Returns the ABI of the loaded library. A host that was compiled with, or written for, another
-/// `REPLICATION_ABI_VERSION` must not go on.
+/// Returns the ABI of the loaded library. If it differs from `REPLICATION_ABI_VERSION`, call nothing else.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_abi_version() -> u32 {
     ABI_VERSION

@@ -28,15 +28,15 @@ pub fn is_optional(kind: u8) -> bool {
     (0x40..=0x7F).contains(&kind)
 }
 
-/// How sure a reader is of an entry. Numbers are part of the ABI.
+/// How far a reader has processed an entry. The numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum AckLevel {
-    /// It has the bytes, checked.
+    /// The reader has received and checked it.
     Received = 1,
-    /// They are on its disk.
+    /// It is on the reader's disk.
     Durable = 2,
-    /// Its handler has applied it.
+    /// The reader's handler has applied it.
     Applied = 3,
 }
 

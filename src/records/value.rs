@@ -28,7 +28,7 @@ pub enum Value<'a> {
     Ext(i8, Cow<'a, [u8]>),
 }
 
-/// What a value is. Numbers are part of the ABI.
+/// The type of a value. The numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ValueType {
@@ -36,13 +36,13 @@ pub enum ValueType {
     Nil = 0,
     /// A boolean.
     Bool = 1,
-    /// An integer that an int64_t holds, however it was encoded.
+    /// An integer that fits an int64_t, however encoded.
     I64 = 2,
     /// An integer above INT64_MAX.
     U64 = 3,
     /// A float of either size.
     F64 = 4,
-    /// Text.
+    /// UTF-8 text.
     String = 5,
     /// Bytes, or a string that is not UTF-8.
     Bytes = 6,
@@ -50,7 +50,7 @@ pub enum ValueType {
     Array = 7,
     /// A map.
     Map = 8,
-    /// An application's own type, and its bytes.
+    /// An application-defined type and its bytes.
     Ext = 9,
 }
 

@@ -8,195 +8,187 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """The stable result code of every fallible operation. Numbers are part of the ABI and never
-    reused.
-    """
+    """The result of a call or event. The numbers are part of the ABI and never reused."""
 
     #: Success.
     OK = 0
-    #: NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is
-    #: too long.
+    #: A NULL, malformed or out-of-range argument.
     INVALID_ARGUMENT = 1
-    #: The call does not fit the handle's state: before start, or started twice.
+    #: The call does not fit the handle's state.
     INVALID_STATE = 2
     #: The handle was stopped.
     CLOSED = 3
-    #: A waiting call was made from inside a callback of the same handle.
+    #: A waiting call in a callback of the same handle.
     WRONG_THREAD = 4
-    #: The handle was made by another process: threads do not survive a fork.
+    #: The handle was created before a fork.
     FORKED = 5
-    #: An internal error was caught at the boundary; the handle is poisoned.
+    #: Internal error; the handle can only be freed.
     PANIC = 6
-    #: The given time passed.
+    #: The time limit has passed.
     TIMEOUT = 7
-    #: The operating system refused; the text has the errno and the address or path.
+    #: A system call failed; the text names the errno.
     IO = 8
-    #: An address that does not parse or does not resolve.
+    #: The address does not parse or resolve.
     BAD_ADDRESS = 9
-    #: The address is taken by another socket.
+    #: Another socket uses the address.
     ADDRESS_IN_USE = 10
-    #: A descriptor that is closed or is no stream socket.
+    #: The descriptor is closed or no stream socket.
     BAD_DESCRIPTOR = 11
-    #: No such reader, row, key or stream.
+    #: No such reader, slot, ticket, row, key or stream.
     NOT_FOUND = 12
-    #: The value is of another type, or does not fit the type asked for.
+    #: The value has another type or does not fit.
     WRONG_TYPE = 13
-    #: The caller's buffer is too small; the needed length was written.
+    #: Too small; the needed length was written.
     BUFFER_TOO_SMALL = 14
-    #: A frame that is not whole.
+    #: The frame is incomplete.
     TRUNCATED = 15
-    #: A frame of length 0.
+    #: The frame has length 0.
     MESSAGE_TOO_SMALL = 16
-    #: A frame or payload over its limit.
+    #: The frame or payload exceeds its limit.
     MESSAGE_TOO_LARGE = 17
-    #: No memory.
+    #: The system has no memory.
     OUT_OF_MEMORY = 18
-    #: A payload that is not an array of maps in msgpack.
+    #: Not a msgpack array of maps, or over a limit.
     DECODE_FAILED = 19
-    #: Files on disk that are not what this library wrote there, or that a newer one wrote; nothing
-    #: was changed.
+    #: Corrupt or newer log files; nothing was changed.
     DAMAGED = 20
-    #: The log's directory is in use by another process, or opened twice in this one.
+    #: Another handle or process uses the directory.
     LOCKED = 21
-    #: No room on the disk, or the quota is used up. It goes on when there is room.
+    #: No disk space or quota left; works again later.
     DISK_FULL = 22
-    #: Too few readers are near enough for another entry: the write gate is shut.
+    #: The write gate is closed: readers lag too far.
     GATED = 23
-    #: The log's disk refuses for another reason than room, which may pass. It goes on when the disk
-    #: does.
+    #: The disk fails for another reason that may pass.
     STALLED = 24
-    #: Protocol: the reader is too far behind to resume.
+    #: The entries that the reader needs are gone.
     SEQUENCE_GAP = 100
-    #: Protocol: the log was rotated; a full resync is needed.
+    #: The log on disk no longer has the entries.
     WAL_ROTATED = 101
-    #: Protocol: a message that breaks the protocol.
+    #: A message violates the protocol.
     INVALID_MSG = 102
-    #: Protocol: this node is not the writer.
+    #: This node is not the writer.
     NOT_WRITER = 103
-    #: Protocol: the buffer is full.
+    #: The buffer or another bounded table is full.
     BUFFER_FULL = 104
-    #: Protocol: writing to the peer failed.
+    #: Writing to the peer failed.
     WRITE_FAILED = 105
-    #: Protocol: applying an entry failed.
+    #: Applying an entry failed.
     APPLY_FAILED = 106
-    #: The writer belongs to another lineage: a foreign stream id or an older epoch.
+    #: Other stream, older epoch or different history.
     DIVERGED = 120
-    #: The writer of the same stream is behind this reader.
+    #: The writer is behind this reader.
     REGRESSED = 121
     #: Another connection took this reader's id.
     REPLACED = 122
-    #: The peer was silent, or took no bytes, for too long.
+    #: The peer was silent or blocked for too long.
     PEER_TIMEOUT = 123
     #: The host removed this reader.
     REMOVED = 124
-    #: The writer changed while something of the one before was waited for.
+    #: The writer changed during the wait.
     LINEAGE_CHANGED = 125
 
 
 class EventKind(enum.IntEnum):
-    """What kind of thing happened. Numbers are part of the ABI."""
+    """The kind of an event. The numbers are part of the ABI."""
 
-    #: Sender: a reader attached. Receiver: the handshake is done.
+    #: The handshake with a peer succeeded.
     CONNECTED = 1
-    #: A connection ended; the status says why.
+    #: A connection or attempt failed or ended.
     DISCONNECTED = 2
-    #: Sender: a peer was refused. Receiver: the writer refused us.
+    #: The writer refused a reader or a connection.
     REFUSED = 3
-    #: Entries are missing; sequence is the first missing one.
+    #: Entries are missing from sequence on.
     GAP = 4
-    #: The writer of our stream is behind what we hold.
+    #: The writer is behind this reader.
     REGRESSED = 5
-    #: The writer belongs to another lineage than the one we follow.
+    #: The histories of writer and reader differ.
     DIVERGED = 6
-    #: Sender: a reader has used more than three quarters of the window.
+    #: Sender: a reader is about to fall too far behind.
     LAGGING = 7
-    #: Sender: a reader fell out of the window.
+    #: Sender: a reader fell too far behind.
     CUT_OFF = 8
-    #: Receiver: the handler failed on the entry sequence.
+    #: Receiver: the handler failed on sequence.
     APPLY_FAILED = 9
-    #: Receiver: the skip policy gave up on the entry sequence.
+    #: Receiver: the entry sequence was skipped.
     ENTRY_SKIPPED = 10
-    #: Receiver: the continue policy went on past a gap that begins at sequence.
+    #: Receiver: skipped a gap starting at sequence.
     GAP_PASSED = 11
-    #: Receiver: the stop policy ended applying at the entry sequence.
+    #: Receiver: applying stopped at sequence.
     STOPPED = 12
-    #: The peer broke the protocol; its connection was closed.
+    #: A connection closed on a protocol error.
     PROTOCOL_ERROR = 13
-    #: Sender: new entries were refused with BUFFER_FULL (rate-limited, the count is in the detail).
+    #: Sender: entries refused with BUFFER_FULL.
     ENTRY_REFUSED = 14
-    #: The host was too slow for its own events (the count is in the detail).
+    #: The host was too slow; events were dropped.
     EVENTS_LOST = 15
-    #: Sender: too few readers are near enough, entries are refused or wait.
+    #: Sender: the write gate closed.
     GATE_CLOSED = 16
-    #: Sender: enough readers are near enough again.
+    #: Sender: the write gate opened.
     GATE_OPENED = 17
-    #: Sender: a reader's slot held back more of the log than it may and was given up.
+    #: Sender: a slot exceeded its limit and is lost.
     SLOT_LOST = 18
-    #: Sender: the slot of a reader that did not come back was given up.
+    #: Sender: an unused slot was dropped.
     SLOT_EXPIRED = 19
-    #: The log's disk takes nothing for now, and new entries are refused; or, as the text says then,
-    #: it only does not take the slots or let go of a file, and entries go on. It is tried again.
+    #: The disk refuses the log; the library retries.
     WAL_STALLED = 20
-    #: The log's disk does again what it did not.
+    #: The disk accepts the log again.
     WAL_RESUMED = 21
-    #: The log's disk failed; it has to be opened anew.
+    #: The log failed; open it with a new handle.
     WAL_FAILED = 22
-    #: The log on disk ended torn when it was opened; what was not whole is gone (how much is in the
-    #: detail).
+    #: The log's torn end was cut off on opening.
     WAL_RECOVERED = 23
-    #: The oldest entries left the log on disk; sequence is the newest of the log.
+    #: Retention removed the oldest log files.
     WAL_TRIMMED = 24
-    #: Sender: the slot table is full, so a reader follows without a slot.
+    #: Sender: no free slot for a connected reader.
     SLOT_REFUSED = 25
-    #: Sender: a reader came back at an earlier position than it had acknowledged.
+    #: Sender: a reader lost acknowledged entries.
     READER_REWOUND = 26
-    #: Sender: a connection was closed because the process is about to run out of file descriptors
-    #: (rate-limited).
+    #: Sender: no descriptor for a connection.
     DESCRIPTORS_LOW = 27
-    #: Sender: a listener cannot be reached at every address that it stands for.
+    #: Sender: cannot listen on every address.
     LISTEN_INCOMPLETE = 28
-    #: Files that other users may change or read are used nevertheless.
+    #: Other users can access files that are in use.
     UNPROTECTED = 29
 
 
 class LogLevel(enum.IntEnum):
-    """How much a log record matters. Numbers are part of the ABI."""
+    """The severity of a log record. The numbers are part of the ABI."""
 
     #: Something failed and was not delivered.
     ERROR = 1
     #: Something unusual that the library handled.
     WARN = 2
-    #: Readers come and go.
+    #: Readers connect and disconnect.
     INFO = 3
     #: Details for development.
     DEBUG = 4
 
 
 class AckLevel(enum.IntEnum):
-    """How sure a reader is of an entry. Numbers are part of the ABI."""
+    """How far a reader has processed an entry. The numbers are part of the ABI."""
 
-    #: It has the bytes, checked.
+    #: The reader has received and checked it.
     RECEIVED = 1
-    #: They are on its disk.
+    #: It is on the reader's disk.
     DURABLE = 2
-    #: Its handler has applied it.
+    #: The reader's handler has applied it.
     APPLIED = 3
 
 
 class ValueType(enum.IntEnum):
-    """What a value is. Numbers are part of the ABI."""
+    """The type of a value. The numbers are part of the ABI."""
 
     #: Nil.
     NIL = 0
     #: A boolean.
     BOOL = 1
-    #: An integer that an int64_t holds, however it was encoded.
+    #: An integer that fits an int64_t, however encoded.
     I64 = 2
     #: An integer above INT64_MAX.
     U64 = 3
     #: A float of either size.
     F64 = 4
-    #: Text.
+    #: UTF-8 text.
     STRING = 5
     #: Bytes, or a string that is not UTF-8.
     BYTES = 6
@@ -204,7 +196,7 @@ class ValueType(enum.IntEnum):
     ARRAY = 7
     #: A map.
     MAP = 8
-    #: An application's own type, and its bytes.
+    #: An application-defined type and its bytes.
     EXT = 9
 
 

@@ -54,13 +54,11 @@ __all__ = [
 
 
 class InvalidArgumentError(ReplicationError, ValueError, status=Status.INVALID_ARGUMENT):
-    """NULL where it is not allowed, a number out of range, text that is not UTF-8, an id that is too
-    long.
-    """
+    """A NULL, malformed or out-of-range argument."""
 
 
 class InvalidStateError(ReplicationError, status=Status.INVALID_STATE):
-    """The call does not fit the handle's state: before start, or started twice."""
+    """The call does not fit the handle's state."""
 
 
 class ClosedError(ReplicationError, status=Status.CLOSED):
@@ -68,127 +66,123 @@ class ClosedError(ReplicationError, status=Status.CLOSED):
 
 
 class WrongThreadError(ReplicationError, status=Status.WRONG_THREAD):
-    """A waiting call was made from inside a callback of the same handle."""
+    """A waiting call in a callback of the same handle."""
 
 
 class ForkedError(ReplicationError, status=Status.FORKED):
-    """The handle was made by another process: threads do not survive a fork."""
+    """The handle was created before a fork."""
 
 
 class PanicError(ReplicationError, status=Status.PANIC):
-    """An internal error was caught at the boundary; the handle is poisoned."""
+    """Internal error; the handle can only be freed."""
 
 
 class TimedOutError(ReplicationError, TimeoutError, status=Status.TIMEOUT):
-    """The given time passed."""
+    """The time limit has passed."""
 
 
 class IOFailedError(ReplicationError, OSError, status=Status.IO):
-    """The operating system refused; the text has the errno and the address or path."""
+    """A system call failed; the text names the errno."""
 
 
 class BadAddressError(ReplicationError, ValueError, status=Status.BAD_ADDRESS):
-    """An address that does not parse or does not resolve."""
+    """The address does not parse or resolve."""
 
 
 class AddressInUseError(ReplicationError, OSError, status=Status.ADDRESS_IN_USE):
-    """The address is taken by another socket."""
+    """Another socket uses the address."""
 
 
 class BadDescriptorError(ReplicationError, OSError, status=Status.BAD_DESCRIPTOR):
-    """A descriptor that is closed or is no stream socket."""
+    """The descriptor is closed or no stream socket."""
 
 
 class NotFoundError(ReplicationError, LookupError, status=Status.NOT_FOUND):
-    """No such reader, row, key or stream."""
+    """No such reader, slot, ticket, row, key or stream."""
 
 
 class WrongTypeError(ReplicationError, TypeError, status=Status.WRONG_TYPE):
-    """The value is of another type, or does not fit the type asked for."""
+    """The value has another type or does not fit."""
 
 
 class BufferTooSmallError(ReplicationError, status=Status.BUFFER_TOO_SMALL):
-    """The caller's buffer is too small; the needed length was written."""
+    """Too small; the needed length was written."""
 
 
 class TruncatedError(ReplicationError, status=Status.TRUNCATED):
-    """A frame that is not whole."""
+    """The frame is incomplete."""
 
 
 class MessageTooSmallError(ReplicationError, ValueError, status=Status.MESSAGE_TOO_SMALL):
-    """A frame of length 0."""
+    """The frame has length 0."""
 
 
 class MessageTooLargeError(ReplicationError, ValueError, status=Status.MESSAGE_TOO_LARGE):
-    """A frame or payload over its limit."""
+    """The frame or payload exceeds its limit."""
 
 
 class OutOfMemoryError(ReplicationError, MemoryError, status=Status.OUT_OF_MEMORY):
-    """No memory."""
+    """The system has no memory."""
 
 
 class DecodeFailedError(ReplicationError, ValueError, status=Status.DECODE_FAILED):
-    """A payload that is not an array of maps in msgpack."""
+    """Not a msgpack array of maps, or over a limit."""
 
 
 class DamagedError(ReplicationError, status=Status.DAMAGED):
-    """Files on disk that are not what this library wrote there, or that a newer one wrote; nothing was
-    changed.
-    """
+    """Corrupt or newer log files; nothing was changed."""
 
 
 class LockedError(ReplicationError, status=Status.LOCKED):
-    """The log's directory is in use by another process, or opened twice in this one."""
+    """Another handle or process uses the directory."""
 
 
 class DiskFullError(ReplicationError, OSError, status=Status.DISK_FULL):
-    """No room on the disk, or the quota is used up. It goes on when there is room."""
+    """No disk space or quota left; works again later."""
 
 
 class GatedError(ReplicationError, status=Status.GATED):
-    """Too few readers are near enough for another entry: the write gate is shut."""
+    """The write gate is closed: readers lag too far."""
 
 
 class StalledError(ReplicationError, OSError, status=Status.STALLED):
-    """The log's disk refuses for another reason than room, which may pass. It goes on when the disk
-    does.
-    """
+    """The disk fails for another reason that may pass."""
 
 
 class SequenceGapError(ReplicationError, status=Status.SEQUENCE_GAP):
-    """Protocol: the reader is too far behind to resume."""
+    """The entries that the reader needs are gone."""
 
 
 class WalRotatedError(ReplicationError, status=Status.WAL_ROTATED):
-    """Protocol: the log was rotated; a full resync is needed."""
+    """The log on disk no longer has the entries."""
 
 
 class InvalidMessageError(ReplicationError, ValueError, status=Status.INVALID_MSG):
-    """Protocol: a message that breaks the protocol."""
+    """A message violates the protocol."""
 
 
 class NotWriterError(ReplicationError, status=Status.NOT_WRITER):
-    """Protocol: this node is not the writer."""
+    """This node is not the writer."""
 
 
 class BufferFullError(ReplicationError, status=Status.BUFFER_FULL):
-    """Protocol: the buffer is full."""
+    """The buffer or another bounded table is full."""
 
 
 class WriteFailedError(ReplicationError, status=Status.WRITE_FAILED):
-    """Protocol: writing to the peer failed."""
+    """Writing to the peer failed."""
 
 
 class ApplyFailedError(ReplicationError, status=Status.APPLY_FAILED):
-    """Protocol: applying an entry failed."""
+    """Applying an entry failed."""
 
 
 class DivergedError(ReplicationError, status=Status.DIVERGED):
-    """The writer belongs to another lineage: a foreign stream id or an older epoch."""
+    """Other stream, older epoch or different history."""
 
 
 class RegressedError(ReplicationError, status=Status.REGRESSED):
-    """The writer of the same stream is behind this reader."""
+    """The writer is behind this reader."""
 
 
 class ReplacedError(ReplicationError, status=Status.REPLACED):
@@ -196,7 +190,7 @@ class ReplacedError(ReplicationError, status=Status.REPLACED):
 
 
 class PeerTimeoutError(ReplicationError, status=Status.PEER_TIMEOUT):
-    """The peer was silent, or took no bytes, for too long."""
+    """The peer was silent or blocked for too long."""
 
 
 class RemovedError(ReplicationError, status=Status.REMOVED):
@@ -204,4 +198,4 @@ class RemovedError(ReplicationError, status=Status.REMOVED):
 
 
 class LineageChangedError(ReplicationError, status=Status.LINEAGE_CHANGED):
-    """The writer changed while something of the one before was waited for."""
+    """The writer changed during the wait."""
