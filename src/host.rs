@@ -33,62 +33,308 @@ pub enum LogLevel {
 #[repr(i32)]
 pub enum EventKind {
     /// The handshake with a peer succeeded.
+    ///
+    /// # At a sender
+    /// - when: a reader was admitted
+    /// - status: `OK`
+    /// - sequence: its position
+    /// - detail: `protocol`: 1 or 2
+    ///
+    /// # At a receiver
+    /// - when: the handshake is done
+    /// - status: `OK`
+    /// - sequence: the last entry received
+    /// - detail: `protocol`, `writer_sequence`, `peer`
     Connected = 1,
     /// A connection or attempt failed or ended.
+    ///
+    /// # At a sender
+    /// - when: its connection ended
+    /// - status: `OK`: it closed, or the sender stops. `WRITE_FAILED`, `PEER_TIMEOUT`, `SEQUENCE_GAP`, `WAL_ROTATED`,
+    ///   `IO` or `DAMAGED` (its entries could not be read from disk), `REPLACED`, `REMOVED`, `NOT_WRITER`,
+    ///   `INVALID_MSG`, `TRUNCATED`, `MESSAGE_TOO_SMALL`, `MESSAGE_TOO_LARGE`, or what the reader reported
+    /// - sequence: the last entry sent whole
+    /// - detail: `entries_sent`, `bytes_sent`
+    ///
+    /// # At a receiver
+    /// - when: the connection ended, or could not be made
+    /// - status: the reason: `IO`, `PEER_TIMEOUT`, `BAD_ADDRESS`, `BAD_DESCRIPTOR`, what the writer reported
+    ///   (`REPLACED`, `NOT_WRITER`, ...), or a status of the kinds below. `LINEAGE_CHANGED`: the address now has
+    ///   another node than the one that said which entries are gone, and is asked for them again. `OK`: the receiver
+    ///   stops
+    /// - sequence: the last entry received
     Disconnected = 2,
     /// The writer refused a reader or a connection.
+    ///
+    /// # At a sender
+    /// - when: a reader was refused, a connection could not be accepted, or a peer of another user came to an abstract
+    ///   socket
+    /// - status: `NOT_WRITER`, `SEQUENCE_GAP`, `WAL_ROTATED`, `REGRESSED`, `DIVERGED`, `BUFFER_FULL`, `CLOSED`; `IO`
+    ///   when accepting failed, or the peer's user may not connect; `IO` or `DAMAGED` when the log on disk could not be
+    ///   read
+    /// - sequence: its position
+    /// - detail: for readers that name a later epoch, which are reported once a second: `suppressed`, how many were not
+    ///   reported since, if any
+    ///
+    /// # At a receiver
+    /// - when: the writer refused this reader
+    /// - status: `NOT_WRITER`, `BUFFER_FULL`; `IO`, `DAMAGED`: its disk
+    /// - sequence: the last entry received
     Refused = 3,
     /// Entries are missing from `sequence` on.
+    ///
+    /// # At a receiver
+    /// - when: entries are missing
+    /// - status: `SEQUENCE_GAP`, `WAL_ROTATED`
+    /// - sequence: the first missing one
     Gap = 4,
     /// The writer is behind this reader.
+    ///
+    /// # At a receiver
+    /// - when: the writer is behind this reader
+    /// - status: `REGRESSED`
+    /// - sequence: the last entry received
     Regressed = 5,
     /// The histories of writer and reader differ.
+    ///
+    /// # At a receiver
+    /// - when: the writer has another stream, an older epoch, or other entries before this position; or it says so
+    ///   about this reader. The text names the first entry that differs, as far as it is known
+    /// - status: `DIVERGED`
+    /// - sequence: the last entry received; where the host's own history differs, which ends the receiver, the last one
+    ///   applied
     Diverged = 6,
     /// Sender: a reader is about to fall too far behind.
+    ///
+    /// # At a sender
+    /// - when: a reader lags by three quarters of the buffer; reported again only after it had caught up. With a log on
+    ///   disk: three quarters of `slot_max_bytes`; or its slot, connected or not, will be lost within 5 minutes at this
+    ///   rate, reported again only after that was over
+    /// - status: `OK`
+    /// - sequence: the last entry sent whole; for a slot, its position
+    /// - detail: `entries_behind`; for a slot, `lost_in_s`
     Lagging = 7,
     /// Sender: a reader fell too far behind.
+    ///
+    /// # At a sender
+    /// - when: the next entry that a reader needs left the buffer, or the log on disk; `DISCONNECTED` follows
+    /// - status: `SEQUENCE_GAP`; `WAL_ROTATED` with a log on disk
+    /// - sequence: the first entry it lacks
+    /// - detail: `sent`, `oldest_known`, `current`
     CutOff = 8,
     /// Receiver: the handler failed on `sequence`.
+    ///
+    /// # At a receiver
+    /// - when: the handler or the local log did not take an entry; once for each attempt
+    /// - status: `APPLY_FAILED`
+    /// - sequence: the entry
+    /// - detail: `code`: what it returned, `tries`
     ApplyFailed = 9,
     /// Receiver: the entry `sequence` was skipped.
+    ///
+    /// # At a receiver
+    /// - when: the policy skipped an entry
+    /// - status: `APPLY_FAILED`
+    /// - sequence: the entry
+    /// - detail: `code`, `tries`
     EntrySkipped = 10,
     /// Receiver: skipped a gap starting at `sequence`.
+    ///
+    /// # At a receiver
+    /// - when: `REPLICATION_GAP_POLICY_CONTINUE` continues after a gap: one inside what a writer sends, or one before
+    ///   the oldest entry that it has. In the second case the node that reported the gap has to admit this reader after
+    ///   it; any other node is asked for the next entry, because it may have it
+    /// - status: `SEQUENCE_GAP`
+    /// - sequence: the first missing one
+    /// - detail: `first_missing`, `last_missing`
     GapPassed = 11,
     /// Receiver: applying stopped at `sequence`.
+    ///
+    /// # At a receiver
+    /// - when: the policy stopped applying
+    /// - status: `APPLY_FAILED`
+    /// - sequence: the entry
+    /// - detail: `code`, `tries`
     Stopped = 12,
     /// A connection closed on a protocol error.
+    ///
+    /// # At a sender
+    /// - when: a peer broke the protocol or sent no Sync in time; not a peer that sent no byte
+    /// - status: `INVALID_MSG`, `TRUNCATED`, `MESSAGE_TOO_SMALL`, `MESSAGE_TOO_LARGE`, `PEER_TIMEOUT`, `IO` (TLS
+    ///   failed)
+    /// - sequence: 0
+    ///
+    /// # At a receiver
+    /// - when: the writer broke the protocol, or ended inside a frame, as a killed writer does
+    /// - status: `INVALID_MSG`, `MESSAGE_TOO_SMALL`, `MESSAGE_TOO_LARGE`, `TRUNCATED`
+    /// - sequence: the last entry received; with `MESSAGE_TOO_LARGE` the next one, which is over `max_entry_bytes` or
+    ///   too large for a frame
     ProtocolError = 13,
     /// Sender: entries refused with `BUFFER_FULL`.
+    ///
+    /// # At a sender
+    /// - when: `sender_replicate` returned `BUFFER_FULL`; once a second
+    /// - status: `BUFFER_FULL`
+    /// - sequence: the last entry taken
+    /// - detail: `total_entries_refused`
     EntryRefused = 14,
     /// The host was too slow; events were dropped.
+    ///
+    /// # At a sender
+    /// - when: more than 1024 events waited
+    /// - status: `OK`
+    /// - sequence: 0
+    /// - detail: `lost`
+    ///
+    /// # At a receiver
+    /// - when: more than 1024 events waited
+    /// - status: `OK`
+    /// - sequence: 0
+    /// - detail: `lost`
     EventsLost = 15,
     /// Sender: the write gate closed.
+    ///
+    /// # At a sender
+    /// - when: too few readers are within the lag of the write gate
+    /// - status: `GATED`
+    /// - sequence: the last entry
+    /// - detail: `readers` that are within it, `min_readers`, `max_lag_entries`, `max_lag_ms`, `level`
     GateClosed = 16,
     /// Sender: the write gate opened.
+    ///
+    /// # At a sender
+    /// - when: enough are again
+    /// - status: `OK`
+    /// - sequence: the last entry
+    /// - detail: the same
     GateOpened = 17,
     /// Sender: a slot exceeded its limit and is lost.
+    ///
+    /// # At a sender
+    /// - when: a reader's slot held back more than `slot_max_bytes`; it holds nothing any more
+    /// - status: `WAL_ROTATED`
+    /// - sequence: its position
+    /// - detail: `held_bytes`, `max_bytes`
     SlotLost = 18,
     /// Sender: an unused slot was dropped.
+    ///
+    /// # At a sender
+    /// - when: a slot was not used for `slot_expiry_ms` and is gone. With `BUFFER_FULL`: all slots are in use, and this
+    ///   one was given up for another reader; without `reader_id`, several were given up that were lost or never used.
+    ///   With `INVALID_ARGUMENT`: its id is one that no reader may have
+    /// - status: `OK`, `BUFFER_FULL`, `INVALID_ARGUMENT`
+    /// - sequence: its last position; 0 without `reader_id`
+    /// - detail: without `reader_id`, `slots_given_up`: how many
     SlotExpired = 19,
     /// The disk refuses the log; the library retries.
+    ///
+    /// # At a sender
+    /// - when: the disk refuses for a reason that may pass: new entries are refused, and the disk is tried again. Also
+    ///   when only the slots could not be stored, or an old file could not be removed; entries are then still accepted
+    /// - status: `DISK_FULL`; `STALLED` for any reason but room; for the slots also `IO`
+    /// - sequence: the last entry; for the slots 0
+    ///
+    /// # At a receiver
+    /// - when: the disk of the receiver's log refuses for a reason that may pass: entries that it does not take are not
+    ///   applied, and are tried again. Also when only the position could not be stored, or an old file could not be
+    ///   removed; entries are then still applied
+    /// - status: `DISK_FULL`; `STALLED` for any reason but room
+    /// - sequence: the last entry applied
+    /// - detail: `path`: the log's directory, null before the first entry
     WalStalled = 20,
     /// The disk accepts the log again.
+    ///
+    /// # At a sender
+    /// - when: the disk works again
+    /// - status: `OK`
+    /// - sequence: the last entry; for the slots 0
+    ///
+    /// # At a receiver
+    /// - when: the disk works again
+    /// - status: `OK`
+    /// - sequence: the last entry applied
+    /// - detail: `path`
     WalResumed = 21,
     /// The log failed; open it with a new handle.
+    ///
+    /// # At a sender
+    /// - when: the disk failed, or the log's directory was moved, removed or replaced; nothing more is stored or taken.
+    ///   Create a new sender when it is repaired
+    /// - status: `IO`, `DAMAGED`; `DISK_FULL`, `STALLED` in `sender_stop`
+    /// - sequence: the last entry taken, stored or not
+    ///
+    /// # At a receiver
+    /// - when: the receiver's log failed, or its directory was moved, removed or replaced. The receiver has ended, and
+    ///   its waits end with this status: create a new one when the disk is repaired. From `receiver_stop`: the last
+    ///   entries or the position may not be durable
+    /// - status: `IO`, `DAMAGED`, `DISK_FULL`, `STALLED`
+    /// - sequence: the last entry applied
+    /// - detail: `path`, from `receiver_stop`
     WalFailed = 22,
     /// The log's torn end was cut off on opening.
+    ///
+    /// # At a sender
+    /// - when: when the log was opened, it ended with bytes of an entry that a crash cut short; they were cut off
+    /// - status: `OK`
+    /// - sequence: the last entry
+    /// - detail: `path`, `offset`, `bytes`
     WalRecovered = 23,
     /// Retention removed the oldest log files.
+    ///
+    /// # At a sender
+    /// - when: retention removed the oldest files
+    /// - status: `OK`
+    /// - sequence: the last entry
+    /// - detail: `segments`: how many
     WalTrimmed = 24,
     /// Sender: no free slot for a connected reader.
+    ///
+    /// # At a sender
+    /// - when: the slot table is full, so a reader follows without a slot: while it is away, only retention keeps its
+    ///   entries
+    /// - status: `BUFFER_FULL`
+    /// - sequence: its position
+    /// - detail: `max_slots`
     SlotRefused = 25,
     /// Sender: a reader lost acknowledged entries.
+    ///
+    /// # At a sender
+    /// - when: a reader came back and proved an earlier position than it had acknowledged; it counts from there for
+    ///   everything that was not answered yet
+    /// - status: `OK`
+    /// - sequence: its position
+    /// - detail: `acknowledged`, `durable`, `applied`: its earlier positions
     ReaderRewound = 26,
     /// Sender: no descriptor for a connection.
+    ///
+    /// # At a sender
+    /// - when: a connection was closed because it would have used one of the last 16 file descriptors that the process
+    ///   may open, once a second; or no connection could be accepted because there are no descriptors
+    /// - status: `IO`
+    /// - sequence: 0
+    /// - detail: `limit`, `closed`: how many connections so far; nothing when none could be accepted
     DescriptorsLow = 27,
     /// Sender: cannot listen on every address.
+    ///
+    /// # At a sender
+    /// - when: this machine does not have one of the addresses of a name that `sender_listen` was given, or the file of
+    ///   a Unix socket was removed or replaced
+    /// - status: `BAD_ADDRESS`, `IO`
+    /// - sequence: 0
     ListenIncomplete = 28,
     /// Other users can access files that are in use.
+    ///
+    /// # At a sender
+    /// - when: other users may change or read a file or directory that is used nevertheless
+    /// - status: `OK`
+    /// - sequence: 0
+    /// - detail: `path`
+    ///
+    /// # At a receiver
+    /// - when: other users may change or read a file or directory that is used nevertheless
+    /// - status: `OK`
+    /// - sequence: 0
+    /// - detail: `path`
     Unprotected = 29,
 }
 

@@ -61,11 +61,11 @@ fn every_event_is_described_and_every_described_one_is_there() {
         Kind::Gap | Kind::Regressed | Kind::Diverged | Kind::ApplyFailed => "receiver",
         Kind::EntrySkipped | Kind::GapPassed | Kind::Stopped => "receiver",
     };
-    let guide = read("docs/embedding.md");
-    for (heading, side) in [("### At a sender", "sender"), ("### At a receiver", "receiver")] {
+    let events = read("docs/events.md");
+    for (heading, side) in [("## At a sender", "sender"), ("## At a receiver", "receiver")] {
         let here = Kind::iter().filter(|kind| [side, "both"].contains(&described_at(*kind)));
         let names: BTreeSet<_> = here.map(|kind| kind.name().to_owned()).collect();
-        assert_eq!(first_column(&section(&guide, heading)), names, "{heading}");
+        assert_eq!(first_column(&section(&events, heading)), names, "{heading}");
     }
 }
 

@@ -76,6 +76,19 @@ pub struct Member {
     pub name: String,
     pub value: i64,
     pub doc: Vec<String>,
+    /// Of a kind of event: when a sender and a receiver report it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<Report>,
+}
+
+/// What an event says, and when it comes. Parts that say nothing are empty.
+#[derive(Default, Serialize)]
+pub struct Report {
+    pub at: String,
+    pub when: String,
+    pub status: String,
+    pub sequence: String,
+    pub detail: String,
 }
 
 /// A type whose contents are the library's.

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use syn::{Attribute, Expr, ItemMod, Lit, Meta, UseTree, Visibility};
 
 use crate::api::{
-    Api, Callback, Constant, Direction, Enum, Field, Function, Handle, Header, Item, Key, Member, Parameter, Section,
-    Statistics, Struct,
+    Api, Callback, Constant, Direction, Enum, Field, Function, Handle, Header, Item, Key, Member, Parameter, Report,
+    Section, Statistics, Struct,
 };
 use crate::{names, text};
 
@@ -231,7 +231,8 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Enum> {
         let name = names::snake(&variant.ident.to_string()).to_uppercase();
         let value = variant.discriminant.as_ref().and_then(|(_, value)| number(value));
         let value = value.with_context(|| format!("{name} has no number"))?;
-        Ok(Member { value, doc: doc(&name, &variant.attrs)?, name })
+        let reports = reports(&variant.attrs).with_context(|| name.clone())?;
+        Ok(Member { value, doc: doc(&name, &variant.attrs)?, name, reports })
     });
     Ok(Enum {
         r#type: match repr.to_string().as_str() {
@@ -244,6 +245,35 @@ fn enumeration(item: &syn::ItemEnum) -> Result<Enum> {
         members: members.collect::<Result<_>>()?,
         name,
     })
+}
+
+/// What stands below the headings `# At a sender` and `# At a receiver`: list items `- when: …`, `- status: …`,
+/// `- sequence: …` and `- detail: …`.
+fn reports(attributes: &[Attribute]) -> Result<Vec<Report>> {
+    let lines = doc_lines(attributes);
+    let mut reports = Vec::new();
+    for at in ["sender", "receiver"] {
+        let items = text::blocks(&lines, Some(&format!("At a {at}")));
+        if items.is_empty() {
+            continue;
+        }
+        let mut report = Report { at: at.to_owned(), ..Report::default() };
+        for item in items {
+            let part = item.strip_prefix("- ").and_then(|item| item.split_once(": "));
+            let (part, text) = part.with_context(|| format!("{item:?} is no list item with a name"))?;
+            let place = match part {
+                "when" => &mut report.when,
+                "status" => &mut report.status,
+                "sequence" => &mut report.sequence,
+                "detail" => &mut report.detail,
+                _ => bail!("{part:?} is no part of an event"),
+            };
+            text.clone_into(place);
+        }
+        ensure!(!report.when.is_empty(), "it is not said when a {at} reports it");
+        reports.push(report);
+    }
+    Ok(reports)
 }
 
 /// A structure of C or a handle; `None` for what stays in Rust.

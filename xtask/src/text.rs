@@ -9,16 +9,20 @@ pub fn blocks(lines: &[String], under: Option<&str>) -> Vec<String> {
     for text in lines {
         if let Some(title) = text.strip_prefix("# ") {
             (heading, open) = (Some(title), false);
-        } else if heading != under {
-        } else if text.is_empty() {
-            open = false;
-        } else if !open || text.starts_with("- ") {
-            blocks.push(text.to_owned());
-            open = true;
-        } else if let Some(last) = blocks.last_mut() {
-            last.push(' ');
-            last.push_str(text);
+            continue;
         }
+        if heading != under || text.is_empty() {
+            open = false;
+            continue;
+        }
+        match blocks.last_mut().filter(|_| open && !text.starts_with("- ")) {
+            Some(last) => {
+                last.push(' ');
+                last.push_str(text);
+            }
+            None => blocks.push(text.to_owned()),
+        }
+        open = true;
     }
     blocks
 }

@@ -1,6 +1,7 @@
 //! What is made from the description: one module for each kind of file.
 
 pub mod cpp;
+pub mod events;
 pub mod go;
 pub mod header;
 pub mod man;
@@ -34,6 +35,7 @@ pub fn all(root: &Path, api: &Api) -> Result<Vec<Output>> {
     outputs.push(cpp::output(api));
     outputs.push(scenarios::output(root, api)?);
     outputs.push(man::output(root, api)?);
+    outputs.push(events::output(api));
     outputs.push(statistics::output(api));
     Ok(outputs)
 }
