@@ -41,11 +41,17 @@ MAKEFLAGS += --no-builtin-rules
 # Done while this file is read, before pkg-config is asked for anything and once for any number of goals and jobs.
 
 # Not for what is often done as root: that takes what was built.
-SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall,$(GOALS)),build) \
-             $(if $(filter check soak test% docs% header %-go %-python python-wheels deb abi-dump,$(GOALS)),test) \
+SETUP_FOR := $(if $(filter-out help clean setup install install-strip uninstall release-check release-notes,$(GOALS)),build) \
+             $(if $(filter check soak test% docs% header %-go %-python python-wheels deb abi-dump abi-report,$(GOALS)),test) \
              $(if $(filter bench%,$(GOALS)),test bench) \
              $(if $(filter check fmt lint,$(GOALS)),test lint) \
-             $(if $(filter fuzz soak,$(GOALS)),fuzz)
+             $(if $(filter lint-workflows deny advisories,$(GOALS)),lint) \
+             $(if $(filter fuzz soak,$(GOALS)),fuzz) \
+             $(if $(filter msrv,$(GOALS)),test msrv) \
+             $(if $(filter minimal-versions,$(GOALS)),nightly) \
+             $(if $(filter sbom dist,$(GOALS)),test release)
+# What setup installs for this tree alone.
+export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 ifneq ($(SETUP),no)
 ifneq ($(strip $(SETUP_FOR)),)
 ifeq ($(MAKELEVEL)$(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),0)
@@ -226,9 +232,49 @@ lint-sources:
 	$(CARGO) clippy --workspace --all-targets --features $(TEST_FEATURES) -- -D warnings
 
 .PHONY: lint
-lint: lint-sources ## check formatting, clippy, shell scripts, and the documents' links and commands
+lint: lint-sources lint-workflows deny ## check formatting, clippy, shell scripts, workflows, dependencies, links, commands
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
+
+# It has shellcheck look at their commands.
+.PHONY: lint-workflows
+lint-workflows:
+	actionlint
+
+# A warning means that deny.toml allows what is no longer there.
+DENY = PATH="$$(scripts/cargo --bin-dir):$$PATH" cargo-deny --locked check --deny warnings --hide-inclusion-graph
+
+.PHONY: deny advisories
+deny: ## the licences, versions and sources of the dependencies are those that deny.toml allows
+	$(DENY) licenses bans sources
+advisories: ## no dependency has a known vulnerability; needs GitHub, where the list is
+	$(DENY) advisories
+
+# ---- other versions ---------------------------------------------------------------------------------------------------
+
+# cargo looks whether what it packs is committed.
+.PHONY: crate
+crate: ## pack the crate as for crates.io, and build it from the package
+	$(CARGO) publish --dry-run --locked --features cli
+
+# scripts/cargo takes the pinned Rust, so rustup is asked for this one. It keeps what it compiles to itself.
+MSRV       := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+CARGO_MSRV := env -u MAKEFLAGS -u MFLAGS CARGO_TARGET_DIR=$(CURDIR)/build/msrv rustup run $(MSRV) cargo
+
+.PHONY: msrv
+msrv: ## build and test with the oldest Rust that Cargo.toml allows
+	$(CARGO_MSRV) build --locked --features cli
+	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-test RUST_TEST_THREADS=$$((4 * $$(nproc))) \
+	    $(CARGO_MSRV) test --locked --features $(TEST_FEATURES)
+
+# In a copy, whose Cargo.lock may change. Only what Cargo.toml names is old: what that needs is as new as it allows.
+.PHONY: minimal-versions
+minimal-versions: ## build with the oldest versions of the dependencies that Cargo.toml allows
+	rm -rf build/minimal
+	mkdir -p build/minimal
+	git ls-files -z -- Cargo.toml Cargo.lock build.rs cbindgen.toml include src tests | xargs -0 cp --parents -t build/minimal
+	cd build/minimal && rustup run nightly cargo update -Z direct-minimal-versions
+	cd build/minimal && CARGO_TARGET_DIR=$(CURDIR)/build/minimal/target $(abspath $(CARGO)) build --locked --features cli
 
 .PHONY: header
 header: ## write the headers, their description and the bindings' raw layers anew from src/ffi
