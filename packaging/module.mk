@@ -99,3 +99,47 @@ test-deb: deb ## lintian finds nothing in the packages, and they can be installe
 
 # Elsewhere there is no Debian to install them in.
 test-long-runs: $(if $(shell command -v dpkg-deb),test-deb)
+
+# ---- releases -----------------------------------------------------------------------------------------------------------
+
+.PHONY: tarball
+tarball: $(SHIPPED) ## pack library, headers and replctl, to be unpacked anywhere, in build/tarball
+	rm -rf build/tarball
+	packaging/tarball build/tarball
+
+.PHONY: abi-report
+abi-report: $(SHIPPED) ## describe the ABI and what became of it since the last release, in build/abi
+	rm -rf build/abi
+	CC='$(CC)' packaging/abi/report build/abi
+
+# cargo-cyclonedx writes beside Cargo.toml.
+.PHONY: sbom
+sbom: ## list the crates that the library and replctl are made of, in CycloneDX's form, in build/sbom
+	rm -rf build/sbom
+	mkdir -p build/sbom
+	PATH="$$(scripts/cargo --bin-dir):$$PATH" cargo-cyclonedx cyclonedx --quiet --format json --spec-version 1.5 \
+	    --features cli --no-build-deps --override-filename libreplication-$(VERSION).cdx
+	sed 's|file://$(CURDIR)|file:///libreplication|g' libreplication-$(VERSION).cdx.json >build/sbom/libreplication-$(VERSION).cdx.json
+	rm libreplication-$(VERSION).cdx.json
+
+.PHONY: dist
+dist: deb python-wheels tarball abi-report sbom ## make everything that a release has, with checksums, in build/dist
+	rm -rf build/dist
+	mkdir -p build/dist
+	cp build/deb/*.deb build/wheels/*.whl build/tarball/*.tar.gz build/abi/* build/sbom/* build/dist/
+	cd build/dist && sha256sum -- * >../SHA256SUMS && mv ../SHA256SUMS .
+
+.PHONY: release-check
+release-check: ## this commit is a release: its files agree on the version and it has both tags (TAG is the one pushed)
+	packaging/release-check $(TAG)
+
+.PHONY: release-notes
+release-notes: ## print what the changelog says of this version
+	@awk '/^## / && seen {exit} seen {print} /^## / {seen = index($$0, "[$(VERSION)]")}' CHANGELOG.md
+
+.PHONY: test-release
+test-release: tarball abi-report ## the tarball can be used, and what is no release is refused
+	CC='$(CC)' tests/packages/tarball
+	tests/packages/release
+
+test-long-runs: test-release
