@@ -272,7 +272,7 @@ msrv: ## build and test with the oldest Rust that Cargo.toml allows
 minimal-versions: ## build with the oldest versions of the dependencies that Cargo.toml allows
 	rm -rf build/minimal
 	mkdir -p build/minimal
-	git ls-files -z -- Cargo.toml Cargo.lock build.rs cbindgen.toml include src tests | xargs -0 cp --parents -t build/minimal
+	git ls-files -z -- Cargo.toml Cargo.lock build.rs include src tests xtask | xargs -0 cp --parents -t build/minimal
 	cd build/minimal && rustup run nightly cargo update -Z direct-minimal-versions
 	cd build/minimal && CARGO_TARGET_DIR=$(CURDIR)/build/minimal/target $(abspath $(CARGO)) build --locked --features cli
 
