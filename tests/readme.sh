@@ -38,5 +38,5 @@ check() {
     echo "readme: the example of $document compiles and prints what the document says"
 }
 
-check README.md example.c '## Example'
+check README.md example.c '## Quick start'
 check docs/durability.md durable.c '## The reader: exactly once with a token'
