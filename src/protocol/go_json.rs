@@ -98,9 +98,9 @@ impl Sink for Counter {
 }
 
 /// A [`Sink`] as serde_json writes to it.
-pub(super) struct Writer<'s, S>(pub &'s mut S);
+pub(super) struct SinkWriter<'s, S>(pub &'s mut S);
 
-impl<S: Sink> io::Write for Writer<'_, S> {
+impl<S: Sink> io::Write for SinkWriter<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.put(bytes);
         Ok(bytes.len())
@@ -113,7 +113,7 @@ impl<S: Sink> io::Write for Writer<'_, S> {
 
 /// Writes `value` as Go writes a structure with these members.
 pub(super) fn write(out: &mut impl Sink, value: &impl Serialize) {
-    let mut serializer = serde_json::Serializer::with_formatter(Writer(out), GoFormatter);
+    let mut serializer = serde_json::Serializer::with_formatter(SinkWriter(out), GoFormatter);
     // A sink takes all bytes, and the messages have neither maps nor a `Serialize` that fails.
     let _ = value.serialize(&mut serializer);
 }
