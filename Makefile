@@ -252,10 +252,10 @@ advisories: ## no dependency has a known vulnerability; needs GitHub, where the 
 
 # ---- other versions ---------------------------------------------------------------------------------------------------
 
-# cargo looks whether what it packs is committed.
+# cargo looks whether what it packs is committed. Whether that builds is seen without optimization.
 .PHONY: crate
 crate: ## pack the crate as for crates.io, and build it from the package
-	$(CARGO) publish --dry-run --locked --features cli
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) publish --dry-run --locked --features cli
 
 # scripts/cargo takes the pinned Rust, so rustup is asked for this one. It keeps what it compiles to itself.
 MSRV       := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
