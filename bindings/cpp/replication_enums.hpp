@@ -167,16 +167,15 @@ enum class log_level : std::int32_t {
     debug = REPLICATION_LOG_LEVEL_DEBUG,
 };
 
-/// What sender_replicate() does when a bound of the window is reached and a connected reader still
-/// needs its oldest entries.
+/// What happens to a new entry if the buffer is full of entries that a connected reader still
+/// needs.
 enum class full_policy : std::uint32_t {
-    /// Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses
-    /// for one. With a log on disk readers go on from there, and the disk is waited for, as
-    /// sender_config_set_wal_timeout_ms() says, before it refuses.
+    /// Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
+    /// wait for it, then refuse.
     cut_off_slowest = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST,
-    /// Refuse the new entry with BUFFER_FULL.
+    /// Refuse it with BUFFER_FULL.
     refuse = REPLICATION_FULL_POLICY_REFUSE,
-    /// Wait for the slowest reader up to a given time, then refuse.
+    /// Wait for the slowest reader, then refuse.
     wait = REPLICATION_FULL_POLICY_WAIT,
 };
 
@@ -198,43 +197,42 @@ enum class ack_level : std::uint32_t {
     applied = REPLICATION_ACK_LEVEL_APPLIED,
 };
 
-/// When what is written to a log on disk is made durable.
+/// When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for
+/// it.
 enum class sync_policy : std::uint32_t {
-    /// Before sender_replicate() returns. Callers at the same time share one sync.
+    /// Before the call that appends returns.
     always = REPLICATION_SYNC_POLICY_ALWAYS,
-    /// After a time or a number of bytes, whichever comes first, and at once when somebody waits
-    /// for it.
+    /// After an interval or a number of bytes.
     group = REPLICATION_SYNC_POLICY_GROUP,
-    /// When the operating system likes, and when somebody waits for it. Survives the end of the
-    /// process, not of the machine.
+    /// When the system does. Survives a crash of the process only.
     os = REPLICATION_SYNC_POLICY_OS,
 };
 
-/// Which protocol versions a receiver speaks.
+/// The protocol versions that a receiver speaks.
 enum class protocol : std::uint32_t {
     /// Offer v2, accept v1.
     automatic = REPLICATION_PROTOCOL_AUTO,
     /// Speak v1 only.
     v1 = REPLICATION_PROTOCOL_V1,
-    /// Refuse a writer that does not speak v2.
+    /// Refuse a writer without v2.
     v2 = REPLICATION_PROTOCOL_V2,
 };
 
-/// What a receiver does when the writer's entries have a gap.
+/// What a receiver does if the writer's entries have a gap.
 enum class gap_policy : std::uint32_t {
-    /// Report it and do not go on.
+    /// Report it and do not continue.
     refuse = REPLICATION_GAP_POLICY_REFUSE,
-    /// Report it, count it and go on after it: entries are lost to this reader.
+    /// Report it, count it and lose the entries.
     continue_after = REPLICATION_GAP_POLICY_CONTINUE,
 };
 
-/// What a receiver does with an entry that the handler does not take.
+/// What a receiver does if its handler fails on an entry.
 enum class apply_policy : std::uint32_t {
-    /// Try for ever, with growing pauses; the position stays.
+    /// Retry forever, with growing pauses.
     retry = REPLICATION_APPLY_POLICY_RETRY,
-    /// Try again the given number of times, then stop applying.
+    /// Retry some times, then stop applying.
     stop = REPLICATION_APPLY_POLICY_STOP,
-    /// Try again the given number of times, then skip the entry, reported and counted.
+    /// Retry some times, then skip and report it.
     skip = REPLICATION_APPLY_POLICY_SKIP,
 };
 

@@ -163,19 +163,17 @@ const (
 	AckApplied AckLevel = 3
 )
 
-// What sender_replicate() does when a bound of the window is reached and a connected reader still
-// needs its oldest entries.
+// What happens to a new entry if the buffer is full of entries that a connected reader still needs.
 type FullPolicy uint32
 
 // The values of FullPolicy.
 const (
-	// Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses for one.
-	// With a log on disk readers go on from there, and the disk is waited for, as
-	// sender_config_set_wal_timeout_ms() says, before it refuses.
+	// Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow, wait for
+	// it, then refuse.
 	FullCutOffSlowest FullPolicy = 0
-	// Refuse the new entry with BUFFER_FULL.
+	// Refuse it with BUFFER_FULL.
 	FullRefuse FullPolicy = 1
-	// Wait for the slowest reader up to a given time, then refuse.
+	// Wait for the slowest reader, then refuse.
 	FullWait FullPolicy = 2
 )
 
@@ -190,31 +188,31 @@ const (
 	GateSlow GatePolicy = 1
 )
 
-// What a receiver does when the writer's entries have a gap.
+// What a receiver does if the writer's entries have a gap.
 type GapPolicy uint32
 
 // The values of GapPolicy.
 const (
-	// Report it and do not go on.
+	// Report it and do not continue.
 	GapRefuse GapPolicy = 0
-	// Report it, count it and go on after it: entries are lost to this reader.
+	// Report it, count it and lose the entries.
 	GapContinue GapPolicy = 1
 )
 
-// What a receiver does with an entry that the handler does not take.
+// What a receiver does if its handler fails on an entry.
 type ApplyPolicy uint32
 
 // The values of ApplyPolicy.
 const (
-	// Try for ever, with growing pauses; the position stays.
+	// Retry forever, with growing pauses.
 	ApplyRetry ApplyPolicy = 0
-	// Try again the given number of times, then stop applying.
+	// Retry some times, then stop applying.
 	ApplyStop ApplyPolicy = 1
-	// Try again the given number of times, then skip the entry, reported and counted.
+	// Retry some times, then skip and report it.
 	ApplySkip ApplyPolicy = 2
 )
 
-// Which protocol versions a receiver speaks.
+// The protocol versions that a receiver speaks.
 type Protocol uint32
 
 // The values of Protocol.
@@ -223,7 +221,7 @@ const (
 	ProtocolAuto Protocol = 0
 	// Speak v1 only.
 	ProtocolV1 Protocol = 1
-	// Refuse a writer that does not speak v2.
+	// Refuse a writer without v2.
 	ProtocolV2 Protocol = 2
 )
 

@@ -135,7 +135,7 @@
 extern "C" {
 #endif
 
-/** Options of a sender, each at its default until it is set. Made by sender_config_new(). */
+/** The options of a sender. Created by sender_config_new(). */
 typedef struct replication_sender_config replication_sender_config;
 
 /**
@@ -144,10 +144,7 @@ typedef struct replication_sender_config replication_sender_config;
  */
 typedef struct replication_write_gate replication_write_gate;
 
-/**
- * The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may
- * call any function on it at any time, until sender_free().
- */
+/** The writer's end: accepts entries and streams them to readers. Created by sender_new(). */
 typedef struct replication_sender replication_sender;
 
 /**
@@ -157,18 +154,18 @@ typedef struct replication_sender replication_sender;
  */
 typedef struct replication_quorum replication_quorum;
 
-/** Options of a receiver, each at its default until it is set. Made by receiver_config_new(). */
+/** The options of a receiver. Created by receiver_config_new(). */
 typedef struct replication_receiver_config replication_receiver_config;
 
 /**
- * A reader's end: follows one writer and hands its entries to a handler. Made by receiver_new().
- * Any thread may call any function on it at any time, until receiver_free().
+ * A reader's end: follows one writer and passes its entries to a handler. Created by
+ * receiver_new().
  */
 typedef struct replication_receiver replication_receiver;
 
 /**
- * The records of a payload: an array of maps. Given to a record handler for the call, or made by
- * replication_records_parse(). It does not change, so any number of threads may read it at once.
+ * The records of a payload, an array of maps. Created by replication_records_parse(), or passed to
+ * a record handler for the call. They do not change, so threads may share them.
  */
 typedef struct replication_records replication_records;
 
@@ -219,16 +216,13 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_LINEAGE_CHANGED = 125, /**< The writer changed during the wait. */
 };
 
-/**
- * Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for any other number. The string
- * is static.
- */
+/** Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for other numbers. Static. */
 const char *replication_status_name(int32_t status);
 
 /**
- * Returns the text of this thread's last failed call; "" if none has failed, never NULL. A
- * successful call leaves it unchanged. The string belongs to the library and is valid until the
- * next failed call or the end of this thread.
+ * Returns the text of this thread's last failed call; "" if none has failed, never NULL. It is the
+ * library's and valid until this thread's next failed call or its end. A successful call leaves it
+ * unchanged.
  */
 const char *replication_last_error_message(void);
 
@@ -237,25 +231,16 @@ void replication_string_free(char *string);
 
 /* Version -------------------------------------------------------------------------------------- */
 
-/**
- * The ABI of this header. It rises when something that exists changes or is removed, not when
- * something is added.
- */
+/** The ABI of this header. It rises when something that exists changes or is removed. */
 #define REPLICATION_ABI_VERSION 2
 
-/** Returns the version of the loaded library as text, such as "0.1.0". The string is static. */
+/** Returns the loaded library's version as text, such as "0.1.0". Static. */
 const char *replication_version(void);
 
-/**
- * Returns the version of the loaded library as a number, to compare with
- * `REPLICATION_VERSION_NUMBER`.
- */
+/** Returns the loaded library's version, to compare with `REPLICATION_VERSION_NUMBER`. */
 uint32_t replication_version_number(void);
 
-/**
- * Returns the ABI of the loaded library. If it differs from `REPLICATION_ABI_VERSION`, call nothing
- * else.
- */
+/** Returns the loaded library's ABI. Use it only if this is `REPLICATION_ABI_VERSION`. */
 uint32_t replication_abi_version(void);
 
 /* Callbacks ------------------------------------------------------------------------------------ */
@@ -322,8 +307,8 @@ typedef struct replication_entry {
 } replication_entry;
 
 /**
- * An event. New fields are only added at the end. docs/embedding.md lists the fields' contents for
- * each kind.
+ * An event. New fields are only added at the end. Strings are never NULL, and "" if unknown.
+ * docs/embedding.md lists the fields' contents for each kind.
  */
 typedef struct replication_event {
     /** sizeof(replication_event) in the library; later fields do not exist. */
@@ -334,16 +319,13 @@ typedef struct replication_event {
     int32_t status;
     /** The entry concerned; 0 if none. */
     uint64_t sequence;
-    /**
-     * The reader's exact id; "" if unknown, never NULL. It contains no control characters, but may
-     * contain invisible characters, which the other texts escape.
-     */
+    /** The exact reader id. It may contain invisible characters, which other texts escape. */
     const char *reader_id;
-    /** The peer's address; "" if unknown, never NULL. */
+    /** The peer's address. */
     const char *address;
-    /** A sentence for people; never NULL. */
+    /** A sentence for people. */
     const char *message;
-    /** A JSON object for programs; never NULL. */
+    /** A JSON object for programs. */
     const char *detail_json;
 } replication_event;
 
@@ -374,26 +356,19 @@ typedef int32_t (*replication_ingest_batch_fn)(
 typedef int32_t (*replication_record_fn)(
     void *user_data, uint64_t sequence, uint64_t timestamp_us, const replication_records *records);
 
-/**
- * Connects to the writer for the library. Return a connected stream socket, which the library then
- * owns, or -1.
- */
+/** Connects to the writer. Return a connected stream socket, which the library owns, or -1. */
 typedef int (*replication_connect_fn)(void *user_data, const char *writer_addr);
 
 /** Receives an event. */
 typedef void (*replication_event_fn)(void *user_data, const replication_event *event);
 
-/**
- * Receives a log record: `level` is a replication_log_level, `fields_json` a JSON object. The
- * strings are never NULL.
- */
+/** Receives a log record: a replication_log_level, a text, and a JSON object; never NULL. */
 typedef void (*replication_log_fn)(
     void *user_data, int32_t level, const char *message, const char *fields_json);
 
 /**
- * Receives the result of sender_on_acked(): `ticket` is the one that it gave, `status` is
- * `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and `readers` is the number of readers that
- * have acknowledged the entry.
+ * Receives the result of sender_on_acked() with `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or
+ * `_CLOSED`, and how many readers have acknowledged the entry.
  */
 typedef void (*replication_acked_fn)(
     void *user_data, uint64_t ticket, int32_t status, size_t readers);
@@ -407,246 +382,181 @@ typedef void (*replication_free_fn)(void *user_data);
 #define REPLICATION_STREAM_ID_BYTES 16
 
 /**
- * What sender_replicate() does when a bound of the window is reached and a connected reader still
- * needs its oldest entries.
+ * What happens to a new entry if the buffer is full of entries that a connected reader still needs.
  */
 REPLICATION_ENUM(replication_full_policy, uint32_t) {
     /**
-     * Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits for one, never refuses
-     * for one. With a log on disk readers go on from there, and the disk is waited for, as
-     * sender_config_set_wal_timeout_ms() says, before it refuses.
+     * Accept it and cut off the slowest readers with `SEQUENCE_GAP`. If a log on disk is too slow,
+     * wait for it, then refuse.
      */
     REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST = 0,
-    /** Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`. */
-    REPLICATION_FULL_POLICY_REFUSE = 1,
-    /** Wait for the slowest reader up to a given time, then refuse. */
-    REPLICATION_FULL_POLICY_WAIT = 2,
+    REPLICATION_FULL_POLICY_REFUSE = 1, /**< Refuse it with `BUFFER_FULL`. */
+    REPLICATION_FULL_POLICY_WAIT = 2, /**< Wait for the slowest reader, then refuse. */
 };
 
 /**
- * Makes a configuration with every option at its default.
- *
- * Returns the configuration, to be freed with sender_config_free(); NULL without memory, and then
- * replication_last_error_message() has the reason.
+ * Creates a configuration with default options, to be freed with sender_config_free(). Returns NULL
+ * if out of memory.
  */
 replication_sender_config *sender_config_new(void);
 
-/**
- * Frees a configuration, and the `user_data` of callbacks that no sender was made with. NULL is
- * ignored. Senders made from it live on.
- */
+/** Frees a configuration, and the `user_data` of callbacks that no sender has taken over. */
 void sender_config_free(replication_sender_config *config);
 
 /**
- * Sets how many entries the memory window holds at most. Default 10000. Whichever bound comes first
- * counts, this one or sender_config_set_buffer_bytes().
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many entries the buffer of entries in memory holds at most, within
+ * sender_config_set_buffer_bytes(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At
+ * least: 1.
  */
 replication_status sender_config_set_buffer_size(replication_sender_config *config, size_t entries);
 
 /**
- * Sets how many bytes the memory window holds at most. Default 67108864 (64 MiB), at least 65536.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ * Sets how many bytes the buffer of entries in memory holds at most. Returns `OK`;
+ * `INVALID_ARGUMENT` for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
  */
 replication_status sender_config_set_buffer_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets what sender_replicate() does when a bound of the window is reached. Default
- * `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
+ * Sets what happens to a new entry if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an
+ * unknown policy.
  *
- * - `policy`: a replication_full_policy.
- * - `wait_ms`: how long `REPLICATION_FULL_POLICY_WAIT` waits, in milliseconds; ignored for the
- *   others.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
+ * - `wait_ms`: how many milliseconds `REPLICATION_FULL_POLICY_WAIT` waits.
  */
 replication_status sender_config_set_full_policy(
     replication_sender_config *config, uint32_t policy, uint64_t wait_ms);
 
 /**
- * Sets how long a reader may take no byte before its connection is closed, in milliseconds. Default
- * 5000.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds a reader may accept no bytes before it is disconnected. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status sender_config_set_write_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how long the handshake of a new connection may take in all, in milliseconds. Default 5000.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds the handshake of a connection may take, TLS included. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status sender_config_set_handshake_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default
- * 1000. Must be below the peer timeout.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets the interval in milliseconds of heartbeats when idle (v2), which must be below the peer
+ * timeout. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
  */
 replication_status sender_config_set_heartbeat_interval_ms(
     replication_sender_config *config, uint64_t interval_ms);
 
 /**
- * Sets how often v2 readers may want to hear from this sender when there is nothing to send, at
- * most, in milliseconds. Default 100, from 10 to 60000. A reader whose own heartbeat interval is
- * shorter hears this often and is told so. It does not limit
- * sender_config_set_heartbeat_interval_ms().
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL or another number.
+ * Sets the shortest heartbeat interval in milliseconds that a v2 reader may request of the sender;
+ * a shorter request gets this one. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of
+ * range. Default: 100. Range: 10 to 60000.
  */
 replication_status sender_config_set_min_heartbeat_ms(
     replication_sender_config *config, uint64_t interval_ms);
 
 /**
- * Sets how long a v2 reader may be silent before its connection is closed, in milliseconds. Default
- * 10000. v1 readers, which have no heartbeat, may be silent for ever.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds a v2 reader may be silent before it is disconnected; a v1 reader may
+ * be silent forever. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
  */
 replication_status sender_config_set_peer_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
-/**
- * Sets how long sender_stop() lets readers catch up, in milliseconds; 0 closes at once. Default
- * 5000.
- *
- * Returns `OK`.
- */
+/** Sets how many milliseconds sender_stop() waits for readers. Returns `OK`. Default: 5000. */
 replication_status sender_config_set_stop_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how many readers may be connected at once. Default 1024. Further ones are refused and
- * reported.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many readers may be connected at once; more are refused and reported. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 1024. At least: 1.
  */
 replication_status sender_config_set_max_readers(replication_sender_config *config, size_t readers);
 
 /**
- * Sets the permissions of the files of Unix sockets that this sender listens on. Default 0600: this
- * process's user only. To connect takes the permission to write. The umask does not matter, and the
- * file never has wider permissions for a moment.
- *
- * A socket in the abstract namespace ("unix:@name") has no file. There the same permissions count
- * as if it had one that belongs to this process's effective user and group: 0600 lets in peers of
- * the same user, 0660 those of the same group too, 0666 everybody; root always. Others are
- * disconnected, with an event REFUSED.
- *
- * - `mode`: permission bits, at most 0777.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for other bits.
+ * Sets the permissions of Unix socket files, from their creation on and whatever the umask.
+ * Connecting takes write permission. In the abstract namespace ("unix:@name"), the bits are checked
+ * against the peer's user and group as if there were a file of this process; others are
+ * disconnected with the event REFUSED. Returns `OK`; `INVALID_ARGUMENT` for other bits. Default:
+ * 0600. At most: 0777.
  */
 replication_status sender_config_set_unix_socket_mode(
     replication_sender_config *config, uint32_t mode);
 
 /**
- * Sets how many threads serve the network. Default 0: one for each two processors, at least one and
- * at most four.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for more than 256.
+ * Sets the number of network threads; 0: one per two processors, from one to four. Returns `OK`;
+ * `INVALID_ARGUMENT` for more than 256. Default: 0. At most: 256.
  */
 replication_status sender_config_set_io_threads(
     replication_sender_config *config, uint32_t threads);
 
 /**
- * Sets the lineage that this writer continues. Default: a random stream id and epoch 1, which
- * begins a new lineage, so that readers with a position in another one are refused.
+ * Sets the lineage that this writer continues, together with sender_config_set_last_sequence().
+ * Otherwise it begins a new one, and readers with a position in another one are refused. After a
+ * restart set what sender_get_stream() returned before; a promoted node keeps the stream id and
+ * raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
  *
- * A host whose log outlives the process stores what sender_get_stream() gives and sets it again
- * after a restart, together with sender_config_set_last_sequence(). When another node is promoted
- * it takes the stream id over with a higher epoch.
- *
- * - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
- * - `epoch`: rises with each promotion.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
+ * - `epoch`: rises with each promotion. Default: 1.
  */
 replication_status sender_config_set_stream(
     replication_sender_config *config, const uint8_t *stream_id, uint64_t epoch);
 
 /**
- * Sets the sequence of the last entry before this process; the first entry gets the next one.
- * Default 0. A log on disk knows it: there it is only checked. A bare number says nothing of the
- * history before it: see sender_acked(), and sender_config_set_token(), which has both.
- *
- * Returns `OK`.
+ * Sets the sequence after which the log begins. A log on disk is only checked against it. Unlike
+ * sender_config_set_token(), it proves nothing about the history before it; see sender_acked().
+ * Returns `OK`. Default: 0.
  */
 replication_status sender_config_set_last_sequence(
     replication_sender_config *config, uint64_t sequence);
 
 /**
- * Takes files and directories whose permissions are refused otherwise. Default false. Call it
- * before the setters that name them: sender_config_set_tls() looks at its key file at once,
- * sender_new() at the log's directory.
+ * Allows permissions of a log directory or private key that are otherwise refused, and reports them
+ * with the event UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL. Default: false.
  *
- * Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to
- * do, are: a log's directory that belongs neither to this process's user nor to root, or that every
- * user may write to; a private key that belongs to neither, that its group or others may write to,
- * that others may read, or that its group may read unless root owns it. With true they are used,
- * and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group
- * may write to.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * A log directory is refused if another user (not root) owns it or everyone may write to it; a key
+ * if another user owns it, its group or others may write to it, others may read it, or its group
+ * may read it and root does not own it. The function that opens them returns `INVALID_ARGUMENT`,
+ * and the text names the remedy. A log directory that its group may write to is only reported.
  */
 replication_status sender_config_set_insecure_permissions_allowed(
     replication_sender_config *config, bool allowed);
 
 /**
- * Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for
- * every connection whose handshake is the library's: listening sockets and
- * sender_accept_connection(), not sender_accept_reader(). Readers without TLS are then refused. The
- * TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
+ * Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not
+ * those of sender_accept_reader(). Readers without TLS are then refused. The PEM files are read
+ * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
+ * docs/tls.md. Default: none.
  *
- * The files are read now, each in PEM; later changes of them are not seen. Others may neither read
- * nor change the key's: see sender_config_set_insecure_permissions_allowed().
- *
- * - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of
- *   the readers.
+ * - `certificate_chain_file`: this writer's certificate, then those up to an authority that the
+ *   readers trust.
  * - `private_key_file`: the key of the first certificate, not encrypted.
- * - `client_ca_file`: readers must have a certificate of one of these authorities; NULL: they need
- *   none.
+ * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8, or a file that cannot be
- * used; `IO` for one that cannot be read. The text names the file. After an error the configuration
- * is as it was.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable file; `IO`
+ * for an unreadable file. The text names the file. On failure the configuration is unchanged.
  */
 replication_status sender_config_set_tls(
     replication_sender_config *config, const char *certificate_chain_file,
     const char *private_key_file, const char *client_ca_file);
 
 /**
- * Sets who hears of events. NULL: nobody, the default.
+ * Sets the function that receives events. Returns `OK`.
  *
- * The handler is called from one thread of the sender, one call at a time, together with the log
- * handler. `user_data` and `user_data_free` move to the first sender made from the configuration;
- * `user_data_free` (may be NULL) runs once, after the last call, and also when this function fails
- * or another handler replaces this one.
- *
- * Returns `OK`.
+ * - `handler`: NULL for none, the default.
  */
 replication_status sender_config_set_event_handler(
     replication_sender_config *config, replication_event_fn handler, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets who gets log records. NULL: nobody, the default.
+ * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for an unknown
+ * level.
  *
- * - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is
- *   NULL.
- *
- * The handler is called from one thread of the sender, one call at a time, together with the event
- * handler. `user_data` and `user_data_free` move to the first sender made from the configuration;
- * `user_data_free` (may be NULL) runs once, after the last call, and also when this function fails
- * or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+ * - `max_level`: the least severe replication_log_level that it receives; ignored without a
+ *   handler.
+ * - `handler`: NULL for none, the default.
  */
 replication_status sender_config_set_log_handler(
     replication_sender_config *config, int32_t max_level, replication_log_fn handler,
@@ -759,200 +669,171 @@ replication_status sender_config_set_write_gate(
 /* Sender --------------------------------------------------------------------------------------- */
 
 /**
- * Makes a sender that does not run yet.
+ * Creates a sender, which sender_start() starts.
  *
- * - `config`: copied; NULL means all defaults. Its callbacks move to the sender, so a second sender
- *   needs a configuration with callbacks of its own, or none.
+ * - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call
+ *   fails: set them again before creating another sender.
  * - `out`: the sender, to be freed with sender_free().
  *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other;
- * `INVALID_STATE` when the callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when
- * the system does not give 256 KiB, which are asked for first and given back; `IO` when it has no
- * random bytes. With sender_config_set_wal_dir() also: `LOCKED` when another process has the
- * directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then);
- * `DIVERGED` when they belong to another stream than the one that is set, or to a later epoch of
- * it; `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one
- * without a stream); `IO` and `DISK_FULL`. After a failure the callbacks still belong to `config`.
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an
+ * earlier sender has the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With
+ * sender_config_set_wal_dir() also `LOCKED` if the directory is in use; `DAMAGED` for corrupt files
+ * or those of a newer version (nothing is changed then); `DIVERGED` if the files belong to another
+ * stream or a later epoch than configured; `REGRESSED` if they end before the configured last
+ * sequence, `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL` if the disk
+ * fails.
  */
 replication_status sender_new(const replication_sender_config *config, replication_sender **out);
 
 /**
- * Starts the threads of a sender. Entries and readers can be given to it from now on.
- *
- * Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when
- * the system gives no threads; if some had begun, the sender is stopped: free it and make another.
+ * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
+ * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system
+ * provides no threads, or not all of them: the sender is then stopped, and must be freed and
+ * replaced.
  */
 replication_status sender_start(replication_sender *sender);
 
 /**
- * Accepts readers at an address. May be called for many addresses.
+ * Accepts readers at an address. May be called for several addresses. docs/embedding.md describes
+ * addresses, socket files and the descriptors that are kept free for the host.
  *
- * - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets;
- *   "unix:/path"; or "unix:@name" for a Unix socket in the abstract namespace.
+ * - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets;
+ *   "unix:/path", made absolute now; or "unix:@name" for a Unix socket in the abstract namespace.
+ *   Every address of a host name is bound. A socket file that a killed process left is replaced; if
+ *   several processes start there at once, one succeeds.
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
- * Every address that a host name has is bound, all to one port. One that this machine does not have
- * is reported in an event LISTEN_INCOMPLETE. "[::]:port" takes IPv4 as well, unless the system is
- * set up otherwise (net.ipv6.bindv6only).
- *
- * A path is made absolute now. The file of a Unix socket has the permissions of
- * sender_config_set_unix_socket_mode(). One that a killed process left behind is replaced; of
- * several processes that start there at once, one gets it. It is removed with the sender, unless it
- * is another one by then. While it is removed or replaced, which an event LISTEN_INCOMPLETE tells,
- * no reader finds this sender by it.
- *
- * A connection that takes one of the last 16 descriptors below the process's limit (RLIMIT_NOFILE)
- * is closed again, with an event DESCRIPTORS_LOW, at most one a second.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does
- * not parse or resolve, or when this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with
- * the errno for anything else that the system refuses; `INVALID_STATE` before sender_start();
- * `CLOSED` after sender_stop(). Resolving a host name may take time.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address
+ * does not parse or resolve, which may take time, or if this machine has none of its addresses (if
+ * it has some, the event LISTEN_INCOMPLETE names the others); `ADDRESS_IN_USE`; `IO` for another
+ * system error; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_listen(
     replication_sender *sender, const char *address, uint16_t *out_port);
 
 /**
- * Serves a reader whose Sync message the host has read: the library answers it and streams. An
- * earlier connection of the same reader is closed, with status `REPLACED`.
+ * Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier
+ * connection of the reader is closed with `REPLACED`. A refusal is reported as an event. Does not
+ * wait for the peer.
  *
- * - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the
- *   caller's, open, but its non-blocking mode may have changed.
- * - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes without
- *   control characters.
- * - `last_known_sequence`: from the Sync message.
+ * - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it,
+ *   but its non-blocking mode may have changed.
+ * - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to
+ *   `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
  *
- * Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a
- * wrong reader id; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket;
- * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`. Does not wait for the
- * peer.
+ * Returns `OK`; `INVALID_ARGUMENT` for an invalid reader id; `BAD_DESCRIPTOR` for a descriptor that
+ * is closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop(); `IO`.
  */
 replication_status sender_accept_reader(
     replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence);
 
 /**
- * Serves a new connection: the library does the handshake.
+ * Serves a new connection, whose handshake the library performs. A failed handshake is reported as
+ * an event. Does not wait for the peer.
  *
- * - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the
- *   caller's, open, but its non-blocking mode may have changed.
+ * - `fd`: as for sender_accept_reader().
  *
- * Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a
- * descriptor that is closed or no stream socket; `BUFFER_FULL` while too many handshakes are under
- * way; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`. Does not wait for
- * the peer.
+ * Returns `OK`; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `BUFFER_FULL`
+ * while too many handshakes are in progress; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop(); `IO`.
  */
 replication_status sender_accept_connection(replication_sender *sender, int fd);
 
 /**
- * Puts an entry into the log and gives it the next sequence. Entries of concurrent calls get
- * different sequences and reach every reader in their order. Does not wait for the network or a
- * reader, except under `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`.
+ * Appends an entry to the log and assigns it the next sequence. Every reader receives entries in
+ * the order of their sequences. It does not wait for the network or a reader, except under
+ * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`; see
+ * sender_config_set_wal_timeout_ms() for waiting for the disk.
  *
- * - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
- * - `payload`, `payload_len`: any bytes, also none; copied.
- * - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call
- *   fails, see below.
+ * - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.
+ * - `payload`, `payload_len`: any bytes, or none.
+ * - `out_sequence`: the entry's sequence, also in the exception below; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a
- * payload that no message or the window cannot hold; `BUFFER_FULL` under the policies that refuse,
- * and when a log on disk is too slow; `GATED` while the write gate is shut (see
- * sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with false;
- * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log
- * on disk `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `WAL_STALLED`),
- * and `IO` when it failed. Unless it returns `OK`, no sequence is used up, but for one case: under
- * `REPLICATION_SYNC_POLICY_ALWAYS` the entry was taken and its sync failed (`IO`), took too long
- * (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is the entry's,
- * and sender_wait_durable() tells later what became of it.
+ * payload that does not fit a message or the buffer; `BUFFER_FULL` if the full policy refuses the
+ * entry or the disk is too slow; `GATED` while the write gate is closed; `NOT_WRITER` after
+ * sender_set_writable() with false; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL` and `STALLED` while the disk
+ * refuses writes, and `IO` after it failed.
+ *
+ * On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the
+ * entry may be appended but not synced, because the sync failed (`IO`), took too long (`TIMEOUT`)
+ * or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is its sequence; set it to 0
+ * before to tell the cases apart. Do not append the entry again: sender_wait_durable() tells its
+ * outcome.
  */
 replication_status sender_replicate(
     replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
     uint64_t *out_sequence);
 
 /**
- * Puts many entries into the log with consecutive sequences: all of them or, unless it returns
- * `OK`, none. Otherwise like sender_replicate().
+ * Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
  *
- * - `timestamp_us`: of all of them.
- * - `payloads`, `count`: at least one.
+ * - `timestamp_us`: for all entries.
+ * - `payloads`, `count`: the entries, at least one.
  * - `out_first_sequence`: the sequence of the first; may be NULL.
  *
  * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0,
- * `MESSAGE_TOO_LARGE` also for a batch that is larger than the window.
+ * `MESSAGE_TOO_LARGE` also for a batch that exceeds the buffer.
  */
 replication_status sender_replicate_batch(
     replication_sender *sender, uint64_t timestamp_us, const replication_slice *payloads,
     size_t count, uint64_t *out_first_sequence);
 
 /**
- * Closes the connection of a reader, with status `REMOVED`. It may connect again.
+ * Disconnects a reader with `REMOVED`. It may connect again.
  *
- * Returns `OK`; `NOT_FOUND` when no such reader is connected; `INVALID_ARGUMENT` for a wrong id;
+ * Returns `OK`; `NOT_FOUND` if it is not connected; `INVALID_ARGUMENT` for an invalid id;
  * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_remove_reader(replication_sender *sender, const char *reader_id);
 
-/** Returns how many readers are connected; 0 for NULL and where another function would fail. */
+/** Returns how many readers are connected; 0 for a NULL or unusable handle. */
 size_t sender_reader_count(const replication_sender *sender);
 
-/**
- * Returns the sequence of the last entry, 0 when there was none; 0 for NULL and where another
- * function would fail.
- */
+/** Returns the last entry's sequence; 0 if there is none, and for a NULL or unusable handle. */
 uint64_t sender_current_sequence(const replication_sender *sender);
 
 /**
- * Tells the lineage of the log, for a host to store and to set after a restart.
- *
- * - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
- * - `out_epoch`: the epoch.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * Gets the log's lineage, for the host to store and to set again after a restart: the stream id, of
+ * `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
 replication_status sender_get_stream(
     const replication_sender *sender, uint8_t *out_stream_id, uint64_t *out_epoch);
 
 /**
- * Says whether this node is the writer; a new sender's is. While it is not, readers are
- * disconnected and refused, and entries refused, with `NOT_WRITER`. May be called before
- * sender_start().
+ * Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and
+ * readers, and disconnects readers, with `NOT_WRITER`. Allowed before sender_start().
  *
  * Returns `OK`; `CLOSED` after sender_stop().
  */
 replication_status sender_set_writable(replication_sender *sender, bool writable);
 
 /**
- * Gives the statistics as a JSON object, to which keys are only ever added.
- *
- * - `out_json`: the text, to be freed with replication_string_free().
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions
+ * only add keys. Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
 replication_status sender_stats_json(const replication_sender *sender, char **out_json);
 
 /**
- * Stops a sender: refuses new entries, lets the readers catch up for the stop timeout, closes
- * everything and waits for its threads. When it returns no callback runs. Every later call returns
- * `CLOSED`, except those that only ask. Stopping twice is allowed.
+ * Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout
+ * ends, closes everything and waits for its threads. Use sender_wait_acked() before to wait until
+ * readers have applied the last entry. Every later call returns `CLOSED`, except queries. Stopping
+ * twice is allowed.
  *
- * A reader has caught up when it has received the last entry; whether it has applied it is asked
- * with sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some
- * connected readers did not get everything in time (the text names them), or the disk is still busy
- * with the last entries; `IO`, `DISK_FULL` or `STALLED` when it is stopped but the log on disk
- * lacks the last entries (the text names them), or its slots could not be stored: a disk that
- * refuses for now is tried again until the stop timeout is over; `WRONG_THREAD` in a callback of
- * this sender, and then it goes on running. Any other thread.
+ * Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or
+ * the disk is still busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk
+ * lacks the last entries, which the text names, or the slots (a disk that refuses writes is retried
+ * until the stop timeout ends); `WRONG_THREAD` in a callback of this sender, which continues to
+ * run.
  */
 replication_status sender_stop(replication_sender *sender);
 
 /**
- * Frees a sender; one that runs is stopped first, as by sender_stop(). NULL is ignored. When it
- * returns no callback runs and the `user_data` of its callbacks is freed.
- *
- * In a callback of this sender, another thread ends it soon after: no other callback begins, and
- * `user_data` is freed on that thread. In a process forked from the one that made the sender this
- * does nothing, and its memory is not given back.
- *
- * No other call on the sender may run or follow.
+ * Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs
+ * and the `user_data` of its callbacks is freed. In a callback of this sender, another thread does
+ * all this soon after: no other callback begins.
  */
 void sender_free(replication_sender *sender);
 
@@ -1131,92 +1012,74 @@ replication_status sender_ticket_status(
  */
 #define REPLICATION_TOKEN_BYTES 48
 
-/** When what is written to a log on disk is made durable. */
+/**
+ * When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for it.
+ */
 REPLICATION_ENUM(replication_sync_policy, uint32_t) {
-    /** Before sender_replicate() returns. Callers at the same time share one sync. */
-    REPLICATION_SYNC_POLICY_ALWAYS = 0,
-    /**
-     * After a time or a number of bytes, whichever comes first, and at once when somebody waits for
-     * it.
-     */
-    REPLICATION_SYNC_POLICY_GROUP = 1,
-    /**
-     * When the operating system likes, and when somebody waits for it. Survives the end of the
-     * process, not of the machine.
-     */
+    REPLICATION_SYNC_POLICY_ALWAYS = 0, /**< Before the call that appends returns. */
+    REPLICATION_SYNC_POLICY_GROUP = 1, /**< After an interval or a number of bytes. */
+    /** When the system does. Survives a crash of the process only. */
     REPLICATION_SYNC_POLICY_OS = 2,
 };
 
 /**
- * Sets the directory of the log on disk. NULL: the log lives in memory only, the default. The
- * directory is made if it is not there; its parent must be. sender_new() opens it, goes on with the
- * stream, the epoch and the sequence it finds there, and keeps it locked until sender_free().
+ * Sets the directory of the log on disk. sender_new() opens it, continues the stream, epoch and
+ * sequence found there, and keeps it locked until sender_free(). Readers receive entries once they
+ * are synced, under `REPLICATION_SYNC_POLICY_OS` once they are written; those that fall behind the
+ * buffer continue from disk, or get `WAL_ROTATED` if it no longer has the entries. See
+ * docs/durability.md. Default: none.
  *
- * With a log on disk readers are sent what is safe there: what was synced, under `OS` what was
- * written. A reader that falls out of memory goes on from disk; one whose entries are gone from
- * there too is told `WAL_ROTATED`. docs/durability.md tells the whole.
- *
- * A relative path is made absolute now, and the directory is held open from then on: a host that
- * changes its working directory or its root afterwards changes nothing. If the directory is moved,
- * removed or replaced while it is in use, or the file `lock` in it is, the log ends with the event
- * `WAL_FAILED` within about a second, and nothing more is confirmed.
- *
- * Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
+ * - `path`: made absolute now; NULL for a log in memory only. The directory is created if its
+ *   parent exists. No one else may write to it, see
+ *   sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved, removed
+ *   or replaced while in use, the log fails within about a second (WAL_FAILED) and confirms nothing
+ *   more.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
- * path when the process has no working directory.
+ * path without a working directory.
  */
 replication_status sender_config_set_wal_dir(replication_sender_config *config, const char *path);
 
 /**
- * Sets when the log on disk is made durable. Default `GROUP` with 5 ms and 1048576 bytes.
+ * Sets when the log on disk is synced. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy, and
+ * for 0 with `GROUP`.
  *
- * - `policy`: a replication_sync_policy.
- * - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes
- *   between two syncs; otherwise ignored.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+ * - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
+ * - `interval_ms`: the longest time in milliseconds between two syncs under `GROUP`. Default: 5. At
+ *   least: 1.
+ * - `bytes`: the most bytes between two syncs under `GROUP`. Default: 1048576 (1 MiB). At least: 1.
  */
 replication_status sender_config_set_wal_sync(
     replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
- * Sets the usual size in bytes of a file of the log, the unit in which old entries go. Default
- * 67108864 (64 MiB), at least 65536, at most 1073741824 (1 GiB).
- *
- * Returns `OK`; `INVALID_ARGUMENT` for less or more.
+ * Sets the usual size in bytes of a log file; old entries are removed in whole files. Returns `OK`;
+ * `INVALID_ARGUMENT` for a value out of range. Default: 67108864 (64 MiB). Range: 65536 to
+ * 1073741824.
  */
 replication_status sender_config_set_wal_segment_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets how many bytes of the log stay on disk when no slot needs them. Default 1073741824 (1 GiB).
- * The newest file always stays.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
  */
 replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets after how many milliseconds entries leave the disk when no slot needs them. Default 86400000
- * (a day).
- *
- * Whole files go. A file goes when its last entry was written longer ago than this; and a file is
- * completed before it is full when its first entry was written a quarter of this ago. So an entry
- * is gone one and a quarter times this after it was written, and up to ten seconds more, also when
- * nothing is written any more. The last file stays, without entries then. What counts is when the
- * library wrote the entry, not its timestamp.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds after they were written entries are removed from disk if no slot needs
+ * them. Entries are removed in whole files, so this may take a quarter longer, and ten seconds
+ * more. The time of writing counts, not the entry's timestamp. Returns `OK`; `INVALID_ARGUMENT` for
+ * 0. Default: 86400000 (1 day). At least: 1.
  */
 replication_status sender_config_set_wal_retain_ms(
     replication_sender_config *config, uint64_t age_ms);
 
 /**
- * Sets how many bytes of the log the slot of a reader may hold back beyond what retention keeps.
- * Default 8589934592 (8 GiB). A slot that would hold back more is lost: an event, and `WAL_ROTATED`
- * for its reader if it then asks for what is gone.
+ * Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that
+ * exceeds it is lost, with an event; its reader gets `WAL_ROTATED` if it asks for removed entries.
+ * Default: 8589934592 (8 GiB).
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
@@ -1224,87 +1087,70 @@ replication_status sender_config_set_slot_max_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets how long in milliseconds the slot of a reader is kept that does not come back. Default
- * 604800000 (a week).
- *
- * The time runs on the boot clock, which nobody can set. How long a slot was out of use before
- * sender_new() is known by the wall clock alone: that counts from ten minutes after sender_new(),
- * and after each time that the wall clock was set by more than 5 seconds; until then such a slot is
- * as old as the handle.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets for how many milliseconds the slot of an absent reader is kept; after a restart of the
+ * sender, for at least ten minutes or this time, whichever is less. docs/durability.md describes
+ * clocks that are set. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At
+ * least: 1.
  */
 replication_status sender_config_set_slot_expiry_ms(
     replication_sender_config *config, uint64_t expiry_ms);
 
 /**
- * Sets how long in milliseconds sender_replicate() waits for the disk: for room in memory that is
- * not written yet, and under `ALWAYS` for the sync. Default 5000.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets for how many milliseconds sender_replicate() waits for the disk: for room in the buffer, and
+ * under `REPLICATION_SYNC_POLICY_ALWAYS` for the sync. Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Default: 5000 (5 s). At least: 1.
  */
 replication_status sender_config_set_wal_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets where a sender begins whose log is new: after a position that a reader reached, to take over
- * as the writer.
+ * Sets the position after which a new log begins, to take over as the writer. It replaces
+ * sender_config_set_stream() and sender_config_set_last_sequence(), and its hash lets readers
+ * recognise their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch
+ * below the token's.
  *
- * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token() or sender_token(): stream, epoch,
- *   sequence, and the hash of what lies before, by which readers recognise whether this writer has
- *   the history that they have.
- * - `epoch`: the epoch in which this sender writes, above the token's when it takes over from
- *   another writer; 0: the token's.
- *
- * It replaces sender_config_set_stream() and sender_config_set_last_sequence(). Returns `OK`;
- * `INVALID_ARGUMENT` for NULL, for a token that is damaged, and for an epoch below the token's.
+ * - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
+ * - `epoch`: the epoch of this sender, above the token's to take over from another writer; 0 for
+ *   the token's.
  */
 replication_status sender_config_set_token(
     replication_sender_config *config, const uint8_t *token, uint64_t epoch);
 
 /**
- * Gives the position after the last entry of a sender, with stream, epoch and hash.
- *
- * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the position after the last entry. Returns
+ * `OK`; `INVALID_ARGUMENT` for NULL.
  */
 replication_status sender_token(const replication_sender *sender, uint8_t *out_token);
 
 /**
- * Waits until an entry is on this node's disk, whatever the sync policy; it is synced at once.
+ * Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.
  *
- * - `sequence`: an entry that was replicated.
- * - `timeout_ms`: how long, in milliseconds; 0 only looks.
+ * - `sequence`: an appended entry.
+ * - `timeout_ms`: the time limit in milliseconds; 0 only checks.
  *
  * Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_wal_dir() or before
- * sender_start(); `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk
- * failed; `DISK_FULL` or `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in a callback
- * of this sender. Any other thread.
+ * sender_start(); `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` if the disk failed;
+ * `DISK_FULL` or `STALLED` while it refuses writes; `CLOSED` if the sender is stopped;
+ * `WRONG_THREAD` in a callback of this sender.
  */
 replication_status sender_wait_durable(
     replication_sender *sender, uint64_t sequence, uint64_t timeout_ms);
 
 /**
- * Gives the slots of a sender's readers as a JSON array with an object for each: `reader_id`,
- * `connected`, `state` ("held" or "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`,
- * `acknowledged` (whether its reader ever acknowledged or proved anything), and `lost_in_s`: in how
- * many seconds it is lost at this rate, or null.
- *
- * - `out_json`: the text, to be freed with replication_string_free().
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
+ * Gets the readers' slots as a JSON array, to be freed with replication_string_free(). Each has
+ * `reader_id`, `connected`, `state` ("held" or "lost"), `sequence`, `held_bytes`, `max_bytes`,
+ * `updated`, `acknowledged` (whether its reader ever acknowledged or proved anything), and
+ * `lost_in_s` (in how many seconds it will be lost at this rate, or null). Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
  */
 replication_status sender_slots_json(const replication_sender *sender, char **out_json);
 
 /**
- * Gives up the slot of a reader that will not come back, so that it no longer holds the log. A
- * connected reader is not disconnected; it gets a slot again when it connects again. Allowed before
- * sender_start() and after sender_stop(), too.
- *
- * Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without
- * sender_config_set_wal_dir(); `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL`
- * or `STALLED` when the disk does not take it.
+ * Drops the slot of a reader that will not come back, so that it no longer holds back the log. A
+ * connected reader stays connected, and gets a slot when it connects again. Allowed whether or not
+ * the sender runs. Returns `OK`; `NOT_FOUND` without such a slot; `INVALID_STATE` without
+ * sender_config_set_wal_dir(); `INVALID_ARGUMENT` for an invalid id; of a sender that does not run,
+ * `IO`, `DISK_FULL` or `STALLED` if the disk refuses the change.
  */
 replication_status sender_drop_slot(replication_sender *sender, const char *reader_id);
 
@@ -1313,388 +1159,274 @@ replication_status sender_drop_slot(replication_sender *sender, const char *read
 /** The longest reader id in bytes, without the NUL. */
 #define REPLICATION_MAX_READER_ID_BYTES 255
 
-/** Which protocol versions a receiver speaks. */
+/** The protocol versions that a receiver speaks. */
 REPLICATION_ENUM(replication_protocol, uint32_t) {
     REPLICATION_PROTOCOL_AUTO = 0, /**< Offer v2, accept v1. */
     REPLICATION_PROTOCOL_V1 = 1, /**< Speak v1 only. */
-    REPLICATION_PROTOCOL_V2 = 2, /**< Refuse a writer that does not speak v2. */
+    REPLICATION_PROTOCOL_V2 = 2, /**< Refuse a writer without v2. */
 };
 
-/** What a receiver does when the writer's entries have a gap. */
+/** What a receiver does if the writer's entries have a gap. */
 REPLICATION_ENUM(replication_gap_policy, uint32_t) {
-    REPLICATION_GAP_POLICY_REFUSE = 0, /**< Report it and do not go on. */
-    /** Report it, count it and go on after it: entries are lost to this reader. */
-    REPLICATION_GAP_POLICY_CONTINUE = 1,
+    REPLICATION_GAP_POLICY_REFUSE = 0, /**< Report it and do not continue. */
+    REPLICATION_GAP_POLICY_CONTINUE = 1, /**< Report it, count it and lose the entries. */
 };
 
-/** What a receiver does with an entry that the handler does not take. */
+/** What a receiver does if its handler fails on an entry. */
 REPLICATION_ENUM(replication_apply_policy, uint32_t) {
-    /** Try for ever, with growing pauses; the position stays. */
-    REPLICATION_APPLY_POLICY_RETRY = 0,
-    /** Try again the given number of times, then stop applying. */
-    REPLICATION_APPLY_POLICY_STOP = 1,
-    /** Try again the given number of times, then skip the entry, reported and counted. */
-    REPLICATION_APPLY_POLICY_SKIP = 2,
+    REPLICATION_APPLY_POLICY_RETRY = 0, /**< Retry forever, with growing pauses. */
+    REPLICATION_APPLY_POLICY_STOP = 1, /**< Retry some times, then stop applying. */
+    REPLICATION_APPLY_POLICY_SKIP = 2, /**< Retry some times, then skip and report it. */
 };
 
 /**
- * Makes a configuration with every option at its default. A reader id, a writer address and one of
- * the three handlers must be set before receiver_new().
- *
- * Returns the configuration, to be freed with receiver_config_free(); NULL without memory, and then
- * replication_last_error_message() has the reason.
+ * Creates a configuration with default options, to be freed with receiver_config_free().
+ * receiver_new() needs a reader id, a writer address and a handler. Returns NULL if out of memory.
  */
 replication_receiver_config *receiver_config_new(void);
 
-/**
- * Frees a configuration, and the `user_data` of callbacks that no receiver was made with. NULL is
- * ignored. Receivers made from it live on.
- */
+/** Frees a configuration, and the `user_data` of callbacks that no receiver has taken over. */
 void receiver_config_free(replication_receiver_config *config);
 
 /**
- * Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES`
- * bytes of UTF-8 without control characters (ASCII's and C1's, line and paragraph separators, marks
- * that override the direction of text). Required. A second connection with the same name replaces
- * the first.
+ * Sets the name by which the writer knows this reader, and of which it keeps one connection, the
+ * latest. Required. Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long, not UTF-8 or has a control
- * character.
+ * - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters
+ *   (those of ASCII and C1, line and paragraph separators, and marks that override the text
+ *   direction).
  */
 replication_status receiver_config_set_reader_id(
     replication_receiver_config *config, const char *reader_id);
 
 /**
- * Sets where the writer is: "host:port", where an IPv6 address is in brackets; "unix:/path"; or
- * "unix:@name" for a Unix socket in the abstract namespace. Several of them, separated by commas,
- * are tried in turn: which of the nodes is the writer shows when one of them accepts this reader.
- * Required, also with a connect handler, which gets one of them at a time.
+ * Sets the address of the writer, or a list of addresses separated by commas, which are tried in
+ * turn until one accepts this reader. Required, also with a connect handler. docs/embedding.md
+ * describes the order and the pauses of attempts.
  *
- * A host name is resolved at each attempt. Connects race over all addresses of all names as RFC
- * 8305 describes: the next one begins after 250 ms, or when one has failed, and the first that
- * connects is used alone. When TLS or the handshake fails there, or takes longer than its share of
- * the connect timeout, the next address has its turn at once; after the last one comes a pause. A
- * connection that ends later is tried again at the same address first if it lived for long, unless
- * the node says that it is not the writer.
+ * - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute
+ *   now; or "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file).
+ *   Host names are resolved at each attempt. With TLS the certificate must be for the dialled host,
+ *   unless a server name is set.
  *
- * A relative path is made absolute now: a later change of the working directory does not matter.
- * Write "unix:./@name" for a file whose name begins with "@". With TLS, the certificate must have
- * the name of the address in the list that is dialled, unless a server name is set.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` when a path cannot
- * be made absolute. Whether it parses is checked by receiver_new().
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if a path cannot be
+ * made absolute. receiver_new() checks whether it parses.
  */
 replication_status receiver_config_set_writer_addr(
     replication_receiver_config *config, const char *writer_addr);
 
 /**
- * Sets the last sequence that the host has applied; the writer goes on after it. Default 0:
- * everything from the first entry. For exactly-once, store the sequence in the same transaction as
- * the entry and set it here after a restart.
- *
- * A bare number proves nothing: the writer counts this reader for waits and its write gate only
- * when it acknowledges something new, and its history stays unknown, so that a fork may not be
- * noticed. receiver_config_set_token() has both.
- *
- * Returns `OK`.
+ * Sets the sequence of the last applied entry; the writer continues after it. For exactly-once
+ * delivery, store it in the transaction that applies the entry. Unlike receiver_config_set_token()
+ * it proves nothing about the history before it: a forked writer may not be noticed, and waits and
+ * the write gate count this reader only when it acknowledges new entries. Returns `OK`. Default: 0.
  */
 replication_status receiver_config_set_last_sequence(
     replication_receiver_config *config, uint64_t sequence);
 
 /**
- * Sets the lineage that the last sequence belongs to, as receiver_get_stream() gave it. Default:
- * the lineage of the first writer is adopted. A writer of another stream or of an older epoch is
- * then refused and reported as diverged.
+ * Sets the lineage of the last sequence, as receiver_get_stream() returned it. A writer of another
+ * stream or an older epoch is refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for
+ * NULL. Default: the first writer's.
  *
- * - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * - `stream_id`, `epoch`: `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch.
  */
 replication_status receiver_config_set_stream(
     replication_receiver_config *config, const uint8_t *stream_id, uint64_t epoch);
 
 /**
- * Sets which protocol versions to speak, a replication_protocol. Default
- * `REPLICATION_PROTOCOL_AUTO`.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no protocol.
+ * Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for
+ * another number. Default: `REPLICATION_PROTOCOL_AUTO`.
  */
 replication_status receiver_config_set_protocol(
     replication_receiver_config *config, uint32_t protocol);
 
 /**
- * Sets whether the handshake uses the message types of a cluster coordinator (0x10 and 0x11 instead
- * of 0x12 and 0x13). Default false.
- *
- * Returns `OK`.
+ * Sets whether the handshake uses the message types of a cluster coordinator, 0x10 and 0x11 instead
+ * of 0x12 and 0x13. Returns `OK`. Default: false.
  */
 replication_status receiver_config_set_coordinator_handshake(
     replication_receiver_config *config, bool enabled);
 
 /**
- * Sets what happens when the writer's entries have a gap, a replication_gap_policy. Default
- * `REPLICATION_GAP_POLICY_REFUSE`.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * Sets what happens if the writer's entries have a gap, a replication_gap_policy. Returns `OK`;
+ * `INVALID_ARGUMENT` for an unknown policy. Default: `REPLICATION_GAP_POLICY_REFUSE`.
  */
 replication_status receiver_config_set_gap_policy(
     replication_receiver_config *config, uint32_t policy);
 
 /**
- * Sets what happens to an entry that the handler does not take. Default
- * `REPLICATION_APPLY_POLICY_RETRY`, which also holds for an entry for which the handler returns
- * `REPLICATION_STATUS_CLOSED`.
+ * Sets what happens if the handler fails on an entry. A failure with `REPLICATION_STATUS_CLOSED` is
+ * always retried. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
  *
- * - `policy`: a replication_apply_policy.
- * - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try
- *   again before they stop or skip; ignored for the other.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
+ * - `retries`: how often the other two policies retry before they stop or skip.
  */
 replication_status receiver_config_set_apply_policy(
     replication_receiver_config *config, uint32_t policy, uint32_t retries);
 
 /**
- * Sets whether the handler makes an entry durable before it returns. Default false. If true, what
- * is applied is also acknowledged to the writer as durable.
- *
- * Returns `OK`.
+ * Sets whether the handler makes entries durable before it returns, so that applied entries are
+ * also acknowledged as durable. Returns `OK`. Default: false.
  */
 replication_status receiver_config_set_handler_durable(
     replication_receiver_config *config, bool durable);
 
 /**
- * Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses
- * begin much shorter and grow up to it, with jitter. A connection that lived for twice this time
- * makes them short again. A receiver that another one with the same reader id has replaced waits
- * this long, or up to half as long again.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets the longest pause in milliseconds between attempts to connect. Pauses start shorter and
+ * grow, with jitter; a connection that lasted twice this time resets them. A receiver that another
+ * one with its reader id replaced waits up to one and a half times this. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status receiver_config_set_reconnect_interval_ms(
     replication_receiver_config *config, uint64_t interval_ms);
 
 /**
- * Sets how often a moving position is acknowledged, in milliseconds. Default 100.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets the interval in milliseconds at which a moving position is acknowledged. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 100. At least: 1.
  */
 replication_status receiver_config_set_ack_interval_ms(
     replication_receiver_config *config, uint64_t interval_ms);
 
 /**
- * Sets how long connecting and the handshake may take together, in milliseconds. Default 5000.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds connecting and the handshake, TLS included, may take together. Returns
+ * `OK`; `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status receiver_config_set_connect_timeout_ms(
     replication_receiver_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default
- * 1000. Must be below the peer timeout.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * As sender_config_set_heartbeat_interval_ms(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default:
+ * 1000 (1 s). At least: 1.
  */
 replication_status receiver_config_set_heartbeat_interval_ms(
     replication_receiver_config *config, uint64_t interval_ms);
 
 /**
- * Sets how long a v2 writer may be silent before the connection is given up, in milliseconds.
- * Default 10000.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets how many milliseconds a v2 writer may be silent before it is disconnected. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
  */
 replication_status receiver_config_set_peer_timeout_ms(
     replication_receiver_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB), at least 65536.
- * One entry that is larger is still taken.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+ * Sets how many bytes may be received and not yet applied. A larger entry is accepted when it is
+ * alone. Returns `OK`; `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least:
+ * 65536.
  */
 replication_status receiver_config_set_buffer_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
- * Sets by how much the writer's epoch may rise at once. Default 1152921504606846976 (2^60), at
- * least 1. A writer whose epoch is further above the last one that was followed is refused with
- * `DIVERGED`, and the text names both. So nobody can use up the epochs of a stream in one step: the
- * true writer could never have a higher one. The first epoch that a receiver meets may be any;
- * where a token, receiver_config_set_stream() or its log on disk names one, it counts from there.
- *
- * Call it with what your epochs are made of: a counter rises by one, a time in microseconds by
- * more.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Sets by how much the writer's epoch may rise at once; a writer further above is refused with
+ * DIVERGED. It stops an attacker from using up the epochs of a stream in one step, so set it to fit
+ * your epochs, such as counters or times. The first epoch is not limited, unless a token,
+ * receiver_config_set_stream() or the log on disk sets one. Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * Default: 1152921504606846976 (2^60). At least: 1.
  */
 replication_status receiver_config_set_max_epoch_jump(
     replication_receiver_config *config, uint64_t jump);
 
 /**
- * Takes files and directories whose permissions are refused otherwise. Default false. Call it
- * before the setters that name them: receiver_config_set_tls() looks at its key file at once,
- * receiver_new() at the log's directory.
- *
- * Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to
- * do, are: a log's directory that belongs neither to this process's user nor to root, or that every
- * user may write to; a private key that belongs to neither, that its group or others may write to,
- * that others may read, or that its group may read unless root owns it. With true they are used,
- * and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group
- * may write to.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls().
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: false.
  */
 replication_status receiver_config_set_insecure_permissions_allowed(
     replication_receiver_config *config, bool allowed);
 
 /**
- * Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts
- * for every connection, also those of a connect handler, which gives the plain socket. A writer
- * without TLS, or with a certificate that does not fit, is not followed; nothing turns this check
- * off. The TLS handshake is part of what receiver_config_set_connect_timeout_ms() bounds.
- *
- * The files are read now, each in PEM; later changes of them are not seen. Others may neither read
- * nor change the key's: see receiver_config_set_insecure_permissions_allowed().
+ * Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain
+ * socket. A writer without TLS or with an unsuitable certificate is not followed; nothing turns
+ * this check off. Files are treated as by sender_config_set_tls(). Default: none.
  *
  * - `ca_file`: the writer must have a certificate of one of these authorities.
- * - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the
- *   host in the writer address. With a Unix socket it must be given.
- * - `certificate_chain_file`: this reader's certificate, then those that lead to an authority of
- *   the writer. NULL: none is shown, which a writer may refuse.
- * - `private_key_file`: the key of the first certificate, not encrypted; NULL together with
- *   `certificate_chain_file`.
+ * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
+ *   writer address. Required with a Unix socket.
+ * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an
+ *   authority that the writer trusts, and its unencrypted key. Both NULL: none, and the writer may
+ *   refuse this reader.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL where it is not allowed, "", text that is not UTF-8, a
- * name that is none, or a file that cannot be used; `IO` for one that cannot be read. The text
- * names the file. After an error the configuration is as it was.
+ * Returns `OK`; `INVALID_ARGUMENT` as sender_config_set_tls() and for an invalid name; `IO` for an
+ * unreadable file. The text names the file. On failure the configuration is unchanged.
  */
 replication_status receiver_config_set_tls(
     replication_receiver_config *config, const char *ca_file, const char *server_name,
     const char *certificate_chain_file, const char *private_key_file);
 
 /**
- * Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A
- * receiver has exactly one of three kinds of handler (ingest, batch, record): setting one replaces
- * the earlier.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ * Sets the handler that receives entries one by one, in order, each once in the receiver's life. It
+ * replaces an earlier handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a
+ * NULL handler.
  */
 replication_status receiver_config_set_ingest_handler(
     replication_receiver_config *config, replication_ingest_fn handler, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets the handler that gets entries many at a time, for languages where a call costs. A receiver
- * has exactly one of three kinds of handler (ingest, batch, record): setting one replaces the
- * earlier.
+ * Sets a handler that receives many entries per call, otherwise as
+ * receiver_config_set_ingest_handler(). Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
  *
- * - `max_entries`: entries in one call, at most; 0 means 1024. A call never waits for more entries
- *   than are there.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ * - `max_entries`: the most entries per call, which never waits for more to arrive; 0 for 1024.
  */
 replication_status receiver_config_set_ingest_batch_handler(
     replication_receiver_config *config, size_t max_entries, replication_ingest_batch_fn handler,
     void *user_data, replication_free_fn user_data_free);
 
 /**
- * Sets the handler that gets entries one by one with their msgpack payload decoded. A receiver has
- * exactly one of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+ * Sets a handler that receives entries one by one with their msgpack payload decoded, otherwise as
+ * receiver_config_set_ingest_handler(). Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
  */
 replication_status receiver_config_set_record_handler(
     replication_receiver_config *config, replication_record_fn handler, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets who writes each entry to the host's own log before the handler gets it. NULL: nobody, the
- * default. An entry that it does not take (a return other than 0) is tried again under the apply
- * policy and does not reach the handler.
+ * Sets a function that writes each entry to the host's own log before the handler receives it. If
+ * it fails (returns a number other than 0), the apply policy decides, and the handler does not
+ * receive the entry. Returns `OK`.
  *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`.
+ * - `append`: NULL for none, the default.
  */
 replication_status receiver_config_set_local_wal(
     replication_receiver_config *config, replication_ingest_fn append, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets who connects to the writer. NULL: the library itself, the default. The handler gets one
- * address of the list, with the path of a Unix socket absolute. It may take that address's share of
- * what receiver_config_set_connect_timeout_ms() says; while it runs, no other callback does.
+ * Sets a function that connects to the writer instead of the library. It receives one address of
+ * the list, with a Unix socket path absolute, and may take that address's share of the connect
+ * timeout, while no other callback runs. Returns `OK`.
  *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`.
+ * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_connect_handler(
     replication_receiver_config *config, replication_connect_fn handler, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets who hears of events. NULL: nobody, the default.
+ * As sender_config_set_event_handler(). Returns `OK`.
  *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`.
+ * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_event_handler(
     replication_receiver_config *config, replication_event_fn handler, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets who gets log records. NULL: nobody, the default.
+ * As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
  *
- * - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is
- *   NULL.
- *
- * It is called from the callback thread of the receiver, one call at a time with all other
- * callbacks. `user_data` and `user_data_free` move to the first receiver made from the
- * configuration; `user_data_free` (may be NULL) runs once, after the last call, and also when this
- * function fails or another handler replaces this one.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+ * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_log_handler(
     replication_receiver_config *config, int32_t max_level, replication_log_fn handler,
     void *user_data, replication_free_fn user_data_free);
 
 /**
- * Sets the largest payload of an entry that the receiver takes, in bytes. Default 78643104, the
- * largest that an entry can have.
+ * Sets the largest payload in bytes that the receiver accepts. Default: 78643104 (the largest
+ * payload). At least: 1.
  *
- * A larger entry is refused before memory is taken for it: the connection ends with
- * `MESSAGE_TOO_LARGE`, a `PROTOCOL_ERROR` event whose sequence is the entry's, and an error that
- * the writer reports too. The receiver connects again, and goes no further until the limit is
- * raised: no entry is left out.
+ * A larger one is refused before memory is allocated: the connection ends with `MESSAGE_TOO_LARGE`
+ * and an event PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver
+ * reconnects, but cannot pass the entry until the limit is raised; no entry is skipped.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
  */
@@ -1702,15 +1434,9 @@ replication_status receiver_config_set_max_entry_bytes(
     replication_receiver_config *config, uint64_t max_bytes);
 
 /**
- * Sets how much memory the records of one entry may take, in bytes, beside the entry itself.
- * Default 268435456 (256 MiB). Of use with receiver_config_set_record_handler() only: few bytes of
- * a payload may become a hundred times as many.
- *
- * An entry whose records would take more fails as if the handler had returned
- * `REPLICATION_STATUS_DECODE_FAILED`; one for whose records there is no memory, as if it had
- * returned `REPLICATION_STATUS_OUT_OF_MEMORY`.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+ * Sets how many bytes of memory the decoded records of an entry may take besides its payload, which
+ * may be a hundred times smaller. An entry that exceeds it fails, see replication_record_fn.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0. Default: 268435456 (256 MiB). At least: 1.
  */
 replication_status receiver_config_set_records_max_bytes(
     replication_receiver_config *config, uint64_t max_bytes);
@@ -1718,213 +1444,156 @@ replication_status receiver_config_set_records_max_bytes(
 /* Receiver ------------------------------------------------------------------------------------- */
 
 /**
- * Makes a receiver that does not run yet.
+ * Creates a receiver, which receiver_start() starts.
  *
- * - `config`: copied. Its callbacks move to the receiver, so a second receiver needs a
- *   configuration with callbacks of its own.
+ * - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again
+ *   before creating another receiver.
  * - `out`: the receiver, to be freed with receiver_free().
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler
- * is not set, or when options contradict each other; `BAD_ADDRESS` when the writer address does not
- * parse; `INVALID_STATE` when the callbacks of `config` belong to an earlier receiver;
- * `OUT_OF_MEMORY` when the system does not give 256 KiB, which are asked for first and given back.
- * With receiver_config_set_wal_dir() also: `LOCKED` when another process has the directory;
- * `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED`
- * when they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the
- * callbacks still belong to `config`.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for
+ * contradictory options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an
+ * earlier receiver has the callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also
+ * `LOCKED` and `DAMAGED` as sender_new(); `DIVERGED` if the files have another history than the
+ * configured token; `IO` and `DISK_FULL` if the disk fails.
  */
 replication_status receiver_new(
     const replication_receiver_config *config, replication_receiver **out);
 
 /**
- * Starts a receiver. Connecting, and connecting again after a failure, happens in the background
- * and is told in events.
- *
- * Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after receiver_stop(); `IO`
- * when the system gives no threads; if some had begun, the receiver is stopped: free it and make
- * another.
+ * Starts a receiver, which connects, and reconnects, in the background and reports this as events.
+ * Returns `OK`; `INVALID_STATE` if it was started before; `CLOSED` after receiver_stop(); `IO` as
+ * sender_start().
  */
 replication_status receiver_start(replication_receiver *receiver);
 
 /**
- * Returns whether a handshake has succeeded and its connection lives; false for NULL and where
- * another function would fail.
+ * Returns whether the receiver is connected, its handshake included; false for a NULL or unusable
+ * handle.
  */
 bool receiver_is_connected(const replication_receiver *receiver);
 
-/** Returns the last sequence that was applied; 0 for NULL and where another function would fail. */
+/** Returns the last applied sequence; 0 for a NULL or unusable handle. */
 uint64_t receiver_last_sequence(const replication_receiver *receiver);
 
 /**
- * Tells the lineage that the receiver follows, for a host to store with its position.
- *
- * - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
- * - `out_epoch`: the epoch.
- *
- * Returns `OK`; `NOT_FOUND` while it is unknown: before the first connection, and as long as the
- * writer speaks v1 only; `INVALID_ARGUMENT` for NULL.
+ * Gets the lineage that the receiver follows, for the host to store with its position: the stream
+ * id, of `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` before a v2
+ * writer has been connected; `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_get_stream(
     const replication_receiver *receiver, uint8_t *out_stream_id, uint64_t *out_epoch);
 
 /**
- * Waits until an entry is applied, so that a reader sees what was written before.
+ * Waits until an entry, and so every entry before it, is applied.
  *
- * - `sequence`: the entry, and with it all before.
- * - `timeout_ms`: how long, in milliseconds; 0 only looks.
+ * - `sequence`: the entry, which need not have arrived.
+ * - `timeout_ms`: the time limit in milliseconds; 0 only checks.
  *
- * Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before
- * receiver_start(); `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply
- * policy has stopped it before that entry; `LINEAGE_CHANGED` when another writer took over
- * meanwhile, in whose history the sequence may be another entry; `IO` or `DAMAGED` when the
- * receiver's log on disk has failed; `CLOSED` when the receiver is or gets stopped before it. Any
- * other thread.
+ * Returns `OK`, even after receiver_stop(); `TIMEOUT`; `INVALID_STATE` before receiver_start();
+ * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` if the apply policy stopped before
+ * the entry; `LINEAGE_CHANGED` if another writer took over, in whose history the sequence may be
+ * another entry; `IO` or `DAMAGED` if the receiver's log on disk failed; `CLOSED` if the receiver
+ * is stopped.
  */
 replication_status receiver_wait_sequence(
     replication_receiver *receiver, uint64_t sequence, uint64_t timeout_ms);
 
 /**
- * Pauses a receiver: no entry is handed to the handler until receiver_resume(). When it returns no
- * handler runs, unless it was called from one. The connection stays up until the buffer is full and
- * the writer's patience ends. Pausing twice is allowed.
- *
- * Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
+ * Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call.
+ * The connection lasts until the buffer is full and the writer's time limit ends. Pausing twice is
+ * allowed. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
  */
 replication_status receiver_pause(replication_receiver *receiver);
 
 /**
- * Goes on after receiver_pause(). Allowed also when it is not paused.
- *
- * Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
+ * Ends a pause, if there is one. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED`
+ * after receiver_stop().
  */
 replication_status receiver_resume(replication_receiver *receiver);
 
-/**
- * Gives the statistics as a JSON object, to which keys are only ever added.
- *
- * - `out_json`: the text, to be freed with replication_string_free().
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
- */
+/** As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL. */
 replication_status receiver_stats_json(const replication_receiver *receiver, char **out_json);
 
 /**
- * Stops a receiver: ends the connection and waits for its threads; a running call of the handler is
- * waited for. What was applied before is acknowledged if that can still be sent. When it returns no
- * callback runs. Every later call returns `CLOSED`, except those that only ask. Stopping twice is
- * allowed.
+ * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
+ * allows it, disconnects and waits for its threads. Every later call returns `CLOSED`, except
+ * queries. Stopping twice is allowed.
  *
- * Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any
- * other thread.
+ * Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
  */
 replication_status receiver_stop(replication_receiver *receiver);
 
 /**
- * Frees a receiver; one that runs is stopped first, as by receiver_stop(). NULL is ignored. When it
- * returns no callback runs and the `user_data` of its callbacks is freed.
- *
- * In a callback of this receiver, another thread ends it soon after: no other callback begins, and
- * `user_data` is freed on that thread. In a process forked from the one that made the receiver this
- * does nothing, and its memory is not given back.
- *
- * No other call on the receiver may run or follow.
+ * Frees a receiver; one that runs is stopped first, as by receiver_stop(). Otherwise as
+ * sender_free().
  */
 void receiver_free(replication_receiver *receiver);
 
 /* Receiver: the log on disk, and tokens -------------------------------------------------------- */
 
 /**
- * Sets the directory of a log on disk in which the receiver keeps what it receives, before the
- * handler gets it. NULL: none, the default. The directory is made if it is not there; its parent
- * must be. receiver_new() opens it and keeps it locked until receiver_free().
+ * Sets the directory of a log on disk, in which the receiver stores entries before the handler
+ * receives them, and keeps them over a restart. They are acknowledged as durable once they are
+ * synced there, whether or not they are applied. Without a configured position, the receiver
+ * continues after the last applied entry, or a few before it. The log needs a v2 writer. On
+ * promotion, give the directory to a sender with a higher epoch. See docs/durability.md.
  *
- * With it entries are acknowledged as durable when they are in this log, whatever the handler has
- * done; after a restart what was not applied comes from here, before anything from the writer; and
- * without receiver_config_set_token() or receiver_config_set_last_sequence() the receiver goes on
- * after the entry that was applied last, or a few before it. A node that is promoted gives the
- * directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
- *
- * A relative path is made absolute now, and the directory is held open from then on: a host that
- * changes its working directory or its root afterwards changes nothing. If the directory is moved,
- * removed or replaced while it is in use, or the file `lock` in it is, the log ends with the event
- * `WAL_FAILED` within about a second, and nothing more is confirmed.
- *
- * Others may not write to the directory: see receiver_config_set_insecure_permissions_allowed().
+ * - `path`: as for sender_config_set_wal_dir(); NULL for no log. Default: none.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
- * path when the process has no working directory.
+ * path without a working directory.
  */
 replication_status receiver_config_set_wal_dir(
     replication_receiver_config *config, const char *path);
 
 /**
- * Sets when the receiver's log is made durable, and so acknowledged as that. Default `ALWAYS`: what
- * has arrived together is synced together, before it is applied.
+ * Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`;
+ * `INVALID_ARGUMENT` for an unknown policy, and for 0 with `GROUP`.
  *
- * - `policy`: a replication_sync_policy. Under `OS` entries are durable when the writer waits for
- *   it.
- * - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes
- *   between two syncs; otherwise ignored.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+ * - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they
+ *   are applied; `OS` syncs when the writer waits for it. Default:
+ *   `REPLICATION_SYNC_POLICY_ALWAYS`.
+ * - `interval_ms`, `bytes`: as for sender_config_set_wal_sync().
  */
 replication_status receiver_config_set_wal_sync(
     replication_receiver_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
- * Sets the usual size in bytes of a file of the receiver's log, the unit in which old entries go.
- * Default 67108864 (64 MiB), at least 65536, at most 1073741824 (1 GiB).
- *
- * Returns `OK`; `INVALID_ARGUMENT` for less or more.
+ * As sender_config_set_wal_segment_bytes(). Returns `OK`; `INVALID_ARGUMENT` for a value out of
+ * range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
  */
 replication_status receiver_config_set_wal_segment_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
- * Sets how many bytes of the receiver's log stay on disk once they are applied. Default 1073741824
- * (1 GiB).
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
  */
 replication_status receiver_config_set_wal_retain_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
- * Sets after how many milliseconds applied entries leave the disk. Default 86400000 (a day).
- *
- * Whole files go. A file goes when its last entry was stored longer ago than this and all of it is
- * applied; and a file is completed before it is full when its first entry was stored a quarter of
- * this ago. So an applied entry is gone one and a quarter times this after it was stored, and up to
- * ten seconds more, also when nothing arrives any more. The last file stays, without entries then.
- * What counts is when the library stored the entry, not its timestamp.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * As sender_config_set_wal_retain_ms(), for applied entries; others stay. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
  */
 replication_status receiver_config_set_wal_retain_ms(
     replication_receiver_config *config, uint64_t age_ms);
 
 /**
- * Sets where the host stands: the token that it stored with its data. The writer goes on after it,
- * if it has the very history that the host has; a writer that was restored or forked is refused and
- * reported as diverged.
- *
- * - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token().
- *
- * It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`;
- * `INVALID_ARGUMENT` for NULL and for a token that is damaged.
+ * Sets the host's position: the token that it stored with its data, `REPLICATION_TOKEN_BYTES`
+ * bytes. The writer continues after it if it has the same history; one that was restored or forked
+ * is refused with the event DIVERGED. It replaces receiver_config_set_last_sequence() and
+ * receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT` for NULL and for a damaged token.
  */
 replication_status receiver_config_set_token(
     replication_receiver_config *config, const uint8_t *token);
 
 /**
- * Gives the token of where a receiver stands. In a handler: the place after the entry, or the
- * entries, that it is called with, to be stored in the same transaction, so that each entry is
- * applied exactly once whatever crashes. Elsewhere: the place after what was applied last.
- *
- * - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
- *
- * Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long
- * as the writer speaks v1 only; `INVALID_ARGUMENT` for NULL.
+ * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler,
+ * after the entry or entries of the call; otherwise, after the last applied entry. A handler that
+ * stores it in the transaction that applies the entry applies each entry exactly once, whatever
+ * crashes. Returns `OK`; `NOT_FOUND` before a v2 writer has been connected; `INVALID_ARGUMENT` for
+ * NULL.
  */
 replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
 

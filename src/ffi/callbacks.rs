@@ -46,7 +46,8 @@ pub struct EntryView {
     pub payload_len: usize,
 }
 
-/// An event. New fields are only added at the end. docs/embedding.md lists the fields' contents for each kind.
+/// An event. New fields are only added at the end. Strings are never NULL, and "" if unknown. docs/embedding.md lists
+/// the fields' contents for each kind.
 #[repr(C)]
 pub struct EventView {
     /// sizeof(replication_event) in the library; later fields do not exist.
@@ -57,14 +58,13 @@ pub struct EventView {
     pub status: i32,
     /// The entry concerned; 0 if none.
     pub sequence: u64,
-    /// The reader's exact id; "" if unknown, never NULL. It contains no control characters, but may contain invisible
-    /// characters, which the other texts escape.
+    /// The exact reader id. It may contain invisible characters, which other texts escape.
     pub reader_id: *const c_char,
-    /// The peer's address; "" if unknown, never NULL.
+    /// The peer's address.
     pub address: *const c_char,
-    /// A sentence for people; never NULL.
+    /// A sentence for people.
     pub message: *const c_char,
-    /// A JSON object for programs; never NULL.
+    /// A JSON object for programs.
     pub detail_json: *const c_char,
 }
 
@@ -101,19 +101,19 @@ pub type RecordFn = Option<
     ) -> i32,
 >;
 
-/// Connects to the writer for the library. Return a connected stream socket, which the library then owns, or -1.
+/// Connects to the writer. Return a connected stream socket, which the library owns, or -1.
 pub type ConnectFn = Option<unsafe extern "C" fn(user_data: *mut c_void, writer_addr: *const c_char) -> c_int>;
 
 /// Receives an event.
 pub type EventFn = Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const EventView)>;
 
-/// Receives a log record: `level` is a replication_log_level, `fields_json` a JSON object. The strings are never NULL.
+/// Receives a log record: a replication_log_level, a text, and a JSON object; never NULL.
 pub type LogFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
 >;
 
-/// Receives the result of sender_on_acked(): `ticket` is the one that it gave, `status` is `REPLICATION_STATUS_OK`,
-/// `_TIMEOUT` or `_CLOSED`, and `readers` is the number of readers that have acknowledged the entry.
+/// Receives the result of sender_on_acked() with `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and how
+/// many readers have acknowledged the entry.
 pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u64, status: i32, readers: usize)>;
 
 /// Frees `user_data`. Called once, after the last call of the callback.

@@ -17,8 +17,7 @@ use crate::receiver::Receiver;
 use crate::receiver::config::ReceiverConfig;
 use crate::receiver::config::{Handler, ReceiverHost};
 
-/// A reader's end: follows one writer and hands its entries to a handler. Made by receiver_new(). Any thread may call any
-/// function on it at any time, until receiver_free().
+/// A reader's end: follows one writer and passes its entries to a handler. Created by receiver_new().
 pub struct ReceiverHandle {
     gate: HandleState,
     core: Receiver,
@@ -108,19 +107,16 @@ fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &m
     })
 }
 
-/// Makes a receiver that does not run yet.
+/// Creates a receiver, which receiver_start() starts.
 ///
-/// - `config`: copied. Its callbacks move to the receiver, so a second receiver needs a configuration with callbacks of
-///   its own.
+/// - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again before creating
+///   another receiver.
 /// - `out`: the receiver, to be freed with receiver_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, when the reader id, the writer address or the handler is not set, or when
-/// options contradict each other; `BAD_ADDRESS` when the writer address does not parse; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier receiver; `OUT_OF_MEMORY` when the system does not give 256 KiB, which
-/// are asked for first and given back. With receiver_config_set_wal_dir() also: `LOCKED` when another process has the
-/// directory; `DAMAGED` for files that are not as this library wrote them (nothing is changed then); `DIVERGED` when
-/// they have another history than the host's token; `IO` and `DISK_FULL`. After a failure the callbacks still belong to
-/// `config`.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for contradictory
+/// options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an earlier receiver has the
+/// callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also `LOCKED` and `DAMAGED` as sender_new();
+/// `DIVERGED` if the files have another history than the configured token; `IO` and `DISK_FULL` if the disk fails.
 ///
 /// # Safety
 /// `config` is NULL or came from receiver_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -137,10 +133,8 @@ pub unsafe extern "C" fn receiver_new(config: *const ReceiverConfigHandle, out: 
     }
 }
 
-/// Starts a receiver. Connecting, and connecting again after a failure, happens in the background and is told in events.
-///
-/// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after receiver_stop(); `IO` when the system gives
-/// no threads; if some had begun, the receiver is stopped: free it and make another.
+/// Starts a receiver, which connects, and reconnects, in the background and reports this as events. Returns `OK`;
+/// `INVALID_STATE` if it was started before; `CLOSED` after receiver_stop(); `IO` as sender_start().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -150,8 +144,7 @@ pub unsafe extern "C" fn receiver_start(receiver: *mut ReceiverHandle) -> Status
     unsafe { guard(receiver, |receiver| receiver.core.start()) }
 }
 
-/// Returns whether a handshake has succeeded and its connection lives; false for NULL and where another function would
-/// fail.
+/// Returns whether the receiver is connected, its handshake included; false for a NULL or unusable handle.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new() and is not freed.
@@ -161,7 +154,7 @@ pub unsafe extern "C" fn receiver_is_connected(receiver: *const ReceiverHandle) 
     unsafe { query(receiver, false, |receiver| receiver.core.is_connected()) }
 }
 
-/// Returns the last sequence that was applied; 0 for NULL and where another function would fail.
+/// Returns the last applied sequence; 0 for a NULL or unusable handle.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new() and is not freed.
@@ -171,13 +164,9 @@ pub unsafe extern "C" fn receiver_last_sequence(receiver: *const ReceiverHandle)
     unsafe { query(receiver, 0, |receiver| receiver.core.last_sequence()) }
 }
 
-/// Tells the lineage that the receiver follows, for a host to store with its position.
-///
-/// - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
-/// - `out_epoch`: the epoch.
-///
-/// Returns `OK`; `NOT_FOUND` while it is unknown: before the first connection, and as long as the writer speaks v1
-/// only; `INVALID_ARGUMENT` for NULL.
+/// Gets the lineage that the receiver follows, for the host to store with its position: the stream id, of
+/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` before a v2 writer has been connected;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is
@@ -202,16 +191,15 @@ pub unsafe extern "C" fn receiver_get_stream(
     }
 }
 
-/// Waits until an entry is applied, so that a reader sees what was written before.
+/// Waits until an entry, and so every entry before it, is applied.
 ///
-/// - `sequence`: the entry, and with it all before.
-/// - `timeout_ms`: how long, in milliseconds; 0 only looks.
+/// - `sequence`: the entry, which need not have arrived.
+/// - `timeout_ms`: the time limit in milliseconds; 0 only checks.
 ///
-/// Returns `OK`, also after receiver_stop() if it is applied; `TIMEOUT`; `INVALID_STATE` before receiver_start();
-/// `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` when the apply policy has stopped it before that entry;
-/// `LINEAGE_CHANGED` when another writer took over meanwhile, in whose history the sequence may be another entry; `IO` or
-/// `DAMAGED` when the receiver's log on disk has failed; `CLOSED` when the receiver is or gets stopped before it. Any other
-/// thread.
+/// Returns `OK`, even after receiver_stop(); `TIMEOUT`; `INVALID_STATE` before receiver_start(); `WRONG_THREAD` in a
+/// callback of this receiver; `APPLY_FAILED` if the apply policy stopped before the entry; `LINEAGE_CHANGED` if another
+/// writer took over, in whose history the sequence may be another entry; `IO` or `DAMAGED` if the receiver's log on
+/// disk failed; `CLOSED` if the receiver is stopped.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -230,11 +218,9 @@ pub unsafe extern "C" fn receiver_wait_sequence(
     }
 }
 
-/// Pauses a receiver: no entry is handed to the handler until receiver_resume(). When it returns no handler runs, unless
-/// it was called from one. The connection stays up until the buffer is full and the writer's patience ends. Pausing twice
-/// is allowed.
-///
-/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
+/// Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call. The connection lasts
+/// until the buffer is full and the writer's time limit ends. Pausing twice is allowed. Returns `OK`; `INVALID_STATE`
+/// before receiver_start(); `CLOSED` after receiver_stop().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -244,9 +230,8 @@ pub unsafe extern "C" fn receiver_pause(receiver: *mut ReceiverHandle) -> Status
     unsafe { guard(receiver, |receiver| receiver.core.pause()) }
 }
 
-/// Goes on after receiver_pause(). Allowed also when it is not paused.
-///
-/// Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
+/// Ends a pause, if there is one. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after
+/// receiver_stop().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -256,11 +241,7 @@ pub unsafe extern "C" fn receiver_resume(receiver: *mut ReceiverHandle) -> Statu
     unsafe { guard(receiver, |receiver| receiver.core.resume()) }
 }
 
-/// Gives the statistics as a JSON object, to which keys are only ever added.
-///
-/// - `out_json`: the text, to be freed with replication_string_free().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -276,11 +257,10 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
     }
 }
 
-/// Stops a receiver: ends the connection and waits for its threads; a running call of the handler is waited for. What
-/// was applied before is acknowledged if that can still be sent. When it returns no callback runs. Every later call returns
-/// `CLOSED`, except those that only ask. Stopping twice is allowed.
+/// Stops a receiver: waits for a running handler, acknowledges what was applied if the connection allows it,
+/// disconnects and waits for its threads. Every later call returns `CLOSED`, except queries. Stopping twice is allowed.
 ///
-/// Returns `OK`; `WRONG_THREAD` in a callback of this receiver, and then it goes on running. Any other thread.
+/// Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -295,14 +275,7 @@ pub unsafe extern "C" fn receiver_stop(receiver: *mut ReceiverHandle) -> Status 
     }
 }
 
-/// Frees a receiver; one that runs is stopped first, as by receiver_stop(). NULL is ignored. When it returns no callback
-/// runs and the `user_data` of its callbacks is freed.
-///
-/// In a callback of this receiver, another thread ends it soon after: no other callback begins, and `user_data` is freed
-/// on that thread. In a process forked from the one that made the receiver this does nothing, and its memory is not given
-/// back.
-///
-/// No other call on the receiver may run or follow.
+/// Frees a receiver; one that runs is stopped first, as by receiver_stop(). Otherwise as sender_free().
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new(), and is not used again.

@@ -12,14 +12,8 @@ use crate::host::LogLevel;
 /// Entries a batch handler gets at most when it does not say.
 const DEFAULT_BATCH_ENTRIES: usize = 1_024;
 
-/// Sets the handler that gets entries one by one, in order, each once in the life of the receiver. A receiver has exactly one
-/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
-///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+/// Sets the handler that receives entries one by one, in order, each once in the receiver's life. It replaces an
+/// earlier handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -41,16 +35,10 @@ pub unsafe extern "C" fn receiver_config_set_ingest_handler(
     }
 }
 
-/// Sets the handler that gets entries many at a time, for languages where a call costs. A receiver has exactly one
-/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
+/// Sets a handler that receives many entries per call, otherwise as receiver_config_set_ingest_handler(). Returns `OK`;
+/// `INVALID_ARGUMENT` for a NULL handler.
 ///
-/// - `max_entries`: entries in one call, at most; 0 means 1024. A call never waits for more entries than are there.
-///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+/// - `max_entries`: the most entries per call, which never waits for more to arrive; 0 for 1024.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -74,14 +62,8 @@ pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(
     }
 }
 
-/// Sets the handler that gets entries one by one with their msgpack payload decoded. A receiver has exactly one
-/// of three kinds of handler (ingest, batch, record): setting one replaces the earlier.
-///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+/// Sets a handler that receives entries one by one with their msgpack payload decoded, otherwise as
+/// receiver_config_set_ingest_handler(). Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -103,14 +85,10 @@ pub unsafe extern "C" fn receiver_config_set_record_handler(
     }
 }
 
-/// Sets who writes each entry to the host's own log before the handler gets it. NULL: nobody, the default. An entry that it
-/// does not take (a return other than 0) is tried again under the apply policy and does not reach the handler.
+/// Sets a function that writes each entry to the host's own log before the handler receives it. If it fails (returns a
+/// number other than 0), the apply policy decides, and the handler does not receive the entry. Returns `OK`.
 ///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`.
+/// - `append`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -131,15 +109,11 @@ pub unsafe extern "C" fn receiver_config_set_local_wal(
     }
 }
 
-/// Sets who connects to the writer. NULL: the library itself, the default. The handler gets one address of the list, with the
-/// path of a Unix socket absolute. It may take that address's share of what receiver_config_set_connect_timeout_ms() says; while
-/// it runs, no other callback does.
-///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
+/// Sets a function that connects to the writer instead of the library. It receives one address of the list, with a Unix
+/// socket path absolute, and may take that address's share of the connect timeout, while no other callback runs.
 /// Returns `OK`.
+///
+/// - `handler`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -160,13 +134,9 @@ pub unsafe extern "C" fn receiver_config_set_connect_handler(
     }
 }
 
-/// Sets who hears of events. NULL: nobody, the default.
+/// As sender_config_set_event_handler(). Returns `OK`.
 ///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`.
+/// - `handler`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -187,15 +157,9 @@ pub unsafe extern "C" fn receiver_config_set_event_handler(
     }
 }
 
-/// Sets who gets log records. NULL: nobody, the default.
+/// As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
 ///
-/// - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
-///
-/// It is called from the callback thread of the receiver, one call at a time with all other callbacks. `user_data` and
-/// `user_data_free` move to the first receiver made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+/// - `handler`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.

@@ -16,7 +16,7 @@ use crate::receiver::config::{ApplyPolicy, GapPolicy, LocalLogConfig, ProtocolCh
 use crate::records::DEFAULT_MAX_BYTES;
 use crate::transport::{Address, IdentityFiles, TlsClient};
 
-/// Which protocol versions a receiver speaks.
+/// The protocol versions that a receiver speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ProtocolNumber {
@@ -24,29 +24,29 @@ pub enum ProtocolNumber {
     Auto = 0,
     /// Speak v1 only.
     V1 = 1,
-    /// Refuse a writer that does not speak v2.
+    /// Refuse a writer without v2.
     V2 = 2,
 }
 
-/// What a receiver does when the writer's entries have a gap.
+/// What a receiver does if the writer's entries have a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum GapPolicyNumber {
-    /// Report it and do not go on.
+    /// Report it and do not continue.
     Refuse = 0,
-    /// Report it, count it and go on after it: entries are lost to this reader.
+    /// Report it, count it and lose the entries.
     Continue = 1,
 }
 
-/// What a receiver does with an entry that the handler does not take.
+/// What a receiver does if its handler fails on an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ApplyPolicyNumber {
-    /// Try for ever, with growing pauses; the position stays.
+    /// Retry forever, with growing pauses.
     Retry = 0,
-    /// Try again the given number of times, then stop applying.
+    /// Retry some times, then stop applying.
     Stop = 1,
-    /// Try again the given number of times, then skip the entry, reported and counted.
+    /// Retry some times, then skip and report it.
     Skip = 2,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct ReceiverConfigState {
     pub(crate) max_level: LogLevel,
 }
 
-/// Options of a receiver, each at its default until it is set. Made by receiver_config_new().
+/// The options of a receiver. Created by receiver_config_new().
 pub struct ReceiverConfigHandle {
     gate: HandleState,
     state: Mutex<ReceiverConfigState>,
@@ -122,18 +122,14 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut Receiv
     unsafe { guard(config, |config| change(&mut config.state().core)) }
 }
 
-/// Makes a configuration with every option at its default. A reader id, a writer address and one of the three handlers
-/// must be set before receiver_new().
-///
-/// Returns the configuration, to be freed with receiver_config_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason.
+/// Creates a configuration with default options, to be freed with receiver_config_free(). receiver_new() needs a reader
+/// id, a writer address and a handler. Returns NULL if out of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
     make(ReceiverConfigHandle::new)
 }
 
-/// Frees a configuration, and the `user_data` of callbacks that no receiver was made with. NULL is ignored. Receivers
-/// made from it live on.
+/// Frees a configuration, and the `user_data` of callbacks that no receiver has taken over.
 ///
 /// # Safety
 /// `config` is NULL or came from receiver_config_new(), and is not used again.
@@ -143,12 +139,11 @@ pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle)
     unsafe { release(config, drop) };
 }
 
-/// Sets the name under which the writer knows this reader: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8
-/// without control characters (ASCII's and C1's, line and paragraph separators, marks that override the direction of text).
-/// Required.
-/// A second connection with the same name replaces the first.
+/// Sets the name by which the writer knows this reader, and of which it keeps one connection, the latest. Required.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is too long, not UTF-8 or has a control character.
+/// - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters (those of ASCII and
+///   C1, line and paragraph separators, and marks that override the text direction).
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
@@ -166,22 +161,16 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
     }
 }
 
-/// Sets where the writer is: "host:port", where an IPv6 address is in brackets; "unix:/path"; or "unix:@name" for a Unix
-/// socket in the abstract namespace. Several of them, separated by commas, are tried in turn: which of the nodes is the writer
-/// shows when one of them accepts this reader. Required, also with a connect handler, which gets one of them at a time.
+/// Sets the address of the writer, or a list of addresses separated by commas, which are tried in turn until one
+/// accepts this reader. Required, also with a connect handler. docs/embedding.md describes the order and the pauses of
+/// attempts.
 ///
-/// A host name is resolved at each attempt. Connects race over all addresses of all names as RFC 8305 describes: the next one
-/// begins after 250 ms, or when one has failed, and the first that connects is used alone. When TLS or the handshake fails
-/// there, or takes longer than its share of the connect timeout, the next address has its turn at once; after the last one
-/// comes a pause. A connection that ends later is tried again at the same address first if it lived for long, unless the node
-/// says that it is not the writer.
+/// - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute now; or
+///   "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file). Host names are resolved at
+///   each attempt. With TLS the certificate must be for the dialled host, unless a server name is set.
 ///
-/// A relative path is made absolute now: a later change of the working directory does not matter. Write "unix:./@name" for a
-/// file whose name begins with "@". With TLS, the certificate must have the name of the address in the list that is dialled,
-/// unless a server name is set.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` when a path cannot be made absolute. Whether it
-/// parses is checked by receiver_new().
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if a path cannot be made absolute.
+/// receiver_new() checks whether it parses.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
@@ -203,13 +192,10 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(
     }
 }
 
-/// Sets the last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first
-/// entry. For exactly-once, store the sequence in the same transaction as the entry and set it here after a restart.
-///
-/// A bare number proves nothing: the writer counts this reader for waits and its write gate only when it acknowledges
-/// something new, and its history stays unknown, so that a fork may not be noticed. receiver_config_set_token() has both.
-///
-/// Returns `OK`.
+/// Sets the sequence of the last applied entry; the writer continues after it. For exactly-once delivery, store it in
+/// the transaction that applies the entry. Unlike receiver_config_set_token() it proves nothing about the history
+/// before it: a forked writer may not be noticed, and waits and the write gate count this reader only when it
+/// acknowledges new entries. Returns `OK`. Default: 0.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -228,12 +214,10 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
     }
 }
 
-/// Sets the lineage that the last sequence belongs to, as receiver_get_stream() gave it. Default: the lineage of the first
-/// writer is adopted. A writer of another stream or of an older epoch is then refused and reported as diverged.
+/// Sets the lineage of the last sequence, as receiver_get_stream() returned it. A writer of another stream or an older
+/// epoch is refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first writer's.
 ///
-/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// - `stream_id`, `epoch`: `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
@@ -252,9 +236,8 @@ pub unsafe extern "C" fn receiver_config_set_stream(
     }
 }
 
-/// Sets which protocol versions to speak, a replication_protocol. Default `REPLICATION_PROTOCOL_AUTO`.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no protocol.
+/// Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for another number.
+/// Default: `REPLICATION_PROTOCOL_AUTO`.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -274,10 +257,8 @@ pub unsafe extern "C" fn receiver_config_set_protocol(config: *mut ReceiverConfi
     }
 }
 
-/// Sets whether the handshake uses the message types of a cluster coordinator (0x10 and 0x11 instead of 0x12 and 0x13).
-/// Default false.
-///
-/// Returns `OK`.
+/// Sets whether the handshake uses the message types of a cluster coordinator, 0x10 and 0x11 instead of 0x12 and 0x13.
+/// Returns `OK`. Default: false.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -295,9 +276,8 @@ pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(
     }
 }
 
-/// Sets what happens when the writer's entries have a gap, a replication_gap_policy. Default `REPLICATION_GAP_POLICY_REFUSE`.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+/// Sets what happens if the writer's entries have a gap, a replication_gap_policy. Returns `OK`; `INVALID_ARGUMENT` for
+/// an unknown policy. Default: `REPLICATION_GAP_POLICY_REFUSE`.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -316,14 +296,11 @@ pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverCon
     }
 }
 
-/// Sets what happens to an entry that the handler does not take. Default `REPLICATION_APPLY_POLICY_RETRY`, which also holds
-/// for an entry for which the handler returns `REPLICATION_STATUS_CLOSED`.
+/// Sets what happens if the handler fails on an entry. A failure with `REPLICATION_STATUS_CLOSED` is always retried.
+/// Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
 ///
-/// - `policy`: a replication_apply_policy.
-/// - `retries`: how often `REPLICATION_APPLY_POLICY_STOP` and `REPLICATION_APPLY_POLICY_SKIP` try again before they stop or
-///   skip; ignored for the other.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+/// - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
+/// - `retries`: how often the other two policies retry before they stop or skip.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -347,10 +324,8 @@ pub unsafe extern "C" fn receiver_config_set_apply_policy(
     }
 }
 
-/// Sets whether the handler makes an entry durable before it returns. Default false. If true, what is applied is also
-/// acknowledged to the writer as durable.
-///
-/// Returns `OK`.
+/// Sets whether the handler makes entries durable before it returns, so that applied entries are also acknowledged as
+/// durable. Returns `OK`. Default: false.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -368,11 +343,9 @@ pub unsafe extern "C" fn receiver_config_set_handler_durable(
     }
 }
 
-/// Sets the longest pause between two attempts to connect, in milliseconds. Default 5000. Pauses begin much shorter and grow
-/// up to it, with jitter. A connection that lived for twice this time makes them short again. A receiver that another one with
-/// the same reader id has replaced waits this long, or up to half as long again.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets the longest pause in milliseconds between attempts to connect. Pauses start shorter and grow, with jitter; a
+/// connection that lasted twice this time resets them. A receiver that another one with its reader id replaced waits up
+/// to one and a half times this. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -390,9 +363,8 @@ pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(
     }
 }
 
-/// Sets how often a moving position is acknowledged, in milliseconds. Default 100.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets the interval in milliseconds at which a moving position is acknowledged. Returns `OK`; `INVALID_ARGUMENT` for
+/// 0. Default: 100. At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -410,9 +382,8 @@ pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(
     }
 }
 
-/// Sets how long connecting and the handshake may take together, in milliseconds. Default 5000.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds connecting and the handshake, TLS included, may take together. Returns `OK`;
+/// `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -430,10 +401,8 @@ pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
     }
 }
 
-/// Sets how often an idle connection to a v2 writer says that it lives, in milliseconds. Default 1000. Must be
-/// below the peer timeout.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// As sender_config_set_heartbeat_interval_ms(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least:
+/// 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -451,9 +420,8 @@ pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(
     }
 }
 
-/// Sets how long a v2 writer may be silent before the connection is given up, in milliseconds. Default 10000.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds a v2 writer may be silent before it is disconnected. Returns `OK`; `INVALID_ARGUMENT` for
+/// 0. Default: 10000 (10 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -471,10 +439,8 @@ pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
     }
 }
 
-/// Sets how many bytes may be received and not yet applied. Default 4194304 (4 MiB), at least 65536. One entry that is
-/// larger is still taken.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+/// Sets how many bytes may be received and not yet applied. A larger entry is accepted when it is alone. Returns `OK`;
+/// `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -495,14 +461,10 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
     }
 }
 
-/// Sets by how much the writer's epoch may rise at once. Default 1152921504606846976 (2^60), at least 1. A writer whose epoch is
-/// further above the last one that was followed is refused with `DIVERGED`, and the text names both. So nobody can use up the
-/// epochs of a stream in one step: the true writer could never have a higher one. The first epoch that a receiver meets may
-/// be any; where a token, receiver_config_set_stream() or its log on disk names one, it counts from there.
-///
-/// Call it with what your epochs are made of: a counter rises by one, a time in microseconds by more.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets by how much the writer's epoch may rise at once; a writer further above is refused with DIVERGED. It stops an
+/// attacker from using up the epochs of a stream in one step, so set it to fit your epochs, such as counters or times.
+/// The first epoch is not limited, unless a token, receiver_config_set_stream() or the log on disk sets one. Returns
+/// `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -520,15 +482,8 @@ pub unsafe extern "C" fn receiver_config_set_max_epoch_jump(config: *mut Receive
     }
 }
 
-/// Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
-/// receiver_config_set_tls() looks at its key file at once, receiver_new() at the log's directory.
-///
-/// Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
-/// belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
-/// its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
-/// and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls(). Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL. Default: false.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -546,24 +501,18 @@ pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
     }
 }
 
-/// Encrypts connections with TLS 1.3 and checks the writer's certificate. Default: no TLS. Counts for every connection, also
-/// those of a connect handler, which gives the plain socket. A writer without TLS, or with a certificate that does not fit,
-/// is not followed; nothing turns this check off. The TLS handshake is part of what
-/// receiver_config_set_connect_timeout_ms() bounds.
-///
-/// The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
-/// key's: see receiver_config_set_insecure_permissions_allowed().
+/// Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain socket. A writer
+/// without TLS or with an unsuitable certificate is not followed; nothing turns this check off. Files are treated as by
+/// sender_config_set_tls(). Default: none.
 ///
 /// - `ca_file`: the writer must have a certificate of one of these authorities.
-/// - `server_name`: the DNS name or IP address that the writer's certificate must be for; NULL: the host in the writer
-///   address. With a Unix socket it must be given.
-/// - `certificate_chain_file`: this reader's certificate, then those that lead to an authority of the writer. NULL: none is
-///   shown, which a writer may refuse.
-/// - `private_key_file`: the key of the first certificate, not encrypted; NULL together with `certificate_chain_file`.
+/// - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the writer address.
+///   Required with a Unix socket.
+/// - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an authority that the
+///   writer trusts, and its unencrypted key. Both NULL: none, and the writer may refuse this reader.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL where it is not allowed, "", text that is not UTF-8, a name that is none, or a
-/// file that cannot be used; `IO` for one that cannot be read. The text names the file. After an error the configuration is
-/// as it was.
+/// Returns `OK`; `INVALID_ARGUMENT` as sender_config_set_tls() and for an invalid name; `IO` for an unreadable file.
+/// The text names the file. On failure the configuration is unchanged.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.

@@ -9,12 +9,11 @@ fn positive(bytes: u64, name: &str) -> Result<u64> {
     if bytes == 0 { Err(invalid(format!("{name} is 0, at least 1 is needed"))) } else { Ok(bytes) }
 }
 
-/// Sets the largest payload of an entry that the receiver takes, in bytes. Default 78643104, the largest that an entry can
-/// have.
+/// Sets the largest payload in bytes that the receiver accepts. Default: 78643104 (the largest payload). At least: 1.
 ///
-/// A larger entry is refused before memory is taken for it: the connection ends with `MESSAGE_TOO_LARGE`, a `PROTOCOL_ERROR`
-/// event whose sequence is the entry's, and an error that the writer reports too. The receiver connects again, and goes no
-/// further until the limit is raised: no entry is left out.
+/// A larger one is refused before memory is allocated: the connection ends with `MESSAGE_TOO_LARGE` and an event
+/// PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver reconnects, but cannot pass the entry
+/// until the limit is raised; no entry is skipped.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
 ///
@@ -34,13 +33,9 @@ pub unsafe extern "C" fn receiver_config_set_max_entry_bytes(
     }
 }
 
-/// Sets how much memory the records of one entry may take, in bytes, beside the entry itself. Default 268435456 (256 MiB).
-/// Of use with receiver_config_set_record_handler() only: few bytes of a payload may become a hundred times as many.
-///
-/// An entry whose records would take more fails as if the handler had returned `REPLICATION_STATUS_DECODE_FAILED`; one for
-/// whose records there is no memory, as if it had returned `REPLICATION_STATUS_OUT_OF_MEMORY`.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+/// Sets how many bytes of memory the decoded records of an entry may take besides its payload, which may be a hundred
+/// times smaller. An entry that exceeds it fails, see replication_record_fn. Returns `OK`; `INVALID_ARGUMENT` for NULL
+/// and for 0. Default: 268435456 (256 MiB). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.

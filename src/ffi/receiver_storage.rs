@@ -22,22 +22,14 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
     unsafe { guard(config, |config| change(&mut config.state().local_log)) }
 }
 
-/// Sets the directory of a log on disk in which the receiver keeps what it receives, before the handler gets it. NULL: none,
-/// the default. The directory is made if it is not there; its parent must be. receiver_new() opens it and keeps it locked until
-/// receiver_free().
+/// Sets the directory of a log on disk, in which the receiver stores entries before the handler receives them, and
+/// keeps them over a restart. They are acknowledged as durable once they are synced there, whether or not they are
+/// applied. Without a configured position, the receiver continues after the last applied entry, or a few before it. The
+/// log needs a v2 writer. On promotion, give the directory to a sender with a higher epoch. See docs/durability.md.
 ///
-/// With it entries are acknowledged as durable when they are in this log, whatever the handler has done; after a restart what
-/// was not applied comes from here, before anything from the writer; and without receiver_config_set_token() or
-/// receiver_config_set_last_sequence() the receiver goes on after the entry that was applied last, or a few before it. A node
-/// that is promoted gives the directory to a sender with a higher epoch. Needs a v2 writer. docs/durability.md tells the whole.
+/// - `path`: as for sender_config_set_wal_dir(); NULL for no log. Default: none.
 ///
-/// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
-/// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
-/// in it is, the log ends with the event `WAL_FAILED` within about a second, and nothing more is confirmed.
-///
-/// Others may not write to the directory: see receiver_config_set_insecure_permissions_allowed().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path without a
 /// working directory.
 ///
 /// # Safety
@@ -54,14 +46,12 @@ pub unsafe extern "C" fn receiver_config_set_wal_dir(config: *mut ReceiverConfig
     }
 }
 
-/// Sets when the receiver's log is made durable, and so acknowledged as that. Default `ALWAYS`: what has arrived together is
-/// synced together, before it is applied.
+/// Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`; `INVALID_ARGUMENT`
+/// for an unknown policy, and for 0 with `GROUP`.
 ///
-/// - `policy`: a replication_sync_policy. Under `OS` entries are durable when the writer waits for it.
-/// - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes between two syncs; otherwise
-///   ignored.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+/// - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they are applied; `OS`
+///   syncs when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
+/// - `interval_ms`, `bytes`: as for sender_config_set_wal_sync().
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -81,10 +71,8 @@ pub unsafe extern "C" fn receiver_config_set_wal_sync(
     }
 }
 
-/// Sets the usual size in bytes of a file of the receiver's log, the unit in which old entries go. Default 67108864 (64 MiB), at
-/// least 65536, at most 1073741824 (1 GiB).
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for less or more.
+/// As sender_config_set_wal_segment_bytes(). Returns `OK`; `INVALID_ARGUMENT` for a value out of range. Default:
+/// 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -103,9 +91,8 @@ pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
     }
 }
 
-/// Sets how many bytes of the receiver's log stay on disk once they are applied. Default 1073741824 (1 GiB).
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`; `INVALID_ARGUMENT` for
+/// NULL. Default: 1073741824 (1 GiB).
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -120,14 +107,8 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_bytes(config: *mut Recei
     }
 }
 
-/// Sets after how many milliseconds applied entries leave the disk. Default 86400000 (a day).
-///
-/// Whole files go. A file goes when its last entry was stored longer ago than this and all of it is applied; and a file is
-/// completed before it is full when its first entry was stored a quarter of this ago. So an applied entry is gone one and a
-/// quarter times this after it was stored, and up to ten seconds more, also when nothing arrives any more. The last file
-/// stays, without entries then. What counts is when the library stored the entry, not its timestamp.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// As sender_config_set_wal_retain_ms(), for applied entries; others stay. Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Default: 86400000 (1 day). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -142,13 +123,10 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_ms(config: *mut Receiver
     }
 }
 
-/// Sets where the host stands: the token that it stored with its data. The writer goes on after it, if it has the very history
-/// that the host has; a writer that was restored or forked is refused and reported as diverged.
-///
-/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token().
-///
-/// It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT` for NULL
-/// and for a token that is damaged.
+/// Sets the host's position: the token that it stored with its data, `REPLICATION_TOKEN_BYTES` bytes. The writer
+/// continues after it if it has the same history; one that was restored or forked is refused with the event DIVERGED.
+/// It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT`
+/// for NULL and for a damaged token.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
@@ -166,14 +144,10 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
     }
 }
 
-/// Gives the token of where a receiver stands. In a handler: the place after the entry, or the entries, that it is called
-/// with, to be stored in the same transaction, so that each entry is applied exactly once whatever crashes. Elsewhere: the place
-/// after what was applied last.
-///
-/// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
-///
-/// Returns `OK`; `NOT_FOUND` while the stream is unknown: before the first connection, and as long as the writer speaks
-/// v1 only; `INVALID_ARGUMENT` for NULL.
+/// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler, after the entry or
+/// entries of the call; otherwise, after the last applied entry. A handler that stores it in the transaction that
+/// applies the entry applies each entry exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` before a v2 writer
+/// has been connected; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.

@@ -18,8 +18,7 @@ use crate::host::Silent;
 use crate::sender::Sender;
 use crate::sender::config::SenderConfig;
 
-/// The writer's end: takes entries and serves them to readers. Made by sender_new(). Any thread may call any function on
-/// it at any time, until sender_free().
+/// The writer's end: accepts entries and streams them to readers. Created by sender_new().
 pub struct SenderHandle {
     gate: HandleState,
     pub(super) core: Sender,
@@ -86,19 +85,18 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
     )
 }
 
-/// Makes a sender that does not run yet.
+/// Creates a sender, which sender_start() starts.
 ///
-/// - `config`: copied; NULL means all defaults. Its callbacks move to the sender, so a second sender needs a
-///   configuration with callbacks of its own, or none.
+/// - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call fails: set them
+///   again before creating another sender.
 /// - `out`: the sender, to be freed with sender_free().
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or options that contradict each other; `INVALID_STATE` when the
-/// callbacks of `config` belong to an earlier sender; `OUT_OF_MEMORY` when the system does not give 256 KiB, which are
-/// asked for first and given back; `IO` when it has no random bytes. With sender_config_set_wal_dir() also: `LOCKED`
-/// when another process has the directory; `DAMAGED` for files that are not as this library wrote them (nothing is
-/// changed then); `DIVERGED` when they belong to another stream than the one that is set, or to a later epoch of it;
-/// `REGRESSED` when they end before the sequence that is set with it (`INVALID_ARGUMENT` for one without a stream);
-/// `IO` and `DISK_FULL`. After a failure the callbacks still belong to `config`.
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an earlier sender has
+/// the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With sender_config_set_wal_dir() also
+/// `LOCKED` if the directory is in use; `DAMAGED` for corrupt files or those of a newer version (nothing is changed
+/// then); `DIVERGED` if the files belong to another stream or a later epoch than configured; `REGRESSED` if they end
+/// before the configured last sequence, `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL` if the
+/// disk fails.
 ///
 /// # Safety
 /// `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -127,10 +125,9 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
     }
 }
 
-/// Starts the threads of a sender. Entries and readers can be given to it from now on.
-///
-/// Returns `OK`; `INVALID_STATE` when it was started before; `CLOSED` after sender_stop(); `IO` when the system gives
-/// no threads; if some had begun, the sender is stopped: free it and make another.
+/// Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`; `INVALID_STATE` if it was
+/// started before; `CLOSED` after sender_stop(); `IO` if the system provides no threads, or not all of them: the sender
+/// is then stopped, and must be freed and replaced.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -140,27 +137,18 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
     unsafe { guard(sender, |sender| sender.core.start()) }
 }
 
-/// Accepts readers at an address. May be called for many addresses.
+/// Accepts readers at an address. May be called for several addresses. docs/embedding.md describes addresses, socket
+/// files and the descriptors that are kept free for the host.
 ///
-/// - `address`: "host:port", where port 0 takes any free one and an IPv6 address is in brackets; "unix:/path"; or "unix:@name"
-///   for a Unix socket in the abstract namespace.
+/// - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets; "unix:/path", made absolute
+///   now; or "unix:@name" for a Unix socket in the abstract namespace. Every address of a host name is bound. A socket
+///   file that a killed process left is replaced; if several processes start there at once, one succeeds.
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
-/// Every address that a host name has is bound, all to one port. One that this machine does not have is reported in an event
-/// LISTEN_INCOMPLETE. "[::]:port" takes IPv4 as well, unless the system is set up otherwise (net.ipv6.bindv6only).
-///
-/// A path is made absolute now. The file of a Unix socket has the permissions of sender_config_set_unix_socket_mode(). One that
-/// a killed process left behind is replaced; of several processes that start there at once, one gets it. It is removed with
-/// the sender, unless it is another one by then. While it is removed or replaced, which an event LISTEN_INCOMPLETE tells, no
-/// reader finds this sender by it.
-///
-/// A connection that takes one of the last 16 descriptors below the process's limit (RLIMIT_NOFILE) is closed again, with an
-/// event DESCRIPTORS_LOW, at most one a second.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` when it does not parse or
-/// resolve, or when this machine has none of its addresses; `ADDRESS_IN_USE`; `IO` with the errno for anything else
-/// that the system refuses; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(). Resolving a host name
-/// may take time.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address does not parse or
+/// resolve, which may take time, or if this machine has none of its addresses (if it has some, the event
+/// LISTEN_INCOMPLETE names the others); `ADDRESS_IN_USE`; `IO` for another system error; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `address` is NULL or ends with a NUL; `out_port` is NULL or has room.
@@ -180,17 +168,16 @@ pub unsafe extern "C" fn sender_listen(
     }
 }
 
-/// Serves a reader whose Sync message the host has read: the library answers it and streams. An earlier connection of
-/// the same reader is closed, with status `REPLACED`.
+/// Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier connection of the
+/// reader is closed with `REPLACED`. A refusal is reported as an event. Does not wait for the peer.
 ///
-/// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
-///   non-blocking mode may have changed.
-/// - `reader_id`: from the Sync message; 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
-/// - `last_known_sequence`: from the Sync message.
+/// - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it, but its non-blocking
+///   mode may have changed.
+/// - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes
+///   without control characters.
 ///
-/// Returns `OK`, after which a refusal of this reader arrives as an event; `INVALID_ARGUMENT` for a wrong reader id;
-/// `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `INVALID_STATE` before sender_start();
-/// `CLOSED` after sender_stop(); `IO`. Does not wait for the peer.
+/// Returns `OK`; `INVALID_ARGUMENT` for an invalid reader id; `BAD_DESCRIPTOR` for a descriptor that is closed or no
+/// stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -214,14 +201,13 @@ pub unsafe extern "C" fn sender_accept_reader(
     }
 }
 
-/// Serves a new connection: the library does the handshake.
+/// Serves a new connection, whose handshake the library performs. A failed handshake is reported as an event. Does not
+/// wait for the peer.
 ///
-/// - `fd`: a connected stream socket. With `OK` it belongs to the library; otherwise it stays the caller's, open, but its
-///   non-blocking mode may have changed.
+/// - `fd`: as for sender_accept_reader().
 ///
-/// Returns `OK`, after which a handshake that fails arrives as an event; `BAD_DESCRIPTOR` for a descriptor that is
-/// closed or no stream socket; `BUFFER_FULL` while too many handshakes are under way; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop(); `IO`. Does not wait for the peer.
+/// Returns `OK`; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `BUFFER_FULL` while too many
+/// handshakes are in progress; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
@@ -237,22 +223,24 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
     }
 }
 
-/// Puts an entry into the log and gives it the next sequence. Entries of concurrent calls get different sequences and
-/// reach every reader in their order. Does not wait for the network or a reader, except under
-/// `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`.
+/// Appends an entry to the log and assigns it the next sequence. Every reader receives entries in the order of their
+/// sequences. It does not wait for the network or a reader, except under `REPLICATION_FULL_POLICY_WAIT` and
+/// `REPLICATION_GATE_POLICY_SLOW`; see sender_config_set_wal_timeout_ms() for waiting for the disk.
 ///
-/// - `timestamp_us`: microseconds since the Unix epoch; handed on as it is.
-/// - `payload`, `payload_len`: any bytes, also none; copied.
-/// - `out_sequence`: the sequence; may be NULL. The one output that may be written although the call fails, see below.
+/// - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.
+/// - `payload`, `payload_len`: any bytes, or none.
+/// - `out_sequence`: the entry's sequence, also in the exception below; may be NULL.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that no message
-/// or the window cannot hold; `BUFFER_FULL` under the policies that refuse, and when a log on disk is too slow; `GATED`
-/// while the write gate is shut (see sender_config_set_write_gate()); `NOT_WRITER` after sender_set_writable() with
-/// false; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk
-/// `DISK_FULL` and `STALLED` while the disk refuses for now (see the event `WAL_STALLED`), and `IO` when it failed.
-/// Unless it returns `OK`, no sequence is used up, but for one case: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry
-/// was taken and its sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop() (`CLOSED`). Then
-/// `*out_sequence` is the entry's, and sender_wait_durable() tells later what became of it.
+/// Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a payload that does not
+/// fit a message or the buffer; `BUFFER_FULL` if the full policy refuses the entry or the disk is too slow; `GATED`
+/// while the write gate is closed; `NOT_WRITER` after sender_set_writable() with false; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL` and `STALLED` while
+/// the disk refuses writes, and `IO` after it failed.
+///
+/// On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry may be appended
+/// but not synced, because the sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop()
+/// (`CLOSED`). Then `*out_sequence` is its sequence; set it to 0 before to tell the cases apart. Do not append the
+/// entry again: sender_wait_durable() tells its outcome.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -275,15 +263,14 @@ pub unsafe extern "C" fn sender_replicate(
     }
 }
 
-/// Puts many entries into the log with consecutive sequences: all of them or, unless it returns `OK`, none. Otherwise
-/// like sender_replicate().
+/// Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
 ///
-/// - `timestamp_us`: of all of them.
-/// - `payloads`, `count`: at least one.
+/// - `timestamp_us`: for all entries.
+/// - `payloads`, `count`: the entries, at least one.
 /// - `out_first_sequence`: the sequence of the first; may be NULL.
 ///
 /// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0, `MESSAGE_TOO_LARGE` also for a
-/// batch that is larger than the window.
+/// batch that exceeds the buffer.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payloads` points to `count` slices, each of which points to its
@@ -344,10 +331,10 @@ unsafe fn unchecked_bytes<'a>(slice: SliceView) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(slice.data, slice.len) }
 }
 
-/// Closes the connection of a reader, with status `REMOVED`. It may connect again.
+/// Disconnects a reader with `REMOVED`. It may connect again.
 ///
-/// Returns `OK`; `NOT_FOUND` when no such reader is connected; `INVALID_ARGUMENT` for a wrong id; `INVALID_STATE`
-/// before sender_start(); `CLOSED` after sender_stop().
+/// Returns `OK`; `NOT_FOUND` if it is not connected; `INVALID_ARGUMENT` for an invalid id; `INVALID_STATE` before
+/// sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL.
@@ -357,7 +344,7 @@ pub unsafe extern "C" fn sender_remove_reader(sender: *mut SenderHandle, reader_
     unsafe { guard(sender, |sender| sender.core.remove_reader(checked_reader_id(reader_id)?)) }
 }
 
-/// Returns how many readers are connected; 0 for NULL and where another function would fail.
+/// Returns how many readers are connected; 0 for a NULL or unusable handle.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new() and is not freed.
@@ -367,7 +354,7 @@ pub unsafe extern "C" fn sender_reader_count(sender: *const SenderHandle) -> usi
     unsafe { query(sender, 0, |sender| sender.core.reader_count()) }
 }
 
-/// Returns the sequence of the last entry, 0 when there was none; 0 for NULL and where another function would fail.
+/// Returns the last entry's sequence; 0 if there is none, and for a NULL or unusable handle.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new() and is not freed.
@@ -377,12 +364,8 @@ pub unsafe extern "C" fn sender_current_sequence(sender: *const SenderHandle) ->
     unsafe { query(sender, 0, |sender| sender.core.current_sequence()) }
 }
 
-/// Tells the lineage of the log, for a host to store and to set after a restart.
-///
-/// - `out_stream_id`: room for `REPLICATION_STREAM_ID_BYTES` bytes.
-/// - `out_epoch`: the epoch.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// Gets the log's lineage, for the host to store and to set again after a restart: the stream id, of
+/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is NULL
@@ -404,8 +387,8 @@ pub unsafe extern "C" fn sender_get_stream(
     }
 }
 
-/// Says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and refused, and
-/// entries refused, with `NOT_WRITER`. May be called before sender_start().
+/// Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and readers, and disconnects
+/// readers, with `NOT_WRITER`. Allowed before sender_start().
 ///
 /// Returns `OK`; `CLOSED` after sender_stop().
 ///
@@ -417,10 +400,7 @@ pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable
     unsafe { guard(sender, |sender| sender.core.set_writable(writable)) }
 }
 
-/// Gives the statistics as a JSON object, to which keys are only ever added.
-///
-/// - `out_json`: the text, to be freed with replication_string_free().
-///
+/// Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions only add keys.
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
@@ -437,16 +417,14 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
     }
 }
 
-/// Stops a sender: refuses new entries, lets the readers catch up for the stop timeout, closes everything and waits for
-/// its threads. When it returns no callback runs. Every later call returns `CLOSED`, except those that only ask.
-/// Stopping twice is allowed.
+/// Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout ends, closes
+/// everything and waits for its threads. Use sender_wait_acked() before to wait until readers have applied the last
+/// entry. Every later call returns `CLOSED`, except queries. Stopping twice is allowed.
 ///
-/// A reader has caught up when it has received the last entry; whether it has applied it is asked with
-/// sender_wait_acked() before. Returns `OK`; `TIMEOUT` when the sender is stopped now but some connected readers did not get
-/// everything in time (the text names them), or the disk is still busy with the last entries; `IO`, `DISK_FULL` or `STALLED` when it is stopped
-/// but the log on disk lacks the last entries (the text names them), or its slots could not be stored: a disk that refuses for
-/// now is tried again until the stop timeout is over; `WRONG_THREAD` in a callback of
-/// this sender, and then it goes on running. Any other thread.
+/// Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or the disk is still
+/// busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk lacks the last entries, which the text
+/// names, or the slots (a disk that refuses writes is retried until the stop timeout ends); `WRONG_THREAD` in a
+/// callback of this sender, which continues to run.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -461,13 +439,9 @@ pub unsafe extern "C" fn sender_stop(sender: *mut SenderHandle) -> Status {
     }
 }
 
-/// Frees a sender; one that runs is stopped first, as by sender_stop(). NULL is ignored. When it returns no callback runs
-/// and the `user_data` of its callbacks is freed.
-///
-/// In a callback of this sender, another thread ends it soon after: no other callback begins, and `user_data` is freed on
-/// that thread. In a process forked from the one that made the sender this does nothing, and its memory is not given back.
-///
-/// No other call on the sender may run or follow.
+/// Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs and the `user_data`
+/// of its callbacks is freed. In a callback of this sender, another thread does all this soon after: no other callback
+/// begins.
 ///
 /// # Safety
 /// `sender` is NULL or came from sender_new(), and is not used again.

@@ -19,17 +19,16 @@ use crate::transport::{IdentityFiles, TlsServer};
 /// The size of a stream id.
 pub const STREAM_ID_BYTES: usize = 16;
 
-/// What sender_replicate() does when a bound of the window is reached and a connected reader still needs its oldest
-/// entries.
+/// What happens to a new entry if the buffer is full of entries that a connected reader still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FullPolicyNumber {
-    /// Cut off the slowest readers; each is told `SEQUENCE_GAP`. Never waits for one, never refuses for one. With a log on disk
-    /// readers go on from there, and the disk is waited for, as sender_config_set_wal_timeout_ms() says, before it refuses.
+    /// Accept it and cut off the slowest readers with `SEQUENCE_GAP`. If a log on disk is too slow, wait for it, then
+    /// refuse.
     CutOffSlowest = 0,
-    /// Refuse the new entry with `REPLICATION_STATUS_BUFFER_FULL`.
+    /// Refuse it with `BUFFER_FULL`.
     Refuse = 1,
-    /// Wait for the slowest reader up to a given time, then refuse.
+    /// Wait for the slowest reader, then refuse.
     Wait = 2,
 }
 
@@ -46,7 +45,7 @@ pub(crate) struct SenderConfigState {
     pub(crate) max_level: LogLevel,
 }
 
-/// Options of a sender, each at its default until it is set. Made by sender_config_new().
+/// The options of a sender. Created by sender_config_new().
 pub struct SenderConfigHandle {
     gate: HandleState,
     state: Mutex<SenderConfigState>,
@@ -97,17 +96,13 @@ pub(crate) fn log_level(number: i32) -> Result<LogLevel> {
         .ok_or_else(|| invalid(format!("max_level {number} is no replication_log_level")))
 }
 
-/// Makes a configuration with every option at its default.
-///
-/// Returns the configuration, to be freed with sender_config_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason.
+/// Creates a configuration with default options, to be freed with sender_config_free(). Returns NULL if out of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn sender_config_new() -> *mut SenderConfigHandle {
     make(SenderConfigHandle::new)
 }
 
-/// Frees a configuration, and the `user_data` of callbacks that no sender was made with. NULL is ignored. Senders made
-/// from it live on.
+/// Frees a configuration, and the `user_data` of callbacks that no sender has taken over.
 ///
 /// # Safety
 /// `config` is NULL or came from sender_config_new(), and is not used again.
@@ -117,10 +112,8 @@ pub unsafe extern "C" fn sender_config_free(config: *mut SenderConfigHandle) {
     unsafe { release(config, drop) };
 }
 
-/// Sets how many entries the memory window holds at most. Default 10000. Whichever bound comes first counts, this one or
-/// sender_config_set_buffer_bytes().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many entries the buffer of entries in memory holds at most, within sender_config_set_buffer_bytes().
+/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -138,9 +131,8 @@ pub unsafe extern "C" fn sender_config_set_buffer_size(config: *mut SenderConfig
     }
 }
 
-/// Sets how many bytes the memory window holds at most. Default 67108864 (64 MiB), at least 65536.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for less than 65536.
+/// Sets how many bytes the buffer of entries in memory holds at most. Returns `OK`; `INVALID_ARGUMENT` for less than
+/// 65536. Default: 67108864 (64 MiB). At least: 65536.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -161,12 +153,10 @@ pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfi
     }
 }
 
-/// Sets what sender_replicate() does when a bound of the window is reached. Default `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
+/// Sets what happens to a new entry if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
 ///
-/// - `policy`: a replication_full_policy.
-/// - `wait_ms`: how long `REPLICATION_FULL_POLICY_WAIT` waits, in milliseconds; ignored for the others.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+/// - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
+/// - `wait_ms`: how many milliseconds `REPLICATION_FULL_POLICY_WAIT` waits.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -190,9 +180,8 @@ pub unsafe extern "C" fn sender_config_set_full_policy(
     }
 }
 
-/// Sets how long a reader may take no byte before its connection is closed, in milliseconds. Default 5000.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds a reader may accept no bytes before it is disconnected. Returns `OK`; `INVALID_ARGUMENT`
+/// for 0. Default: 5000 (5 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -210,9 +199,8 @@ pub unsafe extern "C" fn sender_config_set_write_timeout_ms(
     }
 }
 
-/// Sets how long the handshake of a new connection may take in all, in milliseconds. Default 5000.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds the handshake of a connection may take, TLS included. Returns `OK`; `INVALID_ARGUMENT`
+/// for 0. Default: 5000 (5 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -230,10 +218,8 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
     }
 }
 
-/// Sets how often an idle connection to a v2 reader says that it lives, in milliseconds. Default 1000. Must be
-/// below the peer timeout.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets the interval in milliseconds of heartbeats when idle (v2), which must be below the peer timeout. Returns `OK`;
+/// `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -251,11 +237,8 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
     }
 }
 
-/// Sets how often v2 readers may want to hear from this sender when there is nothing to send, at most, in milliseconds.
-/// Default 100, from 10 to 60000. A reader whose own heartbeat interval is shorter hears this often and is told so. It does
-/// not limit sender_config_set_heartbeat_interval_ms().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or another number.
+/// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request of the sender; a shorter request
+/// gets this one. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of range. Default: 100. Range: 10 to 60000.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -277,10 +260,8 @@ pub unsafe extern "C" fn sender_config_set_min_heartbeat_ms(
     }
 }
 
-/// Sets how long a v2 reader may be silent before its connection is closed, in milliseconds. Default 10000. v1 readers,
-/// which have no heartbeat, may be silent for ever.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds a v2 reader may be silent before it is disconnected; a v1 reader may be silent forever.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -295,9 +276,7 @@ pub unsafe extern "C" fn sender_config_set_peer_timeout_ms(config: *mut SenderCo
     }
 }
 
-/// Sets how long sender_stop() lets readers catch up, in milliseconds; 0 closes at once. Default 5000.
-///
-/// Returns `OK`.
+/// Sets how many milliseconds sender_stop() waits for readers. Returns `OK`. Default: 5000.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -312,9 +291,8 @@ pub unsafe extern "C" fn sender_config_set_stop_timeout_ms(config: *mut SenderCo
     }
 }
 
-/// Sets how many readers may be connected at once. Default 1024. Further ones are refused and reported.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many readers may be connected at once; more are refused and reported. Returns `OK`; `INVALID_ARGUMENT` for
+/// 0. Default: 1024. At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -332,16 +310,10 @@ pub unsafe extern "C" fn sender_config_set_max_readers(config: *mut SenderConfig
     }
 }
 
-/// Sets the permissions of the files of Unix sockets that this sender listens on. Default 0600: this process's user only. To
-/// connect takes the permission to write. The umask does not matter, and the file never has wider permissions for a moment.
-///
-/// A socket in the abstract namespace ("unix:@name") has no file. There the same permissions count as if it had one that
-/// belongs to this process's effective user and group: 0600 lets in peers of the same user, 0660 those of the same group
-/// too, 0666 everybody; root always. Others are disconnected, with an event REFUSED.
-///
-/// - `mode`: permission bits, at most 0777.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for other bits.
+/// Sets the permissions of Unix socket files, from their creation on and whatever the umask. Connecting takes write
+/// permission. In the abstract namespace ("unix:@name"), the bits are checked against the peer's user and group as if
+/// there were a file of this process; others are disconnected with the event REFUSED. Returns `OK`; `INVALID_ARGUMENT`
+/// for other bits. Default: 0600. At most: 0777.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -359,9 +331,8 @@ pub unsafe extern "C" fn sender_config_set_unix_socket_mode(config: *mut SenderC
     }
 }
 
-/// Sets how many threads serve the network. Default 0: one for each two processors, at least one and at most four.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for more than 256.
+/// Sets the number of network threads; 0: one per two processors, from one to four. Returns `OK`; `INVALID_ARGUMENT`
+/// for more than 256. Default: 0. At most: 256.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -379,16 +350,13 @@ pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigH
     }
 }
 
-/// Sets the lineage that this writer continues. Default: a random stream id and epoch 1, which begins a new lineage, so
-/// that readers with a position in another one are refused.
+/// Sets the lineage that this writer continues, together with sender_config_set_last_sequence(). Otherwise it begins a
+/// new one, and readers with a position in another one are refused. After a restart set what sender_get_stream()
+/// returned before; a promoted node keeps the stream id and raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for
+/// NULL.
 ///
-/// A host whose log outlives the process stores what sender_get_stream() gives and sets it again after a restart, together
-/// with sender_config_set_last_sequence(). When another node is promoted it takes the stream id over with a higher epoch.
-///
-/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes.
-/// - `epoch`: rises with each promotion.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
+/// - `epoch`: rises with each promotion. Default: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
@@ -407,11 +375,9 @@ pub unsafe extern "C" fn sender_config_set_stream(
     }
 }
 
-/// Sets the sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
-/// it: there it is only checked. A bare number says nothing of the history before it: see sender_acked(), and
-/// sender_config_set_token(), which has both.
-///
-/// Returns `OK`.
+/// Sets the sequence after which the log begins. A log on disk is only checked against it. Unlike
+/// sender_config_set_token(), it proves nothing about the history before it; see sender_acked(). Returns `OK`. Default:
+/// 0.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -430,15 +396,13 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
     }
 }
 
-/// Takes files and directories whose permissions are refused otherwise. Default false. Call it before the setters that name them:
-/// sender_config_set_tls() looks at its key file at once, sender_new() at the log's directory.
+/// Allows permissions of a log directory or private key that are otherwise refused, and reports them with the event
+/// UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: false.
 ///
-/// Refused, with `INVALID_ARGUMENT` and a text that names the path, its owner and mode and what to do, are: a log's directory that
-/// belongs neither to this process's user nor to root, or that every user may write to; a private key that belongs to neither, that
-/// its group or others may write to, that others may read, or that its group may read unless root owns it. With true they are used,
-/// and each is reported with the event `UNPROTECTED`, as a log's directory is that only its group may write to.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// A log directory is refused if another user (not root) owns it or everyone may write to it; a key if another user
+/// owns it, its group or others may write to it, others may read it, or its group may read it and root does not own it.
+/// The function that opens them returns `INVALID_ARGUMENT`, and the text names the remedy. A log directory that its
+/// group may write to is only reported.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -456,19 +420,16 @@ pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
     }
 }
 
-/// Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. Counts for every connection whose
-/// handshake is the library's: listening sockets and sender_accept_connection(), not sender_accept_reader(). Readers without
-/// TLS are then refused. The TLS handshake is part of what sender_config_set_handshake_timeout_ms() bounds.
+/// Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not those of
+/// sender_accept_reader(). Readers without TLS are then refused. The PEM files are read now. The key must be protected,
+/// see sender_config_set_insecure_permissions_allowed(). See docs/tls.md. Default: none.
 ///
-/// The files are read now, each in PEM; later changes of them are not seen. Others may neither read nor change the
-/// key's: see sender_config_set_insecure_permissions_allowed().
-///
-/// - `certificate_chain_file`: this writer's certificate, then those that lead to an authority of the readers.
+/// - `certificate_chain_file`: this writer's certificate, then those up to an authority that the readers trust.
 /// - `private_key_file`: the key of the first certificate, not encrypted.
-/// - `client_ca_file`: readers must have a certificate of one of these authorities; NULL: they need none.
+/// - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8, or a file that cannot be used; `IO` for one that
-/// cannot be read. The text names the file. After an error the configuration is as it was.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable file; `IO` for an unreadable
+/// file. The text names the file. On failure the configuration is unchanged.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The texts are NULL or end with a NUL.
@@ -493,13 +454,9 @@ pub unsafe extern "C" fn sender_config_set_tls(
     }
 }
 
-/// Sets who hears of events. NULL: nobody, the default.
+/// Sets the function that receives events. Returns `OK`.
 ///
-/// The handler is called from one thread of the sender, one call at a time, together with the log handler. `user_data` and
-/// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`.
+/// - `handler`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -521,15 +478,10 @@ pub unsafe extern "C" fn sender_config_set_event_handler(
     }
 }
 
-/// Sets who gets log records. NULL: nobody, the default.
+/// Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
 ///
-/// - `max_level`: the least important replication_log_level to hand over; ignored when `handler` is NULL.
-///
-/// The handler is called from one thread of the sender, one call at a time, together with the event handler. `user_data` and
-/// `user_data_free` move to the first sender made from the configuration; `user_data_free` (may be NULL) runs once, after
-/// the last call, and also when this function fails or another handler replaces this one.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+/// - `max_level`: the least severe replication_log_level that it receives; ignored without a handler.
+/// - `handler`: NULL for none, the default.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.

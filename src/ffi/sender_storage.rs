@@ -20,15 +20,15 @@ use crate::protocol::lineage::Lineage;
 pub use crate::protocol::token::TOKEN_BYTES;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
-/// When what is written to a log on disk is made durable.
+/// When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SyncPolicyNumber {
-    /// Before sender_replicate() returns. Callers at the same time share one sync.
+    /// Before the call that appends returns.
     Always = 0,
-    /// After a time or a number of bytes, whichever comes first, and at once when somebody waits for it.
+    /// After an interval or a number of bytes.
     Group = 1,
-    /// When the operating system likes, and when somebody waits for it. Survives the end of the process, not of the machine.
+    /// When the system does. Survives a crash of the process only.
     Os = 2,
 }
 
@@ -50,21 +50,16 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
     unsafe { guard(config, |config| change(&mut config.state().storage)) }
 }
 
-/// Sets the directory of the log on disk. NULL: the log lives in memory only, the default. The directory is made if it is
-/// not there; its parent must be. sender_new() opens it, goes on with the stream, the epoch and the sequence it finds there,
-/// and keeps it locked until sender_free().
+/// Sets the directory of the log on disk. sender_new() opens it, continues the stream, epoch and sequence found there,
+/// and keeps it locked until sender_free(). Readers receive entries once they are synced, under
+/// `REPLICATION_SYNC_POLICY_OS` once they are written; those that fall behind the buffer continue from disk, or get
+/// `WAL_ROTATED` if it no longer has the entries. See docs/durability.md. Default: none.
 ///
-/// With a log on disk readers are sent what is safe there: what was synced, under `OS` what was written. A reader that falls
-/// out of memory goes on from disk; one whose entries are gone from there too is told `WAL_ROTATED`. docs/durability.md tells
-/// the whole.
+/// - `path`: made absolute now; NULL for a log in memory only. The directory is created if its parent exists. No one
+///   else may write to it, see sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved,
+///   removed or replaced while in use, the log fails within about a second (WAL_FAILED) and confirms nothing more.
 ///
-/// A relative path is made absolute now, and the directory is held open from then on: a host that changes its working directory
-/// or its root afterwards changes nothing. If the directory is moved, removed or replaced while it is in use, or the file `lock`
-/// in it is, the log ends with the event `WAL_FAILED` within about a second, and nothing more is confirmed.
-///
-/// Others may not write to the directory: see sender_config_set_insecure_permissions_allowed().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path when the process has no
+/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path without a
 /// working directory.
 ///
 /// # Safety
@@ -81,13 +76,11 @@ pub unsafe extern "C" fn sender_config_set_wal_dir(config: *mut SenderConfigHand
     }
 }
 
-/// Sets when the log on disk is made durable. Default `GROUP` with 5 ms and 1048576 bytes.
+/// Sets when the log on disk is synced. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy, and for 0 with `GROUP`.
 ///
-/// - `policy`: a replication_sync_policy.
-/// - `interval_ms`, `bytes`: for `GROUP`: the longest time in milliseconds and the most bytes between two syncs; otherwise
-///   ignored.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy, and for 0 with `GROUP`.
+/// - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
+/// - `interval_ms`: the longest time in milliseconds between two syncs under `GROUP`. Default: 5. At least: 1.
+/// - `bytes`: the most bytes between two syncs under `GROUP`. Default: 1048576 (1 MiB). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -107,10 +100,8 @@ pub unsafe extern "C" fn sender_config_set_wal_sync(
     }
 }
 
-/// Sets the usual size in bytes of a file of the log, the unit in which old entries go. Default 67108864 (64 MiB), at least
-/// 65536, at most 1073741824 (1 GiB).
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for less or more.
+/// Sets the usual size in bytes of a log file; old entries are removed in whole files. Returns `OK`; `INVALID_ARGUMENT`
+/// for a value out of range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -126,10 +117,8 @@ pub unsafe extern "C" fn sender_config_set_wal_segment_bytes(config: *mut Sender
     }
 }
 
-/// Sets how many bytes of the log stay on disk when no slot needs them. Default 1073741824 (1 GiB). The newest file always
-/// stays.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays. Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -144,14 +133,9 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
     }
 }
 
-/// Sets after how many milliseconds entries leave the disk when no slot needs them. Default 86400000 (a day).
-///
-/// Whole files go. A file goes when its last entry was written longer ago than this; and a file is completed before it is
-/// full when its first entry was written a quarter of this ago. So an entry is gone one and a quarter times this after it was
-/// written, and up to ten seconds more, also when nothing is written any more. The last file stays, without entries then.
-/// What counts is when the library wrote the entry, not its timestamp.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many milliseconds after they were written entries are removed from disk if no slot needs them. Entries are
+/// removed in whole files, so this may take a quarter longer, and ten seconds more. The time of writing counts, not the
+/// entry's timestamp. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -166,8 +150,8 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConf
     }
 }
 
-/// Sets how many bytes of the log the slot of a reader may hold back beyond what retention keeps. Default 8589934592 (8 GiB).
-/// A slot that would hold back more is lost: an event, and `WAL_ROTATED` for its reader if it then asks for what is gone.
+/// Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that exceeds it is lost, with
+/// an event; its reader gets `WAL_ROTATED` if it asks for removed entries. Default: 8589934592 (8 GiB).
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
@@ -184,13 +168,9 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
     }
 }
 
-/// Sets how long in milliseconds the slot of a reader is kept that does not come back. Default 604800000 (a week).
-///
-/// The time runs on the boot clock, which nobody can set. How long a slot was out of use before sender_new() is known by the
-/// wall clock alone: that counts from ten minutes after sender_new(), and after each time that the wall clock was set by
-/// more than 5 seconds; until then such a slot is as old as the handle.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets for how many milliseconds the slot of an absent reader is kept; after a restart of the sender, for at least ten
+/// minutes or this time, whichever is less. docs/durability.md describes clocks that are set. Returns `OK`;
+/// `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -205,10 +185,9 @@ pub unsafe extern "C" fn sender_config_set_slot_expiry_ms(config: *mut SenderCon
     }
 }
 
-/// Sets how long in milliseconds sender_replicate() waits for the disk: for room in memory that is not written yet, and
-/// under `ALWAYS` for the sync. Default 5000.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets for how many milliseconds sender_replicate() waits for the disk: for room in the buffer, and under
+/// `REPLICATION_SYNC_POLICY_ALWAYS` for the sync. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At
+/// least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -223,14 +202,12 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
     }
 }
 
-/// Sets where a sender begins whose log is new: after a position that a reader reached, to take over as the writer.
+/// Sets the position after which a new log begins, to take over as the writer. It replaces sender_config_set_stream()
+/// and sender_config_set_last_sequence(), and its hash lets readers recognise their history. Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch below the token's.
 ///
-/// - `token`: `REPLICATION_TOKEN_BYTES` from receiver_token() or sender_token(): stream, epoch, sequence, and the
-///   hash of what lies before, by which readers recognise whether this writer has the history that they have.
-/// - `epoch`: the epoch in which this sender writes, above the token's when it takes over from another writer; 0: the token's.
-///
-/// It replaces sender_config_set_stream() and sender_config_set_last_sequence(). Returns `OK`; `INVALID_ARGUMENT` for NULL,
-/// for a token that is damaged, and for an epoch below the token's.
+/// - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
+/// - `epoch`: the epoch of this sender, above the token's to take over from another writer; 0 for the token's.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
@@ -256,11 +233,8 @@ pub unsafe extern "C" fn sender_config_set_token(
     }
 }
 
-/// Gives the position after the last entry of a sender, with stream, epoch and hash.
-///
-/// - `out_token`: room for `REPLICATION_TOKEN_BYTES`.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the position after the last entry. Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
@@ -270,15 +244,14 @@ pub unsafe extern "C" fn sender_token(sender: *const SenderHandle, out_token: *m
     unsafe { guard(sender, |sender| put_token(&sender.core().token(), out_token)) }
 }
 
-/// Waits until an entry is on this node's disk, whatever the sync policy; it is synced at once.
+/// Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.
 ///
-/// - `sequence`: an entry that was replicated.
-/// - `timeout_ms`: how long, in milliseconds; 0 only looks.
+/// - `sequence`: an appended entry.
+/// - `timeout_ms`: the time limit in milliseconds; 0 only checks.
 ///
 /// Returns `OK`; `TIMEOUT`; `INVALID_STATE` without sender_config_set_wal_dir() or before sender_start();
-/// `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` when the disk failed; `DISK_FULL` or
-/// `STALLED` while it refuses for now; `CLOSED`; `WRONG_THREAD` in
-/// a callback of this sender. Any other thread.
+/// `INVALID_ARGUMENT` for a sequence that no entry has yet; `IO` if the disk failed; `DISK_FULL` or `STALLED` while it
+/// refuses writes; `CLOSED` if the sender is stopped; `WRONG_THREAD` in a callback of this sender.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -293,13 +266,10 @@ pub unsafe extern "C" fn sender_wait_durable(sender: *mut SenderHandle, sequence
     }
 }
 
-/// Gives the slots of a sender's readers as a JSON array with an object for each: `reader_id`, `connected`, `state` ("held" or
-/// "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether its reader ever acknowledged or proved
-/// anything), and `lost_in_s`: in how many seconds it is lost at this rate, or null.
-///
-/// - `out_json`: the text, to be freed with replication_string_free().
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
+/// Gets the readers' slots as a JSON array, to be freed with replication_string_free(). Each has `reader_id`,
+/// `connected`, `state` ("held" or "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether
+/// its reader ever acknowledged or proved anything), and `lost_in_s` (in how many seconds it will be lost at this rate,
+/// or null). Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.
@@ -315,11 +285,10 @@ pub unsafe extern "C" fn sender_slots_json(sender: *const SenderHandle, out_json
     }
 }
 
-/// Gives up the slot of a reader that will not come back, so that it no longer holds the log. A connected reader is not
-/// disconnected; it gets a slot again when it connects again. Allowed before sender_start() and after sender_stop(), too.
-///
-/// Returns `OK`; `NOT_FOUND` when there is none; `INVALID_STATE` without sender_config_set_wal_dir();
-/// `INVALID_ARGUMENT`; of a sender that does not run, `IO`, `DISK_FULL` or `STALLED` when the disk does not take it.
+/// Drops the slot of a reader that will not come back, so that it no longer holds back the log. A connected reader
+/// stays connected, and gets a slot when it connects again. Allowed whether or not the sender runs. Returns `OK`;
+/// `NOT_FOUND` without such a slot; `INVALID_STATE` without sender_config_set_wal_dir(); `INVALID_ARGUMENT` for an
+/// invalid id; of a sender that does not run, `IO`, `DISK_FULL` or `STALLED` if the disk refuses the change.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or a NUL-terminated string.

@@ -63,7 +63,7 @@ fn keep_short(text: &str) {
     IS_SHORT.set(true);
 }
 
-/// Returns the name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for any other number. The string is static.
+/// Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for other numbers. Static.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
     let name = match Status::from_number(status) {
@@ -73,8 +73,8 @@ pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
     name.as_ptr()
 }
 
-/// Returns the text of this thread's last failed call; "" if none has failed, never NULL. A successful call leaves it
-/// unchanged. The string belongs to the library and is valid until the next failed call or the end of this thread.
+/// Returns the text of this thread's last failed call; "" if none has failed, never NULL. It is the library's and valid
+/// until this thread's next failed call or its end. A successful call leaves it unchanged.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_last_error_message() -> *const c_char {
     if IS_SHORT.get() {

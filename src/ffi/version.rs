@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, c_char};
 
-/// The ABI of this header. It rises when something that exists changes or is removed, not when something is added.
+/// The ABI of this header. It rises when something that exists changes or is removed.
 pub const ABI_VERSION: u32 = 2;
 
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -30,19 +30,19 @@ const fn decimal(text: &str) -> u32 {
     number
 }
 
-/// Returns the version of the loaded library as text, such as "0.1.0". The string is static.
+/// Returns the loaded library's version as text, such as "0.1.0". Static.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// Returns the version of the loaded library as a number, to compare with `REPLICATION_VERSION_NUMBER`.
+/// Returns the loaded library's version, to compare with `REPLICATION_VERSION_NUMBER`.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_version_number() -> u32 {
     VERSION_NUMBER
 }
 
-/// Returns the ABI of the loaded library. If it differs from `REPLICATION_ABI_VERSION`, call nothing else.
+/// Returns the loaded library's ABI. Use it only if this is `REPLICATION_ABI_VERSION`.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_abi_version() -> u32 {
     ABI_VERSION

@@ -201,30 +201,29 @@ class ValueType(enum.IntEnum):
 
 
 class FullPolicy(enum.IntEnum):
-    """What sender_replicate() does when a bound of the window is reached and a connected reader still
-    needs its oldest entries.
+    """What happens to a new entry if the buffer is full of entries that a connected reader still
+    needs.
     """
 
-    #: Cut off the slowest readers; each is told SEQUENCE_GAP. Never waits for one, never refuses
-    #: for one. With a log on disk readers go on from there, and the disk is waited for, as
-    #: sender_config_set_wal_timeout_ms() says, before it refuses.
+    #: Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
+    #: wait for it, then refuse.
     CUT_OFF_SLOWEST = 0
-    #: Refuse the new entry with BUFFER_FULL.
+    #: Refuse it with BUFFER_FULL.
     REFUSE = 1
-    #: Wait for the slowest reader up to a given time, then refuse.
+    #: Wait for the slowest reader, then refuse.
     WAIT = 2
 
 
 class SyncPolicy(enum.IntEnum):
-    """When what is written to a log on disk is made durable."""
+    """When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for
+    it.
+    """
 
-    #: Before sender_replicate() returns. Callers at the same time share one sync.
+    #: Before the call that appends returns.
     ALWAYS = 0
-    #: After a time or a number of bytes, whichever comes first, and at once when somebody waits for
-    #: it.
+    #: After an interval or a number of bytes.
     GROUP = 1
-    #: When the operating system likes, and when somebody waits for it. Survives the end of the
-    #: process, not of the machine.
+    #: When the system does. Survives a crash of the process only.
     OS = 2
 
 
@@ -238,31 +237,31 @@ class GatePolicy(enum.IntEnum):
 
 
 class Protocol(enum.IntEnum):
-    """Which protocol versions a receiver speaks."""
+    """The protocol versions that a receiver speaks."""
 
     #: Offer v2, accept v1.
     AUTO = 0
     #: Speak v1 only.
     V1 = 1
-    #: Refuse a writer that does not speak v2.
+    #: Refuse a writer without v2.
     V2 = 2
 
 
 class GapPolicy(enum.IntEnum):
-    """What a receiver does when the writer's entries have a gap."""
+    """What a receiver does if the writer's entries have a gap."""
 
-    #: Report it and do not go on.
+    #: Report it and do not continue.
     REFUSE = 0
-    #: Report it, count it and go on after it: entries are lost to this reader.
+    #: Report it, count it and lose the entries.
     CONTINUE = 1
 
 
 class ApplyPolicy(enum.IntEnum):
-    """What a receiver does with an entry that the handler does not take."""
+    """What a receiver does if its handler fails on an entry."""
 
-    #: Try for ever, with growing pauses; the position stays.
+    #: Retry forever, with growing pauses.
     RETRY = 0
-    #: Try again the given number of times, then stop applying.
+    #: Retry some times, then stop applying.
     STOP = 1
-    #: Try again the given number of times, then skip the entry, reported and counted.
+    #: Retry some times, then skip and report it.
     SKIP = 2
