@@ -164,8 +164,8 @@ typedef struct replication_receiver_config replication_receiver_config;
 typedef struct replication_receiver replication_receiver;
 
 /**
- * The records of a payload, an array of maps. Created by replication_records_parse(), or passed to
- * a record handler for the call. They do not change, so threads may share them.
+ * The records of a payload: an array of maps, which threads may share, since it does not change.
+ * Created by replication_records_parse(), or passed to a record handler for the call.
  */
 typedef struct replication_records replication_records;
 
@@ -381,9 +381,7 @@ typedef void (*replication_free_fn)(void *user_data);
 /** The size of a stream id. */
 #define REPLICATION_STREAM_ID_BYTES 16
 
-/**
- * What happens to a new entry if the buffer is full of entries that a connected reader still needs.
- */
+/** What happens to a new entry if the buffer is full of entries that a reader still needs. */
 REPLICATION_ENUM(replication_full_policy, uint32_t) {
     /**
      * Accept it and cut off the slowest readers with `SEQUENCE_GAP`. If a log on disk is too slow,
@@ -394,10 +392,7 @@ REPLICATION_ENUM(replication_full_policy, uint32_t) {
     REPLICATION_FULL_POLICY_WAIT = 2, /**< Wait for the slowest reader, then refuse. */
 };
 
-/**
- * Creates a configuration with default options, to be freed with sender_config_free(). Returns NULL
- * if out of memory.
- */
+/** Creates a configuration with default options. Returns NULL if out of memory. */
 replication_sender_config *sender_config_new(void);
 
 /** Frees a configuration, and the `user_data` of callbacks that no sender has taken over. */
@@ -515,10 +510,10 @@ replication_status sender_config_set_last_sequence(
  * with the event UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`;
  * `INVALID_ARGUMENT` for NULL. Default: false.
  *
- * A log directory is refused if another user (not root) owns it or everyone may write to it; a key
- * if another user owns it, its group or others may write to it, others may read it, or its group
- * may read it and root does not own it. The function that opens them returns `INVALID_ARGUMENT`,
- * and the text names the remedy. A log directory that its group may write to is only reported.
+ * Refused with `INVALID_ARGUMENT` and a text that names the remedy are a directory that everyone
+ * may write to, a key that its group or others may write to, that others may read, or that its
+ * group may read unless root owns it, and either if another user (not root) owns it. A directory
+ * that its group may write to is only reported.
  */
 replication_status sender_config_set_insecure_permissions_allowed(
     replication_sender_config *config, bool allowed);
@@ -527,15 +522,14 @@ replication_status sender_config_set_insecure_permissions_allowed(
  * Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not
  * those of sender_accept_reader(). Readers without TLS are then refused. The PEM files are read
  * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
- * docs/tls.md. Default: none.
+ * docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable
+ * file; `IO` for an unreadable file. The text names the file. On failure the configuration is
+ * unchanged. Default: none.
  *
  * - `certificate_chain_file`: this writer's certificate, then those up to an authority that the
  *   readers trust.
  * - `private_key_file`: the key of the first certificate, not encrypted.
  * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable file; `IO`
- * for an unreadable file. The text names the file. On failure the configuration is unchanged.
  */
 replication_status sender_config_set_tls(
     replication_sender_config *config, const char *certificate_chain_file,
@@ -673,23 +667,21 @@ replication_status sender_config_set_write_gate(
  *
  * - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call
  *   fails: set them again before creating another sender.
- * - `out`: the sender, to be freed with sender_free().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an
  * earlier sender has the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With
  * sender_config_set_wal_dir() also `LOCKED` if the directory is in use; `DAMAGED` for corrupt files
- * or those of a newer version (nothing is changed then); `DIVERGED` if the files belong to another
- * stream or a later epoch than configured; `REGRESSED` if they end before the configured last
- * sequence, `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL` if the disk
- * fails.
+ * or those of a newer version, without changing them; `DIVERGED` if they belong to another stream
+ * or a later epoch than configured; `REGRESSED` if they end before the configured last sequence,
+ * `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL`.
  */
 replication_status sender_new(const replication_sender_config *config, replication_sender **out);
 
 /**
  * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
- * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system
- * provides no threads, or not all of them: the sender is then stopped, and must be freed and
- * replaced.
+ * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system does
+ * not provide all threads. If it provides some, the sender is then stopped: free it and create
+ * another.
  */
 replication_status sender_start(replication_sender *sender);
 
@@ -699,14 +691,14 @@ replication_status sender_start(replication_sender *sender);
  *
  * - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets;
  *   "unix:/path", made absolute now; or "unix:@name" for a Unix socket in the abstract namespace.
- *   Every address of a host name is bound. A socket file that a killed process left is replaced; if
- *   several processes start there at once, one succeeds.
+ *   Every address of a host name is bound; those that this machine does not have are reported
+ *   (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address
- * does not parse or resolve, which may take time, or if this machine has none of its addresses (if
- * it has some, the event LISTEN_INCOMPLETE names the others); `ADDRESS_IN_USE`; `IO` for another
- * system error; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
+ * does not parse or resolve, which may take time, or if this machine does not have it;
+ * `ADDRESS_IN_USE`; `IO` for another system error; `INVALID_STATE` before sender_start(); `CLOSED`
+ * after sender_stop().
  */
 replication_status sender_listen(
     replication_sender *sender, const char *address, uint16_t *out_port);
@@ -721,22 +713,17 @@ replication_status sender_listen(
  * - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to
  *   `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for an invalid reader id; `BAD_DESCRIPTOR` for a descriptor that
- * is closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after
- * sender_stop(); `IO`.
+ * Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` for a descriptor that is
+ * closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop();
+ * `IO`.
  */
 replication_status sender_accept_reader(
     replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence);
 
 /**
- * Serves a new connection, whose handshake the library performs. A failed handshake is reported as
- * an event. Does not wait for the peer.
- *
- * - `fd`: as for sender_accept_reader().
- *
- * Returns `OK`; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `BUFFER_FULL`
- * while too many handshakes are in progress; `INVALID_STATE` before sender_start(); `CLOSED` after
- * sender_stop(); `IO`.
+ * Serves a new connection, handshake included, otherwise as sender_accept_reader(). A failed
+ * handshake is reported as an event. Returns `OK`; `BUFFER_FULL` while too many handshakes are in
+ * progress; `BAD_DESCRIPTOR`, `INVALID_STATE`, `CLOSED` and `IO` as sender_accept_reader().
  */
 replication_status sender_accept_connection(replication_sender *sender, int fd);
 
@@ -758,10 +745,9 @@ replication_status sender_accept_connection(replication_sender *sender, int fd);
  * refuses writes, and `IO` after it failed.
  *
  * On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the
- * entry may be appended but not synced, because the sync failed (`IO`), took too long (`TIMEOUT`)
- * or was cut short by sender_stop() (`CLOSED`). Then `*out_sequence` is its sequence; set it to 0
- * before to tell the cases apart. Do not append the entry again: sender_wait_durable() tells its
- * outcome.
+ * entry may be appended but its sync may fail (`IO`), take too long (`TIMEOUT`) or be cut short by
+ * sender_stop() (`CLOSED`). Then `*out_sequence` is set; set it to 0 before to recognise this. Do
+ * not append the entry again: sender_wait_durable() tells its outcome.
  */
 replication_status sender_replicate(
     replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
@@ -782,10 +768,9 @@ replication_status sender_replicate_batch(
     size_t count, uint64_t *out_first_sequence);
 
 /**
- * Disconnects a reader with `REMOVED`. It may connect again.
- *
- * Returns `OK`; `NOT_FOUND` if it is not connected; `INVALID_ARGUMENT` for an invalid id;
- * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
+ * Disconnects a reader with status REMOVED. It may connect again. Returns `OK`; `NOT_FOUND` if it
+ * is not connected; `INVALID_ARGUMENT` for an invalid id; `INVALID_STATE` before sender_start();
+ * `CLOSED` after sender_stop().
  */
 replication_status sender_remove_reader(replication_sender *sender, const char *reader_id);
 
@@ -804,9 +789,8 @@ replication_status sender_get_stream(
 
 /**
  * Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and
- * readers, and disconnects readers, with `NOT_WRITER`. Allowed before sender_start().
- *
- * Returns `OK`; `CLOSED` after sender_stop().
+ * readers, and disconnects readers, with status NOT_WRITER. Allowed before sender_start(). Returns
+ * `OK`; `CLOSED` after sender_stop().
  */
 replication_status sender_set_writable(replication_sender *sender, bool writable);
 
@@ -818,15 +802,14 @@ replication_status sender_stats_json(const replication_sender *sender, char **ou
 
 /**
  * Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout
- * ends, closes everything and waits for its threads. Use sender_wait_acked() before to wait until
- * readers have applied the last entry. Every later call returns `CLOSED`, except queries. Stopping
- * twice is allowed.
+ * ends, closes everything and waits for its threads. To wait until readers have applied it, use
+ * sender_wait_acked() before. Later calls return `CLOSED`, except queries. Stopping twice is
+ * allowed.
  *
  * Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or
  * the disk is still busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk
  * lacks the last entries, which the text names, or the slots (a disk that refuses writes is retried
- * until the stop timeout ends); `WRONG_THREAD` in a callback of this sender, which continues to
- * run.
+ * until the stop timeout ends); `WRONG_THREAD` in a callback of this sender, which runs on.
  */
 replication_status sender_stop(replication_sender *sender);
 
@@ -1007,36 +990,29 @@ replication_status sender_ticket_status(
 
 /* Sender: the log on disk ---------------------------------------------------------------------- */
 
-/**
- * The size of a token: a position with its stream, its epoch and the hash of the entries before it.
- */
+/** The size of a token: a position with its stream, its epoch and the hash of its history. */
 #define REPLICATION_TOKEN_BYTES 48
 
-/**
- * When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for it.
- */
+/** When a log on disk is synced, besides whenever somebody waits for it. */
 REPLICATION_ENUM(replication_sync_policy, uint32_t) {
     REPLICATION_SYNC_POLICY_ALWAYS = 0, /**< Before the call that appends returns. */
     REPLICATION_SYNC_POLICY_GROUP = 1, /**< After an interval or a number of bytes. */
-    /** When the system does. Survives a crash of the process only. */
-    REPLICATION_SYNC_POLICY_OS = 2,
+    REPLICATION_SYNC_POLICY_OS = 2, /**< When the system does; survives process crashes only. */
 };
 
 /**
  * Sets the directory of the log on disk. sender_new() opens it, continues the stream, epoch and
  * sequence found there, and keeps it locked until sender_free(). Readers receive entries once they
  * are synced, under `REPLICATION_SYNC_POLICY_OS` once they are written; those that fall behind the
- * buffer continue from disk, or get `WAL_ROTATED` if it no longer has the entries. See
- * docs/durability.md. Default: none.
+ * buffer continue from disk, or get status WAL_ROTATED if the entries are gone from there. See
+ * docs/durability.md. Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8;
+ * `IO` for a relative path without a working directory. Default: none.
  *
  * - `path`: made absolute now; NULL for a log in memory only. The directory is created if its
  *   parent exists. No one else may write to it, see
  *   sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved, removed
- *   or replaced while in use, the log fails within about a second (WAL_FAILED) and confirms nothing
+ *   or replaced while in use, the log fails within a second or so (WAL_FAILED) and confirms nothing
  *   more.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
- * path without a working directory.
  */
 replication_status sender_config_set_wal_dir(replication_sender_config *config, const char *path);
 
@@ -1045,15 +1021,15 @@ replication_status sender_config_set_wal_dir(replication_sender_config *config, 
  * for 0 with `GROUP`.
  *
  * - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
- * - `interval_ms`: the longest time in milliseconds between two syncs under `GROUP`. Default: 5. At
+ * - `interval_ms`: under `GROUP` the longest time between syncs in milliseconds. Default: 5. At
  *   least: 1.
- * - `bytes`: the most bytes between two syncs under `GROUP`. Default: 1048576 (1 MiB). At least: 1.
+ * - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
  */
 replication_status sender_config_set_wal_sync(
     replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
- * Sets the usual size in bytes of a log file; old entries are removed in whole files. Returns `OK`;
+ * Sets the usual size of a log file in bytes; whole files are removed. Returns `OK`;
  * `INVALID_ARGUMENT` for a value out of range. Default: 67108864 (64 MiB). Range: 65536 to
  * 1073741824.
  */
@@ -1068,29 +1044,25 @@ replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets how many milliseconds after they were written entries are removed from disk if no slot needs
- * them. Entries are removed in whole files, so this may take a quarter longer, and ten seconds
- * more. The time of writing counts, not the entry's timestamp. Returns `OK`; `INVALID_ARGUMENT` for
- * 0. Default: 86400000 (1 day). At least: 1.
+ * Sets how many milliseconds after they were written, by the clock, entries that no slot needs are
+ * removed from disk. Whole files are removed, so this may take a quarter longer, and ten seconds
+ * more. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
  */
 replication_status sender_config_set_wal_retain_ms(
     replication_sender_config *config, uint64_t age_ms);
 
 /**
  * Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that
- * exceeds it is lost, with an event; its reader gets `WAL_ROTATED` if it asks for removed entries.
- * Default: 8589934592 (8 GiB).
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ * exceeds it is lost, with an event; its reader gets status WAL_ROTATED if it asks for removed
+ * entries. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: 8589934592 (8 GiB).
  */
 replication_status sender_config_set_slot_max_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets for how many milliseconds the slot of an absent reader is kept; after a restart of the
- * sender, for at least ten minutes or this time, whichever is less. docs/durability.md describes
- * clocks that are set. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At
- * least: 1.
+ * Sets how many milliseconds the slot of an absent reader is kept; after a restart at least ten
+ * minutes, or this time if it is less (docs/durability.md tells of clocks that are set). Returns
+ * `OK`; `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At least: 1.
  */
 replication_status sender_config_set_slot_expiry_ms(
     replication_sender_config *config, uint64_t expiry_ms);
@@ -1104,14 +1076,14 @@ replication_status sender_config_set_wal_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets the position after which a new log begins, to take over as the writer. It replaces
- * sender_config_set_stream() and sender_config_set_last_sequence(), and its hash lets readers
- * recognise their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch
- * below the token's.
+ * Sets the position after which a new log begins, to take over as the writer, in place of
+ * sender_config_set_stream() and sender_config_set_last_sequence(). Its hash lets readers recognise
+ * their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch below the
+ * token's.
  *
  * - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
- * - `epoch`: the epoch of this sender, above the token's to take over from another writer; 0 for
- *   the token's.
+ * - `epoch`: the sender's epoch, above the token's to take over from another writer; 0 for the
+ *   token's.
  */
 replication_status sender_config_set_token(
     replication_sender_config *config, const uint8_t *token, uint64_t epoch);
@@ -1137,11 +1109,11 @@ replication_status sender_wait_durable(
     replication_sender *sender, uint64_t sequence, uint64_t timeout_ms);
 
 /**
- * Gets the readers' slots as a JSON array, to be freed with replication_string_free(). Each has
- * `reader_id`, `connected`, `state` ("held" or "lost"), `sequence`, `held_bytes`, `max_bytes`,
- * `updated`, `acknowledged` (whether its reader ever acknowledged or proved anything), and
- * `lost_in_s` (in how many seconds it will be lost at this rate, or null). Returns `OK`;
- * `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
+ * Gets the readers' slots as a JSON array. Each has `reader_id`, `connected`, `state` ("held" or
+ * "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether its reader
+ * ever acknowledged or proved anything), and `lost_in_s` (in how many seconds it will be lost at
+ * this rate, or null). Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without
+ * sender_config_set_wal_dir().
  */
 replication_status sender_slots_json(const replication_sender *sender, char **out_json);
 
@@ -1179,38 +1151,32 @@ REPLICATION_ENUM(replication_apply_policy, uint32_t) {
     REPLICATION_APPLY_POLICY_SKIP = 2, /**< Retry some times, then skip and report it. */
 };
 
-/**
- * Creates a configuration with default options, to be freed with receiver_config_free().
- * receiver_new() needs a reader id, a writer address and a handler. Returns NULL if out of memory.
- */
+/** Creates a configuration with default options. Returns NULL if out of memory. */
 replication_receiver_config *receiver_config_new(void);
 
 /** Frees a configuration, and the `user_data` of callbacks that no receiver has taken over. */
 void receiver_config_free(replication_receiver_config *config);
 
 /**
- * Sets the name by which the writer knows this reader, and of which it keeps one connection, the
- * latest. Required. Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
+ * Sets the name by which the writer knows this reader. A second connection with the same name
+ * replaces the first. Required. Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
  *
  * - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters
- *   (those of ASCII and C1, line and paragraph separators, and marks that override the text
- *   direction).
+ *   (of ASCII and C1, line and paragraph separators, marks that override the text direction).
  */
 replication_status receiver_config_set_reader_id(
     replication_receiver_config *config, const char *reader_id);
 
 /**
- * Sets the address of the writer, or a list of addresses separated by commas, which are tried in
- * turn until one accepts this reader. Required, also with a connect handler. docs/embedding.md
- * describes the order and the pauses of attempts.
+ * Sets the address of the writer, or several separated by commas, which are tried in turn until one
+ * accepts this reader. Required, also with a connect handler. docs/embedding.md describes the order
+ * and the pauses. Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if
+ * a path cannot be made absolute. receiver_new() checks whether it parses.
  *
  * - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute
  *   now; or "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file).
  *   Host names are resolved at each attempt. With TLS the certificate must be for the dialled host,
  *   unless a server name is set.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if a path cannot be
- * made absolute. receiver_new() checks whether it parses.
  */
 replication_status receiver_config_set_writer_addr(
     replication_receiver_config *config, const char *writer_addr);
@@ -1225,11 +1191,10 @@ replication_status receiver_config_set_last_sequence(
     replication_receiver_config *config, uint64_t sequence);
 
 /**
- * Sets the lineage of the last sequence, as receiver_get_stream() returned it. A writer of another
- * stream or an older epoch is refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for
- * NULL. Default: the first writer's.
- *
- * - `stream_id`, `epoch`: `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch.
+ * Sets the lineage of the last sequence as receiver_get_stream() returned it:
+ * `REPLICATION_STREAM_ID_BYTES` bytes and an epoch. A writer of another stream or an older epoch is
+ * refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first
+ * writer's.
  */
 replication_status receiver_config_set_stream(
     replication_receiver_config *config, const uint8_t *stream_id, uint64_t epoch);
@@ -1310,9 +1275,8 @@ replication_status receiver_config_set_peer_timeout_ms(
     replication_receiver_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how many bytes may be received and not yet applied. A larger entry is accepted when it is
- * alone. Returns `OK`; `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least:
- * 65536.
+ * Sets how many bytes may be received and not yet applied; a single entry may be larger. Returns
+ * `OK`; `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
  */
 replication_status receiver_config_set_buffer_bytes(
     replication_receiver_config *config, uint64_t bytes);
@@ -1337,17 +1301,15 @@ replication_status receiver_config_set_insecure_permissions_allowed(
 /**
  * Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain
  * socket. A writer without TLS or with an unsuitable certificate is not followed; nothing turns
- * this check off. Files are treated as by sender_config_set_tls(). Default: none.
+ * this check off. Files are treated as by sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT`
+ * and `IO` as sender_config_set_tls(), and for an invalid server name. Default: none.
  *
  * - `ca_file`: the writer must have a certificate of one of these authorities.
  * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
- *   writer address. Required with a Unix socket.
+ *   writer address. It must be given with a Unix socket.
  * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an
  *   authority that the writer trusts, and its unencrypted key. Both NULL: none, and the writer may
  *   refuse this reader.
- *
- * Returns `OK`; `INVALID_ARGUMENT` as sender_config_set_tls() and for an invalid name; `IO` for an
- * unreadable file. The text names the file. On failure the configuration is unchanged.
  */
 replication_status receiver_config_set_tls(
     replication_receiver_config *config, const char *ca_file, const char *server_name,
@@ -1355,8 +1317,8 @@ replication_status receiver_config_set_tls(
 
 /**
  * Sets the handler that receives entries one by one, in order, each once in the receiver's life. It
- * replaces an earlier handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a
- * NULL handler.
+ * replaces a handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a NULL
+ * handler.
  */
 replication_status receiver_config_set_ingest_handler(
     replication_receiver_config *config, replication_ingest_fn handler, void *user_data,
@@ -1421,14 +1383,11 @@ replication_status receiver_config_set_log_handler(
     void *user_data, replication_free_fn user_data_free);
 
 /**
- * Sets the largest payload in bytes that the receiver accepts. Default: 78643104 (the largest
- * payload). At least: 1.
- *
- * A larger one is refused before memory is allocated: the connection ends with `MESSAGE_TOO_LARGE`
- * and an event PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver
- * reconnects, but cannot pass the entry until the limit is raised; no entry is skipped.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+ * Sets the largest payload in bytes that the receiver accepts. A larger one is refused before
+ * memory is allocated: the connection ends with status MESSAGE_TOO_LARGE and an event
+ * PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver reconnects, but cannot
+ * pass the entry until the limit is raised; no entry is skipped. Returns `OK`; `INVALID_ARGUMENT`
+ * for NULL and for 0. Default: 78643104 (the largest payload). At least: 1.
  */
 replication_status receiver_config_set_max_entry_bytes(
     replication_receiver_config *config, uint64_t max_bytes);
@@ -1448,13 +1407,12 @@ replication_status receiver_config_set_records_max_bytes(
  *
  * - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again
  *   before creating another receiver.
- * - `out`: the receiver, to be freed with receiver_free().
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for
  * contradictory options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an
  * earlier receiver has the callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also
- * `LOCKED` and `DAMAGED` as sender_new(); `DIVERGED` if the files have another history than the
- * configured token; `IO` and `DISK_FULL` if the disk fails.
+ * `LOCKED`, `DAMAGED`, `IO` and `DISK_FULL` as sender_new(), and `DIVERGED` if the files have
+ * another history than the configured token.
  */
 replication_status receiver_new(
     const replication_receiver_config *config, replication_receiver **out);
@@ -1466,10 +1424,7 @@ replication_status receiver_new(
  */
 replication_status receiver_start(replication_receiver *receiver);
 
-/**
- * Returns whether the receiver is connected, its handshake included; false for a NULL or unusable
- * handle.
- */
+/** Returns whether a connection is established; false for a NULL or unusable handle. */
 bool receiver_is_connected(const replication_receiver *receiver);
 
 /** Returns the last applied sequence; 0 for a NULL or unusable handle. */
@@ -1516,17 +1471,13 @@ replication_status receiver_stats_json(const replication_receiver *receiver, cha
 
 /**
  * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
- * allows it, disconnects and waits for its threads. Every later call returns `CLOSED`, except
- * queries. Stopping twice is allowed.
- *
- * Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
+ * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries.
+ * Stopping twice is allowed. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which
+ * runs on.
  */
 replication_status receiver_stop(replication_receiver *receiver);
 
-/**
- * Frees a receiver; one that runs is stopped first, as by receiver_stop(). Otherwise as
- * sender_free().
- */
+/** Stops a receiver if it runs, and frees it, as sender_free() does. */
 void receiver_free(replication_receiver *receiver);
 
 /* Receiver: the log on disk, and tokens -------------------------------------------------------- */
@@ -1536,24 +1487,21 @@ void receiver_free(replication_receiver *receiver);
  * receives them, and keeps them over a restart. They are acknowledged as durable once they are
  * synced there, whether or not they are applied. Without a configured position, the receiver
  * continues after the last applied entry, or a few before it. The log needs a v2 writer. On
- * promotion, give the directory to a sender with a higher epoch. See docs/durability.md.
+ * promotion, give the directory to a sender with a higher epoch. See docs/durability.md. Returns
+ * `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
  *
- * - `path`: as for sender_config_set_wal_dir(); NULL for no log. Default: none.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative
- * path without a working directory.
+ * - `path`: as for sender_config_set_wal_dir(); NULL for no log.
  */
 replication_status receiver_config_set_wal_dir(
     replication_receiver_config *config, const char *path);
 
 /**
  * Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`;
- * `INVALID_ARGUMENT` for an unknown policy, and for 0 with `GROUP`.
+ * `INVALID_ARGUMENT` as sender_config_set_wal_sync().
  *
  * - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they
- *   are applied; `OS` syncs when the writer waits for it. Default:
- *   `REPLICATION_SYNC_POLICY_ALWAYS`.
- * - `interval_ms`, `bytes`: as for sender_config_set_wal_sync().
+ *   are applied, `OS` when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
+ * - `interval_ms`, `bytes`: under `GROUP`, as for sender_config_set_wal_sync(). At least: 1.
  */
 replication_status receiver_config_set_wal_sync(
     replication_receiver_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
@@ -1590,10 +1538,9 @@ replication_status receiver_config_set_token(
 
 /**
  * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler,
- * after the entry or entries of the call; otherwise, after the last applied entry. A handler that
- * stores it in the transaction that applies the entry applies each entry exactly once, whatever
- * crashes. Returns `OK`; `NOT_FOUND` before a v2 writer has been connected; `INVALID_ARGUMENT` for
- * NULL.
+ * after the entry or entries of the call; otherwise, after the last applied entry. Stored in the
+ * transaction that applies an entry, it makes that happen exactly once, whatever crashes. Returns
+ * `OK`; `NOT_FOUND` before a v2 writer connected; `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
 

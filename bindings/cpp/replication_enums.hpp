@@ -167,8 +167,7 @@ enum class log_level : std::int32_t {
     debug = REPLICATION_LOG_LEVEL_DEBUG,
 };
 
-/// What happens to a new entry if the buffer is full of entries that a connected reader still
-/// needs.
+/// What happens to a new entry if the buffer is full of entries that a reader still needs.
 enum class full_policy : std::uint32_t {
     /// Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
     /// wait for it, then refuse.
@@ -197,14 +196,13 @@ enum class ack_level : std::uint32_t {
     applied = REPLICATION_ACK_LEVEL_APPLIED,
 };
 
-/// When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for
-/// it.
+/// When a log on disk is synced, besides whenever somebody waits for it.
 enum class sync_policy : std::uint32_t {
     /// Before the call that appends returns.
     always = REPLICATION_SYNC_POLICY_ALWAYS,
     /// After an interval or a number of bytes.
     group = REPLICATION_SYNC_POLICY_GROUP,
-    /// When the system does. Survives a crash of the process only.
+    /// When the system does; survives process crashes only.
     os = REPLICATION_SYNC_POLICY_OS,
 };
 

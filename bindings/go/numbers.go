@@ -163,7 +163,7 @@ const (
 	AckApplied AckLevel = 3
 )
 
-// What happens to a new entry if the buffer is full of entries that a connected reader still needs.
+// What happens to a new entry if the buffer is full of entries that a reader still needs.
 type FullPolicy uint32
 
 // The values of FullPolicy.

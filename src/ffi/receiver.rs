@@ -111,12 +111,11 @@ fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &m
 ///
 /// - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again before creating
 ///   another receiver.
-/// - `out`: the receiver, to be freed with receiver_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for contradictory
 /// options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an earlier receiver has the
-/// callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also `LOCKED` and `DAMAGED` as sender_new();
-/// `DIVERGED` if the files have another history than the configured token; `IO` and `DISK_FULL` if the disk fails.
+/// callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also `LOCKED`, `DAMAGED`, `IO` and `DISK_FULL` as
+/// sender_new(), and `DIVERGED` if the files have another history than the configured token.
 ///
 /// # Safety
 /// `config` is NULL or came from receiver_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -144,7 +143,7 @@ pub unsafe extern "C" fn receiver_start(receiver: *mut ReceiverHandle) -> Status
     unsafe { guard(receiver, |receiver| receiver.core.start()) }
 }
 
-/// Returns whether the receiver is connected, its handshake included; false for a NULL or unusable handle.
+/// Returns whether a connection is established; false for a NULL or unusable handle.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new() and is not freed.
@@ -258,9 +257,8 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
 }
 
 /// Stops a receiver: waits for a running handler, acknowledges what was applied if the connection allows it,
-/// disconnects and waits for its threads. Every later call returns `CLOSED`, except queries. Stopping twice is allowed.
-///
-/// Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
+/// disconnects and waits for its threads. Later calls return CLOSED, except queries. Stopping twice is allowed. Returns
+/// `OK`; `WRONG_THREAD` in a callback of this receiver, which runs on.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -275,7 +273,7 @@ pub unsafe extern "C" fn receiver_stop(receiver: *mut ReceiverHandle) -> Status 
     }
 }
 
-/// Frees a receiver; one that runs is stopped first, as by receiver_stop(). Otherwise as sender_free().
+/// Stops a receiver if it runs, and frees it, as sender_free() does.
 ///
 /// # Safety
 /// `receiver` is NULL or came from receiver_new(), and is not used again.

@@ -122,8 +122,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut Receiv
     unsafe { guard(config, |config| change(&mut config.state().core)) }
 }
 
-/// Creates a configuration with default options, to be freed with receiver_config_free(). receiver_new() needs a reader
-/// id, a writer address and a handler. Returns NULL if out of memory.
+/// Creates a configuration with default options. Returns NULL if out of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn receiver_config_new() -> *mut ReceiverConfigHandle {
     make(ReceiverConfigHandle::new)
@@ -139,11 +138,11 @@ pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle)
     unsafe { release(config, drop) };
 }
 
-/// Sets the name by which the writer knows this reader, and of which it keeps one connection, the latest. Required.
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
+/// Sets the name by which the writer knows this reader. A second connection with the same name replaces the first.
+/// Required. Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
 ///
-/// - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters (those of ASCII and
-///   C1, line and paragraph separators, and marks that override the text direction).
+/// - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters (of ASCII and C1,
+///   line and paragraph separators, marks that override the text direction).
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
@@ -161,16 +160,14 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
     }
 }
 
-/// Sets the address of the writer, or a list of addresses separated by commas, which are tried in turn until one
-/// accepts this reader. Required, also with a connect handler. docs/embedding.md describes the order and the pauses of
-/// attempts.
+/// Sets the address of the writer, or several separated by commas, which are tried in turn until one accepts this
+/// reader. Required, also with a connect handler. docs/embedding.md describes the order and the pauses. Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if a path cannot be made absolute. receiver_new()
+/// checks whether it parses.
 ///
 /// - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute now; or
 ///   "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file). Host names are resolved at
 ///   each attempt. With TLS the certificate must be for the dialled host, unless a server name is set.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if a path cannot be made absolute.
-/// receiver_new() checks whether it parses.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
@@ -214,10 +211,9 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
     }
 }
 
-/// Sets the lineage of the last sequence, as receiver_get_stream() returned it. A writer of another stream or an older
-/// epoch is refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first writer's.
-///
-/// - `stream_id`, `epoch`: `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch.
+/// Sets the lineage of the last sequence as receiver_get_stream() returned it: `REPLICATION_STREAM_ID_BYTES` bytes and
+/// an epoch. A writer of another stream or an older epoch is refused with the event DIVERGED. Returns `OK`;
+/// `INVALID_ARGUMENT` for NULL. Default: the first writer's.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
@@ -439,7 +435,7 @@ pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
     }
 }
 
-/// Sets how many bytes may be received and not yet applied. A larger entry is accepted when it is alone. Returns `OK`;
+/// Sets how many bytes may be received and not yet applied; a single entry may be larger. Returns `OK`;
 /// `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
 ///
 /// # Safety
@@ -503,16 +499,14 @@ pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
 
 /// Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain socket. A writer
 /// without TLS or with an unsuitable certificate is not followed; nothing turns this check off. Files are treated as by
-/// sender_config_set_tls(). Default: none.
+/// sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_tls(), and for an invalid
+/// server name. Default: none.
 ///
 /// - `ca_file`: the writer must have a certificate of one of these authorities.
-/// - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the writer address.
-///   Required with a Unix socket.
+/// - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the writer address. It
+///   must be given with a Unix socket.
 /// - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an authority that the
 ///   writer trusts, and its unencrypted key. Both NULL: none, and the writer may refuse this reader.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` as sender_config_set_tls() and for an invalid name; `IO` for an unreadable file.
-/// The text names the file. On failure the configuration is unchanged.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.

@@ -9,13 +9,10 @@ fn positive(bytes: u64, name: &str) -> Result<u64> {
     if bytes == 0 { Err(invalid(format!("{name} is 0, at least 1 is needed"))) } else { Ok(bytes) }
 }
 
-/// Sets the largest payload in bytes that the receiver accepts. Default: 78643104 (the largest payload). At least: 1.
-///
-/// A larger one is refused before memory is allocated: the connection ends with `MESSAGE_TOO_LARGE` and an event
-/// PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver reconnects, but cannot pass the entry
-/// until the limit is raised; no entry is skipped.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0.
+/// Sets the largest payload in bytes that the receiver accepts. A larger one is refused before memory is allocated: the
+/// connection ends with status MESSAGE_TOO_LARGE and an event PROTOCOL_ERROR with the entry's sequence, at the writer
+/// too. The receiver reconnects, but cannot pass the entry until the limit is raised; no entry is skipped. Returns
+/// `OK`; `INVALID_ARGUMENT` for NULL and for 0. Default: 78643104 (the largest payload). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.

@@ -26,11 +26,9 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 /// keeps them over a restart. They are acknowledged as durable once they are synced there, whether or not they are
 /// applied. Without a configured position, the receiver continues after the last applied entry, or a few before it. The
 /// log needs a v2 writer. On promotion, give the directory to a sender with a higher epoch. See docs/durability.md.
+/// Returns `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
 ///
-/// - `path`: as for sender_config_set_wal_dir(); NULL for no log. Default: none.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path without a
-/// working directory.
+/// - `path`: as for sender_config_set_wal_dir(); NULL for no log.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -46,12 +44,12 @@ pub unsafe extern "C" fn receiver_config_set_wal_dir(config: *mut ReceiverConfig
     }
 }
 
-/// Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`; `INVALID_ARGUMENT`
-/// for an unknown policy, and for 0 with `GROUP`.
+/// Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`; `INVALID_ARGUMENT` as
+/// sender_config_set_wal_sync().
 ///
-/// - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they are applied; `OS`
-///   syncs when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
-/// - `interval_ms`, `bytes`: as for sender_config_set_wal_sync().
+/// - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they are applied, `OS`
+///   when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
+/// - `interval_ms`, `bytes`: under `GROUP`, as for sender_config_set_wal_sync(). At least: 1.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -145,9 +143,9 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
 }
 
 /// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler, after the entry or
-/// entries of the call; otherwise, after the last applied entry. A handler that stores it in the transaction that
-/// applies the entry applies each entry exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` before a v2 writer
-/// has been connected; `INVALID_ARGUMENT` for NULL.
+/// entries of the call; otherwise, after the last applied entry. Stored in the transaction that applies an entry, it
+/// makes that happen exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` before a v2 writer connected;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.

@@ -13,8 +13,8 @@ use crate::error::{Error, Result, Status};
 pub use crate::records::ValueType;
 use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 
-/// The records of a payload, an array of maps. Created by replication_records_parse(), or passed to a record handler
-/// for the call. They do not change, so threads may share them.
+/// The records of a payload: an array of maps, which threads may share, since it does not change. Created by
+/// replication_records_parse(), or passed to a record handler for the call.
 pub struct RecordsHandle<'a> {
     records: Records<'a>,
     /// The JSON, with a NUL at its end. No `CString`, which would end the process where there is no memory: it gives back

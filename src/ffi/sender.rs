@@ -89,14 +89,12 @@ pub(crate) fn wrong_thread(what: &str) -> Error {
 ///
 /// - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call fails: set them
 ///   again before creating another sender.
-/// - `out`: the sender, to be freed with sender_free().
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an earlier sender has
 /// the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With sender_config_set_wal_dir() also
-/// `LOCKED` if the directory is in use; `DAMAGED` for corrupt files or those of a newer version (nothing is changed
-/// then); `DIVERGED` if the files belong to another stream or a later epoch than configured; `REGRESSED` if they end
-/// before the configured last sequence, `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL` if the
-/// disk fails.
+/// `LOCKED` if the directory is in use; `DAMAGED` for corrupt files or those of a newer version, without changing them;
+/// `DIVERGED` if they belong to another stream or a later epoch than configured; `REGRESSED` if they end before the
+/// configured last sequence, `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL`.
 ///
 /// # Safety
 /// `config` is NULL or came from sender_config_new() and is not freed; `out` is NULL or has room for a pointer.
@@ -126,8 +124,8 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
 }
 
 /// Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`; `INVALID_STATE` if it was
-/// started before; `CLOSED` after sender_stop(); `IO` if the system provides no threads, or not all of them: the sender
-/// is then stopped, and must be freed and replaced.
+/// started before; `CLOSED` after sender_stop(); `IO` if the system does not provide all threads. If it provides some,
+/// the sender is then stopped: free it and create another.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -141,14 +139,13 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 /// files and the descriptors that are kept free for the host.
 ///
 /// - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets; "unix:/path", made absolute
-///   now; or "unix:@name" for a Unix socket in the abstract namespace. Every address of a host name is bound. A socket
-///   file that a killed process left is replaced; if several processes start there at once, one succeeds.
+///   now; or "unix:@name" for a Unix socket in the abstract namespace. Every address of a host name is bound; those
+///   that this machine does not have are reported (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address does not parse or
-/// resolve, which may take time, or if this machine has none of its addresses (if it has some, the event
-/// LISTEN_INCOMPLETE names the others); `ADDRESS_IN_USE`; `IO` for another system error; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop().
+/// resolve, which may take time, or if this machine does not have it; `ADDRESS_IN_USE`; `IO` for another system error;
+/// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `address` is NULL or ends with a NUL; `out_port` is NULL or has room.
@@ -176,8 +173,8 @@ pub unsafe extern "C" fn sender_listen(
 /// - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes
 ///   without control characters.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for an invalid reader id; `BAD_DESCRIPTOR` for a descriptor that is closed or no
-/// stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
+/// Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream
+/// socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -201,13 +198,9 @@ pub unsafe extern "C" fn sender_accept_reader(
     }
 }
 
-/// Serves a new connection, whose handshake the library performs. A failed handshake is reported as an event. Does not
-/// wait for the peer.
-///
-/// - `fd`: as for sender_accept_reader().
-///
-/// Returns `OK`; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream socket; `BUFFER_FULL` while too many
-/// handshakes are in progress; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
+/// Serves a new connection, handshake included, otherwise as sender_accept_reader(). A failed handshake is reported as
+/// an event. Returns `OK`; `BUFFER_FULL` while too many handshakes are in progress; `BAD_DESCRIPTOR`, `INVALID_STATE`,
+/// `CLOSED` and `IO` as sender_accept_reader().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; nobody else closes `fd` during the call.
@@ -238,9 +231,9 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 /// the disk refuses writes, and `IO` after it failed.
 ///
 /// On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the entry may be appended
-/// but not synced, because the sync failed (`IO`), took too long (`TIMEOUT`) or was cut short by sender_stop()
-/// (`CLOSED`). Then `*out_sequence` is its sequence; set it to 0 before to tell the cases apart. Do not append the
-/// entry again: sender_wait_durable() tells its outcome.
+/// but its sync may fail (`IO`), take too long (`TIMEOUT`) or be cut short by sender_stop() (`CLOSED`). Then
+/// `*out_sequence` is set; set it to 0 before to recognise this. Do not append the entry again: sender_wait_durable()
+/// tells its outcome.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `out_sequence` is NULL or
@@ -331,10 +324,8 @@ unsafe fn unchecked_bytes<'a>(slice: SliceView) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(slice.data, slice.len) }
 }
 
-/// Disconnects a reader with `REMOVED`. It may connect again.
-///
-/// Returns `OK`; `NOT_FOUND` if it is not connected; `INVALID_ARGUMENT` for an invalid id; `INVALID_STATE` before
-/// sender_start(); `CLOSED` after sender_stop().
+/// Disconnects a reader with status REMOVED. It may connect again. Returns `OK`; `NOT_FOUND` if it is not connected;
+/// `INVALID_ARGUMENT` for an invalid id; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL.
@@ -388,9 +379,7 @@ pub unsafe extern "C" fn sender_get_stream(
 }
 
 /// Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and readers, and disconnects
-/// readers, with `NOT_WRITER`. Allowed before sender_start().
-///
-/// Returns `OK`; `CLOSED` after sender_stop().
+/// readers, with status NOT_WRITER. Allowed before sender_start(). Returns `OK`; `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -418,13 +407,13 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 }
 
 /// Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout ends, closes
-/// everything and waits for its threads. Use sender_wait_acked() before to wait until readers have applied the last
-/// entry. Every later call returns `CLOSED`, except queries. Stopping twice is allowed.
+/// everything and waits for its threads. To wait until readers have applied it, use sender_wait_acked() before. Later
+/// calls return `CLOSED`, except queries. Stopping twice is allowed.
 ///
 /// Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or the disk is still
 /// busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk lacks the last entries, which the text
 /// names, or the slots (a disk that refuses writes is retried until the stop timeout ends); `WRONG_THREAD` in a
-/// callback of this sender, which continues to run.
+/// callback of this sender, which runs on.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.

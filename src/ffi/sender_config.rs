@@ -19,7 +19,7 @@ use crate::transport::{IdentityFiles, TlsServer};
 /// The size of a stream id.
 pub const STREAM_ID_BYTES: usize = 16;
 
-/// What happens to a new entry if the buffer is full of entries that a connected reader still needs.
+/// What happens to a new entry if the buffer is full of entries that a reader still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FullPolicyNumber {
@@ -96,7 +96,7 @@ pub(crate) fn log_level(number: i32) -> Result<LogLevel> {
         .ok_or_else(|| invalid(format!("max_level {number} is no replication_log_level")))
 }
 
-/// Creates a configuration with default options, to be freed with sender_config_free(). Returns NULL if out of memory.
+/// Creates a configuration with default options. Returns NULL if out of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn sender_config_new() -> *mut SenderConfigHandle {
     make(SenderConfigHandle::new)
@@ -399,10 +399,9 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
 /// Allows permissions of a log directory or private key that are otherwise refused, and reports them with the event
 /// UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: false.
 ///
-/// A log directory is refused if another user (not root) owns it or everyone may write to it; a key if another user
-/// owns it, its group or others may write to it, others may read it, or its group may read it and root does not own it.
-/// The function that opens them returns `INVALID_ARGUMENT`, and the text names the remedy. A log directory that its
-/// group may write to is only reported.
+/// Refused with `INVALID_ARGUMENT` and a text that names the remedy are a directory that everyone may write to, a key
+/// that its group or others may write to, that others may read, or that its group may read unless root owns it, and
+/// either if another user (not root) owns it. A directory that its group may write to is only reported.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -422,14 +421,13 @@ pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
 
 /// Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not those of
 /// sender_accept_reader(). Readers without TLS are then refused. The PEM files are read now. The key must be protected,
-/// see sender_config_set_insecure_permissions_allowed(). See docs/tls.md. Default: none.
+/// see sender_config_set_insecure_permissions_allowed(). See docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL,
+/// "", text that is not UTF-8 or an unusable file; `IO` for an unreadable file. The text names the file. On failure the
+/// configuration is unchanged. Default: none.
 ///
 /// - `certificate_chain_file`: this writer's certificate, then those up to an authority that the readers trust.
 /// - `private_key_file`: the key of the first certificate, not encrypted.
 /// - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable file; `IO` for an unreadable
-/// file. The text names the file. On failure the configuration is unchanged.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The texts are NULL or end with a NUL.

@@ -20,7 +20,7 @@ use crate::protocol::lineage::Lineage;
 pub use crate::protocol::token::TOKEN_BYTES;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
-/// When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for it.
+/// When a log on disk is synced, besides whenever somebody waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SyncPolicyNumber {
@@ -28,7 +28,7 @@ pub enum SyncPolicyNumber {
     Always = 0,
     /// After an interval or a number of bytes.
     Group = 1,
-    /// When the system does. Survives a crash of the process only.
+    /// When the system does; survives process crashes only.
     Os = 2,
 }
 
@@ -53,14 +53,12 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 /// Sets the directory of the log on disk. sender_new() opens it, continues the stream, epoch and sequence found there,
 /// and keeps it locked until sender_free(). Readers receive entries once they are synced, under
 /// `REPLICATION_SYNC_POLICY_OS` once they are written; those that fall behind the buffer continue from disk, or get
-/// `WAL_ROTATED` if it no longer has the entries. See docs/durability.md. Default: none.
+/// status WAL_ROTATED if the entries are gone from there. See docs/durability.md. Returns `OK`; `INVALID_ARGUMENT` for
+/// an empty path or one that is not UTF-8; `IO` for a relative path without a working directory. Default: none.
 ///
 /// - `path`: made absolute now; NULL for a log in memory only. The directory is created if its parent exists. No one
 ///   else may write to it, see sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved,
-///   removed or replaced while in use, the log fails within about a second (WAL_FAILED) and confirms nothing more.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8; `IO` for a relative path without a
-/// working directory.
+///   removed or replaced while in use, the log fails within a second or so (WAL_FAILED) and confirms nothing more.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -79,8 +77,8 @@ pub unsafe extern "C" fn sender_config_set_wal_dir(config: *mut SenderConfigHand
 /// Sets when the log on disk is synced. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy, and for 0 with `GROUP`.
 ///
 /// - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
-/// - `interval_ms`: the longest time in milliseconds between two syncs under `GROUP`. Default: 5. At least: 1.
-/// - `bytes`: the most bytes between two syncs under `GROUP`. Default: 1048576 (1 MiB). At least: 1.
+/// - `interval_ms`: under `GROUP` the longest time between syncs in milliseconds. Default: 5. At least: 1.
+/// - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -100,8 +98,8 @@ pub unsafe extern "C" fn sender_config_set_wal_sync(
     }
 }
 
-/// Sets the usual size in bytes of a log file; old entries are removed in whole files. Returns `OK`; `INVALID_ARGUMENT`
-/// for a value out of range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
+/// Sets the usual size of a log file in bytes; whole files are removed. Returns `OK`; `INVALID_ARGUMENT` for a value
+/// out of range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -133,9 +131,9 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
     }
 }
 
-/// Sets how many milliseconds after they were written entries are removed from disk if no slot needs them. Entries are
-/// removed in whole files, so this may take a quarter longer, and ten seconds more. The time of writing counts, not the
-/// entry's timestamp. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
+/// Sets how many milliseconds after they were written, by the clock, entries that no slot needs are removed from disk.
+/// Whole files are removed, so this may take a quarter longer, and ten seconds more. Returns `OK`; `INVALID_ARGUMENT`
+/// for 0. Default: 86400000 (1 day). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -151,9 +149,8 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConf
 }
 
 /// Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that exceeds it is lost, with
-/// an event; its reader gets `WAL_ROTATED` if it asks for removed entries. Default: 8589934592 (8 GiB).
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL.
+/// an event; its reader gets status WAL_ROTATED if it asks for removed entries. Returns `OK`; `INVALID_ARGUMENT` for
+/// NULL. Default: 8589934592 (8 GiB).
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -168,9 +165,9 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
     }
 }
 
-/// Sets for how many milliseconds the slot of an absent reader is kept; after a restart of the sender, for at least ten
-/// minutes or this time, whichever is less. docs/durability.md describes clocks that are set. Returns `OK`;
-/// `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At least: 1.
+/// Sets how many milliseconds the slot of an absent reader is kept; after a restart at least ten minutes, or this time
+/// if it is less (docs/durability.md tells of clocks that are set). Returns `OK`; `INVALID_ARGUMENT` for 0. Default:
+/// 604800000 (7 days). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -202,12 +199,12 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
     }
 }
 
-/// Sets the position after which a new log begins, to take over as the writer. It replaces sender_config_set_stream()
-/// and sender_config_set_last_sequence(), and its hash lets readers recognise their history. Returns `OK`;
+/// Sets the position after which a new log begins, to take over as the writer, in place of sender_config_set_stream()
+/// and sender_config_set_last_sequence(). Its hash lets readers recognise their history. Returns `OK`;
 /// `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch below the token's.
 ///
 /// - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
-/// - `epoch`: the epoch of this sender, above the token's to take over from another writer; 0 for the token's.
+/// - `epoch`: the sender's epoch, above the token's to take over from another writer; 0 for the token's.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
@@ -266,10 +263,10 @@ pub unsafe extern "C" fn sender_wait_durable(sender: *mut SenderHandle, sequence
     }
 }
 
-/// Gets the readers' slots as a JSON array, to be freed with replication_string_free(). Each has `reader_id`,
-/// `connected`, `state` ("held" or "lost"), `sequence`, `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether
-/// its reader ever acknowledged or proved anything), and `lost_in_s` (in how many seconds it will be lost at this rate,
-/// or null). Returns `OK`; `INVALID_ARGUMENT` for NULL; `INVALID_STATE` without sender_config_set_wal_dir().
+/// Gets the readers' slots as a JSON array. Each has `reader_id`, `connected`, `state` ("held" or "lost"), `sequence`,
+/// `held_bytes`, `max_bytes`, `updated`, `acknowledged` (whether its reader ever acknowledged or proved anything), and
+/// `lost_in_s` (in how many seconds it will be lost at this rate, or null). Returns `OK`; `INVALID_ARGUMENT` for NULL;
+/// `INVALID_STATE` without sender_config_set_wal_dir().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_json` is NULL or has room for a pointer.

@@ -13,7 +13,7 @@
 
 use crate::error::{Error, Result, Status};
 
-/// The size of a token: a position with its stream, its epoch and the hash of the entries before it.
+/// The size of a token: a position with its stream, its epoch and the hash of its history.
 pub const TOKEN_BYTES: usize = 48;
 
 const MAGIC: [u8; 3] = *b"RPT";

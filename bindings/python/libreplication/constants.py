@@ -201,9 +201,7 @@ class ValueType(enum.IntEnum):
 
 
 class FullPolicy(enum.IntEnum):
-    """What happens to a new entry if the buffer is full of entries that a connected reader still
-    needs.
-    """
+    """What happens to a new entry if the buffer is full of entries that a reader still needs."""
 
     #: Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
     #: wait for it, then refuse.
@@ -215,15 +213,13 @@ class FullPolicy(enum.IntEnum):
 
 
 class SyncPolicy(enum.IntEnum):
-    """When a log on disk is synced. Whatever the policy, it is synced at once if somebody waits for
-    it.
-    """
+    """When a log on disk is synced, besides whenever somebody waits for it."""
 
     #: Before the call that appends returns.
     ALWAYS = 0
     #: After an interval or a number of bytes.
     GROUP = 1
-    #: When the system does. Survives a crash of the process only.
+    #: When the system does; survives process crashes only.
     OS = 2
 
 
