@@ -164,7 +164,7 @@ typedef struct replication_receiver_config replication_receiver_config;
 typedef struct replication_receiver replication_receiver;
 
 /**
- * The records of a payload: an array of maps, which threads may share, since it does not change.
+ * The records of a payload: an array of maps. They do not change, so threads may share them.
  * Created by replication_records_parse(), or passed to a record handler for the call.
  */
 typedef struct replication_records replication_records;
@@ -221,8 +221,7 @@ const char *replication_status_name(int32_t status);
 
 /**
  * Returns the text of this thread's last failed call; "" if none has failed, never NULL. It is the
- * library's and valid until this thread's next failed call or its end. A successful call leaves it
- * unchanged.
+ * library's and valid until this thread's next failed call or its end. Successful calls keep it.
  */
 const char *replication_last_error_message(void);
 
@@ -341,8 +340,7 @@ typedef int32_t (*replication_ingest_fn)(
 /**
  * Applies `count` entries, at least one, in order. Return 0 if all are applied. If one fails, set
  * `*applied`, which is 0 before the call, to the number of entries applied before it and return
- * another number, as for a replication_ingest_fn. If `*applied` is `count`, the call succeeds
- * whatever it returns.
+ * another number, as for a replication_ingest_fn. If `*applied` is `count`, the call succeeds.
  */
 typedef int32_t (*replication_ingest_batch_fn)(
     void *user_data, const replication_entry *entries, size_t count, size_t *applied);
@@ -384,8 +382,8 @@ typedef void (*replication_free_fn)(void *user_data);
 /** What happens to a new entry if the buffer is full of entries that a reader still needs. */
 REPLICATION_ENUM(replication_full_policy, uint32_t) {
     /**
-     * Accept it and cut off the slowest readers with `SEQUENCE_GAP`. If a log on disk is too slow,
-     * wait for it, then refuse.
+     * Accept it and cut off the slowest readers with `SEQUENCE_GAP`. With a log on disk they
+     * continue from there, and only a slow disk delays the entry or refuses it.
      */
     REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST = 0,
     REPLICATION_FULL_POLICY_REFUSE = 1, /**< Refuse it with `BUFFER_FULL`. */
@@ -399,21 +397,21 @@ replication_sender_config *sender_config_new(void);
 void sender_config_free(replication_sender_config *config);
 
 /**
- * Sets how many entries the buffer of entries in memory holds at most, within
+ * Sets the most entries that the buffer of entries in memory holds, within
  * sender_config_set_buffer_bytes(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At
  * least: 1.
  */
 replication_status sender_config_set_buffer_size(replication_sender_config *config, size_t entries);
 
 /**
- * Sets how many bytes the buffer of entries in memory holds at most. Returns `OK`;
- * `INVALID_ARGUMENT` for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
+ * Sets the most bytes that the buffer of entries in memory holds. Returns `OK`; `INVALID_ARGUMENT`
+ * for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
  */
 replication_status sender_config_set_buffer_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets what happens to a new entry if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an
+ * Sets what happens to new entries if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an
  * unknown policy.
  *
  * - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
@@ -444,9 +442,9 @@ replication_status sender_config_set_heartbeat_interval_ms(
     replication_sender_config *config, uint64_t interval_ms);
 
 /**
- * Sets the shortest heartbeat interval in milliseconds that a v2 reader may request of the sender;
- * a shorter request gets this one. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of
- * range. Default: 100. Range: 10 to 60000.
+ * Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; it gets this
+ * one instead of a shorter one. The sender's own interval may be shorter. Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL or a value out of range. Default: 100. Range: 10 to 60000.
  */
 replication_status sender_config_set_min_heartbeat_ms(
     replication_sender_config *config, uint64_t interval_ms);
@@ -470,10 +468,9 @@ replication_status sender_config_set_max_readers(replication_sender_config *conf
 
 /**
  * Sets the permissions of Unix socket files, from their creation on and whatever the umask.
- * Connecting takes write permission. In the abstract namespace ("unix:@name"), the bits are checked
- * against the peer's user and group as if there were a file of this process; others are
- * disconnected with the event REFUSED. Returns `OK`; `INVALID_ARGUMENT` for other bits. Default:
- * 0600. At most: 0777.
+ * Connecting takes write permission. In the abstract namespace ("unix:@name"), the bits are applied
+ * to the peer's user and group as if this process owned a file; others are disconnected (REFUSED).
+ * Returns `OK`; `INVALID_ARGUMENT` for other bits. Default: 0600. At most: 0777.
  */
 replication_status sender_config_set_unix_socket_mode(
     replication_sender_config *config, uint32_t mode);
@@ -498,9 +495,8 @@ replication_status sender_config_set_stream(
     replication_sender_config *config, const uint8_t *stream_id, uint64_t epoch);
 
 /**
- * Sets the sequence after which the log begins. A log on disk is only checked against it. Unlike
- * sender_config_set_token(), it proves nothing about the history before it; see sender_acked().
- * Returns `OK`. Default: 0.
+ * Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
+ * sender_config_set_token(), it proves nothing about the history before. Returns `OK`. Default: 0.
  */
 replication_status sender_config_set_last_sequence(
     replication_sender_config *config, uint64_t sequence);
@@ -523,11 +519,9 @@ replication_status sender_config_set_insecure_permissions_allowed(
  * those of sender_accept_reader(). Readers without TLS are then refused. The PEM files are read
  * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
  * docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable
- * file; `IO` for an unreadable file. The text names the file. On failure the configuration is
- * unchanged. Default: none.
+ * file; `IO` for an unreadable file. The text names it. A failure changes nothing. Default: none.
  *
- * - `certificate_chain_file`: this writer's certificate, then those up to an authority that the
- *   readers trust.
+ * - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
  * - `private_key_file`: the key of the first certificate, not encrypted.
  * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
  */
@@ -545,11 +539,9 @@ replication_status sender_config_set_event_handler(
     replication_free_fn user_data_free);
 
 /**
- * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for an unknown
- * level.
+ * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
  *
- * - `max_level`: the least severe replication_log_level that it receives; ignored without a
- *   handler.
+ * - `max_level`: the least severe replication_log_level that it receives; ignored without it.
  * - `handler`: NULL for none, the default.
  */
 replication_status sender_config_set_log_handler(
@@ -679,9 +671,8 @@ replication_status sender_new(const replication_sender_config *config, replicati
 
 /**
  * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
- * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system does
- * not provide all threads. If it provides some, the sender is then stopped: free it and create
- * another.
+ * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system has no
+ * threads. If it had only some, the sender is stopped: create another.
  */
 replication_status sender_start(replication_sender *sender);
 
@@ -695,27 +686,26 @@ replication_status sender_start(replication_sender *sender);
  *   (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address
- * does not parse or resolve, which may take time, or if this machine does not have it;
- * `ADDRESS_IN_USE`; `IO` for another system error; `INVALID_STATE` before sender_start(); `CLOSED`
- * after sender_stop().
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if it does not
+ * parse or resolve, which may take time, or if this machine does not have it; `ADDRESS_IN_USE`;
+ * `IO` for other system errors; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop().
  */
 replication_status sender_listen(
     replication_sender *sender, const char *address, uint16_t *out_port);
 
 /**
  * Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier
- * connection of the reader is closed with `REPLACED`. A refusal is reported as an event. Does not
- * wait for the peer.
+ * connection of the reader is closed (REPLACED). A refusal is reported as an event. It does not
+ * wait.
  *
  * - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it,
  *   but its non-blocking mode may have changed.
  * - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to
  *   `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` for a descriptor that is
- * closed or no stream socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop();
- * `IO`.
+ * Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if it is closed or no stream
+ * socket; `IO`; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_accept_reader(
     replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence);
@@ -803,8 +793,7 @@ replication_status sender_stats_json(const replication_sender *sender, char **ou
 /**
  * Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout
  * ends, closes everything and waits for its threads. To wait until readers have applied it, use
- * sender_wait_acked() before. Later calls return `CLOSED`, except queries. Stopping twice is
- * allowed.
+ * sender_wait_acked() before. Later calls return `CLOSED`, except queries and a second stop.
  *
  * Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or
  * the disk is still busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk
@@ -1011,8 +1000,7 @@ REPLICATION_ENUM(replication_sync_policy, uint32_t) {
  * - `path`: made absolute now; NULL for a log in memory only. The directory is created if its
  *   parent exists. No one else may write to it, see
  *   sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved, removed
- *   or replaced while in use, the log fails within a second or so (WAL_FAILED) and confirms nothing
- *   more.
+ *   or replaced while in use, the log fails within about a second (WAL_FAILED).
  */
 replication_status sender_config_set_wal_dir(replication_sender_config *config, const char *path);
 
@@ -1021,17 +1009,15 @@ replication_status sender_config_set_wal_dir(replication_sender_config *config, 
  * for 0 with `GROUP`.
  *
  * - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
- * - `interval_ms`: under `GROUP` the longest time between syncs in milliseconds. Default: 5. At
- *   least: 1.
+ * - `interval_ms`: under `GROUP` the most milliseconds between syncs. Default: 5. At least: 1.
  * - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
  */
 replication_status sender_config_set_wal_sync(
     replication_sender_config *config, uint32_t policy, uint64_t interval_ms, uint64_t bytes);
 
 /**
- * Sets the usual size of a log file in bytes; whole files are removed. Returns `OK`;
- * `INVALID_ARGUMENT` for a value out of range. Default: 67108864 (64 MiB). Range: 65536 to
- * 1073741824.
+ * Sets the usual size of a log file, in bytes. Whole files are removed. Returns `OK`;
+ * `INVALID_ARGUMENT` if out of range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
  */
 replication_status sender_config_set_wal_segment_bytes(
     replication_sender_config *config, uint64_t bytes);
@@ -1078,12 +1064,10 @@ replication_status sender_config_set_wal_timeout_ms(
 /**
  * Sets the position after which a new log begins, to take over as the writer, in place of
  * sender_config_set_stream() and sender_config_set_last_sequence(). Its hash lets readers recognise
- * their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch below the
- * token's.
+ * their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token or a lower epoch.
  *
  * - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
- * - `epoch`: the sender's epoch, above the token's to take over from another writer; 0 for the
- *   token's.
+ * - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
  */
 replication_status sender_config_set_token(
     replication_sender_config *config, const uint8_t *token, uint64_t epoch);
@@ -1193,8 +1177,7 @@ replication_status receiver_config_set_last_sequence(
 /**
  * Sets the lineage of the last sequence as receiver_get_stream() returned it:
  * `REPLICATION_STREAM_ID_BYTES` bytes and an epoch. A writer of another stream or an older epoch is
- * refused with the event DIVERGED. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first
- * writer's.
+ * refused (DIVERGED). Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first writer's.
  */
 replication_status receiver_config_set_stream(
     replication_receiver_config *config, const uint8_t *stream_id, uint64_t epoch);
@@ -1307,9 +1290,8 @@ replication_status receiver_config_set_insecure_permissions_allowed(
  * - `ca_file`: the writer must have a certificate of one of these authorities.
  * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
  *   writer address. It must be given with a Unix socket.
- * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an
- *   authority that the writer trusts, and its unencrypted key. Both NULL: none, and the writer may
- *   refuse this reader.
+ * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to the
+ *   writer's authority, and its unencrypted key; both NULL for none, which a writer may refuse.
  */
 replication_status receiver_config_set_tls(
     replication_receiver_config *config, const char *ca_file, const char *server_name,
@@ -1317,8 +1299,7 @@ replication_status receiver_config_set_tls(
 
 /**
  * Sets the handler that receives entries one by one, in order, each once in the receiver's life. It
- * replaces a handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a NULL
- * handler.
+ * replaces a handler of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_config_set_ingest_handler(
     replication_receiver_config *config, replication_ingest_fn handler, void *user_data,
@@ -1418,9 +1399,9 @@ replication_status receiver_new(
     const replication_receiver_config *config, replication_receiver **out);
 
 /**
- * Starts a receiver, which connects, and reconnects, in the background and reports this as events.
- * Returns `OK`; `INVALID_STATE` if it was started before; `CLOSED` after receiver_stop(); `IO` as
- * sender_start().
+ * Starts a receiver. It connects, and reconnects, in the background and reports this as events.
+ * Returns `OK`; `IO` as sender_start(); `INVALID_STATE` if started before; `CLOSED` after
+ * receiver_stop().
  */
 replication_status receiver_start(replication_receiver *receiver);
 
@@ -1447,8 +1428,7 @@ replication_status receiver_get_stream(
  * Returns `OK`, even after receiver_stop(); `TIMEOUT`; `INVALID_STATE` before receiver_start();
  * `WRONG_THREAD` in a callback of this receiver; `APPLY_FAILED` if the apply policy stopped before
  * the entry; `LINEAGE_CHANGED` if another writer took over, in whose history the sequence may be
- * another entry; `IO` or `DAMAGED` if the receiver's log on disk failed; `CLOSED` if the receiver
- * is stopped.
+ * another entry; `IO` or `DAMAGED` if the receiver's log on disk failed; `CLOSED` once stopped.
  */
 replication_status receiver_wait_sequence(
     replication_receiver *receiver, uint64_t sequence, uint64_t timeout_ms);
@@ -1471,9 +1451,8 @@ replication_status receiver_stats_json(const replication_receiver *receiver, cha
 
 /**
  * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
- * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries.
- * Stopping twice is allowed. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which
- * runs on.
+ * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries and a
+ * second stop. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which runs on.
  */
 replication_status receiver_stop(replication_receiver *receiver);
 

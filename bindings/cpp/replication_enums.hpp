@@ -169,8 +169,8 @@ enum class log_level : std::int32_t {
 
 /// What happens to a new entry if the buffer is full of entries that a reader still needs.
 enum class full_policy : std::uint32_t {
-    /// Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
-    /// wait for it, then refuse.
+    /// Accept it and cut off the slowest readers with SEQUENCE_GAP. With a log on disk they
+    /// continue from there, and only a slow disk delays the entry or refuses it.
     cut_off_slowest = REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST,
     /// Refuse it with BUFFER_FULL.
     refuse = REPLICATION_FULL_POLICY_REFUSE,

@@ -168,8 +168,8 @@ type FullPolicy uint32
 
 // The values of FullPolicy.
 const (
-	// Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow, wait for
-	// it, then refuse.
+	// Accept it and cut off the slowest readers with SEQUENCE_GAP. With a log on disk they continue from
+	// there, and only a slow disk delays the entry or refuses it.
 	FullCutOffSlowest FullPolicy = 0
 	// Refuse it with BUFFER_FULL.
 	FullRefuse FullPolicy = 1

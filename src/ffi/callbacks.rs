@@ -83,7 +83,7 @@ pub type IngestFn = Option<
 
 /// Applies `count` entries, at least one, in order. Return 0 if all are applied. If one fails, set `*applied`, which is
 /// 0 before the call, to the number of entries applied before it and return another number, as for a
-/// replication_ingest_fn. If `*applied` is `count`, the call succeeds whatever it returns.
+/// replication_ingest_fn. If `*applied` is `count`, the call succeeds.
 pub type IngestBatchFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, entries: *const EntryView, count: usize, applied: *mut usize) -> i32,
 >;

@@ -78,16 +78,16 @@ impl TextOut {
     }
 }
 
-/// Reads the message at the start of a buffer, without copying it.
+/// Finds the message at the start of a buffer, without copying it.
 ///
-/// - `buffer`, `buffer_len`: what has arrived so far.
-/// - `out_type`: the type: 0x10 Entry, 0x11 Ack, 0x12 Sync, 0x13 SyncAck, 0x1F Error, or any other.
+/// - `buffer`, `buffer_len`: the bytes received so far.
+/// - `out_type`: 0x10 Entry, 0x11 Ack, 0x12 Sync, 0x13 SyncAck, 0x1F Error, or any other type.
 /// - `out_payload`, `out_payload_len`: the JSON, within `buffer`, for the replication_parse_ functions.
-/// - `out_consumed`: bytes of the whole message; the next one begins after them.
+/// - `out_consumed`: the size of the whole message; the next one begins after it.
 ///
-/// Returns `OK`; `TRUNCATED` while the message is not whole, with a text that begins "read length", "read type" or
+/// Returns `OK`; `TRUNCATED` while the message is incomplete, with a text that begins "read length", "read type" or
 /// "read payload"; `MESSAGE_TOO_SMALL` for a length of 0 and `MESSAGE_TOO_LARGE` for one over
-/// `REPLICATION_MAX_MESSAGE_SIZE`, both as soon as the length is there; `INVALID_ARGUMENT` for NULL.
+/// `REPLICATION_MAX_MESSAGE_SIZE`, both once the length has arrived; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `buffer` points to `buffer_len` bytes; each out pointer is NULL or has room.
@@ -119,15 +119,15 @@ pub unsafe extern "C" fn replication_read_message(
     })
 }
 
-/// Writes a message of any type.
+/// Writes a message of any type. Allocates nothing.
 ///
 /// - `type`: the type byte.
-/// - `payload`, `payload_len`: what follows it, copied.
-/// - `buffer`, `buffer_cap`: where the message goes; NULL and 0 to ask for its size.
-/// - `out_len`: bytes of the message, also with `BUFFER_TOO_SMALL`.
+/// - `payload`, `payload_len`: the bytes after it.
+/// - `buffer`, `buffer_cap`: room for the message; NULL and 0 to query its size.
+/// - `out_len`: the size of the message, also with `BUFFER_TOO_SMALL`.
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`, and then the buffer is untouched; `MESSAGE_TOO_LARGE` when the payload and its
-/// type are over `REPLICATION_MAX_MESSAGE_SIZE`; `INVALID_ARGUMENT` for NULL. Allocates nothing.
+/// Returns `OK`; `BUFFER_TOO_SMALL`, with the buffer unchanged; `MESSAGE_TOO_LARGE` if payload and type exceed
+/// `REPLICATION_MAX_MESSAGE_SIZE`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `buffer` is NULL or has room for `buffer_cap`, elsewhere; `out_len` is NULL
@@ -163,13 +163,13 @@ pub unsafe extern "C" fn replication_write_message(
     })
 }
 
-/// Writes an Entry message.
+/// Writes an Entry message. Allocates nothing.
 ///
-/// - `sequence`, `timestamp_us`: its place in the stream; microseconds since the Unix epoch.
-/// - `payload`, `payload_len`: its bytes; NULL with 0 writes null, any other pointer with 0 an empty text.
+/// - `sequence`, `timestamp_us`: the entry's sequence, and microseconds since the Unix epoch.
+/// - `payload`, `payload_len`: its payload; NULL with 0 writes null, any other pointer with 0 an empty string.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
-/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL. Allocates nothing.
+/// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `buffer` is NULL or has room for `buffer_cap`, elsewhere; `out_len` is NULL
@@ -199,14 +199,13 @@ pub unsafe extern "C" fn replication_write_entry(
     })
 }
 
-/// Writes an Ack message.
+/// Writes an Ack message. Allocates nothing.
 ///
-/// - `last_sequence`: the last entry that was taken.
-/// - `reader_id`: who acknowledges; a writer takes up to `REPLICATION_MAX_READER_ID_BYTES` bytes.
+/// - `last_sequence`: the last accepted entry.
+/// - `reader_id`: the reader's id; a writer accepts up to `REPLICATION_MAX_READER_ID_BYTES` bytes.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
 /// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
-/// Allocates nothing.
 ///
 /// # Safety
 /// `reader_id` is NULL or ends with a NUL; `buffer` is NULL or has room for `buffer_cap`; `out_len` is NULL or has room.
@@ -230,9 +229,9 @@ pub unsafe extern "C" fn replication_write_ack(
 
 /// Writes a Sync message, as a reader that speaks v1 only.
 ///
-/// - `reader_id`: who asks; a writer takes up to `REPLICATION_MAX_READER_ID_BYTES` bytes.
-/// - `last_known_sequence`: the last entry it has; 0 for none.
-/// - `coordinator`: use the type of a cluster coordinator, 0x10 instead of 0x12.
+/// - `reader_id`: as for replication_write_ack().
+/// - `last_known_sequence`: the reader's last entry; 0 for none.
+/// - `coordinator`: use the message type of a cluster coordinator, 0x10 instead of 0x12.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
 /// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
@@ -262,9 +261,9 @@ pub unsafe extern "C" fn replication_write_sync(
 /// Writes a SyncAck message, as a writer that speaks v1 only.
 ///
 /// - `current_sequence`: the last entry of the log.
-/// - `can_resume`: whether the reader gets every entry after its position.
-/// - `error`: why it is refused; NULL or "" when it is not.
-/// - `coordinator`: use the type of a cluster coordinator, 0x11 instead of 0x13.
+/// - `can_resume`: whether the reader will get every entry after its position.
+/// - `error`: the reason for a refusal; NULL or "" otherwise.
+/// - `coordinator`: use the message type of a cluster coordinator, 0x11 instead of 0x13.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
 /// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
@@ -292,14 +291,13 @@ pub unsafe extern "C" fn replication_write_sync_ack(
     })
 }
 
-/// Writes an Error message.
+/// Writes an Error message. Allocates nothing.
 ///
-/// - `code`: one of the protocol's codes, as replication_status_name() gives them, such as "SEQUENCE_GAP".
-/// - `message`: for people.
+/// - `code`: the name of a status, as replication_status_name() returns it, such as "SEQUENCE_GAP".
+/// - `message`: a text for people.
 /// - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
 ///
 /// Returns `OK`; `BUFFER_TOO_SMALL`; `MESSAGE_TOO_LARGE`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8.
-/// Allocates nothing.
 ///
 /// # Safety
 /// `code` and `message` are NULL or end with a NUL; `buffer` is NULL or has room for `buffer_cap`; `out_len` is NULL or has room.
@@ -319,16 +317,15 @@ pub unsafe extern "C" fn replication_write_error(
     })
 }
 
-/// Reads the JSON of an Entry message.
+/// Parses the JSON of an Entry message.
 ///
-/// - `json`, `json_len`: what follows the type in the message.
-/// - `out_sequence`, `out_timestamp_us`: its place in the stream; microseconds since the Unix epoch.
-/// - `payload`, `payload_cap`: where the decoded payload goes; NULL and 0 to ask for its length. After a failure what is
-///   in it is unspecified.
-/// - `out_payload_len`: bytes of the payload, also with `BUFFER_TOO_SMALL`.
+/// - `json`, `json_len`: the bytes after the message type.
+/// - `out_sequence`, `out_timestamp_us`: as for replication_write_entry().
+/// - `payload`, `payload_cap`: room for the decoded payload, undefined after a failure; NULL and 0 to query its length.
+/// - `out_payload_len`: the length of the payload, also with `BUFFER_TOO_SMALL`.
 ///
-/// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
+/// Returns `OK`; `INVALID_MSG` with the member and the byte offset for anything but this message; `BUFFER_TOO_SMALL`;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `payload` is NULL or has room for `payload_cap`, elsewhere; each out pointer is NULL
@@ -364,15 +361,14 @@ pub unsafe extern "C" fn replication_parse_entry(
     })
 }
 
-/// Reads the JSON of an Ack message.
+/// Parses the JSON of an Ack message.
 ///
-/// - `json`, `json_len`: what follows the type in the message.
-/// - `out_last_sequence`: the last entry that was taken.
-/// - `reader_id`, `reader_id_cap`, `out_reader_id_len`: who acknowledges. A NUL ends it, for which there must be room too, but which is not counted.
-///   The length is also written with `BUFFER_TOO_SMALL`.
+/// - `json`, `json_len`: the bytes after the message type.
+/// - `out_last_sequence`: the last accepted entry.
+/// - `reader_id`, `reader_id_cap`, `out_reader_id_len`: room for the reader's id and a NUL, and the id's length without
+///   the NUL, also with `BUFFER_TOO_SMALL`.
 ///
-/// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
+/// Returns what replication_parse_entry() returns.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `reader_id` is NULL or has room for `reader_id_cap`; each out pointer is NULL or has room.
@@ -400,15 +396,13 @@ pub unsafe extern "C" fn replication_parse_ack(
     })
 }
 
-/// Reads the JSON of a Sync message.
+/// Parses the JSON of a Sync message.
 ///
-/// - `json`, `json_len`: what follows the type in the message.
-/// - `out_last_known_sequence`: the last entry that the reader has; 0 for none.
-/// - `reader_id`, `reader_id_cap`, `out_reader_id_len`: who asks. A NUL ends it, for which there must be room too, but which is not counted.
-///   The length is also written with `BUFFER_TOO_SMALL`.
+/// - `json`, `json_len`: the bytes after the message type.
+/// - `out_last_known_sequence`: the reader's last entry; 0 for none.
+/// - `reader_id`, `reader_id_cap`, `out_reader_id_len`: as for replication_parse_ack().
 ///
-/// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
+/// Returns what replication_parse_entry() returns.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `reader_id` is NULL or has room for `reader_id_cap`; each out pointer is NULL or has room.
@@ -436,16 +430,15 @@ pub unsafe extern "C" fn replication_parse_sync(
     })
 }
 
-/// Reads the JSON of a SyncAck message.
+/// Parses the JSON of a SyncAck message.
 ///
-/// - `json`, `json_len`: what follows the type in the message.
+/// - `json`, `json_len`: the bytes after the message type.
 /// - `out_current_sequence`: the last entry of the writer's log.
-/// - `out_can_resume`: whether the reader gets every entry after its position.
-/// - `error`, `error_cap`, `out_error_len`: why the reader is refused; "" when it is not. A NUL ends it, for which there must be room too, but which is not counted.
-///   The length is also written with `BUFFER_TOO_SMALL`.
+/// - `out_can_resume`: whether the reader will get every entry after its position.
+/// - `error`, `error_cap`, `out_error_len`: the reason for a refusal, "" otherwise; as the reader id of
+///   replication_parse_ack().
 ///
-/// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
+/// Returns what replication_parse_entry() returns.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `error` is NULL or has room for `error_cap`; each out pointer is NULL or has room.
@@ -476,15 +469,13 @@ pub unsafe extern "C" fn replication_parse_sync_ack(
     })
 }
 
-/// Reads the JSON of an Error message.
+/// Parses the JSON of an Error message.
 ///
-/// - `json`, `json_len`: what follows the type in the message.
-/// - `code`, `code_cap`, `out_code_len`: the code, a status name. A NUL ends it, for which there must be room too, but which is not counted.
-///   The length is also written with `BUFFER_TOO_SMALL`.
-/// - `message`, `message_cap`, `out_message_len`: the text for people, in the same way.
+/// - `json`, `json_len`: the bytes after the message type.
+/// - `code`, `code_cap`, `out_code_len`: the name of a status; as the reader id of replication_parse_ack().
+/// - `message`, `message_cap`, `out_message_len`: a text for people, in the same way.
 ///
-/// Returns `OK`; `INVALID_MSG` for anything that is not this message, with the member and the byte offset;
-/// `BUFFER_TOO_SMALL`; `INVALID_ARGUMENT` for NULL.
+/// Returns what replication_parse_entry() returns.
 ///
 /// # Safety
 /// `json` points to `json_len` bytes; `code` and `message` are NULL or have room for `code_cap` and `message_cap`; each out

@@ -132,8 +132,8 @@ pub unsafe extern "C" fn receiver_new(config: *const ReceiverConfigHandle, out: 
     }
 }
 
-/// Starts a receiver, which connects, and reconnects, in the background and reports this as events. Returns `OK`;
-/// `INVALID_STATE` if it was started before; `CLOSED` after receiver_stop(); `IO` as sender_start().
+/// Starts a receiver. It connects, and reconnects, in the background and reports this as events. Returns `OK`; `IO` as
+/// sender_start(); `INVALID_STATE` if started before; `CLOSED` after receiver_stop().
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn receiver_get_stream(
 /// Returns `OK`, even after receiver_stop(); `TIMEOUT`; `INVALID_STATE` before receiver_start(); `WRONG_THREAD` in a
 /// callback of this receiver; `APPLY_FAILED` if the apply policy stopped before the entry; `LINEAGE_CHANGED` if another
 /// writer took over, in whose history the sequence may be another entry; `IO` or `DAMAGED` if the receiver's log on
-/// disk failed; `CLOSED` if the receiver is stopped.
+/// disk failed; `CLOSED` once stopped.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.
@@ -257,8 +257,8 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
 }
 
 /// Stops a receiver: waits for a running handler, acknowledges what was applied if the connection allows it,
-/// disconnects and waits for its threads. Later calls return CLOSED, except queries. Stopping twice is allowed. Returns
-/// `OK`; `WRONG_THREAD` in a callback of this receiver, which runs on.
+/// disconnects and waits for its threads. Later calls return CLOSED, except queries and a second stop. Returns `OK`;
+/// `WRONG_THREAD` in a callback of this receiver, which runs on.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.

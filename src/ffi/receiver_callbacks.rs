@@ -13,7 +13,7 @@ use crate::host::LogLevel;
 const DEFAULT_BATCH_ENTRIES: usize = 1_024;
 
 /// Sets the handler that receives entries one by one, in order, each once in the receiver's life. It replaces a handler
-/// of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
+/// of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.

@@ -212,8 +212,8 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
 }
 
 /// Sets the lineage of the last sequence as receiver_get_stream() returned it: `REPLICATION_STREAM_ID_BYTES` bytes and
-/// an epoch. A writer of another stream or an older epoch is refused with the event DIVERGED. Returns `OK`;
-/// `INVALID_ARGUMENT` for NULL. Default: the first writer's.
+/// an epoch. A writer of another stream or an older epoch is refused (DIVERGED). Returns `OK`; `INVALID_ARGUMENT` for
+/// NULL. Default: the first writer's.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
@@ -505,8 +505,8 @@ pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
 /// - `ca_file`: the writer must have a certificate of one of these authorities.
 /// - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the writer address. It
 ///   must be given with a Unix socket.
-/// - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to an authority that the
-///   writer trusts, and its unencrypted key. Both NULL: none, and the writer may refuse this reader.
+/// - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to the writer's authority,
+///   and its unencrypted key; both NULL for none, which a writer may refuse.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Status};
 pub use crate::records::ValueType;
 use crate::records::{DEFAULT_MAX_BYTES, Records, Value, ValueError};
 
-/// The records of a payload: an array of maps, which threads may share, since it does not change. Created by
+/// The records of a payload: an array of maps. They do not change, so threads may share them. Created by
 /// replication_records_parse(), or passed to a record handler for the call.
 pub struct RecordsHandle<'a> {
     records: Records<'a>,
@@ -124,16 +124,16 @@ unsafe fn answer_bytes<'a, T>(
     })
 }
 
-/// Decodes a payload: msgpack, an array of maps, whose keys are neither arrays nor maps. It nests 128 levels deep at most,
-/// and has at most 16777216 values, each key, array and map counted, which take at most 256 MiB of memory beside a copy of
-/// the payload. replication_records_parse_within() has another limit. The deepest nesting needs
-/// up to 96 KiB of the calling thread's stack, here, in replication_records_json() and in replication_records_free().
+/// Decodes a payload: a msgpack array of maps, whose keys are neither arrays nor maps. Limits: 128 levels of nesting,
+/// 16777216 values (keys, arrays and maps included) and 256 MiB of memory besides a copy of the payload. The deepest
+/// nesting needs up to 96 KiB of the calling thread's stack, also in replication_records_json() and
+/// replication_records_free().
 ///
-/// - `payload`, `payload_len`: not needed any more after the call.
+/// - `payload`, `payload_len`: copied.
 /// - `out`: the records, to be freed with replication_records_free().
 ///
-/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
-/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
+/// Returns `OK`; `DECODE_FAILED` with the byte offset for any other payload or one over a limit; `OUT_OF_MEMORY`;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `payload` points to `payload_len` bytes; `out` is NULL or has room for a pointer.
@@ -154,14 +154,11 @@ pub unsafe extern "C" fn replication_records_parse(
     })
 }
 
-/// As replication_records_parse(), with a limit of the caller's for the memory that the values take.
+/// As replication_records_parse(), with another memory limit.
 ///
-/// - `payload`, `payload_len`: not needed any more after the call.
-/// - `max_bytes`: beside the copy of the payload. UINT64_MAX: no limit.
-/// - `out`: the records, to be freed with replication_records_free().
+/// - `max_bytes`: the most bytes for the values, besides the copy of the payload. UINT64_MAX: no limit.
 ///
-/// Returns `OK`; `DECODE_FAILED` for a payload that is something else, or too much, with the byte offset;
-/// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
+/// Returns what replication_records_parse() returns.
 ///
 /// # Safety
 /// As for replication_records_parse().
@@ -183,7 +180,7 @@ pub unsafe extern "C" fn replication_records_parse_within(
     })
 }
 
-/// Frees records that replication_records_parse() made, never those of a record handler. NULL is ignored.
+/// Frees records that were parsed, never those of a record handler.
 ///
 /// # Safety
 /// `records` is NULL or came from replication_records_parse(), and neither it nor anything reached through it is used
@@ -196,7 +193,7 @@ pub unsafe extern "C" fn replication_records_free(records: *mut RecordsHandle<'s
     }
 }
 
-/// Returns how many records there are; 0 for NULL.
+/// Returns the number of records; 0 for NULL.
 ///
 /// # Safety
 /// `records` is NULL or alive.
@@ -206,10 +203,10 @@ pub unsafe extern "C" fn replication_records_count(records: *const RecordsHandle
     unsafe { records.as_ref() }.map_or(0, |records| records.records.len())
 }
 
-/// Finds a value by its row and key.
+/// Finds the value of a key in a record.
 ///
-/// - `row`: from 0.
-/// - `key`: a string key of the row's map; of several equal ones the last counts.
+/// - `row`: the index of the record, from 0.
+/// - `key`: a string key of its map; if it occurs more than once, the last one counts.
 /// - `out`: the value, valid as long as the records.
 ///
 /// Returns `OK`; `NOT_FOUND` with the row and the key; `INVALID_ARGUMENT` for NULL or a key that is not UTF-8.
@@ -234,9 +231,9 @@ pub unsafe extern "C" fn replication_records_get(
     })
 }
 
-/// Finds a whole record.
+/// Finds a record.
 ///
-/// - `row`: from 0.
+/// - `row`: its index, from 0.
 /// - `out`: a map, valid as long as the records.
 ///
 /// Returns `OK`; `NOT_FOUND` with the row; `INVALID_ARGUMENT` for NULL.
@@ -260,11 +257,11 @@ pub unsafe extern "C" fn replication_records_row(
     })
 }
 
-/// Gives the records as a JSON array: integers exact, bytes as base64 strings, extensions as {"ext":type,"data":base64},
-/// floats that are not finite as null.
+/// Converts the records to a JSON array: integers exactly, bytes as base64 strings, extensions as
+/// {"ext":type,"data":base64}, and floats that are not finite as null.
 ///
-/// - `out_json`: the text, ended by a NUL, valid as long as the records.
-/// - `out_len`: its bytes without the NUL.
+/// - `out_json`: the text with a NUL at its end, valid as long as the records.
+/// - `out_len`: its length in bytes without the NUL.
 ///
 /// Returns `OK`; `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for NULL.
 ///
@@ -290,7 +287,7 @@ pub unsafe extern "C" fn replication_records_json(
     })
 }
 
-/// Returns what a value is, a replication_value_type; -1 for NULL.
+/// Returns the replication_value_type of a value; -1 for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive.
@@ -300,9 +297,7 @@ pub unsafe extern "C" fn replication_value_type_of(value: *const ValueHandle) ->
     unsafe { value.cast::<Value<'_>>().as_ref() }.map_or(-1, |value| value.value_type() as i32)
 }
 
-/// Reads a boolean.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
+/// Reads a boolean. Returns `OK`; `WRONG_TYPE` for any other value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -312,9 +307,7 @@ pub unsafe extern "C" fn replication_value_bool(value: *const ValueHandle, out: 
     unsafe { answer(value, out, Value::as_bool) }
 }
 
-/// Reads an integer that fits.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer above INT64_MAX; `INVALID_ARGUMENT` for NULL.
+/// Reads an integer of at most INT64_MAX. Returns `OK`; `WRONG_TYPE` for any other value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -324,9 +317,7 @@ pub unsafe extern "C" fn replication_value_i64(value: *const ValueHandle, out: *
     unsafe { answer(value, out, Value::as_i64) }
 }
 
-/// Reads an integer that fits.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else, and for an integer below 0; `INVALID_ARGUMENT` for NULL.
+/// Reads an integer of at least 0. Returns `OK`; `WRONG_TYPE` for any other value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -336,9 +327,8 @@ pub unsafe extern "C" fn replication_value_u64(value: *const ValueHandle, out: *
     unsafe { answer(value, out, Value::as_u64) }
 }
 
-/// Reads a float, or the float nearest to an integer.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
+/// Reads a float, or an integer as the nearest float. Returns `OK`; `WRONG_TYPE` for any other value;
+/// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -348,9 +338,8 @@ pub unsafe extern "C" fn replication_value_f64(value: *const ValueHandle, out: *
     unsafe { answer(value, out, Value::as_f64) }
 }
 
-/// Reads a string: UTF-8, NOT ended by a NUL, valid as long as the records.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
+/// Reads a string: UTF-8, NOT terminated by a NUL, valid as long as the records. Returns `OK`; `WRONG_TYPE` for any
+/// other value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; the out pointers are NULL or have room.
@@ -364,9 +353,8 @@ pub unsafe extern "C" fn replication_value_string(
     unsafe { answer_bytes(value, out, out_len, |value| value.as_str().map(str::as_bytes)) }
 }
 
-/// Reads bytes, those of a string or those of an extension, valid as long as the records.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
+/// Reads bytes, or those of a string or an extension, valid as long as the records. Returns `OK`; `WRONG_TYPE` for any
+/// other value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; the out pointers are NULL or have room.
@@ -380,9 +368,8 @@ pub unsafe extern "C" fn replication_value_bytes(
     unsafe { answer_bytes(value, out, out_len, Value::as_bytes) }
 }
 
-/// Reads the type of an extension; replication_value_bytes() has its data.
-///
-/// Returns `OK`; `WRONG_TYPE` for anything else; `INVALID_ARGUMENT` for NULL.
+/// Reads the type of an extension, whose data replication_value_bytes() reads. Returns `OK`; `WRONG_TYPE` for any other
+/// value; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive; `out` is NULL or has room.
@@ -392,7 +379,7 @@ pub unsafe extern "C" fn replication_value_ext_type(value: *const ValueHandle, o
     unsafe { answer(value, out, Value::ext_type) }
 }
 
-/// Returns how many elements an array or entries a map has; 0 for anything else and for NULL.
+/// Returns the number of elements of an array or of entries of a map; 0 for any other value and for NULL.
 ///
 /// # Safety
 /// `value` is NULL or its records are alive.
@@ -402,7 +389,7 @@ pub unsafe extern "C" fn replication_value_count(value: *const ValueHandle) -> u
     unsafe { value.cast::<Value<'_>>().as_ref() }.map_or(0, Value::count)
 }
 
-/// Finds the element of an array, or the value of a map entry.
+/// Finds an element of an array, or the value of a map entry.
 ///
 /// - `index`: from 0, in the order of the payload.
 /// - `out`: valid as long as the records.
@@ -424,8 +411,7 @@ pub unsafe extern "C" fn replication_value_at(
 
 /// Finds the key of a map entry.
 ///
-/// - `index`: from 0, in the order of the payload.
-/// - `out`: valid as long as the records.
+/// - `index`, `out`: as for replication_value_at().
 ///
 /// Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no map; `INVALID_ARGUMENT` for NULL.
 ///
@@ -441,7 +427,7 @@ pub unsafe extern "C" fn replication_value_key_at(
     unsafe { answer(value, out, |value| value.key_at(index).map(handle_of)) }
 }
 
-/// Finds the value of a map under a string key; of several equal keys the last counts.
+/// Finds the value of a string key in a map; if the key occurs more than once, the last one counts.
 ///
 /// - `out`: valid as long as the records.
 ///

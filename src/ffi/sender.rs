@@ -124,8 +124,8 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
 }
 
 /// Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`; `INVALID_STATE` if it was
-/// started before; `CLOSED` after sender_stop(); `IO` if the system does not provide all threads. If it provides some,
-/// the sender is then stopped: free it and create another.
+/// started before; `CLOSED` after sender_stop(); `IO` if the system has no threads. If it had only some, the sender is
+/// stopped: create another.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -143,8 +143,8 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 ///   that this machine does not have are reported (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if the address does not parse or
-/// resolve, which may take time, or if this machine does not have it; `ADDRESS_IN_USE`; `IO` for another system error;
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if it does not parse or resolve,
+/// which may take time, or if this machine does not have it; `ADDRESS_IN_USE`; `IO` for other system errors;
 /// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
@@ -166,15 +166,15 @@ pub unsafe extern "C" fn sender_listen(
 }
 
 /// Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier connection of the
-/// reader is closed with `REPLACED`. A refusal is reported as an event. Does not wait for the peer.
+/// reader is closed (REPLACED). A refusal is reported as an event. It does not wait.
 ///
 /// - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it, but its non-blocking
 ///   mode may have changed.
 /// - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes
 ///   without control characters.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` for a descriptor that is closed or no stream
-/// socket; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop(); `IO`.
+/// Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if it is closed or no stream socket; `IO`;
+/// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `reader_id` is NULL or ends with a NUL; nobody else closes `fd`
@@ -408,7 +408,7 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 
 /// Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout ends, closes
 /// everything and waits for its threads. To wait until readers have applied it, use sender_wait_acked() before. Later
-/// calls return `CLOSED`, except queries. Stopping twice is allowed.
+/// calls return `CLOSED`, except queries and a second stop.
 ///
 /// Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or the disk is still
 /// busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk lacks the last entries, which the text

@@ -23,8 +23,8 @@ pub const STREAM_ID_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FullPolicyNumber {
-    /// Accept it and cut off the slowest readers with `SEQUENCE_GAP`. If a log on disk is too slow, wait for it, then
-    /// refuse.
+    /// Accept it and cut off the slowest readers with `SEQUENCE_GAP`. With a log on disk they continue from there, and
+    /// only a slow disk delays the entry or refuses it.
     CutOffSlowest = 0,
     /// Refuse it with `BUFFER_FULL`.
     Refuse = 1,
@@ -112,8 +112,8 @@ pub unsafe extern "C" fn sender_config_free(config: *mut SenderConfigHandle) {
     unsafe { release(config, drop) };
 }
 
-/// Sets how many entries the buffer of entries in memory holds at most, within sender_config_set_buffer_bytes().
-/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At least: 1.
+/// Sets the most entries that the buffer of entries in memory holds, within sender_config_set_buffer_bytes(). Returns
+/// `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn sender_config_set_buffer_size(config: *mut SenderConfig
     }
 }
 
-/// Sets how many bytes the buffer of entries in memory holds at most. Returns `OK`; `INVALID_ARGUMENT` for less than
+/// Sets the most bytes that the buffer of entries in memory holds. Returns `OK`; `INVALID_ARGUMENT` for less than
 /// 65536. Default: 67108864 (64 MiB). At least: 65536.
 ///
 /// # Safety
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfi
     }
 }
 
-/// Sets what happens to a new entry if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
+/// Sets what happens to new entries if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
 ///
 /// - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
 /// - `wait_ms`: how many milliseconds `REPLICATION_FULL_POLICY_WAIT` waits.
@@ -237,8 +237,9 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
     }
 }
 
-/// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request of the sender; a shorter request
-/// gets this one. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of range. Default: 100. Range: 10 to 60000.
+/// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; it gets this one instead of a
+/// shorter one. The sender's own interval may be shorter. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of
+/// range. Default: 100. Range: 10 to 60000.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -311,9 +312,9 @@ pub unsafe extern "C" fn sender_config_set_max_readers(config: *mut SenderConfig
 }
 
 /// Sets the permissions of Unix socket files, from their creation on and whatever the umask. Connecting takes write
-/// permission. In the abstract namespace ("unix:@name"), the bits are checked against the peer's user and group as if
-/// there were a file of this process; others are disconnected with the event REFUSED. Returns `OK`; `INVALID_ARGUMENT`
-/// for other bits. Default: 0600. At most: 0777.
+/// permission. In the abstract namespace ("unix:@name"), the bits are applied to the peer's user and group as if this
+/// process owned a file; others are disconnected (REFUSED). Returns `OK`; `INVALID_ARGUMENT` for other bits. Default:
+/// 0600. At most: 0777.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -375,9 +376,8 @@ pub unsafe extern "C" fn sender_config_set_stream(
     }
 }
 
-/// Sets the sequence after which the log begins. A log on disk is only checked against it. Unlike
-/// sender_config_set_token(), it proves nothing about the history before it; see sender_acked(). Returns `OK`. Default:
-/// 0.
+/// Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
+/// sender_config_set_token(), it proves nothing about the history before. Returns `OK`. Default: 0.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -422,10 +422,10 @@ pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
 /// Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not those of
 /// sender_accept_reader(). Readers without TLS are then refused. The PEM files are read now. The key must be protected,
 /// see sender_config_set_insecure_permissions_allowed(). See docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL,
-/// "", text that is not UTF-8 or an unusable file; `IO` for an unreadable file. The text names the file. On failure the
-/// configuration is unchanged. Default: none.
+/// "", text that is not UTF-8 or an unusable file; `IO` for an unreadable file. The text names it. A failure changes
+/// nothing. Default: none.
 ///
-/// - `certificate_chain_file`: this writer's certificate, then those up to an authority that the readers trust.
+/// - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
 /// - `private_key_file`: the key of the first certificate, not encrypted.
 /// - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
 ///
@@ -476,9 +476,9 @@ pub unsafe extern "C" fn sender_config_set_event_handler(
     }
 }
 
-/// Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
+/// Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
 ///
-/// - `max_level`: the least severe replication_log_level that it receives; ignored without a handler.
+/// - `max_level`: the least severe replication_log_level that it receives; ignored without it.
 /// - `handler`: NULL for none, the default.
 ///
 /// # Safety

@@ -58,7 +58,7 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 ///
 /// - `path`: made absolute now; NULL for a log in memory only. The directory is created if its parent exists. No one
 ///   else may write to it, see sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved,
-///   removed or replaced while in use, the log fails within a second or so (WAL_FAILED) and confirms nothing more.
+///   removed or replaced while in use, the log fails within about a second (WAL_FAILED).
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn sender_config_set_wal_dir(config: *mut SenderConfigHand
 /// Sets when the log on disk is synced. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy, and for 0 with `GROUP`.
 ///
 /// - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
-/// - `interval_ms`: under `GROUP` the longest time between syncs in milliseconds. Default: 5. At least: 1.
+/// - `interval_ms`: under `GROUP` the most milliseconds between syncs. Default: 5. At least: 1.
 /// - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
 ///
 /// # Safety
@@ -98,8 +98,8 @@ pub unsafe extern "C" fn sender_config_set_wal_sync(
     }
 }
 
-/// Sets the usual size of a log file in bytes; whole files are removed. Returns `OK`; `INVALID_ARGUMENT` for a value
-/// out of range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
+/// Sets the usual size of a log file, in bytes. Whole files are removed. Returns `OK`; `INVALID_ARGUMENT` if out of
+/// range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -201,10 +201,10 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
 
 /// Sets the position after which a new log begins, to take over as the writer, in place of sender_config_set_stream()
 /// and sender_config_set_last_sequence(). Its hash lets readers recognise their history. Returns `OK`;
-/// `INVALID_ARGUMENT` for NULL, a damaged token, or an epoch below the token's.
+/// `INVALID_ARGUMENT` for NULL, a damaged token or a lower epoch.
 ///
 /// - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
-/// - `epoch`: the sender's epoch, above the token's to take over from another writer; 0 for the token's.
+/// - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.

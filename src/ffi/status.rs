@@ -74,7 +74,7 @@ pub extern "C" fn replication_status_name(status: i32) -> *const c_char {
 }
 
 /// Returns the text of this thread's last failed call; "" if none has failed, never NULL. It is the library's and valid
-/// until this thread's next failed call or its end. A successful call leaves it unchanged.
+/// until this thread's next failed call or its end. Successful calls keep it.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_last_error_message() -> *const c_char {
     if IS_SHORT.get() {

@@ -15,10 +15,10 @@ pub use go_json::{FixedBuffer, Sink};
 
 use crate::text::{Escaped, first_control};
 
-/// Bytes of a message before its payload: a big-endian u32 length, which counts the type and the payload, and the type.
+/// The bytes before a message's payload: a big-endian u32 length, of type and payload, and the type.
 pub const HEADER_SIZE: usize = 5;
 
-/// The largest length that a message may name: its type and its payload, 100 MiB.
+/// The largest length of type and payload: 100 MiB.
 pub const MAX_MESSAGE_SIZE: usize = 104_857_600;
 
 /// The longest reader id in bytes, without the NUL.

@@ -203,8 +203,8 @@ class ValueType(enum.IntEnum):
 class FullPolicy(enum.IntEnum):
     """What happens to a new entry if the buffer is full of entries that a reader still needs."""
 
-    #: Accept it and cut off the slowest readers with SEQUENCE_GAP. If a log on disk is too slow,
-    #: wait for it, then refuse.
+    #: Accept it and cut off the slowest readers with SEQUENCE_GAP. With a log on disk they continue
+    #: from there, and only a slow disk delays the entry or refuses it.
     CUT_OFF_SLOWEST = 0
     #: Refuse it with BUFFER_FULL.
     REFUSE = 1
