@@ -41,7 +41,7 @@ pub enum Status {
     NotFound = 12,
     /// The value has another type or does not fit.
     WrongType = 13,
-    /// Too small; the needed length was written.
+    /// Buffer too small; the needed length was set.
     BufferTooSmall = 14,
     /// The frame is incomplete.
     Truncated = 15,
@@ -57,11 +57,11 @@ pub enum Status {
     Damaged = 20,
     /// Another handle or process uses the directory.
     Locked = 21,
-    /// No disk space or quota left; works again later.
+    /// No disk space left, or the quota is used up.
     DiskFull = 22,
     /// The write gate is closed: readers lag too far.
     Gated = 23,
-    /// The disk fails for another reason that may pass.
+    /// The disk refuses writes for another reason.
     Stalled = 24,
     /// The entries that the reader needs are gone.
     SequenceGap = 100,

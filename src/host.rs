@@ -46,7 +46,7 @@ pub enum EventKind {
     /// - sequence: the last entry received
     /// - detail: `protocol`, `writer_sequence`, `peer`
     Connected = 1,
-    /// A connection or attempt failed or ended.
+    /// A connection ended or an attempt failed.
     ///
     /// # At a sender
     /// - when: its connection ended
@@ -305,7 +305,7 @@ pub enum EventKind {
     /// - sequence: its position
     /// - detail: `acknowledged`, `durable`, `applied`: its earlier positions
     ReaderRewound = 26,
-    /// Sender: no descriptor for a connection.
+    /// Sender: closed a peer to save descriptors.
     ///
     /// # At a sender
     /// - when: a connection was closed because it would have used one of the last 16 file descriptors that the process

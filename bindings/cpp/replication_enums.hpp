@@ -43,7 +43,7 @@ enum class status : std::int32_t {
     not_found = REPLICATION_STATUS_NOT_FOUND,
     /// The value has another type or does not fit.
     wrong_type = REPLICATION_STATUS_WRONG_TYPE,
-    /// Too small; the needed length was written.
+    /// Buffer too small; the needed length was set.
     buffer_too_small = REPLICATION_STATUS_BUFFER_TOO_SMALL,
     /// The frame is incomplete.
     truncated = REPLICATION_STATUS_TRUNCATED,
@@ -59,11 +59,11 @@ enum class status : std::int32_t {
     damaged = REPLICATION_STATUS_DAMAGED,
     /// Another handle or process uses the directory.
     locked = REPLICATION_STATUS_LOCKED,
-    /// No disk space or quota left; works again later.
+    /// No disk space left, or the quota is used up.
     disk_full = REPLICATION_STATUS_DISK_FULL,
     /// The write gate is closed: readers lag too far.
     gated = REPLICATION_STATUS_GATED,
-    /// The disk fails for another reason that may pass.
+    /// The disk refuses writes for another reason.
     stalled = REPLICATION_STATUS_STALLED,
     /// The entries that the reader needs are gone.
     sequence_gap = REPLICATION_STATUS_SEQUENCE_GAP,
@@ -97,7 +97,7 @@ enum class status : std::int32_t {
 enum class event_kind : std::int32_t {
     /// The handshake with a peer succeeded.
     connected = REPLICATION_EVENT_KIND_CONNECTED,
-    /// A connection or attempt failed or ended.
+    /// A connection ended or an attempt failed.
     disconnected = REPLICATION_EVENT_KIND_DISCONNECTED,
     /// The writer refused a reader or a connection.
     refused = REPLICATION_EVENT_KIND_REFUSED,
@@ -147,7 +147,7 @@ enum class event_kind : std::int32_t {
     slot_refused = REPLICATION_EVENT_KIND_SLOT_REFUSED,
     /// Sender: a reader lost acknowledged entries.
     reader_rewound = REPLICATION_EVENT_KIND_READER_REWOUND,
-    /// Sender: no descriptor for a connection.
+    /// Sender: closed a peer to save descriptors.
     descriptors_low = REPLICATION_EVENT_KIND_DESCRIPTORS_LOW,
     /// Sender: cannot listen on every address.
     listen_incomplete = REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE,

@@ -35,7 +35,7 @@ const (
 	ErrNotFound Status = 12
 	// The value has another type or does not fit.
 	ErrWrongType Status = 13
-	// Too small; the needed length was written.
+	// Buffer too small; the needed length was set.
 	ErrBufferTooSmall Status = 14
 	// The frame is incomplete.
 	ErrTruncated Status = 15
@@ -51,11 +51,11 @@ const (
 	ErrDamaged Status = 20
 	// Another handle or process uses the directory.
 	ErrLocked Status = 21
-	// No disk space or quota left; works again later.
+	// No disk space left, or the quota is used up.
 	ErrDiskFull Status = 22
 	// The write gate is closed: readers lag too far.
 	ErrGated Status = 23
-	// The disk fails for another reason that may pass.
+	// The disk refuses writes for another reason.
 	ErrStalled Status = 24
 	// The entries that the reader needs are gone.
 	ErrSequenceGap Status = 100
@@ -92,7 +92,7 @@ type EventKind int32
 const (
 	// The handshake with a peer succeeded.
 	EventConnected EventKind = 1
-	// A connection or attempt failed or ended.
+	// A connection ended or an attempt failed.
 	EventDisconnected EventKind = 2
 	// The writer refused a reader or a connection.
 	EventRefused EventKind = 3
@@ -142,7 +142,7 @@ const (
 	EventSlotRefused EventKind = 25
 	// Sender: a reader lost acknowledged entries.
 	EventReaderRewound EventKind = 26
-	// Sender: no descriptor for a connection.
+	// Sender: closed a peer to save descriptors.
 	EventDescriptorsLow EventKind = 27
 	// Sender: cannot listen on every address.
 	EventListenIncomplete EventKind = 28

@@ -157,10 +157,7 @@ typedef struct replication_quorum replication_quorum;
 /** The options of a receiver. Created by receiver_config_new(). */
 typedef struct replication_receiver_config replication_receiver_config;
 
-/**
- * A reader's end: follows one writer and passes its entries to a handler. Created by
- * receiver_new().
- */
+/** A reader's end: passes the entries of one writer to a handler. Created by receiver_new(). */
 typedef struct replication_receiver replication_receiver;
 
 /**
@@ -190,7 +187,7 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_BAD_DESCRIPTOR = 11, /**< The descriptor is closed or no stream socket. */
     REPLICATION_STATUS_NOT_FOUND = 12, /**< No such reader, slot, ticket, row, key or stream. */
     REPLICATION_STATUS_WRONG_TYPE = 13, /**< The value has another type or does not fit. */
-    REPLICATION_STATUS_BUFFER_TOO_SMALL = 14, /**< Too small; the needed length was written. */
+    REPLICATION_STATUS_BUFFER_TOO_SMALL = 14, /**< Buffer too small; the needed length was set. */
     REPLICATION_STATUS_TRUNCATED = 15, /**< The frame is incomplete. */
     REPLICATION_STATUS_MESSAGE_TOO_SMALL = 16, /**< The frame has length 0. */
     REPLICATION_STATUS_MESSAGE_TOO_LARGE = 17, /**< The frame or payload exceeds its limit. */
@@ -198,9 +195,9 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_DECODE_FAILED = 19, /**< Not a msgpack array of maps, or over a limit. */
     REPLICATION_STATUS_DAMAGED = 20, /**< Corrupt or newer log files; nothing was changed. */
     REPLICATION_STATUS_LOCKED = 21, /**< Another handle or process uses the directory. */
-    REPLICATION_STATUS_DISK_FULL = 22, /**< No disk space or quota left; works again later. */
+    REPLICATION_STATUS_DISK_FULL = 22, /**< No disk space left, or the quota is used up. */
     REPLICATION_STATUS_GATED = 23, /**< The write gate is closed: readers lag too far. */
-    REPLICATION_STATUS_STALLED = 24, /**< The disk fails for another reason that may pass. */
+    REPLICATION_STATUS_STALLED = 24, /**< The disk refuses writes for another reason. */
     REPLICATION_STATUS_SEQUENCE_GAP = 100, /**< The entries that the reader needs are gone. */
     REPLICATION_STATUS_WAL_ROTATED = 101, /**< The log on disk no longer has the entries. */
     REPLICATION_STATUS_INVALID_MSG = 102, /**< A message violates the protocol. */
@@ -239,7 +236,7 @@ const char *replication_version(void);
 /** Returns the loaded library's version, to compare with `REPLICATION_VERSION_NUMBER`. */
 uint32_t replication_version_number(void);
 
-/** Returns the loaded library's ABI. Use it only if this is `REPLICATION_ABI_VERSION`. */
+/** Returns the loaded library's ABI, which must equal `REPLICATION_ABI_VERSION`. */
 uint32_t replication_abi_version(void);
 
 /* Callbacks ------------------------------------------------------------------------------------ */
@@ -247,7 +244,7 @@ uint32_t replication_abi_version(void);
 /** The kind of an event. The numbers are part of the ABI. */
 REPLICATION_ENUM(replication_event_kind, int32_t) {
     REPLICATION_EVENT_KIND_CONNECTED = 1, /**< The handshake with a peer succeeded. */
-    REPLICATION_EVENT_KIND_DISCONNECTED = 2, /**< A connection or attempt failed or ended. */
+    REPLICATION_EVENT_KIND_DISCONNECTED = 2, /**< A connection ended or an attempt failed. */
     REPLICATION_EVENT_KIND_REFUSED = 3, /**< The writer refused a reader or a connection. */
     REPLICATION_EVENT_KIND_GAP = 4, /**< Entries are missing from `sequence` on. */
     REPLICATION_EVENT_KIND_REGRESSED = 5, /**< The writer is behind this reader. */
@@ -272,7 +269,7 @@ REPLICATION_ENUM(replication_event_kind, int32_t) {
     REPLICATION_EVENT_KIND_WAL_TRIMMED = 24, /**< Retention removed the oldest log files. */
     REPLICATION_EVENT_KIND_SLOT_REFUSED = 25, /**< Sender: no free slot for a connected reader. */
     REPLICATION_EVENT_KIND_READER_REWOUND = 26, /**< Sender: a reader lost acknowledged entries. */
-    REPLICATION_EVENT_KIND_DESCRIPTORS_LOW = 27, /**< Sender: no descriptor for a connection. */
+    REPLICATION_EVENT_KIND_DESCRIPTORS_LOW = 27, /**< Sender: closed a peer to save descriptors. */
     REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE = 28, /**< Sender: cannot listen on every address. */
     REPLICATION_EVENT_KIND_UNPROTECTED = 29, /**< Other users can access files that are in use. */
 };
@@ -310,7 +307,7 @@ typedef struct replication_entry {
  * docs/embedding.md lists the fields' contents for each kind.
  */
 typedef struct replication_event {
-    /** sizeof(replication_event) in the library; later fields do not exist. */
+    /** sizeof(replication_event) in the library; read no field beyond it. */
     size_t struct_size;
     /** A replication_event_kind. Ignore unknown kinds. */
     int32_t kind;
@@ -365,8 +362,9 @@ typedef void (*replication_log_fn)(
     void *user_data, int32_t level, const char *message, const char *fields_json);
 
 /**
- * Receives the result of sender_on_acked() with `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or
- * `_CLOSED`, and how many readers have acknowledged the entry.
+ * Receives the result of the sender_on_acked() call that returned `ticket`:
+ * `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and how many readers have acknowledged the
+ * entry.
  */
 typedef void (*replication_acked_fn)(
     void *user_data, uint64_t ticket, int32_t status, size_t readers);
@@ -397,15 +395,14 @@ replication_sender_config *sender_config_new(void);
 void sender_config_free(replication_sender_config *config);
 
 /**
- * Sets the most entries that the buffer of entries in memory holds, within
- * sender_config_set_buffer_bytes(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At
- * least: 1.
+ * Sets the capacity, in entries, of the buffer of entries in memory. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 10000. At least: 1.
  */
 replication_status sender_config_set_buffer_size(replication_sender_config *config, size_t entries);
 
 /**
- * Sets the most bytes that the buffer of entries in memory holds. Returns `OK`; `INVALID_ARGUMENT`
- * for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
+ * Sets the capacity of the buffer in bytes; the limit that is reached first applies. Returns `OK`;
+ * `INVALID_ARGUMENT` for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
  */
 replication_status sender_config_set_buffer_bytes(
     replication_sender_config *config, uint64_t bytes);
@@ -435,16 +432,16 @@ replication_status sender_config_set_handshake_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets the interval in milliseconds of heartbeats when idle (v2), which must be below the peer
- * timeout. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
+ * Sets the heartbeat interval of idle v2 connections in milliseconds, below the peer timeout.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
  */
 replication_status sender_config_set_heartbeat_interval_ms(
     replication_sender_config *config, uint64_t interval_ms);
 
 /**
- * Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; it gets this
- * one instead of a shorter one. The sender's own interval may be shorter. Returns `OK`;
- * `INVALID_ARGUMENT` for NULL or a value out of range. Default: 100. Range: 10 to 60000.
+ * Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; shorter
+ * requests get this one. The sender's own interval may be shorter. Returns `OK`; `INVALID_ARGUMENT`
+ * for NULL or a value out of range. Default: 100. Range: 10 to 60000.
  */
 replication_status sender_config_set_min_heartbeat_ms(
     replication_sender_config *config, uint64_t interval_ms);
@@ -456,7 +453,10 @@ replication_status sender_config_set_min_heartbeat_ms(
 replication_status sender_config_set_peer_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
-/** Sets how many milliseconds sender_stop() waits for readers. Returns `OK`. Default: 5000. */
+/**
+ * Sets for how many milliseconds sender_stop() lets readers catch up; 0: it closes their
+ * connections at once. Returns `OK`. Default: 5000 (5 s).
+ */
 replication_status sender_config_set_stop_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
@@ -484,7 +484,7 @@ replication_status sender_config_set_io_threads(
 
 /**
  * Sets the lineage that this writer continues, together with sender_config_set_last_sequence().
- * Otherwise it begins a new one, and readers with a position in another one are refused. After a
+ * Otherwise it begins a new lineage, and readers with a position in another are refused. After a
  * restart set what sender_get_stream() returned before; a promoted node keeps the stream id and
  * raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
  *
@@ -506,10 +506,10 @@ replication_status sender_config_set_last_sequence(
  * with the event UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`;
  * `INVALID_ARGUMENT` for NULL. Default: false.
  *
- * Refused with `INVALID_ARGUMENT` and a text that names the remedy are a directory that everyone
- * may write to, a key that its group or others may write to, that others may read, or that its
- * group may read unless root owns it, and either if another user (not root) owns it. A directory
- * that its group may write to is only reported.
+ * The function that opens them returns `INVALID_ARGUMENT` for a directory that everyone may write
+ * to, for a key that its group or others may write to, that others may read, or that its group may
+ * read unless root owns it, and for either if another user (not root) owns it. The text names the
+ * remedy. A directory that its group may write to is only reported.
  */
 replication_status sender_config_set_insecure_permissions_allowed(
     replication_sender_config *config, bool allowed);
@@ -541,7 +541,7 @@ replication_status sender_config_set_event_handler(
 /**
  * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
  *
- * - `max_level`: the least severe replication_log_level that it receives; ignored without it.
+ * - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
  * - `handler`: NULL for none, the default.
  */
 replication_status sender_config_set_log_handler(
@@ -683,7 +683,8 @@ replication_status sender_start(replication_sender *sender);
  * - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets;
  *   "unix:/path", made absolute now; or "unix:@name" for a Unix socket in the abstract namespace.
  *   Every address of a host name is bound; those that this machine does not have are reported
- *   (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
+ *   (LISTEN_INCOMPLETE). A killed process's socket file is replaced; of several processes that
+ *   start at once, one gets it.
  * - `out_port`: the port, 0 for a Unix socket; may be NULL.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if it does not
@@ -719,7 +720,7 @@ replication_status sender_accept_connection(replication_sender *sender, int fd);
 
 /**
  * Appends an entry to the log and assigns it the next sequence. Every reader receives entries in
- * the order of their sequences. It does not wait for the network or a reader, except under
+ * the order of their sequences. The call does not wait for the network or a reader, except under
  * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`; see
  * sender_config_set_wal_timeout_ms() for waiting for the disk.
  *
@@ -1030,9 +1031,10 @@ replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets how many milliseconds after they were written, by the clock, entries that no slot needs are
- * removed from disk. Whole files are removed, so this may take a quarter longer, and ten seconds
- * more. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
+ * Sets the age in milliseconds, from the write and not by the entry's timestamp, at which entries
+ * that no slot needs are removed from disk. Whole files are removed, so it may take a quarter
+ * longer, and ten seconds more. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day).
+ * At least: 1.
  */
 replication_status sender_config_set_wal_retain_ms(
     replication_sender_config *config, uint64_t age_ms);
@@ -1046,9 +1048,9 @@ replication_status sender_config_set_slot_max_bytes(
     replication_sender_config *config, uint64_t bytes);
 
 /**
- * Sets how many milliseconds the slot of an absent reader is kept; after a restart at least ten
- * minutes, or this time if it is less (docs/durability.md tells of clocks that are set). Returns
- * `OK`; `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At least: 1.
+ * Sets for how many milliseconds the slot of an absent reader is kept; after a restart for at least
+ * ten minutes, or this time if it is less. docs/durability.md explains changes of the clock.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 604800000 (7 days). At least: 1.
  */
 replication_status sender_config_set_slot_expiry_ms(
     replication_sender_config *config, uint64_t expiry_ms);
@@ -1413,8 +1415,9 @@ uint64_t receiver_last_sequence(const replication_receiver *receiver);
 
 /**
  * Gets the lineage that the receiver follows, for the host to store with its position: the stream
- * id, of `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` before a v2
- * writer has been connected; `INVALID_ARGUMENT` for NULL.
+ * id, of `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` while it is
+ * unknown: not configured, not in the log on disk, and no v2 writer connected yet;
+ * `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_get_stream(
     const replication_receiver *receiver, uint8_t *out_stream_id, uint64_t *out_epoch);
@@ -1519,7 +1522,7 @@ replication_status receiver_config_set_token(
  * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler,
  * after the entry or entries of the call; otherwise, after the last applied entry. Stored in the
  * transaction that applies an entry, it makes that happen exactly once, whatever crashes. Returns
- * `OK`; `NOT_FOUND` before a v2 writer connected; `INVALID_ARGUMENT` for NULL.
+ * `OK`; `NOT_FOUND` as receiver_get_stream(); `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
 

@@ -50,7 +50,7 @@ pub struct EntryView {
 /// the fields' contents for each kind.
 #[repr(C)]
 pub struct EventView {
-    /// sizeof(replication_event) in the library; later fields do not exist.
+    /// sizeof(replication_event) in the library; read no field beyond it.
     pub struct_size: usize,
     /// A replication_event_kind. Ignore unknown kinds.
     pub kind: i32,
@@ -112,8 +112,8 @@ pub type LogFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
 >;
 
-/// Receives the result of sender_on_acked() with `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and how
-/// many readers have acknowledged the entry.
+/// Receives the result of the sender_on_acked() call that returned `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or
+/// `_CLOSED`, and how many readers have acknowledged the entry.
 pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u64, status: i32, readers: usize)>;
 
 /// Frees `user_data`. Called once, after the last call of the callback.

@@ -17,7 +17,7 @@ use crate::receiver::Receiver;
 use crate::receiver::config::ReceiverConfig;
 use crate::receiver::config::{Handler, ReceiverHost};
 
-/// A reader's end: follows one writer and passes its entries to a handler. Created by receiver_new().
+/// A reader's end: passes the entries of one writer to a handler. Created by receiver_new().
 pub struct ReceiverHandle {
     gate: HandleState,
     core: Receiver,
@@ -164,8 +164,8 @@ pub unsafe extern "C" fn receiver_last_sequence(receiver: *const ReceiverHandle)
 }
 
 /// Gets the lineage that the receiver follows, for the host to store with its position: the stream id, of
-/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` before a v2 writer has been connected;
-/// `INVALID_ARGUMENT` for NULL.
+/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` while it is unknown: not configured,
+/// not in the log on disk, and no v2 writer connected yet; `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is

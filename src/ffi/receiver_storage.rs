@@ -144,7 +144,7 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
 
 /// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler, after the entry or
 /// entries of the call; otherwise, after the last applied entry. Stored in the transaction that applies an entry, it
-/// makes that happen exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` before a v2 writer connected;
+/// makes that happen exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` as receiver_get_stream();
 /// `INVALID_ARGUMENT` for NULL.
 ///
 /// # Safety

@@ -140,7 +140,8 @@ pub unsafe extern "C" fn sender_start(sender: *mut SenderHandle) -> Status {
 ///
 /// - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets; "unix:/path", made absolute
 ///   now; or "unix:@name" for a Unix socket in the abstract namespace. Every address of a host name is bound; those
-///   that this machine does not have are reported (LISTEN_INCOMPLETE). The socket file of a killed process is replaced.
+///   that this machine does not have are reported (LISTEN_INCOMPLETE). A killed process's socket file is replaced; of
+///   several processes that start at once, one gets it.
 /// - `out_port`: the port, 0 for a Unix socket; may be NULL.
 ///
 /// Returns `OK`; `INVALID_ARGUMENT` for NULL or text that is not UTF-8; `BAD_ADDRESS` if it does not parse or resolve,
@@ -217,7 +218,7 @@ pub unsafe extern "C" fn sender_accept_connection(sender: *mut SenderHandle, fd:
 }
 
 /// Appends an entry to the log and assigns it the next sequence. Every reader receives entries in the order of their
-/// sequences. It does not wait for the network or a reader, except under `REPLICATION_FULL_POLICY_WAIT` and
+/// sequences. The call does not wait for the network or a reader, except under `REPLICATION_FULL_POLICY_WAIT` and
 /// `REPLICATION_GATE_POLICY_SLOW`; see sender_config_set_wal_timeout_ms() for waiting for the disk.
 ///
 /// - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.

@@ -112,8 +112,8 @@ pub unsafe extern "C" fn sender_config_free(config: *mut SenderConfigHandle) {
     unsafe { release(config, drop) };
 }
 
-/// Sets the most entries that the buffer of entries in memory holds, within sender_config_set_buffer_bytes(). Returns
-/// `OK`; `INVALID_ARGUMENT` for 0. Default: 10000. At least: 1.
+/// Sets the capacity, in entries, of the buffer of entries in memory. Returns `OK`; `INVALID_ARGUMENT` for 0. Default:
+/// 10000. At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -131,8 +131,8 @@ pub unsafe extern "C" fn sender_config_set_buffer_size(config: *mut SenderConfig
     }
 }
 
-/// Sets the most bytes that the buffer of entries in memory holds. Returns `OK`; `INVALID_ARGUMENT` for less than
-/// 65536. Default: 67108864 (64 MiB). At least: 65536.
+/// Sets the capacity of the buffer in bytes; the limit that is reached first applies. Returns `OK`; `INVALID_ARGUMENT`
+/// for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
     }
 }
 
-/// Sets the interval in milliseconds of heartbeats when idle (v2), which must be below the peer timeout. Returns `OK`;
+/// Sets the heartbeat interval of idle v2 connections in milliseconds, below the peer timeout. Returns `OK`;
 /// `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
 ///
 /// # Safety
@@ -237,9 +237,9 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
     }
 }
 
-/// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; it gets this one instead of a
-/// shorter one. The sender's own interval may be shorter. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of
-/// range. Default: 100. Range: 10 to 60000.
+/// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; shorter requests get this one.
+/// The sender's own interval may be shorter. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of range.
+/// Default: 100. Range: 10 to 60000.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -277,7 +277,8 @@ pub unsafe extern "C" fn sender_config_set_peer_timeout_ms(config: *mut SenderCo
     }
 }
 
-/// Sets how many milliseconds sender_stop() waits for readers. Returns `OK`. Default: 5000.
+/// Sets for how many milliseconds sender_stop() lets readers catch up; 0: it closes their connections at once. Returns
+/// `OK`. Default: 5000 (5 s).
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -352,7 +353,7 @@ pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigH
 }
 
 /// Sets the lineage that this writer continues, together with sender_config_set_last_sequence(). Otherwise it begins a
-/// new one, and readers with a position in another one are refused. After a restart set what sender_get_stream()
+/// new lineage, and readers with a position in another are refused. After a restart set what sender_get_stream()
 /// returned before; a promoted node keeps the stream id and raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for
 /// NULL.
 ///
@@ -399,9 +400,10 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
 /// Allows permissions of a log directory or private key that are otherwise refused, and reports them with the event
 /// UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: false.
 ///
-/// Refused with `INVALID_ARGUMENT` and a text that names the remedy are a directory that everyone may write to, a key
-/// that its group or others may write to, that others may read, or that its group may read unless root owns it, and
-/// either if another user (not root) owns it. A directory that its group may write to is only reported.
+/// The function that opens them returns `INVALID_ARGUMENT` for a directory that everyone may write to, for a key that
+/// its group or others may write to, that others may read, or that its group may read unless root owns it, and for
+/// either if another user (not root) owns it. The text names the remedy. A directory that its group may write to is
+/// only reported.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -478,7 +480,7 @@ pub unsafe extern "C" fn sender_config_set_event_handler(
 
 /// Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
 ///
-/// - `max_level`: the least severe replication_log_level that it receives; ignored without it.
+/// - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
 /// - `handler`: NULL for none, the default.
 ///
 /// # Safety

@@ -131,9 +131,9 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
     }
 }
 
-/// Sets how many milliseconds after they were written, by the clock, entries that no slot needs are removed from disk.
-/// Whole files are removed, so this may take a quarter longer, and ten seconds more. Returns `OK`; `INVALID_ARGUMENT`
-/// for 0. Default: 86400000 (1 day). At least: 1.
+/// Sets the age in milliseconds, from the write and not by the entry's timestamp, at which entries that no slot needs
+/// are removed from disk. Whole files are removed, so it may take a quarter longer, and ten seconds more. Returns `OK`;
+/// `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -165,9 +165,9 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
     }
 }
 
-/// Sets how many milliseconds the slot of an absent reader is kept; after a restart at least ten minutes, or this time
-/// if it is less (docs/durability.md tells of clocks that are set). Returns `OK`; `INVALID_ARGUMENT` for 0. Default:
-/// 604800000 (7 days). At least: 1.
+/// Sets for how many milliseconds the slot of an absent reader is kept; after a restart for at least ten minutes, or
+/// this time if it is less. docs/durability.md explains changes of the clock. Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Default: 604800000 (7 days). At least: 1.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.

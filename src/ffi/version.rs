@@ -42,7 +42,7 @@ pub extern "C" fn replication_version_number() -> u32 {
     VERSION_NUMBER
 }
 
-/// Returns the loaded library's ABI. Use it only if this is `REPLICATION_ABI_VERSION`.
+/// Returns the loaded library's ABI, which must equal `REPLICATION_ABI_VERSION`.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_abi_version() -> u32 {
     ABI_VERSION

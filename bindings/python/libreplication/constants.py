@@ -38,7 +38,7 @@ class Status(enum.IntEnum):
     NOT_FOUND = 12
     #: The value has another type or does not fit.
     WRONG_TYPE = 13
-    #: Too small; the needed length was written.
+    #: Buffer too small; the needed length was set.
     BUFFER_TOO_SMALL = 14
     #: The frame is incomplete.
     TRUNCATED = 15
@@ -54,11 +54,11 @@ class Status(enum.IntEnum):
     DAMAGED = 20
     #: Another handle or process uses the directory.
     LOCKED = 21
-    #: No disk space or quota left; works again later.
+    #: No disk space left, or the quota is used up.
     DISK_FULL = 22
     #: The write gate is closed: readers lag too far.
     GATED = 23
-    #: The disk fails for another reason that may pass.
+    #: The disk refuses writes for another reason.
     STALLED = 24
     #: The entries that the reader needs are gone.
     SEQUENCE_GAP = 100
@@ -93,7 +93,7 @@ class EventKind(enum.IntEnum):
 
     #: The handshake with a peer succeeded.
     CONNECTED = 1
-    #: A connection or attempt failed or ended.
+    #: A connection ended or an attempt failed.
     DISCONNECTED = 2
     #: The writer refused a reader or a connection.
     REFUSED = 3
@@ -143,7 +143,7 @@ class EventKind(enum.IntEnum):
     SLOT_REFUSED = 25
     #: Sender: a reader lost acknowledged entries.
     READER_REWOUND = 26
-    #: Sender: no descriptor for a connection.
+    #: Sender: closed a peer to save descriptors.
     DESCRIPTORS_LOW = 27
     #: Sender: cannot listen on every address.
     LISTEN_INCOMPLETE = 28

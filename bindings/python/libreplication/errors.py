@@ -106,7 +106,7 @@ class WrongTypeError(ReplicationError, TypeError, status=Status.WRONG_TYPE):
 
 
 class BufferTooSmallError(ReplicationError, status=Status.BUFFER_TOO_SMALL):
-    """Too small; the needed length was written."""
+    """Buffer too small; the needed length was set."""
 
 
 class TruncatedError(ReplicationError, status=Status.TRUNCATED):
@@ -138,7 +138,7 @@ class LockedError(ReplicationError, status=Status.LOCKED):
 
 
 class DiskFullError(ReplicationError, OSError, status=Status.DISK_FULL):
-    """No disk space or quota left; works again later."""
+    """No disk space left, or the quota is used up."""
 
 
 class GatedError(ReplicationError, status=Status.GATED):
@@ -146,7 +146,7 @@ class GatedError(ReplicationError, status=Status.GATED):
 
 
 class StalledError(ReplicationError, OSError, status=Status.STALLED):
-    """The disk fails for another reason that may pass."""
+    """The disk refuses writes for another reason."""
 
 
 class SequenceGapError(ReplicationError, status=Status.SEQUENCE_GAP):
