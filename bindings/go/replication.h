@@ -671,8 +671,8 @@ replication_status sender_new(const replication_sender_config *config, replicati
 
 /**
  * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
- * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system has no
- * threads. If it had only some, the sender is stopped: create another.
+ * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system
+ * provides too few threads, which may leave the sender stopped: free it and create another.
  */
 replication_status sender_start(replication_sender *sender);
 
@@ -697,16 +697,16 @@ replication_status sender_listen(
 
 /**
  * Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier
- * connection of the reader is closed (REPLACED). A refusal is reported as an event. It does not
- * wait.
+ * connection of the reader is closed (REPLACED). A refusal is reported as an event. The call does
+ * not wait for the peer.
  *
  * - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it,
  *   but its non-blocking mode may have changed.
  * - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to
  *   `REPLICATION_MAX_READER_ID_BYTES` bytes without control characters.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if it is closed or no stream
- * socket; `IO`; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
+ * Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if `fd` is closed or no
+ * stream socket; `IO`; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_accept_reader(
     replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence);
@@ -796,17 +796,17 @@ replication_status sender_stats_json(const replication_sender *sender, char **ou
  * ends, closes everything and waits for its threads. To wait until readers have applied it, use
  * sender_wait_acked() before. Later calls return `CLOSED`, except queries and a second stop.
  *
- * Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or
- * the disk is still busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk
- * lacks the last entries, which the text names, or the slots (a disk that refuses writes is retried
- * until the stop timeout ends); `WRONG_THREAD` in a callback of this sender, which runs on.
+ * Returns `OK`; `WRONG_THREAD` in a callback of this sender, which continues to run. With any other
+ * status it is stopped: `TIMEOUT` if some readers, which the text names, lack entries or the disk
+ * is still busy; `IO`, `DISK_FULL` or `STALLED` if the log on disk lacks the last entries, which
+ * the text names, or the slots. A disk that refuses writes is retried until the stop timeout ends.
  */
 replication_status sender_stop(replication_sender *sender);
 
 /**
  * Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs
- * and the `user_data` of its callbacks is freed. In a callback of this sender, another thread does
- * all this soon after: no other callback begins.
+ * and the `user_data` of its callbacks is freed. Called in a callback of this sender, it leaves
+ * this to another thread; no other callback begins.
  */
 void sender_free(replication_sender *sender);
 
@@ -1168,10 +1168,11 @@ replication_status receiver_config_set_writer_addr(
     replication_receiver_config *config, const char *writer_addr);
 
 /**
- * Sets the sequence of the last applied entry; the writer continues after it. For exactly-once
- * delivery, store it in the transaction that applies the entry. Unlike receiver_config_set_token()
- * it proves nothing about the history before it: a forked writer may not be noticed, and waits and
- * the write gate count this reader only when it acknowledges new entries. Returns `OK`. Default: 0.
+ * Sets the sequence of the last applied entry, after which the writer continues; 0: with the first
+ * entry. For exactly-once delivery, store it in the transaction that applies the entry. Unlike
+ * receiver_config_set_token() it proves nothing about the history before it: a forked writer may
+ * not be noticed, and waits and the write gate count this reader only when it acknowledges new
+ * entries. Returns `OK`. Default: 0.
  */
 replication_status receiver_config_set_last_sequence(
     replication_receiver_config *config, uint64_t sequence);
@@ -1455,7 +1456,7 @@ replication_status receiver_stats_json(const replication_receiver *receiver, cha
 /**
  * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
  * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries and a
- * second stop. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which runs on.
+ * second stop. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
  */
 replication_status receiver_stop(replication_receiver *receiver);
 

@@ -258,7 +258,7 @@ pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, ou
 
 /// Stops a receiver: waits for a running handler, acknowledges what was applied if the connection allows it,
 /// disconnects and waits for its threads. Later calls return CLOSED, except queries and a second stop. Returns `OK`;
-/// `WRONG_THREAD` in a callback of this receiver, which runs on.
+/// `WRONG_THREAD` in a callback of this receiver, which continues to run.
 ///
 /// # Safety
 /// `receiver` came from receiver_new() and is not freed.

@@ -189,10 +189,10 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(
     }
 }
 
-/// Sets the sequence of the last applied entry; the writer continues after it. For exactly-once delivery, store it in
-/// the transaction that applies the entry. Unlike receiver_config_set_token() it proves nothing about the history
-/// before it: a forked writer may not be noticed, and waits and the write gate count this reader only when it
-/// acknowledges new entries. Returns `OK`. Default: 0.
+/// Sets the sequence of the last applied entry, after which the writer continues; 0: with the first entry. For
+/// exactly-once delivery, store it in the transaction that applies the entry. Unlike receiver_config_set_token() it
+/// proves nothing about the history before it: a forked writer may not be noticed, and waits and the write gate count
+/// this reader only when it acknowledges new entries. Returns `OK`. Default: 0.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.

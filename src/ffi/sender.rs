@@ -124,8 +124,8 @@ pub unsafe extern "C" fn sender_new(config: *const SenderConfigHandle, out: *mut
 }
 
 /// Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`; `INVALID_STATE` if it was
-/// started before; `CLOSED` after sender_stop(); `IO` if the system has no threads. If it had only some, the sender is
-/// stopped: create another.
+/// started before; `CLOSED` after sender_stop(); `IO` if the system provides too few threads, which may leave the
+/// sender stopped: free it and create another.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -167,14 +167,14 @@ pub unsafe extern "C" fn sender_listen(
 }
 
 /// Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier connection of the
-/// reader is closed (REPLACED). A refusal is reported as an event. It does not wait.
+/// reader is closed (REPLACED). A refusal is reported as an event. The call does not wait for the peer.
 ///
 /// - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it, but its non-blocking
 ///   mode may have changed.
 /// - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes
 ///   without control characters.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if it is closed or no stream socket; `IO`;
+/// Returns `OK`; `INVALID_ARGUMENT` for an invalid id; `BAD_DESCRIPTOR` if `fd` is closed or no stream socket; `IO`;
 /// `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
 ///
 /// # Safety
@@ -411,10 +411,10 @@ pub unsafe extern "C" fn sender_stats_json(sender: *const SenderHandle, out_json
 /// everything and waits for its threads. To wait until readers have applied it, use sender_wait_acked() before. Later
 /// calls return `CLOSED`, except queries and a second stop.
 ///
-/// Returns `OK`; `TIMEOUT` if it is stopped, but some readers, which the text names, lack entries or the disk is still
-/// busy; `IO`, `DISK_FULL` or `STALLED` if it is stopped, but the log on disk lacks the last entries, which the text
-/// names, or the slots (a disk that refuses writes is retried until the stop timeout ends); `WRONG_THREAD` in a
-/// callback of this sender, which runs on.
+/// Returns `OK`; `WRONG_THREAD` in a callback of this sender, which continues to run. With any other status it is
+/// stopped: `TIMEOUT` if some readers, which the text names, lack entries or the disk is still busy; `IO`, `DISK_FULL`
+/// or `STALLED` if the log on disk lacks the last entries, which the text names, or the slots. A disk that refuses
+/// writes is retried until the stop timeout ends.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed.
@@ -430,7 +430,7 @@ pub unsafe extern "C" fn sender_stop(sender: *mut SenderHandle) -> Status {
 }
 
 /// Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs and the `user_data`
-/// of its callbacks is freed. In a callback of this sender, another thread does all this soon after: no other callback
+/// of its callbacks is freed. Called in a callback of this sender, it leaves this to another thread; no other callback
 /// begins.
 ///
 /// # Safety
