@@ -23,6 +23,6 @@ NR == 1 && $0 == "/**" {
     next
 }
 /^ \* .*[ (]_[a-z]/ { print quoted_endings($0); next }
-/^#define REPLICATION_VERSION_(MINOR|PATCH) / { print $0 " /**< See #REPLICATION_VERSION_MAJOR. */"; next }
+/^#define REPLICATION_VERSION_(MINOR|PATCH|NUMBER) / { print $0 " /**< See #REPLICATION_VERSION_MAJOR. */"; next }
 { print }
 END { if (section) print "/** @} */" }

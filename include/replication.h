@@ -77,34 +77,30 @@
  * called with it exactly once, after the last call of that callback: when the handle that it moved
  * to is freed, when the configuration is freed before, when another callback replaces it, or at
  * once when registering it fails. It runs on the thread that does this, or, for a handle that is
- * freed in its own callback, on another one. That of
- * sender_on_acked() is freed after its only call, on the thread that makes the call.
+ * freed in its own callback, on another one. That of sender_on_acked() runs after its only call, on
+ * the thread that makes the call.
  *
- * SIGNALS. The library installs no signal handler. Its threads, callbacks included, block every
- * signal except those that a thread causes itself: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
- * SIGSYS and SIGABRT. The host's handlers for these run in callbacks as on any other thread. An
- * alternate signal stack belongs to one thread, so a callback that needs one sets it.
+ * SIGNALS AND EXITS. The library installs no signal handler. Its threads, callbacks included, block
+ * every signal except those that a thread causes itself: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+ * SIGSYS and SIGABRT. The host's handlers for these run in callbacks as on any other thread; an
+ * alternate signal stack belongs to one thread, so a callback that needs one sets it. Functions may
+ * be called in exit handlers and in destructors of thread-local data, where error texts may be cut
+ * to 255 bytes.
  *
  * FORKS. Threads do not survive a fork. In the child, every handle and configuration made before
- * returns `FORKED`, functions that cannot fail return 0 or false, and _free does nothing, so that
- * memory is not given back. New ones work. A child made by a bare clone() system call is not
- * noticed.
- *
- * EXITS. Functions may be called in exit handlers and in destructors of thread-local data. Error
- * texts may be cut to 255 bytes there.
+ * returns `FORKED`, functions that cannot fail return 0 or false, and _free does nothing. New ones
+ * work. A child made by a bare clone() system call is not noticed.
  *
  * MEMORY. A function that is said to return NULL or `OUT_OF_MEMORY` does so when there is no
  * memory, and changes nothing. Every allocation that is large, or whose size a peer chooses, is
- * made by such a function or ends one connection. The rest is small: texts of options, errors and
- * events, statistics, what a start, a connection or a waiting thread needs, and the parts of a
- * handle. sender_new() and receiver_new() first ask for 256 KiB and give them back, so that they
- * fail where memory has run out, unless another thread takes the last of it in between. When the
- * system has no memory for a small allocation, the process ends with SIGABRT and a line on stderr.
+ * made by such a function or ends one connection. The rest is small: texts, events, statistics, and
+ * what a start, a connection or a waiting thread needs. sender_new() and receiver_new() first ask
+ * for 256 KiB and give them back, so that they fail where memory has run out. When the system has
+ * no memory for a small allocation, the process ends with SIGABRT and a line on stderr.
  *
  * LOADING. The library stays loaded: dlclose() has no effect on it. Load it with RTLD_LOCAL, since
  * the names that begin with sender_ and receiver_ are plain, and compare replication_abi_version()
- * with `REPLICATION_ABI_VERSION`. It writes nothing to stdout; an internal failure prints a line to
- * stderr.
+ * with `REPLICATION_ABI_VERSION`. Internal failures print a line to stderr, nothing to stdout.
  */
 #ifndef REPLICATION_H
 #define REPLICATION_H
@@ -115,11 +111,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The version of this header; replication_version_number() is the library's. */
+/** The version of this header. The number is major * 1000000 + minor * 1000 + patch. */
 #define REPLICATION_VERSION_MAJOR 0
 #define REPLICATION_VERSION_MINOR 1
 #define REPLICATION_VERSION_PATCH 0
-/** major * 1000000 + minor * 1000 + patch */
 #define REPLICATION_VERSION_NUMBER 1000
 
 /** Begins an enumeration, whose type is fixed where the language can say so. */
@@ -148,9 +143,8 @@ typedef struct replication_write_gate replication_write_gate;
 typedef struct replication_sender replication_sender;
 
 /**
- * Who must have acknowledged an entry: so many readers of one group, and so many of another. Made
- * by replication_quorum_new(). Belongs to no sender, may be used again and again, and by many
- * threads at once once it is complete.
+ * Which readers must have acknowledged an entry. Created by replication_quorum_new(). It belongs to
+ * no sender, and any number of threads may use it once it is complete.
  */
 typedef struct replication_quorum replication_quorum;
 
@@ -549,15 +543,15 @@ replication_status sender_config_set_log_handler(
     void *user_data, replication_free_fn user_data_free);
 
 /**
- * Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may
- * be in many groups, and need not be connected.
+ * Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many
+ * groups and need not be connected.
  *
- * - `name`: 1 to 255 bytes without control characters; new in this configuration.
- * - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every
- *   reader id that begins with what is before it.
+ * - `name`: 1 to 255 bytes without control characters.
+ * - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with
+ *   that prefix.
  *
  * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is
- * not UTF-8, a `count` of 0, a name that is there already, and for a 65th group.
+ * not UTF-8, a count of 0, a name that exists already, and a 65th group.
  */
 replication_status sender_config_add_group(
     replication_sender_config *config, const char *name, const char *const *reader_ids,
@@ -565,9 +559,7 @@ replication_status sender_config_add_group(
 
 /**
  * Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with
- * `BUFFER_FULL`. Default 65536.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0.
+ * BUFFER_FULL. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 65536. At least: 1.
  */
 replication_status sender_config_set_max_pending_acks(
     replication_sender_config *config, size_t calls);
@@ -582,58 +574,47 @@ REPLICATION_ENUM(replication_gate_policy, uint32_t) {
 /**
  * Creates a write gate that asks for one reader at level received, with any lag.
  *
- * The lag is measured by acknowledgements, which readers are asked for in time. It is checked
- * before each entry, so entries of concurrent calls may pass together. A gate promises nothing
- * about a single entry: wait for its acknowledgement instead.
+ * The lag is measured by acknowledgements and checked before each entry, so entries of concurrent
+ * calls may pass together. A gate promises nothing about a single entry: wait for its
+ * acknowledgement instead.
  *
  * Returns the gate, to be freed with replication_write_gate_free(); NULL without memory.
  */
 replication_write_gate *replication_write_gate_new(void);
 
 /**
- * Sets how many connected readers must be within the lag. Default: 1. At least: 1.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for 0. sender_new() returns `INVALID_ARGUMENT` for more than
- * sender_config_set_max_readers() allows.
+ * Sets how many connected readers must be within the lag: no more than
+ * sender_config_set_max_readers() allows. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At
+ * least: 1.
  */
 replication_status replication_write_gate_set_min_readers(
     replication_write_gate *gate, size_t readers);
 
 /**
  * Sets how many of the last entries a reader may not have acknowledged; 0 allows any number.
- * Default: 0.
- *
- * Returns `OK`.
+ * Returns `OK`. Default: 0.
  */
 replication_status replication_write_gate_set_max_lag_entries(
     replication_write_gate *gate, uint64_t entries);
 
 /**
- * Sets how long a reader may leave an entry unacknowledged, in milliseconds and to about an eighth;
- * 0 allows any time. Default: 0.
- *
- * Returns `OK`.
+ * Sets how long a reader may leave an entry unacknowledged, to about an eighth; 0 allows any time.
+ * Returns `OK`. Default: 0.
  */
 replication_status replication_write_gate_set_max_lag_ms(
     replication_write_gate *gate, uint64_t lag_ms);
 
 /**
  * Sets what counts as acknowledged, a replication_ack_level. v1 readers acknowledge entries as
- * received only. Default: `REPLICATION_ACK_LEVEL_RECEIVED`.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+ * received only. Returns `OK`; `INVALID_ARGUMENT` for a number that is no level. Default:
+ * `REPLICATION_ACK_LEVEL_RECEIVED`.
  */
 replication_status replication_write_gate_set_level(replication_write_gate *gate, uint32_t level);
 
 /**
- * Sets what sender_replicate() does while the gate is closed. Default:
- * `REPLICATION_GATE_POLICY_REFUSE`.
- *
- * - `policy`: a replication_gate_policy.
- * - `max_wait_ms`: how long `REPLICATION_GATE_POLICY_SLOW` waits, in milliseconds; ignored for the
- *   other policy.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * Sets what sender_replicate() does while the gate is closed. `max_wait_ms` is for
+ * `REPLICATION_GATE_POLICY_SLOW`. Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * Default: `REPLICATION_GATE_POLICY_REFUSE`.
  */
 replication_status replication_write_gate_set_policy(
     replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms);
@@ -642,12 +623,10 @@ replication_status replication_write_gate_set_policy(
 void replication_write_gate_free(replication_write_gate *gate);
 
 /**
- * Sets the write gate: while it is closed, sender_replicate() refuses entries with `GATED` or
- * waits. Default: none.
+ * Sets the write gate: while it is closed, sender_replicate() refuses entries with GATED or waits.
+ * Returns `OK`. Default: none.
  *
  * - `gate`: copied; NULL removes the gate.
- *
- * Returns `OK`.
  */
 replication_status sender_config_set_write_gate(
     replication_sender_config *config, const replication_write_gate *gate);
@@ -820,100 +799,90 @@ REPLICATION_ENUM(replication_ack_level, uint32_t) {
 };
 
 /**
- * Makes a quorum without a condition, to be filled by replication_quorum_add().
+ * Creates a quorum without a condition, to be filled by replication_quorum_add().
  *
- * Returns the quorum, to be freed with replication_quorum_free(); NULL without memory, and then
- * replication_last_error_message() has the reason.
+ * Returns the quorum, to be freed with replication_quorum_free(); NULL without memory.
  */
 replication_quorum *replication_quorum_new(void);
 
 /**
- * Adds a condition: so many readers of a group. All conditions of a quorum must be met; one reader
- * may count for several.
+ * Adds a condition. All conditions of a quorum must be met; one reader may count for several.
  *
- * - `group`: a name from sender_config_add_group(); NULL: any readers.
- * - `readers`: how many, at least 1.
+ * - `group`: a name from sender_config_add_group(), which is checked when a sender gets the quorum;
+ *   NULL for any readers.
+ * - `readers`: how many readers of the group must have acknowledged; at least 1.
  *
- * Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition.
- * Whether there is such a group is checked when a sender gets the quorum.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and a 65th condition.
  */
 replication_status replication_quorum_add(
     replication_quorum *quorum, const char *group, size_t readers);
 
-/** Frees a quorum. NULL is ignored. Waits that began with it go on. */
+/** Frees a quorum. NULL is ignored. Waits that began with it continue. */
 void replication_quorum_free(replication_quorum *quorum);
 
 /**
- * Waits until readers have acknowledged an entry.
+ * Waits until readers have acknowledged an entry and all before it. Before it sleeps, the call may
+ * spin for up to 50 microseconds while that saves time.
  *
- * - `sequence`: an entry that was replicated, and with it all before.
- * - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1
- *   reader counts as received only: it does not say what became of the entry.
- * - `readers`: how many, counting those that acknowledged it and left. A reader has what it
- *   acknowledged of what it was sent, and what it proved to have when it connected, by the chain
- *   hash of its history: v2 readers that go on from a token or a log on disk do so by themselves.
- *   What a reader only says of itself counts for nothing.
- * - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
- * - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
+ * A reader counts with what it acknowledged of the entries that this sender sent it, and with what
+ * it proved to have when it connected, by the hash of its history. Its bare claims count for
+ * nothing. Readers that have left count, too.
  *
- * Returns `OK`; `TIMEOUT`: readers may have it nevertheless, now or later, which sender_acked()
- * tells; `INVALID_ARGUMENT` for a number that is no level, for a sequence that no entry has yet,
- * and for more readers than there can be; `WRONG_THREAD` in a callback of this sender;
- * `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets stopped. Any other
- * thread. It may use its processor for up to 50 microseconds before it sleeps, while that saves
- * time.
+ * - `level`: a replication_ack_level. v1 readers acknowledge entries as received only.
+ * - `readers`: how many readers must have acknowledged.
+ * - `timeout_ms`: 0 returns at once, `UINT64_MAX` waits for ever.
+ * - `out_readers`: how many have; also set with TIMEOUT; may be NULL.
+ *
+ * Returns `OK`; `TIMEOUT`, and readers may still have the entry, now or later; `INVALID_ARGUMENT`
+ * for a number that is no level, a sequence that no entry has yet, and more readers than there can
+ * be; `WRONG_THREAD`; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
+ * stopped.
  */
 replication_status sender_wait_acked(
     replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
     uint64_t timeout_ms, size_t *out_readers);
 
 /**
- * Waits until a quorum of readers has acknowledged an entry. Otherwise like sender_wait_acked().
+ * As sender_wait_acked(), for a quorum.
  *
- * - `quorum`: who, with at least one condition; only looked at during the call.
- * - `out_readers`: how many readers have, of whatever group.
+ * - `quorum`: has at least one condition; read during the call only.
+ * - `out_readers`: how many readers have, of any group; may be NULL.
  *
- * Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for NULL, for a quorum without
- * a condition, for a group that this sender does not have, and for more readers of a group than it
- * can have. With `TIMEOUT` the text names the groups that lack readers. Any other thread.
+ * Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for a quorum without a
+ * condition, a group that this sender does not have, and more readers of a group than it can have.
+ * The text of `TIMEOUT` names the groups that lack readers.
  */
 replication_status sender_wait_acked_quorum(
     replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum,
     uint64_t timeout_ms, size_t *out_readers);
 
 /**
- * Tells whether readers have acknowledged an entry, without waiting. This is what became of an
- * entry whose wait ended with `TIMEOUT`: its sequence is the ticket. It can be asked as often as
- * one likes, about any entry, and in a later process that goes on with the same log, where readers
- * prove what they have when they connect again. Once it was `OK` for an entry, a level and a number
- * of readers, it stays so in this process.
+ * Reports, without waiting, whether readers have acknowledged an entry: for example one whose wait
+ * timed out. It can be called for any entry, any number of times, also after a restart that
+ * continues the log. Once it is OK for an entry, a level and a number of readers, it stays so in
+ * this process.
  *
- * A sequence names an entry of one history only. A node that was promoted answers for the entries
- * that it numbered itself or inherited with their history, from its log on disk or a token; where
- * sender_config_set_stream() and sender_config_set_last_sequence() gave it a bare number, no reader
- * is counted for that entry or one before it. So a host that may ask after a promotion stores the
- * token of the transaction's place beside its sequence (sender_token()), and compares the stream
- * and the epoch first.
+ * A sequence identifies an entry within one history only. A promoted node answers for entries that
+ * it appended or inherited with their history; where a bare sequence was set, no reader counts for
+ * that entry and those before. A host that may ask after a promotion should store the token of the
+ * transaction beside its sequence (sender_token()), and compare stream and epoch first.
  *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
- * - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+ * - `out_readers`: how many have; also set with TIMEOUT and CLOSED; may be NULL.
  *
- * Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough
- * had when the sender was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the
- * readers that are known: connected, or among the last ones that left, of which twice the number of
- * sender_config_set_max_readers() is remembered.
+ * Returns `OK` when enough readers have; `TIMEOUT` when not enough have so far; `CLOSED` when not
+ * enough had when the sender was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Readers
+ * count while they are connected and while they are remembered: of those that left, twice
+ * sender_config_set_max_readers().
  */
 replication_status sender_acked(
     const replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
     size_t *out_readers);
 
 /**
- * Tells whether a quorum of readers has acknowledged an entry, without waiting. Otherwise like
- * sender_acked().
+ * As sender_acked(), for a quorum.
  *
- * - `quorum`: as for sender_wait_acked_quorum().
- * - `out_readers`: how many readers have, of whatever group; written with `OK`, `TIMEOUT` and
- *   `CLOSED`; may be NULL.
+ * - `quorum`, `out_readers`: as for sender_wait_acked_quorum(); `out_readers` may be NULL.
  *
  * Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
  */
@@ -922,25 +891,22 @@ replication_status sender_acked_quorum(
     const replication_quorum *quorum, size_t *out_readers);
 
 /**
- * Has a callback called when readers have acknowledged an entry, and does not wait.
+ * Calls a callback when readers have acknowledged an entry, and does not wait.
  *
  * With `OK`, `callback` is called exactly once, on the sender's callback thread, perhaps before
- * this function returns: with `REPLICATION_STATUS_OK` when enough readers have the entry, which
- * they may already; with `_TIMEOUT` when the time has passed; with `_CLOSED` when the sender is
- * stopped before, also by sender_free(). The one exception: when the sender is freed in a callback
- * of its own, no callback follows and only `user_data_free` runs. Otherwise than with `OK`, it is
- * not called. `user_data_free` (may be NULL) runs once in any case: after the call, or when this
- * function fails.
+ * this function returns: with `REPLICATION_STATUS_OK` when enough readers have the entry,
+ * `_TIMEOUT` when the time has passed, `_CLOSED` when the sender is stopped before. If the sender
+ * is freed in one of its own callbacks, only `user_data_free` runs. `user_data_free` (may be NULL)
+ * runs once in any case: after the call, or when this function fails.
  *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
- * - `timeout_ms`: in milliseconds; 0 only looks, `UINT64_MAX` waits until the sender is stopped.
- * - `callback`: not NULL.
- * - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be
+ * - `timeout_ms`: 0 calls back at once, `UINT64_MAX` waits until the sender is stopped.
+ * - `out_ticket`: a number for sender_ticket_status(), not 0, which the callback gets too; may be
  *   NULL.
  *
- * Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as
- * many calls are outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`;
- * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
+ * Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for a NULL callback;
+ * `BUFFER_FULL` when as many calls are outstanding as sender_config_set_max_pending_acks() allows;
+ * `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_on_acked(
     replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
@@ -948,10 +914,10 @@ replication_status sender_on_acked(
     replication_free_fn user_data_free, uint64_t *out_ticket);
 
 /**
- * Has a callback called when a quorum of readers has acknowledged an entry, and does not wait.
- * Otherwise like sender_on_acked().
+ * As sender_on_acked(), for a quorum.
  *
- * - `quorum`: as for sender_wait_acked_quorum(); only looked at during the call.
+ * - `quorum`: as for sender_wait_acked_quorum().
+ * - `out_ticket`: as for sender_on_acked(); may be NULL.
  *
  * Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum()
  * does.
@@ -962,18 +928,15 @@ replication_status sender_on_acked_quorum(
     replication_free_fn user_data_free, uint64_t *out_ticket);
 
 /**
- * Tells how a call of sender_on_acked() ended or stands, also long after it ended with `TIMEOUT`.
- * Once enough readers were seen to have the entry, the answer stays `OK`. Tickets are this
- * process's: the last 65536 whose callback was due are kept, besides those outstanding.
- * sender_acked() has no such bound.
+ * Reports how a call of sender_on_acked() ended or stands, also after it ended with TIMEOUT. Once
+ * enough readers had the entry, the answer stays OK. The last 65536 tickets whose callback was due
+ * are kept; sender_acked() has no such bound.
  *
- * - `ticket`: from sender_on_acked().
- * - `out_readers`: how many readers have the entry; written with `OK`, `TIMEOUT` and `CLOSED`; may
- *   be NULL.
+ * - `out_readers`: how many readers have the entry; also set with TIMEOUT and CLOSED; may be NULL.
  *
- * Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT`
- * when not enough have so far; `CLOSED` when not enough had when the sender was stopped;
- * `NOT_FOUND` for a number that is no ticket of this sender, or too old.
+ * Returns `OK` when enough readers have the entry; `TIMEOUT` when not enough have so far; `CLOSED`
+ * when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of
+ * this sender, or one that is no longer kept.
  */
 replication_status sender_ticket_status(
     const replication_sender *sender, uint64_t ticket, size_t *out_readers);

@@ -15,9 +15,8 @@ pub use crate::protocol::control::AckLevel;
 use crate::sender::config::MAX_TERMS;
 use crate::sender::{Acked, Quorum};
 
-/// Who must have acknowledged an entry: so many readers of one group, and so many of another. Made by
-/// replication_quorum_new(). Belongs to no sender, may be used again and again, and by many threads at once once it is
-/// complete.
+/// Which readers must have acknowledged an entry. Created by replication_quorum_new(). It belongs to no sender, and any number
+/// of threads may use it once it is complete.
 pub struct QuorumHandle {
     gate: HandleState,
     terms: Mutex<Vec<(Option<String>, usize)>>,
@@ -74,22 +73,20 @@ fn any(readers: usize, sender: &SenderHandle) -> Result<Quorum> {
     sender.core.quorum(&[(None, readers)])
 }
 
-/// Makes a quorum without a condition, to be filled by replication_quorum_add().
+/// Creates a quorum without a condition, to be filled by replication_quorum_add().
 ///
-/// Returns the quorum, to be freed with replication_quorum_free(); NULL without memory, and then
-/// replication_last_error_message() has the reason.
+/// Returns the quorum, to be freed with replication_quorum_free(); NULL without memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_quorum_new() -> *mut QuorumHandle {
     make(QuorumHandle::new)
 }
 
-/// Adds a condition: so many readers of a group. All conditions of a quorum must be met; one reader may count for several.
+/// Adds a condition. All conditions of a quorum must be met; one reader may count for several.
 ///
-/// - `group`: a name from sender_config_add_group(); NULL: any readers.
-/// - `readers`: how many, at least 1.
+/// - `group`: a name from sender_config_add_group(), which is checked when a sender gets the quorum; NULL for any readers.
+/// - `readers`: how many readers of the group must have acknowledged; at least 1.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and for a 65th condition. Whether there is
-/// such a group is checked when a sender gets the quorum.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0 readers, text that is not UTF-8, and a 65th condition.
 ///
 /// # Safety
 /// `quorum` came from replication_quorum_new() and is not freed; `group` is NULL or ends with a NUL.
@@ -108,7 +105,7 @@ pub unsafe extern "C" fn replication_quorum_add(
     }
 }
 
-/// Frees a quorum. NULL is ignored. Waits that began with it go on.
+/// Frees a quorum. NULL is ignored. Waits that began with it continue.
 ///
 /// # Safety
 /// `quorum` is NULL or came from replication_quorum_new(), and is not used again.
@@ -175,21 +172,20 @@ unsafe fn wait(
     }
 }
 
-/// Waits until readers have acknowledged an entry.
+/// Waits until readers have acknowledged an entry and all before it. Before it sleeps, the call may spin for up to 50
+/// microseconds while that saves time.
 ///
-/// - `sequence`: an entry that was replicated, and with it all before.
-/// - `level`: a replication_ack_level: how sure they must be of it. The acknowledgement of a v1 reader counts as received
-///   only: it does not say what became of the entry.
-/// - `readers`: how many, counting those that acknowledged it and left. A reader has what it acknowledged of what it was sent,
-///   and what it proved to have when it connected, by the chain hash of its history: v2 readers that go on from a token or a
-///   log on disk do so by themselves. What a reader only says of itself counts for nothing.
-/// - `timeout_ms`: how long, in milliseconds; 0 only looks, `UINT64_MAX` waits for ever.
-/// - `out_readers`: how many have; written with `OK` and with `TIMEOUT`; may be NULL.
+/// A reader counts with what it acknowledged of the entries that this sender sent it, and with what it proved to have when it
+/// connected, by the hash of its history. Its bare claims count for nothing. Readers that have left count, too.
 ///
-/// Returns `OK`; `TIMEOUT`: readers may have it nevertheless, now or later, which sender_acked() tells; `INVALID_ARGUMENT`
-/// for a number that is no level, for a sequence that no entry has yet, and for more readers than there can be;
-/// `WRONG_THREAD` in a callback of this sender; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
-/// stopped. Any other thread. It may use its processor for up to 50 microseconds before it sleeps, while that saves time.
+/// - `level`: a replication_ack_level. v1 readers acknowledge entries as received only.
+/// - `readers`: how many readers must have acknowledged.
+/// - `timeout_ms`: 0 returns at once, `UINT64_MAX` waits for ever.
+/// - `out_readers`: how many have; also set with TIMEOUT; may be NULL.
+///
+/// Returns `OK`; `TIMEOUT`, and readers may still have the entry, now or later; `INVALID_ARGUMENT` for a number that is no
+/// level, a sequence that no entry has yet, and more readers than there can be; `WRONG_THREAD`; `INVALID_STATE` before
+/// sender_start(); `CLOSED` when the sender is or gets stopped.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
@@ -207,14 +203,14 @@ pub unsafe extern "C" fn sender_wait_acked(
     unsafe { wait(sender, &question, "sender_wait_acked", |sender| any(readers, sender), out_readers) }
 }
 
-/// Waits until a quorum of readers has acknowledged an entry. Otherwise like sender_wait_acked().
+/// As sender_wait_acked(), for a quorum.
 ///
-/// - `quorum`: who, with at least one condition; only looked at during the call.
-/// - `out_readers`: how many readers have, of whatever group.
+/// - `quorum`: has at least one condition; read during the call only.
+/// - `out_readers`: how many readers have, of any group; may be NULL.
 ///
-/// Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for NULL, for a quorum without a condition, for a group
-/// that this sender does not have, and for more readers of a group than it can have. With `TIMEOUT` the text names the
-/// groups that lack readers. Any other thread.
+/// Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for a quorum without a condition, a group that this
+/// sender does not have, and more readers of a group than it can have. The text of `TIMEOUT` names the groups that lack
+/// readers.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `quorum` is NULL or came from replication_quorum_new() and is not freed;
@@ -252,23 +248,21 @@ unsafe fn look(
     }
 }
 
-/// Tells whether readers have acknowledged an entry, without waiting. This is what became of an entry whose wait ended
-/// with `TIMEOUT`: its sequence is the ticket. It can be asked as often as one likes, about any entry, and in a later
-/// process that goes on with the same log, where readers prove what they have when they connect again. Once it was `OK` for
-/// an entry, a level and a number of readers, it stays so in this process.
+/// Reports, without waiting, whether readers have acknowledged an entry: for example one whose wait timed out. It can be
+/// called for any entry, any number of times, also after a restart that continues the log. Once it is OK for an entry, a
+/// level and a number of readers, it stays so in this process.
 ///
-/// A sequence names an entry of one history only. A node that was promoted answers for the entries that it numbered itself or
-/// inherited with their history, from its log on disk or a token; where sender_config_set_stream() and
-/// sender_config_set_last_sequence() gave it a bare number, no reader is counted for that entry or one before it. So a host
-/// that may ask after a promotion stores the token of the transaction's place beside its sequence (sender_token()), and
-/// compares the stream and the epoch first.
+/// A sequence identifies an entry within one history only. A promoted node answers for entries that it appended or inherited
+/// with their history; where a bare sequence was set, no reader counts for that entry and those before. A host that may ask
+/// after a promotion should store the token of the transaction beside its sequence
+/// (sender_token()), and compare stream and epoch first.
 ///
 /// - `sequence`, `level`, `readers`: as for sender_wait_acked().
-/// - `out_readers`: how many have; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+/// - `out_readers`: how many have; also set with TIMEOUT and CLOSED; may be NULL.
 ///
-/// Returns `OK` when enough have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender
-/// was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Counted are the readers that are known: connected, or
-/// among the last ones that left, of which twice the number of sender_config_set_max_readers() is remembered.
+/// Returns `OK` when enough readers have; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when the sender
+/// was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Readers count while they are connected and while they are
+/// remembered: of those that left, twice sender_config_set_max_readers().
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.
@@ -285,10 +279,9 @@ pub unsafe extern "C" fn sender_acked(
     unsafe { look(sender, &question, |sender| any(readers, sender), out_readers) }
 }
 
-/// Tells whether a quorum of readers has acknowledged an entry, without waiting. Otherwise like sender_acked().
+/// As sender_acked(), for a quorum.
 ///
-/// - `quorum`: as for sender_wait_acked_quorum().
-/// - `out_readers`: how many readers have, of whatever group; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+/// - `quorum`, `out_readers`: as for sender_wait_acked_quorum(); `out_readers` may be NULL.
 ///
 /// Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
 ///
@@ -341,20 +334,18 @@ unsafe fn order(
     }
 }
 
-/// Has a callback called when readers have acknowledged an entry, and does not wait.
+/// Calls a callback when readers have acknowledged an entry, and does not wait.
 ///
 /// With `OK`, `callback` is called exactly once, on the sender's callback thread, perhaps before this function returns: with
-/// `REPLICATION_STATUS_OK` when enough readers have the entry, which they may already; with `_TIMEOUT` when the time has
-/// passed; with `_CLOSED` when the sender is stopped before, also by sender_free(). The one exception: when the sender is
-/// freed in a callback of its own, no callback follows and only `user_data_free` runs. Otherwise than with `OK`, it is not
-/// called. `user_data_free` (may be NULL) runs once in any case: after the call, or when this function fails.
+/// `REPLICATION_STATUS_OK` when enough readers have the entry, `_TIMEOUT` when the time has passed, `_CLOSED` when the sender
+/// is stopped before. If the sender is freed in one of its own callbacks, only `user_data_free` runs. `user_data_free` (may be
+/// NULL) runs once in any case: after the call, or when this function fails.
 ///
 /// - `sequence`, `level`, `readers`: as for sender_wait_acked().
-/// - `timeout_ms`: in milliseconds; 0 only looks, `UINT64_MAX` waits until the sender is stopped.
-/// - `callback`: not NULL.
-/// - `out_ticket`: a number for sender_ticket_status(), not 0; the callback gets it too; may be NULL.
+/// - `timeout_ms`: 0 calls back at once, `UINT64_MAX` waits until the sender is stopped.
+/// - `out_ticket`: a number for sender_ticket_status(), not 0, which the callback gets too; may be NULL.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for NULL; `BUFFER_FULL` when as many calls are
+/// Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for a NULL callback; `BUFFER_FULL` when as many calls are
 /// outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start();
 /// `CLOSED` after sender_stop().
 ///
@@ -379,10 +370,10 @@ pub unsafe extern "C" fn sender_on_acked(
     unsafe { order(sender, &question, |sender| any(readers, sender), listener, out_ticket) }
 }
 
-/// Has a callback called when a quorum of readers has acknowledged an entry, and does not wait. Otherwise like
-/// sender_on_acked().
+/// As sender_on_acked(), for a quorum.
 ///
-/// - `quorum`: as for sender_wait_acked_quorum(); only looked at during the call.
+/// - `quorum`: as for sender_wait_acked_quorum().
+/// - `out_ticket`: as for sender_on_acked(); may be NULL.
 ///
 /// Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
 ///
@@ -407,16 +398,13 @@ pub unsafe extern "C" fn sender_on_acked_quorum(
     unsafe { order(sender, &question, |sender| quorum_of(quorum, sender), listener, out_ticket) }
 }
 
-/// Tells how a call of sender_on_acked() ended or stands, also long after it ended with `TIMEOUT`. Once enough readers were
-/// seen to have the entry, the answer stays `OK`. Tickets are this process's: the last 65536 whose callback was due are
-/// kept, besides those outstanding. sender_acked() has no such bound.
+/// Reports how a call of sender_on_acked() ended or stands, also after it ended with TIMEOUT. Once enough readers had the
+/// entry, the answer stays OK. The last 65536 tickets whose callback was due are kept; sender_acked() has no such bound.
 ///
-/// - `ticket`: from sender_on_acked().
-/// - `out_readers`: how many readers have the entry; written with `OK`, `TIMEOUT` and `CLOSED`; may be NULL.
+/// - `out_readers`: how many readers have the entry; also set with TIMEOUT and CLOSED; may be NULL.
 ///
-/// Returns `OK` when enough readers have the entry, or had when the callback was called; `TIMEOUT` when not enough have
-/// so far; `CLOSED` when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of this
-/// sender, or too old.
+/// Returns `OK` when enough readers have the entry; `TIMEOUT` when not enough have so far; `CLOSED` when not enough had when
+/// the sender was stopped; `NOT_FOUND` for a number that is no ticket of this sender, or one that is no longer kept.
 ///
 /// # Safety
 /// `sender` came from sender_new() and is not freed; `out_readers` is NULL or has room.

@@ -15,6 +15,9 @@ const DEFAULT_BATCH_ENTRIES: usize = 1_024;
 /// Sets the handler that receives entries one by one, in order, each once in the receiver's life. It replaces a handler
 /// of any of the three kinds. Returns `OK`; `INVALID_ARGUMENT` for NULL.
 ///
+/// # When to change it
+/// One of the three handlers is needed; this one takes one entry at a time.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
@@ -39,6 +42,9 @@ pub unsafe extern "C" fn receiver_config_set_ingest_handler(
 /// `INVALID_ARGUMENT` for a NULL handler.
 ///
 /// - `max_entries`: the most entries per call, which never waits for more to arrive; 0 for 1024.
+///
+/// # When to change it
+/// When entries are cheaper to apply in groups, such as one transaction for many.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -65,6 +71,9 @@ pub unsafe extern "C" fn receiver_config_set_ingest_batch_handler(
 /// Sets a handler that receives entries one by one with their msgpack payload decoded, otherwise as
 /// receiver_config_set_ingest_handler(). Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
 ///
+/// # When to change it
+/// When payloads are arrays of maps in msgpack.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
@@ -89,6 +98,9 @@ pub unsafe extern "C" fn receiver_config_set_record_handler(
 /// number other than 0), the apply policy decides, and the handler does not receive the entry. Returns `OK`.
 ///
 /// - `append`: NULL for none, the default.
+///
+/// # When to change it
+/// When the host keeps received entries in a log of its own.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
@@ -115,6 +127,9 @@ pub unsafe extern "C" fn receiver_config_set_local_wal(
 ///
 /// - `handler`: NULL for none, the default.
 ///
+/// # When to change it
+/// When connections need a proxy, a tunnel or credentials that the library does not know.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
@@ -138,6 +153,9 @@ pub unsafe extern "C" fn receiver_config_set_connect_handler(
 ///
 /// - `handler`: NULL for none, the default.
 ///
+/// # When to change it
+/// Always in production: failures in the background are reported here.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
@@ -160,6 +178,9 @@ pub unsafe extern "C" fn receiver_config_set_event_handler(
 /// As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
 ///
 /// - `handler`: NULL for none, the default.
+///
+/// # When to change it
+/// When the library is to write into the log of the host.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The functions may be called from other threads with `user_data`.

@@ -144,6 +144,9 @@ pub unsafe extern "C" fn receiver_config_free(config: *mut ReceiverConfigHandle)
 /// - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters (of ASCII and C1,
 ///   line and paragraph separators, marks that override the text direction).
 ///
+/// # When to change it
+/// Always: each reader needs an id of its own that stays the same across restarts.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `reader_id` is NULL or ends with a NUL.
 #[unsafe(no_mangle)]
@@ -168,6 +171,9 @@ pub unsafe extern "C" fn receiver_config_set_reader_id(
 /// - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute now; or
 ///   "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file). Host names are resolved at
 ///   each attempt. With TLS the certificate must be for the dialled host, unless a server name is set.
+///
+/// # When to change it
+/// Always, unless the host connects by itself; list several addresses when the writer may move.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `writer_addr` is NULL or ends with a NUL.
@@ -194,6 +200,9 @@ pub unsafe extern "C" fn receiver_config_set_writer_addr(
 /// proves nothing about the history before it: a forked writer may not be noticed, and waits and the write gate count
 /// this reader only when it acknowledges new entries. Returns `OK`. Default: 0.
 ///
+/// # When to change it
+/// When the host stores sequences only; prefer a token, which also identifies the history.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -215,6 +224,9 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
 /// an epoch. A writer of another stream or an older epoch is refused (DIVERGED). Returns `OK`; `INVALID_ARGUMENT` for
 /// NULL. Default: the first writer's.
 ///
+/// # When to change it
+/// When the host stores the stream beside the sequence; prefer a token.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
 #[unsafe(no_mangle)]
@@ -234,6 +246,10 @@ pub unsafe extern "C" fn receiver_config_set_stream(
 
 /// Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for another number.
 /// Default: `REPLICATION_PROTOCOL_AUTO`.
+///
+/// # When to change it
+/// V2 to refuse writers without checksums and lineage; V1 for writers of the documented Go system that refuse the offer
+/// of v2.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -256,6 +272,9 @@ pub unsafe extern "C" fn receiver_config_set_protocol(config: *mut ReceiverConfi
 /// Sets whether the handshake uses the message types of a cluster coordinator, 0x10 and 0x11 instead of 0x12 and 0x13.
 /// Returns `OK`. Default: false.
 ///
+/// # When to change it
+/// When the writer is behind a coordinator of the documented Go system.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -274,6 +293,9 @@ pub unsafe extern "C" fn receiver_config_set_coordinator_handshake(
 
 /// Sets what happens if the writer's entries have a gap, a replication_gap_policy. Returns `OK`; `INVALID_ARGUMENT` for
 /// an unknown policy. Default: `REPLICATION_GAP_POLICY_REFUSE`.
+///
+/// # When to change it
+/// CONTINUE only for data whose gaps do no harm, such as metrics.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -297,6 +319,9 @@ pub unsafe extern "C" fn receiver_config_set_gap_policy(config: *mut ReceiverCon
 ///
 /// - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
 /// - `retries`: how often the other two policies retry before they stop or skip.
+///
+/// # When to change it
+/// STOP when an operator must look at a failing entry; SKIP only for data of which entries may be lost.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -323,6 +348,9 @@ pub unsafe extern "C" fn receiver_config_set_apply_policy(
 /// Sets whether the handler makes entries durable before it returns, so that applied entries are also acknowledged as
 /// durable. Returns `OK`. Default: false.
 ///
+/// # When to change it
+/// When the handler commits to durable storage before it returns, so that the writer can count on it.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -343,6 +371,9 @@ pub unsafe extern "C" fn receiver_config_set_handler_durable(
 /// connection that lasted twice this time resets them. A receiver that another one with its reader id replaced waits up
 /// to one and a half times this. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
 ///
+/// # When to change it
+/// Lower it when a reader must follow a new writer quickly; raise it with thousands of readers.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -361,6 +392,9 @@ pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(
 
 /// Sets the interval in milliseconds at which a moving position is acknowledged. Returns `OK`; `INVALID_ARGUMENT` for
 /// 0. Default: 100. At least: 1.
+///
+/// # When to change it
+/// Lower it for fresher statistics and faster release of the log; waits for acknowledgements do not depend on it.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -381,6 +415,9 @@ pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(
 /// Sets how many milliseconds connecting and the handshake, TLS included, may take together. Returns `OK`;
 /// `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
 ///
+/// # When to change it
+/// Raise it for slow links; lower it when several addresses are tried in turn.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -399,6 +436,9 @@ pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
 
 /// As sender_config_set_heartbeat_interval_ms(). Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least:
 /// 1.
+///
+/// # When to change it
+/// Lower it, together with the peer time-outs, to notice dead connections sooner.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -419,6 +459,9 @@ pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(
 /// Sets how many milliseconds a v2 writer may be silent before it is disconnected. Returns `OK`; `INVALID_ARGUMENT` for
 /// 0. Default: 10000 (10 s). At least: 1.
 ///
+/// # When to change it
+/// Lower it to look for a new writer sooner; raise it when the writer pauses for long.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -437,6 +480,9 @@ pub unsafe extern "C" fn receiver_config_set_peer_timeout_ms(
 
 /// Sets how many bytes may be received and not yet applied; a single entry may be larger. Returns `OK`;
 /// `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
+///
+/// # When to change it
+/// Raise it when the handler is slower than the network in bursts; lower it when memory is short.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -462,6 +508,9 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
 /// The first epoch is not limited, unless a token, receiver_config_set_stream() or the log on disk sets one. Returns
 /// `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At least: 1.
 ///
+/// # When to change it
+/// Lower it when epochs come from a trusted counter, so that a hostile writer cannot use them up.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -480,6 +529,9 @@ pub unsafe extern "C" fn receiver_config_set_max_epoch_jump(config: *mut Receive
 
 /// As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls(). Returns `OK`;
 /// `INVALID_ARGUMENT` for NULL. Default: false.
+///
+/// # When to change it
+/// Only in tests, and where another mechanism than file permissions protects the files.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -507,6 +559,9 @@ pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
 ///   must be given with a Unix socket.
 /// - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to the writer's authority,
 ///   and its unencrypted key; both NULL for none, which a writer may refuse.
+///
+/// # When to change it
+/// Always, unless connections stay on the machine, on a trusted network or in a tunnel.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed. The texts are NULL or end with a NUL.

@@ -14,6 +14,9 @@ fn positive(bytes: u64, name: &str) -> Result<u64> {
 /// too. The receiver reconnects, but cannot pass the entry until the limit is raised; no entry is skipped. Returns
 /// `OK`; `INVALID_ARGUMENT` for NULL and for 0. Default: 78643104 (the largest payload). At least: 1.
 ///
+/// # When to change it
+/// Lower it to what your writer sends, which bounds the memory that a hostile writer can take.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -33,6 +36,9 @@ pub unsafe extern "C" fn receiver_config_set_max_entry_bytes(
 /// Sets how many bytes of memory the decoded records of an entry may take besides its payload, which may be a hundred
 /// times smaller. An entry that exceeds it fails, see replication_record_fn. Returns `OK`; `INVALID_ARGUMENT` for NULL
 /// and for 0. Default: 268435456 (256 MiB). At least: 1.
+///
+/// # When to change it
+/// Raise it for entries with more records than fit; lower it when the writer is not trusted.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.

@@ -30,6 +30,9 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 ///
 /// - `path`: as for sender_config_set_wal_dir(); NULL for no log.
 ///
+/// # When to change it
+/// When the data of the handler is not durable by itself, or when the reader may be promoted to writer.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
@@ -50,6 +53,9 @@ pub unsafe extern "C" fn receiver_config_set_wal_dir(config: *mut ReceiverConfig
 /// - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they are applied, `OS`
 ///   when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
 /// - `interval_ms`, `bytes`: under `GROUP`, as for sender_config_set_wal_sync(). At least: 1.
+///
+/// # When to change it
+/// GROUP or OS when applying may run ahead of the disk, and a reader that loses power may ask for the entries again.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -72,6 +78,9 @@ pub unsafe extern "C" fn receiver_config_set_wal_sync(
 /// As sender_config_set_wal_segment_bytes(). Returns `OK`; `INVALID_ARGUMENT` for a value out of range. Default:
 /// 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
+/// # When to change it
+/// As for the sender.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -92,6 +101,9 @@ pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
 /// Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`; `INVALID_ARGUMENT` for
 /// NULL. Default: 1073741824 (1 GiB).
 ///
+/// # When to change it
+/// Raise it on a reader that may be promoted, so that other readers find what they need.
+///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -107,6 +119,9 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_bytes(config: *mut Recei
 
 /// As sender_config_set_wal_retain_ms(), for applied entries; others stay. Returns `OK`; `INVALID_ARGUMENT` for 0.
 /// Default: 86400000 (1 day). At least: 1.
+///
+/// # When to change it
+/// As for the sender.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -125,6 +140,9 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_ms(config: *mut Receiver
 /// continues after it if it has the same history; one that was restored or forked is refused with the event DIVERGED.
 /// It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT`
 /// for NULL and for a damaged token.
+///
+/// # When to change it
+/// When the host stores a token with its data: exactly once across restarts, without a log on disk.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.

@@ -115,6 +115,9 @@ pub unsafe extern "C" fn sender_config_free(config: *mut SenderConfigHandle) {
 /// Sets the capacity, in entries, of the buffer of entries in memory. Returns `OK`; `INVALID_ARGUMENT` for 0. Default:
 /// 10000. At least: 1.
 ///
+/// # When to change it
+/// Raise it when readers without a log on disk to fall back on are cut off during bursts of small entries.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -133,6 +136,10 @@ pub unsafe extern "C" fn sender_config_set_buffer_size(config: *mut SenderConfig
 
 /// Sets the capacity of the buffer in bytes; the limit that is reached first applies. Returns `OK`; `INVALID_ARGUMENT`
 /// for less than 65536. Default: 67108864 (64 MiB). At least: 65536.
+///
+/// # When to change it
+/// Raise it when readers fall behind for longer than the buffer lasts at your rate of bytes; lower it when memory is
+/// short. It must hold the largest entry.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -157,6 +164,10 @@ pub unsafe extern "C" fn sender_config_set_buffer_bytes(config: *mut SenderConfi
 ///
 /// - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
 /// - `wait_ms`: how many milliseconds `REPLICATION_FULL_POLICY_WAIT` waits.
+///
+/// # When to change it
+/// Choose refusing or waiting when no reader may ever miss an entry and the log is in memory only. With a log on disk
+/// the default serves lagging readers from there.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -183,6 +194,9 @@ pub unsafe extern "C" fn sender_config_set_full_policy(
 /// Sets how many milliseconds a reader may accept no bytes before it is disconnected. Returns `OK`; `INVALID_ARGUMENT`
 /// for 0. Default: 5000 (5 s). At least: 1.
 ///
+/// # When to change it
+/// Raise it for links that stall for seconds; lower it to free the resources of dead readers sooner.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -201,6 +215,9 @@ pub unsafe extern "C" fn sender_config_set_write_timeout_ms(
 
 /// Sets how many milliseconds the handshake of a connection may take, TLS included. Returns `OK`; `INVALID_ARGUMENT`
 /// for 0. Default: 5000 (5 s). At least: 1.
+///
+/// # When to change it
+/// Raise it when readers connect over slow links or with slow TLS clients.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -221,6 +238,9 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
 /// Sets the heartbeat interval of idle v2 connections in milliseconds, below the peer timeout. Returns `OK`;
 /// `INVALID_ARGUMENT` for 0. Default: 1000 (1 s). At least: 1.
 ///
+/// # When to change it
+/// Lower it, together with the peer time-outs, to notice dead connections sooner; raise it for metered links.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -240,6 +260,9 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
 /// Sets the shortest heartbeat interval in milliseconds that a v2 reader may request; shorter requests get this one.
 /// The sender's own interval may be shorter. Returns `OK`; `INVALID_ARGUMENT` for NULL or a value out of range.
 /// Default: 100. Range: 10 to 60000.
+///
+/// # When to change it
+/// Lower it when readers need faster failure detection than it allows; raise it with thousands of readers.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -264,6 +287,10 @@ pub unsafe extern "C" fn sender_config_set_min_heartbeat_ms(
 /// Sets how many milliseconds a v2 reader may be silent before it is disconnected; a v1 reader may be silent forever.
 /// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 10000 (10 s). At least: 1.
 ///
+/// # When to change it
+/// Lower it to notice dead readers sooner; raise it when readers pause for long, as under a debugger or on overloaded
+/// hosts.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -280,6 +307,9 @@ pub unsafe extern "C" fn sender_config_set_peer_timeout_ms(config: *mut SenderCo
 /// Sets for how many milliseconds sender_stop() lets readers catch up; 0: it closes their connections at once. Returns
 /// `OK`. Default: 5000 (5 s).
 ///
+/// # When to change it
+/// Raise it when readers must have everything before the writer ends; 0 for an immediate end.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -295,6 +325,9 @@ pub unsafe extern "C" fn sender_config_set_stop_timeout_ms(config: *mut SenderCo
 
 /// Sets how many readers may be connected at once; more are refused and reported. Returns `OK`; `INVALID_ARGUMENT` for
 /// 0. Default: 1024. At least: 1.
+///
+/// # When to change it
+/// Set it to what you expect and some reserve: it bounds memory, descriptors and slots.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -317,6 +350,9 @@ pub unsafe extern "C" fn sender_config_set_max_readers(config: *mut SenderConfig
 /// process owned a file; others are disconnected (REFUSED). Returns `OK`; `INVALID_ARGUMENT` for other bits. Default:
 /// 0600. At most: 0777.
 ///
+/// # When to change it
+/// Widen it when readers run as another user of the machine.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -335,6 +371,9 @@ pub unsafe extern "C" fn sender_config_set_unix_socket_mode(config: *mut SenderC
 
 /// Sets the number of network threads; 0: one per two processors, from one to four. Returns `OK`; `INVALID_ARGUMENT`
 /// for more than 256. Default: 0. At most: 256.
+///
+/// # When to change it
+/// Raise it when one thread cannot send to all readers: above some GB/s, or with TLS and many readers.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -360,6 +399,9 @@ pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigH
 /// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
 /// - `epoch`: rises with each promotion. Default: 1.
 ///
+/// # When to change it
+/// Only when the host keeps the identity of the stream itself, without a log on disk and without tokens.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
 #[unsafe(no_mangle)]
@@ -379,6 +421,9 @@ pub unsafe extern "C" fn sender_config_set_stream(
 
 /// Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
 /// sender_config_set_token(), it proves nothing about the history before. Returns `OK`. Default: 0.
+///
+/// # When to change it
+/// Only when the host numbers entries across restarts itself, without a log on disk and without tokens.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -405,6 +450,9 @@ pub unsafe extern "C" fn sender_config_set_last_sequence(config: *mut SenderConf
 /// either if another user (not root) owns it. The text names the remedy. A directory that its group may write to is
 /// only reported.
 ///
+/// # When to change it
+/// Only in tests, and where another mechanism than file permissions protects the files.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -430,6 +478,9 @@ pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
 /// - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
 /// - `private_key_file`: the key of the first certificate, not encrypted.
 /// - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
+///
+/// # When to change it
+/// Always, unless connections stay on the machine, on a trusted network or in a tunnel.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The texts are NULL or end with a NUL.
@@ -458,6 +509,9 @@ pub unsafe extern "C" fn sender_config_set_tls(
 ///
 /// - `handler`: NULL for none, the default.
 ///
+/// # When to change it
+/// Always in production: failures in the background are reported here.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.
 #[unsafe(no_mangle)]
@@ -482,6 +536,9 @@ pub unsafe extern "C" fn sender_config_set_event_handler(
 ///
 /// - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
 /// - `handler`: NULL for none, the default.
+///
+/// # When to change it
+/// When the library is to write into the log of the host.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. The functions may be called from other threads with `user_data`.

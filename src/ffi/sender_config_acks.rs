@@ -7,15 +7,14 @@ use super::sender_config::{SenderConfigHandle, set};
 use crate::error::Status;
 use crate::sender::config::Group;
 
-/// Adds a group of readers, for a replication_quorum to name: a place, a rack, a kind. A reader may be in many groups, and
-/// need not be connected.
+/// Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many groups and need not be
+/// connected.
 ///
-/// - `name`: 1 to 255 bytes without control characters; new in this configuration.
-/// - `reader_ids`, `count`: its readers, at least one; an id that ends with `*` stands for every reader id that begins with
-///   what is before it.
+/// - `name`: 1 to 255 bytes without control characters.
+/// - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with that prefix.
 ///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a `count`
-/// of 0, a name that is there already, and for a 65th group.
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a count of 0,
+/// a name that exists already, and a 65th group.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed. `name` is NULL or ends with a NUL; `reader_ids` is NULL or
@@ -33,9 +32,8 @@ pub unsafe extern "C" fn sender_config_add_group(
     }
 }
 
-/// Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with `BUFFER_FULL`. Default 65536.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0.
+/// Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with BUFFER_FULL.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 65536. At least: 1.
 ///
 /// # When to change it
 /// Raise it when more appends than that wait for acknowledgements at once.

@@ -60,6 +60,9 @@ unsafe fn set(config: *mut SenderConfigHandle, change: impl FnOnce(&mut StorageC
 ///   else may write to it, see sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved,
 ///   removed or replaced while in use, the log fails within about a second (WAL_FAILED).
 ///
+/// # When to change it
+/// Always in production: without it a restart loses the entries that readers still need.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `path` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
@@ -79,6 +82,10 @@ pub unsafe extern "C" fn sender_config_set_wal_dir(config: *mut SenderConfigHand
 /// - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
 /// - `interval_ms`: under `GROUP` the most milliseconds between syncs. Default: 5. At least: 1.
 /// - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
+///
+/// # When to change it
+/// ALWAYS when an entry must be durable before the append returns; OS when a crash of the machine may lose the last
+/// seconds.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -101,6 +108,9 @@ pub unsafe extern "C" fn sender_config_set_wal_sync(
 /// Sets the usual size of a log file, in bytes. Whole files are removed. Returns `OK`; `INVALID_ARGUMENT` if out of
 /// range. Default: 67108864 (64 MiB). Range: 65536 to 1073741824.
 ///
+/// # When to change it
+/// Lower it on small disks, since space is freed a segment at a time; raise it for very high rates.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -117,6 +127,9 @@ pub unsafe extern "C" fn sender_config_set_wal_segment_bytes(config: *mut Sender
 
 /// Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays. Returns `OK`;
 /// `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
+///
+/// # When to change it
+/// Raise it to let readers that were away for long catch up; it bounds the disk together with `slot_max_bytes`.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -135,6 +148,9 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
 /// are removed from disk. Whole files are removed, so it may take a quarter longer, and ten seconds more. Returns `OK`;
 /// `INVALID_ARGUMENT` for 0. Default: 86400000 (1 day). At least: 1.
 ///
+/// # When to change it
+/// Set it to the longest absence that a reader without a slot must survive.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -151,6 +167,9 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConf
 /// Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that exceeds it is lost, with
 /// an event; its reader gets status WAL_ROTATED if it asks for removed entries. Returns `OK`; `INVALID_ARGUMENT` for
 /// NULL. Default: 8589934592 (8 GiB).
+///
+/// # When to change it
+/// Set it to what the disk can give to readers that are away; a reader that needs more must copy the data anew.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -169,6 +188,9 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
 /// this time if it is less. docs/durability.md explains changes of the clock. Returns `OK`; `INVALID_ARGUMENT` for 0.
 /// Default: 604800000 (7 days). At least: 1.
 ///
+/// # When to change it
+/// Set it to the longest absence of a reader that is still expected back.
+///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
@@ -185,6 +207,9 @@ pub unsafe extern "C" fn sender_config_set_slot_expiry_ms(config: *mut SenderCon
 /// Sets for how many milliseconds sender_replicate() waits for the disk: for room in the buffer, and under
 /// `REPLICATION_SYNC_POLICY_ALWAYS` for the sync. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At
 /// least: 1.
+///
+/// # When to change it
+/// Raise it for disks that stall, such as network storage; lower it when the host prefers an error to a wait.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -205,6 +230,9 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
 ///
 /// - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
 /// - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
+///
+/// # When to change it
+/// When a node is promoted, or continues a history whose position the host stored.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.

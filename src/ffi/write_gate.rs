@@ -55,9 +55,8 @@ unsafe fn change(gate: *mut WriteGateHandle, change: impl FnOnce(&mut WriteGateC
 
 /// Creates a write gate that asks for one reader at level received, with any lag.
 ///
-/// The lag is measured by acknowledgements, which readers are asked for in time. It is checked before each entry, so
-/// entries of concurrent calls may pass together. A gate promises nothing about a single entry: wait for its
-/// acknowledgement instead.
+/// The lag is measured by acknowledgements and checked before each entry, so entries of concurrent calls may pass
+/// together. A gate promises nothing about a single entry: wait for its acknowledgement instead.
 ///
 /// Returns the gate, to be freed with replication_write_gate_free(); NULL without memory.
 #[unsafe(no_mangle)]
@@ -65,10 +64,8 @@ pub extern "C" fn replication_write_gate_new() -> *mut WriteGateHandle {
     make(WriteGateHandle::new)
 }
 
-/// Sets how many connected readers must be within the lag. Default: 1. At least: 1.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for 0. sender_new() returns `INVALID_ARGUMENT` for more than
-/// sender_config_set_max_readers() allows.
+/// Sets how many connected readers must be within the lag: no more than sender_config_set_max_readers() allows.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At least: 1.
 ///
 /// # Safety
 /// `gate` came from replication_write_gate_new() and is not freed.
@@ -86,9 +83,7 @@ pub unsafe extern "C" fn replication_write_gate_set_min_readers(gate: *mut Write
     }
 }
 
-/// Sets how many of the last entries a reader may not have acknowledged; 0 allows any number. Default: 0.
-///
-/// Returns `OK`.
+/// Sets how many of the last entries a reader may not have acknowledged; 0 allows any number. Returns `OK`. Default: 0.
 ///
 /// # Safety
 /// `gate` came from replication_write_gate_new() and is not freed.
@@ -106,10 +101,8 @@ pub unsafe extern "C" fn replication_write_gate_set_max_lag_entries(
     }
 }
 
-/// Sets how long a reader may leave an entry unacknowledged, in milliseconds and to about an eighth; 0 allows any time.
+/// Sets how long a reader may leave an entry unacknowledged, to about an eighth; 0 allows any time. Returns `OK`.
 /// Default: 0.
-///
-/// Returns `OK`.
 ///
 /// # Safety
 /// `gate` came from replication_write_gate_new() and is not freed.
@@ -125,9 +118,7 @@ pub unsafe extern "C" fn replication_write_gate_set_max_lag_ms(gate: *mut WriteG
 }
 
 /// Sets what counts as acknowledged, a replication_ack_level. v1 readers acknowledge entries as received only.
-/// Default: `REPLICATION_ACK_LEVEL_RECEIVED`.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level.
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no level. Default: `REPLICATION_ACK_LEVEL_RECEIVED`.
 ///
 /// # Safety
 /// `gate` came from replication_write_gate_new() and is not freed.
@@ -142,12 +133,8 @@ pub unsafe extern "C" fn replication_write_gate_set_level(gate: *mut WriteGateHa
     }
 }
 
-/// Sets what sender_replicate() does while the gate is closed. Default: `REPLICATION_GATE_POLICY_REFUSE`.
-///
-/// - `policy`: a replication_gate_policy.
-/// - `max_wait_ms`: how long `REPLICATION_GATE_POLICY_SLOW` waits, in milliseconds; ignored for the other policy.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+/// Sets what sender_replicate() does while the gate is closed. `max_wait_ms` is for `REPLICATION_GATE_POLICY_SLOW`.
+/// Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy. Default: `REPLICATION_GATE_POLICY_REFUSE`.
 ///
 /// # Safety
 /// `gate` came from replication_write_gate_new() and is not freed.
@@ -180,11 +167,10 @@ pub unsafe extern "C" fn replication_write_gate_free(gate: *mut WriteGateHandle)
     unsafe { release(gate, drop) };
 }
 
-/// Sets the write gate: while it is closed, sender_replicate() refuses entries with `GATED` or waits. Default: none.
+/// Sets the write gate: while it is closed, sender_replicate() refuses entries with GATED or waits. Returns `OK`.
+/// Default: none.
 ///
 /// - `gate`: copied; NULL removes the gate.
-///
-/// Returns `OK`.
 ///
 /// # When to change it
 /// When the writer must not run ahead of its readers by more than a number of entries or a time.

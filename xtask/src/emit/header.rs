@@ -82,11 +82,10 @@ fn version(api: &Api) -> String {
     let parts: Vec<u64> = api.version.split('.').filter_map(|part| part.parse().ok()).collect();
     let [major, minor, patch] = parts[..] else { panic!("the version {} has not three numbers", api.version) };
     format!(
-        "/** The version of this header; replication_version_number() is the library's. */\n\
+        "/** The version of this header. The number is major * 1000000 + minor * 1000 + patch. */\n\
          #define REPLICATION_VERSION_MAJOR {major}\n\
          #define REPLICATION_VERSION_MINOR {minor}\n\
          #define REPLICATION_VERSION_PATCH {patch}\n\
-         /** major * 1000000 + minor * 1000 + patch */\n\
          #define REPLICATION_VERSION_NUMBER {}\n",
         major * 1_000_000 + minor * 1_000 + patch
     )

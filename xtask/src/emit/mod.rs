@@ -5,6 +5,7 @@ pub mod events;
 pub mod go;
 pub mod header;
 pub mod man;
+pub mod options;
 pub mod python;
 pub mod scenarios;
 pub mod statistics;
@@ -35,6 +36,7 @@ pub fn all(root: &Path, api: &Api) -> Result<Vec<Output>> {
     outputs.push(cpp::output(api));
     outputs.push(scenarios::output(root, api)?);
     outputs.push(man::output(root, api)?);
+    outputs.push(options::output(api)?);
     outputs.push(events::output(api));
     outputs.push(statistics::output(api));
     Ok(outputs)
