@@ -404,7 +404,6 @@ replication_status sender_config_set_buffer_bytes(
 /**
  * Sets what happens to new entries if the buffer is full. Returns `OK`; `INVALID_ARGUMENT` for an
  * unknown policy.
- *
  * - `policy`: a replication_full_policy. Default: `REPLICATION_FULL_POLICY_CUT_OFF_SLOWEST`.
  * - `wait_ms`: how many milliseconds `REPLICATION_FULL_POLICY_WAIT` waits.
  */
@@ -481,7 +480,6 @@ replication_status sender_config_set_io_threads(
  * Otherwise it begins a new lineage, and readers with a position in another are refused. After a
  * restart set what sender_get_stream() returned before; a promoted node keeps the stream id and
  * raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
- *
  * - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
  * - `epoch`: rises with each promotion. Default: 1.
  */
@@ -514,7 +512,6 @@ replication_status sender_config_set_insecure_permissions_allowed(
  * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
  * docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable
  * file; `IO` for an unreadable file. The text names it. A failure changes nothing. Default: none.
- *
  * - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
  * - `private_key_file`: the key of the first certificate, not encrypted.
  * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
@@ -525,7 +522,6 @@ replication_status sender_config_set_tls(
 
 /**
  * Sets the function that receives events. Returns `OK`.
- *
  * - `handler`: NULL for none, the default.
  */
 replication_status sender_config_set_event_handler(
@@ -534,7 +530,6 @@ replication_status sender_config_set_event_handler(
 
 /**
  * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
- *
  * - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
  * - `handler`: NULL for none, the default.
  */
@@ -545,7 +540,6 @@ replication_status sender_config_set_log_handler(
 /**
  * Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many
  * groups and need not be connected.
- *
  * - `name`: 1 to 255 bytes without control characters.
  * - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with
  *   that prefix.
@@ -625,7 +619,6 @@ void replication_write_gate_free(replication_write_gate *gate);
 /**
  * Sets the write gate: while it is closed, sender_replicate() refuses entries with GATED or waits.
  * Returns `OK`. Default: none.
- *
  * - `gate`: copied; NULL removes the gate.
  */
 replication_status sender_config_set_write_gate(
@@ -635,7 +628,6 @@ replication_status sender_config_set_write_gate(
 
 /**
  * Creates a sender, which sender_start() starts.
- *
  * - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call
  *   fails: set them again before creating another sender.
  *
@@ -658,7 +650,6 @@ replication_status sender_start(replication_sender *sender);
 /**
  * Accepts readers at an address. May be called for several addresses. docs/embedding.md describes
  * addresses, socket files and the descriptors that are kept free for the host.
- *
  * - `address`: "host:port", with port 0 for any free port and an IPv6 address in brackets;
  *   "unix:/path", made absolute now; or "unix:@name" for a Unix socket in the abstract namespace.
  *   Every address of a host name is bound; those that this machine does not have are reported
@@ -678,7 +669,6 @@ replication_status sender_listen(
  * Streams to a reader whose Sync message the host has read; the library sends the reply. An earlier
  * connection of the reader is closed (REPLACED). A refusal is reported as an event. The call does
  * not wait for the peer.
- *
  * - `fd`: a connected stream socket. On `OK` the library owns it; otherwise the caller keeps it,
  *   but its non-blocking mode may have changed.
  * - `reader_id`, `last_known_sequence`: from the Sync message. The id has 1 to
@@ -702,7 +692,6 @@ replication_status sender_accept_connection(replication_sender *sender, int fd);
  * the order of their sequences. The call does not wait for the network or a reader, except under
  * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`; see
  * sender_config_set_wal_timeout_ms() for waiting for the disk.
- *
  * - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.
  * - `payload`, `payload_len`: any bytes, or none.
  * - `out_sequence`: the entry's sequence, also in the exception below; may be NULL.
@@ -725,7 +714,6 @@ replication_status sender_replicate(
 
 /**
  * Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
- *
  * - `timestamp_us`: for all entries.
  * - `payloads`, `count`: the entries, at least one.
  * - `out_first_sequence`: the sequence of the first; may be NULL.
@@ -807,7 +795,6 @@ replication_quorum *replication_quorum_new(void);
 
 /**
  * Adds a condition. All conditions of a quorum must be met; one reader may count for several.
- *
  * - `group`: a name from sender_config_add_group(), which is checked when a sender gets the quorum;
  *   NULL for any readers.
  * - `readers`: how many readers of the group must have acknowledged; at least 1.
@@ -827,7 +814,6 @@ void replication_quorum_free(replication_quorum *quorum);
  * A reader counts with what it acknowledged of the entries that this sender sent it, and with what
  * it proved to have when it connected, by the hash of its history. Its bare claims count for
  * nothing. Readers that have left count, too.
- *
  * - `level`: a replication_ack_level. v1 readers acknowledge entries as received only.
  * - `readers`: how many readers must have acknowledged.
  * - `timeout_ms`: 0 returns at once, `UINT64_MAX` waits for ever.
@@ -844,7 +830,6 @@ replication_status sender_wait_acked(
 
 /**
  * As sender_wait_acked(), for a quorum.
- *
  * - `quorum`: has at least one condition; read during the call only.
  * - `out_readers`: how many readers have, of any group; may be NULL.
  *
@@ -866,7 +851,6 @@ replication_status sender_wait_acked_quorum(
  * it appended or inherited with their history; where a bare sequence was set, no reader counts for
  * that entry and those before. A host that may ask after a promotion should store the token of the
  * transaction beside its sequence (sender_token()), and compare stream and epoch first.
- *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
  * - `out_readers`: how many have; also set with TIMEOUT and CLOSED; may be NULL.
  *
@@ -881,7 +865,6 @@ replication_status sender_acked(
 
 /**
  * As sender_acked(), for a quorum.
- *
  * - `quorum`, `out_readers`: as for sender_wait_acked_quorum(); `out_readers` may be NULL.
  *
  * Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
@@ -898,7 +881,6 @@ replication_status sender_acked_quorum(
  * `_TIMEOUT` when the time has passed, `_CLOSED` when the sender is stopped before. If the sender
  * is freed in one of its own callbacks, only `user_data_free` runs. `user_data_free` (may be NULL)
  * runs once in any case: after the call, or when this function fails.
- *
  * - `sequence`, `level`, `readers`: as for sender_wait_acked().
  * - `timeout_ms`: 0 calls back at once, `UINT64_MAX` waits until the sender is stopped.
  * - `out_ticket`: a number for sender_ticket_status(), not 0, which the callback gets too; may be
@@ -915,7 +897,6 @@ replication_status sender_on_acked(
 
 /**
  * As sender_on_acked(), for a quorum.
- *
  * - `quorum`: as for sender_wait_acked_quorum().
  * - `out_ticket`: as for sender_on_acked(); may be NULL.
  *
@@ -931,7 +912,6 @@ replication_status sender_on_acked_quorum(
  * Reports how a call of sender_on_acked() ended or stands, also after it ended with TIMEOUT. Once
  * enough readers had the entry, the answer stays OK. The last 65536 tickets whose callback was due
  * are kept; sender_acked() has no such bound.
- *
  * - `out_readers`: how many readers have the entry; also set with TIMEOUT and CLOSED; may be NULL.
  *
  * Returns `OK` when enough readers have the entry; `TIMEOUT` when not enough have so far; `CLOSED`
@@ -960,7 +940,6 @@ REPLICATION_ENUM(replication_sync_policy, uint32_t) {
  * buffer continue from disk, or get status WAL_ROTATED if the entries are gone from there. See
  * docs/durability.md. Returns `OK`; `INVALID_ARGUMENT` for an empty path or one that is not UTF-8;
  * `IO` for a relative path without a working directory. Default: none.
- *
  * - `path`: made absolute now; NULL for a log in memory only. The directory is created if its
  *   parent exists. No one else may write to it, see
  *   sender_config_set_insecure_permissions_allowed(). If it, or its file `lock`, is moved, removed
@@ -971,7 +950,6 @@ replication_status sender_config_set_wal_dir(replication_sender_config *config, 
 /**
  * Sets when the log on disk is synced. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy, and
  * for 0 with `GROUP`.
- *
  * - `policy`: a replication_sync_policy. Default: `REPLICATION_SYNC_POLICY_GROUP`.
  * - `interval_ms`: under `GROUP` the most milliseconds between syncs. Default: 5. At least: 1.
  * - `bytes`: under `GROUP` the most bytes between syncs. Default: 1048576 (1 MiB). At least: 1.
@@ -1030,7 +1008,6 @@ replication_status sender_config_set_wal_timeout_ms(
  * Sets the position after which a new log begins, to take over as the writer, in place of
  * sender_config_set_stream() and sender_config_set_last_sequence(). Its hash lets readers recognise
  * their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token or a lower epoch.
- *
  * - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
  * - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
  */
@@ -1045,7 +1022,6 @@ replication_status sender_token(const replication_sender *sender, uint8_t *out_t
 
 /**
  * Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.
- *
  * - `sequence`: an appended entry.
  * - `timeout_ms`: the time limit in milliseconds; 0 only checks.
  *
@@ -1109,7 +1085,6 @@ void receiver_config_free(replication_receiver_config *config);
 /**
  * Sets the name by which the writer knows this reader. A second connection with the same name
  * replaces the first. Required. Returns `OK`; `INVALID_ARGUMENT` for NULL or an invalid id.
- *
  * - `reader_id`: 1 to `REPLICATION_MAX_READER_ID_BYTES` bytes of UTF-8 without control characters
  *   (of ASCII and C1, line and paragraph separators, marks that override the text direction).
  */
@@ -1121,7 +1096,6 @@ replication_status receiver_config_set_reader_id(
  * accepts this reader. Required, also with a connect handler. docs/embedding.md describes the order
  * and the pauses. Returns `OK`; `INVALID_ARGUMENT` for NULL, "" or text that is not UTF-8; `IO` if
  * a path cannot be made absolute. receiver_new() checks whether it parses.
- *
  * - `writer_addr`: each "host:port", with an IPv6 address in brackets; "unix:/path", made absolute
  *   now; or "unix:@name" for a Unix socket in the abstract namespace ("unix:./@name" is a file).
  *   Host names are resolved at each attempt. With TLS the certificate must be for the dialled host,
@@ -1172,7 +1146,6 @@ replication_status receiver_config_set_gap_policy(
 /**
  * Sets what happens if the handler fails on an entry. A failure with `REPLICATION_STATUS_CLOSED` is
  * always retried. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
- *
  * - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
  * - `retries`: how often the other two policies retry before they stop or skip.
  */
@@ -1252,7 +1225,6 @@ replication_status receiver_config_set_insecure_permissions_allowed(
  * socket. A writer without TLS or with an unsuitable certificate is not followed; nothing turns
  * this check off. Files are treated as by sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT`
  * and `IO` as sender_config_set_tls(), and for an invalid server name. Default: none.
- *
  * - `ca_file`: the writer must have a certificate of one of these authorities.
  * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
  *   writer address. It must be given with a Unix socket.
@@ -1274,7 +1246,6 @@ replication_status receiver_config_set_ingest_handler(
 /**
  * Sets a handler that receives many entries per call, otherwise as
  * receiver_config_set_ingest_handler(). Returns `OK`; `INVALID_ARGUMENT` for a NULL handler.
- *
  * - `max_entries`: the most entries per call, which never waits for more to arrive; 0 for 1024.
  */
 replication_status receiver_config_set_ingest_batch_handler(
@@ -1293,7 +1264,6 @@ replication_status receiver_config_set_record_handler(
  * Sets a function that writes each entry to the host's own log before the handler receives it. If
  * it fails (returns a number other than 0), the apply policy decides, and the handler does not
  * receive the entry. Returns `OK`.
- *
  * - `append`: NULL for none, the default.
  */
 replication_status receiver_config_set_local_wal(
@@ -1304,7 +1274,6 @@ replication_status receiver_config_set_local_wal(
  * Sets a function that connects to the writer instead of the library. It receives one address of
  * the list, with a Unix socket path absolute, and may take that address's share of the connect
  * timeout, while no other callback runs. Returns `OK`.
- *
  * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_connect_handler(
@@ -1313,7 +1282,6 @@ replication_status receiver_config_set_connect_handler(
 
 /**
  * As sender_config_set_event_handler(). Returns `OK`.
- *
  * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_event_handler(
@@ -1322,7 +1290,6 @@ replication_status receiver_config_set_event_handler(
 
 /**
  * As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
- *
  * - `handler`: NULL for none, the default.
  */
 replication_status receiver_config_set_log_handler(
@@ -1351,7 +1318,6 @@ replication_status receiver_config_set_records_max_bytes(
 
 /**
  * Creates a receiver, which receiver_start() starts.
- *
  * - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again
  *   before creating another receiver.
  *
@@ -1388,7 +1354,6 @@ replication_status receiver_get_stream(
 
 /**
  * Waits until an entry, and so every entry before it, is applied.
- *
  * - `sequence`: the entry, which need not have arrived.
  * - `timeout_ms`: the time limit in milliseconds; 0 only checks.
  *
@@ -1435,7 +1400,6 @@ void receiver_free(replication_receiver *receiver);
  * continues after the last applied entry, or a few before it. The log needs a v2 writer. On
  * promotion, give the directory to a sender with a higher epoch. See docs/durability.md. Returns
  * `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
- *
  * - `path`: as for sender_config_set_wal_dir(); NULL for no log.
  */
 replication_status receiver_config_set_wal_dir(
@@ -1444,7 +1408,6 @@ replication_status receiver_config_set_wal_dir(
 /**
  * Sets when the receiver's log is synced, and its entries acknowledged as durable. Returns `OK`;
  * `INVALID_ARGUMENT` as sender_config_set_wal_sync().
- *
  * - `policy`: a replication_sync_policy. `ALWAYS` syncs entries that arrived together before they
  *   are applied, `OS` when the writer waits for it. Default: `REPLICATION_SYNC_POLICY_ALWAYS`.
  * - `interval_ms`, `bytes`: under `GROUP`, as for sender_config_set_wal_sync(). At least: 1.
@@ -1489,6 +1452,43 @@ replication_status receiver_config_set_token(
  * `OK`; `NOT_FOUND` as receiver_get_stream(); `INVALID_ARGUMENT` for NULL.
  */
 replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
+
+/* Tokens --------------------------------------------------------------------------------------- */
+
+/** How the positions of two tokens lie to each other, as far as the tokens tell. */
+REPLICATION_ENUM(replication_token_order, int32_t) {
+    REPLICATION_TOKEN_ORDER_EQUAL = 0, /**< The same position of one history. */
+    REPLICATION_TOKEN_ORDER_BEFORE = 1, /**< The first position comes before the second. */
+    REPLICATION_TOKEN_ORDER_AFTER = 2, /**< The first position comes after the second. */
+    REPLICATION_TOKEN_ORDER_UNKNOWN = 3, /**< Only a log that has the entries can tell. */
+    REPLICATION_TOKEN_ORDER_DIVERGED = 4, /**< The positions belong to different histories. */
+};
+
+/**
+ * Compares the positions of two tokens, as far as tokens tell. `out_order` is a
+ * replication_token_order: how the first position lies to the second. Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL and for bytes that are no token.
+ */
+replication_status replication_token_compare(
+    const uint8_t *first, size_t first_len, const uint8_t *second, size_t second_len,
+    int32_t *out_order);
+
+/**
+ * Writes a token as text, for logs and SQL: "STREAM:EPOCH:SEQUENCE:HASH", with the stream and the
+ * hash in hexadecimal digits. Free the text with replication_string_free(). Returns `OK`;
+ * `INVALID_ARGUMENT` for NULL and for bytes that are no token.
+ */
+replication_status replication_token_print(const uint8_t *token, size_t token_len, char **out_text);
+
+/**
+ * Reads the text that replication_token_print() writes.
+ * - `token`, `token_size`: the buffer for the token; `REPLICATION_TOKEN_BYTES` are enough.
+ * - `out_len`: the length of the token, also set with BUFFER_TOO_SMALL.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL and for any other text; `BUFFER_TOO_SMALL`.
+ */
+replication_status replication_token_parse(
+    const char *text_form, uint8_t *token, size_t token_size, size_t *out_len);
 
 #ifdef __cplusplus
 }

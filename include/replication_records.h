@@ -33,7 +33,6 @@ REPLICATION_ENUM(replication_value_type, int32_t) {
  * levels of nesting, 16777216 values (keys, arrays and maps included) and 256 MiB of memory besides
  * a copy of the payload. The deepest nesting needs up to 96 KiB of the calling thread's stack, also
  * in replication_records_json() and replication_records_free().
- *
  * - `payload`, `payload_len`: copied.
  * - `out`: the records, to be freed with replication_records_free().
  *
@@ -45,7 +44,6 @@ replication_status replication_records_parse(
 
 /**
  * As replication_records_parse(), with another memory limit.
- *
  * - `max_bytes`: the most bytes for the values, besides the copy of the payload. UINT64_MAX: no
  *   limit.
  *
@@ -62,7 +60,6 @@ size_t replication_records_count(const replication_records *records);
 
 /**
  * Finds the value of a key in a record.
- *
  * - `row`: the index of the record, from 0.
  * - `key`: a string key of its map; if it occurs more than once, the last one counts.
  * - `out`: the value, valid as long as the records.
@@ -75,7 +72,6 @@ replication_status replication_records_get(
 
 /**
  * Finds a record.
- *
  * - `row`: its index, from 0.
  * - `out`: a map, valid as long as the records.
  *
@@ -87,7 +83,6 @@ replication_status replication_records_row(
 /**
  * Converts the records to a JSON array: integers exactly, bytes as base64 strings, extensions as
  * {"ext":type,"data":base64}, and floats that are not finite as null.
- *
  * - `out_json`: the text with a NUL at its end, valid as long as the records.
  * - `out_len`: its length in bytes without the NUL.
  *
@@ -148,7 +143,6 @@ size_t replication_value_count(const replication_value *value);
 
 /**
  * Finds an element of an array, or the value of a map entry.
- *
  * - `index`: from 0, in the order of the payload.
  * - `out`: valid as long as the records.
  *
@@ -160,7 +154,6 @@ replication_status replication_value_at(
 
 /**
  * Finds the key of a map entry.
- *
  * - `index`, `out`: as for replication_value_at().
  *
  * Returns `OK`; `NOT_FOUND` with the index; `WRONG_TYPE` for a value that is no map;
@@ -171,7 +164,6 @@ replication_status replication_value_key_at(
 
 /**
  * Finds the value of a string key in a map; if the key occurs more than once, the last one counts.
- *
  * - `out`: valid as long as the records.
  *
  * Returns `OK`; `NOT_FOUND` with the key; `WRONG_TYPE` for a value that is no map;

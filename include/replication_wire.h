@@ -23,7 +23,6 @@ extern "C" {
 
 /**
  * Finds the message at the start of a buffer, without copying it.
- *
  * - `buffer`, `buffer_len`: the bytes received so far.
  * - `out_type`: 0x10 Entry, 0x11 Ack, 0x12 Sync, 0x13 SyncAck, 0x1F Error, or any other type.
  * - `out_payload`, `out_payload_len`: the JSON, within `buffer`, for the replication_parse_
@@ -41,7 +40,6 @@ replication_status replication_read_message(
 
 /**
  * Writes a message of any type. Allocates nothing.
- *
  * - `type`: the type byte.
  * - `payload`, `payload_len`: the bytes after it.
  * - `buffer`, `buffer_cap`: room for the message; NULL and 0 to query its size.
@@ -56,7 +54,6 @@ replication_status replication_write_message(
 
 /**
  * Writes an Entry message. Allocates nothing.
- *
  * - `sequence`, `timestamp_us`: the entry's sequence, and microseconds since the Unix epoch.
  * - `payload`, `payload_len`: its payload; NULL with 0 writes null, any other pointer with 0 an
  *   empty string.
@@ -70,7 +67,6 @@ replication_status replication_write_entry(
 
 /**
  * Writes an Ack message. Allocates nothing.
- *
  * - `last_sequence`: the last accepted entry.
  * - `reader_id`: the reader's id; a writer accepts up to `REPLICATION_MAX_READER_ID_BYTES` bytes.
  * - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
@@ -84,7 +80,6 @@ replication_status replication_write_ack(
 
 /**
  * Writes a Sync message, as a reader that speaks v1 only.
- *
  * - `reader_id`: as for replication_write_ack().
  * - `last_known_sequence`: the reader's last entry; 0 for none.
  * - `coordinator`: use the message type of a cluster coordinator, 0x10 instead of 0x12.
@@ -99,7 +94,6 @@ replication_status replication_write_sync(
 
 /**
  * Writes a SyncAck message, as a writer that speaks v1 only.
- *
  * - `current_sequence`: the last entry of the log.
  * - `can_resume`: whether the reader will get every entry after its position.
  * - `error`: the reason for a refusal; NULL or "" otherwise.
@@ -115,7 +109,6 @@ replication_status replication_write_sync_ack(
 
 /**
  * Writes an Error message. Allocates nothing.
- *
  * - `code`: the name of a status, as replication_status_name() returns it, such as "SEQUENCE_GAP".
  * - `message`: a text for people.
  * - `buffer`, `buffer_cap`, `out_len`: as for replication_write_message().
@@ -128,7 +121,6 @@ replication_status replication_write_error(
 
 /**
  * Parses the JSON of an Entry message.
- *
  * - `json`, `json_len`: the bytes after the message type.
  * - `out_sequence`, `out_timestamp_us`: as for replication_write_entry().
  * - `payload`, `payload_cap`: room for the decoded payload, undefined after a failure; NULL and 0
@@ -144,7 +136,6 @@ replication_status replication_parse_entry(
 
 /**
  * Parses the JSON of an Ack message.
- *
  * - `json`, `json_len`: the bytes after the message type.
  * - `out_last_sequence`: the last accepted entry.
  * - `reader_id`, `reader_id_cap`, `out_reader_id_len`: room for the reader's id and a NUL, and the
@@ -158,7 +149,6 @@ replication_status replication_parse_ack(
 
 /**
  * Parses the JSON of a Sync message.
- *
  * - `json`, `json_len`: the bytes after the message type.
  * - `out_last_known_sequence`: the reader's last entry; 0 for none.
  * - `reader_id`, `reader_id_cap`, `out_reader_id_len`: as for replication_parse_ack().
@@ -171,7 +161,6 @@ replication_status replication_parse_sync(
 
 /**
  * Parses the JSON of a SyncAck message.
- *
  * - `json`, `json_len`: the bytes after the message type.
  * - `out_current_sequence`: the last entry of the writer's log.
  * - `out_can_resume`: whether the reader will get every entry after its position.
@@ -186,7 +175,6 @@ replication_status replication_parse_sync_ack(
 
 /**
  * Parses the JSON of an Error message.
- *
  * - `json`, `json_len`: the bytes after the message type.
  * - `code`, `code_cap`, `out_code_len`: the name of a status; as the reader id of
  *   replication_parse_ack().

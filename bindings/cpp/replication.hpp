@@ -454,6 +454,32 @@ class token
         return bytes_.data();
     }
 
+    /// From the text that text() returns. Throws `invalid_argument` for any other text.
+    [[nodiscard]] static token parse(zstring_view text)
+    {
+        std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
+        std::size_t length = 0;
+        detail::check(replication_token_parse(text.c_str(), bytes.data(), bytes.size(), &length));
+        return token(bytes_view(bytes.data(), length));
+    }
+
+    /// The token as text, for logs and SQL. Throws `invalid_argument` when the bytes are no token.
+    [[nodiscard]] std::string text() const
+    {
+        char *text = nullptr;
+        detail::check(replication_token_print(data(), size(), &text));
+        const detail::handle<char, replication_string_free> owner(text);
+        return text;
+    }
+
+    /// How this position lies to another one, as far as the tokens tell.
+    [[nodiscard]] token_order compare(const token &other) const
+    {
+        std::int32_t order = 0;
+        detail::check(replication_token_compare(data(), size(), other.data(), other.size(), &order));
+        return static_cast<token_order>(order);
+    }
+
     /// REPLICATION_TOKEN_BYTES.
     [[nodiscard]] static constexpr std::size_t size() noexcept
     {

@@ -234,6 +234,20 @@ enum class apply_policy : std::uint32_t {
     skip = REPLICATION_APPLY_POLICY_SKIP,
 };
 
+/// How the positions of two tokens lie to each other, as far as the tokens tell.
+enum class token_order : std::int32_t {
+    /// The same position of one history.
+    equal = REPLICATION_TOKEN_ORDER_EQUAL,
+    /// The first position comes before the second.
+    before = REPLICATION_TOKEN_ORDER_BEFORE,
+    /// The first position comes after the second.
+    after = REPLICATION_TOKEN_ORDER_AFTER,
+    /// Only a log that has the entries can tell.
+    unknown = REPLICATION_TOKEN_ORDER_UNKNOWN,
+    /// The positions belong to different histories.
+    diverged = REPLICATION_TOKEN_ORDER_DIVERGED,
+};
+
 /// The type of a value. The numbers are part of the ABI.
 enum class value_type : std::int32_t {
     /// Nil.
@@ -430,6 +444,24 @@ enum class value_type : std::int32_t {
         return "STOP";
     case apply_policy::skip:
         return "SKIP";
+    }
+    return "UNKNOWN";
+}
+
+/// The name of a value, such as "DIVERGED"; "UNKNOWN" for a number that is none.
+[[nodiscard]] constexpr const char *name(token_order number) noexcept
+{
+    switch (number) {
+    case token_order::equal:
+        return "EQUAL";
+    case token_order::before:
+        return "BEFORE";
+    case token_order::after:
+        return "AFTER";
+    case token_order::unknown:
+        return "UNKNOWN";
+    case token_order::diverged:
+        return "DIVERGED";
     }
     return "UNKNOWN";
 }

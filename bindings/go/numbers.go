@@ -225,6 +225,23 @@ const (
 	ProtocolV2 Protocol = 2
 )
 
+// How the positions of two tokens lie to each other, as far as the tokens tell.
+type TokenOrder int32
+
+// The values of TokenOrder.
+const (
+	// The same position of one history.
+	TokenEqual TokenOrder = 0
+	// The first position comes before the second.
+	TokenBefore TokenOrder = 1
+	// The first position comes after the second.
+	TokenAfter TokenOrder = 2
+	// Only a log that has the entries can tell.
+	TokenUnknown TokenOrder = 3
+	// The positions belong to different histories.
+	TokenDiverged TokenOrder = 4
+)
+
 var statusNames = map[Status]string{
 	StatusOK:           "OK",
 	ErrInvalidArgument: "INVALID_ARGUMENT",

@@ -27,6 +27,47 @@ type Token [C.REPLICATION_TOKEN_BYTES]byte
 // String gives the token in hexadecimal digits.
 func (t Token) String() string { return hex.EncodeToString(t[:]) }
 
+// Text gives the token as text for logs and SQL, with its sequence and epoch to be read.
+func (t Token) Text() (string, error) {
+	if err := Load(); err != nil {
+		return "", err
+	}
+	var text *C.char
+	err := call("print token", func() C.int32_t {
+		return C.lr_replication_token_print((*C.uint8_t)(&t[0]), C.size_t(len(t)), &text)
+	})
+	if err != nil {
+		return "", err
+	}
+	return takeText(text), nil
+}
+
+// Compare tells how the position lies to another one, as far as the tokens tell.
+func (t Token) Compare(other Token) (TokenOrder, error) {
+	if err := Load(); err != nil {
+		return 0, err
+	}
+	var order C.int32_t
+	err := call("compare tokens", func() C.int32_t {
+		return C.lr_replication_token_compare((*C.uint8_t)(&t[0]), C.size_t(len(t)),
+			(*C.uint8_t)(&other[0]), C.size_t(len(other)), &order)
+	})
+	return TokenOrder(order), err
+}
+
+// ParseTokenText makes a token from the text that Text gives.
+func ParseTokenText(text string) (Token, error) {
+	var token Token
+	if err := Load(); err != nil {
+		return token, err
+	}
+	var length C.size_t
+	err := callText("parse token", text, func(text *C.char) C.int32_t {
+		return C.lr_replication_token_parse(text, (*C.uint8_t)(&token[0]), C.size_t(len(token)), &length)
+	})
+	return token, err
+}
+
 // ParseToken makes a token from its bytes, as they were stored. Whether they are one is checked where it is used.
 func ParseToken(stored []byte) (Token, error) {
 	var token Token

@@ -605,6 +605,21 @@ static inline int32_t lr_receiver_token(const replication_receiver *receiver, ui
     return lr_library.receiver_token(receiver, out_token);
 }
 
+static inline int32_t lr_replication_token_compare(const uint8_t *first, size_t first_len, const uint8_t *second, size_t second_len, int32_t *out_order)
+{
+    return lr_library.replication_token_compare(first, first_len, second, second_len, out_order);
+}
+
+static inline int32_t lr_replication_token_print(const uint8_t *token, size_t token_len, char **out_text)
+{
+    return lr_library.replication_token_print(token, token_len, out_text);
+}
+
+static inline int32_t lr_replication_token_parse(const char *text_form, uint8_t *token, size_t token_size, size_t *out_len)
+{
+    return lr_library.replication_token_parse(text_form, token, token_size, out_len);
+}
+
 static inline int32_t lr_replication_read_message(const uint8_t *buffer, size_t buffer_len, uint8_t *out_type, const uint8_t **out_payload, size_t *out_payload_len, size_t *out_consumed)
 {
     return lr_library.replication_read_message(buffer, buffer_len, out_type, out_payload, out_payload_len, out_consumed);

@@ -10,7 +10,7 @@
 //! - `callbacks`: the host's functions and what owns their `user_data`.
 //! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
 //!   a receiver in a file of their own, and its limits (`receiver_limits`).
-//! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens.
+//! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens; `token`: what tokens say.
 //! - `sender_config_acks`, `write_gate`, `acks`: who is waited for, when entries are taken, and waiting.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
@@ -48,6 +48,8 @@ pub mod receiver_limits;
 pub mod receiver;
 
 pub mod receiver_storage;
+
+pub mod token;
 
 pub mod codec;
 

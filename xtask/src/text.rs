@@ -46,12 +46,11 @@ pub fn wrap(block: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The lines of a whole comment, with an empty one between paragraphs, and none between list items.
+/// The lines of a whole comment, with an empty one before each paragraph but the first, and none before list items.
 pub fn comment(blocks: &[String], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (at, block) in blocks.iter().enumerate() {
-        let in_list = block.starts_with("- ") && at > 0 && blocks[at - 1].starts_with("- ");
-        if at > 0 && !in_list {
+        if at > 0 && !block.starts_with("- ") {
             lines.push(String::new());
         }
         lines.extend(wrap(block, width));
@@ -70,7 +69,7 @@ mod tests {
         assert_eq!(blocks(&lines, Some("Why")), ["A b."]);
         let blocks = blocks(&lines, None);
         assert_eq!(blocks, ["One two.", "- `a`: first of two.", "- `b`: second."]);
-        assert_eq!(comment(&blocks, 12), ["One two.", "", "- `a`: first", "  of two.", "- `b`:", "  second."]);
+        assert_eq!(comment(&blocks, 12), ["One two.", "- `a`: first", "  of two.", "- `b`:", "  second."]);
     }
 
     #[test]

@@ -171,6 +171,9 @@ TEST(tokens_make_it_exactly_once)
     writer.sender.replicate("2");
     receiver again(config());
     CHECK_EQUAL(again.last_sequence(), std::uint64_t{1});
+    CHECK(replication::token::parse(stored->text()) == *stored);
+    CHECK(stored->compare(*stored) == replication::token_order::equal);
+    CHECK_THROWS(status::invalid_argument, "STREAM:EPOCH", replication::token::parse("1:2"));
     CHECK(again.token() == stored);
     again.start();
     host::wait_for(again, 2);

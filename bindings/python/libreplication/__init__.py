@@ -33,6 +33,7 @@ from .constants import (
     LogLevel,
     Protocol,
     SyncPolicy,
+    TokenOrder,
     ValueType,
 )
 from .entry import Batch, Entry
@@ -42,6 +43,7 @@ from .quorum import Quorum
 from .receiver import Receiver
 from .records import decode_records, record_value, records_json
 from .sender import Sender
+from .tokens import compare_tokens, parse_token, token_text
 from .values import Acked, ExtType, ReceiverTls, Record, Records, SenderTls, Stream, WalSync, WriteGate
 
 __version__ = VERSION
@@ -82,12 +84,16 @@ __all__ = [
     "Status",
     "Stream",
     "SyncPolicy",
+    "TokenOrder",
     "ValueType",
     "WriteGate",
     "codec",
+    "compare_tokens",
     "decode_records",
     "errors",
     "library_version",
+    "parse_token",
     "record_value",
     "records_json",
+    "token_text",
 ]

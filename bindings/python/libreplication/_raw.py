@@ -204,6 +204,10 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_wal_retain_ms": (status, pointer, u64),
     "receiver_config_set_token": (status, pointer, pointer),
     "receiver_token": (status, pointer, pointer),
+    # Tokens
+    "replication_token_compare": (status, pointer, size, pointer, size, pointer),
+    "replication_token_print": (status, pointer, size, pointer),
+    "replication_token_parse": (status, text, pointer, size, pointer),
     # Messages of protocol v1, over the caller's buffers
     "replication_read_message": (status, pointer, size, pointer, pointer, pointer, pointer),
     "replication_write_message": (status, u8, pointer, size, pointer, size, pointer),

@@ -261,3 +261,18 @@ class ApplyPolicy(enum.IntEnum):
     STOP = 1
     #: Retry some times, then skip and report it.
     SKIP = 2
+
+
+class TokenOrder(enum.IntEnum):
+    """How the positions of two tokens lie to each other, as far as the tokens tell."""
+
+    #: The same position of one history.
+    EQUAL = 0
+    #: The first position comes before the second.
+    BEFORE = 1
+    #: The first position comes after the second.
+    AFTER = 2
+    #: Only a log that has the entries can tell.
+    UNKNOWN = 3
+    #: The positions belong to different histories.
+    DIVERGED = 4

@@ -12,7 +12,7 @@ const ACRONYMS: [&str; 3] = ["IO", "OS", "WAL"];
 
 /// Enumerations with their type in Go and what their members begin with. `replication_sync_policy` is not among them: in
 /// Go it has a default of its own.
-const ENUMS: [(&str, &str, &str); 8] = [
+const ENUMS: [(&str, &str, &str); 9] = [
     ("replication_status", "Status", "Err"),
     ("replication_event_kind", "EventKind", "Event"),
     ("replication_ack_level", "AckLevel", "Ack"),
@@ -21,6 +21,7 @@ const ENUMS: [(&str, &str, &str); 8] = [
     ("replication_gap_policy", "GapPolicy", "Gap"),
     ("replication_apply_policy", "ApplyPolicy", "Apply"),
     ("replication_protocol", "Protocol", "Protocol"),
+    ("replication_token_order", "TokenOrder", "Token"),
 ];
 
 pub fn outputs(api: &Api) -> Vec<Output> {
