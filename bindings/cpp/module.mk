@@ -10,7 +10,7 @@ CXX_TESTS    := $(CXX_FLAGS) -O0 -g1
 CXX_SANITIZE := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 
 # abi is compiled for another ABI, so it shares nothing with the others.
-CXX_TEST_HELPERS := harness json net
+CXX_TEST_HELPERS := harness net
 CXX_TEST_NAMES   := $(filter-out $(CXX_TEST_HELPERS) abi,$(basename $(notdir $(sort $(wildcard $(CXX_DIR)/tests/*.cpp)))))
 
 CXX_TEST_PLAIN := $(addprefix $(B)/test-cpp/,$(CXX_TEST_NAMES))

@@ -40,9 +40,9 @@ constexpr std::size_t max_batch = 16;
 template <class T> T named(const value &name)
 {
     for (int number = 0; number < 256; number++)
-        if (replication::name(static_cast<T>(number)) == name.text())
+        if (replication::name(static_cast<T>(number)) == json::text(name))
             return static_cast<T>(number);
-    stop("unknown name " + name.text());
+    stop("unknown name " + json::text(name));
 }
 
 // ---- Bytes -------------------------------------------------------------------------------------------------------------
@@ -77,12 +77,12 @@ std::string pattern(std::uint64_t sequence, std::uint64_t bytes)
 
 std::uint64_t number_or(const value &step, const char *key, std::uint64_t otherwise)
 {
-    return step.has(key) ? step.at(key).number() : otherwise;
+    return step.contains(key) ? json::number(step.at(key)) : otherwise;
 }
 
 bool is_true(const value &step, const char *key)
 {
-    return step.has(key) && step.at(key).truth();
+    return step.contains(key) && step.at(key).get<bool>();
 }
 
 milliseconds timeout_of(const value &step)
@@ -118,11 +118,11 @@ template <class Call> outcome outcome_of(const Call &call)
 
 void must_be(const outcome &got, const value &step)
 {
-    const status expected = step.has("expect") ? named<status>(step.at("expect")) : status::ok;
+    const status expected = step.contains("expect") ? named<status>(step.at("expect")) : status::ok;
     if (got.code != expected)
         stop(std::string("gave ") + name(got.code) + " (" + got.text + "), expected " + name(expected));
-    if (step.has("message") && got.text.find(step.at("message").text()) == std::string::npos)
-        stop("the text \"" + got.text + "\" lacks \"" + step.at("message").text() + "\"");
+    if (step.contains("message") && got.text.find(json::text(step.at("message"))) == std::string::npos)
+        stop("the text \"" + got.text + "\" lacks \"" + json::text(step.at("message")) + "\"");
 }
 
 template <class Condition> void expect(const std::string &what, const Condition &is_so)
@@ -150,7 +150,7 @@ class ears
     void log(const replication::log_record &heard)
     {
         const std::lock_guard<std::mutex> lock(mutex_);
-        records_.emplace_back(heard.level, json::parse(heard.fields_json).at("event").text());
+        records_.emplace_back(heard.level, json::text(json::parse(heard.fields_json).at("event")));
     }
 
     std::size_t count(const value &wanted) const
@@ -158,9 +158,9 @@ class ears
         const std::lock_guard<std::mutex> lock(mutex_);
         std::size_t found = 0;
         for (const heard_event &each : events_)
-            found += name(each.kind) == wanted.at("kind").text() &&
-                     (!wanted.has("status") || each.why == named<status>(wanted.at("status"))) &&
-                     (!wanted.has("sequence") || each.sequence == wanted.at("sequence").number());
+            found += name(each.kind) == json::text(wanted.at("kind")) &&
+                     (!wanted.contains("status") || each.why == named<status>(wanted.at("status"))) &&
+                     (!wanted.contains("sequence") || each.sequence == json::number(wanted.at("sequence")));
         return found;
     }
 
@@ -312,12 +312,12 @@ class scenario
 
     void run(const value &step)
     {
-        for (const auto &[key, unused] : step.members())
+        for (const auto &[key, unused] : step.items())
             if (known_keys().count(key) == 0)
                 stop("unknown key " + key);
-        const auto found = verbs().find(step.at("do").text());
+        const auto found = verbs().find(json::text(step.at("do")));
         if (found == verbs().end())
-            stop("unknown verb " + step.at("do").text());
+            stop("unknown verb " + json::text(step.at("do")));
         (this->*found->second)(step);
     }
 
@@ -344,11 +344,11 @@ class scenario
     }
     writer &writer_of(const value &step)
     {
-        return at(writers_, step.at("on").text());
+        return at(writers_, json::text(step.at("on")));
     }
     reader &reader_of(const value &step)
     {
-        return at(readers_, step.at("on").text());
+        return at(readers_, json::text(step.at("on")));
     }
     replication::sender &sender_of(const value &step)
     {
@@ -360,11 +360,11 @@ class scenario
     }
     net::socket &peer_of(const value &step)
     {
-        return at(peers_, step.at("on").text());
+        return at(peers_, json::text(step.at("on")));
     }
     bool is_sender(const value &step) const
     {
-        return writers_.count(step.at("on").text()) != 0;
+        return writers_.count(json::text(step.at("on"))) != 0;
     }
     const ears &ears_of(const value &step)
     {
@@ -374,17 +374,17 @@ class scenario
     {
         const value stats =
             json::parse(is_sender(step) ? sender_of(step).stats_json() : receiver_of(step).stats_json());
-        return step.has("path") ? stats.path(step.at("path").text()) : stats;
+        return step.contains("path") ? json::at(stats, json::text(step.at("path"))) : stats;
     }
 
     // Makes a call whose status the step, or a later `join`, expects.
     template <class Call> void make(const value &step, Call call)
     {
-        if (!step.has("background"))
+        if (!step.contains("background"))
             return must_be(outcome_of(call), step);
         auto made = std::make_unique<background_call>();
         background_call &running = *made;
-        background_.insert_or_assign(step.at("background").text(), std::move(made));
+        background_.insert_or_assign(json::text(step.at("background")), std::move(made));
         running.thread = std::thread([&running, call = std::move(call)] { running.got = outcome_of(call); });
     }
 
@@ -393,17 +393,17 @@ class scenario
     replication::lineage lineage_of(const value &pair) const
     {
         replication::lineage found;
-        const std::string id = unhex(pair.elements().at(0).text());
+        const std::string id = unhex(json::text(pair.at(0)));
         std::memcpy(found.stream.data(), id.data(), found.stream.size());
-        found.epoch = pair.elements().at(1).number();
+        found.epoch = json::number(pair.at(1));
         return found;
     }
 
     const replication::token &token_of(const value &name) const
     {
-        const auto found = tokens_.find(name.text());
+        const auto found = tokens_.find(json::text(name));
         if (found == tokens_.end())
-            stop("no token " + name.text());
+            stop("no token " + json::text(name));
         return found->second;
     }
 
@@ -411,7 +411,7 @@ class scenario
     {
         if (path.is_null())
             return std::nullopt;
-        return harness::temp_path(path.text());
+        return harness::temp_path(json::text(path));
     }
 
     static const char *c_text(const std::optional<std::string> &text)
@@ -421,14 +421,14 @@ class scenario
 
     void set(replication::sender_config &config, const std::string &key, const value &given) const
     {
-        const auto ms = [&given] { return milliseconds(given.number()); };
-        const auto nth = [&given](std::size_t index) -> const value & { return given.elements().at(index); };
+        const auto ms = [&given] { return milliseconds(json::number(given)); };
+        const auto nth = [&given](std::size_t index) -> const value & { return given.at(index); };
         if (key == "buffer_size")
-            config.buffer_size(given.number());
+            config.buffer_size(json::number(given));
         else if (key == "buffer_bytes")
-            config.buffer_bytes(given.number());
+            config.buffer_bytes(json::number(given));
         else if (key == "full_policy")
-            config.full_policy(named<replication::full_policy>(nth(0)), milliseconds(nth(1).number()));
+            config.full_policy(named<replication::full_policy>(nth(0)), milliseconds(json::number(nth(1))));
         else if (key == "write_timeout_ms")
             config.write_timeout(ms());
         else if (key == "handshake_timeout_ms")
@@ -440,42 +440,43 @@ class scenario
         else if (key == "stop_timeout_ms")
             config.stop_timeout(ms());
         else if (key == "max_readers")
-            config.max_readers(given.number());
+            config.max_readers(json::number(given));
         else if (key == "io_threads")
-            config.io_threads(static_cast<std::uint32_t>(given.number()));
+            config.io_threads(static_cast<std::uint32_t>(json::number(given)));
         else if (key == "stream")
             config.stream(lineage_of(given));
         else if (key == "last_sequence")
-            config.last_sequence(given.number());
+            config.last_sequence(json::number(given));
         else if (key == "token")
-            config.token(token_of(nth(0)), nth(1).number());
+            config.token(token_of(nth(0)), json::number(nth(1)));
         else if (key == "tls")
             config.tls(c_text(path_of(nth(0))), c_text(path_of(nth(1))), c_text(path_of(nth(2))));
         else if (key == "groups")
-            for (const auto &[group, members] : given.members()) {
+            for (const auto &[group, members] : given.items()) {
                 std::vector<std::string> ids;
-                for (const value &id : members.elements())
-                    ids.push_back(id.text());
+                for (const value &id : members)
+                    ids.push_back(json::text(id));
                 config.add_group(group, ids);
             }
         else if (key == "write_gate")
-            config.write_gate({nth(0).number(), nth(1).number(), milliseconds(nth(2).number()),
+            config.write_gate({json::number(nth(0)), json::number(nth(1)), milliseconds(json::number(nth(2))),
                                named<replication::ack_level>(nth(3)), named<replication::gate_policy>(nth(4)),
-                               milliseconds(nth(5).number())});
+                               milliseconds(json::number(nth(5)))});
         else if (key == "max_pending_acks")
-            config.max_pending_acks(given.number());
+            config.max_pending_acks(json::number(given));
         else if (key == "wal_dir")
             config.wal_dir(c_text(path_of(given)));
         else if (key == "wal_sync")
-            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
+            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(json::number(nth(1))),
+                            json::number(nth(2)));
         else if (key == "wal_segment_bytes")
-            config.wal_segment_bytes(given.number());
+            config.wal_segment_bytes(json::number(given));
         else if (key == "wal_retain_bytes")
-            config.wal_retain_bytes(given.number());
+            config.wal_retain_bytes(json::number(given));
         else if (key == "wal_retain_ms")
             config.log_retain(ms());
         else if (key == "slot_max_bytes")
-            config.slot_max_bytes(given.number());
+            config.slot_max_bytes(json::number(given));
         else if (key == "slot_expiry_ms")
             config.slot_expiry(ms());
         else if (key == "wal_timeout_ms")
@@ -498,14 +499,14 @@ class scenario
                 })
                 .log_handler(replication::log_level::debug,
                              [it](const replication::log_record &record) { it->heard.log(record); });
-            if (step.has("config"))
-                for (const auto &[key, given] : step.at("config").members())
+            if (step.contains("config"))
+                for (const auto &[key, given] : step.at("config").items())
                     set(config, key, given);
             it->handle.emplace(config);
         });
         must_be(got, step);
         if (got.code == status::ok)
-            writers_.insert_or_assign(step.at("on").text(), std::move(made));
+            writers_.insert_or_assign(json::text(step.at("on")), std::move(made));
     }
 
     void sender_start(const value &step)
@@ -516,14 +517,14 @@ class scenario
     void sender_listen(const value &step)
     {
         std::string address = "127.0.0.1:0";
-        if (step.has("address")) {
-            address = step.at("address").text();
+        if (step.contains("address")) {
+            address = json::text(step.at("address"));
             if (const std::size_t tmp = address.find("{tmp}"); tmp != std::string::npos)
                 address.replace(tmp, 5, harness::temp_path(""));
-        } else if (step.has("same_as")) {
-            address = addresses_.at(step.at("same_as").text());
+        } else if (step.contains("same_as")) {
+            address = addresses_.at(json::text(step.at("same_as")));
         }
-        make(step, [this, address, on = step.at("on").text(), &handle = sender_of(step)] {
+        make(step, [this, address, on = json::text(step.at("on")), &handle = sender_of(step)] {
             const std::uint16_t port = handle.listen(address);
             addresses_[on] = port == 0 ? address : "127.0.0.1:" + std::to_string(port);
         });
@@ -537,7 +538,7 @@ class scenario
         if (is_closed)
             close(descriptor);
         else
-            peers_.insert_or_assign(step.at("peer").text(), std::make_unique<net::socket>(std::move(theirs)));
+            peers_.insert_or_assign(json::text(step.at("peer")), std::make_unique<net::socket>(std::move(theirs)));
         make(step, [descriptor, &handle = sender_of(step)] { handle.accept_connection(descriptor); });
     }
 
@@ -580,8 +581,8 @@ class scenario
     void sender_replicate_hex(const value &step)
     {
         std::vector<std::string> payloads;
-        for (const value &each : step.at("payloads").elements())
-            payloads.push_back(unhex(each.text()));
+        for (const value &each : step.at("payloads"))
+            payloads.push_back(unhex(json::text(each)));
         make(step, [payloads, &handle = sender_of(step)] {
             for (const std::string &payload : payloads)
                 replicate(handle, payload);
@@ -598,76 +599,77 @@ class scenario
 
     void sender_remove_reader(const value &step)
     {
-        make(step, [id = step.at("reader_id").text(), &handle = sender_of(step)] { handle.remove_reader(id); });
+        make(step, [id = json::text(step.at("reader_id")), &handle = sender_of(step)] { handle.remove_reader(id); });
     }
 
     void sender_set_writable(const value &step)
     {
-        make(step,
-             [writable = step.at("writable").truth(), &handle = sender_of(step)] { handle.set_writable(writable); });
+        make(step, [writable = step.at("writable").get<bool>(), &handle = sender_of(step)] {
+            handle.set_writable(writable);
+        });
     }
 
     void sender_wait_acked(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
-                    readers = step.at("readers").number(), timeout = timeout_of(step),
-                    &handle = sender_of(step)] { return handle.wait_acked(sequence, level, readers, timeout); });
+        make(step,
+             [sequence = json::number(step.at("sequence")), level = named<replication::ack_level>(step.at("level")),
+              readers = json::number(step.at("readers")), timeout = timeout_of(step),
+              &handle = sender_of(step)] { return handle.wait_acked(sequence, level, readers, timeout); });
     }
 
     void sender_acked(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
-                    readers = step.at("readers").number(),
+        make(step, [sequence = json::number(step.at("sequence")),
+                    level = named<replication::ack_level>(step.at("level")), readers = json::number(step.at("readers")),
                     &handle = sender_of(step)] { return handle.acked(sequence, level, readers); });
     }
 
     void sender_wait_quorum(const value &step)
     {
         auto quorum = std::make_shared<replication::quorum>();
-        for (const value &term : step.at("quorum").elements()) {
-            const value &group = term.elements().at(0);
-            const std::uint64_t readers = term.elements().at(1).number();
+        for (const value &term : step.at("quorum")) {
+            const value &group = term.at(0);
+            const std::uint64_t readers = json::number(term.at(1));
             if (group.is_null())
                 quorum->add(readers);
             else
-                quorum->add(group.text(), readers);
+                quorum->add(json::text(group), readers);
         }
-        make(step, [sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
-                    quorum, timeout = timeout_of(step),
+        make(step, [sequence = json::number(step.at("sequence")),
+                    level = named<replication::ack_level>(step.at("level")), quorum, timeout = timeout_of(step),
                     &handle = sender_of(step)] { return handle.wait_acked(sequence, level, *quorum, timeout); });
     }
 
     void sender_on_acked(const value &step)
     {
         auto made = std::make_shared<order>();
-        orders_.insert_or_assign(step.at("order").text(), made);
-        make(step,
-             [made, sequence = step.at("sequence").number(), level = named<replication::ack_level>(step.at("level")),
-              readers = step.at("readers").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
-                 handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
-                     const std::lock_guard<std::mutex> lock(made->mutex);
-                     if (made->ended)
-                         FAIL("an order ended twice");
-                     made->ended = notice.status;
-                 });
-             });
+        orders_.insert_or_assign(json::text(step.at("order")), made);
+        make(step, [made, sequence = json::number(step.at("sequence")),
+                    level = named<replication::ack_level>(step.at("level")), readers = json::number(step.at("readers")),
+                    timeout = timeout_of(step), &handle = sender_of(step)] {
+            handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
+                const std::lock_guard<std::mutex> lock(made->mutex);
+                if (made->ended)
+                    FAIL("an order ended twice");
+                made->ended = notice.status;
+            });
+        });
     }
 
     void sender_wait_durable(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), timeout = timeout_of(step), &handle = sender_of(step)] {
-            return handle.wait_durable(sequence, timeout);
-        });
+        make(step, [sequence = json::number(step.at("sequence")), timeout = timeout_of(step),
+                    &handle = sender_of(step)] { return handle.wait_durable(sequence, timeout); });
     }
 
     void sender_drop_slot(const value &step)
     {
-        make(step, [id = step.at("reader_id").text(), &handle = sender_of(step)] { handle.drop_slot(id); });
+        make(step, [id = json::text(step.at("reader_id")), &handle = sender_of(step)] { handle.drop_slot(id); });
     }
 
     void sender_token(const value &step)
     {
-        make(step, [this, name = step.at("token").text(), &handle = sender_of(step)] {
+        make(step, [this, name = json::text(step.at("token")), &handle = sender_of(step)] {
             tokens_.insert_or_assign(name, handle.token());
         });
     }
@@ -680,21 +682,21 @@ class scenario
     void sender_free(const value &step)
     {
         writer_of(step).handle->reset();
-        writers_.erase(step.at("on").text());
+        writers_.erase(json::text(step.at("on")));
     }
 
     // ---- Receivers
 
     void set(replication::receiver_config &config, const std::string &key, const value &given) const
     {
-        const auto ms = [&given] { return milliseconds(given.number()); };
-        const auto nth = [&given](std::size_t index) -> const value & { return given.elements().at(index); };
+        const auto ms = [&given] { return milliseconds(json::number(given)); };
+        const auto nth = [&given](std::size_t index) -> const value & { return given.at(index); };
         if (key == "reader_id")
-            config.reader_id(given.text());
+            config.reader_id(json::text(given));
         else if (key == "writer_addr")
-            config.writer_addr(given.text());
+            config.writer_addr(json::text(given));
         else if (key == "last_sequence")
-            config.last_sequence(given.number());
+            config.last_sequence(json::number(given));
         else if (key == "stream")
             config.stream(lineage_of(given));
         else if (key == "token")
@@ -702,13 +704,14 @@ class scenario
         else if (key == "protocol")
             config.protocol(named<replication::protocol>(given));
         else if (key == "coordinator_handshake")
-            config.coordinator_handshake(given.truth());
+            config.coordinator_handshake(given.get<bool>());
         else if (key == "gap_policy")
             config.gap_policy(named<replication::gap_policy>(given));
         else if (key == "apply_policy")
-            config.apply_policy(named<replication::apply_policy>(nth(0)), static_cast<std::uint32_t>(nth(1).number()));
+            config.apply_policy(named<replication::apply_policy>(nth(0)),
+                                static_cast<std::uint32_t>(json::number(nth(1))));
         else if (key == "handler_durable")
-            config.handler_durable(given.truth());
+            config.handler_durable(given.get<bool>());
         else if (key == "reconnect_interval_ms")
             config.reconnect_interval(ms());
         else if (key == "ack_interval_ms")
@@ -720,21 +723,22 @@ class scenario
         else if (key == "peer_timeout_ms")
             config.peer_timeout(ms());
         else if (key == "buffer_bytes")
-            config.buffer_bytes(given.number());
+            config.buffer_bytes(json::number(given));
         else if (key == "max_epoch_jump")
-            config.max_epoch_jump(given.number());
+            config.max_epoch_jump(json::number(given));
         else if (key == "tls") {
             const std::optional<std::string> name =
-                nth(1).is_null() ? std::nullopt : std::optional<std::string>(nth(1).text());
+                nth(1).is_null() ? std::nullopt : std::optional<std::string>(json::text(nth(1)));
             config.tls(c_text(path_of(nth(0))), c_text(name), c_text(path_of(nth(2))), c_text(path_of(nth(3))));
         } else if (key == "wal_dir")
             config.wal_dir(c_text(path_of(given)));
         else if (key == "wal_sync")
-            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(nth(1).number()), nth(2).number());
+            config.wal_sync(named<replication::sync_policy>(nth(0)), milliseconds(json::number(nth(1))),
+                            json::number(nth(2)));
         else if (key == "wal_segment_bytes")
-            config.wal_segment_bytes(given.number());
+            config.wal_segment_bytes(json::number(given));
         else if (key == "wal_retain_bytes")
-            config.wal_retain_bytes(given.number());
+            config.wal_retain_bytes(json::number(given));
         else if (key == "wal_retain_ms")
             config.log_retain(ms());
         else
@@ -776,31 +780,31 @@ class scenario
         reader *const it = made.get();
         it->stopping.wanted = is_true(step, "stop_inside");
         it->is_held = is_true(step, "held");
-        if (step.has("fail")) {
-            it->fail_sequence = step.at("fail").at("sequence").number();
-            it->fail_times = step.at("fail").at("times").number();
+        if (step.contains("fail")) {
+            it->fail_sequence = json::number(step.at("fail").at("sequence"));
+            it->fail_times = json::number(step.at("fail").at("times"));
         }
         const outcome got = outcome_of([&] {
             replication::receiver_config config;
-            config.reader_id(step.at("on").text())
+            config.reader_id(json::text(step.at("on")))
                 .reconnect_interval(milliseconds(100))
                 .ack_interval(milliseconds(10))
                 .event_handler([it](const replication::event &event) { it->heard.event(event); })
                 .log_handler(replication::log_level::debug, [it](const replication::log_record &record) {
-                    if (json::parse(record.fields_json).at("event").text() != "HANDLER_THREW") // C++'s own
+                    if (json::text(json::parse(record.fields_json).at("event")) != "HANDLER_THREW") // C++'s own
                         it->heard.log(record);
                 });
-            set_handler(config, it, step.has("handler") ? step.at("handler").text() : "entry");
-            if (step.has("of"))
-                config.writer_addr(addresses_.at(step.at("of").text()));
-            if (step.has("config"))
-                for (const auto &[key, given] : step.at("config").members())
+            set_handler(config, it, step.contains("handler") ? json::text(step.at("handler")) : "entry");
+            if (step.contains("of"))
+                config.writer_addr(addresses_.at(json::text(step.at("of"))));
+            if (step.contains("config"))
+                for (const auto &[key, given] : step.at("config").items())
                     set(config, key, given);
             it->handle.emplace(config);
         });
         must_be(got, step);
         if (got.code == status::ok)
-            readers_.insert_or_assign(step.at("on").text(), std::move(made));
+            readers_.insert_or_assign(json::text(step.at("on")), std::move(made));
     }
 
     void receiver_start(const value &step)
@@ -825,9 +829,8 @@ class scenario
 
     void receiver_wait_sequence(const value &step)
     {
-        make(step, [sequence = step.at("sequence").number(), timeout = timeout_of(step), &handle = receiver_of(step)] {
-            return handle.wait_sequence(sequence, timeout);
-        });
+        make(step, [sequence = json::number(step.at("sequence")), timeout = timeout_of(step),
+                    &handle = receiver_of(step)] { return handle.wait_sequence(sequence, timeout); });
     }
 
     // No token is an empty optional here, which stands for NOT_FOUND.
@@ -836,7 +839,7 @@ class scenario
         const std::optional<replication::token> found = receiver_of(step).token();
         must_be({found ? status::ok : status::not_found, {}}, step);
         if (found)
-            tokens_.insert_or_assign(step.at("token").text(), *found);
+            tokens_.insert_or_assign(json::text(step.at("token")), *found);
     }
 
     void receiver_stop(const value &step)
@@ -847,7 +850,7 @@ class scenario
     void receiver_free(const value &step)
     {
         reader_of(step).handle->reset();
-        readers_.erase(step.at("on").text());
+        readers_.erase(json::text(step.at("on")));
     }
 
     // ---- What is expected
@@ -855,10 +858,10 @@ class scenario
     void expect_entries(const value &step)
     {
         std::vector<std::pair<std::uint64_t, std::uint64_t>> wanted; // sequence and bytes
-        for (const value &range : step.at("entries").elements()) {
-            const json::array &part = range.elements();
-            for (std::uint64_t sequence = part.at(0).number(); sequence <= part.at(1).number(); ++sequence)
-                wanted.emplace_back(sequence, part.size() > 2 ? part[2].number() : default_bytes);
+        for (const value &range : step.at("entries")) {
+            const std::uint64_t bytes = range.size() > 2 ? json::number(range.at(2)) : default_bytes;
+            for (std::uint64_t sequence = json::number(range.at(0)); sequence <= json::number(range.at(1)); ++sequence)
+                wanted.emplace_back(sequence, bytes);
         }
         reader &from = reader_of(step);
         expect(std::to_string(wanted.size()) + " entries", [&] {
@@ -876,8 +879,9 @@ class scenario
 
     void expect_payloads(const value &step)
     {
-        expect_each(step, "payloads",
-                    [](const taken_entry &entry, const value &wanted) { return hex(entry.payload) == wanted.text(); });
+        expect_each(step, "payloads", [](const taken_entry &entry, const value &wanted) {
+            return hex(entry.payload) == json::text(wanted);
+        });
     }
 
     void expect_records(const value &step)
@@ -888,9 +892,9 @@ class scenario
 
     template <class Equal> void expect_each(const value &step, const char *key, const Equal &is_equal)
     {
-        const json::array &wanted = step.at(key).elements();
+        const value &wanted = step.at(key);
         reader &from = reader_of(step);
-        expect(step.at(key).dump(), [&] {
+        expect(wanted.dump(), [&] {
             const std::lock_guard<std::mutex> lock(from.mutex);
             if (from.taken.size() != wanted.size())
                 return false;
@@ -903,7 +907,7 @@ class scenario
 
     void expect_get(const value &step)
     {
-        const std::string &what = step.at("what").text();
+        const std::string &what = json::text(step.at("what"));
         const auto get = [&] {
             if (what == "current_sequence")
                 return value(sender_of(step).current_sequence());
@@ -920,11 +924,12 @@ class scenario
 
     void expect_stat(const value &step)
     {
-        expect("the statistics' " + step.at("path").text(), [&] {
+        expect("the statistics' " + json::text(step.at("path")), [&] {
             try {
                 const value found = stats_of(step);
-                return step.has("equals") ? found == step.at("equals") : found.number() >= step.at("at_least").number();
-            } catch (const std::runtime_error &) {
+                return step.contains("equals") ? found == step.at("equals")
+                                               : json::number(found) >= json::number(step.at("at_least"));
+            } catch (const json::value::exception &) {
                 return false; // not there yet, or of another type
             }
         });
@@ -935,11 +940,11 @@ class scenario
         expect("the keys " + step.at("keys").dump(), [&] {
             try {
                 const value found = stats_of(step);
-                for (const value &key : step.at("keys").elements())
-                    if (!found.has(key.text()))
+                for (const value &key : step.at("keys"))
+                    if (!found.contains(json::text(key)))
                         return false;
                 return true;
-            } catch (const std::runtime_error &) {
+            } catch (const json::value::exception &) {
                 return false; // the path is not there yet
             }
         });
@@ -954,14 +959,14 @@ class scenario
     void expect_log(const value &step)
     {
         expect("a log record " + step.dump(),
-               [&] { return ears_of(step).has_logged(step.at("level").text(), step.at("event").text()); });
+               [&] { return ears_of(step).has_logged(json::text(step.at("level")), json::text(step.at("event"))); });
     }
 
     void expect_acked(const value &step)
     {
-        const auto found = orders_.find(step.at("on").text());
+        const auto found = orders_.find(json::text(step.at("on")));
         if (found == orders_.end())
-            stop("no order " + step.at("on").text());
+            stop("no order " + json::text(step.at("on")));
         order &from = *found->second;
         std::optional<status> got;
         expect("the order ends", [&] {
@@ -983,7 +988,7 @@ class scenario
 
     void join(const value &step)
     {
-        background_call &from = at(background_, step.at("on").text());
+        background_call &from = at(background_, json::text(step.at("on")));
         from.thread.join();
         must_be(from.got, step);
     }
@@ -992,20 +997,20 @@ class scenario
 
     static std::string frame(const value &step)
     {
-        if (step.has("hex"))
-            return unhex(step.at("hex").text());
-        const std::string &text = step.at("json").text();
+        if (step.contains("hex"))
+            return unhex(json::text(step.at("hex")));
+        const std::string &text = json::text(step.at("json"));
         const std::size_t length = text.size() + 1;
         std::string bytes;
         for (const int shift : {24, 16, 8, 0})
             bytes += static_cast<char>(length >> shift);
-        return bytes + static_cast<char>(step.at("type").number()) + text;
+        return bytes + static_cast<char>(json::number(step.at("type"))) + text;
     }
 
     void peer_connect(const value &step)
     {
-        peers_.insert_or_assign(step.at("on").text(), std::make_unique<net::socket>(
-                                                          net::socket::connect(addresses_.at(step.at("of").text()))));
+        peers_.insert_or_assign(json::text(step.at("on")), std::make_unique<net::socket>(net::socket::connect(
+                                                               addresses_.at(json::text(step.at("of"))))));
     }
 
     void peer_send(const value &step)
@@ -1028,7 +1033,7 @@ class scenario
 
     void peer_close(const value &step)
     {
-        peers_.erase(step.at("on").text());
+        peers_.erase(json::text(step.at("on")));
     }
 
     // ---- Messages
@@ -1036,7 +1041,7 @@ class scenario
     // The message has the step's bytes, and read again its type; returns its JSON.
     static std::string written(const value &step, const std::vector<std::uint8_t> &message)
     {
-        if (hex(message) != step.at("hex").text())
+        if (hex(message) != json::text(step.at("hex")))
             stop("wrote " + hex(message));
         const replication::codec::message read = replication::codec::read_message(message);
         if (read.consumed != message.size() || read.type != message.at(4))
@@ -1048,11 +1053,11 @@ class scenario
 
     void codec_read(const value &step)
     {
-        const std::string bytes = unhex(step.at("hex").text());
+        const std::string bytes = unhex(json::text(step.at("hex")));
         make(step, [&] {
             const replication::codec::message found = replication::codec::read_message(bytes);
-            if (found.type != step.at("type").number() ||
-                found.payload != replication::bytes_view(step.at("json").text()))
+            if (found.type != json::number(step.at("type")) ||
+                found.payload != replication::bytes_view(json::text(step.at("json"))))
                 stop("read another message");
         });
     }
@@ -1060,63 +1065,67 @@ class scenario
     void codec_write(const value &step)
     {
         make(step, [&] {
-            const auto type = static_cast<std::uint8_t>(step.at("type").number());
-            written(step, replication::codec::write_message(type, step.at("json").text()));
+            const auto type = static_cast<std::uint8_t>(json::number(step.at("type")));
+            written(step, replication::codec::write_message(type, json::text(step.at("json"))));
         });
     }
 
     void codec_entry(const value &step)
     {
-        const std::string payload = step.at("payload").is_null() ? std::string() : unhex(step.at("payload").text());
+        const std::string payload =
+            step.at("payload").is_null() ? std::string() : unhex(json::text(step.at("payload")));
         const replication::bytes_view bytes =
             step.at("payload").is_null() ? replication::bytes_view() : replication::bytes_view(payload);
         const auto found = replication::codec::parse_entry(
-            written(step, replication::codec::write_entry(step.at("sequence").number(),
-                                                          step.at("timestamp_us").number(), bytes)));
-        if (found.sequence != step.at("sequence").number() || found.timestamp_us != step.at("timestamp_us").number() ||
+            written(step, replication::codec::write_entry(json::number(step.at("sequence")),
+                                                          json::number(step.at("timestamp_us")), bytes)));
+        if (found.sequence != json::number(step.at("sequence")) ||
+            found.timestamp_us != json::number(step.at("timestamp_us")) ||
             replication::bytes_view(found.payload) != replication::bytes_view(payload))
             stop("the entry is another one");
     }
 
     void codec_ack(const value &step)
     {
-        const auto found = replication::codec::parse_ack(written(
-            step, replication::codec::write_ack(step.at("last_sequence").number(), step.at("reader_id").text())));
-        if (found.last_sequence != step.at("last_sequence").number() || found.reader_id != step.at("reader_id").text())
+        const auto found = replication::codec::parse_ack(
+            written(step, replication::codec::write_ack(json::number(step.at("last_sequence")),
+                                                        json::text(step.at("reader_id")))));
+        if (found.last_sequence != json::number(step.at("last_sequence")) ||
+            found.reader_id != json::text(step.at("reader_id")))
             stop("the ack is another one");
     }
 
     void codec_sync(const value &step)
     {
         const auto found = replication::codec::parse_sync(
-            written(step, replication::codec::write_sync(step.at("reader_id").text(),
-                                                         step.at("last_known_sequence").number())));
-        if (found.last_known_sequence != step.at("last_known_sequence").number() ||
-            found.reader_id != step.at("reader_id").text())
+            written(step, replication::codec::write_sync(json::text(step.at("reader_id")),
+                                                         json::number(step.at("last_known_sequence")))));
+        if (found.last_known_sequence != json::number(step.at("last_known_sequence")) ||
+            found.reader_id != json::text(step.at("reader_id")))
             stop("the sync is another one");
     }
 
     void codec_sync_ack(const value &step)
     {
-        const auto found = replication::codec::parse_sync_ack(
-            written(step, replication::codec::write_sync_ack(step.at("current_sequence").number(),
-                                                             step.at("can_resume").truth(), step.at("error").text())));
-        if (found.current_sequence != step.at("current_sequence").number() ||
-            found.can_resume != step.at("can_resume").truth() || found.error != step.at("error").text())
+        const auto found = replication::codec::parse_sync_ack(written(
+            step, replication::codec::write_sync_ack(json::number(step.at("current_sequence")),
+                                                     step.at("can_resume").get<bool>(), json::text(step.at("error")))));
+        if (found.current_sequence != json::number(step.at("current_sequence")) ||
+            found.can_resume != step.at("can_resume").get<bool>() || found.error != json::text(step.at("error")))
             stop("the sync ack is another one");
     }
 
     void codec_error(const value &step)
     {
         const auto found = replication::codec::parse_error(
-            written(step, replication::codec::write_error(step.at("code").text(), step.at("text").text())));
-        if (found.code != step.at("code").text() || found.message != step.at("text").text())
+            written(step, replication::codec::write_error(json::text(step.at("code")), json::text(step.at("text")))));
+        if (found.code != json::text(step.at("code")) || found.message != json::text(step.at("text")))
             stop("the error is another one");
     }
 
     void codec_parse(const value &step)
     {
-        const std::string &kind = step.at("kind").text(), &text = step.at("json").text();
+        const std::string &kind = json::text(step.at("kind")), &text = json::text(step.at("json"));
         make(step, [&] {
             if (kind == "entry")
                 static_cast<void>(replication::codec::parse_entry(text));
@@ -1135,10 +1144,10 @@ class scenario
 
     void codec_buffer(const value &step)
     {
-        std::vector<std::uint8_t> room(step.at("capacity").number());
+        std::vector<std::uint8_t> room(json::number(step.at("capacity")));
         make(step, [&] {
             replication::codec::write_message(replication::codec::buffer{room.data(), room.size()}, 0x10,
-                                              step.at("json").text());
+                                              json::text(step.at("json")));
         });
     }
 
@@ -1146,22 +1155,22 @@ class scenario
 
     void records_parse(const value &step)
     {
-        const std::string bytes = unhex(step.at("hex").text());
+        const std::string bytes = unhex(json::text(step.at("hex")));
         make(step, [&] {
             const replication::records found{replication::bytes_view(bytes)};
             const value records = json::parse(found.json());
-            if (!(records == step.at("records")) || found.size() != records.elements().size())
+            if (!(records == step.at("records")) || found.size() != records.size())
                 stop("the records are " + records.dump());
         });
     }
 
     void records_value(const value &step)
     {
-        const std::string bytes = unhex(step.at("hex").text());
+        const std::string bytes = unhex(json::text(step.at("hex")));
         const replication::records found{replication::bytes_view(bytes)};
-        const std::string &as = step.at("as").text();
+        const std::string &as = json::text(step.at("as"));
         make(step, [&] {
-            const replication::value it = found.get(step.at("row").number(), step.at("key").text());
+            const replication::value it = found.get(json::number(step.at("row")), json::text(step.at("key")));
             value got;
             if (as == "bool")
                 got = value(it.as_bool());
@@ -1186,24 +1195,24 @@ class scenario
 
     void status_names(const value &)
     {
-        for (const auto &[text, number] : file_.at("statuses").members()) {
+        for (const auto &[text, number] : file_.at("statuses").items()) {
             const status found = named<status>(value(text));
-            if (static_cast<std::uint64_t>(found) != number.number() || name(found) != text)
+            if (static_cast<std::uint64_t>(found) != json::number(number) || name(found) != text)
                 stop("the status " + text);
         }
-        for (const auto &[text, number] : file_.at("event_kinds").members())
-            if (name(static_cast<replication::event_kind>(number.number())) != text)
+        for (const auto &[text, number] : file_.at("event_kinds").items())
+            if (name(static_cast<replication::event_kind>(json::number(number))) != text)
                 stop("the event kind " + text);
-        for (const auto &[text, number] : file_.at("log_levels").members())
-            if (name(static_cast<replication::log_level>(number.number())) != text)
+        for (const auto &[text, number] : file_.at("log_levels").items())
+            if (name(static_cast<replication::log_level>(json::number(number))) != text)
                 stop("the log level " + text);
     }
 
     void file_damage(const value &step)
     {
-        const std::string path = harness::temp_path(step.at("path").text());
+        const std::string path = harness::temp_path(json::text(step.at("path")));
         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-        const auto at = static_cast<std::streamoff>(step.at("at").number());
+        const auto at = static_cast<std::streamoff>(json::number(step.at("at")));
         file.seekg(at);
         const int byte = file.get();
         file.seekp(at);
@@ -1214,9 +1223,9 @@ class scenario
 
     void file_append(const value &step)
     {
-        const std::string path = harness::temp_path(step.at("path").text());
+        const std::string path = harness::temp_path(json::text(step.at("path")));
         std::fstream file(path, std::ios::in | std::ios::out | std::ios::ate | std::ios::binary);
-        file << unhex(step.at("hex").text());
+        file << unhex(json::text(step.at("hex")));
         if (!file.flush())
             stop("cannot append to " + path);
     }
@@ -1224,7 +1233,7 @@ class scenario
     // The files that tests/scenarios/trouble.c looks for.
     void disk_set(const value &step)
     {
-        const std::string &state = step.at("state").text();
+        const std::string &state = json::text(step.at("state"));
         bool is_known = state == "well";
         for (const std::string each : {"full", "broken"}) {
             const std::string mark = "disk-is-" + each;
@@ -1401,27 +1410,27 @@ reached &seen()
 void reach(const value &file, const value &step)
 {
     for (const char *const key : {"expect", "status"})
-        if (step.has(key))
-            seen().statuses[file.at("statuses").at(step.at(key).text()).number()] = true;
-    if (step.at("do").text() == "expect.event")
-        seen().event_kinds[file.at("event_kinds").at(step.at("kind").text()).number()] = true;
+        if (step.contains(key))
+            seen().statuses[json::number(file.at("statuses").at(json::text(step.at(key))))] = true;
+    if (json::text(step.at("do")) == "expect.event")
+        seen().event_kinds[json::number(file.at("event_kinds").at(json::text(step.at("kind"))))] = true;
 }
 
 // Whether the list says that C++ cannot reach this one.
 bool is_declared(const value &file, const char *what, const std::string &name)
 {
-    for (const value &each : file.at("unreachable").elements())
-        if (each.has(what) && each.at(what).text() == name)
-            for (const value &language : each.at("in").elements())
-                if (language.text() == "cpp")
+    for (const value &each : file.at("unreachable"))
+        if (each.contains(what) && json::text(each.at(what)) == name)
+            for (const value &language : each.at("in"))
+                if (json::text(language) == "cpp")
                     return true;
     return false;
 }
 
 void check_reached(const value &file, const char *table, const char *what, const bool *reached_numbers)
 {
-    for (const auto &[name, number] : file.at(table).members()) {
-        const bool is_reached = reached_numbers[number.number()];
+    for (const auto &[name, number] : file.at(table).items()) {
+        const bool is_reached = reached_numbers[json::number(number)];
         if (is_reached == is_declared(file, what, name))
             stop(name + " is " + (is_reached ? "reached, and declared to be out of reach" : "not reached"));
     }
@@ -1429,7 +1438,7 @@ void check_reached(const value &file, const char *table, const char *what, const
 
 void check_reached(const value &file)
 {
-    if (seen().scenarios < file.at("scenarios").elements().size())
+    if (seen().scenarios < file.at("scenarios").size())
         throw harness::skipped{"not every scenario ran"};
     check_reached(file, "statuses", "status", seen().statuses);
     check_reached(file, "event_kinds", "event_kind", seen().event_kinds);
@@ -1452,7 +1461,7 @@ void run_steps(const value &file, const value &steps)
 {
     scenario it(file);
     std::size_t number = 0;
-    for (const value &step : steps.elements()) {
+    for (const value &step : steps) {
         ++number;
         try {
             it.run(step);
@@ -1466,10 +1475,10 @@ void run_steps(const value &file, const value &steps)
 void run(const value &file, const value &each)
 {
     static const std::set<std::string> has = {"buffers", "descriptors", "disk", "fork", "memory", "values"};
-    if (each.has("needs"))
-        for (const value &need : each.at("needs").elements())
-            if (has.count(need.text()) == 0)
-                stop("unknown need " + need.text());
+    if (each.contains("needs"))
+        for (const value &need : each.at("needs"))
+            if (has.count(json::text(need)) == 0)
+                stop("unknown need " + json::text(need));
     const footprint before;
     run_steps(file, each.at("steps"));
     WAIT_UNTIL(before.is_left());
@@ -1485,8 +1494,8 @@ const bool is_listed = [] {
         if (!in)
             stop("cannot open " + path);
         static const value file = json::parse(std::string(std::istreambuf_iterator<char>(in), {}));
-        for (const value &each : file.at("scenarios").elements())
-            harness::registration(each.at("name").text(), [&each] { run(file, each); });
+        for (const value &each : file.at("scenarios"))
+            harness::registration(json::text(each.at("name")), [&each] { run(file, each); });
         static_cast<void>(seen());
         harness::registration("every_value_not_declared_unreachable_was_reached", [] { check_reached(file); });
     } catch (const std::exception &caught) {

@@ -59,8 +59,8 @@ TEST(a_stream_under_tls)
     host::wait_for(one.receiver, 1);
     host::wait_for(other.receiver, 1);
     CHECK_EQUAL(one.entries.payloads(), "secret");
-    CHECK(json::parse(one.receiver.stats_json()).at("tls").truth());
-    CHECK(json::parse(writer.sender.stats_json()).path("readers.0.tls").truth());
+    CHECK(json::parse(one.receiver.stats_json()).at("tls").get<bool>());
+    CHECK(json::at(json::parse(writer.sender.stats_json()), "readers.0.tls").get<bool>());
 }
 
 TEST(whoever_does_not_fit_is_refused)
