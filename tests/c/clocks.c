@@ -66,19 +66,17 @@ static uint64_t fill(replication_sender *sender, int segments)
 /* What the slot of a reader says at `key`, in `out`; false when it has no slot. */
 static bool slot(replication_sender *sender, const char *reader_id, const char *key, char *out, size_t size)
 {
-    char *json, path[32];
+    char *json;
     bool found = false;
     CHECK_OK(sender_slots_json(sender, &json));
-    for (int i = 0; !found; i++) {
-        snprintf(path, sizeof path, "%d", i);
-        if (json_at(json, path) == NULL)
-            break;
-        snprintf(path, sizeof path, "%d.reader_id", i);
-        found = json_is_string(json, path, reader_id);
-        snprintf(path, sizeof path, "%d.%s", i, key);
+    struct json_object *slots = json_read(json);
+    for (size_t i = 0; i < json_object_array_length(slots) && !found; i++) {
+        struct json_object *each = json_object_array_get_idx(slots, i), *value = json_object_object_get(each, key);
+        found = strcmp(json_object_get_string(json_object_object_get(each, "reader_id")), reader_id) == 0;
         if (found)
-            snprintf(out, size, "%.*s", (int)strcspn(json_at(json, path), ",}"), json_at(json, path));
+            snprintf(out, size, "%s", json_object_get_string(value));
     }
+    json_object_put(slots);
     replication_string_free(json);
     return found;
 }
@@ -86,7 +84,7 @@ static bool slot(replication_sender *sender, const char *reader_id, const char *
 static bool has_slot(replication_sender *sender, const char *reader_id)
 {
     char state[32] = "";
-    return slot(sender, reader_id, "state", state, sizeof state) && strcmp(state, "\"held\"") == 0;
+    return slot(sender, reader_id, "state", state, sizeof state) && strcmp(state, "held") == 0;
 }
 
 /* The day of a wall clock, as the slots' times begin. */
@@ -96,7 +94,7 @@ static void day_now(char *out, size_t size)
     struct tm parts;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
-    strftime(out, size, "\"%Y-%m-%d", &parts);
+    strftime(out, size, "%Y-%m-%d", &parts);
 }
 
 /* Whether the sender has looked after its slots since the clocks were moved to another day: the slot of this reader,
@@ -244,9 +242,10 @@ static double stat_of(replication_receiver *receiver, const char *key)
 {
     char *json;
     CHECK_OK(receiver_stats_json(receiver, &json));
-    const char *at = json_at(json, key);
-    CHECK(at != NULL && *at != 'n');
-    double value = strtod(at, NULL);
+    struct json_object *stats = json_read(json), *number;
+    CHECK(json_find(stats, key, &number) && number != NULL);
+    double value = json_object_get_double(number);
+    json_object_put(stats);
     replication_string_free(json);
     return value;
 }

@@ -1,7 +1,9 @@
 #include "json.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <json-c/json_pointer.h>
 
 #include "harness.h"
 
@@ -38,167 +40,103 @@ bool utf8_valid(const char *text)
     return true;
 }
 
-static const char *skip_space(const char *at)
+static bool parse(const char *text, struct json_object **out)
 {
-    return at + strspn(at, " \t\r\n");
-}
-
-static const char *skip_string(const char *at)
-{
-    if (*at++ != '"')
-        return NULL;
-    while (*at != '"') {
-        if ((unsigned char)*at < 0x20)
-            return NULL; /* the end of the text too */
-        if (*at++ != '\\')
-            continue;
-        if (*at == 'u') {
-            if (strspn(at + 1, "0123456789abcdefABCDEF") < 4)
-                return NULL;
-            at += 5;
-        } else if (*at != '\0' && strchr("\"\\/bfnrt", *at) != NULL) {
-            at++;
-        } else {
-            return NULL;
-        }
+    struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
+    CHECK(tokener != NULL);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    /* With the NUL: without it, a number might go on. */
+    *out = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
+    bool valid = json_tokener_get_error(tokener) == json_tokener_success && utf8_valid(text);
+    json_tokener_free(tokener);
+    if (!valid) {
+        json_object_put(*out);
+        *out = NULL;
     }
-    return at + 1;
-}
-
-static const char *skip_digits(const char *at)
-{
-    size_t digits = strspn(at, "0123456789");
-    return digits == 0 ? NULL : at + digits;
-}
-
-static const char *skip_number(const char *at)
-{
-    if (*at == '-')
-        at++;
-    if (*at == '0' && at[1] >= '0' && at[1] <= '9')
-        return NULL;
-    at = skip_digits(at);
-    if (at != NULL && *at == '.')
-        at = skip_digits(at + 1);
-    if (at != NULL && (*at == 'e' || *at == 'E')) {
-        at++;
-        if (*at == '+' || *at == '-')
-            at++;
-        at = skip_digits(at);
-    }
-    return at;
-}
-
-static const char *skip_value(const char *at, int depth);
-
-static const char *skip_members(const char *at, int depth, char end, bool keys)
-{
-    at = skip_space(at);
-    if (*at == end)
-        return at + 1;
-    for (;;) {
-        if (keys) {
-            at = skip_string(skip_space(at));
-            if (at == NULL)
-                return NULL;
-            at = skip_space(at);
-            if (*at++ != ':')
-                return NULL;
-        }
-        at = skip_value(at, depth + 1);
-        if (at == NULL)
-            return NULL;
-        at = skip_space(at);
-        if (*at == end)
-            return at + 1;
-        if (*at++ != ',')
-            return NULL;
-    }
-}
-
-static const char *skip_value(const char *at, int depth)
-{
-    static const char *const words[] = {"true", "false", "null"};
-    if (depth > MAX_DEPTH)
-        return NULL;
-    at = skip_space(at);
-    if (*at == '{')
-        return skip_members(at + 1, depth, '}', true);
-    if (*at == '[')
-        return skip_members(at + 1, depth, ']', false);
-    if (*at == '"')
-        return skip_string(at);
-    for (size_t i = 0; i < COUNT(words); i++)
-        if (strncmp(at, words[i], strlen(words[i])) == 0)
-            return at + strlen(words[i]);
-    return skip_number(at);
+    return valid;
 }
 
 bool json_valid(const char *text)
 {
-    const char *end = skip_value(text, 0);
-    return end != NULL && *skip_space(end) == '\0' && utf8_valid(text);
+    struct json_object *value;
+    bool valid = parse(text, &value);
+    json_object_put(value);
+    return valid;
 }
 
 bool json_is_object(const char *text)
 {
-    return *skip_space(text) == '{' && json_valid(text);
+    struct json_object *value;
+    bool is = parse(text, &value) && json_object_is_type(value, json_type_object);
+    json_object_put(value);
+    return is;
 }
 
-/* The member of the object or array at `at` that the first `length` bytes of `step` name. */
-static const char *member(const char *at, const char *step, size_t length)
+struct json_object *json_read(const char *text)
 {
-    bool keys = *at == '{';
-    if (!keys && *at != '[')
-        return NULL;
-    size_t wanted = keys ? 0 : (size_t)strtoul(step, NULL, 10);
-    at = skip_space(at + 1);
-    for (size_t index = 0; *at != '}' && *at != ']'; index++) {
-        bool found = !keys && index == wanted;
-        if (keys) {
-            const char *end = skip_string(at);
-            found = (size_t)(end - at) == length + 2 && strncmp(at + 1, step, length) == 0;
-            at = skip_space(skip_space(end) + 1);
-        }
-        if (found)
-            return at;
-        at = skip_space(skip_value(at, 0));
-        if (*at == ',')
-            at = skip_space(at + 1);
-    }
-    return NULL;
-}
-
-const char *json_at(const char *text, const char *path)
-{
-    if (!json_valid(text))
+    struct json_object *value;
+    if (!parse(text, &value))
         FAIL("not JSON: %.1500s", text);
-    const char *at = skip_space(text);
-    while (at != NULL && *path != '\0') {
-        size_t length = strcspn(path, ".");
-        at = member(at, path, length);
-        path += length + (path[length] == '.');
-    }
-    return at;
+    return value;
+}
+
+bool json_find(struct json_object *value, const char *path, struct json_object **out)
+{
+    char pointer[128];
+    int length = snprintf(pointer, sizeof pointer, "%s%s", *path == '\0' ? "" : "/", path);
+    CHECK(length >= 0 && (size_t)length < sizeof pointer);
+    for (char *dot = pointer; (dot = strchr(dot, '.')) != NULL;)
+        *dot = '/';
+    return json_pointer_get(value, pointer, out) == 0;
+}
+
+bool json_is_u64(struct json_object *value, uint64_t *out)
+{
+    if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0)
+        return false;
+    *out = json_object_get_uint64(value);
+    return true;
+}
+
+bool json_has(const char *text, const char *path)
+{
+    struct json_object *value = json_read(text), *found;
+    bool has = json_find(value, path, &found);
+    json_object_put(value);
+    return has;
 }
 
 uint64_t json_u64(const char *text, const char *path)
 {
-    const char *at = json_at(text, path);
-    if (at == NULL || *at < '0' || *at > '9')
+    struct json_object *value = json_read(text), *found;
+    uint64_t number = 0;
+    if (!json_find(value, path, &found) || !json_is_u64(found, &number))
         FAIL("no number at \"%s\" of %.1500s", path, text);
-    return strtoull(at, NULL, 10);
+    json_object_put(value);
+    return number;
+}
+
+/* Whether the value at the path is `expected`, which is put. */
+static bool is(const char *text, const char *path, struct json_object *expected)
+{
+    struct json_object *value = json_read(text), *found;
+    bool same = json_find(value, path, &found) && json_object_equal(found, expected);
+    json_object_put(value);
+    json_object_put(expected);
+    return same;
+}
+
+bool json_is(const char *text, const char *path, const char *expected)
+{
+    return is(text, path, json_read(expected));
 }
 
 bool json_is_string(const char *text, const char *path, const char *expected)
 {
-    const char *at = json_at(text, path);
-    size_t length = strlen(expected);
-    return at != NULL && *at == '"' && strncmp(at + 1, expected, length) == 0 && at[length + 1] == '"';
+    return is(text, path, json_object_new_string(expected));
 }
 
 bool json_is_true(const char *text, const char *path)
 {
-    const char *at = json_at(text, path);
-    return at != NULL && strncmp(at, "true", 4) == 0;
+    return is(text, path, json_object_new_boolean(true));
 }

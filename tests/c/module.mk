@@ -26,7 +26,7 @@ $(B)/test-asan/%.o: tests/c/%.c $(C_TEST_HEADERS)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(C_TEST_SANITIZE) -c $< -o $@
 
 $(C_TEST_PLAIN): $(B)/test/%: $(B)/test/%.o $(C_TEST_HELPERS:%=$(B)/test/%.o) $(LIB)
-	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
+	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -ljson-c -lpthread -lm -o $@
 
 # The runner of the scenarios has parts of its own, and the trouble that every language's runner makes.
 SCENARIO_PARTS := $(patsubst tests/c/%.c,%.o,$(wildcard tests/c/scenario/*.c))
@@ -49,7 +49,7 @@ $(B)/test/threads: | $(B)/test/plugin.so
 
 # A compiler that ignores the option would test nothing, so the programs are asked.
 $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/test-asan/%.o) $(LIB)
-	$(CC) $(C_TEST_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -lpthread -lm -o $@
+	$(CC) $(C_TEST_SANITIZE) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -ljson-c -lpthread -lm -o $@
 	@nm $@ | grep -q __asan_init || { echo '$@ has no AddressSanitizer'; rm $@; exit 1; }
 
 .SECONDARY: $(C_TEST_PLAIN:=.o) $(C_TEST_ASAN:=.o) $(C_TEST_HELPERS:%=$(B)/test/%.o) $(C_TEST_HELPERS:%=$(B)/test-asan/%.o)

@@ -7,7 +7,24 @@
 
 #include "scenario/step.h"
 
-struct tree *data;
+#define SCENARIOS_FILE "tests/scenarios/scenarios.json"
+
+struct json_object *data;
+
+/* The text of a member, or NULL. */
+static const char *text_of(struct json_object *object, const char *key)
+{
+    return json_object_get_string(json_object_object_get(object, key));
+}
+
+/* Whether a word is among the strings of a list. */
+static bool lists(struct json_object *list, const char *word)
+{
+    bool found = false;
+    for (size_t i = 0; i < json_object_array_length(list) && !found; i++)
+        found = strcmp(json_object_get_string(json_object_array_get_idx(list, i)), word) == 0;
+    return found;
+}
 
 /* Verbs that belong to no kind of object ------------------------------------------------------------------------ */
 
@@ -38,8 +55,9 @@ static void same_constants(struct step *step, const char *header, const char *pr
         if (listed(step, table, name) != value)
             STEP_FAIL(step, "%s%s is %ld", prefix, name, value);
     }
-    if (found != tree_get(data, table)->count)
-        STEP_FAIL(step, "%s has %zu entries, the header %zu", table, tree_get(data, table)->count, found);
+    size_t entries = (size_t)json_object_object_length(json_object_object_get(data, table));
+    if (found != entries)
+        STEP_FAIL(step, "%s has %zu entries, the header %zu", table, entries, found);
 }
 
 static int32_t status_names(struct step *step)
@@ -49,8 +67,9 @@ static int32_t status_names(struct step *step)
     same_constants(step, header, "REPLICATION_EVENT_KIND_", "event_kinds");
     same_constants(step, header, "REPLICATION_LOG_LEVEL_", "log_levels");
     free(header);
-    for (const struct tree *status = tree_get(data, "statuses")->first; status != NULL; status = status->next)
-        CHECK_TEXT(replication_status_name(listed(step, "statuses", status->key)), status->key);
+    json_object_object_foreach (json_object_object_get(data, "statuses"), name, number) {
+        CHECK_TEXT(replication_status_name(json_object_get_int(number)), name);
+    }
     return REPLICATION_STATUS_OK;
 }
 
@@ -134,7 +153,7 @@ static struct reached *reached;
 
 static void reach(const struct step *step, bool *numbers, const char *table, const char *key)
 {
-    if (given(step, key) != NULL)
+    if (given(step, key))
         numbers[listed(step, table, text(step, key))] = true;
 }
 
@@ -147,30 +166,32 @@ static bool has_word(const char *words, const char *word)
     return strstr(words, spaced) != NULL;
 }
 
-/* The step of the data, whose verb is known and has no key that it should not have. */
-static struct step step_of(const struct tree *node)
+/* A step of a scenario, whose verb is known and has no key that it should not have. */
+static struct step step_of(struct json_object *steps, size_t index)
 {
     static const struct verb *const tables[] = {sender_verbs, receiver_verbs, expect_verbs, peer_verbs,
                                                 codec_verbs,  record_verbs,   other_verbs};
-    struct step step = {.node = node};
-    const struct tree *name = tree_get(node, "do");
+    struct step step = {.number = index + 1, .node = json_object_array_get_idx(steps, index)};
+    const char *name = text_of(step.node, "do");
     for (size_t i = 0; name != NULL && i < COUNT(tables); i++)
         for (const struct verb *verb = tables[i]; verb->name != NULL; verb++)
-            if (strcmp(verb->name, name->text) == 0)
+            if (strcmp(verb->name, name) == 0)
                 step.verb = verb;
     if (step.verb == NULL)
-        STEP_FAIL(&step, "there is no verb \"%s\"", name == NULL ? "" : name->text);
-    for (const struct tree *key = node->first; key != NULL; key = key->next)
-        if (!has_word(" do on ", key->key) && !has_word(step.verb->keys, key->key) &&
-            !(step.verb->is_call && has_word(" expect message background ", key->key)))
-            STEP_FAIL(&step, "%s has no key \"%s\"", step.verb->name, key->key);
+        STEP_FAIL(&step, "there is no verb \"%s\"", name == NULL ? "" : name);
+    json_object_object_foreach (step.node, key, value) {
+        (void)value;
+        if (!has_word(" do on ", key) && !has_word(step.verb->keys, key) &&
+            !(step.verb->is_call && has_word(" expect message background ", key)))
+            STEP_FAIL(&step, "%s has no key \"%s\"", step.verb->name, key);
+    }
     return step;
 }
 
 /* Whether the verb makes its object, or has none. */
 static bool needs_no_object(const struct step *step)
 {
-    return has_word(" sender.new receiver.new peer.connect ", step->verb->name) || given(step, "on") == NULL;
+    return has_word(" sender.new receiver.new peer.connect ", step->verb->name) || !given(step, "on");
 }
 
 static void *run_verb(void *argument)
@@ -190,24 +211,23 @@ static void run_in_background(const struct step *step)
     object->thread = thread_start(run_verb, object->call);
 }
 
-static void run_step(const struct tree *node)
+static void run_step(struct step step)
 {
-    struct step step = step_of(node);
     if (!needs_no_object(&step)) {
         step.on = find(text(&step, "on"));
         if (step.on == NULL || step.on->freed)
             STEP_FAIL(&step, "there is no \"%s\"", text(&step, "on"));
     }
-    if (given(&step, "background") != NULL) {
+    if (given(&step, "background")) {
         run_in_background(&step);
         return;
     }
     run_verb(&step);
-    const char *expected = given(&step, "expect") == NULL ? "OK" : text(&step, "expect");
+    const char *expected = given(&step, "expect") ? text(&step, "expect") : "OK";
     if (step.status != listed(&step, "statuses", expected))
         STEP_FAIL(&step, "%s gave %s, expected %s: %s", step.verb->name, replication_status_name(step.status), expected,
                   step.message);
-    if (given(&step, "message") != NULL && strstr(step.message, text(&step, "message")) == NULL)
+    if (given(&step, "message") && strstr(step.message, text(&step, "message")) == NULL)
         STEP_FAIL(&step, "the text lacks \"%s\": %s", text(&step, "message"), step.message);
     reach(&step, reached->statuses, "statuses", "expect");
     reach(&step, reached->statuses, "statuses", "status");
@@ -215,11 +235,14 @@ static void run_step(const struct tree *node)
         reach(&step, reached->event_kinds, "event_kinds", "kind");
 }
 
-static const struct tree *scenario_named(const char *name)
+static struct json_object *scenario_named(const char *name)
 {
-    const struct tree *scenario = tree_get(data, "scenarios")->first;
-    while (scenario != NULL && strcmp(tree_get(scenario, "name")->text, name) != 0)
-        scenario = scenario->next;
+    struct json_object *scenarios = json_object_object_get(data, "scenarios"), *scenario = NULL;
+    for (size_t i = 0; i < json_object_array_length(scenarios); i++) {
+        scenario = json_object_array_get_idx(scenarios, i);
+        if (strcmp(text_of(scenario, "name"), name) == 0)
+            break;
+    }
     return scenario;
 }
 
@@ -232,15 +255,19 @@ static bool lacks(const char *need)
 
 static void run_scenario(void)
 {
-    const struct tree *scenario = scenario_named(harness_test()->name), *needs = tree_get(scenario, "needs");
-    for (const struct tree *need = needs == NULL ? NULL : needs->first; need != NULL; need = need->next)
-        if (lacks(need->text)) {
-            printf("     %s is left out: no %s\n", harness_test()->name, need->text);
-            return;
+    struct json_object *scenario = scenario_named(harness_test()->name), *steps, *needs;
+    if (json_object_object_get_ex(scenario, "needs", &needs))
+        for (size_t i = 0; i < json_object_array_length(needs); i++) {
+            const char *need = json_object_get_string(json_object_array_get_idx(needs, i));
+            if (lacks(need)) {
+                printf("     %s is left out: no %s\n", harness_test()->name, need);
+                return;
+            }
         }
     const size_t descriptors = open_descriptors(), threads = running_threads();
-    for (const struct tree *step = tree_get(scenario, "steps")->first; step != NULL; step = step->next)
-        run_step(step);
+    steps = json_object_object_get(scenario, "steps");
+    for (size_t i = 0; i < json_object_array_length(steps); i++)
+        run_step(step_of(steps, i));
     objects_end();
     WAIT_UNTIL(running_threads() == threads); /* one that was joined may be seen for a moment longer */
     CHECK_U64(open_descriptors(), descriptors);
@@ -249,65 +276,83 @@ static void run_scenario(void)
 
 /* The list itself ----------------------------------------------------------------------------------------------- */
 
+static void check_words(struct json_object *list, const char *known)
+{
+    CHECK(json_object_array_length(list) > 0);
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        const char *word = json_object_get_string(json_object_array_get_idx(list, i));
+        if (!has_word(known, word))
+            FAIL("unknown: %s", word);
+    }
+}
+
+static void check_scenario(struct json_object *scenario)
+{
+    const char *name = text_of(scenario, "name");
+    struct json_object *steps = json_object_object_get(scenario, "steps"), *needs;
+    json_object_object_foreach (scenario, part, value) {
+        (void)value;
+        if (!has_word(" name what needs steps ", part))
+            FAIL("a scenario has no \"%s\"", part);
+    }
+    CHECK(name != NULL && text_of(scenario, "what") != NULL && json_object_array_length(steps) > 0);
+    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0' || scenario_named(name) != scenario)
+        FAIL("not a name, or one that is taken: %s", name);
+    if (json_object_object_get_ex(scenario, "needs", &needs))
+        check_words(needs, " buffers descriptors disk fork memory values ");
+    for (size_t i = 0; i < json_object_array_length(steps); i++)
+        (void)step_of(steps, i);
+}
+
+/* What is out of reach: a status or an event kind, of which languages, and why. */
+static void check_unreachable(struct json_object *one)
+{
+    const char *status = text_of(one, "status"), *kind = text_of(one, "event_kind"), *why = text_of(one, "why");
+    struct json_object *languages = json_object_object_get(one, "in");
+    if (json_object_object_length(one) != 3 || why == NULL || *why == '\0' || languages == NULL ||
+        (text_of(json_object_object_get(data, "statuses"), status == NULL ? "" : status) == NULL &&
+         text_of(json_object_object_get(data, "event_kinds"), kind == NULL ? "" : kind) == NULL))
+        FAIL("not a status or event kind, its languages, and why: %s", json_object_to_json_string(one));
+    check_words(languages, " c cpp go python ");
+}
+
 TEST(the_list_is_well_formed)
 {
-    const struct tree *scenarios = tree_get(data, "scenarios");
-    CHECK(scenarios != NULL && scenarios->count > 0);
-    for (const struct tree *scenario = scenarios->first; scenario != NULL; scenario = scenario->next) {
-        for (const struct tree *part = scenario->first; part != NULL; part = part->next)
-            if (!has_word(" name what needs steps ", part->key))
-                harness_fail(SCENARIOS_FILE, part->line, "a scenario has no \"%s\"", part->key);
-        const struct tree *name = tree_get(scenario, "name"), *needs = tree_get(scenario, "needs");
-        CHECK(name != NULL && tree_get(scenario, "what") != NULL && tree_get(scenario, "steps")->count > 0);
-        if (name->text[strspn(name->text, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0' ||
-            scenario_named(name->text) != scenario)
-            harness_fail(SCENARIOS_FILE, name->line, "not a name, or one that is taken: %s", name->text);
-        for (const struct tree *need = needs == NULL ? NULL : needs->first; need != NULL; need = need->next)
-            if (!has_word(" buffers descriptors disk fork memory values ", need->text))
-                harness_fail(SCENARIOS_FILE, need->line, "unknown need: %s", need->text);
-        for (const struct tree *step = tree_get(scenario, "steps")->first; step != NULL; step = step->next)
-            (void)step_of(step);
-    }
-    for (const struct tree *one = tree_get(data, "unreachable")->first; one != NULL; one = one->next) {
-        const struct tree *status = tree_get(one, "status"), *kind = tree_get(one, "event_kind");
-        const struct tree *languages = tree_get(one, "in"), *why = tree_get(one, "why");
-        if (one->count != 3 || why == NULL || strlen(why->text) == 0 || languages == NULL || languages->count == 0 ||
-            (tree_get(tree_get(data, "statuses"), status == NULL ? "" : status->text) == NULL &&
-             tree_get(tree_get(data, "event_kinds"), kind == NULL ? "" : kind->text) == NULL))
-            harness_fail(SCENARIOS_FILE, one->line, "not a status or event kind, its languages, and why");
-        for (const struct tree *language = languages->first; language != NULL; language = language->next)
-            if (!has_word(" c cpp go python ", language->text))
-                harness_fail(SCENARIOS_FILE, language->line, "unknown language: %s", language->text);
-    }
+    struct json_object *scenarios = json_object_object_get(data, "scenarios"),
+                       *unreachable = json_object_object_get(data, "unreachable");
+    CHECK(json_object_array_length(scenarios) > 0);
+    for (size_t i = 0; i < json_object_array_length(scenarios); i++)
+        check_scenario(json_object_array_get_idx(scenarios, i));
+    for (size_t i = 0; i < json_object_array_length(unreachable); i++)
+        check_unreachable(json_object_array_get_idx(unreachable, i));
 }
 
 /* Whether the list says that C cannot reach this one. */
 static bool is_declared(const char *what, const char *name)
 {
-    for (const struct tree *one = tree_get(data, "unreachable")->first; one != NULL; one = one->next) {
-        const struct tree *named = tree_get(one, what), *languages = tree_get(one, "in");
-        if (named == NULL || strcmp(named->text, name) != 0)
-            continue;
-        for (const struct tree *language = languages->first; language != NULL; language = language->next)
-            if (strcmp(language->text, "c") == 0)
-                return true;
+    struct json_object *unreachable = json_object_object_get(data, "unreachable");
+    for (size_t i = 0; i < json_object_array_length(unreachable); i++) {
+        struct json_object *one = json_object_array_get_idx(unreachable, i);
+        const char *named = text_of(one, what);
+        if (named != NULL && strcmp(named, name) == 0 && lists(json_object_object_get(one, "in"), "c"))
+            return true;
     }
     return false;
 }
 
 static void check_reached(const char *table, const char *what, const bool *numbers)
 {
-    for (const struct tree *name = tree_get(data, table)->first; name != NULL; name = name->next) {
+    json_object_object_foreach (json_object_object_get(data, table), name, value) {
         uint64_t number = 0;
-        CHECK(tree_is_u64(name, &number) && number < NUMBERS);
-        if (numbers[number] == is_declared(what, name->key))
-            FAIL("%s is %s", name->key, numbers[number] ? "reached, and declared to be out of reach" : "not reached");
+        CHECK(json_is_u64(value, &number) && number < NUMBERS);
+        if (numbers[number] == is_declared(what, name))
+            FAIL("%s is %s", name, numbers[number] ? "reached, and declared to be out of reach" : "not reached");
     }
 }
 
 TEST(every_value_not_declared_unreachable_was_reached)
 {
-    if (reached->scenarios < tree_get(data, "scenarios")->count) {
+    if (reached->scenarios < json_object_array_length(json_object_object_get(data, "scenarios"))) {
         printf("     not every scenario ran\n");
         return;
     }
@@ -318,22 +363,22 @@ TEST(every_value_not_declared_unreachable_was_reached)
 int main(int argc, char **argv)
 {
     char *json = file_text(SCENARIOS_FILE);
-    data = tree_parse(json);
+    data = json_read(json);
     free(json);
-    const struct tree *scenarios = tree_get(data, "scenarios");
+    struct json_object *scenarios = json_object_object_get(data, "scenarios");
     CHECK(scenarios != NULL);
     reached = mmap(NULL, sizeof *reached, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(reached != MAP_FAILED);
-    struct test_case *cases = must_alloc((scenarios->count + 2) * sizeof *cases);
-    size_t count = 0;
+    size_t scenario_count = json_object_array_length(scenarios), count = 0;
+    struct test_case *cases = must_alloc((scenario_count + 2) * sizeof *cases);
     cases[count++] = (struct test_case)CASE(the_list_is_well_formed);
-    for (const struct tree *scenario = scenarios->first; scenario != NULL; scenario = scenario->next) {
-        const struct tree *name = tree_get(scenario, "name");
-        cases[count++] = (struct test_case){name == NULL ? "without a name" : name->text, run_scenario};
+    for (size_t i = 0; i < scenario_count; i++) {
+        const char *name = text_of(json_object_array_get_idx(scenarios, i), "name");
+        cases[count++] = (struct test_case){name == NULL ? "without a name" : name, run_scenario};
     }
     cases[count++] = (struct test_case)CASE(every_value_not_declared_unreachable_was_reached);
     int code = harness_main(argc, argv, cases, count);
     free(cases);
-    tree_free(data);
+    json_object_put(data);
     return code;
 }

@@ -1,7 +1,6 @@
 /* The verbs that expect something. */
 #include <stdio.h>
 
-#include "../json.h"
 #include "step.h"
 
 /* Waits until the handler has taken so many entries, and not one more. */
@@ -31,11 +30,12 @@ struct range {
     uint64_t first, last, bytes;
 };
 
-static struct range range_of(const struct step *step, const struct tree *node)
+static struct range range_of(const struct step *step, struct json_object *node)
 {
     struct range range = {.bytes = DEFAULT_BYTES};
-    if (!tree_is_u64(tree_at(node, 0), &range.first) || !tree_is_u64(tree_at(node, 1), &range.last) ||
-        (node->count > 2 && !tree_is_u64(tree_at(node, 2), &range.bytes)))
+    if (!json_is_u64(json_object_array_get_idx(node, 0), &range.first) ||
+        !json_is_u64(json_object_array_get_idx(node, 1), &range.last) ||
+        (json_object_array_length(node) > 2 && !json_is_u64(json_object_array_get_idx(node, 2), &range.bytes)))
         STEP_FAIL(step, "a range is first, last and perhaps bytes");
     return range;
 }
@@ -43,12 +43,14 @@ static struct range range_of(const struct step *step, const struct tree *node)
 static int32_t expect_entries(struct step *step)
 {
     size_t count = 0, index = 0;
-    const struct tree *ranges = needed(step, "entries");
-    for (const struct tree *each = ranges->first; each != NULL; each = each->next)
-        count += range_of(step, each).last - range_of(step, each).first + 1;
+    struct json_object *ranges = needed(step, "entries");
+    for (size_t i = 0; i < json_object_array_length(ranges); i++) {
+        struct range range = range_of(step, json_object_array_get_idx(ranges, i));
+        count += range.last - range.first + 1;
+    }
     expect_count(step, count);
-    for (const struct tree *each = ranges->first; each != NULL; each = each->next) {
-        struct range range = range_of(step, each);
+    for (size_t i = 0; i < json_object_array_length(ranges); i++) {
+        struct range range = range_of(step, json_object_array_get_idx(ranges, i));
         for (uint64_t sequence = range.first; sequence <= range.last; sequence++)
             expect_entry(step, index++, sequence, range.bytes);
     }
@@ -57,21 +59,22 @@ static int32_t expect_entries(struct step *step)
 
 static int32_t expect_payloads(struct step *step)
 {
-    const struct tree *payloads = needed(step, "payloads");
-    expect_count(step, payloads->count);
-    for (size_t i = 0; i < payloads->count; i++) {
+    struct json_object *payloads = needed(step, "payloads");
+    expect_count(step, json_object_array_length(payloads));
+    for (size_t i = 0; i < json_object_array_length(payloads); i++) {
         struct inbox_entry entry = inbox_at(step->on->inbox, i);
-        same_bytes(step, entry.payload, entry.payload_len, tree_at(payloads, i)->text);
+        same_bytes(step, entry.payload, entry.payload_len,
+                   json_object_get_string(json_object_array_get_idx(payloads, i)));
     }
     return REPLICATION_STATUS_OK;
 }
 
 static int32_t expect_records(struct step *step)
 {
-    const struct tree *records = needed(step, "records");
-    expect_count(step, records->count);
-    for (size_t i = 0; i < records->count; i++)
-        same_json(step, (const char *)inbox_at(step->on->inbox, i).payload, tree_at(records, i));
+    struct json_object *records = needed(step, "records");
+    expect_count(step, json_object_array_length(records));
+    for (size_t i = 0; i < json_object_array_length(records); i++)
+        same_json(step, (const char *)inbox_at(step->on->inbox, i).payload, json_object_array_get_idx(records, i));
     return REPLICATION_STATUS_OK;
 }
 
@@ -92,21 +95,19 @@ static uint64_t asked(struct step *step)
 
 static int32_t expect_get(struct step *step)
 {
-    const struct tree *equals = needed(step, "equals");
-    uint64_t wanted = equals->kind == TREE_TRUE;
-    if (equals->kind != TREE_TRUE && equals->kind != TREE_FALSE)
-        wanted = number(step, "equals");
+    bool is_truth = json_object_is_type(needed(step, "equals"), json_type_boolean);
+    uint64_t wanted = is_truth ? truth(step, "equals") : number(step, "equals");
     STEP_UNTIL(step, asked(step) == wanted, "%s stays %llu", text(step, "what"), (unsigned long long)asked(step));
     return REPLICATION_STATUS_OK;
 }
 
-/* The statistics, to be freed. */
-static struct tree *statistics(struct step *step)
+/* The statistics, to be put. */
+static struct json_object *statistics(struct step *step)
 {
     char *json = NULL;
     CHECK_OK(step->on->sender != NULL ? sender_stats_json(step->on->sender, &json)
                                       : receiver_stats_json(step->on->receiver, &json));
-    struct tree *stats = tree_parse(json);
+    struct json_object *stats = json_read(json);
     replication_string_free(json);
     return stats;
 }
@@ -114,16 +115,15 @@ static struct tree *statistics(struct step *step)
 /* Whether the statistics are as the step says; writes what is there instead. */
 static bool stat_is(struct step *step, char *seen, size_t seen_bytes)
 {
-    struct tree *stats = statistics(step);
-    const struct tree *value = tree_path(stats, text(step, "path")), *equals = given(step, "equals");
+    struct json_object *stats = statistics(step), *value = NULL;
     uint64_t got = 0;
-    bool so = equals != NULL ? value != NULL && tree_equal(value, equals)
-                             : tree_is_u64(value, &got) && got >= number(step, "at_least");
-    snprintf(seen, seen_bytes, "%s",
-             value == NULL         ? "not there"
-             : value->text == NULL ? "null, a boolean or a list"
-                                   : value->text);
-    tree_free(stats);
+    bool found = json_find(stats, text(step, "path"), &value), so;
+    if (given(step, "equals"))
+        so = found && json_object_equal(value, needed(step, "equals"));
+    else
+        so = json_is_u64(value, &got) && got >= number(step, "at_least");
+    snprintf(seen, seen_bytes, "%s", found ? json_object_to_json_string(value) : "not there");
+    json_object_put(stats);
     return so;
 }
 
@@ -136,12 +136,15 @@ static int32_t expect_stat(struct step *step)
 
 static int32_t expect_keys(struct step *step)
 {
-    struct tree *stats = statistics(step);
-    const struct tree *object = given(step, "path") == NULL ? stats : tree_path(stats, text(step, "path"));
-    for (const struct tree *key = needed(step, "keys")->first; key != NULL; key = key->next)
-        if (tree_get(object, key->text) == NULL)
-            STEP_FAIL(step, "the statistics lack \"%s\"", key->text);
-    tree_free(stats);
+    struct json_object *stats = statistics(step), *object = stats, *keys = needed(step, "keys");
+    if (given(step, "path") && !json_find(stats, text(step, "path"), &object))
+        STEP_FAIL(step, "the statistics lack \"%s\"", text(step, "path"));
+    for (size_t i = 0; i < json_object_array_length(keys); i++) {
+        const char *key = json_object_get_string(json_object_array_get_idx(keys, i));
+        if (!json_object_object_get_ex(object, key, NULL))
+            STEP_FAIL(step, "the statistics lack \"%s\"", key);
+    }
+    json_object_put(stats);
     return REPLICATION_STATUS_OK;
 }
 
@@ -149,7 +152,7 @@ static size_t events_like(struct step *step)
 {
     struct events *events = step->on->events;
     int32_t kind = listed(step, "event_kinds", text(step, "kind"));
-    int32_t status = given(step, "status") == NULL ? NOT_YET : listed(step, "statuses", text(step, "status"));
+    int32_t status = given(step, "status") ? listed(step, "statuses", text(step, "status")) : NOT_YET;
     size_t found = 0;
     CHECK(pthread_mutex_lock(&events->lock) == 0);
     for (size_t i = 0; i < events->count; i++)

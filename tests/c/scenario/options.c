@@ -34,44 +34,48 @@ int64_t constant(const char *enumeration, const char *name)
     return -1;
 }
 
-/* Arguments. An option with one argument has it as its value, one with more a list of them. */
+/* The name of a setter, and its arguments: one as it is, more in a list. */
+struct option {
+    const char *name;
+    struct json_object *value;
+};
 
-static const struct tree *argument(const struct tree *option, size_t index)
+static struct json_object *argument(const struct option *option, size_t index)
 {
-    const struct tree *value = option->kind == TREE_ARRAY ? tree_at(option, index) : index == 0 ? option : NULL;
-    if (value == NULL)
-        FAIL("option \"%s\" lacks argument %zu", option->key, index);
-    return value;
+    bool is_list = json_object_is_type(option->value, json_type_array);
+    if (index >= (is_list ? json_object_array_length(option->value) : 1))
+        FAIL("option \"%s\" lacks argument %zu", option->name, index);
+    return is_list ? json_object_array_get_idx(option->value, index) : option->value;
 }
 
-static uint64_t number(const struct tree *option, size_t index)
+static uint64_t number(const struct option *option, size_t index)
 {
     uint64_t value = 0;
-    if (!tree_is_u64(argument(option, index), &value))
-        FAIL("option \"%s\": argument %zu is no number", option->key, index);
+    if (!json_is_u64(argument(option, index), &value))
+        FAIL("option \"%s\": argument %zu is no number", option->name, index);
     return value;
 }
 
-static const char *text(const struct tree *option, size_t index)
+static const char *text(const struct option *option, size_t index)
 {
-    return argument(option, index)->text; /* NULL for null */
+    return json_object_get_string(argument(option, index)); /* NULL for null */
 }
 
-static bool truth(const struct tree *option, size_t index)
+static bool truth(const struct option *option, size_t index)
 {
-    return argument(option, index)->kind == TREE_TRUE;
+    return json_object_get_boolean(argument(option, index));
 }
 
-static uint32_t named(const struct tree *option, size_t index, const char *enumeration)
+static uint32_t named(const struct option *option, size_t index, const char *enumeration)
 {
     int64_t value = constant(enumeration, text(option, index));
     if (value < 0)
-        FAIL("option \"%s\": there is no %s %s", option->key, enumeration, text(option, index));
+        FAIL("option \"%s\": there is no %s %s", option->name, enumeration, text(option, index));
     return (uint32_t)value;
 }
 
 /* A copy of the path that lasts as long as the test. */
-static const char *path(const struct tree *option, size_t index)
+static const char *path(const struct option *option, size_t index)
 {
     static char paths[4][200];
     CHECK(index < COUNT(paths));
@@ -81,7 +85,7 @@ static const char *path(const struct tree *option, size_t index)
     return paths[index];
 }
 
-static void stream_id(const struct tree *option, uint8_t id[REPLICATION_STREAM_ID_BYTES])
+static void stream_id(const struct option *option, uint8_t id[REPLICATION_STREAM_ID_BYTES])
 {
     const char *digits = text(option, 0);
     CHECK(strlen(digits) == 2 * REPLICATION_STREAM_ID_BYTES);
@@ -91,28 +95,29 @@ static void stream_id(const struct tree *option, uint8_t id[REPLICATION_STREAM_I
     }
 }
 
-static int32_t add_groups(replication_sender_config *config, const struct tree *groups)
+static int32_t add_groups(replication_sender_config *config, struct json_object *groups)
 {
     const char *ids[16];
     int32_t status = REPLICATION_STATUS_OK;
-    for (const struct tree *group = groups->first; group != NULL && status == REPLICATION_STATUS_OK;
-         group = group->next) {
-        CHECK(group->count <= COUNT(ids));
-        for (size_t i = 0; i < group->count; i++)
-            ids[i] = text(group, i);
-        status = sender_config_add_group(config, group->key, ids, group->count);
+    json_object_object_foreach (groups, group, members) {
+        size_t count = json_object_array_length(members);
+        CHECK(count <= COUNT(ids));
+        for (size_t i = 0; i < count; i++)
+            ids[i] = json_object_get_string(json_object_array_get_idx(members, i));
+        if (status == REPLICATION_STATUS_OK)
+            status = sender_config_add_group(config, group, ids, count);
     }
     return status;
 }
 
-#define IS(name) (strcmp(option->key, name) == 0)
+#define IS(setter) (strcmp(option->name, setter) == 0)
 #define NUMBER(handle, name)                                                                                           \
     do {                                                                                                               \
         if (IS(#name))                                                                                                 \
             return handle##_config_set_##name(config, number(option, 0));                                              \
     } while (0)
 
-int32_t sender_option(replication_sender_config *config, const struct tree *option, token_lookup token_named)
+static int32_t sender_option(replication_sender_config *config, const struct option *option, token_lookup token_named)
 {
     uint8_t id[REPLICATION_STREAM_ID_BYTES];
     NUMBER(sender, buffer_size);
@@ -144,7 +149,7 @@ int32_t sender_option(replication_sender_config *config, const struct tree *opti
     if (IS("tls"))
         return sender_config_set_tls(config, path(option, 0), path(option, 1), path(option, 2));
     if (IS("groups"))
-        return add_groups(config, option);
+        return add_groups(config, option->value);
     if (IS("write_gate"))
         return set_write_gate(config, number(option, 0), number(option, 1), number(option, 2),
                               named(option, 3, "ACK_LEVEL"), named(option, 4, "GATE_POLICY"), number(option, 5));
@@ -153,10 +158,11 @@ int32_t sender_option(replication_sender_config *config, const struct tree *opti
     if (IS("wal_sync"))
         return sender_config_set_wal_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
                                           number(option, 2));
-    FAIL("a sender has no option \"%s\"", option->key);
+    FAIL("a sender has no option \"%s\"", option->name);
 }
 
-int32_t receiver_option(replication_receiver_config *config, const struct tree *option, token_lookup token_named)
+static int32_t receiver_option(replication_receiver_config *config, const struct option *option,
+                               token_lookup token_named)
 {
     uint8_t id[REPLICATION_STREAM_ID_BYTES];
     NUMBER(receiver, last_sequence);
@@ -197,5 +203,25 @@ int32_t receiver_option(replication_receiver_config *config, const struct tree *
                                             number(option, 2));
     if (IS("token"))
         return receiver_config_set_token(config, token_named(text(option, 0)));
-    FAIL("a receiver has no option \"%s\"", option->key);
+    FAIL("a receiver has no option \"%s\"", option->name);
+}
+
+int32_t sender_options(replication_sender_config *config, struct json_object *options, token_lookup token_named)
+{
+    int32_t status = REPLICATION_STATUS_OK;
+    json_object_object_foreach (options, name, value) {
+        if (status == REPLICATION_STATUS_OK)
+            status = sender_option(config, &(struct option){name, value}, token_named);
+    }
+    return status;
+}
+
+int32_t receiver_options(replication_receiver_config *config, struct json_object *options, token_lookup token_named)
+{
+    int32_t status = REPLICATION_STATUS_OK;
+    json_object_object_foreach (options, name, value) {
+        if (status == REPLICATION_STATUS_OK)
+            status = receiver_option(config, &(struct option){name, value}, token_named);
+    }
+    return status;
 }

@@ -2,14 +2,14 @@
 #ifndef REPLICATION_TESTS_OPTIONS_H
 #define REPLICATION_TESTS_OPTIONS_H
 
+#include "../json.h"
 #include "replication.h"
-#include "tree.h"
 
-/* Calls the setter that the option names and returns its status. The test fails when there is none.
- * `token_named` gives the token of a name; paths are taken as lying in the test's temporary directory. */
+/* Calls the setters that the options name, up to the first that fails, and returns its status. The test fails when there is
+ * no such setter. `token_named` gives the token of a name; paths are taken as lying in the test's temporary directory. */
 typedef const uint8_t *(*token_lookup)(const char *name);
-int32_t sender_option(replication_sender_config *config, const struct tree *option, token_lookup token_named);
-int32_t receiver_option(replication_receiver_config *config, const struct tree *option, token_lookup token_named);
+int32_t sender_options(replication_sender_config *config, struct json_object *options, token_lookup token_named);
+int32_t receiver_options(replication_receiver_config *config, struct json_object *options, token_lookup token_named);
 
 /* The number of a constant such as ("ACK_LEVEL", "APPLIED"); -1 when there is none. */
 int64_t constant(const char *enumeration, const char *name);

@@ -14,7 +14,7 @@ static int32_t peer_connects(struct step *step)
 /* The bytes that a step gives in hexadecimal, or as type and JSON; to be freed. */
 static uint8_t *bytes_given(struct step *step, size_t *out_len)
 {
-    if (given(step, "hex") != NULL)
+    if (given(step, "hex"))
         return bytes_of(step, text(step, "hex"), out_len);
     const char *json = text(step, "json");
     uint8_t *bytes = must_alloc(REPLICATION_HEADER_SIZE + strlen(json));

@@ -4,7 +4,7 @@
 
 static void set_handler(const struct step *step, replication_receiver_config *config, struct object *object)
 {
-    const char *handler = given(step, "handler") == NULL ? "entry" : text(step, "handler");
+    const char *handler = given(step, "handler") ? text(step, "handler") : "entry";
     if (strcmp(handler, "entry") == 0)
         CHECK_OK(receiver_config_set_ingest_handler(config, take_entry, object, NULL));
     else if (strcmp(handler, "batch") == 0)
@@ -23,9 +23,9 @@ static int32_t receiver_is_new(struct step *step)
     replication_receiver_config *config = receiver_config_new();
     CHECK(config != NULL);
     uint64_t times = 0;
-    const struct tree *fail = given(step, "fail"), *options = given(step, "config");
-    if (fail != NULL && (!tree_is_u64(tree_get(fail, "sequence"), &object->fail_sequence) ||
-                         !tree_is_u64(tree_get(fail, "times"), &times)))
+    struct json_object *fail = given(step, "fail") ? needed(step, "fail") : NULL;
+    if (fail != NULL && (!json_is_u64(json_object_object_get(fail, "sequence"), &object->fail_sequence) ||
+                         !json_is_u64(json_object_object_get(fail, "times"), &times)))
         STEP_FAIL(step, "\"fail\" has a sequence and times");
     atomic_store(&object->fail_times, (int)times);
     atomic_store(&object->stop_inside, truth(step, "stop_inside"));
@@ -34,12 +34,11 @@ static int32_t receiver_is_new(struct step *step)
     CHECK_OK(receiver_config_set_reader_id(config, object->name));
     CHECK_OK(receiver_config_set_reconnect_interval_ms(config, 100));
     CHECK_OK(receiver_config_set_ack_interval_ms(config, 10));
-    if (given(step, "of") != NULL)
+    if (given(step, "of"))
         CHECK_OK(receiver_config_set_writer_addr(config, find_kind(step, text(step, "of"), SENDER)->address));
     int32_t status = REPLICATION_STATUS_OK;
-    for (const struct tree *option = options == NULL ? NULL : options->first;
-         option != NULL && status == REPLICATION_STATUS_OK; option = option->next)
-        status = receiver_option(config, option, token_named);
+    if (given(step, "config"))
+        status = receiver_options(config, needed(step, "config"), token_named);
     if (status == REPLICATION_STATUS_OK)
         status = receiver_new(config, &object->receiver);
     receiver_config_free(config);

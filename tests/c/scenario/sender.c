@@ -16,10 +16,8 @@ static int32_t sender_is_new(struct step *step)
     atomic_store(&object->stop_inside, truth(step, "stop_inside"));
     CHECK_OK(sender_config_set_event_handler(config, hear_event, object, NULL));
     CHECK_OK(sender_config_set_log_handler(config, REPLICATION_LOG_LEVEL_DEBUG, hear_log, object, NULL));
-    const struct tree *options = given(step, "config");
-    for (const struct tree *option = options == NULL ? NULL : options->first;
-         option != NULL && status == REPLICATION_STATUS_OK; option = option->next)
-        status = sender_option(config, option, token_named);
+    if (given(step, "config"))
+        status = sender_options(config, needed(step, "config"), token_named);
     if (status == REPLICATION_STATUS_OK)
         status = sender_new(config, &object->sender);
     sender_config_free(config);
@@ -36,9 +34,9 @@ static int32_t sender_listens(struct step *step)
 {
     struct object *object = step->on;
     char address[sizeof object->address] = "127.0.0.1:0";
-    if (given(step, "same_as") != NULL) {
+    if (given(step, "same_as")) {
         snprintf(address, sizeof address, "%s", find_kind(step, text(step, "same_as"), SENDER)->address);
-    } else if (given(step, "address") != NULL) {
+    } else if (given(step, "address")) {
         static const char mark[] = "{tmp}/";
         const char *wanted = text(step, "address"), *at = strstr(wanted, mark);
         if (at == NULL)
@@ -121,10 +119,10 @@ static int32_t sender_replicates_a_batch(struct step *step)
 static int32_t sender_replicates_hex(struct step *step)
 {
     int32_t status = REPLICATION_STATUS_OK;
-    for (const struct tree *hex = needed(step, "payloads")->first; hex != NULL && status == REPLICATION_STATUS_OK;
-         hex = hex->next) {
+    struct json_object *payloads = needed(step, "payloads");
+    for (size_t i = 0; i < json_object_array_length(payloads) && status == REPLICATION_STATUS_OK; i++) {
         size_t len = 0;
-        uint8_t *payload = bytes_of(step, hex->text, &len);
+        uint8_t *payload = bytes_of(step, json_object_get_string(json_object_array_get_idx(payloads, i)), &len);
         status = replicate(step, payload, len);
         free(payload);
     }
@@ -179,12 +177,14 @@ static int32_t sender_waits_for_a_quorum(struct step *step)
     replication_quorum *quorum = replication_quorum_new();
     CHECK(quorum != NULL);
     int32_t status = REPLICATION_STATUS_OK;
-    for (const struct tree *condition = needed(step, "quorum")->first;
-         condition != NULL && status == REPLICATION_STATUS_OK; condition = condition->next) {
+    struct json_object *conditions = needed(step, "quorum");
+    for (size_t i = 0; i < json_object_array_length(conditions) && status == REPLICATION_STATUS_OK; i++) {
+        struct json_object *condition = json_object_array_get_idx(conditions, i);
         uint64_t readers = 0;
-        if (!tree_is_u64(tree_at(condition, 1), &readers))
+        if (!json_is_u64(json_object_array_get_idx(condition, 1), &readers))
             STEP_FAIL(step, "a condition is a group and a number of readers");
-        status = replication_quorum_add(quorum, tree_at(condition, 0)->text, readers);
+        status =
+            replication_quorum_add(quorum, json_object_get_string(json_object_array_get_idx(condition, 0)), readers);
     }
     if (status == REPLICATION_STATUS_OK)
         status = sender_wait_acked_quorum(step->on->sender, number(step, "sequence"), level(step), quorum,

@@ -1,55 +1,66 @@
 #include "step.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "options.h"
 
 static struct object *objects; /* of the scenario that runs, the newest first */
 
-const struct tree *given(const struct step *step, const char *key)
+void step_fail(const char *file, int line, const struct step *step, const char *format, ...)
 {
-    return tree_get(step->node, key);
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    harness_fail(file, line, "%s\n    in step %zu: %s", text, step->number, json_object_to_json_string(step->node));
 }
 
-const struct tree *needed(const struct step *step, const char *key)
+bool given(const struct step *step, const char *key)
 {
-    const struct tree *value = given(step, key);
-    if (value == NULL)
+    return json_object_object_get_ex(step->node, key, NULL);
+}
+
+struct json_object *needed(const struct step *step, const char *key)
+{
+    struct json_object *value;
+    if (!json_object_object_get_ex(step->node, key, &value))
         STEP_FAIL(step, "%s lacks \"%s\"", step->verb->name, key);
     return value;
 }
 
 const char *text(const struct step *step, const char *key)
 {
-    const struct tree *value = needed(step, key);
-    if (value->kind != TREE_STRING)
+    struct json_object *value = needed(step, key);
+    if (!json_object_is_type(value, json_type_string))
         STEP_FAIL(step, "\"%s\" is no string", key);
-    return value->text;
+    return json_object_get_string(value);
 }
 
 uint64_t number(const struct step *step, const char *key)
 {
     uint64_t value = 0;
-    if (!tree_is_u64(needed(step, key), &value))
+    if (!json_is_u64(needed(step, key), &value))
         STEP_FAIL(step, "\"%s\" is no number", key);
     return value;
 }
 
 uint64_t number_or(const struct step *step, const char *key, uint64_t fallback)
 {
-    return given(step, key) == NULL ? fallback : number(step, key);
+    return given(step, key) ? number(step, key) : fallback;
 }
 
 bool truth(const struct step *step, const char *key)
 {
-    const struct tree *value = given(step, key);
-    return value != NULL && value->kind == TREE_TRUE;
+    return given(step, key) && json_object_get_boolean(needed(step, key));
 }
 
 int32_t listed(const struct step *step, const char *table, const char *name)
 {
     uint64_t value = 0;
-    if (!tree_is_u64(tree_get(tree_get(data, table), name), &value))
+    if (!json_is_u64(json_object_object_get(json_object_object_get(data, table), name), &value))
         STEP_FAIL(step, "%s does not list %s", table, name);
     return (int32_t)value;
 }
@@ -90,12 +101,12 @@ uint8_t payload_byte(uint64_t sequence, size_t index)
     return (uint8_t)(31 * sequence + index);
 }
 
-void same_json(const struct step *step, const char *json, const struct tree *expected)
+void same_json(const struct step *step, const char *json, struct json_object *expected)
 {
-    struct tree *got = tree_parse(json);
-    if (!tree_equal(got, expected))
-        STEP_FAIL(step, "not the records expected: %.1500s", json);
-    tree_free(got);
+    struct json_object *got = json_read(json);
+    if (!json_object_equal(got, expected))
+        STEP_FAIL(step, "not the records expected: %.900s", json);
+    json_object_put(got);
 }
 
 struct object *find(const char *name)

@@ -3,15 +3,13 @@
 #define REPLICATION_TESTS_STEP_H
 
 #include "../host.h"
+#include "../json.h"
 #include "../peer.h"
-#include "tree.h"
-
-#define SCENARIOS_FILE "tests/scenarios/scenarios.json"
 
 static const uint64_t TIMESTAMP_US = 1700000000000000;
 enum { DEFAULT_BYTES = 64, BATCH_ENTRIES = 16, NOT_YET = -1 };
 
-extern struct tree *data; /* the whole file */
+extern struct json_object *data; /* the whole file */
 
 struct log_record {
     int32_t level;
@@ -49,7 +47,8 @@ struct object {
 };
 
 struct step {
-    const struct tree *node;
+    size_t number; /* in its scenario, from 1 on */
+    struct json_object *node;
     const struct verb *verb;
     struct object *on;
     char message[512]; /* of the error, if the call gave one */
@@ -63,7 +62,10 @@ struct verb {
     int32_t (*run)(struct step *step);
 };
 
-#define STEP_FAIL(step, ...) harness_fail(SCENARIOS_FILE, (step)->node->line, __VA_ARGS__)
+/* Fails the test, and says in which step. */
+_Noreturn void step_fail(const char *file, int line, const struct step *step, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+#define STEP_FAIL(step, ...) step_fail(__FILE__, __LINE__, step, __VA_ARGS__)
 
 /* The verbs, each table ended by one without a name. */
 extern const struct verb sender_verbs[], receiver_verbs[], expect_verbs[], peer_verbs[], codec_verbs[], record_verbs[];
@@ -75,13 +77,13 @@ extern const struct verb sender_verbs[], receiver_verbs[], expect_verbs[], peer_
         while (!(condition)) {                                                                                         \
             if (now_ms() - step_since_ >= PATIENCE_MS)                                                                 \
                 STEP_FAIL(step, __VA_ARGS__);                                                                          \
-            harness_poll(SCENARIOS_FILE, (step)->node->line, #condition, step_since_);                                 \
+            harness_poll(__FILE__, __LINE__, #condition, step_since_);                                                 \
         }                                                                                                              \
     } while (0)
 
 /* What the step says under a key. The step fails when it is not there, or of another type. */
-const struct tree *given(const struct step *step, const char *key); /* or NULL */
-const struct tree *needed(const struct step *step, const char *key);
+bool given(const struct step *step, const char *key); /* whether it is there */
+struct json_object *needed(const struct step *step, const char *key);
 const char *text(const struct step *step, const char *key);
 uint64_t number(const struct step *step, const char *key);
 uint64_t number_or(const struct step *step, const char *key, uint64_t fallback);
@@ -99,7 +101,7 @@ void same_bytes(const struct step *step, const uint8_t *got, size_t got_len, con
 uint8_t payload_byte(uint64_t sequence, size_t index);
 
 /* The JSON is the value expected. */
-void same_json(const struct step *step, const char *json, const struct tree *expected);
+void same_json(const struct step *step, const char *json, struct json_object *expected);
 
 struct object *find(const char *name); /* the newest of the name, or NULL */
 struct object *find_kind(const struct step *step, const char *name, enum object_kind kind);
