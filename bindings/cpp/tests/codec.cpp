@@ -30,10 +30,10 @@ TEST(messages_go_into_the_callers_buffer)
 
 TEST(coordinators_have_their_own_types)
 {
-    CHECK_EQUAL(read_message(write_sync("reader", 1)).type, 0x12);
-    CHECK_EQUAL(read_message(write_sync("reader", 1, true)).type, 0x10);
-    CHECK_EQUAL(read_message(write_sync_ack(1, true)).type, 0x13);
-    CHECK_EQUAL(read_message(write_sync_ack(1, true, nullptr, true)).type, 0x11);
+    CHECK(read_message(write_sync("reader", 1)).type == 0x12);
+    CHECK(read_message(write_sync("reader", 1, true)).type == 0x10);
+    CHECK(read_message(write_sync_ack(1, true)).type == 0x13);
+    CHECK(read_message(write_sync_ack(1, true, nullptr, true)).type == 0x11);
 }
 
 TEST(a_stream_of_messages)
@@ -47,11 +47,11 @@ TEST(a_stream_of_messages)
     std::uint64_t sequence = 0;
     while (const auto message = next_message(rest)) {
         const entry_message entry = parse_entry(message->payload);
-        CHECK_EQUAL(entry.sequence, ++sequence);
-        CHECK_EQUAL(entry.payload.size(), sequence);
+        CHECK(entry.sequence == ++sequence);
+        CHECK(entry.payload.size() == sequence);
         rest = rest.subview(message->consumed);
     }
-    CHECK_EQUAL(sequence, std::uint64_t{2});
+    CHECK(sequence == 2);
     CHECK_THROWS(status::truncated, "read payload", read_message(rest));
     CHECK_THROWS(status::message_too_small, "too small", next_message(std::string(4, '\0')));
 }
@@ -61,11 +61,11 @@ TEST(texts_longer_than_their_json)
 {
     const std::string bad(200, '\xff');
     const ack_message ack = parse_ack("{\"last_seq\":1,\"reader_id\":\"" + bad + "\"}");
-    CHECK_EQUAL(ack.reader_id.size(), 3 * bad.size());
+    CHECK(ack.reader_id.size() == 3 * bad.size());
     const error_message error = parse_error("{\"code\":\"" + bad + "\",\"message\":\"" + bad + "\"}");
-    CHECK_EQUAL(error.code.size(), 3 * bad.size());
-    CHECK_EQUAL(error.message, error.code);
-    CHECK_EQUAL(error.code.substr(0, 3), "\xef\xbf\xbd");
+    CHECK(error.code.size() == 3 * bad.size());
+    CHECK(error.message == error.code);
+    CHECK(error.code.substr(0, 3) == "\xef\xbf\xbd");
 }
 
 TEST(messages_that_cannot_be_written)

@@ -38,24 +38,27 @@ TEST(an_exception_is_an_apply_failure_with_its_text)
         inbox.take(entry);
     });
     receiver reader(config);
-    CHECK_EQUAL(reader.last_cause(), "");
+    CHECK(reader.last_cause() == "");
     reader.start();
     for (const char *const payload : {"1", "2", "3"})
         writer.sender.replicate(payload);
     host::wait_for(reader, 3);
-    CHECK_EQUAL(inbox.payloads(), "1 2 3");
+    CHECK(inbox.payloads() == "1 2 3");
     const auto failed = events.of(event_kind::apply_failed);
-    CHECK_EQUAL(failed.size(), std::size_t{3});
-    CHECK_EQUAL(failed[0].cause, "a runtime error");
-    CHECK_EQUAL(failed[1].cause, "DISK_FULL: of the host");
-    CHECK_EQUAL(failed[2].cause, "an exception that is no std::exception");
+    CHECK(failed.size() == 3);
+    CHECK(failed[0].cause == "a runtime error");
+    CHECK(failed[1].cause == "DISK_FULL: of the host");
+    CHECK(failed[2].cause == "an exception that is no std::exception");
     CHECK_CONTAINS(failed[0].detail, "\"code\":106");
     CHECK_CONTAINS(failed[1].detail, "\"code\":22");
-    for (const auto &each : failed)
-        CHECK(each.sequence == 2 && each.status == status::apply_failed && each.reader_id == "reader");
-    CHECK_EQUAL(log.count("ERROR the ingest handler threw: a runtime error"), std::size_t{1});
-    CHECK_EQUAL(log.count("HANDLER_THREW"), std::size_t{3});
-    CHECK_EQUAL(reader.last_cause(), failed[2].cause);
+    for (const auto &each : failed) {
+        CHECK(each.sequence == 2);
+        CHECK(each.status == status::apply_failed);
+        CHECK(each.reader_id == "reader");
+    }
+    CHECK(log.count("ERROR the ingest handler threw: a runtime error") == 1);
+    CHECK(log.count("HANDLER_THREW") == 3);
+    CHECK(reader.last_cause() == failed[2].cause);
 }
 
 // However fast the skip policy goes on, each event has the cause of its own entry.
@@ -79,7 +82,7 @@ TEST(each_event_has_its_own_cause)
     WAIT_UNTIL(events.of(event_kind::entry_skipped).size() == 200);
     for (const event_kind kind : {event_kind::apply_failed, event_kind::entry_skipped})
         for (const auto &each : events.of(kind))
-            CHECK_EQUAL(each.cause, "no. " + std::to_string(each.sequence));
+            CHECK(each.cause == "no. " + std::to_string(each.sequence));
     CHECK(log.count("HANDLER_THREW") >= 1); // of a flood, ten a second
 }
 
@@ -95,8 +98,8 @@ TEST(a_receiver_that_stopped_applying_says_why)
     reader.start();
     writer.sender.replicate("1");
     CHECK_THROWS(status::apply_failed, "(disk on fire)", reader.wait_sequence(1, harness::patience));
-    CHECK_EQUAL(events.wait(event_kind::stopped).cause, "disk on fire");
-    CHECK_EQUAL(events.wait(event_kind::disconnected).cause, "");
+    CHECK(events.wait(event_kind::stopped).cause == "disk on fire");
+    CHECK(events.wait(event_kind::disconnected).cause == "");
 }
 
 TEST(every_other_handler_may_throw_too)
@@ -137,8 +140,8 @@ TEST(every_other_handler_may_throw_too)
                                    "the connect handler threw: by dialling", "the local log threw: by the local log",
                                    "the acked handler threw: by the order"})
         WAIT_UNTIL(log.count(part) >= 1);
-    CHECK_EQUAL(inbox.payloads(), "entry");
-    CHECK_EQUAL(reader.last_cause(), "by the local log");
+    CHECK(inbox.payloads() == "entry");
+    CHECK(reader.last_cause() == "by the local log");
 }
 
 TEST(a_log_handler_that_throws_harms_nobody)
@@ -182,7 +185,7 @@ TEST(a_record_handler_may_throw)
     const auto skipped = events.of(event_kind::entry_skipped);
     CHECK_CONTAINS(skipped[0].cause, "NOT_FOUND: ");
     CHECK_CONTAINS(skipped[0].detail, "\"code\":12");
-    CHECK_EQUAL(skipped[1].cause, "");
+    CHECK(skipped[1].cause == "");
     CHECK_CONTAINS(skipped[1].detail, "\"code\":19");
 }
 
@@ -198,7 +201,8 @@ TEST(a_handler_may_ask_but_not_wait)
         CHECK_THROWS(status::wrong_thread, "sender_stop", to->stop());
         CHECK_THROWS(status::wrong_thread, "sender_wait_acked",
                      to->wait_acked(0, replication::ack_level::received, 1, 0ms));
-        CHECK(to->reader_count() == 1 && !to->stats_json().empty());
+        CHECK(to->reader_count() == 1);
+        CHECK(!to->stats_json().empty());
         to->replicate("from an event");
         if (!is_told.exchange(true))
             told.set_value();
@@ -211,7 +215,7 @@ TEST(a_handler_may_ask_but_not_wait)
     config.ingest_handler([&](const replication::delivery &entry) {
         CHECK_THROWS(status::wrong_thread, "receiver_stop", from->stop());
         CHECK_THROWS(status::wrong_thread, "receiver_wait_sequence", from->wait_sequence(1, 0ms));
-        CHECK_EQUAL(from->last_sequence(), entry.sequence - 1);
+        CHECK(from->last_sequence() == entry.sequence - 1);
         CHECK(from->token() == entry.token());
         from->pause();
         from->resume();
@@ -231,7 +235,7 @@ TEST(a_handler_may_replicate)
     host::writer first, second;
     auto config = host::reader_config(first.address);
     config.ingest_handler([&](const replication::delivery &entry) {
-        CHECK_EQUAL(second.sender.replicate(entry.payload, entry.timestamp()), entry.sequence);
+        CHECK(second.sender.replicate(entry.payload, entry.timestamp()) == entry.sequence);
     });
     receiver middle(config);
     host::reader end(second.address);
@@ -239,5 +243,5 @@ TEST(a_handler_may_replicate)
     for (const char *const payload : {"a", "b", "c"})
         first.sender.replicate(payload);
     host::wait_for(end.receiver, 3);
-    CHECK_EQUAL(end.entries.payloads(), "a b c");
+    CHECK(end.entries.payloads() == "a b c");
 }

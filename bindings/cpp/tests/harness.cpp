@@ -1,3 +1,4 @@
+#define DOCTEST_CONFIG_IMPLEMENT
 #include "harness.hpp"
 
 #include <cerrno>
@@ -74,6 +75,15 @@ std::size_t entries_of(const char *path)
         std::exit(1);
     }
     std::exit(0);
+}
+
+// What doctest calls when a check fails.
+void check_failed(const doctest::AssertData &check)
+{
+    const std::string what = check.m_expr;
+    if (check.m_threw)
+        fail(check.m_file, check.m_line, what + " threw " + check.m_exception.c_str());
+    fail(check.m_file, check.m_line, "not true: " + what + " (" + check.m_decomp.c_str() + ")");
 }
 
 enum class verdict { passed, failed, skipped };
@@ -253,6 +263,9 @@ std::uint64_t random_seed()
 
 int main(int argc, char **argv)
 {
+    doctest::Context checks;
+    checks.setAssertHandler(harness::check_failed);
+    checks.setAsDefaultForAssertsOutOfTestCases();
     const std::string filter = argc > 1 ? argv[1] : "";
     std::size_t passed = 0, failed = 0, skipped = 0;
     for (const auto &test : harness::cases()) {

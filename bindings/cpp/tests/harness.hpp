@@ -1,7 +1,8 @@
-// The C++ tests' harness: named tests, each in a process of its own, and checks that say what failed where.
+// The C++ tests' harness: named tests, each in a process of its own, and doctest's assertions, which say what failed where.
 //
 // A test that fails ends its process at once, from whichever thread; a test that crashes or hangs is counted as failed and
-// the next one runs. So AddressSanitizer looks for leaks in each test by itself.
+// the next one runs. So AddressSanitizer looks for leaks in each test by itself. doctest's own test cases share a process, and
+// are known when the program is compiled, as the scenarios are not.
 #ifndef REPLICATION_CPP_TESTS_HARNESS_HPP
 #define REPLICATION_CPP_TESTS_HARNESS_HPP
 
@@ -10,9 +11,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <sstream>
+#include <ostream>
 #include <string>
 #include <thread>
+
+#define DOCTEST_CONFIG_NO_SHORT_MACRO_NAMES
+#include <doctest/doctest.h>
 
 #ifdef __SANITIZE_ADDRESS__
 #define TEST_WITH_ASAN
@@ -77,29 +81,6 @@ class random
 };
 std::uint64_t random_seed(); // environment TEST_SEED, or the clock
 
-// What a check prints of a value.
-template <class T> std::string show(const T &value)
-{
-    if constexpr (std::is_enum_v<T>) {
-        return std::to_string(static_cast<long long>(value));
-    } else {
-        std::ostringstream out;
-        out << std::boolalpha << value;
-        return out.str();
-    }
-}
-inline std::string show(replication::status value)
-{
-    return replication::name(value);
-}
-
-template <class Got, class Expected>
-void check_equal(const char *file, int line, const char *what, const Got &got, const Expected &expected)
-{
-    if (!(got == expected))
-        fail(file, line, std::string(what) + " is " + show(got) + ", expected " + show(expected));
-}
-
 void check_contains(const char *file, int line, const char *what, std::string_view got, std::string_view part);
 
 // The call throws a replication::error with this status, whose text has this part.
@@ -134,17 +115,21 @@ template <class Condition> void wait_until(const char *file, int line, const cha
 
 } // namespace harness
 
+namespace replication
+{
+// What a check prints of a status.
+inline doctest::String toString(status value)
+{
+    return name(value);
+}
+} // namespace replication
+
 #define TEST(name)                                                                                                     \
     static void name();                                                                                                \
     static const harness::registration name##_registration(#name, name);                                               \
     static void name()
 #define FAIL(text) harness::fail(__FILE__, __LINE__, (text))
-#define CHECK(...)                                                                                                     \
-    do {                                                                                                               \
-        if (!(__VA_ARGS__))                                                                                            \
-            harness::fail(__FILE__, __LINE__, "not true: " #__VA_ARGS__);                                              \
-    } while (0)
-#define CHECK_EQUAL(got, expected) harness::check_equal(__FILE__, __LINE__, #got, (got), (expected))
+#define CHECK DOCTEST_CHECK
 #define CHECK_CONTAINS(got, part) harness::check_contains(__FILE__, __LINE__, #got, (got), (part))
 #define CHECK_THROWS(expected, part, ...)                                                                              \
     harness::check_throws(__FILE__, __LINE__, #__VA_ARGS__, (expected), (part), [&] { static_cast<void>(__VA_ARGS__); })

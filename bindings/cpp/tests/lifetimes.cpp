@@ -30,20 +30,22 @@ TEST(moving_a_sender)
 {
     host::writer writer;
     sender moved = std::move(writer.sender);
-    CHECK(moved && !writer.sender && writer.sender.get() == nullptr);
-    CHECK_EQUAL(moved.replicate("entry"), std::uint64_t{1});
+    CHECK(moved);
+    CHECK(!writer.sender);
+    CHECK(writer.sender.get() == nullptr);
+    CHECK(moved.replicate("entry") == 1);
     CHECK_THROWS(status::invalid_argument, "sender", writer.sender.replicate("entry"));
     CHECK_THROWS(status::invalid_argument, "sender", writer.sender.stop());
     CHECK_THROWS(
         status::invalid_argument, "sender",
         writer.sender.on_acked(0, replication::ack_level::received, 1, 0ms, [](const replication::ack_notice &) {}));
-    CHECK_EQUAL(writer.sender.current_sequence(), std::uint64_t{0});
+    CHECK(writer.sender.current_sequence() == 0);
     writer.sender.reset();
     writer.sender = std::move(moved);
-    CHECK_EQUAL(writer.sender.current_sequence(), std::uint64_t{1});
+    CHECK(writer.sender.current_sequence() == 1);
     sender *const self = &writer.sender;
     *self = std::move(writer.sender);
-    CHECK_EQUAL(writer.sender.replicate("entry"), std::uint64_t{2});
+    CHECK(writer.sender.replicate("entry") == 2);
     writer.sender = sender(); // ends the first
     CHECK_THROWS(status::invalid_state, "", writer.sender.replicate("entry"));
 }
@@ -59,17 +61,19 @@ TEST(moving_a_receiver)
     receiver first(config);
     first.start();
     receiver second = std::move(first);
-    CHECK(second && !first && first.get() == nullptr);
+    CHECK(second);
+    CHECK(!first);
+    CHECK(first.get() == nullptr);
     CHECK_THROWS(status::invalid_argument, "receiver", first.start());
-    CHECK_EQUAL(first.last_cause(), "");
+    CHECK(first.last_cause() == "");
     writer.sender.replicate("entry");
     host::wait_for(second, 1);
     CHECK(has_token.get_future().get()); // the handler's receiver went along
     auto other = host::reader_config(writer.address);
     other.ingest_handler([](const replication::delivery &) {});
-    CHECK_EQUAL(guest.others(), 1L);
+    CHECK(guest.others() == 1L);
     second = receiver(other); // ends the first, with its handler
-    CHECK_EQUAL(guest.others(), 0L);
+    CHECK(guest.others() == 0L);
 }
 
 TEST(moving_a_configuration)
@@ -85,7 +89,8 @@ TEST(moving_a_configuration)
     replication::quorum quorum;
     quorum.add(1).add("group", 2);
     replication::quorum moved = std::move(quorum);
-    CHECK(moved.get() != nullptr && quorum.get() == nullptr);
+    CHECK(moved.get() != nullptr);
+    CHECK(quorum.get() == nullptr);
     CHECK_THROWS(status::invalid_argument, "quorum", quorum.add(1));
 }
 
@@ -95,9 +100,10 @@ TEST(handles_of_the_c_interface)
     CHECK(sender_new(nullptr, &raw) == REPLICATION_STATUS_OK);
     sender taken(raw);
     taken.start();
-    CHECK_EQUAL(taken.replicate("entry"), std::uint64_t{1});
+    CHECK(taken.replicate("entry") == 1);
     CHECK(taken.get() == raw);
-    CHECK(taken.release() == raw && !taken);
+    CHECK(taken.release() == raw);
+    CHECK(!taken);
     sender_free(raw);
     sender none(static_cast<replication_sender *>(nullptr));
     CHECK(!none);
@@ -109,13 +115,14 @@ TEST(handles_of_the_c_interface)
     receiver reader(config);
     reader.start();
     replication_receiver *const given = reader.release();
-    CHECK(!reader && given != nullptr);
+    CHECK(!reader);
+    CHECK(given != nullptr);
     writer.sender.replicate("entry");
     CHECK(receiver_wait_sequence(given, 1, 20000) == REPLICATION_STATUS_OK);
-    CHECK_EQUAL(guest.others(), 1L);
+    CHECK(guest.others() == 1L);
     receiver again(given);
     again.reset();
-    CHECK_EQUAL(guest.others(), 0L);
+    CHECK(guest.others() == 0L);
     CHECK(config.get() != nullptr);
 }
 
@@ -125,46 +132,46 @@ TEST(handlers_end_with_what_they_belong_to)
     const auto entry = [guest](const replication::delivery &) {};
     const auto event = [guest](const replication::event &) {};
     const auto log = [guest](const replication::log_record &) {};
-    CHECK_EQUAL(guest.others(), 3L);
+    CHECK(guest.others() == 3L);
     {
         auto config = host::reader_config("127.0.0.1:1");
         config.ingest_handler(entry).event_handler(event).log_handler(replication::log_level::info, log);
-        CHECK_EQUAL(guest.others(), 6L);
+        CHECK(guest.others() == 6L);
         config.ingest_handler([](const replication::delivery &) {}).event_handler(nullptr);
-        CHECK_EQUAL(guest.others(), 4L);
+        CHECK(guest.others() == 4L);
         config.log_handler(replication::log_level::info, [](const replication::log_record &) {});
-        CHECK_EQUAL(guest.others(), 3L);
+        CHECK(guest.others() == 3L);
         config.ingest_batch_handler(0, [guest](replication::batch &) {})
             .record_handler([guest](const replication::record_delivery &) {}); // replaces the batch's
         config.local_wal([guest](const replication::entry &) {}).connect_handler([guest](std::string_view) {
             return -1;
         });
-        CHECK_EQUAL(guest.others(), 6L);
+        CHECK(guest.others() == 6L);
         config.local_wal(nullptr).connect_handler(nullptr);
-        CHECK_EQUAL(guest.others(), 4L);
+        CHECK(guest.others() == 4L);
         receiver made(config);
         {
             const auto gone = std::move(config);
         }
-        CHECK_EQUAL(guest.others(), 4L);
+        CHECK(guest.others() == 4L);
     }
-    CHECK_EQUAL(guest.others(), 3L);
+    CHECK(guest.others() == 3L);
     {
         replication::sender_config config;
         config.event_handler(event).log_handler(replication::log_level::info, log);
-        CHECK_EQUAL(guest.others(), 5L);
+        CHECK(guest.others() == 5L);
         sender made(config);
         config.event_handler(event);
-        CHECK_EQUAL(guest.others(), 6L);
+        CHECK(guest.others() == 6L);
     }
-    CHECK_EQUAL(guest.others(), 3L);
+    CHECK(guest.others() == 3L);
     {
         auto config = host::reader_config("no address");
         config.ingest_handler(entry);
         CHECK_THROWS(status::bad_address, "", receiver(config));
-        CHECK_EQUAL(guest.others(), 4L); // it is still the configuration's
+        CHECK(guest.others() == 4L); // it is still the configuration's
     }
-    CHECK_EQUAL(guest.others(), 3L);
+    CHECK(guest.others() == 3L);
 }
 
 TEST(every_state_may_be_the_last)
@@ -367,7 +374,7 @@ TEST(after_a_fork)
         own.sender.stop();
         return 0;
     });
-    CHECK_EQUAL(code, 0);
+    CHECK(code == 0);
     writer.sender.replicate("entry");
     host::wait_for(reader.receiver, 1);
 }

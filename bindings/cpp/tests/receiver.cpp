@@ -49,13 +49,13 @@ TEST(every_option_is_taken)
     reader.start();
     writer.sender.replicate("entry");
     host::wait_for(reader, 1);
-    CHECK_EQUAL(reader.last_sequence(), std::uint64_t{1});
+    CHECK(reader.last_sequence() == 1);
     CHECK(reader.is_connected());
     CHECK(reader.stream() == stream);
     const json::value stats = json::parse(reader.stats_json());
-    CHECK_EQUAL(json::number(stats.at("buffer_bytes")), std::uint64_t{65536});
-    CHECK_EQUAL(json::text(stats.at("reader_id")), "reader");
-    CHECK_EQUAL(inbox.payloads(), "entry");
+    CHECK(json::number(stats.at("buffer_bytes")) == 65536);
+    CHECK(json::text(stats.at("reader_id")) == "reader");
+    CHECK(inbox.payloads() == "entry");
 }
 
 TEST(options_that_cannot_be_are_refused)
@@ -104,8 +104,9 @@ TEST(batches)
     host::inbox inbox;
     std::atomic<std::size_t> largest{0};
     config.ingest_batch_handler(7, [&](replication::batch &batch) {
-        CHECK(batch.size() >= 1 && batch.front().sequence == batch[0].sequence);
-        CHECK_EQUAL(batch.back().sequence, batch[0].sequence + batch.size() - 1);
+        CHECK(batch.size() >= 1);
+        CHECK(batch.front().sequence == batch[0].sequence);
+        CHECK(batch.back().sequence == batch[0].sequence + batch.size() - 1);
         CHECK(batch.token().has_value());
         largest = std::max(largest.load(), batch.size());
         for (const replication::entry entry : batch)
@@ -114,9 +115,10 @@ TEST(batches)
     receiver reader(config);
     reader.start();
     host::wait_for(reader, 100);
-    CHECK_EQUAL(inbox.entries().size(), std::size_t{100});
-    CHECK_EQUAL(inbox.entries().back().payload, "100");
-    CHECK(largest > 1 && largest <= 7);
+    CHECK(inbox.entries().size() == 100);
+    CHECK(inbox.entries().back().payload == "100");
+    CHECK(largest > 1);
+    CHECK(largest <= 7);
 }
 
 // What a batch marked as applied does not come again when it throws afterwards.
@@ -143,10 +145,10 @@ TEST(a_batch_that_is_taken_in_part)
     receiver reader(config);
     reader.start();
     host::wait_for(reader, 20);
-    CHECK_EQUAL(inbox.entries().size(), std::size_t{20});
+    CHECK(inbox.entries().size() == 20);
     const auto failed = events.wait(replication::event_kind::apply_failed);
-    CHECK_EQUAL(failed.sequence, std::uint64_t{13});
-    CHECK_EQUAL(failed.cause, "the thirteenth");
+    CHECK(failed.sequence == 13);
+    CHECK(failed.cause == "the thirteenth");
 }
 
 TEST(tokens_make_it_exactly_once)
@@ -162,15 +164,17 @@ TEST(tokens_make_it_exactly_once)
     };
     {
         receiver reader(config());
-        CHECK(!reader.token() && !reader.stream());
+        CHECK(!reader.token());
+        CHECK(!reader.stream());
         reader.start();
         writer.sender.replicate("1");
         host::wait_for(reader, 1);
-        CHECK(reader.token() == stored && stored == writer.sender.token());
+        CHECK(reader.token() == stored);
+        CHECK(stored == writer.sender.token());
     }
     writer.sender.replicate("2");
     receiver again(config());
-    CHECK_EQUAL(again.last_sequence(), std::uint64_t{1});
+    CHECK(again.last_sequence() == 1);
     CHECK(replication::token::parse(stored->text()) == *stored);
     CHECK(stored->compare(*stored) == replication::token_order::equal);
     CHECK_THROWS(status::invalid_argument, "STREAM:EPOCH", replication::token::parse("1:2"));
@@ -192,7 +196,8 @@ TEST(a_v1_writer_gives_no_token)
     receiver reader(config);
     reader.start();
     CHECK(!has_token.get_future().get());
-    CHECK(!reader.token() && !reader.stream());
+    CHECK(!reader.token());
+    CHECK(!reader.stream());
 }
 
 TEST(the_hosts_own_log_comes_before_the_handler)
@@ -202,11 +207,11 @@ TEST(the_hosts_own_log_comes_before_the_handler)
     host::inbox logged, applied;
     config
         .local_wal([&](const replication::entry &entry) {
-            CHECK_EQUAL(applied.entries().size(), entry.sequence - 1);
+            CHECK(applied.entries().size() == entry.sequence - 1);
             logged.take(entry);
         })
         .ingest_handler([&](const replication::delivery &entry) {
-            CHECK_EQUAL(logged.entries().size(), entry.sequence);
+            CHECK(logged.entries().size() == entry.sequence);
             applied.take(entry);
         });
     receiver reader(config);
@@ -214,8 +219,8 @@ TEST(the_hosts_own_log_comes_before_the_handler)
     for (const char *const payload : {"a", "b", "c"})
         writer.sender.replicate(payload);
     host::wait_for(reader, 3);
-    CHECK_EQUAL(logged.payloads(), "a b c");
-    CHECK_EQUAL(applied.payloads(), "a b c");
+    CHECK(logged.payloads() == "a b c");
+    CHECK(applied.payloads() == "a b c");
 }
 
 TEST(the_host_connects)
@@ -226,7 +231,7 @@ TEST(the_host_connects)
     auto config = host::reader_config(elsewhere);
     std::atomic<int> dialled{0};
     config.connect_handler([&, elsewhere](std::string_view address) {
-        CHECK_EQUAL(address, elsewhere);
+        CHECK(address == elsewhere);
         return ++dialled == 1 ? -1 : net::socket::connect(writer.address).release();
     });
     host::reader reader(std::move(config));
@@ -246,7 +251,7 @@ TEST(pausing)
     WAIT_UNTIL(json::number(json::parse(reader.receiver.stats_json()).at("received_sequence")) == 2);
     CHECK(!reader.receiver.wait_sequence(2, 0ms));
     CHECK(!reader.receiver.wait_sequence(2, 20ms));
-    CHECK_EQUAL(reader.entries.payloads(), "1");
+    CHECK(reader.entries.payloads() == "1");
     reader.receiver.resume();
     CHECK(reader.receiver.wait_sequence(2, replication::forever));
 }
@@ -270,7 +275,7 @@ TEST(a_log_on_disk_keeps_the_place)
     writer.sender.replicate("2");
     host::reader again(config());
     host::wait_for(again.receiver, 2);
-    CHECK_EQUAL(again.entries.entries().back().payload, "2");
+    CHECK(again.entries.entries().back().payload == "2");
 }
 
 TEST(calls_that_do_not_fit_the_state)
@@ -312,7 +317,7 @@ TEST(a_second_receiver_needs_handlers_of_its_own)
     writer.sender.replicate("entry");
     host::wait_for(one, 1);
     host::wait_for(two, 1);
-    CHECK_EQUAL(first.payloads(), "entry");
-    CHECK_EQUAL(second.payloads(), "entry");
+    CHECK(first.payloads() == "entry");
+    CHECK(second.payloads() == "entry");
     WAIT_UNTIL(log.count("CONNECTED") == 1);
 }

@@ -26,57 +26,64 @@ std::string payload()
 
 void check_values(const replication::records_view &found)
 {
-    CHECK_EQUAL(found.size(), std::size_t{2});
+    CHECK(found.size() == 2);
     CHECK(!found.empty());
     const value row = found.row(0);
     CHECK(row.type() == value_type::map);
-    CHECK_EQUAL(row.size(), std::size_t{10});
-    CHECK_EQUAL(found.row(1).size(), std::size_t{0});
+    CHECK(row.size() == 10);
+    CHECK(found.row(1).size() == 0);
 
-    CHECK(row.get("nil").is_nil() && row.get("nil").type() == value_type::nil && !row.is_nil());
-    CHECK(row.get("bool").type() == value_type::boolean && row.get("bool").as_bool());
-    CHECK(row.get("i64").type() == value_type::i64 && row.get("i64").as_i64() == -7);
-    CHECK(row.get("u64").type() == value_type::u64 && row.get("u64").as_u64() == UINT64_MAX);
-    CHECK(row.get("f64").type() == value_type::f64 && row.get("f64").as_f64() == 0.5);
+    CHECK(row.get("nil").is_nil());
+    CHECK(row.get("nil").type() == value_type::nil);
+    CHECK(!row.is_nil());
+    CHECK(row.get("bool").type() == value_type::boolean);
+    CHECK(row.get("bool").as_bool());
+    CHECK(row.get("i64").type() == value_type::i64);
+    CHECK(row.get("i64").as_i64() == -7);
+    CHECK(row.get("u64").type() == value_type::u64);
+    CHECK(row.get("u64").as_u64() == UINT64_MAX);
+    CHECK(row.get("f64").type() == value_type::f64);
+    CHECK(row.get("f64").as_f64() == 0.5);
     CHECK(row.get("i64").as_f64() == -7.0);
     CHECK(row.get("string").type() == value_type::string);
-    CHECK_EQUAL(row.get("string").as_string(), "text");
-    CHECK_EQUAL(row.get("string").as_bytes().to_string(), "text");
+    CHECK(row.get("string").as_string() == "text");
+    CHECK(row.get("string").as_bytes().to_string() == "text");
     CHECK(row.get("bytes").type() == value_type::bytes);
-    CHECK_EQUAL(row.get("bytes").as_bytes().to_string(), "\0\xff"s);
+    CHECK(row.get("bytes").as_bytes().to_string() == "\0\xff"s);
     CHECK(row.get("ext").type() == value_type::ext);
-    CHECK_EQUAL(int{row.get("ext").ext_type()}, 5);
-    CHECK_EQUAL(row.get("ext").as_bytes().to_string(), "xyz");
+    CHECK(int{row.get("ext").ext_type()} == 5);
+    CHECK(row.get("ext").as_bytes().to_string() == "xyz");
 
     const value array = row.get("array");
     CHECK(array.type() == value_type::array);
     std::uint64_t sum = 0;
     for (const value element : array.elements())
         sum = 10 * sum + element.as_u64();
-    CHECK_EQUAL(sum, std::uint64_t{123});
-    CHECK_EQUAL(array.at(2).as_u64(), std::uint64_t{3});
+    CHECK(sum == 123);
+    CHECK(array.at(2).as_u64() == 3);
 
     const value map = row.get("map");
-    CHECK_EQUAL(map.key_at(0).as_string(), "a");
-    CHECK_EQUAL(map.key_at(1).as_u64(), std::uint64_t{2});
-    CHECK_EQUAL(map.at(1).as_string(), "b");
+    CHECK(map.key_at(0).as_string() == "a");
+    CHECK(map.key_at(1).as_u64() == 2);
+    CHECK(map.at(1).as_string() == "b");
     std::size_t members = 0;
     for (const auto &[key, content] : map.members())
         members += key.type() == value_type::string && content.as_u64() == 1;
-    CHECK_EQUAL(members, std::size_t{1});
-    CHECK(map.find("a").has_value() && !map.find("b").has_value());
+    CHECK(members == 1);
+    CHECK(map.find("a").has_value());
+    CHECK(!map.find("b").has_value());
     std::size_t none = 0;
     for ([[maybe_unused]] const auto &each : array.members())
         ++none;
     for ([[maybe_unused]] const value each : row.get("nil").elements())
         ++none;
-    CHECK_EQUAL(none, std::size_t{0});
+    CHECK(none == 0);
 
     std::size_t rows = 0;
     for (const value each : found.rows())
         rows += each.size();
-    CHECK_EQUAL(rows, std::size_t{10});
-    CHECK_EQUAL(found.get(0, "string").as_string(), "text");
+    CHECK(rows == 10);
+    CHECK(found.get(0, "string").as_string() == "text");
     CHECK_CONTAINS(found.json(), "\"u64\":18446744073709551615");
 }
 
@@ -88,7 +95,8 @@ TEST(records_of_ones_own)
     check_values(found);
     records moved = std::move(found);
     check_values(moved);
-    CHECK(found.empty() && found.get() == nullptr);
+    CHECK(found.empty());
+    CHECK(found.get() == nullptr);
     CHECK_THROWS(status::invalid_argument, "records", found.row(0));
     found = std::move(moved);
     check_values(found);
@@ -107,8 +115,8 @@ TEST(records_of_a_handler)
     std::atomic<int> calls{0};
     auto config = host::reader_config(writer.address);
     config.record_handler([&](const replication::record_delivery &entry) {
-        CHECK_EQUAL(entry.sequence, std::uint64_t{1});
-        CHECK_EQUAL(entry.timestamp_us, std::uint64_t{5});
+        CHECK(entry.sequence == 1);
+        CHECK(entry.timestamp_us == 5);
         CHECK(entry.token().has_value());
         check_values(entry.records);
         ++calls;
@@ -117,7 +125,7 @@ TEST(records_of_a_handler)
     receiver.start();
     writer.sender.replicate(payload(), replication::timestamp(std::chrono::microseconds(5)));
     host::wait_for(receiver, 1);
-    CHECK_EQUAL(calls.load(), 1);
+    CHECK(calls.load() == 1);
 }
 
 TEST(values_that_are_not_what_is_asked_for)
@@ -143,7 +151,7 @@ TEST(values_that_are_not_what_is_asked_for)
     CHECK_THROWS(status::not_found, "key", found.get(1, "key"));
     CHECK_THROWS(status::invalid_argument, "key", row.get(nullptr));
     CHECK_THROWS(status::decode_failed, "", records("no msgpack"));
-    CHECK_EQUAL(row.get("nil").size(), std::size_t{0});
+    CHECK(row.get("nil").size() == 0);
 }
 
 TEST(nothing_is_read_from_no_records)
@@ -153,5 +161,6 @@ TEST(nothing_is_read_from_no_records)
     CHECK_THROWS(status::invalid_argument, "records", nothing.json());
     CHECK(value(nullptr).type() == static_cast<value_type>(-1));
     CHECK_THROWS(status::invalid_argument, "value", value(nullptr).as_i64());
-    CHECK(nothing.get() == nullptr && value(nullptr).get() == nullptr);
+    CHECK(nothing.get() == nullptr);
+    CHECK(value(nullptr).get() == nullptr);
 }

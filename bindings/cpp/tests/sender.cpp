@@ -98,14 +98,14 @@ TEST(every_option_is_taken)
         .event_handler([](const replication::event &) {})
         .log_handler(replication::log_level::debug, [](const replication::log_record &) {});
     sender made(config);
-    CHECK_EQUAL(made.current_sequence(), std::uint64_t{41});
+    CHECK(made.current_sequence() == 41);
     CHECK(made.stream() == replication::lineage({{1, 2, 3}, 4}));
     made.start();
-    CHECK_EQUAL(made.replicate("42"), std::uint64_t{42});
+    CHECK(made.replicate("42") == 42);
     const json::value found = stats(made);
-    CHECK_EQUAL(json::number(found.at("buffer_size")), std::uint64_t{1000});
-    CHECK_EQUAL(json::number(found.at("buffer_bytes")), std::uint64_t{1 << 20});
-    CHECK_EQUAL(json::text(found.at("stream_id")), replication::to_string(made.stream().stream));
+    CHECK(json::number(found.at("buffer_size")) == 1000);
+    CHECK(json::number(found.at("buffer_bytes")) == (1 << 20));
+    CHECK(json::text(found.at("stream_id")) == replication::to_string(made.stream().stream));
 }
 
 TEST(options_that_cannot_be_are_refused)
@@ -150,23 +150,25 @@ TEST(entries_go_in_one_by_one_and_many_at_a_time)
     host::writer writer;
     host::reader reader(writer.address);
     sender &to = writer.sender;
-    CHECK_EQUAL(to.replicate("literal", at_us(1)), std::uint64_t{1});
-    CHECK_EQUAL(to.replicate(std::string("string")), std::uint64_t{2});
-    CHECK_EQUAL(to.replicate({}), std::uint64_t{3});
-    CHECK_EQUAL(to.replicate_batch(std::vector<std::string>{"4", "5"}, at_us(5)), std::uint64_t{4});
-    CHECK_EQUAL(to.replicate_batch(std::list<std::vector<std::uint8_t>>{{'6'}}), std::uint64_t{6});
-    CHECK_EQUAL(to.replicate_batch({"7", std::string("8")}), std::uint64_t{7});
+    CHECK(to.replicate("literal", at_us(1)) == 1);
+    CHECK(to.replicate(std::string("string")) == 2);
+    CHECK(to.replicate({}) == 3);
+    CHECK(to.replicate_batch(std::vector<std::string>{"4", "5"}, at_us(5)) == 4);
+    CHECK(to.replicate_batch(std::list<std::vector<std::uint8_t>>{{'6'}}) == 6);
+    CHECK(to.replicate_batch({"7", std::string("8")}) == 7);
     const replication_slice slice = {reinterpret_cast<const std::uint8_t *>("9"), 1};
-    CHECK_EQUAL(to.replicate_batch(&slice, 1, at_us(9)), std::uint64_t{9});
+    CHECK(to.replicate_batch(&slice, 1, at_us(9)) == 9);
     std::uint64_t sequence = 77;
     CHECK(to.try_replicate("10", at_us(10), sequence) == status::ok);
-    CHECK_EQUAL(sequence, std::uint64_t{10});
+    CHECK(sequence == 10);
     CHECK_THROWS(status::invalid_argument, "", to.replicate_batch(std::vector<std::string>()));
-    CHECK_EQUAL(to.current_sequence(), std::uint64_t{10});
+    CHECK(to.current_sequence() == 10);
     host::wait_for(reader.receiver, 10);
-    CHECK_EQUAL(reader.entries.payloads(), "literal string  4 5 6 7 8 9 10");
+    CHECK(reader.entries.payloads() == "literal string  4 5 6 7 8 9 10");
     const auto entries = reader.entries.entries();
-    CHECK(entries[0].timestamp_us == 1 && entries[3].timestamp_us == 5 && entries[4].timestamp_us == 5);
+    CHECK(entries[0].timestamp_us == 1);
+    CHECK(entries[3].timestamp_us == 5);
+    CHECK(entries[4].timestamp_us == 5);
     CHECK(entries[1].timestamp_us > 1700000000000000); // the clock's
 }
 
@@ -174,12 +176,12 @@ TEST(payloads_of_a_batch_that_are_made_as_it_goes_live_as_long_as_the_call)
 {
     host::writer writer;
     host::reader reader(writer.address);
-    CHECK_EQUAL(writer.sender.replicate_batch(made_as_it_goes()), std::uint64_t{1});
+    CHECK(writer.sender.replicate_batch(made_as_it_goes()) == 1);
     host::wait_for(reader.receiver, 4);
     std::string expected;
     for (const char letter : {'a', 'b', 'c', 'd'})
         expected += (expected.empty() ? "" : " ") + std::string(100, letter);
-    CHECK_EQUAL(reader.entries.payloads(), expected);
+    CHECK(reader.entries.payloads() == expected);
 }
 
 TEST(what_is_refused_uses_no_sequence)
@@ -190,13 +192,13 @@ TEST(what_is_refused_uses_no_sequence)
     std::uint64_t sequence = 77;
     CHECK_THROWS(status::message_too_large, "", writer.sender.replicate(std::string(70000, 'x')));
     CHECK(writer.sender.try_replicate(std::string(70000, 'x'), {}, sequence) == status::message_too_large);
-    CHECK_EQUAL(sequence, std::uint64_t{0});
+    CHECK(sequence == 0);
     CHECK_CONTAINS(replication::last_error_message(), "70000");
     writer.sender.set_writable(false);
     CHECK_THROWS(status::not_writer, "", writer.sender.replicate("x"));
     CHECK_THROWS(status::not_writer, "", writer.sender.replicate_batch({"x", "y"}));
     writer.sender.set_writable(true);
-    CHECK_EQUAL(writer.sender.replicate("x"), std::uint64_t{1});
+    CHECK(writer.sender.replicate("x") == 1);
 }
 
 // Under ALWAYS an entry that was taken and is not known to be durable has a sequence all the same.
@@ -212,13 +214,14 @@ TEST(an_entry_whose_sync_takes_too_long_is_indeterminate)
         try {
             to.replicate(large);
         } catch (const replication::indeterminate_error &caught) {
-            CHECK_EQUAL(caught.code(), status::timeout);
+            CHECK(caught.code() == status::timeout);
             undecided = caught.sequence();
         } catch (const replication::error &caught) {
-            CHECK_EQUAL(caught.code(), status::buffer_full); // the window waits for the disk, for a millisecond too
+            CHECK(caught.code() == status::buffer_full); // the window waits for the disk, for a millisecond too
         }
     }
-    CHECK(undecided != 0 && undecided <= to.current_sequence());
+    CHECK(undecided != 0);
+    CHECK(undecided <= to.current_sequence());
     CHECK(to.wait_durable(undecided, harness::patience));
 }
 
@@ -228,7 +231,7 @@ TEST(readers_come_by_address_and_by_descriptor)
     sender_config config;
     config.event_handler(std::ref(events));
     host::writer writer(config);
-    CHECK_EQUAL(writer.sender.listen("unix:" + harness::temp_path("socket")), 0);
+    CHECK(writer.sender.listen("unix:" + harness::temp_path("socket")) == 0);
     CHECK_THROWS(status::bad_address, "nonsense", writer.sender.listen("nonsense"));
     CHECK_THROWS(status::address_in_use, writer.address, writer.sender.listen(writer.address));
     host::reader by_tcp(writer.address, "tcp"), by_unix("unix:" + harness::temp_path("socket"), "unix");
@@ -255,10 +258,10 @@ TEST(readers_come_by_address_and_by_descriptor)
     theirs.drain();
     CHECK_THROWS(status::not_found, "nobody", writer.sender.remove_reader("nobody"));
     const auto removed = events.wait(replication::event_kind::disconnected);
-    CHECK_EQUAL(removed.status, status::removed);
-    CHECK_EQUAL(removed.reader_id, "plain");
+    CHECK(removed.status == status::removed);
+    CHECK(removed.reader_id == "plain");
     CHECK_CONTAINS(removed.detail, "entries_sent");
-    CHECK_EQUAL(removed.cause, "");
+    CHECK(removed.cause == "");
 }
 
 TEST(waiting_for_readers)
@@ -270,11 +273,16 @@ TEST(waiting_for_readers)
     host::reader east(writer.address, "east-1"), west(writer.address, "west-1");
     const std::uint64_t sequence = to.replicate("entry");
     const auto two = to.wait_acked(sequence, ack_level::applied, 2, harness::patience);
-    CHECK(two && two.status == status::ok && two.readers == 2 && two.message.empty());
+    CHECK(two);
+    CHECK(two.status == status::ok);
+    CHECK(two.readers == 2);
+    CHECK(two.message.empty());
     CHECK(to.acked(sequence, ack_level::applied, 2));
 
     const auto three = to.wait_acked(sequence, ack_level::applied, 3, 0ms);
-    CHECK(!three && three.status == status::timeout && three.readers == 2);
+    CHECK(!three);
+    CHECK(three.status == status::timeout);
+    CHECK(three.readers == 2);
     CHECK_CONTAINS(three.message, "acknowledged");
     CHECK(to.wait_acked(sequence, ack_level::applied, 3, -1h).status == status::timeout);
     CHECK(to.acked(sequence, ack_level::durable, 1).status == status::timeout);
@@ -307,13 +315,18 @@ TEST(ordered_calls)
     any.add(1);
     const std::uint64_t first = to.on_acked(sequence, ack_level::applied, 1, harness::patience, tell(one));
     const std::uint64_t second = to.on_acked(sequence, ack_level::applied, any, harness::patience, tell(quorum));
-    CHECK(first != 0 && second != 0 && first != second);
+    CHECK(first != 0);
+    CHECK(second != 0);
+    CHECK(first != second);
     CHECK(to.ticket_status(first).status == status::timeout);
     host::reader reader(writer.address);
     const replication::ack_notice notice = one.get_future().get();
-    CHECK(notice.ticket == first && notice.status == status::ok && notice.readers == 1);
-    CHECK_EQUAL(quorum.get_future().get().ticket, second);
-    CHECK(to.ticket_status(first) && to.ticket_status(second).readers == 1);
+    CHECK(notice.ticket == first);
+    CHECK(notice.status == status::ok);
+    CHECK(notice.readers == 1);
+    CHECK(quorum.get_future().get().ticket == second);
+    CHECK(to.ticket_status(first));
+    CHECK(to.ticket_status(second).readers == 1);
     CHECK_THROWS(status::not_found, "", to.ticket_status(12345678));
 
     to.on_acked(sequence, ack_level::applied, 2, 0ms, tell(over));
@@ -338,11 +351,11 @@ TEST(ordered_calls_that_are_refused)
         return writer.sender.on_acked(which, ack_level::applied, 1, replication::forever, std::move(whom));
     };
     order(sequence, handler);
-    CHECK_EQUAL(guest.others(), 2L);
+    CHECK(guest.others() == 2L);
     CHECK_THROWS(status::buffer_full, "", order(sequence, handler));
     CHECK_THROWS(status::invalid_argument, "", order(sequence + 1, handler));
     CHECK_THROWS(status::invalid_argument, "callback", order(sequence, nullptr));
-    CHECK_EQUAL(guest.others(), 2L);
+    CHECK(guest.others() == 2L);
     writer.sender.stop();
     WAIT_UNTIL(guest.others() == 1);
 }
@@ -379,7 +392,7 @@ TEST(a_log_on_disk_goes_on_where_it_was)
         CHECK_THROWS(status::invalid_argument, "2", writer.sender.wait_durable(2, 0ms));
         host::wait_for(reader.receiver, sequence);
         stream = writer.sender.stream();
-        CHECK_EQUAL(json::text(json::at(json::parse(writer.sender.slots_json()), "0.reader_id")), "reader");
+        CHECK(json::text(json::at(json::parse(writer.sender.slots_json()), "0.reader_id")) == "reader");
         sender_config second;
         second.wal_dir(log);
         CHECK_THROWS(status::locked, log, sender(second));
@@ -391,7 +404,7 @@ TEST(a_log_on_disk_goes_on_where_it_was)
     config.wal_dir(log);
     sender again(config);
     CHECK(again.stream() == stream);
-    CHECK_EQUAL(again.current_sequence(), std::uint64_t{1});
+    CHECK(again.current_sequence() == 1);
     sender without;
     without.start();
     CHECK_THROWS(status::invalid_state, "", without.slots_json());
@@ -413,7 +426,7 @@ TEST(a_token_begins_where_the_other_ended)
     sender_config config;
     config.token(*end, before.epoch + 1);
     sender second(config);
-    CHECK_EQUAL(second.current_sequence(), std::uint64_t{1});
+    CHECK(second.current_sequence() == 1);
     CHECK(second.stream() == replication::lineage({before.stream, before.epoch + 1}));
     CHECK_THROWS(status::invalid_argument, "token", config.token(replication::token(std::string(48, 'x'))));
 }

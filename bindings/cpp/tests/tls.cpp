@@ -58,7 +58,7 @@ TEST(a_stream_under_tls)
     writer.sender.replicate("secret");
     host::wait_for(one.receiver, 1);
     host::wait_for(other.receiver, 1);
-    CHECK_EQUAL(one.entries.payloads(), "secret");
+    CHECK(one.entries.payloads() == "secret");
     CHECK(json::parse(one.receiver.stats_json()).at("tls").get<bool>());
     CHECK(json::at(json::parse(writer.sender.stats_json()), "readers.0.tls").get<bool>());
 }
@@ -80,8 +80,8 @@ TEST(whoever_does_not_fit_is_refused)
     for (const host::events *const each : {&plain, &nameless, &wrong_name})
         WAIT_UNTIL(!each->of(replication::event_kind::disconnected).empty() ||
                    !each->of(replication::event_kind::protocol_error).empty());
-    CHECK_EQUAL(wrong_name.wait(replication::event_kind::disconnected).status, status::io);
-    CHECK_EQUAL(writer.sender.reader_count(), std::size_t{0});
+    CHECK(wrong_name.wait(replication::event_kind::disconnected).status == status::io);
+    CHECK(writer.sender.reader_count() == 0);
 }
 
 TEST(files_that_cannot_be_used_are_named)
