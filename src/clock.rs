@@ -2,7 +2,7 @@
 //!
 //! The wall clock can be set, and is: by NTP after a boot without a clock battery, by an administrator, by a hypervisor.
 //! Nothing may expire or go because of that. The boot clock only moves forward, at its pace, also while the machine is
-//! suspended; but it says nothing about what an earlier process left on disk. [`Ages`] joins the two.
+//! suspended; but it says nothing about what an earlier process left on disk. `Ages` joins the two.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -12,6 +12,7 @@ use crate::text;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::FromRepr, strum::IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE", suffix = "\0")]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum Status {
     /// Success.
     Ok = 0,
@@ -104,6 +105,7 @@ impl Status {
     }
 
     /// The same for C.
+    #[doc(hidden)]
     pub fn c_name(self) -> &'static CStr {
         let name: &str = self.into();
         CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or(c"UNKNOWN")
@@ -116,6 +118,7 @@ impl Status {
 
     /// What the code of a peer's error stands for. A peer that reports a success, or what nobody knows, breaks the
     /// protocol.
+    #[doc(hidden)]
     pub fn reported(code: &str) -> Status {
         Self::from_name(code).filter(|status| *status != Status::Ok).unwrap_or(Status::InvalidMsg)
     }

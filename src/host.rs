@@ -31,6 +31,7 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[repr(i32)]
+#[non_exhaustive]
 pub enum EventKind {
     /// The handshake with a peer succeeded.
     ///
@@ -340,6 +341,7 @@ pub enum EventKind {
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// The kind.
     pub kind: EventKind,
@@ -380,6 +382,7 @@ impl Observer for Silent {
 
 impl Event {
     /// An event of `kind` with nothing else known.
+    #[doc(hidden)]
     pub fn new(kind: EventKind, status: Status, message: impl Into<String>) -> Self {
         Self {
             kind,

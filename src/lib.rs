@@ -1,77 +1,148 @@
-//! libreplication: single-writer, many-readers replication of a write-ahead log.
+//! Replication of a write-ahead log from one writer to many readers.
 //!
-//! A writer's process appends entries to a [`sender`]'s [`log`]; each reader's process follows it with a [`receiver`] and
-//! gets every entry, in order, in a handler. Hosts use the C interface, `include/replication.h`; this page is the map for
-//! those who change the library. `ARCHITECTURE.md` tells how the parts work together, `docs/protocol.md` what travels.
+//! The writer's process gives each entry of its log to a [`Sender`]. Each reader's process runs a [`Receiver`], which follows
+//! the sender over TCP or a Unix socket, with TLS if wanted, and hands every entry to a [`Handler`], in order and each once.
+//! Readers that were away go on where they were. The writer can wait until enough of them have an entry, and bounds what it
+//! keeps for them in memory and on disk.
 //!
-//! ```text
-//!                    ffi
-//!         ┌───────────┼──────────┐
-//!      sender      receiver   records
-//!         └─────┬─────┘
-//!     ┌─────────┼─────────┐
-//!  engine      log    transport
-//!     └─────────┼─────────┘
-//!           protocol
+//! It is a library with its own few threads, which no async runtime has to know of. Linux only.
+//!
+//! # Quick start
+//!
+//! A writer with a log on disk and a reader, here in one process; between two machines only the address differs.
+//!
+//! ```
+//! use std::time::Duration;
+//! use replication::{AckLevel, Entry, Receiver, Sender};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let data = scratch.path();
+//! let sender = Sender::builder()
+//!     .wal_dir(data.join("wal")) // the log, from which it goes on after a restart
+//!     .build()?;
+//! sender.start()?;
+//! let port = sender.listen("127.0.0.1:0")?;
+//!
+//! let receiver = Receiver::builder()
+//!     .reader_id("reader-1")
+//!     .writer_addr(format!("127.0.0.1:{port}"))
+//!     .wal_dir(data.join("reader-wal")) // what has arrived is durable before it is applied
+//!     .handler(|entry: &Entry<'_>| {
+//!         println!("{}: {}", entry.sequence(), std::str::from_utf8(entry.payload())?);
+//!         Ok(()) // applied; with an error it would come again
+//!     })
+//!     .build()?;
+//! receiver.start()?;
+//!
+//! sender.replicate("insert")?;
+//! let sequence = sender.replicate("commit")?;
+//!
+//! // On the writer: the transaction is on the disk of one reader.
+//! sender.wait_acked(sequence, AckLevel::Durable, 1, Duration::from_secs(5))?;
+//! // On the reader: it has been applied.
+//! receiver.wait_sequence(sequence, Duration::from_secs(5))?;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! Arrows point down: a module uses those below it and knows nothing of those above. All use [`error`]; `engine`,
-//! [`sender`], [`receiver`] and [`ffi`] use [`host`].
+//! # What to know
 //!
-//! - [`protocol`]: bytes on the wire. Frames, the v1 messages as Go's JSON encoder writes them, the handshake with its v2
-//!   object, the v2 frames, and entries as they lie in the log. Functions from bytes to values and back; no I/O, no
-//!   threads.
-//! - [`log`]: the ordered log, the only queue between the host's writers and the readers' connections. Appends take one
-//!   short lock and write the entry as it will travel; [`Cursor`](log::Cursor)s read published bytes without that lock.
-//!   Bounded by entries and bytes, with a [policy](log::FullPolicy) for the bound. Knows no networks.
-//! - `engine`: what is decided, as pure state machines: no threads, locks, clocks, files or sockets. Its drivers hold those, and
-//!   do what it says.
-//! - [`transport`]: sockets. Addresses, listening, TCP and Unix streams and descriptors of the host's, and small frames
-//!   put together from the pieces they arrive in. Does not know what the bytes mean.
-//! - [`sender`]: the writer's end. Listening, handshakes, one task for each reader that sends from its cursor and takes in
-//!   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
-//! - [`receiver`]: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
-//!   applies: it alone calls the host. Between them lie the received bytes, bounded.
-//! - [`records`]: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
-//! - [`host`]: what the host hears besides entries: events, log records, and the trait that takes them.
-//! - [`error`]: the stable status numbers, and the error that carries one with a text.
-//! - `fuzzing`: what the fuzzer runs and the tests replay; built for these alone.
-//! - [`ffi`]: the C interface, the only place with `extern "C"`. One file for each C object; each export checks its
-//!   arguments, calls the core and converts.
-//! - [`text`]: strangers' text, escaped and capped for whoever shows it.
-//!
-//! Which uses which; `tests/it/architecture.rs` compares this with the sources:
-//!
-//! | module | uses |
-//! |---|---|
-//! | `ffi` | `engine`, `error`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
-//! | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
-//! | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
-//! | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
-//! | `records` | `error` |
-//! | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
-//! | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |
-//! | `protocol` | `error`, `random`, `text` |
-//! | `host` | `clock`, `error`, `permissions`, `sync`, `text` |
-//! | `threads` | `clock`, `error`, `runtime`, `simulation`, `sync` |
-//! | `runtime` | `simulation` |
-//! | `permissions` | `error` |
-//! | `error` | `text` |
-//! | `clock` | `simulation` |
-//! | `random` | `simulation` |
-//! | `fd` | |
-//! | `memory` | |
-//! | `sync` | `simulation` |
-//! | `text` | |
-//! | `simulation` | |
-//!
-//! [`clock`] (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
-//! and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `memory` (whether there
-//! is any) and `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for
-//! clocks, threads, tasks, the network and the disk.
-//!
-//! The Rust items are public for the tests and benchmarks of this repository. What is stable is the C interface.
+//! - **Exactly once.** Store [`Entry::token`] in the transaction that applies the entry, and give it to
+//!   [`ReceiverBuilder::token`] after a restart. With [`ReceiverBuilder::wal_dir`] alone, a few entries may come twice after a
+//!   crash.
+//! - **Durability.** By default nothing is on disk: set [`SenderBuilder::wal_dir`], and [`SyncPolicy::Always`] where
+//!   [`Sender::replicate`] shall return only when the entry is safe.
+//! - **Errors** have a [`Status`] for programs and a text that names the culprit. What goes wrong where no call can return it
+//!   is told in [events](SenderBuilder::event_handler).
+//! - **Handlers** run one at a time on a thread of their sender or receiver. Do not hold a lock that a handler takes while you
+//!   stop, drop or wait.
+//! - **Panics** in a handler end there: an entry counts as not applied. That needs `panic = "unwind"`, the default.
+//! - **Fork.** Threads do not survive it: in the child everything fails with [`Status::Forked`].
+//! - The C interface of the same library, `include/replication.h`, is for programs in other languages. It also decodes
+//!   msgpack records and the messages of the protocol.
+
 #![warn(missing_docs)]
+
+// The map, for those who change the library.
+//
+// A writer's process appends entries to a `sender`'s `log`; each reader's process follows it with a `receiver` and
+// gets every entry, in order, in a handler. Hosts use the C interface, `include/replication.h`, or from Rust what this page
+// documents; this is the map for those who change the library. `ARCHITECTURE.md` tells how the parts work together,
+// `docs/protocol.md` what travels.
+//
+// ```text
+//                 ffi, api
+//         ┌───────────┼──────────┐
+//      sender      receiver   records
+//         └─────┬─────┘
+//     ┌─────────┼─────────┐
+//  engine      log    transport
+//     └─────────┼─────────┘
+//           protocol
+// ```
+//
+// Arrows point down: a module uses those below it and knows nothing of those above. All use `error`; `engine`,
+// `sender`, `receiver`, `ffi` and `api` use `host`.
+//
+// - `protocol`: bytes on the wire. Frames, the v1 messages as Go's JSON encoder writes them, the handshake with its v2
+//   object, the v2 frames, and entries as they lie in the log. Functions from bytes to values and back; no I/O, no
+//   threads.
+// - `log`: the ordered log, the only queue between the host's writers and the readers' connections. Appends take one
+//   short lock and write the entry as it will travel; `Cursor`s read published bytes without that lock.
+//   Bounded by entries and bytes, with a policy for the bound. Knows no networks.
+// - `engine`: what is decided, as pure state machines: no threads, locks, clocks, files or sockets. Its drivers hold those, and
+//   do what it says.
+// - `transport`: sockets. Addresses, listening, TCP and Unix streams and descriptors of the host's, and small frames
+//   put together from the pieces they arrive in. Does not know what the bytes mean.
+// - `sender`: the writer's end. Listening, handshakes, one task for each reader that sends from its cursor and takes in
+//   acknowledgements, the registry of readers, waiting for acknowledgements, statistics.
+// - `receiver`: a reader's end. One task keeps the connection: dials, checks what arrives, acknowledges. One thread
+//   applies: it alone calls the host. Between them lie the received bytes, bounded.
+// - `records`: msgpack payloads as rows of typed values and as JSON, for hosts that want them decoded.
+// - `host`: what the host hears besides entries: events, log records, and the trait that takes them.
+// - `error`: the stable status numbers, and the error that carries one with a text.
+// - `fuzzing`: what the fuzzer runs and the tests replay; built for these alone.
+// - `ffi`: the C interface, the only place that exports functions. One file for each C object; each export checks its
+//   arguments, calls the core and converts.
+// - `api`: the interface for Rust, which the root re-exports: builders, handles that end what they own, and handlers that are
+//   closures. Nothing in it is `unsafe`.
+// - `text`: strangers' text, escaped and capped for whoever shows it.
+//
+// Which uses which; `tests/it/architecture.rs` compares this with the sources:
+//
+// | module | uses |
+// |---|---|
+// | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
+// | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `sender`, `threads`, `transport` |
+// | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
+// | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
+// | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
+// | `records` | `error` |
+// | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
+// | `log` | `clock`, `engine`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync` |
+// | `protocol` | `error`, `random`, `text` |
+// | `host` | `clock`, `error`, `permissions`, `sync`, `text` |
+// | `threads` | `clock`, `error`, `runtime`, `simulation`, `sync` |
+// | `runtime` | `simulation` |
+// | `permissions` | `error` |
+// | `error` | `text` |
+// | `clock` | `simulation` |
+// | `random` | `simulation` |
+// | `fd` | |
+// | `forks` | `error` |
+// | `memory` | |
+// | `sync` | `simulation` |
+// | `text` | |
+// | `simulation` | |
+//
+// `clock` (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
+// and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process made an object), `memory` (whether there
+// is any) and `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for
+// clocks, threads, tasks, the network and the disk.
+//
+// What the root re-exports from `api` is for users. The modules are public for the tests, benchmarks and fuzz targets of
+// this repository only, and hidden from the documentation.
 
 /// A place where tests end the process or fail an operation; nothing without the feature `failpoints`.
 macro_rules! crash_point {
@@ -92,26 +163,53 @@ macro_rules! mutant {
     }};
 }
 
+mod api;
+#[doc(hidden)]
 pub mod clock;
 mod engine;
+#[doc(hidden)]
 pub mod error;
 mod fd;
+#[doc(hidden)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "its comments are the header's, where brackets are not links")]
 pub mod ffi;
+mod forks;
 #[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[doc(hidden)]
 pub mod fuzzing;
+#[doc(hidden)]
 pub mod host;
+#[doc(hidden)]
 pub mod log;
 mod memory;
 mod permissions;
+#[doc(hidden)]
 pub mod protocol;
 mod random;
+#[doc(hidden)]
 pub mod receiver;
+#[doc(hidden)]
 pub mod records;
 mod runtime;
+#[doc(hidden)]
 pub mod sender;
 #[cfg(feature = "simulation")]
+#[doc(hidden)]
 pub mod simulation;
 mod sync;
+#[doc(hidden)]
 pub mod text;
 mod threads;
+#[doc(hidden)]
 pub mod transport;
+
+pub use api::{
+    AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy, GatePolicy,
+    Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Sender, SenderBuilder,
+    Status, SyncPolicy, Token, WriteGate,
+};
+
+/// The example of `docs/rust.md` is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust.md")]
+mod page {}

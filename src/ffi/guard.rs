@@ -6,56 +6,28 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-use once_cell::sync::OnceCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::status::fail;
 use crate::error::{Error, Result, Status};
+use crate::forks::Maker;
 use crate::memory::has_room;
-
-/// The number of forks between the process that loaded the library and this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-static FORK_WATCH: OnceCell<()> = OnceCell::new();
-
-extern "C" fn in_child() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Registers the fork handler, once in the life of the process.
-fn watch_forks() -> Result<()> {
-    FORK_WATCH
-        .get_or_try_init(|| {
-            // SAFETY: `in_child` touches an atomic only, which is allowed after a fork, and stays loaded as long as the
-            // process lives (the library is linked with `-z nodelete`).
-            match unsafe { libc::pthread_atfork(None, None, Some(in_child)) } {
-                0 => Ok(()),
-                _ => Err(Error::out_of_memory(format_args!("watching for forks"))),
-            }
-        })
-        .copied()
-}
 
 /// The state of an object that C holds: which process created it, and the panic that poisoned it, if there was one.
 pub(crate) struct HandleState {
-    generation: u32,
+    maker: Maker,
     poisoned: AtomicBool,
     panic: OnceLock<String>,
 }
 
 impl HandleState {
     pub(crate) fn new() -> Result<Self> {
-        watch_forks()?;
-        Ok(Self {
-            generation: GENERATION.load(Ordering::Relaxed),
-            poisoned: AtomicBool::new(false),
-            panic: OnceLock::new(),
-        })
+        Ok(Self { maker: Maker::here()?, poisoned: AtomicBool::new(false), panic: OnceLock::new() })
     }
 
     #[inline]
     fn is_foreign(&self) -> bool {
-        self.generation != GENERATION.load(Ordering::Relaxed)
+        self.maker.is_foreign()
     }
 
     #[inline]
@@ -70,11 +42,8 @@ impl HandleState {
 
     #[cold]
     fn refusal(&self) -> Error {
-        if self.is_foreign() {
-            return Error::new(
-                Status::Forked,
-                "the object was made before a fork, by another process: threads do not survive a fork",
-            );
+        if let Err(forked) = self.maker.check() {
+            return forked;
         }
         Error::new(Status::Panic, self.panic.get().map_or("an earlier call failed inside the library", String::as_str))
     }
@@ -213,6 +182,8 @@ pub(crate) fn is_null(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
     use crate::ffi::status::last_error;
 
@@ -297,7 +268,7 @@ mod tests {
     #[test]
     fn an_object_of_another_process_is_refused_and_left_alone() {
         let foreign = Object {
-            gate: HandleState { generation: u32::MAX, poisoned: AtomicBool::new(false), panic: OnceLock::new() },
+            gate: HandleState { maker: Maker::elsewhere(), poisoned: AtomicBool::new(false), panic: OnceLock::new() },
             calls: AtomicU32::new(0),
         };
         let foreign = Box::into_raw(Box::new(foreign));

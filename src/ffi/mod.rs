@@ -1,4 +1,4 @@
-//! The C ABI, the only place with `extern "C"`. Each export checks its arguments, calls the core and converts.
+//! The C ABI, the only place that exports functions. Each export checks its arguments, calls the core and converts.
 //!
 //! `include/replication.h` is generated from this module in this order, its comments included; they are written for
 //! readers of C. `docs/abi.md` holds the rules for changing it.

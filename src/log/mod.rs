@@ -40,7 +40,7 @@ pub use window::{AttachError, Occupancy};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullPolicy {
     /// Cut off the slowest readers: their connections end with `SEQUENCE_GAP`. A disk is waited for, up to
-    /// [`LogConfig::disk_timeout`].
+    /// `wal_timeout`.
     CutOffSlowest,
     /// Refuse the new entry with `BUFFER_FULL`.
     Refuse,

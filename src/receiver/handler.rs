@@ -8,6 +8,7 @@ use super::progress::Progress;
 use crate::host::Observer;
 use crate::protocol::entry::{Entries, Entry, Walked};
 use crate::protocol::handshake::Point;
+use crate::protocol::lineage::Lineage;
 
 /// The handler refused an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,11 @@ impl<'a> Place<'a> {
     /// Records nothing, for handlers that are called without a receiver.
     pub fn nowhere() -> Self {
         Self(None)
+    }
+
+    /// The lineage of the stream that the entries belong to; `None` while unknown.
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.0.as_ref()?.progress.lineage()
     }
 
     /// The host is about to apply the entries that were walked over.

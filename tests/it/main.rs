@@ -25,6 +25,7 @@ mod process;
 mod protocol_doc;
 mod proxy;
 mod replctl;
+mod rust_api;
 mod storm;
 mod strangers_text;
 mod stream;

@@ -1,0 +1,83 @@
+//! What every closure of the host's is called through.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::host::{Event, LogLevel, Observer};
+
+/// Hears of events.
+pub(super) type EventHandler = Box<dyn FnMut(&Event) + Send>;
+
+/// Hears of log records.
+pub(super) type LogHandler = Box<dyn FnMut(LogLevel, &str, &Value) + Send>;
+
+/// Shut when a handle is dropped in a callback of its own: no callback begins after that.
+#[derive(Clone, Default)]
+pub(super) struct CallbackGate(Arc<AtomicBool>);
+
+impl CallbackGate {
+    pub(super) fn shut(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Calls the host. A panic ends there, as the thread has more to do than this call; its text is returned.
+pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| panic_text(&*payload))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text");
+    format!("the handler panicked: {text}")
+}
+
+/// The handlers of events and log records that a builder was given.
+#[derive(Default)]
+pub(super) struct Handlers {
+    pub(super) event: Option<EventHandler>,
+    pub(super) log: Option<(LogLevel, LogHandler)>,
+}
+
+impl Handlers {
+    pub(super) fn behind(self, gate: &CallbackGate) -> Box<dyn Observer> {
+        Box::new(GatedHandlers { handlers: self, gate: gate.clone() })
+    }
+}
+
+struct GatedHandlers {
+    handlers: Handlers,
+    gate: CallbackGate,
+}
+
+impl Observer for GatedHandlers {
+    fn event(&mut self, event: &Event) {
+        let Some(handler) = self.handlers.event.as_mut().filter(|_| !self.gate.is_shut()) else { return };
+        // The panic hook has told of a panic. Nothing depends on this handler.
+        let _ = caught(|| handler(event));
+    }
+
+    fn log(&mut self, level: LogLevel, message: &str, fields: &Value) {
+        match &mut self.handlers.log {
+            Some((max_level, handler)) if level <= *max_level && !self.gate.is_shut() => {
+                let _ = caught(|| handler(level, message, fields));
+            }
+            _ => {}
+        }
+    }
+
+    fn max_level(&self) -> Option<LogLevel> {
+        self.handlers.log.as_ref().map(|(max_level, _)| *max_level)
+    }
+}

@@ -1,0 +1,28 @@
+//! The interface for Rust, which the crate's root re-exports: safe, and above the core as `ffi` is. Handlers of the host's
+//! are closures and traits, options are builders, and whoever drops an object ends it.
+
+mod callbacks;
+mod end;
+mod error;
+mod handler;
+mod quorum;
+mod receiver;
+mod receiver_builder;
+mod sender;
+mod sender_builder;
+mod token;
+
+pub use error::{Error, Result};
+pub use handler::{Batch, BatchHandler, Entry, Handler, HandlerResult};
+pub use quorum::Quorum;
+pub use receiver::Receiver;
+pub use receiver_builder::ReceiverBuilder;
+pub use sender::Sender;
+pub use sender_builder::SenderBuilder;
+pub use token::Token;
+
+pub use crate::error::Status;
+pub use crate::host::{Event, EventKind, LogLevel};
+pub use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice as Protocol, SyncPolicy};
+pub use crate::sender::AckLevel;
+pub use crate::sender::config::{FullPolicy, GatePolicy, WriteGateConfig as WriteGate};
