@@ -140,9 +140,18 @@ CARGO_TEST    := RUSTC_WORKSPACE_WRAPPER=scripts/rustc-test $(CARGO) test --feat
 TEST_RUST     := RUST_TEST_THREADS=$$((4 * $$(nproc))) $(CARGO_TEST)
 TESTS         ?=
 
+# What makes trouble for the scenarios; its rule is with the tests in C.
+RUST_TROUBLE = $(B)/test/trouble.so
+
 .PHONY: test-rust
-test-rust: ## the tests of the Rust core and of replctl; TESTS=NAME runs those whose name has NAME in it
-	$(TEST_RUST) $(TESTS)
+test-rust: $(RUST_TROUBLE) ## the tests of the Rust core and of replctl, and the examples of the crate; TESTS=NAME runs those whose name has NAME in it
+	TEST_TROUBLE=$(abspath $(RUST_TROUBLE)) $(TEST_RUST) $(TESTS)
+
+.PHONY: test-rust-scenarios
+test-rust-scenarios: $(RUST_TROUBLE)
+	TEST_TROUBLE=$(abspath $(RUST_TROUBLE)) $(CARGO_TEST) --test scenarios
+
+test-scenarios: test-rust-scenarios
 
 .PHONY: test-it
 test-it: ## those of them that run beside each other in one process
@@ -150,7 +159,7 @@ test-it: ## those of them that run beside each other in one process
 
 .PHONY: compile-it compile-rust
 compile-it:
-	$(CARGO_TEST) --no-run --test it
+	$(CARGO_TEST) --no-run --test it --test scenarios
 compile-rust:
 	$(CARGO_TEST) --no-run
 
@@ -171,7 +180,7 @@ test-minutes: ## a minute of cut connections, and of a reader that stands still
 	$(TEST_RUST) --test it --test alone -- --ignored storm:: stalled_reader::
 
 .PHONY: test-scenarios
-test-scenarios: ## the scenarios of tests/scenarios in C++, Go and Python; those in C are among the C tests
+test-scenarios: ## the scenarios of tests/scenarios in C++, Go, Python and Rust; those in C are among the C tests
 
 # Loom runs that code under every interleaving; of all that is built only this crate differs.
 .PHONY: test-model

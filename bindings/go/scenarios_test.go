@@ -27,7 +27,7 @@ var notInGo = map[string]bool{"buffers": true, "descriptors": true, "fork": true
 
 // What Go has: some of it only when tests/scenarios/trouble.c is loaded with LD_PRELOAD, as `make test-go` does.
 var (
-	inGo        = map[string]bool{"values": true}
+	inGo        = map[string]bool{"messages": true, "records": true, "values": true}
 	withTrouble = map[string]bool{"disk": true, "memory": true}
 )
 

@@ -51,6 +51,14 @@ impl Quorum {
     }
 }
 
+/// Conditions that come from a configuration, say: each a number of readers of a group or, for `None`, of any. Without one,
+/// the quorum is refused where it is used.
+impl<N: Into<String>> FromIterator<(Option<N>, usize)> for Quorum {
+    fn from_iter<I: IntoIterator<Item = (Option<N>, usize)>>(conditions: I) -> Self {
+        Self { terms: conditions.into_iter().map(|(name, readers)| (name.map(Into::into), readers)).collect() }
+    }
+}
+
 impl From<usize> for Quorum {
     fn from(readers: usize) -> Self {
         Self::any(readers)

@@ -81,6 +81,14 @@ impl ReceiverBuilder {
         self
     }
 
+    /// The stream and the epoch that the last sequence belongs to. Default: those of the first writer are adopted. A writer of
+    /// another stream or of an older epoch is refused and reported as diverged. A [token](Self::token) counts instead
+    /// wherever both are set.
+    pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
+        self.core.lineage = Some(Lineage { stream_id, epoch });
+        self
+    }
+
     /// The last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first entry.
     /// A bare number proves nothing of the history before it; a [token](Self::token), which counts instead wherever both are
     /// set, does.

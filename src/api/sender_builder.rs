@@ -139,6 +139,14 @@ impl SenderBuilder {
         self
     }
 
+    /// The stream and the epoch that this writer continues, of a host that numbers its streams itself. Default: a random
+    /// stream and epoch 1, which begins a new history, so that readers with a position in another one are refused. A
+    /// [token](Self::token), which counts instead wherever both are set, and a log on disk know theirs.
+    pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
+        self.core.lineage = Some(Lineage { stream_id, epoch });
+        self
+    }
+
     /// The sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
     /// it: there it is only checked. A bare number says nothing of the history before it; a [token](Self::token), which
     /// counts instead wherever both are set, does.

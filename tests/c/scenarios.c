@@ -299,7 +299,7 @@ static void check_scenario(struct json_object *scenario)
     if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0' || scenario_named(name) != scenario)
         FAIL("not a name, or one that is taken: %s", name);
     if (json_object_object_get_ex(scenario, "needs", &needs))
-        check_words(needs, " buffers descriptors disk fork memory values ");
+        check_words(needs, " buffers descriptors disk fork memory messages records values ");
     for (size_t i = 0; i < json_object_array_length(steps); i++)
         (void)step_of(steps, i);
 }
@@ -313,7 +313,7 @@ static void check_unreachable(struct json_object *one)
         (text_of(json_object_object_get(data, "statuses"), status == NULL ? "" : status) == NULL &&
          text_of(json_object_object_get(data, "event_kinds"), kind == NULL ? "" : kind) == NULL))
         FAIL("not a status or event kind, its languages, and why: %s", json_object_to_json_string(one));
-    check_words(languages, " c cpp go python ");
+    check_words(languages, " c cpp go python rust ");
 }
 
 TEST(the_list_is_well_formed)

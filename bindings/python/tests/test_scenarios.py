@@ -27,7 +27,7 @@ LACKS = {"buffers"}
 # What is there when tests/scenarios/trouble.c is loaded with LD_PRELOAD, as `make test-python` does.
 WITH_TROUBLE = {"disk", "memory"}
 HAS_TROUBLE = "trouble.so" in os.environ.get("LD_PRELOAD", "")
-KNOWN_NEEDS = {"descriptors", "fork", "values"} | LACKS | WITH_TROUBLE
+KNOWN_NEEDS = {"descriptors", "fork", "messages", "records", "values"} | LACKS | WITH_TROUBLE
 
 TIMESTAMP_US = 1_700_000_000_000_000
 COMMON = {"do", "on", "expect", "message", "background"}
