@@ -111,7 +111,7 @@ impl Status {
         CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or(c"UNKNOWN")
     }
 
-    /// The status that a number or a code's text stands for, if any.
+    /// The status with this name, if any.
     pub fn from_name(name: &str) -> Option<Status> {
         Self::iter().find(|status| status.name() == name)
     }

@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -59,4 +60,9 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
             format!("the relative path {path} has no working directory to begin at: {error}; give an absolute one");
         Error::new(Status::Io, text)
     })
+}
+
+/// The time, but at most half a billion years: a clock that is to go so far ahead does not overflow.
+pub(super) fn bounded(time: Duration) -> Duration {
+    time.min(Duration::from_millis(u64::MAX))
 }

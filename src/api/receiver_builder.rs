@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::callbacks::{CallbackGate, Handlers, caught};
-use super::end::absolute;
+use super::end::{absolute, bounded};
 use super::error::{Error, Result};
 use super::handler::{BatchHandler, EachEntry, Handler, ManyEntries, local_wal};
 use super::receiver::Receiver;
@@ -14,7 +14,6 @@ use super::token::Token;
 use crate::error::Status;
 use crate::forks::Maker;
 use crate::host::{Event, LogLevel};
-use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::receiver;
 use crate::receiver::config::{
@@ -138,31 +137,31 @@ impl ReceiverBuilder {
 
     /// The longest pause between two attempts to connect. Default 5 s.
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
-        self.core.reconnect_interval = interval;
+        self.core.reconnect_interval = bounded(interval);
         self
     }
 
     /// How often a moving position is acknowledged. Default 100 ms. A writer that waits is told at once.
     pub fn ack_interval(mut self, interval: Duration) -> Self {
-        self.core.ack_interval = interval;
+        self.core.ack_interval = bounded(interval);
         self
     }
 
     /// How long connecting and the handshake may take together, with that of TLS. Default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.core.connect_timeout = timeout;
+        self.core.connect_timeout = bounded(timeout);
         self
     }
 
     /// How often an idle connection to a v2 writer says that it lives. Default 1 s. Must be below the peer timeout.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.core.heartbeat_interval = interval;
+        self.core.heartbeat_interval = bounded(interval);
         self
     }
 
     /// How long a v2 writer may be silent before the connection is given up. Default 10 s.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
-        self.core.peer_timeout = timeout;
+        self.core.peer_timeout = bounded(timeout);
         self
     }
 
@@ -248,7 +247,7 @@ impl ReceiverBuilder {
 
     /// After how long applied entries leave the disk. Default a day.
     pub fn wal_retain(mut self, age: Duration) -> Self {
-        self.local_log.retain_age = age;
+        self.local_log.retain_age = bounded(age);
         self
     }
 
@@ -355,12 +354,9 @@ impl ReceiverBuilder {
         if !core.writer_addr.is_empty() {
             core.writer_addr = Address::absolute_list(&core.writer_addr)?;
         }
-        match token.as_ref().map(Token::core) {
-            Some(token) => {
-                core.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
-                (core.last_sequence, core.last_hash, core.has_position) = (token.sequence, token.hash, true);
-            }
-            None => core.last_hash = UNKNOWN_HISTORY,
+        if let Some(token) = token.as_ref().map(Token::core) {
+            core.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
+            (core.last_sequence, core.last_hash, core.has_position) = (token.sequence, token.hash, true);
         }
         core.tls = match &ca_file {
             None if server_name.is_some() || identity.is_some() => {

@@ -4,14 +4,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::callbacks::{CallbackGate, Handlers};
-use super::end::absolute;
+use super::end::{absolute, bounded};
 use super::error::{Error, Result};
 use super::sender::Sender;
 use super::token::Token;
 use crate::error::Status;
 use crate::forks::Maker;
 use crate::host::{Event, LogLevel};
-use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::lineage::Lineage;
 use crate::sender;
 use crate::sender::config::{FullPolicy, Group, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig as WriteGate};
@@ -85,37 +84,37 @@ impl SenderBuilder {
 
     /// How long a reader may take no byte before its connection is closed. Default 5 s.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.core.write_timeout = timeout;
+        self.core.write_timeout = bounded(timeout);
         self
     }
 
     /// How long the handshake of a new connection may take in all, with that of TLS. Default 5 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.core.handshake_timeout = timeout;
+        self.core.handshake_timeout = bounded(timeout);
         self
     }
 
     /// How often an idle connection to a v2 reader says that it lives. Default 1 s. Must be below the peer timeout.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.core.heartbeat_interval = interval;
+        self.core.heartbeat_interval = bounded(interval);
         self
     }
 
     /// The shortest heartbeat interval that a v2 reader may ask for. Default 100 ms, from 10 ms to 60 s.
     pub fn min_heartbeat(mut self, interval: Duration) -> Self {
-        self.core.min_heartbeat = interval;
+        self.core.min_heartbeat = bounded(interval);
         self
     }
 
     /// How long a v2 reader may be silent before its connection is closed. Default 10 s. v1 readers may be silent for ever.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
-        self.core.peer_timeout = timeout;
+        self.core.peer_timeout = bounded(timeout);
         self
     }
 
     /// How long [`Sender::stop`] lets readers catch up; zero closes at once. Default 5 s.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
-        self.core.stop_timeout = timeout;
+        self.core.stop_timeout = bounded(timeout);
         self
     }
 
@@ -253,13 +252,13 @@ impl SenderBuilder {
 
     /// After how long entries leave the disk when no slot needs them. Default a day.
     pub fn wal_retain(mut self, age: Duration) -> Self {
-        self.storage.retain_age = age;
+        self.storage.retain_age = bounded(age);
         self
     }
 
     /// How long [`Sender::replicate`] waits for the disk. Default 5 s.
     pub fn wal_timeout(mut self, timeout: Duration) -> Self {
-        self.storage.timeout = timeout;
+        self.storage.timeout = bounded(timeout);
         self
     }
 
@@ -272,7 +271,7 @@ impl SenderBuilder {
 
     /// How long the slot of a reader is kept that does not come back. Default a week.
     pub fn slot_expiry(mut self, expiry: Duration) -> Self {
-        self.storage.slot_expiry = expiry;
+        self.storage.slot_expiry = bounded(expiry);
         self
     }
 
@@ -320,8 +319,6 @@ impl SenderBuilder {
             }
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
             (core.last_sequence, core.last_hash) = (token.sequence, token.hash);
-        } else {
-            core.last_hash = UNKNOWN_HISTORY;
         }
         core.tls = match (identity, client_ca_file) {
             (None, None) => None,

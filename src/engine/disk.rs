@@ -31,6 +31,7 @@ pub enum SyncPolicy {
 
 impl SyncPolicy {
     /// Bytes that a log on disk reserves. Without frequent syncs they are of no use.
+    #[doc(hidden)]
     pub fn reserve_bytes(&self) -> u64 {
         match self {
             Self::Always | Self::Group { .. } => 1 << 20,
@@ -39,6 +40,7 @@ impl SyncPolicy {
     }
 
     /// Whether its values are within what a host may set.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Group { interval, bytes } if interval.is_zero() || *bytes == 0 => Err(Error::new(

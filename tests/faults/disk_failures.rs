@@ -28,6 +28,24 @@ fn open(config: &SenderConfig, address: &str) -> (Sender, Events) {
 
 // ---- a sync that fails -----------------------------------------------------------------------------------------------
 
+/// P6: what a call has put into the log although its sync failed must not be written again, so its error has the sequence.
+#[test]
+fn p6_an_error_says_which_entries_were_taken() {
+    let scenario = FailScenario::setup();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("log");
+    let sender = replication::Sender::builder().wal_dir(&dir).wal_sync(SyncPolicy::Always).build().unwrap();
+    sender.start().unwrap();
+    assert_eq!(sender.replicate("a"), Ok(1));
+    fail::cfg("disk-entries-sync-before", EIO).unwrap();
+    let error = sender.replicate_batch(&["b", "c"]).unwrap_err();
+    assert_eq!((error.status(), error.taken()), (Status::Io, Some(2)), "{error}");
+    let error = sender.replicate("d").unwrap_err();
+    assert_eq!((error.status(), error.taken()), (Status::Io, None), "{error}");
+    drop(sender);
+    scenario.teardown();
+}
+
 /// P6, P10: after a sync of the writer that failed nothing is promised any more, and nothing that was promised is gone.
 #[test]
 fn p6_p10_a_writer_whose_sync_fails_promises_nothing_until_it_is_opened_again() {

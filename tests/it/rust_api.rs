@@ -323,3 +323,56 @@ fn the_hosts_own_log_and_dialling_go_before_the_handler() {
     receiver.stop().unwrap();
     assert_eq!(receiver.start().unwrap_err().status(), Status::Closed);
 }
+
+/// `Duration::MAX` stands for ever, wherever a time can be given.
+#[test]
+fn times_without_an_end_are_taken() {
+    use replication::{FullPolicy, GatePolicy, SyncPolicy, WriteGate};
+    let ever = Duration::MAX;
+    let almost = ever - Duration::from_nanos(1);
+    let scratch = tempfile::tempdir().unwrap();
+    let gate = WriteGate {
+        min_readers: 1,
+        max_lag_entries: 0,
+        max_lag: ever,
+        level: AckLevel::Applied,
+        policy: GatePolicy::Slow(ever),
+    };
+    let sync = SyncPolicy::Group { interval: ever, bytes: 1 << 20 };
+    let sender = Sender::builder()
+        .full_policy(FullPolicy::Wait(ever))
+        .write_timeout(ever)
+        .handshake_timeout(ever)
+        .heartbeat_interval(Duration::from_secs(1))
+        .peer_timeout(ever)
+        .stop_timeout(ever)
+        .write_gate(gate)
+        .wal_dir(scratch.path().join("log"))
+        .wal_sync(sync)
+        .wal_retain(ever)
+        .wal_timeout(ever)
+        .slot_expiry(almost)
+        .build()
+        .unwrap();
+    sender.start().unwrap();
+    let port = sender.listen("127.0.0.1:0").unwrap();
+    let receiver = reader(&format!("127.0.0.1:{port}"))
+        .reconnect_interval(ever)
+        .ack_interval(ever)
+        .connect_timeout(ever)
+        .peer_timeout(ever)
+        .wal_dir(scratch.path().join("reader"))
+        .wal_sync(sync)
+        .wal_retain(ever)
+        .handler(|_: &Entry<'_>| Ok(()))
+        .build()
+        .unwrap();
+    receiver.start().unwrap();
+    let sequence = sender.replicate("a").unwrap();
+    assert_eq!(sender.wait_acked(sequence, AckLevel::Durable, 1, ever), Ok(1));
+    assert_eq!(sender.wait_acked(sequence, AckLevel::Applied, 1, ever), Ok(1));
+    sender.wait_durable(sequence, ever).unwrap();
+    receiver.wait_sequence(sequence, ever).unwrap();
+    receiver.stop().unwrap();
+    sender.stop().unwrap();
+}

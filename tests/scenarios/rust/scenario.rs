@@ -180,7 +180,7 @@ impl Drop for Scenario<'_> {
 
 /// What a call gave is what the step expects.
 pub fn must_be<T>(got: Result<T>, step: &Value) {
-    let expected = step.get("expect").map_or(Status::Ok, |name| status(name));
+    let expected = step.get("expect").map_or(Status::Ok, status);
     let (status, message) = match &got {
         Ok(_) => (Status::Ok, ""),
         Err(error) => (error.status(), error.message()),
