@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use replication::error::Status;
 use replication::ffi::receiver_callbacks::receiver_config_set_ingest_handler;
@@ -24,7 +25,7 @@ unsafe extern "C" fn count(_: *mut c_void) {
 
 /// Runs `child` in a forked process, which must end without a panic.
 fn in_child(child: impl FnOnce()) {
-    // SAFETY: this process has one thread, so the child may do anything.
+    // SAFETY: this process has one thread, so the child may do anything; or the child takes no lock of another thread's.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
@@ -44,6 +45,37 @@ fn in_child(child: impl FnOnce()) {
 fn set(config: *mut SenderConfigHandle) -> Status {
     // SAFETY: every configuration of this test is alive when it is set.
     unsafe { sender_config_set_buffer_size(config, 1) }
+}
+
+/// A child's copies of what runs in its parent are refused, and to drop them waits for no thread and ends nothing.
+fn rust_objects_belong_to_the_parent() {
+    let sender = replication::Sender::builder().build().unwrap();
+    sender.start().unwrap();
+    let port = sender.listen("127.0.0.1:0").unwrap();
+    let receiver = replication::Receiver::builder()
+        .reader_id("reader-1")
+        .writer_addr(format!("127.0.0.1:{port}"))
+        .handler(|_: &replication::Entry<'_>| Ok(()))
+        .build()
+        .unwrap();
+    receiver.start().unwrap();
+    let wait = Duration::from_secs(20);
+    receiver.wait_sequence(sender.replicate("before").unwrap(), wait).unwrap();
+
+    // Taken in the child only.
+    let mut taken = Some((sender, receiver));
+    in_child(|| {
+        let (sender, receiver) = taken.take().unwrap();
+        assert_eq!(sender.replicate("in the child").unwrap_err().status(), Status::Forked);
+        assert_eq!(sender.stop().unwrap_err().status(), Status::Forked);
+        assert_eq!(receiver.stop().unwrap_err().status(), Status::Forked);
+        assert_eq!((sender.reader_count(), receiver.is_connected()), (0, false));
+    });
+
+    let (sender, receiver) = taken.unwrap();
+    let sequence = sender.replicate("after").unwrap();
+    assert_eq!(sequence, 2);
+    receiver.wait_sequence(sequence, wait).unwrap();
 }
 
 fn main() {
@@ -82,5 +114,6 @@ fn main() {
         receiver_config_free(receiver_config);
         assert_eq!(FREED.load(Ordering::Relaxed), 1);
     }
+    rust_objects_belong_to_the_parent();
     println!("p9_what_was_made_before_a_fork_belongs_to_the_parent ... ok");
 }
