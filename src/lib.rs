@@ -137,9 +137,9 @@
 // | `simulation` | |
 //
 // `clock` (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
-// and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process made an object), `memory` (whether there
-// is any) and `permissions` (who else may change a file). In builds for simulations, `simulation` stands in for
-// clocks, threads, tasks, the network and the disk.
+// and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process
+// made an object), `memory` (whether there is any) and `permissions` (who else may change a file). In builds for
+// simulations, `simulation` stands in for clocks, threads, tasks, the network and the disk.
 //
 // What the root re-exports from `api` is for users. The modules are public for the tests, benchmarks and fuzz targets of
 // this repository only, and hidden from the documentation.
