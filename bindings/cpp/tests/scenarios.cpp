@@ -1475,7 +1475,7 @@ void run_steps(const value &file, const value &steps)
 void run(const value &file, const value &each)
 {
     static const std::set<std::string> has = {"buffers", "descriptors", "disk",    "fork",
-                                               "memory",  "messages",    "records", "values"};
+                                              "memory",  "messages",    "records", "values"};
     if (each.contains("needs"))
         for (const value &need : each.at("needs"))
             if (has.count(json::text(need)) == 0)
