@@ -1,27 +1,51 @@
-# The reference as pages, from the headers' comments. Bindings add theirs to the target.
+# The documents and the reference of every language as one site, made by Sphinx from docs/site. Warnings are errors.
 
 DOXYGEN ?= doxygen
 
-DOCS_CPP := $(wildcard bindings/cpp/*.hpp)
+DOCS_VENV   := build/docs-venv
+DOCS_PYTHON  = PYTHONDONTWRITEBYTECODE=1 $(DOCS_VENV)/bin/python
+DOCS_CPP    := $(wildcard bindings/cpp/*.hpp)
+# Where the site's sources are put together.
+DOCS_SOURCE  = $(B)/docs/source
+DOCS_HTML    = $(B)/docs/html
 
-.PHONY: docs docs-c docs-cpp docs-rust
-docs: docs-c $(if $(DOCS_CPP),docs-cpp) docs-rust ## make the reference as pages, in build/docs
+$(DOCS_VENV)/ready: docs/site/requirements.txt
+	@mkdir -p $(@D)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
-# Options for doxygen. A header in which it finds nothing to document would be no error to it, so the pages are looked at.
-docs-c: OPTIONS = 'INPUT = $(HEADERS)' 'OPTIMIZE_OUTPUT_FOR_C = YES' 'FILTER_PATTERNS = "*.h=awk -f docs/doxygen.awk"'
-docs-c: PAGE = replication_8h.html
-docs-cpp: OPTIONS = 'INPUT = $(DOCS_CPP)'
-docs-cpp: PAGE = replication_8hpp.html
+# The site links to the crate's pages, which have a search of their own; their links are rustdoc's affair.
+.PHONY: docs docs-sources docs-rust
+docs: docs-sources docs-rust ## make a site of the documents and the reference of every language, in build/docs/html
+	DOXYGEN_XML=$(abspath $(B))/docs/xml $(DOCS_PYTHON) -m sphinx --quiet --fail-on-warning --keep-going \
+	    --conf-dir docs/site --doctree-dir $(B)/docs/doctrees $(DOCS_SOURCE) $(DOCS_HTML)
+	cp -r $(or $(CARGO_TARGET_DIR),target)/doc $(DOCS_HTML)/rust
+	$(DOCS_PYTHON) docs/site/check_links.py $(DOCS_HTML) rust
 
-docs-c docs-cpp: docs-%:
-	@rm -rf $(B)/docs/$* && mkdir -p $(B)/docs/$*
-	{ cat docs/Doxyfile; printf '%s\n' 'PROJECT_NUMBER = $(VERSION)' 'OUTPUT_DIRECTORY = $(B)/docs/$*' $(OPTIONS); } | $(DOXYGEN) -
-	@grep -q 'class="memname"\|class="memItemLeft"' $(B)/docs/$*/html/$(PAGE)
+docs-sources: $(DOCS_VENV)/ready
+	@rm -rf $(B)/docs && mkdir -p $(B)/docs
+	$(DOCS_PYTHON) docs/site/documents.py $(DOCS_SOURCE)
+	$(DOCS_PYTHON) docs/site/c_reference.py $(DOCS_SOURCE)/reference/c
+	{ cat docs/site/Doxyfile; \
+	  printf '%s\n' 'PROJECT_NUMBER = $(VERSION)' 'INPUT = $(DOCS_CPP)' 'OUTPUT_DIRECTORY = $(B)/docs'; } | $(DOXYGEN) -
+	$(DOCS_PYTHON) docs/site/cpp_reference.py $(B)/docs/xml $(DOCS_SOURCE)/reference/cpp
+	cd $(GO_DIR) && $(GO) doc -all . >$(abspath $(B))/docs/go.txt
+	$(DOCS_PYTHON) docs/site/go_reference.py $(B)/docs/go.txt $(DOCS_SOURCE)/reference/go.md
 
 # Warnings are links that lead nowhere and public items without a comment.
 docs-rust:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --lib
-	@rm -rf $(B)/docs/rust && mkdir -p $(B)/docs && cp -r $(or $(CARGO_TARGET_DIR),target)/doc $(B)/docs/rust
-	@test -e $(B)/docs/rust/replication/struct.Sender.html
 
-lint: docs-rust
+# The scripts are checked as the Python package is.
+DOCS_RUFF = $(PYTHON_BIN)/ruff
+
+.PHONY: lint lint-docs fmt fmt-docs
+lint: docs-rust lint-docs
+fmt: fmt-docs
+lint-docs fmt-docs: build/python-venv/ready
+lint-docs:
+	$(DOCS_RUFF) check --quiet --no-cache --config $(PYTHON_DIR)/pyproject.toml docs/site
+	$(DOCS_RUFF) format --quiet --no-cache --check --config $(PYTHON_DIR)/pyproject.toml docs/site
+fmt-docs:
+	$(DOCS_RUFF) format --quiet --no-cache --config $(PYTHON_DIR)/pyproject.toml docs/site

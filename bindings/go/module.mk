@@ -9,7 +9,7 @@ GO_TEST    = $(GO_ENV) $(GO) test -count=1 -timeout=300s
 GO_TROUBLE = $(B)/test/trouble.so
 GO_PRELOAD = -exec 'env LD_PRELOAD=$(abspath $(GO_TROUBLE))'
 
-.PHONY: test-go test-go-package test-go-scenarios test-go-checked test-go-examples bench-go lint-go fmt-go docs-go
+.PHONY: test-go test-go-package test-go-scenarios test-go-checked test-go-examples bench-go lint-go fmt-go
 
 test-go: lint-go test-go-package ## the Go package: vet, and tests with the race detector
 
@@ -34,10 +34,6 @@ lint-go:
 fmt-go:
 	gofmt -w $(GO_DIR)
 
-docs-go:
-	@mkdir -p $(B)/docs/go
-	cd $(GO_DIR) && $(GO) doc -all . >$(abspath $(B))/docs/go/replication.txt
-
 bench-go: $(LIB) $(B)/bench/go_baseline
 	cd $(GO_DIR) && $(GO_ENV) $(GO) run ./internal/bench -baseline $(abspath $(B)/bench/go_baseline)
 
@@ -52,4 +48,3 @@ test-long-runs: test-go-checked test-go-examples
 bench: bench-go
 lint: lint-go
 fmt: fmt-go
-docs: docs-go

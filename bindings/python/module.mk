@@ -1,4 +1,4 @@
-# The Python package: its tests, wheels, benchmark and reference. Everything runs in a virtual environment of its own.
+# The Python package: its tests, wheels and benchmark. Everything runs in a virtual environment of its own.
 
 PYTHON        ?= python3
 PYTHON_DIR    := bindings/python
@@ -55,11 +55,6 @@ $(B)/bench-python/peer: $(PYTHON_DIR)/bench/peer.c include/replication.h $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -pthread -o $@ $< $(LDFLAGS) $(LDLIBS)
 
-# pdoc reports what it cannot resolve as warnings; here they are errors.
-.PHONY: docs-python
-docs-python: $(LIB) $(PYTHON_VENV)/ready ## the reference of the Python package, as HTML in build/docs/python
-	cd $(PYTHON_DIR) && $(PYTHON_ENV) $(PYTHON_BIN)/python -W error -m pdoc --output-directory $(abspath $(B))/docs/python libreplication
-
 check-programs test-programs: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready
 test-runs: test-python
 test-scenarios: test-python-scenarios
@@ -67,5 +62,4 @@ test-long-runs: test-python-long
 bench: bench-python
 lint: lint-python
 fmt: fmt-python
-docs: docs-python
-.PHONY: bench lint fmt docs
+.PHONY: bench lint fmt
