@@ -163,7 +163,11 @@ fn help_and_errors_have_colors_on_a_terminal_alone() {
         let printed = |variable: Option<(&str, &str)>| {
             let (master, program) = terminal();
             let mut command = tool(arguments);
-            command.stdout(program.try_clone().unwrap()).stderr(program).env("TERM", "xterm").env_remove("NO_COLOR");
+            command.stdout(program.try_clone().unwrap()).stderr(program).env("TERM", "xterm");
+            // Each of these decides about colors as well.
+            for other in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+                command.env_remove(other);
+            }
             command.envs(variable).status().unwrap();
             drop(command);
             shown(master)
