@@ -1,4 +1,4 @@
-//! What every closure of the host's is called through.
+//! Wrappers through which the library calls the host's closures.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::host::{Event, LogLevel, Observer};
 
-/// Hears of events.
+/// Receives events.
 pub(super) type EventHandler = Box<dyn FnMut(&Event) + Send>;
 
-/// Hears of log records.
+/// Receives log records.
 pub(super) type LogHandler = Box<dyn FnMut(LogLevel, &str, &Value) + Send>;
 
-/// Shut when a handle is dropped in a callback of its own: no callback begins after that.
+/// Shut when a handle is dropped in one of its own callbacks; no callback begins after that.
 #[derive(Clone, Default)]
 pub(super) struct CallbackGate(Arc<AtomicBool>);
 
@@ -29,7 +29,7 @@ impl CallbackGate {
     }
 }
 
-/// Calls the host. A panic ends there, as the thread has more to do than this call; its text is returned.
+/// Calls the host and catches a panic, since the thread must continue. Returns the panic's text as the error.
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| panic_text(&*payload))
 }
@@ -43,7 +43,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
     format!("the handler panicked: {text}")
 }
 
-/// The handlers of events and log records that a builder was given.
+/// The event and log handlers set on a builder.
 #[derive(Default)]
 pub(super) struct Handlers {
     pub(super) event: Option<EventHandler>,
@@ -64,7 +64,7 @@ struct GatedHandlers {
 impl Observer for GatedHandlers {
     fn event(&mut self, event: &Event) {
         let Some(handler) = self.handlers.event.as_mut().filter(|_| !self.gate.is_shut()) else { return };
-        // The panic hook has told of a panic. Nothing depends on this handler.
+        // The panic hook has already reported the panic. Nothing depends on this handler.
         let _ = caught(|| handler(event));
     }
 

@@ -1,4 +1,4 @@
-//! What senders and receivers have in common.
+//! Code shared by senders and receivers.
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ pub(super) fn wrong_thread(what: &str) -> Error {
     )
 }
 
-/// A text of the core's as JSON.
+/// Parses JSON text from the core.
 pub(super) fn parsed(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|error| Error::new(Status::Panic, format!("not the JSON that it is: {error}")))
 }
 
-/// Ends an object whose last owner lets go of it. On its own callback thread, which cannot wait for its own end, another
-/// thread does it, and no handler begins in between. In a child of the process that made it, it is left alone: what it
-/// would wait for is not there.
+/// Ends an object when its last owner drops it. The object's own callback thread cannot wait for itself, so another
+/// thread ends the object in that case, and no handler call begins in between. In a forked child the object is left
+/// alone, because the threads to wait for do not exist there.
 pub(super) fn end<C: Send + Sync + 'static>(
     core: &Arc<C>,
     gate: &CallbackGate,
@@ -36,7 +36,7 @@ pub(super) fn end<C: Send + Sync + 'static>(
     on_callback_thread: bool,
     stop: fn(&C),
 ) {
-    // Never dropped unless the other thread begins, so that its last owner is not this thread.
+    // Dropped only if the other thread starts, so that this thread is never the last owner.
     let kept = || ManuallyDrop::new(Arc::clone(core));
     if maker.is_foreign() {
         kept();
@@ -62,7 +62,7 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The time, but at most half a billion years: a clock that is to go so far ahead does not overflow.
+/// Limits a duration to half a billion years, so that adding it to a clock does not overflow.
 pub(super) fn bounded(time: Duration) -> Duration {
     time.min(Duration::from_millis(u64::MAX))
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::error;
 use crate::error::Status;
 
-/// What went wrong: a [`Status`] for programs, and a text for people that names the culprit.
+/// An error: a [`Status`] for programs and a message for people that names the cause.
 ///
 /// ```
 /// let error = replication::Receiver::builder().reader_id("reader-1").build().unwrap_err();
@@ -16,35 +16,37 @@ pub struct Error {
     taken: Option<u64>,
 }
 
-/// The result of whatever can fail in this crate.
+/// The result of every fallible function in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error for a handler to return, whose status decides what becomes of the entry: with [`Status::Closed`] it is
-    /// tried again whatever the [`ApplyPolicy`](crate::ApplyPolicy).
+    /// Creates an error for a handler to return. Its status decides what happens to the entry: with [`Status::Closed`]
+    /// the entry is retried under every [`ApplyPolicy`](crate::ApplyPolicy).
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         error::Error::new(status, message).into()
     }
 
-    /// What went wrong, for programs.
+    /// Returns the status, for programs.
     pub fn status(&self) -> Status {
         self.inner.status
     }
 
-    /// What went wrong, for people: without the name of the status, which [`Display`](fmt::Display) puts before it.
+    /// Returns the message, for people. It does not include the status name, which [`Display`](fmt::Display) adds in
+    /// front.
     pub fn message(&self) -> &str {
         &self.inner.message
     }
 
-    /// The entry that [`Sender::replicate`](crate::Sender::replicate) took although it failed, and of
-    /// [`Sender::replicate_batch`](crate::Sender::replicate_batch) the first one: they are in the log and must not be
-    /// written again, but are not known to be durable. [`Sender::wait_durable`](crate::Sender::wait_durable) tells later
-    /// what became of them. `None` everywhere else: nothing was taken.
+    /// Returns the sequence of the entry that [`Sender::replicate`](crate::Sender::replicate) appended although it
+    /// failed; for [`Sender::replicate_batch`](crate::Sender::replicate_batch), the sequence of the first entry. Those
+    /// entries are in the log and must not be written again, but are not known to be durable;
+    /// [`Sender::wait_durable`](crate::Sender::wait_durable) reports later whether they are. Returns `None` for every
+    /// other error: nothing was appended.
     pub fn taken(&self) -> Option<u64> {
         self.taken
     }
 
-    /// The same for entries that were taken, the first of them `sequence`.
+    /// Creates an error for entries that were appended; `sequence` is the first of them.
     pub(super) fn of_taken(error: error::Error, sequence: u64) -> Self {
         Self { inner: error, taken: Some(sequence) }
     }

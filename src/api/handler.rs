@@ -12,38 +12,38 @@ use crate::protocol::token;
 use crate::receiver::config;
 use crate::receiver::config::{ApplyFailure, LocalWal, Place};
 
-/// What a handler returns: nothing when it has applied what it got, or why it has not.
+/// The result of a handler: `Ok` if it applied everything, or the reason why it failed.
 pub type HandlerResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// One entry, as a handler gets it.
+/// An entry, as passed to a handler.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
     entry: entry::Entry<'a>,
-    /// The chain hash of the history through this entry.
+    /// The chain hash of the history up to and including this entry.
     hash: u64,
     place: Option<&'a Place<'a>>,
 }
 
 impl<'a> Entry<'a> {
-    /// Its place in the stream. Rises from entry to entry.
+    /// Returns the entry's sequence. Sequences rise from entry to entry.
     pub fn sequence(&self) -> u64 {
         self.entry.sequence
     }
 
-    /// Microseconds since the Unix epoch, as the writer gave them.
+    /// Returns the timestamp set by the writer's host, in microseconds since the Unix epoch.
     pub fn timestamp_us(&self) -> u64 {
         self.entry.timestamp_us
     }
 
-    /// The bytes that the writer replicated.
+    /// Returns the payload.
     pub fn payload(&self) -> &'a [u8] {
         self.entry.payload
     }
 
-    /// The position after this entry, to be stored in the transaction that applies it, so that each entry is applied
-    /// exactly once whatever crashes: see [`ReceiverBuilder::token`](crate::ReceiverBuilder::token). `None` as long as the
-    /// writer speaks v1 only, whose streams have no name, and for
-    /// [`ReceiverBuilder::local_wal`](crate::ReceiverBuilder::local_wal).
+    /// Returns the token of the position after this entry. Store it in the transaction that applies the entry, so that
+    /// each entry is applied exactly once, whatever crashes: see
+    /// [`ReceiverBuilder::token`](crate::ReceiverBuilder::token). Returns `None` while the writer speaks only v1, whose
+    /// streams have no id, and in the handler of [`ReceiverBuilder::local_wal`](crate::ReceiverBuilder::local_wal).
     pub fn token(&self) -> Option<Token> {
         let lineage = self.place?.lineage()?;
         let (stream_id, epoch) = (lineage.stream_id, lineage.epoch);
@@ -61,10 +61,11 @@ impl fmt::Debug for Entry<'_> {
     }
 }
 
-/// Applies the entries that a receiver gets, one by one and in order. Closures do: `|entry: &Entry<'_>| { ...; Ok(()) }`.
+/// Applies a receiver's entries one by one, in order. Closures implement it: `|entry: &Entry<'_>| { ...; Ok(()) }`.
 ///
-/// One thread of the receiver calls it. An entry for which it fails is not applied: it comes again, as the
-/// [`ApplyPolicy`](crate::ApplyPolicy) says. A panic counts as a failure and does not go any further.
+/// A receiver calls its handler from a single thread. If the handler fails, the entry is not applied, and the
+/// [`ApplyPolicy`](crate::ApplyPolicy) decides whether it is retried. A panic counts as a failure and is not
+/// propagated.
 ///
 /// ```
 /// use replication::{Entry, Handler, HandlerResult};
@@ -99,15 +100,15 @@ impl<F: FnMut(&Entry<'_>) -> HandlerResult + Send> Handler for F {
     }
 }
 
-/// Entries in order, at least one, as a [`BatchHandler`] gets them: a slice of them.
+/// Entries in order, at least one, as passed to a [`BatchHandler`]. Dereferences to a slice.
 pub struct Batch<'a> {
     entries: &'a [Entry<'a>],
     applied: Cell<usize>,
 }
 
 impl Batch<'_> {
-    /// Says that the first `count` entries are applied. If the handler then fails, only the others come again; without this
-    /// all of them do.
+    /// Records that the first `count` entries are applied. If the handler then fails, only the remaining entries are
+    /// retried; without this call, all of them are.
     pub fn applied(&self, count: usize) {
         self.applied.set(count);
     }
@@ -127,8 +128,8 @@ impl fmt::Debug for Batch<'_> {
     }
 }
 
-/// Applies the entries that a receiver gets, many at a time: in one transaction, say. Closures do:
-/// `|batch: &Batch<'_>| { ...; Ok(()) }`. Otherwise like [`Handler`].
+/// Applies a receiver's entries in batches, for example one transaction per batch. Closures implement it: `|batch:
+/// &Batch<'_>| { ...; Ok(()) }`. Otherwise like [`Handler`].
 ///
 /// ```
 /// # use replication::{Batch, Receiver};
@@ -148,7 +149,7 @@ impl fmt::Debug for Batch<'_> {
 /// # assert!(receiver.is_ok());
 /// ```
 pub trait BatchHandler: Send {
-    /// Applies all of the entries, or fails. See [`Batch::applied`].
+    /// Applies all entries of the batch, or fails. See [`Batch::applied`].
     fn apply(&mut self, batch: &Batch<'_>) -> HandlerResult;
 }
 
@@ -158,7 +159,7 @@ impl<F: FnMut(&Batch<'_>) -> HandlerResult + Send> BatchHandler for F {
     }
 }
 
-/// What the core is told when a handler has applied `applied` entries and then failed.
+/// Converts the outcome of a handler that applied `applied` entries into the core's result.
 fn failure(applied: usize, outcome: Result<HandlerResult, String>) -> Result<(), ApplyFailure> {
     let (status, message) = match outcome {
         Ok(Ok(())) => return Ok(()),
@@ -171,7 +172,7 @@ fn failure(applied: usize, outcome: Result<HandlerResult, String>) -> Result<(),
     Err(ApplyFailure { applied, code: code_of(status), message })
 }
 
-/// Never 0, which would say that nothing failed.
+/// Converts a status to a code that is never 0, since 0 means success.
 fn code_of(status: Status) -> i32 {
     if status == Status::Ok { Status::ApplyFailed as i32 } else { status as i32 }
 }
@@ -234,12 +235,12 @@ impl config::Handler for ManyEntries {
         let batch = Batch { entries: &call, applied: Cell::new(0) };
         let outcome = caught(|| self.handler.apply(&batch));
         let applied = batch.applied.get();
-        // A handler that has applied all of them has refused none, however it ended.
+        // A handler that has applied every entry has not failed, however it returned.
         if applied >= call.len() { Ok(()) } else { failure(applied, outcome) }
     }
 }
 
-/// The host's own log.
+/// Wraps the handler that writes to the host's own log.
 pub(super) fn local_wal(mut append: Box<dyn Handler>, gate: CallbackGate) -> LocalWal {
     Box::new(move |entry| {
         if gate.is_shut() {

@@ -1,5 +1,5 @@
-//! The interface for Rust, which the crate's root re-exports: safe, and above the core as `ffi` is. Handlers of the host's
-//! are closures and traits, options are builders, and whoever drops an object ends it.
+//! The safe Rust interface, re-exported by the crate root. Like `ffi`, it sits on top of the core. Handlers are
+//! closures and traits, options are set with builders, and dropping an object ends it.
 
 mod callbacks;
 mod end;

@@ -1,6 +1,7 @@
-/// Which readers must have acknowledged an entry: a number of any readers, numbers of the readers of groups, or both.
+/// Which readers must have acknowledged an entry: a number of any readers, a number of readers of each of several
+/// groups, or both.
 ///
-/// Wherever a quorum is wanted, a plain number stands for [`Quorum::any`].
+/// Functions that take a quorum also accept a plain number, which means [`Quorum::any`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,24 +24,23 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// So many readers, whichever they are.
+    /// Requires `readers` readers, from any group or none.
     pub fn any(readers: usize) -> Self {
         Self { terms: vec![(None, readers)] }
     }
 
-    /// So many readers of a group, which was named with
-    /// [`SenderBuilder::group`](crate::SenderBuilder::group).
+    /// Requires `readers` readers of a group defined with [`SenderBuilder::group`](crate::SenderBuilder::group).
     pub fn group(name: impl Into<String>, readers: usize) -> Self {
         Self { terms: vec![(Some(name.into()), readers)] }
     }
 
-    /// And so many readers, whichever they are. One reader may count for several conditions.
+    /// Also requires `readers` readers, from any group or none. One reader may count toward several conditions.
     pub fn and_any(mut self, readers: usize) -> Self {
         self.terms.push((None, readers));
         self
     }
 
-    /// And so many readers of this group. One reader may count for several conditions.
+    /// Also requires `readers` readers of this group. One reader may count toward several conditions.
     pub fn and_group(mut self, name: impl Into<String>, readers: usize) -> Self {
         self.terms.push((Some(name.into()), readers));
         self
@@ -51,8 +51,8 @@ impl Quorum {
     }
 }
 
-/// Conditions that come from a configuration, say: each a number of readers of a group or, for `None`, of any. Without one,
-/// the quorum is refused where it is used.
+/// Collects conditions, for example from a configuration: each a number of readers of a group or, for `None`, of any
+/// readers. A quorum without conditions is rejected by the function that uses it.
 impl<N: Into<String>> FromIterator<(Option<N>, usize)> for Quorum {
     fn from_iter<I: IntoIterator<Item = (Option<N>, usize)>>(conditions: I) -> Self {
         Self { terms: conditions.into_iter().map(|(name, readers)| (name.map(Into::into), readers)).collect() }

@@ -11,16 +11,16 @@ use super::token::Token;
 use crate::forks::Maker;
 use crate::receiver;
 
-/// A reader's end: follows one writer and hands its entries to a [`Handler`](crate::Handler). Made by
+/// The reader's end: follows one writer and passes its entries to a [`Handler`](crate::Handler). Created by
 /// [`Receiver::builder`].
 ///
-/// Any number of threads may use it at once. Handlers run one at a time on a thread of its own; from there, whatever would
-/// wait for that very thread fails with [`WRONG_THREAD`](crate::Status::WrongThread): [`stop`](Self::stop) and
-/// [`wait_sequence`](Self::wait_sequence).
+/// Any number of threads may use a receiver at once. Its handlers run one at a time on the receiver's own thread. In a
+/// handler, the methods that would wait for that thread fail with [`WRONG_THREAD`](crate::Status::WrongThread):
+/// [`stop`](Self::stop) and [`wait_sequence`](Self::wait_sequence).
 ///
-/// Dropping it stops it, and waits for a running handler. It may be dropped in a handler of its own: then no other handler
-/// begins, and another thread ends it a little later. After a `fork` the parent's receivers fail with
-/// [`FORKED`](crate::Status::Forked) in the child, and dropping them does nothing there.
+/// Dropping a receiver stops it and waits for a running handler. A receiver may be dropped in one of its own handlers:
+/// no further handler call begins, and another thread ends the receiver a little later. After a `fork`, the parent's
+/// receivers fail with [`FORKED`](crate::Status::Forked) in the child, and dropping them does nothing there.
 pub struct Receiver {
     core: Arc<receiver::Receiver>,
     gate: CallbackGate,
@@ -42,27 +42,28 @@ impl Receiver {
         Ok(&self.core)
     }
 
-    /// Starts it. Connecting, and connecting again after a failure, happens in the background and is told in events.
+    /// Starts the receiver. It connects, and reconnects after a failure, in the background, and reports both as events.
     pub fn start(&self) -> Result<()> {
         Ok(self.core()?.start()?)
     }
 
-    /// Whether a handshake has succeeded and its connection lives.
+    /// Returns whether the receiver is connected: a handshake has succeeded and the connection is still open.
     pub fn is_connected(&self) -> bool {
         self.core().is_ok_and(receiver::Receiver::is_connected)
     }
 
-    /// The last sequence that was applied, 0 before the first one.
+    /// Returns the sequence of the last applied entry, or 0 if none has been applied.
     pub fn last_sequence(&self) -> u64 {
         self.core.last_sequence()
     }
 
-    /// Waits until an entry is applied, so that a reader sees what was written before. [`Duration::ZERO`] only looks,
-    /// [`Duration::MAX`] waits for ever.
+    /// Waits until an entry is applied, so that the reader sees what was written before. [`Duration::ZERO`] only
+    /// checks; [`Duration::MAX`] waits forever.
     ///
-    /// Fails with [`TIMEOUT`](crate::Status::Timeout); with [`APPLY_FAILED`](crate::Status::ApplyFailed) when the apply policy
-    /// has stopped before that entry; with [`LINEAGE_CHANGED`](crate::Status::LineageChanged) when another writer took over
-    /// meanwhile, in whose history the sequence may be another entry; and with [`CLOSED`](crate::Status::Closed).
+    /// Fails with [`TIMEOUT`](crate::Status::Timeout); with [`APPLY_FAILED`](crate::Status::ApplyFailed) if the apply
+    /// policy stopped before that entry; with [`LINEAGE_CHANGED`](crate::Status::LineageChanged) if another writer took
+    /// over during the wait, since the sequence may be a different entry in its history; and with
+    /// [`CLOSED`](crate::Status::Closed).
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
         let core = self.core()?;
         if core.on_callback_thread() {
@@ -71,31 +72,33 @@ impl Receiver {
         Ok(core.wait_sequence(sequence, timeout)?)
     }
 
-    /// The position after what was applied last. A handler asks [`Entry::token`](crate::Entry::token). Fails with
-    /// [`NOT_FOUND`](crate::Status::NotFound) while the stream is unknown: before the first connection, and as long as the
-    /// writer speaks v1 only.
+    /// Returns the token of the position after the last applied entry. In a handler, use
+    /// [`Entry::token`](crate::Entry::token) instead. Fails with [`NOT_FOUND`](crate::Status::NotFound) while the
+    /// stream is unknown: before the first connection, and as long as the writer speaks only v1.
     pub fn token(&self) -> Result<Token> {
         Ok(Token::of(self.core()?.token()?))
     }
 
-    /// Hands no entry to the handler until [`resume`](Self::resume). When it returns no handler runs, unless it was called
-    /// from one. The connection stays up until the buffer is full and the writer's patience ends. Pausing twice is allowed.
+    /// Pauses the handler until [`resume`](Self::resume). No handler runs once this method has returned, unless it was
+    /// called from a handler. The connection stays open until the buffer is full and the writer's timeouts expire.
+    /// Pausing a paused receiver has no effect.
     pub fn pause(&self) -> Result<()> {
         Ok(self.core()?.pause()?)
     }
 
-    /// Goes on after [`pause`](Self::pause). Allowed also when it is not paused.
+    /// Resumes after [`pause`](Self::pause). Has no effect if the receiver is not paused.
     pub fn resume(&self) -> Result<()> {
         Ok(self.core()?.resume()?)
     }
 
-    /// The statistics, a JSON object to which keys are only ever added. `docs/embedding.md` describes each.
+    /// Returns the statistics as a JSON object. Future versions only add keys. `docs/statistics.md` describes each key.
     pub fn stats(&self) -> Result<Value> {
         parsed(&self.core()?.stats_json()?)
     }
 
-    /// Ends the connection and waits for the threads, and so for a running handler. What was applied before is acknowledged
-    /// if that can still be sent. When it returns no handler runs. Stopping twice is allowed.
+    /// Closes the connection and waits for the threads, and so for a running handler. Entries applied before are
+    /// acknowledged if the acknowledgement can still be sent. No handler runs once this method has returned. Stopping
+    /// twice is allowed.
     pub fn stop(&self) -> Result<()> {
         Ok(self.core()?.stop()?)
     }

@@ -22,20 +22,20 @@ use crate::receiver::config::{
 };
 use crate::transport::{Address, IdentityFiles, TlsClient};
 
-/// Who gets the entries.
+/// The handler that receives the entries.
 enum EntryHandler {
     Each(Box<dyn Handler>),
     Many(Box<dyn BatchHandler>, usize),
 }
 
-/// Options of a [`Receiver`], each at its default until it is set. Made by [`Receiver::builder`]. A
+/// The options of a [`Receiver`], each at its default until it is set. Created by [`Receiver::builder`]. A
 /// [`reader_id`](Self::reader_id), a [`writer_addr`](Self::writer_addr) and a [`handler`](Self::handler) or
-/// [`batch_handler`](Self::batch_handler) are required. What contradicts itself or another option is refused by
-/// [`build`](Self::build).
+/// [`batch_handler`](Self::batch_handler) are required. [`build`](Self::build) rejects options that are invalid or
+/// contradict each other.
 #[must_use = "a receiver is made by `build`"]
 pub struct ReceiverBuilder {
     core: ReceiverConfig,
-    /// Used when it has a directory.
+    /// Used only if it has a directory.
     local_log: LocalLogConfig,
     token: Option<Token>,
     ca_file: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub struct ReceiverBuilder {
 }
 
 impl Receiver {
-    /// A receiver's options, each at its default.
+    /// Creates a builder with default options.
     pub fn builder() -> ReceiverBuilder {
         ReceiverBuilder {
             core: ReceiverConfig::default(),
@@ -66,146 +66,151 @@ impl Receiver {
 }
 
 impl ReceiverBuilder {
-    /// The name under which the writer knows this reader: 1 to 255 bytes without control characters. Required. A second
-    /// connection with the same name replaces the first.
+    /// Sets the name by which the writer knows this reader: 1 to 255 bytes without control characters. Required. A
+    /// second connection with the same name replaces the first.
     pub fn reader_id(mut self, reader_id: impl Into<String>) -> Self {
         self.core.reader_id = reader_id.into();
         self
     }
 
-    /// Where the writer is: `host:port`, `unix:/path`, or `unix:@name` in the abstract namespace. Required. Several,
-    /// separated by commas, are tried in turn: which of the nodes is the writer shows when one of them accepts this reader.
+    /// Sets the writer's address: `host:port`, `unix:/path`, or `unix:@name` for a socket in the abstract namespace.
+    /// Required. Several addresses, separated by commas, are tried in turn until one accepts this reader; that one is
+    /// the writer.
     pub fn writer_addr(mut self, writer_addr: impl Into<String>) -> Self {
         self.core.writer_addr = writer_addr.into();
         self
     }
 
-    /// The stream and the epoch that the last sequence belongs to. Default: those of the first writer are adopted. A writer of
-    /// another stream or of an older epoch is refused and reported as diverged. A [token](Self::token) counts instead
-    /// wherever both are set.
+    /// Sets the stream and epoch of the last sequence. A writer of another stream or an older epoch is refused and
+    /// reported as diverged. A [token](Self::token) overrides this option. Default: the stream and epoch of the first
+    /// writer.
     pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
         self.core.lineage = Some(Lineage { stream_id, epoch });
         self
     }
 
-    /// The last sequence that the host has applied; the writer goes on after it. Default 0: everything from the first entry.
-    /// A bare number proves nothing of the history before it; a [token](Self::token), which counts instead wherever both are
-    /// set, does.
+    /// Sets the sequence of the last entry that the host has applied, after which the writer continues. A bare sequence
+    /// proves nothing about the history before it; a [token](Self::token) does, and overrides this option. Default: 0,
+    /// which starts with the first entry.
     pub fn last_sequence(mut self, sequence: u64) -> Self {
         (self.core.last_sequence, self.core.has_position) = (sequence, true);
         self
     }
 
-    /// Where the host stands: the token that it stored with its data. The writer goes on after it, if it has the very history
-    /// that the host has; a writer that was restored or forked is refused and reported as diverged.
+    /// Sets the host's position: the token that it stored with its data. The writer continues after it if its history
+    /// is the same as the host's. A writer that was restored or forked is refused and reported as diverged.
     pub fn token(mut self, token: Token) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// Which versions of the protocol to speak. Default [`Protocol::Auto`].
+    /// Sets which protocol versions to speak. Default: [`Protocol::Auto`].
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.core.protocol = protocol;
         self
     }
 
-    /// Whether the handshake uses the message types of a cluster coordinator. Default false.
+    /// Sets whether the handshake uses the message types of a cluster coordinator. Default: false.
     pub fn coordinator_handshake(mut self, enabled: bool) -> Self {
         self.core.coordinator_handshake = enabled;
         self
     }
 
-    /// What happens when the writer's entries have a gap. Default [`GapPolicy::Refuse`].
+    /// Sets what happens if the writer's entries have a gap. Default: [`GapPolicy::Refuse`].
     pub fn gap_policy(mut self, policy: GapPolicy) -> Self {
         self.core.gap_policy = policy;
         self
     }
 
-    /// What happens to an entry that the handler does not take. Default [`ApplyPolicy::Retry`], which also holds for an entry
-    /// for which the handler fails with an [`Error`] of status [`CLOSED`](Status::Closed).
+    /// Sets what happens if the handler fails on an entry. If it fails with an [`Error`] of status
+    /// [`CLOSED`](Status::Closed), the entry is retried under every policy. Default: [`ApplyPolicy::Retry`].
     pub fn apply_policy(mut self, policy: ApplyPolicy) -> Self {
         self.core.apply_policy = policy;
         self
     }
 
-    /// Whether the handler makes an entry durable before it returns. Default false. If true, what is applied is also
-    /// acknowledged to the writer as durable.
+    /// Sets whether the handler makes entries durable before it returns, so that applied entries are also acknowledged
+    /// as durable. Default: false.
     pub fn handler_durable(mut self, durable: bool) -> Self {
         self.core.handler_durable = durable;
         self
     }
 
-    /// The longest pause between two attempts to connect. Default 5 s.
+    /// Sets the longest pause between attempts to connect. Default: 5 s.
     pub fn reconnect_interval(mut self, interval: Duration) -> Self {
         self.core.reconnect_interval = bounded(interval);
         self
     }
 
-    /// How often a moving position is acknowledged. Default 100 ms. A writer that waits is told at once.
+    /// Sets the interval at which a moving position is acknowledged. A writer that requests a position gets an
+    /// acknowledgement as soon as it is reached. Default: 100 ms.
     pub fn ack_interval(mut self, interval: Duration) -> Self {
         self.core.ack_interval = bounded(interval);
         self
     }
 
-    /// How long connecting and the handshake may take together, with that of TLS. Default 5 s.
+    /// Sets how long connecting and the handshake, TLS included, may take together. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.core.connect_timeout = bounded(timeout);
         self
     }
 
-    /// How often an idle connection to a v2 writer says that it lives. Default 1 s. Must be below the peer timeout.
+    /// Sets the heartbeat interval of idle v2 connections. Must be below the peer timeout. Default: 1 s.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.core.heartbeat_interval = bounded(interval);
         self
     }
 
-    /// How long a v2 writer may be silent before the connection is given up. Default 10 s.
+    /// Sets how long a v2 writer may be silent before the connection is closed. Default: 10 s.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
         self.core.peer_timeout = bounded(timeout);
         self
     }
 
-    /// The largest payload of an entry that is taken. Default: the largest that an entry can have. The receiver does not go
-    /// past a larger one.
+    /// Sets the largest payload that is accepted. The receiver does not continue past an entry with a larger one.
+    /// Default: the largest payload that an entry can have.
     pub fn max_entry_bytes(mut self, bytes: u64) -> Self {
         self.core.max_entry_bytes = bytes;
         self
     }
 
-    /// How many bytes may be received and not yet applied. Default 4 MiB, at least 64 KiB. One larger entry is still taken.
+    /// Sets how many bytes may be received and not yet applied. A single entry may be larger. Default: 4 MiB. At least:
+    /// 64 KiB.
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
         self.core.buffer_bytes = bytes;
         self
     }
 
-    /// By how much the writer's epoch may rise at once. Default 2⁶⁰. The first epoch that is met may be any.
+    /// Sets by how much the writer's epoch may rise at once. The first epoch is not limited. Default: 2⁶⁰.
     pub fn max_epoch_jump(mut self, jump: u64) -> Self {
         self.core.max_epoch_jump = jump;
         self
     }
 
-    /// Uses log directories and key files that other users may change or read, with an event, rather than refusing them.
-    /// Default false.
+    /// Sets whether log directories and key files that other users may change or read are used and reported with an
+    /// event instead of being refused. Default: false.
     pub fn insecure_permissions_allowed(mut self, allowed: bool) -> Self {
         self.core.insecure_permissions_allowed = allowed;
         self
     }
 
-    /// Encrypts connections with TLS 1.3 and checks that the writer's certificate is of one of the authorities in this file,
-    /// in PEM. Default: no TLS. [`build`](Self::build) reads it. Counts for every connection, also those of a connect
-    /// handler. Nothing turns the check off.
+    /// Encrypts connections with TLS 1.3 and requires the writer's certificate to be issued by one of the authorities
+    /// in this PEM file. [`build`](Self::build) reads it. Applies to every connection, including those of a connect
+    /// handler. This check cannot be turned off. Default: no TLS.
     pub fn tls(mut self, ca_file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(ca_file.into());
         self
     }
 
-    /// With [`tls`](Self::tls): the name that the writer's certificate must have. Default: that of the address.
+    /// Sets the name that the writer's certificate must have. Requires [`tls`](Self::tls). Default: the host name in
+    /// the address.
     pub fn tls_server_name(mut self, server_name: impl Into<String>) -> Self {
         self.server_name = Some(server_name.into());
         self
     }
 
-    /// With [`tls`](Self::tls): the certificate that the writer is shown, and its key, both in PEM. Default: none.
+    /// Sets the certificate that is presented to the writer and its private key, both in PEM files. Requires
+    /// [`tls`](Self::tls). Default: none.
     pub fn tls_identity(
         mut self,
         certificate_chain_file: impl Into<PathBuf>,
@@ -215,43 +220,45 @@ impl ReceiverBuilder {
         self
     }
 
-    /// The directory of a log on disk in which the receiver keeps what it receives, before the handler gets it. Default:
-    /// none. It is made if it is not there; its parent must be. Locked until the receiver is dropped.
+    /// Sets the directory of a log on disk in which the receiver stores what it receives, before the handler gets it.
+    /// It is created if it does not exist; its parent must exist. It stays locked until the receiver is dropped.
+    /// Default: none.
     ///
-    /// With it entries are acknowledged as durable when they are in this log, whatever the handler has done; after a restart
-    /// what was not applied comes from here; and the receiver goes on after the entry that was applied last, or a few before
-    /// it, unless a [token](Self::token) says where. A node that is promoted gives the directory to a [`Sender`](crate::Sender)
-    /// with a higher epoch. Needs a v2 writer.
+    /// With this log, entries are acknowledged as durable once they are in it, whatever the handler has done. After a
+    /// restart, entries that were not applied are read from it, and the receiver continues after the last applied
+    /// entry, or a few entries before that, unless a [token](Self::token) sets the position. To promote this node, pass
+    /// the directory to a [`Sender`](crate::Sender) with a higher epoch. Requires a v2 writer.
     pub fn wal_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.local_log.dir = dir.into();
         self
     }
 
-    /// When the receiver's log is made durable, and so acknowledged as that. Default [`SyncPolicy::Always`].
+    /// Sets when the receiver's log is synced, after which its entries are acknowledged as durable. Default:
+    /// [`SyncPolicy::Always`].
     pub fn wal_sync(mut self, policy: SyncPolicy) -> Self {
         self.local_log.sync = policy;
         self
     }
 
-    /// The usual size of a file of the receiver's log. Default 64 MiB, from 64 KiB to 1 GiB.
+    /// Sets the usual size of a file of the receiver's log. Default: 64 MiB. Range: 64 KiB to 1 GiB.
     pub fn wal_segment_bytes(mut self, bytes: u64) -> Self {
         self.local_log.segment_bytes = bytes;
         self
     }
 
-    /// How many bytes of the receiver's log stay on disk once they are applied. Default 1 GiB.
+    /// Sets how many bytes of applied entries the receiver's log keeps on disk. Default: 1 GiB.
     pub fn wal_retain_bytes(mut self, bytes: u64) -> Self {
         self.local_log.retain_bytes = bytes;
         self
     }
 
-    /// After how long applied entries leave the disk. Default a day.
+    /// Sets the age at which applied entries are removed from disk. Default: 1 day.
     pub fn wal_retain(mut self, age: Duration) -> Self {
         self.local_log.retain_age = bounded(age);
         self
     }
 
-    /// Who applies the entries, one by one. Replaces a [`batch_handler`](Self::batch_handler).
+    /// Sets the handler that applies entries one by one. Replaces a [`batch_handler`](Self::batch_handler).
     ///
     /// ```
     /// use replication::{Entry, Receiver};
@@ -273,22 +280,22 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Who applies the entries, up to `max_entries` at a time. A call never waits for more entries than are there. Replaces a
-    /// [`handler`](Self::handler).
+    /// Sets the handler that applies entries in batches of up to `max_entries`. A call never waits for more entries to
+    /// arrive. Replaces a [`handler`](Self::handler).
     pub fn batch_handler(mut self, max_entries: usize, handler: impl BatchHandler + 'static) -> Self {
         self.handler = Some(EntryHandler::Many(Box::new(handler), max_entries));
         self
     }
 
-    /// Who writes each entry to the host's own log before the handler gets it. Default: nobody. An entry that it does not take
-    /// is tried again under the apply policy and does not reach the handler.
+    /// Sets the handler that writes each entry to the host's own log before the entry is applied. If it fails, the
+    /// entry is retried under the apply policy and is not passed to the applying handler. Default: none.
     pub fn local_wal(mut self, append: impl Handler + 'static) -> Self {
         self.local_wal = Some(Box::new(append));
         self
     }
 
-    /// Who connects to the writer. Default: the library. The handler gets one address of the list and returns a connected TCP
-    /// or Unix stream.
+    /// Sets the handler that connects to the writer. It is passed one address of the list and returns a connected TCP
+    /// or Unix stream. Default: the library connects.
     ///
     /// ```
     /// use std::net::TcpStream;
@@ -309,14 +316,15 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Hears of events: connections that come and go, writers that are refused, entries that are not applied, and whatever
-    /// else goes wrong where no call can return it. A panic in it has no effect.
+    /// Sets the handler that receives events: connections that are opened and closed, writers that are refused, entries
+    /// that are not applied, and every other failure that no call can return. A panic in the handler has no effect.
     pub fn event_handler(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
         self.handlers.event = Some(Box::new(handler));
         self
     }
 
-    /// Takes log records up to a level: the level, the message, and a JSON object. A panic in it has no effect.
+    /// Sets the handler that receives log records up to a level. It is passed the level, the message and a JSON object.
+    /// A panic in the handler has no effect.
     pub fn log_handler(
         mut self,
         max_level: LogLevel,
@@ -326,13 +334,13 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Makes the receiver, which does not run yet: see [`Receiver::start`].
+    /// Creates the receiver. It does not run until [`Receiver::start`] is called.
     ///
-    /// Fails with [`INVALID_ARGUMENT`](Status::InvalidArgument) for options that are missing, out of range, contradict each
-    /// other, or name files that cannot be used, and with [`BAD_ADDRESS`](Status::BadAddress). With
-    /// [`wal_dir`](Self::wal_dir) also with [`LOCKED`](Status::Locked) when another process has the directory,
-    /// [`DAMAGED`](Status::Damaged) for files that are not as this library wrote them, [`DIVERGED`](Status::Diverged) when
-    /// they have another history than the token, [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
+    /// Fails with [`INVALID_ARGUMENT`](Status::InvalidArgument) if options are missing, out of range, contradict each
+    /// other, or name unusable files, and with [`BAD_ADDRESS`](Status::BadAddress). With [`wal_dir`](Self::wal_dir)
+    /// also fails with [`LOCKED`](Status::Locked) if another process uses the directory, [`DAMAGED`](Status::Damaged)
+    /// if its files are not as this library wrote them, [`DIVERGED`](Status::Diverged) if their history differs from
+    /// the token's, [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Receiver> {
         let Self { mut core, local_log, token, ca_file, server_name, identity, handler, local_wal: append, .. } = self;
         let (connect, handlers) = (self.connect, self.handlers);
@@ -386,7 +394,7 @@ impl ReceiverBuilder {
     }
 }
 
-/// The connect handler, which is not called any more once the gate is shut. A panic in it has not connected.
+/// Wraps the connect handler: it is not called once the gate is shut, and a panic in it counts as a failed attempt.
 fn gated(mut connect: Connect, gate: CallbackGate) -> Connect {
     Box::new(move |address| {
         if gate.is_shut() {

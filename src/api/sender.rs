@@ -16,15 +16,16 @@ use crate::forks::Maker;
 use crate::sender;
 use crate::sender::{AckLevel, Acked};
 
-/// The writer's end: takes entries and serves them to readers. Made by [`Sender::builder`].
+/// The writer's end: accepts entries and streams them to readers. Created by [`Sender::builder`].
 ///
-/// Any number of threads may use it at once. Handlers run one at a time on a thread of its own; from there, whatever would
-/// wait for that very thread fails with [`WRONG_THREAD`](Status::WrongThread): [`stop`](Self::stop),
-/// [`wait_acked`](Self::wait_acked) and [`wait_durable`](Self::wait_durable).
+/// Any number of threads may use a sender at once. Its handlers run one at a time on the sender's own thread. In a
+/// handler, the methods that would wait for that thread fail with [`WRONG_THREAD`](Status::WrongThread):
+/// [`stop`](Self::stop), [`wait_acked`](Self::wait_acked) and [`wait_durable`](Self::wait_durable).
 ///
-/// Dropping it stops it, and waits for that; call [`stop`](Self::stop) first to hear whether every reader got everything. It
-/// may be dropped in a handler of its own: then no other handler begins, and another thread ends it a little later. After a
-/// `fork` the parent's senders fail with [`FORKED`](Status::Forked) in the child, and dropping them does nothing there.
+/// Dropping a sender stops it and waits until it has stopped. To learn whether every reader received everything, call
+/// [`stop`](Self::stop) first. A sender may be dropped in one of its own handlers: no further handler call begins, and
+/// another thread ends the sender a little later. After a `fork`, the parent's senders fail with
+/// [`FORKED`](Status::Forked) in the child, and dropping them does nothing there.
 pub struct Sender {
     core: Arc<sender::Sender>,
     gate: CallbackGate,
@@ -51,17 +52,17 @@ impl Sender {
         if core.on_callback_thread() { Err(wrong_thread(what)) } else { Ok(core) }
     }
 
-    /// Starts its threads. Entries and readers can be given to it from now on.
+    /// Starts the sender's threads. From then on it accepts entries and readers.
     ///
-    /// Fails with [`INVALID_STATE`](Status::InvalidState) when it was started before, and with [`IO`](Status::Io) when the
-    /// system gives no threads.
+    /// Fails with [`INVALID_STATE`](Status::InvalidState) if the sender was started before, and with [`IO`](Status::Io)
+    /// if the system cannot create the threads.
     pub fn start(&self) -> Result<()> {
         Ok(self.core()?.start()?)
     }
 
-    /// Accepts readers at an address: `host:port`, where port 0 takes any free one and an IPv6 address is in brackets;
-    /// `unix:/path`; or `unix:@name` in the abstract namespace. May be called for many addresses. Returns the port, 0 for a
-    /// Unix socket.
+    /// Accepts readers at an address: `host:port`, with port 0 for any free port and an IPv6 address in brackets;
+    /// `unix:/path`; or `unix:@name` for a socket in the abstract namespace. May be called for several addresses.
+    /// Returns the port, or 0 for a Unix socket.
     ///
     /// ```
     /// # fn main() -> replication::Result<()> {
@@ -76,13 +77,14 @@ impl Sender {
         Ok(self.core()?.listen(address)?)
     }
 
-    /// Serves a new connection, a TCP or Unix stream: the handshake is the library's. One that fails is told in an event.
+    /// Serves a new connection, a TCP or Unix stream. The library performs the handshake and reports a failed one as an
+    /// event.
     pub fn accept_connection(&self, connection: impl Into<OwnedFd>) -> Result<()> {
         Ok(self.core()?.accept_connection(connection.into())?)
     }
 
-    /// Serves a reader whose Sync message the host has read from the connection: the library answers it and streams. An
-    /// earlier connection of the same reader is closed.
+    /// Serves a reader whose Sync message the host has already read from the connection. The library sends the reply
+    /// and starts streaming. An earlier connection of the same reader is closed.
     pub fn accept_reader(
         &self,
         connection: impl Into<OwnedFd>,
@@ -92,19 +94,21 @@ impl Sender {
         Ok(self.core()?.accept_reader(connection.into(), reader_id, last_known_sequence)?)
     }
 
-    /// Puts an entry with the present time into the log and returns its sequence. Does not wait for the network or a reader,
-    /// except under [`FullPolicy::Wait`](crate::FullPolicy::Wait) and [`GatePolicy::Slow`](crate::GatePolicy::Slow).
+    /// Appends an entry with the current time to the log and returns its sequence. Does not wait for the network or for
+    /// readers, except under [`FullPolicy::Wait`](crate::FullPolicy::Wait) and
+    /// [`GatePolicy::Slow`](crate::GatePolicy::Slow).
     ///
-    /// Entries of concurrent calls get different sequences and reach every reader in their order. Fails with
-    /// [`BUFFER_FULL`](Status::BufferFull), [`GATED`](Status::Gated), [`NOT_WRITER`](Status::NotWriter),
-    /// [`MESSAGE_TOO_LARGE`](Status::MessageTooLarge), and with a log on disk [`DISK_FULL`](Status::DiskFull),
-    /// [`STALLED`](Status::Stalled) and [`IO`](Status::Io). No sequence is used up then, unless [`Error::taken`] has one:
-    /// under [`SyncPolicy::Always`](crate::SyncPolicy::Always) an entry may be taken and its sync fail or take too long.
+    /// Entries of concurrent calls get different sequences, and every reader receives them in sequence order. Fails
+    /// with [`BUFFER_FULL`](Status::BufferFull), [`GATED`](Status::Gated), [`NOT_WRITER`](Status::NotWriter),
+    /// [`MESSAGE_TOO_LARGE`](Status::MessageTooLarge), and, with a log on disk, [`DISK_FULL`](Status::DiskFull),
+    /// [`STALLED`](Status::Stalled) and [`IO`](Status::Io). On failure no sequence is used, unless [`Error::taken`]
+    /// returns one: under [`SyncPolicy::Always`](crate::SyncPolicy::Always), an entry may be appended but its sync may
+    /// fail or take too long.
     pub fn replicate(&self, payload: impl AsRef<[u8]>) -> Result<u64> {
         self.replicate_at(clock::now().wall_us, payload)
     }
 
-    /// Like [`replicate`](Self::replicate) with a timestamp of the host's, in microseconds since the Unix epoch.
+    /// Like [`replicate`](Self::replicate), with a timestamp set by the host in microseconds since the Unix epoch.
     pub fn replicate_at(&self, timestamp_us: u64, payload: impl AsRef<[u8]>) -> Result<u64> {
         let core = self.core()?;
         let end = core.put(timestamp_us, payload.as_ref())?;
@@ -112,8 +116,8 @@ impl Sender {
         Ok(end.sequence)
     }
 
-    /// Puts entries into the log with consecutive sequences, all of them or none, and returns the first sequence. Otherwise
-    /// like [`replicate`](Self::replicate).
+    /// Appends entries with consecutive sequences, all of them or none, and returns the first sequence. Otherwise like
+    /// [`replicate`](Self::replicate).
     ///
     /// ```
     /// # fn main() -> replication::Result<()> {
@@ -128,8 +132,8 @@ impl Sender {
         self.replicate_batch_at(clock::now().wall_us, payloads)
     }
 
-    /// Like [`replicate_batch`](Self::replicate_batch) with a timestamp of the host's for all of them, in microseconds since
-    /// the Unix epoch.
+    /// Like [`replicate_batch`](Self::replicate_batch), with one timestamp for all entries, set by the host in
+    /// microseconds since the Unix epoch.
     pub fn replicate_batch_at<T: AsRef<[u8]>>(&self, timestamp_us: u64, payloads: &[T]) -> Result<u64> {
         let core = self.core()?;
         if payloads.is_empty() {
@@ -140,14 +144,16 @@ impl Sender {
         Ok(first)
     }
 
-    /// Waits until readers have acknowledged an entry, and with it all before. Returns how many have, of whatever group.
+    /// Waits until readers have acknowledged an entry and all entries before it. Returns the number of readers that
+    /// have acknowledged it, in any group or none.
     ///
-    /// - `readers`: how many, or a [`Quorum`]. Those that acknowledged it and left count too.
-    /// - `timeout`: [`Duration::ZERO`] only looks, [`Duration::MAX`] waits for ever.
+    /// - `readers`: the required number of readers, or a [`Quorum`]. Readers that acknowledged the entry and have since
+    ///   disconnected count too.
+    /// - `timeout`: [`Duration::ZERO`] only checks; [`Duration::MAX`] waits forever.
     ///
-    /// Fails with [`TIMEOUT`](Status::Timeout) and a text that says who is missing: readers may have it nevertheless, now or
-    /// later, which [`acked`](Self::acked) tells. An acknowledgement of a v1 reader counts as
-    /// [received](AckLevel::Received) only.
+    /// Fails with [`TIMEOUT`](Status::Timeout) and a message that names the missing readers. Readers may still have the
+    /// entry, or receive it later; call [`acked`](Self::acked) to find out. An acknowledgement from a v1 reader counts
+    /// only as [received](AckLevel::Received).
     ///
     /// ```no_run
     /// # fn main() -> replication::Result<()> {
@@ -173,9 +179,9 @@ impl Sender {
         answer(core, sequence, level, &quorum, acked, &format!("within {timeout:?}"))
     }
 
-    /// Tells whether readers have acknowledged an entry, without waiting. Otherwise like [`wait_acked`](Self::wait_acked):
-    /// what became of an entry whose wait ended with [`TIMEOUT`](Status::Timeout). Once it was `Ok` for an entry, a level and
-    /// a quorum, it stays so in this process.
+    /// Checks, without waiting, whether readers have acknowledged an entry, for example after a wait that ended with
+    /// [`TIMEOUT`](Status::Timeout). Otherwise like [`wait_acked`](Self::wait_acked). Once the result is `Ok` for an
+    /// entry, a level and a quorum, it stays `Ok` in this process.
     pub fn acked(&self, sequence: u64, level: AckLevel, readers: impl Into<Quorum>) -> Result<usize> {
         let core = self.core()?;
         let quorum = core.quorum(&readers.into().terms())?;
@@ -183,13 +189,14 @@ impl Sender {
         answer(core, sequence, level, &quorum, acked, "so far")
     }
 
-    /// Has `call` called when readers have acknowledged an entry, and does not wait. Otherwise like
+    /// Calls `call` once readers have acknowledged an entry, without waiting. Otherwise like
     /// [`wait_acked`](Self::wait_acked).
     ///
-    /// Unless this fails, `call` is called exactly once, on the thread of the handlers, perhaps before this returns: with
-    /// how many readers have the entry, or an error of status [`TIMEOUT`](Status::Timeout), or [`CLOSED`](Status::Closed)
-    /// when the sender is stopped before. The one exception: when the sender is dropped in a handler of its own, no call
-    /// follows. Fails with [`BUFFER_FULL`](Status::BufferFull) when too many calls are outstanding.
+    /// Unless this method fails, `call` runs exactly once, on the handlers' thread, possibly before this method
+    /// returns. It receives the number of readers that have the entry, or an error with status
+    /// [`TIMEOUT`](Status::Timeout), or [`CLOSED`](Status::Closed) if the sender is stopped first. There is one
+    /// exception: if the sender is dropped in one of its own handlers, `call` does not run. Fails with
+    /// [`BUFFER_FULL`](Status::BufferFull) if too many calls are outstanding.
     ///
     /// ```
     /// use std::time::Duration;
@@ -226,60 +233,61 @@ impl Sender {
                 Status::Ok => Ok(readers),
                 _ => Err(Error::new(status, format!("only {readers} readers have acknowledged entry {sequence}"))),
             };
-            // The panic hook has told of a panic. Nothing depends on this call.
+            // The panic hook has already reported the panic. Nothing depends on this call.
             let _ = caught(|| call(outcome));
         };
         core.on_acked(sequence, level, quorum, timeout, Box::new(call))?;
         Ok(())
     }
 
-    /// Waits until an entry, and with it all before, is on this node's disk. Needs
-    /// [`SenderBuilder::wal_dir`](crate::SenderBuilder::wal_dir). Fails with [`TIMEOUT`](Status::Timeout) when it is not in
-    /// time.
+    /// Waits until an entry and all entries before it are durable on this node's disk. Requires
+    /// [`SenderBuilder::wal_dir`](crate::SenderBuilder::wal_dir). Fails with [`TIMEOUT`](Status::Timeout) if the time
+    /// limit passes first.
     pub fn wait_durable(&self, sequence: u64, timeout: Duration) -> Result<()> {
         Ok(self.waiting_core("wait_durable")?.wait_durable(sequence, timeout)?)
     }
 
-    /// The position after the last entry.
+    /// Returns the token of the position after the last entry.
     pub fn token(&self) -> Result<Token> {
         Ok(Token::of(self.core()?.token()))
     }
 
-    /// The sequence of the last entry, 0 before the first one.
+    /// Returns the sequence of the last entry, or 0 if there is none.
     pub fn current_sequence(&self) -> u64 {
         self.core.current_sequence()
     }
 
-    /// How many readers are connected.
+    /// Returns how many readers are connected.
     pub fn reader_count(&self) -> usize {
         self.core().map_or(0, sender::Sender::reader_count)
     }
 
-    /// Closes the connection of a reader, which may connect again. Fails with [`NOT_FOUND`](Status::NotFound) for one that is
-    /// not connected.
+    /// Disconnects a reader, which may connect again. Fails with [`NOT_FOUND`](Status::NotFound) if the reader is not
+    /// connected.
     pub fn remove_reader(&self, reader_id: &str) -> Result<()> {
         Ok(self.core()?.remove_reader(reader_id)?)
     }
 
-    /// Says whether this node is the writer. When it is not, entries are refused with [`NOT_WRITER`](Status::NotWriter), and
-    /// so are readers, those that are connected too.
+    /// Sets whether this node is the writer. A node that is not the writer refuses entries and readers with
+    /// [`NOT_WRITER`](Status::NotWriter) and disconnects its current readers.
     pub fn set_writable(&self, writable: bool) -> Result<()> {
         Ok(self.core()?.set_writable(writable)?)
     }
 
-    /// The slots, which hold back the log on disk for readers that are away: a JSON array with an object for each, as
-    /// `sender_slots_json` of the C interface describes. Needs [`SenderBuilder::wal_dir`](crate::SenderBuilder::wal_dir).
+    /// Returns the slots, which keep the log on disk for readers that are disconnected: a JSON array with one object
+    /// per slot, in the format of `sender_slots_json` in the C interface. Requires
+    /// [`SenderBuilder::wal_dir`](crate::SenderBuilder::wal_dir).
     pub fn slots(&self) -> Result<Value> {
         parsed(&self.core()?.slots_json()?)
     }
 
-    /// Drops the slot of a reader that will not come back, so that its entries may leave the disk. Fails with
-    /// [`NOT_FOUND`](Status::NotFound) for a reader without one.
+    /// Drops the slot of a reader that will not come back, so that its entries may be removed from disk. Fails with
+    /// [`NOT_FOUND`](Status::NotFound) if the reader has no slot.
     pub fn drop_slot(&self, reader_id: &str) -> Result<()> {
         Ok(self.core()?.drop_slot(reader_id)?)
     }
 
-    /// The statistics, a JSON object to which keys are only ever added. `docs/embedding.md` describes each.
+    /// Returns the statistics as a JSON object. Future versions only add keys. `docs/statistics.md` describes each key.
     ///
     /// ```
     /// # fn main() -> replication::Result<()> {
@@ -293,11 +301,11 @@ impl Sender {
         parsed(&self.core()?.stats_json()?)
     }
 
-    /// Refuses new entries, lets readers catch up, and closes everything. When it returns no handler runs. Stopping twice is
-    /// allowed.
+    /// Stops the sender: refuses new entries, lets readers catch up, and closes everything. No handler runs once this
+    /// method has returned. Stopping twice is allowed.
     ///
-    /// Fails with [`TIMEOUT`](Status::Timeout) when some readers did not get everything in time; it is stopped nevertheless,
-    /// and the text names them.
+    /// Fails with [`TIMEOUT`](Status::Timeout) if some readers did not receive everything in time. The sender is
+    /// stopped nevertheless, and the message names those readers.
     pub fn stop(&self) -> Result<()> {
         Ok(self.core()?.stop()?)
     }
@@ -328,7 +336,7 @@ fn answer(
     }
     let mut who = core.lacking(sequence, level, quorum);
     if who.is_empty() {
-        // The last one came when the time was over.
+        // The last reader acknowledged just after the time limit passed.
         who = format!("only {}", acked.readers);
     }
     let closed = if acked.status == Status::Closed { "; the sender was stopped" } else { "" };

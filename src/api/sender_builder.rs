@@ -16,11 +16,11 @@ use crate::sender;
 use crate::sender::config::{FullPolicy, Group, SenderConfig, StorageConfig, SyncPolicy, WriteGateConfig as WriteGate};
 use crate::transport::{IdentityFiles, TlsServer};
 
-/// Threads for the network, at most.
+/// The most network threads.
 const MAX_IO_THREADS: usize = 256;
 
-/// Options of a [`Sender`], each at its default until it is set. Made by [`Sender::builder`]. What contradicts itself or
-/// another option is refused by [`build`](Self::build).
+/// The options of a [`Sender`], each at its default until it is set. Created by [`Sender::builder`].
+/// [`build`](Self::build) rejects options that are invalid or contradict each other.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,10 +38,10 @@ const MAX_IO_THREADS: usize = 256;
 #[must_use = "a sender is made by `build`"]
 pub struct SenderBuilder {
     core: SenderConfig,
-    /// Used when it has a directory.
+    /// Used only if it has a directory.
     storage: StorageConfig,
     groups: Vec<(String, Vec<String>)>,
-    /// The position to go on from, and the epoch to write in if it is another.
+    /// The position to continue after, and the epoch to write in if it differs from the token's.
     token: Option<(Token, Option<u64>)>,
     identity: Option<(PathBuf, PathBuf)>,
     client_ca_file: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub struct SenderBuilder {
 }
 
 impl Sender {
-    /// A sender's options, each at its default.
+    /// Creates a builder with default options.
     pub fn builder() -> SenderBuilder {
         SenderBuilder {
             core: SenderConfig::default(),
@@ -64,100 +64,104 @@ impl Sender {
 }
 
 impl SenderBuilder {
-    /// How many entries the memory window holds at most, for readers that fall behind. Default 10000.
+    /// Sets how many entries the buffer holds, in memory, for readers that lag. Default: 10000.
     pub fn buffer_size(mut self, entries: usize) -> Self {
         self.core.buffer_size = entries;
         self
     }
 
-    /// How many bytes the memory window holds at most. Default 64 MiB, at least 64 KiB.
+    /// Sets the capacity of the buffer in bytes; the limit that is reached first applies. Default: 64 MiB. At least: 64
+    /// KiB.
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
         self.core.buffer_bytes = bytes;
         self
     }
 
-    /// What [`Sender::replicate`] does when a bound of the window is reached. Default [`FullPolicy::CutOffSlowest`].
+    /// Sets what [`Sender::replicate`] does when the buffer is full. Default: [`FullPolicy::CutOffSlowest`].
     pub fn full_policy(mut self, policy: FullPolicy) -> Self {
         self.core.full_policy = policy;
         self
     }
 
-    /// How long a reader may take no byte before its connection is closed. Default 5 s.
+    /// Sets how long a reader may accept no bytes before it is disconnected. Default: 5 s.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.core.write_timeout = bounded(timeout);
         self
     }
 
-    /// How long the handshake of a new connection may take in all, with that of TLS. Default 5 s.
+    /// Sets how long the handshake of a new connection may take, TLS included. Default: 5 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.core.handshake_timeout = bounded(timeout);
         self
     }
 
-    /// How often an idle connection to a v2 reader says that it lives. Default 1 s. Must be below the peer timeout.
+    /// Sets the heartbeat interval of idle v2 connections. Must be below the peer timeout. Default: 1 s.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.core.heartbeat_interval = bounded(interval);
         self
     }
 
-    /// The shortest heartbeat interval that a v2 reader may ask for. Default 100 ms, from 10 ms to 60 s.
+    /// Sets the shortest heartbeat interval that a v2 reader may request. Default: 100 ms. Range: 10 ms to 60 s.
     pub fn min_heartbeat(mut self, interval: Duration) -> Self {
         self.core.min_heartbeat = bounded(interval);
         self
     }
 
-    /// How long a v2 reader may be silent before its connection is closed. Default 10 s. v1 readers may be silent for ever.
+    /// Sets how long a v2 reader may be silent before it is disconnected. A v1 reader may be silent forever. Default:
+    /// 10 s.
     pub fn peer_timeout(mut self, timeout: Duration) -> Self {
         self.core.peer_timeout = bounded(timeout);
         self
     }
 
-    /// How long [`Sender::stop`] lets readers catch up; zero closes at once. Default 5 s.
+    /// Sets how long [`Sender::stop`] lets readers catch up; zero closes their connections at once. Default: 5 s.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.core.stop_timeout = bounded(timeout);
         self
     }
 
-    /// How many readers may be connected at once. Default 1024. Further ones are refused and reported.
+    /// Sets how many readers may be connected at once. More are refused and reported. Default: 1024.
     pub fn max_readers(mut self, readers: usize) -> Self {
         self.core.max_readers = readers;
         self
     }
 
-    /// The permissions of the files of Unix sockets that it listens on. Default `0o600`: this process's user only. For a
-    /// socket in the abstract namespace the same counts as if it had a file.
+    /// Sets the permissions of the Unix socket files that the sender creates. A socket in the abstract namespace has no
+    /// file; the same permissions are applied to it as if it had one. Default: `0o600`, which admits only this
+    /// process's user.
     pub fn unix_socket_mode(mut self, mode: u32) -> Self {
         self.core.unix_socket_mode = mode;
         self
     }
 
-    /// How many threads serve the network, at most 256. Default 0: one for each two processors, at least one and at most
-    /// four.
+    /// Sets the number of network threads, at most 256. Default: 0, which means one per two processors, at least one
+    /// and at most four.
     pub fn io_threads(mut self, threads: usize) -> Self {
         self.core.io_threads = threads;
         self
     }
 
-    /// The stream and the epoch that this writer continues, of a host that numbers its streams itself. Default: a random
-    /// stream and epoch 1, which begins a new history, so that readers with a position in another one are refused. A
-    /// [token](Self::token), which counts instead wherever both are set, and a log on disk know theirs.
+    /// Sets the stream and epoch that this writer continues, for a host that manages its own stream ids. A
+    /// [token](Self::token) overrides this option, and a log on disk has its own stream and epoch. Default: a random
+    /// stream and epoch 1, which begins a new history, so that readers with a position in another history are refused.
     pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
         self.core.lineage = Some(Lineage { stream_id, epoch });
         self
     }
 
-    /// The sequence of the last entry before this process; the first entry gets the next one. Default 0. A log on disk knows
-    /// it: there it is only checked. A bare number says nothing of the history before it; a [token](Self::token), which
-    /// counts instead wherever both are set, does.
+    /// Sets the sequence of the last entry before this process; the first entry gets the next one. A log on disk has
+    /// its own last sequence and is only checked against this one. A bare sequence proves nothing about the history
+    /// before it; a [token](Self::token) does, and overrides this option. Default: 0.
     pub fn last_sequence(mut self, sequence: u64) -> Self {
         self.core.last_sequence = sequence;
         self
     }
 
-    /// Where a sender begins whose log is new: after a position that a reader reached, to take over as the writer.
+    /// Sets the position after which a new log begins: a position that a reader reached, so that this sender takes over
+    /// as the writer.
     ///
-    /// - `epoch`: the epoch in which this sender writes. It rises with each promotion, so it is above the token's where this
-    ///   sender takes over from another writer. `None` is the token's.
+    /// - `epoch`: the epoch in which this sender writes. It rises with each promotion, so it must be above the token's
+    ///   if this sender takes over from another writer. `None` means the token's epoch.
     ///
     /// ```
     /// use replication::Sender;
@@ -180,30 +184,31 @@ impl SenderBuilder {
         self
     }
 
-    /// Uses log directories and key files that other users may change or read, with an event, rather than refusing them.
-    /// Default false.
+    /// Sets whether log directories and key files that other users may change or read are used and reported with an
+    /// event instead of being refused. Default: false.
     pub fn insecure_permissions_allowed(mut self, allowed: bool) -> Self {
         self.core.insecure_permissions_allowed = allowed;
         self
     }
 
-    /// Encrypts connections with TLS 1.3 and shows readers a certificate. Default: no TLS. The files are in PEM:
-    /// this writer's certificate, followed by those that lead to an authority of the readers; and its key.
-    /// [`build`](Self::build) reads them. Counts for every connection but those of [`Sender::accept_reader`].
+    /// Encrypts connections with TLS 1.3 and presents a certificate to readers. Both files are in PEM format: the first
+    /// contains this writer's certificate, followed by those that lead to an authority that the readers trust; the
+    /// second contains its private key. [`build`](Self::build) reads them. Applies to every connection except those of
+    /// [`Sender::accept_reader`]. Default: no TLS.
     pub fn tls(mut self, certificate_chain_file: impl Into<PathBuf>, private_key_file: impl Into<PathBuf>) -> Self {
         self.identity = Some((certificate_chain_file.into(), private_key_file.into()));
         self
     }
 
-    /// With [`tls`](Self::tls): readers must have a certificate of one of the authorities in this file, in PEM. Default: they
-    /// need none.
+    /// Requires readers to present a certificate issued by one of the authorities in this PEM file. Requires
+    /// [`tls`](Self::tls). Default: readers need no certificate.
     pub fn tls_client_ca(mut self, client_ca_file: impl Into<PathBuf>) -> Self {
         self.client_ca_file = Some(client_ca_file.into());
         self
     }
 
-    /// Adds a group of readers, for a [`Quorum`](crate::Quorum). An id that ends with `*` stands for every id that begins
-    /// with what is before it. At most 64 groups.
+    /// Adds a group of readers for use in a [`Quorum`](crate::Quorum). An id that ends with `*` matches every id with
+    /// that prefix. At most 64 groups.
     pub fn group<I>(mut self, name: impl Into<String>, reader_ids: impl IntoIterator<Item = I>) -> Self
     where
         I: Into<String>,
@@ -212,77 +217,79 @@ impl SenderBuilder {
         self
     }
 
-    /// Takes entries only while enough readers are near enough. Default: always.
+    /// Accepts entries only while enough readers are within the gate's lag. Default: no gate.
     pub fn write_gate(mut self, gate: WriteGate) -> Self {
         self.core.write_gate = (gate.min_readers > 0).then_some(gate);
         self
     }
 
-    /// How many calls of [`Sender::on_acked`] may be outstanding. Default 65536.
+    /// Sets how many calls of [`Sender::on_acked`] may be outstanding. Default: 65536.
     pub fn max_pending_acks(mut self, calls: usize) -> Self {
         self.core.max_pending_acks = calls;
         self
     }
 
-    /// The directory of the log on disk. Default: none, the log lives in memory only. It is made if it is not there; its
-    /// parent must be. The sender goes on with the stream and the sequence that it finds there, and keeps the directory locked
-    /// until it is dropped. `docs/durability.md` tells the whole.
+    /// Sets the directory of the log on disk. It is created if it does not exist; its parent must exist. The sender
+    /// continues the stream and sequence that it finds there, and keeps the directory locked until it is dropped. See
+    /// `docs/durability.md`. Default: none, which keeps the log in memory only.
     pub fn wal_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.storage.dir = dir.into();
         self
     }
 
-    /// When the log on disk is made durable. Default: every 5 ms or 1 MiB, whichever comes first.
+    /// Sets when the log on disk is synced. Default: every 5 ms or 1 MiB, whichever comes first.
     pub fn wal_sync(mut self, policy: SyncPolicy) -> Self {
         self.storage.sync = policy;
         self
     }
 
-    /// The usual size of a file of the log, the unit in which old entries go. Default 64 MiB, from 64 KiB to 1 GiB.
+    /// Sets the usual size of a log file. Old entries are removed in whole files. Default: 64 MiB. Range: 64 KiB to 1
+    /// GiB.
     pub fn wal_segment_bytes(mut self, bytes: u64) -> Self {
         self.storage.segment_bytes = bytes;
         self
     }
 
-    /// How many bytes of the log stay on disk when no slot needs them. Default 1 GiB.
+    /// Sets how many bytes of the log stay on disk if no slot needs more. Default: 1 GiB.
     pub fn wal_retain_bytes(mut self, bytes: u64) -> Self {
         self.storage.retain_bytes = bytes;
         self
     }
 
-    /// After how long entries leave the disk when no slot needs them. Default a day.
+    /// Sets the age at which entries that no slot needs are removed from disk. Default: 1 day.
     pub fn wal_retain(mut self, age: Duration) -> Self {
         self.storage.retain_age = bounded(age);
         self
     }
 
-    /// How long [`Sender::replicate`] waits for the disk. Default 5 s.
+    /// Sets how long [`Sender::replicate`] waits for the disk. Default: 5 s.
     pub fn wal_timeout(mut self, timeout: Duration) -> Self {
         self.storage.timeout = bounded(timeout);
         self
     }
 
-    /// How many bytes of the log the slot of a reader may hold back beyond what retention keeps. Default 8 GiB. A slot that
-    /// would hold back more is lost, with an event.
+    /// Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that exceeds the limit is
+    /// lost, and an event reports it. Default: 8 GiB.
     pub fn slot_max_bytes(mut self, bytes: u64) -> Self {
         self.storage.slot_max_bytes = bytes;
         self
     }
 
-    /// How long the slot of a reader is kept that does not come back. Default a week.
+    /// Sets how long the slot of a disconnected reader is kept. Default: 7 days.
     pub fn slot_expiry(mut self, expiry: Duration) -> Self {
         self.storage.slot_expiry = bounded(expiry);
         self
     }
 
-    /// Hears of events: readers that come, go or are refused, a disk that is full, and whatever else goes wrong where no call
-    /// can return it. A panic in it has no effect.
+    /// Sets the handler that receives events: readers that connect, disconnect or are refused, a full disk, and every
+    /// other failure that no call can return. A panic in the handler has no effect.
     pub fn event_handler(mut self, handler: impl FnMut(&Event) + Send + 'static) -> Self {
         self.handlers.event = Some(Box::new(handler));
         self
     }
 
-    /// Takes log records up to a level: the level, the message, and a JSON object. A panic in it has no effect.
+    /// Sets the handler that receives log records up to a level. It is passed the level, the message and a JSON object.
+    /// A panic in the handler has no effect.
     pub fn log_handler(
         mut self,
         max_level: LogLevel,
@@ -292,12 +299,12 @@ impl SenderBuilder {
         self
     }
 
-    /// Makes the sender, which does not run yet: see [`Sender::start`].
+    /// Creates the sender. It does not run until [`Sender::start`] is called.
     ///
-    /// Fails with [`INVALID_ARGUMENT`](Status::InvalidArgument) for options that are out of range, contradict each other, or
-    /// name files that cannot be used. With [`wal_dir`](Self::wal_dir) also with [`LOCKED`](Status::Locked) when another
-    /// process has the directory, [`DAMAGED`](Status::Damaged) for files that are not as this library wrote them,
-    /// [`DIVERGED`](Status::Diverged) and [`REGRESSED`](Status::Regressed) when they do not fit the position that was set,
+    /// Fails with [`INVALID_ARGUMENT`](Status::InvalidArgument) if options are out of range, contradict each other, or
+    /// name unusable files. With [`wal_dir`](Self::wal_dir) also fails with [`LOCKED`](Status::Locked) if another
+    /// process uses the directory, [`DAMAGED`](Status::Damaged) if its files are not as this library wrote them,
+    /// [`DIVERGED`](Status::Diverged) or [`REGRESSED`](Status::Regressed) if they do not match the configured position,
     /// [`IO`](Status::Io) and [`DISK_FULL`](Status::DiskFull).
     pub fn build(self) -> Result<Sender> {
         let Self { mut core, storage, groups, token, identity, client_ca_file, handlers } = self;

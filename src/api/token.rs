@@ -3,10 +3,11 @@ use std::fmt;
 use super::error::Result;
 use crate::protocol::token;
 
-/// A position in the history of one log, to be stored with the data that belongs to it, or handed to another node.
+/// A position in the history of one log. Store it with the data that it describes, or pass it to another node.
 ///
-/// It says which stream it belongs to, how far, and what the entries before it were, so that a writer or reader with
-/// another history is refused rather than followed. Its bytes are the same on every machine and in every language.
+/// A token names the stream, the epoch and the sequence, and carries a hash of the entries before it. A writer or
+/// reader with a different history is therefore detected and refused. The byte format is the same on every machine and
+/// in every language.
 ///
 /// ```
 /// # fn main() -> replication::Result<()> {
@@ -23,15 +24,15 @@ use crate::protocol::token;
 pub struct Token(token::Token);
 
 impl Token {
-    /// How many bytes a token has.
+    /// The size of a token in bytes.
     pub const BYTES: usize = token::TOKEN_BYTES;
 
-    /// Reads the bytes of a token. Fails with [`DAMAGED`](crate::Status::Damaged) for bytes that are none.
+    /// Decodes a token. Fails with [`DAMAGED`](crate::Status::Damaged) if the bytes are not a valid token.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Ok(Self(token::Token::decode(bytes)?))
     }
 
-    /// The bytes, to be stored.
+    /// Encodes the token for storage.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         self.0.encode()
     }
