@@ -1,15 +1,15 @@
 //! Replication of a write-ahead log from one writer to many readers.
 //!
-//! The writer's process gives each entry of its log to a [`Sender`]. Each reader's process runs a [`Receiver`], which follows
-//! the sender over TCP or a Unix socket, with TLS if wanted, and hands every entry to a [`Handler`], in order and each once.
-//! Readers that were away go on where they were. The writer can wait until enough of them have an entry, and bounds what it
-//! keeps for them in memory and on disk.
+//! The writer's process passes each entry of its log to a [`Sender`]. Each reader's process runs a [`Receiver`], which
+//! follows the sender over TCP or a Unix socket, optionally with TLS, and passes every entry to a [`Handler`], in order
+//! and exactly once. Readers that reconnect continue where they left off. The writer can wait until enough readers have
+//! an entry, and limits what it keeps for them in memory and on disk.
 //!
-//! It is a library with its own few threads, which no async runtime has to know of. Linux only.
+//! The library runs a few threads of its own and works with or without an async runtime. It supports Linux only.
 //!
 //! # Quick start
 //!
-//! A writer with a log on disk and a reader, here in one process; between two machines only the address differs.
+//! A writer with a log on disk, and a reader. Both run in one process here; on two machines, only the address differs.
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,19 +48,21 @@
 //!
 //! # What to know
 //!
-//! - **Exactly once.** Store [`Entry::token`] in the transaction that applies the entry, and give it to
-//!   [`ReceiverBuilder::token`] after a restart. With [`ReceiverBuilder::wal_dir`] alone, a few entries may come twice after a
-//!   crash.
-//! - **Durability.** By default nothing is on disk: set [`SenderBuilder::wal_dir`], and [`SyncPolicy::Always`] where
-//!   [`Sender::replicate`] shall return only when the entry is safe.
-//! - **Errors** have a [`Status`] for programs and a text that names the culprit. What goes wrong where no call can return it
-//!   is told in [events](SenderBuilder::event_handler).
-//! - **Handlers** run one at a time on a thread of their sender or receiver. Do not hold a lock that a handler takes while you
-//!   stop, drop or wait.
-//! - **Panics** in a handler end there: an entry counts as not applied. That needs `panic = "unwind"`, the default.
-//! - **Fork.** Threads do not survive it: in the child everything fails with [`Status::Forked`].
-//! - The C interface of the same library, `include/replication.h`, is for programs in other languages. It also decodes
-//!   msgpack records and the messages of the protocol.
+//! - **Exactly once.** Store [`Entry::token`] in the transaction that applies the entry, and pass it to
+//!   [`ReceiverBuilder::token`] after a restart. With only [`ReceiverBuilder::wal_dir`], a few entries may be delivered
+//!   twice after a crash.
+//! - **Durability.** By default nothing is written to disk. Set [`SenderBuilder::wal_dir`] for a log on disk, and
+//!   [`SyncPolicy::Always`] if [`Sender::replicate`] must not return before the entry is durable.
+//! - **Errors** have a [`Status`] for programs and a message that names the cause. Failures that no call can return are
+//!   reported as [events](SenderBuilder::event_handler).
+//! - **Handlers** run one at a time on a thread of their sender or receiver. Do not hold a lock that a handler takes
+//!   while you stop, drop or wait.
+//! - **Panics** in a handler are caught, and the entry counts as not applied. This requires `panic = "unwind"`, the
+//!   default.
+//! - **Fork.** The library's threads do not survive a fork: in the child, calls on the parent's objects fail with
+//!   [`Status::Forked`].
+//! - The C interface, `include/replication.h`, serves programs in other languages. It also decodes msgpack records and
+//!   protocol messages.
 
 #![warn(missing_docs)]
 
@@ -209,7 +211,7 @@ pub use api::{
     Status, SyncPolicy, Token, WriteGate,
 };
 
-/// The example of `docs/rust.md` is a test.
+/// The example in `docs/rust.md` runs as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/rust.md")]
 mod page {}
