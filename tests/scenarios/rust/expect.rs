@@ -1,4 +1,4 @@
-//! What is expected: it is waited for.
+//! The `expect` steps, which wait until the expectation is met.
 
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ impl Scenario<'_> {
         }
     }
 
-    /// The statistics at the step's path, if they have it already.
+    /// Returns the statistics at the step's path, if they have that path yet.
     fn stats(&self, step: &Value) -> Option<Value> {
         let stats = if self.is_sender(step) { self.sender(step).stats() } else { self.receiver(step).stats() };
         let path = step.get("path").map_or("", text);
@@ -102,7 +102,7 @@ impl Scenario<'_> {
         })
     }
 
-    /// Statuses, kinds of events and log levels have their names and numbers.
+    /// Checks the names and numbers of statuses, event kinds and log levels.
     pub fn status_names(&self) {
         let table = |key: &str| self.file[key].as_object().unwrap().clone();
         for (name, number) in table("statuses") {

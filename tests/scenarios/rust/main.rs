@@ -1,5 +1,6 @@
-//! Runs tests/scenarios/scenarios.json, the list of tests that every language passes, over what Rust programs use of the
-//! crate. Its README has the format. A program of its own, which counts its threads and descriptors.
+//! Runs tests/scenarios/scenarios.json, the list of tests that every language passes, against the crate's public Rust
+//! interface. The README there describes the format. This is a separate program because it counts its threads and
+//! descriptors.
 
 mod expect;
 mod objects;
@@ -19,25 +20,25 @@ use serde_json::Value;
 use objects::wrong;
 use scenario::Scenario;
 
-/// What no scenario that Rust can run may need.
+/// Needs that Rust does not support; scenarios with one of them are skipped.
 const LACKS: [&str; 5] = ["buffers", "descriptors", "messages", "records", "values"];
 
-/// What needs the library of tests/scenarios/trouble.c, which this program loads when `TEST_TROUBLE` names its file, as
-/// `make test-rust` does.
+/// Needs that require the library of tests/scenarios/trouble.c. This program loads the library if `TEST_TROUBLE` names
+/// its file, as `make test-rust` does.
 const TROUBLE: [&str; 2] = ["disk", "memory"];
 
 fn has_trouble() -> bool {
     std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("trouble"))
 }
 
-/// Begins this program anew with the library, if there is one.
+/// Restarts this program with the library loaded, if one is configured.
 fn load_trouble() {
     let Some(library) = std::env::var_os("TEST_TROUBLE").filter(|_| !has_trouble()) else { return };
     let mut again = Command::new(std::env::current_exe().unwrap());
     panic!("{}", again.args(std::env::args_os().skip(1)).env("LD_PRELOAD", library).exec());
 }
 
-/// What the steps that passed have named.
+/// The statuses and event kinds that the passed steps named.
 #[derive(Default)]
 struct Reached {
     statuses: BTreeSet<String>,
@@ -53,7 +54,8 @@ impl Reached {
         }
     }
 
-    /// Everything is reached but what the list declares to be out of reach for Rust, and none of that.
+    /// Checks that every value was reached, except those that the list declares unreachable for Rust, which must not
+    /// be.
     fn check(&self, file: &Value) {
         for (table, what, reached) in
             [("statuses", "status", &self.statuses), ("event_kinds", "event_kind", &self.event_kinds)]
@@ -72,9 +74,9 @@ impl Reached {
 enum Outcome {
     Passed,
     Failed,
-    /// Rust can never run it.
+    /// Rust does not support what the scenario needs.
     Lacking,
-    /// Without the library of trouble.
+    /// The library of tests/scenarios/trouble.c is not loaded.
     Skipped,
 }
 
@@ -82,7 +84,7 @@ fn count(directory: &str) -> usize {
     std::fs::read_dir(directory).unwrap().count()
 }
 
-/// Threads and descriptors, of which a scenario leaves none.
+/// Returns the number of threads and descriptors, which must be unchanged after a scenario.
 fn footprint() -> (usize, usize) {
     (count("/proc/self/task"), count("/proc/self/fd"))
 }

@@ -1,4 +1,4 @@
-//! The objects of a scenario, and what their handlers hear.
+//! The objects of a scenario, and what their handlers receive.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
@@ -9,10 +9,10 @@ use serde_json::Value;
 pub const ENTRY_TIME_US: u64 = 1_700_000_000_000_000;
 pub const MAX_BATCH: usize = 16;
 
-/// What a handler found to be wrong. A panic there would be taken for a failure to apply.
+/// The first failed check in a handler. A panic in the handler would count as a failure to apply.
 static WRONG: Mutex<Option<String>> = Mutex::new(None);
 
-/// What handlers found since this was asked last.
+/// Returns the first check that failed in a handler since the last call.
 pub fn wrong() -> Option<String> {
     WRONG.lock().unwrap().take()
 }
@@ -21,7 +21,7 @@ fn is_wrong(what: String) {
     WRONG.lock().unwrap().get_or_insert(what);
 }
 
-/// What an object's event and log handlers heard.
+/// The events and log records that an object's handlers received.
 #[derive(Default)]
 pub struct Ears {
     events: Mutex<Vec<(EventKind, Status, u64)>>,
@@ -38,7 +38,7 @@ impl Ears {
         self.records.lock().unwrap().push((level, event));
     }
 
-    /// How many events fit the step.
+    /// Returns how many events match the step.
     pub fn count(&self, step: &Value) -> usize {
         let fits = |(kind, status, sequence): &&(EventKind, Status, u64)| {
             step["kind"] == kind.name()
@@ -63,7 +63,7 @@ pub fn level_name(level: LogLevel) -> &'static str {
     }
 }
 
-/// A handle that its own handlers know, and stop once if a scenario wants it.
+/// A handle that its own handlers can access, and stop once if the scenario says so.
 pub struct Own<T> {
     handle: OnceLock<Weak<T>>,
     stops: bool,
@@ -116,7 +116,7 @@ pub struct Reader {
     pub host: Arc<ReaderHost>,
 }
 
-/// An entry that a handler has taken.
+/// An entry that a handler applied.
 pub struct Taken {
     pub sequence: u64,
     pub payload: Vec<u8>,
@@ -125,7 +125,7 @@ pub struct Taken {
 pub struct ReaderHost {
     pub ears: Ears,
     pub own: Own<Receiver>,
-    /// The sequence that fails, and how many times more.
+    /// The sequence on which the handler fails, and how many more times.
     pub fails: Mutex<(u64, u64)>,
     pub held: Mutex<bool>,
     pub released: Condvar,
@@ -150,7 +150,7 @@ impl ReaderHost {
         self.released.notify_all();
     }
 
-    /// What every handler does before it takes anything.
+    /// Runs at the start of every handler, before it applies anything.
     fn before(&self) {
         drop(self.released.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
         self.own.act(Receiver::stop);
@@ -195,7 +195,7 @@ impl ReaderHost {
     }
 }
 
-/// How an order ended; it does so once.
+/// The result of an `on_acked` call, which is set only once.
 #[derive(Default)]
 pub struct Order(Mutex<Option<Status>>);
 
@@ -211,7 +211,7 @@ impl Order {
     }
 }
 
-/// The object with this name.
+/// Returns the object with this name.
 pub fn named<'a, T>(all: &'a HashMap<String, T>, name: &Value) -> &'a T {
     let name = name.as_str().unwrap_or_else(|| panic!("the name {name} is no text"));
     all.get(name).unwrap_or_else(|| panic!("no object {name}"))

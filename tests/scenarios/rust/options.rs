@@ -1,4 +1,4 @@
-//! The options of senders and receivers, under their names in the file.
+//! The options of senders and receivers, by their names in the scenario file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn gate(value: &Value) -> WriteGate {
     }
 }
 
-/// A path in the temporary directory; `None` for null.
+/// Returns a path in the temporary directory, or `None` for null.
 fn path(tmp: &Path, value: &Value) -> Option<std::path::PathBuf> {
     (!value.is_null()).then(|| tmp.join(text(value)))
 }
@@ -101,7 +101,7 @@ pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &V
             builder.stream(stream_id, epoch)
         }
         "last_sequence" => builder.last_sequence(number(value)),
-        // 0 stands for the token's own.
+        // 0 means the token's own epoch.
         "token" => builder.token(it.token(&value[0]), Some(number(&value[1])).filter(|epoch| *epoch != 0)),
         "tls" => {
             let file = |at: usize| path(it.tmp(), &value[at]);

@@ -1,4 +1,4 @@
-//! Plain sockets, for what no sender or receiver of this library says.
+//! Plain sockets, for traffic that no sender or receiver of this library produces.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::options::{number, text, unhex};
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// One end of a connection. Reading gives up after a while.
+/// One end of a connection. Reads time out.
 pub struct Peer(Box<dyn Stream>);
 
 impl Peer {
@@ -22,7 +22,7 @@ impl Peer {
         Self(Box::new(stream))
     }
 
-    /// A peer, and the socket that is connected to it.
+    /// Returns a peer and the socket that is connected to it.
     pub fn pair() -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -40,7 +40,7 @@ impl Peer {
         assert_eq!(got.escape_ascii().to_string(), wanted.escape_ascii().to_string());
     }
 
-    /// Reads to the end, which comes. A reset counts as the end.
+    /// Reads until the other side closes the connection, as it must. A reset counts as a close.
     pub fn closed(&mut self) {
         let mut bytes = [0; 4096];
         loop {
@@ -54,7 +54,7 @@ impl Peer {
     }
 }
 
-/// The bytes of a step, or the message of v1 that it describes.
+/// Returns the bytes of a step, or the encoded v1 message that it describes.
 fn frame(step: &Value) -> Vec<u8> {
     if let Some(hex) = step.get("hex") {
         return unhex(hex);

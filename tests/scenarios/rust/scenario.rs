@@ -1,4 +1,4 @@
-//! The state of one scenario, and which verb is done by what.
+//! The state of one scenario, and the mapping from verbs to the code that runs them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -86,7 +86,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// Does a step, and panics if it gives something else than it expects.
+    /// Runs a step. Panics if its result differs from the expected one.
     pub fn run(&mut self, step: &Value) {
         let unknown = step.as_object().unwrap().keys().find(|key| !KEYS.contains(&key.as_str()));
         assert!(unknown.is_none(), "unknown key {}", unknown.unwrap());
@@ -106,7 +106,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// Frees what still lives, in order. Every background call has been joined.
+    /// Frees the remaining objects in order. Every background call must have been joined.
     pub fn end(mut self) {
         assert!(self.background.is_empty(), "background calls were not joined");
         self.free();
@@ -115,7 +115,7 @@ impl<'a> Scenario<'a> {
     fn free(&mut self) {
         self.peers.clear();
         self.readers.values().for_each(|reader| reader.host.release());
-        // Calls in the background end with this; what comes of it, a scenario says itself.
+        // Stopping ends the background calls. The scenario itself checks their results.
         self.readers.values().for_each(|reader| drop(reader.handle.stop()));
         self.writers.values().for_each(|writer| drop(writer.handle.stop()));
         self.background.drain().for_each(|(_, call)| drop(call.join()));
@@ -155,7 +155,8 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// Makes a call whose status the step expects, or a later `join`.
+    /// Makes a call and compares its status with the one that the step expects. A background call is checked by a later
+    /// `join` instead.
     pub fn make(&mut self, step: &Value, call: impl FnOnce() -> Result<()> + Send + 'static) {
         match step.get("background") {
             None => must_be(call(), step),
@@ -178,7 +179,7 @@ impl Drop for Scenario<'_> {
     }
 }
 
-/// What a call gave is what the step expects.
+/// Asserts that the result of a call is the one that the step expects.
 pub fn must_be<T>(got: Result<T>, step: &Value) {
     let expected = step.get("expect").map_or(Status::Ok, status);
     let (status, message) = match &got {

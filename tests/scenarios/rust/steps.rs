@@ -1,4 +1,4 @@
-//! What senders, receivers, peers and files do.
+//! The steps of senders, receivers, peers and files.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -25,32 +25,32 @@ fn timeout(step: &Value) -> Duration {
     Duration::from_millis(number_or(step, "timeout_ms", DEFAULT_TIMEOUT_MS))
 }
 
-/// The payload of an entry.
+/// Returns the payload of the entry with this sequence.
 pub fn pattern(sequence: u64, bytes: u64) -> Vec<u8> {
     (0..bytes).map(|at| (31 * sequence + at) as u8).collect()
 }
 
-/// One entry, which gets the next sequence.
+/// Replicates one entry and checks that it gets the next sequence.
 fn replicate(sender: &Sender, payload: &[u8]) -> Result<()> {
     let next = sender.current_sequence() + 1;
     assert_eq!(sender.replicate_at(ENTRY_TIME_US, payload)?, next);
     Ok(())
 }
 
-/// The status that `call` gives in a child.
+/// Returns the status of `call` in a forked child.
 fn status_in_child(call: impl FnOnce() -> Result<()>) -> i32 {
-    // SAFETY: the child takes no lock of another thread's: it makes one call, which is refused, and ends. The C library
+    // SAFETY: the child takes no lock of another thread: it makes one call, which is refused, and exits. The C library
     // keeps its allocator usable after a fork.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
             let status = call().map_or_else(|error| error.status(), |()| Status::Ok);
-            // SAFETY: ends the child here, without the parent's exit handlers.
+            // SAFETY: ends the child here, without running the parent's exit handlers.
             unsafe { libc::_exit(status as i32) }
         }
         child => {
             let mut status = 0;
-            // SAFETY: it is our child.
+            // SAFETY: the process is a child of this one.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             assert!(libc::WIFEXITED(status), "the child ended with {status:#x}");
             libc::WEXITSTATUS(status)
@@ -259,7 +259,7 @@ impl Scenario<'_> {
         }
     }
 
-    /// Makes the files that tests/scenarios/trouble.c looks for.
+    /// Creates the files that tests/scenarios/trouble.c looks for.
     pub fn set_disk(&self, state: &str) {
         assert!(["full", "broken", "well"].contains(&state), "unknown state {state}");
         for each in ["full", "broken"] {
@@ -273,7 +273,7 @@ impl Scenario<'_> {
     }
 }
 
-/// Who must have acknowledged, as a number or a list of terms.
+/// Returns which readers must have acknowledged, given as a number or a list of terms.
 fn quorum(step: &Value) -> Quorum {
     let Some(terms) = step.get("quorum") else { return Quorum::any(number(&step["readers"]) as usize) };
     terms.as_array().unwrap().iter().map(|term| (term[0].as_str(), number(&term[1]) as usize)).collect()
