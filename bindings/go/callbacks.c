@@ -2,6 +2,10 @@
 
 #include "_cgo_export.h"
 
+/* Nothing else compares these functions with the callbacks of the header and with Go's functions. */
+#pragma GCC diagnostic error "-Wincompatible-pointer-types"
+#pragma GCC diagnostic error "-Wconversion"
+
 static __thread uintptr_t current;
 
 /* Every callback begins and ends with these. */
