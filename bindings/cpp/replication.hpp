@@ -1495,19 +1495,19 @@ class sender_config
         host_ = std::make_shared<detail::sender_host>();
     }
 
-    /// Entries that the memory window holds at most.
+    /// Entries that the buffer holds at most.
     sender_config &buffer_size(std::size_t entries)
     {
         return checked(sender_config_set_buffer_size(get(), entries));
     }
 
-    /// Bytes that the memory window holds at most.
+    /// Bytes that the buffer holds at most.
     sender_config &buffer_bytes(std::uint64_t bytes)
     {
         return checked(sender_config_set_buffer_bytes(get(), bytes));
     }
 
-    /// What happens when the window is full; `wait` is for that policy.
+    /// What happens when the buffer is full; `wait` is for that policy.
     sender_config &full_policy(replication::full_policy policy, std::chrono::milliseconds wait = {})
     {
         return checked(
@@ -1841,7 +1841,7 @@ class sender
         return sequence;
     }
 
-    /// The same without an exception, for a host to which a full window or a shut gate is nothing special.
+    /// The same without an exception, for a host to which a full buffer or a closed gate is nothing special.
     ///
     /// @param payload its bytes
     /// @param at its time

@@ -30,7 +30,7 @@ const (
 // A SenderConfig has the options of a sender. Each at its zero value has its default, and durations and sizes that are
 // negative are refused. What NewSender is given may be changed and used again afterwards.
 type SenderConfig struct {
-	// BufferSize is how many entries the window in memory holds at most. Default 10000.
+	// BufferSize is how many entries the buffer in memory holds at most. Default 10000.
 	BufferSize int
 	// WriteTimeout is how long a reader may take no byte before its connection is closed. Default 5 s.
 	WriteTimeout time.Duration
@@ -39,9 +39,9 @@ type SenderConfig struct {
 
 	// EventHandler hears of events, one at a time, together with the logger and the callbacks of OnAcked.
 	EventHandler func(Event)
-	// BufferBytes is how many bytes the window holds at most, at least 65536. Default 64 MiB.
+	// BufferBytes is how many bytes the buffer holds at most, at least 65536. Default 64 MiB.
 	BufferBytes uint64
-	// FullPolicy is what happens when the window is full. Default FullCutOffSlowest.
+	// FullPolicy is what happens when the buffer is full. Default FullCutOffSlowest.
 	FullPolicy FullPolicy
 	// FullWait is how long FullWait waits.
 	FullWait time.Duration
