@@ -128,8 +128,8 @@ impl fmt::Debug for Batch<'_> {
     }
 }
 
-/// Applies a receiver's entries in batches, for example one transaction per batch. Closures implement it: `|batch:
-/// &Batch<'_>| { ...; Ok(()) }`. Otherwise like [`Handler`].
+/// Applies a receiver's entries in batches, for example one transaction per batch. Closures implement it:
+/// `|batch: &Batch<'_>| { ...; Ok(()) }`. Otherwise like [`Handler`].
 ///
 /// ```
 /// # use replication::{Batch, Receiver};
