@@ -7,6 +7,7 @@
 //!     cargo xtask mentions FILE  fail unless a source file calls each function
 
 mod api;
+mod declare;
 mod emit;
 mod library;
 mod names;
