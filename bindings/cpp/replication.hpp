@@ -1475,7 +1475,7 @@ struct write_gate {
     std::uint64_t max_lag_entries = 0;        ///< Entries a reader may not have acknowledged; 0: any number.
     std::chrono::milliseconds max_lag{0};     ///< How long an entry may be unacknowledged; 0: any time.
     ack_level level = ack_level::received;    ///< What counts as acknowledged.
-    gate_policy policy = gate_policy::refuse; ///< What happens to an entry while the gate is shut.
+    gate_policy policy = gate_policy::refuse; ///< What happens to an entry while the gate is closed.
     std::chrono::milliseconds max_wait{0};    ///< How long `slow` waits.
 };
 

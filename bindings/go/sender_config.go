@@ -113,7 +113,7 @@ type WriteGate struct {
 	MaxLag time.Duration
 	// Level is what counts as acknowledged. Default AckReceived.
 	Level AckLevel
-	// Policy is what happens to entries while it is shut.
+	// Policy is what happens to entries while it is closed.
 	Policy GatePolicy
 	// MaxWait is how long GateSlow waits.
 	MaxWait time.Duration
