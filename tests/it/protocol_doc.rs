@@ -328,7 +328,7 @@ fn the_tables_name_the_crates_numbers() {
 
     for (limit, what) in [
         (MAX_MESSAGE_SIZE, "The limit is 104857600"),
-        (MAX_HANDSHAKE_BYTES, "It is 16384 (16 KiB)"),
+        (MAX_HANDSHAKE_BYTES, "it is 16384 (16 KiB)"),
         (MAX_PAYLOAD_BYTES, "at most 78643104"),
         (MAX_READER_ID_BYTES, "`reader_id` has 1 to 255 bytes"),
     ] {
