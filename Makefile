@@ -251,7 +251,7 @@ lint-workflows:
 	actionlint
 
 # A warning means that deny.toml allows what is no longer there.
-DENY = PATH="$$(scripts/cargo --bin-dir):$$PATH" cargo-deny --locked check --deny warnings --hide-inclusion-graph
+DENY = PATH="$$(scripts/cargo --bin-dir):$$PATH" cargo-deny --locked --workspace check --deny warnings --hide-inclusion-graph
 
 .PHONY: deny advisories
 deny: ## the licences, versions and sources of the dependencies are those that deny.toml allows
