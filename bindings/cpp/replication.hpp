@@ -1,9 +1,9 @@
 /// @file
 /// libreplication for C++17 and newer: one writer streams its write-ahead log to many readers.
 ///
-/// A header over the C interface (`replication.h`), and nothing else: link with `-lreplication`. A writer's process makes
-/// a replication::sender and gives it every entry; each reader's process makes a replication::receiver, which hands every
-/// entry, in order, to a handler:
+/// This header wraps the C interface (`replication.h`) and needs nothing else: link with `-lreplication`. A writer's
+/// process creates a replication::sender and hands it every log entry. Each reader's process creates a
+/// replication::receiver, which passes every entry, in order, to a handler:
 ///
 ///     replication::sender sender;
 ///     sender.start();
@@ -16,25 +16,26 @@
 ///     replication::receiver receiver(config);
 ///     receiver.start();
 ///
-/// Each function calls the one of its name in `replication.h`, whose comment is the reference for what it does, for its
-/// limits and for its statuses. What is said here is what C++ adds.
+/// Each function calls the function of the same name in `replication.h`. The comments there are the reference for its
+/// behaviour, limits and statuses; the comments here describe only what C++ adds.
 ///
-/// **Errors.** What fails throws replication::error, which has the status and the library's text. Destructors do not throw.
+/// **Errors.** A function that fails throws replication::error, which holds the status and the library's text.
+/// Destructors do not throw.
 ///
-/// **Lifetimes.** Objects that own something are movable and not copyable. A moved-from one may be assigned to or
-/// destroyed; anything else throws `invalid_argument`. Views (replication::bytes_view, `std::string_view`,
-/// replication::value, replication::delivery) are good as long as what they look at: during the call, where a handler gets
-/// them. Arguments are copied before a call returns.
+/// **Lifetimes.** Objects that own something are movable and not copyable. A moved-from object may only be assigned to
+/// or destroyed; any other use throws `invalid_argument`. Views (replication::bytes_view, `std::string_view`,
+/// replication::value, replication::delivery) are valid as long as the data they refer to: for the arguments of a
+/// handler, until it returns. Arguments are copied before a call returns.
 ///
-/// **Handlers** are `std::function`s. The library calls those of one handle one at a time, on one thread of its own. They
-/// may throw: an exception of an ingest, batch or record handler or of the local log is a failure to apply, and its
-/// `what()` is in the event (replication::event::cause), in what replication::receiver::wait_sequence() throws, and in a
-/// log record. An exception of any other handler is a log record, and otherwise has no effect. A handler and what it has
-/// captured is destroyed with the handle it went to.
+/// **Handlers** are `std::function`s. The library calls the handlers of one handle one at a time, on one thread of its
+/// own. They may throw. An exception from an ingest, batch or record handler or from the local log counts as a failure
+/// to apply; its `what()` appears in the event (replication::event::cause), in the error that
+/// replication::receiver::wait_sequence() throws, and in a log record. An exception from any other handler is only
+/// written to the log. A handler and its captures are destroyed with the handle that took it over.
 ///
-/// **Threads.** As in C: any number of threads may use a sender or receiver at once, but none while it is destroyed, moved
-/// or assigned to. A handle may be destroyed in any state, on any thread, and in a handler of its own: then no other
-/// handler begins, and another thread does the rest.
+/// **Threads.** As in C: any number of threads may use a sender or receiver at once, but none while it is destroyed,
+/// moved or assigned to. A handle may be destroyed in any state and on any thread. If it is destroyed in one of its own
+/// handlers, no other handler begins, and another thread completes the destruction.
 
 #ifndef REPLICATION_HPP
 #define REPLICATION_HPP
@@ -83,36 +84,37 @@ namespace replication
 
 // ---- Errors ------------------------------------------------------------------------------------------------------------
 
-/// The name of a status, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that the library does not know.
+/// Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that the library does not know.
 [[nodiscard]] inline const char *name(status number) noexcept
 {
     return replication_status_name(static_cast<std::int32_t>(number));
 }
 
-/// The text of this thread's last failing call of the C interface.
+/// Returns the text of this thread's last failed call of the C interface.
 [[nodiscard]] inline std::string last_error_message()
 {
     return replication_last_error_message();
 }
 
-/// What every function of this library throws when it fails. `what()` is the status's name and the library's text, such
-/// as "NOT_FOUND: no reader \"replica-1\" is connected".
+/// The exception that every function of this library throws on failure. `what()` is the status's name and the library's
+/// text, such as "NOT_FOUND: no reader \"replica-1\" is connected".
 class error : public std::runtime_error
 {
   public:
-    /// An error with this status and this text. Thrown in a handler, its status is the `code` of the apply failure.
+    /// Creates an error with a status and a text. If a handler throws it, its status becomes the `code` of the apply
+    /// failure.
     error(status code, const std::string &text)
         : std::runtime_error(std::string(replication::name(code)) + ": " + text), code_(code)
     {
     }
 
-    /// Why it failed; never `ok`.
+    /// Returns the reason for the failure; never `ok`.
     [[nodiscard]] status code() const noexcept
     {
         return code_;
     }
 
-    /// The library's text without the name: which sequence, address, path or argument.
+    /// Returns the library's text without the name: which sequence, address, path or argument.
     [[nodiscard]] const char *message() const noexcept
     {
         return what() + std::strlen(replication::name(code_)) + 2;
@@ -122,18 +124,18 @@ class error : public std::runtime_error
     status code_;
 };
 
-/// What replicate() throws when the entry was taken and its sync failed, took too long or was cut short. It may be there
-/// after a restart: do not write it again. sender::wait_durable() tells later what became of it.
+/// Thrown by replicate() if the entry was appended but its sync failed, took too long or was cut short. The entry may
+/// exist after a restart: do not append it again. sender::wait_durable() reports its outcome later.
 class indeterminate_error : public error
 {
   public:
-    /// An error about the entry, or the batch that begins with it.
+    /// Creates an error about an entry, or about the batch that begins with it.
     indeterminate_error(status code, const std::string &text, std::uint64_t sequence)
         : error(code, text), sequence_(sequence)
     {
     }
 
-    /// The sequence that the entry has, or the first one of the batch.
+    /// Returns the entry's sequence, or the first sequence of the batch.
     [[nodiscard]] std::uint64_t sequence() const noexcept
     {
         return sequence_;
@@ -158,7 +160,7 @@ inline void check(replication_status number)
         fail(number);
 }
 
-/// Once, before the first handle: a header and a library of two ABIs must not meet.
+/// Checks, once and before the first handle is created, that the header and the library have the same ABI.
 inline void check_abi()
 {
     static const bool is_checked = [] {
@@ -173,7 +175,7 @@ inline void check_abi()
     static_cast<void>(is_checked);
 }
 
-/// Calls a C function to free what a std::unique_ptr holds.
+/// Frees what a std::unique_ptr holds by calling a C function.
 template <auto Free> struct deleter {
     template <class T> void operator()(T *object) const noexcept
     {
@@ -183,7 +185,8 @@ template <auto Free> struct deleter {
 
 template <class T, auto Free> using handle = std::unique_ptr<T, deleter<Free>>;
 
-/// In C a handler returns what became of the entry. Here that would be lost, so such a handler is not taken.
+/// A handler in C returns the outcome for its entry. Here a return value would be ignored, so such a handler is
+/// rejected.
 template <class Handler, class Argument> constexpr void must_return_nothing() noexcept
 {
     if constexpr (std::is_invocable_v<Handler &, Argument>)
@@ -192,14 +195,14 @@ template <class Handler, class Argument> constexpr void must_return_nothing() no
             "a handler that applies entries returns nothing: to return is to have applied, to throw is not to");
 }
 
-/// A text that the library gave away.
+/// Takes ownership of a string that the library returned, and returns a copy.
 inline std::string owned_text(char *text)
 {
     const handle<char, replication_string_free> owner(text);
     return std::string(text);
 }
 
-/// A span of time that is an option.
+/// Converts an option's duration to milliseconds; throws if it is negative.
 inline std::uint64_t option_ms(std::chrono::milliseconds span)
 {
     if (span.count() < 0)
@@ -207,7 +210,7 @@ inline std::uint64_t option_ms(std::chrono::milliseconds span)
     return static_cast<std::uint64_t>(span.count());
 }
 
-/// A span of time to wait for: what is over already is 0, replication::forever is for ever.
+/// Converts a wait's duration to milliseconds: negative is 0, replication::forever is unlimited.
 inline std::uint64_t wait_ms(std::chrono::milliseconds span) noexcept
 {
     if (span.count() < 0)
@@ -223,7 +226,7 @@ inline constexpr bool is_byte = std::is_same_v<T, char> || std::is_same_v<T, sig
 #endif
     ;
 
-/// Whether an object has bytes one after the other; arrays of char are texts, which end with a NUL, and not meant here.
+/// Whether an object has contiguous bytes. Arrays of char are excluded: they are strings, which end with a NUL.
 template <class T, class = void> inline constexpr bool has_bytes = false;
 template <class T>
 inline constexpr bool has_bytes<
@@ -236,9 +239,9 @@ inline constexpr bool has_bytes<
 
 // ---- Bytes, texts, times -----------------------------------------------------------------------------------------------
 
-/// Bytes of somebody else, like a `std::span<const std::uint8_t>`, which it converts to and from in C++20. It is made from
-/// whatever has `data()` and `size()` in bytes (`std::string`, `std::vector`, `std::array`, `std::span`, and types of other
-/// libraries), and from a text that ends with a NUL, which is left out.
+/// A view of bytes, like a `std::span<const std::uint8_t>`, to and from which it converts in C++20. It can be
+/// constructed from anything with `data()` and `size()` in bytes (`std::string`, `std::vector`, `std::array`,
+/// `std::span`, and types of other libraries), and from a string that ends with a NUL, which is excluded.
 class bytes_view
 {
   public:
@@ -248,66 +251,66 @@ class bytes_view
     using iterator = const std::uint8_t *;       ///< As in `std::span`.
     using const_iterator = const std::uint8_t *; ///< As in `std::span`.
 
-    /// No bytes.
+    /// Views no bytes.
     constexpr bytes_view() noexcept = default;
 
-    /// The `size` bytes at `data`.
+    /// Views the `size` bytes at `data`.
     bytes_view(const void *data, std::size_t size) noexcept
         : data_(static_cast<const std::uint8_t *>(data)), size_(size)
     {
     }
 
-    /// A text that ends with a NUL, without it.
+    /// Views a string that ends with a NUL, without the NUL.
     bytes_view(const char *text) noexcept : bytes_view(text, std::strlen(text))
     {
     }
 
     bytes_view(std::nullptr_t) = delete;
 
-    /// What a container has.
+    /// Views the bytes of a container.
     template <class T, class = std::enable_if_t<detail::has_bytes<T> && !std::is_same_v<T, bytes_view>>>
     bytes_view(const T &container) noexcept
         : bytes_view(std::data(container), std::size(container) * sizeof(*std::data(container)))
     {
     }
 
-    /// The first byte.
+    /// Returns a pointer to the first byte.
     [[nodiscard]] constexpr const std::uint8_t *data() const noexcept
     {
         return data_;
     }
 
-    /// How many.
+    /// Returns the number of bytes.
     [[nodiscard]] constexpr std::size_t size() const noexcept
     {
         return size_;
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no bytes.
     [[nodiscard]] constexpr bool empty() const noexcept
     {
         return size_ == 0;
     }
 
-    /// The byte at `index`, which is not checked.
+    /// Returns the byte at `index`, without a bounds check.
     [[nodiscard]] constexpr std::uint8_t operator[](std::size_t index) const noexcept
     {
         return data_[index];
     }
 
-    /// For loops and algorithms.
+    /// Returns an iterator to the first byte.
     [[nodiscard]] constexpr const_iterator begin() const noexcept
     {
         return data_;
     }
 
-    /// For loops and algorithms.
+    /// Returns an iterator past the last byte.
     [[nodiscard]] constexpr const_iterator end() const noexcept
     {
         return data_ + size_;
     }
 
-    /// At most `count` bytes from `offset` on; none when it lies after the end.
+    /// Returns at most `count` bytes starting at `offset`; none if `offset` is past the end.
     [[nodiscard]] bytes_view subview(std::size_t offset, std::size_t count = SIZE_MAX) const noexcept
     {
         if (offset > size_)
@@ -315,40 +318,41 @@ class bytes_view
         return {data_ + offset, count < size_ - offset ? count : size_ - offset};
     }
 
-    /// The same bytes as a text.
+    /// Returns the bytes as a string view.
     [[nodiscard]] std::string_view text() const noexcept
     {
         return {reinterpret_cast<const char *>(data_), size_};
     }
 
-    /// A copy.
+    /// Returns a copy.
     [[nodiscard]] std::string to_string() const
     {
         return std::string(text());
     }
 
-    /// A copy.
+    /// Returns a copy.
     [[nodiscard]] std::vector<std::uint8_t> to_vector() const
     {
         return {begin(), end()};
     }
 
 #ifdef __cpp_lib_span
-    /// The same bytes for whoever wants `std::byte`; a `std::span<const std::uint8_t>` makes itself from a bytes_view.
+    /// Converts to a span of `std::byte`. A `std::span<const std::uint8_t>` can be constructed from a bytes_view
+    /// directly.
     [[nodiscard]] operator std::span<const std::byte>() const noexcept
     {
         return std::as_bytes(std::span<const std::uint8_t>(data_, size_));
     }
 #endif
 
-    /// Whether the bytes are the same.
+    /// Returns whether the bytes are equal.
     [[nodiscard]] friend bool operator==(bytes_view one, bytes_view other) noexcept
     {
         return one.text() == other.text();
     }
 
 #if __cplusplus < 202002L
-    /// Whether they are not.
+    /// Returns whether the bytes differ.
     [[nodiscard]] friend bool operator!=(bytes_view one, bytes_view other) noexcept
     {
         return !(one == other);
@@ -360,23 +364,23 @@ class bytes_view
     std::size_t size_ = 0;
 };
 
-/// A text of somebody else that ends with a NUL: what C wants. Where the C function takes NULL, a `nullptr` may be given.
+/// A view of a string that ends with a NUL, as C needs. Accepts `nullptr` where the C function accepts NULL.
 class zstring_view
 {
   public:
-    /// A text that ends with a NUL, or NULL.
+    /// Views a string that ends with a NUL, or NULL.
     constexpr zstring_view(const char *text) noexcept : text_(text)
     {
     }
 
-    /// The text of a string. Throws `invalid_argument` when there is a NUL within, which C would take for the end.
+    /// Views a string. Throws `invalid_argument` if it contains a NUL, at which C would end it.
     zstring_view(const std::string &text) : text_(text.c_str())
     {
         if (text.find('\0') != std::string::npos)
             throw error(status::invalid_argument, "the text \"" + std::string(text.c_str()) + "\" goes on after a NUL");
     }
 
-    /// The text for C.
+    /// Returns the string for C.
     [[nodiscard]] constexpr const char *c_str() const noexcept
     {
         return text_;
@@ -386,22 +390,22 @@ class zstring_view
     const char *text_;
 };
 
-/// What an entry's time is in C++. Any `uint64_t` of microseconds goes through it and comes out as it was.
+/// An entry's timestamp. Any number of microseconds in a `uint64_t` converts to it and back unchanged.
 using timestamp = std::chrono::time_point<std::chrono::system_clock, std::chrono::microseconds>;
 
-/// This moment, as replicate() takes it when no other is given.
+/// Returns the current time, the default timestamp of replicate().
 [[nodiscard]] inline timestamp now() noexcept
 {
     return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
 }
 
-/// A limit for a wait that has none.
+/// A time limit for waits without a limit.
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
-/// The id of a log, which its sequences count in.
+/// The id of a log; sequences are unique within it.
 using stream_id = std::array<std::uint8_t, REPLICATION_STREAM_ID_BYTES>;
 
-/// The id as the statistics show it: 32 hexadecimal digits.
+/// Returns the id as the statistics show it: 32 hexadecimal digits.
 [[nodiscard]] inline std::string to_string(const stream_id &id)
 {
     constexpr char digits[] = "0123456789abcdef";
@@ -414,19 +418,19 @@ using stream_id = std::array<std::uint8_t, REPLICATION_STREAM_ID_BYTES>;
     return text;
 }
 
-/// What a sequence belongs to.
+/// The lineage of a sequence.
 struct lineage {
     stream_id stream{};      ///< The log.
-    std::uint64_t epoch = 0; ///< Rises each time that another node becomes its writer.
+    std::uint64_t epoch = 0; ///< Rises each time another node becomes the writer.
 
-    /// Whether both are the same.
+    /// Returns whether both are equal.
     [[nodiscard]] friend bool operator==(const lineage &one, const lineage &other) noexcept
     {
         return one.stream == other.stream && one.epoch == other.epoch;
     }
 
 #if __cplusplus < 202002L
-    /// Whether they are not.
+    /// Returns whether they differ.
     [[nodiscard]] friend bool operator!=(const lineage &one, const lineage &other) noexcept
     {
         return !(one == other);
@@ -434,12 +438,12 @@ struct lineage {
 #endif
 };
 
-/// A position with its stream, epoch and the hash of what lies before it, in 48 bytes to be stored with the data.
+/// A position with its stream, its epoch and the hash of the history before it: 48 bytes to store with the data.
 class token
 {
   public:
-    /// From stored bytes. Throws `invalid_argument` when they are not REPLICATION_TOKEN_BYTES; whether they are a token is
-    /// checked by the configuration that takes it.
+    /// Copies stored bytes. Throws `invalid_argument` if they are not REPLICATION_TOKEN_BYTES long. The configuration
+    /// that receives the token checks its contents.
     explicit token(bytes_view stored)
     {
         if (stored.size() != bytes_.size())
@@ -448,13 +452,13 @@ class token
         std::memcpy(bytes_.data(), stored.data(), bytes_.size());
     }
 
-    /// The bytes to store; a bytes_view is made from the token itself.
+    /// Returns the bytes to store. A token also converts to a bytes_view.
     [[nodiscard]] const std::uint8_t *data() const noexcept
     {
         return bytes_.data();
     }
 
-    /// From the text that text() returns. Throws `invalid_argument` for any other text.
+    /// Creates a token from the text that text() returns. Throws `invalid_argument` for any other text.
     [[nodiscard]] static token parse(zstring_view text)
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
@@ -463,7 +467,7 @@ class token
         return token(bytes_view(bytes.data(), length));
     }
 
-    /// The token as text, for logs and SQL. Throws `invalid_argument` when the bytes are no token.
+    /// Returns the token as text, for logs and SQL. Throws `invalid_argument` if the bytes are not a token.
     [[nodiscard]] std::string text() const
     {
         char *text = nullptr;
@@ -472,7 +476,7 @@ class token
         return text;
     }
 
-    /// How this position lies to another one, as far as the tokens tell.
+    /// Compares this position with another one, as far as the tokens allow.
     [[nodiscard]] token_order compare(const token &other) const
     {
         std::int32_t order = 0;
@@ -480,20 +484,20 @@ class token
         return static_cast<token_order>(order);
     }
 
-    /// REPLICATION_TOKEN_BYTES.
+    /// Returns REPLICATION_TOKEN_BYTES.
     [[nodiscard]] static constexpr std::size_t size() noexcept
     {
         return REPLICATION_TOKEN_BYTES;
     }
 
-    /// Whether both are of the same place.
+    /// Returns whether both are tokens of the same position.
     [[nodiscard]] friend bool operator==(const token &one, const token &other) noexcept
     {
         return one.bytes_ == other.bytes_;
     }
 
 #if __cplusplus < 202002L
-    /// Whether they are not.
+    /// Returns whether they differ.
     [[nodiscard]] friend bool operator!=(const token &one, const token &other) noexcept
     {
         return !(one == other);
@@ -506,20 +510,20 @@ class token
 
 // ---- Version -----------------------------------------------------------------------------------------------------------
 
-/// The version of the loaded library, such as "0.1.0".
+/// Returns the loaded library's version, such as "0.1.0".
 [[nodiscard]] inline const char *version() noexcept
 {
     return replication_version();
 }
 
-/// The same to compare with REPLICATION_VERSION_NUMBER.
+/// Returns the loaded library's version, to compare with REPLICATION_VERSION_NUMBER.
 [[nodiscard]] inline std::uint32_t version_number() noexcept
 {
     return replication_version_number();
 }
 
-/// The ABI of the loaded library. The first handle or configuration compares it with REPLICATION_ABI_VERSION, and throws
-/// `invalid_state` when they differ.
+/// Returns the loaded library's ABI. Creating the first handle or configuration compares it with
+/// REPLICATION_ABI_VERSION and throws `invalid_state` if they differ.
 [[nodiscard]] inline std::uint32_t abi_version() noexcept
 {
     return replication_abi_version();
@@ -533,7 +537,7 @@ class value;
 namespace detail
 {
 
-/// What is reached by an index, for loops.
+/// A range of items that an index accesses, for loops.
 template <class Owner, class Item, Item (Owner::*At)(std::size_t) const> class indexed
 {
   public:
@@ -605,58 +609,58 @@ template <class Owner, class Item, Item (Owner::*At)(std::size_t) const> class i
 } // namespace detail
 /// @endcond
 
-/// A value within records; good as long as they are.
+/// A value within records, valid as long as they are.
 class value
 {
   public:
-    /// A value of the C interface.
+    /// Wraps a value of the C interface.
     explicit value(const replication_value *raw) noexcept : raw_(raw)
     {
     }
 
-    /// For the C interface.
+    /// Returns the value for the C interface.
     [[nodiscard]] const replication_value *get() const noexcept
     {
         return raw_;
     }
 
-    /// What it is.
+    /// Returns the type.
     [[nodiscard]] value_type type() const noexcept
     {
         return static_cast<value_type>(replication_value_type_of(raw_));
     }
 
-    /// Whether it is nil.
+    /// Returns whether the value is nil.
     [[nodiscard]] bool is_nil() const noexcept
     {
         return type() == value_type::nil;
     }
 
-    /// A boolean. Throws `wrong_type` for anything else, as the next ones do.
+    /// Returns a boolean. Throws `wrong_type` for another type, as do the following functions.
     [[nodiscard]] bool as_bool() const
     {
         return read<bool>(replication_value_bool);
     }
 
-    /// An integer that fits.
+    /// Returns an integer. Throws `wrong_type` also if it does not fit.
     [[nodiscard]] std::int64_t as_i64() const
     {
         return read<std::int64_t>(replication_value_i64);
     }
 
-    /// An integer that fits.
+    /// Returns an integer. Throws `wrong_type` also if it does not fit.
     [[nodiscard]] std::uint64_t as_u64() const
     {
         return read<std::uint64_t>(replication_value_u64);
     }
 
-    /// A float, or the float nearest to an integer.
+    /// Returns a float, or the float nearest to an integer.
     [[nodiscard]] double as_f64() const
     {
         return read<double>(replication_value_f64);
     }
 
-    /// A string, which is UTF-8.
+    /// Returns a string, which is UTF-8.
     [[nodiscard]] std::string_view as_string() const
     {
         const char *text = nullptr;
@@ -665,7 +669,7 @@ class value
         return {text, size};
     }
 
-    /// Bytes, those of a string or those of an extension.
+    /// Returns bytes, or those of a string or an extension.
     [[nodiscard]] bytes_view as_bytes() const
     {
         const std::uint8_t *data = nullptr;
@@ -674,19 +678,19 @@ class value
         return {data, size};
     }
 
-    /// The type of an extension.
+    /// Returns the type of an extension.
     [[nodiscard]] std::int8_t ext_type() const
     {
         return read<std::int8_t>(replication_value_ext_type);
     }
 
-    /// How many elements an array or entries a map has; 0 for anything else.
+    /// Returns the number of elements in an array or of entries in a map; 0 for other types.
     [[nodiscard]] std::size_t size() const noexcept
     {
         return replication_value_count(raw_);
     }
 
-    /// An element of an array, or the value of a map's entry. Throws `not_found` and `wrong_type`.
+    /// Returns an element of an array, or the value of a map entry. Throws `not_found` and `wrong_type`.
     [[nodiscard]] value at(std::size_t index) const
     {
         const replication_value *found = nullptr;
@@ -694,7 +698,7 @@ class value
         return value(found);
     }
 
-    /// The key of a map's entry. Throws `not_found` and `wrong_type`.
+    /// Returns the key of a map entry. Throws `not_found` and `wrong_type`.
     [[nodiscard]] value key_at(std::size_t index) const
     {
         const replication_value *found = nullptr;
@@ -702,7 +706,7 @@ class value
         return value(found);
     }
 
-    /// The value of a map under a string key. Throws `not_found` and `wrong_type`.
+    /// Returns a map's value for a string key. Throws `not_found` and `wrong_type`.
     [[nodiscard]] value get(zstring_view key) const
     {
         const replication_value *found = nullptr;
@@ -710,7 +714,7 @@ class value
         return value(found);
     }
 
-    /// The same, and nothing when the key is not there. Throws `wrong_type`.
+    /// As get(), but returns nothing if the key does not exist. Throws `wrong_type`.
     [[nodiscard]] std::optional<value> find(zstring_view key) const
     {
         const replication_value *found = nullptr;
@@ -721,19 +725,19 @@ class value
         return value(found);
     }
 
-    /// A map's entry: the key, which need not be a string, and the value.
+    /// Returns a map entry: the key, which need not be a string, and the value.
     [[nodiscard]] std::pair<value, value> member_at(std::size_t index) const
     {
         return {key_at(index), at(index)};
     }
 
-    /// The elements of an array, or the values of a map, for loops; none for anything else.
+    /// Returns a range of an array's elements or a map's values; empty for other types.
     [[nodiscard]] auto elements() const noexcept
     {
         return detail::indexed<value, value, &value::at>(*this, size());
     }
 
-    /// The entries of a map, for loops; none for anything else.
+    /// Returns a range of a map's entries; empty for other types.
     [[nodiscard]] auto members() const noexcept
     {
         return detail::indexed<value, std::pair<value, value>, &value::member_at>(
@@ -751,34 +755,34 @@ class value
     const replication_value *raw_;
 };
 
-/// The records of a payload, an array of maps: a view, good as long as what it looks at.
+/// The records of a payload, an array of maps. This is a view, valid as long as the records.
 class records_view
 {
   public:
-    /// Records of the C interface.
+    /// Wraps records of the C interface.
     explicit records_view(const replication_records *raw) noexcept : raw_(raw)
     {
     }
 
-    /// For the C interface.
+    /// Returns the records for the C interface.
     [[nodiscard]] const replication_records *get() const noexcept
     {
         return raw_;
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     [[nodiscard]] std::size_t size() const noexcept
     {
         return replication_records_count(raw_);
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no records.
     [[nodiscard]] bool empty() const noexcept
     {
         return size() == 0;
     }
 
-    /// A whole record: a map. Throws `not_found`.
+    /// Returns a record, which is a map. Throws `not_found`.
     [[nodiscard]] value row(std::size_t index) const
     {
         const replication_value *found = nullptr;
@@ -786,7 +790,7 @@ class records_view
         return value(found);
     }
 
-    /// The value of a row under a key. Throws `not_found`.
+    /// Returns a record's value for a key. Throws `not_found`.
     [[nodiscard]] value get(std::size_t row, zstring_view key) const
     {
         const replication_value *found = nullptr;
@@ -794,7 +798,7 @@ class records_view
         return value(found);
     }
 
-    /// The records as a JSON array.
+    /// Returns the records as a JSON array.
     [[nodiscard]] std::string_view json() const
     {
         const char *text = nullptr;
@@ -803,7 +807,7 @@ class records_view
         return {text, size};
     }
 
-    /// The records, for loops.
+    /// Returns a range of the records.
     [[nodiscard]] auto rows() const noexcept
     {
         return detail::indexed<records_view, value, &records_view::row>(*this, size());
@@ -813,26 +817,26 @@ class records_view
     const replication_records *raw_;
 };
 
-/// Records of one's own, decoded from a payload.
+/// Records that are decoded from a payload and owned by this object.
 class records : public records_view
 {
   public:
-    /// Decodes a payload: msgpack, an array of maps. Throws `decode_failed` for anything else.
+    /// Decodes a payload: a msgpack array of maps. Throws `decode_failed` for anything else.
     explicit records(bytes_view payload) : records(parse(payload))
     {
     }
 
-    /// The same, with a limit for the memory that the values take.
+    /// Decodes a payload, with a limit in bytes for the memory that its values use.
     records(bytes_view payload, std::uint64_t max_bytes) : records(parse(payload, max_bytes))
     {
     }
 
-    /// Takes over what `other` has, which is empty afterwards.
+    /// Moves the records out of `other`, which is empty afterwards.
     records(records &&other) noexcept : records_view(other.taken()), owner_(std::move(other.owner_))
     {
     }
 
-    /// Frees what was here before.
+    /// Frees the records held before.
     records &operator=(records &&other) noexcept
     {
         records_view::operator=(other.taken());
@@ -869,59 +873,59 @@ class records : public records_view
     owner owner_;
 };
 
-// ---- What handlers get -------------------------------------------------------------------------------------------------
+// ---- Arguments of handlers ----------------------------------------------------------------------------------------------
 
-/// An entry; its payload is good during the call.
+/// An entry. Its payload is valid until the handler returns.
 struct entry {
-    std::uint64_t sequence = 0;     ///< Its place in the stream; rises from entry to entry.
-    std::uint64_t timestamp_us = 0; ///< Microseconds since the Unix epoch, as the writer's host gave it.
-    bytes_view payload;             ///< Its bytes.
+    std::uint64_t sequence = 0;     ///< Its sequence; rises from entry to entry.
+    std::uint64_t timestamp_us = 0; ///< Microseconds since the Unix epoch, as set by the writer's host.
+    bytes_view payload;             ///< Its payload.
 
-    /// The time as C++ has it.
+    /// Returns the timestamp as a C++ time point.
     [[nodiscard]] replication::timestamp timestamp() const noexcept
     {
         return replication::timestamp(std::chrono::microseconds(static_cast<std::int64_t>(timestamp_us)));
     }
 };
 
-/// Something that happened, as an event handler gets it. The texts are good during the call, and end with a NUL.
+/// An event, as passed to an event handler. The strings are valid until the handler returns, and end with a NUL.
 struct event {
-    event_kind kind;              ///< What. Ignore kinds that you do not know.
-    replication::status status;   ///< Why; `ok` when nothing failed.
-    std::uint64_t sequence;       ///< The entry concerned; 0 when there is none.
-    std::string_view reader_id;   ///< The reader concerned; empty when unknown.
-    std::string_view address;     ///< The peer's address; empty when unknown.
+    event_kind kind;              ///< The kind of the event. Ignore unknown kinds.
+    replication::status status;   ///< The reason; `ok` if nothing failed.
+    std::uint64_t sequence;       ///< The entry concerned; 0 if none.
+    std::string_view reader_id;   ///< The reader concerned; empty if unknown.
+    std::string_view address;     ///< The peer's address; empty if unknown.
     std::string_view message;     ///< A sentence for people.
-    std::string_view detail_json; ///< More for programs, a JSON object.
-    /// `what()` of the exception by which a handler did not take the entry: with `apply_failed`, and with `stopped` and
-    /// `entry_skipped` that follow it. Otherwise empty.
+    std::string_view detail_json; ///< A JSON object for programs.
+    /// `what()` of the exception with which a handler failed on the entry. Set for `apply_failed` and for the `stopped`
+    /// and `entry_skipped` that follow it; otherwise empty.
     std::string_view cause;
 };
 
-/// A line for a log. The texts are good during the call, and end with a NUL.
+/// A log record. The strings are valid until the handler returns, and end with a NUL.
 struct log_record {
-    log_level level;              ///< How much it matters.
+    log_level level;              ///< The severity.
     std::string_view message;     ///< A sentence for people.
-    std::string_view fields_json; ///< More for programs, a JSON object.
+    std::string_view fields_json; ///< A JSON object for programs.
 };
 
-/// How many readers have acknowledged an entry.
+/// The result of waiting or asking for acknowledgements.
 struct ack_result {
     replication::status
         status;              ///< `ok`: enough. `timeout`: not enough so far. `closed`: the sender was stopped before.
-    std::size_t readers = 0; ///< How many have.
+    std::size_t readers = 0; ///< How many readers have acknowledged the entry.
     std::string message;     ///< Which readers or groups are missing; empty with `ok`.
 
-    /// Whether enough have.
+    /// Returns whether enough readers have acknowledged the entry.
     [[nodiscard]] explicit operator bool() const noexcept
     {
         return status == replication::status::ok;
     }
 };
 
-/// How a call of sender::on_acked() ended.
+/// The result of a sender::on_acked() call.
 struct ack_notice {
-    std::uint64_t ticket;       ///< The one that on_acked() returned.
+    std::uint64_t ticket;       ///< The ticket that on_acked() returned.
     replication::status status; ///< `ok`, `timeout` or `closed`.
     std::size_t readers;        ///< How many readers have acknowledged the entry.
 };
@@ -930,13 +934,13 @@ struct ack_notice {
 namespace detail
 {
 
-/// A failure of a handler, as C and the events are told.
+/// A handler's failure, as reported to C and in events.
 struct failure {
     std::int32_t code = REPLICATION_STATUS_APPLY_FAILED;
     std::string text;
 };
 
-/// What is being caught.
+/// Describes the exception that is being caught.
 inline failure current_failure() noexcept
 {
     failure found;
@@ -958,12 +962,12 @@ inline failure current_failure() noexcept
     return found;
 }
 
-/// What the handlers of one handle share: who gets log records, and so hears of their exceptions. Only the handle's
-/// callback thread uses it, once the handle is made.
+/// What the handlers of one handle share: the log handler, which also receives their exceptions. Once the handle
+/// exists, only its callback thread uses this.
 struct host {
     std::function<void(const log_record &)> log;
 
-    /// Tells the log of an exception; as the library does, at most ten times a second.
+    /// Logs an exception; like the library, at most ten times a second.
     void log_exception(const char *handler, const std::string &text) noexcept
     {
         if (!log)
@@ -981,7 +985,7 @@ struct host {
             const std::string fields = std::string("{\"event\":\"HANDLER_THREW\",\"handler\":\"") + handler + "\"}";
             log({log_level::error, message, fields});
         } catch (...) {
-            // The log itself fails: nobody is left to tell.
+            // The log handler itself failed, so the failure cannot be reported.
         }
     }
 
@@ -995,13 +999,13 @@ struct host {
 struct sender_host : host {
 };
 
-/// A receiver's besides: why the handler did not take an entry, until the event that tells of it comes by.
+/// For a receiver also: why the handler failed on an entry, kept until the event that reports it arrives.
 struct receiver_host : host {
-    /// Of whom handlers ask for the token; null again when it is destroyed in one of them.
+    /// The receiver that provides tokens to handlers; null once it is destroyed in one of them.
     std::atomic<const replication_receiver *> receiver{nullptr};
     bool has_event_handler = false;
 
-    /// A handler threw on the entry `sequence`; returns what C is told.
+    /// Records that a handler threw on the entry `sequence`; returns the status to pass to C.
     std::int32_t failed(const char *handler, std::uint64_t sequence) noexcept
     {
         failure caught = current_failure();
@@ -1017,12 +1021,13 @@ struct receiver_host : host {
                 failures_.emplace_back(sequence, std::move(caught.text));
             }
         } catch (...) {
-            // No memory for the text. The code arrives.
+            // No memory for the text; the code is still reported.
         }
         return caught.code;
     }
 
-    /// What belongs to an event: each failure is told once as `apply_failed`, in their order, and perhaps another time.
+    /// Returns the cause for an event. Each failure is reported once as `apply_failed`, in order, and possibly once
+    /// more.
     const std::string &cause_of(event_kind kind, std::uint64_t sequence) noexcept
     {
         if (kind == event_kind::apply_failed) {
@@ -1041,7 +1046,7 @@ struct receiver_host : host {
         return is_about_it && told_.first == sequence ? told_.second : none_;
     }
 
-    /// What the handlers threw last; any thread.
+    /// Returns the text of the last exception from the handlers; callable from any thread.
     std::string last_cause() const
     {
         const std::lock_guard<std::mutex> lock(last_cause_mutex_);
@@ -1049,7 +1054,7 @@ struct receiver_host : host {
     }
 
   private:
-    /// As many as there are events that the library keeps for a slow host.
+    /// As many as the events that the library keeps for a slow host.
     static constexpr std::size_t max_failures = 1024;
 
     std::deque<std::pair<std::uint64_t, std::string>> failures_;
@@ -1072,7 +1077,7 @@ inline std::optional<token> token_at(const receiver_host &host)
 } // namespace detail
 /// @endcond
 
-/// An entry as an ingest handler gets it.
+/// An entry as passed to an ingest handler.
 class delivery : public entry
 {
   public:
@@ -1082,8 +1087,8 @@ class delivery : public entry
     }
     /// @endcond
 
-    /// The token of the place after this entry, to be stored in the same transaction; nothing as long as the writer speaks
-    /// v1 only. Throws `invalid_argument` when the receiver was destroyed in this call.
+    /// Returns the token of the position after this entry, to be stored in the same transaction; nothing while the
+    /// writer speaks only v1. Throws `invalid_argument` if the receiver was destroyed during this call of the handler.
     [[nodiscard]] std::optional<replication::token> token() const
     {
         return detail::token_at(*host_);
@@ -1093,8 +1098,8 @@ class delivery : public entry
     const detail::receiver_host *host_;
 };
 
-/// Entries as a batch handler gets them, in order, at least one. When the handler throws, those that it marked as applied
-/// are, and the others come again.
+/// Entries as passed to a batch handler: at least one, in order. If the handler throws, the entries that it marked as
+/// applied count as applied, and the others are delivered again.
 class batch
 {
   public:
@@ -1106,35 +1111,35 @@ class batch
     }
     /// @endcond
 
-    /// Over the entries, which it makes as it goes.
+    /// An iterator over the entries, which it creates on access.
     class iterator
     {
       public:
-        using value_type = entry;                          ///< As every iterator has it.
-        using reference = entry;                           ///< As every iterator has it.
-        using pointer = void;                              ///< As every iterator has it.
-        using difference_type = std::ptrdiff_t;            ///< As every iterator has it.
-        using iterator_category = std::input_iterator_tag; ///< As every iterator has it.
+        using value_type = entry;                          ///< As for every iterator.
+        using reference = entry;                           ///< As for every iterator.
+        using pointer = void;                              ///< As for every iterator.
+        using difference_type = std::ptrdiff_t;            ///< As for every iterator.
+        using iterator_category = std::input_iterator_tag; ///< As for every iterator.
 
-        /// Where `at` is.
+        /// Points to `at`.
         explicit iterator(const replication_entry *at) noexcept : at_(at)
         {
         }
 
-        /// The entry here.
+        /// Returns the current entry.
         entry operator*() const noexcept
         {
             return {at_->sequence, at_->timestamp_us, {at_->payload, at_->payload_len}};
         }
 
-        /// The next one.
+        /// Advances to the next entry.
         iterator &operator++() noexcept
         {
             ++at_;
             return *this;
         }
 
-        /// The next one.
+        /// Advances to the next entry.
         iterator operator++(int) noexcept
         {
             iterator before = *this;
@@ -1142,13 +1147,13 @@ class batch
             return before;
         }
 
-        /// Whether both are at one place.
+        /// Returns whether both point to the same entry.
         friend bool operator==(const iterator &one, const iterator &other) noexcept
         {
             return one.at_ == other.at_;
         }
 
-        /// Whether they are not.
+        /// Returns whether they point to different entries.
         friend bool operator!=(const iterator &one, const iterator &other) noexcept
         {
             return one.at_ != other.at_;
@@ -1158,50 +1163,50 @@ class batch
         const replication_entry *at_;
     };
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     [[nodiscard]] std::size_t size() const noexcept
     {
         return count_;
     }
 
-    /// The entry at `index`, which is not checked.
+    /// Returns the entry at `index`, without a bounds check.
     [[nodiscard]] entry operator[](std::size_t index) const noexcept
     {
         return *iterator(entries_ + index);
     }
 
-    /// The first entry.
+    /// Returns the first entry.
     [[nodiscard]] entry front() const noexcept
     {
         return (*this)[0];
     }
 
-    /// The last entry, of which token() is.
+    /// Returns the last entry; token() is the position after it.
     [[nodiscard]] entry back() const noexcept
     {
         return (*this)[count_ - 1];
     }
 
-    /// For loops.
+    /// Returns an iterator to the first entry.
     [[nodiscard]] iterator begin() const noexcept
     {
         return iterator(entries_);
     }
 
-    /// For loops.
+    /// Returns an iterator past the last entry.
     [[nodiscard]] iterator end() const noexcept
     {
         return iterator(entries_ + count_);
     }
 
-    /// Marks the first `count` entries as applied, whether or not the handler throws afterwards.
+    /// Marks the first `count` entries as applied, even if the handler throws afterwards.
     void applied(std::size_t count) noexcept
     {
         *applied_ = count < count_ ? count : count_;
     }
 
-    /// The token of the place after the last entry, to be stored in the same transaction; nothing as long as the writer
-    /// speaks v1 only. Throws `invalid_argument` when the receiver was destroyed in this call.
+    /// Returns the token of the position after the last entry, to be stored in the same transaction; nothing while the
+    /// writer speaks only v1. Throws `invalid_argument` if the receiver was destroyed during this call of the handler.
     [[nodiscard]] std::optional<replication::token> token() const
     {
         return detail::token_at(*host_);
@@ -1214,7 +1219,7 @@ class batch
     const detail::receiver_host *host_;
 };
 
-/// An entry as a record handler gets it: decoded.
+/// An entry as passed to a record handler, with its payload decoded.
 class record_delivery
 {
   public:
@@ -1226,11 +1231,11 @@ class record_delivery
     }
     /// @endcond
 
-    std::uint64_t sequence;     ///< Its place in the stream.
-    std::uint64_t timestamp_us; ///< Microseconds since the Unix epoch, as the writer's host gave it.
-    records_view records;       ///< What it says.
+    std::uint64_t sequence;     ///< Its sequence.
+    std::uint64_t timestamp_us; ///< Microseconds since the Unix epoch, as set by the writer's host.
+    records_view records;       ///< The decoded payload.
 
-    /// The token of the place after this entry; see delivery::token().
+    /// Returns the token of the position after this entry; see delivery::token().
     [[nodiscard]] std::optional<replication::token> token() const
     {
         return detail::token_at(*host_);
@@ -1240,29 +1245,29 @@ class record_delivery
     const detail::receiver_host *host_;
 };
 
-/// Takes one entry. To return is to have applied it; to throw is not to.
+/// Applies an entry. It returns if the entry is applied, and throws if not.
 using ingest_handler = std::function<void(const delivery &)>;
-/// Takes many entries. To return is to have applied them all.
+/// Applies many entries. It returns if all of them are applied.
 using batch_handler = std::function<void(batch &)>;
-/// Takes one decoded entry. To return is to have applied it; to throw is not to.
+/// Applies an entry with its payload decoded. It returns if the entry is applied, and throws if not.
 using record_handler = std::function<void(const record_delivery &)>;
-/// Writes an entry to the host's own log. To return is to have written it; to throw is not to.
+/// Writes an entry to the host's own log. It returns if the entry is written, and throws if not.
 using local_wal = std::function<void(const entry &)>;
-/// Connects to the writer at the address. Returns a connected stream socket, which the library takes; to throw, or to
-/// return -1, is not to have connected.
+/// Connects to the writer at the address. Returns a connected stream socket, which the library then owns; throws or
+/// returns -1 if it cannot connect.
 using connect_handler = std::function<int(std::string_view)>;
-/// Hears of an event.
+/// Receives an event.
 using event_handler = std::function<void(const event &)>;
-/// Takes a log record.
+/// Receives a log record.
 using log_handler = std::function<void(const log_record &)>;
-/// Hears how a wait for acknowledgements ended.
+/// Receives the result of a wait for acknowledgements.
 using acked_handler = std::function<void(const ack_notice &)>;
 
 /// @cond internal
 namespace detail
 {
 
-/// What is behind a `user_data`: a handler, and what it shares with the others of its handle.
+/// The `user_data` of a callback: the handler, and what it shares with the other handlers of its handle.
 template <class Handler, class Host> struct call {
     Handler handler;
     std::shared_ptr<Host> shared;
@@ -1282,7 +1287,7 @@ using record_call = call<record_handler, receiver_host>;
 using local_wal_call = call<local_wal, receiver_host>;
 using connect_call = call<connect_handler, receiver_host>;
 
-/// The log's handler lies in the host, as the others need it too; this keeps the host.
+/// The log handler is stored in the host, because the other handlers need it too; this keeps the host alive.
 template <class Host> struct log_call {
     std::shared_ptr<Host> shared;
 
@@ -1297,7 +1302,7 @@ template <class Host> struct log_call {
         try {
             host.log({static_cast<log_level>(level), message, fields_json});
         } catch (...) {
-            // The log itself fails: nobody is left to tell.
+            // The log handler itself failed, so the failure cannot be reported.
         }
     }
 };
@@ -1367,7 +1372,7 @@ inline std::int32_t run_batch(void *user_data, const replication_entry *entries,
         *applied = count;
         return 0;
     } catch (...) {
-        // Who has applied all of them and throws has failed on none.
+        // A handler that throws after it applied all entries has failed on none of them.
         return call.shared->failed("batch handler", *applied < count ? entries[*applied].sequence : 0);
     }
 }
@@ -1407,7 +1412,7 @@ inline int run_connect(void *user_data, const char *writer_addr) noexcept
     }
 }
 
-/// The quorum or the acknowledgements of a wait in C++'s terms; throws what is neither.
+/// Converts the result of a wait or query for acknowledgements; throws if it is an error.
 inline ack_result ack_result_of(replication_status got, std::size_t readers)
 {
     if (got == REPLICATION_STATUS_OK)
@@ -1417,7 +1422,7 @@ inline ack_result ack_result_of(replication_status got, std::size_t readers)
     fail(got);
 }
 
-/// A wait that ends with the thing or with the time.
+/// Converts the result of a timed wait: whether it succeeded in time.
 inline bool ended_in_time(replication_status got)
 {
     if (got == REPLICATION_STATUS_TIMEOUT)
@@ -1431,12 +1436,12 @@ inline bool ended_in_time(replication_status got)
 
 // ---- Sender ------------------------------------------------------------------------------------------------------------
 
-/// Who must have acknowledged an entry: so many readers of one group, and so many of another. Belongs to no sender and may
-/// be used again and again.
+/// Which readers must have acknowledged an entry: a number of readers from each of several groups. A quorum belongs to
+/// no sender and may be used any number of times.
 class quorum
 {
   public:
-    /// No condition yet.
+    /// Creates a quorum without a condition.
     quorum()
     {
         detail::check_abi();
@@ -1445,21 +1450,21 @@ class quorum
             throw error(status::out_of_memory, replication_last_error_message());
     }
 
-    /// Adds a condition: so many readers, whichever.
+    /// Adds a condition: a number of any readers.
     quorum &add(std::size_t readers)
     {
         detail::check(replication_quorum_add(raw_.get(), nullptr, readers));
         return *this;
     }
 
-    /// Adds a condition: so many readers of a group of sender_config::add_group().
+    /// Adds a condition: a number of readers from a group of sender_config::add_group().
     quorum &add(zstring_view group, std::size_t readers)
     {
         detail::check(replication_quorum_add(raw_.get(), group.c_str(), readers));
         return *this;
     }
 
-    /// For the C interface.
+    /// Returns the quorum for the C interface.
     [[nodiscard]] const replication_quorum *get() const noexcept
     {
         return raw_.get();
@@ -1469,23 +1474,23 @@ class quorum
     detail::handle<replication_quorum, replication_quorum_free> raw_;
 };
 
-/// When entries are taken: while at least `min_readers` connected readers are within a lag.
+/// When a sender accepts entries: while at least `min_readers` connected readers are within a lag.
 struct write_gate {
-    std::size_t min_readers = 0;              ///< How many; 0: no gate.
-    std::uint64_t max_lag_entries = 0;        ///< Entries a reader may not have acknowledged; 0: any number.
-    std::chrono::milliseconds max_lag{0};     ///< How long an entry may be unacknowledged; 0: any time.
+    std::size_t min_readers = 0;              ///< How many readers must be within the lag; 0: no gate.
+    std::uint64_t max_lag_entries = 0;        ///< How many entries a reader may not have acknowledged; 0: any number.
+    std::chrono::milliseconds max_lag{0};     ///< How long an entry may stay unacknowledged; 0: any time.
     ack_level level = ack_level::received;    ///< What counts as acknowledged.
     gate_policy policy = gate_policy::refuse; ///< What happens to an entry while the gate is closed.
     std::chrono::milliseconds max_wait{0};    ///< How long `slow` waits.
 };
 
-/// Options of a sender, each at its default until it is set. Each setter calls the C function of its name, throws what that
-/// refuses, and returns the configuration, so that calls can be chained. Handlers move to the first sender that is made
-/// from it: set them again for a second one.
+/// The options of a sender, with their defaults until they are set. Each setter calls the C function of the same name,
+/// throws the error that this function returns, and returns the configuration, so that calls can be chained. Handlers
+/// move to the first sender created from the configuration: set them again before creating a second one.
 class sender_config
 {
   public:
-    /// Every option at its default.
+    /// Creates a configuration with default options.
     sender_config()
     {
         detail::check_abi();
@@ -1495,105 +1500,106 @@ class sender_config
         host_ = std::make_shared<detail::sender_host>();
     }
 
-    /// Entries that the buffer holds at most.
+    /// Sets the capacity of the buffer in entries.
     sender_config &buffer_size(std::size_t entries)
     {
         return checked(sender_config_set_buffer_size(get(), entries));
     }
 
-    /// Bytes that the buffer holds at most.
+    /// Sets the capacity of the buffer in bytes.
     sender_config &buffer_bytes(std::uint64_t bytes)
     {
         return checked(sender_config_set_buffer_bytes(get(), bytes));
     }
 
-    /// What happens when the buffer is full; `wait` is for that policy.
+    /// Sets what happens to new entries if the buffer is full. `wait` applies to the policy of that name.
     sender_config &full_policy(replication::full_policy policy, std::chrono::milliseconds wait = {})
     {
         return checked(
             sender_config_set_full_policy(get(), static_cast<std::uint32_t>(policy), detail::option_ms(wait)));
     }
 
-    /// How long a reader may take no byte.
+    /// Sets how long a reader may accept no bytes before it is disconnected.
     sender_config &write_timeout(std::chrono::milliseconds timeout)
     {
         return checked(sender_config_set_write_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How long the handshake of a new connection may take in all.
+    /// Sets how long the handshake of a new connection may take, TLS included.
     sender_config &handshake_timeout(std::chrono::milliseconds timeout)
     {
         return checked(sender_config_set_handshake_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How often an idle connection says that it lives.
+    /// Sets the heartbeat interval of idle connections.
     sender_config &heartbeat_interval(std::chrono::milliseconds interval)
     {
         return checked(sender_config_set_heartbeat_interval_ms(get(), detail::option_ms(interval)));
     }
 
-    /// How often v2 readers may want to hear something, at most: 10 ms to 60 s.
+    /// Sets the shortest heartbeat interval that v2 readers may request: 10 ms to 60 s.
     sender_config &min_heartbeat(std::chrono::milliseconds interval)
     {
         return checked(sender_config_set_min_heartbeat_ms(get(), detail::option_ms(interval)));
     }
 
-    /// How long a v2 reader may be silent.
+    /// Sets how long a v2 reader may be silent before it is disconnected.
     sender_config &peer_timeout(std::chrono::milliseconds timeout)
     {
         return checked(sender_config_set_peer_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How long sender::stop() lets readers catch up; 0 closes at once.
+    /// Sets how long sender::stop() lets readers catch up; 0: it closes their connections at once.
     sender_config &stop_timeout(std::chrono::milliseconds timeout)
     {
         return checked(sender_config_set_stop_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How many readers may be connected at once.
+    /// Sets how many readers may be connected at once.
     sender_config &max_readers(std::size_t readers)
     {
         return checked(sender_config_set_max_readers(get(), readers));
     }
 
-    /// How many threads serve the network; 0: as many as the machine suggests.
+    /// Sets the number of network threads; 0: chosen by the number of processors.
     sender_config &io_threads(std::uint32_t threads)
     {
         return checked(sender_config_set_io_threads(get(), threads));
     }
 
-    /// The permissions of Unix sockets, whatever the umask; of those in the abstract namespace, whose peers are let in.
+    /// Sets the permissions of Unix sockets, whatever the umask. In the abstract namespace they decide which peers are
+    /// accepted.
     sender_config &unix_socket_mode(std::uint32_t mode)
     {
         return checked(sender_config_set_unix_socket_mode(get(), mode));
     }
 
-    /// The lineage that this writer continues.
+    /// Sets the lineage that this writer continues.
     sender_config &stream(const lineage &continued)
     {
         return checked(sender_config_set_stream(get(), continued.stream.data(), continued.epoch));
     }
 
-    /// The sequence of the last entry before this process.
+    /// Sets the sequence of the last entry before this process started.
     sender_config &last_sequence(std::uint64_t sequence)
     {
         return checked(sender_config_set_last_sequence(get(), sequence));
     }
 
-    /// Where a sender begins whose log is new: after the token, in `epoch`, or with 0 in the token's.
+    /// Sets the position after which a new log begins, and the sender's epoch; 0: the epoch of the token.
     sender_config &token(const replication::token &place, std::uint64_t epoch = 0)
     {
         return checked(sender_config_set_token(get(), place.data(), epoch));
     }
 
-    /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused
-    /// otherwise; an event says so. To be called before tls().
+    /// Allows a log directory or private key that other users may write to, and a key that they may read, which are
+    /// otherwise refused; an event reports it. Call it before tls().
     sender_config &insecure_permissions_allowed(bool allowed)
     {
         return checked(sender_config_set_insecure_permissions_allowed(get(), allowed));
     }
 
-    /// Encrypts connections. With `client_ca_file`, readers must have a certificate of one of these authorities.
+    /// Encrypts connections. With `client_ca_file`, readers need a certificate of one of these authorities.
     sender_config &tls(zstring_view certificate_chain_file, zstring_view private_key_file,
                        zstring_view client_ca_file = nullptr)
     {
@@ -1601,7 +1607,7 @@ class sender_config
                                              client_ca_file.c_str()));
     }
 
-    /// Who hears of events; an empty function: nobody.
+    /// Sets the function that receives events; an empty function: none.
     sender_config &event_handler(replication::event_handler handler)
     {
         if (!handler)
@@ -1612,8 +1618,8 @@ class sender_config
                                                        detail::sender_event_call::free));
     }
 
-    /// Who gets log records, up to a level; an empty function: nobody. It is also told of the exceptions of the other
-    /// handlers.
+    /// Sets the function that receives log records up to a level; an empty function: none. It also receives the
+    /// exceptions of the other handlers.
     sender_config &log_handler(log_level max_level, replication::log_handler handler)
     {
         using made = detail::log_call<detail::sender_host>;
@@ -1627,7 +1633,7 @@ class sender_config
         return *this;
     }
 
-    /// Adds a group of readers for a quorum to name. An id that ends with `*` stands for all that begin so.
+    /// Adds a group of readers for quorums to name. An id that ends with `*` stands for all ids with that prefix.
     sender_config &add_group(zstring_view group, const std::vector<std::string> &reader_ids)
     {
         std::vector<const char *> ids;
@@ -1637,7 +1643,7 @@ class sender_config
         return checked(sender_config_add_group(get(), group.c_str(), ids.data(), ids.size()));
     }
 
-    /// When entries are taken.
+    /// Sets when the sender accepts entries.
     sender_config &write_gate(const replication::write_gate &gate)
     {
         if (gate.min_readers == 0)
@@ -1655,62 +1661,62 @@ class sender_config
         return checked(sender_config_set_write_gate(get(), raw));
     }
 
-    /// How many calls of sender::on_acked() may be outstanding.
+    /// Sets how many calls of sender::on_acked() may be outstanding.
     sender_config &max_pending_acks(std::size_t calls)
     {
         return checked(sender_config_set_max_pending_acks(get(), calls));
     }
 
-    /// The directory of the log on disk; `nullptr`: the log lives in memory only.
+    /// Sets the directory of the log on disk; `nullptr`: the log is in memory only.
     sender_config &wal_dir(zstring_view path)
     {
         return checked(sender_config_set_wal_dir(get(), path.c_str()));
     }
 
-    /// When the log on disk is made durable; the interval and the bytes are for `group`.
+    /// Sets when the log on disk is synced. The interval and the bytes apply to `group`.
     sender_config &wal_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
     {
         return checked(
             sender_config_set_wal_sync(get(), static_cast<std::uint32_t>(policy), detail::option_ms(interval), bytes));
     }
 
-    /// The usual size of a file of the log.
+    /// Sets the usual size of a log file.
     sender_config &wal_segment_bytes(std::uint64_t bytes)
     {
         return checked(sender_config_set_wal_segment_bytes(get(), bytes));
     }
 
-    /// How many bytes of the log stay on disk when no slot needs them.
+    /// Sets how many bytes of the log stay on disk if no slot needs more.
     sender_config &wal_retain_bytes(std::uint64_t bytes)
     {
         return checked(sender_config_set_wal_retain_bytes(get(), bytes));
     }
 
-    /// After how long entries leave the disk when no slot needs them.
+    /// Sets the age at which entries that no slot needs are removed from disk.
     sender_config &log_retain(std::chrono::milliseconds age)
     {
         return checked(sender_config_set_wal_retain_ms(get(), detail::option_ms(age)));
     }
 
-    /// How many bytes of the log a reader's slot may hold back beyond that.
+    /// Sets how many bytes of the log a reader's slot may hold back beyond retention.
     sender_config &slot_max_bytes(std::uint64_t bytes)
     {
         return checked(sender_config_set_slot_max_bytes(get(), bytes));
     }
 
-    /// How long the slot of a reader is kept that does not come back.
+    /// Sets how long the slot of an absent reader is kept.
     sender_config &slot_expiry(std::chrono::milliseconds expiry)
     {
         return checked(sender_config_set_slot_expiry_ms(get(), detail::option_ms(expiry)));
     }
 
-    /// How long sender::replicate() waits for the disk.
+    /// Sets how long sender::replicate() waits for the disk.
     sender_config &log_timeout(std::chrono::milliseconds timeout)
     {
         return checked(sender_config_set_wal_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// For the C interface.
+    /// Returns the configuration for the C interface.
     [[nodiscard]] replication_sender_config *get() const noexcept
     {
         return raw_.get();
@@ -1729,46 +1735,46 @@ class sender_config
     std::shared_ptr<detail::sender_host> host_;
 };
 
-/// The writer's end: takes entries and serves them to readers.
+/// The writer's end: accepts entries and streams them to readers.
 class sender
 {
   public:
-    /// A sender with every option at its default, which does not run yet.
+    /// Creates a sender with default options, which start() starts.
     sender() : host_(std::make_shared<detail::sender_host>())
     {
         detail::check_abi();
         detail::check(sender_new(nullptr, &raw_));
     }
 
-    /// A sender with the options and the handlers of `config`, which does not run yet. Throws, among others,
-    /// `invalid_state` when the handlers belong to an earlier sender, and with a log on disk `locked`, `damaged`,
-    /// `diverged`, `regressed`, `io` and `disk_full`.
+    /// Creates a sender, which start() starts, with the options and handlers of `config`. Throws, among others,
+    /// `invalid_state` if an earlier sender has the handlers, and with a log on disk `locked`, `damaged`, `diverged`,
+    /// `regressed`, `io` and `disk_full`.
     explicit sender(sender_config &config)
     {
         auto next = std::make_shared<detail::sender_host>();
-        if (config.get() == nullptr) // which in C stands for all defaults
+        if (config.get() == nullptr) // NULL would mean default options in C
             throw error(status::invalid_argument, "config was moved from");
         detail::check(sender_new(config.get(), &raw_));
         host_ = std::exchange(config.host_, std::move(next));
     }
 
-    /// The same of a configuration that is not used again.
+    /// Creates a sender from a configuration that is not used again.
     explicit sender(sender_config &&config) : sender(config)
     {
     }
 
-    /// Takes a sender of the C interface, to be freed with this one; null: none.
+    /// Takes ownership of a sender of the C interface; null: none.
     explicit sender(replication_sender *raw) : raw_(raw), host_(std::make_shared<detail::sender_host>())
     {
         detail::check_abi();
     }
 
-    /// Takes over what `other` has, which is empty afterwards.
+    /// Moves the sender out of `other`, which is empty afterwards.
     sender(sender &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)), host_(std::move(other.host_))
     {
     }
 
-    /// Ends what was here before, as the destructor does.
+    /// Stops and frees the sender held before, as the destructor does.
     sender &operator=(sender &&other) noexcept
     {
         if (this != &other) {
@@ -1782,32 +1788,34 @@ class sender
     sender(const sender &) = delete;
     sender &operator=(const sender &) = delete;
 
-    /// Stops it, if it runs, and frees it; see reset().
+    /// Stops the sender if it runs, and frees it; see reset().
     ~sender()
     {
         reset();
     }
 
-    /// Stops the sender as stop() does, whatever comes of it, and frees it and its handlers. When it returns no handler
-    /// runs. In a handler of this sender another thread does that, soon after: no other handler begins.
+    /// Stops the sender as stop() does, ignoring errors, and frees it and its handlers. On return no handler runs.
+    /// Called in a handler of this sender, it leaves this to another thread, which does it soon afterwards; no other
+    /// handler begins.
     void reset() noexcept
     {
         if (raw_ == nullptr)
             return;
         replication_sender *const raw = std::exchange(raw_, nullptr);
-        // First, so that what a running handler asks of the sender is asked of one that is there.
+        // First, so that calls by a running handler still find a sender.
         sender_stop(raw);
         sender_free(raw);
         host_.reset();
     }
 
-    /// Starts its threads.
+    /// Starts the sender's threads.
     void start()
     {
         detail::check(sender_start(raw_));
     }
 
-    /// Accepts readers at "host:port", "unix:/path" or "unix:@name"; returns the port, which is what the system chose for port 0.
+    /// Accepts readers at "host:port", "unix:/path" or "unix:@name". Returns the port; for port 0, the one that the
+    /// system chose.
     std::uint16_t listen(zstring_view address)
     {
         std::uint16_t port = 0;
@@ -1815,22 +1823,22 @@ class sender
         return port;
     }
 
-    /// Serves a reader whose Sync message the host has read. The descriptor is the library's now; when this throws it is
-    /// still the caller's.
+    /// Streams to a reader whose Sync message the host has read. The library then owns the descriptor; if this throws,
+    /// the caller keeps it.
     void accept_reader(int descriptor, zstring_view reader_id, std::uint64_t last_known_sequence)
     {
         detail::check(sender_accept_reader(raw_, descriptor, reader_id.c_str(), last_known_sequence));
     }
 
-    /// Serves a new connection, with the handshake. The descriptor is the library's now; when this throws it is still the
-    /// caller's.
+    /// Serves a new connection, handshake included. The library then owns the descriptor; if this throws, the caller
+    /// keeps it.
     void accept_connection(int descriptor)
     {
         detail::check(sender_accept_connection(raw_, descriptor));
     }
 
-    /// Puts an entry into the log and returns its sequence. Throws indeterminate_error when it was taken and is not known
-    /// to be durable; otherwise an entry whose call throws is not in the log.
+    /// Appends an entry to the log and returns its sequence. Throws indeterminate_error if the entry was appended but
+    /// is not known to be durable; on any other failure the entry is not in the log.
     std::uint64_t replicate(bytes_view payload, timestamp at = now())
     {
         std::uint64_t sequence = 0;
@@ -1841,22 +1849,23 @@ class sender
         return sequence;
     }
 
-    /// The same without an exception, for a host to which a full buffer or a closed gate is nothing special.
+    /// As replicate(), but reports errors without exceptions, for hosts that treat a full buffer or a closed gate as
+    /// normal.
     ///
-    /// @param payload its bytes
-    /// @param at its time
-    /// @param sequence out: what the entry got; 0 when it is not in the log
-    /// @return why it failed, or `ok`; last_error_message() has the text
+    /// @param payload the entry's bytes
+    /// @param at the entry's timestamp
+    /// @param sequence out: the entry's sequence; 0 if it is not in the log
+    /// @return the reason for the failure, or `ok`; last_error_message() returns the text
     [[nodiscard]] status try_replicate(bytes_view payload, timestamp at, std::uint64_t &sequence) noexcept
     {
         sequence = 0;
         return static_cast<status>(sender_replicate(raw_, microseconds(at), payload.data(), payload.size(), &sequence));
     }
 
-    /// Puts many entries into the log with consecutive sequences: all or none. Returns the first one's.
+    /// Appends entries with consecutive sequences, all of them or none. Returns the first sequence.
     ///
-    /// @param payloads a container of what a bytes_view can be made from
-    /// @param at the time of all of them
+    /// @param payloads a container of elements from which a bytes_view can be constructed
+    /// @param at the timestamp of all entries
     template <class Payloads> std::uint64_t replicate_batch(const Payloads &payloads, timestamp at = now())
     {
         using element = decltype(*std::begin(payloads));
@@ -1869,7 +1878,7 @@ class sender
             }
             return replicate_batch(slices.data(), slices.size(), at);
         } else {
-            // What is made as the loop goes would be gone before the call.
+            // Elements that the loop creates would otherwise be destroyed before the call.
             std::vector<std::remove_cv_t<element>> made;
             made.reserve(std::size(payloads));
             for (auto &&payload : payloads)
@@ -1878,13 +1887,13 @@ class sender
         }
     }
 
-    /// The same of a list.
+    /// As above, for a list.
     std::uint64_t replicate_batch(std::initializer_list<bytes_view> payloads, timestamp at = now())
     {
         return replicate_batch<std::initializer_list<bytes_view>>(payloads, at);
     }
 
-    /// The same of an array as C has it, which is not copied before.
+    /// As above, for a C array, which is not copied first.
     std::uint64_t replicate_batch(const replication_slice *payloads, std::size_t count, timestamp at = now())
     {
         std::uint64_t sequence = 0;
@@ -1894,25 +1903,25 @@ class sender
         return sequence;
     }
 
-    /// Closes the connection of a reader, which may connect again. Throws `not_found`.
+    /// Disconnects a reader, which may connect again. Throws `not_found`.
     void remove_reader(zstring_view reader_id)
     {
         detail::check(sender_remove_reader(raw_, reader_id.c_str()));
     }
 
-    /// How many readers are connected; 0 where another function would throw.
+    /// Returns how many readers are connected; 0 where another function would throw.
     [[nodiscard]] std::size_t reader_count() const noexcept
     {
         return sender_reader_count(raw_);
     }
 
-    /// The sequence of the last entry; 0 when there was none, and where another function would throw.
+    /// Returns the last entry's sequence; 0 if there is none, and where another function would throw.
     [[nodiscard]] std::uint64_t current_sequence() const noexcept
     {
         return sender_current_sequence(raw_);
     }
 
-    /// The lineage of the log.
+    /// Returns the lineage of the log.
     [[nodiscard]] lineage stream() const
     {
         lineage found;
@@ -1920,7 +1929,7 @@ class sender
         return found;
     }
 
-    /// The position after the last entry.
+    /// Returns the token of the position after the last entry.
     [[nodiscard]] replication::token token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
@@ -1928,13 +1937,13 @@ class sender
         return replication::token(bytes);
     }
 
-    /// Whether this node is the writer; a new sender's is.
+    /// Sets whether this node is the writer, as a new sender is.
     void set_writable(bool writable)
     {
         detail::check(sender_set_writable(raw_, writable));
     }
 
-    /// The statistics as a JSON object.
+    /// Returns the statistics as a JSON object.
     [[nodiscard]] std::string stats_json() const
     {
         char *text = nullptr;
@@ -1942,7 +1951,7 @@ class sender
         return detail::owned_text(text);
     }
 
-    /// The slots of the readers as a JSON array. Throws `invalid_state` without a log on disk.
+    /// Returns the readers' slots as a JSON array. Throws `invalid_state` without a log on disk.
     [[nodiscard]] std::string slots_json() const
     {
         char *text = nullptr;
@@ -1950,22 +1959,22 @@ class sender
         return detail::owned_text(text);
     }
 
-    /// Gives up the slot of a reader that will not come back. Throws `not_found`.
+    /// Drops the slot of a reader that will not come back. Throws `not_found`.
     void drop_slot(zstring_view reader_id)
     {
         detail::check(sender_drop_slot(raw_, reader_id.c_str()));
     }
 
-    /// Stops the sender: lets the readers catch up, closes everything and waits for its threads. Throws `timeout` when some
-    /// readers did not get everything (the text names them), `io` and `disk_full` when the log on disk lacks the last
-    /// entries: it is stopped then all the same. Throws `wrong_thread` in a handler of this sender, which goes on.
+    /// Stops the sender: lets readers catch up, closes everything and waits for its threads. Throws `timeout` if some
+    /// readers, which the text names, lack entries; `io` or `disk_full` if the log on disk lacks the last entries. In
+    /// these cases the sender is stopped. Throws `wrong_thread` in a handler of this sender, which continues to run.
     void stop()
     {
         detail::check(sender_stop(raw_));
     }
 
-    /// Waits until so many readers have acknowledged an entry, and with it all before: `ok`, or `timeout` when they may
-    /// have it nevertheless, or `closed` when the sender was stopped.
+    /// Waits until `readers` readers have acknowledged an entry and all before it. The result is `ok`; `timeout`, and
+    /// readers may still have the entry; or `closed` if the sender was stopped.
     [[nodiscard]] ack_result wait_acked(std::uint64_t sequence, ack_level level, std::size_t readers,
                                         std::chrono::milliseconds timeout)
     {
@@ -1975,7 +1984,7 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// The same for a quorum.
+    /// As above, for a quorum.
     [[nodiscard]] ack_result wait_acked(std::uint64_t sequence, ack_level level, const quorum &who,
                                         std::chrono::milliseconds timeout)
     {
@@ -1985,7 +1994,7 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// Tells whether so many readers have acknowledged an entry, without waiting.
+    /// Reports, without waiting, whether `readers` readers have acknowledged an entry.
     [[nodiscard]] ack_result acked(std::uint64_t sequence, ack_level level, std::size_t readers) const
     {
         std::size_t have = 0;
@@ -1993,7 +2002,7 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// The same for a quorum.
+    /// As above, for a quorum.
     [[nodiscard]] ack_result acked(std::uint64_t sequence, ack_level level, const quorum &who) const
     {
         std::size_t have = 0;
@@ -2002,8 +2011,8 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// Has a handler called, once, when so many readers have acknowledged an entry, and does not wait. Returns a ticket.
-    /// When this throws, and when the sender is destroyed in a handler of its own, it is not called.
+    /// Calls a handler once when `readers` readers have acknowledged an entry, without waiting. Returns a ticket. The
+    /// handler is not called if this throws, or if the sender is destroyed in one of its own handlers.
     std::uint64_t on_acked(std::uint64_t sequence, ack_level level, std::size_t readers,
                            std::chrono::milliseconds timeout, acked_handler handler)
     {
@@ -2017,7 +2026,7 @@ class sender
         return ticket;
     }
 
-    /// The same for a quorum.
+    /// As above, for a quorum.
     std::uint64_t on_acked(std::uint64_t sequence, ack_level level, const quorum &who,
                            std::chrono::milliseconds timeout, acked_handler handler)
     {
@@ -2031,7 +2040,8 @@ class sender
         return ticket;
     }
 
-    /// How a call of on_acked() ended or stands. Throws `not_found` for a number that is no ticket, or too old.
+    /// Reports how a call of on_acked() ended or stands. Throws `not_found` for a number that is no ticket, or is too
+    /// old.
     [[nodiscard]] ack_result ticket_status(std::uint64_t ticket) const
     {
         std::size_t have = 0;
@@ -2039,25 +2049,25 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// Waits until an entry is on this node's disk: whether it is, within the time.
+    /// Waits until an entry is on this node's disk. Returns whether it is, within the timeout.
     [[nodiscard]] bool wait_durable(std::uint64_t sequence, std::chrono::milliseconds timeout)
     {
         return detail::ended_in_time(sender_wait_durable(raw_, sequence, detail::wait_ms(timeout)));
     }
 
-    /// Whether there is a sender, which is so until it was moved or reset.
+    /// Returns whether this object holds a sender: false after it was moved from or reset.
     [[nodiscard]] explicit operator bool() const noexcept
     {
         return raw_ != nullptr;
     }
 
-    /// For the C interface.
+    /// Returns the sender for the C interface.
     [[nodiscard]] replication_sender *get() const noexcept
     {
         return raw_;
     }
 
-    /// Gives the sender up to the caller, for sender_free().
+    /// Gives up ownership: the caller must free the sender with sender_free().
     [[nodiscard]] replication_sender *release() noexcept
     {
         host_.reset();
@@ -2083,13 +2093,14 @@ class sender
 
 // ---- Receiver ----------------------------------------------------------------------------------------------------------
 
-/// Options of a receiver, each at its default until it is set; a reader id, a writer address and one of the three handlers
-/// must be. Each setter calls the C function of its name, throws what that refuses, and returns the configuration, so that
-/// calls can be chained. Handlers move to the first receiver that is made from it: set them again for a second one.
+/// The options of a receiver, with their defaults until they are set. A reader id, a writer address and one of the
+/// three handlers are required. Each setter calls the C function of the same name, throws the error that this function
+/// returns, and returns the configuration, so that calls can be chained. Handlers move to the first receiver created
+/// from the configuration: set them again before creating a second one.
 class receiver_config
 {
   public:
-    /// Every option at its default.
+    /// Creates a configuration with default options.
     receiver_config()
     {
         detail::check_abi();
@@ -2099,129 +2110,130 @@ class receiver_config
         host_ = std::make_shared<detail::receiver_host>();
     }
 
-    /// The name under which the writer knows this reader.
+    /// Sets the name by which the writer knows this reader.
     receiver_config &reader_id(zstring_view id)
     {
         return checked(receiver_config_set_reader_id(get(), id.c_str()));
     }
 
-    /// Where the writer is: "host:port", "unix:/path" or "unix:@name", or several of them, separated by commas.
+    /// Sets the writer's address: "host:port", "unix:/path" or "unix:@name", or several separated by commas.
     receiver_config &writer_addr(zstring_view address)
     {
         return checked(receiver_config_set_writer_addr(get(), address.c_str()));
     }
 
-    /// The last sequence that the host has applied.
+    /// Sets the sequence of the last entry that the host applied.
     receiver_config &last_sequence(std::uint64_t sequence)
     {
         return checked(receiver_config_set_last_sequence(get(), sequence));
     }
 
-    /// The lineage that the last sequence belongs to.
+    /// Sets the lineage of the last sequence.
     receiver_config &stream(const lineage &followed)
     {
         return checked(receiver_config_set_stream(get(), followed.stream.data(), followed.epoch));
     }
 
-    /// Where the host stands: what it stored with its data. Replaces last_sequence() and stream().
+    /// Sets the reader's position from the token stored with the host's data. Replaces last_sequence() and stream().
     receiver_config &token(const replication::token &place)
     {
         return checked(receiver_config_set_token(get(), place.data()));
     }
 
-    /// Which protocol versions to speak.
+    /// Sets the protocol versions to speak.
     receiver_config &protocol(replication::protocol spoken)
     {
         return checked(receiver_config_set_protocol(get(), static_cast<std::uint32_t>(spoken)));
     }
 
-    /// Whether the handshake uses the message types of a cluster coordinator.
+    /// Sets whether the handshake uses the message types of a cluster coordinator.
     receiver_config &coordinator_handshake(bool enabled)
     {
         return checked(receiver_config_set_coordinator_handshake(get(), enabled));
     }
 
-    /// What happens when the writer's entries have a gap.
+    /// Sets what happens if the writer's entries have a gap.
     receiver_config &gap_policy(replication::gap_policy policy)
     {
         return checked(receiver_config_set_gap_policy(get(), static_cast<std::uint32_t>(policy)));
     }
 
-    /// What happens to an entry that the handler does not take; the retries are for `stop` and `skip`.
+    /// Sets what happens if the handler fails on an entry. The retries apply to `stop` and `skip`.
     receiver_config &apply_policy(replication::apply_policy policy, std::uint32_t retries = 0)
     {
         return checked(receiver_config_set_apply_policy(get(), static_cast<std::uint32_t>(policy), retries));
     }
 
-    /// Whether the handler makes an entry durable before it returns.
+    /// Sets whether the handler makes an entry durable before it returns.
     receiver_config &handler_durable(bool durable)
     {
         return checked(receiver_config_set_handler_durable(get(), durable));
     }
 
-    /// The longest pause between two attempts to connect.
+    /// Sets the longest pause between two attempts to connect.
     receiver_config &reconnect_interval(std::chrono::milliseconds interval)
     {
         return checked(receiver_config_set_reconnect_interval_ms(get(), detail::option_ms(interval)));
     }
 
-    /// How often a moving position is acknowledged.
+    /// Sets the interval at which a moving position is acknowledged.
     receiver_config &ack_interval(std::chrono::milliseconds interval)
     {
         return checked(receiver_config_set_ack_interval_ms(get(), detail::option_ms(interval)));
     }
 
-    /// How long connecting and the handshake may take together.
+    /// Sets how long connecting and the handshake may take together.
     receiver_config &connect_timeout(std::chrono::milliseconds timeout)
     {
         return checked(receiver_config_set_connect_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How often an idle connection says that it lives.
+    /// Sets the heartbeat interval of idle connections.
     receiver_config &heartbeat_interval(std::chrono::milliseconds interval)
     {
         return checked(receiver_config_set_heartbeat_interval_ms(get(), detail::option_ms(interval)));
     }
 
-    /// How long a v2 writer may be silent.
+    /// Sets how long a v2 writer may be silent before it is disconnected.
     receiver_config &peer_timeout(std::chrono::milliseconds timeout)
     {
         return checked(receiver_config_set_peer_timeout_ms(get(), detail::option_ms(timeout)));
     }
 
-    /// How many bytes may be received and not yet applied.
+    /// Sets how many bytes may be received and not yet applied.
     receiver_config &buffer_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_buffer_bytes(get(), bytes));
     }
 
-    /// By how much the writer's epoch may rise at once.
+    /// Sets by how much the writer's epoch may rise at once.
     receiver_config &max_epoch_jump(std::uint64_t jump)
     {
         return checked(receiver_config_set_max_epoch_jump(get(), jump));
     }
 
-    /// The largest payload of an entry that is taken.
+    /// Sets the largest payload that the receiver accepts.
     receiver_config &max_entry_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_max_entry_bytes(get(), bytes));
     }
 
-    /// How much memory the records of one entry may take, for a record handler.
+    /// Sets how much memory the records of one entry may use with a record handler.
     receiver_config &records_max_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_records_max_bytes(get(), bytes));
     }
 
-    /// Takes a log's directory or a private key that other users may change, or a key that they may read, which is refused
-    /// otherwise; an event says so. To be called before tls().
+    /// Allows a log directory or private key that other users may write to, and a key that they may read, which are
+    /// otherwise refused; an event reports it. Call it before tls().
     receiver_config &insecure_permissions_allowed(bool allowed)
     {
         return checked(receiver_config_set_insecure_permissions_allowed(get(), allowed));
     }
 
-    /// Encrypts connections and checks the writer's certificate. `server_name`: whom it must be for, when not for the host
-    /// in the writer address. The last two: this reader's certificate, both or neither.
+    /// Encrypts connections and checks the writer's certificate. `server_name` is the name in that certificate; by
+    /// default, the host in the writer address. The last two arguments are this reader's certificate and key; pass both
+    /// or neither.
     receiver_config &tls(zstring_view ca_file, zstring_view server_name = nullptr,
                          zstring_view certificate_chain_file = nullptr, zstring_view private_key_file = nullptr)
     {
@@ -2229,8 +2241,8 @@ class receiver_config
                                                certificate_chain_file.c_str(), private_key_file.c_str()));
     }
 
-    /// The handler that gets entries one by one, a replication::ingest_handler. Replaces a handler of another kind, as the
-    /// next two do.
+    /// Sets the handler that receives entries one by one, a replication::ingest_handler. It replaces a handler of any
+    /// kind, as do the next two functions.
     template <class Handler> receiver_config &ingest_handler(Handler handler)
     {
         detail::must_return_nothing<Handler, const delivery &>();
@@ -2240,7 +2252,8 @@ class receiver_config
                                                           detail::ingest_call::free));
     }
 
-    /// The handler that gets many entries at a time, a replication::batch_handler: at most `max_entries`, 0 for 1024.
+    /// Sets a handler that receives many entries per call, a replication::batch_handler: at most `max_entries`; 0:
+    /// 1024.
     template <class Handler> receiver_config &ingest_batch_handler(std::size_t max_entries, Handler handler)
     {
         detail::must_return_nothing<Handler, batch &>();
@@ -2250,7 +2263,7 @@ class receiver_config
             get(), max_entries, run, made<detail::batch_call>(std::move(function)), detail::batch_call::free));
     }
 
-    /// The handler that gets entries one by one, decoded, a replication::record_handler.
+    /// Sets a handler that receives entries one by one with their payload decoded, a replication::record_handler.
     template <class Handler> receiver_config &record_handler(Handler handler)
     {
         detail::must_return_nothing<Handler, const record_delivery &>();
@@ -2260,7 +2273,8 @@ class receiver_config
                                                           detail::record_call::free));
     }
 
-    /// Who writes each entry to the host's own log before the handler gets it, a replication::local_wal; `nullptr`: nobody.
+    /// Sets a function that writes each entry to the host's own log before the handler receives it, a
+    /// replication::local_wal; `nullptr`: none.
     template <class Handler> receiver_config &local_wal(Handler append)
     {
         detail::must_return_nothing<Handler, const entry &>();
@@ -2272,7 +2286,7 @@ class receiver_config
                                                      detail::local_wal_call::free));
     }
 
-    /// Who connects to the writer; an empty function: the library itself.
+    /// Sets a function that connects to the writer; an empty function: the library connects.
     receiver_config &connect_handler(replication::connect_handler handler)
     {
         if (!handler)
@@ -2281,7 +2295,7 @@ class receiver_config
             get(), detail::run_connect, made<detail::connect_call>(std::move(handler)), detail::connect_call::free));
     }
 
-    /// Who hears of events; an empty function: nobody.
+    /// Sets the function that receives events; an empty function: none.
     receiver_config &event_handler(replication::event_handler handler)
     {
         const bool is_set = static_cast<bool>(handler);
@@ -2295,8 +2309,8 @@ class receiver_config
         return *this;
     }
 
-    /// Who gets log records, up to a level; an empty function: nobody. It is also told of the exceptions of the other
-    /// handlers.
+    /// Sets the function that receives log records up to a level; an empty function: none. It also receives the
+    /// exceptions of the other handlers.
     receiver_config &log_handler(log_level max_level, replication::log_handler handler)
     {
         using log = detail::log_call<detail::receiver_host>;
@@ -2310,38 +2324,38 @@ class receiver_config
         return *this;
     }
 
-    /// The directory of a log on disk of what is received; `nullptr`: none.
+    /// Sets the directory of a log on disk for received entries; `nullptr`: none.
     receiver_config &wal_dir(zstring_view path)
     {
         return checked(receiver_config_set_wal_dir(get(), path.c_str()));
     }
 
-    /// When the receiver's log is made durable; the interval and the bytes are for `group`.
+    /// Sets when the receiver's log is synced. The interval and the bytes apply to `group`.
     receiver_config &wal_sync(sync_policy policy, std::chrono::milliseconds interval = {}, std::uint64_t bytes = 0)
     {
         return checked(receiver_config_set_wal_sync(get(), static_cast<std::uint32_t>(policy),
                                                     detail::option_ms(interval), bytes));
     }
 
-    /// The usual size of a file of the receiver's log.
+    /// Sets the usual size of a file of the receiver's log.
     receiver_config &wal_segment_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_wal_segment_bytes(get(), bytes));
     }
 
-    /// How many bytes of the receiver's log stay on disk once they are applied.
+    /// Sets how many bytes of applied entries the receiver's log keeps on disk.
     receiver_config &wal_retain_bytes(std::uint64_t bytes)
     {
         return checked(receiver_config_set_wal_retain_bytes(get(), bytes));
     }
 
-    /// After how long applied entries leave the disk.
+    /// Sets the age at which applied entries are removed from disk.
     receiver_config &log_retain(std::chrono::milliseconds age)
     {
         return checked(receiver_config_set_wal_retain_ms(get(), detail::option_ms(age)));
     }
 
-    /// For the C interface.
+    /// Returns the configuration for the C interface.
     [[nodiscard]] replication_receiver_config *get() const noexcept
     {
         return raw_.get();
@@ -2356,7 +2370,7 @@ class receiver_config
         return *this;
     }
 
-    /// A handler for C, which frees it whatever comes of registering it.
+    /// Allocates a handler for C, which frees it even if registering it fails.
     template <class Call, class Handler> void *made(Handler handler) const
     {
         auto call = std::make_unique<Call>();
@@ -2368,13 +2382,13 @@ class receiver_config
     std::shared_ptr<detail::receiver_host> host_;
 };
 
-/// A reader's end: follows one writer and hands its entries to a handler.
+/// A reader's end: follows one writer and passes its entries to a handler.
 class receiver
 {
   public:
-    /// A receiver with the options and the handlers of `config`, which does not run yet. Throws, among others,
-    /// `invalid_argument` when something that is required is missing, `bad_address`, `invalid_state` when the handlers belong
-    /// to an earlier receiver, and with a log on disk `locked`, `damaged`, `diverged`, `io` and `disk_full`.
+    /// Creates a receiver, which start() starts, with the options and handlers of `config`. Throws, among others,
+    /// `invalid_argument` if a required option is missing, `bad_address`, `invalid_state` if an earlier receiver has
+    /// the handlers, and with a log on disk `locked`, `damaged`, `diverged`, `io` and `disk_full`.
     explicit receiver(receiver_config &config)
     {
         auto next = std::make_shared<detail::receiver_host>();
@@ -2383,23 +2397,23 @@ class receiver
         host_->receiver.store(raw_, std::memory_order_relaxed);
     }
 
-    /// The same of a configuration that is not used again.
+    /// Creates a receiver from a configuration that is not used again.
     explicit receiver(receiver_config &&config) : receiver(config)
     {
     }
 
-    /// Takes a receiver of the C interface, to be freed with this one; null: none.
+    /// Takes ownership of a receiver of the C interface; null: none.
     explicit receiver(replication_receiver *raw) : raw_(raw), host_(std::make_shared<detail::receiver_host>())
     {
         detail::check_abi();
     }
 
-    /// Takes over what `other` has, which is empty afterwards.
+    /// Moves the receiver out of `other`, which is empty afterwards.
     receiver(receiver &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)), host_(std::move(other.host_))
     {
     }
 
-    /// Ends what was here before, as the destructor does.
+    /// Stops and frees the receiver held before, as the destructor does.
     receiver &operator=(receiver &&other) noexcept
     {
         if (this != &other) {
@@ -2413,45 +2427,45 @@ class receiver
     receiver(const receiver &) = delete;
     receiver &operator=(const receiver &) = delete;
 
-    /// Stops it, if it runs, and frees it; see reset().
+    /// Stops the receiver if it runs, and frees it; see reset().
     ~receiver()
     {
         reset();
     }
 
-    /// Stops the receiver as stop() does, and frees it and its handlers. When it returns no handler runs. In a handler of
-    /// this receiver another thread does that, soon after: no other handler begins.
+    /// Stops the receiver as stop() does, and frees it and its handlers. On return no handler runs. Called in a handler
+    /// of this receiver, it leaves this to another thread, which does it soon afterwards; no other handler begins.
     void reset() noexcept
     {
         if (raw_ == nullptr)
             return;
         replication_receiver *const raw = std::exchange(raw_, nullptr);
-        // First, so that what a running handler asks of the receiver is asked of one that is there.
+        // First, so that calls by a running handler still find a receiver.
         if (receiver_stop(raw) == REPLICATION_STATUS_WRONG_THREAD)
             host_->receiver.store(nullptr, std::memory_order_relaxed);
         receiver_free(raw);
         host_.reset();
     }
 
-    /// Starts it. Connecting happens in the background and is told in events.
+    /// Starts the receiver. It connects in the background and reports this as events.
     void start()
     {
         detail::check(receiver_start(raw_));
     }
 
-    /// Whether a handshake has succeeded and its connection lives; false where another function would throw.
+    /// Returns whether a connection is established, handshake included; false where another function would throw.
     [[nodiscard]] bool is_connected() const noexcept
     {
         return receiver_is_connected(raw_);
     }
 
-    /// The last sequence that was applied; 0 where another function would throw.
+    /// Returns the last applied sequence; 0 where another function would throw.
     [[nodiscard]] std::uint64_t last_sequence() const noexcept
     {
         return receiver_last_sequence(raw_);
     }
 
-    /// The lineage that it follows; nothing while that is unknown.
+    /// Returns the lineage that the receiver follows; nothing while it is unknown.
     [[nodiscard]] std::optional<lineage> stream() const
     {
         lineage found;
@@ -2462,7 +2476,8 @@ class receiver
         return found;
     }
 
-    /// The token of where it stands; nothing while the stream is unknown. In a handler: after what it was called with.
+    /// Returns the token of the receiver's position; nothing while the stream is unknown. In a handler, this is the
+    /// position after the entries of the current call.
     [[nodiscard]] std::optional<replication::token> token() const
     {
         std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
@@ -2473,8 +2488,8 @@ class receiver
         return replication::token(bytes);
     }
 
-    /// Waits until an entry is applied: whether it is, within the time. Throws `apply_failed` when applying was stopped
-    /// before it, with what the handler threw, `lineage_changed`, `closed` and others.
+    /// Waits until an entry is applied. Returns whether it is, within the timeout. Throws `apply_failed` if applying
+    /// stopped before the entry, with the text that the handler threw; `lineage_changed`; `closed`; and others.
     [[nodiscard]] bool wait_sequence(std::uint64_t sequence, std::chrono::milliseconds timeout)
     {
         const replication_status got = receiver_wait_sequence(raw_, sequence, detail::wait_ms(timeout));
@@ -2486,25 +2501,25 @@ class receiver
         return detail::ended_in_time(got);
     }
 
-    /// What a handler or the local log threw last, `what()` of it; empty when none has.
+    /// Returns `what()` of the last exception from a handler or the local log; empty if there was none.
     [[nodiscard]] std::string last_cause() const
     {
         return host_ ? host_->last_cause() : std::string();
     }
 
-    /// Hands no entry to the handler until resume(). When it returns no handler runs, unless it was called from one.
+    /// Passes no entries to the handler until resume(). On return no handler runs, unless it made the call.
     void pause()
     {
         detail::check(receiver_pause(raw_));
     }
 
-    /// Goes on after pause().
+    /// Ends a pause.
     void resume()
     {
         detail::check(receiver_resume(raw_));
     }
 
-    /// The statistics as a JSON object.
+    /// Returns the statistics as a JSON object.
     [[nodiscard]] std::string stats_json() const
     {
         char *text = nullptr;
@@ -2512,26 +2527,26 @@ class receiver
         return detail::owned_text(text);
     }
 
-    /// Ends the connection and waits for its threads and for a running handler. Throws `wrong_thread` in a handler of this
-    /// receiver, which goes on.
+    /// Disconnects and waits for the receiver's threads and for a running handler. Throws `wrong_thread` in a handler
+    /// of this receiver, which continues to run.
     void stop()
     {
         detail::check(receiver_stop(raw_));
     }
 
-    /// Whether there is a receiver, which is so until it was moved or reset.
+    /// Returns whether this object holds a receiver: false after it was moved from or reset.
     [[nodiscard]] explicit operator bool() const noexcept
     {
         return raw_ != nullptr;
     }
 
-    /// For the C interface.
+    /// Returns the receiver for the C interface.
     [[nodiscard]] replication_receiver *get() const noexcept
     {
         return raw_;
     }
 
-    /// Gives the receiver up to the caller, for receiver_free().
+    /// Gives up ownership: the caller must free the receiver with receiver_free().
     [[nodiscard]] replication_receiver *release() noexcept
     {
         host_.reset();
@@ -2549,56 +2564,56 @@ class receiver
 namespace codec
 {
 
-/// A message within a buffer, good as long as that.
+/// A message within a buffer, valid as long as the buffer.
 struct message {
     std::uint8_t type = 0;    ///< 0x10 Entry, 0x11 Ack, 0x12 Sync, 0x13 SyncAck, 0x1F Error, or any other.
-    bytes_view payload;       ///< Its JSON, for the functions that parse.
-    std::size_t consumed = 0; ///< Bytes of the whole message; the next one begins after them.
+    bytes_view payload;       ///< Its JSON, to pass to the parse functions.
+    std::size_t consumed = 0; ///< The size of the whole message in bytes; the next message begins after it.
 };
 
-/// What an Entry message says.
+/// The fields of an Entry message.
 struct entry_message {
-    std::uint64_t sequence = 0;        ///< Its place in the stream.
+    std::uint64_t sequence = 0;        ///< Its sequence.
     std::uint64_t timestamp_us = 0;    ///< Microseconds since the Unix epoch.
-    std::vector<std::uint8_t> payload; ///< Its bytes.
+    std::vector<std::uint8_t> payload; ///< Its payload.
 };
 
-/// What an Ack message says.
+/// The fields of an Ack message.
 struct ack_message {
-    std::uint64_t last_sequence = 0; ///< The last entry that was taken.
-    std::string reader_id;           ///< Who acknowledges.
+    std::uint64_t last_sequence = 0; ///< The last entry that the reader received.
+    std::string reader_id;           ///< The reader that acknowledges.
 };
 
-/// What a Sync message says.
+/// The fields of a Sync message.
 struct sync_message {
     std::uint64_t last_known_sequence = 0; ///< The last entry that the reader has; 0 for none.
-    std::string reader_id;                 ///< Who asks.
+    std::string reader_id;                 ///< The reader that connects.
 };
 
-/// What a SyncAck message says.
+/// The fields of a SyncAck message.
 struct sync_ack_message {
     std::uint64_t current_sequence = 0; ///< The last entry of the writer's log.
-    bool can_resume = false;            ///< Whether the reader gets every entry after its position.
-    std::string error;                  ///< Why it is refused; empty when it is not.
+    bool can_resume = false;            ///< Whether the reader receives every entry after its position.
+    std::string error;                  ///< Why the reader is refused; empty if it is not.
 };
 
-/// What an Error message says.
+/// The fields of an Error message.
 struct error_message {
     std::string code;    ///< A status's name.
-    std::string message; ///< For people.
+    std::string message; ///< A sentence for people.
 };
 
-/// A buffer of the caller for a message to be written into.
+/// A buffer of the caller, to write a message into.
 struct buffer {
-    std::uint8_t *data = nullptr; ///< Its first byte.
-    std::size_t size = 0;         ///< How many bytes it has room for.
+    std::uint8_t *data = nullptr; ///< The first byte.
+    std::size_t size = 0;         ///< The capacity in bytes.
 };
 
 /// @cond internal
 namespace detail
 {
 
-/// Calls `write(buffer)` with room for as much as it says it needs.
+/// Calls `write(buffer)` with a buffer of the size that it asks for.
 template <class Write> std::vector<std::uint8_t> written(const Write &write)
 {
     std::size_t needed = 0;
@@ -2610,7 +2625,7 @@ template <class Write> std::vector<std::uint8_t> written(const Write &write)
     return message;
 }
 
-/// Calls `write(buffer)` with the caller's buffer; returns how much of it was used.
+/// Calls `write(buffer)` with the caller's buffer; returns how many bytes it wrote.
 template <class Write> std::size_t written_into(buffer room, const Write &write)
 {
     std::size_t used = 0;
@@ -2618,7 +2633,7 @@ template <class Write> std::size_t written_into(buffer room, const Write &write)
     return used;
 }
 
-/// Calls `parse(buffers..., lengths...)` until its texts have room; they rarely are longer than the JSON.
+/// Calls `parse(buffers..., lengths...)` until the buffers fit its strings; these are rarely longer than the JSON.
 template <class Parse> void parsed(bytes_view json, std::string &one, std::string &other, const Parse &parse)
 {
     std::size_t one_length = json.size(), other_length = json.size();
@@ -2647,7 +2662,7 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
 } // namespace detail
 /// @endcond
 
-/// Reads the message at the start of a buffer. Throws `truncated` while it is not whole, `message_too_small` and
+/// Reads the message at the start of a buffer. Throws `truncated` if it is incomplete, `message_too_small` and
 /// `message_too_large`.
 [[nodiscard]] inline message read_message(bytes_view buffer)
 {
@@ -2660,7 +2675,7 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
     return found;
 }
 
-/// The same, and nothing while it is not whole.
+/// As read_message(), but returns nothing if the message is incomplete.
 [[nodiscard]] inline std::optional<message> next_message(bytes_view buffer)
 {
     message found;
@@ -2675,7 +2690,7 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
     return found;
 }
 
-/// A message of any type.
+/// Writes a message of any type.
 [[nodiscard]] inline std::vector<std::uint8_t> write_message(std::uint8_t type, bytes_view payload)
 {
     return detail::written([&](buffer room, std::size_t *needed) {
@@ -2683,7 +2698,7 @@ template <class Parse> std::string parsed(bytes_view json, const Parse &parse)
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_message(buffer out, std::uint8_t type, bytes_view payload)
 {
     return detail::written_into(out, [&](buffer room, std::size_t *needed) {
@@ -2691,7 +2706,8 @@ inline std::size_t write_message(buffer out, std::uint8_t type, bytes_view paylo
     });
 }
 
-/// An Entry message. A payload without data (`bytes_view()`) is null, an empty one an empty text.
+/// Writes an Entry message. A payload without data (`bytes_view()`) is written as null, an empty one as an empty
+/// string.
 [[nodiscard]] inline std::vector<std::uint8_t> write_entry(std::uint64_t sequence, std::uint64_t timestamp_us,
                                                            bytes_view payload)
 {
@@ -2701,7 +2717,7 @@ inline std::size_t write_message(buffer out, std::uint8_t type, bytes_view paylo
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_entry(buffer out, std::uint64_t sequence, std::uint64_t timestamp_us, bytes_view payload)
 {
     return detail::written_into(out, [&](buffer room, std::size_t *needed) {
@@ -2710,7 +2726,7 @@ inline std::size_t write_entry(buffer out, std::uint64_t sequence, std::uint64_t
     });
 }
 
-/// An Ack message.
+/// Writes an Ack message.
 [[nodiscard]] inline std::vector<std::uint8_t> write_ack(std::uint64_t last_sequence, zstring_view reader_id)
 {
     return detail::written([&](buffer room, std::size_t *needed) {
@@ -2718,7 +2734,7 @@ inline std::size_t write_entry(buffer out, std::uint64_t sequence, std::uint64_t
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_ack(buffer out, std::uint64_t last_sequence, zstring_view reader_id)
 {
     return detail::written_into(out, [&](buffer room, std::size_t *needed) {
@@ -2726,7 +2742,7 @@ inline std::size_t write_ack(buffer out, std::uint64_t last_sequence, zstring_vi
     });
 }
 
-/// A Sync message; `coordinator`: with the type of a cluster coordinator.
+/// Writes a Sync message; with `coordinator`, using the message type of a cluster coordinator.
 [[nodiscard]] inline std::vector<std::uint8_t> write_sync(zstring_view reader_id, std::uint64_t last_known_sequence,
                                                           bool coordinator = false)
 {
@@ -2736,7 +2752,7 @@ inline std::size_t write_ack(buffer out, std::uint64_t last_sequence, zstring_vi
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_sync(buffer out, zstring_view reader_id, std::uint64_t last_known_sequence,
                               bool coordinator = false)
 {
@@ -2746,7 +2762,7 @@ inline std::size_t write_sync(buffer out, zstring_view reader_id, std::uint64_t 
     });
 }
 
-/// A SyncAck message; `reason`: why the reader is refused.
+/// Writes a SyncAck message; `reason` is why the reader is refused.
 [[nodiscard]] inline std::vector<std::uint8_t> write_sync_ack(std::uint64_t current_sequence, bool can_resume,
                                                               zstring_view reason = nullptr, bool coordinator = false)
 {
@@ -2756,7 +2772,7 @@ inline std::size_t write_sync(buffer out, zstring_view reader_id, std::uint64_t 
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_sync_ack(buffer out, std::uint64_t current_sequence, bool can_resume,
                                   zstring_view reason = nullptr, bool coordinator = false)
 {
@@ -2766,7 +2782,7 @@ inline std::size_t write_sync_ack(buffer out, std::uint64_t current_sequence, bo
     });
 }
 
-/// An Error message.
+/// Writes an Error message.
 [[nodiscard]] inline std::vector<std::uint8_t> write_error(zstring_view code, zstring_view text)
 {
     return detail::written([&](buffer room, std::size_t *needed) {
@@ -2774,7 +2790,7 @@ inline std::size_t write_sync_ack(buffer out, std::uint64_t current_sequence, bo
     });
 }
 
-/// The same into the caller's buffer; returns the size of the message. Throws `buffer_too_small`.
+/// Writes into the caller's buffer and returns the size of the message. Throws `buffer_too_small`.
 inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
 {
     return detail::written_into(out, [&](buffer room, std::size_t *needed) {
@@ -2782,11 +2798,11 @@ inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
     });
 }
 
-/// Reads the JSON of an Entry message. Throws `invalid_msg` for anything that is not this message, as the next ones do.
+/// Parses the JSON of an Entry message. Throws `invalid_msg` for anything else, as do the following functions.
 [[nodiscard]] inline entry_message parse_entry(bytes_view json)
 {
     entry_message found;
-    found.payload.resize(json.size() / 4 * 3 + 3); // base64 is longer than what it stands for
+    found.payload.resize(json.size() / 4 * 3 + 3); // base64 is longer than the bytes it encodes
     std::size_t length = 0;
     replication::detail::check(replication_parse_entry(json.data(), json.size(), &found.sequence, &found.timestamp_us,
                                                        found.payload.data(), found.payload.size(), &length));
@@ -2794,7 +2810,7 @@ inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
     return found;
 }
 
-/// Reads the JSON of an Ack message.
+/// Parses the JSON of an Ack message.
 [[nodiscard]] inline ack_message parse_ack(bytes_view json)
 {
     ack_message found;
@@ -2804,7 +2820,7 @@ inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
     return found;
 }
 
-/// Reads the JSON of a Sync message.
+/// Parses the JSON of a Sync message.
 [[nodiscard]] inline sync_message parse_sync(bytes_view json)
 {
     sync_message found;
@@ -2814,7 +2830,7 @@ inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
     return found;
 }
 
-/// Reads the JSON of a SyncAck message.
+/// Parses the JSON of a SyncAck message.
 [[nodiscard]] inline sync_ack_message parse_sync_ack(bytes_view json)
 {
     sync_ack_message found;
@@ -2825,7 +2841,7 @@ inline std::size_t write_error(buffer out, zstring_view code, zstring_view text)
     return found;
 }
 
-/// Reads the JSON of an Error message.
+/// Parses the JSON of an Error message.
 [[nodiscard]] inline error_message parse_error(bytes_view json)
 {
     error_message found;
