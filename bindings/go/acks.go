@@ -10,18 +10,19 @@ import (
 	"time"
 )
 
-// A Quorum is who must have acknowledged an entry. All its conditions must be met; one reader may count for several.
+// A Quorum states which readers must have acknowledged an entry. All its conditions must be met; one reader may count
+// for several.
 type Quorum []Condition
 
-// A Condition is so many readers of a group.
+// A Condition requires a number of readers from a group.
 type Condition struct {
-	// Group is a name from SenderConfig.Groups; "": any readers.
+	// Group is a name from SenderConfig.Groups; "" means any readers.
 	Group string
-	// Readers is how many, at least 1.
+	// Readers is how many readers of the group must have acknowledged, at least 1.
 	Readers int
 }
 
-// use makes a call with the library's form of the quorum.
+// use converts the quorum to the library's form and makes a call with it.
 func (q Quorum) use(f func(*C.replication_quorum) error) error {
 	if err := Load(); err != nil {
 		return err
@@ -49,16 +50,16 @@ func (q Quorum) use(f func(*C.replication_quorum) error) error {
 	return f(quorum)
 }
 
-// readers makes a call that tells how many readers have an entry.
+// readers makes a call that returns how many readers have an entry.
 func (s *Sender) readers(op string, f func(*C.replication_sender, *C.size_t) C.int32_t) (int, error) {
 	var n C.size_t
 	err := s.use(op, func(p *C.replication_sender) C.int32_t { return f(p, &n) })
 	return int(n), err
 }
 
-// WaitAcked waits until so many readers have acknowledged an entry, and with it all before, and returns how many have.
-// When the context's deadline passes the error is ErrTimeout and context.DeadlineExceeded: readers may have the entry
-// nevertheless, now or later, which Acked tells.
+// WaitAcked waits until the given number of readers have acknowledged an entry and all before it, and returns how many
+// have. If the context's deadline passes, the error matches ErrTimeout and context.DeadlineExceeded. Readers may still
+// have the entry, now or later; Acked reports whether they do.
 func (s *Sender) WaitAcked(ctx context.Context, sequence uint64, level AckLevel, readers int) (int, error) {
 	if readers < 0 {
 		return 0, invalid("wait acked", "the number of readers is negative")
@@ -70,7 +71,7 @@ func (s *Sender) WaitAcked(ctx context.Context, sequence uint64, level AckLevel,
 	})
 }
 
-// WaitAckedQuorum waits until a quorum of readers has acknowledged an entry. Otherwise it is like WaitAcked.
+// WaitAckedQuorum is like WaitAcked, for a quorum of readers.
 func (s *Sender) WaitAckedQuorum(ctx context.Context, sequence uint64, level AckLevel, quorum Quorum) (int, error) {
 	return wait(ctx, "wait acked quorum", func(timeoutMS C.uint64_t) (n int, err error) {
 		err = quorum.use(func(q *C.replication_quorum) (err error) {
@@ -83,8 +84,8 @@ func (s *Sender) WaitAckedQuorum(ctx context.Context, sequence uint64, level Ack
 	})
 }
 
-// Acked tells whether so many readers have acknowledged an entry, without waiting, and how many have. ErrTimeout: not
-// enough so far. ErrClosed: not enough had when the sender was stopped.
+// Acked reports, without waiting, whether the given number of readers have acknowledged an entry, and returns how many
+// have. It returns ErrTimeout if not enough have so far, and ErrClosed if not enough had when the sender was stopped.
 func (s *Sender) Acked(sequence uint64, level AckLevel, readers int) (int, error) {
 	if readers < 0 {
 		return 0, invalid("acked", "the number of readers is negative")
@@ -94,7 +95,7 @@ func (s *Sender) Acked(sequence uint64, level AckLevel, readers int) (int, error
 	})
 }
 
-// AckedQuorum tells whether a quorum of readers has acknowledged an entry. Otherwise it is like Acked.
+// AckedQuorum is like Acked, for a quorum of readers.
 func (s *Sender) AckedQuorum(sequence uint64, level AckLevel, quorum Quorum) (n int, err error) {
 	err = quorum.use(func(q *C.replication_quorum) (err error) {
 		n, err = s.readers("acked quorum", func(p *C.replication_sender, n *C.size_t) C.int32_t {
@@ -105,9 +106,9 @@ func (s *Sender) AckedQuorum(sequence uint64, level AckLevel, quorum Quorum) (n 
 	return n, err
 }
 
-// An AckResult is how a wait for acknowledgements ended.
+// An AckResult is the result of a wait for acknowledgements.
 type AckResult struct {
-	// Ticket is the one that OnAcked gave.
+	// Ticket is the ticket that OnAcked returned.
 	Ticket uint64
 	// Readers is how many readers have acknowledged the entry.
 	Readers int
@@ -115,10 +116,10 @@ type AckResult struct {
 	Err error
 }
 
-// OnAcked has a function called when so many readers have acknowledged an entry, or the time has passed, or the sender
-// is stopped; a negative time waits until then. It is called exactly once, on the thread of the event handler, perhaps
-// before OnAcked returns; with an error from OnAcked, or when the sender is closed in a handler of its own, not at all.
-// The ticket is for TicketStatus.
+// OnAcked calls a function when the given number of readers have acknowledged an entry, the timeout has passed, or the
+// sender is stopped. A negative timeout waits until the sender is stopped. The function is called exactly once, on the
+// thread of the event handler, perhaps before OnAcked returns. It is not called if OnAcked returns an error, or if the
+// sender is closed in one of its own handlers. The ticket is for TicketStatus.
 func (s *Sender) OnAcked(sequence uint64, level AckLevel, readers int, timeout time.Duration,
 	f func(AckResult)) (ticket uint64, err error) {
 	if readers < 0 {
@@ -130,7 +131,7 @@ func (s *Sender) OnAcked(sequence uint64, level AckLevel, readers int, timeout t
 	})
 }
 
-// OnAckedQuorum has a function called when a quorum of readers has acknowledged an entry. Otherwise it is like OnAcked.
+// OnAckedQuorum is like OnAcked, for a quorum of readers.
 func (s *Sender) OnAckedQuorum(sequence uint64, level AckLevel, quorum Quorum, timeout time.Duration,
 	f func(AckResult)) (ticket uint64, err error) {
 	err = quorum.use(func(q *C.replication_quorum) (err error) {
@@ -161,8 +162,8 @@ func (s *Sender) order(op string, f func(AckResult),
 	return uint64(ticket), err
 }
 
-// TicketStatus tells how a call of OnAcked ended or stands, and how many readers have the entry: nil, ErrTimeout,
-// ErrClosed, or ErrNotFound for a ticket that is none of this sender, or too old.
+// TicketStatus reports how a call of OnAcked ended or stands, and returns how many readers have the entry. The error is
+// nil, ErrTimeout, ErrClosed, or ErrNotFound for a ticket that is not from this sender or is too old.
 func (s *Sender) TicketStatus(ticket uint64) (int, error) {
 	return s.readers("ticket status", func(p *C.replication_sender, n *C.size_t) C.int32_t {
 		return C.lr_sender_ticket_status(p, C.uint64_t(ticket), n)

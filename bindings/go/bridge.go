@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// descriptor gives a connection to the library: a descriptor of it, which the library will own. A connection that has no
-// descriptor of its own, such as tls.Conn and net.Pipe, gets a bridge. Until done is called, the connection is untouched.
+// descriptor returns a descriptor of a connection for the library to own. A connection without a descriptor, such as
+// tls.Conn and net.Pipe, gets a bridge. The connection is not touched until done is called.
 func descriptor(conn net.Conn, bridges *bridges) (fd int, done func(taken bool), err error) {
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -40,7 +40,7 @@ func duplicate(conn syscall.Conn) (int, error) {
 	fd := -1
 	var errno syscall.Errno
 	err = raw.Control(func(original uintptr) {
-		// fcntl has no wrapper in this package that duplicates.
+		// the syscall package has no wrapper that duplicates a descriptor
 		r, _, e := syscall.Syscall(syscall.SYS_FCNTL, original, syscall.F_DUPFD_CLOEXEC, 0)
 		fd, errno = int(r), e
 	})
@@ -53,7 +53,7 @@ func duplicate(conn syscall.Conn) (int, error) {
 	return fd, nil
 }
 
-// bridges are the connections that Go reads and writes for the library.
+// bridges holds the connections that Go reads and writes for the library.
 type bridges struct {
 	writeTimeout time.Duration
 
@@ -61,14 +61,14 @@ type bridges struct {
 	live map[*bridge]struct{}
 }
 
-// A bridge is a connection and Go's end of a pair of sockets, whose other end is the library's.
+// A bridge is a connection and Go's end of a socket pair. The library owns the other end.
 type bridge struct {
 	remote net.Conn
 	local  *net.UnixConn
 	done   chan struct{}
 }
 
-// open makes a bridge to a connection. It begins when done is called with true.
+// open creates a bridge to a connection. It starts when done is called with true.
 func (b *bridges) open(conn net.Conn) (fd int, done func(taken bool), err error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -88,7 +88,7 @@ func (b *bridges) open(conn net.Conn) (fd int, done func(taken bool), err error)
 			syscall.Close(pair[0])
 			return
 		}
-		conn.SetDeadline(time.Time{}) // what the host set was for its own reads and writes
+		conn.SetDeadline(time.Time{}) // clears the deadline that the host set for its own reads and writes
 		b.lock.Lock()
 		if b.live == nil {
 			b.live = make(map[*bridge]struct{})
@@ -99,8 +99,8 @@ func (b *bridges) open(conn net.Conn) (fd int, done func(taken bool), err error)
 	}, nil
 }
 
-// carry copies in both directions. It ends when the library closes its end, as it does when the peer closes, when the
-// peer is silent for too long, and when it is stopped itself.
+// carry copies in both directions. It ends when the library closes its end: because the peer closed or was silent for
+// too long, or because the sender or receiver is stopped.
 func (b *bridges) carry(bridge *bridge) {
 	var inbound sync.WaitGroup
 	inbound.Add(1)
@@ -120,7 +120,7 @@ func (b *bridges) carry(bridge *bridge) {
 	close(bridge.done)
 }
 
-// copyStream copies until either side ends. A peer that takes nothing for so long is given up.
+// copyStream copies until either side ends. It gives up if the peer accepts no bytes within the write timeout.
 func copyStream(to, from net.Conn, writeTimeout time.Duration) {
 	buffer := make([]byte, 64*1024)
 	for {
@@ -139,8 +139,8 @@ func copyStream(to, from net.Conn, writeTimeout time.Duration) {
 	}
 }
 
-// finish waits until all bridges have ended, whose library's ends are closed. What is on its way has the write timeout
-// to arrive.
+// finish waits until all bridges have ended. The library must have closed its ends. Data in flight has the write
+// timeout to arrive.
 func (b *bridges) finish() {
 	b.lock.Lock()
 	live := make([]*bridge, 0, len(b.live))

@@ -1,7 +1,7 @@
 // Package replication replicates a database's write-ahead log from one writer to many readers, with libreplication.
 //
-// The writer's process makes a Sender and gives it every entry; every reader's process makes a Receiver, which connects,
-// stays connected and hands each entry, in order, to a handler:
+// The writer's process creates a Sender and hands it every log entry. Each reader's process creates a Receiver, which
+// connects, stays connected and passes every entry, in order, to a handler:
 //
 //	sender := replication.NewSender(nil)
 //	defer sender.Close()
@@ -19,19 +19,19 @@
 //
 // # The library
 //
-// Building needs cgo and a C compiler, and nothing of the library. A program that runs loads libreplication.so.0.1 when
-// it first needs it; Load tells where it is looked for. Without it, or with one that does not fit, every call that can
-// fail returns an error that matches ErrLibrary.
+// Building needs cgo and a C compiler, but not the library. At run time, the first use of this package loads
+// libreplication.so.0.1; Load documents where it is searched for. If the library is missing or incompatible, every call
+// that can fail returns an error that matches ErrLibrary.
 //
 // # Handlers
 //
-// Each sender and each receiver has one thread of the library that calls the host: handlers, events and log records of
-// one of them never run at once. A handler may call any method, but of its own sender or receiver none that waits: Stop
-// and the Wait methods return ErrWrongThread there. Close is allowed. A handler must not wait for another goroutine that
-// stops, closes or waits for the same sender or receiver, and must not end its goroutine (runtime.Goexit, and so
-// testing's FailNow). A panic in a handler is an error of it: the entry was not applied.
+// Each sender and each receiver has one library thread that calls the host, so its handlers, events and log records
+// never run at once. A handler may call any method except, on its own sender or receiver, one that waits: Stop and the
+// Wait methods return ErrWrongThread there. Close is allowed. A handler must not wait for another goroutine that stops,
+// closes or waits for the same sender or receiver, and must not end its goroutine (with runtime.Goexit, and so
+// testing's FailNow). A panic in a handler counts as an error: the entry was not applied.
 //
 // # Errors
 //
-// Failures of the library are an *Error, which matches its Status: errors.Is(err, replication.ErrBufferFull).
+// A failure of the library is an *Error, which matches its Status: errors.Is(err, replication.ErrBufferFull).
 package replication

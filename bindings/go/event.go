@@ -13,27 +13,27 @@ func (k EventKind) String() string {
 	return "EVENT_" + strconv.Itoa(int(k))
 }
 
-// An Event is something that happened at a sender or receiver.
+// An Event is an event of a sender or receiver.
 type Event struct {
 	Kind EventKind
-	// Status says why; StatusOK when nothing failed.
+	// Status is the reason; StatusOK if nothing failed.
 	Status Status
-	// Sequence is the entry concerned; 0 when there is none.
+	// Sequence is the entry concerned; 0 if none.
 	Sequence uint64
-	// ReaderID is the reader concerned, "" when unknown.
+	// ReaderID is the reader concerned; "" if unknown.
 	ReaderID string
-	// Address is the peer's, "" when unknown.
+	// Address is the peer's address; "" if unknown.
 	Address string
 	// Message is a sentence for people.
 	Message string
-	// Detail is more for programs, a JSON object.
+	// Detail is a JSON object for programs.
 	Detail json.RawMessage
-	// Cause is the host's own error behind the event: what a handler returned or panicked with, or why a connection
-	// could not be dialled. nil when there is none.
+	// Cause is the host's own error behind the event: what a handler returned or panicked with, or why a connection could
+	// not be dialled. It is nil if there is none.
 	Cause error
 }
 
-// Err returns the event as an error, nil when nothing failed.
+// Err returns the event as an error, or nil if nothing failed.
 func (e *Event) Err() error {
 	if e.Status == StatusOK {
 		return nil

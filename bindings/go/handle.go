@@ -18,14 +18,14 @@ import (
 	"unsafe"
 )
 
-// A handle is a sender or receiver of the library. It is freed after the last call that uses it, and by the garbage
-// collector when nothing refers to it. It refers to nothing itself: with something that led back to it, it would never
-// be garbage.
+// A handle is a sender or receiver of the library. It is freed after the last call that uses it, or by the garbage
+// collector once nothing refers to it. It must not refer to anything that leads back to it, or it would never be
+// collected.
 type handle struct {
 	lock    sync.RWMutex // held for reading during every call
 	pointer unsafe.Pointer
 	free    func(unsafe.Pointer)
-	err     error // what calls get when there is no pointer
+	err     error // returned by calls when there is no pointer
 }
 
 func newHandle(pointer unsafe.Pointer, free func(unsafe.Pointer)) *handle {
@@ -44,7 +44,7 @@ func (h *handle) use(op string, f func(unsafe.Pointer) C.int32_t) error {
 	return call(op, func() C.int32_t { return f(h.pointer) })
 }
 
-// stop makes a call that stops it, unless there is nothing to stop.
+// stop makes a call that stops the handle, unless it is freed already.
 func (h *handle) stop(f func(unsafe.Pointer) C.int32_t) error {
 	h.lock.RLock()
 	defer h.lock.RUnlock()
@@ -54,7 +54,7 @@ func (h *handle) stop(f func(unsafe.Pointer) C.int32_t) error {
 	return call("stop", func() C.int32_t { return f(h.pointer) })
 }
 
-// missing is the error of a call without a pointer.
+// missing returns the error of a call without a pointer.
 func (h *handle) missing(op string) error {
 	if h.err != nil {
 		return h.err
@@ -62,7 +62,7 @@ func (h *handle) missing(op string) error {
 	return &Error{Status: ErrClosed, Op: op, Message: "it was closed"}
 }
 
-// close frees it after the calls under way. Before, it must be stopped, so that those which wait end.
+// close frees the handle after the calls in progress. Stop it first, so that calls that wait end.
 func (h *handle) close() {
 	h.lock.Lock()
 	defer h.lock.Unlock()
@@ -73,15 +73,17 @@ func (h *handle) close() {
 	}
 }
 
-// look is how long a wait in the library lasts whose context can end: the longest that its thread goes on after that.
+// look is how long one wait in the library lasts if its context can end. Its thread may keep waiting for this long
+// after the context has ended.
 const look = 100 * time.Millisecond
 
 const forever = C.uint64_t(math.MaxUint64)
 
-// wait makes a call that waits in the library, for as long as the context lives.
+// wait makes a call that waits in the library, until the context ends.
 func wait(ctx context.Context, op string, once func(timeoutMS C.uint64_t) (int, error)) (int, error) {
 	began := time.Now()
-	// Without waiting first: it may be so already, or never, or this may be a callback, where waiting is refused.
+	// First without waiting: the condition may be met already, or never, or this may be a callback, where waiting is
+	// refused.
 	n, err := once(0)
 	if !errors.Is(err, ErrTimeout) {
 		return n, err
@@ -126,7 +128,7 @@ func wait(ctx context.Context, op string, once func(timeoutMS C.uint64_t) (int, 
 	}
 }
 
-// withTime is the text of a last look, which did not wait, with the time that the caller gave.
+// withTime returns the text of a final check, which did not wait, with the timeout that the caller gave.
 func withTime(message string, given time.Duration) string {
 	const looked = "within 0 ms"
 	at := strings.LastIndex(message, looked)
@@ -139,12 +141,12 @@ func withTime(message string, given time.Duration) string {
 	return fmt.Sprintf("%swithin %d ms%s", message[:at], uint64(milliseconds(given)), message[at+len(looked):])
 }
 
-// milliseconds rounds up, so that a short time does not become none.
+// milliseconds rounds up, so that a short duration does not become 0.
 func milliseconds(d time.Duration) C.uint64_t {
 	return C.uint64_t((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// A builder sets options, each unless it is zero, until one is refused.
+// A builder sets options that are not zero, until one is refused.
 type builder struct {
 	op  string
 	err error
@@ -190,7 +192,7 @@ func (b *builder) number(option string, n uint64, f func(C.uint64_t) C.int32_t) 
 	}
 }
 
-// texts are some texts for the library; an empty one is NULL.
+// texts holds strings for the library; an empty string is NULL.
 type texts struct{ pointers []*C.char }
 
 func (b *builder) texts(option string, given ...string) texts {

@@ -8,20 +8,20 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// A WALWriter takes each entry into the host's own log before the handler gets it.
+// A WALWriter writes each entry to the host's own log before the handler receives it.
 type WALWriter interface {
-	// AppendRaw writes a payload, which it may keep. An entry that it does not take comes again.
+	// AppendRaw writes a payload, which it may keep. If it returns an error, the entry is delivered again.
 	AppendRaw(payload []byte) error
 }
 
-// An IngestHandler applies entries, one at a time and in order.
+// An IngestHandler applies entries one at a time, in order.
 type IngestHandler interface {
-	// ApplyReplicatedEntry applies a payload, which it may keep. An error keeps the position where it is: the entry
-	// comes again, as ReceiverConfig.ApplyPolicy says.
+	// ApplyReplicatedEntry applies a payload, which it may keep. If it returns an error, the position does not move, and
+	// the entry is delivered again as ReceiverConfig.ApplyPolicy specifies.
 	ApplyReplicatedEntry(ctx context.Context, payload []byte) error
 }
 
-// An IngestHandlerFunc is a function as an IngestHandler.
+// An IngestHandlerFunc adapts a function to the IngestHandler interface.
 type IngestHandlerFunc func(ctx context.Context, payload []byte) error
 
 // ApplyReplicatedEntry calls the function.
@@ -29,11 +29,11 @@ func (f IngestHandlerFunc) ApplyReplicatedEntry(ctx context.Context, payload []b
 	return f(ctx, payload)
 }
 
-// A SimpleIngestHandler decodes payloads, arrays of maps in msgpack, and gives the records to a function.
+// A SimpleIngestHandler decodes payloads, which are msgpack arrays of maps, and passes the records to a function.
 type SimpleIngestHandler struct {
 	// HandleFunc applies the records of one entry.
 	HandleFunc func(ctx context.Context, records []map[string]interface{}) error
-	// Logger hears of payloads that are something else.
+	// Logger logs payloads that are not arrays of maps.
 	Logger zerolog.Logger
 }
 
@@ -50,14 +50,14 @@ func (h *SimpleIngestHandler) ApplyReplicatedEntry(ctx context.Context, payload 
 	return h.HandleFunc(ctx, records)
 }
 
-// An EntryHandler applies entries, one at a time and in order. It may keep the entry.
+// An EntryHandler applies entries one at a time, in order. It may keep the entry.
 type EntryHandler func(ctx context.Context, entry *ReplicateEntry) error
 
-// A BatchHandler applies many entries at once, in order: one call from the library to Go for all of them. The slice and
-// its payloads are valid until it returns, and must be copied to be kept.
+// A BatchHandler applies many entries per call, in order. Each batch takes one call from the library to Go. The slice
+// and its payloads are valid until the handler returns; copy them to keep them.
 //
-// Without an error all entries are applied. With one, applied says how many of the first ones are nevertheless; the
-// rest comes again.
+// If the error is nil, all entries are applied. Otherwise applied is how many of the first entries were applied; the
+// others are delivered again.
 type BatchHandler func(ctx context.Context, entries []ReplicateEntry) (applied int, err error)
 
 // A RecordHandler applies entries one at a time, with their msgpack payload decoded by the library. The records are

@@ -17,22 +17,22 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// hooks are what the library's callbacks find behind their handle. They lead to the sender or receiver while it runs:
-// from Start, which so keeps it alive, to the end of Stop, after which it is garbage once the host has dropped it.
+// hooks connects the library's callbacks to the sender or receiver of their handle while it runs: from Start, which
+// thereby keeps it alive, to the end of Stop. After that it can be collected once the host no longer refers to it.
 type hooks struct {
 	sender   atomic.Pointer[Sender]
 	receiver atomic.Pointer[Receiver]
 }
 
-// hooked is the value of every handle.
+// hooked is the type of every handle's value.
 type hooked interface{ owner() *hooks }
 
 func (h *hooks) owner() *hooks { return h }
 
-// register gives the number of a new handle, which the library gives back once in lrRelease.
+// register returns the number of a new handle. The library releases it once with lrRelease.
 func register(value hooked) C.uintptr_t { return C.uintptr_t(cgo.NewHandle(value)) }
 
-// inCallback says whether the caller runs in a callback of the same sender or receiver.
+// inCallback reports whether the caller runs in a callback of the same sender or receiver.
 func (h *hooks) inCallback() bool {
 	current := C.lr_current_handle()
 	return current != 0 && cgo.Handle(current).Value().(hooked).owner() == h
@@ -43,25 +43,25 @@ func lrRelease(handle C.uintptr_t) {
 	_ = protect(func() error { cgo.Handle(handle).Delete(); return nil })
 }
 
-// A PanicError is a panic in a handler, as the error that it becomes.
+// A PanicError is the error that a panic in a handler becomes.
 type PanicError struct {
 	// Value is what the handler panicked with.
 	Value interface{}
-	// Stack is where.
+	// Stack is the stack trace of the panic.
 	Stack []byte
 }
 
-// Error returns the whole as a sentence.
+// Error returns the panic as a sentence.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Unwrap returns the value when it is an error.
+// Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// protect turns a panic of f into an error: nothing may pass through C. That f did not return tells of it, and not the
-// value, which may be nil in modules for Go before 1.21.
+// protect turns a panic of f into an error, because a panic must not pass through C. It detects a panic by f not
+// returning, not by the recovered value, which may be nil in modules for Go before 1.21.
 func protect(f func() error) (err error) {
 	returned := false
 	defer func() {
@@ -74,14 +74,14 @@ func protect(f func() error) (err error) {
 	return err
 }
 
-// A host is a sender or receiver, as far as events and log records are concerned.
+// A host is a sender or receiver as the receiver of events and log records.
 type host interface {
 	handleEvent(*Event)
 	handleLog(level zerolog.Level, message string, fields map[string]interface{})
 	complain(err error, message string)
 }
 
-// tell gives something to the host. It has no result, so a panic can only be logged.
+// tell passes an event or log record to the host. It has no result, so a panic can only be logged.
 func tell(handle C.uintptr_t, what string, f func(host)) {
 	var to host
 	err := protect(func() error {
@@ -135,8 +135,8 @@ func lrLog(handle C.uintptr_t, level C.int32_t, message, fieldsJSON *C.char) {
 	})
 }
 
-// logLevel is the least important of the library's levels that a logger writes; 0 when it writes none. The zero Logger
-// writes nothing.
+// logLevel returns the least severe library level that a logger writes, or 0 if it writes none. The zero Logger writes
+// nothing.
 func logLevel(logger *zerolog.Logger) C.int32_t {
 	for _, level := range []C.int32_t{
 		C.REPLICATION_LOG_LEVEL_DEBUG, C.REPLICATION_LOG_LEVEL_INFO,
@@ -152,7 +152,7 @@ func logLevel(logger *zerolog.Logger) C.int32_t {
 	return 0
 }
 
-// ackedCall is what waits for acknowledgements behind a handle.
+// ackedCall is the value of a handle that waits for acknowledgements.
 type ackedCall struct {
 	*hooks
 	call func(AckResult)
@@ -169,7 +169,7 @@ func lrAcked(handle C.uintptr_t, ticket C.uint64_t, status C.int32_t, readers C.
 	})
 }
 
-// attempt has an entry taken by the host. The error is kept for the events that will tell of it.
+// attempt calls the host with an entry. It keeps the error for the events that report it.
 func attempt(handle C.uintptr_t, sequence func() uint64, f func(*Receiver) error) C.int32_t {
 	var r *Receiver
 	err := protect(func() error {
@@ -184,18 +184,18 @@ func attempt(handle C.uintptr_t, sequence func() uint64, f func(*Receiver) error
 	if r != nil {
 		_ = protect(func() error { r.failures.add(sequence(), err); return nil })
 		if r.life.ctx.Err() != nil {
-			return C.int32_t(ErrClosed) // it is being stopped: the entry is left, not given up
+			return C.int32_t(ErrClosed) // the receiver is being stopped: the entry is kept for later, not given up
 		}
 	}
 	return failureCode(err)
 }
 
-// receiverOf returns the receiver behind a handle, nil when it is being closed.
+// receiverOf returns the receiver of a handle, or nil if it is being closed.
 func receiverOf(handle C.uintptr_t) *Receiver {
 	return cgo.Handle(handle).Value().(hooked).owner().receiver.Load()
 }
 
-// failureCode is what the library hears of a handler's error: its status if it has one.
+// failureCode returns the number that reports a handler's error to the library: the error's status if it has one.
 func failureCode(err error) C.int32_t {
 	switch e := err.(type) {
 	case *PanicError:
@@ -227,7 +227,7 @@ func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.siz
 	var batch []C.replication_entry
 	failed := func() uint64 {
 		if *applied == count {
-			return 0 // who has applied all of them has failed on none
+			return 0 // a handler that applied all entries has failed on none
 		}
 		return uint64(batch[*applied].sequence)
 	}
@@ -252,7 +252,7 @@ func lrIngestBatch(handle C.uintptr_t, entries *C.replication_entry, count C.siz
 	})
 }
 
-// within brings a number that the host gave into the bounds of what can be.
+// within limits a number from the host to the valid range.
 func within(n, most int) int {
 	if n < 0 {
 		return 0
@@ -288,19 +288,19 @@ func lrConnect(handle C.uintptr_t, writerAddr *C.char) C.int {
 	return C.int(fd)
 }
 
-// copyBytes copies from C's memory. No bytes are an empty slice, as every payload has bytes or none.
+// copyBytes copies from C's memory. The result is never nil, so an empty payload is an empty slice.
 func copyBytes(data *C.uint8_t, n C.size_t) []byte {
 	copied := make([]byte, n)
 	copy(copied, viewBytes(data, n))
 	return copied
 }
 
-// viewBytes is C's memory as a slice.
+// viewBytes returns C's memory as a slice.
 func viewBytes(data *C.uint8_t, n C.size_t) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(data)), int(n))
 }
 
-// failures remembers the errors of handlers until the library's events about them come, for the text and for errors.Is.
+// failures keeps the errors of handlers until the library's events about them arrive, for the text and for errors.Is.
 type failures struct {
 	lock  sync.Mutex
 	apply [16]failure
@@ -320,7 +320,7 @@ func (f *failures) add(sequence uint64, err error) {
 	f.next++
 }
 
-// find returns the last error of an entry.
+// find returns the last error for an entry.
 func (f *failures) find(sequence uint64) error {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -332,7 +332,7 @@ func (f *failures) find(sequence uint64) error {
 	return nil
 }
 
-// last returns the last error of all.
+// last returns the last error for any entry.
 func (f *failures) last() error {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -342,14 +342,14 @@ func (f *failures) last() error {
 	return f.apply[(f.next-1)%len(f.apply)].err
 }
 
-// setDial notes how the last attempt to dial ended.
+// setDial records the result of the last attempt to dial.
 func (f *failures) setDial(err error) {
 	f.lock.Lock()
 	f.dial = err
 	f.lock.Unlock()
 }
 
-// lastDial returns how the last attempt to dial ended.
+// lastDial returns the result of the last attempt to dial.
 func (f *failures) lastDial() error {
 	f.lock.Lock()
 	defer f.lock.Unlock()

@@ -18,28 +18,27 @@ import (
 	"unsafe"
 )
 
-// EnvLibrary is the environment variable that names the library's file. When it is set, nothing else is tried.
+// EnvLibrary is the environment variable that names the library's file. If it is set, no other location is tried.
 const EnvLibrary = "REPLICATION_LIB"
 
 // ABIVersion is the ABI of the library that this package was written for.
 const ABIVersion = uint32(C.REPLICATION_ABI_VERSION)
 
-// soname is what the system's search is asked for.
+// soname is the name passed to the system's library search.
 const soname = "libreplication.so.0.1"
 
-// ErrLibrary is matched, with errors.Is, by every error that comes from a library that is missing, old or of another
-// ABI.
+// ErrLibrary is matched, with errors.Is, by every error from a library that is missing, too old or of another ABI.
 var ErrLibrary = errors.New("the replication library cannot be used")
 
-// A LibraryError tells why the library could not be loaded. It matches ErrLibrary.
+// A LibraryError explains why the library could not be loaded. It matches ErrLibrary.
 type LibraryError struct {
-	// Path is what was loaded, or the last of what was tried.
+	// Path is the file that was loaded, or the last one that was tried.
 	Path string
 	// Reason is a sentence for people.
 	Reason string
 }
 
-// Error returns the whole as a sentence.
+// Error returns the error as a sentence.
 func (e *LibraryError) Error() string { return "replication: " + e.Reason }
 
 // Is makes errors.Is(err, ErrLibrary) true.
@@ -51,19 +50,20 @@ var library struct {
 	err  error
 }
 
-// Load loads the library, as the first use of this package does otherwise. It is looked for
+// Load loads the library, as the first use of this package otherwise does. It searches
 //
-//  1. in the file that REPLICATION_LIB names, and then nowhere else;
-//  2. in the directory of the program, and in the directory lib beside that one;
-//  3. as libreplication.so.0.1 where the system looks for libraries.
+//  1. the file that REPLICATION_LIB names, and then no other location;
+//  2. the directory of the program, and the directory lib beside it;
+//  3. libreplication.so.0.1 in the system's library search path.
 //
-// The result is kept: a program that could not load the library cannot do so later.
+// The result is kept: a program that failed to load the library cannot load it later.
 func Load() error {
 	library.once.Do(func() { library.path, library.err = find() })
 	return library.err
 }
 
-// LibraryPath returns the file that was loaded, "" when none was. What the system's search found has only its name.
+// LibraryPath returns the file that was loaded, or "" if none was. It is only a name if the system's search found the
+// file.
 func LibraryPath() string {
 	if Load() != nil {
 		return ""
@@ -71,7 +71,7 @@ func LibraryPath() string {
 	return library.path
 }
 
-// Version returns the version of the loaded library, such as "0.1.0".
+// Version returns the loaded library's version, such as "0.1.0".
 func Version() (string, error) {
 	if err := Load(); err != nil {
 		return "", err
@@ -79,7 +79,7 @@ func Version() (string, error) {
 	return C.GoString(C.lr_replication_version()), nil
 }
 
-// VersionNumber returns the version of the loaded library as a number: major * 1000000 + minor * 1000 + patch.
+// VersionNumber returns the loaded library's version as a number: major * 1000000 + minor * 1000 + patch.
 func VersionNumber() (uint32, error) {
 	if err := Load(); err != nil {
 		return 0, err
@@ -87,7 +87,7 @@ func VersionNumber() (uint32, error) {
 	return uint32(C.lr_replication_version_number()), nil
 }
 
-// LoadedABIVersion returns the ABI of the loaded library, which is ABIVersion.
+// LoadedABIVersion returns the loaded library's ABI, which equals ABIVersion.
 func LoadedABIVersion() (uint32, error) {
 	if err := Load(); err != nil {
 		return 0, err
@@ -118,19 +118,19 @@ func find() (string, error) {
 	return soname, err
 }
 
-// missing: there is no such file, as far as dlopen tells.
+// missing reports whether the file does not exist, as far as dlopen reveals.
 func (e *LibraryError) missing() bool {
 	return strings.Contains(e.Reason, "cannot open shared object file")
 }
 
-// open loads a file; what is how an error names it.
+// open loads a file; what is its name in errors.
 func open(path, what string) error {
 	name, err := newCString(path)
 	if err != nil {
 		return &LibraryError{path, fmt.Sprintf("cannot load %q: the path has a zero byte", path)}
 	}
 	defer name.free()
-	// dlerror's text is the thread's.
+	// dlerror's text belongs to the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var text *C.char

@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// A life is from Start to Stop, once.
+// A life lasts from Start to Stop, once.
 type life struct {
 	lock    sync.Mutex
 	started bool
 	ctx     context.Context
 	cancel  context.CancelFunc
-	closing sync.Once // by a handler
+	closing sync.Once // when closed by a handler
 }
 
-// start begins it with the library's own start, between attaching the callbacks and, if that fails, detaching them. When
-// the host's context ends, stop is called.
+// start runs the library's own start function, after attaching the callbacks; if it fails, it detaches them. When the
+// host's context ends, it calls stop.
 func (l *life) start(ctx context.Context, attach func(), start func() error, detach func(), stop func() error) error {
 	if ctx == nil {
 		ctx = context.Background()
@@ -26,7 +26,7 @@ func (l *life) start(ctx context.Context, attach func(), start func() error, det
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	if l.started {
-		return start() // which tells why not
+		return start() // the library returns the reason
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	attach()
@@ -47,7 +47,7 @@ func (l *life) start(ctx context.Context, attach func(), start func() error, det
 	return nil
 }
 
-// end lets go what waits for the context.
+// end releases the goroutine that waits for the context.
 func (l *life) end() {
 	l.lock.Lock()
 	defer l.lock.Unlock()

@@ -15,15 +15,15 @@ import (
 	"unsafe"
 )
 
-// The types of protocol v1's messages.
+// The types of protocol v1 messages.
 const (
 	// MsgReplicateEntry carries an entry to a reader.
 	MsgReplicateEntry byte = 0x10
-	// MsgReplicateAck says how far a reader is.
+	// MsgReplicateAck acknowledges entries.
 	MsgReplicateAck byte = 0x11
-	// MsgReplicateSync begins a session: a reader says where it stands.
+	// MsgReplicateSync begins a session: it carries a reader's position.
 	MsgReplicateSync byte = 0x12
-	// MsgReplicateSyncAck is the writer's answer to it.
+	// MsgReplicateSyncAck is the writer's reply to a Sync message.
 	MsgReplicateSyncAck byte = 0x13
 	// MsgReplicateError ends a session.
 	MsgReplicateError byte = 0x1F
@@ -31,62 +31,62 @@ const (
 
 // The codes of an Error message.
 const (
-	// ErrCodeSequenceGap: the reader is too far behind to resume.
+	// ErrCodeSequenceGap means that the reader is too far behind to resume.
 	ErrCodeSequenceGap = "SEQUENCE_GAP"
-	// ErrCodeWALRotated: the log was rotated; a full copy is needed.
+	// ErrCodeWALRotated means that the log was rotated and a full copy is needed.
 	ErrCodeWALRotated = "WAL_ROTATED"
-	// ErrCodeInvalidMsg: a message that breaks the protocol.
+	// ErrCodeInvalidMsg means that a message violates the protocol.
 	ErrCodeInvalidMsg = "INVALID_MSG"
-	// ErrCodeNotWriter: the node is not the writer.
+	// ErrCodeNotWriter means that the node is not the writer.
 	ErrCodeNotWriter = "NOT_WRITER"
-	// ErrCodeBufferFull: the writer's buffer is full.
+	// ErrCodeBufferFull means that the writer's buffer is full.
 	ErrCodeBufferFull = "BUFFER_FULL"
-	// ErrCodeWriteFailed: writing failed.
+	// ErrCodeWriteFailed means that writing failed.
 	ErrCodeWriteFailed = "WRITE_FAILED"
-	// ErrCodeApplyFailed: applying an entry failed.
+	// ErrCodeApplyFailed means that applying an entry failed.
 	ErrCodeApplyFailed = "APPLY_FAILED"
 )
 
 const (
-	// HeaderSize is how many bytes a message has before its JSON: its length and its type.
+	// HeaderSize is the size in bytes of a message's header: its length and its type.
 	HeaderSize = 5
-	// MaxMessageSize is the largest length that a message may name: its type and its JSON.
+	// MaxMessageSize is the largest length of a message: its type and its JSON.
 	MaxMessageSize = 100 * 1024 * 1024
 )
 
-// A ReplicateEntry is an entry: as a message, for Sender.Replicate, and as handlers get it.
+// A ReplicateEntry is an entry: as a message, as an argument of Sender.Replicate, and as passed to handlers.
 type ReplicateEntry struct {
-	// Sequence is its place in the stream.
+	// Sequence is the entry's sequence.
 	Sequence uint64 `json:"seq"`
-	// TimestampUS is in microseconds since the Unix epoch, as the writer's host gave it.
+	// TimestampUS is in microseconds since the Unix epoch, as set by the writer's host.
 	TimestampUS uint64 `json:"ts"`
-	// Payload is any bytes; msgpack records by convention.
+	// Payload may be any bytes; by convention, msgpack records.
 	Payload []byte `json:"payload"`
 }
 
-// A ReplicateAck says how far a reader is.
+// A ReplicateAck acknowledges a reader's entries.
 type ReplicateAck struct {
-	// LastSequence is the last entry that was taken.
+	// LastSequence is the last entry that the reader received.
 	LastSequence uint64 `json:"last_seq"`
-	// ReaderID is who acknowledges.
+	// ReaderID is the reader that acknowledges.
 	ReaderID string `json:"reader_id"`
 }
 
-// A ReplicateSync says where a reader stands.
+// A ReplicateSync carries a reader's position.
 type ReplicateSync struct {
-	// ReaderID is who asks.
+	// ReaderID is the reader that connects.
 	ReaderID string `json:"reader_id"`
-	// LastKnownSequence is the last entry that it has; 0 for none.
+	// LastKnownSequence is the last entry that the reader has; 0 for none.
 	LastKnownSequence uint64 `json:"last_known_seq"`
 }
 
-// A ReplicateSyncAck is the writer's answer to a ReplicateSync.
+// A ReplicateSyncAck is the writer's reply to a ReplicateSync.
 type ReplicateSyncAck struct {
 	// CurrentSequence is the last entry of the writer's log.
 	CurrentSequence uint64 `json:"current_seq"`
-	// CanResume says whether the reader gets every entry after its position.
+	// CanResume reports whether the reader receives every entry after its position.
 	CanResume bool `json:"can_resume"`
-	// Error is why the reader is refused; "" when it is not.
+	// Error is the reason why the reader is refused; "" if it is not.
 	Error string `json:"error,omitempty"`
 }
 
@@ -94,13 +94,13 @@ type ReplicateSyncAck struct {
 type ReplicateError struct {
 	// Code is one of the ErrCode constants.
 	Code string `json:"code"`
-	// Message is for people.
+	// Message is a sentence for people.
 	Message string `json:"message"`
 }
 
-// ReadMessage reads one message and returns its type and its JSON. A stream that ends before the first byte gives
-// io.EOF in the chain of the error, one that ends inside the message io.ErrUnexpectedEOF, both with ErrTruncated; any
-// other error of the reader is there with ErrIO. Memory is taken as bytes arrive, whatever length the message names.
+// ReadMessage reads one message and returns its type and its JSON. If the stream ends before the first byte, the error
+// matches io.EOF; if it ends inside the message, io.ErrUnexpectedEOF; in both cases also ErrTruncated. Any other error
+// of r is wrapped together with ErrIO. Memory is allocated as bytes arrive, whatever length the message claims.
 func ReadMessage(r io.Reader) (byte, []byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -125,7 +125,7 @@ func ReadMessage(r io.Reader) (byte, []byte, error) {
 	return msgType[0], payload, nil
 }
 
-// readPayload reads exactly so many bytes.
+// readPayload reads exactly size bytes.
 func readPayload(r io.Reader, size int64) ([]byte, error) {
 	const trusted = 64 * 1024
 	if size <= trusted {
@@ -140,7 +140,7 @@ func readPayload(r io.Reader, size int64) ([]byte, error) {
 	return buffer.Bytes(), nil
 }
 
-// readError tells which part of a message could not be read.
+// readError returns an error that names the part of a message that could not be read.
 func readError(part string, err error) error {
 	status := ErrIO
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -149,7 +149,7 @@ func readError(part string, err error) error {
 	return &Error{Status: status, Op: "read message", Message: "read " + part, Err: err}
 }
 
-// unexpected: inside a message the stream must not end.
+// unexpected converts an end of the stream inside a message to io.ErrUnexpectedEOF.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -157,8 +157,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// ParseMessage finds the message at the start of a buffer without copying it: its type, its JSON within the buffer, and
-// how many bytes the whole message has. While it is not whole, the error is ErrTruncated.
+// ParseMessage finds the message at the start of a buffer without copying it. It returns the message's type, its JSON
+// within the buffer, and the size of the whole message in bytes. If the message is incomplete, the error is
+// ErrTruncated.
 func ParseMessage(buffer []byte) (msgType byte, payload []byte, consumed int, err error) {
 	if err := Load(); err != nil {
 		return 0, nil, 0, err
@@ -174,8 +175,8 @@ func ParseMessage(buffer []byte) (msgType byte, payload []byte, consumed int, er
 	return byte(cType), buffer[HeaderSize : HeaderSize+int(jsonLen)], int(total), nil
 }
 
-// WriteMessage writes a message of any type: msg as encoding/json has it, but a json.RawMessage as it is. Of all
-// functions that write: ErrIO has the error of the writer behind it.
+// WriteMessage writes a message of any type. It encodes msg with encoding/json, but writes a json.RawMessage unchanged.
+// For every function that writes, ErrIO wraps the error of the writer.
 func WriteMessage(w io.Writer, msgType byte, msg interface{}) error {
 	payload, isRaw := msg.(json.RawMessage)
 	if !isRaw {
@@ -197,7 +198,7 @@ func WriteEntry(w io.Writer, entry *ReplicateEntry) error {
 	}
 	payload := bytesPointer(entry.Payload)
 	if entry.Payload == nil {
-		payload = nil // is written as null, as encoding/json does
+		payload = nil // written as null, as encoding/json does
 	}
 	expected := len(entry.Payload)/3*4 + 128
 	if expected > MaxMessageSize {
@@ -228,7 +229,7 @@ func WriteAck(w io.Writer, ack *ReplicateAck) error {
 // WriteSync writes a Sync message.
 func WriteSync(w io.Writer, sync *ReplicateSync) error { return writeSync(w, sync, false) }
 
-// WriteCoordinatorSync writes a Sync message with the type that it has at a cluster coordinator, 0x10.
+// WriteCoordinatorSync writes a Sync message with the type of a cluster coordinator, 0x10.
 func WriteCoordinatorSync(w io.Writer, sync *ReplicateSync) error { return writeSync(w, sync, true) }
 
 func writeSync(w io.Writer, sync *ReplicateSync, coordinator bool) error {
@@ -249,7 +250,7 @@ func writeSync(w io.Writer, sync *ReplicateSync, coordinator bool) error {
 // WriteSyncAck writes a SyncAck message.
 func WriteSyncAck(w io.Writer, ack *ReplicateSyncAck) error { return writeSyncAck(w, ack, false) }
 
-// WriteCoordinatorSyncAck writes a SyncAck message with the type that it has at a cluster coordinator, 0x11.
+// WriteCoordinatorSyncAck writes a SyncAck message with the type of a cluster coordinator, 0x11.
 func WriteCoordinatorSyncAck(w io.Writer, ack *ReplicateSyncAck) error {
 	return writeSyncAck(w, ack, true)
 }
@@ -290,10 +291,10 @@ func WriteError(w io.Writer, message *ReplicateError) error {
 	})
 }
 
-// An encoder writes a message into a buffer and tells its size, also when there is not enough room.
+// An encoder writes a message into a buffer and sets its size, even if the buffer is too small.
 type encoder func(buffer *C.uint8_t, room C.size_t, size *C.size_t) C.int32_t
 
-// write has a message encoded into a buffer of the expected size, or of the size that it says it needs, and writes it.
+// write encodes a message into a buffer of the expected size, or of the size that the encoder needs, and writes it.
 func write(w io.Writer, op string, expected int, encode encoder) error {
 	if err := Load(); err != nil {
 		return err
@@ -321,14 +322,14 @@ func write(w io.Writer, op string, expected int, encode encoder) error {
 	}
 }
 
-// ParseEntry reads the JSON of an Entry message.
+// ParseEntry parses the JSON of an Entry message.
 func ParseEntry(payload []byte) (*ReplicateEntry, error) {
 	if err := Load(); err != nil {
 		return nil, err
 	}
 	var sequence, timestampUS C.uint64_t
 	var size C.size_t
-	decoded := make([]byte, len(payload)/4*3) // base64 is never shorter
+	decoded := make([]byte, len(payload)/4*3) // base64 is never shorter than the bytes it encodes
 	err := call("parse entry", func() C.int32_t {
 		return C.lr_replication_parse_entry(bytesPointer(payload), C.size_t(len(payload)), &sequence, &timestampUS,
 			bytesPointer(decoded), C.size_t(len(decoded)), &size)
@@ -339,7 +340,7 @@ func ParseEntry(payload []byte) (*ReplicateEntry, error) {
 	return &ReplicateEntry{uint64(sequence), uint64(timestampUS), decoded[:size:size]}, nil
 }
 
-// ParseAck reads the JSON of an Ack message.
+// ParseAck parses the JSON of an Ack message.
 func ParseAck(payload []byte) (*ReplicateAck, error) {
 	var sequence C.uint64_t
 	id, err := parse("parse ack", payload, func(json *C.uint8_t, jsonLen C.size_t, text *C.char, room C.size_t, size *C.size_t) C.int32_t {
@@ -351,7 +352,7 @@ func ParseAck(payload []byte) (*ReplicateAck, error) {
 	return &ReplicateAck{LastSequence: uint64(sequence), ReaderID: id}, nil
 }
 
-// ParseSync reads the JSON of a Sync message.
+// ParseSync parses the JSON of a Sync message.
 func ParseSync(payload []byte) (*ReplicateSync, error) {
 	var sequence C.uint64_t
 	id, err := parse("parse sync", payload, func(json *C.uint8_t, jsonLen C.size_t, text *C.char, room C.size_t, size *C.size_t) C.int32_t {
@@ -363,7 +364,7 @@ func ParseSync(payload []byte) (*ReplicateSync, error) {
 	return &ReplicateSync{ReaderID: id, LastKnownSequence: uint64(sequence)}, nil
 }
 
-// ParseSyncAck reads the JSON of a SyncAck message.
+// ParseSyncAck parses the JSON of a SyncAck message.
 func ParseSyncAck(payload []byte) (*ReplicateSyncAck, error) {
 	var sequence C.uint64_t
 	var canResume C._Bool
@@ -376,7 +377,7 @@ func ParseSyncAck(payload []byte) (*ReplicateSyncAck, error) {
 	return &ReplicateSyncAck{CurrentSequence: uint64(sequence), CanResume: bool(canResume), Error: reason}, nil
 }
 
-// ParseError reads the JSON of an Error message.
+// ParseError parses the JSON of an Error message.
 func ParseError(payload []byte) (*ReplicateError, error) {
 	var message []byte
 	var messageLen C.size_t
@@ -391,10 +392,10 @@ func ParseError(payload []byte) (*ReplicateError, error) {
 	return &ReplicateError{Code: code, Message: string(message[:messageLen])}, nil
 }
 
-// A decoder reads JSON and writes the one text that it has.
+// A decoder parses JSON and writes the only string in it.
 type decoder func(json *C.uint8_t, jsonLen C.size_t, text *C.char, room C.size_t, size *C.size_t) C.int32_t
 
-// parse has JSON decoded. A text is never longer than the JSON that it is in.
+// parse decodes JSON. A string is never longer than the JSON that contains it.
 func parse(op string, payload []byte, decode decoder) (string, error) {
 	if err := Load(); err != nil {
 		return "", err
@@ -413,7 +414,8 @@ func parse(op string, payload []byte, decode decoder) (string, error) {
 
 var noBytes [1]byte
 
-// bytesPointer points to the first byte. Of no bytes it is not nil, but the library does not look there.
+// bytesPointer returns a pointer to the first byte. It is not nil for an empty slice, but the library does not read it
+// then.
 func bytesPointer(b []byte) *C.uint8_t {
 	if len(b) == 0 {
 		return (*C.uint8_t)(unsafe.Pointer(&noBytes[0]))

@@ -16,18 +16,18 @@ type Stream struct {
 	Epoch uint64
 }
 
-// String gives the id in hexadecimal digits and the epoch.
+// String returns the id in hexadecimal digits, and the epoch.
 func (s Stream) String() string {
 	return hex.EncodeToString(s.ID[:]) + "/" + strconv.FormatUint(s.Epoch, 10)
 }
 
-// A Token is a position with its stream, its epoch and a hash of all that lies before it, to be stored with the data.
+// A Token is a position with its stream, its epoch and a hash of the history before it, to be stored with the data.
 type Token [C.REPLICATION_TOKEN_BYTES]byte
 
-// String gives the token in hexadecimal digits.
+// String returns the token in hexadecimal digits.
 func (t Token) String() string { return hex.EncodeToString(t[:]) }
 
-// Text gives the token as text for logs and SQL, with its sequence and epoch to be read.
+// Text returns the token as text for logs and SQL, with its sequence and epoch in readable form.
 func (t Token) Text() (string, error) {
 	if err := Load(); err != nil {
 		return "", err
@@ -42,7 +42,7 @@ func (t Token) Text() (string, error) {
 	return takeText(text), nil
 }
 
-// Compare tells how the position lies to another one, as far as the tokens tell.
+// Compare compares this position with another one, as far as the tokens allow.
 func (t Token) Compare(other Token) (TokenOrder, error) {
 	if err := Load(); err != nil {
 		return 0, err
@@ -55,7 +55,7 @@ func (t Token) Compare(other Token) (TokenOrder, error) {
 	return TokenOrder(order), err
 }
 
-// ParseTokenText makes a token from the text that Text gives.
+// ParseTokenText creates a token from the text that Text returns.
 func ParseTokenText(text string) (Token, error) {
 	var token Token
 	if err := Load(); err != nil {
@@ -68,7 +68,7 @@ func ParseTokenText(text string) (Token, error) {
 	return token, err
 }
 
-// ParseToken makes a token from its bytes, as they were stored. Whether they are one is checked where it is used.
+// ParseToken creates a token from its stored bytes. The function that uses the token checks its contents.
 func ParseToken(stored []byte) (Token, error) {
 	var token Token
 	if copy(token[:], stored) != len(token) || len(stored) != len(token) {

@@ -17,11 +17,11 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Receiver is a reader's end: it follows one writer and hands its entries to a handler, in order, each once. Any
+// A Receiver is a reader's end: it follows one writer and passes its entries to a handler, in order, each once. Any
 // goroutine may call any of its methods at any time.
 //
-// Close it when it is not needed any more. A receiver that was never started, or was stopped, is freed by the garbage
-// collector too; one that runs is not collected.
+// Close a receiver when it is no longer needed. The garbage collector also frees a receiver that was never started or
+// was stopped, but not one that runs.
 type Receiver struct {
 	hooks    *hooks
 	handle   *handle
@@ -40,11 +40,11 @@ type Receiver struct {
 	tls            *tls.Config
 	connectTimeout time.Duration
 
-	batch []ReplicateEntry // of the batch handler, to be used again
+	batch []ReplicateEntry // of the batch handler, reused
 }
 
-// NewReceiver makes a receiver that does not run yet. When it cannot be made, every method that can fail returns why;
-// OpenReceiver tells at once.
+// NewReceiver creates a receiver, which Start starts. If it cannot be created, every method that can fail returns the
+// reason; OpenReceiver returns it immediately.
 func NewReceiver(cfg *ReceiverConfig) *Receiver {
 	if cfg == nil {
 		cfg = &ReceiverConfig{}
@@ -70,7 +70,7 @@ func NewReceiver(cfg *ReceiverConfig) *Receiver {
 	return r
 }
 
-// OpenReceiver makes a receiver that does not run yet, or tells why it cannot be made.
+// OpenReceiver creates a receiver, which Start starts, or returns the reason why it cannot be created.
 func OpenReceiver(cfg *ReceiverConfig) (*Receiver, error) {
 	r := NewReceiver(cfg)
 	return r, r.handle.err
@@ -98,8 +98,8 @@ func (r *Receiver) use(op string, f func(*C.replication_receiver) C.int32_t) err
 	return r.handle.use(op, func(p unsafe.Pointer) C.int32_t { return f((*C.replication_receiver)(p)) })
 }
 
-// Start starts the receiver, which stops when the context ends, as by Stop. Connecting happens in the background.
-// Handlers get a context that ends with this one and with the receiver.
+// Start starts the receiver. When the context ends, the receiver stops as by Stop. It connects in the background. The
+// handlers' context ends with this one and with the receiver.
 func (r *Receiver) Start(ctx context.Context) error {
 	return r.life.start(ctx,
 		func() { r.hooks.receiver.Store(r) },
@@ -110,9 +110,9 @@ func (r *Receiver) Start(ctx context.Context) error {
 		r.Stop)
 }
 
-// Stop ends the connection, ends the context of the handlers and waits for a running one. When it returns no handler
-// runs. Statistics can still be read. Stopping twice is allowed. In a handler of this receiver it returns
-// ErrWrongThread; Close is allowed there.
+// Stop disconnects, ends the context of the handlers and waits for a running one. On return no handler runs. Statistics
+// remain available. Stopping twice is allowed. In a handler of this receiver it returns ErrWrongThread; Close is
+// allowed there.
 func (r *Receiver) Stop() error {
 	inside := r.hooks.inCallback()
 	if !inside {
@@ -120,15 +120,16 @@ func (r *Receiver) Stop() error {
 	}
 	err := r.handle.stop(func(p unsafe.Pointer) C.int32_t { return C.lr_receiver_stop((*C.replication_receiver)(p)) })
 	if inside {
-		return err // it goes on running
+		return err // it continues to run
 	}
 	r.bridges.finish()
 	r.hooks.receiver.Store(nil)
 	return err
 }
 
-// Close stops the receiver and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
-// this receiver no other one begins, and another goroutine does the rest soon after.
+// Close stops the receiver and frees it. Every later call returns ErrClosed. Closing twice is allowed. Called in a
+// handler of this receiver, it leaves this to another goroutine, which does it soon afterwards; no other handler
+// begins.
 func (r *Receiver) Close() error {
 	if r.hooks.inCallback() {
 		r.hooks.receiver.Store(nil) // no other callback begins
@@ -144,7 +145,7 @@ func (r *Receiver) close() error {
 	return err
 }
 
-// IsConnected returns whether a handshake has succeeded and its connection lives.
+// IsConnected reports whether a connection is established, handshake included.
 func (r *Receiver) IsConnected() bool {
 	connected := false
 	_ = r.use("is connected", func(p *C.replication_receiver) C.int32_t {
@@ -154,7 +155,7 @@ func (r *Receiver) IsConnected() bool {
 	return connected
 }
 
-// LastSequence returns the last sequence that was applied.
+// LastSequence returns the last applied sequence.
 func (r *Receiver) LastSequence() uint64 {
 	var sequence uint64
 	_ = r.use("last sequence", func(p *C.replication_receiver) C.int32_t {
@@ -164,8 +165,8 @@ func (r *Receiver) LastSequence() uint64 {
 	return sequence
 }
 
-// Stream returns the lineage that the receiver follows. ErrNotFound: it is unknown, before the first connection and as
-// long as the writer speaks v1 only.
+// Stream returns the lineage that the receiver follows. It returns ErrNotFound while the lineage is unknown: before the
+// first connection and while the writer speaks only v1.
 func (r *Receiver) Stream() (Stream, error) {
 	var stream Stream
 	var epoch C.uint64_t
@@ -176,8 +177,9 @@ func (r *Receiver) Stream() (Stream, error) {
 	return stream, err
 }
 
-// Token returns where the receiver stands. In a handler: the place after what it was called with, to be stored in the
-// same transaction, so that each entry is applied exactly once whatever crashes. ErrNotFound: the stream is unknown.
+// Token returns the receiver's position. In a handler this is the position after the entries of the current call; store
+// it in the same transaction, and each entry is applied exactly once, even after a crash. It returns ErrNotFound while
+// the stream is unknown.
 func (r *Receiver) Token() (Token, error) {
 	var token Token
 	err := r.use("token", func(p *C.replication_receiver) C.int32_t {
@@ -186,9 +188,9 @@ func (r *Receiver) Token() (Token, error) {
 	return token, err
 }
 
-// WaitSequence waits until an entry is applied, so that a reader sees what was written before. When the context's
-// deadline passes the error is ErrTimeout and context.DeadlineExceeded. ErrApplyFailed, with the handler's error behind
-// it: the apply policy has stopped the receiver before that entry.
+// WaitSequence waits until an entry is applied, so that a reader sees what was written before. If the context's
+// deadline passes, the error matches ErrTimeout and context.DeadlineExceeded. If the apply policy stopped the receiver
+// before the entry, it returns ErrApplyFailed, which wraps the handler's error.
 func (r *Receiver) WaitSequence(ctx context.Context, sequence uint64) error {
 	_, err := wait(ctx, "wait sequence", func(timeoutMS C.uint64_t) (int, error) {
 		return 0, r.use("wait sequence", func(p *C.replication_receiver) C.int32_t {
@@ -201,18 +203,18 @@ func (r *Receiver) WaitSequence(ctx context.Context, sequence uint64) error {
 	return err
 }
 
-// Pause stops the calls of the handler until Resume. When it returns no handler runs, unless it was called from one.
+// Pause stops passing entries to the handler until Resume. On return no handler runs, unless it made the call.
 func (r *Receiver) Pause() error {
 	return r.use("pause", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_pause(p) })
 }
 
-// Resume goes on after Pause.
+// Resume ends a pause.
 func (r *Receiver) Resume() error {
 	return r.use("resume", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_resume(p) })
 }
 
-// Stats returns the statistics, to whose keys some may be added, with the types of Sender.Stats. Of a receiver that
-// could not be made, or was closed, only "running" and "connected" are there, false.
+// Stats returns the statistics, with the types of Sender.Stats. Later versions may add keys. If the receiver could not
+// be created or is closed, it has only "running" and "connected", which are false.
 func (r *Receiver) Stats() map[string]interface{} {
 	var out *C.char
 	err := r.use("stats", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_stats_json(p, &out) })
@@ -275,7 +277,7 @@ func (r *Receiver) connect(ctx context.Context, addr string) (conn net.Conn, err
 	if config.ServerName == "" && !config.InsecureSkipVerify {
 		config = config.Clone()
 		if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
-			config.ServerName = "" // the handshake tells that there is none
+			config.ServerName = "" // the handshake reports that there is none
 		}
 	}
 	encrypted := tls.Client(conn, config)
@@ -286,7 +288,7 @@ func (r *Receiver) connect(ctx context.Context, addr string) (conn net.Conn, err
 	return encrypted, nil
 }
 
-// handleEvent adds what only Go knows: the error of the handler, or of the dialler, that the library has a number of.
+// handleEvent adds what only Go knows: the error of the handler or dialler, of which the library has only a number.
 func (r *Receiver) handleEvent(event *Event) {
 	event.Cause = r.cause(event.Kind, event.Status, event.Sequence)
 	if event.Cause != nil {

@@ -14,110 +14,112 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A ReceiverConfig has the options of a receiver: a reader id, the writer's address and exactly one of the four
-// handlers are required, or a LocalWAL alone. Each other option at its zero value has its default. Handlers are called one at a time, on one
-// thread of the library, together with the connection's Dial, the logger and the event handler.
+// A ReceiverConfig holds the options of a receiver. A reader id, the writer's address and exactly one of the four
+// handlers are required; a LocalWAL alone may replace the handler. Every other option has a default, which its zero
+// value selects. Handlers are called one at a time, on one thread of the library, which also calls Dial, the logger and
+// the event handler.
 type ReceiverConfig struct {
-	// ReaderID is the name under which the writer knows this reader. A second connection with it replaces the first.
+	// ReaderID is the name by which the writer knows this reader. A second connection with the same name replaces the
+	// first.
 	ReaderID string
-	// WriterAddr is where the writer is: "host:port", "unix:/path" or "unix:@name", or several of them, separated by commas.
+	// WriterAddr is the writer's address: "host:port", "unix:/path" or "unix:@name", or several separated by commas.
 	WriterAddr string
-	// LocalWAL gets each entry before the handler does.
+	// LocalWAL receives each entry before the handler does.
 	LocalWAL WALWriter
-	// IngestHandler gets the payloads of entries.
+	// IngestHandler receives the payloads of entries.
 	IngestHandler IngestHandler
 	// ReconnectInterval is the longest pause between two attempts to connect. Default 5 s.
 	ReconnectInterval time.Duration
-	// AckInterval is how often a moving position is acknowledged. Default 100 ms.
+	// AckInterval is the interval at which a moving position is acknowledged. Default 100 ms.
 	AckInterval time.Duration
-	// Logger gets the library's log records. The zero Logger writes nothing.
+	// Logger receives the library's log records. The zero Logger writes nothing.
 	Logger zerolog.Logger
-	// TLSConfig has Go encrypt the connection. Without a ServerName it is the host of WriterAddr. See also TLS.
+	// TLSConfig makes Go encrypt the connection. An empty ServerName means the host of WriterAddr. See also TLS.
 	TLSConfig *tls.Config
 
-	// EntryHandler gets entries with their sequence.
+	// EntryHandler receives entries with their sequences.
 	EntryHandler EntryHandler
-	// BatchHandler gets entries many at a time.
+	// BatchHandler receives many entries per call.
 	BatchHandler BatchHandler
-	// BatchEntries is how many entries a batch has at most. Default 1024. No batch waits for more than are there.
+	// BatchEntries is the most entries per batch. Default 1024. A batch never waits for more to arrive.
 	BatchEntries int
-	// RecordHandler gets entries with their records decoded.
+	// RecordHandler receives entries with their records decoded.
 	RecordHandler RecordHandler
-	// EventHandler hears of events.
+	// EventHandler receives events.
 	EventHandler func(Event)
-	// LastSequence is the last entry that the host has applied. Default 0: everything from the first entry.
+	// LastSequence is the sequence of the last entry that the host applied. Default 0: the writer sends every entry.
 	LastSequence uint64
-	// Stream is the lineage that LastSequence belongs to. Default: that of the first writer.
+	// Stream is the lineage of LastSequence. Default: the first writer's.
 	Stream *Stream
-	// Token is where the host stands, as it was stored with the data. It replaces LastSequence and Stream.
+	// Token is the host's position, as stored with its data. It replaces LastSequence and Stream.
 	Token *Token
-	// Protocol is which versions to speak.
+	// Protocol selects the protocol versions to speak.
 	Protocol Protocol
-	// CoordinatorHandshake uses the message types of a cluster coordinator.
+	// CoordinatorHandshake selects the message types of a cluster coordinator.
 	CoordinatorHandshake bool
-	// GapPolicy is what happens when entries are missing.
+	// GapPolicy is what happens if the writer's entries have a gap.
 	GapPolicy GapPolicy
-	// ApplyPolicy is what happens to an entry that the handler does not take.
+	// ApplyPolicy is what happens if the handler fails on an entry.
 	ApplyPolicy ApplyPolicy
-	// ApplyRetries is how often ApplyStop and ApplySkip try again.
+	// ApplyRetries is how often ApplyStop and ApplySkip retry.
 	ApplyRetries uint32
-	// HandlerDurable says that the handler makes an entry durable before it returns.
+	// HandlerDurable states that the handler makes an entry durable before it returns.
 	HandlerDurable bool
 	// ConnectTimeout is how long connecting and the handshake may take together. Default 5 s.
 	ConnectTimeout time.Duration
-	// HeartbeatInterval is how often an idle connection says that it lives. Default 1 s.
+	// HeartbeatInterval is the heartbeat interval of idle connections. Default 1 s.
 	HeartbeatInterval time.Duration
-	// PeerTimeout is how long the writer may be silent. Default 10 s.
+	// PeerTimeout is how long the writer may be silent before it is disconnected. Default 10 s.
 	PeerTimeout time.Duration
 	// BufferBytes is how many bytes may be received and not yet applied, at least 65536. Default 4 MiB.
 	BufferBytes uint64
 	// MaxEpochJump is by how much the writer's epoch may rise at once. Default 2^60.
 	MaxEpochJump uint64
-	// MaxEntryBytes is the largest payload of an entry that is taken. Default 78643104, the largest possible.
+	// MaxEntryBytes is the largest payload in bytes that the receiver accepts. Default 78643104, the largest possible.
 	MaxEntryBytes uint64
-	// RecordsMaxBytes is how much memory the records of one entry may take. Default 256 MiB.
+	// RecordsMaxBytes is how many bytes of memory the records of one entry may use. Default 256 MiB.
 	RecordsMaxBytes uint64
-	// TLS has the library encrypt the connection, also one that Dial made.
+	// TLS makes the library encrypt the connection, including one from Dial.
 	TLS *ReceiverTLS
-	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
-	// read, which is refused otherwise; an event says so.
+	// InsecurePermissionsAllowed allows a log directory or private key that other users may write to, and a key that they
+	// may read, which are otherwise refused; an event reports it.
 	InsecurePermissionsAllowed bool
-	// Dial connects to the writer in the host's way. It is called with WriterAddr and a context that ends after
+	// Dial connects to the writer instead of the library. It is called with WriterAddr and a context that ends after
 	// ConnectTimeout and with the receiver.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// WAL keeps a log on disk of what is received. Default: none.
+	// WAL configures a log on disk for received entries. Default: none.
 	WAL *ReceiverWAL
 }
 
 // ReceiverTLS names the PEM files of a reader whose connections the library encrypts with TLS 1.3.
 type ReceiverTLS struct {
-	// CAFile has the authorities of the writer's certificate.
+	// CAFile holds the authorities of the writer's certificate.
 	CAFile string
-	// ServerName is who the writer's certificate must be for. Default: the host of WriterAddr.
+	// ServerName is the name in the writer's certificate. Default: the host of WriterAddr.
 	ServerName string
-	// CertificateFile has this reader's certificate, then those that lead to an authority of the writer; "": none.
+	// CertificateFile holds this reader's certificate, then those up to the writer's authority; "" means none.
 	CertificateFile string
-	// KeyFile has the key of the first certificate.
+	// KeyFile holds the key of the first certificate.
 	KeyFile string
 }
 
 // A ReceiverWAL is a receiver's log on disk.
 type ReceiverWAL struct {
-	// Dir is its directory, which is made if it is not there.
+	// Dir is the directory of the log, which is created if it does not exist.
 	Dir string
-	// Sync is when it is made durable.
+	// Sync is when the log is synced.
 	Sync SyncPolicy
-	// SyncInterval and SyncBytes are for SyncGroup. Default 5 ms and 1 MiB.
+	// SyncInterval and SyncBytes apply to SyncGroup. Defaults 5 ms and 1 MiB.
 	SyncInterval time.Duration
 	SyncBytes    uint64
-	// SegmentBytes is the usual size of a file. Default 64 MiB.
+	// SegmentBytes is the usual size of a log file. Default 64 MiB.
 	SegmentBytes uint64
-	// RetainBytes and RetainAge are what stays once it is applied. Default 1 GiB and a day.
+	// RetainBytes and RetainAge limit how much stays on disk after it is applied. Defaults 1 GiB and one day.
 	RetainBytes uint64
 	RetainAge   time.Duration
 }
 
-// build makes the library's configuration, to be freed in any case.
+// build creates the library's configuration, which must be freed even on failure.
 func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, error) {
 	c := C.lr_receiver_config_new()
 	if c == nil {
@@ -159,7 +161,7 @@ func (cfg *ReceiverConfig) build(hooks *hooks) (*C.replication_receiver_config, 
 	b.set("CoordinatorHandshake", func() C.int32_t {
 		return C.lr_receiver_config_set_coordinator_handshake(c, C._Bool(cfg.CoordinatorHandshake))
 	})
-	// Before what it allows.
+	// Set before the options that depend on it.
 	b.set("InsecurePermissionsAllowed", func() C.int32_t {
 		return C.lr_receiver_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
@@ -229,7 +231,7 @@ func (cfg *ReceiverConfig) setConnection(b *builder, c *C.replication_receiver_c
 	}
 }
 
-// handlers is how many of them are set.
+// handlers returns how many handlers are set.
 func (cfg *ReceiverConfig) handlers() int {
 	handlers := 0
 	for _, given := range []bool{
@@ -242,7 +244,7 @@ func (cfg *ReceiverConfig) handlers() int {
 	return handlers
 }
 
-// loggingOnly is the configuration of a receiver that is done with an entry when its LocalWAL has it.
+// loggingOnly returns the configuration of a receiver for which an entry is applied once its LocalWAL has written it.
 func (cfg *ReceiverConfig) loggingOnly() *ReceiverConfig {
 	logging := *cfg
 	logging.IngestHandler = IngestHandlerFunc(func(context.Context, []byte) error { return nil })

@@ -14,23 +14,23 @@ import (
 	"unsafe"
 )
 
-// Records are the records of a payload, an array of maps in msgpack, decoded by the library. Any number of goroutines
-// may read them at once.
+// Records are the decoded records of a payload, a msgpack array of maps. Any number of goroutines may read them at
+// once.
 type Records struct {
 	lock    sync.RWMutex
 	pointer *C.replication_records
-	lent    bool // to a handler, by the library that frees it
+	lent    bool // to a handler, by the library, which frees it
 }
 
-// ParseRecords decodes a payload, whose values take at most 256 MiB of memory. Close the records when they are not needed
-// any more.
+// ParseRecords decodes a payload whose values use at most 256 MiB of memory. Close the records when they are no longer
+// needed.
 func ParseRecords(payload []byte) (*Records, error) {
 	return parseRecords(func(out **C.replication_records) C.int32_t {
 		return C.lr_replication_records_parse(bytesPointer(payload), C.size_t(len(payload)), out)
 	})
 }
 
-// ParseRecordsWithin is ParseRecords with another limit for the memory that the values take.
+// ParseRecordsWithin is like ParseRecords, with another limit in bytes for the memory of the values.
 func ParseRecordsWithin(payload []byte, maxBytes uint64) (*Records, error) {
 	return parseRecords(func(out **C.replication_records) C.int32_t {
 		return C.lr_replication_records_parse_within(bytesPointer(payload), C.size_t(len(payload)), C.uint64_t(maxBytes), out)
@@ -50,8 +50,8 @@ func parseRecords(parse func(out **C.replication_records) C.int32_t) (*Records, 
 	return records, nil
 }
 
-// Close ends the life of records: those of ParseRecords are freed, those of a handler are the library's and would end
-// with the handler. What was read of them stays; reading more gives ErrClosed.
+// Close releases the records. It frees those of ParseRecords; those passed to a handler belong to the library, which
+// frees them when the handler returns. Data that was already read remains valid; later reads return ErrClosed.
 func (r *Records) Close() error {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -63,7 +63,7 @@ func (r *Records) Close() error {
 	return nil
 }
 
-// read makes a call unless the records are gone.
+// read makes a call unless the records are closed.
 func (r *Records) read(op string, f func() C.int32_t) error {
 	r.lock.RLock()
 	defer r.lock.RUnlock()
@@ -73,21 +73,21 @@ func (r *Records) read(op string, f func() C.int32_t) error {
 	return call(op, f)
 }
 
-// Len returns how many records there are.
+// Len returns the number of records.
 func (r *Records) Len() int {
 	r.lock.RLock()
 	defer r.lock.RUnlock()
 	return int(C.lr_replication_records_count(r.pointer))
 }
 
-// Row returns a whole record, a map.
+// Row returns a record, which is a map.
 func (r *Records) Row(row int) (Value, error) {
 	return r.find("row", func(out **C.replication_value) C.int32_t {
 		return C.lr_replication_records_row(r.pointer, C.size_t(row), out)
 	})
 }
 
-// Get returns a value by its row and its key; of equal keys the last counts.
+// Get returns a value by its row and key. If a key occurs more than once, the last one counts.
 func (r *Records) Get(row int, key string) (Value, error) {
 	k, err := newCString(key)
 	if err != nil {
@@ -107,8 +107,8 @@ func (r *Records) find(op string, f func(out **C.replication_value) C.int32_t) (
 	return Value{r, found}, nil
 }
 
-// JSON returns the records as a JSON array: integers exact, bytes as base64, extensions as {"ext":type,"data":base64},
-// floats that are not finite as null.
+// JSON returns the records as a JSON array. Integers are exact, bytes are base64, extensions are
+// {"ext":type,"data":base64}, and floats that are not finite are null.
 func (r *Records) JSON() (json.RawMessage, error) {
 	var text *C.char
 	var n C.size_t
@@ -123,7 +123,7 @@ func (r *Records) JSON() (json.RawMessage, error) {
 	return copied, err
 }
 
-// Maps returns the records as Go's values, as Value.Interface gives them.
+// Maps returns the records as Go values, as converted by Value.Interface.
 func (r *Records) Maps() ([]map[string]interface{}, error) {
 	maps := make([]map[string]interface{}, 0, r.Len())
 	for row := 0; row < r.Len(); row++ {
@@ -144,7 +144,7 @@ func (r *Records) Maps() ([]map[string]interface{}, error) {
 	return maps, nil
 }
 
-// A ValueType is what a value is.
+// A ValueType is the type of a value.
 type ValueType int32
 
 // The types of values.
@@ -153,31 +153,31 @@ const (
 	TypeNil ValueType = 0
 	// TypeBool is a boolean.
 	TypeBool ValueType = 1
-	// TypeInt64 is an integer that an int64 holds, however it was encoded.
+	// TypeInt64 is an integer that fits an int64, whatever its encoding.
 	TypeInt64 ValueType = 2
-	// TypeUint64 is an integer above that.
+	// TypeUint64 is a larger integer.
 	TypeUint64 ValueType = 3
 	// TypeFloat64 is a float of either size.
 	TypeFloat64 ValueType = 4
-	// TypeString is text.
+	// TypeString is a string.
 	TypeString ValueType = 5
-	// TypeBytes is bytes, or a string that is not UTF-8.
+	// TypeBytes is a byte string, or a string that is not UTF-8.
 	TypeBytes ValueType = 6
 	// TypeArray is an array.
 	TypeArray ValueType = 7
 	// TypeMap is a map.
 	TypeMap ValueType = 8
-	// TypeExt is an application's own type, and its bytes.
+	// TypeExt is an application-defined type with its bytes.
 	TypeExt ValueType = 9
 )
 
-// A Value is a value within records, and readable as long as they are.
+// A Value is a value within records. It can be read as long as the records are open.
 type Value struct {
 	records *Records
 	pointer *C.replication_value
 }
 
-// An Ext is a value of an application's own type.
+// An Ext is a value of an application-defined type.
 type Ext struct {
 	Type int8
 	Data []byte
@@ -190,7 +190,7 @@ func (v Value) read(op string, f func() C.int32_t) error {
 	return v.records.read(op, f)
 }
 
-// Type returns what the value is; TypeNil also when its records are gone.
+// Type returns the type of the value; TypeNil also after its records are closed.
 func (v Value) Type() ValueType {
 	t := TypeNil
 	_ = v.read("type", func() C.int32_t {
@@ -200,35 +200,35 @@ func (v Value) Type() ValueType {
 	return t
 }
 
-// Bool reads a boolean.
+// Bool returns a boolean.
 func (v Value) Bool() (bool, error) {
 	var out C._Bool
 	err := v.read("bool", func() C.int32_t { return C.lr_replication_value_bool(v.pointer, &out) })
 	return bool(out), err
 }
 
-// Int64 reads an integer that fits.
+// Int64 returns an integer that fits.
 func (v Value) Int64() (int64, error) {
 	var out C.int64_t
 	err := v.read("int64", func() C.int32_t { return C.lr_replication_value_i64(v.pointer, &out) })
 	return int64(out), err
 }
 
-// Uint64 reads an integer that fits.
+// Uint64 returns an integer that fits.
 func (v Value) Uint64() (uint64, error) {
 	var out C.uint64_t
 	err := v.read("uint64", func() C.int32_t { return C.lr_replication_value_u64(v.pointer, &out) })
 	return uint64(out), err
 }
 
-// Float64 reads a float, or the float nearest to an integer.
+// Float64 returns a float, or the float nearest to an integer.
 func (v Value) Float64() (float64, error) {
 	var out C.double
 	err := v.read("float64", func() C.int32_t { return C.lr_replication_value_f64(v.pointer, &out) })
 	return float64(out), err
 }
 
-// Text reads a string.
+// Text returns a string.
 func (v Value) Text() (string, error) {
 	var out *C.char
 	var n C.size_t
@@ -243,7 +243,7 @@ func (v Value) Text() (string, error) {
 	return copied, err
 }
 
-// Bytes reads bytes, those of a string or those of an extension.
+// Bytes returns bytes, or those of a string or an extension.
 func (v Value) Bytes() ([]byte, error) {
 	var out *C.uint8_t
 	var n C.size_t
@@ -258,14 +258,14 @@ func (v Value) Bytes() ([]byte, error) {
 	return copied, err
 }
 
-// ExtType reads the type of an extension; Bytes has its data.
+// ExtType returns the type of an extension; Bytes returns its data.
 func (v Value) ExtType() (int8, error) {
 	var out C.int8_t
 	err := v.read("ext type", func() C.int32_t { return C.lr_replication_value_ext_type(v.pointer, &out) })
 	return int8(out), err
 }
 
-// Len returns how many elements an array or entries a map has; 0 for anything else.
+// Len returns the number of elements in an array or of entries in a map; 0 for other types.
 func (v Value) Len() int {
 	n := 0
 	_ = v.read("len", func() C.int32_t {
@@ -282,21 +282,21 @@ func (v Value) find(op string, f func(out **C.replication_value) C.int32_t) (Val
 	return v.records.find(op, f)
 }
 
-// At returns the element of an array, or the value of a map's entry, in the order of the payload.
+// At returns an element of an array, or the value of a map entry, in the order of the payload.
 func (v Value) At(index int) (Value, error) {
 	return v.find("at", func(out **C.replication_value) C.int32_t {
 		return C.lr_replication_value_at(v.pointer, C.size_t(index), out)
 	})
 }
 
-// KeyAt returns the key of a map's entry, in the order of the payload.
+// KeyAt returns the key of a map entry, in the order of the payload.
 func (v Value) KeyAt(index int) (Value, error) {
 	return v.find("key at", func(out **C.replication_value) C.int32_t {
 		return C.lr_replication_value_key_at(v.pointer, C.size_t(index), out)
 	})
 }
 
-// Get returns the value of a map under a key; of equal keys the last counts.
+// Get returns a map's value for a key. If a key occurs more than once, the last one counts.
 func (v Value) Get(key string) (Value, error) {
 	k, err := newCString(key)
 	if err != nil {
@@ -308,10 +308,11 @@ func (v Value) Get(key string) (Value, error) {
 	})
 }
 
-// Interface returns the value as Go's: nil, bool, int64, uint64 for what int64 does not hold, float64, string, []byte,
-// []interface{}, map[string]interface{}, Ext; a map with keys that are no text as map[interface{}]interface{}, in which
-// bytes as keys are strings. Of several equal keys the last counts. Keys that differ and would be one key of that map, such
-// as a text and the same bytes, are ErrWrongType; Len, KeyAt and At give both.
+// Interface returns the value as a Go value: nil, bool, int64, uint64 for integers that do not fit an int64, float64,
+// string, []byte, []interface{}, map[string]interface{} or Ext. A map with keys that are not strings becomes a
+// map[interface{}]interface{}, in which keys that are bytes become strings. If a key occurs more than once, the last
+// one counts. Different keys that would become the same key of that map, such as a string and the same bytes, return
+// ErrWrongType; Len, KeyAt and At return both.
 func (v Value) Interface() (interface{}, error) {
 	switch v.Type() {
 	case TypeBool:

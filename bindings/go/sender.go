@@ -17,11 +17,11 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Sender is the writer's end: it takes entries and serves them to readers. Any goroutine may call any of its methods
-// at any time.
+// A Sender is the writer's end: it accepts entries and streams them to readers. Any goroutine may call any of its
+// methods at any time.
 //
-// Close it when it is not needed any more. A sender that was never started, or was stopped, is freed by the garbage
-// collector too; one that runs is not collected.
+// Close a sender when it is no longer needed. The garbage collector also frees a sender that was never started or was
+// stopped, but not one that runs.
 type Sender struct {
 	hooks   *hooks
 	handle  *handle
@@ -32,11 +32,11 @@ type Sender struct {
 	refused refusals
 }
 
-// A ReaderConnection is the connection of a reader. It is opaque: Sender.Stats tells of connections.
+// A ReaderConnection is the connection of a reader. It is opaque; Sender.Stats describes connections.
 type ReaderConnection struct{ _ struct{} }
 
-// NewSender makes a sender that does not run yet; nil stands for all defaults. When it cannot be made, every method
-// that can fail returns why; OpenSender tells at once.
+// NewSender creates a sender, which Start starts; a nil cfg selects all defaults. If it cannot be created, every method
+// that can fail returns the reason; OpenSender returns it immediately.
 func NewSender(cfg *SenderConfig) *Sender {
 	if cfg == nil {
 		cfg = &SenderConfig{}
@@ -51,8 +51,8 @@ func NewSender(cfg *SenderConfig) *Sender {
 	return s
 }
 
-// OpenSender makes a sender that does not run yet, or tells why it cannot be made, such as a log that is locked or
-// damaged.
+// OpenSender creates a sender, which Start starts, or returns the reason why it cannot be created, such as a locked or
+// damaged log.
 func OpenSender(cfg *SenderConfig) (*Sender, error) {
 	s := NewSender(cfg)
 	return s, s.handle.err
@@ -87,7 +87,7 @@ func (s *Sender) use(op string, f func(*C.replication_sender) C.int32_t) error {
 	return s.handle.use(op, func(p unsafe.Pointer) C.int32_t { return f((*C.replication_sender)(p)) })
 }
 
-// Start starts the sender, which stops when the context ends, as by Stop.
+// Start starts the sender. When the context ends, the sender stops as by Stop.
 func (s *Sender) Start(ctx context.Context) error {
 	return s.life.start(ctx,
 		func() { s.hooks.sender.Store(s) },
@@ -98,11 +98,11 @@ func (s *Sender) Start(ctx context.Context) error {
 		s.Stop)
 }
 
-// Stop refuses new entries, lets the readers catch up for SenderConfig.StopTimeout and closes everything. When it
-// returns no handler runs. Statistics can still be read. Stopping twice is allowed. In a handler of this sender it
-// returns ErrWrongThread; Close is allowed there.
+// Stop refuses new entries, lets readers catch up for SenderConfig.StopTimeout and closes everything. On return no
+// handler runs. Statistics remain available. Stopping twice is allowed. In a handler of this sender it returns
+// ErrWrongThread; Close is allowed there.
 //
-// ErrTimeout: it is stopped, but some connected readers did not get everything in time.
+// ErrTimeout means that the sender is stopped but some connected readers lack entries.
 func (s *Sender) Stop() error {
 	inside := s.hooks.inCallback()
 	if !inside {
@@ -110,15 +110,15 @@ func (s *Sender) Stop() error {
 	}
 	err := s.handle.stop(func(p unsafe.Pointer) C.int32_t { return C.lr_sender_stop((*C.replication_sender)(p)) })
 	if inside {
-		return err // it goes on running
+		return err // it continues to run
 	}
 	s.bridges.finish()
 	s.hooks.sender.Store(nil)
 	return err
 }
 
-// Close stops the sender and frees it. Every later call returns ErrClosed. Closing twice is allowed. In a handler of
-// this sender no other one begins, and another goroutine does the rest soon after.
+// Close stops the sender and frees it. Every later call returns ErrClosed. Closing twice is allowed. Called in a
+// handler of this sender, it leaves this to another goroutine, which does it soon afterwards; no other handler begins.
 func (s *Sender) Close() error {
 	if s.hooks.inCallback() {
 		s.hooks.sender.Store(nil) // no other callback begins
@@ -134,8 +134,8 @@ func (s *Sender) close() error {
 	return err
 }
 
-// Listen accepts readers at an address: "host:port", where port 0 takes any free one, "unix:/path" or "unix:@name". It returns the
-// port, 0 for a Unix socket. It may be called for many addresses.
+// Listen accepts readers at an address: "host:port", with port 0 for any free port, "unix:/path" or "unix:@name". It
+// returns the port, or 0 for a Unix socket. It may be called for several addresses.
 func (s *Sender) Listen(address string) (port int, err error) {
 	var out C.uint16_t
 	err = callWithText("listen", address, func(text *C.char) error {
@@ -144,7 +144,7 @@ func (s *Sender) Listen(address string) (port int, err error) {
 	return int(out), err
 }
 
-// callWithText makes a call with a text in C's memory.
+// callWithText makes a call with a string in C's memory.
 func callWithText(op, text string, f func(*C.char) error) error {
 	s, err := newCString(text)
 	if err != nil {
@@ -155,10 +155,10 @@ func callWithText(op, text string, f func(*C.char) error) error {
 	return f(s.pointer)
 }
 
-// AcceptReader serves a reader whose Sync message the host has read from the connection: the library answers it and
-// streams. An earlier connection of the same reader is closed. Without an error the connection belongs to the sender;
-// otherwise it stays the caller's, as it was. Connections without a descriptor of their own, such as tls.Conn and
-// net.Pipe, are read and written by two goroutines, which end with the connection.
+// AcceptReader streams to a reader whose Sync message the host has read from the connection; the library sends the
+// reply. An earlier connection of the same reader is closed. On success the sender owns the connection; otherwise the
+// caller keeps it, unchanged. Connections without a descriptor, such as tls.Conn and net.Pipe, are read and written by
+// two goroutines, which end with the connection.
 func (s *Sender) AcceptReader(conn net.Conn, readerID string, lastKnownSequence uint64) error {
 	return callWithText("accept reader", readerID, func(id *C.char) error {
 		return s.accept("accept reader", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
@@ -167,7 +167,7 @@ func (s *Sender) AcceptReader(conn net.Conn, readerID string, lastKnownSequence 
 	})
 }
 
-// AcceptConnection serves a new connection: the library does the handshake. Otherwise it is like AcceptReader.
+// AcceptConnection serves a new connection, handshake included. Otherwise it is like AcceptReader.
 func (s *Sender) AcceptConnection(conn net.Conn) error {
 	return s.accept("accept connection", conn, func(p *C.replication_sender, fd C.int) C.int32_t {
 		return C.lr_sender_accept_connection(p, fd)
@@ -187,8 +187,8 @@ func (s *Sender) accept(op string, conn net.Conn, f func(*C.replication_sender, 
 	return err
 }
 
-// Replicate puts an entry into the log and sets entry.Sequence to its number, or to 0 when it was not taken. Then the
-// logger tells why, and statistics and events do; Append returns it.
+// Replicate appends an entry to the log and sets entry.Sequence to its sequence, or to 0 if the entry was not accepted.
+// In that case the logger, the statistics and events report the reason. Append returns it as an error.
 func (s *Sender) Replicate(entry *ReplicateEntry) {
 	if entry == nil {
 		s.refused.log(&s.logger, invalid("replicate", "the entry is nil"))
@@ -201,13 +201,13 @@ func (s *Sender) Replicate(entry *ReplicateEntry) {
 	}
 }
 
-// Append puts an entry into the log and returns its sequence. Entries of concurrent calls reach every reader in the
-// order of their sequences. It does not wait for the network or a reader, except under FullWait and GateSlow, and not
+// Append appends an entry to the log and returns its sequence. Every reader receives the entries of concurrent calls in
+// the order of their sequences. It does not wait for the network or a reader, except under FullWait and GateSlow, nor
 // for the disk, except under SyncAlways. The payload is copied.
 //
-// With an error no sequence was used up, but for one case: under SyncAlways the entry was taken and its sync failed,
-// took too long or was cut short by Stop. Then the sequence is returned beside the error, and WaitDurable tells later
-// what became of it.
+// On failure no sequence is used, with one exception: under SyncAlways the entry may be appended but its sync may fail,
+// take too long or be cut short by Stop. Then Append returns the sequence together with the error, and WaitDurable
+// reports its outcome later.
 func (s *Sender) Append(timestampUS uint64, payload []byte) (uint64, error) {
 	h := s.handle
 	h.lock.RLock()
@@ -229,7 +229,7 @@ func appendError(op string, result C.struct_lr_appended) error {
 	return &Error{Status: Status(result.status), Op: op, Message: C.GoString(result.message)}
 }
 
-// A batch is where the payloads of AppendBatch lie one after the other: C gets no array of pointers into Go's memory.
+// A batch holds the payloads of AppendBatch one after the other, so that C needs no array of pointers into Go's memory.
 type batch struct {
 	bytes   []byte
 	lengths []C.size_t
@@ -237,11 +237,11 @@ type batch struct {
 
 var batches = sync.Pool{New: func() interface{} { return &batch{} }}
 
-// keptBatch is how many bytes a batch may have to be used again.
+// keptBatch is the largest batch, in bytes, that is kept for reuse.
 const keptBatch = 4 << 20
 
-// AppendBatch puts many entries into the log with consecutive sequences, all of them or, with an error, none, and
-// returns the sequence of the first. It is one call into the library. Otherwise it is like Append.
+// AppendBatch appends entries with consecutive sequences, all of them or, on failure, none, and returns the sequence of
+// the first. It makes one call into the library. Otherwise it is like Append.
 func (s *Sender) AppendBatch(timestampUS uint64, payloads [][]byte) (uint64, error) {
 	if len(payloads) == 0 {
 		return 0, invalid("append batch", "it has no payload")
@@ -271,11 +271,11 @@ func (s *Sender) AppendBatch(timestampUS uint64, payloads [][]byte) (uint64, err
 	return uint64(result.sequence), nil
 }
 
-// RemoveReader closes the connection of a reader, which may connect again. A reader that is not connected is ignored;
-// Disconnect tells.
+// RemoveReader disconnects a reader, which may connect again. It ignores a reader that is not connected; Disconnect
+// reports it.
 func (s *Sender) RemoveReader(readerID string) { _ = s.Disconnect(readerID) }
 
-// Disconnect closes the connection of a reader, which may connect again. ErrNotFound: no such reader is connected.
+// Disconnect disconnects a reader, which may connect again. It returns ErrNotFound if the reader is not connected.
 func (s *Sender) Disconnect(readerID string) error {
 	return callWithText("disconnect", readerID, func(id *C.char) error {
 		return s.use("disconnect", func(p *C.replication_sender) C.int32_t { return C.lr_sender_remove_reader(p, id) })
@@ -292,7 +292,7 @@ func (s *Sender) ReaderCount() int {
 	return n
 }
 
-// CurrentSequence returns the sequence of the last entry, 0 when there was none.
+// CurrentSequence returns the last entry's sequence, or 0 if there is none.
 func (s *Sender) CurrentSequence() uint64 {
 	var sequence uint64
 	_ = s.use("current sequence", func(p *C.replication_sender) C.int32_t {
@@ -322,26 +322,27 @@ func (s *Sender) Token() (Token, error) {
 	return token, err
 }
 
-// SetWritable says whether this node is the writer; a new sender's is. While it is not, readers are disconnected and
-// refused, and entries refused, with ErrNotWriter.
+// SetWritable sets whether this node is the writer, as a new sender is. Otherwise it disconnects and refuses readers,
+// and refuses entries, with ErrNotWriter.
 func (s *Sender) SetWritable(writable bool) error {
 	return s.use("set writable", func(p *C.replication_sender) C.int32_t {
 		return C.lr_sender_set_writable(p, C._Bool(writable))
 	})
 }
 
-// Stats returns the statistics, to whose keys some may be added. docs/embedding.md tells what each says. Their types:
+// Stats returns the statistics. Later versions may add keys. docs/embedding.md describes them. Their types are:
 //
-//   - bool: what is so or not, such as "running";
-//   - uint64: sequences, epochs and lags, also "lag_ms" and "lag_bytes";
-//   - int: how many things there are or may be ("buffer_size", "buffer_used", "reader_count", "wal_segments"), and
+//   - bool: flags, such as "running";
+//   - uint64: sequences, epochs and lags, including "lag_ms" and "lag_bytes";
+//   - int: numbers and limits of things ("buffer_size", "buffer_used", "reader_count", "wal_segments"), and
 //     "protocol";
-//   - int64: bytes, such as "buffer_bytes" and "wal_bytes", and what is counted up: "errors" and every "total_...";
+//   - int64: bytes, such as "buffer_bytes" and "wal_bytes", and counters: "errors" and every "total_...";
 //   - float64: "connection_duration_sec";
 //   - string: names, and times in RFC 3339;
 //   - []map[string]interface{}: "readers".
 //
-// What there is none of is nil. Of a sender that could not be made, or was closed, only "running" is there, false.
+// A value that does not exist is nil. If the sender could not be created or is closed, there is only "running", which
+// is false.
 func (s *Sender) Stats() map[string]interface{} {
 	text, err := s.text("stats", func(p *C.replication_sender, out **C.char) C.int32_t {
 		return C.lr_sender_stats_json(p, out)
@@ -355,7 +356,7 @@ func (s *Sender) Stats() map[string]interface{} {
 	return map[string]interface{}{"running": false}
 }
 
-// text makes a call that gives a text away.
+// text makes a call that returns a string to be freed.
 func (s *Sender) text(op string, f func(*C.replication_sender, **C.char) C.int32_t) (string, error) {
 	var out *C.char
 	if err := s.use(op, func(p *C.replication_sender) C.int32_t { return f(p, &out) }); err != nil {
@@ -364,8 +365,8 @@ func (s *Sender) text(op string, f func(*C.replication_sender, **C.char) C.int32
 	return takeText(out), nil
 }
 
-// WaitDurable waits until an entry is on this node's disk, whatever the sync policy. When the context's deadline passes
-// the error is ErrTimeout and context.DeadlineExceeded.
+// WaitDurable waits until an entry is on this node's disk, whatever the sync policy. If the context's deadline passes,
+// the error matches ErrTimeout and context.DeadlineExceeded.
 func (s *Sender) WaitDurable(ctx context.Context, sequence uint64) error {
 	_, err := wait(ctx, "wait durable", func(timeoutMS C.uint64_t) (int, error) {
 		return 0, s.use("wait durable", func(p *C.replication_sender) C.int32_t {
@@ -375,7 +376,7 @@ func (s *Sender) WaitDurable(ctx context.Context, sequence uint64) error {
 	return err
 }
 
-// A Slot is what a reader needs of the log on disk.
+// A Slot is the part of the log on disk that a reader needs.
 type Slot struct {
 	ReaderID  string `json:"reader_id"`
 	Connected bool   `json:"connected"`
@@ -384,13 +385,13 @@ type Slot struct {
 	Sequence  uint64 `json:"sequence"`
 	HeldBytes uint64 `json:"held_bytes"`
 	MaxBytes  uint64 `json:"max_bytes"`
-	// Updated is when it was last used, in RFC 3339.
+	// Updated is the time at which the slot was last used, in RFC 3339.
 	Updated string `json:"updated"`
-	// LostInSeconds is when it is lost at this rate; nil when it is not.
+	// LostInSeconds is in how many seconds the slot will be lost at this rate; nil if it will not be.
 	LostInSeconds *float64 `json:"lost_in_s"`
 }
 
-// Slots returns the slots of the readers. ErrInvalidState: there is no log on disk.
+// Slots returns the readers' slots. It returns ErrInvalidState if there is no log on disk.
 func (s *Sender) Slots() ([]Slot, error) {
 	text, err := s.text("slots", func(p *C.replication_sender, out **C.char) C.int32_t {
 		return C.lr_sender_slots_json(p, out)
@@ -409,7 +410,7 @@ func decodeSlots(text string) ([]Slot, error) {
 	return slots, nil
 }
 
-// DropSlot gives up the slot of a reader that will not come back. ErrNotFound: there is none.
+// DropSlot drops the slot of a reader that will not come back. It returns ErrNotFound if there is none.
 func (s *Sender) DropSlot(readerID string) error {
 	return callWithText("drop slot", readerID, func(id *C.char) error {
 		return s.use("drop slot", func(p *C.replication_sender) C.int32_t { return C.lr_sender_drop_slot(p, id) })
@@ -428,14 +429,15 @@ func (s *Sender) handleLog(level zerolog.Level, message string, fields map[strin
 
 func (s *Sender) complain(err error, message string) { s.logger.Error().Err(err).Msg(message) }
 
-// refusals limits what is logged of entries that Replicate could not hand over: the first of each second, with the
-// number of those that were not logged.
+// refusals limits the log records about entries that Replicate could not append: it logs the first of each second, with
+// the number of those that were not logged.
 type refusals struct {
-	next     atomic.Int64 // the earliest time of the next line, after started
+	next     atomic.Int64 // the earliest time of the next log record, since started
 	unlogged atomic.Int64
 }
 
-// started is read by the monotonic clock: the wall clock may be set back, and then nothing would be logged for long.
+// started is measured with the monotonic clock: if the wall clock were set back, nothing would be logged for a long
+// time.
 var started = time.Now()
 
 func (r *refusals) log(logger *zerolog.Logger, err error) {
@@ -444,7 +446,7 @@ func (r *refusals) log(logger *zerolog.Logger, err error) {
 	}
 }
 
-// due tells whether a refusal at this time is logged, and how many were not since the last one that was.
+// due reports whether a refusal at this time is logged, and how many were suppressed since the last one that was.
 func (r *refusals) due(now time.Duration) (suppressed int64, due bool) {
 	next := r.next.Load()
 	if int64(now) < next || !r.next.CompareAndSwap(next, int64(now+time.Second)) {

@@ -12,108 +12,109 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A SyncPolicy is when a log on disk is made durable.
+// A SyncPolicy is when a log on disk is synced.
 type SyncPolicy uint32
 
 const (
-	// SyncDefault is SyncGroup at a sender, with 5 ms and 1 MiB, and SyncAlways at a receiver.
+	// SyncDefault is SyncGroup for a sender, with 5 ms and 1 MiB, and SyncAlways for a receiver.
 	SyncDefault SyncPolicy = iota
-	// SyncAlways: at a sender before Append returns, at a receiver before an entry is applied.
+	// SyncAlways syncs before Append returns in a sender, and before an entry is applied in a receiver.
 	SyncAlways
-	// SyncGroup: after a time or a number of bytes, whichever comes first, and at once when somebody waits for it.
+	// SyncGroup syncs after an interval or a number of bytes, whichever comes first, and immediately if a call waits for
+	// it.
 	SyncGroup
-	// SyncOS: when the operating system likes, and when somebody waits for it. Survives the end of the process, not of
-	// the machine.
+	// SyncOS syncs when the operating system does, and if a call waits for it. It survives process crashes only, not those
+	// of the machine.
 	SyncOS
 )
 
-// A SenderConfig has the options of a sender. Each at its zero value has its default, and durations and sizes that are
-// negative are refused. What NewSender is given may be changed and used again afterwards.
+// A SenderConfig holds the options of a sender. The zero value of an option selects its default; negative durations and
+// sizes are refused, except where noted. NewSender copies the configuration, so it may be changed and reused
+// afterwards.
 type SenderConfig struct {
-	// BufferSize is how many entries the buffer in memory holds at most. Default 10000.
+	// BufferSize is the capacity of the buffer in entries. Default 10000.
 	BufferSize int
-	// WriteTimeout is how long a reader may take no byte before its connection is closed. Default 5 s.
+	// WriteTimeout is how long a reader may accept no bytes before it is disconnected. Default 5 s.
 	WriteTimeout time.Duration
-	// Logger gets the library's log records. The zero Logger writes nothing.
+	// Logger receives the library's log records. The zero Logger writes nothing.
 	Logger zerolog.Logger
 
-	// EventHandler hears of events, one at a time, together with the logger and the callbacks of OnAcked.
+	// EventHandler receives events. It, the logger and the callbacks of OnAcked are called one at a time.
 	EventHandler func(Event)
-	// BufferBytes is how many bytes the buffer holds at most, at least 65536. Default 64 MiB.
+	// BufferBytes is the capacity of the buffer in bytes, at least 65536. Default 64 MiB.
 	BufferBytes uint64
-	// FullPolicy is what happens when the buffer is full. Default FullCutOffSlowest.
+	// FullPolicy is what happens to new entries if the buffer is full. Default FullCutOffSlowest.
 	FullPolicy FullPolicy
 	// FullWait is how long FullWait waits.
 	FullWait time.Duration
 	// HandshakeTimeout is how long the handshake of a new connection may take. Default 5 s.
 	HandshakeTimeout time.Duration
-	// HeartbeatInterval is how often an idle connection says that it lives. Default 1 s.
+	// HeartbeatInterval is the heartbeat interval of idle connections. Default 1 s.
 	HeartbeatInterval time.Duration
-	// MinHeartbeat is how often readers may want to hear something, at most: 10 ms to 60 s. Default 100 ms.
+	// MinHeartbeat is the shortest heartbeat interval that readers may request, from 10 ms to 60 s. Default 100 ms.
 	MinHeartbeat time.Duration
-	// PeerTimeout is how long a reader may be silent. Default 10 s.
+	// PeerTimeout is how long a reader may be silent before it is disconnected. Default 10 s.
 	PeerTimeout time.Duration
-	// StopTimeout is how long Stop lets readers catch up; negative: not at all. Default 5 s.
+	// StopTimeout is how long Stop lets readers catch up; negative means not at all. Default 5 s.
 	StopTimeout time.Duration
 	// MaxReaders is how many readers may be connected at once. Default 1024.
 	MaxReaders int
-	// IOThreads is how many threads serve the network. Default: one for each two processors, at most four.
+	// IOThreads is the number of network threads. Default: one per two processors, at most four.
 	IOThreads int
-	// UnixSocketMode are the permissions of Unix sockets, whatever the umask; of those in the abstract namespace, whose peers
-	// are let in. Default 0600.
+	// UnixSocketMode is the permissions of Unix sockets, whatever the umask. In the abstract namespace they decide which
+	// peers are accepted. Default 0600.
 	UnixSocketMode uint32
 	// Stream is the lineage that this writer continues. Default: a new one.
 	Stream *Stream
-	// LastSequence is the last entry before this process; the first entry gets the next number.
+	// LastSequence is the last entry before this process started; the first new entry gets the next sequence.
 	LastSequence uint64
-	// Token is where a sender begins whose log is new: after a position that a reader reached. It replaces Stream and
-	// LastSequence.
+	// Token is the position after which a new log begins: one that a reader reached. It replaces Stream and LastSequence.
 	Token *Token
-	// TokenEpoch is the epoch in which a sender with a Token writes, above the token's when it takes over from another
-	// writer; 0: the token's.
+	// TokenEpoch is the epoch of a sender with a Token. It must be above the token's to take over from another writer; 0
+	// means the token's.
 	TokenEpoch uint64
 	// TLS encrypts the connections of Listen and AcceptConnection.
 	TLS *SenderTLS
-	// InsecurePermissionsAllowed takes a log's directory or a private key that other users may change, or a key that they may
-	// read, which is refused otherwise; an event says so.
+	// InsecurePermissionsAllowed allows a log directory or private key that other users may write to, and a key that they
+	// may read, which are otherwise refused; an event reports it.
 	InsecurePermissionsAllowed bool
-	// Groups name readers, for a Quorum.
+	// Groups are groups of readers for a Quorum to name.
 	Groups []Group
-	// WriteGate sets when entries are taken. Default: always.
+	// WriteGate sets when entries are accepted. Default: always.
 	WriteGate *WriteGate
 	// MaxPendingAcks is how many calls of OnAcked may be outstanding. Default 65536.
 	MaxPendingAcks int
-	// WAL keeps the log on disk. Default: in memory only.
+	// WAL configures the log on disk. Default: in memory only.
 	WAL *SenderWAL
 }
 
 // SenderTLS names the PEM files of a writer that encrypts its connections with TLS 1.3.
 type SenderTLS struct {
-	// CertificateFile has this writer's certificate, then those that lead to an authority of the readers.
+	// CertificateFile holds this writer's certificate, then those up to the readers' authority.
 	CertificateFile string
-	// KeyFile has the key of the first certificate.
+	// KeyFile holds the key of the first certificate.
 	KeyFile string
-	// ClientCAFile has the authorities of the readers' certificates; "": readers need none.
+	// ClientCAFile holds the authorities of the readers' certificates; "" means that readers need none.
 	ClientCAFile string
 }
 
-// A Group names readers. An id that ends with * stands for every id that begins with what is before it.
+// A Group names readers. An id that ends with * stands for all ids with that prefix.
 type Group struct {
 	Name      string
 	ReaderIDs []string
 }
 
-// A WriteGate takes entries only while enough connected readers are within a lag.
+// A WriteGate accepts entries only while enough connected readers are within a lag.
 type WriteGate struct {
-	// MinReaders is how many.
+	// MinReaders is how many readers must be within the lag.
 	MinReaders int
-	// MaxLagEntries is how many of the last entries they may not have acknowledged; 0: any number.
+	// MaxLagEntries is how many of the last entries a reader may not have acknowledged; 0 means any number.
 	MaxLagEntries uint64
-	// MaxLag is how long an entry may be unacknowledged; 0: any time.
+	// MaxLag is how long an entry may stay unacknowledged; 0 means any time.
 	MaxLag time.Duration
 	// Level is what counts as acknowledged. Default AckReceived.
 	Level AckLevel
-	// Policy is what happens to entries while it is closed.
+	// Policy is what happens to entries while the gate is closed.
 	Policy GatePolicy
 	// MaxWait is how long GateSlow waits.
 	MaxWait time.Duration
@@ -121,28 +122,28 @@ type WriteGate struct {
 
 // A SenderWAL is a sender's log on disk.
 type SenderWAL struct {
-	// Dir is its directory, which is made if it is not there.
+	// Dir is the directory of the log, which is created if it does not exist.
 	Dir string
-	// Sync is when it is made durable.
+	// Sync is when the log is synced.
 	Sync SyncPolicy
-	// SyncInterval and SyncBytes are for SyncGroup: the longest time and the most bytes between two syncs. Default 5 ms
-	// and 1 MiB.
+	// SyncInterval and SyncBytes apply to SyncGroup: the longest time and the most bytes between syncs. Defaults 5 ms and
+	// 1 MiB.
 	SyncInterval time.Duration
 	SyncBytes    uint64
-	// SegmentBytes is the usual size of a file. Default 64 MiB.
+	// SegmentBytes is the usual size of a log file. Default 64 MiB.
 	SegmentBytes uint64
-	// RetainBytes and RetainAge are what stays when no slot needs it. Default 1 GiB and a day.
+	// RetainBytes and RetainAge limit how much stays on disk if no slot needs it. Defaults 1 GiB and one day.
 	RetainBytes uint64
 	RetainAge   time.Duration
-	// SlotMaxBytes is how many bytes the slot of a reader may hold back. Default 8 GiB.
+	// SlotMaxBytes is how many bytes of the log a reader's slot may hold back. Default 8 GiB.
 	SlotMaxBytes uint64
-	// SlotExpiry is how long the slot of a reader is kept that does not come back. Default a week.
+	// SlotExpiry is how long the slot of an absent reader is kept. Default one week.
 	SlotExpiry time.Duration
 	// Timeout is how long Append waits for the disk. Default 5 s.
 	Timeout time.Duration
 }
 
-// build makes the library's configuration, to be freed in any case.
+// build creates the library's configuration, which must be freed even on failure.
 func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, error) {
 	c := C.lr_sender_config_new()
 	if c == nil {
@@ -197,7 +198,7 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 	b.set("FullPolicy", func() C.int32_t {
 		return C.lr_sender_config_set_full_policy(c, C.uint32_t(cfg.FullPolicy), milliseconds(cfg.FullWait))
 	})
-	// Before what it allows.
+	// Set before the options that depend on it.
 	b.set("InsecurePermissionsAllowed", func() C.int32_t {
 		return C.lr_sender_config_set_insecure_permissions_allowed(c, C._Bool(cfg.InsecurePermissionsAllowed))
 	})
@@ -310,7 +311,7 @@ func (log *SenderWAL) set(b *builder, c *C.replication_sender_config) {
 	})
 }
 
-// directory sets that of a log, which must have one.
+// directory sets the directory of a log, which is required.
 func (b *builder) directory(dir string, f func(*C.char) C.int32_t) {
 	if dir == "" {
 		b.refuse("WAL.Dir", "a log on disk needs a directory")
@@ -318,7 +319,7 @@ func (b *builder) directory(dir string, f func(*C.char) C.int32_t) {
 	b.text("WAL.Dir", dir, f)
 }
 
-// sync sets a sync policy; interval is the default of its time.
+// sync sets a sync policy; interval is the default of its interval.
 func (b *builder) sync(policy SyncPolicy, every time.Duration, bytes uint64, interval time.Duration,
 	f func(policy C.uint32_t, ms, bytes C.uint64_t) C.int32_t) {
 	if every < 0 {
@@ -341,7 +342,7 @@ func (b *builder) sync(policy SyncPolicy, every time.Duration, bytes uint64, int
 	}
 }
 
-// cArray copies pointers of C into C's memory, to be freed.
+// cArray copies C pointers into C's memory; the caller frees the array.
 func cArray(pointers []*C.char) **C.char {
 	array := (**C.char)(C.calloc(C.size_t(len(pointers))+1, C.size_t(unsafe.Sizeof(uintptr(0)))))
 	copy(unsafe.Slice(array, len(pointers)), pointers)

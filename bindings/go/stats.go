@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// decodeStats gives statistics Go's types: sequences, lags and epochs are uint64; how many entries, readers and files there
-// are or may be, and the protocol, int; bytes, and everything that is counted up, int64; a duration in seconds float64;
-// times their RFC 3339 text or nil.
+// decodeStats converts statistics to Go types: sequences, lags and epochs to uint64; numbers and limits of entries,
+// readers and files, and the protocol, to int; bytes and counters to int64; durations in seconds to float64; times to
+// their RFC 3339 text or nil.
 func decodeStats(text string) (map[string]interface{}, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()

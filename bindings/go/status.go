@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// String returns the status's name, such as "SEQUENCE_GAP". A number that this package does not know may be known to
-// the library; otherwise it is "UNKNOWN".
+// String returns the status's name, such as "SEQUENCE_GAP". It asks the library for numbers that this package does not
+// know; if the library does not know them either, the name is "UNKNOWN".
 func (s Status) String() string {
 	if name, known := statusNames[s]; known {
 		return name
@@ -26,19 +26,19 @@ func (s Status) String() string {
 // Error returns the status's name.
 func (s Status) Error() string { return s.String() }
 
-// An Error is a failure with its status, what was done, and the library's text about it.
+// An Error is a failure with its status, the operation that failed, and the library's text.
 type Error struct {
-	// Status is what went wrong; errors.Is compares with it.
+	// Status is the reason; errors.Is compares with it.
 	Status Status
-	// Op is what was done, such as "listen".
+	// Op is the operation that failed, such as "listen".
 	Op string
 	// Message is the library's text: which sequence, address, path or argument.
 	Message string
-	// Err is what lies behind, such as the error of a handler or of a context; nil when there is nothing.
+	// Err is the underlying error, such as that of a handler or a context; nil if there is none.
 	Err error
 }
 
-// Error returns the whole as a sentence.
+// Error returns the error as a sentence.
 func (e *Error) Error() string {
 	var text strings.Builder
 	text.WriteString("replication: ")
@@ -55,21 +55,21 @@ func (e *Error) Error() string {
 	return text.String()
 }
 
-// Is compares with a Status.
+// Is reports whether target is the same Status.
 func (e *Error) Is(target error) bool {
 	status, isStatus := target.(Status)
 	return isStatus && status == e.Status
 }
 
-// Unwrap returns what lies behind.
+// Unwrap returns the underlying error.
 func (e *Error) Unwrap() error { return e.Err }
 
 func invalid(op, message string) error {
 	return &Error{Status: ErrInvalidArgument, Op: op, Message: message}
 }
 
-// call makes a call of the library and turns what it returns into an error. The library's text belongs to the thread,
-// which a goroutine may leave between two calls.
+// call makes a call of the library and turns its result into an error. The library's text belongs to the thread, and a
+// goroutine may change threads between two calls.
 func call(op string, f func() C.int32_t) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -80,10 +80,10 @@ func call(op string, f func() C.int32_t) error {
 	return &Error{Status: status, Op: op, Message: C.GoString(C.lr_replication_last_error_message())}
 }
 
-// cString is a text for the library, in C's memory.
+// cString is a string for the library, in C's memory.
 type cString struct{ pointer *C.char }
 
-// newCString copies a text, which must not have a zero byte: C would see its beginning only.
+// newCString copies a string, which must not contain a NUL, at which C would end it.
 func newCString(text string) (cString, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		return cString{}, invalid("", "a text has a zero byte")
@@ -93,7 +93,7 @@ func newCString(text string) (cString, error) {
 
 func (s cString) free() { C.free(unsafe.Pointer(s.pointer)) }
 
-// callText makes a call that takes a text.
+// callText makes a call that takes a string.
 func callText(op, text string, f func(*C.char) C.int32_t) error {
 	s, err := newCString(text)
 	if err != nil {
@@ -104,7 +104,7 @@ func callText(op, text string, f func(*C.char) C.int32_t) error {
 	return call(op, func() C.int32_t { return f(s.pointer) })
 }
 
-// takeText takes over a text that the library gave away.
+// takeText takes ownership of a string that the library returned.
 func takeText(text *C.char) string {
 	defer C.lr_replication_string_free(text)
 	return C.GoString(text)
