@@ -873,7 +873,7 @@ class records : public records_view
     owner owner_;
 };
 
-// ---- Arguments of handlers ----------------------------------------------------------------------------------------------
+// ---- Arguments of handlers ---------------------------------------------------------------------------------------------
 
 /// An entry. Its payload is valid until the handler returns.
 struct entry {
@@ -2040,8 +2040,8 @@ class sender
         return ticket;
     }
 
-    /// Reports how a call of on_acked() ended or stands. Throws `not_found` for a number that is no ticket, or is too
-    /// old.
+    /// Reports the result of an on_acked() call, or its progress so far. Throws `not_found` for a number that is no
+    /// ticket, or is too old.
     [[nodiscard]] ack_result ticket_status(std::uint64_t ticket) const
     {
         std::size_t have = 0;

@@ -162,8 +162,9 @@ func (s *Sender) order(op string, f func(AckResult),
 	return uint64(ticket), err
 }
 
-// TicketStatus reports how a call of OnAcked ended or stands, and returns how many readers have the entry. The error is
-// nil, ErrTimeout, ErrClosed, or ErrNotFound for a ticket that is not from this sender or is too old.
+// TicketStatus reports the result of an OnAcked call, or its progress so far, and returns how many readers have the
+// entry. The error is nil, ErrTimeout, ErrClosed, or ErrNotFound for a ticket that is not from this sender or is too
+// old.
 func (s *Sender) TicketStatus(ticket uint64) (int, error) {
 	return s.readers("ticket status", func(p *C.replication_sender, n *C.size_t) C.int32_t {
 		return C.lr_sender_ticket_status(p, C.uint64_t(ticket), n)

@@ -1,7 +1,7 @@
 """One writer streams its write-ahead log to many readers.
 
-The writer's process makes a `Sender` and gives it every entry. Each reader's process makes a `Receiver`, which
-connects, stays connected and hands every entry, in order, to a handler:
+The writer's process creates a `Sender` and hands it every log entry. Each reader's process creates a `Receiver`, which
+connects, stays connected and passes every entry, in order, to a handler:
 
     with Sender() as sender:
         port = sender.listen("127.0.0.1:7000")
@@ -13,7 +13,7 @@ connects, stays connected and hands every entry, in order, to a handler:
     with Receiver("reader-1", "127.0.0.1:7000", apply) as receiver:
         receiver.wait_sequence(sequence, timeout=5)
 
-The package is pure Python over the shared library, by ctypes. `AsyncReceiver` and `AsyncSender` are for asyncio,
+The package is pure Python and calls the shared library with ctypes. `AsyncReceiver` and `AsyncSender` are for asyncio.
 `libreplication.codec` reads and writes single messages of protocol v1. ``docs/python.md`` is the guide.
 """
 
@@ -50,7 +50,7 @@ __version__ = VERSION
 
 
 def library_version() -> str:
-    """The version of the shared library, which it loads if that was not done before."""
+    """Returns the version of the shared library, and loads the library if necessary."""
     version: bytes = library().replication_version()
     return version.decode()
 

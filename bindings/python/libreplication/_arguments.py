@@ -1,4 +1,4 @@
-"""Arguments, checked before they cross: ctypes would cut a number that is too large, and take a str for a pointer."""
+"""Checks arguments before ctypes converts them: it would truncate a large number, and pass a str as a pointer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._native import SIZE_MAX, UINT64_MAX
 from .errors import InvalidArgumentError, ReplicationError, Status, error_of
 
 Payload = Union[bytes, bytearray, memoryview]
-"""What can be sent: anything with a buffer."""
+"""A payload to send: any object with a buffer."""
 
 _T = TypeVar("_T")
 
@@ -25,7 +25,7 @@ _LONG_MS = 3_600_000
 
 
 def whole(name: str, value: int, most: int = UINT64_MAX) -> int:
-    """A number from 0 to `most`."""
+    """Returns a number from 0 to `most`."""
     number = operator.index(value)
     if not 0 <= number <= most:
         raise InvalidArgumentError(f"{name} is {number}, it must be from 0 to {most}")
@@ -33,19 +33,19 @@ def whole(name: str, value: int, most: int = UINT64_MAX) -> int:
 
 
 def count(name: str, value: int) -> int:
-    """A number that a size_t holds."""
+    """Returns a number that fits a size_t."""
     return whole(name, value, SIZE_MAX)
 
 
 def text(name: str, value: str) -> bytes:
-    """A text, in UTF-8."""
+    """Returns a string as UTF-8."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return _encoded(name, value)
 
 
 def path(name: str, value: Union[str, "os.PathLike[str]"]) -> bytes:
-    """The path of a file."""
+    """Returns the path of a file."""
     given = os.fspath(value)
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a path of str, not {type(given).__name__}")
@@ -63,7 +63,7 @@ def _encoded(name: str, value: str) -> bytes:
 
 
 def fixed(name: str, value: Payload, size: int) -> bytes:
-    """Bytes of a fixed size."""
+    """Returns bytes of a fixed size."""
     data = octets(name, value)
     if len(data) != size:
         raise InvalidArgumentError(f"{name} has {len(data)} bytes, it must have {size}")
@@ -71,7 +71,7 @@ def fixed(name: str, value: Payload, size: int) -> bytes:
 
 
 def octets(name: str, value: Payload) -> bytes:
-    """Bytes, copied unless they are `bytes`."""
+    """Returns bytes, copied unless they are `bytes`."""
     if type(value) is bytes:
         return value
     try:
@@ -81,7 +81,7 @@ def octets(name: str, value: Payload) -> bytes:
 
 
 def handler(name: str, value: Any) -> Any:
-    """A callable that does its work before it returns."""
+    """Returns a callable, which must not be a coroutine function."""
     if not callable(value):
         raise TypeError(f"{name} must be callable, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
@@ -90,7 +90,7 @@ def handler(name: str, value: Any) -> Any:
 
 
 def milliseconds(timeout: Optional[float]) -> Optional[int]:
-    """A time in seconds, rounded up; None stays None: for ever."""
+    """Converts seconds to milliseconds, rounded up; None stays None and means no limit."""
     if timeout is None:
         return None
     if isinstance(timeout, str) or math.isnan(timeout) or timeout < 0:
@@ -99,10 +99,10 @@ def milliseconds(timeout: Optional[float]) -> Optional[int]:
 
 
 def wait(call: Callable[[int], int], timeout: Optional[float], goes_on: Optional[Callable[[], bool]] = None) -> None:
-    """Waits by a function that takes milliseconds and returns a status; raises the status unless it is OK.
+    """Waits with a function that takes milliseconds and returns a status; raises the status unless it is OK.
 
-    A thread that is inside the library hears no signal and no cancellation. So the main thread, and one that waits for
-    a coroutine, come up for air between short waits.
+    A thread that is inside the library notices no signal and no cancellation. The main thread, and a thread that waits
+    for a coroutine, therefore split a wait into short ones and check between them.
     """
     limit = milliseconds(timeout)
     breathes = goes_on is not None or on_main_thread()
@@ -120,7 +120,7 @@ def wait(call: Callable[[int], int], timeout: Optional[float], goes_on: Optional
 
 
 def _timed_out(ms: int, limit: Optional[int]) -> ReplicationError:
-    """The error of a wait whose last part took so many milliseconds, with the time that the caller gave."""
+    """Returns the error of a wait whose last part took `ms` milliseconds, with the timeout that the caller gave."""
     error = last_error(Status.TIMEOUT)
     if limit is None or limit == ms:
         return error
@@ -129,14 +129,14 @@ def _timed_out(ms: int, limit: Optional[int]) -> ReplicationError:
 
 
 def on_main_thread() -> bool:
-    """Whether this is the thread on which Python runs signal handlers."""
+    """Returns whether this is the thread on which Python runs signal handlers."""
     return threading.get_ident() == threading.main_thread().ident
 
 
 def interruptible(call: Callable[[], _T]) -> _T:
-    """Makes a call that may take long and cannot be made in parts.
+    """Makes a call that may take long and cannot be split.
 
-    On the main thread it is left to another thread, so that Ctrl-C is heard; then the call goes on without its caller.
+    The main thread runs it on another thread, so that Ctrl-C interrupts the wait; the call then continues on its own.
     """
     if not on_main_thread():
         return call()
@@ -154,7 +154,7 @@ def interruptible(call: Callable[[], _T]) -> _T:
     try:
         _thread.start_new_thread(run, ())
     except RuntimeError:
-        return call()  # no thread is to be had, as at the end of the interpreter
+        return call()  # no thread is available, as at the end of the interpreter
     ended.wait()
     if errors:
         raise errors.pop()

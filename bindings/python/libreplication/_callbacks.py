@@ -1,5 +1,5 @@
-"""What the library calls. There is one C function of each kind, which finds its host by number: nothing that ctypes
-made is freed while it may still run, and the library never holds a pointer to a Python object.
+"""The functions that the library calls. There is one C function of each kind, which finds its host by number. So
+nothing that ctypes created is freed while it may still run, and the library never holds a pointer to a Python object.
 
 An exception must not leave any of them: ctypes would print it and return 0, which means *applied*.
 """
@@ -32,18 +32,18 @@ _FAILURE_NAMES = tuple(kind.name for kind in _FAILURES)
 
 _get_ident = threading.get_ident
 
-# Not applied, because nobody is there any more.
+# The entry is not applied, because the receiver is closed or gone.
 _OVER = int(Status.CLOSED)
 
 
 class Stopping(ClosedError):
-    """Raised by a handler of this package's own that does not take an entry because the receiver is being stopped."""
+    """Raised by a handler of this package that does not apply an entry because the receiver is being stopped."""
 
 
 class Handlers:
-    """What the callbacks of one handle call.
+    """The Python functions that the callbacks of one handle call.
 
-    Belongs to the sender or receiver, so that a handler that refers to its own receiver does not keep it alive.
+    The sender or receiver owns them, so that a handler that refers to its own receiver does not keep it alive.
     """
 
     def __init__(
@@ -56,29 +56,29 @@ class Handlers:
         self.connect: Any = None
 
     def max_level(self) -> int:
-        """The least important log level that is worth a call."""
+        """Returns the least severe log level that is worth a call."""
         return LogLevel.DEBUG if self.logger.isEnabledFor(logging.DEBUG) else LogLevel.INFO
 
 
 class Host:
-    """What is known of the callbacks of one handle, under the number that the library hands back."""
+    """The state of the callbacks of one handle, found by the number that the library passes back."""
 
     def __init__(self, handlers: Handlers) -> None:
         self.key = next(_keys)
         self._handlers = weakref.ref(handlers)
         self.thread = 0
-        """The thread that is in a callback."""
+        """The thread that runs a callback; 0 if none does."""
         self.kept = False
-        """Python's state of that thread stays from callback to callback."""
+        """Whether Python's state of that thread is kept between callbacks."""
         self.ended = False
-        """It was closed in one of its callbacks: no other begins."""
+        """Whether the handle was closed in one of its callbacks. No other callback begins then."""
         self.failure: Tuple[int, str] = (0, "")
-        """The entry that was last not applied, and the traceback of why; "" for one that is left because of a stop, and
-        of which nobody is told. The events come before the next try."""
+        """The entry that failed last, and the traceback of its exception. The traceback is "" if a stop caused the
+        failure, which is then not reported. The events arrive before the next attempt."""
         _hosts[self.key] = self
 
     def enter(self) -> Optional[Handlers]:
-        """A callback begins. None: nobody is there any more."""
+        """Begins a callback. Returns None if the handle is closed or its owner is gone."""
         if self.ended:
             return None
         self.thread = _get_ident()
@@ -94,19 +94,19 @@ _waiting: Dict[int, Tuple[Host, Callable[[int, Any, int], None]]] = {}
 
 
 def forget(host: Host) -> None:
-    """No callback of it will come."""
+    """Removes a host that receives no more callbacks."""
     _hosts.pop(host.key, None)
 
 
 def expect(host: Host, callback: Callable[[int, Any, int], None]) -> int:
-    """Registers what is called when readers have acknowledged an entry, and returns its number."""
+    """Registers a callback for when readers have acknowledged an entry, and returns its number."""
     key = next(_keys)
     _waiting[key] = (host, callback)
     return key
 
 
 def unexpect(key: int) -> None:
-    """The call that was to be answered failed."""
+    """Removes a callback whose registration with the library failed."""
     _waiting.pop(key, None)
 
 
@@ -115,7 +115,7 @@ def _text(value: Optional[bytes]) -> str:
 
 
 def _report(host: Optional[Host], what: str) -> None:
-    """Logs the exception that is being handled, whatever state the host's logging is in."""
+    """Logs the exception that is being handled, even if the host's logging fails."""
     try:
         handlers = host._handlers() if host is not None else None
         logger = handlers.logger if handlers is not None else logging.getLogger("libreplication")
@@ -125,7 +125,7 @@ def _report(host: Optional[Host], what: str) -> None:
 
 
 def _failed(host: Optional[Host], sequence: int, error: BaseException) -> int:
-    """Keeps the traceback for the events of this failure, and gives the number that says so."""
+    """Keeps the traceback for the events of this failure, and returns the status to pass to the library."""
     try:
         if host is not None:
             host.failure = (sequence, "" if isinstance(error, Stopping) else traceback.format_exc())
@@ -183,7 +183,7 @@ def _ingest_batch(key: int, entries: int, count: int, applied: Any) -> int:
                 applied[0] = done = min(max(int(batch.applied), 0), count)
                 sequence = batch._field(done, 0) if done < count else 0
         except BaseException:
-            pass  # what the handler said of it makes no sense: none is applied
+            pass  # the handler set applied to something invalid: no entry counts as applied
         return _failed(host, sequence, error)
     finally:
         if batch is not None:

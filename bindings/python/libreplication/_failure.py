@@ -1,4 +1,4 @@
-"""The base of all errors, and how a status becomes one."""
+"""The base class of all errors, and the conversion of a status to an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .constants import Status
 
 
 def status_of(number: int) -> Union[Status, int]:
-    """Returns the `Status` of a number, or the number itself when the library is newer than this package."""
+    """Returns the `Status` of a number, or the number itself if the library is newer than this package."""
     try:
         return Status(number)
     except ValueError:
@@ -20,15 +20,15 @@ class LibraryError(ImportError):
 
 
 class ReplicationError(Exception):
-    """A call failed. Every status has a subclass of its own; a status that this package does not know has this one.
+    """A call failed. Every status has its own subclass; a status that this package does not know has this class.
 
     The text is the library's: which sequence, address, errno or argument.
     """
 
     status: Union[Status, int]
-    """Why."""
+    """The reason for the failure."""
     sequence: int = 0
-    """Of `Sender.replicate`: the number under which the entry was taken although the call failed; 0: it was not."""
+    """For `Sender.replicate`: the sequence of an entry that was appended although the call failed; otherwise 0."""
 
     _classes: ClassVar[Dict[int, Type[ReplicationError]]] = {}
     _status: ClassVar[Optional[Status]] = None
@@ -58,5 +58,5 @@ class ReplicationError(Exception):
 
 
 def error_of(status: int, message: str) -> ReplicationError:
-    """Makes the exception of a status."""
+    """Returns the exception for a status."""
     return ReplicationError._classes.get(status, ReplicationError)(message, status)

@@ -1,4 +1,4 @@
-"""The life of a native handle: calls in flight, closing from anywhere, forks, and the end of the interpreter."""
+"""The lifetime of a native handle: calls in progress, closing from any thread, forks, the end of the interpreter."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _get_ident = threading.get_ident
 
 
 def last_error(status: int) -> ReplicationError:
-    """The exception for what this thread's last call of the library returned."""
+    """Returns the exception for the status of this thread's last call of the library."""
     message = library().replication_last_error_message().decode("utf-8", "replace")
     return error_of(status, message)
 
 
 def check(status: int) -> None:
-    """Raises what a call returned, unless it is OK."""
+    """Raises the status of a call, unless it is OK."""
     if status:
         raise last_error(status)
 
 
 class Handle:
-    """A sender's or receiver's native handle. ``with handle as pointer`` is a call in flight.
+    """The native handle of a sender or receiver. ``with handle as pointer`` is a call in progress.
 
-    The library wants no call to run when a handle is freed, and no call to begin afterwards. So each call enters itself
-    in `_users`, and whoever closes stops the handle, which ends the calls that wait, and frees it after the last one.
+    The library requires that no call runs while a handle is freed, and that none begins afterwards. So each call enters
+    itself in `_users`. The closer stops the handle, which ends the calls that wait, and frees it after the last call.
     """
 
     def __init__(self, kind: str, pointer: int, host: Host) -> None:
@@ -42,20 +42,20 @@ class Handle:
         self.pointer = pointer
         self.host = host
         self.interrupt: Callable[[], None] = lambda: None
-        """Ends a handler of this package's own that waits, because the handle is to be stopped."""
+        """Ends a handler of this package that waits, because the handle is about to be stopped."""
         self._stop = getattr(native, f"{kind}_stop")
         self._free = getattr(native, f"{kind}_free")
         self._users: List[int] = []
         self._closing = False
         self._forked = False
         self._closed = False
-        self._closer: List[bool] = [True]  # who takes it out closes the handle
+        self._closer: List[bool] = [True]  # the thread that takes it out closes the handle
         self._changed = threading.Condition()
 
     # ---- calls ----
 
     def __enter__(self) -> int:
-        # Both steps are atomic, and in this order: a closer sees the user, or the user sees that it is closing.
+        # Both steps are atomic, and in this order: the closer sees the user, or the user sees that it is closing.
         self._users.append(_get_ident())
         if self._closing or self._forked:
             self.__exit__()
@@ -73,20 +73,20 @@ class Handle:
 
     @property
     def closed(self) -> bool:
-        """Nothing can be called any more."""
+        """Whether the handle is closed, so that no call can be made."""
         return self._closing
 
     # ---- closing ----
 
     def close(self) -> None:
-        """Stops and frees the handle. When it returns no callback runs, unless it was called from one.
+        """Stops and frees the handle. On return no callback runs, unless it made the call.
 
-        The main thread leaves the work to another one, so that it hears Ctrl-C while a handler does not return. Closing
-        goes on then.
+        The main thread leaves the work to another thread, so that Ctrl-C interrupts it while a handler does not return.
+        Closing then continues.
         """
         me = _get_ident()
         if self.host.thread == me or me in self._users:
-            # A callback cannot wait for its own end, nor a signal handler for the call that it interrupted.
+            # A callback cannot wait for its own end, and a signal handler cannot wait for the call that it interrupted.
             if self._claim():
                 self.host.ended = self.host.thread == me
                 self._finish_elsewhere()
@@ -102,7 +102,7 @@ class Handle:
                     self._changed.wait_for(lambda: self._closed or self._closer)
 
     def abandon(self) -> None:
-        """Closes the handle from a finalizer, which runs on any thread with any lock held, so that it must not wait."""
+        """Closes the handle from a finalizer. It must not wait: it runs on any thread, which may hold any lock."""
         if self._claim():
             self._finish_elsewhere()
 
@@ -118,14 +118,14 @@ class Handle:
         try:
             _thread.start_new_thread(self._finish, ())
         except RuntimeError:
-            self._give_up()  # no thread is to be had, as at the end of the interpreter
+            self._give_up()  # no thread is available, as at the end of the interpreter
 
     def _close_elsewhere(self) -> bool:
-        """Has another thread close it, and waits for that; false: there is none to be had."""
+        """Makes another thread close the handle, and waits for it. Returns false if no thread is available."""
         begun: List[bool] = []
 
         def close() -> None:
-            # Claimed here, so that nothing is lost when Ctrl-C comes before this thread runs.
+            # Claimed here, so that the claim is not lost if Ctrl-C arrives before this thread runs.
             claimed = self._claim()
             begun.append(True)
             if claimed:
@@ -151,7 +151,7 @@ class Handle:
             pointer, self.pointer = self.pointer, 0
             self._free(pointer)
         except BaseException:
-            self._give_up()  # Ctrl-C while it waited
+            self._give_up()  # Ctrl-C interrupted the wait
             raise
         _callbacks.forget(self.host)
         _live.discard(self)
@@ -159,7 +159,7 @@ class Handle:
         self._notify()
 
     def _give_up(self) -> None:
-        """Somebody else may close it, at the latest the end of the interpreter."""
+        """Lets another thread close the handle, at the latest when the interpreter ends."""
         self._closer.append(True)
         self._notify()
 
@@ -168,12 +168,12 @@ class Handle:
             self._changed.notify_all()
 
     def _fork(self) -> None:
-        """In the child: whoever was in a call, or held a lock, stayed in the parent."""
+        """Runs in the child after a fork: threads that were in a call, or held a lock, exist only in the parent."""
         self._forked = True
         self._users.clear()
         self._changed = threading.Condition()
         if self._closing and not self._closer:
-            self._closed = True  # as far as this process goes
+            self._closed = True  # in this process
             _live.discard(self)
 
 
@@ -181,7 +181,7 @@ class Handle:
 
 
 def make(kind: str, config: Config, host: Host) -> Handle:
-    """Makes a handle from a configuration. The registries refer to it until it is closed."""
+    """Creates a handle from a configuration. The registries refer to it until it is closed."""
     if _ending:
         raise InvalidStateError(f"no {kind} can be made while the interpreter ends")
     out = ctypes.c_void_p()
@@ -189,13 +189,13 @@ def make(kind: str, config: Config, host: Host) -> Handle:
     assert out.value is not None
     handle = Handle(kind, out.value, host)
     _live.add(handle)
-    if _ending:  # since it was looked at
+    if _ending:  # set since the check above
         handle.close()
     return handle
 
 
 class Config:
-    """A native configuration, for the time of a ``with`` statement."""
+    """A native configuration that exists during a ``with`` statement."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -222,7 +222,7 @@ _ending = False
 
 
 def _close_all() -> None:
-    """At exit: no callback may come when the interpreter is gone, so every handle is closed, the newest first."""
+    """Closes every handle at exit, the newest first: no callback may run once the interpreter is gone."""
     global _ending
     _ending = True
     given_up: Set[Handle] = set()
@@ -231,7 +231,7 @@ def _close_all() -> None:
             try:
                 handle.close()
             except KeyboardInterrupt:
-                given_up.add(handle)  # its handler hangs; the others are closed nevertheless
+                given_up.add(handle)  # its handler hangs; the other handles are closed nevertheless
     if given_up:
         raise KeyboardInterrupt
 

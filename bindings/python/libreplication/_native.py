@@ -1,6 +1,6 @@
-"""How the library is found, checked and loaded.
+"""Finds, checks and loads the library.
 
-`library` gives the loaded library, whose attributes are the functions of ``include/replication.h``; their prototypes
+`library` returns the loaded library. Its attributes are the functions of ``include/replication.h``; their prototypes
 are in `_raw`.
 """
 
@@ -19,17 +19,17 @@ UINT64_MAX = 2**64 - 1
 SIZE_MAX = 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
 
 ENVIRONMENT = ("LIBREPLICATION_LIB", "REPLICATION_LIB")
-"""Variables that name the library's file. The first that is set decides alone."""
+"""Variables that name the library's file. Only the first one that is set is used."""
 
 _library: Optional[ctypes.CDLL] = None
 _loading = threading.Lock()
 
 
 def library() -> Any:
-    """Returns the library, loaded at the first call.
+    """Returns the library, which the first call loads.
 
-    It is the file that the environment variable ``LIBREPLICATION_LIB`` or ``REPLICATION_LIB`` names; else the one
-    inside this package; else the system's. Raises `LibraryError` when there is none, or one that does not fit.
+    The library is the file that the environment variable ``LIBREPLICATION_LIB`` or ``REPLICATION_LIB`` names; otherwise
+    the one inside this package; otherwise the system's. Raises `LibraryError` if there is none or it is incompatible.
     """
     global _library
     if _library is None:
@@ -49,7 +49,7 @@ def _load() -> ctypes.CDLL:
                 raise LibraryError(f"cannot load the library that {variable} names: {error}") from None
     inside = Path(__file__).parent / "lib" / SONAME
     failures: List[str] = []
-    # The second name is a file, the others are looked for by the system's loader.
+    # The first name is a file; the system's loader searches for the others.
     for name in (str(inside), SONAME, "libreplication.so"):
         if name == str(inside) and not inside.exists():
             failures.append(f"{inside}: not in this package")
@@ -67,7 +67,7 @@ def _load() -> ctypes.CDLL:
 
 
 def _bind(loaded: ctypes.CDLL, name: str) -> ctypes.CDLL:
-    """Checks the ABI before anything else is called, and gives every function its prototype."""
+    """Checks the ABI before any other call, and sets the prototype of every function."""
     try:
         abi_version = loaded.replication_abi_version
     except AttributeError:

@@ -1,4 +1,4 @@
-"""The options of the two ends, for the classes that pass them on. A test compares them with the constructors."""
+"""The options of sender and receiver, for the classes that pass them on. A test compares them with the constructors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .values import Path, ReceiverTls, Records, SenderTls, Stream, WalSync, Writ
 
 
 class SenderOptions(TypedDict, total=False):
-    """What `Sender` takes."""
+    """The options of `Sender`."""
 
     buffer_size: Optional[int]
     buffer_bytes: Optional[int]
@@ -50,7 +50,7 @@ class SenderOptions(TypedDict, total=False):
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """What `Receiver` takes besides its names."""
+    """The options of `Receiver` besides its positional parameters and `max_entries`."""
 
     handler: Optional[Callable[[Entry], None]]
     batch_handler: Optional[Callable[[Batch], None]]

@@ -1,9 +1,9 @@
-"""Keeps Python's state of a thread of the library from its first callback to its end.
+"""Keeps Python's state of a library thread from the thread's first callback to its end.
 
-Python makes such a state for a thread that it does not know, and drops it when the callback returns. That costs several
-times what a handler of single entries does, and it begins every callback with fresh `threading.local` objects. Worse,
-before Python 3.12 a fork at such a moment leaves a lock taken in the child, which then hangs in `os.fork`. So the first
-callback takes the state once more, and the thread gives it back at its end.
+Python creates such a state for a thread that it does not know, and drops it when the callback returns. That costs
+several times as much as a handler of single entries, and every callback begins with new `threading.local` objects.
+Worse, before Python 3.12 a fork at such a moment leaves a lock held in the child, which then hangs in `os.fork`. So the
+first callback acquires the state once more, and the thread releases it at its end.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def _give_back(_: int) -> None:
-    # This call has taken the state as well, and drops it when it returns. 0 is PyGILState_LOCKED: the call goes on.
+    # This call has acquired the state too, and drops it when it returns. 0 is PyGILState_LOCKED: the call continues.
     _release(0)
 
 
 _destructor = _Destructor(_give_back)
 try:
-    # Where C++ and Rust register the destructors of thread-local objects. They run before pthread's own data of the
-    # thread goes, in which Python finds the state.
+    # C++ and Rust register the destructors of thread-local objects here. They run before pthread's own thread-specific
+    # data, in which Python finds the state, is destroyed.
     _at_thread_exit: Any = ctypes.CDLL(None)["__cxa_thread_atexit_impl"]
     _at_thread_exit.restype = ctypes.c_int
     _at_thread_exit.argtypes = [_Destructor, ctypes.c_void_p, ctypes.c_void_p]
@@ -36,6 +36,6 @@ except AttributeError:
 
 
 def keep() -> None:
-    """Keeps the state of this thread, which is in a callback. A C library that cannot tell of the end is left alone."""
+    """Keeps the state of this thread, which is in a callback, if the C library can report the thread's end."""
     if _at_thread_exit is not None and _at_thread_exit(_destructor, None, None) == 0:
         _ensure()

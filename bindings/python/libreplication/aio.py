@@ -1,4 +1,4 @@
-"""For asyncio: the same, where what waits is awaited."""
+"""`Sender` and `Receiver` for asyncio: calls that wait are awaited."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _T = TypeVar("_T")
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
-    """Does what blocks on a thread of its own. `work` gets a function that tells whether it is still wanted."""
+    """Runs a blocking call on its own thread. `work` receives a function that returns whether its result is wanted."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     gone = threading.Event()
-    # An exception stays nowhere: its traceback refers to all that was called, which a cycle would keep.
+    # An exception must be stored nowhere else: its traceback refers to all frames, which a cycle would keep alive.
     results: List[_T] = []
     errors: List[BaseException] = []
 
     def settle() -> None:
         if ended.done():
-            errors.clear()  # nobody wants it any more
+            errors.clear()  # the caller no longer wants the result
         else:
             ended.set_result(None)
 
@@ -60,7 +60,7 @@ async def _in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> None:
-    """Has something done on the loop's thread, if the loop is still there."""
+    """Schedules a call on the loop's thread, if the loop still exists."""
     try:
         loop.call_soon_threadsafe(call, *arguments)
     except RuntimeError:
@@ -68,23 +68,23 @@ def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments
 
 
 class AsyncReceiver:
-    """A `Receiver` for asyncio: an async context manager, whose entries can be iterated over.
+    """A `Receiver` for asyncio: an async context manager and an async iterable of entries.
 
         async with AsyncReceiver("reader-1", "127.0.0.1:7000") as receiver:
             async for entry in receiver:
                 ...
 
-    Without a handler, ``async for`` takes its place: an entry counts as applied when the loop asks for the next one. A
-    loop that is left by ``break`` or an exception leaves its entry unapplied, and the next loop begins with it. With a
-    handler (see `Receiver`; it is called on the receiver's own thread) there is no iteration.
+    Without a handler, ``async for`` receives the entries: an entry counts as applied when the loop asks for the next
+    one. If ``break`` or an exception ends the loop, its entry is not applied, and the next loop begins with it. A
+    receiver with a handler (see `Receiver`; it is called on the receiver's own thread) cannot be iterated over.
     """
 
     def __init__(
         self, reader_id: str, writer_addr: str, *, max_entries: Optional[int] = None, **options: Unpack[ReceiverOptions]
     ) -> None:
-        """Takes what `Receiver` takes. When iterated, `max_entries` is how many entries are handed over at once, by
-        default 1: then `token` in the loop's body is of the place after its entry. More is faster, and `token` is of
-        the place after the last of them."""
+        """Takes the options of `Receiver`. When iterated over, the receiver takes up to `max_entries` entries from the
+        library at once, by default 1: then `token` in the loop's body is the position after the current entry. A larger
+        number is faster, and `token` is the position after the last of them."""
         self._offer: Optional[_Offer] = None
         self._iterates = not (options.keys() & {"handler", "batch_handler", "records"})
         if self._iterates:
@@ -92,9 +92,9 @@ class AsyncReceiver:
             options["batch_handler"] = offer.hand_over
             max_entries = 1 if max_entries is None else max_entries
         self.sync = Receiver(reader_id, writer_addr, max_entries=max_entries or 0, **options)
-        """The receiver itself, for what does not wait."""
+        """The receiver itself, for calls that do not wait."""
         if self._offer is not None:
-            # Its handler waits for a loop that may not come.
+            # Its handler waits for a loop, which may never ask for entries.
             self.sync._handle.interrupt = self._offer.end
 
     # ---- life ----
@@ -107,23 +107,23 @@ class AsyncReceiver:
         await self.close()
 
     def start(self) -> None:
-        """Starts it; in the loop in which it is used."""
+        """Starts the receiver. Call it in the event loop in which the receiver is used."""
         if self._offer is not None:
             self._offer.loop = asyncio.get_running_loop()
         self.sync.start()
 
     async def stop(self) -> None:
-        """Ends the connection and waits for a handler that runs."""
+        """Disconnects and waits for a running handler."""
         await _in_thread(lambda _: self.sync.stop())
 
     async def close(self) -> None:
-        """Stops it, if it still runs, and frees it."""
+        """Stops the receiver if it runs, and frees it."""
         await _in_thread(lambda _: self.sync.close())
 
     # ---- entries ----
 
     async def __aiter__(self) -> AsyncIterator[Entry]:
-        """Gives the entries in order, until the receiver is stopped. One loop at a time: a new one takes over."""
+        """Yields the entries in order until the receiver is stopped. One loop at a time: a new loop takes over."""
         offer = self._offer
         if offer is None:
             raise InvalidStateError("this receiver has a handler, which gets the entries")
@@ -138,46 +138,46 @@ class AsyncReceiver:
     # ---- waiting and asking ----
 
     async def wait_sequence(self, sequence: int, timeout: Optional[float] = None) -> None:
-        """Waits until an entry is applied. `timeout` is in seconds; None: for ever. May be cancelled."""
+        """Waits until an entry is applied. `timeout` is in seconds; None: no limit. May be cancelled."""
         await _in_thread(lambda goes_on: self.sync._wait(sequence, timeout, goes_on))
 
     async def pause(self) -> None:
-        """Hands no more entries to the handler. Not for a receiver that is iterated."""
+        """Passes no more entries to the handler. Not allowed for a receiver that is iterated over."""
         if self._iterates:
             raise InvalidStateError("a receiver that is iterated is paused by not asking for the next entry")
         await _in_thread(lambda _: self.sync.pause())
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Ends a pause."""
         self.sync.resume()
 
     @property
     def connected(self) -> bool:
-        """Whether a handshake has succeeded and its connection lives."""
+        """Whether a connection is established, handshake included."""
         return self.sync.connected
 
     @property
     def last_sequence(self) -> int:
-        """The last sequence that was applied."""
+        """The last applied sequence."""
         return self.sync.last_sequence
 
     def stream(self) -> Stream:
-        """The lineage that is followed."""
+        """Returns the lineage that the receiver follows."""
         return self.sync.stream()
 
     def token(self) -> bytes:
-        """The token of where it stands: in a loop's body, after what was handed over with its entry."""
+        """Returns the token of the receiver's position: in a loop's body, after the entries taken with its entry."""
         return self.sync.token()
 
     def stats(self) -> Dict[str, Any]:
-        """The statistics."""
+        """Returns the statistics."""
         return self.sync.stats()
 
 
 class _Offer:
-    """What the callback thread has handed over, and the loop has not finished with.
+    """The entries that the callback thread has passed on and the loop has not applied yet.
 
-    The thread waits until all of it is applied, so that the library's position is the loop's.
+    The callback thread waits until all of them are applied, so that the library's position is the loop's.
     """
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class _Offer:
     # On the loop's thread.
 
     def take_over(self) -> object:
-        """A new loop has the entries; one that waits for some hears of it."""
+        """Passes the entries to a new loop, and notifies a loop that waits for entries."""
         self.iterator = object()
         self._resolve()
         return self.iterator
@@ -218,7 +218,7 @@ class _Offer:
             raise InvalidStateError("another loop has taken over this receiver")
 
     async def next(self, iterator: object) -> bool:
-        """Waits until there are entries; False at the end."""
+        """Waits until there are entries; returns False at the end."""
         while True:
             with self._changed:
                 if self._ended:
@@ -230,7 +230,7 @@ class _Offer:
             await waiter
 
     def finish(self) -> None:
-        """All that was handed over is applied."""
+        """Marks all entries as applied."""
         with self._changed:
             self.entries = ()
             self._changed.notify_all()
@@ -249,12 +249,12 @@ class _Offer:
 
 
 class AsyncSender:
-    """A `Sender` for asyncio: an async context manager, where what waits is awaited."""
+    """A `Sender` for asyncio: an async context manager whose waiting calls are awaited."""
 
     def __init__(self, **options: Unpack[SenderOptions]) -> None:
-        """Takes what `Sender` takes."""
+        """Takes the options of `Sender`."""
         self.sync = Sender(**options)
-        """The sender itself, for what does not wait."""
+        """The sender itself, for calls that do not wait."""
 
     async def __aenter__(self) -> AsyncSender:
         self.sync.start()
@@ -268,11 +268,11 @@ class AsyncSender:
         return await _in_thread(lambda _: self.sync.listen(address))
 
     def replicate(self, payload: _arguments.Payload, timestamp_us: Optional[int] = None) -> int:
-        """Puts an entry into the log and returns its sequence. With a policy that waits, use a thread."""
+        """Appends an entry to the log and returns its sequence. If a policy makes it wait, call it in a thread."""
         return self.sync.replicate(payload, timestamp_us)
 
     def replicate_batch(self, payloads: List[_arguments.Payload], timestamp_us: Optional[int] = None) -> int:
-        """Puts many entries into the log and returns the first one's sequence."""
+        """Appends entries with consecutive sequences and returns the first sequence."""
         return self.sync.replicate_batch(payloads, timestamp_us)
 
     async def wait_acked(
@@ -282,7 +282,7 @@ class AsyncSender:
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
     ) -> int:
-        """Waits until readers have acknowledged an entry, and returns how many have. Takes no thread."""
+        """Waits until readers have acknowledged an entry, and returns how many have. Uses no thread."""
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Tuple[int, int]] = loop.create_future()
 
@@ -303,9 +303,9 @@ class AsyncSender:
         await _in_thread(lambda goes_on: self.sync._wait_durable(sequence, timeout, goes_on))
 
     async def stop(self) -> None:
-        """Lets the readers catch up for the stop timeout, and closes everything."""
+        """Lets readers catch up for the stop timeout, and closes everything."""
         await _in_thread(lambda _: self.sync.stop())
 
     async def close(self) -> None:
-        """Stops it, if it still runs, and frees it."""
+        """Stops the sender if it runs, and frees it."""
         await _in_thread(lambda _: self.sync.close())

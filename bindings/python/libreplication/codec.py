@@ -1,4 +1,4 @@
-"""Messages of protocol v1, for hosts that speak to a peer themselves."""
+"""Messages of protocol v1, for hosts that exchange them with a peer themselves."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ class Message(NamedTuple):
 
     type: int
     json: bytes
-    """What follows the type."""
+    """The bytes after the type."""
     size: int
-    """Bytes of the whole message; the next one begins after them."""
+    """The size of the whole message in bytes; the next message begins after it."""
 
 
 class Ack(NamedTuple):
-    """A reader has taken entries."""
+    """Acknowledges entries that a reader received."""
 
     last_sequence: int
     reader_id: str
 
 
 class Sync(NamedTuple):
-    """A reader asks to be served."""
+    """Begins a session with a reader's position."""
 
     reader_id: str
     last_known_sequence: int
 
 
 class SyncAck(NamedTuple):
-    """The writer answers a Sync."""
+    """The writer's reply to a Sync message."""
 
     current_sequence: int
     can_resume: bool
     error: str
-    """Why the reader is refused; "" when it is not."""
+    """Why the reader is refused; "" if it is not."""
 
 
 class Error(NamedTuple):
-    """Something failed at the peer."""
+    """Reports a failure at the peer."""
 
     code: str
     message: str
 
 
 def read_message(buffer: Payload) -> Message:
-    """Reads the message at the start of a buffer. `TruncatedError` while it is not whole."""
+    """Reads the message at the start of a buffer. Raises `TruncatedError` if it is incomplete."""
     data = _arguments.octets("buffer", buffer)
     kind, json = ctypes.c_uint8(), ctypes.c_void_p()
     length, size = ctypes.c_size_t(), ctypes.c_size_t()
@@ -76,7 +76,7 @@ def write_message(type: int, json: Payload) -> bytes:
 
 
 def write_entry(sequence: int, timestamp_us: int, payload: Optional[Payload]) -> bytes:
-    """Writes an Entry message. None is a payload that is null."""
+    """Writes an Entry message. A payload of None is written as null."""
     data = None if payload is None else _arguments.octets("payload", payload)
     number, at = _arguments.whole("sequence", sequence), _arguments.whole("timestamp_us", timestamp_us)
     return _written(library().replication_write_entry, number, at, data, len(data or b""))
@@ -89,13 +89,13 @@ def write_ack(last_sequence: int, reader_id: str) -> bytes:
 
 
 def write_sync(reader_id: str, last_known_sequence: int, coordinator: bool = False) -> bytes:
-    """Writes a Sync message, with the type of a cluster coordinator if so wanted."""
+    """Writes a Sync message; with `coordinator`, using the message type of a cluster coordinator."""
     name, number = _arguments.text("reader_id", reader_id), _arguments.whole("last_known_sequence", last_known_sequence)
     return _written(library().replication_write_sync, name, number, coordinator)
 
 
 def write_sync_ack(current_sequence: int, can_resume: bool, error: str = "", coordinator: bool = False) -> bytes:
-    """Writes a SyncAck message, with the type of a cluster coordinator if so wanted."""
+    """Writes a SyncAck message; with `coordinator`, using the message type of a cluster coordinator."""
     number, why = _arguments.whole("current_sequence", current_sequence), _arguments.text("error", error)
     return _written(library().replication_write_sync_ack, number, can_resume, why, coordinator)
 
@@ -108,10 +108,10 @@ def write_error(code: str, message: str) -> bytes:
 
 
 def parse_entry(json: Payload) -> Entry:
-    """Reads the JSON of an Entry message."""
+    """Parses the JSON of an Entry message."""
     data = _arguments.octets("json", json)
     sequence, at, length = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_size_t()
-    # Base64 is longer than what it stands for.
+    # Base64 is longer than the bytes it encodes.
     room = ctypes.create_string_buffer(max(1, len(data)))
     outs = (ctypes.byref(sequence), ctypes.byref(at), room, len(room), ctypes.byref(length))
     check(library().replication_parse_entry(data, len(data), *outs))
@@ -119,35 +119,35 @@ def parse_entry(json: Payload) -> Entry:
 
 
 def parse_ack(json: Payload) -> Ack:
-    """Reads the JSON of an Ack message."""
+    """Parses the JSON of an Ack message."""
     number, name = ctypes.c_uint64(), _Text(json)
     check(library().replication_parse_ack(*name.json, ctypes.byref(number), *name.out))
     return Ack(number.value, name.value())
 
 
 def parse_sync(json: Payload) -> Sync:
-    """Reads the JSON of a Sync message."""
+    """Parses the JSON of a Sync message."""
     number, name = ctypes.c_uint64(), _Text(json)
     check(library().replication_parse_sync(*name.json, ctypes.byref(number), *name.out))
     return Sync(name.value(), number.value)
 
 
 def parse_sync_ack(json: Payload) -> SyncAck:
-    """Reads the JSON of a SyncAck message."""
+    """Parses the JSON of a SyncAck message."""
     number, resumes, error = ctypes.c_uint64(), ctypes.c_bool(), _Text(json)
     check(library().replication_parse_sync_ack(*error.json, ctypes.byref(number), ctypes.byref(resumes), *error.out))
     return SyncAck(number.value, resumes.value, error.value())
 
 
 def parse_error(json: Payload) -> Error:
-    """Reads the JSON of an Error message."""
+    """Parses the JSON of an Error message."""
     code, message = _Text(json), _Text(json)
     check(library().replication_parse_error(*code.json, *code.out, *message.out))
     return Error(code.value(), message.value())
 
 
 def _written(call: Callable[..., Any], *arguments: Any) -> bytes:
-    """Asks for the size of a message, then for the message."""
+    """Asks for the size of a message, then writes the message."""
     size = ctypes.c_size_t()
     status = call(*arguments, None, 0, ctypes.byref(size))
     if status != Status.BUFFER_TOO_SMALL:
@@ -158,7 +158,7 @@ def _written(call: Callable[..., Any], *arguments: Any) -> bytes:
 
 
 class _Text:
-    """Room for a text of a message, which is never longer than its JSON by more than escapes make it."""
+    """A buffer for a string of a message. Only escapes can make a string longer than its JSON."""
 
     def __init__(self, json: Payload) -> None:
         data = _arguments.octets("json", json)

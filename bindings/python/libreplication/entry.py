@@ -1,4 +1,4 @@
-"""Entries, as handlers get them."""
+"""Entries, as passed to handlers."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _ENTRY_BYTES = ctypes.sizeof(EntryStruct)
 class Entry(NamedTuple):
     """An entry of the stream.
 
-    `payload` is a read-only view of a `bytes` object that Python owns: it was copied out of the library's memory before
-    the handler was called, so an entry and every slice of its payload may be kept for as long as one likes.
+    `payload` is a read-only view of a `bytes` object that Python owns. It was copied from the library's memory before
+    the handler was called, so an entry and every slice of its payload remain valid after the handler returns.
     """
 
     sequence: int
-    """Its place in the stream; rises from entry to entry."""
+    """The entry's sequence; rises from entry to entry."""
     timestamp_us: int
-    """Microseconds since the Unix epoch, as the writer's host gave it."""
+    """Microseconds since the Unix epoch, as set by the writer's host."""
     payload: memoryview
     """The bytes of the payload. Slices of it copy nothing."""
 
     @property
     def data(self) -> bytes:
-        """The payload as `bytes`, without another copy when it came from the library."""
+        """The payload as `bytes`, without another copy if it came from the library."""
         whole = self.payload.obj
         if type(whole) is bytes and len(whole) == self.payload.nbytes and self.payload.c_contiguous:
             return whole
         return self.payload.tobytes()
 
     def __reduce__(self) -> Any:
-        # A view cannot be pickled, what it shows can.
+        # A view cannot be pickled, but its bytes can.
         return (_entry_of, (self.sequence, self.timestamp_us, self.data))
 
     def __repr__(self) -> str:
@@ -54,22 +54,22 @@ def _entry_of(sequence: int, timestamp_us: int, data: bytes) -> Entry:
 class Batch(Sequence[Entry]):
     """The entries of one call of a batch handler, in order, at least one.
 
-    `len()` and the sequences cost nothing. The first look at an entry copies all of them out of the library's memory at
-    once, into objects that may be kept. That must be in the call: a batch that nobody looked into before its handler
-    returned raises `ValueError` afterwards. Take what you need, or ``list(batch)``, in the handler.
+    `len()` and the sequences cost nothing. The first access to an entry copies all entries from the library's memory at
+    once, into objects that remain valid. It must happen before the handler returns: a batch whose entries were not
+    accessed by then raises `ValueError` afterwards. Take what you need, or ``list(batch)``, in the handler.
     """
 
     __slots__ = ("_address", "_count", "_entries", "_lock", "_table", "applied")
 
     applied: int
-    """How many of the first entries are applied although the handler raises; 0 unless the handler sets it."""
+    """How many of the first entries are applied if the handler raises; 0 unless the handler sets it."""
 
     def __init__(self, address: int, count: int) -> None:
         self._address = address
         self._count = count
         self._entries: Optional[List[Entry]] = None
         self._table: Optional[bytes] = None
-        # Another thread may be looking into the batch while the handler returns.
+        # Another thread may access the batch while the handler returns.
         self._lock = threading.Lock()
         self.applied = 0
 
@@ -100,7 +100,7 @@ class Batch(Sequence[Entry]):
         return f"<Batch of {self._count} entries>"
 
     def _read_table(self) -> bytes:
-        """The array of the library's entries. Called with the lock."""
+        """Returns the library's array of entries. Called with the lock held."""
         if self._table is None:
             if not self._address:
                 raise ValueError("the batch is over: look into it, or take list(batch), while the handler runs")
@@ -128,6 +128,6 @@ class Batch(Sequence[Entry]):
         return entries
 
     def _end(self) -> None:
-        """The library's memory is about to go."""
+        """Ends access to the library's memory, which is about to be freed."""
         with self._lock:
             self._address = 0

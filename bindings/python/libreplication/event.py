@@ -11,21 +11,21 @@ from .errors import Status
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened at a sender or a receiver."""
+    """An event of a sender or receiver."""
 
     kind: Union[EventKind, int]
-    """What; a plain number when the library is newer than this package. Ignore kinds that you do not know."""
+    """The kind of the event; a plain number if the library is newer than this package. Ignore unknown kinds."""
     status: Union[Status, int]
-    """Why; `Status.OK` when nothing failed."""
+    """The reason; `Status.OK` if nothing failed."""
     sequence: int
-    """The entry concerned; 0 when there is none."""
+    """The entry concerned; 0 if none."""
     reader_id: str
-    """The reader concerned; "" when unknown."""
+    """The reader concerned; "" if unknown."""
     address: str
-    """The peer's address; "" when unknown."""
+    """The peer's address; "" if unknown."""
     message: str
     """A sentence for people."""
     detail: Dict[str, Any] = field(default_factory=dict)
-    """More for programs."""
+    """Details for programs."""
     traceback: Optional[str] = None
-    """Of `APPLY_FAILED`, `ENTRY_SKIPPED` and `STOPPED`: the traceback of the exception that the handler raised."""
+    """For `APPLY_FAILED`, `ENTRY_SKIPPED` and `STOPPED`: the traceback of the exception that the handler raised."""

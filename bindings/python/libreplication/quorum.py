@@ -1,4 +1,4 @@
-"""Quorums: so many readers of one group, and so many of another."""
+"""Quorums: a number of readers from each of several groups."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import Status
 
 
 class Quorum:
-    """Who must have acknowledged an entry. All conditions must be met; one reader may count for several.
+    """Which readers must have acknowledged an entry. All conditions must be met; one reader may count for several.
 
-    ``Quorum({"east": 1, "west": 1})`` wants one reader of each group; `None` as a group stands for any readers. Belongs
-    to no sender, and may be used again and again.
+    ``Quorum({"east": 1, "west": 1})`` requires one reader of each group; `None` as a group means any readers. A quorum
+    belongs to no sender and may be used any number of times.
     """
 
     def __init__(self, conditions: Optional[Mapping[Optional[str], int]] = None) -> None:
@@ -27,7 +27,7 @@ class Quorum:
             self.add(group, readers)
 
     def add(self, group: Optional[str], readers: int) -> None:
-        """Adds a condition: so many readers of a group, or of any for None."""
+        """Adds a condition: a number of readers from a group, or of any readers if the group is None."""
         name = None if group is None else _arguments.text("group", group)
         check(self._library.replication_quorum_add(self._pointer, name, _arguments.count("readers", readers)))
 

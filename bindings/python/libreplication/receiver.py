@@ -1,4 +1,4 @@
-"""A reader's end."""
+"""The reader's end."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from .values import Path, ReceiverTls, Records, Stream, WalSync
 
 
 class Receiver:
-    """Follows one writer and hands its entries, in order, to a handler.
+    """Follows one writer and passes its entries, in order, to a handler.
 
-    A context manager: entering starts it, leaving closes it. Any thread may call anything at any time. Options that are
-    left out have the library's defaults; each is the setter of that name in ``include/replication.h``, which tells the
-    details.
+    It is a context manager: entering starts the receiver, leaving closes it. Any thread may call any method at any
+    time. Options that are left out have the library's defaults. Each option calls the setter of the same name in
+    ``include/replication.h``, which documents it.
 
-    A handler has applied an entry when it returns, whatever it returns. When it raises, the entry comes again, as
-    `apply_policy` says, and the event `EventKind.APPLY_FAILED` has the traceback. Handlers, `on_event` and the logger
-    are called on one thread of the receiver, one call at a time.
+    An entry is applied when the handler returns, whatever it returns. If the handler raises, the entry is delivered
+    again as `apply_policy` specifies, and the event `EventKind.APPLY_FAILED` has the traceback. Handlers, `on_event`
+    and the logger are called on one thread of the receiver, one call at a time.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Receiver:
         on_event: Optional[Callable[[Event], None]] = None,
         logger: Optional[logging.Logger] = None,
     ) -> None:
-        """Makes a receiver that does not run yet, with one of three kinds of handler:
+        """Creates a receiver, which `start` starts, with one of three kinds of handler:
 
-        - `handler` gets each `Entry`;
-        - `batch_handler` gets many at a time, a `Batch` of at most `max_entries` (0: 1024), and never waits for more;
-        - `records` gets each entry whose payload is msgpack, an array of maps, as `Records`.
+        - `handler` receives each `Entry`;
+        - `batch_handler` receives a `Batch` of at most `max_entries` entries (0: 1024), and never waits for more;
+        - `records` receives each entry, whose payload must be a msgpack array of maps, as `Records`.
 
-        `local_wal` gets each entry before the handler does. `connect` is given the writer's address and returns a
+        `local_wal` receives each entry before the handler does. `connect` receives the writer's address and returns a
         connected socket. `on_event` is called with each `Event`. Log records go to `logger`, by default
         ``logging.getLogger("libreplication.receiver")``.
         """
@@ -128,7 +128,7 @@ class Receiver:
             if handler_durable is not None:
                 config.set("set_handler_durable", bool(handler_durable))
             if insecure_permissions_allowed is not None:
-                # Before what it allows.
+                # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
             if tls is not None:
                 name = None if tls.server_name is None else _arguments.text("server_name", tls.server_name)
@@ -161,13 +161,13 @@ class Receiver:
     # ---- life ----
 
     def start(self) -> None:
-        """Starts it. Connecting, and again after a failure, happens in the background and is told in events."""
+        """Starts the receiver. It connects, and reconnects, in the background and reports this as events."""
         with self._handle as pointer:
             check(self._library.receiver_start(pointer))
         self._started = True
 
     def stop(self) -> None:
-        """Ends the connection and waits for a handler that runs. Statistics can still be read."""
+        """Disconnects and waits for a running handler. Statistics remain available."""
 
         def stop() -> None:
             with self._handle as pointer:
@@ -177,15 +177,15 @@ class Receiver:
         _arguments.interruptible(stop)
 
     def close(self) -> None:
-        """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
+        """Stops the receiver if it runs, and frees it. May be called in any state, from any thread, and repeatedly.
 
-        When it returns no callback runs. In a callback of this receiver it returns at once; another thread closes it.
+        On return no callback runs. In a callback of this receiver it returns at once, and another thread closes it.
         """
         self._handle.close()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the receiver was closed."""
         return self._handle.closed
 
     def __enter__(self) -> Receiver:
@@ -209,29 +209,29 @@ class Receiver:
 
     @property
     def connected(self) -> bool:
-        """Whether a handshake has succeeded and its connection lives."""
+        """Whether a connection is established, handshake included."""
         with self._handle as pointer:
             return bool(self._library.receiver_is_connected(pointer))
 
     @property
     def last_sequence(self) -> int:
-        """The last sequence that was applied."""
+        """The last applied sequence."""
         with self._handle as pointer:
             return int(self._library.receiver_last_sequence(pointer))
 
     def stream(self) -> Stream:
-        """The lineage that is followed. `NotFoundError` while it is unknown."""
+        """Returns the lineage that the receiver follows. Raises `NotFoundError` while it is unknown."""
         return read_stream(self._handle, self._library.receiver_get_stream)
 
     def token(self) -> bytes:
-        """The token of where it stands; in a handler, of the place after what the handler was called with.
+        """Returns the token of the receiver's position; in a handler, the position after the entries of the call.
 
-        Store it in the same transaction. `NotFoundError` while the stream is unknown.
+        Store it in the same transaction. Raises `NotFoundError` while the stream is unknown.
         """
         return read_token(self._handle, self._library.receiver_token)
 
     def stats(self) -> Dict[str, Any]:
-        """The statistics. ``docs/embedding.md`` has a table of the keys."""
+        """Returns the statistics. ``docs/embedding.md`` lists the keys."""
         with self._handle as pointer:
             stats: Dict[str, Any] = read_json(self._library, self._library.receiver_stats_json, pointer)
             return stats
@@ -239,11 +239,11 @@ class Receiver:
     # ---- control ----
 
     def wait_sequence(self, sequence: int, timeout: Optional[float] = None) -> None:
-        """Waits until an entry is applied, to read what was written. `timeout` is in seconds; None: for ever."""
+        """Waits until an entry is applied, to read what was written. `timeout` is in seconds; None: no limit."""
         self._wait(sequence, timeout, None)
 
     def pause(self) -> None:
-        """Hands no more entries to the handler. When it returns no handler runs, unless it was called from one."""
+        """Passes no more entries to the handler. On return no handler runs, unless it made the call."""
 
         def pause() -> None:
             with self._handle as pointer:
@@ -252,7 +252,7 @@ class Receiver:
         _arguments.interruptible(pause)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Ends a pause."""
         with self._handle as pointer:
             check(self._library.receiver_resume(pointer))
 
@@ -263,7 +263,7 @@ class Receiver:
 
             def call(ms: int) -> int:
                 status = int(self._library.receiver_wait_sequence(pointer, number, ms))
-                # The library looks during each of the waits, this one between them.
+                # The library checks during each of its waits; this checks between them.
                 if followed is not None and self._lineage() != followed:
                     raise LineageChangedError("another writer took over during the wait")
                 return status

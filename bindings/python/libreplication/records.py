@@ -1,4 +1,4 @@
-"""Records: payloads that are arrays of maps in msgpack."""
+"""Records: payloads that are msgpack arrays of maps."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ try:
 except ImportError:
     HAVE_MSGPACK = False
 
-# The header of an extension of type -1, whose last byte is the type. The package makes timestamps of those, which do
-# not keep the form they came in. The search is for the last byte first, which is rare.
+# The header of an extension of type -1, whose last byte is the type. The msgpack package converts these to timestamps,
+# which lose their encoding. The search begins with the last byte, which is rare.
 _TIMESTAMP = re.compile(rb"\xff(?:(?<=[\xd4-\xd8]\xff)|(?<=\xc7.\xff)|(?<=\xc8..\xff)|(?<=\xc9....\xff))", re.DOTALL)
 
 
 def decode_records(payload: Payload, max_bytes: Optional[int] = None) -> List[Record]:
-    """Decodes a payload: msgpack, an array of maps. Raises `DecodeFailedError` for anything else.
+    """Decodes a payload: a msgpack array of maps. Raises `DecodeFailedError` for anything else.
 
-    `max_bytes` is how much memory the library's values may take, by default 256 MiB; Python's take more.
+    `max_bytes` is how many bytes of memory the library's values may use, by default 256 MiB; Python's objects use more.
 
-    The library checks it. Then the `msgpack` package makes the objects, if it is installed, which is many times faster;
-    what it would change, and everything without it, is taken from the library. Both give the same: strings that are not
-    UTF-8 as bytes, extension types as `(code, data)`. Of several equal keys the last counts; different ones that a dict
-    takes for equal, such as 1, 1.0 and True, are an error.
+    The library checks the payload. Then the `msgpack` package creates the objects if it is installed, which is many
+    times faster. Without the package, and for values that it would change, the library's values are used. The result is
+    the same: strings that are not UTF-8 become bytes, extension types become `(code, data)`. If a key occurs more than
+    once, the last one counts; different keys that a dict treats as equal, such as 1, 1.0 and True, are an error.
     """
     data = _arguments.octets("payload", payload)
     limit = None if max_bytes is None else _arguments.whole("max_bytes", max_bytes)
@@ -45,7 +45,7 @@ def decode_records(payload: Payload, max_bytes: Optional[int] = None) -> List[Re
 
 
 def records_json(payload: Payload) -> str:
-    """Gives the records of a payload as a JSON array: bytes as base64, extensions as {"ext":type,"data":base64}."""
+    """Returns the records of a payload as a JSON array: bytes as base64, extensions as {"ext":type,"data":base64}."""
     native = library()
     with _Parsed(_arguments.octets("payload", payload)) as parsed:
         out, length = ctypes.c_char_p(), ctypes.c_size_t()
@@ -54,10 +54,10 @@ def records_json(payload: Payload) -> str:
 
 
 def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType] = None) -> Any:
-    """Finds one value by its row and key, and makes no object of the rest. `NotFoundError` when it is not there.
+    """Returns one value by its row and key, without creating other objects. Raises `NotFoundError` if there is none.
 
-    With a `kind` the value is read as that: an integer that fits, the float nearest to an integer. `WrongTypeError` for
-    anything else.
+    With a `kind` the value is read as that type: an integer that fits, the float nearest to an integer. Otherwise it
+    raises `WrongTypeError`.
     """
     number, name = _arguments.count("row", row), _arguments.text("key", key)
     with _Parsed(_arguments.octets("payload", payload)) as parsed:
@@ -67,7 +67,7 @@ def record_value(payload: Payload, row: int, key: str, kind: Optional[ValueType]
 
 
 def handler_of(callback: Callable[[Records], None], max_bytes: Optional[int]) -> Callable[[Entry], None]:
-    """A handler of entries that decodes them."""
+    """Returns a handler of entries that decodes them for a callback."""
 
     def handle(entry: Entry) -> None:
         callback(Records(entry.sequence, entry.timestamp_us, decode_records(entry.data, max_bytes)))
@@ -79,11 +79,11 @@ def handler_of(callback: Callable[[Records], None], max_bytes: Optional[int]) ->
 
 
 def _by_msgpack(data: bytes) -> Optional[List[Record]]:
-    """The records of a payload that the library has taken; None where the package would give something else."""
+    """Decodes a payload that the library has accepted; returns None where the package would give another result."""
     if _is_odd(data):
         return None
     try:
-        # Strict: it refuses text that is not UTF-8, and keys other than text and bytes, which may clash in a dict.
+        # Strict: it refuses strings that are not UTF-8, and keys other than str and bytes, which may clash in a dict.
         rows: List[Record] = msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=ExtType)
         return rows
     except Exception:
@@ -91,7 +91,7 @@ def _by_msgpack(data: bytes) -> Optional[List[Record]]:
 
 
 def _is_odd(data: bytes) -> bool:
-    """Whether there may be a timestamp."""
+    """Returns whether the payload may contain a timestamp."""
     return _TIMESTAMP.search(data) is not None
 
 
@@ -99,7 +99,7 @@ def _is_odd(data: bytes) -> bool:
 
 
 class _Parsed:
-    """Records that the library decoded, for the time of a ``with`` statement."""
+    """Records that the library decoded; they exist during a ``with`` statement."""
 
     def __init__(self, data: bytes, max_bytes: Optional[int] = None) -> None:
         self._data = data
@@ -133,7 +133,7 @@ def _records(native: Any, records: Optional[int]) -> List[Record]:
 
 
 def _value(native: Any, value: Optional[int], wanted: Optional[ValueType] = None) -> Any:
-    """A value of the library as an object, read as its own type or a wanted one."""
+    """Converts a value of the library to an object, by its own type or the wanted one."""
     kind = native.replication_value_type_of(value)
     if wanted is not None and wanted != kind:
         if wanted not in (ValueType.BOOL, ValueType.I64, ValueType.U64, ValueType.F64, ValueType.STRING):
@@ -167,7 +167,7 @@ def _value(native: Any, value: Optional[int], wanted: Optional[ValueType] = None
 
 
 def _check_keys(keys: List[Any]) -> None:
-    """Refuses keys that a dict cannot hold, or cannot tell apart although they differ."""
+    """Refuses keys that a dict cannot hold, and different keys that it treats as equal."""
     first: Dict[Any, Any] = {}
     for key in keys:
         try:

@@ -31,11 +31,11 @@ _WORD = "Q" if ctypes.sizeof(SliceStruct) == 16 else "I"
 
 
 class Sender:
-    """Takes entries and serves them to readers.
+    """Accepts entries and streams them to readers.
 
-    A context manager: entering starts it, leaving closes it. Any thread may call anything at any time. Options that are
-    left out have the library's defaults; each is the setter of that name in ``include/replication.h``, which tells the
-    details.
+    It is a context manager: entering starts the sender, leaving closes it. Any thread may call any method at any time.
+    Options that are left out have the library's defaults. Each option calls the setter of the same name in
+    ``include/replication.h``, which documents it.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Sender:
         on_event: Optional[Callable[[Event], None]] = None,
         logger: Optional[logging.Logger] = None,
     ) -> None:
-        """Makes a sender that does not run yet.
+        """Creates a sender, which `start` starts.
 
-        `epoch` goes with `token`: the epoch in which this sender writes, 0 for the token's. `on_event` is called with
-        each `Event`. Log records go to `logger`, by default ``logging.getLogger("libreplication.sender")``.
+        `epoch` belongs to `token`: it is the epoch of this sender; 0: that of the token. `on_event` is called with each
+        `Event`. Log records go to `logger`, by default ``logging.getLogger("libreplication.sender")``.
         """
         with Config("sender") as config:
             numbers = {
@@ -113,7 +113,7 @@ class Sender:
                 known = _arguments.fixed("token", token, TOKEN_BYTES)
                 config.set("set_token", known, _arguments.whole("epoch", epoch))
             if insecure_permissions_allowed is not None:
-                # Before what it allows.
+                # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
             if tls is not None:
                 chain = _arguments.path("certificate_chain_file", tls.certificate_chain_file)
@@ -141,15 +141,15 @@ class Sender:
     # ---- life ----
 
     def start(self) -> None:
-        """Starts the threads. Entries and readers can be given to it from now on."""
+        """Starts the threads. From then on the sender accepts entries and readers."""
         with self._handle as pointer:
             check(self._library.sender_start(pointer))
         self._started = True
 
     def stop(self) -> None:
-        """Refuses new entries, lets the readers catch up for the stop timeout, and closes everything.
+        """Refuses new entries, lets readers catch up for the stop timeout, and closes everything.
 
-        Raises `TimedOutError`, when it is stopped, if some readers did not get everything. `stats` still works.
+        Raises `TimedOutError` if some readers lack entries; the sender is stopped nevertheless. `stats` still works.
         """
 
         def stop() -> None:
@@ -159,15 +159,15 @@ class Sender:
         _arguments.interruptible(stop)
 
     def close(self) -> None:
-        """Stops it, if it still runs, and frees it. May be called in any state, from any thread, and again.
+        """Stops the sender if it runs, and frees it. May be called in any state, from any thread, and repeatedly.
 
-        When it returns no callback runs. In a callback of this sender it returns at once; another thread closes it.
+        On return no callback runs. In a callback of this sender it returns at once, and another thread closes it.
         """
         self._handle.close()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the sender was closed."""
         return self._handle.closed
 
     def __enter__(self) -> Sender:
@@ -190,9 +190,9 @@ class Sender:
     # ---- readers ----
 
     def listen(self, address: str) -> int:
-        """Accepts readers at "host:port", where port 0 takes any free one, "unix:/path" or "unix:@name".
+        """Accepts readers at "host:port", with port 0 for any free port, "unix:/path" or "unix:@name".
 
-        Returns the port, or 0."""
+        Returns the port, or 0 for a Unix socket."""
         port = ctypes.c_uint16()
         name = _arguments.text("address", address)
 
@@ -200,11 +200,11 @@ class Sender:
             with self._handle as pointer:
                 check(self._library.sender_listen(pointer, name, ctypes.byref(port)))
 
-        _arguments.interruptible(listen)  # to resolve a name may take long
+        _arguments.interruptible(listen)  # resolving a name may take long
         return port.value
 
     def accept_reader(self, connection: Union[socket.socket, int], reader_id: str, last_known_sequence: int) -> None:
-        """Serves a reader whose Sync message the host has read. Takes the connection when it succeeds."""
+        """Streams to a reader whose Sync message the host has read. On success the library owns the connection."""
         name = _arguments.text("reader_id", reader_id)
         known = _arguments.whole("last_known_sequence", last_known_sequence)
         with self._handle as pointer:
@@ -212,40 +212,40 @@ class Sender:
         given_away(connection)
 
     def accept_connection(self, connection: Union[socket.socket, int]) -> None:
-        """Serves a new connection: the library does the handshake. Takes the connection when it succeeds."""
+        """Serves a new connection, handshake included. On success the library owns the connection."""
         with self._handle as pointer:
             check(self._library.sender_accept_connection(pointer, descriptor_of(connection)))
         given_away(connection)
 
     def remove_reader(self, reader_id: str) -> None:
-        """Closes the connection of a reader, which may connect again."""
+        """Disconnects a reader, which may connect again."""
         with self._handle as pointer:
             check(self._library.sender_remove_reader(pointer, _arguments.text("reader_id", reader_id)))
 
     @property
     def reader_count(self) -> int:
-        """How many readers are connected."""
+        """The number of connected readers."""
         with self._handle as pointer:
             return int(self._library.sender_reader_count(pointer))
 
     def slots(self) -> List[Dict[str, Any]]:
-        """The slots of the readers in the log on disk."""
+        """Returns the readers' slots in the log on disk."""
         with self._handle as pointer:
             slots: List[Dict[str, Any]] = read_json(self._library, self._library.sender_slots_json, pointer)
             return slots
 
     def drop_slot(self, reader_id: str) -> None:
-        """Gives up the slot of a reader that will not come back."""
+        """Drops the slot of a reader that will not come back."""
         with self._handle as pointer:
             check(self._library.sender_drop_slot(pointer, _arguments.text("reader_id", reader_id)))
 
     # ---- entries ----
 
     def replicate(self, payload: Payload, timestamp_us: Optional[int] = None) -> int:
-        """Puts an entry into the log and returns its sequence. Does not wait for any reader, unless a policy says so.
+        """Appends an entry to the log and returns its sequence. Does not wait for readers, unless a policy says so.
 
-        `timestamp_us` is microseconds since the Unix epoch, by default now. If the error's `sequence` is
-        not 0, the entry was taken under that number but not synced (`SyncPolicy.ALWAYS`): ask `wait_durable`.
+        `timestamp_us` is in microseconds since the Unix epoch, by default now. If the error's `sequence` is not 0, the
+        entry was appended with that sequence but not synced (`SyncPolicy.ALWAYS`): `wait_durable` reports its outcome.
         """
         data = payload if type(payload) is bytes else _arguments.octets("payload", payload)
         at = time.time_ns() // 1000 if timestamp_us is None else _arguments.whole("timestamp_us", timestamp_us)
@@ -259,13 +259,13 @@ class Sender:
         return sequence.value
 
     def replicate_batch(self, payloads: Iterable[Payload], timestamp_us: Optional[int] = None) -> int:
-        """Puts many entries into the log with consecutive sequences, all or none, and returns the first one's.
+        """Appends entries with consecutive sequences, all of them or none, and returns the first sequence.
 
-        Much cheaper for each entry than `replicate`. All get the same timestamp, by default now.
+        Costs much less per entry than `replicate`. All entries have the same timestamp, by default now.
         """
         pieces = [piece if type(piece) is bytes else _arguments.octets("payload", piece) for piece in payloads]
         at = time.time_ns() // 1000 if timestamp_us is None else _arguments.whole("timestamp_us", timestamp_us)
-        # One copy of everything, and the table of where each piece is in it.
+        # One copy of all payloads, and the table of their positions in it.
         together = b"".join(pieces)
         lengths = array(_WORD, map(len, pieces))
         begin = ctypes.cast(ctypes.c_char_p(together), ctypes.c_void_p).value or 0
@@ -285,12 +285,12 @@ class Sender:
 
     @property
     def current_sequence(self) -> int:
-        """The sequence of the last entry, 0 when there was none."""
+        """The last entry's sequence; 0 if there is none."""
         with self._handle as pointer:
             return int(self._library.sender_current_sequence(pointer))
 
     def wait_durable(self, sequence: int, timeout: Optional[float] = None) -> None:
-        """Waits until an entry is on this node's disk. `timeout` is in seconds; None: for ever."""
+        """Waits until an entry is on this node's disk. `timeout` is in seconds; None: no limit."""
         self._wait_durable(sequence, timeout, None)
 
     def _wait_durable(self, sequence: int, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
@@ -301,20 +301,20 @@ class Sender:
     # ---- lineage ----
 
     def stream(self) -> Stream:
-        """The lineage of the log, to store and to set after a restart."""
+        """Returns the lineage of the log, to store and to set again after a restart."""
         return read_stream(self._handle, self._library.sender_get_stream)
 
     def token(self) -> bytes:
-        """The position after the last entry, with stream, epoch and hash."""
+        """Returns the token of the position after the last entry, with stream, epoch and hash."""
         return read_token(self._handle, self._library.sender_token)
 
     def set_writable(self, writable: bool) -> None:
-        """Says whether this node is the writer; a new sender's is."""
+        """Sets whether this node is the writer, as a new sender is."""
         with self._handle as pointer:
             check(self._library.sender_set_writable(pointer, bool(writable)))
 
     def stats(self) -> Dict[str, Any]:
-        """The statistics. ``docs/embedding.md`` has a table of the keys."""
+        """Returns the statistics. ``docs/embedding.md`` lists the keys."""
         with self._handle as pointer:
             stats: Dict[str, Any] = read_json(self._library, self._library.sender_stats_json, pointer)
             return stats
@@ -328,9 +328,10 @@ class Sender:
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
     ) -> int:
-        """Waits until readers, so many or a quorum, have acknowledged an entry, and returns how many have.
+        """Waits until a number or a quorum of readers have acknowledged an entry, and returns how many have.
 
-        `timeout` is in seconds; None: for ever. `TimedOutError` does not mean that they will not have it: ask `acked`.
+        `timeout` is in seconds; None: no limit. After a `TimedOutError` readers may still have the entry, now or later;
+        `acked` reports whether they do.
         """
         number, sure = _arguments.whole("sequence", sequence), u32("level", level)
         out = ctypes.c_size_t()
@@ -353,7 +354,7 @@ class Sender:
         return out.value
 
     def acked(self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: Union[int, Quorum] = 1) -> Acked:
-        """Tells whether readers, so many or a quorum, have acknowledged an entry, without waiting."""
+        """Reports, without waiting, whether a number or a quorum of readers have acknowledged an entry."""
         number, sure = _arguments.whole("sequence", sequence), u32("level", level)
         out = ctypes.c_size_t()
         with self._handle as pointer:
@@ -373,9 +374,9 @@ class Sender:
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
     ) -> int:
-        """Has ``callback(ticket, status, readers)`` called once, when readers have acknowledged an entry.
+        """Calls ``callback(ticket, status, readers)`` once, when readers have acknowledged an entry, without waiting.
 
-        Returns the ticket. The status is `OK`, `TIMEOUT` or `CLOSED`; the sender's callback thread calls it.
+        Returns the ticket. The status is `OK`, `TIMEOUT` or `CLOSED`. The call runs on the sender's callback thread.
         """
         _arguments.handler("callback", callback)
         number, sure = _arguments.whole("sequence", sequence), u32("level", level)
@@ -395,7 +396,7 @@ class Sender:
         return ticket.value
 
     def ticket_status(self, ticket: int) -> Acked:
-        """Tells how a call of `on_acked` ended or stands."""
+        """Reports the result of an `on_acked` call, or its progress so far."""
         out = ctypes.c_size_t()
         number = _arguments.whole("ticket", ticket)
         with self._handle as pointer:
@@ -406,12 +407,12 @@ class Sender:
 
 
 def u32(name: str, value: int) -> int:
-    """A number that a uint32_t holds."""
+    """Returns a number that fits a uint32_t."""
     return _arguments.whole(name, value, 2**32 - 1)
 
 
 def set_numbers(config: Config, options: Mapping[str, Optional[int]], valid: Callable[[str, int], int]) -> None:
-    """Sets the options that are given."""
+    """Sets the options that are not None."""
     for option, value in options.items():
         if value is not None:
             config.set(f"set_{option}", valid(option, value))
@@ -426,7 +427,7 @@ def set_stream(config: Config, stream: Stream) -> None:
 
 
 def set_write_gate(config: Config, gate: WriteGate) -> None:
-    """Sets when entries are taken; a gate for no reader is none."""
+    """Sets the write gate; a gate for 0 readers sets none."""
     if gate.min_readers == 0:
         return
     native = library()
@@ -448,7 +449,7 @@ def set_write_gate(config: Config, gate: WriteGate) -> None:
 
 
 def set_log(config: Config, wal_dir: Optional[Path], wal_sync: Optional[WalSync]) -> None:
-    """Sets the log on disk."""
+    """Sets the options of the log on disk."""
     if wal_dir is not None:
         config.set("set_wal_dir", _arguments.path("wal_dir", wal_dir))
     if wal_sync is not None:
@@ -462,19 +463,19 @@ def set_log(config: Config, wal_dir: Optional[Path], wal_sync: Optional[WalSync]
 
 
 def set_observers(config: Config, handlers: Handlers, host: Host) -> None:
-    """Sets who hears of events and log records."""
+    """Sets the functions that receive events and log records."""
     if handlers.on_event is not None:
         config.set("set_event_handler", _callbacks.event, host.key, NO_FREE)
     config.set("set_log_handler", handlers.max_level(), _callbacks.log, host.key, NO_FREE)
 
 
 def optional_path(name: str, value: Optional[Path]) -> Optional[bytes]:
-    """A path, or NULL."""
+    """Returns a path, or NULL."""
     return None if value is None else _arguments.path(name, value)
 
 
 def descriptor_of(connection: Union[socket.socket, int]) -> int:
-    """The descriptor of a connection, which stays the host's."""
+    """Returns the descriptor of a connection, which the host still owns."""
     if hasattr(connection, "unwrap"):
         raise TypeError("a TLS socket cannot be given away, as its state stays in Python: use the option tls")
     fd = connection if isinstance(connection, int) else connection.fileno()
@@ -482,20 +483,20 @@ def descriptor_of(connection: Union[socket.socket, int]) -> int:
 
 
 def given_away(connection: Union[socket.socket, int]) -> None:
-    """The descriptor belongs to the library now."""
+    """Detaches a connection whose descriptor the library now owns."""
     if not isinstance(connection, int):
         connection.detach()
 
 
 def acked_of(status: int, readers: int) -> Acked:
-    """OK: enough; TIMEOUT and CLOSED: not enough, so far or for good."""
+    """Converts a status: OK is enough; TIMEOUT and CLOSED are not enough, so far or finally."""
     if status not in (Status.OK, Status.TIMEOUT, Status.CLOSED):
         check(status)
     return Acked(status == Status.OK, readers)
 
 
 def read_json(native: Any, call: Any, pointer: int) -> Any:
-    """What a function gives as a JSON text to be freed."""
+    """Decodes the JSON that a function returns, and frees it."""
     out = ctypes.c_void_p()
     check(call(pointer, ctypes.byref(out)))
     try:
@@ -505,7 +506,7 @@ def read_json(native: Any, call: Any, pointer: int) -> Any:
 
 
 def read_stream(handle: _handle.Handle, call: Any) -> Stream:
-    """What a function gives as a stream id and an epoch."""
+    """Returns the stream id and epoch that a function sets."""
     stream_id = ctypes.create_string_buffer(STREAM_ID_BYTES)
     epoch = ctypes.c_uint64()
     with handle as pointer:
@@ -514,7 +515,7 @@ def read_stream(handle: _handle.Handle, call: Any) -> Stream:
 
 
 def read_token(handle: _handle.Handle, call: Any) -> bytes:
-    """What a function gives as a token."""
+    """Returns the token that a function sets."""
     token = ctypes.create_string_buffer(TOKEN_BYTES)
     with handle as pointer:
         check(call(pointer, token))

@@ -1,4 +1,4 @@
-"""What tokens say by themselves: their order, and a text form for logs and SQL."""
+"""Tokens without a sender or receiver: their order, and a text form for logs and SQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .constants import TokenOrder
 
 
 def compare_tokens(first: bytes, second: bytes) -> TokenOrder:
-    """Returns how the position of the first token lies to that of the second, as far as the tokens tell."""
+    """Compares the position of the first token with that of the second, as far as the tokens allow."""
     order = ctypes.c_int32()
     one, other = _arguments.octets("first", first), _arguments.octets("second", second)
     check(library().replication_token_compare(one, len(one), other, len(other), ctypes.byref(order)))
@@ -20,7 +20,7 @@ def compare_tokens(first: bytes, second: bytes) -> TokenOrder:
 
 
 def token_text(token: bytes) -> str:
-    """Returns a token as text. Raises `InvalidArgumentError` for bytes that are no token."""
+    """Returns a token as text. Raises `InvalidArgumentError` for bytes that are not a token."""
     native = library()
     text = ctypes.c_void_p()
     octets = _arguments.octets("token", token)
@@ -32,7 +32,7 @@ def token_text(token: bytes) -> str:
 
 
 def parse_token(text: str) -> bytes:
-    """Returns the token with a text of `token_text`. Raises `InvalidArgumentError` for any other text."""
+    """Returns the token for a text from `token_text`. Raises `InvalidArgumentError` for any other text."""
     token = ctypes.create_string_buffer(TOKEN_BYTES)
     length = ctypes.c_size_t()
     form = _arguments.text("text", text)

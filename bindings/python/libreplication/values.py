@@ -1,6 +1,6 @@
-"""Small values that go in and come out."""
+"""Small types of arguments and results."""
 
-# Without postponed annotations: tools that read those of a named tuple see types, not names.
+# Annotations are not postponed: tools that read those of a named tuple see types, not names.
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
@@ -11,46 +11,46 @@ Path = Union[str, "os.PathLike[str]"]
 
 
 class Stream(NamedTuple):
-    """The lineage of a log: a position means nothing without it."""
+    """The lineage of a log. A position is meaningless without it."""
 
     id: bytes
-    """16 random bytes that name the log."""
+    """16 random bytes that identify the log."""
     epoch: int
     """Rises each time another node becomes the writer."""
 
 
 class WalSync(NamedTuple):
-    """When a log on disk is made durable."""
+    """When a log on disk is synced."""
 
     policy: SyncPolicy
     interval_ms: int = 5
-    """For `SyncPolicy.GROUP`: the longest time between two syncs."""
+    """For `SyncPolicy.GROUP`: the most milliseconds between syncs."""
     bytes: int = 1 << 20
-    """For `SyncPolicy.GROUP`: the most bytes between two syncs."""
+    """For `SyncPolicy.GROUP`: the most bytes between syncs."""
 
 
 class WriteGate(NamedTuple):
-    """When entries are taken: while so many connected readers are within a lag."""
+    """When a sender accepts entries: while at least `min_readers` connected readers are within a lag."""
 
     min_readers: int
     max_lag_entries: int = 0
     """How many of the last entries a reader may not have acknowledged; 0: any number."""
     max_lag_ms: int = 0
-    """How long an entry may be unacknowledged; 0: any time."""
+    """How many milliseconds an entry may stay unacknowledged; 0: any time."""
     level: AckLevel = AckLevel.APPLIED
     """What counts as acknowledged."""
     policy: GatePolicy = GatePolicy.REFUSE
     max_wait_ms: int = 0
-    """How long `GatePolicy.SLOW` waits."""
+    """How many milliseconds `GatePolicy.SLOW` waits."""
 
 
 class SenderTls(NamedTuple):
-    """The files of TLS 1.3, in PEM."""
+    """The PEM files for TLS 1.3."""
 
     certificate_chain_file: Path
     private_key_file: Path
     client_ca_file: Optional[Path] = None
-    """Readers must have a certificate of one of these authorities; None: they need none."""
+    """Readers need a certificate of one of these authorities; None: they need none."""
 
 
 class Acked(NamedTuple):
@@ -61,22 +61,22 @@ class Acked(NamedTuple):
 
 
 class ReceiverTls(NamedTuple):
-    """The files of TLS 1.3, in PEM, and whom to expect."""
+    """The PEM files for TLS 1.3, and the name of the writer."""
 
     ca_file: Path
     """The writer must have a certificate of one of these authorities."""
     server_name: Optional[str] = None
-    """What the writer's certificate must be for; None: the host in the writer's address."""
+    """The name in the writer's certificate; None: the host in the writer's address."""
     certificate_chain_file: Optional[Path] = None
     private_key_file: Optional[Path] = None
 
 
 Record = Dict[Any, Any]
-"""A map of a payload."""
+"""A record of a payload, which is a map."""
 
 
 class Records(NamedTuple):
-    """An entry whose payload is an array of maps, decoded."""
+    """An entry with its payload, an array of maps, decoded."""
 
     sequence: int
     timestamp_us: int
@@ -84,7 +84,7 @@ class Records(NamedTuple):
 
 
 class ExtType(NamedTuple):
-    """A value of an application's own type. Equal to msgpack's class of that name."""
+    """A value of an application-defined type. Equal to msgpack's class of that name."""
 
     code: int
     data: bytes
