@@ -26,7 +26,7 @@ static void say_list(const char *format, va_list arguments)
 {
     char line[2048];
     vsnprintf(line, sizeof line, format, arguments);
-    fprintf(stderr, "%s: %s\n", program, line); /* one call: lines of two threads do not mix */
+    fprintf(stderr, "%s: %s\n", program, line); /* one call, so that lines of two threads do not mix */
 }
 
 void say(const char *format, ...)
@@ -57,7 +57,7 @@ uint64_t parse_number(const char *option, const char *text, uint64_t min, uint64
     char *end = NULL;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    /* strtoull takes "-1" and " 1"; a number here begins with a digit. */
+    /* strtoull accepts "-1" and " 1"; a number here begins with a digit. */
     bool valid = text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
     if (!valid || number < min || number > max)
         usage_error("%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'", option, min, max, text);
@@ -88,7 +88,7 @@ bool stop_init(void)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     struct sigaction hangup;
-    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup has it ignored */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* ignored under nohup */
         sigaddset(&signals, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &signals, NULL) == 0) {
         signal_descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
@@ -98,7 +98,7 @@ bool stop_init(void)
         say("cannot watch for signals: %s", strerror(errno));
         return false;
     }
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, not the end of the process */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write and does not end the process */
     return true;
 }
 

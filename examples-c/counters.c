@@ -36,7 +36,7 @@ static bool add(struct counters *counters, const char *source, const char *name,
     return true;
 }
 
-/* Takes the next word of a line; NULL at its end. */
+/* Returns the next word of a line; NULL at its end. */
 static char *next_word(char **line)
 {
     char *word = *line + strspn(*line, " \t");
@@ -48,7 +48,7 @@ static char *next_word(char **line)
     return word;
 }
 
-/* Adds one counter for each column that has a name. A kernel that tells fewer columns gives fewer counters. */
+/* Adds a counter for each column that has a name. If the kernel has fewer columns, there are fewer counters. */
 static bool add_columns(struct counters *counters, const char *source, const char *name, char *line,
                         const char *const *metrics, size_t metric_count)
 {
@@ -94,7 +94,7 @@ static bool add_meminfo(struct counters *counters, char *line)
     return add(counters, "memory", "memory", metric, strtoull(number, NULL, 10) * scale);
 }
 
-/* "eth0: 65519782 2584 0 7 ..."; the two lines of headings have no colon */
+/* "eth0: 65519782 2584 0 7 ..."; the two heading lines have no colon */
 static bool add_net(struct counters *counters, char *line)
 {
     static const char *const metrics[] = {
@@ -117,7 +117,7 @@ static bool add_diskstats(struct counters *counters, char *line)
     (void)next_word(&line);
     (void)next_word(&line);
     const char *name = next_word(&line);
-    /* A device that never did anything, as the unused loop devices, is no news. */
+    /* Skip devices without any activity, such as unused loop devices. */
     if (name == NULL || line[strspn(line, "0 ")] == '\0')
         return true;
     return add_columns(counters, "disk", name, line, metrics, COUNT(metrics));
@@ -147,7 +147,7 @@ bool counters_open(struct counters *counters)
     return opened > 0;
 }
 
-/* Reads a whole file again from its start. */
+/* Reads a whole file again from the beginning. */
 static bool read_text(struct counters *counters, size_t file)
 {
     size_t length = 0;

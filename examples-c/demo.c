@@ -1,6 +1,6 @@
-/* The demo: one writer and two readers as processes, in good and in bad hours, and the proof that nothing was lost.
+/* The demo: runs one writer and two readers as processes, makes some of them fail, and proves that nothing was lost.
  *
- * It looks at the programs from outside: what they print, how they end, what their databases hold. */
+ * It observes the programs from outside: their output, their exit status and their databases. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -31,20 +31,20 @@ static const char usage[] =
 enum { LIMIT_S = 28, SETTLE_S = 12 };
 
 struct demo {
-    char directory[256]; /* holds everything, and is removed at the end */
+    char directory[256]; /* holds all files; removed at the end */
     char programs[256];
     char address[128];
     char ledger[512];
     struct member members[MEMBERS]; /* the writer first */
     struct process *processes[MEMBERS];
     struct table table;
-    sqlite3 *json; /* an empty database: SQLite reads JSON for us */
+    sqlite3 *json; /* an empty database, used to parse JSON */
     sqlite3_stmt *parse;
 };
 
-/* ---- what the processes say ---- */
+/* ---- output of the processes ---- */
 
-/* Entries per second over the last half second or a little more. */
+/* The number of entries per second over the last half second or slightly more. */
 static void measure_rate(struct member *member)
 {
     const uint64_t now = steady_clock_us();
@@ -107,7 +107,7 @@ static bool ended(const struct demo *demo, const struct member *member, uint64_t
     return member->process.state == PROCESS_ENDED;
 }
 
-/* Whether every process that should run does; says which does not. */
+/* Returns whether every process that should run is running; reports one that is not. */
 static bool all_live(const struct demo *demo)
 {
     for (int i = 0; i < MEMBERS; i++) {
@@ -122,7 +122,7 @@ static bool all_live(const struct demo *demo)
     return true;
 }
 
-/* Waits for a condition of one member; says what did not come. `what` goes on "did not ...". */
+/* Waits for a condition of one member; reports a timeout. `what` completes the sentence "did not ...". */
 static bool wait_for(struct demo *demo, struct member *member, condition_fn holds, uint64_t target, const char *what)
 {
     const uint64_t until_us = steady_clock_us() + (uint64_t)SETTLE_S * 1000000;
@@ -145,7 +145,7 @@ static bool wait_for(struct demo *demo, struct member *member, condition_fn hold
     }
 }
 
-/* ---- the story ---- */
+/* ---- steps of the demo ---- */
 
 static void begin_life(struct member *member)
 {
@@ -161,7 +161,7 @@ static bool start_writer(struct demo *demo)
     struct member *writer = &demo->members[0];
     char address[sizeof demo->address];
     snprintf(path, sizeof path, "%s/writer", demo->programs);
-    /* One that is started again listens where its readers look for it. */
+    /* A restarted writer listens at the address that its readers connect to. */
     snprintf(address, sizeof address, "%s", demo->address[0] != '\0' ? demo->address : "127.0.0.1:0");
     demo->address[0] = '\0';
     char *const arguments[] = {"writer",   "--listen",   address,         "--log-dir", writer->wal_dir,
@@ -191,7 +191,7 @@ static bool start_reader(struct demo *demo, struct member *reader)
     return process_start(&reader->process, path, arguments);
 }
 
-/* Stops a process in order and waits for its last words. */
+/* Stops a process and waits for its last output. */
 static bool end_process(struct demo *demo, struct member *member)
 {
     member->may_end = true;
@@ -205,12 +205,12 @@ static bool end_process(struct demo *demo, struct member *member)
     return false;
 }
 
-/* What happened on the way, for the last line. */
+/* What happened during the steps, for the last line. */
 struct story {
-    int64_t killed_at;   /* the last entry in the killed reader's database */
-    int64_t resumed;     /* entries that its second process stored */
-    uint64_t paused_for; /* entries that the writer wrote while the other reader was paused */
-    uint64_t writer_at;  /* the last entry that the killed writer had told of */
+    int64_t killed_at;   /* the last entry in the database of the killed reader */
+    int64_t resumed;     /* how many entries its second process stored */
+    uint64_t paused_for; /* how many entries the writer wrote while the other reader was paused */
+    uint64_t writer_at;  /* the last entry that the killed writer had reported */
 };
 
 static bool tell(struct demo *demo, struct story *story)
@@ -231,7 +231,7 @@ static bool tell(struct demo *demo, struct story *story)
     if (!process_signal(&first->process, SIGKILL) || !wait_for(demo, first, ended, 0, "die") ||
         !position_of(first->database, &story->killed_at))
         return false;
-    first->sequence = (uint64_t)story->killed_at; /* it had no time to say so */
+    first->sequence = (uint64_t)story->killed_at; /* it had no time to report it */
     if (!wait_for(demo, writer, reached, writer->sequence + 400, "write on"))
         return false;
 
@@ -277,14 +277,14 @@ static bool tell(struct demo *demo, struct story *story)
     return true;
 }
 
-/* ---- before and after ---- */
+/* ---- setup and cleanup ---- */
 
 static bool set_up(struct demo *demo)
 {
     const char *parent = getenv("TMPDIR");
     if (parent == NULL || parent[0] == '\0')
         parent = "/tmp";
-    /* Room is left for the names of the files in it. */
+    /* Leave room for the names of the files in it. */
     int length = snprintf(demo->directory, sizeof demo->directory, "%s/replication-demo-XXXXXX", parent);
     if (length >= (int)sizeof demo->directory || mkdtemp(demo->directory) == NULL) {
         say("%s: %s", demo->directory,
@@ -303,7 +303,7 @@ static bool set_up(struct demo *demo)
     }
     snprintf(demo->ledger, sizeof demo->ledger, "%s/ledger.json", demo->directory);
 
-    /* The programs lie beside this one. */
+    /* The programs are in the directory of this one. */
     ssize_t path_length = readlink("/proc/self/exe", demo->programs, sizeof demo->programs - 1);
     char *slash = path_length > 0 ? strrchr(demo->programs, '/') : NULL;
     if (slash == NULL || path_length == sizeof demo->programs - 1) {
@@ -327,7 +327,7 @@ static bool set_up(struct demo *demo)
     return false;
 }
 
-/* The last lines of each process's stderr. */
+/* Shows the last lines of each process's stderr. */
 static void show_logs(const struct demo *demo)
 {
     for (int i = 0; i < MEMBERS; i++) {
@@ -344,7 +344,7 @@ static void show_logs(const struct demo *demo)
     }
 }
 
-/* The demo's directory, and those of the logs in it. */
+/* Removes the demo's directory and the log directories in it. */
 static void remove_directory(int parent, const char *path)
 {
     int descriptor = openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -13,16 +13,17 @@
 
 #include "common.h"
 
-/* The child's side of a start. */
+/* Runs in the child process: sets it up and executes the program. */
 static _Noreturn void become(const struct process *process, const char *path, char *const arguments[], int output,
                              pid_t parent)
 {
     int log = open(process->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     sigset_t none;
     sigemptyset(&none);
-    bool ready = log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && setpgid(0, 0) == 0 &&
-                 prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
-                 sigprocmask(SIG_SETMASK, &none, NULL) == 0; /* what this process blocks, its children would inherit */
+    bool ready =
+        log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && setpgid(0, 0) == 0 &&
+        prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+        sigprocmask(SIG_SETMASK, &none, NULL) == 0; /* child processes would inherit this process's signal mask */
     signal(SIGPIPE, SIG_DFL);
     if (ready && getppid() == parent) /* the parent may have died before the prctl */
         execv(path, arguments);
@@ -73,7 +74,7 @@ static void take_bytes(struct process *process, const char *bytes, size_t count,
     }
 }
 
-/* Takes what is there, up to the end of the output if the process has closed it. */
+/* Reads the available output, up to its end if the process has closed it. */
 static void take_output(struct process *process, process_line_fn on_line, void *user_data)
 {
     char bytes[16384];
@@ -103,7 +104,7 @@ void process_poll(struct process *const processes[], size_t count, int timeout_m
         struct process *process = processes[i];
         if (process->state == PROCESS_NONE)
             continue;
-        /* First ask whether it has ended, then read: so its last line is read before the end is seen. */
+        /* First check whether it has ended, then read, so that its last line is read before its end is reported. */
         bool ended =
             process->state != PROCESS_ENDED && waitpid(process->pid, &process->wait_status, WNOHANG) == process->pid;
         take_output(process, on_line, user_data);

@@ -8,7 +8,7 @@
 
 #include "common.h"
 
-/* Runs a query that gives one row of up to three numbers. */
+/* Runs a query that returns one row of up to three numbers. */
 static bool query(sqlite3 *database, const char *sql, const char *parameter, struct account *account)
 {
     sqlite3_stmt *statement = NULL;
@@ -69,7 +69,7 @@ bool prove(const char *ledger, const char *first, const char *second, struct acc
                 attach(database, second, "b") && read_ledger(database, ledger, account) &&
                 query(database, "SELECT entries, records, checksum FROM a.ledger", NULL, &a) &&
                 query(database, "SELECT entries, records, checksum FROM b.ledger", NULL, &b) &&
-                /* The checksums say it in one number; this says it of every row and column. */
+                /* The checksums compare the data as one number; this query compares every row and column. */
                 query(database,
                       "SELECT count(DISTINCT sequence), count(*), 0"
                       " FROM a.samples AS x JOIN b.samples AS y USING (sequence, record)"

@@ -1,8 +1,8 @@
-/* A reader: follows a writer and keeps its records in a SQLite database.
+/* A reader: follows a writer and stores its records in a SQLite database.
  *
- * The records of a batch and the token of the place after it go into the database in one transaction. Whatever kills this
- * process, the database holds a whole number of entries and knows which one is next, and in whose history; a new process
- * gives the token to the library and goes on there: every entry is stored exactly once. */
+ * One transaction stores the records of a batch and the token of the position after it. Whatever kills this process,
+ * the database contains complete entries only, and it records the next entry and the history that it belongs to. A new
+ * process passes the token to the library and continues from there, so every entry is stored exactly once. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -46,14 +46,14 @@ struct options {
 };
 
 struct reader {
-    struct store store; /* used by the library's callback thread only, while the receiver runs */
+    struct store store; /* used only by the library's callback thread while the receiver runs */
     replication_receiver *receiver;
     const struct options *options;
-    pthread_mutex_t lock; /* guards what follows: the callback thread writes, the main thread reads */
+    pthread_mutex_t lock; /* guards the fields below: the callback thread writes them, the main thread reads them */
     struct position position;
     uint64_t entries; /* stored by this process */
     uint64_t records;
-    uint64_t latency_us; /* from the writer's clock to the commit, of the last entry */
+    uint64_t latency_us; /* from the writer's clock to the commit, for the last entry */
     bool failed;
 };
 
@@ -65,7 +65,7 @@ static void stop_failed(struct reader *reader)
     stop_request();
 }
 
-/* The ingest handler: called on the library's callback thread with entries in order, never twice at once. */
+/* The ingest handler: called on the library's callback thread with entries in order, never concurrently. */
 static int32_t store_entries(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
 {
     struct reader *reader = user_data;
@@ -88,10 +88,11 @@ static int32_t store_entries(void *user_data, const replication_entry *entries, 
         reader->latency_us = now > reader->position.timestamp_us ? now - reader->position.timestamp_us : 0;
         pthread_mutex_unlock(&reader->lock);
     }
-    return stored ? 0 : 1; /* not stored: the library keeps the entries and tries again */
+    return stored ? 0 : 1; /* if it failed, the library keeps the entries and retries */
 }
 
-/* Most events are news. Some say that this database cannot go on with this writer, and then only a person can help. */
+/* Reports an event. Some events mean that this database cannot continue with this writer and that an operator must
+ * act. */
 static void on_event(void *user_data, const replication_event *event)
 {
     struct reader *reader = user_data;
@@ -126,8 +127,8 @@ static void on_event(void *user_data, const replication_event *event)
     stop_failed(reader);
 }
 
-/* Where to go on: after the token that was stored with the entries. Only a v1 writer, and a batch of which a part could not be
- * stored, leave none; then the sequence counts, and the stream if it is known. */
+/* Sets the position to continue from: the token that was stored with the entries. After a v1 writer, or a batch that
+ * was stored in part, there is no token; then it sets the sequence, and the stream if it is known. */
 static bool resume(replication_receiver_config *config, const struct position *position)
 {
     if (position->has_token)
@@ -137,7 +138,7 @@ static bool resume(replication_receiver_config *config, const struct position *p
                                                "the database's stream"));
 }
 
-/* The settings of this reader. Each setter checks its value and says what is wrong with it. */
+/* Sets the options of this reader. Each setter checks its value and reports what is wrong with it. */
 static bool configure(replication_receiver_config *config, struct reader *reader)
 {
     const struct options *options = reader->options;
@@ -147,9 +148,9 @@ static bool configure(replication_receiver_config *config, struct reader *reader
                      "--batch") &&
            resume(config, &reader->store.position) &&
            succeeded(receiver_config_set_wal_dir(config, options->wal_dir), "--log-dir") &&
-           /* Durable is what the library reports to the writer when the handler returns: it must be the truth. */
+           /* The library acknowledges entries as durable when the handler returns, so this must be true. */
            succeeded(receiver_config_set_handler_durable(config, options->synchronous), "--synchronous") &&
-           /* A busy database deserves another try, a record of another shape does not get better. */
+           /* A busy database may succeed on a retry; a record of another format will not. */
            succeeded(receiver_config_set_apply_policy(config, REPLICATION_APPLY_POLICY_STOP, 5), "apply policy") &&
            succeeded(receiver_config_set_reconnect_interval_ms(config, 1000), "reconnect interval") &&
            succeeded(receiver_config_set_event_handler(config, on_event, reader, NULL), "event handler") &&
@@ -171,7 +172,7 @@ static bool start(struct reader *reader)
     return made;
 }
 
-/* One line of JSON: what is stored, and beside it the library's own statistics. */
+/* Prints a line of JSON: what is stored, and the library's own statistics. */
 static void print_status(struct reader *reader, const char *event, uint64_t *last_entries, uint64_t *last_time_us)
 {
     char *statistics = NULL;
@@ -195,7 +196,7 @@ static void print_status(struct reader *reader, const char *event, uint64_t *las
            entries, records, rate, (double)latency_us / 1000, statistics != NULL ? statistics : "null");
     replication_string_free(statistics);
     if (fflush(stdout) != 0)
-        stop_request(); /* nobody listens any more */
+        stop_request(); /* nobody reads the output any more */
 }
 
 static bool follow(struct reader *reader)
@@ -206,7 +207,7 @@ static bool follow(struct reader *reader)
     while (!stop_wait((interval_ms != 0 ? interval_ms : 1000) * 1000))
         if (interval_ms != 0)
             print_status(reader, "status", &last_entries, &last_time_us);
-    /* Afterwards no handler runs; entries that are received but not yet stored will come again. */
+    /* Afterwards no handler runs; entries that are received but not stored are delivered again. */
     bool stopped = succeeded(receiver_stop(reader->receiver), "stop the receiver");
     print_status(reader, "stopped", &last_entries, &last_time_us);
     return stopped;
@@ -222,7 +223,7 @@ static int run(const struct options *options)
     if (done && reader.position.sequence > 0)
         say("%s ends with entry %" PRIu64 "; going on after it", options->database, reader.position.sequence);
     done = done && start(&reader) && follow(&reader);
-    receiver_free(reader.receiver); /* when it returns, no callback runs: now the database can be closed */
+    receiver_free(reader.receiver); /* on return no callback runs, so the database can be closed */
     store_close(&reader.store);
     return done && !reader.failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -44,7 +44,7 @@ static const char *event_name(int32_t kind)
         [REPLICATION_EVENT_KIND_LISTEN_INCOMPLETE] = "listen incomplete",
         [REPLICATION_EVENT_KIND_UNPROTECTED] = "unprotected",
     };
-    /* A newer library may tell of kinds that this program does not know. */
+    /* A newer library may report kinds that this program does not know. */
     bool known = kind > 0 && (size_t)kind < sizeof names / sizeof names[0] && names[kind] != NULL;
     return known ? names[kind] : "event";
 }

@@ -14,7 +14,7 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_UNDO_ENTRY] = "ROLLBACK TO entry",
     [STORE_COMMIT] = "COMMIT",
     [STORE_ROLLBACK] = "ROLLBACK",
-    /* No "OR IGNORE": an entry that came twice must be an error, not be hidden. */
+    /* No "OR IGNORE": a duplicate entry must be an error and must not be hidden. */
     [STORE_ADD_ENTRY] = "INSERT INTO entry VALUES (?1, ?2)",
     [STORE_FIND_SERIES] = "SELECT id FROM series WHERE source = ?1 AND name = ?2 AND metric = ?3",
     [STORE_ADD_SERIES] = "INSERT INTO series (source, name, metric) VALUES (?1, ?2, ?3)",
@@ -24,8 +24,8 @@ static const char *const statements[STORE_STATEMENTS] = {
                             " token = ?5",
 };
 
-/* A counter is named once, in series, and costs a few bytes a sample. The views say it in whole:
- * samples with the names, and ledger, the count and the checksum that the writer keeps too. */
+/* The table series stores the name of a counter once, so that a sample takes only a few bytes. The views join them:
+ * samples adds the names; ledger has the count and the checksum that the writer also keeps. */
 static const char schema[] =
     "CREATE TABLE position ("
     "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
@@ -58,7 +58,7 @@ enum { SCHEMA_VERSION = 2 };
 
 static bool fail(struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Keeps the text of a failure. Always false. */
+/* Stores the text of a failure. Always returns false. */
 static bool fail(struct store *store, const char *format, ...)
 {
     va_list arguments;
@@ -73,7 +73,7 @@ static bool fail_sql(struct store *store, const char *what)
     return fail(store, "%s: %s", what, sqlite3_errmsg(store->database));
 }
 
-/* SQLite's integers are signed: the upper half of the unsigned range is kept as the negative numbers of the same bits. */
+/* SQLite's integers are signed: numbers above INT64_MAX are stored as the negative numbers with the same bits. */
 static int bind_u64(sqlite3_stmt *statement, int index, uint64_t number)
 {
     sqlite3_int64 bits;
@@ -86,7 +86,7 @@ static uint64_t column_u64(sqlite3_stmt *statement, int index)
     return (uint64_t)sqlite3_column_int64(statement, index);
 }
 
-/* Runs a statement that gives no rows. */
+/* Runs a statement that returns no rows. */
 static bool run(struct store *store, enum store_statement which)
 {
     sqlite3_step(store->statements[which]);
@@ -117,7 +117,7 @@ static bool read_position(struct store *store, struct position *position)
     return fail_sql(store, "read the position");
 }
 
-/* The schema's version: 0 in a new file, -1 when it cannot be read. */
+/* Returns the version of the schema: 0 in a new file, -1 if it cannot be read. */
 static int schema_version(struct store *store)
 {
     sqlite3_stmt *statement = NULL;
@@ -133,7 +133,7 @@ static bool make_schema(struct store *store)
 {
     if (sqlite3_exec(store->database, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         return fail_sql(store, "lock the database");
-    int version = schema_version(store); /* looked at under the lock: another process may be making it */
+    int version = schema_version(store); /* read under the lock: another process may be creating the schema */
     bool made = version == SCHEMA_VERSION;
     if (version == 0)
         made =
@@ -145,8 +145,8 @@ static bool make_schema(struct store *store)
     return made ? fail_sql(store, "make the schema") : false;
 }
 
-/* WAL: others may read while we write, and a commit costs one sequential write. The busy timeout does not cover this one
- * change, which another process may be making too. */
+/* Switches to WAL mode: others can read during a write, and a commit takes one sequential write. The busy timeout does
+ * not cover this change, which another process may be making too. */
 static bool use_wal(struct store *store)
 {
     int result = SQLITE_BUSY;
@@ -185,7 +185,7 @@ void store_close(struct store *store)
     sqlite3_close(store->database);
 }
 
-/* Binds the text of a record as a parameter of both statements that name a series. */
+/* Binds a string of a record as a parameter of both statements that name a series. */
 static bool bind_text(struct store *store, const replication_records *records, size_t row, const char *key, int index)
 {
     const replication_value *value = NULL;
@@ -202,7 +202,7 @@ static bool bind_text(struct store *store, const replication_records *records, s
     return true;
 }
 
-/* Finds the number of a record's series, or gives it one. */
+/* Finds the number of a record's series, or assigns one. */
 static bool series_of(struct store *store, const replication_records *records, size_t row, sqlite3_int64 *series)
 {
     if (!bind_text(store, records, row, "source", 1) || !bind_text(store, records, row, "name", 2) ||
@@ -232,7 +232,7 @@ static bool add_record(struct store *store, uint64_t sequence, const replication
     uint64_t number = 0;
     replication_status status = replication_records_get(records, row, "value", &value);
     if (status == REPLICATION_STATUS_OK) {
-        /* Any integer: _i64 takes all but those above INT64_MAX, which _u64 takes. */
+        /* Any integer: _i64 reads all except those above INT64_MAX, which _u64 reads. */
         if (replication_value_i64(value, &small) == REPLICATION_STATUS_OK)
             number = (uint64_t)small;
         else
@@ -262,14 +262,14 @@ static bool add_records(struct store *store, const replication_entry *entry, con
 
 static void roll_back(struct store *store)
 {
-    /* After an error such as a full disk SQLite may have rolled back by itself. */
+    /* After an error such as a full disk, SQLite may have rolled back already. */
     if (sqlite3_get_autocommit(store->database) == 0) {
         sqlite3_step(store->statements[STORE_ROLLBACK]);
         sqlite3_reset(store->statements[STORE_ROLLBACK]);
     }
 }
 
-/* Adds one entry, whole or not at all. */
+/* Adds an entry completely or not at all. */
 static bool add_entry(struct store *store, const replication_entry *entry, uint64_t *record_count)
 {
     replication_records *records = NULL;
@@ -287,7 +287,7 @@ static bool add_entry(struct store *store, const replication_entry *entry, uint6
     return fail(store, "entry %" PRIu64 ": %.460s", entry->sequence, why);
 }
 
-/* Whether the position still is where this process left it. */
+/* Returns whether the position in the database is still the one that this process stored. */
 static bool unmoved(struct store *store)
 {
     struct position now;
@@ -297,14 +297,14 @@ static bool unmoved(struct store *store)
     return !store->shared || fail(store, "another process stores into this database too");
 }
 
-/* Begins a transaction, unless another process works on the same database: the two would take turns in it. A look before the
- * lock spares waiting for it. */
+/* Begins a transaction unless another process stores into the same database, which would interleave with this one. A
+ * check before taking the lock avoids waiting for it. */
 static bool begin(struct store *store)
 {
     return unmoved(store) && run(store, STORE_BEGIN) && unmoved(store);
 }
 
-/* Puts the position after the last entry. */
+/* Moves the position to after the last entry. */
 static bool move_position(struct store *store, const struct position *to)
 {
     sqlite3_stmt *move = store->statements[STORE_MOVE_POSITION];
@@ -340,7 +340,7 @@ bool store_append(struct store *store, const struct position *after, const repli
         added_records += entry_records;
     }
     position.has_token = after->has_token && added == count;
-    /* A transaction that a failure has ended took the first entries with it: then the position stays too. */
+    /* If a failure ended the transaction, the first entries are rolled back too, and the position must not move. */
     if (added > 0 && sqlite3_get_autocommit(store->database) == 0 && move_position(store, &position) &&
         run(store, STORE_COMMIT)) {
         store->position = position;

@@ -26,8 +26,8 @@ static const char *state_of(const struct process *process)
     }
 }
 
-/* How far a reader is behind the writer. One that runs says so itself; for one that cannot speak it is the difference of
- * what both said last. */
+/* Computes how far a reader is behind the writer. A running reader reports this itself; for one that cannot, it is the
+ * difference between the last reports of both. */
 static void lag_of(const struct table *table, const struct member *reader, uint64_t *entries, double *ms)
 {
     const struct member *writer = &table->members[0];
@@ -44,7 +44,7 @@ static void lag_of(const struct table *table, const struct member *reader, uint6
 static void draw(struct table *table)
 {
     if (table->stands)
-        printf("\033[%dA", MEMBERS + 2); /* up again, over the old one */
+        printf("\033[%dA", MEMBERS + 2); /* moves up to overwrite the old table */
     table->stands = true;
     printf("\033[K%5.1f s  %s\n", table_seconds(table), table->phase);
     printf("\033[K         %-10s %-8s %10s %11s %12s %10s\n", "process", "state", "sequence", "entries/s",
@@ -105,7 +105,7 @@ void table_begin_phase(struct table *table, const char *format, ...)
     va_end(arguments);
     table->drawn_us = steady_clock_us();
     if (table->terminal) {
-        table->stands = false; /* the old one stays, for reading */
+        table->stands = false; /* keeps the old table on the screen */
         draw(table);
     } else {
         printf("%5.1f s  -- %s\n", table_seconds(table), table->phase);

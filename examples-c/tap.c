@@ -1,6 +1,7 @@
 /* A tap: prints the stream of any v1 or v2 writer as JSON lines.
  *
- * It keeps nothing, so it begins with what the writer still has and goes on past gaps; both are said on stderr. */
+ * It stores nothing, so it begins with the first entry that the writer still has and continues past gaps. It reports
+ * both on stderr. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -42,8 +43,8 @@ struct options {
 
 struct tap {
     const struct options *options;
-    uint64_t printed;   /* used by the callbacks only, which come from one thread */
-    atomic_bool failed; /* the callback thread says so, the main thread looks at the end */
+    uint64_t printed;   /* used only by callbacks, which all run on one thread */
+    atomic_bool failed; /* set by the callback thread, read by the main thread at the end */
 };
 
 static void print_base64(const uint8_t *bytes, size_t length)
@@ -66,7 +67,7 @@ static void print_entry(const replication_entry *entry)
     replication_records *records = NULL;
     const char *json = NULL;
     size_t length = 0;
-    /* By convention a payload is records, but to the stream it is bytes. */
+    /* By convention a payload contains records, but the stream accepts any bytes. */
     if (replication_records_parse(entry->payload, entry->payload_len, &records) == REPLICATION_STATUS_OK &&
         replication_records_json(records, &json, &length) == REPLICATION_STATUS_OK) {
         fputs("\"records\":", stdout);
@@ -80,8 +81,8 @@ static void print_entry(const replication_entry *entry)
     replication_records_free(records);
 }
 
-/* The ingest handler: called on the library's callback thread with entries in order. What it takes is acknowledged, so it
- * takes only what it has printed. */
+/* The ingest handler: called on the library's callback thread with entries in order. Entries that it applies are
+ * acknowledged, so it applies only those that it has printed. */
 static int32_t print_entries(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
 {
     struct tap *tap = user_data;
@@ -90,8 +91,9 @@ static int32_t print_entries(void *user_data, const replication_entry *entries, 
         wanted = (size_t)(tap->options->count - tap->printed);
     for (size_t i = 0; i < wanted; i++)
         print_entry(&entries[i]);
-    if (fflush(stdout) != 0 || ferror(stdout)) { /* ferror: an earlier write failed, which this one did not repeat */
-        if (errno != EPIPE) {                    /* EPIPE: whoever read it has enough, as `head` */
+    if (fflush(stdout) != 0 ||
+        ferror(stdout)) {     /* ferror: an earlier write failed, and this one did not report it again */
+        if (errno != EPIPE) { /* EPIPE: the reader of the pipe, such as `head`, has ended */
             say("standard output: %s", strerror(errno));
             atomic_store(&tap->failed, true);
         }
@@ -109,7 +111,7 @@ static void on_event(void *user_data, const replication_event *event)
 {
     struct tap *tap = user_data;
     switch (event->kind) {
-    case REPLICATION_EVENT_KIND_APPLY_FAILED: /* our own "enough" */
+    case REPLICATION_EVENT_KIND_APPLY_FAILED: /* caused by print_entries after enough entries */
         return;
     case REPLICATION_EVENT_KIND_REGRESSED:
     case REPLICATION_EVENT_KIND_DIVERGED:

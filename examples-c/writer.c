@@ -1,9 +1,10 @@
-/* A writer: samples this machine's counters and replicates each sample to every reader that follows.
+/* A writer: samples this machine's counters and replicates each sample to every connected reader.
  *
- * A sample is one entry: an array of maps in msgpack, one map a counter. Beside that the writer keeps its own count of
- * what it handed to the library, and a checksum over it, so that anyone can check what arrived elsewhere.
+ * A sample is one entry: a msgpack array of maps, with one map per counter. The writer also keeps its own count of the
+ * entries that it passed to the library, and a checksum of them, so that anyone can verify what arrived elsewhere.
  *
- * With a log on disk it may be killed at any moment and started again: stream and sequence go on, and so does the count. */
+ * With a log on disk, it may be killed at any moment and restarted: the stream, the sequence and the count
+ * continue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -62,7 +63,7 @@ struct options {
     bool verbose;
 };
 
-/* The writer's own books; nothing in them comes from the library but the sequence of an entry. */
+/* The writer's own accounts. Only the sequences of entries come from the library. */
 struct ledger {
     uint64_t entries;
     uint64_t records;
@@ -70,7 +71,7 @@ struct ledger {
     uint64_t first_sequence;
     uint64_t last_sequence;
     uint64_t last_timestamp_us;
-    uint64_t refused; /* samples that the library did not take, and no reader will see */
+    uint64_t refused; /* samples that the library refused and no reader receives */
 };
 
 struct writer {
@@ -82,7 +83,7 @@ struct writer {
     int journal; /* the ledger on disk, or -1 */
 };
 
-/* msgpack's functions give 0, or -1 when the buffer cannot grow. */
+/* msgpack's functions return 0, or -1 if the buffer cannot grow. */
 static int pack_text(msgpack_packer *packer, const char *text)
 {
     size_t length = strlen(text);
@@ -126,9 +127,10 @@ static void enter(struct ledger *ledger, const struct counters *counters, uint64
     ledger->last_timestamp_us = timestamp_us;
 }
 
-/* The journal has two slots, for the ledger after an even and after an odd sequence. The one after an entry is written before
- * the entry is replicated. So whenever the process ends, the log ends with the entry of one of the two, and nothing that
- * the library counts is believed. (A loss of power is not looked at here: for that the journal would be synced too.) */
+/* The journal has two slots: one for the ledger after an even sequence and one for the ledger after an odd sequence.
+ * The slot for an entry is written before the entry is replicated. So whenever the process ends, the log ends with the
+ * entry of one of the two slots, and the ledger does not depend on the library's counts. (This does not cover a power
+ * failure, for which the journal would also have to be synced.) */
 static bool write_journal(const struct writer *writer, const struct ledger *ledger)
 {
     off_t slot = (off_t)(ledger->last_sequence % 2 * sizeof *ledger);
@@ -138,7 +140,7 @@ static bool write_journal(const struct writer *writer, const struct ledger *ledg
     return false;
 }
 
-/* Opens the journal, and takes from it the ledger after the last entry of the log. */
+/* Opens the journal, and reads from it the ledger after the last entry of the log. */
 static bool open_journal(struct writer *writer)
 {
     const char *ledger = writer->options->ledger;
@@ -167,7 +169,7 @@ static bool open_journal(struct writer *writer)
     return false;
 }
 
-/* Whether an entry that was taken while the disk gave no answer is in the log after all. */
+/* Returns whether an entry that was appended, but whose sync was not confirmed, is in the log after all. */
 static bool is_stored(struct writer *writer, replication_status status, uint64_t sequence)
 {
     say("entry %" PRIu64 " is taken, but not yet on disk (%s); waiting for it", sequence,
@@ -175,7 +177,7 @@ static bool is_stored(struct writer *writer, replication_status status, uint64_t
     return succeeded(sender_wait_durable(writer->sender, sequence, 60000), "wait for the disk");
 }
 
-/* Takes one sample and replicates it. False when the writer cannot go on. */
+/* Takes one sample and replicates it. Returns false if the writer cannot continue. */
 static bool replicate_sample(struct writer *writer)
 {
     uint64_t timestamp_us = wall_clock_us();
@@ -185,7 +187,7 @@ static bool replicate_sample(struct writer *writer)
         say("out of memory for a sample of %zu counters", writer->counters.count);
         return false;
     }
-    /* Nobody else replicates here, so the next sequence is known. */
+    /* Nothing else replicates here, so the next sequence is known. */
     struct ledger ledger = writer->ledger;
     enter(&ledger, &writer->counters, sender_current_sequence(writer->sender) + 1, timestamp_us);
     if (!write_journal(writer, &ledger))
@@ -194,7 +196,7 @@ static bool replicate_sample(struct writer *writer)
     replication_status status = sender_replicate(writer->sender, timestamp_us, (const uint8_t *)writer->payload.data,
                                                  writer->payload.size, &sequence);
     if (sequence == 0 && (status == REPLICATION_STATUS_BUFFER_FULL || status == REPLICATION_STATUS_DISK_FULL)) {
-        writer->ledger.refused++; /* not taken; the library tells of it in an event */
+        writer->ledger.refused++; /* refused; the library reports it as an event */
         return true;
     }
     bool taken = status != REPLICATION_STATUS_OK && sequence != 0 ? is_stored(writer, status, sequence)
@@ -215,7 +217,7 @@ static bool configure(replication_sender_config *config, const struct options *o
            succeeded(sender_config_set_buffer_bytes(config, options->buffer_bytes), "--buffer-bytes") &&
            succeeded(sender_config_set_full_policy(config, options->policy, options->wait_ms), "--policy") &&
            succeeded(sender_config_set_wal_dir(config, options->wal_dir), "--log-dir") &&
-           /* An entry is on the disk when it counts as replicated. */
+           /* An entry counts as replicated only when it is on disk. */
            succeeded(sender_config_set_wal_sync(config, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0), "log sync") &&
            succeeded(sender_config_set_event_handler(config, print_event, NULL, NULL), "event handler") &&
            (!options->verbose ||
@@ -262,7 +264,7 @@ static void print_ledger(FILE *file, const struct ledger *ledger)
             ledger->last_timestamp_us, ledger->refused);
 }
 
-/* One line of JSON: the writer's own books, and beside them the library's statistics. */
+/* Prints a line of JSON: the writer's own accounts, and the library's statistics. */
 static void print_stats(const struct writer *writer, const char *event)
 {
     char *statistics = NULL;
@@ -273,7 +275,7 @@ static void print_stats(const struct writer *writer, const char *event)
     printf(",\"sender\":%s}\n", statistics != NULL ? statistics : "null");
     replication_string_free(statistics);
     if (fflush(stdout) != 0)
-        stop_request(); /* nobody listens any more */
+        stop_request(); /* nobody reads the output any more */
 }
 
 static bool sample_until_stopped(struct writer *writer)
@@ -289,7 +291,8 @@ static bool sample_until_stopped(struct writer *writer)
             for (uint64_t i = 0; i < options->burst; i++)
                 if (!replicate_sample(writer))
                     return false;
-            /* A late sample does not shift the next ones, but a pause of the process is not made up for. */
+            /* A late sample does not delay later ones, but samples missed while the process was paused are not made
+             * up. */
             next_sample += options->interval_us;
             if (next_sample + 1000000 < now)
                 next_sample = now;
@@ -308,7 +311,7 @@ static bool sample_until_stopped(struct writer *writer)
     return true;
 }
 
-/* Whole or not at all: the file appears under its name when all of it is written. */
+/* Writes the file completely or not at all: it appears under its name once all of it is written. */
 static bool write_ledger(const char *path, const struct ledger *ledger)
 {
     char temporary[4096];
@@ -341,7 +344,7 @@ static int run(const struct options *options)
         print_stats(&writer, "continued");
     bool done = started && sample_until_stopped(&writer);
     if (started) {
-        /* Takes nothing more, sends readers what they have not got yet, then closes. */
+        /* Refuses new entries, sends readers the entries that they lack, then closes. */
         done = succeeded(sender_stop(writer.sender), "stop the sender") && done;
         print_stats(&writer, "stopped");
         if (options->ledger != NULL)
