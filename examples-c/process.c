@@ -20,10 +20,9 @@ static _Noreturn void become(const struct process *process, const char *path, ch
     int log = open(process->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     sigset_t none;
     sigemptyset(&none);
-    bool ready =
-        log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && setpgid(0, 0) == 0 &&
-        prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
-        sigprocmask(SIG_SETMASK, &none, NULL) == 0; /* child processes would inherit this process's signal mask */
+    bool ready = log >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && setpgid(0, 0) == 0 &&
+                 prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                 sigprocmask(SIG_SETMASK, &none, NULL) == 0; /* children would inherit the blocked signals */
     signal(SIGPIPE, SIG_DFL);
     if (ready && getppid() == parent) /* the parent may have died before the prctl */
         execv(path, arguments);

@@ -91,9 +91,8 @@ static int32_t print_entries(void *user_data, const replication_entry *entries, 
         wanted = (size_t)(tap->options->count - tap->printed);
     for (size_t i = 0; i < wanted; i++)
         print_entry(&entries[i]);
-    if (fflush(stdout) != 0 ||
-        ferror(stdout)) {     /* ferror: an earlier write failed, and this one did not report it again */
-        if (errno != EPIPE) { /* EPIPE: the reader of the pipe, such as `head`, has ended */
+    if (fflush(stdout) != 0 || ferror(stdout)) { /* ferror: an earlier write failed, but not this one */
+        if (errno != EPIPE) {                    /* EPIPE: the reader of the pipe, such as `head`, has ended */
             say("standard output: %s", strerror(errno));
             atomic_store(&tap->failed, true);
         }

@@ -3,8 +3,7 @@
  * A sample is one entry: a msgpack array of maps, with one map per counter. The writer also keeps its own count of the
  * entries that it passed to the library, and a checksum of them, so that anyone can verify what arrived elsewhere.
  *
- * With a log on disk, it may be killed at any moment and restarted: the stream, the sequence and the count
- * continue. */
+ * With a log on disk it may be killed at any time and restarted: the stream, the sequence and the count continue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -291,8 +290,7 @@ static bool sample_until_stopped(struct writer *writer)
             for (uint64_t i = 0; i < options->burst; i++)
                 if (!replicate_sample(writer))
                     return false;
-            /* A late sample does not delay later ones, but samples missed while the process was paused are not made
-             * up. */
+            /* A late sample does not delay later ones; samples missed while the process was paused are skipped. */
             next_sample += options->interval_us;
             if (next_sample + 1000000 < now)
                 next_sample = now;

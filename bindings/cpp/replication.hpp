@@ -399,10 +399,10 @@ using timestamp = std::chrono::time_point<std::chrono::system_clock, std::chrono
     return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
 }
 
-/// A time limit for waits without a limit.
+/// The timeout of a wait without a time limit.
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
-/// The id of a log; sequences are unique within it.
+/// The id of a log. A sequence is a position in one log.
 using stream_id = std::array<std::uint8_t, REPLICATION_STREAM_ID_BYTES>;
 
 /// Returns the id as the statistics show it: 32 hexadecimal digits.
@@ -418,7 +418,7 @@ using stream_id = std::array<std::uint8_t, REPLICATION_STREAM_ID_BYTES>;
     return text;
 }
 
-/// The lineage of a sequence.
+/// The log and the epoch that a sequence belongs to.
 struct lineage {
     stream_id stream{};      ///< The log.
     std::uint64_t epoch = 0; ///< Rises each time another node becomes the writer.
@@ -2580,7 +2580,7 @@ struct entry_message {
 
 /// The fields of an Ack message.
 struct ack_message {
-    std::uint64_t last_sequence = 0; ///< The last entry that the reader received.
+    std::uint64_t last_sequence = 0; ///< The last acknowledged entry.
     std::string reader_id;           ///< The reader that acknowledges.
 };
 

@@ -123,7 +123,7 @@ func (e *LibraryError) missing() bool {
 	return strings.Contains(e.Reason, "cannot open shared object file")
 }
 
-// open loads a file; what is its name in errors.
+// open loads a file; the parameter what names it in errors.
 func open(path, what string) error {
 	name, err := newCString(path)
 	if err != nil {

@@ -66,7 +66,7 @@ type ReplicateEntry struct {
 
 // A ReplicateAck acknowledges a reader's entries.
 type ReplicateAck struct {
-	// LastSequence is the last entry that the reader received.
+	// LastSequence is the last acknowledged entry.
 	LastSequence uint64 `json:"last_seq"`
 	// ReaderID is the reader that acknowledges.
 	ReaderID string `json:"reader_id"`

@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """Acknowledges entries that a reader received."""
+    """Acknowledges a reader's entries."""
 
     last_sequence: int
     reader_id: str
