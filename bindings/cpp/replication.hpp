@@ -82,7 +82,7 @@
 namespace replication
 {
 
-// ---- Errors ------------------------------------------------------------------------------------------------------------
+// ---- Errors ---------------------------------------------------------------------------------------------------------
 
 /// Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for a number that the library does not know.
 [[nodiscard]] inline const char *name(status number) noexcept
@@ -237,7 +237,7 @@ inline constexpr bool has_bytes<
 } // namespace detail
 /// @endcond
 
-// ---- Bytes, texts, times -----------------------------------------------------------------------------------------------
+// ---- Bytes, texts, times --------------------------------------------------------------------------------------------
 
 /// A view of bytes, like a `std::span<const std::uint8_t>`, to and from which it converts in C++20. It can be
 /// constructed from anything with `data()` and `size()` in bytes (`std::string`, `std::vector`, `std::array`,
@@ -508,7 +508,7 @@ class token
     std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes_{};
 };
 
-// ---- Version -----------------------------------------------------------------------------------------------------------
+// ---- Version --------------------------------------------------------------------------------------------------------
 
 /// Returns the loaded library's version, such as "0.1.0".
 [[nodiscard]] inline const char *version() noexcept
@@ -529,7 +529,7 @@ class token
     return replication_abi_version();
 }
 
-// ---- Records -----------------------------------------------------------------------------------------------------------
+// ---- Records --------------------------------------------------------------------------------------------------------
 
 class value;
 
@@ -873,7 +873,7 @@ class records : public records_view
     owner owner_;
 };
 
-// ---- Arguments of handlers ---------------------------------------------------------------------------------------------
+// ---- Arguments of handlers ------------------------------------------------------------------------------------------
 
 /// An entry. Its payload is valid until the handler returns.
 struct entry {
@@ -1434,7 +1434,7 @@ inline bool ended_in_time(replication_status got)
 } // namespace detail
 /// @endcond
 
-// ---- Sender ------------------------------------------------------------------------------------------------------------
+// ---- Sender ---------------------------------------------------------------------------------------------------------
 
 /// Which readers must have acknowledged an entry: a number of readers from each of several groups. A quorum belongs to
 /// no sender and may be used any number of times.
@@ -2091,7 +2091,7 @@ class sender
     std::shared_ptr<detail::sender_host> host_;
 };
 
-// ---- Receiver ----------------------------------------------------------------------------------------------------------
+// ---- Receiver -------------------------------------------------------------------------------------------------------
 
 /// The options of a receiver, with their defaults until they are set. A reader id, a writer address and one of the
 /// three handlers are required. Each setter calls the C function of the same name, throws the error that this function
@@ -2558,7 +2558,7 @@ class receiver
     std::shared_ptr<detail::receiver_host> host_;
 };
 
-// ---- Messages of protocol v1 -------------------------------------------------------------------------------------------
+// ---- Messages of protocol v1 ----------------------------------------------------------------------------------------
 
 /// The messages of protocol v1, for hosts that speak it themselves.
 namespace codec

@@ -50,7 +50,7 @@ class SenderOptions(TypedDict, total=False):
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """The options of `Receiver` besides its positional parameters and `max_entries`."""
+    """The options of `Receiver` besides `reader_id`, `writer_addr` and `max_entries`."""
 
     handler: Optional[Callable[[Entry], None]]
     batch_handler: Optional[Callable[[Batch], None]]
