@@ -74,7 +74,7 @@ func protect(f func() error) (err error) {
 	return err
 }
 
-// A host is a sender or receiver as the receiver of events and log records.
+// A host is a sender or receiver to which events and log records are passed.
 type host interface {
 	handleEvent(*Event)
 	handleLog(level zerolog.Level, message string, fields map[string]interface{})

@@ -356,7 +356,7 @@ func (s *Sender) Stats() map[string]interface{} {
 	return map[string]interface{}{"running": false}
 }
 
-// text makes a call that returns a string to be freed.
+// text makes a call that returns a string, and frees that string.
 func (s *Sender) text(op string, f func(*C.replication_sender, **C.char) C.int32_t) (string, error) {
 	var out *C.char
 	if err := s.use(op, func(p *C.replication_sender) C.int32_t { return f(p, &out) }); err != nil {
@@ -387,7 +387,7 @@ type Slot struct {
 	MaxBytes  uint64 `json:"max_bytes"`
 	// Updated is the time at which the slot was last used, in RFC 3339.
 	Updated string `json:"updated"`
-	// LostInSeconds is in how many seconds the slot will be lost at this rate; nil if it will not be.
+	// LostInSeconds is the number of seconds until the slot is lost at this rate; nil if it will not be lost.
 	LostInSeconds *float64 `json:"lost_in_s"`
 }
 
