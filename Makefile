@@ -76,8 +76,10 @@ setup: ## install what building, testing, benchmarks and linting need
 .PHONY: build
 build: $(SHIPPED) ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
-# The library has no use for the tool's feature, and has it so that the two share one build.
-BUILD := build --features cli --profile
+# The shipped library has no use for the tool's feature, and has it so that the two share one build. The tested one does
+# without what the tool needs.
+BUILD := build --profile
+release_FEATURES := --features cli
 
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
@@ -86,14 +88,14 @@ build/lib/libreplication.so: MADE_AS := release
 build/tested/lib/libreplication.so: MADE_AS := tested
 build/lib/libreplication.so build/tested/lib/libreplication.so: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) $(BUILD) $(MADE_AS) --lib
+	$(CARGO) $(BUILD) $(MADE_AS) $($(MADE_AS)_FEATURES) --lib
 	@cmp -s target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME) || \
 	    { cp target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
 
 build/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) $(BUILD) release --bin replctl
+	$(CARGO) $(BUILD) release $(release_FEATURES) --bin replctl
 	@cmp -s target/release/replctl $@ || { cp target/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
