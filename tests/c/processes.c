@@ -256,13 +256,14 @@ static bool blocks(uint64_t mask, int number)
     return (mask >> (number - 1) & 1) == 1;
 }
 
-/* Each thread besides this one blocks every signal that a host might handle, but none that a thread causes itself. */
-static void check_library_threads(size_t at_least)
+/* Whether each thread besides this one blocks every signal that a host might handle, but none that a thread causes itself. */
+static bool library_threads_block_signals(size_t at_least)
 {
     static const int numbers[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCHLD, SIGWINCH, SIGPIPE};
     static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
     char self[32];
     size_t threads = 0;
+    bool right = true;
     snprintf(self, sizeof self, "%d", (int)getpid());
     DIR *tasks = opendir("/proc/self/task");
     CHECK(tasks != NULL);
@@ -271,16 +272,13 @@ static void check_library_threads(size_t at_least)
             continue;
         uint64_t mask = blocked_signals(task->d_name);
         for (size_t i = 0; i < COUNT(numbers); i++)
-            if (!blocks(mask, numbers[i]))
-                FAIL("thread %s does not block signal %d: mask %llx", task->d_name, numbers[i],
-                     (unsigned long long)mask);
+            right = right && blocks(mask, numbers[i]);
         for (size_t i = 0; i < COUNT(open); i++)
-            if (blocks(mask, open[i]))
-                FAIL("thread %s blocks signal %d: mask %llx", task->d_name, open[i], (unsigned long long)mask);
+            right = right && !blocks(mask, open[i]);
         threads++;
     }
     closedir(tasks);
-    CHECK(threads >= at_least);
+    return right && threads >= at_least;
 }
 
 static pthread_t host_thread;
@@ -314,7 +312,8 @@ TEST(p9_the_hosts_signals_are_handled_on_the_hosts_threads)
         CHECK(sigismember(&before, number) == sigismember(&after, number));
     replicate_many(sender, 100);
     wait_for(receiver, 100);
-    check_library_threads(2);
+    /* Under valgrind a thread that waits for its turn has valgrind's mask, and its own when it sleeps. */
+    WAIT_UNTIL(library_threads_block_signals(2));
     for (int i = 0; i < 100; i++) {
         int so_far = handled;
         CHECK(kill(getpid(), i % 2 == 0 ? SIGTERM : SIGUSR1) == 0);
