@@ -83,7 +83,12 @@ abi-dump: $(LIB) ## describe the ABI of this version in packaging/abi, for a rel
 .PHONY: test-abi
 test-abi: $(LIB) ## the ABI is the released one, or the changelog says what became of it
 	CC='$(CC)' packaging/abi/check '' '' $(LIB)
+
+.PHONY: test-abi-check
+test-abi-check: ## the comparison of the ABI notices every kind of change
 	CC='$(CC)' tests/packages/abi
+
+test-long-runs: test-abi-check
 
 test-runs: test-abi
 

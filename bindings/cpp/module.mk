@@ -76,7 +76,7 @@ test-cpp-coverage: $(CXX_TEST_PLAIN)
 	$(XTASK) calls $^
 
 .PHONY: test-cpp
-test-cpp: test-cpp-header test-cpp-coverage test-cpp-plain ## everything about the C++ binding but what is in test-long
+test-cpp: test-cpp-coverage test-cpp-plain ## everything about the C++ binding but what is in test-long
 
 check-programs: $(B)/test-cpp/scenarios
 test-programs: $(CXX_TEST_PLAIN) $(CXX_TEST_ONCE)
@@ -116,7 +116,7 @@ test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
 
 test-cpp: test-cpp-page
 test-long-programs: $(CXX_TEST_ASAN) examples-cpp
-test-long-runs: test-cpp-asan test-cpp-examples
+test-long-runs: test-cpp-header test-cpp-asan test-cpp-examples
 
 # ---- Benchmark: `make bench-cpp BENCH_CPP_ARGS='--rounds 5'` ------------------------------------------------------------
 
