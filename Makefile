@@ -12,10 +12,9 @@ HEADERS := $(HEADER) include/replication_records.h include/replication_wire.h
 
 GOALS  := $(or $(MAKECMDGOALS),help)
 
-# What only tests is built beside what is shipped, with cargo's profile `tested`. Wheels, packages and what tests them
-# take what is shipped all the same.
+# What only tests is built beside what is shipped, and loads the library that the Rust tests link. Wheels, packages and
+# what tests them take what is shipped all the same.
 TESTS_ONLY := $(if $(filter check check-% soak test test-%,$(GOALS)),$(if $(filter-out check check-% soak test test-%,$(GOALS)),,yes))
-PROFILE    := $(if $(TESTS_ONLY),tested,release)
 B          := $(if $(TESTS_ONLY),build/tested,build)
 LIB        := $(B)/lib/libreplication.so
 SHIPPED    := build/lib/libreplication.so build/bin/replctl
@@ -76,26 +75,23 @@ setup: ## install what building, testing, benchmarks and linting need
 .PHONY: build
 build: $(SHIPPED) ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
-# The shipped library has no use for the tool's feature, and has it so that the two share one build. The tested one does
-# without what the tool needs.
-BUILD := build --profile
-release_FEATURES := --features cli
+# The library has no use for the tool's feature, and has it so that the two share one build.
+BUILD := build --release --features cli
 
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
 FORCE:
-build/lib/libreplication.so: MADE_AS := release
-build/tested/lib/libreplication.so: MADE_AS := tested
+build/lib/libreplication.so: MADE_AS := target/release/libreplication.so
+build/tested/lib/libreplication.so: MADE_AS := target/debug/deps/libreplication.so
 build/lib/libreplication.so build/tested/lib/libreplication.so: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) $(BUILD) $(MADE_AS) $($(MADE_AS)_FEATURES) --lib
-	@cmp -s target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME) || \
-	    { cp target/$(MADE_AS)/libreplication.so $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
+	$(if $(findstring tested,$@),$(CARGO_TEST) --no-run --test fork,$(CARGO) $(BUILD) --lib)
+	@cmp -s $(MADE_AS) $(@D)/$(SONAME) || { cp $(MADE_AS) $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
 
 build/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) $(BUILD) release $(release_FEATURES) --bin replctl
+	$(CARGO) $(BUILD) --bin replctl
 	@cmp -s target/release/replctl $@ || { cp target/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples
@@ -104,14 +100,14 @@ examples: $(LIB) ## build the programs of examples-c/ into build/bin
 .PHONY: demo
 demo: examples ## watch one writer replicate live data into two readers' SQLite databases
 
-# First everything is compiled, and then the tests run, each with as many jobs as there are processors. The modules add
-# their part to what is compiled (-programs) and to what runs (-runs).
+# First everything is compiled, with as many jobs as there are processors, and then the tests run, of which most wait
+# most of the time, with twice as many. The modules add their part to what is compiled (-programs) and to what runs (-runs).
 .PHONY: check test
 check: ## formatting, clippy, and the tests that tell most in little time
 test: ## the tests of every language
 check test:
 	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
-	+@$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target $@-runs
+	+@$(MAKE) --no-print-directory -j$$((2 * $$(nproc))) --output-sync=target $@-runs
 	@echo '$@: everything passed'
 
 .PHONY: check-programs test-programs check-runs test-runs
@@ -119,7 +115,7 @@ check-programs: compile-it
 test-programs: compile-rust $(LIB) examples
 check-runs: test-it test-header lint-sources test-c-plain test-scenarios
 # The longest begin first.
-test-runs: test-rust test-python test-go test-c test-header test-model test-examples test-readme test-symbols
+test-runs: test-rust test-examples test-python test-go test-c test-header test-readme test-symbols
 
 # One after another: some of these measure.
 .PHONY: test-long test-long-programs test-long-runs
@@ -127,7 +123,7 @@ test-long: ## what takes long: valgrind, storms, collectors, databases, wheels, 
 	+@$(MAKE) --no-print-directory -j$$(nproc) $@-programs
 	+@$(MAKE) --no-print-directory $@-runs
 	@echo '$@: everything passed'
-test-long-runs: test-minutes test-c-plain test-c-valgrind
+test-long-runs: test-model test-minutes test-c-shipped test-c-valgrind
 
 .PHONY: soak
 soak: ## storms and fuzzing for SOAK_SECONDS, and for a tenth of it each target; for a night
@@ -184,10 +180,10 @@ test-minutes: ## a minute of cut connections, and of a reader that stands still
 .PHONY: test-scenarios
 test-scenarios: ## the scenarios of tests/scenarios in C++, Go, Python and Rust; those in C are among the C tests
 
-# Loom runs that code under every interleaving; of all that is built only this crate differs.
+# Loom runs that code under every interleaving.
 .PHONY: test-model
 test-model: ## the concurrent parts of log, sender and receiver under every interleaving of their threads
-	RUSTC_WORKSPACE_WRAPPER=scripts/rustc-model $(CARGO) test --features $(TEST_FEATURES) --lib model::
+	$(CARGO_TEST) --features model --lib model::
 
 # What reads src/ffi, and writes or compares everything that says the same.
 XTASK := $(CARGO) run --quiet --package xtask --

@@ -170,7 +170,7 @@ pub(crate) fn rfc3339(unix_time_us: u64) -> String {
     humantime::format_rfc3339_micros(time).to_string()
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use proptest::prelude::*;
 

@@ -176,7 +176,7 @@ mod fd;
 #[allow(rustdoc::broken_intra_doc_links, reason = "its comments are the header's, where brackets are not links")]
 pub mod ffi;
 mod forks;
-#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(feature = "model")))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc(hidden)]

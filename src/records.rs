@@ -1,7 +1,7 @@
 //! The payload of an entry as records: msgpack, an array of maps, as the convention of the documented system is.
 
 mod decode;
-#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(feature = "model")))]
 pub(crate) mod encode;
 mod json;
 mod value;
@@ -62,5 +62,5 @@ impl<'a> Records<'a> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

@@ -356,7 +356,7 @@ pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -23,4 +23,4 @@ $(B)/test/session-crash.so: examples-c/sqlite-session/crash.c $(SESSION_HEADERS)
 test-sqlite-session: $(SESSION_PROGRAMS) $(B)/test/session-crash.so ## SQLite changesets between processes that are killed
 	examples-c/sqlite-session/test $(B)/bin $(B)/test/session-crash.so
 
-test-examples: test-sqlite-session
+test-runs: test-sqlite-session

@@ -128,7 +128,7 @@ pub(crate) fn judge(follower: &Follower, source: &Source<'_>) -> Verdict {
     Verdict::Same { proven }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

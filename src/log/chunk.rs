@@ -15,7 +15,7 @@ use crate::sync::modelled::{AtomicUsize, Ordering, fence};
 pub(super) struct Memory {
     start: NonNull<u8>,
     layout: Layout,
-    #[cfg(all(test, model))]
+    #[cfg(all(test, feature = "model"))]
     track: Vec<loom::cell::UnsafeCell<()>>,
 }
 
@@ -34,7 +34,7 @@ impl Memory {
         Some(Self {
             start,
             layout,
-            #[cfg(all(test, model))]
+            #[cfg(all(test, feature = "model"))]
             track: (0..capacity).map(|_| loom::cell::UnsafeCell::new(())).collect(),
         })
     }
@@ -50,7 +50,7 @@ impl Memory {
     #[inline]
     unsafe fn write(&self, at: usize, bytes: &[u8]) {
         debug_assert!(at + bytes.len() <= self.capacity());
-        #[cfg(all(test, model))]
+        #[cfg(all(test, feature = "model"))]
         for cell in &self.track[at..at + bytes.len()] {
             cell.with_mut(|_| ());
         }
@@ -65,7 +65,7 @@ impl Memory {
     #[inline]
     unsafe fn slice(&self, len: usize) -> &[u8] {
         debug_assert!(len <= self.capacity());
-        #[cfg(all(test, model))]
+        #[cfg(all(test, feature = "model"))]
         for cell in &self.track[..len] {
             cell.with(|_| ());
         }
@@ -214,7 +214,7 @@ impl ChunkWriter {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 
@@ -249,7 +249,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod model {
     use super::*;
 

@@ -41,7 +41,7 @@ impl EndSignal {
     }
 }
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod model {
     use super::*;
     use loom::sync::Arc;

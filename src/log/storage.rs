@@ -524,5 +524,5 @@ impl Storage {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

@@ -199,7 +199,7 @@ impl Upkeep {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::log::disk::DiskConfig;

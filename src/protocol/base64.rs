@@ -92,7 +92,7 @@ fn sextet(byte: u8) -> Option<u8> {
     })
 }
 
-#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(feature = "model")))]
 pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {

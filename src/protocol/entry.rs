@@ -276,7 +276,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

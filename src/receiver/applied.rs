@@ -118,7 +118,7 @@ impl Applied {
     }
 }
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod model {
     use loom::sync::Arc;
     use loom::thread;

@@ -41,7 +41,7 @@ impl AtomicPoint {
     }
 }
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod model {
     use loom::sync::Arc;
 

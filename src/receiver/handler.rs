@@ -120,7 +120,7 @@ pub struct ReceiverHost {
     pub observer: Box<dyn Observer>,
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::clock::Now;

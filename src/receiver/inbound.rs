@@ -132,7 +132,7 @@ impl Inbound {
     }
 }
 
-#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(feature = "model")))]
 pub(crate) mod fuzz;
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

@@ -338,7 +338,7 @@ pub(super) fn token(lineage: Lineage, at: Point) -> Token {
     Token { stream_id: lineage.stream_id, epoch: lineage.epoch, sequence: at.sequence, hash: at.hash }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::protocol::entry::{Entry, chain_start};

@@ -321,7 +321,7 @@ pub(super) async fn ending(life: &mut watch::Receiver<ReceiverState>) {
     let _ = life.wait_for(ReceiverState::is_ending).await;
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::io::Read;
     use std::os::unix::net::UnixStream;

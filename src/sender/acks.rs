@@ -317,7 +317,7 @@ impl AckWaiters {
     }
 }
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod model;
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

@@ -270,7 +270,7 @@ async fn send_last(stream: &Stream, frame: &[u8]) {
     let _ = timeout(farewell::WRITER_WAITS, sent).await;
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::future::poll_fn;
     use std::io::Read;

@@ -132,7 +132,7 @@ pub(super) fn send_heartbeat(followers: &Followers, reader: &Reader) {
     reader.queue_control(&Heartbeat { last_sequence: followers.log.last_sequence(), time_us }.encode());
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;

@@ -389,7 +389,7 @@ impl Stopped {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::log::{FullPolicy, LogConfig};

@@ -152,7 +152,7 @@ impl Load {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::sync::Arc;
 

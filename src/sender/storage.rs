@@ -190,7 +190,7 @@ fn event(log: &Log, report: &SenderReport, event: Event) {
     report.event(Event { sequence: log.last_sequence(), ..event });
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::super::Sender;
     use super::*;

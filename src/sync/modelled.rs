@@ -1,25 +1,25 @@
 //! The locks and atomics of code that has a loom model: loom's when the models run, otherwise the usual ones.
 
-#[cfg(not(all(test, model)))]
+#[cfg(not(all(test, feature = "model")))]
 pub(crate) use std::hint::spin_loop;
-#[cfg(not(all(test, model)))]
+#[cfg(not(all(test, feature = "model")))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-#[cfg(not(all(test, model)))]
+#[cfg(not(all(test, feature = "model")))]
 pub(crate) use super::{Condvar, Mutex, MutexGuard};
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 pub(crate) use loom::hint::spin_loop;
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 pub(crate) use loom::sync::MutexGuard;
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 pub(crate) use self::locks::{Condvar, Mutex};
 
 /// Loom's locks, used as the others are. A model that panics has failed, so nobody meets a poisoned one.
-#[cfg(all(test, model))]
+#[cfg(all(test, feature = "model"))]
 mod locks {
     use std::time::Instant;
 

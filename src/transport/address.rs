@@ -131,7 +131,7 @@ impl fmt::Display for Address {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

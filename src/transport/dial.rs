@@ -25,7 +25,7 @@ use crate::threads;
 const MAX_NAMED: usize = 8;
 
 /// Connects to the address, as one dialler of it alone does.
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 pub(super) async fn dial(address: &Address) -> Result<Stream> {
     let mut dialler = Dialler::new(vec![address.clone()], Dialling::Library);
     dialler.begin(clock::instant(), Duration::from_secs(10));
@@ -333,5 +333,5 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into()).connect(address).await
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

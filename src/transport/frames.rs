@@ -116,5 +116,5 @@ impl FrameReader {
     }
 }
 
-#[cfg(all(any(test, feature = "fuzzing"), not(model)))]
+#[cfg(all(any(test, feature = "fuzzing"), not(feature = "model")))]
 pub(crate) mod fuzz;

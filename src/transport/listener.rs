@@ -122,7 +122,7 @@ impl Listener {
         self.file.is_some()
     }
 
-    #[cfg(all(test, not(model)))]
+    #[cfg(all(test, not(feature = "model")))]
     pub(super) fn tcp(&self) -> Option<SockRef<'_>> {
         match &self.socket {
             Family::Tcp(listener) => Some(SockRef::from(listener)),
@@ -273,7 +273,7 @@ fn binding(address: &str, error: &io::Error) -> Error {
     Error::new(status, format!("cannot listen on {address}: {error}"))
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::super::dial::dial;
     use super::*;

@@ -196,7 +196,7 @@ pub(super) fn lets_in(mode: u32, own: (u32, u32), peer: (u32, u32)) -> bool {
     mode & bit != 0
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

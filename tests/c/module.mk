@@ -1,5 +1,5 @@
 # The C tests: one program for each file that is no helper, run plain, with AddressSanitizer and under valgrind.
-# `make test` runs each once, with AddressSanitizer if it can.
+# `make test` runs each once, with AddressSanitizer if it can, and `make test-long` against the library that is shipped.
 
 C_TEST_HELPERS  := harness host json peer
 C_TEST_NAMES    := $(filter-out $(C_TEST_HELPERS),$(basename $(notdir $(sort $(wildcard tests/c/*.c)))))
@@ -17,13 +17,16 @@ C_TEST_VALGRIND := $(filter-out $(C_TEST_OWN:%=$(B)/test/%),$(C_TEST_PLAIN))
 # Whose subject is who owns what, and for how long.
 C_TEST_OWNERSHIP := $(addprefix $(B)/test/,callbacks fork lifecycle lives misuse)
 
+# Tests are compiled once and run once.
+C_TEST_FLAGS := $(CFLAGS) -O0 -g1
+
 $(B)/test/%.o: tests/c/%.c $(C_TEST_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(C_TEST_FLAGS) -c $< -o $@
 
 $(B)/test-asan/%.o: tests/c/%.c $(C_TEST_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(C_TEST_SANITIZE) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(C_TEST_FLAGS) $(C_TEST_SANITIZE) -c $< -o $@
 
 $(C_TEST_PLAIN): $(B)/test/%: $(B)/test/%.o $(C_TEST_HELPERS:%=$(B)/test/%.o) $(LIB)
 	$(CC) $(filter %.o,$^) $(LDFLAGS) $(LDLIBS) -ljson-c -lpthread -lm -o $@
@@ -54,9 +57,13 @@ $(C_TEST_ASAN): $(B)/test-asan/%: $(B)/test-asan/%.o $(C_TEST_HELPERS:%=$(B)/tes
 
 .SECONDARY: $(C_TEST_PLAIN:=.o) $(C_TEST_ASAN:=.o) $(C_TEST_HELPERS:%=$(B)/test/%.o) $(C_TEST_HELPERS:%=$(B)/test-asan/%.o)
 
-.PHONY: test-c-plain test-c-unsanitized test-c-ownership test-c-valgrind test-c-asan test-c-coverage
+.PHONY: test-c-plain test-c-shipped test-c-unsanitized test-c-ownership test-c-valgrind test-c-asan test-c-coverage
 test-c-plain: $(C_TEST_PLAIN) ## the C tests as they are
 	tests/c/run plain $(C_TEST_PLAIN)
+
+# What they were linked with is passed over for this.
+test-c-shipped: $(C_TEST_PLAIN) build/lib/libreplication.so ## the same against the library that `make build` builds
+	LD_LIBRARY_PATH=$(abspath build/lib) tests/c/run plain $(C_TEST_PLAIN)
 
 test-c-unsanitized: $(C_TEST_UNSANITIZED) ## those that AddressSanitizer would disturb
 	tests/c/run plain $(C_TEST_UNSANITIZED)
@@ -74,6 +81,6 @@ test-c-coverage: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN)
 	$(XTASK) calls $^
 
 check-programs: $(C_TEST_PLAIN)
-test-long-programs: $(C_TEST_PLAIN)
+test-long-programs: $(C_TEST_PLAIN) build/lib/libreplication.so
 test-programs: $(C_TEST_UNSANITIZED) $(C_TEST_ASAN) $(C_TEST_OWNERSHIP)
 test-c: test-c-coverage test-c-unsanitized test-c-asan test-c-ownership

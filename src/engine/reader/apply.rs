@@ -226,7 +226,7 @@ impl ApplySchedule {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::clock;

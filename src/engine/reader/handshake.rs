@@ -230,7 +230,7 @@ fn fork_range(held: &Held, at: Point, refusal: &SyncAck) -> Option<(u64, u64)> {
     Some((answer.common_sequence.unwrap_or(0), differing)).filter(|(common, differing)| common < differing)
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -88,7 +88,7 @@ fn kind_of(status: Status, refused: bool) -> Option<EventKind> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::engine::reader::plan::{Goal, Plan};

@@ -209,7 +209,7 @@ fn fork(log: &impl LogView, history: &[Point], known: u64) -> Refusal {
     Refusal { common_sequence, differing_sequence: Some(differing_sequence), ..diverged(text) }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -86,7 +86,7 @@ fn raise(given: &mut ByLevel<Given>, level: AckLevel, answer: Given) {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::engine::writer::quorum::Groups;

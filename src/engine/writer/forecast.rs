@@ -40,7 +40,7 @@ pub(crate) fn lost_in(growth: Rate, pace: Rate, held: u64, left: u64) -> Option<
     known.then(|| Duration::try_from_secs_f64(left as f64 / closing_in).unwrap_or(Duration::MAX))
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

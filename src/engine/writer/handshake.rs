@@ -130,7 +130,7 @@ pub(crate) fn error_frame(error: &Error) -> Vec<u8> {
     frame
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::protocol::handshake::Offer;

@@ -111,7 +111,7 @@ pub(crate) fn was_stopped() -> Error {
     Error::new(Status::Closed, "the sender was stopped")
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -202,7 +202,7 @@ pub(crate) fn just_left(why: &Error) -> bool {
     matches!(why.status, Status::Ok | Status::WriteFailed)
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

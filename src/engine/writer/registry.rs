@@ -213,7 +213,7 @@ impl<C: Connection> ReaderRecords<C> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -386,5 +386,5 @@ fn state(record: &Record) -> &'static str {
     if record.is_lost { "lost" } else { "held" }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;

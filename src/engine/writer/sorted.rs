@@ -49,7 +49,7 @@ impl<T: Ord> Sorted<T> {
         self.0.back()
     }
 
-    #[cfg(all(test, not(model)))]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -68,7 +68,7 @@ impl<T: Ord> Sorted<T> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::collections::BTreeSet;
 

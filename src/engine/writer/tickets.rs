@@ -61,7 +61,7 @@ impl Tickets {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::engine::writer::quorum::{Groups, ReaderPosition, Tally};

@@ -330,7 +330,7 @@ impl<S, C> Waits<S, C> {
     }
 
     /// How many waits there are, how many are listed at a level, and how many have a deadline.
-    #[cfg(all(test, not(model)))]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn sizes(&self, level: AckLevel) -> (usize, usize, usize) {
         (self.waits.len(), self.by_sequence[level].len(), self.by_deadline.len())
     }

@@ -242,7 +242,7 @@ impl StoredEntries {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::super::tests::{config, encode, scratch, start, trim};
     use super::super::verify::{inspect, verify};

@@ -17,7 +17,7 @@ use super::op::{Op, at_points};
 use crate::error::Result;
 
 /// A change on disk, for tests that build every state that a loss of power may leave.
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Create(PathBuf),
@@ -31,12 +31,12 @@ pub(super) enum Change {
     Durable(u64),
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 thread_local! {
     pub(super) static CHANGES: std::cell::RefCell<Option<Vec<Change>>> = const { std::cell::RefCell::new(None) };
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 pub(super) fn note(change: impl FnOnce() -> Change) {
     CHANGES.with_borrow_mut(|changes| {
         if let Some(changes) = changes {
@@ -47,7 +47,7 @@ pub(super) fn note(change: impl FnOnce() -> Change) {
 
 macro_rules! note {
     ($change:expr) => {
-        #[cfg(all(test, not(model)))]
+        #[cfg(all(test, not(feature = "model")))]
         note(|| {
             use Change::*;
             $change

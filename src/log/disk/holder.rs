@@ -89,7 +89,7 @@ impl<'a> LockLine<'a> {
     }
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

@@ -539,5 +539,5 @@ fn begin_log(config: &DiskConfig, dir: &Dir, start: LogStart) -> Result<State, F
     Ok(State::new(VecDeque::new(), active, mark))
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 pub(super) mod tests;

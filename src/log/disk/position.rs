@@ -290,7 +290,7 @@ fn decode_copy(copy: usize, bytes: &[u8]) -> Option<Stored> {
     whole.then_some(Stored { generation, copy, token })
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use std::fs;
 

@@ -168,7 +168,7 @@ fn decode_record(bytes: &[u8]) -> Option<(String, SlotRecord, usize)> {
     Some((id.into(), record, length))
 }
 
-#[cfg(all(test, not(model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use proptest::prelude::*;
 
