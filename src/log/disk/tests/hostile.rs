@@ -220,6 +220,23 @@ fn p8_missing_duplicate_swapped_renamed_and_foreign_segments_are_refused() {
     }
 }
 
+/// Between the parts of the head is room for later versions, which this one does not look at: for the id of a writer.
+#[test]
+fn what_a_later_version_writes_into_the_room_of_a_head_is_passed_over() {
+    let dir = scratch();
+    small_log(dir.path(), 200, &[50; 2]);
+    let path = dir.path().join(format!("{:020}.seg", 1));
+    let mut bytes = fs::read(&path).unwrap();
+    for room in [92..512, 568..1024, 1080..4096] {
+        assert!(bytes[room.clone()].iter().all(|byte| *byte == 0), "{room:?}");
+        bytes[room].fill(7);
+    }
+    fs::write(&path, bytes).unwrap();
+    let (log, recovery) = DiskLog::open(config(dir.path(), 200), never).unwrap();
+    assert_eq!((log.written().sequence, recovery.cut.is_none()), (2, true));
+    assert_eq!(verify::verify(dir.path(), &mut |_, _| {}).unwrap().entries, 2);
+}
+
 /// P6, P8: a log whose positions would begin again at 0 would take its appends for durable.
 #[test]
 fn p6_p8_a_log_whose_positions_would_overflow_is_refused() {
