@@ -69,12 +69,8 @@ static void stop_failed(struct reader *reader)
 static int32_t store_entries(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
 {
     struct reader *reader = user_data;
-    struct position after = reader->store.position;
-    after.has_token = receiver_token(reader->receiver, after.token) == REPLICATION_STATUS_OK;
-    if (receiver_get_stream(reader->receiver, after.stream_id, &after.epoch) == REPLICATION_STATUS_OK)
-        after.has_stream = true;
     uint64_t records = 0;
-    bool stored = store_append(&reader->store, &after, entries, count, applied, &records);
+    bool stored = store_append(&reader->store, reader->receiver, entries, count, applied, &records);
     if (!stored)
         say("%s: %s", reader->options->database, reader->store.error);
     if (!stored && reader->store.shared)
@@ -127,15 +123,14 @@ static void on_event(void *user_data, const replication_event *event)
     stop_failed(reader);
 }
 
-/* Sets the position to continue from: the token that was stored with the entries. After a v1 writer, or a batch that
- * was stored in part, there is no token; then it sets the sequence, and the stream if it is known. */
+/* Sets the position to continue from: the token that was stored with the entries, or their sequence if they came from a v1
+ * writer. */
 static bool resume(replication_receiver_config *config, const struct position *position)
 {
-    if (position->has_token)
-        return succeeded(receiver_config_set_token(config, position->token), "the database's token");
-    return succeeded(receiver_config_set_last_sequence(config, position->sequence), "the database's position") &&
-           (!position->has_stream || succeeded(receiver_config_set_stream(config, position->stream_id, position->epoch),
-                                               "the database's stream"));
+    if (position->token_len > 0)
+        return succeeded(receiver_config_set_token(config, position->token, position->token_len),
+                         "the database's token");
+    return succeeded(receiver_config_set_last_sequence(config, position->sequence), "the database's position");
 }
 
 /* Sets the options of this reader. Each setter checks its value and reports what is wrong with it. */

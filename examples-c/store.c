@@ -19,9 +19,8 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_FIND_SERIES] = "SELECT id FROM series WHERE source = ?1 AND name = ?2 AND metric = ?3",
     [STORE_ADD_SERIES] = "INSERT INTO series (source, name, metric) VALUES (?1, ?2, ?3)",
     [STORE_ADD_SAMPLE] = "INSERT INTO sample VALUES (?1, ?2, ?3, ?4)",
-    [STORE_READ_POSITION] = "SELECT sequence, timestamp_us, stream_id, epoch, token FROM position",
-    [STORE_MOVE_POSITION] = "UPDATE position SET sequence = ?1, timestamp_us = ?2, stream_id = ?3, epoch = ?4,"
-                            " token = ?5",
+    [STORE_READ_POSITION] = "SELECT sequence, timestamp_us, token FROM position",
+    [STORE_MOVE_POSITION] = "UPDATE position SET sequence = ?1, timestamp_us = ?2, token = ?3",
 };
 
 /* The table series stores the name of a counter once, so that a sample takes only a few bytes. The views join them:
@@ -29,8 +28,8 @@ static const char *const statements[STORE_STATEMENTS] = {
 static const char schema[] =
     "CREATE TABLE position ("
     "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),"
-    "  sequence INTEGER NOT NULL, timestamp_us INTEGER NOT NULL, stream_id BLOB, epoch INTEGER, token BLOB);"
-    "INSERT INTO position VALUES (1, 0, 0, NULL, NULL, NULL);"
+    "  sequence INTEGER NOT NULL, timestamp_us INTEGER NOT NULL, token BLOB);"
+    "INSERT INTO position VALUES (1, 0, 0, NULL);"
     "CREATE TABLE entry (sequence INTEGER PRIMARY KEY, timestamp_us INTEGER NOT NULL);"
     "CREATE TABLE series ("
     "  id INTEGER PRIMARY KEY, source TEXT NOT NULL, name TEXT NOT NULL, metric TEXT NOT NULL,"
@@ -52,9 +51,9 @@ static const char schema[] =
     "      SELECT " CHECKSUM_MIXED_SQL
     "      FROM sample JOIN entry USING (sequence) JOIN hashed ON hashed.id = sample.series)"
     "  SELECT (SELECT count(*) FROM entry) AS entries, count(*) AS records, " CHECKSUM_SQL " AS checksum FROM mixing;"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 3;";
 
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 static bool fail(struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -101,16 +100,12 @@ static bool read_position(struct store *store, struct position *position)
     bool read = sqlite3_step(statement) == SQLITE_ROW;
     if (read) {
         *position = (struct position){.sequence = column_u64(statement, 0), .timestamp_us = column_u64(statement, 1)};
-        const void *stream_id = sqlite3_column_blob(statement, 2);
-        position->has_stream = stream_id != NULL && sqlite3_column_bytes(statement, 2) == sizeof position->stream_id;
-        if (position->has_stream) {
-            memcpy(position->stream_id, stream_id, sizeof position->stream_id);
-            position->epoch = column_u64(statement, 3);
+        const void *token = sqlite3_column_blob(statement, 2);
+        size_t token_len = (size_t)sqlite3_column_bytes(statement, 2);
+        if (token != NULL && token_len <= sizeof position->token) {
+            memcpy(position->token, token, token_len);
+            position->token_len = token_len;
         }
-        const void *token = sqlite3_column_blob(statement, 4);
-        position->has_token = token != NULL && sqlite3_column_bytes(statement, 4) == sizeof position->token;
-        if (position->has_token)
-            memcpy(position->token, token, sizeof position->token);
     }
     if (sqlite3_reset(statement) == SQLITE_OK && read)
         return true;
@@ -310,26 +305,19 @@ static bool move_position(struct store *store, const struct position *to)
     sqlite3_stmt *move = store->statements[STORE_MOVE_POSITION];
     bind_u64(move, 1, to->sequence);
     bind_u64(move, 2, to->timestamp_us);
-    if (to->has_stream) {
-        sqlite3_bind_blob(move, 3, to->stream_id, sizeof to->stream_id, SQLITE_STATIC);
-        bind_u64(move, 4, to->epoch);
-    } else {
-        sqlite3_bind_null(move, 3);
-        sqlite3_bind_null(move, 4);
-    }
-    if (to->has_token)
-        sqlite3_bind_blob(move, 5, to->token, sizeof to->token, SQLITE_STATIC);
+    if (to->token_len > 0)
+        sqlite3_bind_blob(move, 3, to->token, (int)to->token_len, SQLITE_STATIC);
     else
-        sqlite3_bind_null(move, 5);
+        sqlite3_bind_null(move, 3);
     return run(store, STORE_MOVE_POSITION);
 }
 
-bool store_append(struct store *store, const struct position *after, const replication_entry *entries, size_t count,
-                  size_t *applied, uint64_t *records)
+bool store_append(struct store *store, const replication_receiver *receiver, const replication_entry *entries,
+                  size_t count, size_t *applied, uint64_t *records)
 {
     *applied = 0;
     *records = 0;
-    struct position position = *after;
+    struct position position = store->position;
     size_t added = 0;
     uint64_t added_records = 0;
     bool begun = begin(store);
@@ -339,7 +327,9 @@ bool store_append(struct store *store, const struct position *after, const repli
         position.timestamp_us = entries[added].timestamp_us;
         added_records += entry_records;
     }
-    position.has_token = after->has_token && added == count;
+    if (receiver_batch_token(receiver, added, position.token, sizeof position.token, &position.token_len) !=
+        REPLICATION_STATUS_OK)
+        position.token_len = 0;
     /* If a failure ended the transaction, the first entries are rolled back too, and the position must not move. */
     if (added > 0 && sqlite3_get_autocommit(store->database) == 0 && move_position(store, &position) &&
         run(store, STORE_COMMIT)) {

@@ -8,15 +8,12 @@
 #include <replication.h>
 #include <sqlite3.h>
 
-/* How far a database is, and in whose history. */
+/* How far a database has come, and in whose history. */
 struct position {
     uint64_t sequence; /* 0 when it holds nothing yet */
     uint64_t timestamp_us;
-    bool has_token; /* the token is of this very place */
-    uint8_t token[REPLICATION_TOKEN_BYTES];
-    bool has_stream; /* false until known; a v1 writer does not tell it */
-    uint8_t stream_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch;
+    uint8_t token[REPLICATION_TOKEN_MAX_BYTES];
+    size_t token_len; /* 0 when there is none: a v1 writer does not name its stream */
 };
 
 enum store_statement {
@@ -47,11 +44,10 @@ struct store {
  * system writes it later and a power failure can take the last commits back (but never a part of one). */
 bool store_open(struct store *store, const char *path, bool sync_commits);
 
-/* Adds the entries in one transaction, with the position after them. `after` has the token of the place after all of them,
- * and the stream (its sequence and time are not looked at). When an entry fails, those before it are stored nevertheless,
- * without a token, for there is none of that place; *applied says how many were, *records how many records they had. */
-bool store_append(struct store *store, const struct position *after, const replication_entry *entries, size_t count,
-                  size_t *applied, uint64_t *records);
+/* Adds the entries of a call of `receiver` in one transaction, with the position after them. When an entry fails, those
+ * before it are stored nevertheless; *applied says how many were, *records how many records they had. */
+bool store_append(struct store *store, const replication_receiver *receiver, const replication_entry *entries,
+                  size_t count, size_t *applied, uint64_t *records);
 
 void store_close(struct store *store);
 

@@ -60,6 +60,10 @@
  * unless its comment allows NULL. Where a pointer comes with a length, a length of 0 means that the
  * pointer is not read. Buffers of one call must not overlap. Times are in the unit of their name.
  *
+ * TOKENS. A token is a position in a history, in opaque bytes that a host stores and sends: at most
+ * `REPLICATION_TOKEN_MAX_BYTES`. A function writes it to `token`, which has room for `token_size`
+ * bytes, and its length to `*out_len`. Bytes that are no token are an `INVALID_ARGUMENT`.
+ *
  * THREADS. Any number of threads may call functions of a sender or receiver at once, but no call
  * may run while, or begin after, the handle is freed. A configuration is used by one thread at a
  * time, which may be any. Functions without a handle may be called by any number of threads.
@@ -179,7 +183,7 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_BAD_ADDRESS = 9, /**< The address does not parse or resolve. */
     REPLICATION_STATUS_ADDRESS_IN_USE = 10, /**< Another socket uses the address. */
     REPLICATION_STATUS_BAD_DESCRIPTOR = 11, /**< The descriptor is closed or no stream socket. */
-    REPLICATION_STATUS_NOT_FOUND = 12, /**< No such reader, slot, ticket, row, key or stream. */
+    REPLICATION_STATUS_NOT_FOUND = 12, /**< No such reader, slot, row, key or stream. */
     REPLICATION_STATUS_WRONG_TYPE = 13, /**< The value has another type or does not fit. */
     REPLICATION_STATUS_BUFFER_TOO_SMALL = 14, /**< Buffer too small; the needed length was set. */
     REPLICATION_STATUS_TRUNCATED = 15, /**< The frame is incomplete. */
@@ -205,6 +209,7 @@ REPLICATION_ENUM(replication_status, int32_t) {
     REPLICATION_STATUS_PEER_TIMEOUT = 123, /**< The peer was silent or blocked for too long. */
     REPLICATION_STATUS_REMOVED = 124, /**< The host removed this reader. */
     REPLICATION_STATUS_LINEAGE_CHANGED = 125, /**< The writer changed during the wait. */
+    REPLICATION_STATUS_LOST = 126, /**< The entry is not in this history. */
 };
 
 /** Returns a status's name, such as "SEQUENCE_GAP"; "UNKNOWN" for other numbers. Static. */
@@ -356,20 +361,15 @@ typedef void (*replication_log_fn)(
     void *user_data, int32_t level, const char *message, const char *fields_json);
 
 /**
- * Receives the result of the sender_on_acked() call that returned `ticket`:
- * `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and how many readers have acknowledged the
- * entry.
+ * Receives the result of a sender_on_acked() call: `REPLICATION_STATUS_OK`, `_TIMEOUT` or
+ * `_CLOSED`, and how many readers have acknowledged the entry.
  */
-typedef void (*replication_acked_fn)(
-    void *user_data, uint64_t ticket, int32_t status, size_t readers);
+typedef void (*replication_acked_fn)(void *user_data, int32_t status, size_t readers);
 
 /** Frees `user_data`. Called once, after the last call of the callback. */
 typedef void (*replication_free_fn)(void *user_data);
 
 /* Sender: configuration ------------------------------------------------------------------------ */
-
-/** The size of a stream id. */
-#define REPLICATION_STREAM_ID_BYTES 16
 
 /** What happens to a new entry if the buffer is full of entries that a reader still needs. */
 REPLICATION_ENUM(replication_full_policy, uint32_t) {
@@ -474,17 +474,6 @@ replication_status sender_config_set_unix_socket_mode(
  */
 replication_status sender_config_set_io_threads(
     replication_sender_config *config, uint32_t threads);
-
-/**
- * Sets the lineage that this writer continues, together with sender_config_set_last_sequence().
- * Otherwise it begins a new lineage, and readers with a position in another are refused. After a
- * restart set what sender_get_stream() returned before; a promoted node keeps the stream id and
- * raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
- * - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
- * - `epoch`: rises with each promotion. Default: 1.
- */
-replication_status sender_config_set_stream(
-    replication_sender_config *config, const uint8_t *stream_id, uint64_t epoch);
 
 /**
  * Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
@@ -713,6 +702,17 @@ replication_status sender_replicate(
     uint64_t *out_sequence);
 
 /**
+ * As sender_replicate(), and gives the entry's token, which identifies it also after a restart and
+ * at another node. It is given, too, where sender_replicate() sets `*out_sequence` and fails.
+ *
+ * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a NULL `token` or `out_len`,
+ * and `BUFFER_TOO_SMALL`: then nothing is appended.
+ */
+replication_status sender_replicate_token(
+    replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
+    uint8_t *token, size_t token_size, size_t *out_len);
+
+/**
  * Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
  * - `timestamp_us`: for all entries.
  * - `payloads`, `count`: the entries, at least one.
@@ -739,18 +739,28 @@ size_t sender_reader_count(const replication_sender *sender);
 uint64_t sender_current_sequence(const replication_sender *sender);
 
 /**
- * Gets the log's lineage, for the host to store and to set again after a restart: the stream id, of
- * `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
- */
-replication_status sender_get_stream(
-    const replication_sender *sender, uint8_t *out_stream_id, uint64_t *out_epoch);
-
-/**
  * Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and
  * readers, and disconnects readers, with status NOT_WRITER. Allowed before sender_start(). Returns
  * `OK`; `CLOSED` after sender_stop().
  */
 replication_status sender_set_writable(replication_sender *sender, bool writable);
+
+/**
+ * Changes an option of a sender that lives, by its name in docs/options.md: a time limit, a bound,
+ * or what retention and slots keep. A connection keeps the values with which it began.
+ *
+ * Returns `OK`; `NOT_FOUND` for any other name, with a text that lists those that may change;
+ * `INVALID_ARGUMENT` for a value that sender_new() would refuse; `INVALID_STATE` for an option of
+ * the log on disk without one; `CLOSED` after sender_stop().
+ */
+replication_status sender_set_option(replication_sender *sender, const char *name, uint64_t value);
+
+/**
+ * Gets the value of an option that sender_set_option() takes. Returns `OK`; `NOT_FOUND` and
+ * `INVALID_STATE` as that.
+ */
+replication_status sender_option(
+    const replication_sender *sender, const char *name, uint64_t *out_value);
 
 /**
  * Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions
@@ -794,6 +804,13 @@ REPLICATION_ENUM(replication_ack_level, uint32_t) {
 replication_quorum *replication_quorum_new(void);
 
 /**
+ * Creates a quorum of any `readers` readers, at least 1; replication_quorum_add() may add
+ * conditions. Returns the quorum, to be freed with replication_quorum_free(); NULL for 0 readers,
+ * and without memory.
+ */
+replication_quorum *replication_quorum_any(size_t readers);
+
+/**
  * Adds a condition. All conditions of a quorum must be met; one reader may count for several.
  * - `group`: a name from sender_config_add_group(), which is checked when a sender gets the quorum;
  *   NULL for any readers.
@@ -814,117 +831,76 @@ void replication_quorum_free(replication_quorum *quorum);
  * A reader counts with what it acknowledged of the entries that this sender sent it, and with what
  * it proved to have when it connected, by the hash of its history. Its bare claims count for
  * nothing. Readers that have left count, too.
+ * - `sequence`: an entry that this sender numbered. See sender_wait_token() for others.
  * - `level`: a replication_ack_level. v1 readers acknowledge entries as received only.
  * - `readers`: how many readers must have acknowledged.
  * - `timeout_ms`: 0 returns at once, `UINT64_MAX` waits for ever.
  * - `out_readers`: how many have; also set with TIMEOUT; may be NULL.
  *
- * Returns `OK`; `TIMEOUT`, and readers may still have the entry, now or later; `INVALID_ARGUMENT`
- * for a number that is no level, a sequence that no entry has yet, and more readers than there can
- * be; `WRONG_THREAD`; `INVALID_STATE` before sender_start(); `CLOSED` when the sender is or gets
- * stopped.
+ * Returns `OK`; `TIMEOUT`, and readers may still have the entry, now or later; `LOST` for an entry
+ * before the one at which this sender's epoch began, which another writer may have numbered;
+ * `INVALID_ARGUMENT` for a number that is no level, a sequence that no entry has yet, and more
+ * readers than there can be; `WRONG_THREAD`; `INVALID_STATE` before sender_start(); `CLOSED` when
+ * the sender is or gets stopped.
  */
 replication_status sender_wait_acked(
     replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
     uint64_t timeout_ms, size_t *out_readers);
 
 /**
- * As sender_wait_acked(), for a quorum.
+ * As sender_wait_acked(), for the entry of a token and for a quorum.
+ * - `token`, `token_len`: from sender_replicate_token(), perhaps before a restart or a promotion.
  * - `quorum`: has at least one condition; read during the call only.
  * - `out_readers`: how many readers have, of any group; may be NULL.
  *
- * Returns what sender_wait_acked() returns; `INVALID_ARGUMENT` also for a quorum without a
- * condition, a group that this sender does not have, and more readers of a group than it can have.
+ * Returns what sender_wait_acked() returns; `LOST` if the entry is not in this sender's history: it
+ * is of another stream, or was not in the log from which this sender went on; `WAL_ROTATED` if that
+ * cannot be told, because the log no longer has the entry and another epoch's writer numbered it;
+ * `INVALID_ARGUMENT` for a quorum without a condition, a group that this sender does not have, and
+ * more readers of a group than it can have; `IO` and `DAMAGED` if the log on disk cannot be read.
  * The text of `TIMEOUT` names the groups that lack readers.
  */
-replication_status sender_wait_acked_quorum(
-    replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum,
-    uint64_t timeout_ms, size_t *out_readers);
+replication_status sender_wait_token(
+    replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
+    const replication_quorum *quorum, uint64_t timeout_ms, size_t *out_readers);
 
 /**
- * Reports, without waiting, whether readers have acknowledged an entry: for example one whose wait
- * timed out. It can be called for any entry, any number of times, also after a restart that
- * continues the log. Once it is OK for an entry, a level and a number of readers, it stays so in
- * this process.
- *
- * A sequence identifies an entry within one history only. A promoted node answers for entries that
- * it appended or inherited with their history; where a bare sequence was set, no reader counts for
- * that entry and those before. A host that may ask after a promotion should store the token of the
- * transaction beside its sequence (sender_token()), and compare stream and epoch first.
- * - `sequence`, `level`, `readers`: as for sender_wait_acked().
- * - `out_readers`: how many have; also set with TIMEOUT and CLOSED; may be NULL.
+ * Reports, without waiting, whether readers have acknowledged the entry of a token, for example one
+ * whose wait timed out. It can be asked at any time, also after a restart that continues the log
+ * and after a promotion. Once it is OK for an entry, a level and a quorum, it stays so in this
+ * process. Arguments are as for sender_wait_token(); `out_readers` may be NULL.
  *
  * Returns `OK` when enough readers have; `TIMEOUT` when not enough have so far; `CLOSED` when not
- * enough had when the sender was stopped; `INVALID_ARGUMENT` as sender_wait_acked() does. Readers
- * count while they are connected and while they are remembered: of those that left, twice
- * sender_config_set_max_readers().
+ * enough had when the sender was stopped; `LOST`, `WAL_ROTATED`, `INVALID_ARGUMENT`, `IO` and
+ * `DAMAGED` as sender_wait_token(). Readers count while they are connected, and of those that left
+ * twice sender_config_set_max_readers() are remembered.
  */
 replication_status sender_acked(
-    const replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
-    size_t *out_readers);
-
-/**
- * As sender_acked(), for a quorum.
- * - `quorum`, `out_readers`: as for sender_wait_acked_quorum(); `out_readers` may be NULL.
- *
- * Returns what sender_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum() does.
- */
-replication_status sender_acked_quorum(
-    const replication_sender *sender, uint64_t sequence, uint32_t level,
+    const replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
     const replication_quorum *quorum, size_t *out_readers);
 
 /**
- * Calls a callback when readers have acknowledged an entry, and does not wait.
+ * Calls a callback when readers have acknowledged the entry of a token, and does not wait.
  *
  * With `OK`, `callback` is called exactly once, on the sender's callback thread, perhaps before
  * this function returns: with `REPLICATION_STATUS_OK` when enough readers have the entry,
  * `_TIMEOUT` when the time has passed, `_CLOSED` when the sender is stopped before. If the sender
  * is freed in one of its own callbacks, only `user_data_free` runs. `user_data_free` (may be NULL)
  * runs once in any case: after the call, or when this function fails.
- * - `sequence`, `level`, `readers`: as for sender_wait_acked().
- * - `timeout_ms`: 0 calls back at once, `UINT64_MAX` waits until the sender is stopped.
- * - `out_ticket`: a number for sender_ticket_status(), not 0, which the callback gets too; may be
- *   NULL.
+ * - `timeout_ms`: 0 calls back at once, `UINT64_MAX` waits until the sender is stopped; others as
+ *   for sender_wait_token().
  *
- * Returns `OK`; `INVALID_ARGUMENT` as sender_wait_acked() does, and for a NULL callback;
- * `BUFFER_FULL` when as many calls are outstanding as sender_config_set_max_pending_acks() allows;
- * `OUT_OF_MEMORY`; `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
+ * Returns `OK`; `LOST`, `WAL_ROTATED`, `INVALID_ARGUMENT`, `IO` and `DAMAGED` as
+ * sender_wait_token(), `INVALID_ARGUMENT` also for a NULL callback; `BUFFER_FULL` when as many
+ * calls are outstanding as sender_config_set_max_pending_acks() allows; `OUT_OF_MEMORY`;
+ * `INVALID_STATE` before sender_start(); `CLOSED` after sender_stop().
  */
 replication_status sender_on_acked(
-    replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
-    uint64_t timeout_ms, replication_acked_fn callback, void *user_data,
-    replication_free_fn user_data_free, uint64_t *out_ticket);
-
-/**
- * As sender_on_acked(), for a quorum.
- * - `quorum`: as for sender_wait_acked_quorum().
- * - `out_ticket`: as for sender_on_acked(); may be NULL.
- *
- * Returns what sender_on_acked() returns; `INVALID_ARGUMENT` also as sender_wait_acked_quorum()
- * does.
- */
-replication_status sender_on_acked_quorum(
-    replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum,
-    uint64_t timeout_ms, replication_acked_fn callback, void *user_data,
-    replication_free_fn user_data_free, uint64_t *out_ticket);
-
-/**
- * Reports how a call of sender_on_acked() ended or stands, also after it ended with TIMEOUT. Once
- * enough readers had the entry, the answer stays OK. The last 65536 tickets whose callback was due
- * are kept; sender_acked() has no such bound.
- * - `out_readers`: how many readers have the entry; also set with TIMEOUT and CLOSED; may be NULL.
- *
- * Returns `OK` when enough readers have the entry; `TIMEOUT` when not enough have so far; `CLOSED`
- * when not enough had when the sender was stopped; `NOT_FOUND` for a number that is no ticket of
- * this sender, or one that is no longer kept.
- */
-replication_status sender_ticket_status(
-    const replication_sender *sender, uint64_t ticket, size_t *out_readers);
+    replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
+    const replication_quorum *quorum, uint64_t timeout_ms, replication_acked_fn callback,
+    void *user_data, replication_free_fn user_data_free);
 
 /* Sender: the log on disk ---------------------------------------------------------------------- */
-
-/** The size of a token: a position with its stream, its epoch and the hash of its history. */
-#define REPLICATION_TOKEN_BYTES 48
 
 /** When a log on disk is synced, besides whenever somebody waits for it. */
 REPLICATION_ENUM(replication_sync_policy, uint32_t) {
@@ -1005,20 +981,23 @@ replication_status sender_config_set_wal_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets the position after which a new log begins, to take over as the writer, in place of
- * sender_config_set_stream() and sender_config_set_last_sequence(). Its hash lets readers recognise
- * their history. Returns `OK`; `INVALID_ARGUMENT` for NULL, a damaged token or a lower epoch.
- * - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
+ * Sets the position after which a new log begins, to continue a stream or to take over as its
+ * writer, in place of sender_config_set_last_sequence(). Its hash lets readers recognise their
+ * history. A log on disk keeps its stream and its position, and is only checked against them.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, bytes that are no token, and a lower epoch. Default: a
+ * new stream, with a random id and epoch 1.
+ * - `token`, `token_len`: from receiver_token() or sender_token().
  * - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
  */
 replication_status sender_config_set_token(
-    replication_sender_config *config, const uint8_t *token, uint64_t epoch);
+    replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch);
 
 /**
- * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the position after the last entry. Returns
- * `OK`; `INVALID_ARGUMENT` for NULL.
+ * Gets the token of the position after the last entry. Returns `OK`; `INVALID_ARGUMENT` for NULL;
+ * `BUFFER_TOO_SMALL`.
  */
-replication_status sender_token(const replication_sender *sender, uint8_t *out_token);
+replication_status sender_token(
+    const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len);
 
 /**
  * Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.
@@ -1115,14 +1094,6 @@ replication_status receiver_config_set_last_sequence(
     replication_receiver_config *config, uint64_t sequence);
 
 /**
- * Sets the lineage of the last sequence as receiver_get_stream() returned it:
- * `REPLICATION_STREAM_ID_BYTES` bytes and an epoch. A writer of another stream or an older epoch is
- * refused (DIVERGED). Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: the first writer's.
- */
-replication_status receiver_config_set_stream(
-    replication_receiver_config *config, const uint8_t *stream_id, uint64_t epoch);
-
-/**
  * Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for
  * another number. Default: `REPLICATION_PROTOCOL_AUTO`.
  */
@@ -1206,9 +1177,9 @@ replication_status receiver_config_set_buffer_bytes(
 /**
  * Sets by how much the writer's epoch may rise at once; a writer further above is refused with
  * DIVERGED. It stops an attacker from using up the epochs of a stream in one step, so set it to fit
- * your epochs, such as counters or times. The first epoch is not limited, unless a token,
- * receiver_config_set_stream() or the log on disk sets one. Returns `OK`; `INVALID_ARGUMENT` for 0.
- * Default: 1152921504606846976 (2^60). At least: 1.
+ * your epochs, such as counters or times. The first epoch is not limited, unless a token or the log
+ * on disk sets one. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At
+ * least: 1.
  */
 replication_status receiver_config_set_max_epoch_jump(
     replication_receiver_config *config, uint64_t jump);
@@ -1344,15 +1315,6 @@ bool receiver_is_connected(const replication_receiver *receiver);
 uint64_t receiver_last_sequence(const replication_receiver *receiver);
 
 /**
- * Gets the lineage that the receiver follows, for the host to store with its position: the stream
- * id, of `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` while it is
- * unknown: not configured, not in the log on disk, and no v2 writer connected yet;
- * `INVALID_ARGUMENT` for NULL.
- */
-replication_status receiver_get_stream(
-    const replication_receiver *receiver, uint8_t *out_stream_id, uint64_t *out_epoch);
-
-/**
  * Waits until an entry, and so every entry before it, is applied.
  * - `sequence`: the entry, which need not have arrived.
  * - `timeout_ms`: the time limit in milliseconds; 0 only checks.
@@ -1366,6 +1328,20 @@ replication_status receiver_wait_sequence(
     replication_receiver *receiver, uint64_t sequence, uint64_t timeout_ms);
 
 /**
+ * As receiver_wait_sequence(), for the entry of a token of this stream: a host that got the token
+ * at the writer reads its writes here.
+ *
+ * Returns `OK`; `LOST` if the entry is not in the history that was applied: it is of another
+ * stream, or another entry took its place at a fail-over; `LINEAGE_CHANGED` if that cannot be told,
+ * because the receiver without a log on disk had passed the entry, and follows another epoch than
+ * the token's; `NOT_FOUND` if the entry is applied and no v2 writer has named its stream;
+ * `TIMEOUT`, `INVALID_STATE`, `WRONG_THREAD`, `APPLY_FAILED`, `IO`, `DAMAGED` and `CLOSED` as
+ * receiver_wait_sequence().
+ */
+replication_status receiver_wait_token(
+    replication_receiver *receiver, const uint8_t *token, size_t token_len, uint64_t timeout_ms);
+
+/**
  * Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call.
  * The connection lasts until the buffer is full and the writer's time limit ends. Pausing twice is
  * allowed. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
@@ -1377,6 +1353,14 @@ replication_status receiver_pause(replication_receiver *receiver);
  * after receiver_stop().
  */
 replication_status receiver_resume(replication_receiver *receiver);
+
+/** As sender_set_option(), for a receiver. Returns `OK`, or what that returns. */
+replication_status receiver_set_option(
+    replication_receiver *receiver, const char *name, uint64_t value);
+
+/** As sender_option(), for a receiver. Returns `OK`, or what that returns. */
+replication_status receiver_option(
+    const replication_receiver *receiver, const char *name, uint64_t *out_value);
 
 /** As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL. */
 replication_status receiver_stats_json(const replication_receiver *receiver, char **out_json);
@@ -1398,8 +1382,8 @@ void receiver_free(replication_receiver *receiver);
  * receives them, and keeps them over a restart. They are acknowledged as durable once they are
  * synced there, whether or not they are applied. Without a configured position, the receiver
  * continues after the last applied entry, or a few before it. The log needs a v2 writer. On
- * promotion, give the directory to a sender with a higher epoch. See docs/durability.md. Returns
- * `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
+ * promotion, give the directory to a sender with a higher epoch. Returns `OK`; `INVALID_ARGUMENT`
+ * and `IO` as sender_config_set_wal_dir(). Default: none.
  * - `path`: as for sender_config_set_wal_dir(); NULL for no log.
  */
 replication_status receiver_config_set_wal_dir(
@@ -1437,23 +1421,42 @@ replication_status receiver_config_set_wal_retain_ms(
     replication_receiver_config *config, uint64_t age_ms);
 
 /**
- * Sets the host's position: the token that it stored with its data, `REPLICATION_TOKEN_BYTES`
- * bytes. The writer continues after it if it has the same history; one that was restored or forked
- * is refused with the event DIVERGED. It replaces receiver_config_set_last_sequence() and
- * receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT` for NULL and for a damaged token.
+ * Sets the host's position: the token that it stored with its data. The writer continues after it
+ * if it has the same history; one that was restored or forked, and one of another stream or an
+ * older epoch, is refused with the event DIVERGED. It replaces receiver_config_set_last_sequence().
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL and for bytes that are no token. Default: none; the
+ * receiver follows the first writer's stream.
+ * - `token`, `token_len`: from receiver_token() or sender_token().
  */
 replication_status receiver_config_set_token(
-    replication_receiver_config *config, const uint8_t *token);
+    replication_receiver_config *config, const uint8_t *token, size_t token_len);
 
 /**
- * Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler,
- * after the entry or entries of the call; otherwise, after the last applied entry. Stored in the
- * transaction that applies an entry, it makes that happen exactly once, whatever crashes. Returns
- * `OK`; `NOT_FOUND` as receiver_get_stream(); `INVALID_ARGUMENT` for NULL.
+ * Gets the token of the receiver's position: in a handler, after the entry or entries of the call;
+ * otherwise, after the last applied entry. Stored in the transaction that applies an entry, it
+ * makes that happen exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` while no stream is
+ * known: neither a token nor the log on disk names one, and no v2 writer was connected yet;
+ * `INVALID_ARGUMENT` for NULL; `BUFFER_TOO_SMALL`.
  */
-replication_status receiver_token(const replication_receiver *receiver, uint8_t *out_token);
+replication_status receiver_token(
+    const replication_receiver *receiver, uint8_t *token, size_t token_size, size_t *out_len);
+
+/**
+ * Gets the token of the position after the first entries of the call that a batch handler is in:
+ * for a handler that commits a part of them, and sets `*applied` to their number.
+ * - `applied`: how many of the call's entries; 0 for the position before them.
+ *
+ * Returns what receiver_token() returns; `INVALID_ARGUMENT` also for more entries than the call
+ * has; `INVALID_STATE` outside of a batch handler of this receiver.
+ */
+replication_status receiver_batch_token(
+    const replication_receiver *receiver, size_t applied, uint8_t *token, size_t token_size,
+    size_t *out_len);
 
 /* Tokens --------------------------------------------------------------------------------------- */
+
+/** The most bytes of a token, also in later versions. */
+#define REPLICATION_TOKEN_MAX_BYTES 96
 
 /** How the positions of two tokens lie to each other, as far as the tokens tell. */
 REPLICATION_ENUM(replication_token_order, int32_t) {
@@ -1481,11 +1484,8 @@ replication_status replication_token_compare(
 replication_status replication_token_print(const uint8_t *token, size_t token_len, char **out_text);
 
 /**
- * Reads the text that replication_token_print() writes.
- * - `token`, `token_size`: the buffer for the token; `REPLICATION_TOKEN_BYTES` are enough.
- * - `out_len`: the length of the token, also set with BUFFER_TOO_SMALL.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL and for any other text; `BUFFER_TOO_SMALL`.
+ * Reads the text that replication_token_print() writes. Returns `OK`; `INVALID_ARGUMENT` for NULL
+ * and for any other text; `BUFFER_TOO_SMALL`.
  */
 replication_status replication_token_parse(
     const char *text_form, uint8_t *token, size_t token_size, size_t *out_len);

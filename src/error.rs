@@ -38,7 +38,7 @@ pub enum Status {
     AddressInUse = 10,
     /// The descriptor is closed or no stream socket.
     BadDescriptor = 11,
-    /// No such reader, slot, ticket, row, key or stream.
+    /// No such reader, slot, row, key or stream.
     NotFound = 12,
     /// The value has another type or does not fit.
     WrongType = 13,
@@ -90,6 +90,8 @@ pub enum Status {
     Removed = 124,
     /// The writer changed during the wait.
     LineageChanged = 125,
+    /// The entry is not in this history.
+    Lost = 126,
 }
 
 impl Status {

@@ -117,8 +117,8 @@
 // |---|---|
 // | `ffi` | `engine`, `error`, `forks`, `host`, `log`, `memory`, `protocol`, `receiver`, `records`, `sender`, `text`, `threads`, `transport` |
 // | `api` | `clock`, `engine`, `error`, `forks`, `host`, `log`, `protocol`, `receiver`, `sender`, `threads`, `transport` |
-// | `sender` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
-// | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
+// | `sender` | `clock`, `engine`, `error`, `host`, `log`, `options`, `protocol`, `runtime`, `simulation`, `sync`, `text`, `threads`, `transport` |
+// | `receiver` | `clock`, `engine`, `error`, `host`, `log`, `options`, `protocol`, `random`, `runtime`, `sync`, `text`, `threads`, `transport` |
 // | `engine` | `clock`, `error`, `host`, `protocol`, `text` |
 // | `records` | `error` |
 // | `transport` | `clock`, `error`, `fd`, `permissions`, `protocol`, `simulation`, `sync`, `text`, `threads` |
@@ -134,13 +134,14 @@
 // | `fd` | |
 // | `forks` | `error` |
 // | `memory` | |
+// | `options` | `error`, `sync` |
 // | `sync` | `simulation` |
 // | `text` | |
 // | `simulation` | |
 //
 // `clock` (wall and boot time, and what each may decide) serves all, and so do private modules: `threads` (threads
 // and runtimes), `runtime` (tasks and timers), `random`, `sync` (locks), `fd` (descriptors), `forks` (which process
-// made an object), `memory` (whether there is any) and `permissions` (who else may change a file). In builds for
+// made an object), `memory` (whether there is any), `options` (numbers of a configuration that may change) and `permissions` (who else may change a file). In builds for
 // simulations, `simulation` stands in for clocks, threads, tasks, the network and the disk.
 //
 // What the root re-exports from `api` is for users. The modules are public for the tests, benchmarks and fuzz targets of
@@ -184,6 +185,7 @@ pub mod host;
 #[doc(hidden)]
 pub mod log;
 mod memory;
+mod options;
 mod permissions;
 #[doc(hidden)]
 pub mod protocol;
@@ -208,7 +210,7 @@ pub mod transport;
 pub use api::{
     AckLevel, ApplyPolicy, Batch, BatchHandler, Entry, Error, Event, EventKind, FullPolicy, GapPolicy, GatePolicy,
     Handler, HandlerResult, LogLevel, Protocol, Quorum, Receiver, ReceiverBuilder, Result, Sender, SenderBuilder,
-    Status, SyncPolicy, Token, WriteGate,
+    Status, SyncPolicy, Token, TokenOrder, WriteGate,
 };
 
 /// The example in `docs/rust.md` runs as a test.

@@ -402,54 +402,26 @@ using timestamp = std::chrono::time_point<std::chrono::system_clock, std::chrono
 /// The timeout of a wait without a time limit.
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
-/// The id of a log. A sequence is a position in one log.
-using stream_id = std::array<std::uint8_t, REPLICATION_STREAM_ID_BYTES>;
+class token;
 
-/// Returns the id as the statistics show it: 32 hexadecimal digits.
-[[nodiscard]] inline std::string to_string(const stream_id &id)
+/// @cond internal
+namespace detail
 {
-    constexpr char digits[] = "0123456789abcdef";
-    std::string text;
-    text.reserve(2 * id.size());
-    for (const std::uint8_t byte : id) {
-        text += digits[byte >> 4];
-        text += digits[byte & 15];
-    }
-    return text;
+template <class Call> token read_token(Call &&call);
 }
+/// @endcond
 
-/// The log and the epoch that a sequence belongs to.
-struct lineage {
-    stream_id stream{};      ///< The log.
-    std::uint64_t epoch = 0; ///< Rises each time another node becomes the writer.
-
-    /// Returns whether both are equal.
-    [[nodiscard]] friend bool operator==(const lineage &one, const lineage &other) noexcept
-    {
-        return one.stream == other.stream && one.epoch == other.epoch;
-    }
-
-#if __cplusplus < 202002L
-    /// Returns whether they differ.
-    [[nodiscard]] friend bool operator!=(const lineage &one, const lineage &other) noexcept
-    {
-        return !(one == other);
-    }
-#endif
-};
-
-/// A position with its stream, its epoch and the hash of the history before it: 48 bytes to store with the data.
+/// A position in a history: opaque bytes, at most REPLICATION_TOKEN_MAX_BYTES, to store with the data.
 class token
 {
   public:
-    /// Copies stored bytes. Throws `invalid_argument` if they are not REPLICATION_TOKEN_BYTES long. The configuration
-    /// that receives the token checks its contents.
-    explicit token(bytes_view stored)
+    /// Copies stored bytes. Throws `invalid_argument` if there are none, or too many. The function that receives the token
+    /// checks its contents.
+    explicit token(bytes_view stored) : size_(stored.size())
     {
-        if (stored.size() != bytes_.size())
-            throw error(status::invalid_argument, "a token has " + std::to_string(bytes_.size()) + " bytes, not " +
-                                                      std::to_string(stored.size()));
-        std::memcpy(bytes_.data(), stored.data(), bytes_.size());
+        if (stored.size() == 0 || stored.size() > bytes_.size())
+            throw error(status::invalid_argument, std::to_string(stored.size()) + " bytes are not a token");
+        std::memcpy(bytes_.data(), stored.data(), stored.size());
     }
 
     /// Returns the bytes to store. A token also converts to a bytes_view.
@@ -461,10 +433,9 @@ class token
     /// Creates a token from the text that text() returns. Throws `invalid_argument` for any other text.
     [[nodiscard]] static token parse(zstring_view text)
     {
-        std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-        std::size_t length = 0;
-        detail::check(replication_token_parse(text.c_str(), bytes.data(), bytes.size(), &length));
-        return token(bytes_view(bytes.data(), length));
+        return detail::read_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+            return replication_token_parse(text.c_str(), bytes, size, length);
+        });
     }
 
     /// Returns the token as text, for logs and SQL. Throws `invalid_argument` if the bytes are not a token.
@@ -484,16 +455,16 @@ class token
         return static_cast<token_order>(order);
     }
 
-    /// Returns REPLICATION_TOKEN_BYTES.
-    [[nodiscard]] static constexpr std::size_t size() noexcept
+    /// Returns how many bytes there are.
+    [[nodiscard]] std::size_t size() const noexcept
     {
-        return REPLICATION_TOKEN_BYTES;
+        return size_;
     }
 
     /// Returns whether both are tokens of the same position.
     [[nodiscard]] friend bool operator==(const token &one, const token &other) noexcept
     {
-        return one.bytes_ == other.bytes_;
+        return one.size_ == other.size_ && one.bytes_ == other.bytes_;
     }
 
 #if __cplusplus < 202002L
@@ -505,8 +476,37 @@ class token
 #endif
 
   private:
-    std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes_{};
+    std::array<std::uint8_t, REPLICATION_TOKEN_MAX_BYTES> bytes_{};
+    std::size_t size_;
 };
+
+/// @cond internal
+namespace detail
+{
+
+/// The token that a call gives, which is passed the room for it.
+template <class Call> token read_token(Call &&call)
+{
+    std::array<std::uint8_t, REPLICATION_TOKEN_MAX_BYTES> bytes{};
+    std::size_t length = 0;
+    check(call(bytes.data(), bytes.size(), &length));
+    return token(bytes_view(bytes.data(), length));
+}
+
+/// The same; nothing while the stream is unknown.
+template <class Call> std::optional<token> find_token(Call &&call)
+{
+    std::array<std::uint8_t, REPLICATION_TOKEN_MAX_BYTES> bytes{};
+    std::size_t length = 0;
+    const replication_status got = call(bytes.data(), bytes.size(), &length);
+    if (got == REPLICATION_STATUS_NOT_FOUND)
+        return std::nullopt;
+    check(got);
+    return token(bytes_view(bytes.data(), length));
+}
+
+} // namespace detail
+/// @endcond
 
 // ---- Version --------------------------------------------------------------------------------------------------------
 
@@ -925,7 +925,6 @@ struct ack_result {
 
 /// The result of a sender::on_acked() call.
 struct ack_notice {
-    std::uint64_t ticket;       ///< The ticket that on_acked() returned.
     replication::status status; ///< `ok`, `timeout` or `closed`.
     std::size_t readers;        ///< How many readers have acknowledged the entry.
 };
@@ -1066,12 +1065,16 @@ struct receiver_host : host {
 
 inline std::optional<token> token_at(const receiver_host &host)
 {
-    std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-    const replication_status got = receiver_token(host.receiver.load(std::memory_order_relaxed), bytes.data());
-    if (got == REPLICATION_STATUS_NOT_FOUND)
-        return std::nullopt;
-    check(got);
-    return token(bytes);
+    return find_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+        return receiver_token(host.receiver.load(std::memory_order_relaxed), bytes, size, length);
+    });
+}
+
+inline std::optional<token> token_at(const receiver_host &host, std::size_t applied)
+{
+    return find_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+        return receiver_batch_token(host.receiver.load(std::memory_order_relaxed), applied, bytes, size, length);
+    });
 }
 
 } // namespace detail
@@ -1212,6 +1215,13 @@ class batch
         return detail::token_at(*host_);
     }
 
+    /// Returns the token of the position after the first `count` entries, for a handler that commits these and calls
+    /// applied(count). Throws `invalid_argument` for more entries than there are.
+    [[nodiscard]] std::optional<replication::token> token(std::size_t count) const
+    {
+        return detail::token_at(*host_, count);
+    }
+
   private:
     const replication_entry *entries_;
     std::size_t count_;
@@ -1340,11 +1350,11 @@ inline void run_receiver_event(void *user_data, const replication_event *raw) no
     }
 }
 
-inline void run_acked(void *user_data, std::uint64_t ticket, std::int32_t number, std::size_t readers) noexcept
+inline void run_acked(void *user_data, std::int32_t number, std::size_t readers) noexcept
 {
     const auto &call = *static_cast<acked_call *>(user_data);
     try {
-        call.handler({ticket, static_cast<status>(number), readers});
+        call.handler({static_cast<status>(number), readers});
     } catch (...) {
         call.shared->log_exception("acked handler", current_failure().text);
     }
@@ -1448,6 +1458,16 @@ class quorum
         raw_.reset(replication_quorum_new());
         if (!raw_)
             throw error(status::out_of_memory, replication_last_error_message());
+    }
+
+    /// Creates a quorum of any readers, also where a number is given for a quorum. Throws `invalid_argument` for 0 readers.
+    quorum(std::size_t readers)
+    {
+        detail::check_abi();
+        raw_.reset(replication_quorum_any(readers));
+        if (!raw_)
+            throw error(readers == 0 ? status::invalid_argument : status::out_of_memory,
+                        replication_last_error_message());
     }
 
     /// Adds a condition: a number of any readers.
@@ -1574,12 +1594,6 @@ class sender_config
         return checked(sender_config_set_unix_socket_mode(get(), mode));
     }
 
-    /// Sets the lineage that this writer continues.
-    sender_config &stream(const lineage &continued)
-    {
-        return checked(sender_config_set_stream(get(), continued.stream.data(), continued.epoch));
-    }
-
     /// Sets the sequence of the last entry before this process started.
     sender_config &last_sequence(std::uint64_t sequence)
     {
@@ -1589,7 +1603,7 @@ class sender_config
     /// Sets the position after which a new log begins, and the sender's epoch; 0: the epoch of the token.
     sender_config &token(const replication::token &place, std::uint64_t epoch = 0)
     {
-        return checked(sender_config_set_token(get(), place.data(), epoch));
+        return checked(sender_config_set_token(get(), place.data(), place.size(), epoch));
     }
 
     /// Allows a log directory or private key that other users may write to, and a key that they may read, which are
@@ -1921,20 +1935,35 @@ class sender
         return sender_current_sequence(raw_);
     }
 
-    /// Returns the lineage of the log.
-    [[nodiscard]] lineage stream() const
+    /// Appends an entry as replicate() does, and returns its token, which identifies it also after a restart and at another
+    /// node.
+    [[nodiscard]] replication::token replicate_token(bytes_view payload, timestamp at = now())
     {
-        lineage found;
-        detail::check(sender_get_stream(raw_, found.stream.data(), &found.epoch));
-        return found;
+        return detail::read_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+            return sender_replicate_token(raw_, microseconds(at), payload.data(), payload.size(), bytes, size, length);
+        });
     }
 
     /// Returns the token of the position after the last entry.
     [[nodiscard]] replication::token token() const
     {
-        std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-        detail::check(sender_token(raw_, bytes.data()));
-        return replication::token(bytes);
+        return detail::read_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+            return sender_token(raw_, bytes, size, length);
+        });
+    }
+
+    /// Changes an option of a sender that lives, by its name in docs/options.md. Throws `not_found` for any other name.
+    void set_option(zstring_view name, std::uint64_t value)
+    {
+        detail::check(sender_set_option(raw_, name.c_str(), value));
+    }
+
+    /// Returns the value of an option that set_option() takes.
+    [[nodiscard]] std::uint64_t option(zstring_view name) const
+    {
+        std::uint64_t value = 0;
+        detail::check(sender_option(raw_, name.c_str(), &value));
+        return value;
     }
 
     /// Sets whether this node is the writer, as a new sender is.
@@ -1973,8 +2002,9 @@ class sender
         detail::check(sender_stop(raw_));
     }
 
-    /// Waits until `readers` readers have acknowledged an entry and all before it. The result is `ok`; `timeout`, and
-    /// readers may still have the entry; or `closed` if the sender was stopped.
+    /// Waits until `readers` readers have acknowledged an entry that this sender numbered, and all before it. The result is
+    /// `ok`; `timeout`, and readers may still have the entry; or `closed` if the sender was stopped. Throws `lost` for an
+    /// entry before the one at which this sender's epoch began.
     [[nodiscard]] ack_result wait_acked(std::uint64_t sequence, ack_level level, std::size_t readers,
                                         std::chrono::milliseconds timeout)
     {
@@ -1984,69 +2014,38 @@ class sender
         return detail::ack_result_of(got, have);
     }
 
-    /// As above, for a quorum.
-    [[nodiscard]] ack_result wait_acked(std::uint64_t sequence, ack_level level, const quorum &who,
+    /// As above, for the entry of a token, which may be from before a restart or a promotion, and for a quorum. Throws `lost`
+    /// if the entry is not in this sender's history, and `wal_rotated` if the log no longer tells.
+    [[nodiscard]] ack_result wait_token(const replication::token &entry, ack_level level, const quorum &who,
                                         std::chrono::milliseconds timeout)
     {
         std::size_t have = 0;
-        const replication_status got = sender_wait_acked_quorum(raw_, sequence, static_cast<std::uint32_t>(level),
-                                                                who.get(), detail::wait_ms(timeout), &have);
+        const replication_status got =
+            sender_wait_token(raw_, entry.data(), entry.size(), static_cast<std::uint32_t>(level), who.get(),
+                              detail::wait_ms(timeout), &have);
         return detail::ack_result_of(got, have);
     }
 
-    /// Reports, without waiting, whether `readers` readers have acknowledged an entry.
-    [[nodiscard]] ack_result acked(std::uint64_t sequence, ack_level level, std::size_t readers) const
-    {
-        std::size_t have = 0;
-        const replication_status got = sender_acked(raw_, sequence, static_cast<std::uint32_t>(level), readers, &have);
-        return detail::ack_result_of(got, have);
-    }
-
-    /// As above, for a quorum.
-    [[nodiscard]] ack_result acked(std::uint64_t sequence, ack_level level, const quorum &who) const
+    /// Reports, without waiting, whether a quorum of readers have acknowledged the entry of a token. Throws as wait_token().
+    [[nodiscard]] ack_result acked(const replication::token &entry, ack_level level, const quorum &who) const
     {
         std::size_t have = 0;
         const replication_status got =
-            sender_acked_quorum(raw_, sequence, static_cast<std::uint32_t>(level), who.get(), &have);
+            sender_acked(raw_, entry.data(), entry.size(), static_cast<std::uint32_t>(level), who.get(), &have);
         return detail::ack_result_of(got, have);
     }
 
-    /// Calls a handler once when `readers` readers have acknowledged an entry, without waiting. Returns a ticket. The
-    /// handler is not called if this throws, or if the sender is destroyed in one of its own handlers.
-    std::uint64_t on_acked(std::uint64_t sequence, ack_level level, std::size_t readers,
-                           std::chrono::milliseconds timeout, acked_handler handler)
+    /// Calls a handler once when a quorum of readers have acknowledged the entry of a token, without waiting. The handler is
+    /// not called if this throws, or if the sender is destroyed in one of its own handlers.
+    void on_acked(const replication::token &entry, ack_level level, const quorum &who,
+                  std::chrono::milliseconds timeout, acked_handler handler)
     {
         const bool is_empty = !handler;
         auto made = std::make_unique<detail::acked_call>();
         *made = {std::move(handler), host_};
-        std::uint64_t ticket = 0;
-        detail::check(sender_on_acked(raw_, sequence, static_cast<std::uint32_t>(level), readers,
+        detail::check(sender_on_acked(raw_, entry.data(), entry.size(), static_cast<std::uint32_t>(level), who.get(),
                                       detail::wait_ms(timeout), is_empty ? nullptr : detail::run_acked, made.release(),
-                                      detail::acked_call::free, &ticket));
-        return ticket;
-    }
-
-    /// As above, for a quorum.
-    std::uint64_t on_acked(std::uint64_t sequence, ack_level level, const quorum &who,
-                           std::chrono::milliseconds timeout, acked_handler handler)
-    {
-        const bool is_empty = !handler;
-        auto made = std::make_unique<detail::acked_call>();
-        *made = {std::move(handler), host_};
-        std::uint64_t ticket = 0;
-        detail::check(sender_on_acked_quorum(raw_, sequence, static_cast<std::uint32_t>(level), who.get(),
-                                             detail::wait_ms(timeout), is_empty ? nullptr : detail::run_acked,
-                                             made.release(), detail::acked_call::free, &ticket));
-        return ticket;
-    }
-
-    /// Reports the result of an on_acked() call, or its progress so far. Throws `not_found` for a number that is no
-    /// ticket, or is too old.
-    [[nodiscard]] ack_result ticket_status(std::uint64_t ticket) const
-    {
-        std::size_t have = 0;
-        const replication_status got = sender_ticket_status(raw_, ticket, &have);
-        return detail::ack_result_of(got, have);
+                                      detail::acked_call::free));
     }
 
     /// Waits until an entry is on this node's disk. Returns whether it is, within the timeout.
@@ -2128,16 +2127,10 @@ class receiver_config
         return checked(receiver_config_set_last_sequence(get(), sequence));
     }
 
-    /// Sets the lineage of the last sequence.
-    receiver_config &stream(const lineage &followed)
-    {
-        return checked(receiver_config_set_stream(get(), followed.stream.data(), followed.epoch));
-    }
-
-    /// Sets the reader's position from the token stored with the host's data. Replaces last_sequence() and stream().
+    /// Sets the reader's position from the token stored with the host's data. Replaces last_sequence().
     receiver_config &token(const replication::token &place)
     {
-        return checked(receiver_config_set_token(get(), place.data()));
+        return checked(receiver_config_set_token(get(), place.data(), place.size()));
     }
 
     /// Sets the protocol versions to speak.
@@ -2465,40 +2458,41 @@ class receiver
         return receiver_last_sequence(raw_);
     }
 
-    /// Returns the lineage that the receiver follows; nothing while it is unknown.
-    [[nodiscard]] std::optional<lineage> stream() const
-    {
-        lineage found;
-        const replication_status got = receiver_get_stream(raw_, found.stream.data(), &found.epoch);
-        if (got == REPLICATION_STATUS_NOT_FOUND)
-            return std::nullopt;
-        detail::check(got);
-        return found;
-    }
-
     /// Returns the token of the receiver's position; nothing while the stream is unknown. In a handler, this is the
     /// position after the entries of the current call.
     [[nodiscard]] std::optional<replication::token> token() const
     {
-        std::array<std::uint8_t, REPLICATION_TOKEN_BYTES> bytes{};
-        const replication_status got = receiver_token(raw_, bytes.data());
-        if (got == REPLICATION_STATUS_NOT_FOUND)
-            return std::nullopt;
-        detail::check(got);
-        return replication::token(bytes);
+        return detail::find_token([&](std::uint8_t *bytes, std::size_t size, std::size_t *length) {
+            return receiver_token(raw_, bytes, size, length);
+        });
+    }
+
+    /// Changes an option of a receiver that lives, by its name in docs/options.md. Throws `not_found` for any other name.
+    void set_option(zstring_view name, std::uint64_t value)
+    {
+        detail::check(receiver_set_option(raw_, name.c_str(), value));
+    }
+
+    /// Returns the value of an option that set_option() takes.
+    [[nodiscard]] std::uint64_t option(zstring_view name) const
+    {
+        std::uint64_t value = 0;
+        detail::check(receiver_option(raw_, name.c_str(), &value));
+        return value;
     }
 
     /// Waits until an entry is applied. Returns whether it is, within the timeout. Throws `apply_failed` if applying
     /// stopped before the entry, with the text that the handler threw; `lineage_changed`; `closed`; and others.
     [[nodiscard]] bool wait_sequence(std::uint64_t sequence, std::chrono::milliseconds timeout)
     {
-        const replication_status got = receiver_wait_sequence(raw_, sequence, detail::wait_ms(timeout));
-        if (got == REPLICATION_STATUS_APPLY_FAILED) {
-            std::string text = replication_last_error_message();
-            const std::string cause = last_cause();
-            throw error(status::apply_failed, cause.empty() ? text : text + " (" + cause + ")");
-        }
-        return detail::ended_in_time(got);
+        return applied_in_time(receiver_wait_sequence(raw_, sequence, detail::wait_ms(timeout)));
+    }
+
+    /// As above, for the entry of a token: a host that got the token at the writer reads its writes here. Throws `lost` if
+    /// the entry is of another stream, or another one took its place at a fail-over.
+    [[nodiscard]] bool wait_token(const replication::token &entry, std::chrono::milliseconds timeout)
+    {
+        return applied_in_time(receiver_wait_token(raw_, entry.data(), entry.size(), detail::wait_ms(timeout)));
     }
 
     /// Returns `what()` of the last exception from a handler or the local log; empty if there was none.
@@ -2554,6 +2548,16 @@ class receiver
     }
 
   private:
+    [[nodiscard]] bool applied_in_time(replication_status got) const
+    {
+        if (got == REPLICATION_STATUS_APPLY_FAILED) {
+            std::string text = replication_last_error_message();
+            const std::string cause = last_cause();
+            throw error(status::apply_failed, cause.empty() ? text : text + " (" + cause + ")");
+        }
+        return detail::ended_in_time(got);
+    }
+
     replication_receiver *raw_ = nullptr;
     std::shared_ptr<detail::receiver_host> host_;
 };

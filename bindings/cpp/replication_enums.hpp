@@ -39,7 +39,7 @@ enum class status : std::int32_t {
     address_in_use = REPLICATION_STATUS_ADDRESS_IN_USE,
     /// The descriptor is closed or no stream socket.
     bad_descriptor = REPLICATION_STATUS_BAD_DESCRIPTOR,
-    /// No such reader, slot, ticket, row, key or stream.
+    /// No such reader, slot, row, key or stream.
     not_found = REPLICATION_STATUS_NOT_FOUND,
     /// The value has another type or does not fit.
     wrong_type = REPLICATION_STATUS_WRONG_TYPE,
@@ -91,6 +91,8 @@ enum class status : std::int32_t {
     removed = REPLICATION_STATUS_REMOVED,
     /// The writer changed during the wait.
     lineage_changed = REPLICATION_STATUS_LINEAGE_CHANGED,
+    /// The entry is not in this history.
+    lost = REPLICATION_STATUS_LOST,
 };
 
 /// The kind of an event. The numbers are part of the ABI.

@@ -27,7 +27,12 @@ func (q Quorum) use(f func(*C.replication_quorum) error) error {
 	if err := Load(); err != nil {
 		return err
 	}
-	quorum := C.lr_replication_quorum_new()
+	var quorum *C.replication_quorum
+	if len(q) == 1 && q[0].Group == "" && q[0].Readers > 0 {
+		quorum, q = C.lr_replication_quorum_any(C.size_t(q[0].Readers)), nil
+	} else {
+		quorum = C.lr_replication_quorum_new()
+	}
 	if quorum == nil {
 		return &Error{Status: ErrOutOfMemory, Op: "quorum"}
 	}
@@ -58,8 +63,8 @@ func (s *Sender) readers(op string, f func(*C.replication_sender, *C.size_t) C.i
 }
 
 // WaitAcked waits until the given number of readers have acknowledged an entry and all before it, and returns how many
-// have. If the context's deadline passes, the error matches ErrTimeout and context.DeadlineExceeded. Readers may still
-// have the entry, now or later; Acked reports whether they do.
+// have. If the context's deadline passes, the error matches ErrTimeout and context.DeadlineExceeded; readers may still have
+// the entry, now or later. It returns ErrLost for an entry before the one at which this sender's epoch began: see WaitToken.
 func (s *Sender) WaitAcked(ctx context.Context, sequence uint64, level AckLevel, readers int) (int, error) {
 	if readers < 0 {
 		return 0, invalid("wait acked", "the number of readers is negative")
@@ -71,12 +76,17 @@ func (s *Sender) WaitAcked(ctx context.Context, sequence uint64, level AckLevel,
 	})
 }
 
-// WaitAckedQuorum is like WaitAcked, for a quorum of readers.
-func (s *Sender) WaitAckedQuorum(ctx context.Context, sequence uint64, level AckLevel, quorum Quorum) (int, error) {
-	return wait(ctx, "wait acked quorum", func(timeoutMS C.uint64_t) (n int, err error) {
+// AnyReaders returns the quorum of a number of readers, at least 1, of whatever groups.
+func AnyReaders(n int) Quorum { return Quorum{{Readers: n}} }
+
+// WaitToken waits until a quorum of readers have acknowledged the entry of a token and all before it, and returns how many
+// readers have. The token is from AppendToken, perhaps before a restart or a promotion. It returns ErrLost if the entry is
+// not in this sender's history, and ErrWALRotated if the log no longer tells. Otherwise it is like WaitAcked.
+func (s *Sender) WaitToken(ctx context.Context, token Token, level AckLevel, quorum Quorum) (int, error) {
+	return wait(ctx, "wait token", func(timeoutMS C.uint64_t) (n int, err error) {
 		err = quorum.use(func(q *C.replication_quorum) (err error) {
-			n, err = s.readers("wait acked quorum", func(p *C.replication_sender, n *C.size_t) C.int32_t {
-				return C.lr_sender_wait_acked_quorum(p, C.uint64_t(sequence), C.uint32_t(level), q, timeoutMS, n)
+			n, err = s.readers("wait token", func(p *C.replication_sender, n *C.size_t) C.int32_t {
+				return C.lr_sender_wait_token(p, token.pointer(), token.length, C.uint32_t(level), q, timeoutMS, n)
 			})
 			return err
 		})
@@ -84,22 +94,13 @@ func (s *Sender) WaitAckedQuorum(ctx context.Context, sequence uint64, level Ack
 	})
 }
 
-// Acked reports, without waiting, whether the given number of readers have acknowledged an entry, and returns how many
-// have. It returns ErrTimeout if not enough have so far, and ErrClosed if not enough had when the sender was stopped.
-func (s *Sender) Acked(sequence uint64, level AckLevel, readers int) (int, error) {
-	if readers < 0 {
-		return 0, invalid("acked", "the number of readers is negative")
-	}
-	return s.readers("acked", func(p *C.replication_sender, n *C.size_t) C.int32_t {
-		return C.lr_sender_acked(p, C.uint64_t(sequence), C.uint32_t(level), C.size_t(readers), n)
-	})
-}
-
-// AckedQuorum is like Acked, for a quorum of readers.
-func (s *Sender) AckedQuorum(sequence uint64, level AckLevel, quorum Quorum) (n int, err error) {
+// Acked reports, without waiting, whether a quorum of readers have acknowledged the entry of a token, and returns how many
+// readers have. It returns ErrTimeout if not enough have so far, ErrClosed if not enough had when the sender was stopped,
+// and ErrLost and ErrWALRotated as WaitToken does.
+func (s *Sender) Acked(token Token, level AckLevel, quorum Quorum) (n int, err error) {
 	err = quorum.use(func(q *C.replication_quorum) (err error) {
-		n, err = s.readers("acked quorum", func(p *C.replication_sender, n *C.size_t) C.int32_t {
-			return C.lr_sender_acked_quorum(p, C.uint64_t(sequence), C.uint32_t(level), q, n)
+		n, err = s.readers("acked", func(p *C.replication_sender, n *C.size_t) C.int32_t {
+			return C.lr_sender_acked(p, token.pointer(), token.length, C.uint32_t(level), q, n)
 		})
 		return err
 	})
@@ -108,39 +109,26 @@ func (s *Sender) AckedQuorum(sequence uint64, level AckLevel, quorum Quorum) (n 
 
 // An AckResult is the result of a wait for acknowledgements.
 type AckResult struct {
-	// Ticket is the ticket that OnAcked returned.
-	Ticket uint64
 	// Readers is how many readers have acknowledged the entry.
 	Readers int
 	// Err is nil, ErrTimeout or ErrClosed.
 	Err error
 }
 
-// OnAcked calls a function when the given number of readers have acknowledged an entry, the timeout has passed, or the
+// OnAcked calls a function when a quorum of readers have acknowledged the entry of a token, the timeout has passed, or the
 // sender is stopped. A negative timeout waits until the sender is stopped. The function is called exactly once, on the
 // thread of the event handler, perhaps before OnAcked returns. It is not called if OnAcked returns an error, or if the
-// sender is closed in one of its own handlers. The ticket is for TicketStatus.
-func (s *Sender) OnAcked(sequence uint64, level AckLevel, readers int, timeout time.Duration,
-	f func(AckResult)) (ticket uint64, err error) {
-	if readers < 0 {
-		return 0, invalid("on acked", "the number of readers is negative")
+// sender is closed in one of its own handlers.
+func (s *Sender) OnAcked(token Token, level AckLevel, quorum Quorum, timeout time.Duration, f func(AckResult)) error {
+	if f == nil {
+		return invalid("on acked", "the function is nil")
 	}
-	return s.order("on acked", f, func(p *C.replication_sender, handle C.uintptr_t, ticket *C.uint64_t) C.int32_t {
-		return C.lr_on_acked(p, C.uint64_t(sequence), C.uint32_t(level), C.size_t(readers),
-			orForever(timeout), handle, ticket)
-	})
-}
-
-// OnAckedQuorum is like OnAcked, for a quorum of readers.
-func (s *Sender) OnAckedQuorum(sequence uint64, level AckLevel, quorum Quorum, timeout time.Duration,
-	f func(AckResult)) (ticket uint64, err error) {
-	err = quorum.use(func(q *C.replication_quorum) (err error) {
-		ticket, err = s.order("on acked quorum", f, func(p *C.replication_sender, handle C.uintptr_t, ticket *C.uint64_t) C.int32_t {
-			return C.lr_on_acked_quorum(p, C.uint64_t(sequence), C.uint32_t(level), q, orForever(timeout), handle, ticket)
+	return quorum.use(func(q *C.replication_quorum) error {
+		return s.use("on acked", func(p *C.replication_sender) C.int32_t {
+			return C.lr_on_acked(p, token.pointer(), token.length, C.uint32_t(level), q, orForever(timeout),
+				register(&ackedCall{s.hooks, f}))
 		})
-		return err
 	})
-	return ticket, err
 }
 
 func orForever(timeout time.Duration) C.uint64_t {
@@ -148,25 +136,4 @@ func orForever(timeout time.Duration) C.uint64_t {
 		return forever
 	}
 	return milliseconds(timeout)
-}
-
-func (s *Sender) order(op string, f func(AckResult),
-	order func(*C.replication_sender, C.uintptr_t, *C.uint64_t) C.int32_t) (uint64, error) {
-	if f == nil {
-		return 0, invalid(op, "the function is nil")
-	}
-	var ticket C.uint64_t
-	err := s.use(op, func(p *C.replication_sender) C.int32_t {
-		return order(p, register(&ackedCall{s.hooks, f}), &ticket)
-	})
-	return uint64(ticket), err
-}
-
-// TicketStatus reports the result of an OnAcked call, or its progress so far, and returns how many readers have the
-// entry. The error is nil, ErrTimeout, ErrClosed, or ErrNotFound for a ticket that is not from this sender or is too
-// old.
-func (s *Sender) TicketStatus(ticket uint64) (int, error) {
-	return s.readers("ticket status", func(p *C.replication_sender, n *C.size_t) C.int32_t {
-		return C.lr_sender_ticket_status(p, C.uint64_t(ticket), n)
-	})
 }

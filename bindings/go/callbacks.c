@@ -74,9 +74,9 @@ static void log_record(void *user_data, int32_t level, const char *message, cons
     leave();
 }
 
-static void acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void acked(void *user_data, int32_t status, size_t readers)
 {
-    lrAcked(enter(user_data), ticket, status, readers);
+    lrAcked(enter(user_data), status, readers);
     leave();
 }
 
@@ -130,16 +130,8 @@ int32_t lr_set_connect_handler(struct replication_receiver_config *config, uintp
     return lr_receiver_config_set_connect_handler(config, connect_writer, (void *)handle, release);
 }
 
-int32_t lr_on_acked(struct replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
-                    uint64_t timeout_ms, uintptr_t handle, uint64_t *ticket)
+int32_t lr_on_acked(struct replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
+                    const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle)
 {
-    return lr_sender_on_acked(sender, sequence, level, readers, timeout_ms, acked, (void *)handle, release, ticket);
-}
-
-int32_t lr_on_acked_quorum(struct replication_sender *sender, uint64_t sequence, uint32_t level,
-                           const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle,
-                           uint64_t *ticket)
-{
-    return lr_sender_on_acked_quorum(sender, sequence, level, quorum, timeout_ms, acked, (void *)handle, release,
-                                     ticket);
+    return lr_sender_on_acked(sender, token, token_len, level, quorum, timeout_ms, acked, (void *)handle, release);
 }

@@ -14,11 +14,8 @@ int32_t lr_set_record_handler(struct replication_receiver_config *config, uintpt
 int32_t lr_set_local_wal(struct replication_receiver_config *config, uintptr_t handle);
 int32_t lr_set_connect_handler(struct replication_receiver_config *config, uintptr_t handle);
 
-int32_t lr_on_acked(struct replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers,
-                    uint64_t timeout_ms, uintptr_t handle, uint64_t *ticket);
-int32_t lr_on_acked_quorum(struct replication_sender *sender, uint64_t sequence, uint32_t level,
-                           const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle,
-                           uint64_t *ticket);
+int32_t lr_on_acked(struct replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
+                    const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle);
 
 /* The handle of the callback that this thread is in; 0 outside. */
 uintptr_t lr_current_handle(void);

@@ -159,9 +159,9 @@ type ackedCall struct {
 }
 
 //export lrAcked
-func lrAcked(handle C.uintptr_t, ticket C.uint64_t, status C.int32_t, readers C.size_t) {
+func lrAcked(handle C.uintptr_t, status C.int32_t, readers C.size_t) {
 	tell(handle, "the callback of OnAcked failed", func(host) {
-		result := AckResult{Ticket: uint64(ticket), Readers: int(readers)}
+		result := AckResult{Readers: int(readers)}
 		if Status(status) != StatusOK {
 			result.Err = Status(status)
 		}

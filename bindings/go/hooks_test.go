@@ -24,9 +24,9 @@ func TestEveryHandleIsGivenBack(t *testing.T) {
 			s := NewSender(&SenderConfig{})
 			_ = s.Start(context.Background())
 			for i := 0; i < 3; i++ {
-				n, _ := s.Append(0, nil)
-				_, _ = s.OnAcked(n, AckReceived, 1, -1, func(AckResult) {})
-				_, _ = s.OnAcked(n+1, AckReceived, 1, -1, func(AckResult) {}) // refused
+				token, _ := s.AppendToken(0, nil)
+				_ = s.OnAcked(token, AckReceived, AnyReaders(1), -1, func(AckResult) {})
+				_ = s.OnAcked(Token{}, AckReceived, AnyReaders(1), -1, func(AckResult) {}) // refused
 			}
 			_ = s.Close()
 			return s.hooks
@@ -68,7 +68,7 @@ func TestEveryCallbackRecovers(t *testing.T) {
 		"lrRelease":     func() bool { lrRelease(none); return true },
 		"lrEvent":       func() bool { lrEvent(none, nil); return true },
 		"lrLog":         func() bool { lrLog(none, 1, nil, nil); return true },
-		"lrAcked":       func() bool { lrAcked(none, 1, 0, 0); return true },
+		"lrAcked":       func() bool { lrAcked(none, 0, 0); return true },
 		"lrIngest":      func() bool { return Status(lrIngest(none, 1, 1, nil, 0)) == ErrPanic },
 		"lrLocalWAL":    func() bool { return Status(lrLocalWAL(none, 1, nil, 0)) == ErrPanic },
 		"lrIngestBatch": func() bool { return Status(lrIngestBatch(none, nil, 1, nil)) == ErrPanic },

@@ -185,8 +185,8 @@ func senderStep(s *replication.Sender, what int) {
 		}
 		go func() { _, _, _ = replication.ReadMessage(ours); ours.Close() }()
 	case 4:
-		sequence, _ := s.Append(1, nil)
-		_, _ = s.OnAcked(sequence, replication.AckApplied, 1, -1, func(replication.AckResult) {
+		token, _ := s.AppendToken(1, nil)
+		_ = s.OnAcked(token, replication.AckApplied, replication.AnyReaders(1), -1, func(replication.AckResult) {
 			_ = s.Stats()
 		})
 	case 5:

@@ -24,7 +24,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"FullPolicy":       {FullPolicy: 9},
 		"FullWait":         {FullWait: -1},
 		"IOThreads":        {IOThreads: 1 << 40},
-		"Token":            {Token: &replication.Token{1}},
+		"Token":            {Token: &replication.Token{}},
 		"TLS":              {TLS: &replication.SenderTLS{CertificateFile: "a\x00b"}},
 		"Groups":           {Groups: []replication.Group{{Name: "empty"}}},
 		"WriteGate":        {WriteGate: &replication.WriteGate{MinReaders: 1, Level: level}},
@@ -88,18 +88,21 @@ func TestCallsAfterClose(t *testing.T) {
 	_, appended := s.Append(0, nil)
 	_, batch := s.AppendBatch(0, [][]byte{nil})
 	_, listened := s.Listen("127.0.0.1:0")
-	_, acked := s.Acked(1, replication.AckApplied, 1)
+	any := replication.AnyReaders(1)
+	_, appendedToken := s.AppendToken(0, nil)
+	_, acked := s.Acked(replication.Token{}, replication.AckApplied, any)
 	_, waited := s.WaitAcked(ctx, 1, replication.AckApplied, 1)
-	_, ordered := s.OnAcked(1, replication.AckApplied, 1, 0, func(replication.AckResult) {})
-	_, quorum := s.WaitAckedQuorum(ctx, 1, replication.AckApplied, replication.Quorum{{Readers: 1}})
+	_, waitedToken := s.WaitToken(ctx, replication.Token{}, replication.AckApplied, any)
+	_, option := s.Option("max_readers")
 	_, slots := s.Slots()
 	_, token := s.Token()
-	_, stream := s.Stream()
-	_, ticket := s.TicketStatus(1)
 	_, position := r.Token()
-	_, lineage := r.Stream()
+	_, part := r.BatchToken(0)
+	_, interval := r.Option("ack_interval_ms")
 	for i, err := range []error{
-		appended, batch, listened, acked, waited, ordered, quorum, slots, token, stream, ticket, position, lineage,
+		appended, appendedToken, batch, listened, acked, waited, waitedToken, slots, token, option, position, part, interval,
+		s.OnAcked(replication.Token{}, replication.AckApplied, any, 0, func(replication.AckResult) {}),
+		s.SetOption("max_readers", 1), r.SetOption("ack_interval_ms", 1), r.WaitToken(ctx, replication.Token{}),
 		s.Start(ctx), s.SetWritable(true), s.Disconnect("r"), s.DropSlot("r"), s.WaitDurable(ctx, 1),
 		r.Start(ctx), r.Pause(), r.Resume(), r.WaitSequence(ctx, 1),
 	} {
@@ -155,8 +158,10 @@ func TestCallsInACallbackOfASender(t *testing.T) {
 	checkLeaks(t)
 	s, _ := startSender(t, nil)
 	sequence := appendTexts(t, s, "x")
+	token, err := s.Token()
+	must(t, err)
 	results := make(chan error, 3)
-	_, err := s.OnAcked(sequence, replication.AckReceived, 1, 0, func(result replication.AckResult) {
+	err = s.OnAcked(token, replication.AckReceived, replication.AnyReaders(1), 0, func(result replication.AckResult) {
 		results <- result.Err
 		_, err := s.WaitAcked(context.Background(), sequence, replication.AckReceived, 1)
 		results <- err
@@ -173,7 +178,7 @@ func TestCallsInACallbackOfASender(t *testing.T) {
 	eventually(t, "the end", func() bool { return errors.Is(s.SetWritable(true), replication.ErrClosed) })
 }
 
-func TestAcksQuorumsAndTickets(t *testing.T) {
+func TestAcksQuorumsAndTokens(t *testing.T) {
 	checkLeaks(t)
 	s, address := startSender(t, &replication.SenderConfig{Groups: []replication.Group{
 		{Name: "east", ReaderIDs: []string{"east-*"}}, {Name: "west", ReaderIDs: []string{"west-1", "west-2"}},
@@ -182,40 +187,46 @@ func TestAcksQuorumsAndTickets(t *testing.T) {
 		cfg, _ := follow(address, id)
 		startReceiver(t, cfg)
 	}
-	sequence := appendTexts(t, s, "x")
+	token, err := s.AppendToken(0, []byte("x"))
+	must(t, err)
+	if last, err := s.Token(); err != nil || last != token {
+		t.Errorf("%v and %v, %v", last, token, err)
+	}
 	both := replication.Quorum{{Group: "east", Readers: 1}, {Group: "west", Readers: 1}}
-	n, err := s.WaitAckedQuorum(within(t), sequence, replication.AckApplied, both)
+	n, err := s.WaitToken(within(t), token, replication.AckApplied, both)
 	if n != 2 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
-	if n, err := s.AckedQuorum(sequence, replication.AckApplied, both); n != 2 || err != nil {
+	if n, err := s.Acked(token, replication.AckApplied, both); n != 2 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	for _, wrong := range []replication.Quorum{nil, {{Group: "north", Readers: 1}}, {{Readers: 0}}, {{Readers: -1}}, {{Group: "west", Readers: 3}}} {
-		if _, err := s.AckedQuorum(sequence, replication.AckApplied, wrong); !errors.Is(err, replication.ErrInvalidArgument) {
+		if _, err := s.Acked(token, replication.AckApplied, wrong); !errors.Is(err, replication.ErrInvalidArgument) {
 			t.Errorf("%v: %v", wrong, err)
 		}
 	}
 	results := make(chan replication.AckResult, 2)
-	ticket, err := s.OnAckedQuorum(sequence, replication.AckApplied, both, -1, func(r replication.AckResult) { results <- r })
-	must(t, err)
-	if r := <-results; r.Err != nil || r.Readers != 2 || r.Ticket != ticket {
+	tell := func(r replication.AckResult) { results <- r }
+	must(t, s.OnAcked(token, replication.AckApplied, both, -1, tell))
+	if r := <-results; r.Err != nil || r.Readers != 2 {
 		t.Errorf("%+v", r)
 	}
-	if n, err := s.TicketStatus(ticket); n != 2 || err != nil {
-		t.Errorf("%d, %v", n, err)
+	foreign, err := replication.ParseTokenText("00112233445566778899aabbccddeeff:1:1:0000000000000001")
+	must(t, err)
+	if _, err := s.Acked(foreign, replication.AckApplied, both); !errors.Is(err, replication.ErrLost) {
+		t.Errorf("another stream: %v", err)
 	}
-	if _, err := s.TicketStatus(99); !errors.Is(err, replication.ErrNotFound) {
-		t.Errorf("an unknown ticket: %v", err)
+	damaged, err := replication.ParseToken(append(token.Bytes(), 0))
+	must(t, err)
+	if err := s.OnAcked(damaged, replication.AckApplied, both, 0, tell); !errors.Is(err, replication.ErrInvalidArgument) {
+		t.Errorf("a damaged token: %v", err)
 	}
-	if _, err := s.OnAcked(sequence, replication.AckApplied, 3, -1, func(r replication.AckResult) { results <- r }); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.OnAcked(token, replication.AckApplied, replication.AnyReaders(3), -1, tell))
 	must(t, s.Stop())
 	if r := <-results; !errors.Is(r.Err, replication.ErrClosed) {
 		t.Errorf("%+v", r)
 	}
-	if _, err := s.OnAcked(sequence, replication.AckApplied, 1, 0, nil); !errors.Is(err, replication.ErrInvalidArgument) {
+	if err := s.OnAcked(token, replication.AckApplied, replication.AnyReaders(1), 0, nil); !errors.Is(err, replication.ErrInvalidArgument) {
 		t.Errorf("nil: %v", err)
 	}
 }
@@ -242,7 +253,7 @@ func TestLogsOnDisk(t *testing.T) {
 	if len(slots) != 1 || slots[0].ReaderID != "durable" || !slots[0].Connected || slots[0].State != "held" {
 		t.Errorf("%+v", slots)
 	}
-	before, err := s.Stream()
+	before, err := s.Token()
 	must(t, err)
 	token, err := r.Token()
 	must(t, err)
@@ -254,10 +265,10 @@ func TestLogsOnDisk(t *testing.T) {
 	must(t, s.Close())
 
 	s, address = startSender(t, cfg)
-	if after, err := s.Stream(); err != nil || after != before || s.CurrentSequence() != last {
+	if after, err := s.Token(); err != nil || after != before || s.CurrentSequence() != last {
 		t.Errorf("%v and %v, %d", before, after, s.CurrentSequence())
 	}
-	stored, err := replication.ParseToken(token[:])
+	stored, err := replication.ParseToken(token.Bytes())
 	must(t, err)
 	next, got := follow(address, "durable")
 	next.Token = &stored
@@ -266,8 +277,10 @@ func TestLogsOnDisk(t *testing.T) {
 	if !reflect.DeepEqual(got.payloads(), []string{"c"}) {
 		t.Errorf("got %q", got.payloads())
 	}
-	if _, err := replication.ParseToken(token[:47]); !errors.Is(err, replication.ErrInvalidArgument) {
-		t.Errorf("half a token: %v", err)
+	for _, length := range []int{0, 97} {
+		if _, err := replication.ParseToken(make([]byte, length)); !errors.Is(err, replication.ErrInvalidArgument) {
+			t.Errorf("%d bytes: %v", length, err)
+		}
 	}
 }
 

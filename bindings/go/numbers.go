@@ -31,7 +31,7 @@ const (
 	ErrAddressInUse Status = 10
 	// The descriptor is closed or no stream socket.
 	ErrBadDescriptor Status = 11
-	// No such reader, slot, ticket, row, key or stream.
+	// No such reader, slot, row, key or stream.
 	ErrNotFound Status = 12
 	// The value has another type or does not fit.
 	ErrWrongType Status = 13
@@ -83,6 +83,8 @@ const (
 	ErrRemoved Status = 124
 	// The writer changed during the wait.
 	ErrLineageChanged Status = 125
+	// The entry is not in this history.
+	ErrLost Status = 126
 )
 
 // The kind of an event. The numbers are part of the ABI.
@@ -281,6 +283,7 @@ var statusNames = map[Status]string{
 	ErrPeerTimeout:     "PEER_TIMEOUT",
 	ErrRemoved:         "REMOVED",
 	ErrLineageChanged:  "LINEAGE_CHANGED",
+	ErrLost:            "LOST",
 }
 
 var eventNames = map[EventKind]string{

@@ -146,8 +146,10 @@ func TestEveryOtherHandlerMayPanicToo(t *testing.T) {
 	})
 	r := startReceiver(t, cfg)
 	sequence := appendTexts(t, s, "entry")
-	_, err := s.OnAcked(sequence, replication.AckApplied, 1, -1, func(replication.AckResult) { panic("by the order") })
+	token, err := s.Token()
 	must(t, err)
+	must(t, s.OnAcked(token, replication.AckApplied, replication.AnyReaders(1), -1,
+		func(replication.AckResult) { panic("by the order") }))
 	must(t, r.WaitSequence(within(t), sequence))
 	for _, texts := range [][]string{
 		{"the event handler failed", "panic: by the sender's events"},

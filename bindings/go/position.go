@@ -10,22 +10,23 @@ import (
 	"strconv"
 )
 
-// A Stream is a lineage: the id of a log and its epoch, which rises with each promotion.
-type Stream struct {
-	ID    [C.REPLICATION_STREAM_ID_BYTES]byte
-	Epoch uint64
+// A Token is a position in a history, to be stored with the data: opaque bytes that Bytes returns. Tokens may be compared
+// with ==.
+type Token struct {
+	bytes  [C.REPLICATION_TOKEN_MAX_BYTES]byte
+	length C.size_t
 }
 
-// String returns the id in hexadecimal digits, and the epoch.
-func (s Stream) String() string {
-	return hex.EncodeToString(s.ID[:]) + "/" + strconv.FormatUint(s.Epoch, 10)
-}
-
-// A Token is a position with its stream, its epoch and a hash of the history before it, to be stored with the data.
-type Token [C.REPLICATION_TOKEN_BYTES]byte
+// Bytes returns the token's bytes, to be stored.
+func (t Token) Bytes() []byte { return append([]byte(nil), t.bytes[:t.length]...) }
 
 // String returns the token in hexadecimal digits.
-func (t Token) String() string { return hex.EncodeToString(t[:]) }
+func (t Token) String() string { return hex.EncodeToString(t.bytes[:t.length]) }
+
+func (t *Token) pointer() *C.uint8_t { return (*C.uint8_t)(&t.bytes[0]) }
+
+// room is how many bytes the library may write at pointer.
+func (t *Token) room() C.size_t { return C.size_t(len(t.bytes)) }
 
 // Text returns the token as text for logs and SQL, with its sequence and epoch in readable form.
 func (t Token) Text() (string, error) {
@@ -34,7 +35,7 @@ func (t Token) Text() (string, error) {
 	}
 	var text *C.char
 	err := call("print token", func() C.int32_t {
-		return C.lr_replication_token_print((*C.uint8_t)(&t[0]), C.size_t(len(t)), &text)
+		return C.lr_replication_token_print(t.pointer(), t.length, &text)
 	})
 	if err != nil {
 		return "", err
@@ -49,8 +50,7 @@ func (t Token) Compare(other Token) (TokenOrder, error) {
 	}
 	var order C.int32_t
 	err := call("compare tokens", func() C.int32_t {
-		return C.lr_replication_token_compare((*C.uint8_t)(&t[0]), C.size_t(len(t)),
-			(*C.uint8_t)(&other[0]), C.size_t(len(other)), &order)
+		return C.lr_replication_token_compare(t.pointer(), t.length, other.pointer(), other.length, &order)
 	})
 	return TokenOrder(order), err
 }
@@ -61,9 +61,8 @@ func ParseTokenText(text string) (Token, error) {
 	if err := Load(); err != nil {
 		return token, err
 	}
-	var length C.size_t
 	err := callText("parse token", text, func(text *C.char) C.int32_t {
-		return C.lr_replication_token_parse(text, (*C.uint8_t)(&token[0]), C.size_t(len(token)), &length)
+		return C.lr_replication_token_parse(text, token.pointer(), token.room(), &token.length)
 	})
 	return token, err
 }
@@ -71,8 +70,9 @@ func ParseTokenText(text string) (Token, error) {
 // ParseToken creates a token from its stored bytes. The function that uses the token checks its contents.
 func ParseToken(stored []byte) (Token, error) {
 	var token Token
-	if copy(token[:], stored) != len(token) || len(stored) != len(token) {
+	if len(stored) == 0 || len(stored) > len(token.bytes) {
 		return Token{}, invalid("parse token", strconv.Itoa(len(stored))+" bytes are not a token")
 	}
+	token.length = C.size_t(copy(token.bytes[:], stored))
 	return token, nil
 }

@@ -165,37 +165,69 @@ func (r *Receiver) LastSequence() uint64 {
 	return sequence
 }
 
-// Stream returns the lineage that the receiver follows. It returns ErrNotFound while the lineage is unknown: before the
-// first connection and while the writer speaks only v1.
-func (r *Receiver) Stream() (Stream, error) {
-	var stream Stream
-	var epoch C.uint64_t
-	err := r.use("stream", func(p *C.replication_receiver) C.int32_t {
-		return C.lr_receiver_get_stream(p, bytesPointer(stream.ID[:]), &epoch)
-	})
-	stream.Epoch = uint64(epoch)
-	return stream, err
-}
-
 // Token returns the receiver's position. In a handler this is the position after the entries of the current call; store
 // it in the same transaction, and each entry is applied exactly once, even after a crash. It returns ErrNotFound while
 // the stream is unknown.
 func (r *Receiver) Token() (Token, error) {
 	var token Token
 	err := r.use("token", func(p *C.replication_receiver) C.int32_t {
-		return C.lr_receiver_token(p, bytesPointer(token[:]))
+		return C.lr_receiver_token(p, token.pointer(), token.room(), &token.length)
 	})
 	return token, err
+}
+
+// BatchToken returns, in a BatchHandler, the position after the first entries of the batch. A handler that commits a part
+// of a batch stores it with that part, and returns how many entries that was.
+func (r *Receiver) BatchToken(applied int) (Token, error) {
+	var token Token
+	if applied < 0 {
+		return token, invalid("batch token", "the number of entries is negative")
+	}
+	err := r.use("batch token", func(p *C.replication_receiver) C.int32_t {
+		return C.lr_receiver_batch_token(p, C.size_t(applied), token.pointer(), token.room(), &token.length)
+	})
+	return token, err
+}
+
+// SetOption changes an option of a receiver that lives, by its name in docs/options.md.
+func (r *Receiver) SetOption(name string, value uint64) error {
+	return callWithText("set option", name, func(name *C.char) error {
+		return r.use("set option", func(p *C.replication_receiver) C.int32_t {
+			return C.lr_receiver_set_option(p, name, C.uint64_t(value))
+		})
+	})
+}
+
+// Option returns the value of an option that SetOption takes.
+func (r *Receiver) Option(name string) (uint64, error) {
+	var value C.uint64_t
+	err := callWithText("option", name, func(name *C.char) error {
+		return r.use("option", func(p *C.replication_receiver) C.int32_t { return C.lr_receiver_option(p, name, &value) })
+	})
+	return uint64(value), err
 }
 
 // WaitSequence waits until an entry is applied, so that a reader sees what was written before. If the context's
 // deadline passes, the error matches ErrTimeout and context.DeadlineExceeded. If the apply policy stopped the receiver
 // before the entry, it returns ErrApplyFailed, which wraps the handler's error.
 func (r *Receiver) WaitSequence(ctx context.Context, sequence uint64) error {
-	_, err := wait(ctx, "wait sequence", func(timeoutMS C.uint64_t) (int, error) {
-		return 0, r.use("wait sequence", func(p *C.replication_receiver) C.int32_t {
-			return C.lr_receiver_wait_sequence(p, C.uint64_t(sequence), timeoutMS)
-		})
+	return r.wait(ctx, "wait sequence", func(p *C.replication_receiver, timeoutMS C.uint64_t) C.int32_t {
+		return C.lr_receiver_wait_sequence(p, C.uint64_t(sequence), timeoutMS)
+	})
+}
+
+// WaitToken is like WaitSequence, for the entry of a token: a host that got the token at the writer reads its writes here.
+// It returns ErrLost if the entry is of another stream, or another one took its place at a fail-over, and
+// ErrLineageChanged if that is no longer known.
+func (r *Receiver) WaitToken(ctx context.Context, token Token) error {
+	return r.wait(ctx, "wait token", func(p *C.replication_receiver, timeoutMS C.uint64_t) C.int32_t {
+		return C.lr_receiver_wait_token(p, token.pointer(), token.length, timeoutMS)
+	})
+}
+
+func (r *Receiver) wait(ctx context.Context, op string, f func(*C.replication_receiver, C.uint64_t) C.int32_t) error {
+	_, err := wait(ctx, op, func(timeoutMS C.uint64_t) (int, error) {
+		return 0, r.use(op, func(p *C.replication_receiver) C.int32_t { return f(p, timeoutMS) })
 	})
 	if failed, ok := err.(*Error); ok && failed.Status == ErrApplyFailed {
 		failed.Err = r.failures.last()

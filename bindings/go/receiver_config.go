@@ -49,9 +49,7 @@ type ReceiverConfig struct {
 	EventHandler func(Event)
 	// LastSequence is the sequence of the last entry that the host applied. Default 0: the writer sends every entry.
 	LastSequence uint64
-	// Stream is the lineage of LastSequence. Default: the first writer's.
-	Stream *Stream
-	// Token is the host's position, as stored with its data. It replaces LastSequence and Stream.
+	// Token is the host's position, as stored with its data. It replaces LastSequence.
 	Token *Token
 	// Protocol selects the protocol versions to speak.
 	Protocol Protocol
@@ -189,13 +187,10 @@ func (cfg *ReceiverConfig) setPosition(b *builder, c *C.replication_receiver_con
 	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t {
 		return C.lr_receiver_config_set_last_sequence(c, n)
 	})
-	if cfg.Stream != nil {
-		b.set("Stream", func() C.int32_t {
-			return C.lr_receiver_config_set_stream(c, bytesPointer(cfg.Stream.ID[:]), C.uint64_t(cfg.Stream.Epoch))
-		})
-	}
 	if cfg.Token != nil {
-		b.set("Token", func() C.int32_t { return C.lr_receiver_config_set_token(c, bytesPointer(cfg.Token[:])) })
+		b.set("Token", func() C.int32_t {
+			return C.lr_receiver_config_set_token(c, cfg.Token.pointer(), cfg.Token.length)
+		})
 	}
 }
 

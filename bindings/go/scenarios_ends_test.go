@@ -109,24 +109,28 @@ func (r *runner) runSender(s *step, what string) {
 			_, err := w.WaitAcked(ctx, sequence, level, readers)
 			return err
 		})
-	case "acked":
-		_, err := w.Acked(s.number("sequence", 0), s.level(), int(s.number("readers", 0)))
-		s.check(err)
-	case "wait_quorum":
-		ctx, cancel := s.timeout()
-		defer cancel()
-		var quorum replication.Quorum
-		for _, condition := range s.get("quorum").([]interface{}) {
-			pair := condition.([]interface{})
-			group, _ := pair[0].(string)
-			quorum = append(quorum, replication.Condition{Group: group, Readers: int(r.number(pair[1]))})
+	case "replicate_token":
+		name := s.text("token")
+		token, err := w.AppendToken(scenarioTime, payloadOf(w.CurrentSequence()+1, int(s.number("bytes", 64))))
+		if err == nil {
+			r.tokens[name] = token
 		}
-		_, err := w.WaitAckedQuorum(ctx, s.number("sequence", 0), s.level(), quorum)
 		s.check(err)
+	case "acked":
+		_, err := w.Acked(*r.token(s.get("token")), s.level(), r.quorum(s))
+		s.check(err)
+	case "wait_token":
+		ctx, cancel := s.timeout()
+		token, level, quorum := *r.token(s.get("token")), s.level(), r.quorum(s)
+		s.call(func() error {
+			defer cancel()
+			_, err := w.WaitToken(ctx, token, level, quorum)
+			return err
+		})
 	case "on_acked":
 		results := make(chan replication.AckResult, 1)
 		timeout := time.Duration(s.number("timeout_ms", 20000)) * time.Millisecond
-		_, err := w.OnAcked(s.number("sequence", 0), s.level(), int(s.number("readers", 0)), timeout,
+		err := w.OnAcked(*r.token(s.get("token")), s.level(), r.quorum(s), timeout,
 			func(result replication.AckResult) { results <- result })
 		if order := s.text("order"); err == nil {
 			r.orders[order] = results
@@ -140,11 +144,58 @@ func (r *runner) runSender(s *step, what string) {
 		s.check(w.DropSlot(s.text("reader_id")))
 	case "token":
 		r.keepToken(s, a)
+	case "set_option":
+		s.check(w.SetOption(s.text("name"), s.number("value", 0)))
 	case "stop":
 		s.call(w.Stop)
 	case "free":
 		w.Close()
 		delete(r.actors, s.text("on"))
+	default:
+		r.failf("unknown verb")
+	}
+}
+
+// quorum is the step's: a number of any readers, or numbers of groups.
+func (r *runner) quorum(s *step) replication.Quorum {
+	conditions, grouped := s.get("quorum").([]interface{})
+	if !grouped {
+		return replication.AnyReaders(int(s.number("readers", 0)))
+	}
+	var quorum replication.Quorum
+	for _, condition := range conditions {
+		pair := condition.([]interface{})
+		group, _ := pair[0].(string)
+		quorum = append(quorum, replication.Condition{Group: group, Readers: int(r.number(pair[1]))})
+	}
+	return quorum
+}
+
+func (r *runner) runToken(s *step, what string) {
+	switch what {
+	case "parse":
+		name := s.text("token")
+		token, err := replication.ParseTokenText(s.text("text"))
+		if err == nil {
+			r.tokens[name] = token
+		}
+		s.check(err)
+	case "print":
+		text, err := r.token(s.get("token")).Text()
+		must(r.t, err)
+		if want := s.text("text"); text != want {
+			r.failf("%s instead of %s", text, want)
+		}
+	case "compare":
+		order, err := r.token(s.get("first")).Compare(*r.token(s.get("second")))
+		must(r.t, err)
+		orders := map[string]replication.TokenOrder{
+			"EQUAL": replication.TokenEqual, "BEFORE": replication.TokenBefore, "AFTER": replication.TokenAfter,
+			"UNKNOWN": replication.TokenUnknown, "DIVERGED": replication.TokenDiverged,
+		}
+		if want, known := orders[s.text("order")]; !known || order != want {
+			r.failf("%v instead of %v", order, want)
+		}
 	default:
 		r.failf("unknown verb")
 	}
@@ -197,12 +248,6 @@ func (r *runner) path(value interface{}) string {
 	return filepath.Join(r.dir, value.(string))
 }
 
-func (r *runner) stream(list []interface{}) *replication.Stream {
-	stream := &replication.Stream{Epoch: r.number(list[1])}
-	copy(stream.ID[:], r.bytes(list[0]))
-	return stream
-}
-
 func (r *runner) token(name interface{}) *replication.Token {
 	token, kept := r.tokens[name.(string)]
 	if !kept {
@@ -244,8 +289,6 @@ func (r *runner) senderConfig(s *step) *replication.SenderConfig {
 			}
 		case "max_readers":
 			cfg.MaxReaders = int(r.number(value))
-		case "stream":
-			cfg.Stream = r.stream(list)
 		case "last_sequence":
 			cfg.LastSequence = r.number(value)
 		case "token":
@@ -314,6 +357,15 @@ func (r *runner) runReceiver(s *step, what string) {
 			defer cancel()
 			return a.receiver.WaitSequence(ctx, sequence)
 		})
+	case "wait_token":
+		ctx, cancel := s.timeout()
+		token := *r.token(s.get("token"))
+		s.call(func() error {
+			defer cancel()
+			return a.receiver.WaitToken(ctx, token)
+		})
+	case "set_option":
+		s.check(a.receiver.SetOption(s.text("name"), s.number("value", 0)))
 	case "token":
 		r.keepToken(s, a)
 	case "stop":
@@ -383,8 +435,6 @@ func (r *runner) receiverConfig(s *step) *replication.ReceiverConfig {
 			cfg.WriterAddr = value.(string)
 		case "last_sequence":
 			cfg.LastSequence = r.number(value)
-		case "stream":
-			cfg.Stream = r.stream(list)
 		case "token":
 			cfg.Token = r.token(value)
 		case "protocol":

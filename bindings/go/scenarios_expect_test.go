@@ -69,6 +69,12 @@ func (r *runner) runExpect(s *step, what string) {
 			got := fmt.Sprint(r.property(a, get))
 			return got == fmt.Sprint(want), got
 		})
+	case "option":
+		value, err := a.option(s.text("name"))
+		must(r.t, err)
+		if want := s.number("equals", 0); value != want {
+			r.failf("%d instead of %d", value, want)
+		}
 	case "stat":
 		path, least, want := s.text("path"), s.get("at_least"), s.get("equals")
 		s.until(func() (bool, string) {

@@ -192,6 +192,13 @@ type actor struct {
 	fails    map[uint64]int
 }
 
+func (a *actor) option(name string) (uint64, error) {
+	if a.sender != nil {
+		return a.sender.Option(name)
+	}
+	return a.receiver.Option(name)
+}
+
 func newActor() *actor {
 	return &actor{held: make(chan struct{}), stopped: make(chan error, 1), fails: map[uint64]int{}}
 }
@@ -419,6 +426,8 @@ func (r *runner) run(s *step) {
 		r.runReceiver(s, what)
 	case "expect":
 		r.runExpect(s, what)
+	case "token":
+		r.runToken(s, what)
 	case "peer":
 		r.runPeer(s, what)
 	case "codec":

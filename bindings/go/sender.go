@@ -229,6 +229,17 @@ func appendError(op string, result C.struct_lr_appended) error {
 	return &Error{Status: Status(result.status), Op: op, Message: C.GoString(result.message)}
 }
 
+// AppendToken is like Append, and returns the entry's token, which identifies it also after a restart and at another node.
+// The token is returned, too, where Append returns the sequence with an error; it is otherwise the zero Token then.
+func (s *Sender) AppendToken(timestampUS uint64, payload []byte) (Token, error) {
+	var token Token
+	err := s.use("append", func(p *C.replication_sender) C.int32_t {
+		return C.lr_sender_replicate_token(p, C.uint64_t(timestampUS), bytesPointer(payload), C.size_t(len(payload)),
+			token.pointer(), token.room(), &token.length)
+	})
+	return token, err
+}
+
 // A batch holds the payloads of AppendBatch one after the other, so that C needs no array of pointers into Go's memory.
 type batch struct {
 	bytes   []byte
@@ -302,24 +313,31 @@ func (s *Sender) CurrentSequence() uint64 {
 	return sequence
 }
 
-// Stream returns the lineage of the log, to be stored and set again after a restart.
-func (s *Sender) Stream() (Stream, error) {
-	var stream Stream
-	var epoch C.uint64_t
-	err := s.use("stream", func(p *C.replication_sender) C.int32_t {
-		return C.lr_sender_get_stream(p, bytesPointer(stream.ID[:]), &epoch)
-	})
-	stream.Epoch = uint64(epoch)
-	return stream, err
-}
-
 // Token returns the position after the last entry.
 func (s *Sender) Token() (Token, error) {
 	var token Token
 	err := s.use("token", func(p *C.replication_sender) C.int32_t {
-		return C.lr_sender_token(p, bytesPointer(token[:]))
+		return C.lr_sender_token(p, token.pointer(), token.room(), &token.length)
 	})
 	return token, err
+}
+
+// SetOption changes an option of a sender that lives, by its name in docs/options.md.
+func (s *Sender) SetOption(name string, value uint64) error {
+	return callWithText("set option", name, func(name *C.char) error {
+		return s.use("set option", func(p *C.replication_sender) C.int32_t {
+			return C.lr_sender_set_option(p, name, C.uint64_t(value))
+		})
+	})
+}
+
+// Option returns the value of an option that SetOption takes.
+func (s *Sender) Option(name string) (uint64, error) {
+	var value C.uint64_t
+	err := callWithText("option", name, func(name *C.char) error {
+		return s.use("option", func(p *C.replication_sender) C.int32_t { return C.lr_sender_option(p, name, &value) })
+	})
+	return uint64(value), err
 }
 
 // SetWritable sets whether this node is the writer, as a new sender is. Otherwise it disconnects and refuses readers,

@@ -64,11 +64,9 @@ type SenderConfig struct {
 	// UnixSocketMode is the permissions of Unix sockets, whatever the umask. In the abstract namespace they decide which
 	// peers are accepted. Default 0600.
 	UnixSocketMode uint32
-	// Stream is the lineage that this writer continues. Default: a new one.
-	Stream *Stream
 	// LastSequence is the last entry before this process started; the first new entry gets the next sequence.
 	LastSequence uint64
-	// Token is the position after which a new log begins: one that a reader reached. It replaces Stream and LastSequence.
+	// Token is the position after which a new log begins: one that a reader reached. It replaces LastSequence.
 	Token *Token
 	// TokenEpoch is the epoch of a sender with a Token. It must be above the token's to take over from another writer; 0
 	// means the token's.
@@ -222,17 +220,12 @@ func (cfg *SenderConfig) build(hooks *hooks) (*C.replication_sender_config, erro
 }
 
 func (cfg *SenderConfig) setPosition(b *builder, c *C.replication_sender_config) {
-	if cfg.Stream != nil {
-		b.set("Stream", func() C.int32_t {
-			return C.lr_sender_config_set_stream(c, bytesPointer(cfg.Stream.ID[:]), C.uint64_t(cfg.Stream.Epoch))
-		})
-	}
 	b.number("LastSequence", cfg.LastSequence, func(n C.uint64_t) C.int32_t {
 		return C.lr_sender_config_set_last_sequence(c, n)
 	})
 	if cfg.Token != nil {
 		b.set("Token", func() C.int32_t {
-			return C.lr_sender_config_set_token(c, bytesPointer(cfg.Token[:]), C.uint64_t(cfg.TokenEpoch))
+			return C.lr_sender_config_set_token(c, cfg.Token.pointer(), cfg.Token.length, C.uint64_t(cfg.TokenEpoch))
 		})
 	}
 }

@@ -100,11 +100,6 @@ static inline int32_t lr_sender_config_set_io_threads(replication_sender_config 
     return lr_library.sender_config_set_io_threads(config, threads);
 }
 
-static inline int32_t lr_sender_config_set_stream(replication_sender_config *config, const uint8_t *stream_id, uint64_t epoch)
-{
-    return lr_library.sender_config_set_stream(config, stream_id, epoch);
-}
-
 static inline int32_t lr_sender_config_set_last_sequence(replication_sender_config *config, uint64_t sequence)
 {
     return lr_library.sender_config_set_last_sequence(config, sequence);
@@ -210,6 +205,11 @@ static inline int32_t lr_sender_replicate(replication_sender *sender, uint64_t t
     return lr_library.sender_replicate(sender, timestamp_us, payload, payload_len, out_sequence);
 }
 
+static inline int32_t lr_sender_replicate_token(replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len, uint8_t *token, size_t token_size, size_t *out_len)
+{
+    return lr_library.sender_replicate_token(sender, timestamp_us, payload, payload_len, token, token_size, out_len);
+}
+
 static inline int32_t lr_sender_replicate_batch(replication_sender *sender, uint64_t timestamp_us, const replication_slice *payloads, size_t count, uint64_t *out_first_sequence)
 {
     return lr_library.sender_replicate_batch(sender, timestamp_us, payloads, count, out_first_sequence);
@@ -230,14 +230,19 @@ static inline uint64_t lr_sender_current_sequence(const replication_sender *send
     return lr_library.sender_current_sequence(sender);
 }
 
-static inline int32_t lr_sender_get_stream(const replication_sender *sender, uint8_t *out_stream_id, uint64_t *out_epoch)
-{
-    return lr_library.sender_get_stream(sender, out_stream_id, out_epoch);
-}
-
 static inline int32_t lr_sender_set_writable(replication_sender *sender, bool writable)
 {
     return lr_library.sender_set_writable(sender, writable);
+}
+
+static inline int32_t lr_sender_set_option(replication_sender *sender, const char *name, uint64_t value)
+{
+    return lr_library.sender_set_option(sender, name, value);
+}
+
+static inline int32_t lr_sender_option(const replication_sender *sender, const char *name, uint64_t *out_value)
+{
+    return lr_library.sender_option(sender, name, out_value);
 }
 
 static inline int32_t lr_sender_stats_json(const replication_sender *sender, char **out_json)
@@ -260,6 +265,11 @@ static inline replication_quorum *lr_replication_quorum_new(void)
     return lr_library.replication_quorum_new();
 }
 
+static inline replication_quorum *lr_replication_quorum_any(size_t readers)
+{
+    return lr_library.replication_quorum_any(readers);
+}
+
 static inline int32_t lr_replication_quorum_add(replication_quorum *quorum, const char *group, size_t readers)
 {
     return lr_library.replication_quorum_add(quorum, group, readers);
@@ -275,34 +285,19 @@ static inline int32_t lr_sender_wait_acked(replication_sender *sender, uint64_t 
     return lr_library.sender_wait_acked(sender, sequence, level, readers, timeout_ms, out_readers);
 }
 
-static inline int32_t lr_sender_wait_acked_quorum(replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum, uint64_t timeout_ms, size_t *out_readers)
+static inline int32_t lr_sender_wait_token(replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level, const replication_quorum *quorum, uint64_t timeout_ms, size_t *out_readers)
 {
-    return lr_library.sender_wait_acked_quorum(sender, sequence, level, quorum, timeout_ms, out_readers);
+    return lr_library.sender_wait_token(sender, token, token_len, level, quorum, timeout_ms, out_readers);
 }
 
-static inline int32_t lr_sender_acked(const replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers, size_t *out_readers)
+static inline int32_t lr_sender_acked(const replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level, const replication_quorum *quorum, size_t *out_readers)
 {
-    return lr_library.sender_acked(sender, sequence, level, readers, out_readers);
+    return lr_library.sender_acked(sender, token, token_len, level, quorum, out_readers);
 }
 
-static inline int32_t lr_sender_acked_quorum(const replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum, size_t *out_readers)
+static inline int32_t lr_sender_on_acked(replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level, const replication_quorum *quorum, uint64_t timeout_ms, replication_acked_fn callback, void *user_data, replication_free_fn user_data_free)
 {
-    return lr_library.sender_acked_quorum(sender, sequence, level, quorum, out_readers);
-}
-
-static inline int32_t lr_sender_on_acked(replication_sender *sender, uint64_t sequence, uint32_t level, size_t readers, uint64_t timeout_ms, replication_acked_fn callback, void *user_data, replication_free_fn user_data_free, uint64_t *out_ticket)
-{
-    return lr_library.sender_on_acked(sender, sequence, level, readers, timeout_ms, callback, user_data, user_data_free, out_ticket);
-}
-
-static inline int32_t lr_sender_on_acked_quorum(replication_sender *sender, uint64_t sequence, uint32_t level, const replication_quorum *quorum, uint64_t timeout_ms, replication_acked_fn callback, void *user_data, replication_free_fn user_data_free, uint64_t *out_ticket)
-{
-    return lr_library.sender_on_acked_quorum(sender, sequence, level, quorum, timeout_ms, callback, user_data, user_data_free, out_ticket);
-}
-
-static inline int32_t lr_sender_ticket_status(const replication_sender *sender, uint64_t ticket, size_t *out_readers)
-{
-    return lr_library.sender_ticket_status(sender, ticket, out_readers);
+    return lr_library.sender_on_acked(sender, token, token_len, level, quorum, timeout_ms, callback, user_data, user_data_free);
 }
 
 static inline int32_t lr_sender_config_set_wal_dir(replication_sender_config *config, const char *path)
@@ -345,14 +340,14 @@ static inline int32_t lr_sender_config_set_wal_timeout_ms(replication_sender_con
     return lr_library.sender_config_set_wal_timeout_ms(config, timeout_ms);
 }
 
-static inline int32_t lr_sender_config_set_token(replication_sender_config *config, const uint8_t *token, uint64_t epoch)
+static inline int32_t lr_sender_config_set_token(replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch)
 {
-    return lr_library.sender_config_set_token(config, token, epoch);
+    return lr_library.sender_config_set_token(config, token, token_len, epoch);
 }
 
-static inline int32_t lr_sender_token(const replication_sender *sender, uint8_t *out_token)
+static inline int32_t lr_sender_token(const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len)
 {
-    return lr_library.sender_token(sender, out_token);
+    return lr_library.sender_token(sender, token, token_size, out_len);
 }
 
 static inline int32_t lr_sender_wait_durable(replication_sender *sender, uint64_t sequence, uint64_t timeout_ms)
@@ -393,11 +388,6 @@ static inline int32_t lr_receiver_config_set_writer_addr(replication_receiver_co
 static inline int32_t lr_receiver_config_set_last_sequence(replication_receiver_config *config, uint64_t sequence)
 {
     return lr_library.receiver_config_set_last_sequence(config, sequence);
-}
-
-static inline int32_t lr_receiver_config_set_stream(replication_receiver_config *config, const uint8_t *stream_id, uint64_t epoch)
-{
-    return lr_library.receiver_config_set_stream(config, stream_id, epoch);
 }
 
 static inline int32_t lr_receiver_config_set_protocol(replication_receiver_config *config, uint32_t protocol)
@@ -535,14 +525,14 @@ static inline uint64_t lr_receiver_last_sequence(const replication_receiver *rec
     return lr_library.receiver_last_sequence(receiver);
 }
 
-static inline int32_t lr_receiver_get_stream(const replication_receiver *receiver, uint8_t *out_stream_id, uint64_t *out_epoch)
-{
-    return lr_library.receiver_get_stream(receiver, out_stream_id, out_epoch);
-}
-
 static inline int32_t lr_receiver_wait_sequence(replication_receiver *receiver, uint64_t sequence, uint64_t timeout_ms)
 {
     return lr_library.receiver_wait_sequence(receiver, sequence, timeout_ms);
+}
+
+static inline int32_t lr_receiver_wait_token(replication_receiver *receiver, const uint8_t *token, size_t token_len, uint64_t timeout_ms)
+{
+    return lr_library.receiver_wait_token(receiver, token, token_len, timeout_ms);
 }
 
 static inline int32_t lr_receiver_pause(replication_receiver *receiver)
@@ -553,6 +543,16 @@ static inline int32_t lr_receiver_pause(replication_receiver *receiver)
 static inline int32_t lr_receiver_resume(replication_receiver *receiver)
 {
     return lr_library.receiver_resume(receiver);
+}
+
+static inline int32_t lr_receiver_set_option(replication_receiver *receiver, const char *name, uint64_t value)
+{
+    return lr_library.receiver_set_option(receiver, name, value);
+}
+
+static inline int32_t lr_receiver_option(const replication_receiver *receiver, const char *name, uint64_t *out_value)
+{
+    return lr_library.receiver_option(receiver, name, out_value);
 }
 
 static inline int32_t lr_receiver_stats_json(const replication_receiver *receiver, char **out_json)
@@ -595,14 +595,19 @@ static inline int32_t lr_receiver_config_set_wal_retain_ms(replication_receiver_
     return lr_library.receiver_config_set_wal_retain_ms(config, age_ms);
 }
 
-static inline int32_t lr_receiver_config_set_token(replication_receiver_config *config, const uint8_t *token)
+static inline int32_t lr_receiver_config_set_token(replication_receiver_config *config, const uint8_t *token, size_t token_len)
 {
-    return lr_library.receiver_config_set_token(config, token);
+    return lr_library.receiver_config_set_token(config, token, token_len);
 }
 
-static inline int32_t lr_receiver_token(const replication_receiver *receiver, uint8_t *out_token)
+static inline int32_t lr_receiver_token(const replication_receiver *receiver, uint8_t *token, size_t token_size, size_t *out_len)
 {
-    return lr_library.receiver_token(receiver, out_token);
+    return lr_library.receiver_token(receiver, token, token_size, out_len);
+}
+
+static inline int32_t lr_receiver_batch_token(const replication_receiver *receiver, size_t applied, uint8_t *token, size_t token_size, size_t *out_len)
+{
+    return lr_library.receiver_batch_token(receiver, applied, token, token_size, out_len);
 }
 
 static inline int32_t lr_replication_token_compare(const uint8_t *first, size_t first_len, const uint8_t *second, size_t second_len, int32_t *out_order)

@@ -10,8 +10,8 @@ enum { MAX_CHANGESET_BYTES = 16 << 20 };
 static const char own_tables[] =
     "CREATE TABLE replication_outbox ("
     "  sequence INTEGER PRIMARY KEY AUTOINCREMENT, timestamp_us INTEGER NOT NULL, changeset BLOB NOT NULL);"
-    "CREATE TABLE replication_stream ("
-    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1), stream_id BLOB NOT NULL);";
+    "CREATE TABLE replication_log ("
+    "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1), token BLOB NOT NULL);";
 
 static bool is_own_table(const char *table)
 {
@@ -80,26 +80,33 @@ void outbox_close(struct outbox *outbox)
     database_close(&outbox->database);
 }
 
-/* Compares the log's stream with the one noted in the database, or notes it the first time. */
-static bool is_own_stream(struct outbox *outbox, const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES])
+/* Compares the log's position with the one that the database noted when it met its log, or notes it now. A position of the
+ * same history is never before the one that was noted. */
+static bool is_own_log(struct outbox *outbox, const replication_sender *sender)
 {
     struct database *database = &outbox->database;
+    uint8_t token[REPLICATION_TOKEN_MAX_BYTES];
+    size_t token_len = 0;
+    int32_t order = REPLICATION_TOKEN_ORDER_UNKNOWN;
     sqlite3_stmt *statement = NULL;
-    if (!database_prepare(database, "INSERT OR IGNORE INTO replication_stream VALUES (1, ?1)", &statement))
+    if (sender_token(sender, token, sizeof token, &token_len) != REPLICATION_STATUS_OK)
+        return database_fail(database, "%s", replication_last_error_message());
+    if (!database_prepare(database, "INSERT OR IGNORE INTO replication_log VALUES (1, ?1)", &statement))
         return false;
-    sqlite3_bind_blob(statement, 1, stream_id, REPLICATION_STREAM_ID_BYTES, SQLITE_STATIC);
+    sqlite3_bind_blob(statement, 1, token, (int)token_len, SQLITE_STATIC);
     bool noted = database_step(database, statement);
     sqlite3_finalize(statement);
-    if (!noted || !database_prepare(database, "SELECT stream_id FROM replication_stream", &statement))
+    if (!noted || !database_prepare(database, "SELECT token FROM replication_log", &statement))
         return false;
     bool same = sqlite3_step(statement) == SQLITE_ROW &&
-                sqlite3_column_bytes(statement, 0) == REPLICATION_STREAM_ID_BYTES &&
-                memcmp(sqlite3_column_blob(statement, 0), stream_id, REPLICATION_STREAM_ID_BYTES) == 0;
+                replication_token_compare(sqlite3_column_blob(statement, 0), (size_t)sqlite3_column_bytes(statement, 0),
+                                          token, token_len, &order) == REPLICATION_STATUS_OK &&
+                (order == REPLICATION_TOKEN_ORDER_EQUAL || order == REPLICATION_TOKEN_ORDER_BEFORE);
     sqlite3_finalize(statement);
     return same || database_fail(database, "the log is another database's");
 }
 
-bool outbox_fits(struct outbox *outbox, const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES], uint64_t logged)
+bool outbox_fits(struct outbox *outbox, const replication_sender *sender, uint64_t logged)
 {
     struct database *database = &outbox->database;
     struct outbox_entry oldest;
@@ -108,7 +115,7 @@ bool outbox_fits(struct outbox *outbox, const uint8_t stream_id[REPLICATION_STRE
                              "the log has %" PRIu64 " entries, the database has committed %" PRIu64
                              ": the database is an older copy, or the log is another's",
                              logged, outbox->last);
-    if (!is_own_stream(outbox, stream_id) || !outbox_next(outbox, logged, &oldest))
+    if (!is_own_log(outbox, sender) || !outbox_next(outbox, logged, &oldest))
         return false;
     outbox_done(outbox);
     uint64_t first = oldest.sequence != 0 ? oldest.sequence : outbox->last + 1;

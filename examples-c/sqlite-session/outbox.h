@@ -41,8 +41,8 @@ struct outbox_entry {
 bool outbox_open(struct outbox *outbox, const char *path, const char *schema_path);
 void outbox_close(struct outbox *outbox);
 
-/* Whether the log is this database's and can go on from it: `logged` is the last sequence in the log. */
-bool outbox_fits(struct outbox *outbox, const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES], uint64_t logged);
+/* Whether the log of the sender is this database's and can go on from it: `logged` is the last sequence in the log. */
+bool outbox_fits(struct outbox *outbox, const replication_sender *sender, uint64_t logged);
 
 /* Runs statements in a transaction. Rows that the log has on its disk, up to `logged`, leave the outbox in the same one. */
 enum outbox_result outbox_execute(struct outbox *outbox, const char *sql, uint64_t timestamp_us, uint64_t logged);

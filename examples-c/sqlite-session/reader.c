@@ -48,10 +48,11 @@ static int32_t apply(void *user_data, uint64_t sequence, uint64_t timestamp_us, 
 {
     (void)timestamp_us;
     struct reader *reader = user_data;
-    uint8_t token[REPLICATION_TOKEN_BYTES];
-    if (!succeeded(receiver_token(reader->receiver, token), "the token of an entry"))
+    uint8_t token[REPLICATION_TOKEN_MAX_BYTES];
+    size_t token_len = 0;
+    if (!succeeded(receiver_token(reader->receiver, token, sizeof token, &token_len), "the token of an entry"))
         return 1;
-    if (replica_apply(&reader->replica, sequence, payload, payload_len, token))
+    if (replica_apply(&reader->replica, sequence, payload, payload_len, token, token_len))
         return 0;
     say("%s: entry %" PRIu64 ": %s", reader->options->database, sequence, reader->replica.database.error);
     return 1; /* the entry comes again */
@@ -77,8 +78,9 @@ static bool configure(replication_receiver_config *config, struct reader *reader
            succeeded(receiver_config_set_ingest_handler(config, apply, reader, NULL), "handler") &&
            /* Only v2 writers have tokens. */
            succeeded(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V2), "protocol") &&
-           (!reader->replica.has_token ||
-            succeeded(receiver_config_set_token(config, reader->replica.token), "the database's token")) &&
+           (reader->replica.token_len == 0 ||
+            succeeded(receiver_config_set_token(config, reader->replica.token, reader->replica.token_len),
+                      "the database's token")) &&
            /* A commit is on the disk when it returns, so what is applied is durable. */
            succeeded(receiver_config_set_handler_durable(config, true), "handler is durable") &&
            succeeded(receiver_config_set_apply_policy(config, REPLICATION_APPLY_POLICY_STOP, APPLY_RETRIES),

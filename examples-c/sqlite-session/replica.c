@@ -32,10 +32,10 @@ static bool read_token(struct replica *replica)
     sqlite3_stmt *statement = NULL;
     if (!database_prepare(&replica->database, "SELECT token FROM replication_place", &statement))
         return false;
-    replica->has_token =
-        sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == sizeof replica->token;
-    if (replica->has_token)
-        memcpy(replica->token, sqlite3_column_blob(statement, 0), sizeof replica->token);
+    if (sqlite3_step(statement) == SQLITE_ROW && (size_t)sqlite3_column_bytes(statement, 0) <= sizeof replica->token) {
+        replica->token_len = (size_t)sqlite3_column_bytes(statement, 0);
+        memcpy(replica->token, sqlite3_column_blob(statement, 0), replica->token_len);
+    }
     return sqlite3_finalize(statement) == SQLITE_OK || database_fail_sql(&replica->database, "read the token");
 }
 
@@ -98,19 +98,19 @@ static bool apply_changes(struct replica *replica, const uint8_t *changeset, siz
     return database->error[0] != '\0' ? false : database_fail(database, "%s", sqlite3_errstr(result));
 }
 
-static bool move_place(struct replica *replica, uint64_t sequence, const uint8_t token[REPLICATION_TOKEN_BYTES])
+static bool move_place(struct replica *replica, uint64_t sequence, const uint8_t *token, size_t token_len)
 {
     sqlite3_bind_int64(replica->move, 1, (sqlite3_int64)sequence);
-    sqlite3_bind_blob(replica->move, 2, token, REPLICATION_TOKEN_BYTES, SQLITE_STATIC);
+    sqlite3_bind_blob(replica->move, 2, token, (int)token_len, SQLITE_STATIC);
     return database_step(&replica->database, replica->move);
 }
 
 bool replica_apply(struct replica *replica, uint64_t sequence, const uint8_t *changeset, size_t changeset_bytes,
-                   const uint8_t token[REPLICATION_TOKEN_BYTES])
+                   const uint8_t *token, size_t token_len)
 {
     struct database *database = &replica->database;
     bool applied = database_run(database, "BEGIN IMMEDIATE") && apply_changes(replica, changeset, changeset_bytes) &&
-                   move_place(replica, sequence, token) && database_run(database, "COMMIT");
+                   move_place(replica, sequence, token, token_len) && database_run(database, "COMMIT");
     if (!applied)
         database_roll_back(database);
     return applied;

@@ -12,8 +12,8 @@
 struct replica {
     struct database database;
     sqlite3_stmt *move;
-    bool has_token;
-    uint8_t token[REPLICATION_TOKEN_BYTES]; /* as it was stored when the database was opened */
+    uint8_t token[REPLICATION_TOKEN_MAX_BYTES]; /* as it was stored when the database was opened */
+    size_t token_len;                           /* 0: none */
 };
 
 /* Call it before anything else of SQLite. */
@@ -24,6 +24,6 @@ void replica_close(struct replica *replica);
 
 /* Whole or not at all. */
 bool replica_apply(struct replica *replica, uint64_t sequence, const uint8_t *changeset, size_t changeset_bytes,
-                   const uint8_t token[REPLICATION_TOKEN_BYTES]);
+                   const uint8_t *token, size_t token_len);
 
 #endif

@@ -87,16 +87,13 @@ static bool open_log(struct writer *writer)
         say("%s", replication_last_error_message());
         return false;
     }
-    uint8_t stream_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
-    bool opened = configure(config, writer->options) &&
-                  succeeded(sender_new(config, &writer->sender), "make the sender") &&
-                  succeeded(sender_get_stream(writer->sender, stream_id, &epoch), "the log's stream");
+    bool opened =
+        configure(config, writer->options) && succeeded(sender_new(config, &writer->sender), "make the sender");
     sender_config_free(config); /* the sender has its own copy */
     if (!opened)
         return false;
     writer->logged = sender_current_sequence(writer->sender);
-    if (!outbox_fits(&writer->outbox, stream_id, writer->logged)) {
+    if (!outbox_fits(&writer->outbox, writer->sender, writer->logged)) {
         say("%s: %s", writer->options->wal_dir, writer->outbox.database.error);
         return false;
     }

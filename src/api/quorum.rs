@@ -10,9 +10,9 @@
 /// # fn main() -> replication::Result<()> {
 /// let sender = Sender::builder().group("east", ["east-*"]).group("west", ["west-1", "west-2"]).build()?;
 /// sender.start()?;
-/// let sequence = sender.replicate("insert")?;
+/// let token = sender.replicate_token("insert")?;
 /// let both_sides = Quorum::group("east", 2).and_group("west", 1);
-/// let error = sender.acked(sequence, AckLevel::Durable, both_sides).unwrap_err();
+/// let error = sender.acked(&token, AckLevel::Durable, both_sides).unwrap_err();
 /// assert_eq!(error.status(), replication::Status::Timeout); // nobody is connected
 /// # Ok(())
 /// # }

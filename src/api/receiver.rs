@@ -72,6 +72,21 @@ impl Receiver {
         Ok(core.wait_sequence(sequence, timeout)?)
     }
 
+    /// Waits until the entry of a token is applied, so that a host that got the token at the writer sees the writes up to
+    /// it here. Otherwise like [`wait_sequence`](Self::wait_sequence).
+    ///
+    /// Fails with [`LOST`](crate::Status::Lost) if the entry is not in the history that was applied: it belongs to
+    /// another stream, or another entry took its place at a fail-over; and with
+    /// [`LINEAGE_CHANGED`](crate::Status::LineageChanged) if this is unknown, because a receiver without a log on disk
+    /// had already passed the entry and follows another epoch than the token's.
+    pub fn wait_token(&self, token: &Token, timeout: Duration) -> Result<()> {
+        let core = self.core()?;
+        if core.on_callback_thread() {
+            return Err(wrong_thread("wait_token"));
+        }
+        Ok(core.wait_token(token.core(), timeout)?)
+    }
+
     /// Returns the token of the position after the last applied entry. In a handler, use
     /// [`Entry::token`](crate::Entry::token) instead. Fails with [`NOT_FOUND`](crate::Status::NotFound) while the
     /// stream is unknown: before the first connection, and as long as the writer speaks only v1.
@@ -89,6 +104,21 @@ impl Receiver {
     /// Resumes after [`pause`](Self::pause). Has no effect if the receiver is not paused.
     pub fn resume(&self) -> Result<()> {
         Ok(self.core()?.resume()?)
+    }
+
+    /// Changes an option while the receiver lives, by its name in `docs/options.md`, which says which ones may change: time
+    /// limits, bounds, and what stays on disk. A connection keeps the values with which it began.
+    ///
+    /// Fails with [`NOT_FOUND`](crate::Status::NotFound) for any other name, [`INVALID_ARGUMENT`](crate::Status::InvalidArgument) for a
+    /// value that the builder would refuse, and [`INVALID_STATE`](crate::Status::InvalidState) for an option of the log on disk
+    /// without one.
+    pub fn set_option(&self, name: &str, value: u64) -> Result<()> {
+        Ok(self.core()?.set_option(name, value)?)
+    }
+
+    /// Returns the value of an option that [`set_option`](Self::set_option) takes.
+    pub fn option(&self, name: &str) -> Result<u64> {
+        Ok(self.core()?.option(name)?)
     }
 
     /// Returns the statistics as a JSON object. Future versions only add keys. `docs/statistics.md` describes each key.

@@ -81,14 +81,6 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Sets the stream and epoch of the last sequence. A writer of another stream or an older epoch is refused and
-    /// reported as diverged. A [token](Self::token) overrides this option. Default: the stream and epoch of the first
-    /// writer.
-    pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
-        self.core.lineage = Some(Lineage { stream_id, epoch });
-        self
-    }
-
     /// Sets the sequence of the last entry that the host has applied, after which the writer continues. A bare sequence
     /// proves nothing about the history before it; a [token](Self::token) does, and overrides this option. Default: 0,
     /// which starts with the first entry.

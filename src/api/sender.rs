@@ -14,7 +14,7 @@ use crate::clock;
 use crate::error::Status;
 use crate::forks::Maker;
 use crate::sender;
-use crate::sender::{AckLevel, Acked};
+use crate::sender::{AckLevel, Acked, EntryNumber};
 
 /// The writer's end: accepts entries and streams them to readers. Created by [`Sender::builder`].
 ///
@@ -144,16 +144,33 @@ impl Sender {
         Ok(first)
     }
 
+    /// Appends an entry, like [`replicate`](Self::replicate), and returns its token: its position in the history, which
+    /// identifies the entry even after a restart and on another node.
+    pub fn replicate_token(&self, payload: impl AsRef<[u8]>) -> Result<Token> {
+        self.replicate_token_at(clock::now().wall_us, payload)
+    }
+
+    /// Like [`replicate_token`](Self::replicate_token), with a timestamp set by the host, in microseconds since the Unix
+    /// epoch.
+    pub fn replicate_token_at(&self, timestamp_us: u64, payload: impl AsRef<[u8]>) -> Result<Token> {
+        let core = self.core()?;
+        let end = core.put(timestamp_us, payload.as_ref())?;
+        core.wait_synced(&end).map_err(|error| Error::of_taken(error, end.sequence))?;
+        Ok(Token::of(core.token_at(&end)))
+    }
+
     /// Waits until readers have acknowledged an entry and all entries before it. Returns the number of readers that
     /// have acknowledged it, in any group or none.
     ///
+    /// - `sequence`: an entry that this sender numbered. See [`wait_token`](Self::wait_token) for others.
     /// - `readers`: the required number of readers, or a [`Quorum`]. Readers that acknowledged the entry and have since
     ///   disconnected count too.
     /// - `timeout`: [`Duration::ZERO`] only checks; [`Duration::MAX`] waits forever.
     ///
     /// Fails with [`TIMEOUT`](Status::Timeout) and a message that names the missing readers. Readers may still have the
-    /// entry, or receive it later; call [`acked`](Self::acked) to find out. An acknowledgement from a v1 reader counts
-    /// only as [received](AckLevel::Received).
+    /// entry, or receive it later; call [`acked`](Self::acked) to find out. Fails with [`LOST`](Status::Lost) for an
+    /// entry before the one at which this sender's epoch began, which another writer may have numbered. An
+    /// acknowledgement from a v1 reader counts only as [received](AckLevel::Received).
     ///
     /// ```no_run
     /// # fn main() -> replication::Result<()> {
@@ -174,23 +191,38 @@ impl Sender {
         timeout: Duration,
     ) -> Result<usize> {
         let core = self.waiting_core("wait_acked")?;
-        let quorum = core.quorum(&readers.into().terms())?;
-        let acked = core.wait_acked_by(sequence, level, &quorum, timeout)?;
-        answer(core, sequence, level, &quorum, acked, &format!("within {timeout:?}"))
+        wait(core, core.own(sequence)?, level, &readers.into(), timeout)
     }
 
-    /// Checks, without waiting, whether readers have acknowledged an entry, for example after a wait that ended with
-    /// [`TIMEOUT`](Status::Timeout). Otherwise like [`wait_acked`](Self::wait_acked). Once the result is `Ok` for an
-    /// entry, a level and a quorum, it stays `Ok` in this process.
-    pub fn acked(&self, sequence: u64, level: AckLevel, readers: impl Into<Quorum>) -> Result<usize> {
+    /// Like [`wait_acked`](Self::wait_acked), for the entry of a token: one from
+    /// [`replicate_token`](Self::replicate_token), or one that was stored before a restart or a promotion.
+    ///
+    /// Fails with [`LOST`](Status::Lost) if the entry is not in this sender's history: it belongs to another stream, or
+    /// was not in the log that this sender continued. Fails with [`WAL_ROTATED`](Status::WalRotated) if this is unknown,
+    /// because the log no longer has the entry and the writer of another epoch numbered it.
+    pub fn wait_token(
+        &self,
+        token: &Token,
+        level: AckLevel,
+        readers: impl Into<Quorum>,
+        timeout: Duration,
+    ) -> Result<usize> {
+        let core = self.waiting_core("wait_token")?;
+        wait(core, core.entry_of(token.core())?, level, &readers.into(), timeout)
+    }
+
+    /// Checks, without waiting, whether readers have acknowledged the entry of a token, for example after a wait that
+    /// ended with [`TIMEOUT`](Status::Timeout). Otherwise like [`wait_token`](Self::wait_token). Once the result is `Ok`
+    /// for an entry, a level and a quorum, it stays `Ok` in this process.
+    pub fn acked(&self, token: &Token, level: AckLevel, readers: impl Into<Quorum>) -> Result<usize> {
         let core = self.core()?;
-        let quorum = core.quorum(&readers.into().terms())?;
-        let acked = core.acked(sequence, level, &quorum)?;
-        answer(core, sequence, level, &quorum, acked, "so far")
+        let (quorum, entry) = (core.quorum(&readers.into().terms())?, core.entry_of(token.core())?);
+        let acked = core.acked(entry, level, &quorum)?;
+        answer(core, entry, level, &quorum, acked, "so far")
     }
 
-    /// Calls `call` once readers have acknowledged an entry, without waiting. Otherwise like
-    /// [`wait_acked`](Self::wait_acked).
+    /// Calls `call` once readers have acknowledged the entry of a token, without waiting. Otherwise like
+    /// [`wait_token`](Self::wait_token).
     ///
     /// Unless this method fails, `call` runs exactly once, on the handlers' thread, possibly before this method
     /// returns. It receives the number of readers that have the entry, or an error with status
@@ -203,9 +235,9 @@ impl Sender {
     /// # fn main() -> replication::Result<()> {
     /// # let sender = replication::Sender::builder().build()?;
     /// # sender.start()?;
-    /// let sequence = sender.replicate("commit")?;
+    /// let token = sender.replicate_token("commit")?;
     /// let (tell, told) = std::sync::mpsc::channel();
-    /// sender.on_acked(sequence, replication::AckLevel::Received, 1, Duration::from_millis(1), move |acked| {
+    /// sender.on_acked(&token, replication::AckLevel::Received, 1, Duration::from_millis(1), move |acked| {
     ///     tell.send(acked).unwrap();
     /// })?;
     /// let error = told.recv().unwrap().unwrap_err();
@@ -215,29 +247,31 @@ impl Sender {
     /// ```
     pub fn on_acked(
         &self,
-        sequence: u64,
+        token: &Token,
         level: AckLevel,
         readers: impl Into<Quorum>,
         timeout: Duration,
         call: impl FnOnce(Result<usize>) + Send + 'static,
     ) -> Result<()> {
         let core = self.core()?;
-        let quorum = core.quorum(&readers.into().terms())?;
+        let (quorum, entry) = (core.quorum(&readers.into().terms())?, core.entry_of(token.core())?);
         let gate = self.gate.clone();
-        let call = move |_ticket, acked: Acked| {
+        let call = move |acked: Acked| {
             if gate.is_shut() {
                 return;
             }
             let Acked { status, readers } = acked;
             let outcome = match status {
                 Status::Ok => Ok(readers),
-                _ => Err(Error::new(status, format!("only {readers} readers have acknowledged entry {sequence}"))),
+                _ => {
+                    let sequence = entry.sequence();
+                    Err(Error::new(status, format!("only {readers} readers have acknowledged entry {sequence}")))
+                }
             };
             // The panic hook has already reported the panic. Nothing depends on this call.
             let _ = caught(|| call(outcome));
         };
-        core.on_acked(sequence, level, quorum, timeout, Box::new(call))?;
-        Ok(())
+        Ok(core.on_acked(entry, level, quorum, timeout, Box::new(call))?)
     }
 
     /// Waits until an entry and all entries before it are durable on this node's disk. Requires
@@ -287,6 +321,21 @@ impl Sender {
         Ok(self.core()?.drop_slot(reader_id)?)
     }
 
+    /// Changes an option while the sender lives, by its name in `docs/options.md`, which says which ones may change: time
+    /// limits, bounds, and what stays on disk. A connection keeps the values with which it began.
+    ///
+    /// Fails with [`NOT_FOUND`](Status::NotFound) for any other name, [`INVALID_ARGUMENT`](Status::InvalidArgument) for a
+    /// value that the builder would refuse, and [`INVALID_STATE`](Status::InvalidState) for an option of the log on disk
+    /// without one.
+    pub fn set_option(&self, name: &str, value: u64) -> Result<()> {
+        Ok(self.core()?.set_option(name, value)?)
+    }
+
+    /// Returns the value of an option that [`set_option`](Self::set_option) takes.
+    pub fn option(&self, name: &str) -> Result<u64> {
+        Ok(self.core()?.option(name)?)
+    }
+
     /// Returns the statistics as a JSON object. Future versions only add keys. `docs/statistics.md` describes each key.
     ///
     /// ```
@@ -323,9 +372,21 @@ impl fmt::Debug for Sender {
     }
 }
 
+fn wait(
+    core: &sender::Sender,
+    entry: EntryNumber,
+    level: AckLevel,
+    quorum: &Quorum,
+    timeout: Duration,
+) -> Result<usize> {
+    let quorum = core.quorum(&quorum.terms())?;
+    let acked = core.wait_acked_by(entry, level, &quorum, timeout)?;
+    answer(core, entry, level, &quorum, acked, &format!("within {timeout:?}"))
+}
+
 fn answer(
     core: &sender::Sender,
-    sequence: u64,
+    entry: EntryNumber,
     level: AckLevel,
     quorum: &sender::Quorum,
     acked: Acked,
@@ -334,11 +395,12 @@ fn answer(
     if acked.status == Status::Ok {
         return Ok(acked.readers);
     }
-    let mut who = core.lacking(sequence, level, quorum);
+    let mut who = core.lacking(entry, level, quorum);
     if who.is_empty() {
         // The last reader acknowledged just after the time limit passed.
         who = format!("only {}", acked.readers);
     }
     let closed = if acked.status == Status::Closed { "; the sender was stopped" } else { "" };
+    let sequence = entry.sequence();
     Err(Error::new(acked.status, format!("{who} have acknowledged entry {sequence} {when}{closed}")))
 }

@@ -141,14 +141,6 @@ impl SenderBuilder {
         self
     }
 
-    /// Sets the stream and epoch that this writer continues, for a host that manages its own stream ids. A
-    /// [token](Self::token) overrides this option, and a log on disk has its own stream and epoch. Default: a random
-    /// stream and epoch 1, which begins a new history, so that readers with a position in another history are refused.
-    pub fn stream(mut self, stream_id: [u8; 16], epoch: u64) -> Self {
-        self.core.lineage = Some(Lineage { stream_id, epoch });
-        self
-    }
-
     /// Sets the sequence of the last entry before this process; the first entry gets the next one. A log on disk has
     /// its own last sequence and is only checked against this one. A bare sequence proves nothing about the history
     /// before it; a [token](Self::token) does, and overrides this option. Default: 0.
@@ -325,7 +317,7 @@ impl SenderBuilder {
                 return invalid(format!("epoch {epoch} is below the token's, {}", token.epoch));
             }
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
-            (core.last_sequence, core.last_hash) = (token.sequence, token.hash);
+            (core.last_sequence, core.last_hash, core.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
         }
         core.tls = match (identity, client_ca_file) {
             (None, None) => None,

@@ -20,6 +20,7 @@ use crate::error::Status;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
+use crate::protocol::token::Token;
 
 /// What a follower has.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +129,65 @@ pub(crate) fn judge(follower: &Follower, source: &Source<'_>) -> Verdict {
     Verdict::Same { proven }
 }
 
+/// A history that is asked for one entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownHistory<'a> {
+    pub(crate) lineage: Lineage,
+    /// The chain hash through the entry, if it is still known.
+    pub(crate) hash: u64,
+    /// The last entry.
+    pub(crate) last: u64,
+    /// The epochs that are known, rising, each with the last entry before it.
+    pub(crate) epochs: &'a [(u64, u64)],
+    /// The last entry before the epoch of `lineage`, if this node began that epoch. A reader may meet an epoch before
+    /// that epoch begins.
+    pub(crate) began_after: Option<u64>,
+}
+
+/// Whether a history has the entry that a token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    Present,
+    /// It does not, for this reason.
+    Lost(Verdict),
+    /// The hash that would tell is no longer known.
+    Unknown,
+}
+
+/// Whether a history has the entry of this token. Equal hashes are proof. Without them one writer must have numbered
+/// the entry and the history's entry of that sequence.
+pub(crate) fn find(token: &Token, history: &KnownHistory<'_>) -> Membership {
+    let ours = history.lineage;
+    if token.stream_id != ours.stream_id {
+        return Membership::Lost(Verdict::OtherStream);
+    }
+    if token.sequence == 0 {
+        return Membership::Present;
+    }
+    if token.hash != UNKNOWN_HISTORY && history.hash != UNKNOWN_HISTORY && !mutant!("tokens-not-compared") {
+        let is_same = token.hash == history.hash;
+        return if is_same { Membership::Present } else { Membership::Lost(Verdict::Forked) };
+    }
+    let is_past = |last: &u64| token.sequence > *last;
+    if is_past(&history.last) {
+        return Membership::Lost(Verdict::Regressed);
+    }
+    if token.epoch == ours.epoch {
+        return Membership::Present;
+    }
+    if token.epoch < ours.epoch
+        && let Some(last_before) = history.began_after.filter(is_past)
+    {
+        return Membership::Lost(Verdict::PastEpoch { epoch: ours.epoch, last_before });
+    }
+    let known = history.epochs.iter().position(|(epoch, _)| *epoch == token.epoch);
+    let next = known.and_then(|at| history.epochs.get(at + 1));
+    match next {
+        Some((_, last_of_it)) if !is_past(last_of_it) => Membership::Present,
+        _ => Membership::Unknown,
+    }
+}
+
 #[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
@@ -223,5 +283,41 @@ mod tests {
         assert_eq!(judge(&all, &source), Verdict::Regressed);
         source.last = 21;
         assert_eq!(judge(&all, &source), Verdict::Same { proven: true });
+    }
+
+    /// P7: what a sender answers for the entry of a token, and a receiver that has reached its sequence.
+    #[test]
+    fn p7_the_entry_of_a_token_is_found_by_its_hash_or_by_who_numbered_it() {
+        let token = |epoch, sequence, hash| Token { stream_id: [7; 16], epoch, sequence, hash };
+        // Epoch 3 up to entry 10, then epoch 5 up to entry 20.
+        let epochs = &[(3, 0), (5, 10)];
+        let began = |hash| KnownHistory { lineage: OURS, hash, last: 20, epochs, began_after: Some(10) };
+        let met = |hash| KnownHistory { began_after: None, ..began(hash) };
+        let (present, unknown) = (Membership::Present, Membership::Unknown);
+        let forked = Membership::Lost(Verdict::Forked);
+        let past = Membership::Lost(Verdict::PastEpoch { epoch: 5, last_before: 10 });
+        let foreign = Token { stream_id: [8; 16], ..token(5, 12, 99) };
+        let table = [
+            ("the same hash", token(5, 12, 99), began(99), present),
+            ("another hash", token(5, 12, 98), began(99), forked),
+            ("another stream", foreign, began(99), Membership::Lost(Verdict::OtherStream)),
+            ("the beginning", token(4, 0, 98), began(99), present),
+            ("the same hash, met in a later epoch", token(6, 12, 99), began(99), present),
+            ("another hash, of a later epoch", token(6, 12, 98), began(99), forked),
+            ("beyond the end", token(5, 21, 99), began(0), Membership::Lost(Verdict::Regressed)),
+            ("no hash, of this epoch", token(5, 12, 99), began(0), present),
+            ("a token without a hash", token(5, 12, 0), began(99), present),
+            ("no hash, inherited", token(3, 10, 99), began(0), present),
+            ("no hash, past where this epoch began", token(3, 11, 99), began(0), past),
+            ("no hash, past where this epoch was met", token(3, 11, 99), met(0), unknown),
+            ("no hash, before where this epoch was met", token(3, 10, 99), met(0), present),
+            ("no hash, of an epoch between", token(4, 10, 99), began(0), unknown),
+            ("no hash, of an epoch between, too late", token(4, 11, 99), began(0), past),
+            ("no hash, of an earlier epoch", token(2, 5, 99), began(0), unknown),
+            ("no hash, of a later epoch", token(6, 12, 99), began(0), unknown),
+        ];
+        for (what, token, history, expected) in table {
+            assert_eq!(find(&token, &history), expected, "{what}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use super::guard::is_null;
 use crate::error::{Error, Result, Status};
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::MAX_PAYLOAD_BYTES;
-use crate::protocol::lineage::Lineage;
 use crate::protocol::token::{TOKEN_BYTES, Token};
 use crate::sender::AckLevel;
 
@@ -153,50 +152,53 @@ pub(crate) fn absolute(file: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The lineage of the 16 bytes at `stream_id`.
+/// The token in the `len` bytes at `token`.
 ///
 /// # Safety
-/// `stream_id` is NULL or points to 16 readable bytes.
-pub(crate) unsafe fn lineage(stream_id: *const u8, epoch: u64) -> Result<Lineage> {
-    // SAFETY: an array of bytes has no alignment, and the caller promises its bytes.
-    match unsafe { stream_id.cast::<[u8; 16]>().as_ref() } {
-        None => Err(is_null("stream_id")),
-        Some(stream_id) => Ok(Lineage { stream_id: *stream_id, epoch }),
+/// `token` is NULL or points to `len` readable bytes.
+pub(crate) unsafe fn token(token: *const u8, len: usize, name: &str) -> Result<Token> {
+    if token.is_null() {
+        return Err(is_null(name));
     }
-}
-
-/// Writes a lineage out.
-///
-/// # Safety
-/// `out_stream_id` points to 16 bytes of room, or is NULL; `out_epoch` to a `u64`, or is NULL.
-pub(crate) unsafe fn put_lineage(lineage: Lineage, out_stream_id: *mut u8, out_epoch: *mut u64) {
-    // SAFETY: an array of bytes has no alignment, and the caller promises the room.
-    unsafe { put_optional(out_stream_id.cast::<[u8; 16]>(), lineage.stream_id) };
     // SAFETY: the caller's promise.
-    unsafe { put_optional(out_epoch, lineage.epoch) };
+    let bytes = unsafe { bytes(token, len, name)? };
+    Token::decode(bytes).map_err(|error| invalid(format!("{name}: {}", error.message)))
 }
 
-/// The token at `token`.
-///
-/// # Safety
-/// `token` is NULL or points to `TOKEN_BYTES` readable bytes.
-pub(crate) unsafe fn token(token: *const u8) -> Result<Token> {
-    // SAFETY: an array of bytes has no alignment, and the caller promises its bytes.
-    match unsafe { token.cast::<[u8; TOKEN_BYTES]>().as_ref() } {
-        None => Err(is_null("token")),
-        Some(bytes) => Token::decode(bytes).map_err(|error| invalid(error.message)),
+/// Where a token goes: a buffer that is large enough, and where its length goes.
+pub(crate) struct TokenRoom {
+    token: *mut u8,
+    out_len: *mut usize,
+}
+
+impl TokenRoom {
+    /// Checks the room for a token, and tells the length if there is too little.
+    ///
+    /// # Safety
+    /// `token` is NULL or has room for `size` bytes; `out_len` is NULL or has room.
+    pub(crate) unsafe fn new(token: *mut u8, size: usize, out_len: *mut usize) -> Result<Self> {
+        let out_len = required(out_len, "out_len")?;
+        if size < TOKEN_BYTES {
+            // SAFETY: not NULL, and the caller promises the room.
+            unsafe { out_len.write(TOKEN_BYTES) };
+            let what = format!("a token needs {TOKEN_BYTES} bytes, there is room for {size}");
+            return Err(Error::new(Status::BufferTooSmall, what));
+        }
+        Ok(Self { token: required(token, "token")?, out_len })
     }
-}
 
-/// Writes a token out.
-///
-/// # Safety
-/// `out_token` is NULL or points to `TOKEN_BYTES` of room.
-pub(crate) unsafe fn put_token(token: &Token, out_token: *mut u8) -> Result<()> {
-    let out = required(out_token, "out_token")?;
-    // SAFETY: an array of bytes has no alignment; not NULL, and the caller promises the room.
-    unsafe { out.cast::<[u8; TOKEN_BYTES]>().write(token.encode()) };
-    Ok(())
+    /// Writes a token out.
+    ///
+    /// # Safety
+    /// The room is still there.
+    pub(crate) unsafe fn put(&self, token: &Token) {
+        let bytes = token.encode();
+        // SAFETY: `new` checked that neither is NULL and that there is room, and the caller promises that it is still there.
+        unsafe {
+            self.token.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            self.out_len.write(bytes.len());
+        }
+    }
 }
 
 /// The destination of a result that the caller must take, checked before the work is done.

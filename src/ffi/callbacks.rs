@@ -5,19 +5,20 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::args::{close, duplicate_socket};
+use super::args::{close, duplicate_socket, invalid};
 use super::guard::boxed;
 use super::records::RecordsHandle;
 use super::status::c_string;
 use crate::error::{Error, Status};
 use crate::host::{Event, Observer};
 pub use crate::host::{EventKind, LogLevel};
-use crate::protocol::entry::{Entries, Entry};
+use crate::protocol::entry::{Entries, Entry, Walked};
+use crate::protocol::handshake::Point;
 use crate::receiver::config::{ApplyFailure, Connect, Handler, LocalWal, Place};
 use crate::sender::{Acked, AckedCall};
 use crate::text;
@@ -112,9 +113,9 @@ pub type LogFn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char, fields_json: *const c_char),
 >;
 
-/// Receives the result of the sender_on_acked() call that returned `ticket`: `REPLICATION_STATUS_OK`, `_TIMEOUT` or
-/// `_CLOSED`, and how many readers have acknowledged the entry.
-pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, ticket: u64, status: i32, readers: usize)>;
+/// Receives the result of a sender_on_acked() call: `REPLICATION_STATUS_OK`, `_TIMEOUT` or `_CLOSED`, and how many readers
+/// have acknowledged the entry.
+pub type AckedFn = Option<unsafe extern "C" fn(user_data: *mut c_void, status: i32, readers: usize)>;
 
 /// Frees `user_data`. Called once, after the last call of the callback.
 pub type FreeFn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
@@ -293,10 +294,10 @@ impl Observer for HostObserver {
 
 /// Passes the end of one wait to the host. The host's data is freed with the call, whether or not it was made.
 pub(crate) fn acked(callback: Callback<AckedFn>, muted: Muted) -> crate::error::Result<AckedCall> {
-    let call = boxed(move |ticket, acked: Acked| {
+    let call = boxed(move |acked: Acked| {
         if !muted.is_muted() {
             // SAFETY: the function and its data were registered together.
-            unsafe { (callback.call)(callback.user_data(), ticket, acked.status as i32, acked.readers) };
+            unsafe { (callback.call)(callback.user_data(), acked.status as i32, acked.readers) };
         }
     })?;
     Ok(call)
@@ -359,11 +360,49 @@ impl Handler for Ingest {
     }
 }
 
+/// The entries of the call that a batch handler is in.
+#[derive(Clone, Default)]
+pub(crate) struct RunningBatch(Arc<Mutex<Option<BatchBytes>>>);
+
+struct BatchBytes {
+    bytes: *const [u8],
+    /// The position before them.
+    before: Point,
+}
+
+// SAFETY: the bytes are read by the thread of the call only; see `RunningBatch::position`.
+unsafe impl Send for BatchBytes {}
+
+impl RunningBatch {
+    fn set(&self, batch: Option<BatchBytes>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = batch;
+    }
+
+    /// The position after the first `applied` entries; `None` outside of a call.
+    ///
+    /// # Safety
+    /// The calling thread is the one that calls the handler.
+    pub(crate) unsafe fn position(&self, applied: usize) -> Option<crate::error::Result<Point>> {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let BatchBytes { bytes, before } = running.as_ref()?;
+        // SAFETY: this thread is inside of the call, for which the entries live, and which removes them when it ends.
+        let bytes = unsafe { &**bytes };
+        let mut entries = Entries::new(bytes).with_history(before.hash).limit(applied);
+        let count = entries.by_ref().count();
+        if count < applied {
+            return Some(Err(invalid(format!("applied is {applied}, the call has {count} entries"))));
+        }
+        let Walked { sequence, hash, .. } = entries.walked();
+        Some(Ok(if applied == 0 { *before } else { Point { sequence, hash } }))
+    }
+}
+
 /// Passes entries to the host, several in each call.
 pub(crate) struct IngestBatch {
     callback: Arc<Callback<IngestBatchFn>>,
     muted: Muted,
     max_entries: usize,
+    running: RunningBatch,
     /// Refilled by each call, and kept to save allocations.
     views: Vec<EntryView>,
 }
@@ -372,8 +411,13 @@ pub(crate) struct IngestBatch {
 unsafe impl Send for IngestBatch {}
 
 impl IngestBatch {
-    pub(crate) fn new(callback: Arc<Callback<IngestBatchFn>>, max_entries: usize, muted: Muted) -> Self {
-        Self { callback, muted, max_entries, views: Vec::new() }
+    pub(crate) fn new(
+        callback: Arc<Callback<IngestBatchFn>>,
+        max_entries: usize,
+        muted: Muted,
+        running: RunningBatch,
+    ) -> Self {
+        Self { callback, muted, max_entries, running, views: Vec::new() }
     }
 }
 
@@ -386,6 +430,7 @@ impl Handler for IngestBatch {
         if self.muted.is_muted() {
             return Err(freed(0));
         }
+        let run = *entries;
         self.views.clear();
         self.views.extend(entries.by_ref().map(|entry| EntryView {
             sequence: entry.sequence,
@@ -397,11 +442,15 @@ impl Handler for IngestBatch {
         if count == 0 {
             return Ok(());
         }
+        let before = Point { sequence: self.views[0].sequence.saturating_sub(1), hash: run.walked().hash };
+        let bytes = &run.rest()[..entries.walked().bytes - run.walked().bytes];
         place.reaches(&entries.walked());
+        self.running.set(Some(BatchBytes { bytes, before }));
         let mut applied = 0;
         // SAFETY: the function and its data were registered together; the views and payloads outlive the call.
         let code =
             unsafe { (self.callback.call)(self.callback.user_data(), self.views.as_ptr(), count, &raw mut applied) };
+        self.running.set(None);
         match code {
             0 => Ok(()),
             // A handler that has applied all of them has refused none, whatever it returns.

@@ -5,14 +5,15 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use super::args::{invalid, put_lineage, required};
-use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, connect};
+use super::args::{invalid, required, text, token as checked_token};
+use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, RunningBatch, connect};
 use super::guard::{Guarded, HandleState, boxed, guard, query, release, room_for_a_handle};
 use super::reaper;
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle, ReceiverConfigState};
 use super::sender::wrong_thread;
 use super::status::c_string;
 use crate::error::{Error, Result, Status};
+use crate::protocol::token::Token;
 use crate::receiver::Receiver;
 use crate::receiver::config::ReceiverConfig;
 use crate::receiver::config::{Handler, ReceiverHost};
@@ -22,6 +23,7 @@ pub struct ReceiverHandle {
     gate: HandleState,
     core: Receiver,
     muted: Muted,
+    batch: RunningBatch,
     /// Dropped after the core.
     _owners: Owners,
 }
@@ -45,11 +47,11 @@ impl ReceiverHandle {
 
     fn configured(config: &mut ReceiverConfigState) -> Result<Self> {
         let gate = HandleState::new()?;
-        let muted = Muted::default();
+        let (muted, batch) = (Muted::default(), RunningBatch::default());
         let mut owners = Owners::default();
         let local_wal = owners.keep(config.local_wal.share("local WAL function")?);
         let host = ReceiverHost {
-            handler: handler(&config.handler, config.records_max_bytes, &muted, &mut owners)?,
+            handler: handler(&config.handler, config.records_max_bytes, &muted, &batch, &mut owners)?,
             local_wal: local_wal.map(|callback| Ingest { callback, muted: muted.clone() }.into_local_wal()),
             connect: owners
                 .keep(config.connect.share("connect handler")?)
@@ -73,11 +75,19 @@ impl ReceiverHandle {
         config.connect.hand_over();
         config.event.hand_over();
         config.log.hand_over();
-        Ok(Self { gate, core, muted, _owners: owners })
+        Ok(Self { gate, core, muted, batch, _owners: owners })
     }
 
     fn may_wait(&self, what: &str) -> Result<()> {
         if self.core.on_callback_thread() { Err(wrong_thread(what)) } else { Ok(()) }
+    }
+
+    /// The position after the first `applied` entries of the call that the batch handler is in.
+    pub(crate) fn batch_token(&self, applied: usize) -> Result<Token> {
+        // SAFETY: this is the thread that calls the handler.
+        let position = self.core.on_callback_thread().then(|| unsafe { self.batch.position(applied) }).flatten();
+        let outside = "receiver_batch_token() is for the batch handler of this receiver, and only during its call";
+        self.core.token_at(position.ok_or_else(|| Error::new(Status::InvalidState, outside))??)
     }
 
     fn stop(&self) {
@@ -86,7 +96,13 @@ impl ReceiverHandle {
     }
 }
 
-fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &mut Owners) -> Result<Box<dyn Handler>> {
+fn handler(
+    slot: &HandlerSlot,
+    records_max_bytes: u64,
+    muted: &Muted,
+    batch: &RunningBatch,
+    owners: &mut Owners,
+) -> Result<Box<dyn Handler>> {
     const NAME: &str = "handler";
     let none = || invalid("no handler is set: one of ingest, ingest batch and record is needed");
     let muted = muted.clone();
@@ -98,7 +114,7 @@ fn handler(slot: &HandlerSlot, records_max_bytes: u64, muted: &Muted, owners: &m
         }
         HandlerSlot::Batch(slot, max_entries) => {
             let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
-            Box::new(IngestBatch::new(callback, *max_entries, muted))
+            Box::new(IngestBatch::new(callback, *max_entries, muted, batch.clone()))
         }
         HandlerSlot::Record(slot) => {
             let callback = owners.keep(slot.share(NAME)?).ok_or_else(none)?;
@@ -163,33 +179,6 @@ pub unsafe extern "C" fn receiver_last_sequence(receiver: *const ReceiverHandle)
     unsafe { query(receiver, 0, |receiver| receiver.core.last_sequence()) }
 }
 
-/// Gets the lineage that the receiver follows, for the host to store with its position: the stream id, of
-/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `NOT_FOUND` while it is unknown: not configured,
-/// not in the log on disk, and no v2 writer connected yet; `INVALID_ARGUMENT` for NULL.
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is
-/// NULL or has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_get_stream(
-    receiver: *const ReceiverHandle,
-    out_stream_id: *mut u8,
-    out_epoch: *mut u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            let (out_stream_id, out_epoch) =
-                (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
-            let lineage = receiver.core.lineage().ok_or_else(|| {
-                Error::new(Status::NotFound, "the stream is not known: no v2 writer has been connected")
-            })?;
-            put_lineage(lineage, out_stream_id, out_epoch);
-            Ok(())
-        })
-    }
-}
-
 /// Waits until an entry, and so every entry before it, is applied.
 ///
 /// - `sequence`: the entry, which need not have arrived.
@@ -217,6 +206,34 @@ pub unsafe extern "C" fn receiver_wait_sequence(
     }
 }
 
+/// As receiver_wait_sequence(), for the entry of a token of this stream: a host that got the token at the writer reads its
+/// writes here.
+///
+/// Returns `OK`; `LOST` if the entry is not in the history that was applied: it is of another stream, or another entry took
+/// its place at a fail-over; `LINEAGE_CHANGED` if that cannot be told, because the receiver without a log on disk had passed
+/// the entry, and follows another epoch than the token's; `NOT_FOUND` if the entry is applied and no v2 writer has named its
+/// stream; `TIMEOUT`, `INVALID_STATE`, `WRONG_THREAD`, `APPLY_FAILED`, `IO`, `DAMAGED` and `CLOSED` as
+/// receiver_wait_sequence().
+///
+/// # Safety
+/// `receiver` came from receiver_new() and is not freed; `token` is NULL or points to `token_len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_wait_token(
+    receiver: *mut ReceiverHandle,
+    token: *const u8,
+    token_len: usize,
+    timeout_ms: u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(receiver, |receiver| {
+            receiver.may_wait("receiver_wait_token")?;
+            let token = checked_token(token, token_len, "token")?;
+            receiver.core.wait_token(&token, Duration::from_millis(timeout_ms))
+        })
+    }
+}
+
 /// Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call. The connection lasts
 /// until the buffer is full and the writer's time limit ends. Pausing twice is allowed. Returns `OK`; `INVALID_STATE`
 /// before receiver_start(); `CLOSED` after receiver_stop().
@@ -238,6 +255,36 @@ pub unsafe extern "C" fn receiver_pause(receiver: *mut ReceiverHandle) -> Status
 pub unsafe extern "C" fn receiver_resume(receiver: *mut ReceiverHandle) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(receiver, |receiver| receiver.core.resume()) }
+}
+
+/// As sender_set_option(), for a receiver. Returns `OK`, or what that returns.
+///
+/// # Safety
+/// `receiver` came from receiver_new() and is not freed; `name` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_set_option(receiver: *mut ReceiverHandle, name: *const c_char, value: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(receiver, |receiver| receiver.core.set_option(text(name, "name")?, value)) }
+}
+
+/// As sender_option(), for a receiver. Returns `OK`, or what that returns.
+///
+/// # Safety
+/// `receiver` came from receiver_new() and is not freed; `name` is NULL or ends with a NUL; `out_value` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_option(
+    receiver: *const ReceiverHandle,
+    name: *const c_char,
+    out_value: *mut u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(receiver, |receiver| {
+            let out_value = required(out_value, "out_value")?;
+            out_value.write(receiver.core.option(text(name, "name")?)?);
+            Ok(())
+        })
+    }
 }
 
 /// As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL.

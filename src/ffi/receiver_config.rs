@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::args::{invalid, lineage, path, positive_ms, reader_id as checked_reader_id, text};
+use super::args::{invalid, path, positive_ms, reader_id as checked_reader_id, text};
 use super::callbacks::{CallbackSlot, ConnectFn, EventFn, IngestBatchFn, IngestFn, LogFn, RecordFn};
 use super::guard::{Guarded, HandleState, guard, make, release};
 use crate::error::{Result, Status};
@@ -220,30 +220,6 @@ pub unsafe extern "C" fn receiver_config_set_last_sequence(config: *mut Receiver
     }
 }
 
-/// Sets the lineage of the last sequence as receiver_get_stream() returned it: `REPLICATION_STREAM_ID_BYTES` bytes and
-/// an epoch. A writer of another stream or an older epoch is refused (DIVERGED). Returns `OK`; `INVALID_ARGUMENT` for
-/// NULL. Default: the first writer's.
-///
-/// # When to change it
-/// When the host stores the stream beside the sequence; prefer a token.
-///
-/// # Safety
-/// `config` came from receiver_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_stream(
-    config: *mut ReceiverConfigHandle,
-    stream_id: *const u8,
-    epoch: u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        set(config, |core| {
-            core.lineage = Some(lineage(stream_id, epoch)?);
-            Ok(())
-        })
-    }
-}
-
 /// Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for another number.
 /// Default: `REPLICATION_PROTOCOL_AUTO`.
 ///
@@ -373,6 +349,7 @@ pub unsafe extern "C" fn receiver_config_set_handler_durable(
 ///
 /// # When to change it
 /// Lower it when a reader must follow a new writer quickly; raise it with thousands of readers.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -395,6 +372,7 @@ pub unsafe extern "C" fn receiver_config_set_reconnect_interval_ms(
 ///
 /// # When to change it
 /// Lower it for fresher statistics and faster release of the log; waits for acknowledgements do not depend on it.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -417,6 +395,7 @@ pub unsafe extern "C" fn receiver_config_set_ack_interval_ms(
 ///
 /// # When to change it
 /// Raise it for slow links; lower it when several addresses are tried in turn.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -439,6 +418,7 @@ pub unsafe extern "C" fn receiver_config_set_connect_timeout_ms(
 ///
 /// # When to change it
 /// Lower it, together with the peer time-outs, to notice dead connections sooner.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -461,6 +441,7 @@ pub unsafe extern "C" fn receiver_config_set_heartbeat_interval_ms(
 ///
 /// # When to change it
 /// Lower it to look for a new writer sooner; raise it when the writer pauses for long.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -505,11 +486,12 @@ pub unsafe extern "C" fn receiver_config_set_buffer_bytes(config: *mut ReceiverC
 
 /// Sets by how much the writer's epoch may rise at once; a writer further above is refused with DIVERGED. It stops an
 /// attacker from using up the epochs of a stream in one step, so set it to fit your epochs, such as counters or times.
-/// The first epoch is not limited, unless a token, receiver_config_set_stream() or the log on disk sets one. Returns
+/// The first epoch is not limited, unless a token or the log on disk sets one. Returns
 /// `OK`; `INVALID_ARGUMENT` for 0. Default: 1152921504606846976 (2^60). At least: 1.
 ///
 /// # When to change it
 /// Lower it when epochs come from a trusted counter, so that a hostile writer cannot use them up.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.

@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::path::PathBuf;
 
-use super::args::{absolute, optional_path, positive_ms, put_token, required, token as checked_token};
+use super::args::{TokenRoom, absolute, optional_path, positive_ms, token as checked_token};
 use super::guard::guard;
 use super::receiver::ReceiverHandle;
 use super::receiver_config::ReceiverConfigHandle;
@@ -25,8 +25,7 @@ unsafe fn set(config: *mut ReceiverConfigHandle, change: impl FnOnce(&mut LocalL
 /// Sets the directory of a log on disk, in which the receiver stores entries before the handler receives them, and
 /// keeps them over a restart. They are acknowledged as durable once they are synced there, whether or not they are
 /// applied. Without a configured position, the receiver continues after the last applied entry, or a few before it. The
-/// log needs a v2 writer. On promotion, give the directory to a sender with a higher epoch. See docs/durability.md.
-/// Returns `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
+/// log needs a v2 writer. On promotion, give the directory to a sender with a higher epoch. Returns `OK`; `INVALID_ARGUMENT` and `IO` as sender_config_set_wal_dir(). Default: none.
 ///
 /// - `path`: as for sender_config_set_wal_dir(); NULL for no log.
 ///
@@ -103,6 +102,7 @@ pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
 ///
 /// # When to change it
 /// Raise it on a reader that may be promoted, so that other readers find what they need.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -122,6 +122,7 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_bytes(config: *mut Recei
 ///
 /// # When to change it
 /// As for the sender.
+/// It may change while the receiver lives.
 ///
 /// # Safety
 /// `config` came from receiver_config_new() and is not freed.
@@ -136,22 +137,28 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_ms(config: *mut Receiver
     }
 }
 
-/// Sets the host's position: the token that it stored with its data, `REPLICATION_TOKEN_BYTES` bytes. The writer
-/// continues after it if it has the same history; one that was restored or forked is refused with the event DIVERGED.
-/// It replaces receiver_config_set_last_sequence() and receiver_config_set_stream(). Returns `OK`; `INVALID_ARGUMENT`
-/// for NULL and for a damaged token.
+/// Sets the host's position: the token that it stored with its data. The writer continues after it if it has the same
+/// history; one that was restored or forked, and one of another stream or an older epoch, is refused with the event
+/// DIVERGED. It replaces receiver_config_set_last_sequence(). Returns `OK`; `INVALID_ARGUMENT` for NULL and for bytes that
+/// are no token. Default: none; the receiver follows the first writer's stream.
+///
+/// - `token`, `token_len`: from receiver_token() or sender_token().
 ///
 /// # When to change it
 /// When the host stores a token with its data: exactly once across restarts, without a log on disk.
 ///
 /// # Safety
-/// `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
+/// `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `token_len` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHandle, token: *const u8) -> Status {
+pub unsafe extern "C" fn receiver_config_set_token(
+    config: *mut ReceiverConfigHandle,
+    token: *const u8,
+    token_len: usize,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
-            let token = checked_token(token)?;
+            let token = checked_token(token, token_len, "token")?;
             let core = &mut config.state().core;
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
             (core.last_sequence, core.last_hash, core.has_position) = (token.sequence, token.hash, true);
@@ -160,20 +167,54 @@ pub unsafe extern "C" fn receiver_config_set_token(config: *mut ReceiverConfigHa
     }
 }
 
-/// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the receiver's position: in a handler, after the entry or
-/// entries of the call; otherwise, after the last applied entry. Stored in the transaction that applies an entry, it
-/// makes that happen exactly once, whatever crashes. Returns `OK`; `NOT_FOUND` as receiver_get_stream();
-/// `INVALID_ARGUMENT` for NULL.
+/// Gets the token of the receiver's position: in a handler, after the entry or entries of the call; otherwise, after the
+/// last applied entry. Stored in the transaction that applies an entry, it makes that happen exactly once, whatever
+/// crashes. Returns `OK`; `NOT_FOUND` while no stream is known: neither a token nor the log on disk names one, and no v2 writer was
+/// connected yet; `INVALID_ARGUMENT` for NULL; `BUFFER_TOO_SMALL`.
 ///
 /// # Safety
-/// `receiver` came from receiver_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
+/// `receiver` came from receiver_new() and is not freed; `token` is NULL or has room for `token_size` bytes; `out_len` is NULL
+/// or has room.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_token(receiver: *const ReceiverHandle, out_token: *mut u8) -> Status {
+pub unsafe extern "C" fn receiver_token(
+    receiver: *const ReceiverHandle,
+    token: *mut u8,
+    token_size: usize,
+    out_len: *mut usize,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(receiver, |receiver| {
-            let out_token = required(out_token, "out_token")?;
-            put_token(&receiver.core().token()?, out_token)
+            TokenRoom::new(token, token_size, out_len)?.put(&receiver.core().token()?);
+            Ok(())
+        })
+    }
+}
+
+/// Gets the token of the position after the first entries of the call that a batch handler is in: for a handler that
+/// commits a part of them, and sets `*applied` to their number.
+///
+/// - `applied`: how many of the call's entries; 0 for the position before them.
+///
+/// Returns what receiver_token() returns; `INVALID_ARGUMENT` also for more entries than the call has; `INVALID_STATE` outside
+/// of a batch handler of this receiver.
+///
+/// # Safety
+/// As for receiver_token().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn receiver_batch_token(
+    receiver: *const ReceiverHandle,
+    applied: usize,
+    token: *mut u8,
+    token_size: usize,
+    out_len: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(receiver, |receiver| {
+            let room = TokenRoom::new(token, token_size, out_len)?;
+            room.put(&receiver.batch_token(applied)?);
+            Ok(())
         })
     }
 }

@@ -5,7 +5,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::args::{
-    close, duplicate_socket, invalid, payload as checked_payload, put_lineage, put_optional,
+    TokenRoom, close, duplicate_socket, invalid, payload as checked_payload, put_optional,
     reader_id as checked_reader_id, required, text,
 };
 use super::callbacks::{HostObserver, Muted, Owners, SliceView};
@@ -257,6 +257,36 @@ pub unsafe extern "C" fn sender_replicate(
     }
 }
 
+/// As sender_replicate(), and gives the entry's token, which identifies it also after a restart and at another node. It is
+/// given, too, where sender_replicate() sets `*out_sequence` and fails.
+///
+/// Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a NULL `token` or `out_len`, and `BUFFER_TOO_SMALL`:
+/// then nothing is appended.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `payload` points to `payload_len` bytes; `token` is NULL or has room for
+/// `token_size` bytes; `out_len` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_replicate_token(
+    sender: *mut SenderHandle,
+    timestamp_us: u64,
+    payload: *const u8,
+    payload_len: usize,
+    token: *mut u8,
+    token_size: usize,
+    out_len: *mut usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let room = TokenRoom::new(token, token_size, out_len)?;
+            let end = sender.core.put(timestamp_us, checked_payload(payload, payload_len)?)?;
+            room.put(&sender.core.token_at(&end));
+            sender.core.wait_synced(&end)
+        })
+    }
+}
+
 /// Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
 ///
 /// - `timestamp_us`: for all entries.
@@ -356,29 +386,6 @@ pub unsafe extern "C" fn sender_current_sequence(sender: *const SenderHandle) ->
     unsafe { query(sender, 0, |sender| sender.core.current_sequence()) }
 }
 
-/// Gets the log's lineage, for the host to store and to set again after a restart: the stream id, of
-/// `REPLICATION_STREAM_ID_BYTES` bytes, and the epoch. Returns `OK`; `INVALID_ARGUMENT` for NULL.
-///
-/// # Safety
-/// `sender` came from sender_new() and is not freed; `out_stream_id` is NULL or has room for 16 bytes; `out_epoch` is NULL
-/// or has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_get_stream(
-    sender: *const SenderHandle,
-    out_stream_id: *mut u8,
-    out_epoch: *mut u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(sender, |sender| {
-            let (out_stream_id, out_epoch) =
-                (required(out_stream_id, "out_stream_id")?, required(out_epoch, "out_epoch")?);
-            put_lineage(sender.core.lineage(), out_stream_id, out_epoch);
-            Ok(())
-        })
-    }
-}
-
 /// Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and readers, and disconnects
 /// readers, with status NOT_WRITER. Allowed before sender_start(). Returns `OK`; `CLOSED` after sender_stop().
 ///
@@ -388,6 +395,40 @@ pub unsafe extern "C" fn sender_get_stream(
 pub unsafe extern "C" fn sender_set_writable(sender: *mut SenderHandle, writable: bool) -> Status {
     // SAFETY: the caller's promise.
     unsafe { guard(sender, |sender| sender.core.set_writable(writable)) }
+}
+
+/// Changes an option of a sender that lives, by its name in docs/options.md: a time limit, a bound, or what retention and
+/// slots keep. A connection keeps the values with which it began.
+///
+/// Returns `OK`; `NOT_FOUND` for any other name, with a text that lists those that may change; `INVALID_ARGUMENT` for a value
+/// that sender_new() would refuse; `INVALID_STATE` for an option of the log on disk without one; `CLOSED` after sender_stop().
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `name` is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_set_option(sender: *mut SenderHandle, name: *const c_char, value: u64) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe { guard(sender, |sender| sender.core.set_option(text(name, "name")?, value)) }
+}
+
+/// Gets the value of an option that sender_set_option() takes. Returns `OK`; `NOT_FOUND` and `INVALID_STATE` as that.
+///
+/// # Safety
+/// `sender` came from sender_new() and is not freed; `name` is NULL or ends with a NUL; `out_value` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_option(
+    sender: *const SenderHandle,
+    name: *const c_char,
+    out_value: *mut u64,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        guard(sender, |sender| {
+            let out_value = required(out_value, "out_value")?;
+            out_value.write(sender.core.option(text(name, "name")?)?);
+            Ok(())
+        })
+    }
 }
 
 /// Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions only add keys.

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::args::{invalid, lineage, optional_path, path, positive_ms};
+use super::args::{invalid, optional_path, path, positive_ms};
 use super::callbacks::{Callback, CallbackSlot, EventFn, FreeFn, LogFn};
 use super::guard::{Guarded, HandleState, guard, make, release};
 use crate::engine::heartbeat;
@@ -15,9 +15,6 @@ use crate::host::LogLevel;
 use crate::protocol::entry::UNKNOWN_HISTORY;
 use crate::sender::config::{FullPolicy, SenderConfig, StorageConfig};
 use crate::transport::{IdentityFiles, TlsServer};
-
-/// The size of a stream id.
-pub const STREAM_ID_BYTES: usize = 16;
 
 /// What happens to a new entry if the buffer is full of entries that a reader still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +193,7 @@ pub unsafe extern "C" fn sender_config_set_full_policy(
 ///
 /// # When to change it
 /// Raise it for links that stall for seconds; lower it to free the resources of dead readers sooner.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -218,6 +216,7 @@ pub unsafe extern "C" fn sender_config_set_write_timeout_ms(
 ///
 /// # When to change it
 /// Raise it when readers connect over slow links or with slow TLS clients.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -240,6 +239,7 @@ pub unsafe extern "C" fn sender_config_set_handshake_timeout_ms(
 ///
 /// # When to change it
 /// Lower it, together with the peer time-outs, to notice dead connections sooner; raise it for metered links.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -263,6 +263,7 @@ pub unsafe extern "C" fn sender_config_set_heartbeat_interval_ms(
 ///
 /// # When to change it
 /// Lower it when readers need faster failure detection than it allows; raise it with thousands of readers.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -290,6 +291,7 @@ pub unsafe extern "C" fn sender_config_set_min_heartbeat_ms(
 /// # When to change it
 /// Lower it to notice dead readers sooner; raise it when readers pause for long, as under a debugger or on overloaded
 /// hosts.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -309,6 +311,7 @@ pub unsafe extern "C" fn sender_config_set_peer_timeout_ms(config: *mut SenderCo
 ///
 /// # When to change it
 /// Raise it when readers must have everything before the writer ends; 0 for an immediate end.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -328,6 +331,7 @@ pub unsafe extern "C" fn sender_config_set_stop_timeout_ms(config: *mut SenderCo
 ///
 /// # When to change it
 /// Set it to what you expect and some reserve: it bounds memory, descriptors and slots.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -386,34 +390,6 @@ pub unsafe extern "C" fn sender_config_set_io_threads(config: *mut SenderConfigH
                 return Err(invalid(format!("threads is {threads}, at most {MAX_IO_THREADS} are allowed")));
             }
             core.io_threads = threads as usize;
-            Ok(())
-        })
-    }
-}
-
-/// Sets the lineage that this writer continues, together with sender_config_set_last_sequence(). Otherwise it begins a
-/// new lineage, and readers with a position in another are refused. After a restart set what sender_get_stream()
-/// returned before; a promoted node keeps the stream id and raises the epoch. Returns `OK`; `INVALID_ARGUMENT` for
-/// NULL.
-///
-/// - `stream_id`: `REPLICATION_STREAM_ID_BYTES` bytes. Default: random.
-/// - `epoch`: rises with each promotion. Default: 1.
-///
-/// # When to change it
-/// Only when the host keeps the identity of the stream itself, without a log on disk and without tokens.
-///
-/// # Safety
-/// `config` came from sender_config_new() and is not freed. `stream_id` is NULL or points to 16 bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_stream(
-    config: *mut SenderConfigHandle,
-    stream_id: *const u8,
-    epoch: u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        set(config, |core| {
-            core.lineage = Some(lineage(stream_id, epoch)?);
             Ok(())
         })
     }

@@ -37,6 +37,7 @@ pub unsafe extern "C" fn sender_config_add_group(
 ///
 /// # When to change it
 /// Raise it when more appends than that wait for acknowledgements at once.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{
-    absolute, invalid, optional_path, positive_ms, put_token, reader_id as checked_reader_id, required,
+    TokenRoom, absolute, invalid, optional_path, positive_ms, reader_id as checked_reader_id, required,
     token as checked_token,
 };
 use super::guard::guard;
@@ -17,7 +17,6 @@ use super::status::c_string;
 use crate::error::{Result, Status};
 use crate::log::disk::DiskConfig;
 use crate::protocol::lineage::Lineage;
-pub use crate::protocol::token::TOKEN_BYTES;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
 /// When a log on disk is synced, besides whenever somebody waits for it.
@@ -130,6 +129,7 @@ pub unsafe extern "C" fn sender_config_set_wal_segment_bytes(config: *mut Sender
 ///
 /// # When to change it
 /// Raise it to let readers that were away for long catch up; it bounds the disk together with `slot_max_bytes`.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -150,6 +150,7 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_bytes(config: *mut SenderC
 ///
 /// # When to change it
 /// Set it to the longest absence that a reader without a slot must survive.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -170,6 +171,7 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConf
 ///
 /// # When to change it
 /// Set it to what the disk can give to readers that are away; a reader that needs more must copy the data anew.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -190,6 +192,7 @@ pub unsafe extern "C" fn sender_config_set_slot_max_bytes(config: *mut SenderCon
 ///
 /// # When to change it
 /// Set it to the longest absence of a reader that is still expected back.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -210,6 +213,7 @@ pub unsafe extern "C" fn sender_config_set_slot_expiry_ms(config: *mut SenderCon
 ///
 /// # When to change it
 /// Raise it for disks that stall, such as network storage; lower it when the host prefers an error to a wait.
+/// It may change while the sender lives.
 ///
 /// # Safety
 /// `config` came from sender_config_new() and is not freed.
@@ -224,49 +228,61 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
     }
 }
 
-/// Sets the position after which a new log begins, to take over as the writer, in place of sender_config_set_stream()
-/// and sender_config_set_last_sequence(). Its hash lets readers recognise their history. Returns `OK`;
-/// `INVALID_ARGUMENT` for NULL, a damaged token or a lower epoch.
+/// Sets the position after which a new log begins, to continue a stream or to take over as its writer, in place of
+/// sender_config_set_last_sequence(). Its hash lets readers recognise their history. A log on disk keeps its stream and its
+/// position, and is only checked against them. Returns `OK`; `INVALID_ARGUMENT` for NULL, bytes that are no token, and a lower
+/// epoch. Default: a new stream, with a random id and epoch 1.
 ///
-/// - `token`: `REPLICATION_TOKEN_BYTES` bytes from receiver_token() or sender_token().
+/// - `token`, `token_len`: from receiver_token() or sender_token().
 /// - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
 ///
 /// # When to change it
 /// When a node is promoted, or continues a history whose position the host stored.
 ///
 /// # Safety
-/// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `REPLICATION_TOKEN_BYTES` bytes.
+/// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `token_len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sender_config_set_token(
     config: *mut SenderConfigHandle,
     token: *const u8,
+    token_len: usize,
     epoch: u64,
 ) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
         guard(config, |config| {
-            let token = checked_token(token)?;
+            let token = checked_token(token, token_len, "token")?;
             let epoch = if epoch == 0 { token.epoch } else { epoch };
             if epoch < token.epoch {
                 return Err(invalid(format!("epoch {epoch} is below the token's, {}", token.epoch)));
             }
             let core = &mut config.state().core;
             core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
-            (core.last_sequence, core.last_hash) = (token.sequence, token.hash);
+            (core.last_sequence, core.last_hash, core.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
             Ok(())
         })
     }
 }
 
-/// Gets the token, of `REPLICATION_TOKEN_BYTES` bytes, of the position after the last entry. Returns `OK`;
-/// `INVALID_ARGUMENT` for NULL.
+/// Gets the token of the position after the last entry. Returns `OK`; `INVALID_ARGUMENT` for NULL; `BUFFER_TOO_SMALL`.
 ///
 /// # Safety
-/// `sender` came from sender_new() and is not freed; `out_token` is NULL or has room for `REPLICATION_TOKEN_BYTES`.
+/// `sender` came from sender_new() and is not freed; `token` is NULL or has room for `token_size` bytes; `out_len` is NULL or
+/// has room.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_token(sender: *const SenderHandle, out_token: *mut u8) -> Status {
+pub unsafe extern "C" fn sender_token(
+    sender: *const SenderHandle,
+    token: *mut u8,
+    token_size: usize,
+    out_len: *mut usize,
+) -> Status {
     // SAFETY: the caller's promise.
-    unsafe { guard(sender, |sender| put_token(&sender.core().token(), out_token)) }
+    unsafe {
+        guard(sender, |sender| {
+            TokenRoom::new(token, token_size, out_len)?.put(&sender.core().token());
+            Ok(())
+        })
+    }
 }
 
 /// Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.

@@ -4,20 +4,12 @@
 
 use std::ffi::c_char;
 
-use super::args::{bytes, invalid, required, text};
+use super::args::{TokenRoom, required, text, token as decode};
 use super::guard::guard_free;
 use super::status::c_string;
-use crate::error::{Error, Result, Status};
+use crate::error::Status;
 use crate::protocol::token::Token;
-pub use crate::protocol::token::TokenOrder;
-
-/// # Safety
-/// With `len` > 0, `data` is NULL or points to `len` readable bytes.
-unsafe fn decode(data: *const u8, len: usize, name: &str) -> Result<Token> {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { bytes(data, len, name)? };
-    Token::decode(bytes).map_err(|error| invalid(format!("{name}: {}", error.message)))
-}
+pub use crate::protocol::token::{TOKEN_MAX_BYTES, TokenOrder};
 
 /// Compares the positions of two tokens, as far as tokens tell. `out_order` is a replication_token_order: how the first
 /// position lies to the second. Returns `OK`; `INVALID_ARGUMENT` for NULL and for bytes that are no token.
@@ -64,12 +56,8 @@ pub unsafe extern "C" fn replication_token_print(
     })
 }
 
-/// Reads the text that replication_token_print() writes.
-///
-/// - `token`, `token_size`: the buffer for the token; `REPLICATION_TOKEN_BYTES` are enough.
-/// - `out_len`: the length of the token, also set with BUFFER_TOO_SMALL.
-///
-/// Returns `OK`; `INVALID_ARGUMENT` for NULL and for any other text; `BUFFER_TOO_SMALL`.
+/// Reads the text that replication_token_print() writes. Returns `OK`; `INVALID_ARGUMENT` for NULL and for any other text;
+/// `BUFFER_TOO_SMALL`.
 ///
 /// # Safety
 /// `text_form` is NULL or ends with a NUL; `token` is NULL or has room for `token_size` bytes; `out_len` is NULL or has room.
@@ -81,18 +69,11 @@ pub unsafe extern "C" fn replication_token_parse(
     out_len: *mut usize,
 ) -> Status {
     guard_free(|| {
-        let out_len = required(out_len, "out_len")?;
         // SAFETY: the caller's promise.
-        let encoded = unsafe { text(text_form, "text_form")? }.parse::<Token>()?.encode();
-        // SAFETY: not NULL, and the caller promises the room.
-        unsafe { out_len.write(encoded.len()) };
-        if token_size < encoded.len() {
-            let what = format!("a token needs {} bytes, there is room for {token_size}", encoded.len());
-            return Err(Error::new(Status::BufferTooSmall, what));
-        }
-        let token = required(token, "token")?;
-        // SAFETY: not NULL, and the caller promises room for `token_size` bytes, which are enough.
-        unsafe { token.copy_from_nonoverlapping(encoded.as_ptr(), encoded.len()) };
+        let (parsed, room) =
+            unsafe { (text(text_form, "text_form")?.parse::<Token>()?, TokenRoom::new(token, token_size, out_len)?) };
+        // SAFETY: the caller's promise.
+        unsafe { room.put(&parsed) };
         Ok(())
     })
 }

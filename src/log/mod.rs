@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_MESSAGE_SIZE;
-use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, payload_crc};
-use crate::sync::MutexGuard;
+use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, payload_crc};
+use crate::sync::{Mutex, MutexGuard};
 use disk::DiskLog;
 use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
@@ -80,7 +80,7 @@ pub struct Log {
     full_policy: FullPolicy,
     max_bytes: u64,
     max_entries: usize,
-    disk_timeout: Duration,
+    disk_timeout: Mutex<Duration>,
 }
 
 impl Log {
@@ -103,7 +103,7 @@ impl Log {
             full_policy: config.full_policy,
             max_bytes: config.max_bytes,
             max_entries: config.max_entries,
-            disk_timeout: config.disk_timeout,
+            disk_timeout: Mutex::new(config.disk_timeout),
         }
     }
 
@@ -229,6 +229,32 @@ impl Log {
         self.memory.window.lock().locate(sequence, end)
     }
 
+    /// The chain hash through the entry `sequence`; `None` if the log no longer has that entry, or not yet. Reads from
+    /// disk if the entry is no longer in memory.
+    pub fn hash_at(&self, sequence: u64) -> Result<Option<u64>> {
+        let found = match (self.find_in_memory(sequence), &self.storage) {
+            (Err(AttachError::Gone { .. }), Some(storage)) => storage.locate(sequence),
+            (found, _) => found,
+        };
+        match found {
+            Ok(mark) => Ok(Some(mark.hash).filter(|hash| *hash != UNKNOWN_HISTORY)),
+            Err(AttachError::Gone { .. } | AttachError::Ahead { .. }) => Ok(None),
+            Err(AttachError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// So long may an append wait for the disk from now on.
+    pub fn set_disk_timeout(&self, timeout: Duration) {
+        *self.disk_timeout.lock() = timeout;
+    }
+
+    /// So much of a log on disk is kept from now on, unless a slot holds more.
+    pub fn set_retention(&self, bytes: u64, age: Duration) {
+        if let Some(disk) = self.disk() {
+            disk.set_retention(bytes, age);
+        }
+    }
+
     /// How full the window is.
     pub fn occupancy(&self) -> Occupancy {
         self.memory.window.lock().occupancy(self.last_sequence())
@@ -333,7 +359,7 @@ impl Log {
 
     #[cold]
     fn wait_stored(&self, storage: &Storage, end: &Mark) -> Result<()> {
-        let deadline = clock::instant().checked_add(self.disk_timeout);
+        let deadline = clock::instant().checked_add(*self.disk_timeout.lock());
         // Patient: `DISK_FULL` would tell the host that the entry was not taken and may be appended again.
         storage.wait_synced(end.sequence, end.position, deadline, true).map_err(|error| {
             let text =
@@ -354,7 +380,7 @@ impl Log {
         // memory.
         let patience = match (self.full_policy, &self.storage) {
             (FullPolicy::Wait(limit), _) => Some(limit),
-            (FullPolicy::CutOffSlowest, Some(_)) => Some(self.disk_timeout),
+            (FullPolicy::CutOffSlowest, Some(_)) => Some(*self.disk_timeout.lock()),
             _ => None,
         };
         let deadline = patience.and_then(|patience| clock::instant().checked_add(patience));

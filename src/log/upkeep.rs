@@ -108,10 +108,10 @@ impl Upkeep {
         kept_from: &mut dyn FnMut(Mark) -> Result<u64>,
         report: &mut dyn FnMut(UpkeepNews),
     ) -> Result<()> {
-        let age = disk.retain_age();
-        let look_every = (age / ROLLS_PER_AGE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
         let (mut stall, mut rolled_at) = (Stall::new(Operation::Trim), None::<Instant>);
         while !self.is_over() {
+            let age = disk.retain_age();
+            let look_every = (age / ROLLS_PER_AGE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
             // No thread waits for these two. A failure that lasts is met again by the thread that needs the next
             // segment.
             let prepared = disk.prepare_next();

@@ -20,8 +20,11 @@ use super::handshake::hex;
 use crate::error::{Error, Result, Status};
 use crate::text::Quoted;
 
-/// The size of a token: a position with its stream, its epoch and the hash of its history.
+/// The size of the tokens of this version.
 pub const TOKEN_BYTES: usize = 48;
+
+/// The most bytes of a token, also in later versions.
+pub const TOKEN_MAX_BYTES: usize = 96;
 
 const MAGIC: [u8; 3] = *b"RPT";
 const VERSION: u8 = 1;

@@ -241,7 +241,8 @@ impl Applier {
             if entries.is_over() {
                 break;
             }
-            let (mut run, refused) = self.log_locally(entries.limit(longest));
+            let awaited = self.progress.awaited.call_limit(self.progress.applied());
+            let (mut run, refused) = self.log_locally(entries.limit(longest.min(awaited)));
             // Entries that the host's log took are applied before the refused one is reported. There may be none.
             let outcome = match &refused {
                 Some(failure) if failure.applied == 0 => Ok(()),

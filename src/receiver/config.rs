@@ -124,6 +124,9 @@ impl ReceiverConfig {
         if self.max_entry_bytes == 0 {
             return invalid("max_entry_bytes must be at least 1".into());
         }
+        if self.max_epoch_jump == 0 {
+            return invalid("max_epoch_jump must be at least 1: an epoch rises with each promotion".into());
+        }
         let times = [
             ("reconnect_interval_ms", self.reconnect_interval),
             ("ack_interval_ms", self.ack_interval),

@@ -7,10 +7,13 @@ use super::local_log::LocalLog;
 use super::progress::Progress;
 use super::queue::Inbox;
 use super::report::ReceiverReport;
+use crate::options::LiveConfig;
 
 /// The parts of a receiver that the connection's task uses.
 pub(super) struct ConnectionContext {
+    /// As it was when the attempt to connect began.
     pub(super) config: Arc<ReceiverConfig>,
+    pub(super) live: Arc<LiveConfig<ReceiverConfig>>,
     pub(super) progress: Arc<Progress>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) report: Arc<ReceiverReport>,

@@ -29,9 +29,9 @@ use crate::runtime::{sleep, timeout};
 use crate::transport::{Address, Dialler, Dialling, Stream};
 
 /// Follows the writer, which is at one of these addresses, until the receiver stops.
-pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, dialling: Dialling) {
-    let ConnectionContext { config, progress, report, .. } = &context;
-    let mut life = progress.life.subscribe();
+pub(super) async fn follow(mut context: ConnectionContext, addresses: Vec<Address>, dialling: Dialling) {
+    let config = Arc::clone(&context.config);
+    let mut life = context.progress.life.subscribe();
     let mut inbound = Inbound::new(config.buffer_bytes, config.max_entry_bytes, config.gap_policy);
     let mut history = History::new();
     let mut dialler = Dialler::new(addresses, dialling);
@@ -39,6 +39,9 @@ pub(super) async fn follow(context: ConnectionContext, addresses: Vec<Address>, 
     let mut goes_on = false;
     let mut plan = None;
     loop {
+        context.config = context.live.get();
+        let ConnectionContext { config, report, .. } = &context;
+        backoff.set_interval(config.reconnect_interval);
         if !wait_for_room(&context, &mut life).await {
             return;
         }

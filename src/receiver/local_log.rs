@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::config::LocalLogConfig;
 use super::delivery::{Before, Delivery};
@@ -26,6 +27,8 @@ const POSITION: &str = "applied";
 pub(super) struct LocalLog {
     config: LocalLogConfig,
     disk: OnceLock<DiskLog>,
+    /// The bytes and the age beyond which entries are removed, once they are applied.
+    retention: Mutex<(u64, Duration)>,
     /// The directory, until there is a log in it.
     vacant: Option<Vacant>,
     /// The handler's position in the position file.
@@ -85,6 +88,7 @@ impl LocalLog {
         let lineage = named.map_or(stored_lineage, |lineage| Some(later(lineage, stored_lineage)));
         let log = Self {
             config: config.clone(),
+            retention: Mutex::new((config.retain_bytes, config.retain_age)),
             disk: OnceLock::new(),
             vacant,
             stored_position: AtomicU64::new(0),
@@ -198,6 +202,14 @@ impl LocalLog {
         self.lost.get()
     }
 
+    /// So much is kept from now on.
+    pub(super) fn set_retention(&self, bytes: u64, age: Duration) {
+        // Under the lock, so that a log that begins meanwhile gets the later values.
+        let mut retention = self.retention.lock();
+        *retention = (bytes, age);
+        self.disk().inspect(|disk| disk.set_retention(bytes, age));
+    }
+
     pub(super) fn sync_policy(&self) -> SyncPolicy {
         self.config.sync
     }
@@ -266,7 +278,10 @@ impl LocalLog {
         let vacant =
             self.vacant.as_ref().ok_or_else(|| Error::new(Status::InvalidState, "the log is there already"))?;
         let (disk, _) = vacant.begin(start)?;
+        let retention = self.retention.lock();
+        disk.set_retention(retention.0, retention.1);
         let disk = self.disk.get_or_init(|| disk);
+        drop(retention);
         self.upkeep.notify();
         Ok(disk)
     }

@@ -7,6 +7,7 @@ mod adopt;
 mod applied;
 mod apply;
 mod atomic_point;
+mod awaited;
 pub mod config;
 mod context;
 mod delivery;
@@ -16,6 +17,7 @@ mod handshake;
 pub(crate) mod inbound;
 mod local_log;
 mod local_log_writer;
+mod options;
 mod outgoing;
 mod progress;
 mod queue;
@@ -26,11 +28,14 @@ mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::lineage::{KnownHistory, Membership, Verdict, find};
 use crate::engine::reader::life::ReceiverState;
 use crate::error::{Error, Result, Status};
 use crate::host::Event;
 use crate::log::disk::position::PositionFile;
-use crate::protocol::handshake::Point;
+use crate::options::LiveConfig;
+use crate::protocol::entry::UNKNOWN_HISTORY;
+use crate::protocol::handshake::{Point, hex};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::runtime::Runtime;
@@ -44,7 +49,7 @@ use context::ConnectionContext;
 use handler::ReceiverHost;
 use local_log::{LocalLog, Resumed};
 use local_log_writer::LocalLogWriter;
-use progress::Progress;
+use progress::{LineageChange, Progress};
 use queue::Inbox;
 use report::ReceiverReport;
 
@@ -54,7 +59,7 @@ pub const CRASH_POINTS: &[&str] = &["receiver-apply-before", "receiver-apply-aft
 
 /// A receiver. All methods may be called from any thread.
 pub struct Receiver {
-    config: Arc<ReceiverConfig>,
+    config: Arc<LiveConfig<ReceiverConfig>>,
     progress: Arc<Progress>,
     inbox: Arc<Inbox>,
     report: Arc<ReceiverReport>,
@@ -105,7 +110,8 @@ impl Receiver {
             report.event(Event::unprotected(unprotected));
         }
         let parts = Mutex::new(Parts::Unstarted(host, addresses, resumed.map(|resumed| resumed.position)));
-        Ok(Self { config: Arc::new(config), progress, inbox, report, local, parts })
+        let config = Arc::new(LiveConfig::new(config, options::OPTIONS));
+        Ok(Self { config, progress, inbox, report, local, parts })
     }
 
     /// Starts its threads; connecting happens in the background.
@@ -130,7 +136,7 @@ impl Receiver {
         let log_writer = self.local.as_ref().zip(position).map(|(local, position)| {
             LocalLogWriter::new(Arc::clone(local), Arc::clone(&progress), Arc::clone(&report), position)
         });
-        let applier = Applier::new(progress, inbox, report, host, self.config.apply_policy, log_writer);
+        let applier = Applier::new(progress, inbox, report, host, self.config.get().apply_policy, log_writer);
         let callback = {
             let (progress, inbox, _) = shared();
             let broke = move |error| {
@@ -145,7 +151,7 @@ impl Receiver {
         let (ended, connection_ended) = Latch::new();
         let (progress, inbox, report) = shared();
         let (config, local) = (Arc::clone(&self.config), self.local.clone());
-        let context = ConnectionContext { config, progress, inbox, report, local };
+        let context = ConnectionContext { config: config.get(), live: config, progress, inbox, report, local };
         let following = follow::follow(context, addresses, dialling);
         runtime.spawn(async move {
             following.await;
@@ -174,20 +180,84 @@ impl Receiver {
     /// The place after the entry that is being applied, for a handler; elsewhere after the last one that was.
     /// `NotFound` while the stream is unknown.
     pub fn token(&self) -> Result<Token> {
-        let lineage = self.lineage().ok_or_else(|| {
-            Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")
-        })?;
         let mut place = self.progress.place();
         if mutant!("token-with-hash-of-another-entry") {
             place.hash = self.progress.received_point().hash;
         }
+        self.token_at(place)
+    }
+
+    /// A position of the stream that is followed. `NotFound` while the stream is unknown.
+    pub fn token_at(&self, place: Point) -> Result<Token> {
+        let lineage = self.lineage().ok_or_else(|| {
+            Error::new(Status::NotFound, "no writer has named its stream yet: there is no position in one")
+        })?;
         Ok(local_log::token(lineage, place))
     }
 
     /// Waits until `sequence` is applied.
     pub fn wait_sequence(&self, sequence: u64, timeout: Duration) -> Result<()> {
         self.progress.life.borrow().check_started()?;
-        self.progress.wait_applied(sequence, timeout)
+        self.progress.wait_applied(sequence, timeout, LineageChange::Ends)
+    }
+
+    /// Waits until the entry of a token is applied. Fails with `LOST` if another entry was applied in its place, and
+    /// with `LINEAGE_CHANGED` if that is no longer known.
+    pub fn wait_token(&self, token: &Token, timeout: Duration) -> Result<()> {
+        let Self { progress, .. } = self;
+        progress.life.borrow().check_started()?;
+        let sequence = token.sequence;
+        let lost = |text: String| Err(Error::new(Status::Lost, text));
+        let foreign = |ours: &[u8; 16]| {
+            lost(format!(
+                "the token is of stream {}, this receiver follows stream {}",
+                hex(&token.stream_id),
+                hex(ours)
+            ))
+        };
+        if let Some(Lineage { stream_id, .. }) = self.lineage().filter(|ours| ours.stream_id != token.stream_id) {
+            return foreign(&stream_id);
+        }
+        let awaiting = progress.awaited.add(sequence);
+        progress.wait_applied(sequence, timeout, LineageChange::Ignored)?;
+        let Some(lineage) = self.lineage() else {
+            let text = format!("whether entry {sequence} is the token's is not known: no writer has named its stream");
+            return Err(Error::new(Status::NotFound, text));
+        };
+        let hash = self.hash_at(sequence, awaiting.hash())?;
+        let epochs = progress.epochs();
+        match find(token, &KnownHistory { lineage, hash, last: u64::MAX, epochs: &epochs, began_after: None }) {
+            Membership::Present => Ok(()),
+            Membership::Lost(Verdict::OtherStream) => foreign(&lineage.stream_id),
+            Membership::Lost(_) => {
+                let (theirs, ours) = (token.epoch, lineage.epoch);
+                lost(format!(
+                    "entry {sequence} of epoch {theirs} was lost: another one was applied in its place, epoch {ours} is followed"
+                ))
+            }
+            Membership::Unknown => {
+                let text = format!(
+                    "entry {sequence} is applied, but whether it is the one of epoch {} is no longer known: epoch {} is followed",
+                    token.epoch, lineage.epoch
+                );
+                Err(Error::new(Status::LineageChanged, text))
+            }
+        }
+    }
+
+    /// The chain hash through an applied entry: what was `seen` when it was applied, or what the local log or the last
+    /// place tells.
+    fn hash_at(&self, sequence: u64, seen: u64) -> Result<u64> {
+        let place = self.progress.place();
+        if seen != UNKNOWN_HISTORY {
+            return Ok(seen);
+        }
+        if place.sequence == sequence {
+            return Ok(place.hash);
+        }
+        let stored =
+            self.local.as_ref().and_then(|local| local.disk()).map(|disk| disk.locate(sequence)).transpose()?;
+        Ok(stored.flatten().map_or(UNKNOWN_HISTORY, |mark| mark.hash))
     }
 
     /// Stops calling the handler; when it returns, no handler runs (unless called from it).
@@ -211,6 +281,21 @@ impl Receiver {
         self.inbox.mailbox.lock().work.paused = false;
         self.inbox.mailbox.notify();
         Ok(())
+    }
+
+    /// The value of an option by its name.
+    pub fn option(&self, name: &str) -> Result<u64> {
+        self.config.option(name)
+    }
+
+    /// Changes an option that may change while the receiver lives.
+    pub fn set_option(&self, name: &str, value: u64) -> Result<()> {
+        self.progress.life.borrow().check_open()?;
+        self.config.change(name, value, ReceiverConfig::check, |config| {
+            if let (Some(log), Some(local)) = (&config.local_log, &self.local) {
+                local.set_retention(log.retain_bytes, log.retain_age);
+            }
+        })
     }
 
     /// The statistics as JSON.
@@ -276,7 +361,9 @@ fn initial_progress(config: &ReceiverConfig, local: Option<&LocalLog>, resumed: 
     let progress = Progress::new(applied, received, config.handler_durable);
     progress.set_lineage(resumed.map_or(config.lineage, |resumed| resumed.lineage));
     match local.and_then(LocalLog::disk) {
-        Some(disk) => progress.with_log(disk.oldest().sequence, disk.synced().sequence, disk.written().sequence),
+        Some(disk) => {
+            progress.with_log(disk.oldest().sequence, disk.synced().sequence, disk.written().sequence, disk.epochs())
+        }
         None => progress,
     }
 }

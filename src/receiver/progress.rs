@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::applied::Applied;
 use super::atomic_point::AtomicPoint;
+use super::awaited::AwaitedEntries;
 use super::outgoing::OutgoingAcks;
 use crate::clock::{self, Now};
 use crate::engine::reader::life::ReceiverState;
@@ -16,6 +17,18 @@ use crate::protocol::control::Positions;
 use crate::protocol::handshake::Point;
 use crate::protocol::lineage::Lineage;
 use crate::sync::Mutex;
+
+/// The most epochs that are remembered.
+const MAX_EPOCHS: usize = 64;
+
+/// What a change of the stream's lineage means for a host that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineageChange {
+    /// It meant an entry of the history before, and stops waiting.
+    Ends,
+    /// It knows its entry by more than the sequence.
+    Ignored,
+}
 
 /// Positions and counters. The connection's task sets the received position and the writer's, the callback thread the
 /// applied and the durable one.
@@ -35,8 +48,12 @@ pub(super) struct Progress {
     log_unproven: AtomicBool,
     /// The last entry before the local log. Until it is applied, the log does not have all that is before its end.
     log_begins_after: u64,
+    /// The entries that hosts wait for by their tokens.
+    pub(super) awaited: AwaitedEntries,
     /// The lineage of the stream, once it is known.
     lineage: Mutex<Option<Lineage>>,
+    /// The epochs of that stream that were followed, rising, each with the last entry received before it.
+    epochs: Mutex<Vec<(u64, u64)>>,
     /// How often the stream's lineage changed.
     lineage_changes: AtomicU64,
     /// The timestamp of the last applied entry.
@@ -68,7 +85,9 @@ impl Progress {
             durable: AtomicU64::new(0),
             log_unproven: AtomicBool::new(false),
             log_begins_after: 0,
+            awaited: AwaitedEntries::new(),
             lineage: Mutex::default(),
+            epochs: Mutex::default(),
             lineage_changes: AtomicU64::new(0),
             applied_timestamp_us: AtomicU64::new(0),
             applying_received_wall_us: AtomicU64::new(0),
@@ -83,10 +102,10 @@ impl Progress {
         }
     }
 
-    /// The same, with a local log that was found: the entry before it, its last durable one, and its last.
-    pub(super) fn with_log(self, log_begins_after: u64, durable: u64, end: u64) -> Self {
+    /// The same, with a local log that was found: the entry before it, its last durable one, its last, and its epochs.
+    pub(super) fn with_log(self, log_begins_after: u64, durable: u64, end: u64, epochs: Vec<(u64, u64)>) -> Self {
         let log_unproven = AtomicBool::new(self.received() < end);
-        Self { log_begins_after, durable: durable.into(), log_unproven, ..self }
+        Self { log_begins_after, durable: durable.into(), log_unproven, epochs: Mutex::new(epochs), ..self }
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -208,7 +227,26 @@ impl Progress {
     }
 
     pub(super) fn set_lineage(&self, lineage: Option<Lineage>) {
-        *self.lineage.lock() = lineage;
+        let mut followed = self.lineage.lock();
+        let mut epochs = self.epochs.lock();
+        if followed.map(|old| old.stream_id) != lineage.map(|new| new.stream_id) && followed.is_some() {
+            epochs.clear();
+        }
+        if let Some(Lineage { epoch, .. }) = lineage
+            && epochs.last().is_none_or(|(last, _)| *last < epoch)
+        {
+            if epochs.len() == MAX_EPOCHS {
+                epochs.remove(0);
+            }
+            let before = if epochs.is_empty() { 0 } else { self.received() };
+            epochs.push((epoch, before));
+        }
+        *followed = lineage;
+    }
+
+    /// The epochs that were followed, rising, each with the last entry received before it.
+    pub(super) fn epochs(&self) -> Vec<(u64, u64)> {
+        self.epochs.lock().clone()
     }
 
     /// The lineage of the stream changed: whoever waits for a sequence meant an entry of another history.
@@ -251,6 +289,10 @@ impl Progress {
     pub(super) fn set_applied(&self, sequence: u64, timestamp_us: u64, entries: u64) {
         self.applied_timestamp_us.store(timestamp_us, Ordering::Relaxed);
         self.entries_applied.store(self.entries_applied.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
+        if self.awaited.is_reached(sequence) {
+            // First: whoever is woken asks for the hash.
+            self.awaited.passed(self.place.get());
+        }
         if self.applied.set(sequence) {
             // The task acknowledges, once for all entries applied until then. To send here would delay the next entry.
             self.moved.notify_one();
@@ -284,7 +326,7 @@ impl Progress {
     }
 
     /// Waits until `sequence` is applied.
-    pub(super) fn wait_applied(&self, sequence: u64, timeout: Duration) -> Result<()> {
+    pub(super) fn wait_applied(&self, sequence: u64, timeout: Duration, on_change: LineageChange) -> Result<()> {
         if self.applied() >= sequence {
             return Ok(());
         }
@@ -297,7 +339,8 @@ impl Progress {
             if let Some(reason) = self.life.borrow().reason() {
                 return Some(Err(reason.clone()));
             }
-            if self.lineage_changes.load(Ordering::SeqCst) != changes {
+            let has_changed = self.lineage_changes.load(Ordering::SeqCst) != changes;
+            if has_changed && on_change == LineageChange::Ends {
                 let text = format!(
                     "the writer changed while sequence {sequence} was waited for; the last applied one is {applied}"
                 );
@@ -410,7 +453,7 @@ mod tests {
     #[test]
     fn p6_nothing_is_acknowledged_as_durable_before_the_log_is_proven() {
         let at = |sequence| Point { sequence, hash: 0 };
-        let progress = Progress::new(at(65), at(65), false).with_log(70, 75, 75);
+        let progress = Progress::new(at(65), at(65), false).with_log(70, 75, 75, Vec::new());
         progress.set_received(at(74));
         progress.set_applied(72, 0, 7);
         assert_eq!(progress.positions().durable, 0);
@@ -418,7 +461,7 @@ mod tests {
         progress.prove_log();
         assert_eq!(progress.positions().durable, 75);
         // A stream that begins at the log's end was compared by the handshake.
-        assert_eq!(Progress::new(at(72), at(75), false).with_log(70, 75, 75).positions().durable, 75);
+        assert_eq!(Progress::new(at(72), at(75), false).with_log(70, 75, 75, Vec::new()).positions().durable, 75);
     }
 
     /// P5: the task sleeps while nothing can be acknowledged, whatever the writer requested.
@@ -453,7 +496,7 @@ mod tests {
     fn p6_nothing_is_acknowledged_as_applied_before_the_host_is_proven() {
         for durable_when_applied in [false, true] {
             let at = |sequence| Point { sequence, hash: 0 };
-            let progress = Progress::new(at(45), at(19), durable_when_applied).with_log(10, 19, 19);
+            let progress = Progress::new(at(45), at(19), durable_when_applied).with_log(10, 19, 19, Vec::new());
             progress.set_received(at(47));
             let said = progress.positions();
             assert_eq!((said.received, said.durable, said.applied), (47, 0, 0));

@@ -58,7 +58,7 @@ impl<'a> WriterSession<'a> {
         history: &'a mut History,
         pulse: Option<Pulse>,
     ) -> Self {
-        let ConnectionContext { config, progress, inbox, report, local } = context;
+        let ConnectionContext { config, progress, inbox, report, local, .. } = context;
         // Requests of an earlier connection no longer count.
         let local = local.as_deref();
         local.iter().for_each(|local| local.clear_sync_request());

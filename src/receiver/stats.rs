@@ -115,13 +115,13 @@ impl Receiver {
             let content = self.inbox.mailbox.lock();
             (content.work.paused, content.work.bytes)
         };
-        let lineage = self.lineage();
+        let (lineage, config) = (self.lineage(), self.config.get());
         let disk = self.local.as_ref().and_then(|local| local.disk());
         ReceiverStats {
             running,
             connected: since.is_some(),
-            writer_addr: self.config.writer_addr.clone(),
-            reader_id: self.config.reader_id.clone(),
+            writer_addr: config.writer_addr.clone(),
+            reader_id: config.reader_id.clone(),
             last_sequence: applied,
             total_entries_received: load(&counters.entries_received),
             total_bytes_received: load(&counters.bytes_received),
@@ -138,16 +138,16 @@ impl Receiver {
             protocol: live.map_or(0, |live| live.version.number()),
             stream_id: lineage.map(|lineage| hex(&lineage.stream_id)),
             epoch: lineage.map(|lineage| lineage.epoch),
-            tls: self.config.tls.is_some(),
+            tls: config.tls.is_some(),
             paused,
-            buffer_bytes: self.config.buffer_bytes,
+            buffer_bytes: config.buffer_bytes,
             buffer_bytes_used: waiting,
             total_connects: load(&counters.connects),
             total_apply_failures: load(&counters.apply_failures),
             total_entries_skipped: load(&counters.entries_skipped),
             total_gaps_passed: load(&counters.gaps_passed),
             total_entries_missing: load(&counters.entries_missing),
-            wal_dir: self.config.local_log.as_ref().map(|log| log.dir.to_string_lossy().into_owned()),
+            wal_dir: config.local_log.as_ref().map(|log| log.dir.to_string_lossy().into_owned()),
             wal_bytes: disk.map(|disk| disk.bytes()),
             wal_segments: disk.map(|disk| disk.segments()),
             wal_written_sequence: disk.map(|disk| disk.written().sequence),

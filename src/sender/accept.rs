@@ -50,7 +50,7 @@ impl Acceptor {
                 format!("{} is refused: {MAX_HANDSHAKES} handshakes are under way", stream.peer()),
             )
         })?;
-        let stream = match &self.service.config.tls {
+        let stream = match &self.service.config.get().tls {
             Some(tls) => tls.accept(stream)?,
             None => stream,
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::lowest_awaited::LowestAwaited;
 use crate::clock;
 use crate::engine::writer::quorum::{QuorumCount, Readers, Requirement};
-use crate::engine::writer::waits::{self, Due, Forgotten, Waiter, Waits};
+use crate::engine::writer::waits::{self, Due, Waiter, Waits};
 use crate::error::{Error, Result, Status};
 use crate::host::Mailbox;
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
@@ -18,8 +18,8 @@ use crate::sync::modelled::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, 
 
 pub use crate::engine::writer::waits::Acked;
 
-/// A call that a host ordered. It is given the ticket and the outcome.
-pub type AckedCall = Box<dyn FnOnce(u64, Acked) + Send>;
+/// A call that a host ordered. It is given the outcome.
+pub type AckedCall = Box<dyn FnOnce(Acked) + Send>;
 
 /// A call that is due.
 pub(super) type Call = waits::Call<AckedCall>;
@@ -83,7 +83,7 @@ pub(super) struct AckWaiters {
     version: AtomicU64,
     /// How many calls were ordered and not made yet.
     ordered: AtomicUsize,
-    max_ordered: usize,
+    max_ordered: AtomicUsize,
     state: Mutex<State>,
     mailbox: Arc<Mailbox<Work>>,
 }
@@ -97,10 +97,15 @@ impl AckWaiters {
             requested: Default::default(),
             version: AtomicU64::new(0),
             ordered: AtomicUsize::new(0),
-            max_ordered,
+            max_ordered: AtomicUsize::new(max_ordered),
             state: Mutex::new(State { waits: Waits::new(inherited_from), next_deadline: None }),
             mailbox,
         }
+    }
+
+    /// So many calls may be outstanding from now on.
+    pub(super) fn set_max_ordered(&self, calls: usize) {
+        self.max_ordered.store(calls, Ordering::Relaxed);
     }
 
     /// Requests acknowledgements as soon as readers reach `sequence`, which need not exist yet. Returns `false` if a
@@ -142,8 +147,8 @@ impl AckWaiters {
         self.state.lock().waits.check(requirement, readers)
     }
 
-    /// How many outcomes were forgotten because there were too many.
-    pub(super) fn forgotten(&self) -> Forgotten {
+    /// How many answers were forgotten because there were too many.
+    pub(super) fn forgotten(&self) -> u64 {
         self.state.lock().waits.forgotten()
     }
 
@@ -233,19 +238,19 @@ impl AckWaiters {
         })
     }
 
-    /// Orders a call for when the requirement is met, the time passes or the sender stops. Returns its ticket.
+    /// Orders a call for when the requirement is met, the time passes or the sender stops.
     pub(super) fn order(
         &self,
         requirement: Requirement,
         timeout: Duration,
         call: AckedCall,
         readers: &impl Readers,
-    ) -> Result<u64> {
-        let room = |ordered: usize| (ordered < self.max_ordered).then_some(ordered + 1);
+    ) -> Result<()> {
+        let most = self.max_ordered.load(Ordering::Relaxed);
+        let room = |ordered: usize| (ordered < most).then_some(ordered + 1);
         if self.ordered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             let text = format!(
-                "{} calls wait for acknowledgements already, which is the bound: let some end, or raise it with sender_config_set_max_pending_acks",
-                self.max_ordered
+                "{most} calls wait for acknowledgements already, which is the bound: let some end, or raise max_pending_acks"
             );
             return Err(Error::new(Status::BufferFull, text));
         }
@@ -260,7 +265,7 @@ impl AckWaiters {
         timeout: Duration,
         call: AckedCall,
         readers: &impl Readers,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let deadline = clock::instant().checked_add(timeout);
         let mut state = self.state.lock();
         if state.waits.is_closed() {
@@ -268,7 +273,7 @@ impl AckWaiters {
         }
         state.waits.try_reserve(requirement.level)?;
         let number = self.add(&mut state, requirement, Waiter::Call { call, deadline });
-        let Some(reached) = state.waits.check_number(number, readers) else { return Ok(number) };
+        let Some(reached) = state.waits.check_number(number, readers) else { return Ok(()) };
         if reached.enough || timeout.is_zero() {
             match self.try_end(&mut state, number, reached) {
                 Ok(due) => self.release(state, due),
@@ -281,7 +286,7 @@ impl AckWaiters {
                 }
             }
         }
-        Ok(number)
+        Ok(())
     }
 
     /// Ends one call. Fails without memory for the way to the callback thread.
@@ -301,7 +306,7 @@ impl AckWaiters {
     /// Makes a call that is due. It no longer counts as outstanding.
     pub(super) fn make(&self, call: Call) {
         self.ordered.fetch_sub(1, Ordering::Relaxed);
-        (call.call)(call.ticket, call.acked);
+        (call.call)(call.acked);
     }
 
     /// Ends all waits, present and future.
@@ -309,11 +314,6 @@ impl AckWaiters {
         let mut state = self.state.lock();
         let due = state.waits.close(readers);
         self.release(state, due);
-    }
-
-    /// The outcome of the call with this ticket; `None` if there is no such ticket, or it is too old.
-    pub(super) fn ticket(&self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
-        self.state.lock().waits.ticket(ticket, readers)
     }
 }
 

@@ -12,7 +12,6 @@ use crate::transport::TlsServer;
 
 pub use crate::engine::writer::gate::{GatePolicy, WriteGateConfig};
 pub use crate::engine::writer::quorum::{Group, Groups, MAX_GROUPS, MAX_TERMS};
-pub use crate::engine::writer::tickets::TICKETS_KEPT;
 
 pub use crate::log::{FullPolicy, SyncPolicy};
 
@@ -47,6 +46,8 @@ pub struct SenderConfig {
     pub last_sequence: u64,
     /// The chain hash of the entries up to `last_sequence`; 0 when unknown.
     pub last_hash: u64,
+    /// The epoch in which the host read the entry `last_sequence`; `None` when unknown.
+    pub last_epoch: Option<u64>,
     /// The log on disk; `None`: the log lives in memory only.
     pub storage: Option<StorageConfig>,
     /// The permissions of a Unix socket's file; of one in the abstract namespace, those that it would have.
@@ -143,6 +144,7 @@ impl Default for SenderConfig {
             lineage: None,
             last_sequence: 0,
             last_hash: UNKNOWN_HISTORY,
+            last_epoch: None,
             storage: None,
             unix_socket_mode: 0o600,
             tls: None,
@@ -173,6 +175,9 @@ impl SenderConfig {
         }
         if self.max_readers == 0 {
             return invalid("max_readers must be at least 1".into());
+        }
+        if self.max_pending_acks == 0 {
+            return invalid("max_pending_acks must be at least 1".into());
         }
         let times = [
             ("write_timeout_ms", self.write_timeout),

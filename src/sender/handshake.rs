@@ -2,6 +2,7 @@
 //! error frame at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,6 +22,7 @@ use crate::engine::writer::life::Stage;
 use crate::engine::writer::peer::{Backlog, PeerLimits};
 use crate::engine::{farewell, heartbeat};
 use crate::error::{Error, Status};
+use crate::options::LiveConfig;
 use crate::protocol::handshake::Sync;
 use crate::protocol::lineage::Lineage;
 use crate::runtime::timeout;
@@ -31,32 +33,45 @@ pub(super) const MAX_HANDSHAKES: usize = 256;
 
 /// The parts of a sender that the tasks of connections use.
 pub(super) struct ReaderService {
-    pub(super) config: Arc<SenderConfig>,
+    pub(super) config: Arc<LiveConfig<SenderConfig>>,
     lineage: Lineage,
     pub(super) followers: Arc<Followers>,
     /// The slots, when the log is on disk.
     slots: Option<Arc<Slots>>,
     /// Ended connections whose readers may still read the reason.
     farewells: Semaphore,
+    max_farewells: AtomicUsize,
+}
+
+/// Enough for all connected readers at once, and for those that connect and are refused meanwhile.
+fn max_farewells(max_readers: usize) -> usize {
+    max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS)
 }
 
 impl ReaderService {
     pub(super) fn new(
-        config: Arc<SenderConfig>,
+        config: Arc<LiveConfig<SenderConfig>>,
         lineage: Lineage,
         followers: Arc<Followers>,
         slots: Option<Arc<Slots>>,
     ) -> Self {
-        // Enough for all connected readers at once, and for those that connect and are refused meanwhile.
-        let farewells = config.max_readers.saturating_add(MAX_HANDSHAKES).min(Semaphore::MAX_PERMITS);
-        Self { config, lineage, followers, slots, farewells: Semaphore::new(farewells) }
+        let max_farewells = max_farewells(config.get().max_readers);
+        let farewells = Semaphore::new(max_farewells);
+        Self { config, lineage, followers, slots, farewells, max_farewells: AtomicUsize::new(max_farewells) }
+    }
+
+    /// So many readers may be connected from now on. Only one thread at a time calls this.
+    pub(super) fn set_max_readers(&self, readers: usize) {
+        let most = max_farewells(readers);
+        let more = most.saturating_sub(self.max_farewells.fetch_max(most, Ordering::Relaxed));
+        self.farewells.add_permits(more);
     }
 }
 
 /// Serves a connection whose handshake is still to come.
 pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake: OwnedSemaphorePermit) {
     let mut frames = FrameReader::default();
-    let limit = service.config.handshake_timeout;
+    let limit = service.config.get().handshake_timeout;
     let mut has_sent = false;
     // A sender that stops accepts no new readers, so it does not wait for a Sync.
     let hello = async {
@@ -129,7 +144,8 @@ async fn attach(
     opening: Opening,
     handshake: Option<OwnedSemaphorePermit>,
 ) {
-    let ReaderService { config, lineage, followers, slots, .. } = &*service;
+    let ReaderService { lineage, followers, slots, .. } = &*service;
+    let config = service.config.get();
     let Followers { log, life, report, readers, .. } = &**followers;
     let (sync, v2) = (&opening.sync, opening.is_v2());
     let current_sequence = log.last_sequence();
@@ -298,7 +314,7 @@ mod tests {
             poll_fn(|task| Poll::Ready(farewell.as_mut().poll(task).is_ready())).await
         };
         let all = service.farewells.available_permits();
-        assert_eq!(all, service.config.max_readers + MAX_HANDSHAKES);
+        assert_eq!(all, service.config.get().max_readers + MAX_HANDSHAKES);
         let others = service.farewells.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
         assert!(is_over().await);
         drop(others);

@@ -18,6 +18,7 @@ mod intake;
 mod life;
 mod lowest_awaited;
 mod milestones;
+mod options;
 mod outgoing;
 mod reader;
 mod registry;
@@ -40,6 +41,7 @@ use crate::engine::writer::life::{Stage, already_started, not_started, was_stopp
 use crate::error::{Error, Result, Status};
 use crate::host::{Event, EventDispatcher, EventKind, Mailbox, Observer};
 use crate::log::{Ended, Log, LogConfig, Mark};
+use crate::options::LiveConfig;
 use crate::protocol::check_reader_id;
 use crate::protocol::entry::chain_start;
 use crate::protocol::lineage::Lineage;
@@ -62,14 +64,20 @@ use slots::Slots;
 pub use crate::engine::writer::quorum::Quorum;
 pub use crate::protocol::control::AckLevel;
 pub use acks::{Acked, AckedCall};
+pub use waiting::EntryNumber;
 
 /// The most threads that read from disk for readers.
 const DISK_THREADS: usize = 4;
 
 /// A sender. All methods may be called from any thread.
 pub struct Sender {
-    config: Arc<SenderConfig>,
+    config: Arc<LiveConfig<SenderConfig>>,
     lineage: Lineage,
+    /// The epochs of the log that are known, rising, each with the last entry before it.
+    epochs: Vec<(u64, u64)>,
+    /// The last entry before the epoch of `lineage`; `None` if this sender goes on with an epoch that began at an
+    /// unknown place.
+    epoch_began_after: Option<u64>,
     log: Arc<Log>,
     /// The last entry in the log when the sender was created.
     began_at: u64,
@@ -116,6 +124,7 @@ impl Sender {
                 (log, lineage, Some((dir, on_disk)), cut)
             }
         };
+        let (epochs, epoch_began_after) = known_epochs(&config, lineage.epoch, &log);
         let log = Arc::new(log);
         let life = Arc::new(Life::new());
         let mailbox = Arc::<Mailbox<Work>>::default();
@@ -125,8 +134,7 @@ impl Sender {
             Slots::load(dir, on_disk, config.known_readers(), Arc::clone(&log), Arc::clone(&followers.readers))
         };
         let slots = dir.map(load_slots).transpose()?.map(Arc::new);
-        let (config, followers) = (Arc::new(config), Arc::new(followers));
-        let service = ReaderService::new(Arc::clone(&config), lineage, Arc::clone(&followers), slots.clone());
+        let followers = Arc::new(followers);
         let of_dir = log.disk().and_then(|disk| disk.directory().unprotected());
         let of_key = config.tls.as_ref().and_then(TlsServer::unprotected);
         for unprotected in [of_dir, of_key].into_iter().flatten() {
@@ -135,9 +143,13 @@ impl Sender {
         if let Some(cut) = cut {
             storage::report_cut(&log, &report, &cut);
         }
+        let config = Arc::new(LiveConfig::new(config, options::OPTIONS));
+        let service = ReaderService::new(Arc::clone(&config), lineage, Arc::clone(&followers), slots.clone());
         Ok(Self {
             config,
             lineage,
+            epochs,
+            epoch_began_after,
             began_at: log.last_sequence(),
             log,
             life,
@@ -159,7 +171,7 @@ impl Sender {
         let mut owned = self.owned.lock();
         self.life.get().check_new()?;
         let for_disk = if self.log.disk().is_some() { DISK_THREADS } else { 0 };
-        let runtime = threads::runtime("repl-send", self.config.threads(), for_disk)?;
+        let runtime = threads::runtime("repl-send", self.config.get().threads(), for_disk)?;
         // One that gets only some of its threads is stopped.
         let stopped = |_: &Error| self.life.move_to(Stage::Stopped);
         let storing = storage::spawn(&self.log, &self.report).inspect_err(stopped)?;
@@ -191,7 +203,8 @@ impl Sender {
     /// Listens at `address`, and for a name at each of its addresses. Returns the port, which is the same for all.
     pub fn listen(&self, address: &str) -> Result<u16> {
         let address = Address::parse(address)?;
-        let (acceptor, report, mode) = (self.acceptor.clone(), Arc::clone(&self.report), self.config.unix_socket_mode);
+        let (acceptor, report, mode) =
+            (self.acceptor.clone(), Arc::clone(&self.report), self.config.get().unix_socket_mode);
         self.unless_stopped(threads::within(self.running()?, move || {
             let listening = Listener::bind(&address, mode)?;
             listening.listeners.into_iter().for_each(|listener| acceptor.listen(listener));
@@ -321,9 +334,36 @@ impl Sender {
 
     /// The position after the last entry, as a token.
     pub fn token(&self) -> Token {
+        self.token_at(&self.log.last_mark())
+    }
+
+    /// The position at a boundary of the log, as a token.
+    pub fn token_at(&self, at: &Mark) -> Token {
         let Lineage { stream_id, epoch } = self.lineage;
-        let end = self.log.last_mark();
-        Token { stream_id, epoch, sequence: end.sequence, hash: end.hash }
+        Token { stream_id, epoch, sequence: at.sequence, hash: at.hash }
+    }
+
+    /// The value of an option by its name.
+    pub fn option(&self, name: &str) -> Result<u64> {
+        self.config.option(name)
+    }
+
+    /// Changes an option that may change while the sender lives.
+    pub fn set_option(&self, name: &str, value: u64) -> Result<()> {
+        if self.life.get().is_stopped() {
+            return Err(was_stopped());
+        }
+        self.config.change(name, value, SenderConfig::check, |config| {
+            let Followers { readers, acks, .. } = &*self.followers;
+            acks.set_max_ordered(config.max_pending_acks);
+            readers.set_bounds(config.max_readers, config.known_readers());
+            self.acceptor.service.set_max_readers(config.max_readers);
+            if let Some(storage) = &config.storage {
+                self.log.set_retention(storage.retain_bytes, storage.retain_age);
+                self.log.set_disk_timeout(storage.timeout);
+                self.slots.iter().for_each(|slots| slots.set_limits(storage, config.known_readers()));
+            }
+        })
     }
 
     /// The slots of its readers as JSON.
@@ -361,7 +401,8 @@ impl Sender {
         }
         // The lock makes a second caller wait for the first one's end.
         let mut owned = self.owned.lock();
-        let Self { log, life, followers, config, .. } = self;
+        let Self { log, life, followers, .. } = self;
+        let config = self.config.get();
         let (mut lagging, mut unsaved, mut unstored) = (Vec::new(), None, false);
         life.move_to(Stage::Stopping);
         followers.wake_gated();
@@ -452,6 +493,21 @@ fn history_before(config: &SenderConfig, lineage: &Lineage) -> u64 {
     match config.last_sequence {
         0 => chain_start(&lineage.stream_id),
         _ => config.last_hash,
+    }
+}
+
+/// The epochs of a log that goes on in `epoch`, and the last entry before that one, as far as they are known.
+fn known_epochs(config: &SenderConfig, epoch: u64, log: &Log) -> (Vec<(u64, u64)>, Option<u64>) {
+    if let Some(disk) = log.disk() {
+        let epochs = disk.epochs();
+        let began = epochs.iter().find(|(each, _)| *each == epoch).map(|(_, last_before)| *last_before);
+        return (epochs, began);
+    }
+    let before = config.last_sequence;
+    match config.last_epoch.filter(|_| before > 0) {
+        Some(same) if same == epoch => (vec![(epoch, 0)], None),
+        Some(earlier) => (vec![(earlier, 0), (epoch, before)], Some(before)),
+        None => (vec![(epoch, before)], Some(before)),
     }
 }
 

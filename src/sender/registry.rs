@@ -1,6 +1,7 @@
 //! The readers of a sender by id, shared by the tasks that serve them and the host threads that wait for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -17,7 +18,7 @@ use crate::sync::Mutex;
 /// All reader ids of a sender. Ids that are not connected are remembered up to a bound.
 pub(super) struct Registry {
     records: Mutex<ReaderRecords<Arc<Reader>>>,
-    max_known: usize,
+    max_known: AtomicUsize,
     groups: Groups,
     /// Wakes the tasks of readers that sleep at the log's end.
     wake: Notify,
@@ -29,12 +30,18 @@ impl Registry {
         let (max_readers, max_known) = (config.max_readers, config.known_readers());
         let bounds = Bounds { max_readers, max_known, inherited_from, origin, began_at };
         let records = Mutex::new(ReaderRecords::new(bounds));
-        Self { records, max_known, groups: config.groups.clone(), wake: Notify::new() }
+        Self { records, max_known: AtomicUsize::new(max_known), groups: config.groups.clone(), wake: Notify::new() }
     }
 
     /// The quorum of these terms in terms of the groups.
     pub(super) fn quorum(&self, terms: &[(Option<&str>, usize)]) -> Result<Quorum> {
-        self.groups.quorum(terms, self.max_known)
+        self.groups.quorum(terms, self.max_known.load(Ordering::Relaxed))
+    }
+
+    /// So many readers may be connected from now on, and so many ids are known.
+    pub(super) fn set_bounds(&self, max_readers: usize, max_known: usize) {
+        self.max_known.store(max_known, Ordering::Relaxed);
+        self.records.lock().set_bounds(max_readers, max_known);
     }
 
     pub(super) fn groups(&self) -> &Groups {

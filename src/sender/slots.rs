@@ -39,6 +39,10 @@ struct Around {
     readers: Arc<Registry>,
 }
 
+fn limits(config: &StorageConfig, max: usize) -> SlotLimits {
+    SlotLimits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry }
+}
+
 /// The slots of a sender with a log on disk.
 pub(super) struct Slots {
     around: Around,
@@ -62,9 +66,8 @@ impl Slots {
         readers: Arc<Registry>,
     ) -> Result<Self> {
         let (file, slots) = SlotFile::load_in(dir)?;
-        let limits = SlotLimits { slots: max.min(MAX_SLOTS), bytes: config.slot_max_bytes, expiry: config.slot_expiry };
         let records = slots.into_iter().map(|(id, record)| (id, record.into()));
-        let mut table = Table::new(records, limits, clock::now(), clock::instant());
+        let mut table = Table::new(records, limits(config, max), clock::now(), clock::instant());
         table.begin(log.end(), &log.last_mark());
         log.hold_from(table.held_from());
         Ok(Self {
@@ -74,6 +77,11 @@ impl Slots {
             awaited: Notify::new(),
             saved: watch::Sender::new(0),
         })
+    }
+
+    /// Other limits from now on.
+    pub(super) fn set_limits(&self, config: &StorageConfig, max: usize) {
+        self.table.lock().set_limits(limits(config, max));
     }
 
     /// See [`Table::enter`].

@@ -56,8 +56,6 @@ pub(super) struct SenderStats {
     total_protocol_errors: u64,
     /// Readers whose acknowledgements were forgotten, because more were known than can be remembered.
     total_readers_forgotten: u64,
-    /// Tickets that were forgotten, because more were resolved than can be remembered.
-    total_tickets_forgotten: u64,
     /// Answers about acknowledgements that may change from OK to TIMEOUT, because more different quorums were asked about
     /// than can be remembered.
     total_answers_forgotten: u64,
@@ -148,16 +146,15 @@ impl Sender {
             entries_sent += row.entries_sent;
             bytes_sent += row.bytes_sent;
         }
-        let (life, counters) = (self.life.get(), &self.report.counters);
+        let (life, counters, config) = (self.life.get(), &self.report.counters, self.config.get());
         let disk = self.log.disk();
         let slots = self.slots.as_ref().map(|slots| slots.counts());
-        let forgotten = self.followers.acks.forgotten();
         let gate = self.followers.write_gate.as_ref();
         let (entries_gated, gate_closings) = gate.map_or((0, 0), |gate| gate.counts());
         SenderStats {
             running: life.is_running(),
             current_sequence: current,
-            buffer_size: self.config.buffer_size,
+            buffer_size: config.buffer_size,
             buffer_used: occupancy.entries,
             reader_count: readers.len(),
             readers: rows,
@@ -168,7 +165,7 @@ impl Sender {
             writable: life == SenderState::OPEN,
             stream_id: hex(&self.lineage.stream_id),
             epoch: self.lineage.epoch,
-            buffer_bytes: self.config.buffer_bytes,
+            buffer_bytes: config.buffer_bytes,
             buffer_bytes_used: occupancy.bytes,
             oldest_sequence: self.log.first_sequence(),
             total_entries_refused: counters.refused_entries(),
@@ -177,8 +174,7 @@ impl Sender {
             total_readers_refused: counters.refused_readers(),
             total_protocol_errors: counters.protocol_errors(),
             total_readers_forgotten: self.followers.readers.forgotten(),
-            total_tickets_forgotten: forgotten.tickets,
-            total_answers_forgotten: forgotten.answers,
+            total_answers_forgotten: self.followers.acks.forgotten(),
             total_farewells_left_out: counters.farewells_left_out(),
             total_slots_refused: slots.map(|(refused, _)| refused),
             total_slots_given_up: slots.map(|(_, given_up)| given_up),

@@ -1,4 +1,4 @@
-/* Header section "waiting for readers": quorums, waits, ordered callbacks, and what is asked later. */
+/* Header section "waiting for readers": quorums, waits, callbacks, and what is asked later. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,20 +11,17 @@ enum { RECEIVED = REPLICATION_ACK_LEVEL_RECEIVED, DURABLE, APPLIED };
 struct heard {
     atomic_int calls, released;
     atomic_int status;
-    atomic_ullong ticket;
     atomic_size_t readers;
     unsigned long thread;
     void (*inside)(replication_sender *sender); /* what the callback does, if anything */
     replication_sender *sender;
 };
 
-static void hear(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void hear(void *user_data, int32_t status, size_t readers)
 {
     struct heard *heard = user_data;
-    CHECK(ticket != 0);
     CHECK(atomic_load(&heard->released) == 0);
     heard->thread = (unsigned long)pthread_self();
-    atomic_store(&heard->ticket, ticket);
     atomic_store(&heard->status, status);
     atomic_store(&heard->readers, readers);
     if (heard->inside != NULL)
@@ -47,10 +44,10 @@ static void heard_is(struct heard *heard, int32_t status, size_t readers)
     CHECK_U64(atomic_load(&heard->readers), readers);
 }
 
-static int32_t order(replication_sender *sender, uint64_t sequence, size_t readers, uint64_t timeout_ms,
-                     struct heard *heard, uint64_t *out_ticket)
+static int32_t order(replication_sender *sender, struct place entry, size_t readers, uint64_t timeout_ms,
+                     struct heard *heard)
 {
-    return sender_on_acked(sender, sequence, RECEIVED, readers, timeout_ms, hear, heard, heard_release, out_ticket);
+    return on_acked_by(sender, entry, RECEIVED, readers, timeout_ms, hear, heard, heard_release);
 }
 
 static replication_sender *grouped_sender(void)
@@ -79,33 +76,30 @@ TEST(a_quorum_is_reached_in_every_group)
     struct peer east[2], west;
     struct heard heard = {0}, later = {0};
     size_t readers = 77;
-    uint64_t ticket = 0;
     peer_attach(sender, &east[0], "east-1", 0);
     peer_attach(sender, &east[1], "east-2", 0);
     peer_attach(sender, &west, "west-2", 0);
-    replicate_text(sender, "one");
-    CHECK_OK(sender_on_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release, &ticket));
-    CHECK_STATUS(sender_ticket_status(sender, ticket, &readers), REPLICATION_STATUS_TIMEOUT);
+    const struct place one = replicate_place(sender, "one");
+    CHECK_OK(sender_on_acked(sender, PLACE(one), RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release));
+    CHECK_STATUS(sender_acked(sender, PLACE(one), RECEIVED, quorum, &readers), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(readers, 0);
     peer_send_ack(&east[0], 1, "east-1");
     peer_send_ack(&east[1], 1, "east-2");
     CHECK_OK(sender_wait_acked(sender, 1, RECEIVED, 2, PATIENCE_MS, NULL));
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, 1, &readers), REPLICATION_STATUS_TIMEOUT,
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, 1, &readers), REPLICATION_STATUS_TIMEOUT,
                 "0 of 1 readers in group \"west\"");
     CHECK_U64(readers, 2);
-    CHECK_ERROR(sender_acked_quorum(sender, 1, RECEIVED, any, &readers), REPLICATION_STATUS_TIMEOUT, "2 of 3");
+    CHECK_ERROR(sender_acked(sender, PLACE(one), RECEIVED, any, &readers), REPLICATION_STATUS_TIMEOUT, "2 of 3");
     CHECK_U64(atomic_load(&heard.calls), 0);
     peer_send_ack(&west, 1, "west-2");
-    CHECK_OK(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, PATIENCE_MS, &readers));
+    CHECK_OK(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, PATIENCE_MS, &readers));
     CHECK_U64(readers, 3);
-    CHECK_OK(sender_acked_quorum(sender, 1, RECEIVED, any, &readers));
+    CHECK_OK(sender_acked(sender, PLACE(one), RECEIVED, any, &readers));
     heard_is(&heard, REPLICATION_STATUS_OK, 3);
-    CHECK_U64(atomic_load(&heard.ticket), ticket);
-    CHECK_OK(sender_ticket_status(sender, ticket, &readers));
     CHECK_U64(readers, 3);
     /* Waits that began with a quorum do not need it any more. */
-    replicate_text(sender, "two");
-    CHECK_OK(sender_on_acked_quorum(sender, 2, RECEIVED, quorum, UINT64_MAX, hear, &later, heard_release, NULL));
+    const struct place two = replicate_place(sender, "two");
+    CHECK_OK(sender_on_acked(sender, PLACE(two), RECEIVED, quorum, UINT64_MAX, hear, &later, heard_release));
     replication_quorum_free(quorum);
     replication_quorum_free(any);
     replication_quorum_free(NULL);
@@ -124,32 +118,32 @@ TEST(what_can_never_be_reached_is_refused_and_not_waited_for)
     replication_quorum *quorum = replication_quorum_new();
     struct heard heard = {0};
     size_t readers = 77;
-    replicate_text(sender, "one");
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, &readers),
+    const struct place one = replicate_place(sender, "one");
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, UINT64_MAX, &readers),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "empty");
     CHECK_ERROR(replication_quorum_add(quorum, "east", 0), REPLICATION_STATUS_INVALID_ARGUMENT, "readers is 0");
     CHECK_ERROR(replication_quorum_add(quorum, "\xff", 1), REPLICATION_STATUS_INVALID_ARGUMENT, "group");
     CHECK_OK(replication_quorum_add(quorum, "north", 1));
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, &readers),
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, UINT64_MAX, &readers),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "no group \"north\"");
-    CHECK_ERROR(sender_acked_quorum(sender, 1, RECEIVED, quorum, &readers), REPLICATION_STATUS_INVALID_ARGUMENT,
+    CHECK_ERROR(sender_acked(sender, PLACE(one), RECEIVED, quorum, &readers), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "north");
-    CHECK_ERROR(sender_on_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release, NULL),
+    CHECK_ERROR(sender_on_acked(sender, PLACE(one), RECEIVED, quorum, UINT64_MAX, hear, &heard, heard_release),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "north");
     CHECK_U64(atomic_load(&heard.released), 1);
     replication_quorum_free(quorum);
     quorum = quorum_of("west", 3);
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, UINT64_MAX, &readers),
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, UINT64_MAX, &readers),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "at most 2");
     replication_quorum_free(quorum);
     CHECK_ERROR(sender_wait_acked(sender, 1, RECEIVED, 1000000, UINT64_MAX, &readers),
                 REPLICATION_STATUS_INVALID_ARGUMENT, "1000000");
-    CHECK_ERROR(sender_acked(sender, 1, RECEIVED, SIZE_MAX, &readers), REPLICATION_STATUS_INVALID_ARGUMENT, "never");
+    CHECK_ERROR(acked_by(sender, one, RECEIVED, SIZE_MAX, &readers), REPLICATION_STATUS_INVALID_ARGUMENT, "never");
     quorum = replication_quorum_new();
     for (size_t i = 0; i < 64; i++)
         CHECK_OK(replication_quorum_add(quorum, i % 2 == 0 ? "east" : NULL, 1));
     CHECK_ERROR(replication_quorum_add(quorum, "east", 1), REPLICATION_STATUS_INVALID_ARGUMENT, "64");
-    CHECK_STATUS(sender_acked_quorum(sender, 1, RECEIVED, quorum, NULL), REPLICATION_STATUS_TIMEOUT);
+    CHECK_STATUS(sender_acked(sender, PLACE(one), RECEIVED, quorum, NULL), REPLICATION_STATUS_TIMEOUT);
     replication_quorum_free(quorum);
     CHECK_U64(readers, 77);
     CHECK_U64(atomic_load(&heard.calls), 0);
@@ -182,44 +176,35 @@ TEST(a_call_comes_once_with_ok_or_with_what_there_is_in_time)
     replication_sender *sender = start_sender(NULL);
     struct peer peer;
     struct heard reached = {0}, late = {0}, already = {0}, looked = {0};
-    uint64_t ticket = 0, late_ticket = 0;
     size_t readers = 77;
     peer_attach(sender, &peer, "reader", 0);
-    replicate_text(sender, "one");
-    CHECK_OK(order(sender, 1, 1, UINT64_MAX, &reached, &ticket));
-    CHECK_OK(order(sender, 1, 2, 50, &late, &late_ticket));
-    CHECK(ticket != 0 && late_ticket != 0 && ticket != late_ticket);
-    CHECK_OK(order(sender, 1, 1, 0, &looked, NULL));
+    const struct place one = replicate_place(sender, "one");
+    CHECK_OK(order(sender, one, 1, UINT64_MAX, &reached));
+    CHECK_OK(order(sender, one, 2, 50, &late));
+    CHECK_OK(order(sender, one, 1, 0, &looked));
     heard_is(&looked, REPLICATION_STATUS_TIMEOUT, 0);
     heard_is(&late, REPLICATION_STATUS_TIMEOUT, 0);
-    CHECK_STATUS(sender_ticket_status(sender, late_ticket, &readers), REPLICATION_STATUS_TIMEOUT);
+    CHECK_STATUS(acked_by(sender, one, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(readers, 0);
     CHECK_U64(atomic_load(&reached.calls), 0);
     peer_send_ack(&peer, 1, "reader");
     heard_is(&reached, REPLICATION_STATUS_OK, 1);
     CHECK(reached.thread == late.thread && reached.thread != (unsigned long)pthread_self());
-    CHECK_OK(order(sender, 1, 1, UINT64_MAX, &already, NULL));
+    CHECK_OK(order(sender, one, 1, UINT64_MAX, &already));
     heard_is(&already, REPLICATION_STATUS_OK, 1);
     /* What became of the one that was late. */
-    CHECK_ERROR(sender_ticket_status(sender, late_ticket, &readers), REPLICATION_STATUS_TIMEOUT, "only 1");
+    CHECK_ERROR(acked_by(sender, one, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT, "1 of 2");
     CHECK_U64(readers, 1);
-    CHECK_STATUS(sender_acked(sender, 1, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
     struct peer second;
     /* To say that it has the entry is no proof that it does. */
     peer_attach(sender, &second, "second", 1);
-    CHECK_STATUS(sender_acked(sender, 1, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
+    CHECK_STATUS(acked_by(sender, one, RECEIVED, 2, &readers), REPLICATION_STATUS_TIMEOUT);
     peer_close(&second);
     peer_attach(sender, &second, "second", 0);
     peer_send_ack(&second, 1, "second");
     CHECK_OK(sender_wait_acked(sender, 1, RECEIVED, 2, PATIENCE_MS, NULL));
-    CHECK_OK(sender_ticket_status(sender, late_ticket, &readers));
+    CHECK_OK(acked_by(sender, one, RECEIVED, 2, &readers));
     CHECK_U64(readers, 2);
-    CHECK_OK(sender_acked(sender, 1, RECEIVED, 2, &readers));
-    CHECK_U64(readers, 2);
-    CHECK_OK(sender_ticket_status(sender, ticket, NULL));
-    CHECK_ERROR(sender_ticket_status(sender, 1000, NULL), REPLICATION_STATUS_NOT_FOUND, "1000");
-    CHECK_STATUS(sender_ticket_status(sender, 0, NULL), REPLICATION_STATUS_NOT_FOUND);
-    CHECK_STATUS(sender_ticket_status(sender, UINT64_MAX, NULL), REPLICATION_STATUS_NOT_FOUND);
     peer_close(&peer);
     peer_close(&second);
     sender_free(sender);
@@ -232,10 +217,10 @@ TEST(p5_outstanding_calls_are_bounded)
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_max_pending_acks(config, BOUND));
     replication_sender *sender = start_sender(config);
-    replicate_text(sender, "one");
+    const struct place one = replicate_place(sender, "one");
     for (size_t i = 0; i < BOUND; i++)
-        CHECK_OK(order(sender, 1, 1, UINT64_MAX, &heard[i], NULL));
-    CHECK_ERROR(order(sender, 1, 1, UINT64_MAX, &over, NULL), REPLICATION_STATUS_BUFFER_FULL, "3 calls");
+        CHECK_OK(order(sender, one, 1, UINT64_MAX, &heard[i]));
+    CHECK_ERROR(order(sender, one, 1, UINT64_MAX, &over), REPLICATION_STATUS_BUFFER_FULL, "3 calls");
     CHECK_U64(atomic_load(&over.released), 1);
     struct peer peer;
     peer_attach(sender, &peer, "reader", 0);
@@ -243,7 +228,7 @@ TEST(p5_outstanding_calls_are_bounded)
     for (size_t i = 0; i < BOUND; i++)
         heard_is(&heard[i], REPLICATION_STATUS_OK, 1);
     struct heard again = {0};
-    CHECK_OK(order(sender, 1, 1, UINT64_MAX, &again, NULL));
+    CHECK_OK(order(sender, one, 1, UINT64_MAX, &again));
     heard_is(&again, REPLICATION_STATUS_OK, 1);
     CHECK_U64(atomic_load(&over.calls), 0);
     peer_close(&peer);
@@ -262,10 +247,9 @@ TEST(stop_ends_every_wait_with_closed)
 {
     replication_sender *sender = start_sender(NULL);
     struct heard heard = {0}, after = {0};
-    uint64_t ticket = 0;
     size_t readers = 77;
-    replicate_text(sender, "one");
-    CHECK_OK(order(sender, 1, 1, UINT64_MAX, &heard, &ticket));
+    const struct place one = replicate_place(sender, "one");
+    CHECK_OK(order(sender, one, 1, UINT64_MAX, &heard));
     unsigned long waiting[3];
     for (size_t i = 0; i < COUNT(waiting); i++)
         waiting[i] = thread_start(wait_for_ever, sender);
@@ -274,12 +258,11 @@ TEST(stop_ends_every_wait_with_closed)
     heard_is(&heard, REPLICATION_STATUS_CLOSED, 0);
     for (size_t i = 0; i < COUNT(waiting); i++)
         thread_join(waiting[i]);
-    CHECK_STATUS(order(sender, 1, 1, UINT64_MAX, &after, NULL), REPLICATION_STATUS_CLOSED);
+    CHECK_STATUS(order(sender, one, 1, UINT64_MAX, &after), REPLICATION_STATUS_CLOSED);
     CHECK(atomic_load(&after.calls) == 0 && atomic_load(&after.released) == 1);
-    CHECK_STATUS(sender_ticket_status(sender, ticket, &readers), REPLICATION_STATUS_CLOSED);
+    CHECK_ERROR(acked_by(sender, one, RECEIVED, 1, &readers), REPLICATION_STATUS_CLOSED, "0 of 1");
     CHECK_U64(readers, 0);
-    CHECK_ERROR(sender_acked(sender, 1, RECEIVED, 1, &readers), REPLICATION_STATUS_CLOSED, "0 of 1");
-    CHECK_OK(sender_acked(sender, 1, RECEIVED, 0, &readers));
+    CHECK_STATUS(wait_token_by(sender, one, RECEIVED, 1, 0, NULL), REPLICATION_STATUS_CLOSED);
     sender_free(sender);
     heard_is(&heard, REPLICATION_STATUS_CLOSED, 0);
 }
@@ -289,9 +272,9 @@ TEST(p9_free_ends_every_call_once)
     enum { CALLS = 100 };
     static struct heard heard[CALLS];
     replication_sender *sender = start_sender(NULL);
-    replicate_text(sender, "one");
+    const struct place one = replicate_place(sender, "one");
     for (size_t i = 0; i < CALLS; i++)
-        CHECK_OK(order(sender, 1, 1 + i % 3, i % 2 == 0 ? UINT64_MAX : PATIENCE_MS, &heard[i], NULL));
+        CHECK_OK(order(sender, one, 1 + i % 3, i % 2 == 0 ? UINT64_MAX : PATIENCE_MS, &heard[i]));
     sender_free(sender);
     for (size_t i = 0; i < CALLS; i++) {
         CHECK_U64(atomic_load(&heard[i].released), 1); /* before the free returned */
@@ -311,11 +294,11 @@ TEST(p9_a_sender_freed_in_an_ordered_call_calls_no_other)
     size_t threads = running_threads();
     replication_sender *sender = start_sender(NULL);
     struct heard first = {.inside = free_inside, .sender = sender};
-    replicate_text(sender, "one");
+    const struct place one = replicate_place(sender, "one");
     for (size_t i = 0; i < CALLS; i++)
-        CHECK_OK(order(sender, 1, 1, UINT64_MAX, &heard[i], NULL));
-    CHECK_OK(order(sender, 1, 0, UINT64_MAX, &first, NULL));
-    heard_is(&first, REPLICATION_STATUS_OK, 0);
+        CHECK_OK(order(sender, one, 1, UINT64_MAX, &heard[i]));
+    CHECK_OK(order(sender, one, 1, 0, &first));
+    heard_is(&first, REPLICATION_STATUS_TIMEOUT, 0);
     for (size_t i = 0; i < CALLS; i++) {
         WAIT_UNTIL(atomic_load(&heard[i].released) == 1);
         CHECK_U64(atomic_load(&heard[i].calls), 0);
@@ -327,17 +310,15 @@ static struct heard inner;
 
 static void ask_inside(replication_sender *sender)
 {
-    uint64_t ticket = 0;
+    const struct place one = place_of_sender(sender);
+    replication_quorum *quorum = quorum_of(NULL, 1);
     size_t readers = 77;
     CHECK_ERROR(sender_wait_acked(sender, 1, RECEIVED, 1, 0, NULL), REPLICATION_STATUS_WRONG_THREAD,
                 "sender_wait_acked");
-    replication_quorum *quorum = quorum_of(NULL, 1);
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 1, RECEIVED, quorum, 0, NULL), REPLICATION_STATUS_WRONG_THREAD,
-                "sender_wait_acked_quorum");
-    CHECK_STATUS(sender_acked_quorum(sender, 1, RECEIVED, quorum, &readers), REPLICATION_STATUS_TIMEOUT);
-    CHECK_STATUS(sender_acked(sender, 1, RECEIVED, 1, &readers), REPLICATION_STATUS_TIMEOUT);
-    CHECK_OK(sender_on_acked_quorum(sender, 1, RECEIVED, quorum, 1, hear, &inner, heard_release, &ticket));
-    CHECK_STATUS(sender_ticket_status(sender, ticket, &readers), REPLICATION_STATUS_TIMEOUT);
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, quorum, 0, NULL), REPLICATION_STATUS_WRONG_THREAD,
+                "sender_wait_token");
+    CHECK_STATUS(sender_acked(sender, PLACE(one), RECEIVED, quorum, &readers), REPLICATION_STATUS_TIMEOUT);
+    CHECK_OK(sender_on_acked(sender, PLACE(one), RECEIVED, quorum, 1, hear, &inner, heard_release));
     replication_quorum_free(quorum);
 }
 
@@ -345,9 +326,9 @@ TEST(a_call_may_ask_and_order_but_not_wait)
 {
     replication_sender *sender = start_sender(NULL);
     struct heard outer = {.inside = ask_inside, .sender = sender};
-    replicate_text(sender, "one");
-    CHECK_OK(order(sender, 1, 0, 0, &outer, NULL));
-    heard_is(&outer, REPLICATION_STATUS_OK, 0);
+    const struct place one = replicate_place(sender, "one");
+    CHECK_OK(order(sender, one, 1, 0, &outer));
+    heard_is(&outer, REPLICATION_STATUS_TIMEOUT, 0);
     heard_is(&inner, REPLICATION_STATUS_TIMEOUT, 0);
     CHECK(inner.thread == outer.thread);
     sender_free(sender);
@@ -357,41 +338,97 @@ TEST(misuse_is_refused_and_the_user_data_released)
 {
     replication_sender *sender = make_sender(NULL);
     replication_quorum *quorum = quorum_of(NULL, 1);
-    struct heard heard[10] = {{0}}, unreleased = {0};
-    uint64_t ticket = 77;
+    const struct place early = place_of_sender(sender);
+    const struct place foreign = place_at(1, 0);
+    struct heard heard[12] = {{0}}, unreleased = {0};
     size_t readers = 77;
     int32_t any = REPLICATION_STATUS_INVALID_ARGUMENT;
-    CHECK_STATUS(sender_acked(NULL, 0, RECEIVED, 1, &readers), any);
-    CHECK_STATUS(sender_acked_quorum(NULL, 0, RECEIVED, quorum, &readers), any);
-    CHECK_ERROR(sender_acked_quorum(sender, 0, RECEIVED, NULL, &readers), any, "quorum is NULL");
-    CHECK_STATUS(sender_wait_acked_quorum(NULL, 0, RECEIVED, quorum, 0, &readers), any);
-    CHECK_ERROR(sender_wait_acked_quorum(sender, 0, RECEIVED, NULL, 0, &readers), any, "quorum is NULL");
-    CHECK_STATUS(sender_ticket_status(NULL, 1, &readers), any);
+    CHECK(replication_quorum_any(0) == NULL);
     CHECK_ERROR(replication_quorum_add(NULL, NULL, 1), any, "quorum is NULL");
     /* Before the start. */
-    CHECK_STATUS(order(sender, 0, 1, 0, &heard[0], &ticket), REPLICATION_STATUS_INVALID_STATE);
-    CHECK_STATUS(sender_wait_acked_quorum(sender, 0, RECEIVED, quorum, 0, NULL), REPLICATION_STATUS_INVALID_STATE);
+    CHECK_STATUS(order(sender, early, 1, 0, &heard[0]), REPLICATION_STATUS_INVALID_STATE);
+    CHECK_STATUS(wait_token_by(sender, early, RECEIVED, 1, 0, NULL), REPLICATION_STATUS_INVALID_STATE);
     CHECK_OK(sender_start(sender));
-    replicate_text(sender, "one");
-    CHECK_STATUS(order(NULL, 1, 1, 0, &heard[1], &ticket), any);
-    CHECK_ERROR(order(sender, 2, 1, 0, &heard[2], &ticket), any, "sequence 2");
-    CHECK_ERROR(sender_on_acked(sender, 1, 0, 1, 0, hear, &heard[3], heard_release, &ticket), any, "level 0");
-    CHECK_ERROR(sender_on_acked(sender, 1, 4, 1, 0, hear, &heard[4], heard_release, &ticket), any, "level 4");
-    CHECK_ERROR(sender_on_acked(sender, 1, 1, 1, 0, NULL, &heard[5], heard_release, &ticket), any, "callback");
-    CHECK_ERROR(sender_on_acked_quorum(sender, 1, 1, NULL, 0, hear, &heard[6], heard_release, &ticket), any, "quorum");
-    CHECK_STATUS(sender_on_acked_quorum(NULL, 1, 1, quorum, 0, hear, &heard[7], heard_release, &ticket), any);
-    CHECK_ERROR(order(sender, UINT64_MAX, 1, 0, &heard[8], &ticket), any, "replicated");
-    CHECK_ERROR(order(sender, 1, SIZE_MAX, 0, &heard[9], &ticket), any, "never");
+    const struct place one = replicate_place(sender, "one");
+    struct place damaged = one;
+    damaged.bytes[30] ^= 1;
+    CHECK_STATUS(sender_acked(NULL, PLACE(one), RECEIVED, quorum, &readers), any);
+    CHECK_ERROR(sender_acked(sender, PLACE(one), RECEIVED, NULL, &readers), any, "quorum is NULL");
+    CHECK_ERROR(sender_acked(sender, PLACE(one), 0, quorum, &readers), any, "level 0");
+    CHECK_ERROR(sender_acked(sender, NULL, one.len, RECEIVED, quorum, &readers), any, "token is NULL");
+    CHECK_ERROR(sender_acked(sender, one.bytes, 47, RECEIVED, quorum, &readers), any, "47 of them");
+    CHECK_ERROR(sender_acked(sender, PLACE(damaged), RECEIVED, quorum, &readers), any, "CRC-32C");
+    CHECK_STATUS(sender_wait_token(NULL, PLACE(one), RECEIVED, quorum, 0, &readers), any);
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), RECEIVED, NULL, 0, &readers), any, "quorum is NULL");
+    CHECK_ERROR(sender_wait_token(sender, PLACE(one), 4, quorum, 0, &readers), any, "level 4");
+    CHECK_ERROR(sender_wait_token(sender, one.bytes, 0, RECEIVED, quorum, 0, &readers), any, "0 of them");
+    CHECK_STATUS(order(NULL, one, 1, 0, &heard[1]), any);
+    CHECK_ERROR(on_acked_by(sender, one, 0, 1, 0, hear, &heard[2], heard_release), any, "level 0");
+    CHECK_ERROR(on_acked_by(sender, one, 4, 1, 0, hear, &heard[3], heard_release), any, "level 4");
+    CHECK_ERROR(on_acked_by(sender, one, RECEIVED, 1, 0, NULL, &heard[4], heard_release), any, "callback");
+    CHECK_ERROR(order(sender, damaged, 1, 0, &heard[5]), any, "CRC-32C");
+    CHECK_ERROR(order(sender, one, SIZE_MAX, 0, &heard[6]), any, "never");
+    CHECK_ERROR(sender_on_acked(sender, PLACE(one), RECEIVED, NULL, 0, hear, &heard[7], heard_release), any, "quorum");
+    CHECK_ERROR(sender_on_acked(sender, NULL, 48, RECEIVED, quorum, 0, hear, &heard[8], heard_release), any, "token");
+    CHECK_ERROR(sender_on_acked(sender, one.bytes, 97, RECEIVED, quorum, 0, hear, &heard[9], heard_release), any,
+                "97 of them");
+    CHECK_STATUS(sender_on_acked(NULL, PLACE(one), RECEIVED, quorum, 0, hear, &heard[10], heard_release), any);
+    CHECK_STATUS(order(sender, foreign, 1, 0, &heard[11]), REPLICATION_STATUS_LOST);
     for (size_t i = 0; i < COUNT(heard); i++)
         CHECK(atomic_load(&heard[i].calls) == 0 && atomic_load(&heard[i].released) == 1);
-    CHECK_ERROR(sender_acked(sender, 1, 0, 1, &readers), any, "level 0");
-    CHECK_ERROR(sender_acked(sender, 2, RECEIVED, 1, &readers), any, "sequence 2");
-    CHECK(ticket == 77 && readers == 77);
-    /* Neither data nor results are needed. */
-    CHECK_OK(sender_on_acked(sender, 1, RECEIVED, 1, 0, hear, &unreleased, NULL, NULL));
+    CHECK_ERROR(sender_wait_acked(sender, 2, RECEIVED, 1, 0, &readers), any, "sequence 2");
+    CHECK(readers == 77);
+    /* Nothing needs to be released. */
+    CHECK_OK(sender_on_acked(sender, PLACE(one), RECEIVED, quorum, 0, hear, &unreleased, NULL));
     replication_quorum_free(quorum);
     CHECK_OK(sender_stop(sender));
     CHECK_U64(atomic_load(&unreleased.calls), 1);
+    sender_free(sender);
+}
+
+/* A node that took over: what its history has can be asked for by the old writer's tokens, and nothing else. */
+TEST(an_entry_of_another_history_is_lost_also_after_a_promotion)
+{
+    replication_sender *old = start_sender(NULL);
+    replicate_place(old, "one");
+    const struct place two = replicate_place(old, "two"), three = replicate_place(old, "lost in the promotion");
+    replication_sender_config *config = sender_config_new();
+    CHECK_OK(sender_config_set_token(config, PLACE(two), 2));
+    replication_sender *promoted = start_sender(config);
+    struct peer peer;
+    struct heard heard = {0};
+    size_t readers = 77;
+    const struct place third = replicate_place(promoted, "another third");
+    CHECK_U64(place_sequence(third), 3);
+    peer_attach(promoted, &peer, "reader", 2);
+    peer_send_ack(&peer, 3, "reader");
+    CHECK_OK(wait_token_by(promoted, third, RECEIVED, 1, PATIENCE_MS, NULL));
+    CHECK_OK(sender_wait_acked(promoted, 3, RECEIVED, 1, 0, NULL));
+    CHECK_OK(acked_by(promoted, two, RECEIVED, 1, &readers));
+    CHECK_U64(readers, 1);
+    readers = 77;
+    CHECK_ERROR(acked_by(promoted, three, RECEIVED, 1, &readers), REPLICATION_STATUS_LOST, "entry 3 of epoch 1");
+    CHECK_STATUS(wait_token_by(promoted, three, RECEIVED, 1, UINT64_MAX, &readers), REPLICATION_STATUS_LOST);
+    CHECK_STATUS(order(promoted, three, 1, UINT64_MAX, &heard), REPLICATION_STATUS_LOST);
+    CHECK(atomic_load(&heard.calls) == 0 && atomic_load(&heard.released) == 1);
+    CHECK_STATUS(acked_by(old, third, RECEIVED, 1, &readers), REPLICATION_STATUS_LOST);
+    /* A number says nothing of the writer before. */
+    CHECK_ERROR(sender_wait_acked(promoted, 2, RECEIVED, 1, 0, &readers), REPLICATION_STATUS_LOST, "2");
+    CHECK_U64(readers, 77);
+    peer_close(&peer);
+    sender_free(promoted);
+    sender_free(old);
+}
+
+TEST(an_inherited_entry_that_the_log_does_not_have_is_neither_here_nor_lost)
+{
+    replication_sender_config *config = sender_config_new();
+    const struct place inherited = place_of_text("30313233343536373839616263646566:5:9:00000000000000ab");
+    const struct place older = place_of_text("30313233343536373839616263646566:4:7:00000000000000cd");
+    CHECK_OK(sender_config_set_token(config, PLACE(inherited), 6));
+    replication_sender *sender = start_sender(config);
+    CHECK_ERROR(acked_by(sender, older, RECEIVED, 1, NULL), REPLICATION_STATUS_WAL_ROTATED, "entry 7");
+    CHECK_STATUS(acked_by(sender, inherited, RECEIVED, 1, NULL), REPLICATION_STATUS_TIMEOUT);
     sender_free(sender);
 }
 
@@ -414,9 +451,9 @@ TEST(acks_come_at_once_when_somebody_waits)
     size_t rounds = scaled(100);
     for (size_t i = 0; i < rounds; i++) {
         struct heard heard = {0};
-        uint64_t sequence = replicate_text(sender, "entry");
-        CHECK_OK(sender_on_acked(sender, sequence, DURABLE, 1, PATIENCE_MS, hear, &heard, heard_release, NULL));
-        CHECK_OK(sender_wait_acked(sender, sequence, APPLIED, 1, PATIENCE_MS, NULL));
+        const struct place entry = replicate_place(sender, "entry");
+        CHECK_OK(on_acked_by(sender, entry, DURABLE, 1, PATIENCE_MS, hear, &heard, heard_release));
+        CHECK_OK(sender_wait_acked(sender, place_sequence(entry), APPLIED, 1, PATIENCE_MS, NULL));
         heard_is(&heard, REPLICATION_STATUS_OK, 1);
     }
     if (now_ms() - started > 5000 + (int64_t)rounds * 20)
@@ -438,14 +475,15 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     for (size_t i = 0; i < worker->count; i++) {
-        uint64_t sequence = 0;
-        if (sender_replicate(worker->sender, 1, (const uint8_t *)"x", 1, &sequence) != REPLICATION_STATUS_OK)
+        struct place entry = {0};
+        if (sender_replicate_token(worker->sender, 1, (const uint8_t *)"x", 1, PLACE_ROOM(entry)) !=
+            REPLICATION_STATUS_OK)
             break;
-        if (order(worker->sender, sequence, 1, UINT64_MAX, &worker->heard[i], NULL) != REPLICATION_STATUS_OK)
+        if (order(worker->sender, entry, 1, UINT64_MAX, &worker->heard[i]) != REPLICATION_STATUS_OK)
             break;
         atomic_store(&worker->ordered, i + 1);
         if (i % 16 == 0)
-            (void)sender_wait_acked(worker->sender, sequence, RECEIVED, 1, 5, NULL);
+            (void)wait_token_by(worker->sender, entry, RECEIVED, 1, 5, NULL);
     }
     return NULL;
 }
@@ -488,4 +526,6 @@ TEST_MAIN(CASE(a_quorum_is_reached_in_every_group), CASE(what_can_never_be_reach
           CASE(p5_outstanding_calls_are_bounded), CASE(stop_ends_every_wait_with_closed),
           CASE(p9_free_ends_every_call_once), CASE(p9_a_sender_freed_in_an_ordered_call_calls_no_other),
           CASE(a_call_may_ask_and_order_but_not_wait), CASE(misuse_is_refused_and_the_user_data_released),
+          CASE(an_entry_of_another_history_is_lost_also_after_a_promotion),
+          CASE(an_inherited_entry_that_the_log_does_not_have_is_neither_here_nor_lost),
           CASE(acks_come_at_once_when_somebody_waits), CASE(p9_calls_are_made_once_through_flow_and_stop))

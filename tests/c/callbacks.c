@@ -105,16 +105,17 @@ static replication_sender *sender_of(struct inner *inner)
 
 static void ask_receiver(replication_receiver *receiver)
 {
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
+    struct place place = {0};
     char *json = NULL;
     CHECK_ERROR(receiver_stop(receiver), REPLICATION_STATUS_WRONG_THREAD, "receiver_stop");
     CHECK_ERROR(receiver_wait_sequence(receiver, 1, 0), REPLICATION_STATUS_WRONG_THREAD, "receiver_wait_sequence");
+    CHECK_ERROR(receiver_wait_token(receiver, PLACE(place_at(1, 1)), 0), REPLICATION_STATUS_WRONG_THREAD,
+                "receiver_wait_token");
     CHECK_STATUS(receiver_start(receiver), REPLICATION_STATUS_INVALID_STATE);
     CHECK_OK(receiver_stats_json(receiver, &json));
     CHECK(json_is_object(json));
     replication_string_free(json);
-    (void)receiver_get_stream(receiver, id, &epoch);
+    (void)receiver_token(receiver, PLACE_ROOM(place));
     (void)receiver_is_connected(receiver);
     (void)receiver_last_sequence(receiver);
 }
@@ -144,15 +145,15 @@ static void ask_from_sender_event(void *user_data, const replication_event *even
 {
     struct inner *inner = user_data;
     replication_sender *sender = sender_of(inner);
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0, sequence = 0;
+    uint64_t sequence = 0;
     char *json = NULL;
     CHECK_ERROR(sender_stop(sender), REPLICATION_STATUS_WRONG_THREAD, "sender_stop");
     CHECK_ERROR(sender_wait_acked(sender, 1, REPLICATION_ACK_LEVEL_APPLIED, 1, 0, NULL),
                 REPLICATION_STATUS_WRONG_THREAD, "sender_wait_acked");
     CHECK_OK(sender_stats_json(sender, &json));
     replication_string_free(json);
-    CHECK_OK(sender_get_stream(sender, id, &epoch));
+    CHECK_ERROR(wait_token_by(sender, place_of_sender(sender), REPLICATION_ACK_LEVEL_APPLIED, 1, 0, NULL),
+                REPLICATION_STATUS_WRONG_THREAD, "sender_wait_token");
     replication_status replicated = sender_replicate(sender, 1, (const uint8_t *)"from an event", 13, &sequence);
     /* The reader's leave may be told of while the sender is being freed. */
     if (event->kind != REPLICATION_EVENT_KIND_DISCONNECTED || replicated != REPLICATION_STATUS_CLOSED)

@@ -27,9 +27,9 @@ static replication_sender_config *some_sender_config(struct events *events)
     return config;
 }
 
-static void on_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void on_acked(void *user_data, int32_t status, size_t readers)
 {
-    (void)ticket, (void)readers;
+    (void)readers;
     atomic_fetch_add((atomic_int *)user_data, status == REPLICATION_STATUS_OK);
 }
 
@@ -53,8 +53,7 @@ static void write_and_wait(replication_sender *sender, replication_receiver *rec
 {
     atomic_int acked = 0;
     size_t readers = 0;
-    uint64_t ticket = 0, epoch = 0;
-    uint8_t token[REPLICATION_TOKEN_BYTES], stream[REPLICATION_STREAM_ID_BYTES];
+    uint64_t interval_ms = 0;
     char *json = NULL;
     const replication_slice slices[] = {{(const uint8_t *)"a", 1}, {(const uint8_t *)"b", 1}};
     WAIT_UNTIL(receiver_is_connected(receiver));
@@ -64,18 +63,22 @@ static void write_and_wait(replication_sender *sender, replication_receiver *rec
     CHECK_OK(sender_wait_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, &readers));
     CHECK_STATUS(sender_wait_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 2, 1, &readers),
                  REPLICATION_STATUS_TIMEOUT);
-    CHECK_OK(sender_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, &readers));
-    CHECK_OK(sender_on_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, on_acked, &acked, NULL,
-                             &ticket));
-    WAIT_UNTIL(atomic_load(&acked) == 1);
-    CHECK_OK(sender_ticket_status(sender, ticket, &readers));
-    replication_quorum *quorum = replication_quorum_new();
+    const struct place entry = replicate_place(sender, "with a token");
+    replication_quorum *quorum = replication_quorum_new(), *any = replication_quorum_any(1);
     CHECK_OK(replication_quorum_add(quorum, NULL, 1));
-    CHECK_OK(sender_wait_acked_quorum(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, quorum, PATIENCE_MS, NULL));
+    CHECK_OK(sender_wait_token(sender, PLACE(entry), REPLICATION_ACK_LEVEL_APPLIED, quorum, PATIENCE_MS, &readers));
+    CHECK_OK(sender_acked(sender, PLACE(entry), REPLICATION_ACK_LEVEL_APPLIED, any, &readers));
+    CHECK_OK(
+        sender_on_acked(sender, PLACE(entry), REPLICATION_ACK_LEVEL_APPLIED, any, PATIENCE_MS, on_acked, &acked, NULL));
+    WAIT_UNTIL(atomic_load(&acked) == 1);
     replication_quorum_free(quorum);
+    replication_quorum_free(any);
+    sequence = place_sequence(entry);
     CHECK_OK(sender_wait_durable(sender, sequence, PATIENCE_MS));
-    CHECK_OK(sender_token(sender, token));
-    CHECK_OK(sender_get_stream(sender, stream, &epoch));
+    CHECK(place_is(place_of_sender(sender), entry));
+    CHECK_OK(sender_set_option(sender, "heartbeat_interval_ms", 77));
+    CHECK_OK(sender_option(sender, "heartbeat_interval_ms", &interval_ms));
+    CHECK_U64(interval_ms, 77);
     CHECK_OK(sender_stats_json(sender, &json));
     replication_string_free(json);
     CHECK_OK(sender_slots_json(sender, &json));
@@ -87,8 +90,11 @@ static void write_and_wait(replication_sender *sender, replication_receiver *rec
     CHECK_STATUS(receiver_wait_sequence(receiver, sequence + 1, 1), REPLICATION_STATUS_TIMEOUT);
     CHECK_OK(receiver_pause(receiver));
     CHECK_OK(receiver_resume(receiver));
-    CHECK_OK(receiver_token(receiver, token));
-    CHECK_OK(receiver_get_stream(receiver, stream, &epoch));
+    CHECK_OK(receiver_wait_token(receiver, PLACE(entry), PATIENCE_MS));
+    CHECK(place_is(place_of_receiver(receiver), entry));
+    CHECK_OK(receiver_set_option(receiver, "ack_interval_ms", 7));
+    CHECK_OK(receiver_option(receiver, "ack_interval_ms", &interval_ms));
+    CHECK_U64(interval_ms, 7);
     CHECK_OK(receiver_stats_json(receiver, &json));
     replication_string_free(json);
     CHECK_U64(receiver_last_sequence(receiver), sequence);

@@ -58,9 +58,9 @@ static void in_child(void (*body)(struct setting *), struct setting *s)
         FAIL("the child ended with %d", code);
 }
 
-static void acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void acked(void *user_data, int32_t status, size_t readers)
 {
-    (void)user_data, (void)ticket, (void)status, (void)readers;
+    (void)user_data, (void)status, (void)readers;
     FAIL("called in the child");
 }
 
@@ -69,7 +69,8 @@ static void acked(void *user_data, uint64_t ticket, int32_t status, size_t reade
 static void use_the_parents_handles(struct setting *s)
 {
     const replication_slice slice = {(const uint8_t *)"x", 1};
-    uint8_t id[REPLICATION_STREAM_ID_BYTES], token[REPLICATION_TOKEN_BYTES] = {0};
+    struct place place = {.len = 77};
+    const struct place one = place_at(1, 1);
     uint64_t number = 77;
     char *json = NULL;
     replication_sender *sender = NULL;
@@ -81,18 +82,17 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_FORKED(sender_replicate(s->sender, 1, (const uint8_t *)"x", 1, &number));
     CHECK_FORKED(sender_replicate_batch(s->sender, 1, &slice, 1, &number));
     CHECK_FORKED(sender_remove_reader(s->sender, "reader"));
-    CHECK_FORKED(sender_get_stream(s->sender, id, &number));
+    CHECK_FORKED(sender_replicate_token(s->sender, 1, (const uint8_t *)"x", 1, PLACE_ROOM(place)));
+    CHECK_FORKED(sender_set_option(s->sender, "heartbeat_interval_ms", 77));
+    CHECK_FORKED(sender_option(s->sender, "heartbeat_interval_ms", &number));
     CHECK_FORKED(sender_set_writable(s->sender, false));
     CHECK_FORKED(sender_wait_acked(s->sender, 1, 1, 1, 1000, NULL));
-    CHECK_FORKED(sender_wait_acked_quorum(s->sender, 1, 1, s->quorum, 1000, NULL));
-    CHECK_FORKED(sender_acked(s->sender, 1, 1, 1, NULL));
-    CHECK_FORKED(sender_acked_quorum(s->sender, 1, 1, s->quorum, NULL));
-    CHECK_FORKED(sender_on_acked(s->sender, 1, 1, 1, 1000, acked, NULL, NULL, &number));
-    CHECK_FORKED(sender_on_acked_quorum(s->sender, 1, 1, s->quorum, 1000, acked, NULL, NULL, &number));
-    CHECK_FORKED(sender_ticket_status(s->sender, 1, NULL));
+    CHECK_FORKED(sender_wait_token(s->sender, PLACE(one), 1, s->quorum, 1000, NULL));
+    CHECK_FORKED(sender_acked(s->sender, PLACE(one), 1, s->quorum, NULL));
+    CHECK_FORKED(sender_on_acked(s->sender, PLACE(one), 1, s->quorum, 1000, acked, NULL, NULL));
     CHECK_FORKED(replication_quorum_add(s->quorum, NULL, 1));
     CHECK_FORKED(sender_stats_json(s->sender, &json));
-    CHECK_FORKED(sender_token(s->sender, token));
+    CHECK_FORKED(sender_token(s->sender, PLACE_ROOM(place)));
     CHECK_FORKED(sender_wait_durable(s->sender, 1, 1000));
     CHECK_FORKED(sender_slots_json(s->sender, &json));
     CHECK_FORKED(sender_drop_slot(s->sender, "reader"));
@@ -100,25 +100,28 @@ static void use_the_parents_handles(struct setting *s)
     CHECK_U64(sender_reader_count(s->sender), 0);
     CHECK_U64(sender_current_sequence(s->sender), 0);
     CHECK_FORKED(receiver_start(s->receiver));
-    CHECK_FORKED(receiver_get_stream(s->receiver, id, &number));
     CHECK_FORKED(receiver_wait_sequence(s->receiver, 1, 1000));
+    CHECK_FORKED(receiver_wait_token(s->receiver, PLACE(one), 1000));
+    CHECK_FORKED(receiver_set_option(s->receiver, "ack_interval_ms", 7));
+    CHECK_FORKED(receiver_option(s->receiver, "ack_interval_ms", &number));
     CHECK_FORKED(receiver_pause(s->receiver));
     CHECK_FORKED(receiver_resume(s->receiver));
     CHECK_FORKED(receiver_stats_json(s->receiver, &json));
-    CHECK_FORKED(receiver_token(s->receiver, token));
+    CHECK_FORKED(receiver_token(s->receiver, PLACE_ROOM(place)));
+    CHECK_FORKED(receiver_batch_token(s->receiver, 0, PLACE_ROOM(place)));
     CHECK_FORKED(receiver_stop(s->receiver));
     CHECK(!receiver_is_connected(s->receiver));
     CHECK_U64(receiver_last_sequence(s->receiver), 0);
     CHECK_FORKED(sender_config_set_buffer_size(s->sender_config, 1));
     CHECK_FORKED(sender_config_set_wal_dir(s->sender_config, "/tmp"));
-    CHECK_FORKED(sender_config_set_token(s->sender_config, token, 0));
+    CHECK_FORKED(sender_config_set_token(s->sender_config, PLACE(one), 0));
     CHECK_FORKED(sender_new(s->sender_config, &sender));
     CHECK_FORKED(receiver_config_set_reader_id(s->receiver_config, "reader"));
     CHECK_FORKED(receiver_config_set_wal_dir(s->receiver_config, "/tmp"));
-    CHECK_FORKED(receiver_config_set_token(s->receiver_config, token));
+    CHECK_FORKED(receiver_config_set_token(s->receiver_config, PLACE(one)));
     CHECK_FORKED(receiver_new(s->receiver_config, &receiver));
     CHECK_CONTAINS(replication_last_error_message(), "fork");
-    CHECK(number == 77 && json == NULL && sender == NULL && receiver == NULL);
+    CHECK(number == 77 && place.len == 77 && json == NULL && sender == NULL && receiver == NULL);
     CHECK(descriptor_is_open(0));
 }
 

@@ -53,6 +53,13 @@ void token_event(void *user_data, const replication_event *event)
     token_called(user_data);
 }
 
+void token_acked(void *user_data, int32_t status, size_t readers)
+{
+    struct token *token = user_data;
+    (void)status, (void)readers;
+    atomic_fetch_add(&token->calls, 1);
+}
+
 void token_log(void *user_data, int32_t level, const char *message, const char *fields_json)
 {
     (void)level, (void)message, (void)fields_json;
@@ -409,6 +416,105 @@ uint64_t replicate_text(replication_sender *sender, const char *text)
     CHECK_OK(sender_replicate(sender, 1700000000000000, (const uint8_t *)text, strlen(text), &sequence));
     CHECK(sequence > 0);
     return sequence;
+}
+
+struct place replicate_place(replication_sender *sender, const char *text)
+{
+    struct place place = {0};
+    CHECK_OK(sender_replicate_token(sender, 1700000000000000, (const uint8_t *)text, strlen(text), PLACE_ROOM(place)));
+    return place;
+}
+
+struct place place_of_sender(const replication_sender *sender)
+{
+    struct place place = {0};
+    CHECK_OK(sender_token(sender, PLACE_ROOM(place)));
+    return place;
+}
+
+struct place place_of_receiver(const replication_receiver *receiver)
+{
+    struct place place = {0};
+    CHECK_OK(receiver_token(receiver, PLACE_ROOM(place)));
+    return place;
+}
+
+struct place place_of_text(const char *text)
+{
+    struct place place = {0};
+    CHECK_OK(replication_token_parse(text, PLACE_ROOM(place)));
+    return place;
+}
+
+bool place_is(struct place one, struct place other)
+{
+    return one.len == other.len && memcmp(one.bytes, other.bytes, one.len) == 0;
+}
+
+struct place place_at(uint64_t epoch, uint64_t sequence)
+{
+    char text[128];
+    snprintf(text, sizeof text, "30313233343536373839616263646566:%llu:%llu:0000000000000000",
+             (unsigned long long)epoch, (unsigned long long)sequence);
+    return place_of_text(text);
+}
+
+static void read_place(struct place place, unsigned long long *epoch, unsigned long long *sequence)
+{
+    char *text = NULL;
+    CHECK_OK(replication_token_print(PLACE(place), &text));
+    CHECK(sscanf(text, "%*[^:]:%llu:%llu:", epoch, sequence) == 2);
+    replication_string_free(text);
+}
+
+uint64_t place_epoch(struct place place)
+{
+    unsigned long long epoch = 0, sequence = 0;
+    read_place(place, &epoch, &sequence);
+    return epoch;
+}
+
+uint64_t place_sequence(struct place place)
+{
+    unsigned long long epoch = 0, sequence = 0;
+    read_place(place, &epoch, &sequence);
+    return sequence;
+}
+
+static replication_quorum *any(size_t readers)
+{
+    replication_quorum *quorum = replication_quorum_any(readers);
+    CHECK(quorum != NULL);
+    return quorum;
+}
+
+replication_status wait_token_by(replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                                 uint64_t timeout_ms, size_t *out_readers)
+{
+    replication_quorum *quorum = any(readers);
+    replication_status status = sender_wait_token(sender, PLACE(place), level, quorum, timeout_ms, out_readers);
+    replication_quorum_free(quorum);
+    return status;
+}
+
+replication_status acked_by(const replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                            size_t *out_readers)
+{
+    replication_quorum *quorum = any(readers);
+    replication_status status = sender_acked(sender, PLACE(place), level, quorum, out_readers);
+    replication_quorum_free(quorum);
+    return status;
+}
+
+replication_status on_acked_by(replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                               uint64_t timeout_ms, replication_acked_fn callback, void *user_data,
+                               replication_free_fn user_data_free)
+{
+    replication_quorum *quorum = any(readers);
+    replication_status status =
+        sender_on_acked(sender, PLACE(place), level, quorum, timeout_ms, callback, user_data, user_data_free);
+    replication_quorum_free(quorum);
+    return status;
 }
 
 void replicate_many(replication_sender *sender, size_t count)

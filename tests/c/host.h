@@ -19,6 +19,7 @@ int32_t token_ingest_batch(void *user_data, const replication_entry *entries, si
 int32_t token_records(void *user_data, uint64_t sequence, uint64_t timestamp_us, const replication_records *records);
 int token_connect(void *user_data, const char *writer_addr);
 void token_event(void *user_data, const replication_event *event);
+void token_acked(void *user_data, int32_t status, size_t readers);
 void token_log(void *user_data, int32_t level, const char *message, const char *fields_json);
 
 /* The entries that a receiver handed over. The handler itself checks P1: each sequence is one more than the last, all
@@ -96,7 +97,32 @@ replication_receiver *make_receiver(replication_receiver_config *config);
 replication_receiver *start_receiver(replication_receiver_config *config);
 replication_receiver *follow(uint16_t port, const char *reader_id, struct inbox *inbox);
 
+/* A token as a host keeps it, and the arguments that pass it and that give it room. */
+struct place {
+    uint8_t bytes[REPLICATION_TOKEN_MAX_BYTES];
+    size_t len;
+};
+#define PLACE(place) (place).bytes, (place).len
+#define PLACE_ROOM(place) (place).bytes, sizeof(place).bytes, &(place).len
+struct place place_of_sender(const replication_sender *sender);
+struct place place_of_receiver(const replication_receiver *receiver);
+struct place place_of_text(const char *text); /* "STREAM:EPOCH:SEQUENCE:HASH" */
+bool place_is(struct place one, struct place other);
+struct place place_at(uint64_t epoch, uint64_t sequence); /* of one stream, with a hash that is not known */
+uint64_t place_epoch(struct place place);
+uint64_t place_sequence(struct place place);
+
+/* The functions of these names, for any `readers` readers. */
+replication_status wait_token_by(replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                                 uint64_t timeout_ms, size_t *out_readers);
+replication_status acked_by(const replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                            size_t *out_readers);
+replication_status on_acked_by(replication_sender *sender, struct place place, uint32_t level, size_t readers,
+                               uint64_t timeout_ms, replication_acked_fn callback, void *user_data,
+                               replication_free_fn user_data_free);
+
 uint64_t replicate_text(replication_sender *sender, const char *text);
+struct place replicate_place(replication_sender *sender, const char *text); /* the entry's token */
 void replicate_many(replication_sender *sender, size_t count);
 void wait_for(replication_receiver *receiver, uint64_t sequence);
 uint64_t sender_stat(const replication_sender *sender, const char *path);

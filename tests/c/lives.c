@@ -203,11 +203,10 @@ static void on_log(void *user_data, int32_t level, const char *message, const ch
     leave(end);
 }
 
-static void on_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void on_acked(void *user_data, int32_t status, size_t readers)
 {
     struct end *end = enter(user_data);
     (void)status, (void)readers;
-    CHECK(ticket != 0);
     leave(end);
 }
 
@@ -338,9 +337,8 @@ static void step_sender(struct end *end, uint64_t *random)
               REPLICATION_STATUS_OK);
         break;
     case 6:
-        legal(sender_on_acked(sender, sender_current_sequence(sender), REPLICATION_ACK_LEVEL_APPLIED, 1,
-                              one_in(random, 2) ? UINT64_MAX : random_below(random, 3), on_acked, guest(end), release,
-                              NULL),
+        legal(on_acked_by(sender, place_of_sender(sender), REPLICATION_ACK_LEVEL_APPLIED, 1,
+                          one_in(random, 2) ? UINT64_MAX : random_below(random, 3), on_acked, guest(end), release),
               REPLICATION_STATUS_BUFFER_FULL);
         break;
     case 7:

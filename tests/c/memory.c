@@ -284,31 +284,27 @@ TEST(p9_no_memory_for_the_json_of_records)
 struct orders {
     replication_sender *sender;
     replication_quorum *quorum;
-    uint64_t sequence, timeout_ms;
+    struct place entry;
+    uint64_t timeout_ms;
     struct token token;
     int ordered, refused;
 };
 
-static void on_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void on_acked(void *user_data, int32_t status, size_t readers)
 {
-    (void)ticket, (void)status, (void)readers;
+    (void)status, (void)readers;
     atomic_fetch_add(&((struct token *)user_data)->calls, 1);
 }
 
 static bool order_a_call(void *context)
 {
     struct orders *orders = context;
-    uint64_t ticket = 0;
     const replication_status status =
-        orders->quorum == NULL
-            ? sender_on_acked(orders->sender, orders->sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, orders->timeout_ms,
-                              on_acked, &orders->token, token_release, &ticket)
-            : sender_on_acked_quorum(orders->sender, orders->sequence, REPLICATION_ACK_LEVEL_APPLIED, orders->quorum,
-                                     orders->timeout_ms, on_acked, &orders->token, token_release, &ticket);
+        sender_on_acked(orders->sender, PLACE(orders->entry), REPLICATION_ACK_LEVEL_APPLIED, orders->quorum,
+                        orders->timeout_ms, on_acked, &orders->token, token_release);
     if (status != REPLICATION_STATUS_OK) {
         CHECK_STATUS(status, REPLICATION_STATUS_OUT_OF_MEMORY);
         CHECK_CONTAINS(replication_last_error_message(), "no memory");
-        CHECK_U64(ticket, 0);
         orders->refused++;
         return false;
     }
@@ -317,24 +313,22 @@ static bool order_a_call(void *context)
 }
 
 /* Each call that was ordered is made once, at the latest when the sender ends, and the data of all is freed. */
-static void order_calls(uint64_t timeout_ms, bool with_quorum, bool acknowledged)
+static void order_calls(uint64_t timeout_ms, bool of_two_conditions, bool acknowledged)
 {
     struct orders orders = {.timeout_ms = timeout_ms};
     const int rounds = 200;
     struct inbox *inbox = inbox_new();
     replication_receiver *receiver = NULL;
     orders.sender = start_sender(NULL);
-    orders.sequence = replicate_text(orders.sender, "entry");
+    orders.entry = replicate_place(orders.sender, "entry");
+    orders.quorum = replication_quorum_any(1);
+    CHECK(orders.quorum != NULL);
     if (acknowledged) {
         receiver = follow(listen_tcp(orders.sender), "reader", inbox);
-        CHECK_OK(
-            sender_wait_acked(orders.sender, orders.sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
+        CHECK_OK(wait_token_by(orders.sender, orders.entry, REPLICATION_ACK_LEVEL_APPLIED, 1, PATIENCE_MS, NULL));
     }
-    if (with_quorum) {
-        orders.quorum = replication_quorum_new();
-        CHECK_OK(replication_quorum_add(orders.quorum, NULL, 1));
+    if (of_two_conditions)
         CHECK_OK(replication_quorum_add(orders.quorum, NULL, acknowledged ? 1 : 2));
-    }
     /* What is kept of them grows now and then. */
     for (int i = 0; i < rounds; i++)
         with_each_allocation_failing(order_a_call, &orders);

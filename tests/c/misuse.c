@@ -8,7 +8,8 @@
 
 TEST(every_sender_function_refuses_a_null_handle)
 {
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
+    const struct place one = place_at(1, 1);
+    struct place place = {.len = 77};
     uint64_t number = 77;
     uint16_t port = 77;
     char *json = NULL;
@@ -21,9 +22,14 @@ TEST(every_sender_function_refuses_a_null_handle)
         sender_replicate(NULL, 1, (const uint8_t *)"x", 1, &number),
         sender_replicate_batch(NULL, 1, &slice, 1, &number),
         sender_remove_reader(NULL, "reader"),
-        sender_get_stream(NULL, id, &number),
+        sender_replicate_token(NULL, 1, (const uint8_t *)"x", 1, PLACE_ROOM(place)),
+        sender_token(NULL, PLACE_ROOM(place)),
+        sender_set_option(NULL, "heartbeat_interval_ms", 77),
+        sender_option(NULL, "heartbeat_interval_ms", &number),
         sender_set_writable(NULL, true),
         sender_wait_acked(NULL, 1, 1, 1, 0, NULL),
+        wait_token_by(NULL, one, 1, 1, 0, NULL),
+        acked_by(NULL, one, 1, 1, NULL),
         sender_stats_json(NULL, &json),
         sender_stop(NULL),
     };
@@ -31,7 +37,7 @@ TEST(every_sender_function_refuses_a_null_handle)
         if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
             FAIL("function %zu gave %s", i, replication_status_name(given[i]));
     CHECK_CONTAINS(replication_last_error_message(), "sender is NULL");
-    CHECK(number == 77 && port == 77 && json == NULL);
+    CHECK(number == 77 && port == 77 && place.len == 77 && json == NULL);
     CHECK(descriptor_is_open(0));
     CHECK_U64(sender_reader_count(NULL), 0);
     CHECK_U64(sender_current_sequence(NULL), 0);
@@ -44,13 +50,18 @@ TEST(every_sender_function_refuses_a_null_handle)
 
 TEST(every_receiver_function_refuses_a_null_handle)
 {
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
+    const struct place one = place_at(1, 1);
+    struct place place = {.len = 77};
     uint64_t number = 77;
     char *json = NULL;
     const int32_t given[] = {
         receiver_start(NULL),
-        receiver_get_stream(NULL, id, &number),
+        receiver_token(NULL, PLACE_ROOM(place)),
+        receiver_batch_token(NULL, 0, PLACE_ROOM(place)),
         receiver_wait_sequence(NULL, 1, 0),
+        receiver_wait_token(NULL, PLACE(one), 0),
+        receiver_set_option(NULL, "ack_interval_ms", 7),
+        receiver_option(NULL, "ack_interval_ms", &number),
         receiver_pause(NULL),
         receiver_resume(NULL),
         receiver_stats_json(NULL, &json),
@@ -60,7 +71,7 @@ TEST(every_receiver_function_refuses_a_null_handle)
         if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
             FAIL("function %zu gave %s", i, replication_status_name(given[i]));
     CHECK_CONTAINS(replication_last_error_message(), "receiver is NULL");
-    CHECK(number == 77 && json == NULL);
+    CHECK(number == 77 && place.len == 77 && json == NULL);
     CHECK(!receiver_is_connected(NULL));
     CHECK_U64(receiver_last_sequence(NULL), 0);
     receiver_free(NULL);
@@ -77,10 +88,20 @@ TEST(every_receiver_function_refuses_a_null_handle)
 TEST(other_out_pointers_may_not_be_null)
 {
     replication_sender *sender = start_sender(NULL);
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
-    CHECK_ERROR(sender_get_stream(sender, NULL, &epoch), REPLICATION_STATUS_INVALID_ARGUMENT, "out_stream_id");
-    CHECK_ERROR(sender_get_stream(sender, id, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_epoch");
+    struct place place = {0};
+    const uint8_t *x = (const uint8_t *)"x";
+    CHECK_ERROR(sender_token(sender, NULL, sizeof place.bytes, &place.len), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "token is NULL");
+    CHECK_ERROR(sender_token(sender, place.bytes, sizeof place.bytes, NULL), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "out_len");
+    CHECK_ERROR(sender_replicate_token(sender, 1, x, 1, NULL, sizeof place.bytes, &place.len),
+                REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
+    CHECK_ERROR(sender_replicate_token(sender, 1, x, 1, place.bytes, sizeof place.bytes, NULL),
+                REPLICATION_STATUS_INVALID_ARGUMENT, "out_len");
+    CHECK_U64(sender_current_sequence(sender), 0);
+    CHECK_ERROR(sender_option(sender, "heartbeat_interval_ms", NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_value");
+    CHECK_ERROR(sender_option(sender, NULL, &(uint64_t){0}), REPLICATION_STATUS_INVALID_ARGUMENT, "name");
+    CHECK_ERROR(sender_set_option(sender, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "name");
     CHECK_ERROR(sender_stats_json(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_json");
     sender_free(sender);
 }

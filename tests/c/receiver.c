@@ -8,14 +8,12 @@
 #include "json.h"
 #include "peer.h"
 
-static const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES] = "0123456789abcdef";
-
-/* A sender that continues the stream above after `last_sequence`. */
+/* A sender that continues the stream of place_at() after `last_sequence`. */
 static replication_sender *start_sender_at(uint64_t epoch, uint64_t last_sequence)
 {
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_stream(config, stream_id, epoch));
-    CHECK_OK(sender_config_set_last_sequence(config, last_sequence));
+    const struct place place = place_at(epoch, last_sequence);
+    CHECK_OK(sender_config_set_token(config, PLACE(place), 0));
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 500));
     return start_sender(config);
 }
@@ -181,17 +179,14 @@ TEST(a_reader_resumes_where_it_was)
     struct inbox *inbox = inbox_new();
     replication_sender *sender = start_sender(NULL);
     uint16_t port = listen_tcp(sender);
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
     replicate_many(sender, 100);
     replication_receiver *receiver = follow(port, "reader", inbox);
     wait_for(receiver, 100);
-    CHECK_OK(receiver_get_stream(receiver, id, &epoch));
+    const struct place place = place_of_receiver(receiver);
     receiver_free(receiver);
     replicate_many(sender, 100);
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(port), inbox);
-    CHECK_OK(receiver_config_set_last_sequence(config, 100));
-    CHECK_OK(receiver_config_set_stream(config, id, epoch));
+    CHECK_OK(receiver_config_set_token(config, PLACE(place)));
     inbox->thread = 0; /* another receiver, another thread */
     receiver = start_receiver(config);
     CHECK(receiver_last_sequence(receiver) >= 100);
@@ -284,18 +279,15 @@ TEST(p7_the_writers_lineage_is_adopted)
 {
     struct inbox *inbox = inbox_new();
     replication_sender *sender = start_sender_at(7, 0);
-    uint8_t id[REPLICATION_STREAM_ID_BYTES] = {0};
-    uint64_t epoch = 0;
+    struct place place = {0};
     replication_receiver *receiver = make_receiver(receiver_config_for("r", tcp_address(listen_tcp(sender)), inbox));
-    CHECK_STATUS(receiver_get_stream(receiver, id, &epoch), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(receiver, PLACE_ROOM(place)), REPLICATION_STATUS_NOT_FOUND);
     CHECK_OK(receiver_start(receiver));
     replicate_text(sender, "one");
     wait_for(receiver, 1);
-    CHECK_OK(receiver_get_stream(receiver, id, &epoch));
-    CHECK(memcmp(id, stream_id, sizeof id) == 0);
-    CHECK_U64(epoch, 7);
-    CHECK_INVALID(receiver_get_stream(receiver, NULL, &epoch));
-    CHECK_INVALID(receiver_get_stream(receiver, id, NULL));
+    place = place_of_receiver(receiver);
+    CHECK(place_is(place, place_of_sender(sender)));
+    CHECK_U64(place_epoch(place), 7);
     receiver_free(receiver);
     sender_free(sender);
     inbox_free(inbox);
@@ -349,16 +341,36 @@ TEST(p7_a_restarted_writer_is_followed)
     restart_end(&restart);
 }
 
+TEST(a_read_waits_for_the_entry_of_a_token)
+{
+    struct inbox *inbox = inbox_new();
+    replication_sender *sender = start_sender_at(3, 0), *foreign = start_sender(NULL);
+    uint16_t port = listen_tcp(sender);
+    replication_receiver *receiver = make_receiver(receiver_config_for("reader", tcp_address(port), inbox));
+    const struct place one = replicate_place(sender, "one"), other = replicate_place(foreign, "another stream's");
+    CHECK_STATUS(receiver_wait_token(receiver, PLACE(one), 0), REPLICATION_STATUS_INVALID_STATE);
+    CHECK_OK(receiver_start(receiver));
+    CHECK_OK(receiver_wait_token(receiver, PLACE(one), PATIENCE_MS));
+    CHECK_U64(receiver_last_sequence(receiver), 1);
+    CHECK_STATUS(receiver_wait_token(receiver, PLACE(place_at(3, 2)), 1), REPLICATION_STATUS_TIMEOUT);
+    CHECK_ERROR(receiver_wait_token(receiver, PLACE(other), UINT64_MAX), REPLICATION_STATUS_LOST, "stream");
+    CHECK_ERROR(receiver_wait_token(receiver, PLACE(place_at(2, 1)), 0), REPLICATION_STATUS_LINEAGE_CHANGED, "epoch 3");
+    CHECK_ERROR(receiver_wait_token(receiver, one.bytes, 5, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "5 of them");
+    CHECK_OK(receiver_stop(receiver));
+    CHECK_STATUS(receiver_wait_token(receiver, PLACE(place_at(3, 2)), UINT64_MAX), REPLICATION_STATUS_CLOSED);
+    receiver_free(receiver);
+    sender_free(foreign);
+    sender_free(sender);
+    inbox_free(inbox);
+}
+
 TEST(p7_a_promoted_writer_is_followed)
 {
     struct restart restart = restart_begin();
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
     restart_with(&restart, start_sender_at(4, 5));
     replicate_text(restart.sender, "six");
     WAIT_UNTIL(receiver_last_sequence(restart.receiver) == 6); /* a wait for it would end with LINEAGE_CHANGED */
-    CHECK_OK(receiver_get_stream(restart.receiver, id, &epoch));
-    CHECK_U64(epoch, 4);
+    CHECK_U64(place_epoch(place_of_receiver(restart.receiver)), 4);
     restart_end(&restart);
 }
 
@@ -487,7 +499,8 @@ TEST_MAIN(CASE(p1_a_stream_over_tcp), CASE(p1_a_stream_over_a_unix_socket),
           CASE(p1_a_stream_over_the_hosts_own_connection), CASE(payloads_of_every_size_arrive_as_they_were),
           CASE(a_reader_resumes_where_it_was), CASE(wait_sequence_reads_your_writes), CASE(p9_stop_ends_every_wait),
           CASE(no_handler_runs_while_it_is_paused), CASE(p7_the_writers_lineage_is_adopted),
-          CASE(p7_a_restarted_writer_is_followed), CASE(p7_a_promoted_writer_is_followed),
-          CASE(p7_go3_a_writer_that_fell_back_is_refused), CASE(p7_go3_a_foreign_writer_is_refused),
-          CASE(p7_a_writer_of_an_older_epoch_is_refused), CASE(p2_the_continue_policy_goes_on_after_what_is_gone),
-          CASE(statistics_have_the_documented_keys), CASE(a_writer_that_is_not_there_yet_is_waited_for))
+          CASE(p7_a_restarted_writer_is_followed), CASE(a_read_waits_for_the_entry_of_a_token),
+          CASE(p7_a_promoted_writer_is_followed), CASE(p7_go3_a_writer_that_fell_back_is_refused),
+          CASE(p7_go3_a_foreign_writer_is_refused), CASE(p7_a_writer_of_an_older_epoch_is_refused),
+          CASE(p2_the_continue_policy_goes_on_after_what_is_gone), CASE(statistics_have_the_documented_keys),
+          CASE(a_writer_that_is_not_there_yet_is_waited_for))

@@ -1,8 +1,6 @@
 /* Header section "receiver configuration". */
 #include "host.h"
 
-static const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES] = "0123456789abcdef";
-
 static replication_receiver_config *config;
 
 static void set_up(void)
@@ -27,6 +25,7 @@ static void set_up_named(void)
 TEST(every_option_can_be_set)
 {
     struct token ingest = {0}, wal = {0}, connect = {0}, event = {0}, log = {0};
+    const struct place place = place_at(7, 41);
     set_up_named();
     CHECK_OK(receiver_config_set_writer_addr(config, "[::1]:1"));
     CHECK_OK(receiver_config_set_writer_addr(config, "unix:/tmp/nobody-listens-here"));
@@ -36,7 +35,7 @@ TEST(every_option_can_be_set)
     CHECK_OK(receiver_config_set_event_handler(config, token_event, &event, token_release));
     CHECK_OK(receiver_config_set_log_handler(config, REPLICATION_LOG_LEVEL_WARN, token_log, &log, token_release));
     CHECK_OK(receiver_config_set_last_sequence(config, 41));
-    CHECK_OK(receiver_config_set_stream(config, stream_id, 7));
+    CHECK_OK(receiver_config_set_token(config, PLACE(place)));
     for (uint32_t protocol = REPLICATION_PROTOCOL_AUTO; protocol <= REPLICATION_PROTOCOL_V2; protocol++)
         CHECK_OK(receiver_config_set_protocol(config, protocol));
     CHECK_OK(receiver_config_set_coordinator_handshake(config, true));
@@ -62,11 +61,7 @@ TEST(every_option_can_be_set)
     CHECK_OK(receiver_config_set_records_max_bytes(config, 1));
     replication_receiver *receiver = start_receiver(config);
     CHECK_U64(receiver_last_sequence(receiver), 41);
-    uint8_t got_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
-    CHECK_OK(receiver_get_stream(receiver, got_id, &epoch));
-    CHECK(memcmp(got_id, stream_id, sizeof got_id) == 0);
-    CHECK_U64(epoch, 7);
+    CHECK(place_is(place_of_receiver(receiver), place));
     WAIT_UNTIL(atomic_load(&connect.calls) > 1); /* it dials through the host, again and again */
     receiver_free(receiver);
     CHECK(atomic_load(&ingest.released) == 1 && atomic_load(&wal.released) == 1);
@@ -77,11 +72,12 @@ TEST(every_option_can_be_set)
 TEST(every_setter_refuses_a_null_config)
 {
     struct token token = {0};
+    const struct place place = place_at(1, 1);
     const int32_t given[] = {
         receiver_config_set_reader_id(NULL, "reader"),
         receiver_config_set_writer_addr(NULL, "127.0.0.1:1"),
         receiver_config_set_last_sequence(NULL, 1),
-        receiver_config_set_stream(NULL, stream_id, 1),
+        receiver_config_set_token(NULL, PLACE(place)),
         receiver_config_set_protocol(NULL, 0),
         receiver_config_set_coordinator_handshake(NULL, true),
         receiver_config_set_insecure_permissions_allowed(NULL, true),
@@ -116,7 +112,7 @@ TEST(every_setter_refuses_a_null_config)
 TEST(every_setter_refuses_values_out_of_range)
 {
     set_up();
-    CHECK_ERROR(receiver_config_set_stream(config, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "stream_id");
+    CHECK_ERROR(receiver_config_set_token(config, NULL, 48), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     CHECK_ERROR(receiver_config_set_protocol(config, 3), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
     CHECK_ERROR(receiver_config_set_gap_policy(config, 2), REPLICATION_STATUS_INVALID_ARGUMENT, "2");
     CHECK_ERROR(receiver_config_set_apply_policy(config, 3, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "3");
@@ -330,6 +326,29 @@ TEST(handlers_belong_to_the_first_receiver)
     CHECK(atomic_load(&ingest.released) == 1 && atomic_load(&other.released) == 1);
 }
 
+TEST(options_change_while_the_receiver_lives)
+{
+    struct inbox *inbox = inbox_new();
+    uint64_t value = 77;
+    replication_receiver *receiver = make_receiver(receiver_config_for("reader", "127.0.0.1:1", inbox));
+    CHECK_OK(receiver_set_option(receiver, "ack_interval_ms", 5));
+    CHECK_OK(receiver_start(receiver));
+    CHECK_OK(receiver_option(receiver, "ack_interval_ms", &value));
+    CHECK_U64(value, 5);
+    CHECK_ERROR(receiver_set_option(receiver, "ack_interval_ms", 0), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "ack_interval_ms");
+    CHECK_ERROR(receiver_set_option(receiver, "wal_retain_bytes", 1), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
+    CHECK_ERROR(receiver_set_option(receiver, "reader_id", 1), REPLICATION_STATUS_NOT_FOUND, "reader_id");
+    CHECK_ERROR(receiver_set_option(receiver, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "name");
+    CHECK_ERROR(receiver_option(receiver, "ack_interval_ms", NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_value");
+    CHECK_OK(receiver_option(receiver, "ack_interval_ms", &value));
+    CHECK_U64(value, 5);
+    CHECK_OK(receiver_stop(receiver));
+    CHECK_STATUS(receiver_set_option(receiver, "ack_interval_ms", 6), REPLICATION_STATUS_CLOSED);
+    receiver_free(receiver);
+    inbox_free(inbox);
+}
+
 TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
           CASE(every_setter_refuses_values_out_of_range), CASE(options_that_contradict_each_other_are_refused),
           CASE(reader_ids_have_1_to_255_bytes_of_utf8), CASE(writer_addresses_are_checked),
@@ -337,4 +356,4 @@ TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config
           CASE(a_config_that_was_never_used_releases_its_handlers),
           CASE(a_later_handler_replaces_the_earlier_of_any_kind), CASE(the_entry_handlers_cannot_be_null),
           CASE(the_other_handlers_can_be_taken_away), CASE(a_bad_log_level_ends_the_registration),
-          CASE(handlers_belong_to_the_first_receiver))
+          CASE(handlers_belong_to_the_first_receiver), CASE(options_change_while_the_receiver_lives))

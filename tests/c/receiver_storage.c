@@ -10,7 +10,7 @@
 #include "json.h"
 #include "peer.h"
 
-enum { SEGMENT_BYTES = 65536, TOKEN = REPLICATION_TOKEN_BYTES };
+enum { SEGMENT_BYTES = 65536 };
 
 /* A directory of the test's own that is not there yet. Good until the process ends. */
 static const char *new_dir(void)
@@ -22,25 +22,6 @@ static const char *new_dir(void)
     snprintf(name, sizeof name, "log-%zu", used);
     snprintf(dirs[used], sizeof dirs[used], "%s", temp_path(name));
     return dirs[used++];
-}
-
-static uint64_t number_at(const uint8_t *bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < 8; i++)
-        number = number << 8 | bytes[i];
-    return number;
-}
-
-/* docs/protocol.md: "RPT", version, stream id, epoch, sequence, hash, checksum. */
-static uint64_t token_epoch(const uint8_t *token)
-{
-    return number_at(token + 20);
-}
-
-static uint64_t token_sequence(const uint8_t *token)
-{
-    return number_at(token + 28);
 }
 
 /* A receiver for `inbox` with a log in `dir`, in small files. */
@@ -70,10 +51,9 @@ static struct inbox *inbox_after(uint64_t sequence)
 
 TEST(every_option_can_be_set)
 {
-    uint8_t token[TOKEN];
     replication_sender *sender = start_sender(NULL);
     replicate_many(sender, 3);
-    CHECK_OK(sender_token(sender, token));
+    const struct place token = place_of_sender(sender);
     struct inbox *inbox = inbox_after(3);
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(sender)), inbox);
     CHECK_OK(receiver_config_set_wal_dir(config, NULL));
@@ -85,7 +65,7 @@ TEST(every_option_can_be_set)
     CHECK_OK(receiver_config_set_wal_retain_bytes(config, 0));
     CHECK_OK(receiver_config_set_wal_retain_bytes(config, UINT64_MAX));
     CHECK_OK(receiver_config_set_wal_retain_ms(config, UINT64_MAX));
-    CHECK_OK(receiver_config_set_token(config, token));
+    CHECK_OK(receiver_config_set_token(config, PLACE(token)));
     replication_receiver *receiver = start_receiver(config);
     wait_for(receiver, replicate_text(sender, "four"));
     CHECK_U64(inbox_count(inbox), 1);
@@ -96,24 +76,27 @@ TEST(every_option_can_be_set)
 
 TEST(every_function_refuses_null)
 {
-    static const uint8_t token[TOKEN];
-    uint8_t out[TOKEN];
+    const struct place token = place_at(1, 1);
+    struct place out = {0};
     const int32_t given[] = {
         receiver_config_set_wal_dir(NULL, "/tmp"),
         receiver_config_set_wal_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
         receiver_config_set_wal_segment_bytes(NULL, 65536),
         receiver_config_set_wal_retain_bytes(NULL, 1),
         receiver_config_set_wal_retain_ms(NULL, 1),
-        receiver_config_set_token(NULL, token),
+        receiver_config_set_token(NULL, PLACE(token)),
     };
     for (size_t i = 0; i < COUNT(given); i++)
         if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
             FAIL("setter %zu gave %s", i, replication_status_name(given[i]));
     CHECK_CONTAINS(replication_last_error_message(), "config is NULL");
-    CHECK_ERROR(receiver_token(NULL, out), REPLICATION_STATUS_INVALID_ARGUMENT, "receiver is NULL");
+    CHECK_ERROR(receiver_token(NULL, PLACE_ROOM(out)), REPLICATION_STATUS_INVALID_ARGUMENT, "receiver is NULL");
     struct inbox *inbox = inbox_new();
     replication_receiver *receiver = make_receiver(receiver_config_for("reader", "127.0.0.1:1", inbox));
-    CHECK_ERROR(receiver_token(receiver, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
+    CHECK_ERROR(receiver_token(receiver, NULL, 96, &out.len), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
+    CHECK_ERROR(receiver_token(receiver, out.bytes, 96, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_len");
+    CHECK_ERROR(receiver_batch_token(receiver, 0, PLACE_ROOM(out)), REPLICATION_STATUS_INVALID_STATE, "batch handler");
+    CHECK_ERROR(receiver_wait_token(receiver, NULL, 48, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     receiver_free(receiver);
     inbox_free(inbox);
 }
@@ -132,7 +115,7 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_ERROR(receiver_config_set_wal_segment_bytes(config, 1073741825), REPLICATION_STATUS_INVALID_ARGUMENT,
                 "65536 to 1073741824");
     CHECK_ERROR(receiver_config_set_wal_retain_ms(config, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "age_ms");
-    CHECK_ERROR(receiver_config_set_token(config, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
+    CHECK_ERROR(receiver_config_set_token(config, NULL, 48), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     receiver_config_free(config);
 }
 
@@ -150,26 +133,26 @@ TEST(options_that_contradict_each_other_are_refused)
 
 TEST(a_damaged_token_is_refused)
 {
-    uint8_t token[TOKEN];
     replication_sender *sender = start_sender(NULL);
-    CHECK_OK(sender_token(sender, token));
+    struct place token = place_of_sender(sender);
     sender_free(sender);
     replication_receiver_config *config = receiver_config_new();
-    for (size_t i = 0; i < sizeof token; i++) {
-        token[i] ^= 0x10;
-        CHECK_ERROR(receiver_config_set_token(config, token), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
-        token[i] ^= 0x10;
+    for (size_t i = 0; i < token.len; i++) {
+        token.bytes[i] ^= 0x10;
+        CHECK_ERROR(receiver_config_set_token(config, PLACE(token)), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
+        token.bytes[i] ^= 0x10;
+        CHECK_ERROR(receiver_config_set_token(config, token.bytes, i), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
     }
-    CHECK_OK(receiver_config_set_token(config, token));
+    CHECK_OK(receiver_config_set_token(config, PLACE(token)));
     receiver_config_free(config);
 }
 
 TEST(there_is_no_token_without_a_stream)
 {
-    uint8_t token[TOKEN];
+    struct place token = {0};
     struct inbox *inbox = inbox_new();
     replication_receiver *receiver = make_receiver(receiver_config_for("reader", "127.0.0.1:1", inbox));
-    CHECK_STATUS(receiver_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(receiver, PLACE_ROOM(token)), REPLICATION_STATUS_NOT_FOUND);
     receiver_free(receiver);
     inbox_free(inbox);
     /* v1 names no stream. */
@@ -179,7 +162,7 @@ TEST(there_is_no_token_without_a_stream)
     CHECK_OK(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V1));
     receiver = start_receiver(config);
     wait_for(receiver, replicate_text(sender, "one"));
-    CHECK_STATUS(receiver_token(receiver, token), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(receiver, PLACE_ROOM(token)), REPLICATION_STATUS_NOT_FOUND);
     receiver_free(receiver);
     sender_free(sender);
     inbox_free(inbox);
@@ -192,7 +175,7 @@ enum { ENTRIES = 300 };
 /* A handler's memory: the token that it was given with each entry that was the last of a call. */
 struct places {
     replication_receiver *receiver;
-    uint8_t tokens[ENTRIES + 1][TOKEN];
+    struct place tokens[ENTRIES + 1];
     size_t calls;
     size_t largest;
     int refuse; /* so many calls */
@@ -200,8 +183,8 @@ struct places {
 
 static int32_t note_place(struct places *places, uint64_t last, size_t count)
 {
-    CHECK_OK(receiver_token(places->receiver, places->tokens[last]));
-    CHECK_U64(token_sequence(places->tokens[last]), last);
+    places->tokens[last] = place_of_receiver(places->receiver);
+    CHECK_U64(place_sequence(places->tokens[last]), last);
     places->calls++;
     if (count > places->largest)
         places->largest = count;
@@ -248,12 +231,10 @@ static void follow_places(uint16_t port, enum handler handler, struct places *pl
     places->receiver = make_receiver(config);
     CHECK_OK(receiver_start(places->receiver));
     wait_for(places->receiver, ENTRIES);
-    uint8_t token[TOKEN];
-    CHECK_OK(receiver_token(places->receiver, token)); /* after what was applied last */
-    CHECK(memcmp(token, places->tokens[ENTRIES], TOKEN) == 0);
+    /* After what was applied last. */
+    CHECK(place_is(place_of_receiver(places->receiver), places->tokens[ENTRIES]));
     CHECK_OK(receiver_stop(places->receiver));
-    CHECK_OK(receiver_token(places->receiver, token));
-    CHECK(memcmp(token, places->tokens[ENTRIES], TOKEN) == 0);
+    CHECK(place_is(place_of_receiver(places->receiver), places->tokens[ENTRIES]));
     receiver_free(places->receiver);
     inbox_free(unused);
 }
@@ -271,16 +252,81 @@ TEST(p7_in_every_handler_the_token_is_the_place_after_what_is_applied)
         follow_places(port, handler, &places[handler]);
     }
     /* Whoever asks, and however many entries a call has: a place has one token. */
-    static const uint8_t none[TOKEN];
     for (size_t i = 1; i <= ENTRIES; i++) {
-        CHECK(memcmp(places[SINGLE].tokens[i], places[RECORD].tokens[i], TOKEN) == 0);
-        CHECK(memcmp(places[BATCH].tokens[i], none, TOKEN) == 0 ||
-              memcmp(places[SINGLE].tokens[i], places[BATCH].tokens[i], TOKEN) == 0);
+        CHECK(place_is(places[SINGLE].tokens[i], places[RECORD].tokens[i]));
+        CHECK(places[BATCH].tokens[i].len == 0 || place_is(places[SINGLE].tokens[i], places[BATCH].tokens[i]));
     }
     CHECK(places[BATCH].largest > 1);
-    uint8_t token[TOKEN];
-    CHECK_OK(sender_token(sender, token));
-    CHECK(memcmp(token, places[SINGLE].tokens[ENTRIES], TOKEN) == 0);
+    CHECK(place_is(place_of_sender(sender), places[SINGLE].tokens[ENTRIES]));
+    sender_free(sender);
+}
+
+/* A database that commits half of a batch with the token of that half, and then fails. */
+struct halves {
+    replication_receiver *receiver;
+    struct place committed;
+    uint64_t last;
+    bool failing; /* after the half of one batch */
+    atomic_bool failed;
+};
+
+static int32_t commit_half(void *user_data, const replication_entry *entries, size_t count, size_t *applied)
+{
+    struct halves *halves = user_data;
+    struct place room = {0};
+    size_t take = halves->failing ? (count + 1) / 2 : count;
+    CHECK_U64(entries[0].sequence, halves->last + 1);
+    CHECK_OK(receiver_batch_token(halves->receiver, 0, PLACE_ROOM(room)));
+    CHECK_U64(place_sequence(room), halves->last);
+    CHECK_OK(receiver_batch_token(halves->receiver, count, PLACE_ROOM(room)));
+    CHECK(place_is(room, place_of_receiver(halves->receiver)));
+    CHECK_ERROR(receiver_batch_token(halves->receiver, count + 1, PLACE_ROOM(room)),
+                REPLICATION_STATUS_INVALID_ARGUMENT, "the call has");
+    CHECK_STATUS(receiver_batch_token(halves->receiver, 1, room.bytes, 47, &room.len),
+                 REPLICATION_STATUS_BUFFER_TOO_SMALL);
+    CHECK_OK(receiver_batch_token(halves->receiver, take, PLACE_ROOM(halves->committed)));
+    halves->last += take;
+    CHECK_U64(place_sequence(halves->committed), halves->last);
+    *applied = take;
+    if (take == count)
+        return 0;
+    atomic_store(&halves->failed, true);
+    return 1;
+}
+
+static replication_receiver *follow_by_halves(uint16_t port, struct halves *halves)
+{
+    struct inbox *unused = inbox_new();
+    replication_receiver_config *config = receiver_config_for("halves", tcp_address(port), unused);
+    CHECK_OK(receiver_config_set_ingest_batch_handler(config, 64, commit_half, halves, NULL));
+    CHECK_OK(receiver_config_set_apply_policy(config, REPLICATION_APPLY_POLICY_STOP, 0));
+    if (halves->committed.len > 0)
+        CHECK_OK(receiver_config_set_token(config, PLACE(halves->committed)));
+    halves->receiver = make_receiver(config);
+    inbox_free(unused);
+    CHECK_OK(receiver_start(halves->receiver));
+    return halves->receiver;
+}
+
+TEST(p10_a_part_of_a_batch_is_committed_with_its_token)
+{
+    struct halves halves = {.failing = true};
+    replication_sender *sender = start_sender(NULL);
+    replicate_many(sender, ENTRIES);
+    uint16_t port = listen_tcp(sender);
+    replication_receiver *receiver = follow_by_halves(port, &halves);
+    struct place room = {0};
+    WAIT_UNTIL(atomic_load(&halves.failed));
+    CHECK_ERROR(receiver_batch_token(receiver, 0, PLACE_ROOM(room)), REPLICATION_STATUS_INVALID_STATE, "batch handler");
+    receiver_free(receiver);
+    CHECK(halves.last < ENTRIES);
+    /* The rest, from the token, exactly once: the handler checks each batch's first sequence. */
+    halves.failing = false;
+    receiver = follow_by_halves(port, &halves);
+    wait_for(receiver, ENTRIES);
+    receiver_free(receiver);
+    CHECK_U64(halves.last, ENTRIES);
+    CHECK(place_is(halves.committed, place_of_sender(sender)));
     sender_free(sender);
 }
 
@@ -288,7 +334,7 @@ TEST(p7_in_every_handler_the_token_is_the_place_after_what_is_applied)
 
 /* A database in a file: what was applied, and the token, which change together by a rename. */
 struct database {
-    uint8_t token[TOKEN];
+    struct place token;
     uint64_t count, sum, last;
 };
 
@@ -311,7 +357,7 @@ static int32_t commit(void *user_data, uint64_t sequence, uint64_t timestamp_us,
     char temporary[300];
     (void)user_data, (void)timestamp_us, (void)payload, (void)len;
     struct database next = database;
-    CHECK_OK(receiver_token(database_receiver, next.token));
+    next.token = place_of_receiver(database_receiver);
     next.count++;
     next.sum += sequence;
     next.last = sequence;
@@ -331,7 +377,7 @@ static _Noreturn void be_reader(const char *port, const char *path)
     replication_receiver_config *config = receiver_config_for("reader", tcp_address((uint16_t)atoi(port)), unused);
     CHECK_OK(receiver_config_set_ingest_handler(config, commit, NULL, NULL));
     if (database_load(path, &database))
-        CHECK_OK(receiver_config_set_token(config, database.token));
+        CHECK_OK(receiver_config_set_token(config, PLACE(database.token)));
     database_receiver = make_receiver(config);
     CHECK_OK(receiver_start(database_receiver));
     for (;;)
@@ -371,34 +417,31 @@ TEST(p10_a_killed_reader_goes_on_from_its_token_exactly_once)
         CHECK(harness_wait_child(reader) == -SIGKILL);
     }
     struct database last = {0};
-    uint8_t token[TOKEN];
     CHECK(database_load(path, &last));
     CHECK_U64(last.count, ROUNDS * STEP);
     CHECK_U64(last.sum, (uint64_t)ROUNDS * STEP * (ROUNDS * STEP + 1) / 2);
-    CHECK_OK(sender_token(sender, token));
-    CHECK(memcmp(token, last.token, TOKEN) == 0);
+    CHECK(place_is(place_of_sender(sender), last.token));
     sender_free(sender);
 }
 
 TEST(p7_a_token_of_another_history_is_refused)
 {
-    static const uint8_t stream_id[] = "0123456789abcdef";
-    uint8_t token[TOKEN];
+    const struct place beginning = place_at(1, 0);
     struct inbox *inbox = inbox_after(5);
     struct events *events = events_new(), *sender_events = events_new();
     replication_sender *senders[2];
     for (size_t i = 0; i < 2; i++) {
         replication_sender_config *config = sender_config_new();
-        CHECK_OK(sender_config_set_stream(config, stream_id, 1));
+        CHECK_OK(sender_config_set_token(config, PLACE(beginning), 0));
         if (i == 1)
             sender_config_listen_to(config, sender_events);
         senders[i] = start_sender(config);
         for (int entry = 0; entry < 5; entry++)
             replicate_text(senders[i], entry == 2 && i == 1 ? "another" : "the same");
     }
-    CHECK_OK(sender_token(senders[0], token));
+    const struct place token = place_of_sender(senders[0]);
     replication_receiver_config *config = receiver_config_for("reader", tcp_address(listen_tcp(senders[1])), inbox);
-    CHECK_OK(receiver_config_set_token(config, token));
+    CHECK_OK(receiver_config_set_token(config, PLACE(token)));
     receiver_config_listen_to(config, events);
     replication_receiver *receiver = start_receiver(config);
     CHECK_U64(events_wait(events, REPLICATION_EVENT_KIND_DIVERGED).status, REPLICATION_STATUS_DIVERGED);
@@ -438,20 +481,19 @@ TEST(p6_p10_a_local_log_makes_durable_and_applies_later)
     sender_free(sender); /* there is no writer any more */
     inbox_free(inbox);
 
-    uint8_t token[TOKEN];
     inbox = inbox_after(1);
     receiver = start_receiver(config_for(dir, "127.0.0.1:1", inbox));
     wait_for(receiver, 10);
     CHECK_U64(inbox_count(inbox), 9);
-    CHECK_OK(receiver_token(receiver, token)); /* the log knows the stream */
-    CHECK_U64(token_sequence(token), 10);
+    const struct place token = place_of_receiver(receiver); /* the log knows the stream */
+    CHECK_U64(place_sequence(token), 10);
     receiver_free(receiver);
     inbox_free(inbox);
 
     /* A host that keeps a token of its own is believed before the log's note. */
     inbox = inbox_after(10);
     replication_receiver_config *config = config_for(dir, "127.0.0.1:1", inbox);
-    CHECK_OK(receiver_config_set_token(config, token));
+    CHECK_OK(receiver_config_set_token(config, PLACE(token)));
     receiver = start_receiver(config);
     CHECK_STATUS(receiver_wait_sequence(receiver, 11, 100), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(receiver_last_sequence(receiver), 10);
@@ -498,7 +540,8 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     struct inbox *inbox = inbox_new(), *other = inbox_new();
     struct events *events = events_new();
     replication_sender_config *first = sender_config_new();
-    CHECK_OK(sender_config_set_stream(first, (const uint8_t *)"0123456789abcdef", 7));
+    const struct place beginning = place_at(7, 0);
+    CHECK_OK(sender_config_set_token(first, PLACE(beginning), 0));
     replication_sender *old = start_sender(first);
     uint16_t port = listen_tcp(old);
     replication_receiver *promoted = start_receiver(config_for(dir, tcp_address(port), inbox));
@@ -506,17 +549,16 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     replicate_many(old, 20);
     wait_for(promoted, 20);
     wait_for(reader, 20);
-    uint8_t token[TOKEN], theirs[TOKEN];
-    CHECK_OK(receiver_token(promoted, token));
-    CHECK_OK(receiver_token(reader, theirs));
-    CHECK(memcmp(token, theirs, TOKEN) == 0);
+    const struct place token = place_of_receiver(promoted);
+    struct place theirs = place_of_receiver(reader);
+    CHECK(place_is(token, theirs));
     receiver_free(promoted);
     receiver_free(reader);
     inbox_free(other);
 
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_wal_dir(config, dir));
-    CHECK_OK(sender_config_set_token(config, token, token_epoch(token) + 1));
+    CHECK_OK(sender_config_set_token(config, PLACE(token), place_epoch(token) + 1));
     replication_sender *sender = start_sender(config);
     CHECK_U64(sender_current_sequence(sender), 20);
     CHECK_U64(replicate_text(sender, "of the new writer"), 21);
@@ -524,11 +566,11 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     other = inbox_after(20);
     uint16_t new_port = listen_tcp(sender);
     replication_receiver_config *following = receiver_config_for("other", tcp_address(new_port), other);
-    CHECK_OK(receiver_config_set_token(following, theirs));
+    CHECK_OK(receiver_config_set_token(following, PLACE(theirs)));
     reader = start_receiver(following);
     wait_for(reader, 21);
-    CHECK_OK(receiver_token(reader, theirs));
-    CHECK_U64(token_epoch(theirs), 8);
+    theirs = place_of_receiver(reader);
+    CHECK_U64(place_epoch(theirs), 8);
     struct inbox *everything = inbox_new();
     replication_receiver *fresh = follow(new_port, "fresh", everything);
     wait_for(fresh, 21);
@@ -537,7 +579,7 @@ TEST(p7_a_receivers_directory_becomes_a_writers)
     replicate_many(old, 10);
     struct inbox *back = inbox_after(21);
     replication_receiver_config *going_back = receiver_config_for("back", tcp_address(port), back);
-    CHECK_OK(receiver_config_set_token(going_back, theirs));
+    CHECK_OK(receiver_config_set_token(going_back, PLACE(theirs)));
     receiver_config_listen_to(going_back, events);
     replication_receiver *lost = start_receiver(going_back);
     CHECK_U64(events_wait(events, REPLICATION_EVENT_KIND_DIVERGED).status, REPLICATION_STATUS_DIVERGED);
@@ -563,17 +605,16 @@ static void *wait_in_vain(void *receiver)
 
 TEST(a_wait_ends_when_the_writer_changes)
 {
-    uint8_t token[TOKEN];
     struct inbox *inbox = inbox_new();
     replication_sender *sender = start_sender(NULL);
     uint16_t port = listen_tcp(sender);
     replication_receiver *receiver = follow(port, "reader", inbox);
     wait_for(receiver, replicate_text(sender, "one"));
-    CHECK_OK(sender_token(sender, token));
+    const struct place token = place_of_sender(sender);
     unsigned long waiting = thread_start(wait_in_vain, receiver);
     sender_free(sender);
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_token(config, token, token_epoch(token) + 1));
+    CHECK_OK(sender_config_set_token(config, PLACE(token), place_epoch(token) + 1));
     sender = start_sender(config);
     CHECK_OK(sender_listen(sender, tcp_address(port), NULL));
     thread_join(waiting);
@@ -634,7 +675,6 @@ TEST(p8_a_damaged_log_is_refused_and_named)
 
 TEST(a_token_must_fit_the_log)
 {
-    uint8_t token[TOKEN];
     const char *dir = new_dir();
     struct inbox *inbox = inbox_new();
     replication_sender *sender = start_sender(NULL);
@@ -645,10 +685,10 @@ TEST(a_token_must_fit_the_log)
     sender_free(sender);
     sender = start_sender(NULL); /* another stream */
     replicate_many(sender, 10);
-    CHECK_OK(sender_token(sender, token));
+    const struct place token = place_of_sender(sender);
     sender_free(sender);
     replication_receiver_config *config = config_for(dir, "127.0.0.1:1", inbox);
-    CHECK_OK(receiver_config_set_token(config, token));
+    CHECK_OK(receiver_config_set_token(config, PLACE(token)));
     CHECK_NOT_MADE(config, REPLICATION_STATUS_DIVERGED, dir);
     inbox_free(inbox);
 }
@@ -702,6 +742,7 @@ int main(int argc, char **argv)
         CASE(a_damaged_token_is_refused),
         CASE(there_is_no_token_without_a_stream),
         CASE(p7_in_every_handler_the_token_is_the_place_after_what_is_applied),
+        CASE(p10_a_part_of_a_batch_is_committed_with_its_token),
         CASE(p10_a_killed_reader_goes_on_from_its_token_exactly_once),
         CASE(p7_a_token_of_another_history_is_refused),
         CASE(p6_p10_a_local_log_makes_durable_and_applies_later),

@@ -170,7 +170,7 @@ static bool has_word(const char *words, const char *word)
 static struct step step_of(struct json_object *steps, size_t index)
 {
     static const struct verb *const tables[] = {sender_verbs, receiver_verbs, expect_verbs, peer_verbs,
-                                                codec_verbs,  record_verbs,   other_verbs};
+                                                codec_verbs,  record_verbs,   token_verbs,  other_verbs};
     struct step step = {.number = index + 1, .node = json_object_array_get_idx(steps, index)};
     const char *name = text_of(step.node, "do");
     for (size_t i = 0; name != NULL && i < COUNT(tables); i++)

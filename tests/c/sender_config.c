@@ -1,8 +1,6 @@
 /* Header section "sender configuration". */
 #include "host.h"
 
-static const uint8_t stream_id[REPLICATION_STREAM_ID_BYTES] = "0123456789abcdef";
-
 static replication_sender_config *config;
 
 static void set_up(void)
@@ -19,6 +17,7 @@ static void tear_down(void)
 TEST(every_option_can_be_set)
 {
     struct token event = {0}, log = {0};
+    const struct place place = place_at(6, 41);
     set_up();
     CHECK_OK(sender_config_set_buffer_size(config, 1));
     CHECK_OK(sender_config_set_buffer_size(config, 1000000));
@@ -40,7 +39,7 @@ TEST(every_option_can_be_set)
     CHECK_OK(sender_config_set_io_threads(config, 2));
     CHECK_OK(sender_config_set_unix_socket_mode(config, 0));
     CHECK_OK(sender_config_set_unix_socket_mode(config, 0777));
-    CHECK_OK(sender_config_set_stream(config, stream_id, 7));
+    CHECK_OK(sender_config_set_token(config, PLACE(place), 7));
     CHECK_OK(sender_config_set_last_sequence(config, 41));
     CHECK_OK(sender_config_set_insecure_permissions_allowed(config, true));
     CHECK_OK(sender_config_set_insecure_permissions_allowed(config, false));
@@ -53,11 +52,7 @@ TEST(every_option_can_be_set)
     replication_sender *sender = start_sender(config);
     CHECK_U64(sender_current_sequence(sender), 41);
     CHECK_U64(replicate_text(sender, "the first"), 42);
-    uint8_t got_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
-    CHECK_OK(sender_get_stream(sender, got_id, &epoch));
-    CHECK(memcmp(got_id, stream_id, sizeof got_id) == 0);
-    CHECK_U64(epoch, 7);
+    CHECK_U64(place_epoch(place_of_sender(sender)), 7);
     sender_free(sender);
     CHECK(atomic_load(&event.released) == 1 && atomic_load(&log.released) == 1);
 }
@@ -65,6 +60,7 @@ TEST(every_option_can_be_set)
 TEST(every_setter_refuses_a_null_config)
 {
     struct token event = {0}, log = {0};
+    const struct place place = place_at(1, 1);
     const int32_t given[] = {
         sender_config_set_buffer_size(NULL, 1),
         sender_config_set_buffer_bytes(NULL, 65536),
@@ -78,7 +74,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_max_readers(NULL, 1),
         sender_config_set_io_threads(NULL, 1),
         sender_config_set_unix_socket_mode(NULL, 0600),
-        sender_config_set_stream(NULL, stream_id, 1),
+        sender_config_set_token(NULL, PLACE(place), 1),
         sender_config_set_last_sequence(NULL, 1),
         sender_config_set_insecure_permissions_allowed(NULL, true),
         sender_config_set_max_pending_acks(NULL, 1),
@@ -114,7 +110,7 @@ TEST(every_setter_refuses_values_out_of_range)
     CHECK_INVALID(sender_config_set_max_readers(config, 0));
     CHECK_ERROR(sender_config_set_io_threads(config, 100000), REPLICATION_STATUS_INVALID_ARGUMENT, "100000");
     CHECK_ERROR(sender_config_set_unix_socket_mode(config, 01777), REPLICATION_STATUS_INVALID_ARGUMENT, "1777");
-    CHECK_ERROR(sender_config_set_stream(config, NULL, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "stream_id");
+    CHECK_ERROR(sender_config_set_token(config, NULL, 48, 1), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
     tear_down();
 }
 
@@ -223,15 +219,47 @@ TEST(a_config_without_handlers_makes_many_senders)
 
 TEST(a_new_sender_begins_a_lineage_of_its_own)
 {
-    uint8_t first_id[REPLICATION_STREAM_ID_BYTES], second_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
     replication_sender *first = make_sender(NULL), *second = make_sender(NULL);
-    CHECK_OK(sender_get_stream(first, first_id, &epoch));
-    CHECK_U64(epoch, 1);
-    CHECK_OK(sender_get_stream(second, second_id, &epoch));
-    CHECK(memcmp(first_id, second_id, sizeof first_id) != 0);
+    CHECK_U64(place_epoch(place_of_sender(first)), 1);
+    CHECK(!place_is(place_of_sender(first), place_of_sender(second)));
     sender_free(first);
     sender_free(second);
+}
+
+TEST(options_change_while_the_sender_lives)
+{
+    replication_sender *sender = make_sender(NULL);
+    uint64_t value = 77;
+    CHECK_OK(sender_set_option(sender, "max_readers", 5));
+    CHECK_OK(sender_start(sender));
+    CHECK_OK(sender_option(sender, "max_readers", &value));
+    CHECK_U64(value, 5);
+    CHECK_OK(sender_set_option(sender, "max_pending_acks", 1));
+    const struct place one = replicate_place(sender, "one");
+    struct token first = {0}, second = {0};
+    CHECK_OK(
+        on_acked_by(sender, one, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, token_acked, &first, token_release));
+    CHECK_STATUS(
+        on_acked_by(sender, one, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, token_acked, &second, token_release),
+        REPLICATION_STATUS_BUFFER_FULL);
+    CHECK_OK(sender_set_option(sender, "max_pending_acks", 2));
+    CHECK_OK(
+        on_acked_by(sender, one, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, token_acked, &second, token_release));
+    /* Nothing that is refused changes anything. */
+    CHECK_ERROR(sender_set_option(sender, "max_pending_acks", 0), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "max_pending_acks");
+    CHECK_ERROR(sender_set_option(sender, "no\nsuch", 1), REPLICATION_STATUS_NOT_FOUND, "no\\nsuch");
+    CHECK_STATUS(sender_set_option(sender, "buffer_size", 1), REPLICATION_STATUS_NOT_FOUND);
+    value = 77;
+    CHECK_STATUS(sender_option(sender, "buffer_size", &value), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_U64(value, 77);
+    CHECK_OK(sender_option(sender, "max_pending_acks", &value));
+    CHECK_U64(value, 2);
+    CHECK_OK(sender_stop(sender));
+    CHECK_STATUS(sender_set_option(sender, "max_readers", 6), REPLICATION_STATUS_CLOSED);
+    sender_free(sender);
+    CHECK(atomic_load(&first.calls) == 1 && atomic_load(&second.calls) == 1);
+    CHECK(atomic_load(&first.released) == 1 && atomic_load(&second.released) == 2);
 }
 
 TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config),
@@ -239,4 +267,5 @@ TEST_MAIN(CASE(every_option_can_be_set), CASE(every_setter_refuses_a_null_config
           CASE(a_bad_log_level_ends_the_registration), CASE(a_config_that_was_never_used_releases_its_handlers),
           CASE(a_replaced_handler_is_released_at_once), CASE(a_null_handler_removes_the_handler),
           CASE(a_handler_needs_no_user_data), CASE(handlers_belong_to_the_first_sender),
-          CASE(a_config_without_handlers_makes_many_senders), CASE(a_new_sender_begins_a_lineage_of_its_own))
+          CASE(a_config_without_handlers_makes_many_senders), CASE(a_new_sender_begins_a_lineage_of_its_own),
+          CASE(options_change_while_the_sender_lives))

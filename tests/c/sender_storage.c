@@ -69,7 +69,6 @@ static void replicate_bytes(replication_sender *sender, size_t bytes)
 TEST(every_option_can_be_set)
 {
     const char *dir = new_dir();
-    uint8_t token[REPLICATION_TOKEN_BYTES] = {0};
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_wal_dir(config, NULL));
     CHECK_OK(sender_config_set_wal_dir(config, dir));
@@ -88,14 +87,14 @@ TEST(every_option_can_be_set)
     CHECK_U64(replicate_text(sender, "one"), 1);
     CHECK_OK(sender_wait_durable(sender, 1, PATIENCE_MS));
     CHECK(exists(dir, first_segment) && exists(dir, "lock"));
-    CHECK_OK(sender_token(sender, token));
-    CHECK(memcmp(token, "RPT\001", 4) == 0);
+    const struct place token = place_of_sender(sender);
+    CHECK(memcmp(token.bytes, "RPT\001", 4) == 0 && token.len == 48);
     sender_free(sender);
 }
 
 TEST(every_setter_refuses_a_null_config)
 {
-    static const uint8_t token[REPLICATION_TOKEN_BYTES];
+    const struct place token = place_at(1, 1);
     const int32_t given[] = {
         sender_config_set_wal_dir(NULL, "/tmp"),
         sender_config_set_wal_sync(NULL, REPLICATION_SYNC_POLICY_ALWAYS, 0, 0),
@@ -105,7 +104,7 @@ TEST(every_setter_refuses_a_null_config)
         sender_config_set_slot_max_bytes(NULL, 1),
         sender_config_set_slot_expiry_ms(NULL, 1),
         sender_config_set_wal_timeout_ms(NULL, 1),
-        sender_config_set_token(NULL, token, 0),
+        sender_config_set_token(NULL, PLACE(token), 0),
     };
     for (size_t i = 0; i < COUNT(given); i++)
         if (given[i] != REPLICATION_STATUS_INVALID_ARGUMENT)
@@ -115,15 +114,17 @@ TEST(every_setter_refuses_a_null_config)
 
 TEST(every_function_refuses_null)
 {
-    uint8_t token[REPLICATION_TOKEN_BYTES];
+    struct place token = {0};
     char *json = NULL;
-    CHECK_ERROR(sender_token(NULL, token), REPLICATION_STATUS_INVALID_ARGUMENT, "sender is NULL");
+    CHECK_ERROR(sender_token(NULL, PLACE_ROOM(token)), REPLICATION_STATUS_INVALID_ARGUMENT, "sender is NULL");
     CHECK_INVALID(sender_wait_durable(NULL, 1, 0));
     CHECK_INVALID(sender_slots_json(NULL, &json));
     CHECK_INVALID(sender_drop_slot(NULL, "reader"));
     CHECK(json == NULL);
     replication_sender *sender = open_log(new_dir());
-    CHECK_ERROR(sender_token(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_token");
+    CHECK_ERROR(sender_token(sender, NULL, 96, &token.len), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
+    CHECK_ERROR(sender_token(sender, token.bytes, 47, &token.len), REPLICATION_STATUS_BUFFER_TOO_SMALL, "48 bytes");
+    CHECK_U64(token.len, 48);
     CHECK_ERROR(sender_slots_json(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "out_json");
     CHECK_ERROR(sender_drop_slot(sender, NULL), REPLICATION_STATUS_INVALID_ARGUMENT, "reader_id");
     CHECK_INVALID(sender_drop_slot(sender, ""));
@@ -153,30 +154,29 @@ TEST(every_setter_refuses_values_out_of_range)
 
 TEST(a_token_that_is_damaged_or_does_not_fit_is_refused)
 {
-    uint8_t token[REPLICATION_TOKEN_BYTES];
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_stream(config, (const uint8_t *)"0123456789abcdef", 5));
+    const struct place beginning = place_at(5, 0);
+    CHECK_OK(sender_config_set_token(config, PLACE(beginning), 0));
     replication_sender *sender = start_sender(config);
     replicate_many(sender, 3);
-    CHECK_OK(sender_token(sender, token));
+    struct place token = place_of_sender(sender);
     sender_free(sender);
     config = sender_config_new();
-    CHECK_ERROR(sender_config_set_token(config, NULL, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token is NULL");
-    CHECK_ERROR(sender_config_set_token(config, token, 4), REPLICATION_STATUS_INVALID_ARGUMENT, "4");
-    for (size_t i = 0; i < sizeof token; i++) {
-        token[i] ^= 0x10;
-        CHECK_ERROR(sender_config_set_token(config, token, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
-        token[i] ^= 0x10;
+    CHECK_ERROR(sender_config_set_token(config, NULL, token.len, 0), REPLICATION_STATUS_INVALID_ARGUMENT,
+                "token is NULL");
+    CHECK_ERROR(sender_config_set_token(config, PLACE(token), 4), REPLICATION_STATUS_INVALID_ARGUMENT, "4");
+    for (size_t i = 0; i < token.len; i++) {
+        token.bytes[i] ^= 0x10;
+        CHECK_ERROR(sender_config_set_token(config, PLACE(token), 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
+        token.bytes[i] ^= 0x10;
+        CHECK_ERROR(sender_config_set_token(config, token.bytes, i, 0), REPLICATION_STATUS_INVALID_ARGUMENT, "token");
     }
     /* None of that left a trace; the whole token is taken, with or without a log on disk. */
-    CHECK_OK(sender_config_set_token(config, token, 6));
+    CHECK_OK(sender_config_set_token(config, PLACE(token), 6));
     CHECK_OK(sender_config_set_wal_dir(config, new_dir()));
     sender = start_sender(config);
-    uint8_t stream_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
-    CHECK_OK(sender_get_stream(sender, stream_id, &epoch));
-    CHECK(memcmp(stream_id, "0123456789abcdef", sizeof stream_id) == 0);
-    CHECK_U64(epoch, 6);
+    CHECK_U64(place_epoch(place_of_sender(sender)), 6);
+    CHECK_STATUS(acked_by(sender, token, REPLICATION_ACK_LEVEL_RECEIVED, 1, NULL), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(replicate_text(sender, "the next"), 4);
     sender_free(sender);
 }
@@ -184,14 +184,16 @@ TEST(a_token_that_is_damaged_or_does_not_fit_is_refused)
 TEST(without_a_directory_there_is_nothing_to_ask)
 {
     char *json = NULL;
-    uint8_t token[REPLICATION_TOKEN_BYTES];
+    uint64_t value = 0;
     replication_sender *sender = start_sender(NULL);
     replicate_text(sender, "one");
     CHECK_ERROR(sender_wait_durable(sender, 1, 0), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
     CHECK_ERROR(sender_slots_json(sender, &json), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
     CHECK_ERROR(sender_drop_slot(sender, "reader"), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
     CHECK(json == NULL);
-    CHECK_OK(sender_token(sender, token)); /* a log in memory has places too */
+    CHECK_ERROR(sender_set_option(sender, "wal_retain_bytes", 1 << 20), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
+    CHECK_ERROR(sender_option(sender, "wal_retain_bytes", &value), REPLICATION_STATUS_INVALID_STATE, "wal_dir");
+    CHECK_U64(place_sequence(place_of_sender(sender)), 1); /* a log in memory has places too */
     sender_free(sender);
 }
 
@@ -199,21 +201,16 @@ TEST(without_a_directory_there_is_nothing_to_ask)
 TEST(p7_p10_a_restarted_writer_goes_on)
 {
     const char *dir = new_dir();
-    uint8_t stream_id[2][REPLICATION_STREAM_ID_BYTES], token[2][REPLICATION_TOKEN_BYTES];
-    uint64_t epoch[2] = {0};
     replication_sender *sender = open_log(dir);
     replicate_many(sender, 1000);
-    CHECK_OK(sender_get_stream(sender, stream_id[0], &epoch[0]));
-    CHECK_OK(sender_token(sender, token[0]));
+    const struct place token = place_of_sender(sender);
     sender_free(sender);
 
     struct inbox *inbox = inbox_new();
     sender = open_log(dir);
     CHECK_U64(sender_current_sequence(sender), 1000);
-    CHECK_OK(sender_get_stream(sender, stream_id[1], &epoch[1]));
-    CHECK_OK(sender_token(sender, token[1]));
-    CHECK(memcmp(stream_id[0], stream_id[1], sizeof stream_id[0]) == 0 && epoch[0] == epoch[1]);
-    CHECK(memcmp(token[0], token[1], sizeof token[0]) == 0);
+    CHECK(place_is(place_of_sender(sender), token));
+    CHECK_STATUS(acked_by(sender, token, REPLICATION_ACK_LEVEL_RECEIVED, 1, NULL), REPLICATION_STATUS_TIMEOUT);
     CHECK_U64(replicate_text(sender, "after the restart"), 1001);
     replication_receiver *receiver = follow(listen_tcp(sender), "new", inbox);
     wait_for(receiver, 1001);
@@ -545,37 +542,44 @@ TEST(p10_a_torn_end_is_cut_off_and_reported)
     events_free(events);
 }
 
+/* The place of the entry after this one, whose hash nobody knows yet. */
+static struct place place_after(struct place place)
+{
+    char *text = NULL, after[128];
+    CHECK_OK(replication_token_print(PLACE(place), &text));
+    snprintf(after, sizeof after, "%.32s:%llu:%llu:0000000000000000", text, (unsigned long long)place_epoch(place),
+             (unsigned long long)place_sequence(place) + 1);
+    replication_string_free(text);
+    return place_of_text(after);
+}
+
 TEST(what_the_host_says_must_fit_the_log)
 {
-    static const uint8_t other[REPLICATION_STREAM_ID_BYTES] = "another stream!";
     const char *dir = written_log();
-    uint8_t stream_id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
     replication_sender *sender = make_sender(config_for(dir));
-    CHECK_OK(sender_get_stream(sender, stream_id, &epoch));
+    const struct place end = place_of_sender(sender), other = place_at(1, 100);
+    const uint64_t epoch = place_epoch(end);
     sender_free(sender);
 
     replication_sender_config *config = config_for(dir);
     CHECK_OK(sender_config_set_last_sequence(config, 99));
     CHECK_NOT_MADE(config, REPLICATION_STATUS_INVALID_ARGUMENT, "100");
     config = config_for(dir);
-    CHECK_OK(sender_config_set_stream(config, other, 1));
+    CHECK_OK(sender_config_set_token(config, PLACE(other), 0));
     CHECK_NOT_MADE(config, REPLICATION_STATUS_DIVERGED, dir);
+    const struct place ahead = place_after(end);
     config = config_for(dir);
-    CHECK_OK(sender_config_set_stream(config, stream_id, epoch));
-    CHECK_OK(sender_config_set_last_sequence(config, 101));
+    CHECK_OK(sender_config_set_token(config, PLACE(ahead), 0));
     CHECK_NOT_MADE(config, REPLICATION_STATUS_REGRESSED, "101");
     config = config_for(dir);
-    CHECK_OK(sender_config_set_stream(config, stream_id, epoch + 2));
+    CHECK_OK(sender_config_set_token(config, PLACE(end), epoch + 2));
     sender = make_sender(config); /* a new epoch begins, and is remembered */
     sender_free(sender);
     config = config_for(dir);
-    CHECK_OK(sender_config_set_stream(config, stream_id, epoch + 1));
+    CHECK_OK(sender_config_set_token(config, PLACE(end), epoch + 1));
     CHECK_NOT_MADE(config, REPLICATION_STATUS_DIVERGED, "epoch");
-    uint64_t found = 0;
     sender = make_sender(config_for(dir));
-    CHECK_OK(sender_get_stream(sender, stream_id, &found));
-    CHECK_U64(found, epoch + 2);
+    CHECK_U64(place_epoch(place_of_sender(sender)), epoch + 2);
     CHECK_U64(sender_current_sequence(sender), 100);
     sender_free(sender);
 }
@@ -607,17 +611,15 @@ TEST(a_directory_that_cannot_be_used_is_named)
 
 TEST(after_stop_the_log_can_be_asked_but_not_waited_for)
 {
-    uint8_t token[2][REPLICATION_TOKEN_BYTES];
     char *json = NULL;
     replication_sender *sender = make_sender(config_for(new_dir()));
     CHECK_STATUS(sender_wait_durable(sender, 0, 0), REPLICATION_STATUS_INVALID_STATE); /* not started */
     CHECK_OK(sender_start(sender));
     replicate_text(sender, "one");
-    CHECK_OK(sender_token(sender, token[0]));
+    const struct place token = place_of_sender(sender);
     CHECK_OK(sender_stop(sender));
     CHECK_STATUS(sender_wait_durable(sender, 1, 0), REPLICATION_STATUS_CLOSED);
-    CHECK_OK(sender_token(sender, token[1]));
-    CHECK(memcmp(token[0], token[1], sizeof token[0]) == 0);
+    CHECK(place_is(place_of_sender(sender), token));
     CHECK_OK(sender_slots_json(sender, &json));
     CHECK_TEXT(json, "[]");
     replication_string_free(json);
@@ -630,13 +632,12 @@ static atomic_int asked;
 
 static void ask_in_callback(void *user_data, const replication_event *event)
 {
-    uint8_t token[REPLICATION_TOKEN_BYTES];
     char *json = NULL;
     (void)user_data;
     if (event->kind != REPLICATION_EVENT_KIND_CONNECTED)
         return;
     CHECK_ERROR(sender_wait_durable(own_sender, 1, 1000), REPLICATION_STATUS_WRONG_THREAD, "sender_wait_durable");
-    CHECK_OK(sender_token(own_sender, token));
+    CHECK_U64(place_sequence(place_of_sender(own_sender)), sender_current_sequence(own_sender));
     CHECK_OK(sender_slots_json(own_sender, &json));
     CHECK_CONTAINS(json, "\"reader\"");
     replication_string_free(json);

@@ -114,9 +114,9 @@ static void on_event(void *user_data, const replication_event *event)
         make_trouble();
 }
 
-static void on_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+static void on_acked(void *user_data, int32_t status, size_t readers)
 {
-    (void)user_data, (void)ticket, (void)readers;
+    (void)user_data, (void)readers;
     CHECK_STATUS(status, REPLICATION_STATUS_OK);
     make_trouble();
 }
@@ -134,9 +134,8 @@ static void in_every_callback(void (*what)(void))
     CHECK_OK(receiver_config_set_ingest_handler(config, on_entry, NULL, NULL));
     CHECK_OK(receiver_config_set_event_handler(config, on_event, NULL, NULL));
     replication_receiver *receiver = start_receiver(config);
-    const uint64_t sequence = replicate_text(sender, "entry");
-    CHECK_OK(
-        sender_on_acked(sender, sequence, REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX, on_acked, NULL, NULL, NULL));
+    CHECK_OK(on_acked_by(sender, replicate_place(sender, "entry"), REPLICATION_ACK_LEVEL_APPLIED, 1, UINT64_MAX,
+                         on_acked, NULL, NULL));
     WAIT_UNTIL(atomic_load(&troubled) == 4);
     receiver_free(receiver);
     sender_free(sender);

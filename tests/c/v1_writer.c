@@ -58,8 +58,7 @@ static void tear_down(struct setting *s)
 TEST(a_v1_writer_is_followed_and_acknowledged)
 {
     struct setting s = set_up();
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
-    uint64_t epoch = 0;
+    struct place place = {0};
     go(&s, 0);
     peer_send_entry(&s.peer, 1, "one");
     peer_send_entry(&s.peer, 2, "two <&>");
@@ -68,7 +67,9 @@ TEST(a_v1_writer_is_followed_and_acknowledged)
     CHECK_U64(inbox_at(s.inbox, 1).timestamp_us, 5);
     peer_expect_ack(&s.peer, 2, "reader");
     CHECK(receiver_is_connected(s.receiver));
-    CHECK_STATUS(receiver_get_stream(s.receiver, id, &epoch), REPLICATION_STATUS_NOT_FOUND);
+    CHECK_STATUS(receiver_token(s.receiver, PLACE_ROOM(place)), REPLICATION_STATUS_NOT_FOUND);
+    /* An entry that is applied, of a stream that nobody has named. */
+    CHECK_STATUS(receiver_wait_token(s.receiver, PLACE(place_at(1, 2)), 0), REPLICATION_STATUS_NOT_FOUND);
     tear_down(&s);
 }
 

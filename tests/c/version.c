@@ -29,7 +29,7 @@ TEST(the_protocol_limits_are_the_documented_ones)
     CHECK_U64(REPLICATION_HEADER_SIZE, 5);
     CHECK_U64(REPLICATION_MAX_MESSAGE_SIZE, 100 * 1024 * 1024);
     CHECK_U64(REPLICATION_MAX_READER_ID_BYTES, 255);
-    CHECK_U64(REPLICATION_STREAM_ID_BYTES, 16);
+    CHECK_U64(REPLICATION_TOKEN_MAX_BYTES, 96);
 }
 
 /* Bindings in other languages rely on these layouts. */

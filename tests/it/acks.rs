@@ -67,8 +67,8 @@ fn stepwise(config: ReceiverConfig) -> (Receiver, Tell<()>) {
 fn order(sender: &Sender, sequence: u64, level: AckLevel, readers: usize) -> Heard<Acked> {
     let (told, heard) = channel();
     let quorum = sender.quorum(&[(None, readers)]).unwrap();
-    let call = Box::new(move |_, acked| told.send(acked).unwrap());
-    sender.on_acked(sequence, level, quorum, PATIENCE, call).unwrap();
+    let call = Box::new(move |acked| told.send(acked).unwrap());
+    sender.on_acked(sender.own(sequence).unwrap(), level, quorum, PATIENCE, call).unwrap();
     heard
 }
 
@@ -315,29 +315,31 @@ fn a_gate_that_can_never_open_is_refused() {
 
 /// A writer that restarts with its history knows again as soon as its readers are back.
 #[test]
-fn the_sequence_is_a_ticket_across_a_restart() {
+fn p7_an_entry_is_asked_for_by_its_token_across_a_restart() {
     let mut config = quiet();
     config.groups.add(Group::new("east", ["east-*"]).unwrap()).unwrap();
     let terms = [(Some("east"), 1)];
     let (writer, address, _) = sender(config.clone());
     let port = address.clone();
     let (_receiver, permit) = stepwise(ReceiverConfig { ack_interval: NEVER, ..reticent("east-1", &port) });
-    let sequence = writer.replicate(0, b"entry").unwrap();
-    let quorum = writer.quorum(&terms).unwrap();
-    let acked = writer.wait_acked_by(sequence, AckLevel::Applied, &quorum, Duration::from_millis(50)).unwrap();
+    writer.replicate(0, b"entry").unwrap();
+    let (quorum, token) = (writer.quorum(&terms).unwrap(), writer.token());
+    let entry = writer.entry_of(&token).unwrap();
+    let acked = writer.wait_acked_by(entry, AckLevel::Applied, &quorum, Duration::from_millis(50)).unwrap();
     assert_eq!(acked.status, Status::Timeout);
     // The writer ends while nobody knows; the reader applies the entry afterwards.
     config.lineage = Some(writer.lineage());
-    (config.last_sequence, config.last_hash) = (sequence, writer.token().hash);
+    (config.last_sequence, config.last_hash, config.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
     config.stop_timeout = Duration::ZERO;
     let _ = writer.stop();
-    assert_eq!(writer.acked(sequence, AckLevel::Applied, &quorum).unwrap().status, Status::Closed);
+    assert_eq!(writer.acked(entry, AckLevel::Applied, &quorum).unwrap().status, Status::Closed);
     drop(permit);
 
     let again = Sender::new(config, Box::new(Events::default())).unwrap();
     let quorum = again.quorum(&terms).unwrap();
     again.start().unwrap();
-    assert_eq!(again.acked(sequence, AckLevel::Applied, &quorum).unwrap().status, Status::Timeout);
+    let entry = again.entry_of(&token).unwrap();
+    assert_eq!(again.acked(entry, AckLevel::Applied, &quorum).unwrap().status, Status::Timeout);
     again.listen(&address).unwrap();
-    until("the answer", || again.acked(sequence, AckLevel::Applied, &quorum).unwrap().status == Status::Ok);
+    until("the answer", || again.acked(entry, AckLevel::Applied, &quorum).unwrap().status == Status::Ok);
 }

@@ -10,7 +10,7 @@ use replication::error::Status;
 use replication::ffi::callbacks::{EntryView, EventView, SliceView};
 use replication::ffi::version::{ABI_VERSION, replication_version_number};
 use replication::host::{EventKind, LogLevel};
-use replication::protocol::token::TOKEN_BYTES;
+use replication::protocol::token::TOKEN_MAX_BYTES;
 use replication::protocol::{HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_READER_ID_BYTES};
 use replication::records::ValueType;
 use replication::sender::AckLevel;
@@ -191,8 +191,7 @@ fn macros() -> Vec<(String, i128)> {
         ("HEADER_SIZE", HEADER_SIZE as i128),
         ("MAX_MESSAGE_SIZE", MAX_MESSAGE_SIZE as i128),
         ("MAX_READER_ID_BYTES", MAX_READER_ID_BYTES as i128),
-        ("STREAM_ID_BYTES", 16),
-        ("TOKEN_BYTES", TOKEN_BYTES as i128),
+        ("TOKEN_MAX_BYTES", TOKEN_MAX_BYTES as i128),
     ]
     .map(|(name, value)| (format!("REPLICATION_{name}"), value))
     .into()

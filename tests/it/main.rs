@@ -19,6 +19,7 @@ mod hostile_readers;
 mod hostile_writers;
 mod lineage;
 mod log_identity;
+mod options;
 mod power_loss;
 #[path = "../common/process.rs"]
 mod process;

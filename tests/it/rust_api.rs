@@ -72,10 +72,10 @@ fn panics_of_other_handlers_have_no_effect() {
         .build()
         .unwrap();
     receiver.start().unwrap();
-    let sequence = sender.replicate("a").unwrap();
-    sender.on_acked(sequence, AckLevel::Applied, 1, PATIENCE, |_| panic!("an acknowledgement")).unwrap();
+    let token = sender.replicate_token("a").unwrap();
+    sender.on_acked(&token, AckLevel::Applied, 1, PATIENCE, |_| panic!("an acknowledgement")).unwrap();
     let (tell, told) = mpsc::channel();
-    sender.on_acked(sequence, AckLevel::Applied, 1, PATIENCE, move |acked| tell.send(acked).unwrap()).unwrap();
+    sender.on_acked(&token, AckLevel::Applied, 1, PATIENCE, move |acked| tell.send(acked).unwrap()).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Ok(1));
     sender.stop().unwrap();
 }
@@ -226,8 +226,8 @@ fn a_sender_may_be_dropped_in_its_own_handler() {
 fn a_wait_says_who_is_missing() {
     let sender = Sender::builder().group("east", ["east-*"]).build().unwrap();
     sender.start().unwrap();
-    let sequence = sender.replicate("a").unwrap();
-    let wait = |quorum: Quorum| sender.wait_acked(sequence, AckLevel::Durable, quorum, Duration::from_millis(1));
+    let token = sender.replicate_token("a").unwrap();
+    let wait = |quorum: Quorum| sender.wait_token(&token, AckLevel::Durable, quorum, Duration::from_millis(1));
     let error = wait(Quorum::group("east", 2).and_any(3)).unwrap_err();
     assert_eq!(error.status(), Status::Timeout);
     assert!(error.message().contains("0 of 2 readers in group \"east\", 0 of 3 readers"), "{error}");
@@ -235,7 +235,7 @@ fn a_wait_says_who_is_missing() {
     let error = wait(Quorum::any(1).and_group("west", 1)).unwrap_err();
     assert_eq!(error.status(), Status::InvalidArgument);
     assert!(error.message().contains("no group \"west\""), "{error}");
-    assert_eq!(sender.acked(sequence, AckLevel::Received, 0).unwrap(), 0);
+    assert_eq!(sender.acked(&token, AckLevel::Received, 0).unwrap(), 0);
     assert_eq!(sender.replicate_batch::<&str>(&[]).unwrap_err().status(), Status::InvalidArgument);
 }
 
@@ -281,7 +281,7 @@ fn a_token_with_a_lower_epoch_is_refused() {
     let token = sender.token().unwrap();
     let error = Sender::builder().token(token, 0).build().unwrap_err();
     assert_eq!(error.to_string(), "INVALID_ARGUMENT: epoch 0 is below the token's, 1");
-    let damaged = token.to_bytes().map(|byte| byte ^ 1);
+    let damaged: Vec<_> = token.to_bytes().iter().map(|byte| byte ^ 1).collect();
     assert_eq!(Token::from_bytes(&damaged).unwrap_err().status(), Status::Damaged);
 }
 

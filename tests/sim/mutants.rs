@@ -40,6 +40,7 @@ const MUTANTS: &[&str] = &[
     "slowest-reader-holds-all",
     "stalled-for-ever",
     "token-with-hash-of-another-entry",
+    "tokens-not-compared",
     "trim-past-slots",
     "welcomed-before-slot-is-stored",
 ];

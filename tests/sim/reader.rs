@@ -533,6 +533,9 @@ impl ReaderHost {
                 world.scheduler.sleep(Duration::from_millis(world.draw(|rng| rng.u64(1..500))));
                 let _ = receiver.resume();
             }
+            if !world.calm.get() && world.chance(300) {
+                self.wait_for_any(&receiver);
+            }
         }
         world.note(format_args!("reader {} stops", self.node));
         let _ = receiver.stop();
@@ -542,6 +545,26 @@ impl ReaderHost {
             self.committed.set(Db { ..self.committed.get() });
         }
         self.begin_again();
+    }
+
+    /// Waits for an entry that any writer took, perhaps one that never comes here. What the receiver says of it is true.
+    fn wait_for_any(&self, receiver: &Receiver) {
+        let world = &self.world;
+        let Some((id, token)) = world.any_token() else { return };
+        let timeout = Duration::from_millis(world.draw(|rng| rng.u64(..200)));
+        let answer = receiver.wait_token(&token, timeout);
+        let is_applied = world.model.borrow().is_prefix(id, self.now.get().tip);
+        // Where the hash is not known any more, entries to which one epoch gave the same number are not told apart.
+        let is_true = match &answer {
+            Ok(()) => is_applied || world.is_ambiguous(&token) || self.was_blind.get(),
+            Err(error) if error.status == Status::Lost => !is_applied,
+            Err(_) => true,
+        };
+        if !is_true {
+            world.fail(format_args!(
+                "P7: {answer:?} is the answer for {token:?} at a reader, which applied it: {is_applied}"
+            ));
+        }
     }
 
     fn begin_again(self: &Rc<Self>) {

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use replication::error::Status;
-use replication::sender::{AckLevel, Acked, Quorum, Sender};
+use replication::protocol::token::Token;
+use replication::sender::{AckLevel, Acked, EntryNumber, Quorum, Sender};
 
 use crate::model::EntryId;
 use crate::world::Local;
-use crate::writer::{ALL, LastWord, PAIR, WriterHost, stats};
+use crate::writer::{ALL, LastWord, PAIR, WriterHost, oldest, stats};
 
 /// So many readers of a group, or of all.
 type Term = (Option<&'static str>, usize);
@@ -58,41 +59,73 @@ impl WriterHost {
     /// Waits for readers, or asks without waiting.
     pub fn wait_acked(&self, sender: &Sender, id: EntryId) {
         let (world, question) = (&self.world, self.draw_question(id));
-        let sequence = world.model.borrow().sequence(id);
+        let Some(entry) = self.entry(sender, id) else { return };
         let quorum = self.quorum(sender, &question);
         let (waits, ms) = world.draw(|rng| (rng.u32(..4) > 0, rng.u64(0..500)));
         let timeout = Duration::from_millis(ms);
         let acked = if waits {
-            sender.wait_acked_by(sequence, question.level, &quorum, timeout)
+            sender.wait_acked_by(entry, question.level, &quorum, timeout)
         } else {
-            sender.acked(sequence, question.level, &quorum)
+            sender.acked(entry, question.level, &quorum)
         };
         if let Ok(acked) = acked {
             self.check_acked(&question, acked);
         }
     }
 
-    /// Orders a call for when readers have an entry, and asks later what became of it.
+    /// An entry of this writer's history as the sender knows it, by its token or by this writer's own number.
+    fn entry(&self, sender: &Sender, id: EntryId) -> Option<EntryNumber> {
+        let token = self.world.tokens.borrow().get(&id).copied();
+        let by_token = self.world.draw(|rng| rng.bool());
+        match token.filter(|_| by_token) {
+            Some(token) => self.look_up(sender, id, &token),
+            None => sender.own(self.world.model.borrow().sequence(id)).ok(),
+        }
+    }
+
+    /// Asks for an entry that any writer took, perhaps one that this writer's history does not have.
+    pub fn ask_for_any(&self, sender: &Sender) {
+        if let Some((id, token)) = self.world.any_token() {
+            self.look_up(sender, id, &token);
+        }
+    }
+
+    /// The entry of a token. What the sender says of it is true.
+    fn look_up(&self, sender: &Sender, id: EntryId, token: &Token) -> Option<EntryNumber> {
+        let tip = self.tip.get();
+        let found = sender.entry_of(token);
+        let is_ours = self.world.model.borrow().is_prefix(id, tip);
+        // Of an entry that is gone only its number is known, which one epoch may have given twice.
+        let is_unknown = token.sequence < oldest(sender) && self.world.is_ambiguous(token);
+        let is_true = match &found {
+            Ok(_) => is_ours || is_unknown,
+            Err(error) if error.status == Status::Lost => !is_ours,
+            Err(_) => true,
+        };
+        if !is_true && self.tip.get() == tip {
+            self.world
+                .fail(format_args!("P7: {found:?} is the answer for {token:?}, which is in this history: {is_ours}"));
+        }
+        found.ok()
+    }
+
+    /// Orders a call for when readers have an entry.
     pub fn order_acked(self: &Rc<Self>, sender: &Sender, id: EntryId) {
         let (world, question) = (&self.world, self.draw_question(id));
-        let sequence = world.model.borrow().sequence(id);
+        let Some(entry) = self.entry(sender, id) else { return };
         let quorum = self.quorum(sender, &question);
         let timeout = Duration::from_millis(world.draw(|rng| rng.u64(1..500)));
         let late = world.scheduler.now() + timeout + Duration::from_secs(1);
         let told = Local((Rc::clone(self), question.clone()));
-        let call = move |_, acked| {
+        let call = move |acked| {
             let Local((host, question)) = &told;
             if host.world.scheduler.now() > late {
                 host.world.fail(format_args!("a call for acknowledgements came late"));
             }
             host.check_acked(question, acked);
         };
-        let Ok(ticket) = sender.on_acked(sequence, question.level, quorum, timeout, Box::new(call)) else { return };
-        world.scheduler.sleep(timeout.mul_f64(world.draw(|rng| rng.f64() * 1.5)));
-        match sender.ticket(ticket) {
-            Ok(acked) => self.check_acked(&question, acked),
-            Err(error) => world.fail(format_args!("a ticket is not known: {error}")),
-        }
+        // A sender that is stopped, or has too many calls, takes none.
+        let _ = sender.on_acked(entry, question.level, quorum, timeout, Box::new(call));
     }
 
     /// Readers that are said to have an entry have it, and are as many as were asked for if that is said.

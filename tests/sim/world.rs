@@ -1,17 +1,19 @@
 //! A cluster: its clock, its network, its disks, its nodes, and what is true of it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use replication::protocol::token::Token;
 use replication::sender::Sender;
 use replication::simulation::{Change, Environment, Socket, TaskId};
 
 use crate::disk::{Disk, Disks};
-use crate::model::Model;
+use crate::model::{EntryId, Model};
 use crate::net::{Net, Weather};
 use crate::scheduler::{NodeId, Scheduler};
 
@@ -48,6 +50,8 @@ pub struct World {
     pub net: Rc<Net>,
     pub disks: RefCell<Disks>,
     pub model: RefCell<Model>,
+    /// The tokens of entries that writers took.
+    pub tokens: RefCell<BTreeMap<EntryId, Token>>,
     pub nodes: RefCell<Vec<Node>>,
     /// Where directories are made.
     root: PathBuf,
@@ -77,6 +81,7 @@ impl World {
             scheduler,
             disks: RefCell::default(),
             model: RefCell::default(),
+            tokens: RefCell::default(),
             nodes: RefCell::default(),
             root,
             mutant,
@@ -139,6 +144,19 @@ impl World {
 
     pub fn draw<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         self.scheduler.draw(draw)
+    }
+
+    /// Whether another entry got the same number in the same epoch: from a copy of the writer, or after it lost its end.
+    pub fn is_ambiguous(&self, token: &Token) -> bool {
+        let is_same = |other: &&Token| (other.epoch, other.sequence) == (token.epoch, token.sequence);
+        self.tokens.borrow().values().filter(is_same).count() > 1
+    }
+
+    /// The token of an entry that some writer took.
+    pub fn any_token(&self) -> Option<(EntryId, Token)> {
+        let tokens = self.tokens.borrow();
+        let at = self.draw(|rng| rng.usize(..tokens.len().max(1)));
+        tokens.iter().nth(at).map(|(id, token)| (*id, *token))
     }
 
     pub fn chance(&self, of_thousand: u32) -> bool {

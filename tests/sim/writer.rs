@@ -109,7 +109,7 @@ pub fn stats(sender: &Sender) -> serde_json::Value {
 }
 
 /// The oldest entry of a sender's log, or the one that will be.
-fn oldest(sender: &Sender) -> u64 {
+pub fn oldest(sender: &Sender) -> u64 {
     let oldest = stats(sender)["oldest_sequence"].as_u64().filter(|oldest| *oldest > 0);
     oldest.unwrap_or(sender.current_sequence() + 1)
 }
@@ -336,6 +336,7 @@ impl WriterHost {
             lineage: Some(self.lineage.get()),
             last_sequence: token.map_or(0, |token| token.sequence),
             last_hash: token.map_or(0, |token| token.hash),
+            last_epoch: token.map(|token| token.epoch),
             groups: self.groups(),
             write_gate: self.plan.gate,
             storage,
@@ -454,12 +455,13 @@ impl WriterHost {
                 continue;
             }
             let Some(id) = self.append(sender) else { continue };
-            match world.draw(|rng| rng.u32(..12)) {
+            match world.draw(|rng| rng.u32(..13)) {
                 0 => self.wait_durable(sender, id),
                 1 => self.wait_acked(sender, id),
                 2 => self.wait_acked(sender, self.earlier(id)),
                 3 => self.order_acked(sender, id),
                 4 => self.check_positions(sender),
+                5 => self.ask_for_any(sender),
                 _ => {}
             }
         }
@@ -504,6 +506,7 @@ impl WriterHost {
                 return None;
             }
         };
+        world.tokens.borrow_mut().insert(id, sender.token_at(&end));
         self.appended.set(self.appended.get() + 1);
         self.check_gate(end.sequence);
         let expected = world.model.borrow().sequence(id);

@@ -127,14 +127,14 @@ TEST(every_other_handler_may_throw_too)
         .ingest_handler([&](const replication::delivery &entry) { inbox.take(entry); });
     receiver reader(config);
     reader.start();
-    const std::uint64_t sequence = writer.sender.replicate("entry");
+    const replication::token entry = writer.sender.replicate_token("entry");
     std::promise<void> called;
-    writer.sender.on_acked(sequence, replication::ack_level::applied, 1, harness::patience,
+    writer.sender.on_acked(entry, replication::ack_level::applied, 1, harness::patience,
                            [&](const replication::ack_notice &) {
                                called.set_value();
                                throw std::runtime_error("by the order");
                            });
-    host::wait_for(reader, sequence);
+    host::wait_for(reader, 1);
     called.get_future().get();
     for (const char *const part : {"the event handler threw: by the sender's events", "by the receiver's events",
                                    "the connect handler threw: by dialling", "the local log threw: by the local log",

@@ -36,9 +36,9 @@ TEST(moving_a_sender)
     CHECK(moved.replicate("entry") == 1);
     CHECK_THROWS(status::invalid_argument, "sender", writer.sender.replicate("entry"));
     CHECK_THROWS(status::invalid_argument, "sender", writer.sender.stop());
-    CHECK_THROWS(
-        status::invalid_argument, "sender",
-        writer.sender.on_acked(0, replication::ack_level::received, 1, 0ms, [](const replication::ack_notice &) {}));
+    CHECK_THROWS(status::invalid_argument, "sender",
+                 writer.sender.on_acked(moved.token(), replication::ack_level::received, 1, 0ms,
+                                        [](const replication::ack_notice &) {}));
     CHECK(writer.sender.current_sequence() == 0);
     writer.sender.reset();
     writer.sender = std::move(moved);
@@ -291,11 +291,11 @@ TEST(a_sender_destroyed_in_an_ordered_call)
     {
         auto to = std::make_unique<sender>();
         to->start();
-        const std::uint64_t sequence = to->replicate("entry");
+        const replication::token entry = to->replicate_token("entry");
         std::promise<void> ordered;
-        to->on_acked(sequence, replication::ack_level::applied, 1, replication::forever,
+        to->on_acked(entry, replication::ack_level::applied, 1, replication::forever,
                      [guest](const replication::ack_notice &) { FAIL("it is not called any more"); });
-        to->on_acked(sequence, replication::ack_level::applied, 1, 0ms,
+        to->on_acked(entry, replication::ack_level::applied, 1, 0ms,
                      [&, guest, ready = ordered.get_future().share()](const replication::ack_notice &) {
                          ready.wait(); // nobody else uses the sender now
                          to.reset();

@@ -16,11 +16,11 @@ using replication::status;
 TEST(every_option_is_taken)
 {
     host::writer writer;
-    const replication::lineage stream = writer.sender.stream();
+    const replication::token beginning = writer.sender.token();
     auto config = host::reader_config(writer.address);
     host::inbox inbox;
     config.last_sequence(0)
-        .stream(stream)
+        .token(beginning)
         .protocol(replication::protocol::v2)
         .coordinator_handshake(false)
         .insecure_permissions_allowed(true)
@@ -51,7 +51,8 @@ TEST(every_option_is_taken)
     host::wait_for(reader, 1);
     CHECK(reader.last_sequence() == 1);
     CHECK(reader.is_connected());
-    CHECK(reader.stream() == stream);
+    CHECK(reader.token() == writer.sender.token());
+    CHECK(reader.wait_token(writer.sender.token(), harness::patience));
     const json::value stats = json::parse(reader.stats_json());
     CHECK(json::number(stats.at("buffer_bytes")) == 65536);
     CHECK(json::text(stats.at("reader_id")) == "reader");
@@ -165,7 +166,6 @@ TEST(tokens_make_it_exactly_once)
     {
         receiver reader(config());
         CHECK(!reader.token());
-        CHECK(!reader.stream());
         reader.start();
         writer.sender.replicate("1");
         host::wait_for(reader, 1);
@@ -184,6 +184,42 @@ TEST(tokens_make_it_exactly_once)
     CHECK(stored == writer.sender.token());
 }
 
+// A handler that commits a part stores the token of that part, and the rest comes once.
+TEST(a_part_of_a_batch_has_a_token)
+{
+    host::writer writer;
+    writer.sender.replicate_batch({"1", "2", "3", "4"});
+    auto config = host::reader_config(writer.address);
+    std::optional<replication::token> before, part;
+    std::promise<void> committed;
+    config.apply_policy(replication::apply_policy::stop).ingest_batch_handler(0, [&](replication::batch &batch) {
+        if (batch.size() < 4)
+            throw std::runtime_error("not all of them");
+        before = batch.token(0);
+        part = batch.token(2);
+        CHECK(batch.token(4) == batch.token());
+        CHECK_THROWS(status::invalid_argument, "4 entries", batch.token(5));
+        batch.applied(2);
+        committed.set_value();
+        throw std::runtime_error("the rest does not fit");
+    });
+    {
+        receiver reader(config);
+        reader.start();
+        committed.get_future().get();
+        WAIT_UNTIL(reader.last_sequence() == 2);
+        CHECK(reader.token() == part);
+    }
+    CHECK(before->compare(*part) == replication::token_order::before);
+    host::inbox rest;
+    auto again = host::reader_config(writer.address);
+    again.token(*part).ingest_handler([&](const replication::delivery &entry) { rest.take(entry); });
+    receiver reader(again);
+    reader.start();
+    host::wait_for(reader, 4);
+    CHECK(rest.payloads() == "3 4");
+}
+
 TEST(a_v1_writer_gives_no_token)
 {
     host::writer writer;
@@ -197,7 +233,6 @@ TEST(a_v1_writer_gives_no_token)
     reader.start();
     CHECK(!has_token.get_future().get());
     CHECK(!reader.token());
-    CHECK(!reader.stream());
 }
 
 TEST(the_hosts_own_log_comes_before_the_handler)

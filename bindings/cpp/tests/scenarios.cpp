@@ -390,15 +390,6 @@ class scenario
 
     // ---- Senders
 
-    replication::lineage lineage_of(const value &pair) const
-    {
-        replication::lineage found;
-        const std::string id = unhex(json::text(pair.at(0)));
-        std::memcpy(found.stream.data(), id.data(), found.stream.size());
-        found.epoch = json::number(pair.at(1));
-        return found;
-    }
-
     const replication::token &token_of(const value &name) const
     {
         const auto found = tokens_.find(json::text(name));
@@ -443,8 +434,6 @@ class scenario
             config.max_readers(json::number(given));
         else if (key == "io_threads")
             config.io_threads(static_cast<std::uint32_t>(json::number(given)));
-        else if (key == "stream")
-            config.stream(lineage_of(given));
         else if (key == "last_sequence")
             config.last_sequence(json::number(given));
         else if (key == "token")
@@ -617,15 +606,11 @@ class scenario
               &handle = sender_of(step)] { return handle.wait_acked(sequence, level, readers, timeout); });
     }
 
-    void sender_acked(const value &step)
+    // The readers of a step: a number of any, or numbers of groups.
+    static std::shared_ptr<replication::quorum> quorum_of(const value &step)
     {
-        make(step, [sequence = json::number(step.at("sequence")),
-                    level = named<replication::ack_level>(step.at("level")), readers = json::number(step.at("readers")),
-                    &handle = sender_of(step)] { return handle.acked(sequence, level, readers); });
-    }
-
-    void sender_wait_quorum(const value &step)
-    {
+        if (!step.contains("quorum"))
+            return std::make_shared<replication::quorum>(json::number(step.at("readers")));
         auto quorum = std::make_shared<replication::quorum>();
         for (const value &term : step.at("quorum")) {
             const value &group = term.at(0);
@@ -635,25 +620,51 @@ class scenario
             else
                 quorum->add(json::text(group), readers);
         }
-        make(step, [sequence = json::number(step.at("sequence")),
-                    level = named<replication::ack_level>(step.at("level")), quorum, timeout = timeout_of(step),
-                    &handle = sender_of(step)] { return handle.wait_acked(sequence, level, *quorum, timeout); });
+        return quorum;
+    }
+
+    void sender_replicate_token(const value &step)
+    {
+        const std::uint64_t bytes = number_or(step, "bytes", default_bytes);
+        make(step, [this, bytes, name = json::text(step.at("token")), &handle = sender_of(step)] {
+            const std::string payload = pattern(handle.current_sequence() + 1, bytes);
+            tokens_.insert_or_assign(name, handle.replicate_token(payload, entry_time()));
+        });
+    }
+
+    void sender_wait_token(const value &step)
+    {
+        make(step, [token = token_of(step.at("token")), level = named<replication::ack_level>(step.at("level")),
+                    quorum = quorum_of(step), timeout = timeout_of(step),
+                    &handle = sender_of(step)] { return handle.wait_token(token, level, *quorum, timeout); });
+    }
+
+    void sender_acked(const value &step)
+    {
+        make(step,
+             [token = token_of(step.at("token")), level = named<replication::ack_level>(step.at("level")),
+              quorum = quorum_of(step), &handle = sender_of(step)] { return handle.acked(token, level, *quorum); });
     }
 
     void sender_on_acked(const value &step)
     {
         auto made = std::make_shared<order>();
         orders_.insert_or_assign(json::text(step.at("order")), made);
-        make(step, [made, sequence = json::number(step.at("sequence")),
-                    level = named<replication::ack_level>(step.at("level")), readers = json::number(step.at("readers")),
-                    timeout = timeout_of(step), &handle = sender_of(step)] {
-            handle.on_acked(sequence, level, readers, timeout, [made](const replication::ack_notice &notice) {
+        make(step, [made, token = token_of(step.at("token")), level = named<replication::ack_level>(step.at("level")),
+                    quorum = quorum_of(step), timeout = timeout_of(step), &handle = sender_of(step)] {
+            handle.on_acked(token, level, *quorum, timeout, [made](const replication::ack_notice &notice) {
                 const std::lock_guard<std::mutex> lock(made->mutex);
                 if (made->ended)
                     FAIL("an order ended twice");
                 made->ended = notice.status;
             });
         });
+    }
+
+    void sender_set_option(const value &step)
+    {
+        make(step, [name = json::text(step.at("name")), number = json::number(step.at("value")),
+                    &handle = sender_of(step)] { handle.set_option(name, number); });
     }
 
     void sender_wait_durable(const value &step)
@@ -697,8 +708,6 @@ class scenario
             config.writer_addr(json::text(given));
         else if (key == "last_sequence")
             config.last_sequence(json::number(given));
-        else if (key == "stream")
-            config.stream(lineage_of(given));
         else if (key == "token")
             config.token(token_of(given));
         else if (key == "protocol")
@@ -833,6 +842,45 @@ class scenario
                     &handle = receiver_of(step)] { return handle.wait_sequence(sequence, timeout); });
     }
 
+    void receiver_wait_token(const value &step)
+    {
+        make(step, [token = token_of(step.at("token")), timeout = timeout_of(step), &handle = receiver_of(step)] {
+            return handle.wait_token(token, timeout);
+        });
+    }
+
+    void receiver_set_option(const value &step)
+    {
+        make(step, [name = json::text(step.at("name")), number = json::number(step.at("value")),
+                    &handle = receiver_of(step)] { handle.set_option(name, number); });
+    }
+
+    // ---- Tokens
+
+    void token_parse(const value &step)
+    {
+        make(step, [this, name = json::text(step.at("token")), text = json::text(step.at("text"))] {
+            tokens_.insert_or_assign(name, replication::token::parse(text));
+        });
+    }
+
+    void token_print(const value &step)
+    {
+        CHECK(token_of(step.at("token")).text() == json::text(step.at("text")));
+    }
+
+    void token_compare(const value &step)
+    {
+        static const std::map<std::string, replication::token_order> orders = {
+            {"EQUAL", replication::token_order::equal},
+            {"BEFORE", replication::token_order::before},
+            {"AFTER", replication::token_order::after},
+            {"UNKNOWN", replication::token_order::unknown},
+            {"DIVERGED", replication::token_order::diverged}};
+        const auto got = token_of(step.at("first")).compare(token_of(step.at("second")));
+        CHECK(static_cast<int>(got) == static_cast<int>(orders.at(json::text(step.at("order")))));
+    }
+
     // No token is an empty optional here, which stands for NOT_FOUND.
     void receiver_token(const value &step)
     {
@@ -920,6 +968,13 @@ class scenario
             stop("unknown question " + what);
         };
         expect(what + " is " + step.at("equals").dump(), [&] { return get() == step.at("equals"); });
+    }
+
+    void expect_option(const value &step)
+    {
+        const std::string &name = json::text(step.at("name"));
+        const std::uint64_t got = is_sender(step) ? sender_of(step).option(name) : receiver_of(step).option(name);
+        CHECK(got == json::number(step.at("equals")));
     }
 
     void expect_stat(const value &step)
@@ -1280,6 +1335,7 @@ const std::set<std::string> &scenario::known_keys()
         "event",
         "expect",
         "fail",
+        "first",
         "handler",
         "held",
         "hex",
@@ -1291,6 +1347,7 @@ const std::set<std::string> &scenario::known_keys()
         "last_sequence",
         "level",
         "message",
+        "name",
         "of",
         "on",
         "order",
@@ -1304,9 +1361,10 @@ const std::set<std::string> &scenario::known_keys()
         "records",
         "row",
         "same_as",
+        "second",
         "sequence",
-        "status",
         "state",
+        "status",
         "stop_inside",
         "text",
         "timeout_ms",
@@ -1335,7 +1393,9 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"sender.set_writable", &scenario::sender_set_writable},
         {"sender.wait_acked", &scenario::sender_wait_acked},
         {"sender.acked", &scenario::sender_acked},
-        {"sender.wait_quorum", &scenario::sender_wait_quorum},
+        {"sender.wait_token", &scenario::sender_wait_token},
+        {"sender.replicate_token", &scenario::sender_replicate_token},
+        {"sender.set_option", &scenario::sender_set_option},
         {"sender.on_acked", &scenario::sender_on_acked},
         {"sender.wait_durable", &scenario::sender_wait_durable},
         {"sender.drop_slot", &scenario::sender_drop_slot},
@@ -1348,13 +1408,19 @@ const std::map<std::string, scenario::verb> &scenario::verbs()
         {"receiver.resume", &scenario::receiver_resume},
         {"receiver.release", &scenario::receiver_release},
         {"receiver.wait_sequence", &scenario::receiver_wait_sequence},
+        {"receiver.wait_token", &scenario::receiver_wait_token},
+        {"receiver.set_option", &scenario::receiver_set_option},
         {"receiver.token", &scenario::receiver_token},
+        {"token.parse", &scenario::token_parse},
+        {"token.print", &scenario::token_print},
+        {"token.compare", &scenario::token_compare},
         {"receiver.stop", &scenario::receiver_stop},
         {"receiver.free", &scenario::receiver_free},
         {"expect.entries", &scenario::expect_entries},
         {"expect.payloads", &scenario::expect_payloads},
         {"expect.records", &scenario::expect_records},
         {"expect.get", &scenario::expect_get},
+        {"expect.option", &scenario::expect_option},
         {"expect.stat", &scenario::expect_stat},
         {"expect.keys", &scenario::expect_keys},
         {"expect.event", &scenario::expect_event},

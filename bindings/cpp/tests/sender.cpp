@@ -81,8 +81,7 @@ TEST(every_option_is_taken)
         .max_readers(10)
         .io_threads(1)
         .unix_socket_mode(0660)
-        .stream({{1, 2, 3}, 4})
-        .last_sequence(41)
+        .token(replication::token::parse("01020300000000000000000000000000:4:41:0000000000000000"))
         .add_group("east", {"east-1", "east-*"})
         .write_gate({})
         .max_pending_acks(10)
@@ -99,13 +98,17 @@ TEST(every_option_is_taken)
         .log_handler(replication::log_level::debug, [](const replication::log_record &) {});
     sender made(config);
     CHECK(made.current_sequence() == 41);
-    CHECK(made.stream() == replication::lineage({{1, 2, 3}, 4}));
+    CHECK_CONTAINS(made.token().text(), "01020300000000000000000000000000:4:41:");
+    made.set_option("wal_retain_bytes", 1 << 30);
+    CHECK(made.option("wal_retain_bytes") == 1 << 30);
+    CHECK_THROWS(status::not_found, "wal_dir", made.set_option("wal_dir", 1));
+    CHECK_THROWS(status::invalid_argument, "max_readers", made.set_option("max_readers", 0));
     made.start();
     CHECK(made.replicate("42") == 42);
     const json::value found = stats(made);
     CHECK(json::number(found.at("buffer_size")) == 1000);
     CHECK(json::number(found.at("buffer_bytes")) == (1 << 20));
-    CHECK(json::text(found.at("stream_id")) == replication::to_string(made.stream().stream));
+    CHECK(json::text(found.at("stream_id")) == "01020300000000000000000000000000");
 }
 
 TEST(options_that_cannot_be_are_refused)
@@ -271,13 +274,15 @@ TEST(waiting_for_readers)
     host::writer writer(config);
     sender &to = writer.sender;
     host::reader east(writer.address, "east-1"), west(writer.address, "west-1");
-    const std::uint64_t sequence = to.replicate("entry");
+    const replication::token entry = to.replicate_token("entry");
+    CHECK(entry == to.token());
+    const std::uint64_t sequence = 1;
     const auto two = to.wait_acked(sequence, ack_level::applied, 2, harness::patience);
     CHECK(two);
     CHECK(two.status == status::ok);
     CHECK(two.readers == 2);
     CHECK(two.message.empty());
-    CHECK(to.acked(sequence, ack_level::applied, 2));
+    CHECK(to.acked(entry, ack_level::applied, 2));
 
     const auto three = to.wait_acked(sequence, ack_level::applied, 3, 0ms);
     CHECK(!three);
@@ -285,7 +290,7 @@ TEST(waiting_for_readers)
     CHECK(three.readers == 2);
     CHECK_CONTAINS(three.message, "acknowledged");
     CHECK(to.wait_acked(sequence, ack_level::applied, 3, -1h).status == status::timeout);
-    CHECK(to.acked(sequence, ack_level::durable, 1).status == status::timeout);
+    CHECK(to.acked(entry, ack_level::durable, 1).status == status::timeout);
     CHECK_THROWS(status::invalid_argument, "", to.wait_acked(sequence + 1, ack_level::applied, 1, 0ms));
     CHECK_THROWS(status::invalid_argument, "", to.wait_acked(sequence, static_cast<ack_level>(9), 1, 0ms));
 
@@ -293,49 +298,44 @@ TEST(waiting_for_readers)
     both.add("east", 1).add("west", 1).add(2);
     more.add("east", 1).add("west", 2);
     unknown.add("north", 1);
-    CHECK(to.wait_acked(sequence, ack_level::applied, both, replication::forever));
-    CHECK(to.acked(sequence, ack_level::applied, both).readers == 2);
-    CHECK_CONTAINS(to.wait_acked(sequence, ack_level::applied, more, 0ms).message, "west");
-    CHECK(to.acked(sequence, ack_level::applied, more).status == status::timeout);
-    CHECK_THROWS(status::invalid_argument, "", to.acked(sequence, ack_level::applied, none));
-    CHECK_THROWS(status::invalid_argument, "north", to.wait_acked(sequence, ack_level::applied, unknown, 0ms));
+    CHECK(to.wait_token(entry, ack_level::applied, both, replication::forever));
+    CHECK(to.acked(entry, ack_level::applied, both).readers == 2);
+    CHECK_CONTAINS(to.wait_token(entry, ack_level::applied, more, 0ms).message, "west");
+    CHECK(to.acked(entry, ack_level::applied, more).status == status::timeout);
+    CHECK_THROWS(status::invalid_argument, "", to.acked(entry, ack_level::applied, none));
+    CHECK_THROWS(status::invalid_argument, "north", to.wait_token(entry, ack_level::applied, unknown, 0ms));
     CHECK_THROWS(status::invalid_argument, "0", none.add(0));
+    CHECK_THROWS(status::invalid_argument, "0", to.acked(entry, ack_level::applied, 0));
+    const auto foreign = replication::token::parse("01020300000000000000000000000000:1:1:0000000000000001");
+    CHECK_THROWS(status::lost, "stream 0102", to.acked(foreign, ack_level::applied, 1));
 }
 
 TEST(ordered_calls)
 {
     host::writer writer;
     sender &to = writer.sender;
-    const std::uint64_t sequence = to.replicate("entry");
+    const replication::token entry = to.replicate_token("entry");
     std::promise<replication::ack_notice> one, quorum, over, late;
     const auto tell = [](std::promise<replication::ack_notice> &whom) {
         return [&whom](const replication::ack_notice &notice) { whom.set_value(notice); };
     };
     replication::quorum any;
     any.add(1);
-    const std::uint64_t first = to.on_acked(sequence, ack_level::applied, 1, harness::patience, tell(one));
-    const std::uint64_t second = to.on_acked(sequence, ack_level::applied, any, harness::patience, tell(quorum));
-    CHECK(first != 0);
-    CHECK(second != 0);
-    CHECK(first != second);
-    CHECK(to.ticket_status(first).status == status::timeout);
+    to.on_acked(entry, ack_level::applied, 1, harness::patience, tell(one));
+    to.on_acked(entry, ack_level::applied, any, harness::patience, tell(quorum));
     host::reader reader(writer.address);
     const replication::ack_notice notice = one.get_future().get();
-    CHECK(notice.ticket == first);
     CHECK(notice.status == status::ok);
     CHECK(notice.readers == 1);
-    CHECK(quorum.get_future().get().ticket == second);
-    CHECK(to.ticket_status(first));
-    CHECK(to.ticket_status(second).readers == 1);
-    CHECK_THROWS(status::not_found, "", to.ticket_status(12345678));
+    CHECK(quorum.get_future().get().readers == 1);
 
-    to.on_acked(sequence, ack_level::applied, 2, 0ms, tell(over));
+    to.on_acked(entry, ack_level::applied, 2, 0ms, tell(over));
     CHECK(over.get_future().get().status == status::timeout);
-    to.on_acked(sequence, ack_level::applied, 2, replication::forever, tell(late));
+    to.on_acked(entry, ack_level::applied, 2, replication::forever, tell(late));
     to.stop();
     CHECK(late.get_future().get().status == status::closed);
-    CHECK_THROWS(status::closed, "", to.on_acked(sequence, ack_level::applied, 1, 0ms, tell(late)));
-    CHECK(to.acked(sequence, ack_level::applied, 2).status == status::closed);
+    CHECK_THROWS(status::closed, "", to.on_acked(entry, ack_level::applied, 1, 0ms, tell(late)));
+    CHECK(to.acked(entry, ack_level::applied, 2).status == status::closed);
 }
 
 // A handler that cannot be ordered is destroyed all the same.
@@ -346,15 +346,16 @@ TEST(ordered_calls_that_are_refused)
     host::writer writer(config);
     host::guest guest;
     const auto handler = [guest](const replication::ack_notice &) {};
-    const std::uint64_t sequence = writer.sender.replicate("entry");
-    const auto order = [&](std::uint64_t which, replication::acked_handler whom) {
-        return writer.sender.on_acked(which, ack_level::applied, 1, replication::forever, std::move(whom));
+    const replication::token entry = writer.sender.replicate_token("entry");
+    const replication::token damaged(std::string(48, 'x'));
+    const auto order = [&](const replication::token &which, replication::acked_handler whom) {
+        writer.sender.on_acked(which, ack_level::applied, 1, replication::forever, std::move(whom));
     };
-    order(sequence, handler);
+    order(entry, handler);
     CHECK(guest.others() == 2L);
-    CHECK_THROWS(status::buffer_full, "", order(sequence, handler));
-    CHECK_THROWS(status::invalid_argument, "", order(sequence + 1, handler));
-    CHECK_THROWS(status::invalid_argument, "callback", order(sequence, nullptr));
+    CHECK_THROWS(status::buffer_full, "", order(entry, handler));
+    CHECK_THROWS(status::invalid_argument, "", order(damaged, handler));
+    CHECK_THROWS(status::invalid_argument, "callback", order(entry, nullptr));
     CHECK(guest.others() == 2L);
     writer.sender.stop();
     WAIT_UNTIL(guest.others() == 1);
@@ -381,7 +382,7 @@ TEST(the_write_gate)
 TEST(a_log_on_disk_goes_on_where_it_was)
 {
     const std::string log = harness::temp_path("log");
-    replication::lineage stream;
+    std::optional<replication::token> end;
     {
         sender_config config;
         config.wal_dir(log);
@@ -391,7 +392,7 @@ TEST(a_log_on_disk_goes_on_where_it_was)
         CHECK(writer.sender.wait_durable(sequence, harness::patience));
         CHECK_THROWS(status::invalid_argument, "2", writer.sender.wait_durable(2, 0ms));
         host::wait_for(reader.receiver, sequence);
-        stream = writer.sender.stream();
+        end = writer.sender.token();
         CHECK(json::text(json::at(json::parse(writer.sender.slots_json()), "0.reader_id")) == "reader");
         sender_config second;
         second.wal_dir(log);
@@ -403,7 +404,7 @@ TEST(a_log_on_disk_goes_on_where_it_was)
     sender_config config;
     config.wal_dir(log);
     sender again(config);
-    CHECK(again.stream() == stream);
+    CHECK(again.token() == end);
     CHECK(again.current_sequence() == 1);
     sender without;
     without.start();
@@ -414,20 +415,24 @@ TEST(a_log_on_disk_goes_on_where_it_was)
 
 TEST(a_token_begins_where_the_other_ended)
 {
-    std::optional<replication::token> end;
-    replication::lineage before;
+    std::optional<replication::token> end, lost;
     {
         sender first;
         first.start();
         first.replicate("entry");
         end = first.token();
-        before = first.stream();
+        lost = first.replicate_token("another");
     }
     sender_config config;
-    config.token(*end, before.epoch + 1);
+    config.token(*end, 2);
     sender second(config);
     CHECK(second.current_sequence() == 1);
-    CHECK(second.stream() == replication::lineage({before.stream, before.epoch + 1}));
+    CHECK_CONTAINS(second.token().text(), ":2:1:");
+    second.start();
+    second.replicate("another one");
+    CHECK_THROWS(status::lost, "entry 2 of epoch 1", second.acked(*lost, ack_level::applied, 1));
+    CHECK_THROWS(status::lost, "epoch 2", second.wait_acked(1, ack_level::applied, 1, 0ms));
+    CHECK(second.acked(*end, ack_level::applied, 1).status == status::timeout);
     CHECK_THROWS(status::invalid_argument, "token", config.token(replication::token(std::string(48, 'x'))));
 }
 

@@ -154,7 +154,7 @@ class life : public std::enable_shared_from_this<life>
             break;
         case 8:
             legal({}, [&] {
-                to->on_acked(to->current_sequence(), replication::ack_level::applied, 1, replication::forever,
+                to->on_acked(to->token(), replication::ack_level::applied, 1, replication::forever,
                              [guest = guest_](const replication::ack_notice &) {});
             });
             break;

@@ -44,7 +44,7 @@ from .receiver import Receiver
 from .records import decode_records, record_value, records_json
 from .sender import Sender
 from .tokens import compare_tokens, parse_token, token_text
-from .values import Acked, ExtType, ReceiverTls, Record, Records, SenderTls, Stream, WalSync, WriteGate
+from .values import Acked, ExtType, ReceiverTls, Record, Records, SenderTls, WalSync, WriteGate
 
 __version__ = VERSION
 
@@ -82,7 +82,6 @@ __all__ = [
     "Sender",
     "SenderTls",
     "Status",
-    "Stream",
     "SyncPolicy",
     "TokenOrder",
     "ValueType",

@@ -62,14 +62,6 @@ def _encoded(name: str, value: str) -> bytes:
     return encoded
 
 
-def fixed(name: str, value: Payload, size: int) -> bytes:
-    """Returns bytes of a fixed size."""
-    data = octets(name, value)
-    if len(data) != size:
-        raise InvalidArgumentError(f"{name} has {len(data)} bytes, it must have {size}")
-    return data
-
-
 def octets(name: str, value: Payload) -> bytes:
     """Returns bytes, copied unless they are `bytes`."""
     if type(value) is bytes:

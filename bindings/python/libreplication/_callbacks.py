@@ -90,7 +90,7 @@ class Host:
 
 _keys = itertools.count(1)
 _hosts: Dict[int, Host] = {}
-_waiting: Dict[int, Tuple[Host, Callable[[int, Any, int], None]]] = {}
+_waiting: Dict[int, Tuple[Host, Callable[[Any, int], None]]] = {}
 
 
 def forget(host: Host) -> None:
@@ -98,7 +98,7 @@ def forget(host: Host) -> None:
     _hosts.pop(host.key, None)
 
 
-def expect(host: Host, callback: Callable[[int, Any, int], None]) -> int:
+def expect(host: Host, callback: Callable[[Any, int], None]) -> int:
     """Registers a callback for when readers have acknowledged an entry, and returns its number."""
     key = next(_keys)
     _waiting[key] = (host, callback)
@@ -267,12 +267,12 @@ def _traceback(host: Host, sequence: int) -> Optional[str]:
     return trace if failed == sequence and trace else None
 
 
-def _acked(key: int, ticket: int, status: int, readers: int) -> None:
+def _acked(key: int, status: int, readers: int) -> None:
     host: Optional[Host] = None
     try:
         host, callback = _waiting.pop(key)
         host.thread = _get_ident()
-        callback(ticket, status_of(status), readers)
+        callback(status_of(status), readers)
     except BaseException:
         _report(host, "the callback of on_acked")
     finally:

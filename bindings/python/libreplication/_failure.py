@@ -29,6 +29,8 @@ class ReplicationError(Exception):
     """The reason for the failure."""
     sequence: int = 0
     """For `Sender.replicate`: the sequence of an entry that was appended although the call failed; otherwise 0."""
+    token: Optional[bytes] = None
+    """For `Sender.replicate_token`: the token of an entry that was appended although it failed; otherwise None."""
 
     _classes: ClassVar[Dict[int, Type[ReplicationError]]] = {}
     _status: ClassVar[Optional[Status]] = None

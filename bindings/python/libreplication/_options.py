@@ -9,7 +9,7 @@ from typing import Callable, Mapping, Optional, Sequence, TypedDict, Union
 from .constants import ApplyPolicy, FullPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
 from .event import Event
-from .values import Path, ReceiverTls, Records, SenderTls, Stream, WalSync, WriteGate
+from .values import Path, ReceiverTls, Records, SenderTls, WalSync, WriteGate
 
 
 class SenderOptions(TypedDict, total=False):
@@ -28,7 +28,6 @@ class SenderOptions(TypedDict, total=False):
     max_readers: Optional[int]
     io_threads: Optional[int]
     unix_socket_mode: Optional[int]
-    stream: Optional[Stream]
     last_sequence: Optional[int]
     token: Optional[bytes]
     epoch: int
@@ -56,7 +55,6 @@ class ReceiverOptions(TypedDict, total=False):
     batch_handler: Optional[Callable[[Batch], None]]
     records: Optional[Callable[[Records], None]]
     last_sequence: Optional[int]
-    stream: Optional[Stream]
     token: Optional[bytes]
     protocol: Optional[Protocol]
     coordinator_handshake: Optional[bool]

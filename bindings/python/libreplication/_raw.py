@@ -10,9 +10,8 @@ from typing import Any, Dict, Tuple
 VERSION = "0.1.0"
 SONAME = "libreplication.so.0.1"
 ABI_VERSION = 2
-STREAM_ID_BYTES = 16
-TOKEN_BYTES = 48
 MAX_READER_ID_BYTES = 255
+TOKEN_MAX_BYTES = 96
 HEADER_SIZE = 5
 MAX_MESSAGE_SIZE = 104857600
 
@@ -69,7 +68,7 @@ RecordFn = ctypes.CFUNCTYPE(i32, pointer, u64, u64, pointer)
 ConnectFn = ctypes.CFUNCTYPE(descriptor, pointer, text)
 EventFn = ctypes.CFUNCTYPE(None, pointer, ctypes.POINTER(EventStruct))
 LogFn = ctypes.CFUNCTYPE(None, pointer, i32, text, text)
-AckedFn = ctypes.CFUNCTYPE(None, pointer, u64, i32, size)
+AckedFn = ctypes.CFUNCTYPE(None, pointer, i32, size)
 FreeFn = ctypes.CFUNCTYPE(None, pointer)
 
 # The result and the parameters of each function. Out parameters are pointers.
@@ -97,7 +96,6 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_config_set_max_readers": (status, pointer, size),
     "sender_config_set_unix_socket_mode": (status, pointer, u32),
     "sender_config_set_io_threads": (status, pointer, u32),
-    "sender_config_set_stream": (status, pointer, pointer, u64),
     "sender_config_set_last_sequence": (status, pointer, u64),
     "sender_config_set_insecure_permissions_allowed": (status, pointer, flag),
     "sender_config_set_tls": (status, pointer, text, text, text),
@@ -120,26 +118,26 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_accept_reader": (status, pointer, descriptor, text, u64),
     "sender_accept_connection": (status, pointer, descriptor),
     "sender_replicate": (status, pointer, u64, pointer, size, pointer),
+    "sender_replicate_token": (status, pointer, u64, pointer, size, pointer, size, pointer),
     "sender_replicate_batch": (status, pointer, u64, pointer, size, pointer),
     "sender_remove_reader": (status, pointer, text),
     "sender_reader_count": (size, pointer),
     "sender_current_sequence": (u64, pointer),
-    "sender_get_stream": (status, pointer, pointer, pointer),
     "sender_set_writable": (status, pointer, flag),
+    "sender_set_option": (status, pointer, text, u64),
+    "sender_option": (status, pointer, text, pointer),
     "sender_stats_json": (status, pointer, pointer),
     "sender_stop": (status, pointer),
     "sender_free": (None, pointer),
     # Sender: waiting for readers
     "replication_quorum_new": (pointer,),
+    "replication_quorum_any": (pointer, size),
     "replication_quorum_add": (status, pointer, text, size),
     "replication_quorum_free": (None, pointer),
     "sender_wait_acked": (status, pointer, u64, u32, size, u64, pointer),
-    "sender_wait_acked_quorum": (status, pointer, u64, u32, pointer, u64, pointer),
-    "sender_acked": (status, pointer, u64, u32, size, pointer),
-    "sender_acked_quorum": (status, pointer, u64, u32, pointer, pointer),
-    "sender_on_acked": (status, pointer, u64, u32, size, u64, AckedFn, pointer, FreeFn, pointer),
-    "sender_on_acked_quorum": (status, pointer, u64, u32, pointer, u64, AckedFn, pointer, FreeFn, pointer),
-    "sender_ticket_status": (status, pointer, u64, pointer),
+    "sender_wait_token": (status, pointer, pointer, size, u32, pointer, u64, pointer),
+    "sender_acked": (status, pointer, pointer, size, u32, pointer, pointer),
+    "sender_on_acked": (status, pointer, pointer, size, u32, pointer, u64, AckedFn, pointer, FreeFn),
     # Sender: the log on disk
     "sender_config_set_wal_dir": (status, pointer, text),
     "sender_config_set_wal_sync": (status, pointer, u32, u64, u64),
@@ -149,8 +147,8 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "sender_config_set_slot_max_bytes": (status, pointer, u64),
     "sender_config_set_slot_expiry_ms": (status, pointer, u64),
     "sender_config_set_wal_timeout_ms": (status, pointer, u64),
-    "sender_config_set_token": (status, pointer, pointer, u64),
-    "sender_token": (status, pointer, pointer),
+    "sender_config_set_token": (status, pointer, pointer, size, u64),
+    "sender_token": (status, pointer, pointer, size, pointer),
     "sender_wait_durable": (status, pointer, u64, u64),
     "sender_slots_json": (status, pointer, pointer),
     "sender_drop_slot": (status, pointer, text),
@@ -160,7 +158,6 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_reader_id": (status, pointer, text),
     "receiver_config_set_writer_addr": (status, pointer, text),
     "receiver_config_set_last_sequence": (status, pointer, u64),
-    "receiver_config_set_stream": (status, pointer, pointer, u64),
     "receiver_config_set_protocol": (status, pointer, u32),
     "receiver_config_set_coordinator_handshake": (status, pointer, flag),
     "receiver_config_set_gap_policy": (status, pointer, u32),
@@ -189,10 +186,12 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_start": (status, pointer),
     "receiver_is_connected": (flag, pointer),
     "receiver_last_sequence": (u64, pointer),
-    "receiver_get_stream": (status, pointer, pointer, pointer),
     "receiver_wait_sequence": (status, pointer, u64, u64),
+    "receiver_wait_token": (status, pointer, pointer, size, u64),
     "receiver_pause": (status, pointer),
     "receiver_resume": (status, pointer),
+    "receiver_set_option": (status, pointer, text, u64),
+    "receiver_option": (status, pointer, text, pointer),
     "receiver_stats_json": (status, pointer, pointer),
     "receiver_stop": (status, pointer),
     "receiver_free": (None, pointer),
@@ -202,8 +201,9 @@ PROTOTYPES: Dict[str, Tuple[Any, ...]] = {
     "receiver_config_set_wal_segment_bytes": (status, pointer, u64),
     "receiver_config_set_wal_retain_bytes": (status, pointer, u64),
     "receiver_config_set_wal_retain_ms": (status, pointer, u64),
-    "receiver_config_set_token": (status, pointer, pointer),
-    "receiver_token": (status, pointer, pointer),
+    "receiver_config_set_token": (status, pointer, pointer, size),
+    "receiver_token": (status, pointer, pointer, size, pointer),
+    "receiver_batch_token": (status, pointer, size, pointer, size, pointer),
     # Tokens
     "replication_token_compare": (status, pointer, size, pointer, size, pointer),
     "replication_token_print": (status, pointer, size, pointer),

@@ -14,7 +14,6 @@ from .errors import InvalidStateError, Status, error_of
 from .quorum import Quorum
 from .receiver import Receiver
 from .sender import Sender
-from .values import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -141,6 +140,10 @@ class AsyncReceiver:
         """Waits until an entry is applied. `timeout` is in seconds; None: no limit. May be cancelled."""
         await _in_thread(lambda goes_on: self.sync._wait(sequence, timeout, goes_on))
 
+    async def wait_token(self, token: bytes, timeout: Optional[float] = None) -> None:
+        """Waits until the entry of a token is applied. `timeout` is in seconds; None: no limit. May be cancelled."""
+        await _in_thread(lambda goes_on: self.sync._wait_token(token, timeout, goes_on))
+
     async def pause(self) -> None:
         """Passes no more entries to the handler. Not allowed for a receiver that is iterated over."""
         if self._iterates:
@@ -160,10 +163,6 @@ class AsyncReceiver:
     def last_sequence(self) -> int:
         """The last applied sequence."""
         return self.sync.last_sequence
-
-    def stream(self) -> Stream:
-        """Returns the lineage that the receiver follows."""
-        return self.sync.stream()
 
     def token(self) -> bytes:
         """Returns the token of the receiver's position: in a loop's body, after the entries taken with its entry."""
@@ -271,18 +270,28 @@ class AsyncSender:
         """Appends an entry to the log and returns its sequence. If a policy makes it wait, call it in a thread."""
         return self.sync.replicate(payload, timestamp_us)
 
+    def replicate_token(self, payload: _arguments.Payload, timestamp_us: Optional[int] = None) -> bytes:
+        """Appends an entry to the log and returns its token."""
+        return self.sync.replicate_token(payload, timestamp_us)
+
     def replicate_batch(self, payloads: List[_arguments.Payload], timestamp_us: Optional[int] = None) -> int:
         """Appends entries with consecutive sequences and returns the first sequence."""
         return self.sync.replicate_batch(payloads, timestamp_us)
 
     async def wait_acked(
+        self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: int = 1, timeout: Optional[float] = None
+    ) -> int:
+        """Waits until readers have acknowledged an entry that this sender numbered, and returns how many have."""
+        return await _in_thread(lambda goes_on: self.sync._wait_acked(sequence, level, readers, timeout, goes_on))
+
+    async def wait_token(
         self,
-        sequence: int,
+        token: bytes,
         level: AckLevel = AckLevel.APPLIED,
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
     ) -> int:
-        """Waits until readers have acknowledged an entry, and returns how many have. Uses no thread."""
+        """Waits until readers have acknowledged the entry of a token, and returns how many have. Uses no thread."""
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Tuple[int, int]] = loop.create_future()
 
@@ -290,12 +299,10 @@ class AsyncSender:
             if not told.done():
                 told.set_result((status, count))
 
-        self.sync.on_acked(
-            sequence, lambda _, status, count: _tell(loop, settle, status, count), level, readers, timeout
-        )
+        self.sync.on_acked(token, lambda status, count: _tell(loop, settle, status, count), level, readers, timeout)
         status, count = await told
         if status != Status.OK:
-            raise error_of(status, f"{count} readers have acknowledged entry {sequence}")
+            raise error_of(status, f"{count} readers have acknowledged the entry")
         return count
 
     async def wait_durable(self, sequence: int, timeout: Optional[float] = None) -> None:

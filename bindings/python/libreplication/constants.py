@@ -34,7 +34,7 @@ class Status(enum.IntEnum):
     ADDRESS_IN_USE = 10
     #: The descriptor is closed or no stream socket.
     BAD_DESCRIPTOR = 11
-    #: No such reader, slot, ticket, row, key or stream.
+    #: No such reader, slot, row, key or stream.
     NOT_FOUND = 12
     #: The value has another type or does not fit.
     WRONG_TYPE = 13
@@ -86,6 +86,8 @@ class Status(enum.IntEnum):
     REMOVED = 124
     #: The writer changed during the wait.
     LINEAGE_CHANGED = 125
+    #: The entry is not in this history.
+    LOST = 126
 
 
 class EventKind(enum.IntEnum):

@@ -28,6 +28,7 @@ __all__ = [
     "LibraryError",
     "LineageChangedError",
     "LockedError",
+    "LostError",
     "MessageTooLargeError",
     "MessageTooSmallError",
     "NotFoundError",
@@ -98,7 +99,7 @@ class BadDescriptorError(ReplicationError, OSError, status=Status.BAD_DESCRIPTOR
 
 
 class NotFoundError(ReplicationError, LookupError, status=Status.NOT_FOUND):
-    """No such reader, slot, ticket, row, key or stream."""
+    """No such reader, slot, row, key or stream."""
 
 
 class WrongTypeError(ReplicationError, TypeError, status=Status.WRONG_TYPE):
@@ -199,3 +200,7 @@ class RemovedError(ReplicationError, status=Status.REMOVED):
 
 class LineageChangedError(ReplicationError, status=Status.LINEAGE_CHANGED):
     """The writer changed during the wait."""
+
+
+class LostError(ReplicationError, status=Status.LOST):
+    """The entry is not in this history."""

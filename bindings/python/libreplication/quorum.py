@@ -26,6 +26,17 @@ class Quorum:
         for group, readers in (conditions or {}).items():
             self.add(group, readers)
 
+    @classmethod
+    def any(cls, readers: int) -> Quorum:
+        """Returns a quorum of a number of readers, at least 1, of whatever groups."""
+        count = _arguments.count("readers", readers)
+        quorum = cls.__new__(cls)
+        quorum._library = library()
+        quorum._pointer = quorum._library.replication_quorum_any(count)
+        if not quorum._pointer:
+            raise last_error(Status.INVALID_ARGUMENT if count == 0 else Status.OUT_OF_MEMORY)
+        return quorum
+
     def add(self, group: Optional[str], readers: int) -> None:
         """Adds a condition: a number of readers from a group, or of any readers if the group is None."""
         name = None if group is None else _arguments.text("group", group)

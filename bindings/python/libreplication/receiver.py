@@ -5,31 +5,29 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from . import _arguments, _callbacks, _handle
 from . import records as _records
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
 from ._native import library
-from ._raw import TOKEN_BYTES
 from .constants import ApplyPolicy, GapPolicy, Protocol
 from .entry import Batch, Entry
-from .errors import InvalidArgumentError, LineageChangedError, NotFoundError
+from .errors import InvalidArgumentError, LineageChangedError
 from .event import Event
 from .sender import (
     NO_FREE,
     optional_path,
     read_json,
-    read_stream,
+    read_option,
     read_token,
     set_log,
     set_numbers,
     set_observers,
-    set_stream,
     u32,
 )
-from .values import Path, ReceiverTls, Records, Stream, WalSync
+from .values import Path, ReceiverTls, Records, WalSync
 
 
 class Receiver:
@@ -54,7 +52,6 @@ class Receiver:
         records: Optional[Callable[[Records], None]] = None,
         max_entries: int = 0,
         last_sequence: Optional[int] = None,
-        stream: Optional[Stream] = None,
         token: Optional[bytes] = None,
         protocol: Optional[Protocol] = None,
         coordinator_handshake: Optional[bool] = None,
@@ -117,10 +114,9 @@ class Receiver:
             }
             set_numbers(config, numbers, _arguments.whole)
             set_numbers(config, {"protocol": protocol, "gap_policy": gap_policy}, u32)
-            if stream is not None:
-                set_stream(config, stream)
             if token is not None:
-                config.set("set_token", _arguments.fixed("token", token, TOKEN_BYTES))
+                known = _arguments.octets("token", token)
+                config.set("set_token", known, len(known))
             if coordinator_handshake is not None:
                 config.set("set_coordinator_handshake", bool(coordinator_handshake))
             if apply_policy is not None:
@@ -219,16 +215,33 @@ class Receiver:
         with self._handle as pointer:
             return int(self._library.receiver_last_sequence(pointer))
 
-    def stream(self) -> Stream:
-        """Returns the lineage that the receiver follows. Raises `NotFoundError` while it is unknown."""
-        return read_stream(self._handle, self._library.receiver_get_stream)
-
     def token(self) -> bytes:
         """Returns the token of the receiver's position; in a handler, the position after the entries of the call.
 
         Store it in the same transaction. Raises `NotFoundError` while the stream is unknown.
         """
         return read_token(self._handle, self._library.receiver_token)
+
+    def batch_token(self, applied: int) -> bytes:
+        """In a batch handler: returns the token of the position after the first `applied` entries of the batch.
+
+        A handler that commits a part of a batch stores it with that part, and sets `Batch.applied`.
+        """
+        count = _arguments.count("applied", applied)
+        return read_token(self._handle, self._library.receiver_batch_token, count)
+
+    def set_option(self, name: str, value: int) -> None:
+        """Changes an option of a receiver that lives, by its name in ``docs/options.md``."""
+        with self._handle as pointer:
+            check(
+                self._library.receiver_set_option(
+                    pointer, _arguments.text("name", name), _arguments.whole("value", value)
+                )
+            )
+
+    def option(self, name: str) -> int:
+        """Returns the value of an option that `set_option` takes."""
+        return read_option(self._handle, self._library.receiver_option, name)
 
     def stats(self) -> Dict[str, Any]:
         """Returns the statistics. ``docs/embedding.md`` lists the keys."""
@@ -241,6 +254,21 @@ class Receiver:
     def wait_sequence(self, sequence: int, timeout: Optional[float] = None) -> None:
         """Waits until an entry is applied, to read what was written. `timeout` is in seconds; None: no limit."""
         self._wait(sequence, timeout, None)
+
+    def wait_token(self, token: bytes, timeout: Optional[float] = None) -> None:
+        """Waits until the entry of a token is applied, to read here what was written at the writer.
+
+        `timeout` is in seconds; None: no limit. Raises `LostError` if another entry took its place at a fail-over or it
+        is of another stream, and `LineageChangedError` if that is no longer known.
+        """
+        self._wait_token(token, timeout, None)
+
+    def _wait_token(self, token: bytes, timeout: Optional[float], goes_on: Optional[Callable[[], bool]]) -> None:
+        known = _arguments.octets("token", token)
+        with self._handle as pointer:
+            _arguments.wait(
+                lambda ms: int(self._library.receiver_wait_token(pointer, known, len(known), ms)), timeout, goes_on
+            )
 
     def pause(self) -> None:
         """Passes no more entries to the handler. On return no handler runs, unless it made the call."""
@@ -270,11 +298,10 @@ class Receiver:
 
             _arguments.wait(call, timeout, goes_on)
 
-    def _lineage(self) -> Optional[Stream]:
-        try:
-            return self.stream()
-        except NotFoundError:
-            return None
+    def _lineage(self) -> Optional[Tuple[str, int]]:
+        """Returns the stream and epoch that are followed, if they are known."""
+        stats = self.stats()
+        return None if stats["stream_id"] is None else (stats["stream_id"], stats["epoch"])
 
 
 def _set_handler(config: Config, handlers: Handlers, host: Host, kind: str, handler: Any, max_entries: int) -> None:

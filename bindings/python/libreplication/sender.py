@@ -17,12 +17,12 @@ from ._arguments import Payload
 from ._callbacks import Handlers, Host
 from ._handle import Config, check
 from ._native import library
-from ._raw import STREAM_ID_BYTES, TOKEN_BYTES, FreeFn, SliceStruct
+from ._raw import TOKEN_MAX_BYTES, FreeFn, SliceStruct
 from .constants import AckLevel, FullPolicy
 from .errors import Status
 from .event import Event
 from .quorum import Quorum
-from .values import Acked, Path, SenderTls, Stream, WalSync, WriteGate
+from .values import Acked, Path, SenderTls, WalSync, WriteGate
 
 NO_FREE = FreeFn()
 
@@ -54,7 +54,6 @@ class Sender:
         max_readers: Optional[int] = None,
         io_threads: Optional[int] = None,
         unix_socket_mode: Optional[int] = None,
-        stream: Optional[Stream] = None,
         last_sequence: Optional[int] = None,
         token: Optional[bytes] = None,
         epoch: int = 0,
@@ -107,11 +106,9 @@ class Sender:
                 config.set("set_io_threads", u32("io_threads", io_threads))
             if unix_socket_mode is not None:
                 config.set("set_unix_socket_mode", u32("unix_socket_mode", unix_socket_mode))
-            if stream is not None:
-                set_stream(config, stream)
             if token is not None:
-                known = _arguments.fixed("token", token, TOKEN_BYTES)
-                config.set("set_token", known, _arguments.whole("epoch", epoch))
+                known = _arguments.octets("token", token)
+                config.set("set_token", known, len(known), _arguments.whole("epoch", epoch))
             if insecure_permissions_allowed is not None:
                 # Set before the options that depend on it.
                 config.set("set_insecure_permissions_allowed", bool(insecure_permissions_allowed))
@@ -258,6 +255,25 @@ class Sender:
                 raise error
         return sequence.value
 
+    def replicate_token(self, payload: Payload, timestamp_us: Optional[int] = None) -> bytes:
+        """Appends an entry as `replicate` does, and returns its token, which identifies it at every node.
+
+        If the error's `token` is not None, the entry was appended but not synced.
+        """
+        data = payload if type(payload) is bytes else _arguments.octets("payload", payload)
+        at = time.time_ns() // 1000 if timestamp_us is None else _arguments.whole("timestamp_us", timestamp_us)
+        token = ctypes.create_string_buffer(TOKEN_MAX_BYTES)
+        length = ctypes.c_size_t()
+        with self._handle as pointer:
+            status = self._library.sender_replicate_token(
+                pointer, at, data, len(data), token, TOKEN_MAX_BYTES, ctypes.byref(length)
+            )
+            if status:
+                error = _handle.last_error(status)
+                error.token = token.raw[: length.value] or None
+                raise error
+        return token.raw[: length.value]
+
     def replicate_batch(self, payloads: Iterable[Payload], timestamp_us: Optional[int] = None) -> int:
         """Appends entries with consecutive sequences, all of them or none, and returns the first sequence.
 
@@ -298,20 +314,29 @@ class Sender:
         with self._handle as pointer:
             _arguments.wait(lambda ms: int(self._library.sender_wait_durable(pointer, number, ms)), timeout, goes_on)
 
-    # ---- lineage ----
-
-    def stream(self) -> Stream:
-        """Returns the lineage of the log, to store and to set again after a restart."""
-        return read_stream(self._handle, self._library.sender_get_stream)
+    # ---- history ----
 
     def token(self) -> bytes:
-        """Returns the token of the position after the last entry, with stream, epoch and hash."""
+        """Returns the token of the position after the last entry, to store and to go on from after a restart."""
         return read_token(self._handle, self._library.sender_token)
 
     def set_writable(self, writable: bool) -> None:
         """Sets whether this node is the writer, as a new sender is."""
         with self._handle as pointer:
             check(self._library.sender_set_writable(pointer, bool(writable)))
+
+    def set_option(self, name: str, value: int) -> None:
+        """Changes an option of a sender that lives, by its name in ``docs/options.md``."""
+        with self._handle as pointer:
+            check(
+                self._library.sender_set_option(
+                    pointer, _arguments.text("name", name), _arguments.whole("value", value)
+                )
+            )
+
+    def option(self, name: str) -> int:
+        """Returns the value of an option that `set_option` takes."""
+        return read_option(self._handle, self._library.sender_option, name)
 
     def stats(self) -> Dict[str, Any]:
         """Returns the statistics. ``docs/embedding.md`` lists the keys."""
@@ -322,85 +347,96 @@ class Sender:
     # ---- acknowledgements ----
 
     def wait_acked(
+        self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: int = 1, timeout: Optional[float] = None
+    ) -> int:
+        """Waits until readers have acknowledged an entry that this sender numbered, and returns how many have.
+
+        `timeout` is in seconds; None: no limit. After a `TimedOutError` readers may still have the entry, now or later.
+        Raises `LostError` for an entry before the one at which this sender's epoch began: see `wait_token`.
+        """
+        return self._wait_acked(sequence, level, readers, timeout, None)
+
+    def _wait_acked(
         self,
         sequence: int,
+        level: AckLevel,
+        readers: int,
+        timeout: Optional[float],
+        goes_on: Optional[Callable[[], bool]],
+    ) -> int:
+        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
+        wanted = _arguments.count("readers", readers)
+        out = ctypes.c_size_t()
+        native = self._library
+        with self._handle as pointer:
+            _arguments.wait(
+                lambda ms: int(native.sender_wait_acked(pointer, number, sure, wanted, ms, ctypes.byref(out))),
+                timeout,
+                goes_on,
+            )
+        return out.value
+
+    def wait_token(
+        self,
+        token: bytes,
         level: AckLevel = AckLevel.APPLIED,
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
     ) -> int:
-        """Waits until a number or a quorum of readers have acknowledged an entry, and returns how many have.
+        """Waits until a number or a quorum of readers have acknowledged the entry of a token; returns how many have.
 
-        `timeout` is in seconds; None: no limit. After a `TimedOutError` readers may still have the entry, now or later;
-        `acked` reports whether they do.
+        The token is from `replicate_token`, perhaps before a restart or a promotion. Raises `LostError` if the entry is
+        not in this sender's history, and `WalRotatedError` if the log no longer tells. After a `TimedOutError` readers
+        may still have the entry, now or later; `acked` reports whether they do.
         """
-        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
+        known, sure, quorum = _arguments.octets("token", token), u32("level", level), quorum_of(readers)
         out = ctypes.c_size_t()
         native = self._library
         with self._handle as pointer:
-            if isinstance(readers, Quorum):
-                quorum = readers._pointer
-                _arguments.wait(
-                    lambda ms: int(
-                        native.sender_wait_acked_quorum(pointer, number, sure, quorum, ms, ctypes.byref(out))
-                    ),
-                    timeout,
-                )
-            else:
-                wanted = _arguments.count("readers", readers)
-                _arguments.wait(
-                    lambda ms: int(native.sender_wait_acked(pointer, number, sure, wanted, ms, ctypes.byref(out))),
-                    timeout,
-                )
+            _arguments.wait(
+                lambda ms: int(
+                    native.sender_wait_token(pointer, known, len(known), sure, quorum._pointer, ms, ctypes.byref(out))
+                ),
+                timeout,
+            )
         return out.value
 
-    def acked(self, sequence: int, level: AckLevel = AckLevel.APPLIED, readers: Union[int, Quorum] = 1) -> Acked:
-        """Reports, without waiting, whether a number or a quorum of readers have acknowledged an entry."""
-        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
+    def acked(self, token: bytes, level: AckLevel = AckLevel.APPLIED, readers: Union[int, Quorum] = 1) -> Acked:
+        """Reports, without waiting, whether a number or a quorum of readers have acknowledged the entry of a token."""
+        known, sure, quorum = _arguments.octets("token", token), u32("level", level), quorum_of(readers)
         out = ctypes.c_size_t()
         with self._handle as pointer:
-            if isinstance(readers, Quorum):
-                quorum = readers._pointer
-                status = self._library.sender_acked_quorum(pointer, number, sure, quorum, ctypes.byref(out))
-            else:
-                wanted = _arguments.count("readers", readers)
-                status = self._library.sender_acked(pointer, number, sure, wanted, ctypes.byref(out))
+            status = self._library.sender_acked(pointer, known, len(known), sure, quorum._pointer, ctypes.byref(out))
             return acked_of(status, out.value)
 
     def on_acked(
         self,
-        sequence: int,
-        callback: Callable[[int, Union[Status, int], int], None],
+        token: bytes,
+        callback: Callable[[Union[Status, int], int], None],
         level: AckLevel = AckLevel.APPLIED,
         readers: Union[int, Quorum] = 1,
         timeout: Optional[float] = None,
-    ) -> int:
-        """Calls ``callback(ticket, status, readers)`` once, when readers have acknowledged an entry, without waiting.
+    ) -> None:
+        """Calls ``callback(status, readers)`` once, when readers have acknowledged the entry of a token. Does not wait.
 
-        Returns the ticket. The status is `OK`, `TIMEOUT` or `CLOSED`. The call runs on the sender's callback thread.
+        The status is `OK`, `TIMEOUT` or `CLOSED`. The call runs on the sender's callback thread.
         """
         _arguments.handler("callback", callback)
-        number, sure = _arguments.whole("sequence", sequence), u32("level", level)
+        known, sure, quorum = _arguments.octets("token", token), u32("level", level), quorum_of(readers)
         limit = _arguments.milliseconds(timeout)
         within = (1 << 64) - 1 if limit is None else limit
-        ticket = ctypes.c_uint64()
         native = self._library
         with self._handle as pointer:
             key = _callbacks.expect(self._handle.host, callback)
-            call = native.sender_on_acked_quorum if isinstance(readers, Quorum) else native.sender_on_acked
             try:
-                who = readers._pointer if isinstance(readers, Quorum) else _arguments.count("readers", readers)
-                check(call(pointer, number, sure, who, within, _callbacks.acked, key, NO_FREE, ctypes.byref(ticket)))
+                check(
+                    native.sender_on_acked(
+                        pointer, known, len(known), sure, quorum._pointer, within, _callbacks.acked, key, NO_FREE
+                    )
+                )
             except BaseException:
                 _callbacks.unexpect(key)
                 raise
-        return ticket.value
-
-    def ticket_status(self, ticket: int) -> Acked:
-        """Reports the result of an `on_acked` call, or its progress so far."""
-        out = ctypes.c_size_t()
-        number = _arguments.whole("ticket", ticket)
-        with self._handle as pointer:
-            return acked_of(self._library.sender_ticket_status(pointer, number, ctypes.byref(out)), out.value)
 
 
 # ---- shared with the receiver ---------------------------------------------------------------------------------------
@@ -418,12 +454,9 @@ def set_numbers(config: Config, options: Mapping[str, Optional[int]], valid: Cal
             config.set(f"set_{option}", valid(option, value))
 
 
-def set_stream(config: Config, stream: Stream) -> None:
-    """Sets a lineage."""
-    stream_id, epoch = stream
-    config.set(
-        "set_stream", _arguments.fixed("stream id", stream_id, STREAM_ID_BYTES), _arguments.whole("epoch", epoch)
-    )
+def quorum_of(readers: Union[int, Quorum]) -> Quorum:
+    """Returns a quorum; a number stands for so many of any readers."""
+    return readers if isinstance(readers, Quorum) else Quorum.any(readers)
 
 
 def set_write_gate(config: Config, gate: WriteGate) -> None:
@@ -505,18 +538,18 @@ def read_json(native: Any, call: Any, pointer: int) -> Any:
         native.replication_string_free(out)
 
 
-def read_stream(handle: _handle.Handle, call: Any) -> Stream:
-    """Returns the stream id and epoch that a function sets."""
-    stream_id = ctypes.create_string_buffer(STREAM_ID_BYTES)
-    epoch = ctypes.c_uint64()
+def read_option(handle: _handle.Handle, call: Any, name: str) -> int:
+    """Returns the value of an option that a function reads."""
+    value = ctypes.c_uint64()
     with handle as pointer:
-        check(call(pointer, stream_id, ctypes.byref(epoch)))
-    return Stream(stream_id.raw, epoch.value)
+        check(call(pointer, _arguments.text("name", name), ctypes.byref(value)))
+    return value.value
 
 
-def read_token(handle: _handle.Handle, call: Any) -> bytes:
-    """Returns the token that a function sets."""
-    token = ctypes.create_string_buffer(TOKEN_BYTES)
+def read_token(handle: _handle.Handle, call: Any, *arguments: Any) -> bytes:
+    """Returns the token that a function gives."""
+    token = ctypes.create_string_buffer(TOKEN_MAX_BYTES)
+    length = ctypes.c_size_t()
     with handle as pointer:
-        check(call(pointer, token))
-    return token.raw
+        check(call(pointer, *arguments, token, TOKEN_MAX_BYTES, ctypes.byref(length)))
+    return token.raw[: length.value]

@@ -7,7 +7,7 @@ import ctypes
 from . import _arguments
 from ._handle import check
 from ._native import library
-from ._raw import TOKEN_BYTES
+from ._raw import TOKEN_MAX_BYTES
 from .constants import TokenOrder
 
 
@@ -33,8 +33,8 @@ def token_text(token: bytes) -> str:
 
 def parse_token(text: str) -> bytes:
     """Returns the token for a text from `token_text`. Raises `InvalidArgumentError` for any other text."""
-    token = ctypes.create_string_buffer(TOKEN_BYTES)
+    token = ctypes.create_string_buffer(TOKEN_MAX_BYTES)
     length = ctypes.c_size_t()
     form = _arguments.text("text", text)
-    check(library().replication_token_parse(form, token, TOKEN_BYTES, ctypes.byref(length)))
+    check(library().replication_token_parse(form, token, TOKEN_MAX_BYTES, ctypes.byref(length)))
     return token.raw[: length.value]

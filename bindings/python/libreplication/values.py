@@ -10,15 +10,6 @@ Path = Union[str, "os.PathLike[str]"]
 """The path of a file or directory."""
 
 
-class Stream(NamedTuple):
-    """The lineage of a log. A position is meaningless without it."""
-
-    id: bytes
-    """16 random bytes that identify the log."""
-    epoch: int
-    """Rises each time another node becomes the writer."""
-
-
 class WalSync(NamedTuple):
     """When a log on disk is synced."""
 

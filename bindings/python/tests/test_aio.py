@@ -28,7 +28,8 @@ def test_waiting(sender, address):
             sequence = sender.replicate(b"x")
             await receiver.wait_sequence(sequence)
             assert receiver.connected and receiver.last_sequence == sequence == receiver.stats()["last_sequence"]
-            assert receiver.stream() == sender.stream() and receiver.token() == sender.token()
+            assert receiver.token() == sender.token()
+            await receiver.wait_token(sender.token())
             with pytest.raises(TimeoutError):
                 await receiver.wait_sequence(99, timeout=0.01)
             with pytest.raises(asyncio.TimeoutError):
@@ -276,15 +277,15 @@ def test_a_sender():
         async with r.AsyncSender(stop_timeout_ms=100) as sender:
             port = await sender.listen("127.0.0.1:0")
             async with reader(f"127.0.0.1:{port}", handler=print) as receiver:
-                sequence = sender.replicate(b"")
-                assert await sender.wait_acked(sequence, timeout=10) == 1
+                token = sender.replicate_token(b"")
+                assert await sender.wait_token(token, timeout=10) == await sender.wait_acked(1, timeout=10) == 1
                 with pytest.raises(errors.TimedOutError):
-                    await sender.wait_acked(sequence, readers=5, timeout=0.01)
+                    await sender.wait_token(token, readers=5, timeout=0.01)
                 with pytest.raises(errors.InvalidStateError):
-                    await sender.wait_durable(sequence)
+                    await sender.wait_durable(1)
                 assert sender.replicate_batch([b"", b""]) == 2
                 await receiver.wait_sequence(3)
-            waiting = asyncio.ensure_future(sender.wait_acked(sequence, readers=5))
+            waiting = asyncio.ensure_future(sender.wait_token(token, readers=5))
             await asyncio.sleep(0)
             await sender.stop()
             with pytest.raises(errors.ClosedError):

@@ -179,13 +179,13 @@ def test_ctrl_c_is_heard_while_waiting(sender, address, inbox):
 @pytest.mark.parametrize("seconds, text", [(0.25, "250 ms"), (0.05, "50 ms"), (0, "0 ms")])
 def test_the_text_of_a_wait_names_the_whole_time(sender, address, inbox, seconds, text):
     """The main thread waits in slices of 100 ms."""
-    sequence = sender.replicate(b"x")
+    token = sender.replicate_token(b"x")
     with follow(address, inbox) as receiver:
         quorum = r.Quorum({None: 9})
         for wait in (
             lambda: receiver.wait_sequence(10**9, timeout=seconds),
-            lambda: sender.wait_acked(sequence, readers=9, timeout=seconds),
-            lambda: sender.wait_acked(sequence, readers=quorum, timeout=seconds),
+            lambda: sender.wait_acked(1, readers=9, timeout=seconds),
+            lambda: sender.wait_token(token, readers=quorum, timeout=seconds),
         ):
             with pytest.raises(errors.TimedOutError, match=f"within {text}") as raised:
                 wait()

@@ -154,7 +154,7 @@ class Lives:
             lambda: sender.replicate(b"x" * 300),
             lambda: sender.replicate_batch([b"x"] * 10),
             lambda: sender.wait_acked(sender.replicate(b"x"), timeout=0.01),
-            lambda: sender.on_acked(sender.replicate(b"x"), lambda *told: None),
+            lambda: sender.on_acked(sender.replicate_token(b"x"), lambda *told: None),
             lambda: sender.stats(),
             lambda: sender.stop(),
         ]

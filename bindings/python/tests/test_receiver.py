@@ -28,7 +28,6 @@ from libreplication import errors
         {"batch_handler": print},
         {"max_entries": -1},
         {"last_sequence": -1},
-        {"stream": (bytes(15), 1)},
         {"token": bytes(47)},
         {"token": bytes(48)},
         {"protocol": 9},
@@ -103,21 +102,21 @@ def test_every_option_is_taken(sender, address, tmp_path, inbox):
     ) as receiver:
         receiver.wait_sequence(1, timeout=10)
         assert receiver.connected and receiver.last_sequence == 1
-        assert receiver.stream() == sender.stream()
+        assert receiver.token() == sender.token()
         assert sender.wait_acked(1, r.AckLevel.DURABLE, timeout=10) == 1
         stats = receiver.stats()
         assert stats["wal_dir"] == str(tmp_path / "log") and stats["reader_id"] == "reader"
     assert [entry.data for entry in logged] == [entry.data for entry in inbox] == [b"one"]
 
 
-def test_it_resumes_by_token_sequence_and_stream(sender, address):
+def test_it_resumes_by_token_or_sequence(sender, address):
     sender.replicate_batch([b"1", b"2", b"3"])
     first = Inbox()
     with follow(address, first) as receiver:
         receiver.wait_sequence(3, timeout=10)
-        token, stream = receiver.token(), receiver.stream()
+        token = receiver.token()
     sender.replicate(b"4")
-    for place in ({"token": token}, {"last_sequence": 3, "stream": stream}):
+    for place in ({"token": token}, {"last_sequence": 3}):
         rest = Inbox()
         with follow(address, rest, **place) as receiver:
             receiver.wait_sequence(4, timeout=10)
@@ -126,9 +125,36 @@ def test_it_resumes_by_token_sequence_and_stream(sender, address):
 
 def test_a_foreign_writer_is_refused(sender, address, inbox):
     events = Events()
-    with follow(address, inbox, last_sequence=0, stream=r.Stream(bytes(16), 1), on_event=events.append):
+    with follow(address, inbox, token=r.parse_token(f"{'00' * 16}:1:0:{'00' * 8}"), on_event=events.append):
         assert events.wait(r.EventKind.DIVERGED).status == r.Status.DIVERGED
     assert not inbox
+
+
+def test_a_part_of_a_batch_has_a_token(sender, address):
+    """A host that commits a part goes on after it, and gets the rest once."""
+    sender.replicate_batch([b"1", b"2", b"3", b"4"])
+    known = []
+
+    def part(batch):
+        if not known and len(batch) == 4:
+            with pytest.raises(errors.InvalidArgumentError):
+                receiver.batch_token(5)
+            known.extend(receiver.batch_token(count) for count in (0, 2, 4))
+            assert known[2] == receiver.token()
+            batch.applied = 2
+            raise RuntimeError("the rest does not fit")
+
+    receiver = r.Receiver("reader", address, batch_handler=part, apply_policy=r.ApplyPolicy.STOP)
+    with receiver:
+        wait_until(lambda: receiver.last_sequence == 2)
+        assert receiver.token() == known[1]
+        with pytest.raises(errors.InvalidStateError):
+            receiver.batch_token(0)
+    assert r.token_text(known[0]).split(":")[2] == "0"
+    rest = Inbox()
+    with follow(address, rest, token=known[1]) as receiver:
+        receiver.wait_sequence(4, timeout=10)
+    assert [entry.data for entry in rest] == [b"3", b"4"]
 
 
 def test_the_token_in_a_handler_is_behind_its_entry(sender, address):
@@ -405,7 +431,7 @@ def test_a_wait_ends_when_another_writer_takes_over(inbox):
     port = first.listen("127.0.0.1:0")
     with follow(f"127.0.0.1:{port}", inbox) as receiver:
         receiver.wait_sequence(first.replicate(b"x"), timeout=10)
-        promoted = r.Sender(token=receiver.token(), epoch=first.stream().epoch + 1, stop_timeout_ms=100)
+        promoted = r.Sender(token=receiver.token(), epoch=2, stop_timeout_ms=100)
 
         begun = CALLS["receiver_wait_sequence"]
 

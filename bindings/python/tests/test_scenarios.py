@@ -187,8 +187,6 @@ class Scenario:
                 options[key] = r.WalSync(number(r.SyncPolicy, value[0]), *value[1:])
             elif key == "wal_dir":
                 options[key] = self.directory / value
-            elif key == "stream":
-                options[key] = r.Stream(bytes.fromhex(value[0]), value[1])
             elif key == "token":
                 if isinstance(value, list):
                     options.update(token=self.tokens[value[0]], epoch=value[1])
@@ -281,24 +279,29 @@ class Scenario:
     def sender_wait_acked(self, name, sequence, level, readers, timeout_ms=20000):
         self.senders[name].wait_acked(sequence, r.AckLevel[level], readers, timeout_ms / 1000)
 
-    def sender_acked(self, name, sequence, level, readers):
+    def sender_replicate_token(self, name, token, bytes=64):
         sender = self.senders[name]
-        if not sender.acked(sequence, r.AckLevel[level], readers).enough:
+        payload = payload_of(sender.current_sequence + 1, bytes)
+        self.tokens[token] = sender.replicate_token(payload, TIMESTAMP_US)
+
+    def sender_wait_token(self, name, token, level, readers=None, quorum=(), timeout_ms=20000):
+        wanted = r.Quorum() if readers is None else readers
+        for group, count in quorum:
+            wanted.add(group, count)
+        self.senders[name].wait_token(self.tokens[token], r.AckLevel[level], wanted, timeout_ms / 1000)
+
+    def sender_acked(self, name, token, level, readers):
+        sender = self.senders[name]
+        if not sender.acked(self.tokens[token], r.AckLevel[level], readers).enough:
             # In Python the answer is no error; the status tells the two kinds of no apart.
             status = r.Status.TIMEOUT if sender.stats()["running"] else r.Status.CLOSED
             raise errors.error_of(status, "not enough")
 
-    def sender_wait_quorum(self, name, sequence, level, quorum, timeout_ms=20000):
-        wanted = r.Quorum()
-        for group, readers in quorum:
-            wanted.add(group, readers)
-        self.senders[name].wait_acked(sequence, r.AckLevel[level], wanted, timeout_ms / 1000)
-
-    def sender_on_acked(self, name, sequence, level, readers, order, timeout_ms=20000):
+    def sender_on_acked(self, name, token, level, readers, order, timeout_ms=20000):
         told = self.orders[order] = []
         self.senders[name].on_acked(
-            sequence,
-            lambda ticket, status, count: told.append(status.name),
+            self.tokens[token],
+            lambda status, count: told.append(status.name),
             r.AckLevel[level],
             readers,
             timeout_ms / 1000,
@@ -313,11 +316,25 @@ class Scenario:
     def sender_token(self, name, token):
         self.tokens[token] = self.senders[name].token()
 
+    def sender_set_option(self, subject, name, value):
+        self.senders[subject].set_option(name, value)
+
     def sender_stop(self, name):
         self.senders[name].stop()
 
     def sender_free(self, name):
         self.senders.pop(name).close()
+
+    # ---- tokens ----
+
+    def token_parse(self, text, token):
+        self.tokens[token] = r.parse_token(text)
+
+    def token_print(self, token, text):
+        assert r.token_text(self.tokens[token]) == text
+
+    def token_compare(self, first, second, order):
+        assert r.compare_tokens(self.tokens[first], self.tokens[second]).name == order
 
     # ---- receivers ----
 
@@ -361,6 +378,12 @@ class Scenario:
     def receiver_wait_sequence(self, name, sequence, timeout_ms=20000):
         self.receivers[name].wait_sequence(sequence, timeout_ms / 1000)
 
+    def receiver_wait_token(self, name, token, timeout_ms=20000):
+        self.receivers[name].wait_token(self.tokens[token], timeout_ms / 1000)
+
+    def receiver_set_option(self, subject, name, value):
+        self.receivers[subject].set_option(name, value)
+
     def receiver_token(self, name, token):
         self.tokens[token] = self.receivers[name].token()
 
@@ -390,6 +413,9 @@ class Scenario:
         subject = {**self.senders, **self.receivers}[name]
         attribute = {"is_connected": "connected"}.get(what, what)
         self.eventually(lambda: getattr(subject, attribute), equals)
+
+    def expect_option(self, subject, name, equals):
+        assert {**self.senders, **self.receivers}[subject].option(name) == equals
 
     def expect_stat(self, name, path, **wanted):
         ((condition, value),) = wanted.items()

@@ -52,12 +52,19 @@ def test_entries_get_consecutive_sequences(sender, address, inbox):
         (lambda s: s.wait_acked(1, timeout=0), errors.InvalidArgumentError),
         (lambda s: s.wait_acked(0, readers=-1), errors.InvalidArgumentError),
         (lambda s: s.wait_acked(0, timeout=float("nan")), errors.InvalidArgumentError),
-        (lambda s: s.acked(0, level=9), errors.InvalidArgumentError),
-        (lambda s: s.acked(0, readers=r.Quorum({"nobody": 1})), errors.InvalidArgumentError),
-        (lambda s: s.wait_acked(0, readers=r.Quorum()), errors.InvalidArgumentError),
-        (lambda s: s.on_acked(99, print), errors.InvalidArgumentError),
-        (lambda s: s.on_acked(0, None), TypeError),
-        (lambda s: s.ticket_status(99), errors.NotFoundError),
+        (lambda s: s.acked(s.token(), level=9), errors.InvalidArgumentError),
+        (lambda s: s.acked(s.token(), readers=r.Quorum({"nobody": 1})), errors.InvalidArgumentError),
+        (lambda s: s.acked(s.token()[:47]), errors.InvalidArgumentError),
+        (lambda s: s.acked(1), TypeError),
+        (lambda s: s.acked(r.parse_token(f"{'00' * 16}:1:1:{'00' * 8}")), errors.LostError),
+        (lambda s: s.wait_token(s.token(), readers=r.Quorum()), errors.InvalidArgumentError),
+        (lambda s: s.wait_token(b""), errors.InvalidArgumentError),
+        (lambda s: s.wait_token(s.token(), readers=0), errors.InvalidArgumentError),
+        (lambda s: s.on_acked(b"token", print), errors.InvalidArgumentError),
+        (lambda s: s.on_acked(s.token(), None), TypeError),
+        (lambda s: s.set_option("io_threads", 1), errors.NotFoundError),
+        (lambda s: s.set_option("max_readers", 0), errors.InvalidArgumentError),
+        (lambda s: s.option("wal_retain_ms"), errors.InvalidStateError),
         (lambda s: s.wait_durable(0, 0), errors.InvalidStateError),
         (lambda s: s.slots(), errors.InvalidStateError),
         (lambda s: s.drop_slot("nobody"), errors.InvalidStateError),
@@ -85,7 +92,6 @@ def test_misuse_raises_its_own_error(sender, call, error):
         {"heartbeat_interval_ms": 5, "peer_timeout_ms": 5},
         {"io_threads": 257},
         {"io_threads": 2**32},
-        {"stream": (b"short", 1)},
         {"token": b"short"},
         {"token": bytes(48)},
         {"groups": {"": ["reader"]}},
@@ -131,7 +137,7 @@ def test_every_option_is_taken(tmp_path):
         max_readers=10,
         io_threads=1,
         unix_socket_mode=0o660,
-        stream=r.Stream(bytes(range(16)), 3),
+        token=r.parse_token(f"{bytes(range(16)).hex()}:3:0:{'00' * 8}"),
         groups={"east": ["east-*"], "west": ["west-1", "west-2"]},
         write_gate=r.WriteGate(0),
         max_pending_acks=5,
@@ -150,7 +156,6 @@ def test_every_option_is_taken(tmp_path):
         sender.replicate(b"kept")
         sender.wait_durable(1, timeout=10)
         token = sender.token()
-        assert sender.stream() == (bytes(range(16)), 3)
         assert sender.slots() == []
         with pytest.raises(errors.NotFoundError):
             sender.drop_slot("nobody")
@@ -159,7 +164,7 @@ def test_every_option_is_taken(tmp_path):
     with r.Sender(wal_dir=tmp_path / "log") as again:
         assert (again.current_sequence, again.token()) == (1, token)
     with r.Sender(token=token, epoch=4) as promoted:
-        assert promoted.replicate(b"next") == 2 and promoted.stream().epoch == 4
+        assert promoted.replicate(b"next") == 2 and promoted.stats()["epoch"] == 4
     with r.Sender(last_sequence=41) as later:
         assert later.replicate(b"next") == 42
 
@@ -172,30 +177,57 @@ def test_acknowledgements(inbox):
         both = r.Quorum({"east": 1, "west": 1})
         both.add(None, 1)
         with follow(address, inbox, "east-1"):
-            sequence = sender.replicate(b"x")
-            assert sender.wait_acked(sequence, timeout=10) == 1
-            assert sender.acked(sequence) == (True, 1)
-            assert sender.acked(sequence, readers=both) == (False, 1)
+            token = sender.replicate_token(b"x")
+            assert token == sender.token()
+            assert sender.wait_acked(1, timeout=10) == sender.wait_token(token, timeout=10) == 1
+            assert sender.acked(token) == (True, 1)
+            assert sender.acked(bytearray(token), readers=both) == (False, 1)
             with pytest.raises(TimeoutError, match="west") as raised:
-                sender.wait_acked(sequence, readers=both, timeout=0.01)
+                sender.wait_token(token, readers=both, timeout=0.01)
             assert raised.value.status == r.Status.TIMEOUT
-            ticket = sender.on_acked(sequence, lambda *told: heard.append(told), readers=both, timeout=20)
-            assert sender.ticket_status(ticket) == (False, 1)
+            sender.on_acked(token, lambda *told: heard.append(told), readers=both, timeout=20)
             with follow(address, inbox, "west-1"):
-                assert sender.wait_acked(sequence, r.AckLevel.APPLIED, both, timeout=10) == 2
+                assert sender.wait_token(token, r.AckLevel.APPLIED, both, timeout=10) == 2
                 wait_until(lambda: heard)
-                assert heard == [(ticket, r.Status.OK, 2)] and sender.ticket_status(ticket).enough
-        late = sender.on_acked(sequence, lambda *told: heard.append(told), readers=9)
-    assert heard[1:] == [(late, r.Status.CLOSED, 2)]
+                assert heard == [(r.Status.OK, 2)]
+        sender.on_acked(token, lambda *told: heard.append(told), readers=9)
+    assert heard[1:] == [(r.Status.CLOSED, 2)]
+
+
+def test_an_entry_that_a_promotion_lost_is_told_lost(inbox):
+    with r.Sender(stop_timeout_ms=100) as first:
+        kept = first.replicate_token(b"kept")
+        lost = first.replicate_token(b"lost")
+    with r.Sender(token=kept, epoch=2) as promoted:
+        mine = promoted.replicate_token(b"mine")
+        assert r.compare_tokens(lost, mine) == r.TokenOrder.DIVERGED
+        with pytest.raises(errors.LostError, match="entry 2 of epoch 1"):
+            promoted.acked(lost)
+        with pytest.raises(errors.LostError, match="epoch 2"):
+            promoted.wait_acked(1, timeout=0)
+        address = f"127.0.0.1:{promoted.listen('127.0.0.1:0')}"
+        with follow(address, inbox, token=kept) as receiver:
+            receiver.wait_token(mine, timeout=10)
+            receiver.wait_token(kept, timeout=10)
+            with pytest.raises(errors.LostError, match="entry 2 of epoch 1"):
+                receiver.wait_token(lost, timeout=10)
+            assert promoted.wait_token(kept, timeout=10) == 1
+
+
+def test_options_change_on_a_live_sender(tmp_path):
+    with r.Sender(wal_dir=tmp_path / "log") as sender:
+        for name, value in {"max_readers": 7, "wal_retain_bytes": 1 << 40, "slot_expiry_ms": 5}.items():
+            sender.set_option(name, value)
+            assert sender.option(name) == value
 
 
 def test_a_callback_that_raises_is_logged(sender, caplog):
     def fail(*_):
         raise ZeroDivisionError("in on_acked")
 
-    sender.replicate(b"x")
+    token = sender.replicate_token(b"x")
     with caplog.at_level(logging.ERROR):
-        sender.on_acked(1, fail, timeout=0)
+        sender.on_acked(token, fail, timeout=0)
         wait_until(lambda: "in on_acked" in caplog.text)
 
 

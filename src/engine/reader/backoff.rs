@@ -21,6 +21,11 @@ impl Backoff {
         Self { pause: FIRST.min(interval), interval }
     }
 
+    /// Pauses grow up to `interval` from now on.
+    pub(crate) fn set_interval(&mut self, interval: Duration) {
+        (self.pause, self.interval) = (self.pause.min(interval), interval);
+    }
+
     /// Whether a connection lived long enough that the next attempt need not wait: longer than any pause, which is all that
     /// another receiver with the same reader id leaves between two of its attempts.
     pub(crate) fn is_stable(&self, lived: Duration) -> bool {

@@ -91,6 +91,11 @@ impl ReceiverState {
         }
     }
 
+    /// Fails once it ends.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_ending() { self.check_running() } else { Ok(()) }
+    }
+
     /// Fails unless it ever ran: only then there may be something to wait for.
     pub(crate) fn check_started(&self) -> Result<()> {
         match self {

@@ -5,8 +5,8 @@
 //! - [`admit`]: whether a reader may follow.
 //! - [`peer`]: one connected reader, from its handshake to its end.
 //! - [`standing`]: how much of what a reader claims counts.
-//! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`] and [`tickets`]: what hosts were
-//!   already told, which stays true.
+//! - [`quorum`]: groups of readers, and which of them must have an entry; [`answers`]: what hosts were already told,
+//!   which stays true.
 //! - [`gate`]: whether enough readers are near enough for another entry.
 //! - [`registry`]: what is known of each reader id, connected or not.
 //! - [`waits`]: who waits for which quorum to have which entry.
@@ -28,6 +28,5 @@ pub(crate) mod slot;
 pub(crate) mod slots;
 pub(crate) mod sorted;
 pub(crate) mod standing;
-pub(crate) mod tickets;
 pub(crate) mod timeline;
 pub(crate) mod waits;

@@ -110,6 +110,11 @@ impl<C: Connection> ReaderRecords<C> {
         Self { records: BTreeMap::new(), bounds, ends: 0, forgotten: 0 }
     }
 
+    /// Other bounds from now on. Readers that are connected stay, and ids that are known are forgotten when others come.
+    pub(crate) fn set_bounds(&mut self, max_readers: usize, max_known: usize) {
+        (self.bounds.max_readers, self.bounds.max_known) = (max_readers, max_known);
+    }
+
     /// Enters a new connection. One with the same id is replaced: the new one stays. `held`: what the id's slot shows
     /// that it acknowledged. `None`: there is no room.
     pub(crate) fn enter(

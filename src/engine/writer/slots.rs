@@ -103,6 +103,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Other limits from now on. What exceeds them goes with the next round, or when other readers come.
+    pub(crate) fn set_limits(&mut self, limits: SlotLimits) {
+        self.limits = limits;
+    }
+
     /// The slots that an earlier process left.
     pub(crate) fn new(
         records: impl IntoIterator<Item = (String, Record)>,

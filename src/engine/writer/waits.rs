@@ -9,7 +9,6 @@ use std::time::Instant;
 use super::answers::Answers;
 use super::quorum::{QuorumCount, Readers, Requirement, Tally};
 use super::sorted::Sorted;
-use super::tickets::Tickets;
 use crate::error::{Error, Result, Status};
 use crate::protocol::control::{AckLevel, ByLevel, Positions};
 
@@ -30,16 +29,8 @@ pub struct Acked {
     pub readers: usize,
 }
 
-/// How much of what hosts may ask for again was forgotten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    pub(crate) tickets: u64,
-    pub(crate) answers: u64,
-}
-
 /// An ordered call that is due.
 pub(crate) struct Call<C> {
-    pub(crate) ticket: u64,
     pub(crate) acked: Acked,
     pub(crate) call: C,
 }
@@ -94,14 +85,13 @@ impl<S, C> Ending<S, C> {
 /// All waits of a sender.
 pub(crate) struct Waits<S, C> {
     closed: bool,
-    /// The number given last. Those of ordered calls are their tickets.
+    /// The number given last.
     last: u64,
     waits: HashMap<u64, Wait<S, C>>,
     /// Sequence and number of each wait, by level.
     by_sequence: ByLevel<Sorted<(u64, u64)>>,
     /// Deadline and number of each ordered call that has one.
     by_deadline: Sorted<(Instant, u64)>,
-    tickets: Tickets,
     answers: Answers,
 }
 
@@ -114,7 +104,6 @@ impl<S, C> Waits<S, C> {
             waits: HashMap::new(),
             by_sequence: Default::default(),
             by_deadline: Sorted::default(),
-            tickets: Tickets::default(),
             answers: Answers::new(inherited_from),
         }
     }
@@ -133,9 +122,9 @@ impl<S, C> Waits<S, C> {
         self.by_deadline.first().map(|(deadline, _)| *deadline)
     }
 
-    /// What was forgotten because there was too much of it.
-    pub(crate) fn forgotten(&self) -> Forgotten {
-        Forgotten { tickets: self.tickets.forgotten(), answers: self.answers.forgotten() }
+    /// How many answers were forgotten because there were too many.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.answers.forgotten()
     }
 
     /// What a reader at `positions` is to acknowledge at once, by level, ascending: the lowest sequences that somebody
@@ -219,7 +208,6 @@ impl<S, C> Waits<S, C> {
         let mut ending = Ending::new();
         ending.due.calls.try_reserve(1).map_err(no_memory)?;
         ending.listed.try_reserve(1).map_err(no_memory)?;
-        self.tickets.try_reserve()?;
         self.end(number, reached, &mut ending);
         Ok(self.finish(ending))
     }
@@ -269,18 +257,6 @@ impl<S, C> Waits<S, C> {
         self.end_all(numbers.into_iter(), readers)
     }
 
-    /// What became of the ordered call with this ticket; `None` when there is none, or it is too old.
-    pub(crate) fn ticket(&mut self, ticket: u64, readers: &impl Readers) -> Option<Acked> {
-        if let Some(Wait { requirement, waiter: Waiter::Call { .. } }) = self.waits.get(&ticket) {
-            let reached = self.answers.judge(requirement, readers.check(requirement));
-            return Some(self.verdict(reached));
-        }
-        let answers = &mut self.answers;
-        let (readers, enough) =
-            self.tickets.check(ticket, |requirement| answers.judge(requirement, readers.check(requirement)))?;
-        Some(self.verdict(QuorumCount { readers, enough }))
-    }
-
     /// Ends these waits as they stand.
     fn end_all(&mut self, numbers: impl Iterator<Item = u64>, readers: &impl Readers) -> Due<S, C> {
         let mut tallies: ByLevel<Option<Tally>> = ByLevel::default();
@@ -298,13 +274,9 @@ impl<S, C> Waits<S, C> {
         let Some(wait) = self.waits.remove(&number) else { return };
         let acked = self.verdict(reached);
         ending.listed.push(Listed::new(number, &wait));
-        let Wait { requirement, waiter } = wait;
-        match waiter {
+        match wait.waiter {
             Waiter::Sleeper(sleeper) => ending.due.sleepers.push((sleeper, acked)),
-            Waiter::Call { call, .. } => {
-                self.tickets.keep(number, requirement, reached.enough.then_some(reached.readers));
-                ending.due.calls.push(Call { ticket: number, acked, call });
-            }
+            Waiter::Call { call, .. } => ending.due.calls.push(Call { acked, call }),
         }
     }
 

@@ -290,6 +290,10 @@ fn single_entries_stop_at_the_one_that_fails() {
     assert_eq!(host.seen(), ["1 10 a", "2 20 ", "1 10 a", "2 20 ", "3 30 c"]);
 }
 
+fn batch(host: &Host, max_entries: usize, muted: Muted) -> IngestBatch {
+    IngestBatch::new(callback::<IngestBatchFn>(on_batch, host), max_entries, muted, RunningBatch::default())
+}
+
 #[test]
 fn batches_say_how_many_were_applied() {
     let bytes = encoded(&[b"a", b"b", b"c"]);
@@ -297,7 +301,7 @@ fn batches_say_how_many_were_applied() {
     let failed_after_1 = Err(ApplyFailure { applied: 1, code: 5, message: String::new() });
     for (code, outcome) in [(5, failed_after_1), (-5, Ok(()))] {
         let host = Host { code, fails_at: 2, ..Host::default() };
-        let mut handler = IngestBatch::new(callback::<IngestBatchFn>(on_batch, &host), 100, Muted::default());
+        let mut handler = batch(&host, 100, Muted::default());
         assert_eq!(handler.max_entries(), 100);
         assert_eq!(handler.apply(&mut Entries::new(&[]), &Place::nowhere()), Ok(()));
         assert_eq!(handler.apply(&mut Entries::new(&bytes).limit(1), &Place::nowhere()), Ok(()));
@@ -332,7 +336,7 @@ fn p9_no_callback_begins_after_the_host_let_go() {
     muted.mute();
     let bytes = encoded(&[b"\x90"]);
     let ingest = || Ingest { callback: callback::<IngestFn>(on_entry, &host), muted: muted.clone() };
-    let batch = IngestBatch::new(callback::<IngestBatchFn>(on_batch, &host), 9, muted.clone());
+    let batch = batch(&host, 9, muted.clone());
     let records =
         RecordIngest { callback: callback::<RecordFn>(on_records, &host), muted: muted.clone(), max_bytes: 1000 };
     let handlers: [Box<dyn Handler>; 3] = [Box::new(ingest()), Box::new(batch), Box::new(records)];

@@ -8,11 +8,11 @@ use std::sync::mpsc::{Sender as Channel, channel};
 use super::*;
 use crate::ffi::receiver_callbacks::*;
 use crate::ffi::receiver_config::*;
-use crate::ffi::receiver_storage::receiver_config_set_token;
+use crate::ffi::receiver_storage::{receiver_config_set_token, receiver_token};
 use crate::ffi::sender::{SenderHandle, sender_free, sender_listen, sender_new, sender_replicate, sender_start};
 use crate::ffi::sender_storage::sender_token;
 use crate::ffi::status::last_error;
-use crate::protocol::token::TOKEN_BYTES;
+use crate::protocol::token::TOKEN_MAX_BYTES;
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,13 +103,14 @@ fn entries_of_a_sender_reach_the_handler_of_a_receiver() {
     });
     // SAFETY: both are alive until they are freed.
     unsafe {
-        let (mut stream_id, mut epoch) = ([0; 16], 0);
-        assert_eq!(receiver_get_stream(receiver, stream_id.as_mut_ptr(), &raw mut epoch), Status::NotFound);
+        let (mut token, mut len) = ([0; TOKEN_MAX_BYTES], 0);
+        let mut read = || receiver_token(receiver, token.as_mut_ptr(), token.len(), &raw mut len);
+        assert_eq!(read(), Status::NotFound);
         assert_eq!(receiver_start(receiver), Status::Ok);
         assert_eq!(receiver_wait_sequence(receiver, 3, PATIENCE.as_millis() as u64), Status::Ok);
         assert!(receiver_is_connected(receiver));
-        assert_eq!(receiver_get_stream(receiver, stream_id.as_mut_ptr(), &raw mut epoch), Status::Ok);
-        assert_eq!(epoch, 1);
+        assert_eq!(read(), Status::Ok);
+        assert_eq!(Token::decode(&token[..len]).map(|token| (token.epoch, token.sequence)), Ok((1, 3)));
         receiver_free(receiver);
         sender_free(sender);
     }
@@ -195,13 +196,13 @@ fn p2_an_entry_that_the_host_leaves_because_it_ends_is_not_given_up() {
 #[test]
 fn p7_a_sequence_set_after_a_token_is_not_taken_for_the_tokens_place() {
     let (sender, address) = writer();
-    let mut token = [0; TOKEN_BYTES];
+    let (mut token, mut len) = ([0; TOKEN_MAX_BYTES], 0);
     // SAFETY: the sender is alive, and the token has room.
-    unsafe { assert_eq!(sender_token(sender, token.as_mut_ptr()), Status::Ok) };
+    unsafe { assert_eq!(sender_token(sender, token.as_mut_ptr(), token.len(), &raw mut len), Status::Ok) };
     let options = |config| {
         // SAFETY: the configuration is alive, and the token whole.
         unsafe {
-            assert_eq!(receiver_config_set_token(config, token.as_ptr()), Status::Ok);
+            assert_eq!(receiver_config_set_token(config, token.as_ptr(), len), Status::Ok);
             assert_eq!(receiver_config_set_last_sequence(config, 1), Status::Ok);
         }
     };

@@ -49,13 +49,12 @@ fn a_new_configuration_has_the_documented_defaults() {
 fn setters_set_what_they_are_named_after() {
     let config = Config::new();
     let c = config.0;
-    // SAFETY: the configuration is alive, the texts end with a NUL, the stream id has 16 bytes.
+    // SAFETY: the configuration is alive, the texts end with a NUL.
     unsafe {
         let results = [
             receiver_config_set_reader_id(c, c"r1".as_ptr()),
             receiver_config_set_writer_addr(c, c"unix:/run/db".as_ptr()),
             receiver_config_set_last_sequence(c, u64::MAX),
-            receiver_config_set_stream(c, [9; 16].as_ptr(), 3),
             receiver_config_set_protocol(c, 2),
             receiver_config_set_coordinator_handshake(c, true),
             receiver_config_set_gap_policy(c, 1),
@@ -69,14 +68,12 @@ fn setters_set_what_they_are_named_after() {
             receiver_config_set_buffer_bytes(c, 65_536),
             receiver_config_set_max_epoch_jump(c, 16),
         ];
-        assert_eq!(results, [OK; 16]);
+        assert_eq!(results, [OK; 15]);
     }
     let core = config.core();
     assert_eq!((core.reader_id.as_str(), core.writer_addr.as_str()), ("r1", "unix:/run/db"));
     assert_eq!(core.max_epoch_jump, 16);
     assert_eq!(core.last_sequence, u64::MAX);
-    let lineage = core.lineage.unwrap();
-    assert_eq!((lineage.stream_id, lineage.epoch), ([9; 16], 3));
     assert_eq!((core.protocol, core.coordinator_handshake), (ProtocolChoice::V2, true));
     assert_eq!((core.gap_policy, core.apply_policy), (GapPolicy::Continue, ApplyPolicy::Skip(8)));
     assert_eq!((core.handler_durable, core.buffer_bytes), (true, 65_536));
@@ -115,7 +112,6 @@ fn bad_arguments_are_refused_by_name_and_change_nothing() {
         refused(receiver_config_set_writer_addr(c, std::ptr::null()), "writer_addr is NULL");
         refused(receiver_config_set_writer_addr(c, c"".as_ptr()), "writer_addr is empty");
         refused(receiver_config_set_writer_addr(c, c"\xff".as_ptr()), "writer_addr is not UTF-8");
-        refused(receiver_config_set_stream(c, std::ptr::null(), 1), "stream_id is NULL");
         refused(receiver_config_set_protocol(c, 3), "protocol 3 is no replication_protocol");
         refused(receiver_config_set_gap_policy(c, 2), "policy 2 is no replication_gap_policy");
         refused(receiver_config_set_apply_policy(c, 3, 0), "policy 3 is no replication_apply_policy");

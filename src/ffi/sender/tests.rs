@@ -12,7 +12,9 @@ use super::*;
 use crate::ffi::acks::sender_wait_acked;
 use crate::ffi::callbacks::EventView;
 use crate::ffi::sender_config::*;
+use crate::ffi::sender_storage::sender_token;
 use crate::ffi::status::{last_error, replication_string_free};
+use crate::protocol::token::{TOKEN_MAX_BYTES, Token};
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,9 +61,12 @@ fn entries_get_consecutive_sequences() {
         assert_eq!(stats["current_sequence"], 5);
         replication_string_free(json);
 
-        let (mut stream_id, mut epoch) = ([0; 16], 0);
-        assert_eq!(sender_get_stream(sender, stream_id.as_mut_ptr(), &raw mut epoch), Status::Ok);
-        assert!(stream_id != [0; 16] && epoch == 1);
+        let (mut token, mut len) = ([0; TOKEN_MAX_BYTES], 0);
+        assert_eq!(sender_token(sender, token.as_mut_ptr(), 47, &raw mut len), Status::BufferTooSmall);
+        assert_eq!((len, token), (48, [0; TOKEN_MAX_BYTES]));
+        assert_eq!(sender_token(sender, token.as_mut_ptr(), token.len(), &raw mut len), Status::Ok);
+        let Token { stream_id, epoch, sequence, .. } = Token::decode(&token[..len]).unwrap();
+        assert!(stream_id != [0; 16] && epoch == 1 && sequence == 5);
         sender_free(sender);
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::ffi::sender_storage::sender_config_set_token;
 use crate::ffi::status::last_error;
+use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
 use crate::transport::test_files::TlsFiles;
 
@@ -61,10 +62,9 @@ fn setters_set_what_they_are_named_after() {
             sender_config_set_max_readers(c, 15),
             sender_config_set_io_threads(c, 2),
             sender_config_set_unix_socket_mode(c, 0o660),
-            sender_config_set_stream(c, [7; 16].as_ptr(), u64::MAX),
             sender_config_set_last_sequence(c, u64::MAX),
         ];
-        assert_eq!(results, [OK; 14]);
+        assert_eq!(results, [OK; 13]);
     }
     let core = config.core();
     assert_eq!((core.buffer_size, core.buffer_bytes), (1, 65_536));
@@ -74,8 +74,6 @@ fn setters_set_what_they_are_named_after() {
     assert_eq!(times.map(|time| time.as_millis()), [11, 12, 13, 14, 0]);
     assert_eq!((core.max_readers, core.io_threads, core.last_sequence), (15, 2, u64::MAX));
     assert_eq!(core.unix_socket_mode, 0o660);
-    let lineage = core.lineage.unwrap();
-    assert_eq!((lineage.stream_id, lineage.epoch), ([7; 16], u64::MAX));
     // SAFETY: the configuration is alive.
     unsafe {
         assert_eq!(sender_config_set_full_policy(c, 1, 9), OK);
@@ -90,7 +88,9 @@ fn p7_a_sequence_set_after_a_token_has_not_the_tokens_history() {
     let config = Config::new();
     let token = Token { stream_id: [7; 16], epoch: 2, sequence: 9, hash: 5 }.encode();
     // SAFETY: the configuration is alive, the token whole.
-    unsafe { assert_eq!(sender_config_set_token(config.0, token.as_ptr(), 0), OK) };
+    unsafe { assert_eq!(sender_config_set_token(config.0, token.as_ptr(), token.len(), 3), OK) };
+    assert_eq!(config.core().lineage, Some(Lineage { stream_id: [7; 16], epoch: 3 }));
+    assert_eq!(config.core().last_epoch, Some(2));
     for (sequence, hash) in [(9, 5), (8, 0), (9, 0)] {
         // SAFETY: the configuration is alive.
         unsafe { assert_eq!(sender_config_set_last_sequence(config.0, sequence), OK) };
@@ -120,7 +120,7 @@ fn numbers_out_of_range_are_refused_by_name_and_change_nothing() {
         refused(sender_config_set_max_readers(c, 0), "readers is 0");
         refused(sender_config_set_io_threads(c, 257), "threads is 257");
         refused(sender_config_set_unix_socket_mode(c, 0o1777), "mode is 0o1777");
-        refused(sender_config_set_stream(c, std::ptr::null(), 1), "stream_id is NULL");
+        refused(sender_config_set_token(c, std::ptr::null(), 48, 1), "token is NULL");
         refused(sender_config_set_buffer_size(std::ptr::null_mut(), 1), "config is NULL");
     }
     assert_eq!(format!("{:?}", config.core()), before);

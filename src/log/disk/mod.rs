@@ -163,6 +163,8 @@ struct State {
     synced: Mark,
     /// Why nothing more may be written.
     broken: Option<Broken>,
+    /// The bytes, and the age, beyond which entries are removed.
+    retention: (u64, Duration),
 }
 
 /// The purpose of a write or a sync.
@@ -324,7 +326,12 @@ impl DiskLog {
 
     /// The age beyond which entries are removed.
     pub fn retain_age(&self) -> Duration {
-        self.config.retain_age
+        self.state.lock().retention.1
+    }
+
+    /// So much is kept from now on.
+    pub fn set_retention(&self, bytes: u64, age: Duration) {
+        self.state.lock().retention = (bytes, age);
     }
 
     /// The path of the directory when it was opened.
@@ -442,13 +449,24 @@ impl State {
         self.sealed_bytes + self.active.fixed.offset(self.written.position)
     }
 
-    fn new(sealed: VecDeque<Arc<Sealed>>, active: Active, end: Mark) -> Self {
+    fn new(config: &DiskConfig, sealed: VecDeque<Arc<Sealed>>, active: Active, end: Mark) -> Self {
         let sealed_bytes = sealed.iter().map(|segment| segment.size()).sum();
         let fixed = sealed.iter().map(|segment| &segment.head.fixed).chain([&active.fixed]);
         let mut epochs: Vec<_> = fixed.map(epoch_of).collect();
         epochs.dedup();
         let epochs = epochs.into();
-        Self { sealed, sealed_bytes, removing: None, active, begun: 0, epochs, written: end, synced: end, broken: None }
+        Self {
+            sealed,
+            sealed_bytes,
+            removing: None,
+            active,
+            begun: 0,
+            epochs,
+            written: end,
+            synced: end,
+            broken: None,
+            retention: (config.retain_bytes, config.retain_age),
+        }
     }
 
     /// Makes this the segment that is written. The one before it is sealed, or replaced if it is empty.
@@ -518,7 +536,7 @@ fn continue_log(config: &DiskConfig, sealed: &[CheckedSegment], last: &SegmentFi
     if tail.end != active.fixed.base {
         active.filled = Some((active.made, made(modified_us)));
     }
-    Ok((State::new(sealed, active, tail.end), tail.torn))
+    Ok((State::new(config, sealed, active, tail.end), tail.torn))
 }
 
 /// The state of a new log.
@@ -536,7 +554,7 @@ fn begin_log(config: &DiskConfig, dir: &Dir, start: LogStart) -> Result<State, F
     let now = clock::now();
     let fixed = Fixed { stream_id, epoch, base: mark, epoch_start: mark.sequence, created_us: now.wall_us };
     let active = Active::create(dir, &NextFile::default(), fixed, config.spacing(), now)?;
-    Ok(State::new(VecDeque::new(), active, mark))
+    Ok(State::new(config, VecDeque::new(), active, mark))
 }
 
 #[cfg(all(test, not(feature = "model")))]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::segment::Sealed;
-use super::{DiskConfig, DiskLog, Mark, Purpose, State, file};
+use super::{DiskLog, Mark, Purpose, State, file};
 use crate::clock::{Ages, Now};
 use crate::error::Result;
 
@@ -22,7 +22,7 @@ impl DiskLog {
         ages.observe(now);
         let mut state = self.usable(self.state.lock(), Purpose::Confirm)?;
         if state.removing.is_none() {
-            match expired(&self.config, &state, &ages, now) {
+            match expired(&state, &ages, now) {
                 Some(first) if first.end().position <= keep_from => drop(state.remove_first()),
                 _ => return Ok(None),
             }
@@ -44,7 +44,7 @@ impl DiskLog {
         let state = self.state.lock();
         match &state.removing {
             Some(segment) => Some(segment.end()),
-            None => expired(&self.config, &state, &ages, now).map(|first| first.end()),
+            None => expired(&state, &ages, now).map(|first| first.end()),
         }
     }
 
@@ -63,11 +63,12 @@ impl DiskLog {
 }
 
 /// The first segment, if it exceeds the retention by the log's size or its own age.
-fn expired<'a>(config: &DiskConfig, state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
+fn expired<'a>(state: &'a State, ages: &Ages, now: Now) -> Option<&'a Arc<Sealed>> {
     let first = state.sealed.front()?;
     // The host's timestamps may be anything. If it is not known when the last entry was written, the creation of the
     // next segment is a bound.
     let next = state.sealed.get(1).map_or(state.active.made, |next| next.made);
-    let old = ages.of(first.ended.unwrap_or(next), now) > config.retain_age;
-    (old || state.bytes() > config.retain_bytes).then_some(first)
+    let (retain_bytes, retain_age) = state.retention;
+    let old = ages.of(first.ended.unwrap_or(next), now) > retain_age;
+    (old || state.bytes() > retain_bytes).then_some(first)
 }

@@ -57,7 +57,7 @@ fn with_a_reader(host: impl Fn(&AckWaiters, &Reader) + Send + Sync + 'static) {
 fn no_ordered_call_misses_its_acknowledgement() {
     with_a_reader(|waiters, reader| {
         for sequence in [2, 1] {
-            waiters.order(requirement(sequence), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+            waiters.order(requirement(sequence), Duration::MAX, Box::new(|_| {}), reader).unwrap();
         }
     });
 }
@@ -66,7 +66,7 @@ fn no_ordered_call_misses_its_acknowledgement() {
 #[test]
 fn no_host_that_sleeps_misses_its_acknowledgement() {
     with_a_reader(|waiters, reader| {
-        waiters.order(requirement(2), Duration::MAX, Box::new(|_, _| {}), reader).unwrap();
+        waiters.order(requirement(2), Duration::MAX, Box::new(|_| {}), reader).unwrap();
         let acked = waiters.wait(requirement(1), Duration::MAX, reader, |_| {});
         assert_eq!((acked.status, acked.readers), (Status::Ok, 1));
     });

@@ -101,6 +101,17 @@ static int32_t expect_get(struct step *step)
     return REPLICATION_STATUS_OK;
 }
 
+static int32_t expect_option(struct step *step)
+{
+    const char *name = text(step, "name");
+    uint64_t value = 0;
+    CHECK_OK(step->on->sender != NULL ? sender_option(step->on->sender, name, &value)
+                                      : receiver_option(step->on->receiver, name, &value));
+    if (value != number(step, "equals"))
+        STEP_FAIL(step, "%s is %llu", name, (unsigned long long)value);
+    return REPLICATION_STATUS_OK;
+}
+
 /* The statistics, to be put. */
 static struct json_object *statistics(struct step *step)
 {
@@ -203,6 +214,7 @@ const struct verb expect_verbs[] = {
     {"expect.payloads", false, " payloads ", expect_payloads},
     {"expect.records", false, " records ", expect_records},
     {"expect.get", false, " what equals ", expect_get},
+    {"expect.option", false, " name equals ", expect_option},
     {"expect.stat", false, " path equals at_least ", expect_stat},
     {"expect.keys", false, " path keys ", expect_keys},
     {"expect.event", false, " kind status sequence at_least ", expect_event},

@@ -72,9 +72,9 @@ void hear_log(void *user_data, int32_t level, const char *message, const char *f
     CHECK(pthread_mutex_unlock(&object->lock) == 0);
 }
 
-void hear_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers)
+void hear_acked(void *user_data, int32_t status, size_t readers)
 {
     struct object *order = user_data;
-    (void)ticket, (void)readers;
+    (void)readers;
     CHECK(atomic_exchange(&order->status, status) == NOT_YET);
 }

@@ -11,6 +11,6 @@ int32_t take_batch(void *user_data, const replication_entry *entries, size_t cou
 int32_t take_records(void *user_data, uint64_t sequence, uint64_t timestamp_us, const replication_records *records);
 void hear_event(void *user_data, const replication_event *event);
 void hear_log(void *user_data, int32_t level, const char *message, const char *fields_json);
-void hear_acked(void *user_data, uint64_t ticket, int32_t status, size_t readers);
+void hear_acked(void *user_data, int32_t status, size_t readers);
 
 #endif

@@ -3,9 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../harness.h"
-#include "../host.h"
-
 #define CONSTANT(enumeration, name)                                                                                    \
     {                                                                                                                  \
 #enumeration, #name, REPLICATION_##enumeration##_##name                                                        \
@@ -85,16 +82,6 @@ static const char *path(const struct option *option, size_t index)
     return paths[index];
 }
 
-static void stream_id(const struct option *option, uint8_t id[REPLICATION_STREAM_ID_BYTES])
-{
-    const char *digits = text(option, 0);
-    CHECK(strlen(digits) == 2 * REPLICATION_STREAM_ID_BYTES);
-    for (size_t i = 0; i < REPLICATION_STREAM_ID_BYTES; i++) {
-        char byte[3] = {digits[2 * i], digits[2 * i + 1], '\0'};
-        id[i] = (uint8_t)strtoul(byte, NULL, 16);
-    }
-}
-
 static int32_t add_groups(replication_sender_config *config, struct json_object *groups)
 {
     const char *ids[16];
@@ -117,9 +104,9 @@ static int32_t add_groups(replication_sender_config *config, struct json_object 
             return handle##_config_set_##name(config, number(option, 0));                                              \
     } while (0)
 
-static int32_t sender_option(replication_sender_config *config, const struct option *option, token_lookup token_named)
+static int32_t set_sender_option(replication_sender_config *config, const struct option *option,
+                                 token_lookup token_named)
 {
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
     NUMBER(sender, buffer_size);
     NUMBER(sender, buffer_bytes);
     NUMBER(sender, write_timeout_ms);
@@ -140,12 +127,10 @@ static int32_t sender_option(replication_sender_config *config, const struct opt
         return sender_config_set_io_threads(config, (uint32_t)number(option, 0));
     if (IS("full_policy"))
         return sender_config_set_full_policy(config, named(option, 0, "FULL_POLICY"), number(option, 1));
-    if (IS("stream")) {
-        stream_id(option, id);
-        return sender_config_set_stream(config, id, number(option, 1));
+    if (IS("token")) {
+        const struct place token = token_named(text(option, 0));
+        return sender_config_set_token(config, PLACE(token), number(option, 1));
     }
-    if (IS("token"))
-        return sender_config_set_token(config, token_named(text(option, 0)), number(option, 1));
     if (IS("tls"))
         return sender_config_set_tls(config, path(option, 0), path(option, 1), path(option, 2));
     if (IS("groups"))
@@ -161,10 +146,9 @@ static int32_t sender_option(replication_sender_config *config, const struct opt
     FAIL("a sender has no option \"%s\"", option->name);
 }
 
-static int32_t receiver_option(replication_receiver_config *config, const struct option *option,
-                               token_lookup token_named)
+static int32_t set_receiver_option(replication_receiver_config *config, const struct option *option,
+                                   token_lookup token_named)
 {
-    uint8_t id[REPLICATION_STREAM_ID_BYTES];
     NUMBER(receiver, last_sequence);
     NUMBER(receiver, reconnect_interval_ms);
     NUMBER(receiver, ack_interval_ms);
@@ -180,10 +164,6 @@ static int32_t receiver_option(replication_receiver_config *config, const struct
         return receiver_config_set_reader_id(config, text(option, 0));
     if (IS("writer_addr"))
         return receiver_config_set_writer_addr(config, text(option, 0));
-    if (IS("stream")) {
-        stream_id(option, id);
-        return receiver_config_set_stream(config, id, number(option, 1));
-    }
     if (IS("protocol"))
         return receiver_config_set_protocol(config, named(option, 0, "PROTOCOL"));
     if (IS("coordinator_handshake"))
@@ -201,8 +181,10 @@ static int32_t receiver_option(replication_receiver_config *config, const struct
     if (IS("wal_sync"))
         return receiver_config_set_wal_sync(config, named(option, 0, "SYNC_POLICY"), number(option, 1),
                                             number(option, 2));
-    if (IS("token"))
-        return receiver_config_set_token(config, token_named(text(option, 0)));
+    if (IS("token")) {
+        const struct place token = token_named(text(option, 0));
+        return receiver_config_set_token(config, PLACE(token));
+    }
     FAIL("a receiver has no option \"%s\"", option->name);
 }
 
@@ -211,7 +193,7 @@ int32_t sender_options(replication_sender_config *config, struct json_object *op
     int32_t status = REPLICATION_STATUS_OK;
     json_object_object_foreach (options, name, value) {
         if (status == REPLICATION_STATUS_OK)
-            status = sender_option(config, &(struct option){name, value}, token_named);
+            status = set_sender_option(config, &(struct option){name, value}, token_named);
     }
     return status;
 }
@@ -221,7 +203,7 @@ int32_t receiver_options(replication_receiver_config *config, struct json_object
     int32_t status = REPLICATION_STATUS_OK;
     json_object_object_foreach (options, name, value) {
         if (status == REPLICATION_STATUS_OK)
-            status = receiver_option(config, &(struct option){name, value}, token_named);
+            status = set_receiver_option(config, &(struct option){name, value}, token_named);
     }
     return status;
 }

@@ -2,12 +2,12 @@
 #ifndef REPLICATION_TESTS_OPTIONS_H
 #define REPLICATION_TESTS_OPTIONS_H
 
+#include "../host.h"
 #include "../json.h"
-#include "replication.h"
 
 /* Calls the setters that the options name, up to the first that fails, and returns its status. The test fails when there is
  * no such setter. `token_named` gives the token of a name; paths are taken as lying in the test's temporary directory. */
-typedef const uint8_t *(*token_lookup)(const char *name);
+typedef struct place (*token_lookup)(const char *name);
 int32_t sender_options(replication_sender_config *config, struct json_object *options, token_lookup token_named);
 int32_t receiver_options(replication_receiver_config *config, struct json_object *options, token_lookup token_named);
 

@@ -73,9 +73,21 @@ static int32_t receiver_waits(struct step *step)
                                   number_or(step, "timeout_ms", PATIENCE_MS));
 }
 
+static int32_t receiver_waits_for_a_token(struct step *step)
+{
+    const struct place token = token_named(text(step, "token"));
+    return receiver_wait_token(step->on->receiver, PLACE(token), number_or(step, "timeout_ms", PATIENCE_MS));
+}
+
 static int32_t receiver_gives_a_token(struct step *step)
 {
-    return receiver_token(step->on->receiver, object_new(step, text(step, "token"), TOKEN)->token);
+    struct object *object = object_new(step, text(step, "token"), TOKEN);
+    return receiver_token(step->on->receiver, PLACE_ROOM(object->token));
+}
+
+static int32_t receivers_option_is_set(struct step *step)
+{
+    return receiver_set_option(step->on->receiver, text(step, "name"), number(step, "value"));
 }
 
 static int32_t receiver_stops(struct step *step)
@@ -90,7 +102,9 @@ const struct verb receiver_verbs[] = {
     {"receiver.resume", true, "", receiver_resumes},
     {"receiver.release", false, "", receiver_is_released},
     {"receiver.wait_sequence", true, " sequence timeout_ms ", receiver_waits},
+    {"receiver.wait_token", true, " token timeout_ms ", receiver_waits_for_a_token},
     {"receiver.token", true, " token ", receiver_gives_a_token},
+    {"receiver.set_option", true, " name value ", receivers_option_is_set},
     {"receiver.stop", true, "", receiver_stops},
     {"receiver.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

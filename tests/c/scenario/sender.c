@@ -100,6 +100,17 @@ static int32_t sender_replicates(struct step *step)
     return status;
 }
 
+static int32_t sender_replicates_for_a_token(struct step *step)
+{
+    struct object *object = object_new(step, text(step, "token"), TOKEN);
+    size_t len = number_or(step, "bytes", DEFAULT_BYTES);
+    uint8_t *payload = payload_for(sender_current_sequence(step->on->sender) + 1, len);
+    int32_t status = sender_replicate_token(step->on->sender, TIMESTAMP_US, payload, len, PLACE_ROOM(object->token));
+    free(payload);
+    object->freed = status != REPLICATION_STATUS_OK;
+    return status;
+}
+
 static int32_t sender_replicates_a_batch(struct step *step)
 {
     size_t count = number_or(step, "count", 1), len = number_or(step, "bytes", DEFAULT_BYTES);
@@ -167,37 +178,63 @@ static int32_t sender_waits_for_acks(struct step *step)
                              number_or(step, "timeout_ms", PATIENCE_MS), NULL);
 }
 
-static int32_t sender_is_asked_for_acks(struct step *step)
-{
-    return sender_acked(step->on->sender, number(step, "sequence"), level(step), number(step, "readers"), NULL);
-}
-
-static int32_t sender_waits_for_a_quorum(struct step *step)
+/* The quorum of a step, to be freed, and the status of making it: "readers" of any group, or a list of
+ * conditions. */
+static replication_quorum *quorum_of(struct step *step, int32_t *status)
 {
     replication_quorum *quorum = replication_quorum_new();
     CHECK(quorum != NULL);
-    int32_t status = REPLICATION_STATUS_OK;
+    if (!given(step, "quorum")) {
+        *status = replication_quorum_add(quorum, NULL, number(step, "readers"));
+        return quorum;
+    }
+    *status = REPLICATION_STATUS_OK;
     struct json_object *conditions = needed(step, "quorum");
-    for (size_t i = 0; i < json_object_array_length(conditions) && status == REPLICATION_STATUS_OK; i++) {
+    for (size_t i = 0; i < json_object_array_length(conditions) && *status == REPLICATION_STATUS_OK; i++) {
         struct json_object *condition = json_object_array_get_idx(conditions, i);
         uint64_t readers = 0;
         if (!json_is_u64(json_object_array_get_idx(condition, 1), &readers))
             STEP_FAIL(step, "a condition is a group and a number of readers");
-        status =
+        *status =
             replication_quorum_add(quorum, json_object_get_string(json_object_array_get_idx(condition, 0)), readers);
     }
+    return quorum;
+}
+
+static int32_t sender_waits_for_a_token(struct step *step)
+{
+    const struct place token = token_named(text(step, "token"));
+    int32_t status;
+    replication_quorum *quorum = quorum_of(step, &status);
     if (status == REPLICATION_STATUS_OK)
-        status = sender_wait_acked_quorum(step->on->sender, number(step, "sequence"), level(step), quorum,
-                                          number_or(step, "timeout_ms", PATIENCE_MS), NULL);
+        status = sender_wait_token(step->on->sender, PLACE(token), level(step), quorum,
+                                   number_or(step, "timeout_ms", PATIENCE_MS), NULL);
+    replication_quorum_free(quorum);
+    return status;
+}
+
+static int32_t sender_is_asked_for_acks(struct step *step)
+{
+    const struct place token = token_named(text(step, "token"));
+    int32_t status;
+    replication_quorum *quorum = quorum_of(step, &status);
+    if (status == REPLICATION_STATUS_OK)
+        status = sender_acked(step->on->sender, PLACE(token), level(step), quorum, NULL);
     replication_quorum_free(quorum);
     return status;
 }
 
 static int32_t sender_orders_a_call(struct step *step)
 {
+    const struct place token = token_named(text(step, "token"));
     struct object *order = object_new(step, text(step, "order"), ORDER);
-    return sender_on_acked(step->on->sender, number(step, "sequence"), level(step), number(step, "readers"),
-                           number_or(step, "timeout_ms", PATIENCE_MS), hear_acked, order, NULL, NULL);
+    int32_t status;
+    replication_quorum *quorum = quorum_of(step, &status);
+    if (status == REPLICATION_STATUS_OK)
+        status = sender_on_acked(step->on->sender, PLACE(token), level(step), quorum,
+                                 number_or(step, "timeout_ms", PATIENCE_MS), hear_acked, order, NULL);
+    replication_quorum_free(quorum);
+    return status;
 }
 
 static int32_t sender_waits_for_the_disk(struct step *step)
@@ -212,7 +249,13 @@ static int32_t sender_drops_a_slot(struct step *step)
 
 static int32_t sender_gives_a_token(struct step *step)
 {
-    return sender_token(step->on->sender, object_new(step, text(step, "token"), TOKEN)->token);
+    struct object *object = object_new(step, text(step, "token"), TOKEN);
+    return sender_token(step->on->sender, PLACE_ROOM(object->token));
+}
+
+static int32_t senders_option_is_set(struct step *step)
+{
+    return sender_set_option(step->on->sender, text(step, "name"), number(step, "value"));
 }
 
 static int32_t sender_stops(struct step *step)
@@ -226,18 +269,20 @@ const struct verb sender_verbs[] = {
     {"sender.listen", true, " address same_as ", sender_listens},
     {"sender.accept_connection", true, " peer closed ", sender_accepts},
     {"sender.replicate", true, " count bytes ", sender_replicates},
+    {"sender.replicate_token", true, " token bytes ", sender_replicates_for_a_token},
     {"sender.replicate_batch", true, " count bytes ", sender_replicates_a_batch},
     {"sender.replicate_hex", true, " payloads ", sender_replicates_hex},
     {"sender.replicate_in_child", true, "", sender_replicates_in_a_child},
     {"sender.remove_reader", true, " reader_id ", sender_removes_a_reader},
     {"sender.set_writable", true, " writable ", sender_is_set_writable},
     {"sender.wait_acked", true, " sequence level readers timeout_ms ", sender_waits_for_acks},
-    {"sender.acked", true, " sequence level readers ", sender_is_asked_for_acks},
-    {"sender.wait_quorum", true, " sequence level quorum timeout_ms ", sender_waits_for_a_quorum},
-    {"sender.on_acked", true, " sequence level readers timeout_ms order ", sender_orders_a_call},
+    {"sender.wait_token", true, " token level readers quorum timeout_ms ", sender_waits_for_a_token},
+    {"sender.acked", true, " token level readers quorum ", sender_is_asked_for_acks},
+    {"sender.on_acked", true, " token level readers quorum timeout_ms order ", sender_orders_a_call},
     {"sender.wait_durable", true, " sequence timeout_ms ", sender_waits_for_the_disk},
     {"sender.drop_slot", true, " reader_id ", sender_drops_a_slot},
     {"sender.token", true, " token ", sender_gives_a_token},
+    {"sender.set_option", true, " name value ", senders_option_is_set},
     {"sender.stop", true, "", sender_stops},
     {"sender.free", false, "", object_is_freed},
     {NULL, false, NULL, NULL},

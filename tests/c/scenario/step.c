@@ -183,7 +183,7 @@ void objects_end(void)
     }
 }
 
-const uint8_t *token_named(const char *name)
+struct place token_named(const char *name)
 {
     struct object *object = find(name);
     if (object == NULL || object->kind != TOKEN)

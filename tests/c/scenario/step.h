@@ -28,7 +28,7 @@ struct object {
     replication_sender *sender;
     replication_receiver *receiver;
     struct peer peer;
-    uint8_t token[REPLICATION_TOKEN_BYTES];
+    struct place token;
     struct step *call; /* of a background call */
     unsigned long thread;
 
@@ -68,7 +68,8 @@ _Noreturn void step_fail(const char *file, int line, const struct step *step, co
 #define STEP_FAIL(step, ...) step_fail(__FILE__, __LINE__, step, __VA_ARGS__)
 
 /* The verbs, each table ended by one without a name. */
-extern const struct verb sender_verbs[], receiver_verbs[], expect_verbs[], peer_verbs[], codec_verbs[], record_verbs[];
+extern const struct verb sender_verbs[], receiver_verbs[], expect_verbs[], peer_verbs[], codec_verbs[], record_verbs[],
+    token_verbs[];
 
 /* Polls until the condition holds; past the deadline the step fails with the rest of the arguments. */
 #define STEP_UNTIL(step, condition, ...)                                                                               \
@@ -109,6 +110,6 @@ struct object *object_new(const struct step *step, const char *name, enum object
 void object_end(struct object *object);
 int32_t object_is_freed(struct step *step); /* the verbs that free */
 void objects_end(void);
-const uint8_t *token_named(const char *name);
+struct place token_named(const char *name);
 
 #endif

@@ -76,7 +76,7 @@ fn leave(sender: &Sender, peer: Peer) {
 
 fn acked(sender: &Sender, sequence: u64, level: AckLevel, readers: usize) -> Status {
     let quorum = sender.quorum(&[(None, readers)]).unwrap();
-    sender.acked(sequence, level, &quorum).unwrap().status
+    sender.acked(sender.own(sequence).unwrap(), level, &quorum).unwrap().status
 }
 
 fn slot(sender: &Sender, id: &str) -> Option<Value> {

@@ -32,6 +32,7 @@ impl Scenario<'_> {
                 until(&what, || taken.lock().unwrap().iter().map(|entry| &entry.payload).eq(&wanted));
             }
             "get" => until(&what, || self.get(step) == step["equals"]),
+            "option" => assert_eq!(Value::from(self.option(step)), step["equals"], "{what}"),
             "stat" => until(&what, || {
                 let found = self.stats(step);
                 match step.get("equals") {
@@ -90,6 +91,12 @@ impl Scenario<'_> {
             "is_connected" => json!(self.receiver(step).is_connected()),
             other => panic!("unknown question {other}"),
         }
+    }
+
+    /// Reads an option back.
+    fn option(&self, step: &Value) -> u64 {
+        let name = text(&step["name"]);
+        if self.is_sender(step) { self.sender(step).option(name) } else { self.receiver(step).option(name) }.unwrap()
     }
 
     /// Returns the statistics at the step's path, if they have that path yet.

@@ -45,10 +45,6 @@ pub fn unhex(hex: &Value) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-fn stream(value: &Value) -> ([u8; 16], u64) {
-    (unhex(&value[0]).try_into().unwrap(), number(&value[1]))
-}
-
 fn sync_policy(value: &Value) -> SyncPolicy {
     match text(&value[0]) {
         "ALWAYS" => SyncPolicy::Always,
@@ -96,10 +92,6 @@ pub fn of_sender(it: &Scenario<'_>, builder: SenderBuilder, key: &str, value: &V
         "stop_timeout_ms" => builder.stop_timeout(ms(value)),
         "max_readers" => builder.max_readers(small(value)),
         "io_threads" => builder.io_threads(small(value)),
-        "stream" => {
-            let (stream_id, epoch) = stream(value);
-            builder.stream(stream_id, epoch)
-        }
         "last_sequence" => builder.last_sequence(number(value)),
         // 0 means the token's own epoch.
         "token" => builder.token(it.token(&value[0]), Some(number(&value[1])).filter(|epoch| *epoch != 0)),
@@ -133,10 +125,6 @@ pub fn of_receiver(it: &Scenario<'_>, builder: ReceiverBuilder, key: &str, value
         "reader_id" => builder.reader_id(text(value)),
         "writer_addr" => builder.writer_addr(text(value)),
         "last_sequence" => builder.last_sequence(number(value)),
-        "stream" => {
-            let (stream_id, epoch) = stream(value);
-            builder.stream(stream_id, epoch)
-        }
         "token" => builder.token(it.token(value)),
         "protocol" => builder.protocol(match text(value) {
             "AUTO" => Protocol::Auto,

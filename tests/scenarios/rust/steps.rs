@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replication::{LogLevel, Quorum, Receiver, Result, Sender, Status};
+use replication::{LogLevel, Quorum, Receiver, Result, Sender, Status, Token};
 use serde_json::Value;
 
 use crate::objects::{ENTRY_TIME_US, Ears, MAX_BATCH, Order, Own, Reader, ReaderHost, Writer, WriterHost};
@@ -100,21 +100,34 @@ impl Scenario<'_> {
                 let writable = truth(&step["writable"]);
                 self.make(step, move || sender.set_writable(writable));
             }
-            "wait_acked" | "wait_quorum" => {
+            "replicate_token" => {
+                let (tokens, name) = (Arc::clone(&self.tokens), text(&step["token"]).to_owned());
+                self.make(step, move || {
+                    let payload = pattern(sender.current_sequence() + 1, bytes);
+                    tokens.lock().unwrap().insert(name, sender.replicate_token_at(ENTRY_TIME_US, payload)?);
+                    Ok(())
+                });
+            }
+            "wait_acked" => {
                 let (level, quorum) = (level(&step["level"]), quorum(step));
                 self.make(step, move || sender.wait_acked(sequence, level, quorum, timeout).map(drop));
             }
+            "wait_token" => {
+                let (token, level, quorum) = (self.token(&step["token"]), level(&step["level"]), quorum(step));
+                self.make(step, move || sender.wait_token(&token, level, quorum, timeout).map(drop));
+            }
             "acked" => {
-                let (level, quorum) = (level(&step["level"]), quorum(step));
-                self.make(step, move || sender.acked(sequence, level, quorum).map(drop));
+                let (token, level, quorum) = (self.token(&step["token"]), level(&step["level"]), quorum(step));
+                self.make(step, move || sender.acked(&token, level, quorum).map(drop));
             }
             "on_acked" => {
-                let (level, quorum, order) = (level(&step["level"]), quorum(step), Arc::<Order>::default());
+                let (token, level, quorum) = (self.token(&step["token"]), level(&step["level"]), quorum(step));
+                let order = Arc::<Order>::default();
                 self.orders.insert(text(&step["order"]).to_owned(), Arc::clone(&order));
                 let end = move |acked: Result<usize>| {
                     order.end(acked.map_or_else(|error| error.status(), |_| Status::Ok));
                 };
-                self.make(step, move || sender.on_acked(sequence, level, quorum, timeout, end));
+                self.make(step, move || sender.on_acked(&token, level, quorum, timeout, end));
             }
             "wait_durable" => self.make(step, move || sender.wait_durable(sequence, timeout)),
             "drop_slot" => {
@@ -127,6 +140,10 @@ impl Scenario<'_> {
                     tokens.lock().unwrap().insert(name, sender.token()?);
                     Ok(())
                 });
+            }
+            "set_option" => {
+                let (name, value) = (text(&step["name"]).to_owned(), number(&step["value"]));
+                self.make(step, move || sender.set_option(&name, value));
             }
             "stop" => self.make(step, move || sender.stop()),
             "free" => drop(self.writers.remove(text(&step["on"]))),
@@ -181,12 +198,20 @@ impl Scenario<'_> {
                 let (sequence, timeout) = (number(&step["sequence"]), timeout(step));
                 self.make(step, move || receiver.wait_sequence(sequence, timeout));
             }
+            "wait_token" => {
+                let (token, timeout) = (self.token(&step["token"]), timeout(step));
+                self.make(step, move || receiver.wait_token(&token, timeout));
+            }
             "token" => {
                 let (tokens, name) = (Arc::clone(&self.tokens), text(&step["token"]).to_owned());
                 self.make(step, move || {
                     tokens.lock().unwrap().insert(name, receiver.token()?);
                     Ok(())
                 });
+            }
+            "set_option" => {
+                let (name, value) = (text(&step["name"]).to_owned(), number(&step["value"]));
+                self.make(step, move || receiver.set_option(&name, value));
             }
             "stop" => self.make(step, move || receiver.stop()),
             "free" => {
@@ -224,6 +249,24 @@ impl Scenario<'_> {
             self.readers.insert(text(&step["on"]).to_owned(), Reader { handle: Arc::clone(handle), host });
         }
         must_be(made, step);
+    }
+
+    pub fn token_step(&mut self, verb: &str, step: &Value) {
+        match verb {
+            "parse" => {
+                let parsed = text(&step["text"]).parse::<Token>();
+                if let Ok(token) = parsed {
+                    self.tokens.lock().unwrap().insert(text(&step["token"]).to_owned(), token);
+                }
+                must_be(parsed, step);
+            }
+            "print" => assert_eq!(self.token(&step["token"]).to_string(), text(&step["text"])),
+            "compare" => {
+                let order = self.token(&step["first"]).order(&self.token(&step["second"]));
+                assert_eq!(format!("{order:?}").to_uppercase(), text(&step["order"]));
+            }
+            _ => panic!("unknown verb token.{verb}"),
+        }
     }
 
     pub fn peer_step(&mut self, verb: &str, step: &Value) {

@@ -73,7 +73,6 @@ void replicated_writer::catch_up()
             sender_.accept_connection(ends[0]);
             return ends[1];
         })
-        .stream(sender_.stream())
         .last_sequence(applied_)
         .event_handler([&](const replication::event &event) {
             if (!is_final(event))

@@ -72,7 +72,7 @@ func (r *reader) apply(_ context.Context, entries []replication.ReplicateEntry) 
 		if err != nil {
 			return err
 		}
-		return own.Put(tokenKey, token[:])
+		return own.Put(tokenKey, token.Bytes())
 	})
 }
 
