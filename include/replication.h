@@ -137,12 +137,6 @@ extern "C" {
 /** The options of a sender. Created by sender_config_new(). */
 typedef struct replication_sender_config replication_sender_config;
 
-/**
- * When a sender takes entries: while enough connected readers are within a lag. Created by
- * replication_write_gate_new().
- */
-typedef struct replication_write_gate replication_write_gate;
-
 /** The writer's end: accepts entries and streams them to readers. Created by sender_new(). */
 typedef struct replication_sender replication_sender;
 
@@ -151,6 +145,12 @@ typedef struct replication_sender replication_sender;
  * no sender, and any number of threads may use it once it is complete.
  */
 typedef struct replication_quorum replication_quorum;
+
+/**
+ * When a sender takes entries: while enough connected readers are within a lag. Created by
+ * replication_write_gate_new().
+ */
+typedef struct replication_write_gate replication_write_gate;
 
 /** The options of a receiver. Created by receiver_config_new(). */
 typedef struct replication_receiver_config replication_receiver_config;
@@ -369,7 +369,82 @@ typedef void (*replication_acked_fn)(void *user_data, int32_t status, size_t rea
 /** Frees `user_data`. Called once, after the last call of the callback. */
 typedef void (*replication_free_fn)(void *user_data);
 
-/* Sender: configuration ------------------------------------------------------------------------ */
+/* Sender --------------------------------------------------------------------------------------- */
+
+/** Creates a configuration with default options. Returns NULL if out of memory. */
+replication_sender_config *sender_config_new(void);
+
+/** Frees a configuration, and the `user_data` of callbacks that no sender has taken over. */
+void sender_config_free(replication_sender_config *config);
+
+/**
+ * Sets the number of network threads; 0: one per two processors, from one to four. Returns `OK`;
+ * `INVALID_ARGUMENT` for more than 256. Default: 0. At most: 256.
+ */
+replication_status sender_config_set_io_threads(
+    replication_sender_config *config, uint32_t threads);
+
+/**
+ * Sets for how many milliseconds sender_stop() lets readers catch up; 0: it closes their
+ * connections at once. Returns `OK`. Default: 5000 (5 s).
+ */
+replication_status sender_config_set_stop_timeout_ms(
+    replication_sender_config *config, uint64_t timeout_ms);
+
+/**
+ * Creates a sender, which sender_start() starts.
+ * - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call
+ *   fails: set them again before creating another sender.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an
+ * earlier sender has the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With
+ * sender_config_set_wal_dir() also `LOCKED` if the directory is in use; `DAMAGED` for corrupt files
+ * or those of a newer version, without changing them; `DIVERGED` if they belong to another stream
+ * or a later epoch than configured; `REGRESSED` if they end before the configured last sequence,
+ * `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL`.
+ */
+replication_status sender_new(const replication_sender_config *config, replication_sender **out);
+
+/**
+ * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
+ * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system
+ * provides too few threads, which may leave the sender stopped: free it and create another.
+ */
+replication_status sender_start(replication_sender *sender);
+
+/**
+ * Changes an option of a sender that lives, by its name in docs/options.md: a time limit, a bound,
+ * or what retention and slots keep. A connection keeps the values with which it began. Returns
+ * `OK`; `NOT_FOUND` for any other name, with a text that lists those that may change;
+ * `INVALID_ARGUMENT` for a value that sender_new() would refuse; `INVALID_STATE` for an option of
+ * the log on disk without one; `CLOSED` after sender_stop().
+ */
+replication_status sender_set_option(replication_sender *sender, const char *name, uint64_t value);
+
+/** Gets such an option. Returns `OK`; `NOT_FOUND` and `INVALID_STATE` as sender_set_option(). */
+replication_status sender_option(
+    const replication_sender *sender, const char *name, uint64_t *out_value);
+
+/**
+ * Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout
+ * ends, closes everything and waits for its threads. To wait until readers have applied it, use
+ * sender_wait_acked() before. Later calls return `CLOSED`, except queries and a second stop.
+ *
+ * Returns `OK`; `WRONG_THREAD` in a callback of this sender, which continues to run. With any other
+ * status it is stopped: `TIMEOUT` if some readers, which the text names, lack entries or the disk
+ * is still busy; `IO`, `DISK_FULL` or `STALLED` if the log on disk lacks the last entries, which
+ * the text names, or the slots. A disk that refuses writes is retried until the stop timeout ends.
+ */
+replication_status sender_stop(replication_sender *sender);
+
+/**
+ * Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs
+ * and the `user_data` of its callbacks is freed. Called in a callback of this sender, it leaves
+ * this to another thread; no other callback begins.
+ */
+void sender_free(replication_sender *sender);
+
+/* Sender: writing entries ---------------------------------------------------------------------- */
 
 /** What happens to a new entry if the buffer is full of entries that a reader still needs. */
 REPLICATION_ENUM(replication_full_policy, uint32_t) {
@@ -381,12 +456,6 @@ REPLICATION_ENUM(replication_full_policy, uint32_t) {
     REPLICATION_FULL_POLICY_REFUSE = 1, /**< Refuse it with `BUFFER_FULL`. */
     REPLICATION_FULL_POLICY_WAIT = 2, /**< Wait for the slowest reader, then refuse. */
 };
-
-/** Creates a configuration with default options. Returns NULL if out of memory. */
-replication_sender_config *sender_config_new(void);
-
-/** Frees a configuration, and the `user_data` of callbacks that no sender has taken over. */
-void sender_config_free(replication_sender_config *config);
 
 /**
  * Sets the capacity, in entries, of the buffer of entries in memory. Returns `OK`;
@@ -411,17 +480,106 @@ replication_status sender_config_set_full_policy(
     replication_sender_config *config, uint32_t policy, uint64_t wait_ms);
 
 /**
- * Sets how many milliseconds a reader may accept no bytes before it is disconnected. Returns `OK`;
- * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
+ * Appends an entry to the log and assigns it the next sequence. Every reader receives entries in
+ * the order of their sequences. The call does not wait for the network or a reader, except under
+ * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`; see
+ * sender_config_set_wal_timeout_ms() for waiting for the disk.
+ * - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.
+ * - `payload`, `payload_len`: any bytes, or none.
+ * - `out_sequence`: the entry's sequence, also in the exception below; may be NULL.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a
+ * payload that does not fit a message or the buffer; `BUFFER_FULL` if the full policy refuses the
+ * entry or the disk is too slow; `GATED` while the write gate is closed; `NOT_WRITER` after
+ * sender_set_writable() with false; `INVALID_STATE` before sender_start(); `CLOSED` after
+ * sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL` and `STALLED` while the disk
+ * refuses writes, and `IO` after it failed.
+ *
+ * On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the
+ * entry may be appended but its sync may fail (`IO`), take too long (`TIMEOUT`) or be cut short by
+ * sender_stop() (`CLOSED`). Then `*out_sequence` is set; set it to 0 before to recognise this. Do
+ * not append the entry again: sender_wait_durable() tells its outcome.
  */
-replication_status sender_config_set_write_timeout_ms(
-    replication_sender_config *config, uint64_t timeout_ms);
+replication_status sender_replicate(
+    replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
+    uint64_t *out_sequence);
+
+/**
+ * As sender_replicate(), and gives the entry's token, which identifies it also after a restart and
+ * at another node. It is given, too, where sender_replicate() sets `*out_sequence` and fails.
+ * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a NULL `token` or `out_len`,
+ * and `BUFFER_TOO_SMALL`: then nothing is appended.
+ */
+replication_status sender_replicate_token(
+    replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
+    uint8_t *token, size_t token_size, size_t *out_len);
+
+/**
+ * Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
+ * - `timestamp_us`: for all entries.
+ * - `payloads`, `count`: the entries, at least one.
+ * - `out_first_sequence`: the sequence of the first; may be NULL.
+ *
+ * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0,
+ * `MESSAGE_TOO_LARGE` also for a batch that exceeds the buffer.
+ */
+replication_status sender_replicate_batch(
+    replication_sender *sender, uint64_t timestamp_us, const replication_slice *payloads,
+    size_t count, uint64_t *out_first_sequence);
+
+/** Returns the last entry's sequence; 0 if there is none, and for a NULL or unusable handle. */
+uint64_t sender_current_sequence(const replication_sender *sender);
+
+/**
+ * Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and
+ * readers, and disconnects readers, with status NOT_WRITER. Allowed before sender_start(). Returns
+ * `OK`; `CLOSED` after sender_stop().
+ */
+replication_status sender_set_writable(replication_sender *sender, bool writable);
+
+/* Sender: accepting readers -------------------------------------------------------------------- */
+
+/**
+ * Sets how many readers may be connected at once; more are refused and reported. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 1024. At least: 1.
+ */
+replication_status sender_config_set_max_readers(replication_sender_config *config, size_t readers);
+
+/**
+ * Sets the permissions of Unix socket files, from their creation on and whatever the umask.
+ * Connecting takes write permission. In the abstract namespace ("unix:@name"), the bits are applied
+ * to the peer's user and group as if this process owned a file; others are disconnected (REFUSED).
+ * Returns `OK`; `INVALID_ARGUMENT` for other bits. Default: 0600. At most: 0777.
+ */
+replication_status sender_config_set_unix_socket_mode(
+    replication_sender_config *config, uint32_t mode);
+
+/**
+ * Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not
+ * those of sender_accept_reader(). Readers without TLS are then refused. The PEM files are read
+ * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
+ * docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable
+ * file; `IO` for an unreadable file. The text names it. A failure changes nothing. Default: none.
+ * - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
+ * - `private_key_file`: the key of the first certificate, not encrypted.
+ * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
+ */
+replication_status sender_config_set_tls(
+    replication_sender_config *config, const char *certificate_chain_file,
+    const char *private_key_file, const char *client_ca_file);
 
 /**
  * Sets how many milliseconds the handshake of a connection may take, TLS included. Returns `OK`;
  * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status sender_config_set_handshake_timeout_ms(
+    replication_sender_config *config, uint64_t timeout_ms);
+
+/**
+ * Sets how many milliseconds a reader may accept no bytes before it is disconnected. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
+ */
+replication_status sender_config_set_write_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
@@ -445,196 +603,6 @@ replication_status sender_config_set_min_heartbeat_ms(
  */
 replication_status sender_config_set_peer_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
-
-/**
- * Sets for how many milliseconds sender_stop() lets readers catch up; 0: it closes their
- * connections at once. Returns `OK`. Default: 5000 (5 s).
- */
-replication_status sender_config_set_stop_timeout_ms(
-    replication_sender_config *config, uint64_t timeout_ms);
-
-/**
- * Sets how many readers may be connected at once; more are refused and reported. Returns `OK`;
- * `INVALID_ARGUMENT` for 0. Default: 1024. At least: 1.
- */
-replication_status sender_config_set_max_readers(replication_sender_config *config, size_t readers);
-
-/**
- * Sets the permissions of Unix socket files, from their creation on and whatever the umask.
- * Connecting takes write permission. In the abstract namespace ("unix:@name"), the bits are applied
- * to the peer's user and group as if this process owned a file; others are disconnected (REFUSED).
- * Returns `OK`; `INVALID_ARGUMENT` for other bits. Default: 0600. At most: 0777.
- */
-replication_status sender_config_set_unix_socket_mode(
-    replication_sender_config *config, uint32_t mode);
-
-/**
- * Sets the number of network threads; 0: one per two processors, from one to four. Returns `OK`;
- * `INVALID_ARGUMENT` for more than 256. Default: 0. At most: 256.
- */
-replication_status sender_config_set_io_threads(
-    replication_sender_config *config, uint32_t threads);
-
-/**
- * Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
- * sender_config_set_token(), it proves nothing about the history before. Returns `OK`. Default: 0.
- */
-replication_status sender_config_set_last_sequence(
-    replication_sender_config *config, uint64_t sequence);
-
-/**
- * Allows permissions of a log directory or private key that are otherwise refused, and reports them
- * with the event UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`;
- * `INVALID_ARGUMENT` for NULL. Default: false.
- *
- * The function that opens them returns `INVALID_ARGUMENT` for a directory that everyone may write
- * to, for a key that its group or others may write to, that others may read, or that its group may
- * read unless root owns it, and for either if another user (not root) owns it. The text names the
- * remedy. A directory that its group may write to is only reported.
- */
-replication_status sender_config_set_insecure_permissions_allowed(
-    replication_sender_config *config, bool allowed);
-
-/**
- * Encrypts connections with TLS 1.3, those of sender_listen() and sender_accept_connection(), not
- * those of sender_accept_reader(). Readers without TLS are then refused. The PEM files are read
- * now. The key must be protected, see sender_config_set_insecure_permissions_allowed(). See
- * docs/tls.md. Returns `OK`; `INVALID_ARGUMENT` for NULL, "", text that is not UTF-8 or an unusable
- * file; `IO` for an unreadable file. The text names it. A failure changes nothing. Default: none.
- * - `certificate_chain_file`: this writer's certificate, then those up to the readers' authority.
- * - `private_key_file`: the key of the first certificate, not encrypted.
- * - `client_ca_file`: readers need a certificate of one of these authorities; NULL: they need none.
- */
-replication_status sender_config_set_tls(
-    replication_sender_config *config, const char *certificate_chain_file,
-    const char *private_key_file, const char *client_ca_file);
-
-/**
- * Sets the function that receives events. Returns `OK`.
- * - `handler`: NULL for none, the default.
- */
-replication_status sender_config_set_event_handler(
-    replication_sender_config *config, replication_event_fn handler, void *user_data,
-    replication_free_fn user_data_free);
-
-/**
- * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
- * - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
- * - `handler`: NULL for none, the default.
- */
-replication_status sender_config_set_log_handler(
-    replication_sender_config *config, int32_t max_level, replication_log_fn handler,
-    void *user_data, replication_free_fn user_data_free);
-
-/**
- * Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many
- * groups and need not be connected.
- * - `name`: 1 to 255 bytes without control characters.
- * - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with
- *   that prefix.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is
- * not UTF-8, a count of 0, a name that exists already, and a 65th group.
- */
-replication_status sender_config_add_group(
-    replication_sender_config *config, const char *name, const char *const *reader_ids,
-    size_t count);
-
-/**
- * Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with
- * BUFFER_FULL. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 65536. At least: 1.
- */
-replication_status sender_config_set_max_pending_acks(
-    replication_sender_config *config, size_t calls);
-
-/** What sender_replicate() does while the write gate is closed. */
-REPLICATION_ENUM(replication_gate_policy, uint32_t) {
-    REPLICATION_GATE_POLICY_REFUSE = 0, /**< Refuse the entry with `GATED`. */
-    /** Wait up to a given time for the gate to open, then refuse the entry. */
-    REPLICATION_GATE_POLICY_SLOW = 1,
-};
-
-/**
- * Creates a write gate that asks for one reader at level received, with any lag.
- *
- * The lag is measured by acknowledgements and checked before each entry, so entries of concurrent
- * calls may pass together. A gate promises nothing about a single entry: wait for its
- * acknowledgement instead.
- *
- * Returns the gate, to be freed with replication_write_gate_free(); NULL without memory.
- */
-replication_write_gate *replication_write_gate_new(void);
-
-/**
- * Sets how many connected readers must be within the lag: no more than
- * sender_config_set_max_readers() allows. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At
- * least: 1.
- */
-replication_status replication_write_gate_set_min_readers(
-    replication_write_gate *gate, size_t readers);
-
-/**
- * Sets how many of the last entries a reader may not have acknowledged; 0 allows any number.
- * Returns `OK`. Default: 0.
- */
-replication_status replication_write_gate_set_max_lag_entries(
-    replication_write_gate *gate, uint64_t entries);
-
-/**
- * Sets how long a reader may leave an entry unacknowledged, to about an eighth; 0 allows any time.
- * Returns `OK`. Default: 0.
- */
-replication_status replication_write_gate_set_max_lag_ms(
-    replication_write_gate *gate, uint64_t lag_ms);
-
-/**
- * Sets what counts as acknowledged, a replication_ack_level. v1 readers acknowledge entries as
- * received only. Returns `OK`; `INVALID_ARGUMENT` for a number that is no level. Default:
- * `REPLICATION_ACK_LEVEL_RECEIVED`.
- */
-replication_status replication_write_gate_set_level(replication_write_gate *gate, uint32_t level);
-
-/**
- * Sets what sender_replicate() does while the gate is closed. `max_wait_ms` is for
- * `REPLICATION_GATE_POLICY_SLOW`. Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
- * Default: `REPLICATION_GATE_POLICY_REFUSE`.
- */
-replication_status replication_write_gate_set_policy(
-    replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms);
-
-/** Frees a write gate. NULL is ignored. Configurations that it was set on keep their copy. */
-void replication_write_gate_free(replication_write_gate *gate);
-
-/**
- * Sets the write gate: while it is closed, sender_replicate() refuses entries with GATED or waits.
- * Returns `OK`. Default: none.
- * - `gate`: copied; NULL removes the gate.
- */
-replication_status sender_config_set_write_gate(
-    replication_sender_config *config, const replication_write_gate *gate);
-
-/* Sender --------------------------------------------------------------------------------------- */
-
-/**
- * Creates a sender, which sender_start() starts.
- * - `config`: copied; NULL for default options. Its callbacks move to the sender, unless the call
- *   fails: set them again before creating another sender.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL `out` or contradictory options; `INVALID_STATE` if an
- * earlier sender has the callbacks; `OUT_OF_MEMORY`; `IO` if the system has no random bytes. With
- * sender_config_set_wal_dir() also `LOCKED` if the directory is in use; `DAMAGED` for corrupt files
- * or those of a newer version, without changing them; `DIVERGED` if they belong to another stream
- * or a later epoch than configured; `REGRESSED` if they end before the configured last sequence,
- * `INVALID_ARGUMENT` if that is set without a stream; `IO` and `DISK_FULL`.
- */
-replication_status sender_new(const replication_sender_config *config, replication_sender **out);
-
-/**
- * Starts a sender's threads. From then on it accepts entries and readers. Returns `OK`;
- * `INVALID_STATE` if it was started before; `CLOSED` after sender_stop(); `IO` if the system
- * provides too few threads, which may leave the sender stopped: free it and create another.
- */
-replication_status sender_start(replication_sender *sender);
 
 /**
  * Accepts readers at an address. May be called for several addresses. docs/embedding.md describes
@@ -677,55 +645,6 @@ replication_status sender_accept_reader(
 replication_status sender_accept_connection(replication_sender *sender, int fd);
 
 /**
- * Appends an entry to the log and assigns it the next sequence. Every reader receives entries in
- * the order of their sequences. The call does not wait for the network or a reader, except under
- * `REPLICATION_FULL_POLICY_WAIT` and `REPLICATION_GATE_POLICY_SLOW`; see
- * sender_config_set_wal_timeout_ms() for waiting for the disk.
- * - `timestamp_us`: microseconds since the Unix epoch, passed on unchanged.
- * - `payload`, `payload_len`: any bytes, or none.
- * - `out_sequence`: the entry's sequence, also in the exception below; may be NULL.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for a NULL payload with a length; `MESSAGE_TOO_LARGE` for a
- * payload that does not fit a message or the buffer; `BUFFER_FULL` if the full policy refuses the
- * entry or the disk is too slow; `GATED` while the write gate is closed; `NOT_WRITER` after
- * sender_set_writable() with false; `INVALID_STATE` before sender_start(); `CLOSED` after
- * sender_stop(); `OUT_OF_MEMORY`; with a log on disk `DISK_FULL` and `STALLED` while the disk
- * refuses writes, and `IO` after it failed.
- *
- * On failure no sequence is used, with one exception: under `REPLICATION_SYNC_POLICY_ALWAYS` the
- * entry may be appended but its sync may fail (`IO`), take too long (`TIMEOUT`) or be cut short by
- * sender_stop() (`CLOSED`). Then `*out_sequence` is set; set it to 0 before to recognise this. Do
- * not append the entry again: sender_wait_durable() tells its outcome.
- */
-replication_status sender_replicate(
-    replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
-    uint64_t *out_sequence);
-
-/**
- * As sender_replicate(), and gives the entry's token, which identifies it also after a restart and
- * at another node. It is given, too, where sender_replicate() sets `*out_sequence` and fails.
- *
- * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a NULL `token` or `out_len`,
- * and `BUFFER_TOO_SMALL`: then nothing is appended.
- */
-replication_status sender_replicate_token(
-    replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len,
-    uint8_t *token, size_t token_size, size_t *out_len);
-
-/**
- * Appends entries with consecutive sequences, all of them or none, as sender_replicate() does.
- * - `timestamp_us`: for all entries.
- * - `payloads`, `count`: the entries, at least one.
- * - `out_first_sequence`: the sequence of the first; may be NULL.
- *
- * Returns what sender_replicate() returns; `INVALID_ARGUMENT` also for a `count` of 0,
- * `MESSAGE_TOO_LARGE` also for a batch that exceeds the buffer.
- */
-replication_status sender_replicate_batch(
-    replication_sender *sender, uint64_t timestamp_us, const replication_slice *payloads,
-    size_t count, uint64_t *out_first_sequence);
-
-/**
  * Disconnects a reader with status REMOVED. It may connect again. Returns `OK`; `NOT_FOUND` if it
  * is not connected; `INVALID_ARGUMENT` for an invalid id; `INVALID_STATE` before sender_start();
  * `CLOSED` after sender_stop().
@@ -734,58 +653,6 @@ replication_status sender_remove_reader(replication_sender *sender, const char *
 
 /** Returns how many readers are connected; 0 for a NULL or unusable handle. */
 size_t sender_reader_count(const replication_sender *sender);
-
-/** Returns the last entry's sequence; 0 if there is none, and for a NULL or unusable handle. */
-uint64_t sender_current_sequence(const replication_sender *sender);
-
-/**
- * Sets whether this node is the writer, as a new sender is. Otherwise it refuses entries and
- * readers, and disconnects readers, with status NOT_WRITER. Allowed before sender_start(). Returns
- * `OK`; `CLOSED` after sender_stop().
- */
-replication_status sender_set_writable(replication_sender *sender, bool writable);
-
-/**
- * Changes an option of a sender that lives, by its name in docs/options.md: a time limit, a bound,
- * or what retention and slots keep. A connection keeps the values with which it began.
- *
- * Returns `OK`; `NOT_FOUND` for any other name, with a text that lists those that may change;
- * `INVALID_ARGUMENT` for a value that sender_new() would refuse; `INVALID_STATE` for an option of
- * the log on disk without one; `CLOSED` after sender_stop().
- */
-replication_status sender_set_option(replication_sender *sender, const char *name, uint64_t value);
-
-/**
- * Gets the value of an option that sender_set_option() takes. Returns `OK`; `NOT_FOUND` and
- * `INVALID_STATE` as that.
- */
-replication_status sender_option(
-    const replication_sender *sender, const char *name, uint64_t *out_value);
-
-/**
- * Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions
- * only add keys. Returns `OK`; `INVALID_ARGUMENT` for NULL.
- */
-replication_status sender_stats_json(const replication_sender *sender, char **out_json);
-
-/**
- * Stops a sender: refuses new entries, lets readers receive the last entry until the stop timeout
- * ends, closes everything and waits for its threads. To wait until readers have applied it, use
- * sender_wait_acked() before. Later calls return `CLOSED`, except queries and a second stop.
- *
- * Returns `OK`; `WRONG_THREAD` in a callback of this sender, which continues to run. With any other
- * status it is stopped: `TIMEOUT` if some readers, which the text names, lack entries or the disk
- * is still busy; `IO`, `DISK_FULL` or `STALLED` if the log on disk lacks the last entries, which
- * the text names, or the slots. A disk that refuses writes is retried until the stop timeout ends.
- */
-replication_status sender_stop(replication_sender *sender);
-
-/**
- * Frees a sender; one that runs is stopped first, as by sender_stop(). On return no callback runs
- * and the `user_data` of its callbacks is freed. Called in a callback of this sender, it leaves
- * this to another thread; no other callback begins.
- */
-void sender_free(replication_sender *sender);
 
 /* Sender: waiting for readers ------------------------------------------------------------------ */
 
@@ -797,9 +664,29 @@ REPLICATION_ENUM(replication_ack_level, uint32_t) {
 };
 
 /**
- * Creates a quorum without a condition, to be filled by replication_quorum_add().
+ * Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many
+ * groups and need not be connected.
+ * - `name`: 1 to 255 bytes without control characters.
+ * - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with
+ *   that prefix.
  *
- * Returns the quorum, to be freed with replication_quorum_free(); NULL without memory.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is
+ * not UTF-8, a count of 0, a name that exists already, and a 65th group.
+ */
+replication_status sender_config_add_group(
+    replication_sender_config *config, const char *name, const char *const *reader_ids,
+    size_t count);
+
+/**
+ * Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with
+ * BUFFER_FULL. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 65536. At least: 1.
+ */
+replication_status sender_config_set_max_pending_acks(
+    replication_sender_config *config, size_t calls);
+
+/**
+ * Creates a quorum without a condition, to be filled by replication_quorum_add(). Returns the
+ * quorum, to be freed with replication_quorum_free(); NULL without memory.
  */
 replication_quorum *replication_quorum_new(void);
 
@@ -900,6 +787,73 @@ replication_status sender_on_acked(
     const replication_quorum *quorum, uint64_t timeout_ms, replication_acked_fn callback,
     void *user_data, replication_free_fn user_data_free);
 
+/* Sender: the write gate ----------------------------------------------------------------------- */
+
+/** What sender_replicate() does while the write gate is closed. */
+REPLICATION_ENUM(replication_gate_policy, uint32_t) {
+    REPLICATION_GATE_POLICY_REFUSE = 0, /**< Refuse the entry with `GATED`. */
+    /** Wait for the gate up to a time, then refuse the entry. */
+    REPLICATION_GATE_POLICY_SLOW = 1,
+};
+
+/**
+ * Creates a write gate that asks for one reader at level received, with any lag. Returns the gate,
+ * to be freed with replication_write_gate_free(); NULL without memory.
+ *
+ * The lag is measured by acknowledgements and checked before each entry, so entries of concurrent
+ * calls may pass together. A gate promises nothing about a single entry: wait for its
+ * acknowledgement instead.
+ */
+replication_write_gate *replication_write_gate_new(void);
+
+/**
+ * Sets how many connected readers must be within the lag: no more than
+ * sender_config_set_max_readers() allows. Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 1. At
+ * least: 1.
+ */
+replication_status replication_write_gate_set_min_readers(
+    replication_write_gate *gate, size_t readers);
+
+/**
+ * Sets how many of the last entries a reader may not have acknowledged; 0 allows any number.
+ * Returns `OK`. Default: 0.
+ */
+replication_status replication_write_gate_set_max_lag_entries(
+    replication_write_gate *gate, uint64_t entries);
+
+/**
+ * Sets how long a reader may leave an entry unacknowledged, to about an eighth; 0 allows any time.
+ * Returns `OK`. Default: 0.
+ */
+replication_status replication_write_gate_set_max_lag_ms(
+    replication_write_gate *gate, uint64_t lag_ms);
+
+/**
+ * Sets what counts as acknowledged, a replication_ack_level. v1 readers acknowledge entries as
+ * received only. Returns `OK`; `INVALID_ARGUMENT` for a number that is no level. Default:
+ * `REPLICATION_ACK_LEVEL_RECEIVED`.
+ */
+replication_status replication_write_gate_set_level(replication_write_gate *gate, uint32_t level);
+
+/**
+ * Sets what sender_replicate() does while the gate is closed. `max_wait_ms` is for
+ * `REPLICATION_GATE_POLICY_SLOW`. Returns `OK`; `INVALID_ARGUMENT` for a number that is no policy.
+ * Default: `REPLICATION_GATE_POLICY_REFUSE`.
+ */
+replication_status replication_write_gate_set_policy(
+    replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms);
+
+/** Frees a write gate. NULL is ignored. Configurations that it was set on keep their copy. */
+void replication_write_gate_free(replication_write_gate *gate);
+
+/**
+ * Sets the write gate: while it is closed, sender_replicate() refuses entries with GATED or waits.
+ * Returns `OK`. Default: none.
+ * - `gate`: copied; NULL removes the gate.
+ */
+replication_status sender_config_set_write_gate(
+    replication_sender_config *config, const replication_write_gate *gate);
+
 /* Sender: the log on disk ---------------------------------------------------------------------- */
 
 /** When a log on disk is synced, besides whenever somebody waits for it. */
@@ -942,7 +896,7 @@ replication_status sender_config_set_wal_segment_bytes(
 
 /**
  * Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays.
- * Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
+ * Returns `OK`. Default: 1073741824 (1 GiB).
  */
 replication_status sender_config_set_wal_retain_bytes(
     replication_sender_config *config, uint64_t bytes);
@@ -959,7 +913,7 @@ replication_status sender_config_set_wal_retain_ms(
 /**
  * Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that
  * exceeds it is lost, with an event; its reader gets status WAL_ROTATED if it asks for removed
- * entries. Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: 8589934592 (8 GiB).
+ * entries. Returns `OK`. Default: 8589934592 (8 GiB).
  */
 replication_status sender_config_set_slot_max_bytes(
     replication_sender_config *config, uint64_t bytes);
@@ -981,23 +935,16 @@ replication_status sender_config_set_wal_timeout_ms(
     replication_sender_config *config, uint64_t timeout_ms);
 
 /**
- * Sets the position after which a new log begins, to continue a stream or to take over as its
- * writer, in place of sender_config_set_last_sequence(). Its hash lets readers recognise their
- * history. A log on disk keeps its stream and its position, and is only checked against them.
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, bytes that are no token, and a lower epoch. Default: a
- * new stream, with a random id and epoch 1.
- * - `token`, `token_len`: from receiver_token() or sender_token().
- * - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
+ * Allows permissions of a log directory or private key that are otherwise refused, and reports them
+ * with the event UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`. Default: false.
+ *
+ * The function that opens them returns `INVALID_ARGUMENT` for a directory that everyone may write
+ * to, for a key that its group or others may write to, that others may read, or that its group may
+ * read unless root owns it, and for either if another user (not root) owns it. The text names the
+ * remedy. A directory that its group may write to is only reported.
  */
-replication_status sender_config_set_token(
-    replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch);
-
-/**
- * Gets the token of the position after the last entry. Returns `OK`; `INVALID_ARGUMENT` for NULL;
- * `BUFFER_TOO_SMALL`.
- */
-replication_status sender_token(
-    const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len);
+replication_status sender_config_set_insecure_permissions_allowed(
+    replication_sender_config *config, bool allowed);
 
 /**
  * Syncs an entry to this node's disk now, whatever the sync policy, and waits until it is durable.
@@ -1030,7 +977,104 @@ replication_status sender_slots_json(const replication_sender *sender, char **ou
  */
 replication_status sender_drop_slot(replication_sender *sender, const char *reader_id);
 
-/* Receiver: configuration ---------------------------------------------------------------------- */
+/* Sender: continuing a history ----------------------------------------------------------------- */
+
+/**
+ * Sets the position after which a new log begins, to continue a stream or to take over as its
+ * writer, in place of sender_config_set_last_sequence(). Its hash lets readers recognise their
+ * history. A log on disk keeps its stream and its position, and is only checked against them.
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, bytes that are no token, and a lower epoch. Default: a
+ * new stream, with a random id and epoch 1.
+ * - `token`, `token_len`: from receiver_token() or sender_token().
+ * - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
+ */
+replication_status sender_config_set_token(
+    replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch);
+
+/**
+ * Sets the sequence after which the log begins; a log on disk is only checked against it. Unlike
+ * sender_config_set_token(), it proves nothing about the history before. Returns `OK`. Default: 0.
+ */
+replication_status sender_config_set_last_sequence(
+    replication_sender_config *config, uint64_t sequence);
+
+/**
+ * Gets the token of the position after the last entry. Returns `OK`; `INVALID_ARGUMENT` for NULL;
+ * `BUFFER_TOO_SMALL`.
+ */
+replication_status sender_token(
+    const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len);
+
+/* Sender: events and statistics ---------------------------------------------------------------- */
+
+/** Sets the function that receives events; NULL for none. Returns `OK`. Default: none. */
+replication_status sender_config_set_event_handler(
+    replication_sender_config *config, replication_event_fn handler, void *user_data,
+    replication_free_fn user_data_free);
+
+/**
+ * Sets the function that receives log records. Returns `OK`; `INVALID_ARGUMENT` for a wrong level.
+ * - `max_level`: the least severe replication_log_level to pass on; ignored if `handler` is NULL.
+ * - `handler`: NULL for none, the default.
+ */
+replication_status sender_config_set_log_handler(
+    replication_sender_config *config, int32_t max_level, replication_log_fn handler,
+    void *user_data, replication_free_fn user_data_free);
+
+/**
+ * Gets the statistics as a JSON object, to be freed with replication_string_free(). Later versions
+ * only add keys. Returns `OK`; `INVALID_ARGUMENT` for NULL.
+ */
+replication_status sender_stats_json(const replication_sender *sender, char **out_json);
+
+/* Receiver ------------------------------------------------------------------------------------- */
+
+/** Creates a configuration with default options. Returns NULL if out of memory. */
+replication_receiver_config *receiver_config_new(void);
+
+/** Frees a configuration, and the `user_data` of callbacks that no receiver has taken over. */
+void receiver_config_free(replication_receiver_config *config);
+
+/**
+ * Creates a receiver, which receiver_start() starts.
+ * - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again
+ *   before creating another receiver.
+ *
+ * Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for
+ * contradictory options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an
+ * earlier receiver has the callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also
+ * `LOCKED`, `DAMAGED`, `IO` and `DISK_FULL` as sender_new(), and `DIVERGED` if the files have
+ * another history than the configured token.
+ */
+replication_status receiver_new(
+    const replication_receiver_config *config, replication_receiver **out);
+
+/**
+ * Starts a receiver. It connects, and reconnects, in the background and reports this as events.
+ * Returns `OK`; `IO` as sender_start(); `INVALID_STATE` if started before; `CLOSED` after
+ * receiver_stop().
+ */
+replication_status receiver_start(replication_receiver *receiver);
+
+/** As sender_set_option(), for a receiver. Returns `OK`, or what that returns. */
+replication_status receiver_set_option(
+    replication_receiver *receiver, const char *name, uint64_t value);
+
+/** As sender_option(), for a receiver. Returns `OK`, or what that returns. */
+replication_status receiver_option(
+    const replication_receiver *receiver, const char *name, uint64_t *out_value);
+
+/**
+ * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
+ * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries and a
+ * second stop. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
+ */
+replication_status receiver_stop(replication_receiver *receiver);
+
+/** Stops a receiver if it runs, and frees it, as sender_free() does. */
+void receiver_free(replication_receiver *receiver);
+
+/* Receiver: following a writer ----------------------------------------------------------------- */
 
 /** The longest reader id in bytes, without the NUL. */
 #define REPLICATION_MAX_READER_ID_BYTES 255
@@ -1047,19 +1091,6 @@ REPLICATION_ENUM(replication_gap_policy, uint32_t) {
     REPLICATION_GAP_POLICY_REFUSE = 0, /**< Report it and do not continue. */
     REPLICATION_GAP_POLICY_CONTINUE = 1, /**< Report it, count it and lose the entries. */
 };
-
-/** What a receiver does if its handler fails on an entry. */
-REPLICATION_ENUM(replication_apply_policy, uint32_t) {
-    REPLICATION_APPLY_POLICY_RETRY = 0, /**< Retry forever, with growing pauses. */
-    REPLICATION_APPLY_POLICY_STOP = 1, /**< Retry some times, then stop applying. */
-    REPLICATION_APPLY_POLICY_SKIP = 2, /**< Retry some times, then skip and report it. */
-};
-
-/** Creates a configuration with default options. Returns NULL if out of memory. */
-replication_receiver_config *receiver_config_new(void);
-
-/** Frees a configuration, and the `user_data` of callbacks that no receiver has taken over. */
-void receiver_config_free(replication_receiver_config *config);
 
 /**
  * Sets the name by which the writer knows this reader. A second connection with the same name
@@ -1084,14 +1115,14 @@ replication_status receiver_config_set_writer_addr(
     replication_receiver_config *config, const char *writer_addr);
 
 /**
- * Sets the sequence of the last applied entry, after which the writer continues; 0: with the first
- * entry. For exactly-once delivery, store it in the transaction that applies the entry. Unlike
- * receiver_config_set_token() it proves nothing about the history before it: a forked writer may
- * not be noticed, and waits and the write gate count this reader only when it acknowledges new
- * entries. Returns `OK`. Default: 0.
+ * Sets a function that connects to the writer instead of the library. It receives one address of
+ * the list, with a Unix socket path absolute, and may take that address's share of the connect
+ * timeout, while no other callback runs. Returns `OK`.
+ * - `handler`: NULL for none, the default.
  */
-replication_status receiver_config_set_last_sequence(
-    replication_receiver_config *config, uint64_t sequence);
+replication_status receiver_config_set_connect_handler(
+    replication_receiver_config *config, replication_connect_fn handler, void *user_data,
+    replication_free_fn user_data_free);
 
 /**
  * Sets the protocol versions to speak, a replication_protocol. Returns `OK`; `INVALID_ARGUMENT` for
@@ -1108,27 +1139,19 @@ replication_status receiver_config_set_coordinator_handshake(
     replication_receiver_config *config, bool enabled);
 
 /**
- * Sets what happens if the writer's entries have a gap, a replication_gap_policy. Returns `OK`;
- * `INVALID_ARGUMENT` for an unknown policy. Default: `REPLICATION_GAP_POLICY_REFUSE`.
+ * Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain
+ * socket. A writer without TLS or with an unsuitable certificate is not followed; nothing turns
+ * this check off. Files are treated as by sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT`
+ * and `IO` as sender_config_set_tls(), and for an invalid server name. Default: none.
+ * - `ca_file`: the writer must have a certificate of one of these authorities.
+ * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
+ *   writer address. It must be given with a Unix socket.
+ * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to the
+ *   writer's authority, and its unencrypted key; both NULL for none, which a writer may refuse.
  */
-replication_status receiver_config_set_gap_policy(
-    replication_receiver_config *config, uint32_t policy);
-
-/**
- * Sets what happens if the handler fails on an entry. A failure with `REPLICATION_STATUS_CLOSED` is
- * always retried. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
- * - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
- * - `retries`: how often the other two policies retry before they stop or skip.
- */
-replication_status receiver_config_set_apply_policy(
-    replication_receiver_config *config, uint32_t policy, uint32_t retries);
-
-/**
- * Sets whether the handler makes entries durable before it returns, so that applied entries are
- * also acknowledged as durable. Returns `OK`. Default: false.
- */
-replication_status receiver_config_set_handler_durable(
-    replication_receiver_config *config, bool durable);
+replication_status receiver_config_set_tls(
+    replication_receiver_config *config, const char *ca_file, const char *server_name,
+    const char *certificate_chain_file, const char *private_key_file);
 
 /**
  * Sets the longest pause in milliseconds between attempts to connect. Pauses start shorter and
@@ -1137,13 +1160,6 @@ replication_status receiver_config_set_handler_durable(
  * `INVALID_ARGUMENT` for 0. Default: 5000 (5 s). At least: 1.
  */
 replication_status receiver_config_set_reconnect_interval_ms(
-    replication_receiver_config *config, uint64_t interval_ms);
-
-/**
- * Sets the interval in milliseconds at which a moving position is acknowledged. Returns `OK`;
- * `INVALID_ARGUMENT` for 0. Default: 100. At least: 1.
- */
-replication_status receiver_config_set_ack_interval_ms(
     replication_receiver_config *config, uint64_t interval_ms);
 
 /**
@@ -1168,11 +1184,11 @@ replication_status receiver_config_set_peer_timeout_ms(
     replication_receiver_config *config, uint64_t timeout_ms);
 
 /**
- * Sets how many bytes may be received and not yet applied; a single entry may be larger. Returns
- * `OK`; `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
+ * Sets what happens if the writer's entries have a gap, a replication_gap_policy. Returns `OK`;
+ * `INVALID_ARGUMENT` for an unknown policy. Default: `REPLICATION_GAP_POLICY_REFUSE`.
  */
-replication_status receiver_config_set_buffer_bytes(
-    replication_receiver_config *config, uint64_t bytes);
+replication_status receiver_config_set_gap_policy(
+    replication_receiver_config *config, uint32_t policy);
 
 /**
  * Sets by how much the writer's epoch may rise at once; a writer further above is refused with
@@ -1185,26 +1201,26 @@ replication_status receiver_config_set_max_epoch_jump(
     replication_receiver_config *config, uint64_t jump);
 
 /**
- * As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls().
- * Returns `OK`; `INVALID_ARGUMENT` for NULL. Default: false.
+ * Sets the largest payload in bytes that the receiver accepts. A larger one is refused before
+ * memory is allocated: the connection ends with status MESSAGE_TOO_LARGE and an event
+ * PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver reconnects, but cannot
+ * pass the entry until the limit is raised; no entry is skipped. Returns `OK`; `INVALID_ARGUMENT`
+ * for 0. Default: 78643104 (the largest payload). At least: 1.
  */
-replication_status receiver_config_set_insecure_permissions_allowed(
-    replication_receiver_config *config, bool allowed);
+replication_status receiver_config_set_max_entry_bytes(
+    replication_receiver_config *config, uint64_t max_bytes);
 
-/**
- * Encrypts all connections with TLS 1.3, also those of a connect handler, which returns a plain
- * socket. A writer without TLS or with an unsuitable certificate is not followed; nothing turns
- * this check off. Files are treated as by sender_config_set_tls(). Returns `OK`; `INVALID_ARGUMENT`
- * and `IO` as sender_config_set_tls(), and for an invalid server name. Default: none.
- * - `ca_file`: the writer must have a certificate of one of these authorities.
- * - `server_name`: the DNS name or IP address in the writer's certificate; NULL for the host in the
- *   writer address. It must be given with a Unix socket.
- * - `certificate_chain_file`, `private_key_file`: this reader's certificate, then those up to the
- *   writer's authority, and its unencrypted key; both NULL for none, which a writer may refuse.
- */
-replication_status receiver_config_set_tls(
-    replication_receiver_config *config, const char *ca_file, const char *server_name,
-    const char *certificate_chain_file, const char *private_key_file);
+/** Returns whether a connection is established; false for a NULL or unusable handle. */
+bool receiver_is_connected(const replication_receiver *receiver);
+
+/* Receiver: applying entries ------------------------------------------------------------------- */
+
+/** What a receiver does if its handler fails on an entry. */
+REPLICATION_ENUM(replication_apply_policy, uint32_t) {
+    REPLICATION_APPLY_POLICY_RETRY = 0, /**< Retry forever, with growing pauses. */
+    REPLICATION_APPLY_POLICY_STOP = 1, /**< Retry some times, then stop applying. */
+    REPLICATION_APPLY_POLICY_SKIP = 2, /**< Retry some times, then skip and report it. */
+};
 
 /**
  * Sets the handler that receives entries one by one, in order, each once in the receiver's life. It
@@ -1232,84 +1248,66 @@ replication_status receiver_config_set_record_handler(
     replication_free_fn user_data_free);
 
 /**
- * Sets a function that writes each entry to the host's own log before the handler receives it. If
- * it fails (returns a number other than 0), the apply policy decides, and the handler does not
- * receive the entry. Returns `OK`.
- * - `append`: NULL for none, the default.
+ * Sets how many bytes of memory the decoded records of an entry may take besides its payload, which
+ * may be a hundred times smaller. An entry that exceeds it fails, see replication_record_fn.
+ * Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 268435456 (256 MiB). At least: 1.
+ */
+replication_status receiver_config_set_records_max_bytes(
+    replication_receiver_config *config, uint64_t max_bytes);
+
+/**
+ * Sets a function that writes each entry to the host's own log before the handler receives it; NULL
+ * for none. If it fails (returns a number other than 0), the apply policy decides, and the handler
+ * does not receive the entry. Returns `OK`. Default: none.
  */
 replication_status receiver_config_set_local_wal(
     replication_receiver_config *config, replication_ingest_fn append, void *user_data,
     replication_free_fn user_data_free);
 
 /**
- * Sets a function that connects to the writer instead of the library. It receives one address of
- * the list, with a Unix socket path absolute, and may take that address's share of the connect
- * timeout, while no other callback runs. Returns `OK`.
- * - `handler`: NULL for none, the default.
+ * Sets whether the handler makes entries durable before it returns, so that applied entries are
+ * also acknowledged as durable. Returns `OK`. Default: false.
  */
-replication_status receiver_config_set_connect_handler(
-    replication_receiver_config *config, replication_connect_fn handler, void *user_data,
-    replication_free_fn user_data_free);
+replication_status receiver_config_set_handler_durable(
+    replication_receiver_config *config, bool durable);
 
 /**
- * As sender_config_set_event_handler(). Returns `OK`.
- * - `handler`: NULL for none, the default.
+ * Sets what happens if the handler fails on an entry. A failure with `REPLICATION_STATUS_CLOSED` is
+ * always retried. Returns `OK`; `INVALID_ARGUMENT` for an unknown policy.
+ * - `policy`: a replication_apply_policy. Default: `REPLICATION_APPLY_POLICY_RETRY`.
+ * - `retries`: how often the other two policies retry before they stop or skip.
  */
-replication_status receiver_config_set_event_handler(
-    replication_receiver_config *config, replication_event_fn handler, void *user_data,
-    replication_free_fn user_data_free);
+replication_status receiver_config_set_apply_policy(
+    replication_receiver_config *config, uint32_t policy, uint32_t retries);
 
 /**
- * As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for an unknown level.
- * - `handler`: NULL for none, the default.
+ * Sets how many bytes may be received and not yet applied; a single entry may be larger. Returns
+ * `OK`; `INVALID_ARGUMENT` for less than 65536. Default: 4194304 (4 MiB). At least: 65536.
  */
-replication_status receiver_config_set_log_handler(
-    replication_receiver_config *config, int32_t max_level, replication_log_fn handler,
-    void *user_data, replication_free_fn user_data_free);
+replication_status receiver_config_set_buffer_bytes(
+    replication_receiver_config *config, uint64_t bytes);
 
 /**
- * Sets the largest payload in bytes that the receiver accepts. A larger one is refused before
- * memory is allocated: the connection ends with status MESSAGE_TOO_LARGE and an event
- * PROTOCOL_ERROR with the entry's sequence, at the writer too. The receiver reconnects, but cannot
- * pass the entry until the limit is raised; no entry is skipped. Returns `OK`; `INVALID_ARGUMENT`
- * for NULL and for 0. Default: 78643104 (the largest payload). At least: 1.
+ * Sets the interval in milliseconds at which a moving position is acknowledged. Returns `OK`;
+ * `INVALID_ARGUMENT` for 0. Default: 100. At least: 1.
  */
-replication_status receiver_config_set_max_entry_bytes(
-    replication_receiver_config *config, uint64_t max_bytes);
+replication_status receiver_config_set_ack_interval_ms(
+    replication_receiver_config *config, uint64_t interval_ms);
 
 /**
- * Sets how many bytes of memory the decoded records of an entry may take besides its payload, which
- * may be a hundred times smaller. An entry that exceeds it fails, see replication_record_fn.
- * Returns `OK`; `INVALID_ARGUMENT` for NULL and for 0. Default: 268435456 (256 MiB). At least: 1.
+ * Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call.
+ * The connection lasts until the buffer is full and the writer's time limit ends. Pausing twice is
+ * allowed. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
  */
-replication_status receiver_config_set_records_max_bytes(
-    replication_receiver_config *config, uint64_t max_bytes);
-
-/* Receiver ------------------------------------------------------------------------------------- */
+replication_status receiver_pause(replication_receiver *receiver);
 
 /**
- * Creates a receiver, which receiver_start() starts.
- * - `config`: copied. Its callbacks move to the receiver, unless the call fails: set them again
- *   before creating another receiver.
- *
- * Returns `OK`; `INVALID_ARGUMENT` for NULL, without a reader id, writer address or handler, or for
- * contradictory options; `BAD_ADDRESS` if the writer address does not parse; `INVALID_STATE` if an
- * earlier receiver has the callbacks; `OUT_OF_MEMORY`. With receiver_config_set_wal_dir() also
- * `LOCKED`, `DAMAGED`, `IO` and `DISK_FULL` as sender_new(), and `DIVERGED` if the files have
- * another history than the configured token.
+ * Ends a pause, if there is one. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED`
+ * after receiver_stop().
  */
-replication_status receiver_new(
-    const replication_receiver_config *config, replication_receiver **out);
+replication_status receiver_resume(replication_receiver *receiver);
 
-/**
- * Starts a receiver. It connects, and reconnects, in the background and reports this as events.
- * Returns `OK`; `IO` as sender_start(); `INVALID_STATE` if started before; `CLOSED` after
- * receiver_stop().
- */
-replication_status receiver_start(replication_receiver *receiver);
-
-/** Returns whether a connection is established; false for a NULL or unusable handle. */
-bool receiver_is_connected(const replication_receiver *receiver);
+/* Receiver: reading one's own writes ----------------------------------------------------------- */
 
 /** Returns the last applied sequence; 0 for a NULL or unusable handle. */
 uint64_t receiver_last_sequence(const replication_receiver *receiver);
@@ -1328,54 +1326,17 @@ replication_status receiver_wait_sequence(
     replication_receiver *receiver, uint64_t sequence, uint64_t timeout_ms);
 
 /**
- * As receiver_wait_sequence(), for the entry of a token of this stream: a host that got the token
- * at the writer reads its writes here.
- *
- * Returns `OK`; `LOST` if the entry is not in the history that was applied: it is of another
- * stream, or another entry took its place at a fail-over; `LINEAGE_CHANGED` if that cannot be told,
- * because the receiver without a log on disk had passed the entry, and follows another epoch than
- * the token's; `NOT_FOUND` if the entry is applied and no v2 writer has named its stream;
- * `TIMEOUT`, `INVALID_STATE`, `WRONG_THREAD`, `APPLY_FAILED`, `IO`, `DAMAGED` and `CLOSED` as
- * receiver_wait_sequence().
+ * As receiver_wait_sequence(), for the entry of a token: a host that got the token at the writer
+ * reads its writes here. Returns what receiver_wait_sequence() returns; `LOST` if the entry is not
+ * in the history that was applied: it is of another stream, or another entry took its place at a
+ * fail-over; `LINEAGE_CHANGED` if that cannot be told, because a receiver without a log on disk had
+ * passed the entry, and follows another epoch than the token's; `NOT_FOUND` if the entry is applied
+ * and no v2 writer has named its stream; `INVALID_ARGUMENT` for bytes that are no token.
  */
 replication_status receiver_wait_token(
     replication_receiver *receiver, const uint8_t *token, size_t token_len, uint64_t timeout_ms);
 
-/**
- * Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call.
- * The connection lasts until the buffer is full and the writer's time limit ends. Pausing twice is
- * allowed. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after receiver_stop().
- */
-replication_status receiver_pause(replication_receiver *receiver);
-
-/**
- * Ends a pause, if there is one. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED`
- * after receiver_stop().
- */
-replication_status receiver_resume(replication_receiver *receiver);
-
-/** As sender_set_option(), for a receiver. Returns `OK`, or what that returns. */
-replication_status receiver_set_option(
-    replication_receiver *receiver, const char *name, uint64_t value);
-
-/** As sender_option(), for a receiver. Returns `OK`, or what that returns. */
-replication_status receiver_option(
-    const replication_receiver *receiver, const char *name, uint64_t *out_value);
-
-/** As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL. */
-replication_status receiver_stats_json(const replication_receiver *receiver, char **out_json);
-
-/**
- * Stops a receiver: waits for a running handler, acknowledges what was applied if the connection
- * allows it, disconnects and waits for its threads. Later calls return CLOSED, except queries and a
- * second stop. Returns `OK`; `WRONG_THREAD` in a callback of this receiver, which continues to run.
- */
-replication_status receiver_stop(replication_receiver *receiver);
-
-/** Stops a receiver if it runs, and frees it, as sender_free() does. */
-void receiver_free(replication_receiver *receiver);
-
-/* Receiver: the log on disk, and tokens -------------------------------------------------------- */
+/* Receiver: the log on disk -------------------------------------------------------------------- */
 
 /**
  * Sets the directory of a log on disk, in which the receiver stores entries before the handler
@@ -1407,8 +1368,8 @@ replication_status receiver_config_set_wal_segment_bytes(
     replication_receiver_config *config, uint64_t bytes);
 
 /**
- * Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`;
- * `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
+ * Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`.
+ * Default: 1073741824 (1 GiB).
  */
 replication_status receiver_config_set_wal_retain_bytes(
     replication_receiver_config *config, uint64_t bytes);
@@ -1421,6 +1382,15 @@ replication_status receiver_config_set_wal_retain_ms(
     replication_receiver_config *config, uint64_t age_ms);
 
 /**
+ * As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls().
+ * Returns `OK`. Default: false.
+ */
+replication_status receiver_config_set_insecure_permissions_allowed(
+    replication_receiver_config *config, bool allowed);
+
+/* Receiver: resuming exactly once -------------------------------------------------------------- */
+
+/**
  * Sets the host's position: the token that it stored with its data. The writer continues after it
  * if it has the same history; one that was restored or forked, and one of another stream or an
  * older epoch, is refused with the event DIVERGED. It replaces receiver_config_set_last_sequence().
@@ -1430,6 +1400,16 @@ replication_status receiver_config_set_wal_retain_ms(
  */
 replication_status receiver_config_set_token(
     replication_receiver_config *config, const uint8_t *token, size_t token_len);
+
+/**
+ * Sets the sequence of the last applied entry, after which the writer continues; 0: with the first
+ * entry. For exactly-once delivery, store it in the transaction that applies the entry. Unlike
+ * receiver_config_set_token() it proves nothing about the history before it: a forked writer may
+ * not be noticed, and waits and the write gate count this reader only when it acknowledges new
+ * entries. Returns `OK`. Default: 0.
+ */
+replication_status receiver_config_set_last_sequence(
+    replication_receiver_config *config, uint64_t sequence);
 
 /**
  * Gets the token of the receiver's position: in a handler, after the entry or entries of the call;
@@ -1452,6 +1432,24 @@ replication_status receiver_token(
 replication_status receiver_batch_token(
     const replication_receiver *receiver, size_t applied, uint8_t *token, size_t token_size,
     size_t *out_len);
+
+/* Receiver: events and statistics -------------------------------------------------------------- */
+
+/** As sender_config_set_event_handler(). Returns `OK`. Default: none. */
+replication_status receiver_config_set_event_handler(
+    replication_receiver_config *config, replication_event_fn handler, void *user_data,
+    replication_free_fn user_data_free);
+
+/**
+ * As sender_config_set_log_handler(). Returns `OK`; `INVALID_ARGUMENT` for a wrong level. Default:
+ * none.
+ */
+replication_status receiver_config_set_log_handler(
+    replication_receiver_config *config, int32_t max_level, replication_log_fn handler,
+    void *user_data, replication_free_fn user_data_free);
+
+/** As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL. */
+replication_status receiver_stats_json(const replication_receiver *receiver, char **out_json);
 
 /* Tokens --------------------------------------------------------------------------------------- */
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use replication::error::Status;
-use replication::ffi::receiver_callbacks::receiver_config_set_ingest_handler;
-use replication::ffi::receiver_config::{receiver_config_free, receiver_config_new, receiver_config_set_last_sequence};
-use replication::ffi::sender_config::{
-    SenderConfigHandle, sender_config_free, sender_config_new, sender_config_set_buffer_size,
-};
+use replication::ffi::receiver_applying::receiver_config_set_ingest_handler;
+use replication::ffi::receiver_config::{receiver_config_free, receiver_config_new};
+use replication::ffi::receiver_position::receiver_config_set_last_sequence;
+use replication::ffi::sender_config::{SenderConfigHandle, sender_config_free, sender_config_new};
+use replication::ffi::sender_writing::sender_config_set_buffer_size;
 
 static FREED: AtomicUsize = AtomicUsize::new(0);
 

@@ -180,14 +180,6 @@ enum class full_policy : std::uint32_t {
     wait = REPLICATION_FULL_POLICY_WAIT,
 };
 
-/// What sender_replicate() does while the write gate is closed.
-enum class gate_policy : std::uint32_t {
-    /// Refuse the entry with GATED.
-    refuse = REPLICATION_GATE_POLICY_REFUSE,
-    /// Wait up to a given time for the gate to open, then refuse the entry.
-    slow = REPLICATION_GATE_POLICY_SLOW,
-};
-
 /// How far a reader has processed an entry. The numbers are part of the ABI.
 enum class ack_level : std::uint32_t {
     /// The reader has received and checked it.
@@ -196,6 +188,14 @@ enum class ack_level : std::uint32_t {
     durable = REPLICATION_ACK_LEVEL_DURABLE,
     /// The reader's handler has applied it.
     applied = REPLICATION_ACK_LEVEL_APPLIED,
+};
+
+/// What sender_replicate() does while the write gate is closed.
+enum class gate_policy : std::uint32_t {
+    /// Refuse the entry with GATED.
+    refuse = REPLICATION_GATE_POLICY_REFUSE,
+    /// Wait for the gate up to a time, then refuse the entry.
+    slow = REPLICATION_GATE_POLICY_SLOW,
 };
 
 /// When a log on disk is synced, besides whenever somebody waits for it.
@@ -370,18 +370,6 @@ enum class value_type : std::int32_t {
     return "UNKNOWN";
 }
 
-/// The name of a value, such as "SLOW"; "UNKNOWN" for a number that is none.
-[[nodiscard]] constexpr const char *name(gate_policy number) noexcept
-{
-    switch (number) {
-    case gate_policy::refuse:
-        return "REFUSE";
-    case gate_policy::slow:
-        return "SLOW";
-    }
-    return "UNKNOWN";
-}
-
 /// The name of a value, such as "APPLIED"; "UNKNOWN" for a number that is none.
 [[nodiscard]] constexpr const char *name(ack_level number) noexcept
 {
@@ -392,6 +380,18 @@ enum class value_type : std::int32_t {
         return "DURABLE";
     case ack_level::applied:
         return "APPLIED";
+    }
+    return "UNKNOWN";
+}
+
+/// The name of a value, such as "SLOW"; "UNKNOWN" for a number that is none.
+[[nodiscard]] constexpr const char *name(gate_policy number) noexcept
+{
+    switch (number) {
+    case gate_policy::refuse:
+        return "REFUSE";
+    case gate_policy::slow:
+        return "SLOW";
     }
     return "UNKNOWN";
 }

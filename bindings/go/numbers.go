@@ -186,7 +186,7 @@ type GatePolicy uint32
 const (
 	// Refuse the entry with GATED.
 	GateRefuse GatePolicy = 0
-	// Wait up to a given time for the gate to open, then refuse the entry.
+	// Wait for the gate up to a time, then refuse the entry.
 	GateSlow GatePolicy = 1
 )
 

@@ -40,6 +40,46 @@ static inline void lr_sender_config_free(replication_sender_config *config)
     lr_library.sender_config_free(config);
 }
 
+static inline int32_t lr_sender_config_set_io_threads(replication_sender_config *config, uint32_t threads)
+{
+    return lr_library.sender_config_set_io_threads(config, threads);
+}
+
+static inline int32_t lr_sender_config_set_stop_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
+{
+    return lr_library.sender_config_set_stop_timeout_ms(config, timeout_ms);
+}
+
+static inline int32_t lr_sender_new(const replication_sender_config *config, replication_sender **out)
+{
+    return lr_library.sender_new(config, out);
+}
+
+static inline int32_t lr_sender_start(replication_sender *sender)
+{
+    return lr_library.sender_start(sender);
+}
+
+static inline int32_t lr_sender_set_option(replication_sender *sender, const char *name, uint64_t value)
+{
+    return lr_library.sender_set_option(sender, name, value);
+}
+
+static inline int32_t lr_sender_option(const replication_sender *sender, const char *name, uint64_t *out_value)
+{
+    return lr_library.sender_option(sender, name, out_value);
+}
+
+static inline int32_t lr_sender_stop(replication_sender *sender)
+{
+    return lr_library.sender_stop(sender);
+}
+
+static inline void lr_sender_free(replication_sender *sender)
+{
+    lr_library.sender_free(sender);
+}
+
 static inline int32_t lr_sender_config_set_buffer_size(replication_sender_config *config, size_t entries)
 {
     return lr_library.sender_config_set_buffer_size(config, entries);
@@ -53,151 +93,6 @@ static inline int32_t lr_sender_config_set_buffer_bytes(replication_sender_confi
 static inline int32_t lr_sender_config_set_full_policy(replication_sender_config *config, uint32_t policy, uint64_t wait_ms)
 {
     return lr_library.sender_config_set_full_policy(config, policy, wait_ms);
-}
-
-static inline int32_t lr_sender_config_set_write_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
-{
-    return lr_library.sender_config_set_write_timeout_ms(config, timeout_ms);
-}
-
-static inline int32_t lr_sender_config_set_handshake_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
-{
-    return lr_library.sender_config_set_handshake_timeout_ms(config, timeout_ms);
-}
-
-static inline int32_t lr_sender_config_set_heartbeat_interval_ms(replication_sender_config *config, uint64_t interval_ms)
-{
-    return lr_library.sender_config_set_heartbeat_interval_ms(config, interval_ms);
-}
-
-static inline int32_t lr_sender_config_set_min_heartbeat_ms(replication_sender_config *config, uint64_t interval_ms)
-{
-    return lr_library.sender_config_set_min_heartbeat_ms(config, interval_ms);
-}
-
-static inline int32_t lr_sender_config_set_peer_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
-{
-    return lr_library.sender_config_set_peer_timeout_ms(config, timeout_ms);
-}
-
-static inline int32_t lr_sender_config_set_stop_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
-{
-    return lr_library.sender_config_set_stop_timeout_ms(config, timeout_ms);
-}
-
-static inline int32_t lr_sender_config_set_max_readers(replication_sender_config *config, size_t readers)
-{
-    return lr_library.sender_config_set_max_readers(config, readers);
-}
-
-static inline int32_t lr_sender_config_set_unix_socket_mode(replication_sender_config *config, uint32_t mode)
-{
-    return lr_library.sender_config_set_unix_socket_mode(config, mode);
-}
-
-static inline int32_t lr_sender_config_set_io_threads(replication_sender_config *config, uint32_t threads)
-{
-    return lr_library.sender_config_set_io_threads(config, threads);
-}
-
-static inline int32_t lr_sender_config_set_last_sequence(replication_sender_config *config, uint64_t sequence)
-{
-    return lr_library.sender_config_set_last_sequence(config, sequence);
-}
-
-static inline int32_t lr_sender_config_set_insecure_permissions_allowed(replication_sender_config *config, bool allowed)
-{
-    return lr_library.sender_config_set_insecure_permissions_allowed(config, allowed);
-}
-
-static inline int32_t lr_sender_config_set_tls(replication_sender_config *config, const char *certificate_chain_file, const char *private_key_file, const char *client_ca_file)
-{
-    return lr_library.sender_config_set_tls(config, certificate_chain_file, private_key_file, client_ca_file);
-}
-
-static inline int32_t lr_sender_config_set_event_handler(replication_sender_config *config, replication_event_fn handler, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.sender_config_set_event_handler(config, handler, user_data, user_data_free);
-}
-
-static inline int32_t lr_sender_config_set_log_handler(replication_sender_config *config, int32_t max_level, replication_log_fn handler, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.sender_config_set_log_handler(config, max_level, handler, user_data, user_data_free);
-}
-
-static inline int32_t lr_sender_config_add_group(replication_sender_config *config, const char *name, const char *const *reader_ids, size_t count)
-{
-    return lr_library.sender_config_add_group(config, name, reader_ids, count);
-}
-
-static inline int32_t lr_sender_config_set_max_pending_acks(replication_sender_config *config, size_t calls)
-{
-    return lr_library.sender_config_set_max_pending_acks(config, calls);
-}
-
-static inline replication_write_gate *lr_replication_write_gate_new(void)
-{
-    return lr_library.replication_write_gate_new();
-}
-
-static inline int32_t lr_replication_write_gate_set_min_readers(replication_write_gate *gate, size_t readers)
-{
-    return lr_library.replication_write_gate_set_min_readers(gate, readers);
-}
-
-static inline int32_t lr_replication_write_gate_set_max_lag_entries(replication_write_gate *gate, uint64_t entries)
-{
-    return lr_library.replication_write_gate_set_max_lag_entries(gate, entries);
-}
-
-static inline int32_t lr_replication_write_gate_set_max_lag_ms(replication_write_gate *gate, uint64_t lag_ms)
-{
-    return lr_library.replication_write_gate_set_max_lag_ms(gate, lag_ms);
-}
-
-static inline int32_t lr_replication_write_gate_set_level(replication_write_gate *gate, uint32_t level)
-{
-    return lr_library.replication_write_gate_set_level(gate, level);
-}
-
-static inline int32_t lr_replication_write_gate_set_policy(replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms)
-{
-    return lr_library.replication_write_gate_set_policy(gate, policy, max_wait_ms);
-}
-
-static inline void lr_replication_write_gate_free(replication_write_gate *gate)
-{
-    lr_library.replication_write_gate_free(gate);
-}
-
-static inline int32_t lr_sender_config_set_write_gate(replication_sender_config *config, const replication_write_gate *gate)
-{
-    return lr_library.sender_config_set_write_gate(config, gate);
-}
-
-static inline int32_t lr_sender_new(const replication_sender_config *config, replication_sender **out)
-{
-    return lr_library.sender_new(config, out);
-}
-
-static inline int32_t lr_sender_start(replication_sender *sender)
-{
-    return lr_library.sender_start(sender);
-}
-
-static inline int32_t lr_sender_listen(replication_sender *sender, const char *address, uint16_t *out_port)
-{
-    return lr_library.sender_listen(sender, address, out_port);
-}
-
-static inline int32_t lr_sender_accept_reader(replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence)
-{
-    return lr_library.sender_accept_reader(sender, fd, reader_id, last_known_sequence);
-}
-
-static inline int32_t lr_sender_accept_connection(replication_sender *sender, int fd)
-{
-    return lr_library.sender_accept_connection(sender, fd);
 }
 
 static inline int32_t lr_sender_replicate(replication_sender *sender, uint64_t timestamp_us, const uint8_t *payload, size_t payload_len, uint64_t *out_sequence)
@@ -215,16 +110,6 @@ static inline int32_t lr_sender_replicate_batch(replication_sender *sender, uint
     return lr_library.sender_replicate_batch(sender, timestamp_us, payloads, count, out_first_sequence);
 }
 
-static inline int32_t lr_sender_remove_reader(replication_sender *sender, const char *reader_id)
-{
-    return lr_library.sender_remove_reader(sender, reader_id);
-}
-
-static inline size_t lr_sender_reader_count(const replication_sender *sender)
-{
-    return lr_library.sender_reader_count(sender);
-}
-
 static inline uint64_t lr_sender_current_sequence(const replication_sender *sender)
 {
     return lr_library.sender_current_sequence(sender);
@@ -235,29 +120,79 @@ static inline int32_t lr_sender_set_writable(replication_sender *sender, bool wr
     return lr_library.sender_set_writable(sender, writable);
 }
 
-static inline int32_t lr_sender_set_option(replication_sender *sender, const char *name, uint64_t value)
+static inline int32_t lr_sender_config_set_max_readers(replication_sender_config *config, size_t readers)
 {
-    return lr_library.sender_set_option(sender, name, value);
+    return lr_library.sender_config_set_max_readers(config, readers);
 }
 
-static inline int32_t lr_sender_option(const replication_sender *sender, const char *name, uint64_t *out_value)
+static inline int32_t lr_sender_config_set_unix_socket_mode(replication_sender_config *config, uint32_t mode)
 {
-    return lr_library.sender_option(sender, name, out_value);
+    return lr_library.sender_config_set_unix_socket_mode(config, mode);
 }
 
-static inline int32_t lr_sender_stats_json(const replication_sender *sender, char **out_json)
+static inline int32_t lr_sender_config_set_tls(replication_sender_config *config, const char *certificate_chain_file, const char *private_key_file, const char *client_ca_file)
 {
-    return lr_library.sender_stats_json(sender, out_json);
+    return lr_library.sender_config_set_tls(config, certificate_chain_file, private_key_file, client_ca_file);
 }
 
-static inline int32_t lr_sender_stop(replication_sender *sender)
+static inline int32_t lr_sender_config_set_handshake_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
 {
-    return lr_library.sender_stop(sender);
+    return lr_library.sender_config_set_handshake_timeout_ms(config, timeout_ms);
 }
 
-static inline void lr_sender_free(replication_sender *sender)
+static inline int32_t lr_sender_config_set_write_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
 {
-    lr_library.sender_free(sender);
+    return lr_library.sender_config_set_write_timeout_ms(config, timeout_ms);
+}
+
+static inline int32_t lr_sender_config_set_heartbeat_interval_ms(replication_sender_config *config, uint64_t interval_ms)
+{
+    return lr_library.sender_config_set_heartbeat_interval_ms(config, interval_ms);
+}
+
+static inline int32_t lr_sender_config_set_min_heartbeat_ms(replication_sender_config *config, uint64_t interval_ms)
+{
+    return lr_library.sender_config_set_min_heartbeat_ms(config, interval_ms);
+}
+
+static inline int32_t lr_sender_config_set_peer_timeout_ms(replication_sender_config *config, uint64_t timeout_ms)
+{
+    return lr_library.sender_config_set_peer_timeout_ms(config, timeout_ms);
+}
+
+static inline int32_t lr_sender_listen(replication_sender *sender, const char *address, uint16_t *out_port)
+{
+    return lr_library.sender_listen(sender, address, out_port);
+}
+
+static inline int32_t lr_sender_accept_reader(replication_sender *sender, int fd, const char *reader_id, uint64_t last_known_sequence)
+{
+    return lr_library.sender_accept_reader(sender, fd, reader_id, last_known_sequence);
+}
+
+static inline int32_t lr_sender_accept_connection(replication_sender *sender, int fd)
+{
+    return lr_library.sender_accept_connection(sender, fd);
+}
+
+static inline int32_t lr_sender_remove_reader(replication_sender *sender, const char *reader_id)
+{
+    return lr_library.sender_remove_reader(sender, reader_id);
+}
+
+static inline size_t lr_sender_reader_count(const replication_sender *sender)
+{
+    return lr_library.sender_reader_count(sender);
+}
+
+static inline int32_t lr_sender_config_add_group(replication_sender_config *config, const char *name, const char *const *reader_ids, size_t count)
+{
+    return lr_library.sender_config_add_group(config, name, reader_ids, count);
+}
+
+static inline int32_t lr_sender_config_set_max_pending_acks(replication_sender_config *config, size_t calls)
+{
+    return lr_library.sender_config_set_max_pending_acks(config, calls);
 }
 
 static inline replication_quorum *lr_replication_quorum_new(void)
@@ -300,6 +235,46 @@ static inline int32_t lr_sender_on_acked(replication_sender *sender, const uint8
     return lr_library.sender_on_acked(sender, token, token_len, level, quorum, timeout_ms, callback, user_data, user_data_free);
 }
 
+static inline replication_write_gate *lr_replication_write_gate_new(void)
+{
+    return lr_library.replication_write_gate_new();
+}
+
+static inline int32_t lr_replication_write_gate_set_min_readers(replication_write_gate *gate, size_t readers)
+{
+    return lr_library.replication_write_gate_set_min_readers(gate, readers);
+}
+
+static inline int32_t lr_replication_write_gate_set_max_lag_entries(replication_write_gate *gate, uint64_t entries)
+{
+    return lr_library.replication_write_gate_set_max_lag_entries(gate, entries);
+}
+
+static inline int32_t lr_replication_write_gate_set_max_lag_ms(replication_write_gate *gate, uint64_t lag_ms)
+{
+    return lr_library.replication_write_gate_set_max_lag_ms(gate, lag_ms);
+}
+
+static inline int32_t lr_replication_write_gate_set_level(replication_write_gate *gate, uint32_t level)
+{
+    return lr_library.replication_write_gate_set_level(gate, level);
+}
+
+static inline int32_t lr_replication_write_gate_set_policy(replication_write_gate *gate, uint32_t policy, uint64_t max_wait_ms)
+{
+    return lr_library.replication_write_gate_set_policy(gate, policy, max_wait_ms);
+}
+
+static inline void lr_replication_write_gate_free(replication_write_gate *gate)
+{
+    lr_library.replication_write_gate_free(gate);
+}
+
+static inline int32_t lr_sender_config_set_write_gate(replication_sender_config *config, const replication_write_gate *gate)
+{
+    return lr_library.sender_config_set_write_gate(config, gate);
+}
+
 static inline int32_t lr_sender_config_set_wal_dir(replication_sender_config *config, const char *path)
 {
     return lr_library.sender_config_set_wal_dir(config, path);
@@ -340,14 +315,9 @@ static inline int32_t lr_sender_config_set_wal_timeout_ms(replication_sender_con
     return lr_library.sender_config_set_wal_timeout_ms(config, timeout_ms);
 }
 
-static inline int32_t lr_sender_config_set_token(replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch)
+static inline int32_t lr_sender_config_set_insecure_permissions_allowed(replication_sender_config *config, bool allowed)
 {
-    return lr_library.sender_config_set_token(config, token, token_len, epoch);
-}
-
-static inline int32_t lr_sender_token(const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len)
-{
-    return lr_library.sender_token(sender, token, token_size, out_len);
+    return lr_library.sender_config_set_insecure_permissions_allowed(config, allowed);
 }
 
 static inline int32_t lr_sender_wait_durable(replication_sender *sender, uint64_t sequence, uint64_t timeout_ms)
@@ -365,6 +335,36 @@ static inline int32_t lr_sender_drop_slot(replication_sender *sender, const char
     return lr_library.sender_drop_slot(sender, reader_id);
 }
 
+static inline int32_t lr_sender_config_set_token(replication_sender_config *config, const uint8_t *token, size_t token_len, uint64_t epoch)
+{
+    return lr_library.sender_config_set_token(config, token, token_len, epoch);
+}
+
+static inline int32_t lr_sender_config_set_last_sequence(replication_sender_config *config, uint64_t sequence)
+{
+    return lr_library.sender_config_set_last_sequence(config, sequence);
+}
+
+static inline int32_t lr_sender_token(const replication_sender *sender, uint8_t *token, size_t token_size, size_t *out_len)
+{
+    return lr_library.sender_token(sender, token, token_size, out_len);
+}
+
+static inline int32_t lr_sender_config_set_event_handler(replication_sender_config *config, replication_event_fn handler, void *user_data, replication_free_fn user_data_free)
+{
+    return lr_library.sender_config_set_event_handler(config, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_sender_config_set_log_handler(replication_sender_config *config, int32_t max_level, replication_log_fn handler, void *user_data, replication_free_fn user_data_free)
+{
+    return lr_library.sender_config_set_log_handler(config, max_level, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_sender_stats_json(const replication_sender *sender, char **out_json)
+{
+    return lr_library.sender_stats_json(sender, out_json);
+}
+
 static inline replication_receiver_config *lr_receiver_config_new(void)
 {
     return lr_library.receiver_config_new();
@@ -373,6 +373,36 @@ static inline replication_receiver_config *lr_receiver_config_new(void)
 static inline void lr_receiver_config_free(replication_receiver_config *config)
 {
     lr_library.receiver_config_free(config);
+}
+
+static inline int32_t lr_receiver_new(const replication_receiver_config *config, replication_receiver **out)
+{
+    return lr_library.receiver_new(config, out);
+}
+
+static inline int32_t lr_receiver_start(replication_receiver *receiver)
+{
+    return lr_library.receiver_start(receiver);
+}
+
+static inline int32_t lr_receiver_set_option(replication_receiver *receiver, const char *name, uint64_t value)
+{
+    return lr_library.receiver_set_option(receiver, name, value);
+}
+
+static inline int32_t lr_receiver_option(const replication_receiver *receiver, const char *name, uint64_t *out_value)
+{
+    return lr_library.receiver_option(receiver, name, out_value);
+}
+
+static inline int32_t lr_receiver_stop(replication_receiver *receiver)
+{
+    return lr_library.receiver_stop(receiver);
+}
+
+static inline void lr_receiver_free(replication_receiver *receiver)
+{
+    lr_library.receiver_free(receiver);
 }
 
 static inline int32_t lr_receiver_config_set_reader_id(replication_receiver_config *config, const char *reader_id)
@@ -385,9 +415,9 @@ static inline int32_t lr_receiver_config_set_writer_addr(replication_receiver_co
     return lr_library.receiver_config_set_writer_addr(config, writer_addr);
 }
 
-static inline int32_t lr_receiver_config_set_last_sequence(replication_receiver_config *config, uint64_t sequence)
+static inline int32_t lr_receiver_config_set_connect_handler(replication_receiver_config *config, replication_connect_fn handler, void *user_data, replication_free_fn user_data_free)
 {
-    return lr_library.receiver_config_set_last_sequence(config, sequence);
+    return lr_library.receiver_config_set_connect_handler(config, handler, user_data, user_data_free);
 }
 
 static inline int32_t lr_receiver_config_set_protocol(replication_receiver_config *config, uint32_t protocol)
@@ -400,29 +430,14 @@ static inline int32_t lr_receiver_config_set_coordinator_handshake(replication_r
     return lr_library.receiver_config_set_coordinator_handshake(config, enabled);
 }
 
-static inline int32_t lr_receiver_config_set_gap_policy(replication_receiver_config *config, uint32_t policy)
+static inline int32_t lr_receiver_config_set_tls(replication_receiver_config *config, const char *ca_file, const char *server_name, const char *certificate_chain_file, const char *private_key_file)
 {
-    return lr_library.receiver_config_set_gap_policy(config, policy);
-}
-
-static inline int32_t lr_receiver_config_set_apply_policy(replication_receiver_config *config, uint32_t policy, uint32_t retries)
-{
-    return lr_library.receiver_config_set_apply_policy(config, policy, retries);
-}
-
-static inline int32_t lr_receiver_config_set_handler_durable(replication_receiver_config *config, bool durable)
-{
-    return lr_library.receiver_config_set_handler_durable(config, durable);
+    return lr_library.receiver_config_set_tls(config, ca_file, server_name, certificate_chain_file, private_key_file);
 }
 
 static inline int32_t lr_receiver_config_set_reconnect_interval_ms(replication_receiver_config *config, uint64_t interval_ms)
 {
     return lr_library.receiver_config_set_reconnect_interval_ms(config, interval_ms);
-}
-
-static inline int32_t lr_receiver_config_set_ack_interval_ms(replication_receiver_config *config, uint64_t interval_ms)
-{
-    return lr_library.receiver_config_set_ack_interval_ms(config, interval_ms);
 }
 
 static inline int32_t lr_receiver_config_set_connect_timeout_ms(replication_receiver_config *config, uint64_t timeout_ms)
@@ -440,9 +455,9 @@ static inline int32_t lr_receiver_config_set_peer_timeout_ms(replication_receive
     return lr_library.receiver_config_set_peer_timeout_ms(config, timeout_ms);
 }
 
-static inline int32_t lr_receiver_config_set_buffer_bytes(replication_receiver_config *config, uint64_t bytes)
+static inline int32_t lr_receiver_config_set_gap_policy(replication_receiver_config *config, uint32_t policy)
 {
-    return lr_library.receiver_config_set_buffer_bytes(config, bytes);
+    return lr_library.receiver_config_set_gap_policy(config, policy);
 }
 
 static inline int32_t lr_receiver_config_set_max_epoch_jump(replication_receiver_config *config, uint64_t jump)
@@ -450,14 +465,14 @@ static inline int32_t lr_receiver_config_set_max_epoch_jump(replication_receiver
     return lr_library.receiver_config_set_max_epoch_jump(config, jump);
 }
 
-static inline int32_t lr_receiver_config_set_insecure_permissions_allowed(replication_receiver_config *config, bool allowed)
+static inline int32_t lr_receiver_config_set_max_entry_bytes(replication_receiver_config *config, uint64_t max_bytes)
 {
-    return lr_library.receiver_config_set_insecure_permissions_allowed(config, allowed);
+    return lr_library.receiver_config_set_max_entry_bytes(config, max_bytes);
 }
 
-static inline int32_t lr_receiver_config_set_tls(replication_receiver_config *config, const char *ca_file, const char *server_name, const char *certificate_chain_file, const char *private_key_file)
+static inline bool lr_receiver_is_connected(const replication_receiver *receiver)
 {
-    return lr_library.receiver_config_set_tls(config, ca_file, server_name, certificate_chain_file, private_key_file);
+    return lr_library.receiver_is_connected(receiver);
 }
 
 static inline int32_t lr_receiver_config_set_ingest_handler(replication_receiver_config *config, replication_ingest_fn handler, void *user_data, replication_free_fn user_data_free)
@@ -475,49 +490,44 @@ static inline int32_t lr_receiver_config_set_record_handler(replication_receiver
     return lr_library.receiver_config_set_record_handler(config, handler, user_data, user_data_free);
 }
 
-static inline int32_t lr_receiver_config_set_local_wal(replication_receiver_config *config, replication_ingest_fn append, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.receiver_config_set_local_wal(config, append, user_data, user_data_free);
-}
-
-static inline int32_t lr_receiver_config_set_connect_handler(replication_receiver_config *config, replication_connect_fn handler, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.receiver_config_set_connect_handler(config, handler, user_data, user_data_free);
-}
-
-static inline int32_t lr_receiver_config_set_event_handler(replication_receiver_config *config, replication_event_fn handler, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.receiver_config_set_event_handler(config, handler, user_data, user_data_free);
-}
-
-static inline int32_t lr_receiver_config_set_log_handler(replication_receiver_config *config, int32_t max_level, replication_log_fn handler, void *user_data, replication_free_fn user_data_free)
-{
-    return lr_library.receiver_config_set_log_handler(config, max_level, handler, user_data, user_data_free);
-}
-
-static inline int32_t lr_receiver_config_set_max_entry_bytes(replication_receiver_config *config, uint64_t max_bytes)
-{
-    return lr_library.receiver_config_set_max_entry_bytes(config, max_bytes);
-}
-
 static inline int32_t lr_receiver_config_set_records_max_bytes(replication_receiver_config *config, uint64_t max_bytes)
 {
     return lr_library.receiver_config_set_records_max_bytes(config, max_bytes);
 }
 
-static inline int32_t lr_receiver_new(const replication_receiver_config *config, replication_receiver **out)
+static inline int32_t lr_receiver_config_set_local_wal(replication_receiver_config *config, replication_ingest_fn append, void *user_data, replication_free_fn user_data_free)
 {
-    return lr_library.receiver_new(config, out);
+    return lr_library.receiver_config_set_local_wal(config, append, user_data, user_data_free);
 }
 
-static inline int32_t lr_receiver_start(replication_receiver *receiver)
+static inline int32_t lr_receiver_config_set_handler_durable(replication_receiver_config *config, bool durable)
 {
-    return lr_library.receiver_start(receiver);
+    return lr_library.receiver_config_set_handler_durable(config, durable);
 }
 
-static inline bool lr_receiver_is_connected(const replication_receiver *receiver)
+static inline int32_t lr_receiver_config_set_apply_policy(replication_receiver_config *config, uint32_t policy, uint32_t retries)
 {
-    return lr_library.receiver_is_connected(receiver);
+    return lr_library.receiver_config_set_apply_policy(config, policy, retries);
+}
+
+static inline int32_t lr_receiver_config_set_buffer_bytes(replication_receiver_config *config, uint64_t bytes)
+{
+    return lr_library.receiver_config_set_buffer_bytes(config, bytes);
+}
+
+static inline int32_t lr_receiver_config_set_ack_interval_ms(replication_receiver_config *config, uint64_t interval_ms)
+{
+    return lr_library.receiver_config_set_ack_interval_ms(config, interval_ms);
+}
+
+static inline int32_t lr_receiver_pause(replication_receiver *receiver)
+{
+    return lr_library.receiver_pause(receiver);
+}
+
+static inline int32_t lr_receiver_resume(replication_receiver *receiver)
+{
+    return lr_library.receiver_resume(receiver);
 }
 
 static inline uint64_t lr_receiver_last_sequence(const replication_receiver *receiver)
@@ -533,41 +543,6 @@ static inline int32_t lr_receiver_wait_sequence(replication_receiver *receiver, 
 static inline int32_t lr_receiver_wait_token(replication_receiver *receiver, const uint8_t *token, size_t token_len, uint64_t timeout_ms)
 {
     return lr_library.receiver_wait_token(receiver, token, token_len, timeout_ms);
-}
-
-static inline int32_t lr_receiver_pause(replication_receiver *receiver)
-{
-    return lr_library.receiver_pause(receiver);
-}
-
-static inline int32_t lr_receiver_resume(replication_receiver *receiver)
-{
-    return lr_library.receiver_resume(receiver);
-}
-
-static inline int32_t lr_receiver_set_option(replication_receiver *receiver, const char *name, uint64_t value)
-{
-    return lr_library.receiver_set_option(receiver, name, value);
-}
-
-static inline int32_t lr_receiver_option(const replication_receiver *receiver, const char *name, uint64_t *out_value)
-{
-    return lr_library.receiver_option(receiver, name, out_value);
-}
-
-static inline int32_t lr_receiver_stats_json(const replication_receiver *receiver, char **out_json)
-{
-    return lr_library.receiver_stats_json(receiver, out_json);
-}
-
-static inline int32_t lr_receiver_stop(replication_receiver *receiver)
-{
-    return lr_library.receiver_stop(receiver);
-}
-
-static inline void lr_receiver_free(replication_receiver *receiver)
-{
-    lr_library.receiver_free(receiver);
 }
 
 static inline int32_t lr_receiver_config_set_wal_dir(replication_receiver_config *config, const char *path)
@@ -595,9 +570,19 @@ static inline int32_t lr_receiver_config_set_wal_retain_ms(replication_receiver_
     return lr_library.receiver_config_set_wal_retain_ms(config, age_ms);
 }
 
+static inline int32_t lr_receiver_config_set_insecure_permissions_allowed(replication_receiver_config *config, bool allowed)
+{
+    return lr_library.receiver_config_set_insecure_permissions_allowed(config, allowed);
+}
+
 static inline int32_t lr_receiver_config_set_token(replication_receiver_config *config, const uint8_t *token, size_t token_len)
 {
     return lr_library.receiver_config_set_token(config, token, token_len);
+}
+
+static inline int32_t lr_receiver_config_set_last_sequence(replication_receiver_config *config, uint64_t sequence)
+{
+    return lr_library.receiver_config_set_last_sequence(config, sequence);
 }
 
 static inline int32_t lr_receiver_token(const replication_receiver *receiver, uint8_t *token, size_t token_size, size_t *out_len)
@@ -608,6 +593,21 @@ static inline int32_t lr_receiver_token(const replication_receiver *receiver, ui
 static inline int32_t lr_receiver_batch_token(const replication_receiver *receiver, size_t applied, uint8_t *token, size_t token_size, size_t *out_len)
 {
     return lr_library.receiver_batch_token(receiver, applied, token, token_size, out_len);
+}
+
+static inline int32_t lr_receiver_config_set_event_handler(replication_receiver_config *config, replication_event_fn handler, void *user_data, replication_free_fn user_data_free)
+{
+    return lr_library.receiver_config_set_event_handler(config, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_receiver_config_set_log_handler(replication_receiver_config *config, int32_t max_level, replication_log_fn handler, void *user_data, replication_free_fn user_data_free)
+{
+    return lr_library.receiver_config_set_log_handler(config, max_level, handler, user_data, user_data_free);
+}
+
+static inline int32_t lr_receiver_stats_json(const replication_receiver *receiver, char **out_json)
+{
+    return lr_library.receiver_stats_json(receiver, out_json);
 }
 
 static inline int32_t lr_replication_token_compare(const uint8_t *first, size_t first_len, const uint8_t *second, size_t second_len, int32_t *out_order)

@@ -6,13 +6,14 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::args::{ack_level, invalid, put_optional, text, token as checked_token};
+use super::args::{ack_level, invalid, positive, put_optional, text, texts, token as checked_token};
 use super::callbacks::{AckedFn, Callback, FreeFn, acked};
 use super::guard::{Guarded, HandleState, guard, is_null, make, release};
 use super::sender::SenderHandle;
+use super::sender_config::{SenderConfigHandle, set};
 use crate::error::{Error, Result, Status};
 pub use crate::protocol::control::AckLevel;
-use crate::sender::config::MAX_TERMS;
+use crate::sender::config::{Group, MAX_TERMS};
 use crate::sender::{Acked, EntryNumber, Quorum};
 
 /// Which readers must have acknowledged an entry. Created by replication_quorum_new(). It belongs to no sender, and any number
@@ -35,9 +36,7 @@ impl QuorumHandle {
     }
 
     fn add(&self, group: Option<&str>, readers: usize) -> Result<()> {
-        if readers == 0 {
-            return Err(invalid("readers is 0, at least 1 is needed"));
-        }
+        positive(readers, "readers")?;
         let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
         if terms.len() == MAX_TERMS {
             return Err(invalid(format!("the quorum has {MAX_TERMS} conditions already, which is the bound")));
@@ -69,9 +68,53 @@ unsafe fn quorum_of(quorum: *const QuorumHandle, sender: &SenderHandle) -> Resul
     quorum.of(sender)
 }
 
-/// Creates a quorum without a condition, to be filled by replication_quorum_add().
+/// Adds a group of readers for quorums to name: a site, a rack, a role. A reader may be in many groups and need not be
+/// connected.
 ///
-/// Returns the quorum, to be freed with replication_quorum_free(); NULL without memory.
+/// - `name`: 1 to 255 bytes without control characters.
+/// - `reader_ids`, `count`: at least one reader id; an id that ends with `*` stands for all ids with that prefix.
+///
+/// Returns `OK`; `INVALID_ARGUMENT` for NULL, a name or id that is empty or too long, text that is not UTF-8, a count of 0,
+/// a name that exists already, and a 65th group.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed. `name` is NULL or ends with a NUL; `reader_ids` is NULL or
+/// points to `count` texts, each of which is NULL or ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_add_group(
+    config: *mut SenderConfigHandle,
+    name: *const c_char,
+    reader_ids: *const *const c_char,
+    count: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| core.groups.add(Group::new(text(name, "name")?, texts(reader_ids, count, "reader_ids")?)?))
+    }
+}
+
+/// Sets how many calls of sender_on_acked() may be outstanding; further ones are refused with BUFFER_FULL.
+/// Returns `OK`; `INVALID_ARGUMENT` for 0. Default: 65536. At least: 1.
+///
+/// # When to change it
+/// Raise it when more appends than that wait for acknowledgements at once.
+/// It may change while the sender lives.
+///
+/// # Safety
+/// `config` came from sender_config_new() and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sender_config_set_max_pending_acks(config: *mut SenderConfigHandle, calls: usize) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        set(config, |core| {
+            core.max_pending_acks = positive(calls, "calls")?;
+            Ok(())
+        })
+    }
+}
+
+/// Creates a quorum without a condition, to be filled by replication_quorum_add(). Returns the quorum, to be freed with
+/// replication_quorum_free(); NULL without memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_quorum_new() -> *mut QuorumHandle {
     make(QuorumHandle::new)

@@ -89,9 +89,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str
 /// # Safety
 /// `texts` is NULL or points to `count` pointers, each as for [`text`].
 pub(crate) unsafe fn texts<'a>(texts: *const *const c_char, count: usize, name: &str) -> Result<Vec<&'a str>> {
-    if count == 0 {
-        return Err(invalid("count is 0, at least 1 is needed"));
-    }
+    positive(count, "count")?;
     if texts.is_null() {
         return Err(is_null(name));
     }
@@ -218,9 +216,14 @@ pub(crate) unsafe fn put_optional<T>(out: *mut T, value: T) {
     }
 }
 
+/// A number that must not be 0.
+pub(crate) fn positive<N: Default + PartialEq>(number: N, name: &str) -> Result<N> {
+    if number == N::default() { Err(invalid(format!("{name} is 0, at least 1 is needed"))) } else { Ok(number) }
+}
+
 /// A time that must not be 0.
 pub(crate) fn positive_ms(ms: u64, name: &str) -> Result<Duration> {
-    if ms == 0 { Err(invalid(format!("{name} is 0, at least 1 is needed"))) } else { Ok(Duration::from_millis(ms)) }
+    positive(ms, name).map(Duration::from_millis)
 }
 
 /// A second descriptor for the stream socket `fd`, so that `fd` stays the caller's until the core has taken it.

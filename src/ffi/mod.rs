@@ -8,10 +8,11 @@
 //! - `status`: status names, the error text of the thread.
 //! - `version`: what the library is, for hosts that load it at run time.
 //! - `callbacks`: the host's functions and what owns their `user_data`.
-//! - `sender_config`, `sender`, `receiver_config`, `receiver_callbacks`, `receiver`: one C object each, the callbacks of
-//!   a receiver in a file of their own, and its limits (`receiver_limits`).
-//! - `sender_storage`, `receiver_storage`: the logs on disk, and tokens; `token`: what tokens say.
-//! - `sender_config_acks`, `write_gate`, `acks`: who is waited for, when entries are taken, and waiting.
+//! - `sender_config` and `sender` are the writer's end, by task: `sender_writing`, `sender_readers`, `acks` (who is waited
+//!   for), `write_gate`, `sender_storage`, `sender_position`, `sender_events`.
+//! - `receiver_config` and `receiver` are a reader's end, by task: `receiver_connecting`, `receiver_applying`,
+//!   `receiver_waiting`, `receiver_storage`, `receiver_position`, `receiver_events`.
+//! - `token`: what tokens say by themselves.
 //! - `reaper`: how an object ends that is freed on its own callback thread.
 //! - `codec`: the messages of the v1 protocol over the caller's buffers.
 //! - `records`: the msgpack payload, decoded.
@@ -29,25 +30,37 @@ pub mod callbacks;
 
 pub mod sender_config;
 
-pub mod sender_config_acks;
-
-pub mod write_gate;
-
 pub mod sender;
+
+pub mod sender_writing;
+
+pub mod sender_readers;
 
 pub mod acks;
 
+pub mod write_gate;
+
 pub mod sender_storage;
+
+pub mod sender_position;
+
+pub mod sender_events;
 
 pub mod receiver_config;
 
-pub mod receiver_callbacks;
-
-pub mod receiver_limits;
-
 pub mod receiver;
 
+pub mod receiver_connecting;
+
+pub mod receiver_applying;
+
+pub mod receiver_waiting;
+
 pub mod receiver_storage;
+
+pub mod receiver_position;
+
+pub mod receiver_events;
 
 pub mod token;
 

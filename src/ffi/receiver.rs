@@ -1,27 +1,22 @@
-//! # Receiver
-//!
-//! A reader's end.
+//! The receiver itself: how it is made, started, changed and ended.
 
 use std::ffi::c_char;
-use std::time::Duration;
 
-use super::args::{invalid, required, text, token as checked_token};
+use super::args::{invalid, required, text};
 use super::callbacks::{HostObserver, Ingest, IngestBatch, Muted, Owners, RecordIngest, RunningBatch, connect};
-use super::guard::{Guarded, HandleState, boxed, guard, query, release, room_for_a_handle};
+use super::guard::{Guarded, HandleState, boxed, guard, release, room_for_a_handle};
 use super::reaper;
 use super::receiver_config::{HandlerSlot, ReceiverConfigHandle, ReceiverConfigState};
 use super::sender::wrong_thread;
-use super::status::c_string;
 use crate::error::{Error, Result, Status};
 use crate::protocol::token::Token;
 use crate::receiver::Receiver;
-use crate::receiver::config::ReceiverConfig;
-use crate::receiver::config::{Handler, ReceiverHost};
+use crate::receiver::config::{Handler, ReceiverConfig, ReceiverHost};
 
 /// A reader's end: passes the entries of one writer to a handler. Created by receiver_new().
 pub struct ReceiverHandle {
     gate: HandleState,
-    core: Receiver,
+    pub(super) core: Receiver,
     muted: Muted,
     batch: RunningBatch,
     /// Dropped after the core.
@@ -78,7 +73,7 @@ impl ReceiverHandle {
         Ok(Self { gate, core, muted, batch, _owners: owners })
     }
 
-    fn may_wait(&self, what: &str) -> Result<()> {
+    pub(super) fn may_wait(&self, what: &str) -> Result<()> {
         if self.core.on_callback_thread() { Err(wrong_thread(what)) } else { Ok(()) }
     }
 
@@ -159,104 +154,6 @@ pub unsafe extern "C" fn receiver_start(receiver: *mut ReceiverHandle) -> Status
     unsafe { guard(receiver, |receiver| receiver.core.start()) }
 }
 
-/// Returns whether a connection is established; false for a NULL or unusable handle.
-///
-/// # Safety
-/// `receiver` is NULL or came from receiver_new() and is not freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_is_connected(receiver: *const ReceiverHandle) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { query(receiver, false, |receiver| receiver.core.is_connected()) }
-}
-
-/// Returns the last applied sequence; 0 for a NULL or unusable handle.
-///
-/// # Safety
-/// `receiver` is NULL or came from receiver_new() and is not freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_last_sequence(receiver: *const ReceiverHandle) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { query(receiver, 0, |receiver| receiver.core.last_sequence()) }
-}
-
-/// Waits until an entry, and so every entry before it, is applied.
-///
-/// - `sequence`: the entry, which need not have arrived.
-/// - `timeout_ms`: the time limit in milliseconds; 0 only checks.
-///
-/// Returns `OK`, even after receiver_stop(); `TIMEOUT`; `INVALID_STATE` before receiver_start(); `WRONG_THREAD` in a
-/// callback of this receiver; `APPLY_FAILED` if the apply policy stopped before the entry; `LINEAGE_CHANGED` if another
-/// writer took over, in whose history the sequence may be another entry; `IO` or `DAMAGED` if the receiver's log on
-/// disk failed; `CLOSED` once stopped.
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_wait_sequence(
-    receiver: *mut ReceiverHandle,
-    sequence: u64,
-    timeout_ms: u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            receiver.may_wait("receiver_wait_sequence")?;
-            receiver.core.wait_sequence(sequence, Duration::from_millis(timeout_ms))
-        })
-    }
-}
-
-/// As receiver_wait_sequence(), for the entry of a token of this stream: a host that got the token at the writer reads its
-/// writes here.
-///
-/// Returns `OK`; `LOST` if the entry is not in the history that was applied: it is of another stream, or another entry took
-/// its place at a fail-over; `LINEAGE_CHANGED` if that cannot be told, because the receiver without a log on disk had passed
-/// the entry, and follows another epoch than the token's; `NOT_FOUND` if the entry is applied and no v2 writer has named its
-/// stream; `TIMEOUT`, `INVALID_STATE`, `WRONG_THREAD`, `APPLY_FAILED`, `IO`, `DAMAGED` and `CLOSED` as
-/// receiver_wait_sequence().
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed; `token` is NULL or points to `token_len` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_wait_token(
-    receiver: *mut ReceiverHandle,
-    token: *const u8,
-    token_len: usize,
-    timeout_ms: u64,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            receiver.may_wait("receiver_wait_token")?;
-            let token = checked_token(token, token_len, "token")?;
-            receiver.core.wait_token(&token, Duration::from_millis(timeout_ms))
-        })
-    }
-}
-
-/// Pauses a receiver until receiver_resume(): on return no handler runs, unless it made the call. The connection lasts
-/// until the buffer is full and the writer's time limit ends. Pausing twice is allowed. Returns `OK`; `INVALID_STATE`
-/// before receiver_start(); `CLOSED` after receiver_stop().
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_pause(receiver: *mut ReceiverHandle) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe { guard(receiver, |receiver| receiver.core.pause()) }
-}
-
-/// Ends a pause, if there is one. Returns `OK`; `INVALID_STATE` before receiver_start(); `CLOSED` after
-/// receiver_stop().
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_resume(receiver: *mut ReceiverHandle) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe { guard(receiver, |receiver| receiver.core.resume()) }
-}
-
 /// As sender_set_option(), for a receiver. Returns `OK`, or what that returns.
 ///
 /// # Safety
@@ -282,22 +179,6 @@ pub unsafe extern "C" fn receiver_option(
         guard(receiver, |receiver| {
             let out_value = required(out_value, "out_value")?;
             out_value.write(receiver.core.option(text(name, "name")?)?);
-            Ok(())
-        })
-    }
-}
-
-/// As sender_stats_json(). Returns `OK`; `INVALID_ARGUMENT` for NULL.
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed; `out_json` is NULL or has room for a pointer.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_stats_json(receiver: *const ReceiverHandle, out_json: *mut *mut c_char) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            let out_json = required(out_json, "out_json")?;
-            out_json.write(c_string(receiver.core.stats_json()?).into_raw());
             Ok(())
         })
     }

@@ -1,18 +1,16 @@
-//! # Receiver: the log on disk, and tokens
+//! # Receiver: the log on disk
 //!
-//! A receiver's own log on disk, and the token that a host stores with its data.
+//! A log of its own, in which a receiver keeps what it received.
 
 use std::ffi::c_char;
 use std::path::PathBuf;
 
-use super::args::{TokenRoom, absolute, optional_path, positive_ms, token as checked_token};
+use super::args::{absolute, optional_path, positive_ms};
 use super::guard::guard;
-use super::receiver::ReceiverHandle;
-use super::receiver_config::ReceiverConfigHandle;
+use super::receiver_config::{ReceiverConfigHandle, set as set_core};
 use super::sender_storage::sync_policy;
 use crate::error::{Result, Status};
 use crate::log::disk::DiskConfig;
-use crate::protocol::lineage::Lineage;
 use crate::receiver::config::LocalLogConfig;
 
 /// # Safety
@@ -97,8 +95,7 @@ pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
     }
 }
 
-/// Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`; `INVALID_ARGUMENT` for
-/// NULL. Default: 1073741824 (1 GiB).
+/// Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`. Default: 1073741824 (1 GiB).
 ///
 /// # When to change it
 /// Raise it on a reader that may be promoted, so that other readers find what they need.
@@ -137,83 +134,22 @@ pub unsafe extern "C" fn receiver_config_set_wal_retain_ms(config: *mut Receiver
     }
 }
 
-/// Sets the host's position: the token that it stored with its data. The writer continues after it if it has the same
-/// history; one that was restored or forked, and one of another stream or an older epoch, is refused with the event
-/// DIVERGED. It replaces receiver_config_set_last_sequence(). Returns `OK`; `INVALID_ARGUMENT` for NULL and for bytes that
-/// are no token. Default: none; the receiver follows the first writer's stream.
-///
-/// - `token`, `token_len`: from receiver_token() or sender_token().
+/// As sender_config_set_insecure_permissions_allowed(); call it before receiver_config_set_tls(). Returns `OK`. Default: false.
 ///
 /// # When to change it
-/// When the host stores a token with its data: exactly once across restarts, without a log on disk.
+/// Only in tests, and where another mechanism than file permissions protects the files.
 ///
 /// # Safety
-/// `config` came from receiver_config_new() and is not freed; `token` is NULL or points to `token_len` bytes.
+/// `config` came from receiver_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_config_set_token(
+pub unsafe extern "C" fn receiver_config_set_insecure_permissions_allowed(
     config: *mut ReceiverConfigHandle,
-    token: *const u8,
-    token_len: usize,
+    allowed: bool,
 ) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
-        guard(config, |config| {
-            let token = checked_token(token, token_len, "token")?;
-            let core = &mut config.state().core;
-            core.lineage = Some(Lineage { stream_id: token.stream_id, epoch: token.epoch });
-            (core.last_sequence, core.last_hash, core.has_position) = (token.sequence, token.hash, true);
-            Ok(())
-        })
-    }
-}
-
-/// Gets the token of the receiver's position: in a handler, after the entry or entries of the call; otherwise, after the
-/// last applied entry. Stored in the transaction that applies an entry, it makes that happen exactly once, whatever
-/// crashes. Returns `OK`; `NOT_FOUND` while no stream is known: neither a token nor the log on disk names one, and no v2 writer was
-/// connected yet; `INVALID_ARGUMENT` for NULL; `BUFFER_TOO_SMALL`.
-///
-/// # Safety
-/// `receiver` came from receiver_new() and is not freed; `token` is NULL or has room for `token_size` bytes; `out_len` is NULL
-/// or has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_token(
-    receiver: *const ReceiverHandle,
-    token: *mut u8,
-    token_size: usize,
-    out_len: *mut usize,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            TokenRoom::new(token, token_size, out_len)?.put(&receiver.core().token()?);
-            Ok(())
-        })
-    }
-}
-
-/// Gets the token of the position after the first entries of the call that a batch handler is in: for a handler that
-/// commits a part of them, and sets `*applied` to their number.
-///
-/// - `applied`: how many of the call's entries; 0 for the position before them.
-///
-/// Returns what receiver_token() returns; `INVALID_ARGUMENT` also for more entries than the call has; `INVALID_STATE` outside
-/// of a batch handler of this receiver.
-///
-/// # Safety
-/// As for receiver_token().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn receiver_batch_token(
-    receiver: *const ReceiverHandle,
-    applied: usize,
-    token: *mut u8,
-    token_size: usize,
-    out_len: *mut usize,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(receiver, |receiver| {
-            let room = TokenRoom::new(token, token_size, out_len)?;
-            room.put(&receiver.batch_token(applied)?);
+        set_core(config, |core| {
+            core.insecure_permissions_allowed = allowed;
             Ok(())
         })
     }

@@ -6,17 +6,13 @@ use std::ffi::c_char;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{
-    TokenRoom, absolute, invalid, optional_path, positive_ms, reader_id as checked_reader_id, required,
-    token as checked_token,
-};
+use super::args::{absolute, invalid, optional_path, positive, positive_ms, reader_id as checked_reader_id, required};
 use super::guard::guard;
 use super::sender::SenderHandle;
-use super::sender_config::SenderConfigHandle;
+use super::sender_config::{SenderConfigHandle, set as set_core};
 use super::status::c_string;
 use crate::error::{Result, Status};
 use crate::log::disk::DiskConfig;
-use crate::protocol::lineage::Lineage;
 use crate::sender::config::{StorageConfig, SyncPolicy};
 
 /// When a log on disk is synced, besides whenever somebody waits for it.
@@ -35,8 +31,10 @@ pub enum SyncPolicyNumber {
 pub(crate) fn sync_policy(policy: u32, interval_ms: u64, bytes: u64) -> Result<SyncPolicy> {
     match policy {
         0 => Ok(SyncPolicy::Always),
-        1 if bytes == 0 => Err(invalid("bytes is 0, at least 1 is needed")),
-        1 => Ok(SyncPolicy::Group { interval: positive_ms(interval_ms, "interval_ms")?, bytes }),
+        1 => {
+            let bytes = positive(bytes, "bytes")?;
+            Ok(SyncPolicy::Group { interval: positive_ms(interval_ms, "interval_ms")?, bytes })
+        }
         2 => Ok(SyncPolicy::Os),
         other => Err(invalid(format!("policy {other} is no replication_sync_policy"))),
     }
@@ -124,8 +122,8 @@ pub unsafe extern "C" fn sender_config_set_wal_segment_bytes(config: *mut Sender
     }
 }
 
-/// Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays. Returns `OK`;
-/// `INVALID_ARGUMENT` for NULL. Default: 1073741824 (1 GiB).
+/// Sets how many bytes of the log stay on disk if no slot needs more. The newest file always stays. Returns `OK`.
+/// Default: 1073741824 (1 GiB).
 ///
 /// # When to change it
 /// Raise it to let readers that were away for long catch up; it bounds the disk together with `slot_max_bytes`.
@@ -166,8 +164,7 @@ pub unsafe extern "C" fn sender_config_set_wal_retain_ms(config: *mut SenderConf
 }
 
 /// Sets how many bytes of the log a reader's slot may hold back beyond retention. A slot that exceeds it is lost, with
-/// an event; its reader gets status WAL_ROTATED if it asks for removed entries. Returns `OK`; `INVALID_ARGUMENT` for
-/// NULL. Default: 8589934592 (8 GiB).
+/// an event; its reader gets status WAL_ROTATED if it asks for removed entries. Returns `OK`. Default: 8589934592 (8 GiB).
 ///
 /// # When to change it
 /// Set it to what the disk can give to readers that are away; a reader that needs more must copy the data anew.
@@ -228,58 +225,28 @@ pub unsafe extern "C" fn sender_config_set_wal_timeout_ms(config: *mut SenderCon
     }
 }
 
-/// Sets the position after which a new log begins, to continue a stream or to take over as its writer, in place of
-/// sender_config_set_last_sequence(). Its hash lets readers recognise their history. A log on disk keeps its stream and its
-/// position, and is only checked against them. Returns `OK`; `INVALID_ARGUMENT` for NULL, bytes that are no token, and a lower
-/// epoch. Default: a new stream, with a random id and epoch 1.
+/// Allows permissions of a log directory or private key that are otherwise refused, and reports them with the event
+/// UNPROTECTED. Call it before sender_config_set_tls(). Returns `OK`. Default: false.
 ///
-/// - `token`, `token_len`: from receiver_token() or sender_token().
-/// - `epoch`: the sender's, above the token's to take over from another writer; 0 for the token's.
+/// The function that opens them returns `INVALID_ARGUMENT` for a directory that everyone may write to, for a key that
+/// its group or others may write to, that others may read, or that its group may read unless root owns it, and for
+/// either if another user (not root) owns it. The text names the remedy. A directory that its group may write to is
+/// only reported.
 ///
 /// # When to change it
-/// When a node is promoted, or continues a history whose position the host stored.
+/// Only in tests, and where another mechanism than file permissions protects the files.
 ///
 /// # Safety
-/// `config` came from sender_config_new() and is not freed; `token` is NULL or points to `token_len` bytes.
+/// `config` came from sender_config_new() and is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_config_set_token(
+pub unsafe extern "C" fn sender_config_set_insecure_permissions_allowed(
     config: *mut SenderConfigHandle,
-    token: *const u8,
-    token_len: usize,
-    epoch: u64,
+    allowed: bool,
 ) -> Status {
     // SAFETY: the caller's promise.
     unsafe {
-        guard(config, |config| {
-            let token = checked_token(token, token_len, "token")?;
-            let epoch = if epoch == 0 { token.epoch } else { epoch };
-            if epoch < token.epoch {
-                return Err(invalid(format!("epoch {epoch} is below the token's, {}", token.epoch)));
-            }
-            let core = &mut config.state().core;
-            core.lineage = Some(Lineage { stream_id: token.stream_id, epoch });
-            (core.last_sequence, core.last_hash, core.last_epoch) = (token.sequence, token.hash, Some(token.epoch));
-            Ok(())
-        })
-    }
-}
-
-/// Gets the token of the position after the last entry. Returns `OK`; `INVALID_ARGUMENT` for NULL; `BUFFER_TOO_SMALL`.
-///
-/// # Safety
-/// `sender` came from sender_new() and is not freed; `token` is NULL or has room for `token_size` bytes; `out_len` is NULL or
-/// has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sender_token(
-    sender: *const SenderHandle,
-    token: *mut u8,
-    token_size: usize,
-    out_len: *mut usize,
-) -> Status {
-    // SAFETY: the caller's promise.
-    unsafe {
-        guard(sender, |sender| {
-            TokenRoom::new(token, token_size, out_len)?.put(&sender.core().token());
+        set_core(config, |core| {
+            core.insecure_permissions_allowed = allowed;
             Ok(())
         })
     }

@@ -1,9 +1,11 @@
-//! When a sender takes entries: an object of its own, which a configuration copies.
+//! # Sender: the write gate
+//!
+//! Whether entries are taken while readers lag.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::args::{ack_level, invalid};
+use super::args::{ack_level, invalid, positive};
 use super::guard::{Guarded, HandleState, guard, make, release};
 use super::sender_config::{SenderConfigHandle, set};
 use crate::error::{Result, Status};
@@ -16,7 +18,7 @@ use crate::sender::config::{GatePolicy, WriteGateConfig};
 pub enum GatePolicyNumber {
     /// Refuse the entry with `GATED`.
     Refuse = 0,
-    /// Wait up to a given time for the gate to open, then refuse the entry.
+    /// Wait for the gate up to a time, then refuse the entry.
     Slow = 1,
 }
 
@@ -53,12 +55,11 @@ unsafe fn change(gate: *mut WriteGateHandle, change: impl FnOnce(&mut WriteGateC
     unsafe { guard(gate, |gate| change(&mut gate.config.lock().unwrap_or_else(PoisonError::into_inner))) }
 }
 
-/// Creates a write gate that asks for one reader at level received, with any lag.
+/// Creates a write gate that asks for one reader at level received, with any lag. Returns the gate, to be freed with
+/// replication_write_gate_free(); NULL without memory.
 ///
 /// The lag is measured by acknowledgements and checked before each entry, so entries of concurrent calls may pass
 /// together. A gate promises nothing about a single entry: wait for its acknowledgement instead.
-///
-/// Returns the gate, to be freed with replication_write_gate_free(); NULL without memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn replication_write_gate_new() -> *mut WriteGateHandle {
     make(WriteGateHandle::new)
@@ -74,10 +75,7 @@ pub unsafe extern "C" fn replication_write_gate_set_min_readers(gate: *mut Write
     // SAFETY: the caller's promise.
     unsafe {
         change(gate, |config| {
-            if readers == 0 {
-                return Err(invalid("readers is 0, at least 1 is needed"));
-            }
-            config.min_readers = readers;
+            config.min_readers = positive(readers, "readers")?;
             Ok(())
         })
     }

@@ -1,4 +1,4 @@
-/* Header section "waiting for readers": quorums, waits, callbacks, and what is asked later. */
+/* Waiting for readers: quorums, waits, callbacks, and what is asked later. */
 #include <stdio.h>
 #include <stdlib.h>
 

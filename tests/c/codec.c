@@ -1,4 +1,4 @@
-/* Header section "codec": the five v1 messages over the caller's buffers. The expected frames are those that Go's
+/* The five v1 messages over the caller's buffers. The expected frames are those that Go's
  * encoding/json writes for the same values. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Header section "receiver": a reader's host, with the library's own sender at the other end. */
+/* A reader's host, with the library's own sender at the other end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-/* Header section "receiver configuration". */
+/* The options of a receiver. */
 #include "host.h"
 
 static replication_receiver_config *config;

@@ -1,4 +1,4 @@
-/* Header section "receiver storage": tokens that the host stores with its data, and the receiver's own log on disk. */
+/* Tokens that the host stores with its data, and the receiver's own log on disk. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

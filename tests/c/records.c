@@ -1,4 +1,4 @@
-/* Header section "records": an array of maps in msgpack, written out byte by byte here. */
+/* Records: an array of maps in msgpack, written out byte by byte here. */
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>

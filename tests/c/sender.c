@@ -1,4 +1,4 @@
-/* Header section "sender": what the writer's host calls, with readers that this test speaks for itself in v1. */
+/* What the writer's host calls, with readers that this test speaks for itself in v1. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-/* Header section "sender configuration". */
+/* The options of a sender. */
 #include "host.h"
 
 static replication_sender_config *config;

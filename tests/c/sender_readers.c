@@ -1,4 +1,4 @@
-/* Header section "sender", the part that takes readers: descriptors, handshakes, and who may come, stay and come back.
+/* The part of a sender that takes readers: descriptors, handshakes, and who may come, stay and come back.
  * The readers are this test itself, in v1. */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Header section "sender storage": a log on disk and what can be asked of it. */
+/* A log on disk and what can be asked of it. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

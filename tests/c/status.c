@@ -1,4 +1,4 @@
-/* Header section "status": codes, their names, the error text of the thread, strings given to the host. */
+/* Codes, their names, the error text of the thread, strings given to the host. */
 #include <stdio.h>
 #include <stdlib.h>
 

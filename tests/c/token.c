@@ -1,4 +1,4 @@
-/* Header section "Tokens": what tokens say by themselves. */
+/* What tokens say by themselves. */
 #include <stdlib.h>
 
 #include "host.h"

@@ -1,4 +1,4 @@
-/* Header section "version": the numbers of the header and of the library that was loaded. */
+/* The numbers of the header and of the library that was loaded. */
 #include <stdio.h>
 
 #include "harness.h"

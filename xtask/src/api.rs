@@ -42,6 +42,12 @@ pub struct Section {
     pub items: Vec<Item>,
 }
 
+impl Section {
+    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.items.iter().filter_map(|item| if let Item::Function(function) = item { Some(function) } else { None })
+    }
+}
+
 /// A declaration. `doc` is what its comment says, in Markdown, one string for each paragraph or list item.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -153,12 +159,16 @@ pub enum Direction {
 }
 
 impl Api {
+    pub fn sections(&self) -> impl Iterator<Item = &Section> {
+        self.headers.iter().flat_map(|header| &header.sections)
+    }
+
     pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.headers.iter().flat_map(|header| &header.sections).flat_map(|section| &section.items)
+        self.sections().flat_map(|section| &section.items)
     }
 
     pub fn functions(&self) -> impl Iterator<Item = &Function> {
-        self.items().filter_map(|item| if let Item::Function(function) = item { Some(function) } else { None })
+        self.sections().flat_map(Section::functions)
     }
 
     pub fn callbacks(&self) -> impl Iterator<Item = &Callback> {

@@ -230,7 +230,7 @@ class GatePolicy(enum.IntEnum):
 
     #: Refuse the entry with GATED.
     REFUSE = 0
-    #: Wait up to a given time for the gate to open, then refuse the entry.
+    #: Wait for the gate up to a time, then refuse the entry.
     SLOW = 1
 
 

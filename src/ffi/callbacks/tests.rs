@@ -9,9 +9,15 @@ use std::sync::atomic::AtomicUsize;
 use serde_json::json;
 
 use super::*;
-use crate::ffi::receiver_callbacks::*;
-use crate::ffi::receiver_config::*;
-use crate::ffi::sender_config::*;
+use crate::ffi::receiver_applying::{
+    receiver_config_set_ingest_batch_handler, receiver_config_set_ingest_handler, receiver_config_set_local_wal,
+    receiver_config_set_record_handler,
+};
+use crate::ffi::receiver_config::{receiver_config_free, receiver_config_new};
+use crate::ffi::receiver_events::{receiver_config_set_event_handler, receiver_config_set_log_handler};
+use crate::ffi::sender_config::{sender_config_free, sender_config_new};
+use crate::ffi::sender_events::sender_config_set_event_handler;
+use crate::ffi::sender_writing::sender_config_set_buffer_size;
 use crate::ffi::status::last_error;
 use crate::host::EventKind;
 

@@ -4,13 +4,22 @@ use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::mpsc::{Sender as Channel, channel};
+use std::time::Duration;
 
 use super::*;
-use crate::ffi::receiver_callbacks::*;
-use crate::ffi::receiver_config::*;
-use crate::ffi::receiver_storage::{receiver_config_set_token, receiver_token};
-use crate::ffi::sender::{SenderHandle, sender_free, sender_listen, sender_new, sender_replicate, sender_start};
-use crate::ffi::sender_storage::sender_token;
+use crate::ffi::receiver_applying::{
+    ApplyPolicyNumber, receiver_config_set_apply_policy, receiver_config_set_ingest_handler,
+};
+use crate::ffi::receiver_config::{receiver_config_free, receiver_config_new};
+use crate::ffi::receiver_connecting::{
+    receiver_config_set_reader_id, receiver_config_set_writer_addr, receiver_is_connected,
+};
+use crate::ffi::receiver_position::{receiver_config_set_last_sequence, receiver_config_set_token, receiver_token};
+use crate::ffi::receiver_waiting::{receiver_last_sequence, receiver_wait_sequence};
+use crate::ffi::sender::{SenderHandle, sender_free, sender_new, sender_start};
+use crate::ffi::sender_position::sender_token;
+use crate::ffi::sender_readers::sender_listen;
+use crate::ffi::sender_writing::sender_replicate;
 use crate::ffi::status::last_error;
 use crate::protocol::token::TOKEN_MAX_BYTES;
 

@@ -2,7 +2,19 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use super::*;
+use crate::ffi::receiver_applying::{
+    receiver_config_set_ack_interval_ms, receiver_config_set_apply_policy, receiver_config_set_buffer_bytes,
+    receiver_config_set_handler_durable,
+};
+use crate::ffi::receiver_connecting::{
+    receiver_config_set_connect_timeout_ms, receiver_config_set_coordinator_handshake, receiver_config_set_gap_policy,
+    receiver_config_set_heartbeat_interval_ms, receiver_config_set_max_epoch_jump, receiver_config_set_peer_timeout_ms,
+    receiver_config_set_protocol, receiver_config_set_reader_id, receiver_config_set_reconnect_interval_ms,
+    receiver_config_set_tls, receiver_config_set_writer_addr,
+};
+use crate::ffi::receiver_position::receiver_config_set_last_sequence;
 use crate::ffi::status::last_error;
+use crate::receiver::config::{ApplyPolicy, GapPolicy, ProtocolChoice};
 use crate::transport::test_files::TlsFiles;
 
 const OK: Status = Status::Ok;

@@ -11,8 +11,15 @@ use std::time::Duration;
 use super::*;
 use crate::ffi::acks::sender_wait_acked;
 use crate::ffi::callbacks::EventView;
-use crate::ffi::sender_config::*;
-use crate::ffi::sender_storage::sender_token;
+use crate::ffi::callbacks::SliceView;
+use crate::ffi::sender_config::{sender_config_free, sender_config_new};
+use crate::ffi::sender_events::{sender_config_set_event_handler, sender_stats_json};
+use crate::ffi::sender_position::sender_token;
+use crate::ffi::sender_readers::{
+    sender_accept_connection, sender_accept_reader, sender_config_set_heartbeat_interval_ms,
+    sender_config_set_max_readers, sender_reader_count,
+};
+use crate::ffi::sender_writing::{sender_current_sequence, sender_replicate, sender_replicate_batch};
 use crate::ffi::status::{last_error, replication_string_free};
 use crate::protocol::token::{TOKEN_MAX_BYTES, Token};
 

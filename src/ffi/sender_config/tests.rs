@@ -1,8 +1,19 @@
+use std::time::Duration;
+
 use super::*;
-use crate::ffi::sender_storage::sender_config_set_token;
+use crate::ffi::sender_position::{sender_config_set_last_sequence, sender_config_set_token};
+use crate::ffi::sender_readers::{
+    sender_config_set_handshake_timeout_ms, sender_config_set_heartbeat_interval_ms, sender_config_set_max_readers,
+    sender_config_set_min_heartbeat_ms, sender_config_set_peer_timeout_ms, sender_config_set_tls,
+    sender_config_set_unix_socket_mode, sender_config_set_write_timeout_ms,
+};
+use crate::ffi::sender_writing::{
+    sender_config_set_buffer_bytes, sender_config_set_buffer_size, sender_config_set_full_policy,
+};
 use crate::ffi::status::last_error;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::token::Token;
+use crate::sender::config::FullPolicy;
 use crate::transport::test_files::TlsFiles;
 
 const OK: Status = Status::Ok;

@@ -85,7 +85,7 @@ fn raw(api: &Api) -> String {
     }
     out += "\n# The result and the parameters of each function. Out parameters are pointers.\n\
             PROTOTYPES: Dict[str, Tuple[Any, ...]] = {\n";
-    for section in api.headers.iter().flat_map(|header| &header.sections) {
+    for section in api.sections() {
         let mut title = Some(&section.title);
         for item in &section.items {
             let crate::api::Item::Function(function) = item else { continue };
