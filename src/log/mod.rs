@@ -118,7 +118,8 @@ impl Log {
     /// Appends one entry and returns the boundary after it, which must be passed to [`Self::wait_synced`]. Copies the
     /// payload. Waits for a reader only under [`FullPolicy::Wait`], and for the disk also under
     /// [`FullPolicy::CutOffSlowest`].
-    #[inline]
+    // In each caller: a call that returns this result costs a tenth of an entry.
+    #[inline(always)]
     pub fn put(&self, timestamp_us: u64, payload: &[u8]) -> Result<Mark> {
         let crc = payload_crc(payload);
         let size = ENTRY_HEADER_SIZE + payload.len();
