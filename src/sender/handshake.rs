@@ -245,6 +245,7 @@ impl Drop for Registration<'_> {
         let lost = || Error::new(Status::Panic, "internal error in the reader's session");
         let ended = self.ended.take().unwrap_or_else(lost);
         let followers = &self.service.followers;
+        self.service.slots.iter().for_each(|slots| slots.leave(self.reader));
         followers.readers.leave(self.reader, ended.status != Status::Ok);
         followers.readers_changed();
         let (bytes, sent) = (self.reader.bytes_sent(), self.reader.sent_whole());

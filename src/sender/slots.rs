@@ -93,6 +93,16 @@ impl Slots {
         entered
     }
 
+    /// See [`Table::leave`]. Does nothing if another connection has the reader's id by now: its own claim counts.
+    pub(super) fn leave(&self, reader: &Arc<Reader>) {
+        let mut table = self.table.lock();
+        // Under the lock: another connection is registered before it enters the table.
+        if self.around.readers.get(&reader.id).is_some_and(|connected| Arc::ptr_eq(&connected, reader)) {
+            table.leave(&self.around, &reader.id, clock::now(), clock::instant());
+            self.around.log.hold_from(table.held_from());
+        }
+    }
+
     /// Waits until the slots in the file hold as much, so that a crash changes nothing, as far as the disk allows.
     pub(super) async fn saved(&self, version: u64) {
         self.awaited.notify_one();

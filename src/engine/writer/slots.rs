@@ -186,6 +186,14 @@ impl Table {
         (version, events)
     }
 
+    /// A reader is about to leave: what it acknowledged since the last update moves its slot, too.
+    pub(crate) fn leave(&mut self, around: &impl Surroundings, id: &str, now: Now, instant: Instant) {
+        let passed = instant.saturating_duration_since(self.looked_at);
+        if let (Some(slot), Some(reader)) = (self.slots.get_mut(id), around.reader(id)) {
+            self.changed |= slot.follow(reader, |sequence| around.floor(sequence), passed, now);
+        }
+    }
+
     /// Where the log is kept from for this reader when the file is written, if it is.
     fn filed_at(&self, id: &str) -> Option<u64> {
         let slot = self.slots.get(id).filter(|slot| !slot.record.is_lost);

@@ -1,6 +1,7 @@
 //! The tool `replctl` as a user runs it: against directories made through the library, and against live writers.
 
 mod directories;
+mod document;
 mod tail;
 mod terminal;
 mod usage;

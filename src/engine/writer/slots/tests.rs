@@ -126,6 +126,22 @@ fn p2_slots_are_noted_anew_after_a_step() {
     assert!(table.take_changes().is_some());
 }
 
+/// P5: a reader that comes, catches up and leaves between two rounds holds nothing back afterwards.
+#[test]
+fn p5_a_short_visit_moves_the_slot() {
+    let mut table = entered();
+    let visitor = Seen { started_after: 0, kept: 40, received: 40, has_acknowledged: true };
+    let around = Readers { end: 40, connected: BTreeMap::from([("absent".into(), visitor)]) };
+    table.take_changes();
+    table.leave(&around, "absent", later(1, 0), Instant::now());
+    let (records, _) = table.take_changes().unwrap();
+    assert_eq!((records["absent"].position, table.held_from()), (40, 40));
+    assert!(table.of_reader(40, "absent").is_some_and(|slot| slot.held_bytes == 0));
+    // Nobody of that name is there.
+    table.leave(&Readers::default(), "absent", later(2, 0), Instant::now());
+    assert!(table.take_changes().is_none());
+}
+
 /// P5: with all slots in use, a reader is served without one until it acknowledges; then the least needed slot is its.
 #[test]
 fn p5_a_reader_without_a_slot_gets_one_when_it_acknowledges() {
