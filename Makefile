@@ -200,8 +200,9 @@ test-c: $(LIB) ## the C tests: with AddressSanitizer where that can be, and unde
 test-examples: examples ## the C programs as a user runs them
 
 .PHONY: test-readme
-test-readme: $(LIB) ## the README's example, compiled and run as printed
+test-readme: $(LIB) examples ## the commands and examples of the documents, as printed
 	CC='$(CC)' tests/readme.sh $(B)
+	tests/documents.py --build $(B) examples-c/README.md examples-c/sqlite-session/README.md bindings/python/examples/README.md
 
 .PHONY: test-symbols
 test-symbols: $(LIB) ## the library exports what the header declares and nothing else
@@ -242,6 +243,7 @@ lint-sources:
 lint: lint-sources lint-workflows deny ## check formatting, clippy, shell scripts, workflows, dependencies, links, commands
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
+	tests/documents.py --check
 
 # It has shellcheck look at their commands.
 .PHONY: lint-workflows

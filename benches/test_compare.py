@@ -92,7 +92,9 @@ class Judging(unittest.TestCase):
     def test_costs_rise_where_numbers_fall(self):
         def line(metric, median, better, type_="measurement"):
             case, variant = "trim", "segments go"
-            return dict(type=type_, case=case, variant=variant, metric=metric, median=median, better=better, ping="near")
+            return dict(
+                type=type_, case=case, variant=variant, metric=metric, median=median, better=better, ping="near"
+            )
 
         lines = [
             line("entries_per_s", 4.0, "more"),

@@ -69,6 +69,7 @@ uninstall: ## remove what `make install` with the same directories put there
 .PHONY: test-packages
 test-packages: $(SHIPPED) ## install, and build programs with what pkg-config and CMake tell
 	CC='$(CC)' CXX='$(CXX)' tests/packages/run
+	tests/documents.py docs/packaging.md
 	$(XTASK) library build/lib/libreplication.so
 
 test-long-runs: test-packages

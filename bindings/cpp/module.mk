@@ -110,6 +110,7 @@ examples-cpp: $(B)/bin/quickstart $(CXX_ROCKSDB) ## build the C++ examples into 
 .PHONY: test-cpp-examples test-cpp-page
 test-cpp-examples: examples-cpp ## a writer and two readers with RocksDB, killed in the middle
 	$(CXX_DIR)/examples/rocksdb/test.sh $(B)/bin
+	tests/documents.py --build $(B) bindings/cpp/examples/rocksdb/README.md
 
 test-cpp-page: $(LIB) ## the example of docs/cpp.md, compiled and run as printed
 	CXX='$(CXX)' $(CXX_DIR)/tests/page.sh $(B)

@@ -25,6 +25,7 @@ test-go-checked: $(LIB) $(GO_TROUBLE) ## the same under Go's collector
 
 test-go-examples: $(LIB) ## Go's examples with the race detector: bbolt, killed in the middle
 	cd $(GO_DIR)/examples && $(GO_TEST) -race ./...
+	tests/documents.py --build $(B) bindings/go/examples/README.md bindings/go/examples/bbolt/README.md
 
 lint-go:
 	@unformatted=$$(gofmt -l $(GO_DIR)) && [ -z "$$unformatted" ] || { echo "not formatted with gofmt: $$unformatted"; exit 1; }

@@ -6,6 +6,8 @@ PYTHON_VENV   := build/python-venv
 PYTHON_BIN    := $(abspath $(PYTHON_VENV))/bin
 PYTHON_ENV     = PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$(abspath $(PYTHON_DIR)) LIBREPLICATION_LIB=$(abspath $(LIB))
 PYTHON_SOURCES = $(shell find $(PYTHON_DIR) -name '*.py')
+# The package, and what else is in Python; seen from the package.
+PYTHON_STYLED  = --config pyproject.toml . $(abspath tests/documents.py benches/test_compare.py)
 
 $(PYTHON_VENV)/ready: $(PYTHON_DIR)/requirements.txt
 	@mkdir -p $(@D)
@@ -35,11 +37,11 @@ test-python-long: $(PYTHON_TROUBLE) $(PYTHON_VENV)/ready python-wheels ## the Py
 lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, formatting
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy -p libreplication
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy examples/quickstart.py examples/duckdb/*.py
-	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache . && $(PYTHON_BIN)/ruff format --quiet --no-cache --check .
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache $(PYTHON_STYLED) && $(PYTHON_BIN)/ruff format --quiet --no-cache --check $(PYTHON_STYLED)
 
 .PHONY: fmt-python
 fmt-python: $(PYTHON_VENV)/ready
-	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff format --quiet --no-cache .
+	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff format --quiet --no-cache $(PYTHON_STYLED)
 
 # Both wheels: the one with the library inside is tagged by what the library needs of this platform.
 .PHONY: python-wheels

@@ -98,7 +98,8 @@ pub unsafe extern "C" fn receiver_config_set_wal_segment_bytes(
 /// Sets how many bytes of the receiver's log stay on disk once they are applied. Returns `OK`. Default: 1073741824 (1 GiB).
 ///
 /// # When to change it
-/// Raise it on a reader that may be promoted, so that other readers find what they need.
+/// Raise it on a reader that may be promoted, so that other readers find what they need. It must cover what a host that
+/// commits later than its handler returns can lose in a crash.
 /// It may change while the receiver lives.
 ///
 /// # Safety

@@ -415,7 +415,8 @@ impl ReaderHost {
 
     /// Whether retention has removed an entry, which was applied before, from the log.
     fn is_removed(&self, model: &Model, id: EntryId) -> bool {
-        let may_be = self.plan.retain_bytes < 1 << 20 && model.is_prefix(id, self.now.get().tip);
+        // What a host has lost since was applied nevertheless: its retention was too short for its commits.
+        let may_be = self.plan.retain_bytes < 1 << 20 && self.applied_once(model, id);
         let stands_there = |other: EntryId| self.world.with_disk(self.node, |disk| disk.has(&stamp(other)));
         may_be && !model.with_sequence(model.sequence(id)).into_iter().any(|other| stands_there(other) == Some(true))
     }

@@ -85,3 +85,15 @@ def test_a_wheel_in_an_empty_environment(pure, tmp_path):
         assert alone.stdout == f"{packages}/libreplication/lib/libreplication.so.0.1 [b'x']\n", alone.stderr
     named = run(LIBREPLICATION_LIB=str(LIBRARY))
     assert named.stdout == f"{LIBRARY} [b'x']\n", named.stderr
+
+
+@pytest.mark.timeout(120)
+def test_the_page_says_how_to_install_one(tmp_path):
+    (command,) = re.findall(r"^pip install .*$", (ROOT / "docs/python.md").read_text(), re.M)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=60)
+    environment = {**os.environ, "PATH": f"{tmp_path}/venv/bin{os.pathsep}{os.environ['PATH']}", "PIP_NO_INDEX": "1"}
+    del environment["PYTHONPATH"], environment["LIBREPLICATION_LIB"]
+    subprocess.run(["bash", "-euc", command], cwd=ROOT, env=environment, check=True, timeout=60)
+    run = [tmp_path / "venv/bin/python", "-c", PROGRAM]
+    printed = subprocess.run(run, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60)
+    assert printed.stdout.endswith("[b'x']\n") and "venv" in printed.stdout, printed
