@@ -33,7 +33,7 @@ struct bench_job {
     unsigned readers;
     double seconds;
     uint16_t port;           /* where the writer listens; readers only */
-    uint64_t buffer_entries; /* libreplication's window; 0 = the library's default */
+    uint64_t buffer_entries; /* libreplication's buffer; 0 = the library's default */
     uint64_t buffer_bytes;
     const char *dir;    /* a directory of its own, for files; "" where the kind needs none */
     uint64_t wal_bytes; /* payload bytes in a log that is there already */

@@ -39,8 +39,8 @@ static const struct contender json_reader[] = {
 
 static const struct contender replicate_calls[] = {
     {&bench_system_replication, "stalled", "beside a stalled reader", false},
-    {&bench_system_replication, "cut-off", "default window, reader cut off", false},
-    {&bench_system_replication, "no-reader", "default window, no reader", true},
+    {&bench_system_replication, "cut-off", "default buffer, reader cut off", false},
+    {&bench_system_replication, "no-reader", "default buffer, no reader", true},
     {0},
 };
 

@@ -1,8 +1,8 @@
 /* libreplication at its limits: the time of one sender_replicate call beside a reader that reads nothing, and the
  * memory of a writer with very many readers. The readers here are raw sockets that do the handshake and nothing more.
  *
- * Variants of the call: "stalled" (the reader stays attached: the window holds all that is measured), "cut-off" (the
- * default window: the reader is cut off on the way and the window goes round), "no-reader". */
+ * Variants of the call: "stalled" (the reader stays attached: the buffer holds all that is measured), "cut-off" (the
+ * default buffer: the reader is cut off on the way and the buffer goes round), "no-reader". */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ enum {
     STALL_WARM_UP_BYTES = 16 << 20, /* more than the sockets between the two processes hold */
     STALL_CALLS = 400000,
     STALL_TIMEOUT_MS = 10000,
-    MEMORY_WINDOW_BYTES = 64 << 20,
+    MEMORY_BUFFER_BYTES = 64 << 20,
     MEMORY_TIMEOUT_MS = 120000,
 };
 
@@ -148,13 +148,13 @@ static uint64_t memory_bytes(const char *key)
 void replication_write_memory(const struct bench_job *job)
 {
     net_raise_descriptor_limit(job->readers + 64);
-    uint64_t window = job->buffer_bytes > 0 ? job->buffer_bytes : MEMORY_WINDOW_BYTES;
+    uint64_t buffer = job->buffer_bytes > 0 ? job->buffer_bytes : MEMORY_BUFFER_BYTES;
     replication_sender_config *config = replication_config_new(job);
     if (job->buffer_entries == 0) {
         /* The bound in bytes is the one to reach. */
         replication_check(sender_config_set_buffer_size(config, 1 << 20), "buffer_size");
     }
-    replication_check(sender_config_set_buffer_bytes(config, window), "buffer_bytes");
+    replication_check(sender_config_set_buffer_bytes(config, buffer), "buffer_bytes");
     replication_check(sender_config_set_full_policy(config, REPLICATION_FULL_POLICY_WAIT, MEMORY_TIMEOUT_MS),
                       "full_policy");
     replication_check(sender_config_set_max_readers(config, job->readers), "max_readers");
@@ -176,8 +176,8 @@ void replication_write_memory(const struct bench_job *job)
     uint8_t *payload = bench_alloc(job->size);
     uint64_t written = 0;
     uint64_t deadline_ns = clock_now_ns() + (uint64_t)(job->seconds * 1e9);
-    /* The window is full before so many payload bytes are in: from then on each entry waits for the slowest reader. */
-    while (written < window || clock_now_ns() < deadline_ns) {
+    /* The buffer is full before so many payload bytes are in: from then on each entry waits for the slowest reader. */
+    while (written < buffer || clock_now_ns() < deadline_ns) {
         replication_send(sender, payload, job->size, NULL);
         written += job->size;
     }

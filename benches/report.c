@@ -89,7 +89,7 @@ void report_machine(const struct run_options *options, bool json)
     printf("loopback TCP, one process a side; %u alternating rounds of %.3g s: median (min .. max)\n", options->rounds,
            options->seconds);
     if (options->buffer_entries > 0 || options->buffer_bytes > 0) {
-        printf("window: %llu entries, %llu bytes (0 = default)\n", (unsigned long long)options->buffer_entries,
+        printf("buffer: %llu entries, %llu bytes (0 = default)\n", (unsigned long long)options->buffer_entries,
                (unsigned long long)options->buffer_bytes);
     }
     fflush(stdout);

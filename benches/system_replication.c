@@ -1,5 +1,5 @@
 /* libreplication, through its C ABI on both ends: throughput and round trip, one sender_replicate call an entry, from
- * one thread. CRC and acks are always on. The writer waits when the window is full (REPLICATION_FULL_POLICY_WAIT), as
+ * one thread. CRC and acks are always on. The writer waits when the buffer is full (REPLICATION_FULL_POLICY_WAIT), as
  * the other systems block, so that no reader is cut off.
  *
  * Variants: "single" (one handler call an entry), "batch" (the batch handler), "v1" and "v1-batch" (the same over the

@@ -1,7 +1,7 @@
 /* Raw TCP: what the machine can carry when nobody frames, checks or counts entries. One connection and one thread a
  * reader, blocking sockets, 256 KiB a write.
  *
- * Variants of throughput: "checked" (each entry is copied into a window and has its CRC-32C computed there, and again
+ * Variants of throughput: "checked" (each entry is copied into a buffer and has its CRC-32C computed there, and again
  * where it arrives: no more than that, and who keeps entries and checks them cannot do less), "log-checked" (the files of
  * libreplication's log, and the CRCs where they arrive), "written" (each block is written to a file before it is sent, and
  * nothing is synced). Variant of the round trip: "fdatasync" (the reader has the entry on disk before it answers). */
@@ -31,7 +31,7 @@ struct stream {
     int fd;
     int file;        /* the one of `dir` that is written */
     size_t checked;  /* bytes of an entry that is copied and checked; 0: none is */
-    size_t window;   /* bytes that the writer goes round in, whole blocks */
+    size_t buffer;   /* bytes that the writer goes round in, whole blocks */
     const char *log; /* the directory of a log that is sent instead, or NULL */
     const char *dir; /* where each block is written first, or NULL */
     uint64_t deadline_ns;
@@ -39,13 +39,13 @@ struct stream {
     struct bench_counter counter;
 };
 
-/* libreplication's default window, if the job asks for no other. */
-static size_t window_of(const struct bench_job *job)
+/* libreplication's default buffer, if the job asks for no other. */
+static size_t buffer_of(const struct bench_job *job)
 {
     uint64_t entries = job->buffer_entries > 0 ? job->buffer_entries : 10000;
     uint64_t bytes = job->buffer_bytes > 0 ? job->buffer_bytes : 64 << 20;
-    uint64_t window = entries < bytes / job->size ? entries * job->size : bytes;
-    return window > BLOCK ? window / BLOCK * BLOCK : BLOCK;
+    uint64_t buffer = entries < bytes / job->size ? entries * job->size : bytes;
+    return buffer > BLOCK ? buffer / BLOCK * BLOCK : BLOCK;
 }
 
 static void start(pthread_t *thread, void *(*run)(void *), void *argument)
@@ -108,23 +108,23 @@ static void keep(struct stream *stream, const uint8_t *block)
 
 static void write_entries(struct stream *stream)
 {
-    uint8_t *window = bench_alloc(stream->window);
+    uint8_t *buffer = bench_alloc(stream->buffer);
     uint8_t *entry = bench_alloc(BLOCK);
     size_t at = 0;
     do {
         for (size_t i = 0; stream->checked > 0 && i + stream->checked <= BLOCK; i += stream->checked) {
-            memcpy(window + at + i, entry, stream->checked);
-            stream->sum ^= crc32c_thirds(window + at + i, stream->checked);
+            memcpy(buffer + at + i, entry, stream->checked);
+            stream->sum ^= crc32c_thirds(buffer + at + i, stream->checked);
         }
         if (stream->dir != NULL) {
-            keep(stream, window + at);
+            keep(stream, buffer + at);
         }
-        net_write_all(stream->fd, window + at, BLOCK);
+        net_write_all(stream->fd, buffer + at, BLOCK);
         stream->counter.bytes += BLOCK;
-        at = at + BLOCK < stream->window ? at + BLOCK : 0;
+        at = at + BLOCK < stream->buffer ? at + BLOCK : 0;
     } while (clock_now_ns() < stream->deadline_ns);
     free(entry);
-    free(window);
+    free(buffer);
 }
 
 static void *write_stream(void *argument)
@@ -275,7 +275,7 @@ static struct stream *new_streams(const struct bench_job *job)
     struct stream *streams = bench_alloc(job->readers * sizeof *streams);
     for (unsigned i = 0; i < job->readers; i++) {
         streams[i].checked = checked ? job->size : 0;
-        streams[i].window = checked ? window_of(job) : BLOCK;
+        streams[i].buffer = checked ? buffer_of(job) : BLOCK;
         streams[i].log = log ? job->dir : NULL;
         streams[i].dir = strcmp(job->variant, "written") == 0 ? job->dir : NULL;
     }

@@ -1,7 +1,7 @@
 /* ZeroMQ. One reader: PUSH/PULL, which blocks at the high-water mark. Eight readers: PUB/SUB with XPUB_NODROP, which
  * blocks too. One context and one I/O thread a process (the default), one receiving thread a SUB socket.
  *
- * Variants: "hwm-default" (1000 messages), "hwm-64MiB" (as many messages as fit into the window that libreplication has
+ * Variants: "hwm-default" (1000 messages), "hwm-64MiB" (as many messages as fit into the buffer that libreplication has
  * by default); for the round trip "req-rep" and "push-pull". */
 #include <pthread.h>
 #include <stdio.h>

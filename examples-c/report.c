@@ -26,7 +26,7 @@ static const char *event_name(int32_t kind)
         [REPLICATION_EVENT_KIND_CUT_OFF] = "cut off",
         [REPLICATION_EVENT_KIND_APPLY_FAILED] = "apply failed",
         [REPLICATION_EVENT_KIND_ENTRY_SKIPPED] = "entry skipped",
-        [REPLICATION_EVENT_KIND_GAP_PASSED] = "hole passed",
+        [REPLICATION_EVENT_KIND_GAP_PASSED] = "gap passed",
         [REPLICATION_EVENT_KIND_STOPPED] = "stopped",
         [REPLICATION_EVENT_KIND_PROTOCOL_ERROR] = "protocol error",
         [REPLICATION_EVENT_KIND_ENTRY_REFUSED] = "entry refused",

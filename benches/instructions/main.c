@@ -1,4 +1,4 @@
-/* A sender and a receiver in one process, for callgrind: some entries are replicated into the window, and then one reader
+/* A sender and a receiver in one process, for callgrind: some entries are replicated into the buffer, and then one reader
  * gets them all. So each side always has much to do at once, and how threads take turns changes little. At the end it
  * prints its threads in the order in which they were made. */
 #include <dirent.h>

@@ -125,7 +125,7 @@ func residentKB(t *testing.T) (kb int) {
 	return kb
 }
 
-// A sender that kept what it had would keep its window, more than 256 KiB.
+// A sender that kept what it had would keep its buffer, more than 256 KiB.
 func TestClosedSendersAndReceiversGiveTheirMemoryBack(t *testing.T) {
 	const rounds, allowedKB = 400, 50 * 1024
 	payload := make([]byte, 64*1024)

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* An entry must fit into the sender's window, or it could never leave the outbox. */
+/* An entry must fit into the sender's buffer, or it could never leave the outbox. */
 enum { MAX_CHANGESET_BYTES = 16 << 20 };
 
 /* AUTOINCREMENT never gives a number twice, also when the row with the highest one is gone. */

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::buffer::CursorState;
 use super::chunk::ChunkRef;
 use super::disk::FileRange;
-use super::window::CursorState;
 use super::{Log, Mark};
 use crate::error::Error;
 
@@ -72,7 +72,7 @@ impl Cursor {
         if shown <= self.position {
             return Next::AtEnd;
         }
-        let Some((chunk, start)) = self.log.memory.window.lock().chunk_at(self.position) else {
+        let Some((chunk, start)) = self.log.memory.buffer.lock().chunk_at(self.position) else {
             return self.stored(shown);
         };
         let end = chunk.bytes().len().min(start.saturating_add((shown - self.position) as usize));
@@ -104,7 +104,7 @@ impl Cursor {
     /// Releases the entries after this cursor. The cursor is cut off from then on.
     pub fn release(&self) {
         self.state.cut_off.store(true, Ordering::Relaxed);
-        self.log.memory.window.lock().unregister(&self.state);
+        self.log.memory.buffer.lock().unregister(&self.state);
         self.log.memory.passed(u64::MAX);
     }
 

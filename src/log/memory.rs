@@ -1,13 +1,13 @@
-//! The log in memory: the end where entries are appended, the window of chunks before it, and what cursors may see.
+//! The log in memory: the end where entries are appended, the buffer of chunks before it, and what cursors may see.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::buffer::Buffer;
 use super::chunk::{ChunkRef, ChunkWriter};
 use super::disk::Mark;
 use super::end_signal::EndSignal;
-use super::window::Window;
 use crate::error::{Error, Result, Status};
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, chain_hash, encode_header};
 use crate::sync::{Condvar, Mutex};
@@ -29,7 +29,7 @@ pub(super) struct MemoryLog {
     pub(super) appender: Mutex<Appender>,
     /// Signalled when a cursor has passed what a waiting append needs evicted. Used with the appender's lock.
     pub(super) room: Condvar,
-    pub(super) window: Mutex<Window>,
+    pub(super) buffer: Mutex<Buffer>,
     /// The end of what cursors may see.
     pub(super) end_signal: EndSignal,
     pub(super) last_sequence: AtomicU64,
@@ -43,11 +43,11 @@ pub(super) struct MemoryLog {
 
 impl MemoryLog {
     /// An empty one that begins at `start`.
-    pub(super) fn new(window: Window, start: Mark) -> Self {
+    pub(super) fn new(buffer: Buffer, start: Mark) -> Self {
         Self {
             appender: Mutex::new(Appender { writer: None, quota: 0, end: start, closed: false, refused: None }),
             room: Condvar::new(),
-            window: Mutex::new(window),
+            buffer: Mutex::new(buffer),
             end_signal: EndSignal::new(start.position),
             last_sequence: start.sequence.into(),
             shown_sequence: start.sequence.into(),
@@ -101,7 +101,7 @@ impl MemoryLog {
     /// The chunk with the published entries after `position`, and the offset in it where they begin; `None` if there
     /// are none.
     pub(super) fn entries_from(&self, position: u64) -> Option<(ChunkRef, usize)> {
-        let (chunk, start) = self.window.lock().chunk_at(position)?;
+        let (chunk, start) = self.buffer.lock().chunk_at(position)?;
         chunk.bytes().get(start..).is_some_and(|bytes| !bytes.is_empty()).then_some((chunk, start))
     }
 }

@@ -4,6 +4,7 @@
 //! Readers follow with cursors, which do not take that lock. The log knows nothing of networks, handles or protocol
 //! versions.
 
+mod buffer;
 mod chunk;
 mod cursor;
 pub mod disk;
@@ -11,7 +12,6 @@ mod end_signal;
 mod memory;
 mod storage;
 mod upkeep;
-mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,20 +22,20 @@ use crate::error::{Error, Result, Status};
 use crate::protocol::MAX_MESSAGE_SIZE;
 use crate::protocol::entry::{ENTRY_HEADER_SIZE, MAX_PAYLOAD_BYTES, UNKNOWN_HISTORY, payload_crc};
 use crate::sync::{Mutex, MutexGuard};
+use buffer::{Buffer, NoRoom, Retain};
 use disk::DiskLog;
 use memory::{Appender, MemoryLog, exhausted};
 use storage::Storage;
-use window::{NoRoom, Retain, Window};
 
 pub use crate::engine::disk::{RETRY, SyncPolicy};
 pub use crate::engine::stall::DiskNews;
+pub use buffer::{AttachError, Occupancy};
 pub use cursor::{Cursor, CutWatch, MemoryRange, Next};
 pub use disk::Mark;
 pub use storage::Ended;
 pub use upkeep::{Upkeep, UpkeepNews};
-pub use window::{AttachError, Occupancy};
 
-/// What an append does when the window is full and a connected reader still needs its oldest entries. With a log on disk
+/// What an append does when the buffer is full and a connected reader still needs its oldest entries. With a log on disk
 /// it is the disk that needs them: readers go on from the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullPolicy {
@@ -96,9 +96,9 @@ impl Log {
     }
 
     fn with(config: LogConfig, storage: Option<Storage>) -> Self {
-        let window = Window::new(config.max_entries, config.max_bytes, config.start.sequence);
+        let buffer = Buffer::new(config.max_entries, config.max_bytes, config.start.sequence);
         Self {
-            memory: MemoryLog::new(window, config.start),
+            memory: MemoryLog::new(buffer, config.start),
             storage,
             full_policy: config.full_policy,
             max_bytes: config.max_bytes,
@@ -208,26 +208,26 @@ impl Log {
     /// Places a cursor after the entry `last_known`, or says why it cannot.
     pub fn attach(self: &Arc<Self>, last_known: u64) -> std::result::Result<Cursor, AttachError> {
         let end = self.memory.appender.lock().end;
-        let mut window = self.memory.window.lock();
-        let start = match (window.locate(last_known, end), &self.storage) {
+        let mut buffer = self.memory.buffer.lock();
+        let start = match (buffer.locate(last_known, end), &self.storage) {
             (Err(AttachError::Gone { .. }), Some(storage)) => {
-                drop(window);
+                drop(buffer);
                 let start = storage.locate(last_known)?;
-                window = self.memory.window.lock();
+                buffer = self.memory.buffer.lock();
                 start
             }
             (located, _) => located?,
         };
         // Under the same lock, so that no append evicts a chunk between the search and the registration.
-        let state = window.register(start.position);
-        drop(window);
+        let state = buffer.register(start.position);
+        drop(buffer);
         Ok(Cursor::new(Arc::clone(self), state, start))
     }
 
     /// The boundary after the entry `sequence`, if it is in memory.
     pub fn find_in_memory(&self, sequence: u64) -> std::result::Result<Mark, AttachError> {
         let end = self.memory.appender.lock().end;
-        self.memory.window.lock().locate(sequence, end)
+        self.memory.buffer.lock().locate(sequence, end)
     }
 
     /// The chain hash through the entry `sequence`; `None` if the log no longer has that entry, or not yet. Reads from
@@ -256,9 +256,9 @@ impl Log {
         }
     }
 
-    /// How full the window is.
+    /// How full the buffer is.
     pub fn occupancy(&self) -> Occupancy {
-        self.memory.window.lock().occupancy(self.last_sequence())
+        self.memory.buffer.lock().occupancy(self.last_sequence())
     }
 
     /// The sequence before the oldest retained entry. A reader must have at least this entry to get all later ones.
@@ -274,12 +274,12 @@ impl Log {
 
     /// The timestamp of the first retained entry after `sequence`, if there is one.
     pub fn timestamp_after(&self, sequence: u64) -> Option<u64> {
-        self.memory.window.lock().timestamp_after(sequence)
+        self.memory.buffer.lock().timestamp_after(sequence)
     }
 
     /// Bytes of the chunks from `position` on, which count towards `max_bytes`.
     pub fn bytes_from(&self, position: u64) -> u64 {
-        self.memory.window.lock().bytes_from(position)
+        self.memory.buffer.lock().bytes_from(position)
     }
 
     /// The sequence of the last entry that ends at or before `position`, which must be an entry's boundary; `None` when
@@ -287,7 +287,7 @@ impl Log {
     pub fn sequence_before(&self, position: u64) -> Option<u64> {
         // With the lock held, no append is half done.
         let appender = self.memory.appender.lock();
-        self.memory.window.lock().sequence_before(position, &appender.end)
+        self.memory.buffer.lock().sequence_before(position, &appender.end)
     }
 
     /// Refuses every later append. Appends that wait return an error.
@@ -402,7 +402,7 @@ impl Log {
                 None if cut_off => Retain::Nothing,
                 None => Retain::Cursors,
             };
-            let opened = self.memory.window.lock().open_chunk(size, count, &appender.end, hold);
+            let opened = self.memory.buffer.lock().open_chunk(size, count, &appender.end, hold);
             match opened {
                 Ok((writer, quota)) => {
                     appender.writer = Some(writer);
@@ -410,7 +410,7 @@ impl Log {
                     return Ok(appender);
                 }
                 Err(NoRoom::NoMemory { bytes }) => {
-                    // The window may have let go of the chunk that was written to, so nothing more may come into it.
+                    // The buffer may have let go of the chunk that was written to, so nothing more may come into it.
                     (appender.writer, appender.quota) = (None, 0);
                     return Err(Error::out_of_memory(format_args!("a chunk of {bytes} bytes")));
                 }
@@ -447,7 +447,7 @@ impl Log {
         // From now on, a cursor that passes `position` takes the lock and signals. The lowest position counts, because
         // another append may wait for less.
         self.memory.wanted.fetch_min(position, Ordering::SeqCst);
-        let needed = self.storage.as_ref().map_or_else(|| self.memory.window.lock().slowest(), Storage::written);
+        let needed = self.storage.as_ref().map_or_else(|| self.memory.buffer.lock().slowest(), Storage::written);
         if appender.closed || appender.refused.is_some() || needed >= position {
             return appender;
         }

@@ -72,7 +72,7 @@ fn entries_come_back_in_order() {
 }
 
 #[test]
-fn p5_window_stays_within_its_bounds() {
+fn p5_buffer_stays_within_its_bounds() {
     for (entries, bytes) in [(1, 1 << 16), (7, 1 << 16), (1000, 1 << 16), (1_000_000, 1 << 17)] {
         let log = log(entries, bytes, FullPolicy::CutOffSlowest);
         for n in 0..3000usize {
@@ -367,9 +367,9 @@ fn p2_a_batch_that_fits_no_frame_is_refused() {
     assert_eq!(log.append_batch(0, [half.as_slice()].into_iter()).unwrap(), 1);
 }
 
-/// A chunk of large entries is full before it has its share of them; the window still keeps about as many as it may.
+/// A chunk of large entries is full before it has its share of them; the buffer still keeps about as many as it may.
 #[test]
-fn the_window_keeps_nearly_all_it_may() {
+fn the_buffer_keeps_nearly_all_it_may() {
     let log = log(1600, 64 << 20, FullPolicy::CutOffSlowest);
     let payload = vec![0; 30_000];
     for _ in 0..2000 {
@@ -387,7 +387,7 @@ fn p2_no_append_comes_between_the_search_for_a_place_and_the_cursor() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // Refused while a cursor holds the window.
+                // Refused while a cursor holds the buffer.
                 let _ = log.append(0, &[0; 2000]);
             }
         });

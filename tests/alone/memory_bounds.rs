@@ -34,7 +34,7 @@ impl Handler for Stuck {
 #[test]
 fn p5_unread_answers_do_not_pile_up() {
     let _alone = alone();
-    // A window that a slow machine does not use up meanwhile: a peer that is cut off learns it late, from the kernel.
+    // A buffer that a slow machine does not use up meanwhile: a peer that is cut off learns it late, from the kernel.
     let stage = Stage::new(SenderConfig { buffer_size: 1 << 20, buffer_bytes: 16 << 20, ..quick() });
     // With the system's buffers: a kernel that has to drop what a narrow one has no room for may take minutes for the rest.
     let mut peer = Peer::connect(&stage.address);

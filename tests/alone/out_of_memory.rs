@@ -130,7 +130,7 @@ fn p2_p5_a_moment_without_memory_stalls_a_replay_only() {
     assert_eq!(events.count(EventKind::WalFailed), 0, "{:?}", events.all());
 }
 
-/// P2: an entry for which all others left the window, and for which there is no memory then, takes none with it that comes
+/// P2: an entry for which all others left the buffer, and for which there is no memory then, takes none with it that comes
 /// later.
 #[test]
 fn p2_an_entry_without_memory_is_refused_alone() {

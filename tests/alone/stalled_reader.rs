@@ -22,7 +22,7 @@ const MOST_ROUNDS: usize = 60;
 /// Short enough that the slot of the reader, which is two phases late, holds what a fast writer writes meanwhile.
 const PHASE: Duration = Duration::from_secs(2);
 
-/// What the writer's process may need, its window of 2 MiB included.
+/// What the writer's process may need, its buffer of 2 MiB included.
 const CAP: u64 = 64 << 20;
 
 /// The part of the others' rate that has to be left.

@@ -1,4 +1,4 @@
-/* P1 to P5 with many threads, slow readers and full windows. */
+/* P1 to P5 with many threads, slow readers and full buffers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -95,7 +95,7 @@ TEST(p1_go4_concurrent_entries_reach_every_reader_in_one_order)
     sender_free(sender);
 }
 
-/* A sender with a small window, and a v1 reader attached to it that takes no byte. */
+/* A sender with a small buffer, and a v1 reader attached to it that takes no byte. */
 struct stalled {
     struct events *events;
     replication_sender *sender;
@@ -104,14 +104,14 @@ struct stalled {
     uint8_t payload[1024];
 };
 
-enum { WINDOW = 4000 };
+enum { BUFFER = 4000 };
 
 static struct stalled stall(uint32_t policy, uint64_t wait_ms)
 {
     struct stalled s = {.events = events_new()};
     int ends[2];
     replication_sender_config *config = sender_config_new();
-    CHECK_OK(sender_config_set_buffer_size(config, WINDOW));
+    CHECK_OK(sender_config_set_buffer_size(config, BUFFER));
     CHECK_OK(sender_config_set_full_policy(config, policy, wait_ms));
     CHECK_OK(sender_config_set_write_timeout_ms(config, 600 * 1000)); /* it is not time that ends it here */
     CHECK_OK(sender_config_set_stop_timeout_ms(config, 100));
@@ -150,7 +150,7 @@ TEST(p4_go5_a_stalled_reader_is_cut_off_and_the_others_go_on)
     WAIT_UNTIL(receiver_is_connected(quick));
     for (uint64_t sequence = 1; events_count(s.events, REPLICATION_EVENT_KIND_CUT_OFF) == 0; sequence++) {
         CHECK_OK(replicate_block(&s));
-        if (sequence % (WINDOW / 2) == 0)
+        if (sequence % (BUFFER / 2) == 0)
             wait_for(quick, sequence);
         if (sequence > 1000000)
             FAIL("the stalled reader is never cut off");
@@ -163,7 +163,7 @@ TEST(p4_go5_a_stalled_reader_is_cut_off_and_the_others_go_on)
     wait_for(quick, sender_current_sequence(s.sender));
     CHECK_U64(inbox_count(inbox), sender_current_sequence(s.sender));
     CHECK_U64(events_count(events, REPLICATION_EVENT_KIND_DISCONNECTED), 0);
-    CHECK(sender_stat(s.sender, "buffer_used") <= WINDOW);
+    CHECK(sender_stat(s.sender, "buffer_used") <= BUFFER);
     receiver_free(quick);
     unstall(&s);
     inbox_free(inbox);
@@ -175,7 +175,7 @@ TEST(p2_a_reader_that_was_cut_off_is_told_what_it_lacks)
     struct events *events = events_new(), *sender_events = events_new();
     struct inbox *inbox = inbox_new();
     replication_sender_config *sender_config = sender_config_new();
-    CHECK_OK(sender_config_set_buffer_size(sender_config, WINDOW));
+    CHECK_OK(sender_config_set_buffer_size(sender_config, BUFFER));
     sender_config_listen_to(sender_config, sender_events);
     replication_sender *sender = start_sender(sender_config);
     replication_receiver_config *config = receiver_config_for("slow", tcp_address(listen_tcp(sender)), inbox);
@@ -227,7 +227,7 @@ TEST(p2_go1_a_refused_entry_uses_no_sequence)
     CHECK_U64(sender_current_sequence(s.sender), accepted);
     struct seen_event refused = events_wait(s.events, REPLICATION_EVENT_KIND_ENTRY_REFUSED);
     CHECK_U64(refused.status, REPLICATION_STATUS_BUFFER_FULL);
-    /* It has used up the window, which its host heard once, too. */
+    /* It has used up the buffer, which its host heard once, too. */
     CHECK_TEXT(events_wait(s.events, REPLICATION_EVENT_KIND_LAGGING).reader_id, "stalled");
     CHECK_U64(events_count(s.events, REPLICATION_EVENT_KIND_LAGGING), 1);
     /* The reader wakes up: all that was accepted is there, and there is room again. */
@@ -298,14 +298,14 @@ TEST(p9_stop_ends_a_replicate_that_waits)
     unsigned long writers[WRITERS];
     for (size_t i = 0; i < WRITERS; i++)
         writers[i] = thread_start(replicate_until_refused, &s);
-    WAIT_UNTIL(sender_current_sequence(s.sender) >= WINDOW / 2);
+    WAIT_UNTIL(sender_current_sequence(s.sender) >= BUFFER / 2);
     CHECK_STATUS(sender_stop(s.sender), REPLICATION_STATUS_TIMEOUT); /* the stalled reader has not caught up */
     for (size_t i = 0; i < WRITERS; i++)
         thread_join(writers[i]);
     unstall(&s);
 }
 
-TEST(p5_the_window_is_bounded_in_bytes)
+TEST(p5_the_buffer_is_bounded_in_bytes)
 {
     replication_sender_config *config = sender_config_new();
     CHECK_OK(sender_config_set_buffer_bytes(config, 1 << 20));
@@ -348,5 +348,5 @@ TEST_MAIN(CASE(p1_go4_concurrent_entries_reach_every_reader_in_one_order),
           CASE(p4_go5_a_stalled_reader_is_cut_off_and_the_others_go_on),
           CASE(p2_a_reader_that_was_cut_off_is_told_what_it_lacks), CASE(p2_go1_a_refused_entry_uses_no_sequence),
           CASE(p3_the_wait_policy_waits_its_time_and_then_refuses), CASE(p3_the_wait_policy_goes_on_when_there_is_room),
-          CASE(p9_stop_ends_a_replicate_that_waits), CASE(p5_the_window_is_bounded_in_bytes),
+          CASE(p9_stop_ends_a_replicate_that_waits), CASE(p5_the_buffer_is_bounded_in_bytes),
           CASE(p5_a_reader_that_takes_no_byte_loses_its_connection))

@@ -220,7 +220,7 @@ TEST(an_entry_whose_sync_takes_too_long_is_indeterminate)
             CHECK(caught.code() == status::timeout);
             undecided = caught.sequence();
         } catch (const replication::error &caught) {
-            CHECK(caught.code() == status::buffer_full); // the window waits for the disk, for a millisecond too
+            CHECK(caught.code() == status::buffer_full); // the buffer waits for the disk, for a millisecond too
         }
     }
     CHECK(undecided != 0);

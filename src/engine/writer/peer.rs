@@ -112,7 +112,7 @@ impl Peer {
         }
         if let Some((blocked_since, _)) = self.blocked {
             let blocked = since(blocked_since);
-            // A v2 reader that talks but does not read is slow, not dead: it may use up the window.
+            // A v2 reader that talks but does not read is slow, not dead: it may use up the buffer.
             if blocked > write_timeout && (!v2 || silent > write_timeout) {
                 return timed_out(format!("the reader took no byte for {} ms", blocked.as_millis()));
             }
@@ -208,10 +208,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const NOTHING: Backlog = Backlog { bytes: 0, entries: 0 };
-    const WINDOW: Backlog = Backlog { bytes: 400, entries: 40 };
+    const BUFFER: Backlog = Backlog { bytes: 400, entries: 40 };
 
     fn limits(v2: bool) -> PeerLimits {
-        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS, backlog: WINDOW }
+        PeerLimits { v2, heartbeat: 100 * MS, write_timeout: 1000 * MS, peer_timeout: 2000 * MS, backlog: BUFFER }
     }
 
     /// A connection that began at the returned moment.

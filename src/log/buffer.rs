@@ -15,13 +15,13 @@ use crate::protocol::entry::{ENTRY_HEADER_SIZE, Entries, Entry, chain_hash};
 /// headers.
 const CHUNK_BYTES: u64 = 264 * 1024;
 
-/// The fewest chunks in a full window. Evicting one gives up this fraction of the window.
+/// The fewest chunks in a full buffer. Evicting one gives up this fraction of the buffer.
 const MIN_CHUNKS: u64 = 16;
 
 /// The most chunks for which a waiting append waits to have room.
 const SEVERAL: usize = 8;
 
-/// A cursor's position, from which the window knows which chunks it may evict.
+/// A cursor's position, from which the buffer knows which chunks it may evict.
 #[derive(Debug)]
 pub(super) struct CursorState {
     pub(super) position: AtomicU64,
@@ -29,8 +29,8 @@ pub(super) struct CursorState {
     pub(super) cut: Notify,
 }
 
-/// A chunk of the window, and which part of the log it holds.
-struct WindowChunk {
+/// A chunk of the buffer, and which part of the log it holds.
+struct BufferedChunk {
     data: ChunkRef,
     /// The position of its first byte.
     base: u64,
@@ -40,7 +40,7 @@ struct WindowChunk {
     hash: u64,
 }
 
-/// How full the window is.
+/// How full the buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupancy {
     /// Entries in memory.
@@ -87,8 +87,8 @@ pub(super) enum NoRoom {
     NoMemory { bytes: usize },
 }
 
-pub(super) struct Window {
-    chunks: VecDeque<WindowChunk>,
+pub(super) struct Buffer {
+    chunks: VecDeque<BufferedChunk>,
     cursors: Vec<Arc<CursorState>>,
     spare: Vec<Memory>,
     max_entries: usize,
@@ -101,7 +101,7 @@ pub(super) struct Window {
     oldest_known: u64,
 }
 
-impl Window {
+impl Buffer {
     pub(super) fn new(max_entries: usize, max_bytes: u64, last_sequence: u64) -> Self {
         Self {
             chunks: VecDeque::new(),
@@ -167,7 +167,12 @@ impl Window {
         let retained = self.chunks.front().map_or(0, |oldest| last_sequence - oldest.previous) as usize;
         let quota = self.chunk_entries.max(count).min(self.max_entries - retained);
         self.bytes += capacity;
-        self.chunks.push_back(WindowChunk { data: chunk, base: end.position, previous: last_sequence, hash: end.hash });
+        self.chunks.push_back(BufferedChunk {
+            data: chunk,
+            base: end.position,
+            previous: last_sequence,
+            hash: end.hash,
+        });
         Ok((writer, quota))
     }
 
@@ -220,7 +225,7 @@ impl Window {
     }
 
     /// The last chunk that begins at or before the entry after `sequence`.
-    fn chunk_after(&self, sequence: u64) -> Option<&WindowChunk> {
+    fn chunk_after(&self, sequence: u64) -> Option<&BufferedChunk> {
         let after = self.chunks.partition_point(|chunk| chunk.previous <= sequence);
         self.chunks.get(after.checked_sub(1)?)
     }
