@@ -240,10 +240,15 @@ lint-sources:
 	$(CARGO) clippy --workspace --all-targets --features $(TEST_FEATURES) -- -D warnings
 
 .PHONY: lint
-lint: lint-sources lint-workflows deny ## check formatting, clippy, shell scripts, workflows, dependencies, links, commands
+lint: lint-sources lint-words lint-workflows deny ## check formatting, clippy, shell scripts, workflows, dependencies, links, commands
 	shellcheck $(SCRIPTS)
 	scripts/check-docs
 	tests/documents.py --check
+
+# .codespellrc says what is no prose.
+.PHONY: lint-words
+lint-words: $(PYTHON_VENV)/ready
+	$(PYTHON_BIN)/codespell
 
 # It has shellcheck look at their commands.
 .PHONY: lint-workflows
