@@ -1,15 +1,16 @@
-/* The sum by which a writer and its readers prove that they hold the same records. It is told twice, in C for the writer
- * and in SQL for the readers, in arithmetic that both do alike: signed 64-bit integers that never overflow, division
- * towards zero. So the readers' side can be recomputed by anyone with a SQL prompt; no stored hash has to be believed.
+/* A checksum with which a writer and its readers prove that they hold the same records. It is defined twice, in C for the
+ * writer and in SQL for the readers, with arithmetic that both do in the same way: signed 64-bit integers that never
+ * overflow, and division towards zero. So anyone with an SQL prompt can recompute the readers' side and need not trust a
+ * stored hash.
  *
- * Every number is taken modulo 2^31 - 1 before it is multiplied, and every factor is below 2^27, so that no sum passes 2^63.
- * The square ties the columns of a record together: values that changed places would leave a plain sum as it was. */
+ * Numbers are reduced modulo 2^31 - 1 before they are multiplied, and every factor is below 2^27, so no sum exceeds 2^63.
+ * The square ties the columns of a record together: two swapped values would not change a plain sum. */
 #ifndef EXAMPLES_CHECKSUM_H
 #define EXAMPLES_CHECKSUM_H
 
 #include <stdint.h>
 
-/* The hash of a series' name, 'source/name/metric' in ASCII, begins with 0 and takes one character after the other. */
+/* The hash of a series' name, 'source/name/metric' in ASCII, starts at 0 and takes one character at a time. */
 #define CHECKSUM_CHARACTER_SQL "(hash * 1000003 + unicode(rest)) % 2147483647"
 
 static inline int64_t checksum_text(int64_t hash, const char *text)
@@ -19,7 +20,7 @@ static inline int64_t checksum_text(int64_t hash, const char *text)
     return hash;
 }
 
-/* A record is mixed from its columns and adds the remainder of its square to the checksum. */
+/* The columns of a record are mixed into one number, whose square modulo the prime is added to the checksum. */
 #define CHECKSUM_MIXED_SQL                                                                                             \
     "(series_hash * 15485863 + sequence % 2147483647 * 32452843 + record * 49979687"                                   \
     " + timestamp_us % 2147483647 * 67867967 + value / 2147483647 * 86028121 + value % 2147483647 * 104395301)"        \

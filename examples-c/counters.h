@@ -1,4 +1,4 @@
-/* This machine's counters, as the kernel tells them in /proc. */
+/* This machine's counters, as the kernel reports them in /proc. */
 #ifndef EXAMPLES_COUNTERS_H
 #define EXAMPLES_COUNTERS_H
 
@@ -20,14 +20,14 @@ struct counters {
     size_t count;
     size_t capacity;
     int descriptors[COUNTER_FILES];
-    char *text; /* what was read last */
+    char *text; /* the text that was read last */
     size_t text_capacity;
 };
 
-/* Opens the files. Those that this system does not have are left out with a line on stderr; false when all are missing. */
+/* Opens the files. Files that this system lacks are reported on stderr and skipped. Returns false if all are missing. */
 bool counters_open(struct counters *counters);
 
-/* Takes a new sample into items[0 .. count]; false, with a line on stderr, when reading fails. */
+/* Reads a new sample into items[0..count]. Returns false, after a line on stderr, if reading fails. */
 bool counters_sample(struct counters *counters);
 
 void counters_close(struct counters *counters);

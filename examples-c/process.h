@@ -1,4 +1,4 @@
-/* The processes of the demo: started, listened to, signalled and ended. */
+/* The processes of the demo: starts them, reads their output, signals and ends them. */
 #ifndef EXAMPLES_PROCESS_H
 #define EXAMPLES_PROCESS_H
 
@@ -22,23 +22,23 @@ struct process {
     bool line_too_long;
 };
 
-/* Called with each whole line of a process's stdout. */
+/* Called with each complete line of a process's stdout. */
 typedef void (*process_line_fn)(void *user_data, struct process *process, const char *line);
 
-/* Starts a program. It dies with this process, whatever ends it, and does not get the terminal's Ctrl-C. */
+/* Starts a program, which dies when this process dies, however that happens. The terminal's Ctrl-C does not reach it. */
 bool process_start(struct process *process, const char *path, char *const arguments[]);
 
-/* Waits up to that long for output of any of them and hands on the lines that are there; then looks which have ended. */
+/* Waits up to the given time for output of any process, passes on its lines, and then checks which processes ended. */
 void process_poll(struct process *const processes[], size_t count, int timeout_ms, process_line_fn on_line,
                   void *user_data);
 
-/* SIGSTOP and SIGCONT change the state too. */
+/* Sends a signal. SIGSTOP and SIGCONT also change the state. */
 bool process_signal(struct process *process, int signal_number);
 
-/* "exited with 1", "was killed by SIGKILL" */
+/* Describes the end of a process: "exited with 1", "was killed by SIGKILL". */
 void process_describe_end(const struct process *process, char *text, size_t size);
 
-/* Kills it if it lives, and frees what it holds here. */
+/* Kills the process if it runs, and frees its resources. */
 void process_clean_up(struct process *process);
 
 #endif

@@ -2,13 +2,13 @@
 
 #include "_cgo_export.h"
 
-/* Nothing else compares these functions with the callbacks of the header and with Go's functions. */
+/* The compiler compares these functions with the header's callbacks and with Go's functions here, and nowhere else. */
 #pragma GCC diagnostic error "-Wincompatible-pointer-types"
 #pragma GCC diagnostic error "-Wconversion"
 
 static __thread uintptr_t current;
 
-/* Every callback begins and ends with these. */
+/* The beginning and the end of every callback. */
 static uintptr_t enter(void *user_data)
 {
     return current = (uintptr_t)user_data;

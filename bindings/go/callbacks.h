@@ -1,4 +1,4 @@
-/* Go's ends of the callbacks. What C keeps of Go is the number of a cgo.Handle, in place of a pointer. */
+/* The callbacks that Go implements. C keeps the number of a cgo.Handle instead of a Go pointer. */
 #ifndef LR_CALLBACKS_H
 #define LR_CALLBACKS_H
 
@@ -17,7 +17,7 @@ int32_t lr_set_connect_handler(struct replication_receiver_config *config, uintp
 int32_t lr_on_acked(struct replication_sender *sender, const uint8_t *token, size_t token_len, uint32_t level,
                     const struct replication_quorum *quorum, uint64_t timeout_ms, uintptr_t handle);
 
-/* The handle of the callback that this thread is in; 0 outside. */
+/* The handle of the callback that runs on this thread; 0 outside of callbacks. */
 uintptr_t lr_current_handle(void);
 
 #endif

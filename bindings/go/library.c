@@ -18,14 +18,14 @@ int lr_open(const char *path, char **detail)
     struct lr_table table;
 
     *detail = NULL;
-    /* RTLD_LOCAL: the names of the library's functions are plain, and are nobody else's business. */
+    /* RTLD_LOCAL: names such as sender_new must not clash with those of other libraries. */
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *error = dlerror();
         *detail = strdup(error ? error : "dlopen failed");
         return LR_NOT_LOADED;
     }
-    /* The number first: a library of another ABI may lack functions, and that is not what is wrong with it. */
+    /* Check the ABI number first: a library of another ABI may also lack functions, but that is not its real problem. */
     table.replication_abi_version = (__typeof__(replication_abi_version) *)dlsym(library, "replication_abi_version");
     if (!table.replication_abi_version) {
         dlclose(library);
@@ -49,7 +49,7 @@ int lr_open(const char *path, char **detail)
     return LR_OPENED;
 }
 
-/* The text belongs to this thread, and the next call of the same goroutine may come from another one. */
+/* The text belongs to this thread, and the next call of the goroutine may run on another one. */
 static char *message_of(int32_t status)
 {
     return status == REPLICATION_STATUS_OK ? NULL : strdup(lr_library.replication_last_error_message());

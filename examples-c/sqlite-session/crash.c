@@ -1,7 +1,7 @@
-/* For the test, loaded with LD_PRELOAD: ends the process, as SIGKILL does, at a certain step of a certain transaction.
+/* Preloaded by the test: kills the process at a chosen step of a chosen transaction, as SIGKILL would.
  *
- * CRASH=STEP:N names the step and the how-manieth time: before-commit, after-commit or after-replicate. The making of a new
- * database's tables is a commit too. */
+ * CRASH=STEP:N names the step (before-commit, after-commit or after-replicate) and its Nth occurrence. Creating the tables
+ * of a new database is a commit, too. */
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdatomic.h>

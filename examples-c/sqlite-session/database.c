@@ -8,8 +8,8 @@
 
 enum { MAX_SCHEMA_BYTES = 1 << 20 };
 
-/* Tables that the session extension passes over without a word: those without a primary key, and virtual ones. Of a table
- * whose key may be NULL it passes over such rows. It does not know columns that are computed. */
+/* Finds tables that the session extension silently ignores: tables without a primary key, and virtual tables. It also
+ * ignores rows whose key is NULL, and does not support generated columns. */
 static const char not_recorded[] =
     "SELECT name FROM pragma_table_list AS t"
     "  WHERE schema = 'main' AND type IN ('table', 'virtual') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
@@ -63,12 +63,12 @@ bool database_number(struct database *database, const char *sql, sqlite3_int64 n
 
 void database_roll_back(struct database *database)
 {
-    /* After an error such as a full disk SQLite may have rolled back by itself. */
+    /* After an error such as a full disk, SQLite may have rolled back already. */
     if (sqlite3_get_autocommit(database->handle) == 0)
         sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* The whole file, to be freed. NULL when it cannot be read. */
+/* Returns the contents of the file, to be freed; NULL if it cannot be read. */
 static char *read_schema(struct database *database, const char *path)
 {
     FILE *file = fopen(path, "r");
@@ -105,7 +105,7 @@ static bool every_table_is_recorded(struct database *database)
     return (sqlite3_finalize(statement) == SQLITE_OK || database_fail_sql(database, "look at the tables")) && !found;
 }
 
-/* All tables appear at once. */
+/* One transaction creates all tables. */
 static bool make_tables(struct database *database, const char *schema_path, const char *own_tables)
 {
     if (schema_path == NULL)
@@ -126,7 +126,7 @@ bool database_open(struct database *database, const char *path, const char *sche
     if (sqlite3_open(path, &database->handle) != SQLITE_OK)
         return database_fail(database, "open: %s", sqlite3_errmsg(database->handle));
     sqlite3_busy_timeout(database->handle, 5000);
-    /* WAL: others may read while we write. FULL: a commit is on the disk when it returns. */
+    /* WAL: others can read during a write. FULL: a commit is on disk when it returns. */
     sqlite3_int64 version = 0;
     return database_run(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL") &&
            database_number(database, "PRAGMA user_version", 0, &version) &&

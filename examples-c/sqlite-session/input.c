@@ -26,7 +26,7 @@ bool input_open(struct input *input)
         say("cannot watch for signals: %s", strerror(errno));
         return false;
     }
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, not the end of the process */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails and does not end the process */
     return true;
 }
 
@@ -37,7 +37,7 @@ void input_close(struct input *input)
     free(input->bytes);
 }
 
-/* Makes room after what is there. */
+/* Makes room after the bytes that are buffered. */
 static bool make_room(struct input *input)
 {
     memmove(input->bytes, input->bytes + input->begin, input->end - input->begin);
@@ -66,7 +66,7 @@ static bool read_more(struct input *input)
     } else if (got == 0) {
         input->ended = true;
         if (input->end > 0)
-            input->bytes[input->end++] = '\n'; /* the last line may lack it */
+            input->bytes[input->end++] = '\n'; /* the last line may have no newline */
     } else if (errno != EINTR && errno != EAGAIN) {
         say("cannot read stdin: %s", strerror(errno));
         return false;
@@ -74,7 +74,7 @@ static bool read_more(struct input *input)
     return true;
 }
 
-/* Cuts the next whole line off. */
+/* Takes the next complete line. */
 static bool take_line(struct input *input, const char **line)
 {
     char *start = input->bytes + input->begin;

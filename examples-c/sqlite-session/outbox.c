@@ -3,10 +3,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* An entry must fit into the sender's buffer, or it could never leave the outbox. */
+/* A larger entry would not fit into the sender's buffer and could never leave the outbox. */
 enum { MAX_CHANGESET_BYTES = 16 << 20 };
 
-/* AUTOINCREMENT never gives a number twice, also when the row with the highest one is gone. */
+/* AUTOINCREMENT never reuses a number, even after the row with the highest number is deleted. */
 static const char own_tables[] =
     "CREATE TABLE replication_outbox ("
     "  sequence INTEGER PRIMARY KEY AUTOINCREMENT, timestamp_us INTEGER NOT NULL, changeset BLOB NOT NULL);"
@@ -18,15 +18,15 @@ static bool is_own_table(const char *table)
     return sqlite3_strnicmp(table, "replication_", 12) == 0;
 }
 
-/* For sqlite3session_table_filter: which tables are recorded. */
+/* Selects the tables to record, for sqlite3session_table_filter(). */
 static int is_recorded(void *context, const char *table)
 {
     (void)context;
     return !is_own_table(table);
 }
 
-/* For sqlite3_set_authorizer: statements may change rows of the tables that are recorded, and nothing else. A changeset
- * knows neither tables that come and go nor other databases, and the transaction is ended here. */
+/* For sqlite3_set_authorizer(): statements may change rows of the recorded tables and nothing else. A changeset does not
+ * record new or dropped tables or other databases, and this program ends the transaction itself. */
 static int authorize(void *context, int action, const char *table, const char *detail, const char *schema,
                      const char *trigger)
 {
@@ -45,7 +45,7 @@ static int authorize(void *context, int action, const char *table, const char *d
         return strcmp(schema, "main") == 0 && !is_own_table(table) && sqlite3_strnicmp(table, "sqlite_", 7) != 0
                    ? SQLITE_OK
                    : SQLITE_DENY;
-    case SQLITE_PRAGMA: /* with which the session extension looks at a table */
+    case SQLITE_PRAGMA: /* the session extension uses it to inspect a table */
         return strcmp(table, "table_info") == 0 || strcmp(table, "table_xinfo") == 0 ? SQLITE_OK : SQLITE_DENY;
     default:
         return SQLITE_DENY;
@@ -80,8 +80,8 @@ void outbox_close(struct outbox *outbox)
     database_close(&outbox->database);
 }
 
-/* Compares the log's position with the one that the database noted when it met its log, or notes it now. A position of the
- * same history is never before the one that was noted. */
+/* Compares the log's position with the position that the database stored when it first saw its log, or stores it now. In
+ * the same history, the position is never before the stored one. */
 static bool is_own_log(struct outbox *outbox, const replication_sender *sender)
 {
     struct database *database = &outbox->database;
@@ -125,7 +125,7 @@ bool outbox_fits(struct outbox *outbox, const replication_sender *sender, uint64
                                                 logged, first);
 }
 
-/* Whether nobody else has changed the database: what other connections do is not recorded. */
+/* Returns whether only this connection has changed the database: changes of other connections are not recorded. */
 static bool is_untouched(struct outbox *outbox)
 {
     sqlite3_int64 version = 0;
@@ -134,7 +134,7 @@ static bool is_untouched(struct outbox *outbox)
             database_fail(&outbox->database, "another process changed the database: readers will not get what it did"));
 }
 
-/* Runs the statements and gives what they changed, to be freed with sqlite3_free. */
+/* Runs the statements and returns their changeset, to be freed with sqlite3_free(). */
 static bool record(struct outbox *outbox, const char *sql, void **changeset, int *bytes)
 {
     struct database *database = &outbox->database;
@@ -150,7 +150,7 @@ static bool record(struct outbox *outbox, const char *sql, void **changeset, int
         sqlite3_set_authorizer(database->handle, NULL, NULL);
     }
     if (recorded) {
-        /* Also what went wrong while it recorded. */
+        /* This also reports failures during recording. */
         int result = sqlite3session_changeset(session, bytes, changeset);
         recorded = result == SQLITE_OK || database_fail(database, "make the changeset: %s", sqlite3_errstr(result));
     }
@@ -158,7 +158,7 @@ static bool record(struct outbox *outbox, const char *sql, void **changeset, int
     return recorded;
 }
 
-/* Puts the changeset into the outbox, takes out what the log has, and commits. */
+/* Adds the changeset to the outbox, removes the rows that the log has, and commits. */
 static bool commit(struct outbox *outbox, const void *changeset, int bytes, uint64_t timestamp_us, uint64_t logged)
 {
     struct database *database = &outbox->database;
@@ -191,7 +191,7 @@ enum outbox_result outbox_execute(struct outbox *outbox, const char *sql, uint64
         }
     }
     sqlite3_free(changeset);
-    database_roll_back(database); /* of what is not committed */
+    database_roll_back(database); /* if it is not committed */
     return result;
 }
 

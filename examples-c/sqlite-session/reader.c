@@ -1,7 +1,7 @@
-/* A reader: applies the writer's changesets to a SQLite database of its own.
+/* A reader: applies the writer's changesets to its own SQLite database.
  *
- * The token of the place after a changeset is stored in the transaction that applies it. So whatever ends the process, the
- * database holds the changes and the place, or neither, and the next process goes on there. */
+ * The transaction that applies a changeset also stores the token of the position after it. However the process ends, the
+ * database contains both or neither, and the next process continues from there. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -26,7 +26,7 @@ static const char usage[] =
     "Stop it with SIGINT or SIGTERM. It ends by itself when a changeset cannot be applied, and says why.\n"
     "Exit status: 0 stopped, 1 failed, 2 bad arguments.\n";
 
-/* A database that is busy or a disk that is full deserves some more tries; a conflict does not get better. */
+/* Retries help if the database is busy or the disk is full; they do not resolve a conflict. */
 enum { APPLY_RETRIES = 3 };
 
 struct options {
@@ -39,7 +39,7 @@ struct options {
 struct reader {
     const struct options *options;
     replication_receiver *receiver;
-    struct replica replica; /* used by the receiver's callback thread once it runs */
+    struct replica replica; /* used only by the receiver's callback thread while it runs */
     atomic_bool failed;
 };
 
@@ -55,10 +55,10 @@ static int32_t apply(void *user_data, uint64_t sequence, uint64_t timestamp_us, 
     if (replica_apply(&reader->replica, sequence, payload, payload_len, token, token_len))
         return 0;
     say("%s: entry %" PRIu64 ": %s", reader->options->database, sequence, reader->replica.database.error);
-    return 1; /* the entry comes again */
+    return 1; /* the entry is delivered again */
 }
 
-/* What does not get better by itself ends the program. */
+/* Ends the program on failures that do not resolve themselves. */
 static void on_event(void *user_data, const replication_event *event)
 {
     struct reader *reader = user_data;
@@ -76,12 +76,12 @@ static bool configure(replication_receiver_config *config, struct reader *reader
     return succeeded(receiver_config_set_reader_id(config, options->reader_id), "--reader-id") &&
            succeeded(receiver_config_set_writer_addr(config, options->writer), "--writer") &&
            succeeded(receiver_config_set_ingest_handler(config, apply, reader, NULL), "handler") &&
-           /* Only v2 writers have tokens. */
+           /* Only v2 writers provide tokens. */
            succeeded(receiver_config_set_protocol(config, REPLICATION_PROTOCOL_V2), "protocol") &&
            (reader->replica.token_len == 0 ||
             succeeded(receiver_config_set_token(config, reader->replica.token, reader->replica.token_len),
                       "the database's token")) &&
-           /* A commit is on the disk when it returns, so what is applied is durable. */
+           /* A commit is on disk when it returns, so applied entries are durable. */
            succeeded(receiver_config_set_handler_durable(config, true), "handler is durable") &&
            succeeded(receiver_config_set_apply_policy(config, REPLICATION_APPLY_POLICY_STOP, APPLY_RETRIES),
                      "apply policy") &&
@@ -113,7 +113,7 @@ static int run(const struct options *options)
     while (done && !stop_wait(3600000000))
         continue;
     done = done && succeeded(receiver_stop(reader.receiver), "stop the receiver");
-    receiver_free(reader.receiver); /* when it returns, no callback runs: now the database can be closed */
+    receiver_free(reader.receiver); /* on return no callback runs, so the database can be closed */
     replica_close(&reader.replica);
     return done && !atomic_load(&reader.failed) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

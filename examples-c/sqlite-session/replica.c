@@ -8,8 +8,8 @@ static const char own_tables[] =
     "CREATE TABLE replication_place ("
     "  only_row INTEGER PRIMARY KEY CHECK (only_row = 1), sequence INTEGER NOT NULL, token BLOB NOT NULL);";
 
-/* A table that is not here as it is at the writer is no error to sqlite3changeset_apply: it leaves the changes out, and says
- * so in SQLite's log only. That log is heard while a changeset is applied. */
+/* sqlite3changeset_apply() skips changes of a table that differs from the writer's, and reports that only in SQLite's log.
+ * So this log is observed while a changeset is applied. */
 static _Thread_local struct database *applying;
 static _Thread_local bool mismatched;
 
@@ -44,7 +44,7 @@ bool replica_open(struct replica *replica, const char *path, const char *schema_
     *replica = (struct replica){0};
     struct database *database = &replica->database;
     return database_open(database, path, schema_path, own_tables) &&
-           /* What triggers and foreign keys did at the writer is in the changeset: here they must not do it again. */
+           /* The changeset contains the effects of triggers and foreign keys, so they must not act again here. */
            database_run(database, "PRAGMA foreign_keys = OFF") &&
            sqlite3_db_config(database->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL) == SQLITE_OK &&
            database_prepare(database, "INSERT OR REPLACE INTO replication_place VALUES (1, ?1, ?2)", &replica->move) &&
@@ -57,7 +57,7 @@ void replica_close(struct replica *replica)
     database_close(&replica->database);
 }
 
-/* For sqlite3changeset_apply: no conflict is right, for a reader is what the writer was before the transaction. */
+/* For sqlite3changeset_apply(): every conflict is an error, since a reader has exactly what the writer had before. */
 static int refuse_conflict(void *context, int kind, sqlite3_changeset_iter *change)
 {
     static const char *const kinds[] = {
@@ -94,7 +94,7 @@ static bool apply_changes(struct replica *replica, const uint8_t *changeset, siz
     applying = NULL;
     if (result == SQLITE_OK)
         return !mismatched;
-    /* The conflict handler has said more than the code does. */
+    /* The conflict handler gave a better text than the code. */
     return database->error[0] != '\0' ? false : database_fail(database, "%s", sqlite3_errstr(result));
 }
 

@@ -1,7 +1,7 @@
-/* A writer: runs the transactions that stdin gives it in a SQLite database, and replicates what each of them changed.
+/* A writer: runs transactions from stdin in a SQLite database and replicates the changes of each.
  *
- * The changeset of a transaction is committed with it, in an outbox, and then handed to the library. Whatever ends the process
- * in between, the next one finds in the outbox what the log lacks. README.md tells why this loses and doubles nothing. */
+ * A transaction commits its changeset to an outbox, from which it is passed to the library. If the process ends in between,
+ * the next process finds the missing changesets in the outbox. README.md explains why nothing is lost or duplicated. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@ static const char usage[] =
     "until SIGINT or SIGTERM.\n"
     "Exit status: 0 stopped, 1 failed, 2 bad arguments.\n";
 
-/* How long to wait until the log is asked again whether it has room. */
+/* The pause before the log is tried again after it had no room. */
 enum { RETRY_MS = 100 };
 
 struct options {
@@ -42,10 +42,10 @@ struct writer {
     const struct options *options;
     replication_sender *sender;
     struct outbox outbox;
-    uint64_t logged; /* the last sequence that the log has on its disk */
+    uint64_t logged; /* the last sequence that the log has on disk */
 };
 
-/* Hands to the library what is committed and not yet in the log, in order. False when the writer cannot go on. */
+/* Passes committed transactions that the log lacks to the library, in order. Returns false if the writer cannot continue. */
 static bool drain(struct writer *writer)
 {
     while (writer->logged < writer->outbox.last) {
