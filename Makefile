@@ -245,11 +245,6 @@ lint: lint-sources lint-words lint-workflows deny ## check formatting, clippy, s
 	scripts/check-docs
 	tests/documents.py --check
 
-# .codespellrc says what is no prose.
-.PHONY: lint-words
-lint-words: $(PYTHON_VENV)/ready
-	$(PYTHON_BIN)/codespell
-
 # It has shellcheck look at their commands.
 .PHONY: lint-workflows
 lint-workflows:

@@ -39,6 +39,11 @@ lint-python: $(PYTHON_VENV)/ready ## check the Python sources: types, style, for
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/mypy --cache-dir $(abspath $(B))/mypy examples/quickstart.py examples/duckdb/*.py
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff check --quiet --no-cache $(PYTHON_STYLED) && $(PYTHON_BIN)/ruff format --quiet --no-cache --check $(PYTHON_STYLED)
 
+# .codespellrc says what is no prose.
+.PHONY: lint-words
+lint-words: $(PYTHON_VENV)/ready ## check the spelling
+	$(PYTHON_BIN)/codespell
+
 .PHONY: fmt-python
 fmt-python: $(PYTHON_VENV)/ready
 	cd $(PYTHON_DIR) && $(PYTHON_BIN)/ruff format --quiet --no-cache $(PYTHON_STYLED)
