@@ -322,6 +322,8 @@ typedef struct replication_event {
     const char *message;
     /** A JSON object for programs. */
     const char *detail_json;
+    /** Who the peer is, as far as the connection proves it, or "none". See docs/events.md. */
+    const char *identity;
 } replication_event;
 
 /**

@@ -353,6 +353,10 @@ pub struct Event {
     pub reader_id: String,
     /// The peer's address; empty when unknown.
     pub address: String,
+    /// Who the peer is, as far as the connection proves it, in words: `cn:`, `dns:`, `uri:`, `ip:` and `sha256:` (the
+    /// fingerprint) of its certificate; `uid:`, `gid:` and `pid:` of the process behind a Unix socket; `none` for a peer of
+    /// which only the address is known. Empty when no connection is concerned.
+    pub identity: String,
     /// A text for people.
     pub message: String,
     /// Details for programs, a JSON object.
@@ -390,6 +394,7 @@ impl Event {
             sequence: 0,
             reader_id: String::new(),
             address: String::new(),
+            identity: String::new(),
             message: message.into(),
             detail: json!({}),
         }
@@ -565,6 +570,7 @@ impl EventDispatcher {
             "sequence": event.sequence,
             "reader_id": event.reader_id,
             "address": event.address,
+            "identity": event.identity,
             "detail": event.detail,
             "suppressed": std::mem::take(&mut lines.suppressed),
         });

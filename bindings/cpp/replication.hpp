@@ -900,6 +900,9 @@ struct event {
     /// `what()` of the exception with which a handler failed on the entry. Set for `apply_failed` and for the `stopped`
     /// and `entry_skipped` that follow it; otherwise empty.
     std::string_view cause;
+    /// Who the peer is, as far as the connection proves it: words such as `dns:reader-1.db`, `sha256:FINGERPRINT` or
+    /// `uid:1000`, or `none`; empty if no connection is concerned.
+    std::string_view identity;
 };
 
 /// A log record. The strings are valid until the handler returns, and end with a NUL.
@@ -1326,7 +1329,8 @@ inline event event_of(const replication_event &raw, std::string_view cause) noex
             raw.address,
             raw.message,
             raw.detail_json,
-            cause};
+            cause,
+            raw.identity};
 }
 
 inline void run_sender_event(void *user_data, const replication_event *raw) noexcept

@@ -24,6 +24,9 @@ type Event struct {
 	ReaderID string
 	// Address is the peer's address; "" if unknown.
 	Address string
+	// Identity is who the peer is, as far as the connection proves it: words such as "dns:reader-1.db",
+	// "sha256:FINGERPRINT" or "uid:1000", or "none"; "" if no connection is concerned.
+	Identity string
 	// Message is a sentence for people.
 	Message string
 	// Detail is a JSON object for programs.

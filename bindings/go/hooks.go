@@ -110,6 +110,7 @@ func lrEvent(handle C.uintptr_t, event *C.replication_event) {
 			Sequence: uint64(event.sequence),
 			ReaderID: C.GoString(event.reader_id),
 			Address:  C.GoString(event.address),
+			Identity: C.GoString(event.identity),
 			Message:  C.GoString(event.message),
 			Detail:   json.RawMessage(C.GoString(event.detail_json)),
 		})

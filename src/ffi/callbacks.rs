@@ -67,6 +67,8 @@ pub struct EventView {
     pub message: *const c_char,
     /// A JSON object for programs.
     pub detail_json: *const c_char,
+    /// Who the peer is, as far as the connection proves it, or "none". See docs/events.md.
+    pub identity: *const c_char,
 }
 
 /// Applies one entry. Return 0 if it is applied, any other number if not; the apply policy then decides. The number
@@ -261,6 +263,7 @@ impl Observer for HostObserver {
         let Some(callback) = self.event.as_ref().filter(|_| !self.muted.is_muted()) else { return };
         let reader_id = c_string(event.reader_id.as_str());
         let address = c_string(event.address.as_str());
+        let identity = c_string(event.identity.as_str());
         let message = c_string(event.message.as_str());
         let detail_json = c_string(json_object(&event.detail));
         let view = EventView {
@@ -272,6 +275,7 @@ impl Observer for HostObserver {
             address: address.as_ptr(),
             message: message.as_ptr(),
             detail_json: detail_json.as_ptr(),
+            identity: identity.as_ptr(),
         };
         // SAFETY: the function and its data were registered together; the view and its texts outlive the call.
         unsafe { (callback.call)(callback.user_data(), &view) };

@@ -48,7 +48,7 @@ pub(super) async fn follow(mut context: ConnectionContext, addresses: Vec<Addres
         if !goes_on || !dialler.has_more() {
             dialler.begin(clock::instant(), config.connect_timeout);
         }
-        report.peer.lock().clone_from(&config.writer_addr);
+        report.dials(&config.writer_addr);
         let (dialled, opened) = open(&context, &mut dialler, dialling, &mut plan, &history).await;
         let planned = opened.as_ref().is_ok_and(|opened| opened.plan.is_some());
         let (lived, end) = match opened {

@@ -56,7 +56,7 @@ pub(super) async fn open(
             Err(error) => return (None, Err(error)),
         },
     };
-    context.report.peer.lock().clone_from(&dialled.peer);
+    context.report.dials(&dialled.peer);
     // The plan is for the node whose refusal suggested it, and for no other.
     let plan = plan.take().filter(|plan| plan.peer == dialled.peer);
     let limit = dialled.deadline.saturating_duration_since(clock::instant());
@@ -92,6 +92,7 @@ async fn greet(
         None => stream,
     };
     stream.handshake().await.map_err(|e| Error::new(Status::Io, e.to_string()))?;
+    context.report.meets(stream.identity());
     let held = held(context);
     let logged = logged_points(context, plan.as_ref());
     let sync = sync(&held, plan.as_ref(), &config.reader_id, config.heartbeat_interval, logged, history);

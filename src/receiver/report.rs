@@ -13,6 +13,7 @@ use crate::error::{Error, Status};
 use crate::host::{Event, EventKind};
 use crate::log::disk::DiskLog;
 use crate::sync::Mutex;
+use crate::transport::PeerIdentity;
 
 /// Counters, which only rise.
 #[derive(Default)]
@@ -44,6 +45,8 @@ pub(super) struct ReceiverReport {
     pub(super) live: Mutex<Option<Live>>,
     /// The address dialled last, with the IP address that it resolved to.
     pub(super) peer: Mutex<String>,
+    /// Who answered there, as far as the connection proves it; empty before the handshake of TLS.
+    identity: Mutex<String>,
     pub(super) last_error: Mutex<Option<Error>>,
 }
 
@@ -56,14 +59,32 @@ impl ReceiverReport {
             counters: ReceiverCounters::default(),
             live: Mutex::new(None),
             peer: Mutex::new(peer),
+            identity: Mutex::default(),
             last_error: Mutex::new(None),
         }
+    }
+
+    /// Another peer is spoken to from now on, of whom nothing is proven yet.
+    pub(super) fn dials(&self, peer: &str) {
+        peer.clone_into(&mut self.peer.lock());
+        self.identity.lock().clear();
+    }
+
+    /// What the connection proves of the peer.
+    pub(super) fn meets(&self, identity: PeerIdentity<'_>) {
+        *self.identity.lock() = identity.to_string();
+    }
+
+    /// Who the writer is, while there is a connection.
+    pub(super) fn writer_identity(&self) -> Option<String> {
+        self.is_connected().then(|| self.identity.lock().clone())
     }
 
     /// Queues an event for the host.
     pub(super) fn event(&self, mut event: Event) {
         event.reader_id.clone_from(&self.reader_id);
         event.address.clone_from(&self.peer.lock());
+        event.identity.clone_from(&self.identity.lock());
         self.inbox.event(event);
     }
 

@@ -58,6 +58,8 @@ pub(super) struct ReceiverStats {
     epoch: Option<u64>,
     /// Whether connections are encrypted.
     tls: bool,
+    /// Who the writer is, as far as the connection proves it (see [events](events.md)); null without a connection.
+    writer_identity: Option<String>,
     /// Whether receiver_pause() is in effect.
     paused: bool,
     /// How many bytes of received entries may wait to be applied.
@@ -139,6 +141,7 @@ impl Receiver {
             stream_id: lineage.map(|lineage| hex(&lineage.stream_id)),
             epoch: lineage.map(|lineage| lineage.epoch),
             tls: config.tls.is_some(),
+            writer_identity: self.report.writer_identity(),
             paused,
             buffer_bytes: config.buffer_bytes,
             buffer_bytes_used: waiting,

@@ -100,7 +100,7 @@ pub(super) async fn serve(service: Arc<ReaderService>, stream: Stream, handshake
 
 /// A peer whose id is not known yet.
 fn stranger(stream: &Stream) -> ReaderLabel<'_> {
-    ReaderLabel { reader_id: "", address: stream.peer() }
+    ReaderLabel::new("", stream)
 }
 
 /// Serves a connection whose Sync the host has read.
@@ -165,8 +165,7 @@ async fn attach(
     let greeting = match reply.accept(admitted.disclosed_hash()) {
         Ok(greeting) => greeting,
         Err(error) => {
-            let peer = ReaderLabel { reader_id: &sync.reader_id, address: stream.peer() };
-            return report.protocol_error(peer, &error);
+            return report.protocol_error(ReaderLabel::new(&sync.reader_id, &stream), &error);
         }
     };
     let known = sync.last_known_sequence;
@@ -260,7 +259,7 @@ impl Drop for Registration<'_> {
 
 /// Answers a Sync with a refusal.
 async fn refuse(service: &ReaderService, stream: &Stream, sync: &Sync, reply: &Reply, refusal: Refusal) {
-    service.followers.report.refused(stream.peer(), sync, &refusal.error);
+    service.followers.report.refused(ReaderLabel::new(&sync.reader_id, stream), sync, &refusal.error);
     // The texts are short, so encoding cannot fail.
     if let Ok(frame) = reply.refuse(&refusal) {
         unless_closed(&service.followers.life, send_last(stream, &frame)).await;

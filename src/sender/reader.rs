@@ -112,7 +112,7 @@ impl Reader {
 
     /// Its id and address, for events.
     pub(super) fn peer(&self) -> ReaderLabel<'_> {
-        ReaderLabel { reader_id: &self.id, address: self.stream.peer() }
+        ReaderLabel::new(&self.id, &self.stream)
     }
 
     /// Sends as much as the socket accepts. `own_thread`: the caller is the reader's task, whose thread may send from

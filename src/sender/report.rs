@@ -14,6 +14,7 @@ use crate::protocol::control::Positions;
 use crate::protocol::handshake::Sync;
 use crate::sync::Mutex;
 use crate::text::Escaped;
+use crate::transport::{PeerIdentity, Stream};
 
 /// Counters, which only rise.
 #[derive(Default)]
@@ -38,12 +39,18 @@ pub(super) struct ReaderLabel<'a> {
     /// Empty when it is not known.
     pub(super) reader_id: &'a str,
     pub(super) address: &'a str,
+    pub(super) identity: PeerIdentity<'a>,
 }
 
-impl ReaderLabel<'_> {
+impl<'a> ReaderLabel<'a> {
+    pub(super) fn new(reader_id: &'a str, stream: &'a Stream) -> Self {
+        Self { reader_id, address: stream.peer(), identity: stream.identity() }
+    }
+
     /// Names this reader in an event.
     pub(super) fn concerns(self, event: &mut Event) {
         (event.reader_id, event.address) = (self.reader_id.to_owned(), self.address.to_owned());
+        event.identity = self.identity.to_string();
     }
 }
 
@@ -124,7 +131,7 @@ impl SenderReport {
         self.event_of(event, reader);
     }
 
-    pub(super) fn refused(&self, address: &str, sync: &Sync, why: &Error) {
+    pub(super) fn refused(&self, reader: ReaderLabel, sync: &Sync, why: &Error) {
         self.counters.refused_readers.fetch_add(1, Ordering::Relaxed);
         let epoch = sync.offer.as_ref().map_or(0, |offer| offer.epoch);
         // Anyone can connect and claim any number, so the events are limited to one a second.
@@ -139,7 +146,7 @@ impl SenderReport {
         if suppressed > 0 {
             event.detail = json!({ "suppressed": suppressed });
         }
-        self.event_of(event, ReaderLabel { reader_id: &sync.reader_id, address });
+        self.event_of(event, reader);
     }
 
     /// A connection was closed before it sent anything.

@@ -112,6 +112,8 @@ struct ReaderStats {
     protocol: u8,
     /// The reader's address.
     address: String,
+    /// Who it is, as its transport proves it: see [events](events.md).
+    identity: String,
     /// Whether the connection is encrypted.
     tls: bool,
     /// When it connected.
@@ -217,6 +219,7 @@ impl Sender {
             lag_bytes: self.log.end().saturating_sub(position),
             protocol: if reader.v2 { 2 } else { 1 },
             address: reader.stream.peer().to_owned(),
+            identity: reader.stream.identity().to_string(),
             tls: reader.stream.is_tls(),
             connected_since: rfc3339(reader.connected_at_us),
             sent_sequence: sent,

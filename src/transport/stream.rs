@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::identity::{PeerCertificate, PeerIdentity, PeerProcess};
 use super::socket::Socket as Plain;
 use super::tls::Tls;
 use super::tls_errors::Files;
@@ -23,6 +24,10 @@ use crate::simulation;
 pub struct Stream {
     pub(super) kind: StreamKind,
     peer: String,
+    /// The process at the other end of a Unix socket.
+    process: Option<PeerProcess>,
+    /// The peer's certificate, once the TLS handshake has verified it.
+    certificate: OnceLock<PeerCertificate>,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Stream {
     /// A connection of an environment.
     #[cfg(feature = "simulation")]
     pub fn simulated(socket: Box<dyn simulation::Socket>, peer: String) -> Self {
-        Self { kind: StreamKind::Simulated(socket), peer }
+        Self { kind: StreamKind::Simulated(socket), peer, process: None, certificate: OnceLock::new() }
     }
 
     /// Waits until the peer sends something or closes; returns whether it sent something, which stays to be received.
@@ -104,7 +109,13 @@ impl Stream {
                 unpaced(SockRef::from(stream));
             }
         }
-        Ok(Self { kind: StreamKind::Plain(socket), peer })
+        let process = match &socket {
+            // The system keeps it from the moment of the connect on.
+            Plain::Unix(stream) => stream.peer_cred().ok(),
+            _ => None,
+        };
+        let process = process.map(|of| PeerProcess { uid: of.uid(), gid: of.gid(), pid: of.pid() });
+        Ok(Self { kind: StreamKind::Plain(socket), peer, process, certificate: OnceLock::new() })
     }
 
     /// Puts TLS over an unused socket. [`Self::handshake`] must follow.
@@ -112,7 +123,8 @@ impl Stream {
         match self.kind {
             StreamKind::Plain(socket) => {
                 let tls = Tls::new(socket, connection, &self.peer, files);
-                Self { kind: StreamKind::Tls(Box::new(tls)), peer: self.peer }
+                let Self { peer, process, certificate, .. } = self;
+                Self { kind: StreamKind::Tls(Box::new(tls)), peer, process, certificate }
             }
             _ => self,
         }
@@ -122,7 +134,13 @@ impl Stream {
     pub async fn handshake(&self) -> io::Result<()> {
         match &self.kind {
             StreamKind::Plain(_) => Ok(()),
-            StreamKind::Tls(tls) => tls.handshake().await,
+            StreamKind::Tls(tls) => {
+                tls.handshake().await?;
+                if let Some(certificate) = tls.certificate() {
+                    self.certificate.get_or_init(|| certificate);
+                }
+                Ok(())
+            }
             #[cfg(feature = "simulation")]
             StreamKind::Simulated(_) => Ok(()),
         }
@@ -131,6 +149,11 @@ impl Stream {
     /// The peer's address, as text.
     pub fn peer(&self) -> &str {
         &self.peer
+    }
+
+    /// Who the peer is, as far as it is proven. A certificate proves it once [`Self::handshake`] has succeeded.
+    pub fn identity(&self) -> PeerIdentity<'_> {
+        PeerIdentity { certificate: self.certificate.get(), process: self.process }
     }
 
     /// Whether it is encrypted.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, BytesMut};
 use rustls::Connection;
 
+use super::identity::PeerCertificate;
 use super::socket::Socket;
 use super::tls_errors::{Files, explain};
 use crate::sync::Mutex;
@@ -126,6 +127,12 @@ impl Tls {
                 writable = self.socket.writable(), if pending => writable?,
             }
         }
+    }
+
+    /// The peer's certificate, after the handshake; `None` if it has none.
+    pub(super) fn certificate(&self) -> Option<PeerCertificate> {
+        let session = self.session.lock();
+        session.connection.peer_certificates()?.first().map(|certificate| PeerCertificate::from_der(certificate))
     }
 
     /// Encrypts and sends as many bytes of these pieces, in order, as there is room for, after all earlier ones are

@@ -26,6 +26,7 @@ TEST(events_and_log_records_are_well_formed_and_serial)
     struct seen_event connected = events_wait(at_sender, REPLICATION_EVENT_KIND_CONNECTED);
     CHECK_TEXT(connected.reader_id, id);
     CHECK_CONTAINS(connected.address, "127.0.0.1");
+    CHECK_TEXT(connected.identity, "none"); /* of a peer over plain TCP, nobody knows more */
     CHECK(connected.message[0] != '\0');
     CHECK_U64(connected.status, REPLICATION_STATUS_OK);
     CHECK_CONTAINS(events_wait(at_receiver, REPLICATION_EVENT_KIND_CONNECTED).address, tcp_address(port));

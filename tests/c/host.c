@@ -235,6 +235,7 @@ void events_free(struct events *events)
         free(events->seen[i].address);
         free(events->seen[i].message);
         free(events->seen[i].detail);
+        free(events->seen[i].identity);
     }
     free(events->seen);
     pthread_mutex_destroy(&events->lock);
@@ -313,6 +314,7 @@ void events_event(void *user_data, const replication_event *event)
         .sequence = event->sequence,
         .reader_id = copied(event->reader_id),
         .address = copied(event->address),
+        .identity = copied(event->identity),
         .message = copied(event->message),
         .detail = copied(event->detail_json),
     };

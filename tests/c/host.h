@@ -62,7 +62,7 @@ struct seen_event {
     int32_t kind;
     int32_t status;
     uint64_t sequence;
-    char *reader_id, *address, *message, *detail;
+    char *reader_id, *address, *identity, *message, *detail;
 };
 struct events {
     pthread_mutex_t lock;

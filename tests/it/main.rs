@@ -17,6 +17,7 @@ mod header;
 mod heartbeats;
 mod hostile_readers;
 mod hostile_writers;
+mod identities;
 mod lineage;
 mod log_identity;
 mod options;

@@ -406,7 +406,8 @@ impl ReaderHost {
                 self.reseeds.get() > 0
                     || self.is_promoted.get()
                     || self.plan.handler_durable && model.is_prefix(id, self.committed.get().tip)
-                    || self.world.with_disk(self.node, |disk| disk.has_durable(&stamp(id))).unwrap_or(false)
+                    // A flipped bit may have hit it, which the next one to read it finds.
+                    || self.world.with_disk(self.node, |disk| disk.damaged || disk.has_durable(&stamp(id))).unwrap_or(false)
                     || self.is_removed(&model, id)
                     || model.is_prefix(id, self.relied_on.get())
             }

@@ -60,7 +60,7 @@ impl Cluster {
         reader.is_promoted.set(true);
         world.kill(reader.node, false);
         let plan = WriterPlan { sync: reader.plan.local_log, ..self.plan.clone() };
-        self.succeed(WriterHost::promoted(world, reader.node, plan, &old), None, overlap_ms);
+        self.succeed(WriterHost::promoted(world, reader.node, plan, &old, reader.tip()), None, overlap_ms);
     }
 
     /// Starts another writer with a copy of the writer's log.

@@ -152,7 +152,7 @@ pub struct WriterHost {
     /// went on from what it had.
     pub went_back: Cell<bool>,
     /// Its log is that of a reader, which it was: what is in it has to be looked up.
-    begins_as_reader: Cell<bool>,
+    begins_as_reader: Cell<Option<EntryId>>,
     /// Another one is the writer now.
     pub is_retired: Cell<bool>,
     pub appended: Cell<u64>,
@@ -213,19 +213,19 @@ impl WriterHost {
             mute_until: Cell::default(),
             went_back: Cell::new(false),
             is_retired: Cell::new(false),
-            begins_as_reader: Cell::new(false),
+            begins_as_reader: Cell::new(None),
             appended: Cell::new(0),
             oldest: Cell::new(0),
         }
     }
 
-    /// The writer of the next epoch, on a node that was a reader of this one.
-    pub fn promoted(world: &Rc<World>, node: NodeId, plan: WriterPlan, old: &Rc<Self>) -> Rc<Self> {
+    /// The writer of the next epoch, on a node that was a reader of this one and had `applied` so much.
+    pub fn promoted(world: &Rc<World>, node: NodeId, plan: WriterPlan, old: &Rc<Self>, applied: EntryId) -> Rc<Self> {
         let Lineage { stream_id, epoch } = old.lineage.get();
         let host = Self {
             lineage: Cell::new(Lineage { stream_id, epoch: epoch + 1 }),
             went_back: Cell::new(true),
-            begins_as_reader: Cell::new(true),
+            begins_as_reader: Cell::new(Some(applied)),
             was_reader: true,
             ..Self::bare(world, node, plan)
         };
@@ -387,7 +387,7 @@ impl WriterHost {
             // The disk refuses for now, or a bit of it is wrong: somebody has to look after it.
             Status::DiskFull | Status::Stalled | Status::Io => {}
             // The reader that it was had received nothing, or a stream of its own.
-            Status::Diverged | Status::Regressed if self.begins_as_reader.get() => {}
+            Status::Diverged | Status::Regressed if self.begins_as_reader.get().is_some() => {}
             Status::Damaged if self.world.with_disk(self.node, |disk| disk.damaged).unwrap_or(false) => {}
             _ => self.world.fail(format_args!("P10: the writer cannot open its own log: {error}")),
         }
@@ -397,8 +397,13 @@ impl WriterHost {
     /// What the log has after a restart must be what was promised of it.
     fn opened(&self, sender: &Sender) {
         let found = sender.current_sequence();
-        if self.begins_as_reader.replace(false) {
-            self.tip.set(self.entry_on_disk(found));
+        if let Some(applied) = self.begins_as_reader.take() {
+            let on_disk = self.entry_on_disk(found);
+            // Retention may have left no entry of what the reader applied: then the log goes on after them.
+            let model = self.world.model.borrow();
+            let applied = model.ancestor_at(applied, found);
+            let is_known = on_disk == ROOT && model.sequence(applied) == found;
+            self.tip.set(if is_known { applied } else { on_disk });
         }
         let mut tip = self.tip.get();
         let model = self.world.model.borrow();

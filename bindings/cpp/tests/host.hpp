@@ -72,7 +72,7 @@ class events
         replication::event_kind kind;
         replication::status status;
         std::uint64_t sequence;
-        std::string reader_id, address, message, detail, cause;
+        std::string reader_id, address, message, detail, cause, identity;
     };
 
     void operator()(const replication::event &event)
@@ -80,7 +80,7 @@ class events
         const std::lock_guard<std::mutex> lock(mutex_);
         heard_.push_back({event.kind, event.status, event.sequence, std::string(event.reader_id),
                           std::string(event.address), std::string(event.message), std::string(event.detail_json),
-                          std::string(event.cause)});
+                          std::string(event.cause), std::string(event.identity)});
     }
 
     std::vector<heard> of(replication::event_kind kind) const

@@ -263,6 +263,7 @@ TEST(readers_come_by_address_and_by_descriptor)
     const auto removed = events.wait(replication::event_kind::disconnected);
     CHECK(removed.status == status::removed);
     CHECK(removed.reader_id == "plain");
+    CHECK_CONTAINS(removed.identity, "uid:");
     CHECK_CONTAINS(removed.detail, "entries_sent");
     CHECK(removed.cause == "");
 }

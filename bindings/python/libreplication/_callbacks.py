@@ -231,6 +231,7 @@ def _event(key: int, pointer: Any) -> None:
                 _text(told.message),
                 json.loads(told.detail_json),
                 _traceback(host, told.sequence) if kind in _FAILURES else None,
+                _text(told.identity),
             )
         )
     except BaseException:

@@ -59,6 +59,7 @@ class EventStruct(ctypes.Structure):
         ("address", text),
         ("message", text),
         ("detail_json", text),
+        ("identity", text),
     ]
 
 

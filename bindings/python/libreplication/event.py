@@ -29,3 +29,6 @@ class Event:
     """Details for programs."""
     traceback: Optional[str] = None
     """For `APPLY_FAILED`, `ENTRY_SKIPPED` and `STOPPED`: the traceback of the exception that the handler raised."""
+    identity: str = ""
+    """Who the peer is, as far as the connection proves it: words such as ``dns:reader-1.db``, ``sha256:FINGERPRINT`` or
+    ``uid:1000``, or ``none``; "" if no connection is concerned."""

@@ -333,6 +333,7 @@ def test_events_and_log_records(inbox, caplog):
                 event = events.wait(r.EventKind.CONNECTED)
             events.wait(r.EventKind.DISCONNECTED)
     assert event.status == r.Status.OK and event.reader_id == "ünïcode-☃" and event.detail["protocol"] == 2
+    assert event.identity == "none"
     assert "127.0.0.1" in event.address and event.message and event.traceback is None
     records = [record for record in caplog.records if record.name == "libreplication.sender"]
     assert any(record.replication.get("event") == "CONNECTED" for record in records)

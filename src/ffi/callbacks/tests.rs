@@ -77,7 +77,7 @@ unsafe extern "C" fn on_event(user_data: *mut c_void, event: *const EventView) {
     let (host, event) = unsafe { (host(user_data), &*event) };
     // SAFETY: as above.
     let texts = unsafe {
-        [text_of(event.reader_id), text_of(event.address), text_of(event.message), text_of(event.detail_json)]
+        [event.reader_id, event.address, event.message, event.detail_json, event.identity].map(|text| text_of(text))
     };
     host.saw(format!("{} {} {} {} {texts:?}", event.struct_size, event.kind, event.status, event.sequence));
 }
@@ -263,6 +263,7 @@ fn events_and_log_records_arrive_whole() {
         sequence: u64::MAX,
         reader_id: "r\u{0}1".into(),
         address: String::new(),
+        identity: "none".into(),
         message: "ü".into(),
         detail: json!({"lag": 7}),
     };
@@ -271,7 +272,7 @@ fn events_and_log_records_arrive_whole() {
     observer.log(LogLevel::Info, "attached", &json!({"reader_id": "r1"}));
     observer.log(LogLevel::Debug, "too much", &json!({}));
     let size = size_of::<EventView>();
-    let whole = |detail: &str| format!("{size} 8 100 {} {:?}", u64::MAX, ["r\u{fffd}1", "", "ü", detail]);
+    let whole = |detail: &str| format!("{size} 8 100 {} {:?}", u64::MAX, ["r\u{fffd}1", "", "ü", detail, "none"]);
     let log = "3 attached {\"reader_id\":\"r1\"}".to_owned();
     assert_eq!(host.seen(), [whole("{\"lag\":7}"), whole("{}"), log]);
     assert_eq!(observer.max_level(), Some(LogLevel::Info));
