@@ -76,7 +76,7 @@ setup: ## install what building, testing, benchmarks and linting need
 build: $(SHIPPED) ## build the library, build/lib/libreplication.so and target/release/libreplication.a, and build/bin/replctl
 
 # The library has no use for the tool's feature, and has it so that the two share one build.
-BUILD := build --release --features cli
+BUILD := packaging/cargo-release build --release --features cli
 
 # cargo knows when it is up to date; the copy keeps its time unless its bytes change, so that programs are not relinked.
 .PHONY: FORCE
@@ -85,13 +85,13 @@ build/lib/libreplication.so: MADE_AS := target/release/libreplication.so
 build/tested/lib/libreplication.so: MADE_AS := target/debug/deps/libreplication.so
 build/lib/libreplication.so build/tested/lib/libreplication.so: FORCE
 	@mkdir -p $(@D)
-	$(if $(findstring tested,$@),$(CARGO_TEST) --no-run --test fork,$(CARGO) $(BUILD) --lib)
+	$(if $(findstring tested,$@),$(CARGO_TEST) --no-run --test fork,$(BUILD) --lib)
 	@cmp -s $(MADE_AS) $(@D)/$(SONAME) || { cp $(MADE_AS) $(@D)/$(SONAME).new && mv $(@D)/$(SONAME).new $(@D)/$(SONAME); }
 	@ln -sfn $(SONAME) $@
 
 build/bin/replctl: FORCE
 	@mkdir -p $(@D)
-	$(CARGO) $(BUILD) --bin replctl
+	$(BUILD) --bin replctl
 	@cmp -s target/release/replctl $@ || { cp target/release/replctl $@.new && mv $@.new $@; }
 
 .PHONY: examples

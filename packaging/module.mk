@@ -93,6 +93,18 @@ test-long-runs: test-abi-check
 
 test-runs: test-abi
 
+# ---- what is shipped ----------------------------------------------------------------------------------------------------
+
+.PHONY: harden-check
+harden-check: $(SHIPPED) ## the library and replctl have every protection that the toolchain can give
+	packaging/harden-check build/lib/libreplication.so build/bin/replctl
+
+.PHONY: test-reproducible
+test-reproducible: ## the same commit gives the same bytes in two directories
+	packaging/reproducible
+
+test-long-runs: harden-check test-reproducible
+
 # ---- Debian packages ----------------------------------------------------------------------------------------------------
 
 .PHONY: deb
