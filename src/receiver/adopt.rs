@@ -23,6 +23,7 @@ pub(super) fn held(context: &ConnectionContext) -> Held {
     Held {
         received: progress.received_point(),
         applied: progress.applied(),
+        logged: local.as_ref().and_then(|local| local.disk()).map_or(0, |disk| disk.written().sequence),
         lineage: progress.lineage(),
         named: config.lineage.is_some(),
         local_log: local.is_some(),

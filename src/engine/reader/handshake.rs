@@ -24,6 +24,8 @@ pub(crate) struct Held {
     pub(crate) received: Point,
     /// What its handler has applied. That may be more: a host may be ahead of what this receiver got.
     pub(crate) applied: u64,
+    /// The end of its log on disk, 0 without one. That may be more as well: a host may be before the log's start.
+    pub(crate) logged: u64,
     /// The lineage that it followed last.
     pub(crate) lineage: Option<Lineage>,
     /// Whether its host named that lineage.
@@ -167,7 +169,7 @@ fn has_history(held: &Held, at: Point, ack: &SyncAck) -> Result<(), Error> {
         lineage: held.bound_to(),
         // Before the first entry there is nothing to compare.
         at: Point { sequence, hash: if sequence > 0 { hash } else { UNKNOWN_HISTORY } },
-        last: sequence.max(held.applied),
+        last: sequence.max(held.applied).max(held.logged),
         max_epoch_jump: held.max_epoch_jump,
     };
     let answer = ack.answer.as_ref();
@@ -240,6 +242,7 @@ mod tests {
         Held {
             received: Point { sequence: 10, hash: 99 },
             applied: 10,
+            logged: 0,
             lineage: Some(OURS),
             named: false,
             local_log: false,
@@ -287,6 +290,7 @@ mod tests {
             ("another version", held, answering(|a| a.version += 1), Status::InvalidMsg),
             ("behind", held, SyncAck { current_sequence: 9, ..ack() }, Status::Regressed),
             ("behind the host", Held { applied: 11, ..held }, ack(), Status::Regressed),
+            ("behind the log", Held { logged: 11, ..held }, ack(), Status::Regressed),
             ("a refusal", held, SyncAck { error: "NOT_WRITER: no".into(), ..ack() }, Status::NotWriter),
             ("v2 unasked", Held { protocol: ProtocolChoice::V1, ..held }, ack(), Status::InvalidMsg),
             ("v1 after v2", held, v1.clone(), Status::Diverged),
